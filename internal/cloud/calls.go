@@ -1,0 +1,167 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloud
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// The names of the calls, as errors show them.
+const (
+	opRegister = "register agent"
+	opGet      = "read agent"
+	opUpdate   = "update agent"
+	opDelete   = "delete agent"
+	opList     = "list agents"
+)
+
+// Register makes an agent in the project of the token. It is not idempotent:
+// after an error, Error.NothingMade says whether trying again is safe.
+func (c *Client) Register(ctx context.Context, r Registration) (*Registered, error) {
+	if !utf8.ValidString(r.RawConfig) {
+		return nil, unsendable(opRegister, errRawConfig)
+	}
+	registered := &Registered{}
+	err := c.do(ctx, call{
+		op: opRegister, method: http.MethodPost, path: []string{"agents"}, body: r,
+		success: []int{http.StatusCreated, http.StatusOK},
+		accept: func(a *answer) error {
+			if json.Unmarshal(a.body, registered) != nil {
+				return errNotAPI
+			}
+			return agentID(registered.ID)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return registered, nil
+}
+
+// Get reads an agent.
+func (c *Client) Get(ctx context.Context, id string) (*Agent, error) {
+	agent := &Agent{}
+	err := c.do(ctx, call{
+		op: opGet, method: http.MethodGet, path: []string{"agents", id},
+		success: []int{http.StatusOK},
+		accept: func(a *answer) error {
+			if json.Unmarshal(a.body, agent) != nil {
+				return errNotAPI
+			}
+			if err := agentID(agent.ID); err != nil {
+				return err
+			}
+			if !strings.EqualFold(agent.ID, id) {
+				return errOtherAgent
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return agent, nil
+}
+
+// Update changes what the update names and nothing else. It is idempotent.
+func (c *Client) Update(ctx context.Context, id string, u Update) error {
+	if u.RawConfig != nil && !utf8.ValidString(*u.RawConfig) {
+		return unsendable(opUpdate, errRawConfig)
+	}
+	if u.Flags != nil && *u.Flags == nil {
+		// A null would mean "leave them" to the service.
+		u.Flags = &[]string{}
+	}
+	return c.do(ctx, call{
+		op: opUpdate, method: http.MethodPatch, path: []string{"agents", id}, body: u,
+		success: done, accept: acceptDone,
+	})
+}
+
+// Delete deletes an agent. It is idempotent, but a repetition ends in an
+// error for which IsGone is true.
+func (c *Client) Delete(ctx context.Context, id string) error {
+	return c.do(ctx, call{
+		op: opDelete, method: http.MethodDelete, path: []string{"agents", id},
+		success: done, accept: acceptDone,
+	})
+}
+
+// List reads a page of a project's agents, newest first. Not every service
+// has this call.
+func (c *Client) List(ctx context.Context, projectID string, o ListOptions) (*Page, error) {
+	query := url.Values{}
+	if o.Last > 0 {
+		query.Set("last", strconv.Itoa(o.Last))
+	}
+	for name, value := range map[string]string{
+		"before": o.Before, "name": o.Name, "fleet_id": o.FleetID, "environment_id": o.EnvironmentID,
+	} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	page := &Page{}
+	err := c.do(ctx, call{
+		op: opList, method: http.MethodGet, path: []string{"projects", projectID, "agents"}, query: query,
+		success: []int{http.StatusOK}, maxBody: defaultMaxListBody,
+		accept: func(a *answer) error { return page.read(a, o.Before) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	return page, nil
+}
+
+// read takes a page whole or not at all: decisions rest on what is absent.
+func (p *Page) read(a *answer, before string) (err error) {
+	if json.Unmarshal(a.body, &p.Agents) != nil || p.Agents == nil {
+		return errNotAPI
+	}
+	for i := range p.Agents {
+		if err := agentID(p.Agents[i].ID); err != nil {
+			return err
+		}
+	}
+	if p.Before, err = nextCursor(a.header.Values("Link")); err != nil {
+		return err
+	}
+	if p.Before != "" && p.Before == before {
+		return errSameCursor
+	}
+	return nil
+}
+
+// done are the statuses of a call that answers nothing.
+var done = []int{http.StatusNoContent, http.StatusOK, http.StatusAccepted}
+
+// acceptDone takes no body or any JSON but an error: a page of HTML with
+// status 200 is a portal in between, and nothing was done.
+func acceptDone(a *answer) error {
+	body := bytes.TrimSpace(a.body)
+	if len(body) == 0 {
+		return nil
+	}
+	if _, isError := readRefusal(body); isError || !json.Valid(body) {
+		return errNotAPI
+	}
+	return nil
+}
+
+func agentID(id string) error {
+	if !isUUID(id) {
+		return errNoAgentID
+	}
+	return nil
+}

@@ -1,0 +1,181 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloud
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	defaultTimeout     = 15 * time.Second
+	defaultMaxBody     = 2 << 20
+	defaultMaxListBody = 8 << 20
+	maxHeaderBytes     = 64 << 10
+	idleConnsPerHost   = 64
+	idleConnTimeout    = 90 * time.Second
+)
+
+// Scheme is the way a token is shown to the service.
+type Scheme string
+
+const (
+	// SchemeBearer is Authorization: Bearer, documented for every call.
+	SchemeBearer Scheme = "Bearer"
+	// SchemeProjectToken is X-Project-Token, for project tokens.
+	SchemeProjectToken Scheme = "ProjectToken"
+	// SchemeAgentToken is X-Agent-Token: the agent itself is asking.
+	SchemeAgentToken Scheme = "AgentToken"
+)
+
+// Credential is a token and the way to show it.
+type Credential struct {
+	Scheme Scheme
+	Token  Token
+}
+
+// header gives the name and the value of the credential's header.
+func (c Credential) header() (name, value string, err error) {
+	value = c.Token.Reveal()
+	if value == "" {
+		return "", "", errors.New("the token is empty")
+	}
+	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return "", "", errors.New("the token holds a line break or another control character")
+	}
+	switch c.Scheme {
+	case SchemeBearer:
+		return "Authorization", "Bearer " + value, nil
+	case SchemeProjectToken:
+		return "X-Project-Token", value, nil
+	case SchemeAgentToken:
+		return "X-Agent-Token", value, nil
+	default:
+		return "", "", fmt.Errorf("the authentication scheme %q is not known", string(c.Scheme))
+	}
+}
+
+// Config is what a Client is made of.
+type Config struct {
+	// BaseURL of the service, see ParseURL.
+	BaseURL    *url.URL
+	Credential Credential
+	// CABundle holds PEM certificates, added to those of the system.
+	CABundle []byte
+	// UserAgent names the caller and its version.
+	UserAgent string
+	// Timeout of one call, its answer's body included. Default 15 s.
+	Timeout time.Duration
+	// MaxBody is how many bytes of an answer are read; a longer one is an
+	// invalid answer. Default 8 MiB for List, 2 MiB else.
+	MaxBody int64
+	// Wrap puts instrumentation around the transport. It may be nil.
+	Wrap func(http.RoundTripper) http.RoundTripper
+}
+
+// Client calls the agents API with one credential. It may be used by many
+// goroutines.
+type Client struct {
+	base       *url.URL
+	credential Credential
+	userAgent  string
+	timeout    time.Duration
+	maxBody    int64
+	tripper    http.RoundTripper
+	transport  *http.Transport
+	secrets    []string // what error texts must not show
+	now        func() time.Time
+}
+
+// New makes a client with connections of its own. The errors concern the
+// configuration; nothing is sent.
+func New(config Config) (*Client, error) {
+	base := config.BaseURL
+	if base == nil || base.Host == "" || (base.Scheme != "https" && base.Scheme != "http") {
+		return nil, errors.New("cloud client: the base URL must be absolute, of scheme https or http")
+	}
+	if base.User != nil || base.RawQuery != "" || base.Fragment != "" {
+		return nil, errors.New("cloud client: the base URL must have no user information, query or fragment")
+	}
+	roots, err := certificates(config.CABundle)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		base:      &url.URL{Scheme: base.Scheme, Host: base.Host, Path: strings.TrimRight(base.Path, "/")},
+		userAgent: config.UserAgent,
+		timeout:   config.Timeout,
+		maxBody:   config.MaxBody,
+		transport: newTransport(roots),
+		now:       time.Now,
+	}
+	if c.timeout <= 0 {
+		c.timeout = defaultTimeout
+	}
+	c.tripper = c.transport
+	if config.Wrap != nil {
+		c.tripper = config.Wrap(c.transport)
+	}
+	return c.WithCredential(config.Credential), nil
+}
+
+// WithCredential gives a client that asks as somebody else over the same
+// connections. Its errors hide the tokens of both.
+func (c *Client) WithCredential(credential Credential) *Client {
+	other := *c
+	other.credential = credential
+	other.secrets = slices.Clone(c.secrets)
+	for _, secret := range secretsOf(credential.Token) {
+		if !slices.Contains(other.secrets, secret) {
+			other.secrets = append(other.secrets, secret)
+		}
+	}
+	// Longest first: a part that goes first would leave the rest of a whole.
+	slices.SortStableFunc(other.secrets, func(a, b string) int { return len(b) - len(a) })
+	return &other
+}
+
+// CloseIdleConnections closes the connections that no call uses, those of
+// every client made by WithCredential from the same one.
+func (c *Client) CloseIdleConnections() { c.transport.CloseIdleConnections() }
+
+// certificates gives nil, the system's roots, when there is no bundle.
+func certificates(bundle []byte) (*x509.CertPool, error) {
+	if len(bundle) == 0 {
+		return nil, nil
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(bundle) {
+		return nil, errors.New("cloud client: the CA bundle holds no PEM certificate")
+	}
+	return pool, nil
+}
+
+func newTransport(roots *x509.CertPool) *http.Transport {
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	// Another package may have replaced the default transport.
+	if base, ok := http.DefaultTransport.(*http.Transport); ok {
+		transport = base.Clone()
+	}
+	transport.MaxIdleConns = 0
+	transport.MaxIdleConnsPerHost = idleConnsPerHost
+	transport.IdleConnTimeout = idleConnTimeout
+	transport.MaxResponseHeaderBytes = maxHeaderBytes
+	transport.ForceAttemptHTTP2 = true
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
+	return transport
+}

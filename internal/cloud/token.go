@@ -1,0 +1,126 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloud
+
+import (
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"unicode"
+	"unique"
+
+	"github.com/google/uuid"
+)
+
+// Redacted is what stands wherever a token would have been printed.
+const Redacted = "[redacted]"
+
+// Token is a secret. However formatted it prints as [redacted]; only Reveal
+// gives the value. Tokens of the same value are equal under == too.
+type Token struct {
+	// A handle, not a string: fmt ignores the methods of unexported fields, and
+	// a Token inside one would be printed by its content.
+	value unique.Handle[string]
+}
+
+// NewToken makes a token of a value, taken as it is.
+func NewToken(value string) Token {
+	if value == "" {
+		return Token{}
+	}
+	return Token{value: unique.Make(value)}
+}
+
+// Reveal gives the secret value.
+func (t Token) Reveal() string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.value.Value()
+}
+
+// IsZero reports whether the token is empty.
+func (t Token) IsZero() bool { return t == Token{} }
+
+// Equal compares in a time that does not depend on the values' content.
+func (t Token) Equal(other Token) bool {
+	return subtle.ConstantTimeCompare([]byte(t.Reveal()), []byte(other.Reveal())) == 1
+}
+
+// Usable reports whether this can be a real token: it is false for an empty
+// one, for the masks that servers show instead of a token, and for a value
+// with spaces or control characters.
+func (t Token) Usable() bool {
+	value := t.Reveal()
+	if value == "" || strings.Trim(value, "*xX•.-") == "" {
+		return false
+	}
+	switch strings.Trim(strings.ToLower(value), "[]<>(){}*") {
+	case "redacted", "masked", "hidden":
+		return false
+	}
+	return !strings.ContainsFunc(value, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r)
+	})
+}
+
+// ProjectID reads the project's ID out of a project token. The signature is
+// not verified. It is false for a token of another form, which may still be
+// a good token.
+func (t Token) ProjectID() (string, bool) {
+	payload, _, found := strings.Cut(t.Reveal(), ".")
+	if !found {
+		return "", false
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(payload, "="))
+	if err != nil {
+		return "", false
+	}
+	var claims struct {
+		ProjectID string `json:"ProjectID"`
+	}
+	if err := json.Unmarshal(raw, &claims); err != nil || !isUUID(claims.ProjectID) {
+		return "", false
+	}
+	return claims.ProjectID, true
+}
+
+// String gives [redacted].
+func (Token) String() string { return Redacted }
+
+// GoString gives [redacted].
+func (Token) GoString() string { return Redacted }
+
+// Format writes [redacted] for every verb.
+func (Token) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, Redacted) }
+
+// LogValue gives [redacted].
+func (Token) LogValue() slog.Value { return slog.StringValue(Redacted) }
+
+// MarshalText gives [redacted].
+func (Token) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
+
+// MarshalJSON gives "[redacted]".
+func (Token) MarshalJSON() ([]byte, error) { return []byte(`"` + Redacted + `"`), nil }
+
+// UnmarshalJSON reads a string, or null as the empty token.
+func (t *Token) UnmarshalJSON(raw []byte) error {
+	var value string
+	if err := json.Unmarshal(raw, &value); err != nil {
+		return fmt.Errorf("a token must be a JSON string")
+	}
+	*t = NewToken(value)
+	return nil
+}
+
+// isUUID accepts the canonical form alone: braces, URNs and bare hex digits
+// are not what the API writes.
+func isUUID(s string) bool { return len(s) == 36 && uuid.Validate(s) == nil }

@@ -1,0 +1,182 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloud
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+)
+
+// Registration is the body of the register call. The project is not named:
+// the service takes it from the token.
+type Registration struct {
+	Name      string `json:"name"`
+	MachineID string `json:"machineID"`
+	Type      string `json:"type"`    // fluentbit or fluentd
+	Version   string `json:"version"` // such as v1.8.6
+	Edition   string `json:"edition"` // community or enterprise
+	// Flags are always sent, as null when nil: the API requires the key.
+	Flags         []string        `json:"flags"`
+	RawConfig     string          `json:"rawConfig"`
+	Metadata      json.RawMessage `json:"metadata,omitempty"` // an object
+	FleetID       string          `json:"fleetID,omitempty"`
+	EnvironmentID string          `json:"environmentID,omitempty"`
+}
+
+// Registered is the answer to a registration.
+type Registered struct {
+	// ID of the agent, always a UUID.
+	ID string `json:"id"`
+	// Token of the agent. It can be empty or masked: see Token.Usable.
+	Token Token  `json:"token"`
+	Name  string `json:"name"`
+	// CreatedAt is zero if the service gave no readable time.
+	CreatedAt       time.Time `json:"createdAt"`
+	EnvironmentName string    `json:"environmentName"`
+}
+
+// UnmarshalJSON reads the answer; only the ID, the name and the token must
+// have their documented types.
+func (r *Registered) UnmarshalJSON(raw []byte) error {
+	type plain Registered
+	var wire struct {
+		plain
+		CreatedAt       lenient[time.Time] `json:"createdAt"`
+		EnvironmentName lenient[string]    `json:"environmentName"`
+	}
+	if err := json.Unmarshal(raw, &wire); err != nil {
+		return err
+	}
+	*r = Registered(wire.plain)
+	r.CreatedAt, r.EnvironmentName = wire.CreatedAt.value, wire.EnvironmentName.value
+	return nil
+}
+
+// Agent is what the service shows of an agent. Status, OS and Arch are open
+// sets: services grow.
+type Agent struct {
+	// ID is always a UUID.
+	ID      string  `json:"id"`
+	FleetID *string `json:"fleetID"`
+	// Token of the agent. It can be empty or masked: see Token.Usable.
+	Token     Token           `json:"token"`
+	Name      string          `json:"name"`
+	MachineID string          `json:"machineID"`
+	Type      string          `json:"type"`
+	Version   string          `json:"version"`
+	Edition   string          `json:"edition"`
+	Status    string          `json:"status"`
+	OS        string          `json:"os"`
+	Arch      string          `json:"arch"`
+	Flags     []string        `json:"flags"`
+	Tags      []string        `json:"tags"`
+	RawConfig string          `json:"rawConfig"`
+	Metadata  json.RawMessage `json:"metadata"` // nil when absent or null
+	// The times are nil or zero if the service gave no readable time.
+	FirstMetricsAddedAt *time.Time `json:"firstMetricsAddedAt"`
+	LastMetricsAddedAt  *time.Time `json:"lastMetricsAddedAt"`
+	MetricsCount        int64      `json:"metricsCount"`
+	CreatedAt           time.Time  `json:"createdAt"`
+	UpdatedAt           time.Time  `json:"updatedAt"`
+	EnvironmentName     string     `json:"environmentName"`
+}
+
+// UnmarshalJSON reads an agent. What only informs may have any shape and is
+// then left out; what decisions rest on must have its documented type.
+func (a *Agent) UnmarshalJSON(raw []byte) error {
+	type plain Agent
+	var wire struct {
+		plain
+		Status              lenient[string]     `json:"status"`
+		OS                  lenient[string]     `json:"os"`
+		Arch                lenient[string]     `json:"arch"`
+		Tags                lenient[[]string]   `json:"tags"`
+		FirstMetricsAddedAt lenient[*time.Time] `json:"firstMetricsAddedAt"`
+		LastMetricsAddedAt  lenient[*time.Time] `json:"lastMetricsAddedAt"`
+		MetricsCount        lenient[int64]      `json:"metricsCount"`
+		CreatedAt           lenient[time.Time]  `json:"createdAt"`
+		UpdatedAt           lenient[time.Time]  `json:"updatedAt"`
+		EnvironmentName     lenient[string]     `json:"environmentName"`
+	}
+	if err := json.Unmarshal(raw, &wire); err != nil {
+		return err
+	}
+	*a = Agent(wire.plain)
+	if string(a.Metadata) == "null" {
+		a.Metadata = nil
+	}
+	a.Status, a.OS, a.Arch, a.Tags = wire.Status.value, wire.OS.value, wire.Arch.value, wire.Tags.value
+	a.FirstMetricsAddedAt, a.LastMetricsAddedAt = wire.FirstMetricsAddedAt.value, wire.LastMetricsAddedAt.value
+	a.MetricsCount, a.EnvironmentName = wire.MetricsCount.value, wire.EnvironmentName.value
+	a.CreatedAt, a.UpdatedAt = wire.CreatedAt.value, wire.UpdatedAt.value
+	return nil
+}
+
+// lenient reads a value, and is zero where the JSON has another type.
+type lenient[T any] struct{ value T }
+
+// UnmarshalJSON never fails: one odd field must not hide the whole agent.
+func (l *lenient[T]) UnmarshalJSON(raw []byte) error {
+	var value T
+	if json.Unmarshal(raw, &value) == nil {
+		l.value = value
+	}
+	return nil
+}
+
+// Update is the body of the update call: what is nil is not sent and stays
+// as it is. Type and machine ID of an agent cannot be changed.
+type Update struct {
+	Name      *string `json:"name,omitempty"`
+	Version   *string `json:"version,omitempty"`
+	Edition   *string `json:"edition,omitempty"`
+	RawConfig *string `json:"rawConfig,omitempty"`
+	// FleetID and EnvironmentID can be changed but not cleared: null means
+	// "leave it" to the service.
+	FleetID       *string `json:"fleetID,omitempty"`
+	EnvironmentID *string `json:"environmentID,omitempty"`
+	// Flags pointing to an empty slice, nil or not, clears the flags.
+	Flags    *[]string       `json:"flags,omitempty"`
+	Metadata json.RawMessage `json:"metadata,omitempty"`
+}
+
+// IsEmpty reports whether the update changes nothing.
+func (u Update) IsEmpty() bool { return len(u.Fields()) == 0 }
+
+// Fields gives the JSON names of the fields that are sent, sorted.
+func (u Update) Fields() []string {
+	var fields []string
+	for name, set := range map[string]bool{
+		"name": u.Name != nil, "version": u.Version != nil, "edition": u.Edition != nil,
+		"rawConfig": u.RawConfig != nil, "fleetID": u.FleetID != nil,
+		"environmentID": u.EnvironmentID != nil, "flags": u.Flags != nil,
+		"metadata": len(u.Metadata) > 0,
+	} {
+		if set {
+			fields = append(fields, name)
+		}
+	}
+	slices.Sort(fields)
+	return fields
+}
+
+// ListOptions narrow a list. Zero values are not sent.
+type ListOptions struct {
+	Last          int    // agents on a page; the service has a maximum of its own
+	Before        string // cursor: Page.Before of the page before this one
+	Name          string
+	FleetID       string
+	EnvironmentID string
+}
+
+// Page is a part of a list, newest agents first.
+type Page struct {
+	Agents []Agent
+	// Before is the cursor of the next page, empty on the last one.
+	Before string
+}

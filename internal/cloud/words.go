@@ -1,0 +1,79 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloud
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// minSecretPart is the length from which a part of a token, such as its
+// signature, is hidden also when it stands alone.
+const minSecretPart = 16
+
+// remoteWords makes two texts of the service fit to be shown, bounded together.
+func (c *Client) remoteWords(message, detail string) (string, string) {
+	message = cut(c.redact(printable(message)), maxRemoteWords)
+	detail = cut(c.redact(printable(detail)), maxRemoteWords-len(message))
+	return message, detail
+}
+
+// ownWords makes the text of a cause fit to be shown.
+func (c *Client) ownWords(text string) string {
+	return cut(c.redact(printable(text)), maxRemoteWords)
+}
+
+// redact replaces this client's tokens. It must come after printable: a token
+// with a control character inside would else appear only then.
+func (c *Client) redact(text string) string {
+	for _, secret := range c.secrets {
+		text = strings.ReplaceAll(text, secret, Redacted)
+	}
+	return text
+}
+
+// secretsOf gives what must not be shown of a token: it, then its long parts.
+func secretsOf(t Token) []string {
+	value := printable(t.Reveal())
+	if value == "" {
+		return nil
+	}
+	secrets := []string{value}
+	for part := range strings.SplitSeq(value, ".") {
+		if part != value && len(part) >= minSecretPart {
+			secrets = append(secrets, part)
+		}
+	}
+	return secrets
+}
+
+// printable turns line breaks and tabs into spaces and leaves out all else
+// that does not show, direction marks too: it would forge lines in logs.
+func printable(text string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\r' || r == '\t' || r == '\u2028' || r == '\u2029':
+			return ' '
+		case unicode.IsControl(r) || unicode.Is(unicode.Cf, r):
+			return -1
+		default:
+			return r
+		}
+	}, strings.ToValidUTF8(text, "\uFFFD")))
+}
+
+// cut bounds a text in bytes, at a rune's boundary.
+func cut(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	for limit > 0 && !utf8.RuneStart(text[limit]) {
+		limit--
+	}
+	return text[:limit]
+}
