@@ -1,0 +1,233 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Authentication is the way in which the project token is shown to the service.
+type Authentication string
+
+// Ways of authentication.
+const (
+	// AuthenticationAuto tries Bearer, then ProjectToken, and keeps what holds.
+	AuthenticationAuto Authentication = "Auto"
+	// AuthenticationBearer sends "Authorization: Bearer <token>".
+	AuthenticationBearer Authentication = "Bearer"
+	// AuthenticationProjectToken sends "X-Project-Token: <token>".
+	AuthenticationProjectToken Authentication = "ProjectToken"
+)
+
+// NamespacesFrom says which namespaces may use a CloudProject.
+type NamespacesFrom string
+
+// Choices of namespaces.
+const (
+	NamespacesFromSame     NamespacesFrom = "Same"
+	NamespacesFromAll      NamespacesFrom = "All"
+	NamespacesFromSelector NamespacesFrom = "Selector"
+)
+
+// Adoption says who may take over existing remote agents with agentID.
+type Adoption string
+
+// Adoption policies.
+const (
+	// AdoptionSameNamespace lets only Agents in the namespace of the CloudProject take over agents.
+	AdoptionSameNamespace Adoption = "SameNamespace"
+	// AdoptionAllowed lets every Agent that may use the CloudProject take over any agent of the project.
+	AdoptionAllowed Adoption = "Allowed"
+)
+
+// TokenSecretReference names the Secret that holds a project token.
+type TokenSecretReference struct {
+	// Name of the Secret, in the namespace of the CloudProject.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// Key of the Secret that holds the token.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:default=token
+	// +optional
+	Key string `json:"key,omitempty"`
+}
+
+// AllowedNamespaces says which namespaces may use a CloudProject.
+// +kubebuilder:validation:XValidation:rule="(self.from == 'Selector') == has(self.selector)",message="set selector if, and only if, from is Selector",fieldPath=".selector"
+type AllowedNamespaces struct {
+	// From is Same (only the namespace of the CloudProject), All, or Selector.
+	// +kubebuilder:validation:Enum=Same;All;Selector
+	// +kubebuilder:default=Same
+	// +optional
+	From NamespacesFrom `json:"from,omitempty"`
+
+	// Selector chooses namespaces by their labels; used with from: Selector.
+	// +optional
+	Selector *metav1.LabelSelector `json:"selector,omitempty"`
+}
+
+// RateLimit bounds the calls to the service, over all Agents of a CloudProject.
+type RateLimit struct {
+	// RequestsPerSecond is the sustained rate of calls. 0 means no limit.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=10000
+	// +kubebuilder:default=10
+	// +optional
+	RequestsPerSecond *int32 `json:"requestsPerSecond,omitempty"`
+
+	// Burst is the number of calls that may be made at once after a quiet time.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
+	// +kubebuilder:default=20
+	// +optional
+	Burst *int32 `json:"burst,omitempty"`
+}
+
+// CloudProjectSpec says how a Calyptia Cloud project is reached.
+type CloudProjectSpec struct {
+	// URL of the service. Its host has to be one that the operator allows (its flag --allowed-hosts),
+	// and https, unless the operator runs with --allow-insecure-http.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['https', 'http'] && url(self).getHostname() != ''",message="must be an absolute URL that begins with https://, such as https://cloud-api.calyptia.com"
+	// +kubebuilder:validation:XValidation:rule="!self.contains('@') && !self.contains('?') && !self.contains('#')",message="must have no user, query or fragment: give scheme, host and path only"
+	// +kubebuilder:default="https://cloud-api.calyptia.com"
+	// +optional
+	URL string `json:"url,omitempty"`
+
+	// TokenSecretRef names the Secret in the same namespace that holds the project token.
+	// +required
+	TokenSecretRef TokenSecretReference `json:"tokenSecretRef"`
+
+	// Authentication is how the token is shown to the service: Bearer, ProjectToken (the header
+	// X-Project-Token), or Auto, which tries both and keeps what holds.
+	// +kubebuilder:validation:Enum=Auto;Bearer;ProjectToken
+	// +kubebuilder:default=Auto
+	// +optional
+	Authentication Authentication `json:"authentication,omitempty"`
+
+	// ProjectID is the UUID of the project. Needed only where the token does not reveal it and agents
+	// are to be listed.
+	// +kubebuilder:validation:MaxLength=36
+	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')",message="must be a UUID in lower case, such as 5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
+	// +optional
+	ProjectID string `json:"projectID,omitempty"`
+
+	// CABundle is a private certificate authority (PEM) to trust beside those of the system.
+	// +optional
+	CABundle *KeySource `json:"caBundle,omitempty"`
+
+	// AllowedNamespaces says from which namespaces Agents may use this CloudProject.
+	// +kubebuilder:default={from: Same}
+	// +optional
+	AllowedNamespaces *AllowedNamespaces `json:"allowedNamespaces,omitempty"`
+
+	// Adoption says who may take over existing agents of the project with agentID: Agents of the same
+	// namespace only (SameNamespace), or all that may use this CloudProject (Allowed).
+	// +kubebuilder:validation:Enum=SameNamespace;Allowed
+	// +kubebuilder:default=SameNamespace
+	// +optional
+	Adoption Adoption `json:"adoption,omitempty"`
+
+	// RateLimit bounds the calls to the service, over all Agents of this CloudProject.
+	// +kubebuilder:default={requestsPerSecond: 10, burst: 20}
+	// +optional
+	RateLimit *RateLimit `json:"rateLimit,omitempty"`
+
+	// ResyncInterval is the time in which every Agent is compared with the service once, at least 1m.
+	// It is stretched, and shown so in the status, when the rate limit could not serve it.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1m') && duration(self) <= duration('24h')",message="must be between 1m and 24h"
+	// +kubebuilder:default="10m"
+	// +optional
+	ResyncInterval *metav1.Duration `json:"resyncInterval,omitempty"`
+}
+
+// CloudProjectStatus is what the operator knows of the project.
+type CloudProjectStatus struct {
+	// ObservedGeneration is the generation of the spec that the conditions speak of; -1 before the first.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// ProjectID of the project, where it is known.
+	// +optional
+	ProjectID string `json:"projectID,omitempty"`
+
+	// URL that the credentials were proved at.
+	// +optional
+	URL string `json:"url,omitempty"`
+
+	// Authentication that the service accepted: Bearer or ProjectToken.
+	// +optional
+	Authentication Authentication `json:"authentication,omitempty"`
+
+	// ListSupported says whether the service lists the agents of the project.
+	// +optional
+	ListSupported *bool `json:"listSupported,omitempty"`
+
+	// Agents is the number of Agents that use this CloudProject. Updated at most once a minute.
+	// +optional
+	Agents int32 `json:"agents,omitempty"`
+
+	// ResyncInterval in force: that of the spec, or longer where the rate limit could not serve it.
+	// +optional
+	ResyncInterval *metav1.Duration `json:"resyncInterval,omitempty"`
+
+	// Doubles names remote agents that share their machine ID with another and are left to a person.
+	// +listType=atomic
+	// +optional
+	Doubles []string `json:"doubles,omitempty"`
+
+	// Conditions of this object: Ready, Reconciling, Stalled.
+	// +listType=map
+	// +listMapKey=type
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// CloudProject says how a Calyptia Cloud project is reached: where the service is, with which
+// token, and which Agents may use it.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=cproj,categories=calyptia
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.spec.url`
+// +kubebuilder:printcolumn:name="Project ID",type=string,JSONPath=`.status.projectID`
+// +kubebuilder:printcolumn:name="Agents",type=integer,JSONPath=`.status.agents`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Authentication",type=string,priority=1,JSONPath=`.status.authentication`
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 241",message="metadata.name is too long for the Secret name derived from it: use at most 241 characters"
+type CloudProject struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec says how the project is reached.
+	// +required
+	Spec CloudProjectSpec `json:"spec"`
+
+	// Status is what the operator knows of the project.
+	// +kubebuilder:default:={"observedGeneration":-1}
+	// +optional
+	Status CloudProjectStatus `json:"status,omitempty"`
+}
+
+// CloudProjectList is a list of CloudProjects.
+//
+// +kubebuilder:object:root=true
+type CloudProjectList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []CloudProject `json:"items"`
+}
