@@ -1,0 +1,63 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Command controlplane is a Kubernetes control plane for tests in one binary: it becomes etcd, kube-apiserver,
+// kube-controller-manager or kubectl after the name that it is called by. Four programs in one share most of
+// their code, so it builds once and takes half the space. Nothing of it is part of the operator.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.etcd.io/etcd/server/v3/etcdmain"
+	"k8s.io/component-base/cli"
+	_ "k8s.io/component-base/metrics/prometheus/clientgo"
+	_ "k8s.io/component-base/metrics/prometheus/version"
+	kubectl "k8s.io/kubectl/pkg/cmd"
+	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+)
+
+func main() {
+	var command *cobra.Command
+	switch name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"); name {
+	case "etcd":
+		go endWithParent()
+		etcdmain.Main(os.Args)
+		return
+	case "kube-apiserver":
+		go endWithParent()
+		command = apiserver.NewAPIServerCommand()
+	case "kube-controller-manager":
+		go endWithParent()
+		command = controllermanager.NewControllerManagerCommand()
+	case "kubectl":
+		command = kubectl.NewDefaultKubectlCommand()
+	default:
+		fmt.Fprintf(os.Stderr, "%s: call me etcd, kube-apiserver, kube-controller-manager or kubectl\n", name)
+		os.Exit(2)
+	}
+	os.Exit(cli.Run(command))
+}
+
+// endWithParent ends this program when the one that started it is gone, where that one asked for it: a test that
+// is killed or panics cannot clean up. Watching the parent works on every platform and however it ends.
+func endWithParent() {
+	if os.Getenv("CONTROLPLANE_ENDS_WITH_PARENT") == "" {
+		return
+	}
+	parent := os.Getppid()
+	for range time.Tick(time.Second) {
+		if os.Getppid() != parent {
+			os.Exit(1)
+		}
+	}
+}
