@@ -1,0 +1,106 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloud_test
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"io"
+	"net/http"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/legacy"
+)
+
+//go:embed openapi.yaml
+var description []byte
+
+// checked is a transport that holds every request and answer against the
+// OpenAPI description. A request that breaks it must be refused as invalid.
+type checked struct {
+	t      *testing.T
+	router routers.Router
+	next   http.RoundTripper
+}
+
+// checking gives the Wrap of a client's configuration.
+func checking(t *testing.T) func(http.RoundTripper) http.RoundTripper {
+	t.Helper()
+	loader := openapi3.NewLoader()
+	doc, err := loader.LoadFromData(description)
+	if err != nil {
+		t.Fatalf("the description does not load: %v", err)
+	}
+	if err := doc.Validate(t.Context()); err != nil {
+		t.Fatalf("the description is not valid: %v", err)
+	}
+	router, err := legacy.NewRouter(doc)
+	if err != nil {
+		t.Fatalf("the description gives no routes: %v", err)
+	}
+	return func(next http.RoundTripper) http.RoundTripper {
+		return &checked{t: t, router: router, next: next}
+	}
+}
+
+func (c *checked) RoundTrip(r *http.Request) (*http.Response, error) {
+	var sent []byte
+	if r.Body != nil {
+		sent, _ = io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(sent))
+	}
+	probe := r.Clone(context.Background())
+	probe.Body = io.NopCloser(bytes.NewReader(sent))
+	route, params, err := c.router.FindRoute(probe)
+	if err != nil {
+		c.t.Errorf("%s %s is not a described call: %v", r.Method, r.URL.Path, err)
+		return c.next.RoundTrip(r)
+	}
+	input := &openapi3filter.RequestValidationInput{
+		Request: probe, PathParams: params, Route: route,
+		Options: &openapi3filter.Options{AuthenticationFunc: hasCredential, IncludeResponseStatus: true},
+	}
+	invalid := openapi3filter.ValidateRequest(context.Background(), input)
+	response, err := c.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	got, err := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	response.Body = io.NopCloser(bytes.NewReader(got))
+	if err != nil {
+		c.t.Errorf("%s %s: the answer broke: %v", r.Method, r.URL.Path, err)
+	}
+	if invalid != nil && response.StatusCode < 400 {
+		c.t.Errorf("%s %s took a request that breaks the description: %v", r.Method, r.URL.Path, invalid)
+	}
+	output := &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: input, Status: response.StatusCode, Header: response.Header,
+		Options: input.Options,
+	}
+	output.SetBodyBytes(got)
+	if err := openapi3filter.ValidateResponse(context.Background(), output); err != nil {
+		c.t.Errorf("%s %s: the answer %d breaks the description: %v", r.Method, r.URL.Path, response.StatusCode, err)
+	}
+	return response, nil
+}
+
+// hasCredential asks for the described header, not for a good token.
+func hasCredential(_ context.Context, input *openapi3filter.AuthenticationInput) error {
+	name := input.SecurityScheme.Name
+	if input.SecurityScheme.Type == "http" {
+		name = "Authorization"
+	}
+	if input.RequestValidationInput.Request.Header.Get(name) == "" {
+		return input.NewError(nil)
+	}
+	return nil
+}
