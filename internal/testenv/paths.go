@@ -1,0 +1,47 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package testenv
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+const modulePath = "github.com/calyptia-agent-operator/operator"
+
+// ModuleRoot returns the directory of the operator's go.mod above the working directory, which for a test is its
+// package's. The source file's own path would not do: -trimpath takes it away.
+func ModuleRoot() string {
+	start, err := os.Getwd()
+	if err != nil {
+		return "."
+	}
+	for dir := start; ; dir = filepath.Dir(dir) {
+		content, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+		if err == nil && bytes.HasPrefix(content, []byte("module "+modulePath+"\n")) {
+			return dir
+		}
+		if dir == filepath.Dir(dir) {
+			return start
+		}
+	}
+}
+
+// Assets returns the directory of the control plane's programs: KUBEBUILDER_ASSETS where it is set, else what
+// `make control-plane` built.
+func Assets() (string, error) {
+	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := filepath.EvalSymlinks(filepath.Join(ModuleRoot(), "bin", "controlplane", "current"))
+	if err != nil {
+		return "", fmt.Errorf("the control plane is not built, run `make control-plane` (once, some minutes): %w", err)
+	}
+	return dir, nil
+}
