@@ -1,0 +1,190 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloud_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+)
+
+// verdict is what a caller decides by.
+type verdict struct {
+	Class       cloud.Class
+	Reason      cloud.Reason
+	API         bool
+	NothingMade bool
+	Gone        bool
+}
+
+func TestVerdicts(t *testing.T) {
+	const (
+		terminal  = cloud.ClassTerminal
+		waiting   = cloud.ClassWaiting
+		retryable = cloud.ClassRetryable
+		html      = "<html>502</html>"
+		api       = true
+	)
+	said := func(message string) string { return `{"error":"` + message + `"}` }
+	register := func(ctx context.Context, c *cloud.Client) error {
+		_, err := c.Register(ctx, registration("machine-1"))
+		return err
+	}
+	get := func(ctx context.Context, c *cloud.Client) error { _, err := c.Get(ctx, nilID); return err }
+	update := func(ctx context.Context, c *cloud.Client) error {
+		return c.Update(ctx, nilID, cloud.Update{Name: new("other")})
+	}
+	remove := func(ctx context.Context, c *cloud.Client) error { return c.Delete(ctx, nilID) }
+	for _, row := range []struct {
+		name   string
+		call   func(context.Context, *cloud.Client) error
+		status int
+		body   string
+		header http.Header
+		want   verdict
+	}{
+		{"a bad request is terminal", register, 400, said("invalid agent name"), nil, verdict{terminal, cloud.ReasonInvalid, api, true, false}},
+		{"an unprocessable one too", register, 422, said("unsupported agent version"), nil, verdict{terminal, cloud.ReasonInvalid, api, true, false}},
+		{"an empty body keeps the status's meaning", register, 422, "", nil, verdict{terminal, cloud.ReasonInvalid, false, true, false}},
+		{"a proxy's 400 is retried", register, 400, html, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false}},
+		{"JSON of another shape is a proxy's", register, 403, `{"message":"no"}`, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false}},
+		{"a key in other letters is a proxy's", remove, 404, `{"Error":"agent not found"}`, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false}},
+		{"an error that is no string is a proxy's", remove, 404, `{"error":{"code":404}}`, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false}},
+		{"JSON and more is a proxy's", remove, 404, said("agent not found") + "x", nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false}},
+		{"a bad token waits", get, 401, said("invalid token"), nil, verdict{waiting, cloud.ReasonUnauthorized, api, true, false}},
+		{"a proxy's 401 waits as well", get, 401, html, nil, verdict{waiting, cloud.ReasonUnauthorized, false, true, false}},
+		{"forbidden is terminal", register, 403, said("permission denied"), nil, verdict{terminal, cloud.ReasonForbidden, api, true, false}},
+		{"the quota is told by its words", register, 403, said("agents quota exceeded"), nil, verdict{terminal, cloud.ReasonQuotaExceeded, api, true, false}},
+		{"the quota is told by its figures", register, 403, `{"error":"no more","quotaLimit":5}`, nil, verdict{terminal, cloud.ReasonQuotaExceeded, api, true, false}},
+		{"a field of the agent's own", update, 403, said("update agent raw config forbidden"), nil, verdict{terminal, cloud.ReasonFieldForbidden, api, true, false}},
+		{"a missing agent is the caller's to judge", get, 404, said("agent not found"), nil, verdict{retryable, cloud.ReasonAgentNotFound, api, true, true}},
+		{"a plain not found is about the agent", get, 404, said("not found"), nil, verdict{retryable, cloud.ReasonNotFound, api, true, true}},
+		{"a missing project is not a missing agent", get, 404, said("project not found"), nil, verdict{retryable, cloud.ReasonNotFound, api, true, false}},
+		{"an empty 404 proves nothing of the agent", get, 404, "", nil, verdict{retryable, cloud.ReasonNotFound, false, true, false}},
+		{"an unknown route proves nothing of the agent", get, 404, "404 page not found\n", nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false}},
+		{"a missing fleet is terminal for a registration", register, 404, said("fleet not found"), nil, verdict{terminal, cloud.ReasonFleetNotFound, api, true, false}},
+		{"a missing environment is terminal for an update", update, 404, said("environment not found"), nil, verdict{terminal, cloud.ReasonEnvironmentNotFound, api, true, false}},
+		{"a missing fleet in a read is not", get, 404, said("fleet not found"), nil, verdict{retryable, cloud.ReasonFleetNotFound, api, true, false}},
+		{"a conflict may be with ourselves", register, 409, said("machine ID conflict"), nil, verdict{terminal, cloud.ReasonConflict, api, false, false}},
+		{"gone for good", remove, 410, said("agent gone"), nil, verdict{retryable, cloud.ReasonGone, api, true, true}},
+		{"an empty 410 proves nothing of the agent", remove, 410, "", nil, verdict{retryable, cloud.ReasonGone, false, true, false}},
+		{"an unsupported call is terminal", update, 405, said("method not allowed"), nil, verdict{terminal, cloud.ReasonUnsupported, api, true, false}},
+		{"so is one not implemented", update, 501, "", nil, verdict{terminal, cloud.ReasonUnsupported, false, false, false}},
+		{"a proxy's 501 is retried", update, 501, html, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
+		{"too many requests wait", register, 429, html, nil, verdict{waiting, cloud.ReasonRateLimited, false, true, false}},
+		{"a late request may have been served", register, 408, said("timeout"), nil, verdict{retryable, cloud.ReasonUnavailable, api, false, false}},
+		{"too large for the API is terminal", register, 413, said("too large"), nil, verdict{terminal, cloud.ReasonInvalid, api, true, false}},
+		{"too large for a proxy is retried", register, 413, html, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false}},
+		{"the service's trouble is retried", register, 500, said("internal"), nil, verdict{retryable, cloud.ReasonUnavailable, api, false, false}},
+		{"a gateway's trouble is retried", register, 502, html, nil, verdict{retryable, cloud.ReasonUnavailable, false, false, false}},
+		{"unavailable is retried", get, 503, "", nil, verdict{retryable, cloud.ReasonUnavailable, false, false, false}},
+		{"unavailable until a time waits", get, 503, "", http.Header{"Retry-After": {"7"}}, verdict{waiting, cloud.ReasonUnavailable, false, false, false}},
+		{"a redirect is not followed", get, 302, "", http.Header{"Location": {"/v1/agents/" + nilID}}, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
+		{"nor one that keeps the method", register, 308, "", http.Header{"Location": {"/elsewhere"}}, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
+		{"a 2xx of another kind", get, 206, "{}", nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
+		{"a registration without an ID", register, 201, `{"token":"t"}`, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
+		{"a registration answered with HTML", register, 200, html, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
+		{"an agent cut short", get, 200, `{"id":"` + nilID, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
+		{"another agent", get, 200, `{"id":"` + fleetID + `"}`, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
+		{"null for an agent", get, 200, `null`, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
+		{"a portal that answers a deletion", remove, 200, html, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
+		{"an error inside a success", remove, 200, said("no"), nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			server := cloudtest.New(cloudtest.Settings{})
+			web := server.Start()
+			defer web.Close()
+			server.Inject(cloudtest.Fault{Status: row.status, Body: row.body, Header: row.header})
+			err := row.call(t.Context(), newClient(t, web.URL, cloud.Config{}))
+			e := failure(t, err)
+			got := verdict{e.Class, e.Reason, e.API, e.NothingMade(), cloud.IsGone(err)}
+			if diff := cmp.Diff(row.want, got); diff != "" {
+				t.Errorf("%v (-want +got):\n%s", err, diff)
+			}
+			if e.Status != row.status || e.NotSent {
+				t.Errorf("status %d, not sent %t", e.Status, e.NotSent)
+			}
+			if calls := server.Count("", ""); calls != 1 {
+				t.Errorf("%d calls were made", calls)
+			}
+			if strings.Contains(err.Error(), "html") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%q repeats what is not the API's", err)
+			}
+		})
+	}
+}
+
+func TestErrorsOfTheFake(t *testing.T) {
+	s := newService(t, cloudtest.Settings{
+		Quota: 1, Fleets: map[string]string{fleetID: "edge"}, Environments: map[string]string{"env-1": "staging"},
+	})
+	with := func(change func(*cloud.Registration)) error {
+		r := registration("machine-2")
+		change(&r)
+		_, err := s.client.Register(t.Context(), r)
+		return err
+	}
+	none := func(*cloud.Registration) {}
+	s.register(t, "machine-1")
+	for want, err := range map[string]error{
+		"register agent: 422 invalid: invalid agent name":                                  with(func(r *cloud.Registration) { r.Name = "a b" }),
+		"register agent: 422 invalid: invalid machine ID":                                  with(func(r *cloud.Registration) { r.MachineID = "" }),
+		"register agent: 422 invalid: invalid agent type":                                  with(func(r *cloud.Registration) { r.Type = "logstash" }),
+		"register agent: 422 invalid: invalid agent version":                               with(func(r *cloud.Registration) { r.Version = "latest" }),
+		"register agent: 422 invalid: invalid agent edition":                               with(func(r *cloud.Registration) { r.Edition = "free" }),
+		"register agent: 422 invalid: invalid agent raw config":                            with(func(r *cloud.Registration) { r.RawConfig = "" }),
+		"register agent: 422 invalid: invalid agent metadata":                              with(func(r *cloud.Registration) { r.Metadata = []byte(`[]`) }),
+		"register agent: 422 invalid: invalid fleet ID":                                    with(func(r *cloud.Registration) { r.FleetID = "edge" }),
+		"register agent: 404 fleet not found: fleet not found":                             with(func(r *cloud.Registration) { r.FleetID = nilID }),
+		"register agent: 404 environment not found: environment not found":                 with(func(r *cloud.Registration) { r.EnvironmentID = "env-2" }),
+		"register agent: 409 conflict: machine ID conflict":                                with(func(r *cloud.Registration) { r.MachineID = "machine-1" }),
+		"register agent: 403 quota exceeded: agents quota exceeded (limit 1, remaining 0)": with(none),
+	} {
+		if failed := failure(t, err); failed.Error() != want || !failed.API || failed.Class != cloud.ClassTerminal {
+			t.Errorf("got %q of class %s, want %q", failed, failed.Class, want)
+		}
+	}
+	s.RevokeToken(s.token)
+	if err := with(none); err.Error() != "register agent: 401 unauthorized: invalid token" {
+		t.Errorf("after the revocation: %v", err)
+	}
+}
+
+func TestRetryAfterReachesTheCaller(t *testing.T) {
+	server := cloudtest.New(cloudtest.Settings{})
+	web := server.Start()
+	defer web.Close()
+	server.Inject(cloudtest.Fault{Status: 429, Header: http.Header{"Retry-After": {"90"}}})
+	_, err := newClient(t, web.URL, cloud.Config{}).Get(t.Context(), nilID)
+	if got := failure(t, err).RetryAfter; got != 90*time.Second {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestOddFieldsDoNotHideAnAgent(t *testing.T) {
+	server := cloudtest.New(cloudtest.Settings{})
+	web := server.Start()
+	defer web.Close()
+	server.Inject(cloudtest.Fault{Status: 200, Body: `{"id":"` + strings.ToUpper(fleetID) + `","name":"web","token":null,
+		"status":7,"os":null,"tags":"x","metricsCount":"many","createdAt":"yesterday","updatedAt":"2026-05-04T03:02:01Z",
+		"lastMetricsAddedAt":"","metadata":null,"newField":[1]}`})
+	got, err := newClient(t, web.URL, cloud.Config{}).Get(t.Context(), fleetID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &cloud.Agent{ID: strings.ToUpper(fleetID), Name: "web", UpdatedAt: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("agent (-want +got):\n%s", diff)
+	}
+}
