@@ -1,0 +1,90 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Package fault gives every failure of a reconciliation a class, a condition
+// reason and a message that says what to do, so that one place can turn any of
+// them into conditions, events and a requeue.
+package fault
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Class says who can end a failure.
+type Class string
+
+const (
+	// Terminal failures end when a person changes something.
+	Terminal Class = "terminal"
+	// Waiting failures end by an event elsewhere, or at a known time.
+	Waiting Class = "waiting"
+	// Retryable failures end by trying again.
+	Retryable Class = "retryable"
+)
+
+// Error is a classed failure.
+type Error struct {
+	Class Class
+	// Reason is the condition reason, one of those in the API package.
+	Reason string
+	// Message is one sentence for a person, with what to do. It never holds a token.
+	Message string
+	// RetryAfter is when trying again makes sense; zero leaves it to the class.
+	RetryAfter time.Duration
+	// Quiet failures pass by themselves so soon that no condition tells of them.
+	Quiet bool
+	// Err is the cause, for errors.Is; it is not printed.
+	Err error
+}
+
+// Error returns the message.
+func (e *Error) Error() string { return e.Message }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// After returns a copy that asks to be tried again after d.
+func (e *Error) After(d time.Duration) *Error {
+	c := *e
+	c.RetryAfter = d
+	return &c
+}
+
+// Quietly returns a copy that no condition tells of.
+func (e *Error) Quietly() *Error {
+	c := *e
+	c.Quiet = true
+	return &c
+}
+
+// Because returns a copy that remembers its cause.
+func (e *Error) Because(err error) *Error {
+	c := *e
+	c.Err = err
+	return &c
+}
+
+// Terminalf is a failure that only a person can end.
+func Terminalf(reason, format string, args ...any) *Error {
+	return &Error{Class: Terminal, Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// Waitingf is a failure that an event elsewhere ends.
+func Waitingf(reason, format string, args ...any) *Error {
+	return &Error{Class: Waiting, Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// Retryablef is a failure that trying again may end.
+func Retryablef(reason, format string, args ...any) *Error {
+	return &Error{Class: Retryable, Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// As returns the classed failure in err's chain.
+func As(err error) (*Error, bool) {
+	return errors.AsType[*Error](err)
+}

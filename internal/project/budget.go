@@ -1,0 +1,86 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package project
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+)
+
+// budget is the rate limit of a CloudProject. Nobody sleeps for it: who finds it spent is told when to
+// come back, and finds the place reserved.
+type budget struct {
+	mu      sync.Mutex
+	limiter *rate.Limiter
+	places  map[types.UID]time.Time
+}
+
+func newBudget() *budget {
+	return &budget{limiter: rate.NewLimiter(rate.Inf, 1), places: map[types.UID]time.Time{}}
+}
+
+func (b *budget) set(limit *v1alpha1.RateLimit) {
+	perSecond, burst := rate.Inf, 1
+	if limit != nil && limit.RequestsPerSecond != nil && *limit.RequestsPerSecond > 0 {
+		perSecond = rate.Limit(*limit.RequestsPerSecond)
+	}
+	if limit != nil && limit.Burst != nil {
+		burst = int(*limit.Burst)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.limiter.Limit() != perSecond || b.limiter.Burst() != burst {
+		b.limiter = rate.NewLimiter(perSecond, burst)
+		clear(b.places)
+	}
+}
+
+// perSecond returns the permitted rate, and false where there is no limit.
+func (b *budget) perSecond() (float64, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return float64(b.limiter.Limit()), b.limiter.Limit() != rate.Inf
+}
+
+// take returns zero if a call may be made now, else how long to wait for the place that is then kept.
+func (b *budget) take(who types.UID, now time.Time) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if at, kept := b.places[who]; kept {
+		if wait := at.Sub(now); wait > 0 {
+			return wait
+		}
+		delete(b.places, who)
+		return 0
+	}
+	wait := b.limiter.ReserveN(now, 1).DelayFrom(now)
+	if wait > 0 {
+		b.places[who] = now.Add(wait)
+	}
+	return wait
+}
+
+// leave gives up a kept place, for somebody who will not come back.
+func (b *budget) leave(who types.UID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.places, who)
+}
+
+// wait sleeps until a call may be made. Not for workers.
+func (b *budget) wait(ctx context.Context) error {
+	b.mu.Lock()
+	limiter := b.limiter
+	b.mu.Unlock()
+	return limiter.Wait(ctx)
+}

@@ -1,0 +1,193 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package project
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+// errUnused tells the breaker that an admitted call was not made.
+var errUnused = errors.New("the call was not made")
+
+// parkDefault is how long a 429 without Retry-After parks the project.
+const parkDefault = 10 * time.Second
+
+// Ticket admits one call. It is used by one call or given back with Release.
+type Ticket struct {
+	project *Project
+	client  *cloud.Client
+	done    func(error)
+}
+
+// Admit asks for one call on behalf of an Agent. It never sleeps: a project that is not proved, parked,
+// out of budget or does not answer is a waiting failure that says when to come back.
+func (p *Project) Admit(who types.UID) (*Ticket, error) {
+	if err := p.usable(); err != nil {
+		return nil, err
+	}
+	if wait := p.budget.take(who, p.registry.opts.Clock.Now()); wait > 0 {
+		return nil, fault.Waitingf(v1alpha1.ReasonRateLimited,
+			"waiting for the rate limit of CloudProject %s", p.key).After(wait).Quietly()
+	}
+	done, err := p.breaker.Allow()
+	if err != nil {
+		return nil, fault.Waitingf(v1alpha1.ReasonUnavailable,
+			"the service does not answer; it is tried again by itself").After(spread(time.Second)).Quietly()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return &Ticket{project: p, client: p.client, done: done}, nil
+}
+
+// Release gives a ticket back that was not used.
+func (t *Ticket) Release() { t.done(errUnused) }
+
+// Register makes the call that the ticket admits.
+func (t *Ticket) Register(ctx context.Context, r cloud.Registration) (*cloud.Registered, error) {
+	made, err := t.client.Register(ctx, r)
+	t.finish(err)
+	if err == nil {
+		t.project.listing.add(Entry{ID: made.ID, MachineID: r.MachineID, CreatedAt: made.CreatedAt})
+	}
+	return made, err
+}
+
+func (t *Ticket) finish(err error) {
+	t.done(err)
+	t.project.learn(err)
+}
+
+// Get reads a remote agent.
+func (p *Project) Get(ctx context.Context, who types.UID, id string) (*cloud.Agent, error) {
+	t, err := p.Admit(who)
+	if err != nil {
+		return nil, err
+	}
+	agent, err := t.client.Get(ctx, id)
+	t.finish(err)
+	if cloud.IsGone(err) {
+		p.listing.drop(id)
+	}
+	return agent, err
+}
+
+// Update patches a remote agent with the project token.
+func (p *Project) Update(ctx context.Context, who types.UID, id string, u cloud.Update) error {
+	t, err := p.Admit(who)
+	if err != nil {
+		return err
+	}
+	err = t.client.Update(ctx, id, u)
+	t.finish(err)
+	return err
+}
+
+// UpdateAsAgent patches a remote agent with its own token, for fields that only the agent may write.
+func (p *Project) UpdateAsAgent(ctx context.Context, who types.UID, id string, u cloud.Update, token cloud.Token) error {
+	t, err := p.Admit(who)
+	if err != nil {
+		return err
+	}
+	err = t.client.WithCredential(cloud.Credential{Scheme: cloud.SchemeAgentToken, Token: token}).Update(ctx, id, u)
+	t.done(err)
+	if e, ok := cloud.AsError(err); ok && e.Status == http.StatusUnauthorized {
+		return err // It speaks of the agent's token, not of the project's.
+	}
+	p.learn(err)
+	return err
+}
+
+// OnlyAgentWrites reports whether the service was seen to take some fields only from the agent itself.
+func (p *Project) OnlyAgentWrites() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.agentWrites
+}
+
+// SetOnlyAgentWrites remembers what OnlyAgentWrites reports.
+func (p *Project) SetOnlyAgentWrites() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.agentWrites = true
+}
+
+// Delete deletes a remote agent.
+func (p *Project) Delete(ctx context.Context, who types.UID, id string) error {
+	t, err := p.Admit(who)
+	if err != nil {
+		return err
+	}
+	err = t.client.Delete(ctx, id)
+	t.finish(err)
+	if err == nil || cloud.IsGone(err) {
+		p.listing.drop(id)
+	}
+	return err
+}
+
+// Leave gives up what is kept for an Agent that is no more.
+func (p *Project) Leave(who types.UID) { p.budget.leave(who) }
+
+// learn draws the conclusions for the whole project from the answer to one call.
+func (p *Project) learn(err error) {
+	e, failed := cloud.AsError(err)
+	var doubt bool
+	p.mu.Lock()
+	switch {
+	case err == nil && !p.proof.Proved && p.blocked == nil:
+		p.proof.Proved = true
+		doubt = true
+	case !failed:
+	case e.Reason == cloud.ReasonUnauthorized:
+		doubt = p.blocked == nil
+		p.blocked = unauthorized(p.key)
+		p.proof.Proved = false
+	case e.Status == http.StatusTooManyRequests || e.Reason == cloud.ReasonUnavailable && e.RetryAfter > 0:
+		wait := e.RetryAfter
+		if wait == 0 {
+			wait = parkDefault
+		}
+		if until := p.registry.opts.Clock.Now().Add(wait); until.After(p.parkedUntil) {
+			p.parkedUntil = until
+			doubt = true
+		}
+	}
+	p.mu.Unlock()
+	if doubt {
+		p.registry.doubted(p.key)
+	}
+}
+
+func unauthorized(key any) *fault.Error {
+	return fault.Waitingf(v1alpha1.ReasonProjectNotReady,
+		"the service refuses the token of CloudProject %s: correct the token in its Secret", key)
+}
+
+// isOutage tells the breaker's failures: nothing answered, or not the service itself.
+func isOutage(err error) bool {
+	e, ok := cloud.AsError(err)
+	if !ok {
+		return false
+	}
+	switch e.Reason {
+	case cloud.ReasonNetwork, cloud.ReasonTimeout:
+		return true
+	case cloud.ReasonUnavailable, cloud.ReasonInvalidAnswer:
+		return !e.API
+	default:
+		return false
+	}
+}

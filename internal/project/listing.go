@@ -1,0 +1,211 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package project
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+const (
+	// pageSize is how many agents are asked for at once.
+	pageSize = 100
+	// listTimeout bounds one list of all agents.
+	listTimeout = 10 * time.Minute
+	// listPatience is how long a caller waits for a list before it comes back later.
+	listPatience = 5 * time.Second
+)
+
+// Entry is what a list tells of one remote agent.
+type Entry struct {
+	ID        string
+	MachineID string
+	CreatedAt time.Time
+	// Reported is true if the agent ever sent metrics.
+	Reported bool
+}
+
+// listing is the one list of remote agents that all Agents of a CloudProject share. What the operator
+// itself registers and deletes is kept up in it, so that it needs no reading anew for that.
+type listing struct {
+	project *Project
+
+	mu        sync.Mutex
+	entries   map[string]Entry            // by ID
+	byMachine map[string]sets.Set[string] // IDs by machine ID
+	startedAt time.Time                   // of the list that entries came from; zero without one
+	running   *listRun
+}
+
+type listRun struct {
+	startedAt time.Time
+	done      chan struct{}
+	err       error
+	added     []Entry
+	dropped   sets.Set[string]
+}
+
+// FindByMachine returns the remote agents with a machine ID, from a list that was started after the given
+// time. ok is false where the service lists nothing. A list that takes long is a waiting failure.
+func (p *Project) FindByMachine(ctx context.Context, machineID string, after time.Time) (found []Entry, ok bool, err error) {
+	if !p.Proof().lists() {
+		return nil, false, nil
+	}
+	l := &p.listing
+	for {
+		l.mu.Lock()
+		if l.startedAt.After(after) {
+			for id := range l.byMachine[machineID] {
+				found = append(found, l.entries[id])
+			}
+			l.mu.Unlock()
+			return found, true, nil
+		}
+		run := l.running
+		if run == nil {
+			run = l.start()
+		}
+		l.mu.Unlock()
+		if err := l.await(ctx, run); err != nil {
+			return nil, true, err
+		}
+	}
+}
+
+func (l *listing) await(ctx context.Context, run *listRun) error {
+	timer := time.NewTimer(listPatience)
+	defer timer.Stop()
+	select {
+	case <-run.done:
+		return run.err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return fault.Waitingf(v1alpha1.ReasonProgressing, "waiting for the list of remote agents").After(spread(time.Second)).Quietly()
+	}
+}
+
+// start begins a list on its own; l.mu is held.
+func (l *listing) start() *listRun {
+	run := &listRun{startedAt: l.project.registry.opts.Clock.Now(), done: make(chan struct{}), dropped: sets.New[string]()}
+	l.running = run
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), listTimeout)
+		defer cancel()
+		entries, err := l.project.readAll(ctx)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		run.err = err
+		if l.running == run {
+			l.running = nil
+			if err == nil {
+				l.replace(run, entries)
+			}
+		}
+		close(run.done)
+	}()
+	return run
+}
+
+// replace takes over a finished list, with what was registered and deleted while it ran.
+func (l *listing) replace(run *listRun, entries []Entry) {
+	l.entries, l.byMachine = map[string]Entry{}, map[string]sets.Set[string]{}
+	for _, e := range append(entries, run.added...) {
+		if !run.dropped.Has(e.ID) {
+			l.put(e)
+		}
+	}
+	l.startedAt = run.startedAt
+}
+
+func (l *listing) put(e Entry) {
+	l.entries[e.ID] = e
+	if l.byMachine[e.MachineID] == nil {
+		l.byMachine[e.MachineID] = sets.New[string]()
+	}
+	l.byMachine[e.MachineID].Insert(e.ID)
+}
+
+func (l *listing) add(e Entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.entries != nil {
+		l.put(e)
+	}
+	if l.running != nil {
+		l.running.added = append(l.running.added, e)
+	}
+}
+
+func (l *listing) drop(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e, known := l.entries[id]; known {
+		delete(l.entries, id)
+		if l.byMachine[e.MachineID].Delete(id); l.byMachine[e.MachineID].Len() == 0 {
+			delete(l.byMachine, e.MachineID)
+		}
+	}
+	if l.running != nil {
+		l.running.dropped.Insert(id)
+	}
+}
+
+func (l *listing) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entries, l.byMachine, l.startedAt, l.running = nil, nil, time.Time{}, nil
+}
+
+// readAll reads all pages. Cursors that lead in a circle are an invalid answer.
+func (p *Project) readAll(ctx context.Context) ([]Entry, error) {
+	var entries []Entry
+	cursors := sets.New[string]()
+	options := cloud.ListOptions{Last: pageSize}
+	for {
+		page, err := p.readPage(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range page.Agents {
+			entries = append(entries, Entry{
+				ID: a.ID, MachineID: a.MachineID, CreatedAt: a.CreatedAt, Reported: a.FirstMetricsAddedAt != nil,
+			})
+		}
+		if page.Before == "" {
+			return entries, nil
+		}
+		if cursors.Has(page.Before) || len(page.Agents) == 0 {
+			return nil, fault.Retryablef(v1alpha1.ReasonInvalidAnswer, "the service's list of agents leads in a circle")
+		}
+		cursors.Insert(page.Before)
+		options.Before = page.Before
+	}
+}
+
+// readPage reads one page within the budget. It may wait, because no worker does this.
+func (p *Project) readPage(ctx context.Context, options cloud.ListOptions) (*cloud.Page, error) {
+	if err := p.usable(); err != nil {
+		return nil, err
+	}
+	if err := p.budget.wait(ctx); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	c, projectID := p.client, p.place.ProjectID
+	p.mu.Unlock()
+	page, err := c.List(ctx, projectID, options)
+	p.learn(err)
+	return page, err
+}

@@ -1,0 +1,194 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package project
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+// Project is the one way to the service for all Agents of a CloudProject. It may be used by many goroutines.
+type Project struct {
+	registry *Registry
+	key      client.ObjectKey
+	budget   *budget
+	breaker  *gobreaker.TwoStepCircuitBreaker[any]
+	listing  listing
+
+	mu          sync.Mutex
+	base        *url.URL
+	credentials Credentials
+	bare        *cloud.Client // with no scheme chosen yet
+	client      *cloud.Client // with the scheme in use
+	version     int           // counts changes of what is proved
+	hadList     bool          // the service listed agents in this place before
+	wanted      v1alpha1.Authentication
+	place       Place
+	proof       Proof
+	blocked     *fault.Error // why no call is made now; nil when calls are made
+	closed      *fault.Error // why nothing new is registered; nil when it is
+	parkedUntil time.Time
+	openUntil   time.Time // when the breaker lets the next probe through
+	agentWrites bool      // some fields are only taken from the agent itself
+}
+
+func newProject(r *Registry, key client.ObjectKey) *Project {
+	p := &Project{registry: r, key: key, budget: newBudget(), blocked: notProvedYet(key)}
+	p.listing.project = p
+	p.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
+		Name:          key.String(),
+		MaxRequests:   1,
+		Timeout:       r.opts.BreakerTimeout,
+		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= 5 },
+		IsSuccessful:  func(err error) bool { return !isOutage(err) },
+		IsExcluded:    func(err error) bool { return err == errUnused },
+		OnStateChange: func(_ string, _, to gobreaker.State) { p.breakerMoved(to) },
+	})
+	return p
+}
+
+func notProvedYet(key client.ObjectKey) *fault.Error {
+	return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s is not proved yet", key)
+}
+
+// configure takes over a spec and its credentials. What differs from before makes the Project unproved.
+func (p *Project) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID string, c Credentials) error {
+	p.budget.set(cp.Spec.RateLimit)
+	place := Place{URL: base.String(), ProjectID: projectID}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	same := p.client != nil && p.place == place && p.wanted == cp.Spec.Authentication &&
+		p.credentials.Token.Equal(c.Token) && bytes.Equal(p.credentials.CABundle, c.CABundle)
+	if same {
+		return nil
+	}
+	fresh, err := p.registry.newClient(p.key, base, c)
+	if err != nil {
+		return fault.Terminalf(v1alpha1.ReasonInvalid, "the service cannot be called: %v", err)
+	}
+	if p.bare != nil {
+		p.bare.CloseIdleConnections()
+	}
+	if p.place != place {
+		p.listing.reset()
+	}
+	p.base, p.credentials, p.bare, p.client, p.wanted, p.place = base, c, fresh, fresh, cp.Spec.Authentication, place
+	p.proof, p.parkedUntil, p.agentWrites = Proof{}, time.Time{}, false
+	p.version++
+	p.hadList = cp.Status.ListSupported != nil && *cp.Status.ListSupported &&
+		place == Place{URL: cp.Status.URL, ProjectID: cp.Status.ProjectID}
+	p.blocked = notProvedYet(p.key)
+	return nil
+}
+
+func (p *Project) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.blocked = fault.Waitingf(v1alpha1.ReasonProjectNotFound, "CloudProject %s was deleted", p.key)
+	if p.bare != nil {
+		p.bare.CloseIdleConnections()
+	}
+}
+
+// Place returns where the Project's agents live.
+func (p *Project) Place() Place {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.place
+}
+
+// URL returns the base URL of the service.
+func (p *Project) URL() *url.URL {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.base
+}
+
+// Proof returns what is proved of the credentials.
+func (p *Project) Proof() Proof {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.proof
+}
+
+// Block refuses all calls with this failure until the credentials are proved again or Block(nil) is called.
+func (p *Project) Block(reason *fault.Error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.blocked = reason
+}
+
+// CloseRegistrations refuses registrations with this failure, while other calls go on; nil opens them again.
+func (p *Project) CloseRegistrations(reason *fault.Error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = reason
+}
+
+// RegistrationsClosed returns why nothing new is registered, or nil.
+func (p *Project) RegistrationsClosed() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed != nil {
+		return p.closed
+	}
+	return nil
+}
+
+// usable says whether calls are made at all. It does not ask the budget.
+func (p *Project) usable() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.blocked != nil {
+		return p.blocked
+	}
+	now := p.registry.opts.Clock.Now()
+	if wait := p.parkedUntil.Sub(now); wait > 0 {
+		return fault.Waitingf(v1alpha1.ReasonRateLimited,
+			"the service asked to wait; it is called again by itself").After(spread(wait))
+	}
+	if p.breaker.State() == gobreaker.StateOpen {
+		return fault.Waitingf(v1alpha1.ReasonUnavailable,
+			"the service at %s does not answer; it is tried again by itself", p.place.URL).
+			After(spread(max(p.openUntil.Sub(now), time.Second)))
+	}
+	return nil
+}
+
+// spread adds up to a tenth, never less than asked for, so that those who wait do not come back as one.
+func spread(d time.Duration) time.Duration {
+	return d + time.Duration(rand.Int64N(int64(d)/10+int64(10*time.Millisecond)))
+}
+
+// breakerMoved runs inside a call of the breaker, which may hold its lock: it must not call it back.
+func (p *Project) breakerMoved(to gobreaker.State) {
+	switch to {
+	case gobreaker.StateOpen:
+		go func() {
+			p.mu.Lock()
+			p.openUntil = p.registry.opts.Clock.Now().Add(p.registry.opts.BreakerTimeout)
+			p.mu.Unlock()
+			p.registry.doubted(p.key)
+		}()
+	case gobreaker.StateClosed:
+		go func() {
+			p.registry.doubted(p.key)
+			p.registry.woken(p.key)
+		}()
+	case gobreaker.StateHalfOpen:
+	}
+}

@@ -1,0 +1,153 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Package project turns a CloudProject and its credentials into one shared
+// client of the service: with a rate limit, a breaker, a proof of the
+// credentials, and one list of the remote agents for all who ask.
+package project
+
+import (
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+// Options are the same for all projects of a process.
+type Options struct {
+	// Policy says which URLs may be called.
+	Policy cloud.URLPolicy
+	// UserAgent names the operator and its version.
+	UserAgent string
+	// Clock tells the time; the real one if nil.
+	Clock clock.PassiveClock
+	// Timeout of one call; default 15 s.
+	Timeout time.Duration
+	// BreakerTimeout is the time between two probes of a service that does not answer; default 15 s.
+	BreakerTimeout time.Duration
+	// Wrap instruments the transport of one project; may be nil.
+	Wrap func(project client.ObjectKey) func(http.RoundTripper) http.RoundTripper
+}
+
+// Place is where remote agents live. An ID means something only in its place.
+type Place struct {
+	URL       string
+	ProjectID string // empty where the token does not reveal it
+}
+
+// Credentials are what a CloudProject refers to.
+type Credentials struct {
+	Token    cloud.Token
+	CABundle []byte
+}
+
+// Registry holds the Projects of this process.
+type Registry struct {
+	opts     Options
+	mu       sync.Mutex
+	projects map[types.UID]*Project
+	woken    func(client.ObjectKey)
+	doubted  func(client.ObjectKey)
+}
+
+// NewRegistry returns an empty Registry.
+func NewRegistry(opts Options) *Registry {
+	if opts.Clock == nil {
+		opts.Clock = clock.RealClock{}
+	}
+	if opts.BreakerTimeout == 0 {
+		opts.BreakerTimeout = 15 * time.Second
+	}
+	nothing := func(client.ObjectKey) {}
+	return &Registry{opts: opts, projects: map[types.UID]*Project{}, woken: nothing, doubted: nothing}
+}
+
+// OnWake sets what is called when Agents of a CloudProject may go on. Call it before anything starts.
+func (r *Registry) OnWake(f func(client.ObjectKey)) { r.woken = f }
+
+// OnDoubt sets what is called when a call casts doubt on the credentials, or clears it, so that the
+// CloudProject has to be looked at. Call it before anything starts.
+func (r *Registry) OnDoubt(f func(client.ObjectKey)) { r.doubted = f }
+
+// Get returns the Project of a CloudProject, or a waiting failure while it is not proved.
+func (r *Registry) Get(cp *v1alpha1.CloudProject) (*Project, error) {
+	r.mu.Lock()
+	p := r.projects[cp.UID]
+	r.mu.Unlock()
+	if p == nil {
+		return nil, fault.Waitingf(v1alpha1.ReasonProjectNotReady,
+			"CloudProject %s/%s is not proved yet", cp.Namespace, cp.Name)
+	}
+	if err := p.usable(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Configure brings the Project of a CloudProject to its spec and credentials, and returns it. A change of
+// either makes it unproved. The error is terminal: the spec cannot be used.
+func (r *Registry) Configure(cp *v1alpha1.CloudProject, credentials Credentials) (*Project, error) {
+	base, err := cloud.ParseURL(cp.Spec.URL, r.opts.Policy)
+	if err != nil {
+		return nil, fault.Terminalf(v1alpha1.ReasonURLNotAllowed, "spec.%v", err)
+	}
+	projectID, known := credentials.Token.ProjectID()
+	switch {
+	case !known:
+		projectID = cp.Spec.ProjectID
+	case cp.Spec.ProjectID != "" && cp.Spec.ProjectID != projectID:
+		return nil, fault.Terminalf(v1alpha1.ReasonInvalid,
+			"spec.projectID is %s, but the token belongs to project %s: correct one of them", cp.Spec.ProjectID, projectID)
+	}
+	r.mu.Lock()
+	p := r.projects[cp.UID]
+	if p == nil {
+		p = newProject(r, client.ObjectKeyFromObject(cp))
+		r.projects[cp.UID] = p
+	}
+	r.mu.Unlock()
+	return p, p.configure(cp, base, projectID, credentials)
+}
+
+// Lookup returns the Project of the CloudProject with this UID, whatever its state; nil if there is none.
+func (r *Registry) Lookup(uid types.UID) *Project {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.projects[uid]
+}
+
+// Forget drops the Project of a CloudProject that is no more.
+func (r *Registry) Forget(uid types.UID) {
+	r.mu.Lock()
+	p := r.projects[uid]
+	delete(r.projects, uid)
+	r.mu.Unlock()
+	if p != nil {
+		p.close()
+	}
+}
+
+func (r *Registry) newClient(key client.ObjectKey, base *url.URL, c Credentials) (*cloud.Client, error) {
+	config := cloud.Config{
+		BaseURL:    base,
+		Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: c.Token},
+		CABundle:   c.CABundle,
+		UserAgent:  r.opts.UserAgent,
+		Timeout:    r.opts.Timeout,
+	}
+	if r.opts.Wrap != nil {
+		config.Wrap = r.opts.Wrap(key)
+	}
+	return cloud.New(config)
+}

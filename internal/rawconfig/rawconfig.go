@@ -1,0 +1,93 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Package rawconfig finds the configuration of an Agent: inline, or in a key
+// of a ConfigMap or Secret of its namespace.
+package rawconfig
+
+import (
+	"context"
+	"unicode/utf8"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+// Config is the configuration of one Agent.
+type Config struct {
+	// Data as it is sent.
+	Data string
+	// Managed is false where the Agent declares no configuration.
+	Managed bool
+	// ResourceVersion of the ConfigMap or Secret; empty for inline.
+	ResourceVersion string
+}
+
+// Load returns the configuration that the Agent declares. A source that is not there yet is a waiting
+// failure, one that cannot be used a terminal one; both name the object and the key.
+func Load(ctx context.Context, reader client.Reader, agent *v1alpha1.Agent) (Config, error) {
+	from := agent.Spec.RawConfigFrom
+	switch {
+	case agent.Spec.RawConfig != "":
+		return Config{Data: agent.Spec.RawConfig, Managed: true}, nil
+	case from == nil:
+		return Config{}, nil
+	}
+	value, version, err := KeyValue(ctx, reader, agent.Namespace, "spec.rawConfigFrom", from)
+	if err != nil {
+		return Config{}, err
+	}
+	return Config{Data: string(value), Managed: true, ResourceVersion: version}, nil
+}
+
+// KeyValue reads the key that source names in namespace. The value is valid UTF-8 and not empty. The
+// field is where the source is declared, for messages.
+func KeyValue(
+	ctx context.Context, reader client.Reader, namespace, field string, source *v1alpha1.KeySource,
+) (value []byte, resourceVersion string, err error) {
+	kind, name, key := "ConfigMap", "", ""
+	var found bool
+	if ref := source.SecretKeyRef; ref != nil {
+		kind, name, key = "Secret", ref.Name, ref.Key
+		var secret corev1.Secret
+		err = reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &secret)
+		value, found = secret.Data[key]
+		resourceVersion = secret.ResourceVersion
+	} else {
+		name, key = source.ConfigMapKeyRef.Name, source.ConfigMapKeyRef.Key
+		var configMap corev1.ConfigMap
+		err = reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &configMap)
+		var text string
+		if text, found = configMap.Data[key]; found {
+			value = []byte(text)
+		} else {
+			value, found = configMap.BinaryData[key]
+		}
+		resourceVersion = configMap.ResourceVersion
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, "", fault.Waitingf(v1alpha1.ReasonSourceNotFound,
+			"%s: %s %q does not exist in namespace %s: create it", field, kind, name, namespace)
+	case err != nil:
+		return nil, "", fault.Retryablef(v1alpha1.ReasonAPIServer,
+			"%s: %s %q cannot be read: %v", field, kind, name, err).Because(err)
+	case !found:
+		return nil, "", fault.Waitingf(v1alpha1.ReasonSourceNotFound,
+			"%s: %s %q has no key %q: add it, or name another key", field, kind, name, key)
+	case len(value) == 0:
+		return nil, "", fault.Terminalf(v1alpha1.ReasonSourceInvalid,
+			"%s: key %q of %s %q is empty: fill it in", field, key, kind, name)
+	case !utf8.Valid(value):
+		return nil, "", fault.Terminalf(v1alpha1.ReasonSourceInvalid,
+			"%s: key %q of %s %q is not UTF-8 text: store the plain configuration there", field, key, kind, name)
+	}
+	return value, resourceVersion, nil
+}

@@ -1,0 +1,231 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Package tokensecret builds, verifies and repairs the Secrets that an Agent
+// owns: the one with its id and token, and the one with its session.
+package tokensecret
+
+import (
+	"bytes"
+	"context"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+// Verdict says whose a Secret is.
+type Verdict int
+
+const (
+	// Absent: there is no Secret of the name.
+	Absent Verdict = iota
+	// Ours: labelled for and owned by this Agent.
+	Ours
+	// Ownerless: once kept for an Agent, and owned by none that lives. It is ours if the remote confirms its id.
+	Ownerless
+	// Foreign: somebody else's. It is never written.
+	Foreign
+)
+
+// Name of the Secret with the token of an Agent.
+func Name(agent *v1alpha1.Agent) string {
+	if ref := agent.Spec.TokenSecretRef; ref != nil && ref.Name != "" {
+		return ref.Name
+	}
+	return agent.Name + "-token"
+}
+
+// Keeper reads and writes the Secrets of Agents.
+type Keeper struct {
+	// Reader reads Secrets from the API server itself, and Agents from where it likes.
+	Reader client.Reader
+	Writer client.Writer
+}
+
+// Find reads the Secret of the name in the Agent's namespace, and says whose it is.
+func (k Keeper) Find(ctx context.Context, agent *v1alpha1.Agent, name string) (*corev1.Secret, Verdict, error) {
+	var secret corev1.Secret
+	err := k.Reader.Get(ctx, client.ObjectKey{Namespace: agent.Namespace, Name: name}, &secret)
+	if apierrors.IsNotFound(err) {
+		return nil, Absent, nil
+	}
+	if err != nil {
+		return nil, Absent, readFailure(name, err)
+	}
+	verdict, err := k.judge(ctx, agent, &secret)
+	return &secret, verdict, err
+}
+
+func (k Keeper) judge(ctx context.Context, agent *v1alpha1.Agent, secret *corev1.Secret) (Verdict, error) {
+	uid, labelled := secret.Labels[v1alpha1.LabelAgentUID]
+	if !labelled || secret.DeletionTimestamp != nil {
+		return Foreign, nil
+	}
+	for _, owner := range secret.OwnerReferences {
+		if owner.UID == agent.UID {
+			if uid != string(agent.UID) {
+				return Foreign, nil
+			}
+			return Ours, nil
+		}
+	}
+	for _, owner := range secret.OwnerReferences {
+		if owner.APIVersion != v1alpha1.GroupVersion.String() || owner.Kind != "Agent" {
+			return Foreign, nil
+		}
+		var other v1alpha1.Agent
+		err := k.Reader.Get(ctx, client.ObjectKey{Namespace: agent.Namespace, Name: owner.Name}, &other)
+		if client.IgnoreNotFound(err) != nil {
+			return Foreign, readFailure(secret.Name, err)
+		}
+		if err == nil && other.UID == owner.UID {
+			return Foreign, nil
+		}
+	}
+	return Ownerless, nil
+}
+
+// Desired is what a Secret of an Agent shall hold.
+type Desired struct {
+	Name string
+	// Data that is set; other keys are left alone.
+	Data map[string][]byte
+	// Registration is the nonce that the remote agent came from; empty leaves it as it is.
+	Registration string
+}
+
+// Put brings the Secret to what is desired: it creates it where existing is nil, writes it where something
+// differs, and does nothing else. existing must be the Agent's own, or confirmed to be. It returns the
+// Secret as it is then.
+func (k Keeper) Put(
+	ctx context.Context, agent *v1alpha1.Agent, existing *corev1.Secret, desired Desired,
+) (*corev1.Secret, error) {
+	if existing == nil {
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: agent.Namespace, Name: desired.Name}}
+		shape(secret, agent, desired)
+		if err := k.Writer.Create(ctx, secret); err != nil {
+			return nil, writeFailure(desired.Name, err)
+		}
+		return secret, nil
+	}
+	secret := existing.DeepCopy()
+	if !shape(secret, agent, desired) {
+		return existing, nil
+	}
+	if err := k.Writer.Update(ctx, secret); err != nil {
+		return nil, writeFailure(desired.Name, err)
+	}
+	return secret, nil
+}
+
+// shape sets what is desired and reports whether anything differed.
+func shape(secret *corev1.Secret, agent *v1alpha1.Agent, desired Desired) (changed bool) {
+	set := func(m *map[string]string, key, value string) {
+		if (*m)[key] == value {
+			return
+		}
+		if *m == nil {
+			*m = map[string]string{}
+		}
+		(*m)[key], changed = value, true
+	}
+	set(&secret.Labels, v1alpha1.LabelAgentUID, string(agent.UID))
+	set(&secret.Labels, "app.kubernetes.io/managed-by", "calyptia-agent-operator")
+	if desired.Registration != "" {
+		set(&secret.Annotations, v1alpha1.AnnotationRegistering, desired.Registration)
+	}
+	owner := metav1.OwnerReference{
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: "Agent", Name: agent.Name, UID: agent.UID,
+		Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(false),
+	}
+	if len(secret.OwnerReferences) != 1 || secret.OwnerReferences[0].UID != agent.UID {
+		secret.OwnerReferences, changed = []metav1.OwnerReference{owner}, true
+	}
+	for key, value := range desired.Data {
+		if have, found := secret.Data[key]; found && bytes.Equal(have, value) {
+			continue
+		}
+		if secret.Data == nil {
+			secret.Data = map[string][]byte{}
+		}
+		secret.Data[key], changed = value, true
+	}
+	return changed
+}
+
+// ID and Token read what the Secret holds.
+func ID(secret *corev1.Secret) string { return string(secret.Data[v1alpha1.IDKey]) }
+
+// Token reads the token that the Secret holds.
+func Token(secret *corev1.Secret) cloud.Token {
+	return cloud.NewToken(string(secret.Data[v1alpha1.TokenKey]))
+}
+
+// Registration is the nonce of the registration that the Secret's content came from.
+func Registration(secret *corev1.Secret) string {
+	return secret.Annotations[v1alpha1.AnnotationRegistering]
+}
+
+// Disown takes the Agent out of the owners of its Secret, so that it outlives the Agent.
+func (k Keeper) Disown(ctx context.Context, agent *v1alpha1.Agent, name string) error {
+	secret, verdict, err := k.Find(ctx, agent, name)
+	if err != nil || verdict != Ours || len(secret.OwnerReferences) == 0 {
+		return err
+	}
+	secret.OwnerReferences = slices.DeleteFunc(secret.OwnerReferences, func(o metav1.OwnerReference) bool {
+		return o.UID == agent.UID
+	})
+	if err := client.IgnoreNotFound(k.Writer.Update(ctx, secret)); err != nil {
+		return writeFailure(name, err)
+	}
+	return nil
+}
+
+// Remove deletes a Secret of the Agent that is no longer wanted. One that is not the Agent's stays.
+func (k Keeper) Remove(ctx context.Context, agent *v1alpha1.Agent, name string) error {
+	secret, verdict, err := k.Find(ctx, agent, name)
+	if err != nil || verdict != Ours {
+		return err
+	}
+	err = k.Writer.Delete(ctx, secret, client.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion})
+	if client.IgnoreNotFound(err) != nil {
+		return writeFailure(name, err)
+	}
+	return nil
+}
+
+// Owner returns the UID of the Agent that a Secret is kept for, from its metadata.
+func Owner(secret metav1.Object) (types.UID, bool) {
+	uid, labelled := secret.GetLabels()[v1alpha1.LabelAgentUID]
+	return types.UID(uid), labelled
+}
+
+func readFailure(name string, err error) error {
+	return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q cannot be read: %v", name, apierrors.ReasonForError(err)).Because(err)
+}
+
+// writeFailure tells a refusal, which a person has to end, from what passes. The API server's own words
+// are only repeated for a refusal: quota and policies say what they want.
+func writeFailure(name string, err error) error {
+	switch {
+	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
+		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q was changed meanwhile", name).Quietly().Because(err)
+	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
+		return fault.Terminalf(v1alpha1.ReasonSecretRefused,
+			"the API server refuses Secret %q: %v: lift what refuses it, or name another Secret in spec.tokenSecretRef", name, err).Because(err)
+	default:
+		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q cannot be written: %v", name, apierrors.ReasonForError(err)).Because(err)
+	}
+}
