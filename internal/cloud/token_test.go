@@ -1,0 +1,176 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloud_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+)
+
+const secret = "s3cret-token-value"
+
+// hidden reports a secret in a text, in plain, quoted, hexadecimal or decimal.
+func hidden(t *testing.T, how, text string) {
+	t.Helper()
+	decimal := strings.Trim(fmt.Sprintf("%d", []byte(secret)), "[]")
+	for _, form := range []string{secret, fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), decimal} {
+		if strings.Contains(text, form) {
+			t.Errorf("%s shows the token: %s", how, text)
+		}
+	}
+}
+
+func TestTokensAreNeverPrinted(t *testing.T) {
+	token := cloud.NewToken(secret)
+	type exported struct{ Token cloud.Token }
+	type unexported struct{ token cloud.Token }
+	values := map[string]any{
+		"token": token, "pointer": &token, "credential": cloud.Credential{Scheme: cloud.SchemeBearer, Token: token},
+		"exported field": exported{token}, "unexported field": unexported{token}, "pointer to it": &unexported{token},
+		"slice": []cloud.Token{token}, "map": map[string]cloud.Token{"a": token}, "key": map[cloud.Token]int{token: 1},
+		"registered": &cloud.Registered{Token: token}, "agent": cloud.Agent{Token: token},
+		"config": cloud.Config{Credential: cloud.Credential{Token: token}},
+	}
+	for name, value := range values {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%T", "%p", "%w"} {
+			hidden(t, name+" "+verb, fmt.Sprintf(verb, value))
+		}
+		if encoded, err := json.Marshal(value); err == nil {
+			hidden(t, name+" as JSON", string(encoded))
+		}
+		for _, handler := range []func(*bytes.Buffer) slog.Handler{
+			func(b *bytes.Buffer) slog.Handler { return slog.NewTextHandler(b, nil) },
+			func(b *bytes.Buffer) slog.Handler { return slog.NewJSONHandler(b, nil) },
+		} {
+			var log bytes.Buffer
+			slog.New(handler(&log)).Info("test", "value", value)
+			hidden(t, name+" in a log", log.String())
+		}
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		if got := fmt.Sprintf(verb, token); got != "[redacted]" {
+			t.Errorf("%s prints %s", verb, got)
+		}
+	}
+}
+
+func TestEchoedTokensAreHidden(t *testing.T) {
+	server := cloudtest.New(cloudtest.Settings{})
+	web := server.Start()
+	defer web.Close()
+	parts := base64.RawURLEncoding.EncodeToString([]byte(`{"ProjectID":"`+projectID+`"}`)) + ".c2lnbmF0dXJlLW9mLXRoZS10b2tlbg"
+	payload, signature, _ := strings.Cut(parts, ".")
+	client := newClient(t, web.URL, cloud.Config{Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: cloud.NewToken(parts)}}).
+		WithCredential(cloud.Credential{Scheme: cloud.SchemeAgentToken, Token: cloud.NewToken(secret)})
+	for name, message := range map[string]string{
+		"whole":                    "token " + secret + " and " + parts + " are bad",
+		"in parts":                 "payload " + payload + " with signature " + signature,
+		"with a control character": "token " + secret[:5] + "\x00" + secret[5:] + parts[:9] + "\u200b" + parts[9:],
+		"at the end of the bound":  strings.Repeat("x", 505) + secret + parts,
+		"many times":               strings.Repeat(secret+parts, 1000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			body, err := json.Marshal(map[string]any{"error": message, "detail": message})
+			if err != nil {
+				t.Fatal(err)
+			}
+			server.Inject(cloudtest.Fault{Status: 401, Body: string(body), Times: 1})
+			_, err = client.Get(t.Context(), nilID)
+			failed := failure(t, err)
+			for _, text := range []string{err.Error(), failed.Message, failed.Detail, fmt.Sprintf("%+v %#v", failed, failed)} {
+				if contains(text, secret, payload, signature, secret[:5]) {
+					t.Errorf("shown: %s", text)
+				}
+			}
+			if size := len(failed.Message) + len(failed.Detail); size == 0 || size > 512 {
+				t.Errorf("the service's words have %d bytes", size)
+			}
+		})
+	}
+}
+
+func TestRemoteWordsFitOneLine(t *testing.T) {
+	server := cloudtest.New(cloudtest.Settings{})
+	web := server.Start()
+	defer web.Close()
+	server.Inject(cloudtest.Fault{Status: 400, Body: `{"error":"a\r\nb\u001b[31m\u202ec\u0085\ud800 ` + strings.Repeat("é", 600) + `","detail":7}`})
+	_, err := newClient(t, web.URL, cloud.Config{}).Get(t.Context(), nilID)
+	failed := failure(t, err)
+	if want := "a  b[31mc\uFFFD " + strings.Repeat("é", 249); failed.Message != want || failed.Detail != "" {
+		t.Errorf("message %q of %d bytes", failed.Message, len(failed.Message))
+	}
+}
+
+func TestUsableTokens(t *testing.T) {
+	for value, want := range map[string]bool{
+		"": false, "redacted": false, "[REDACTED]": false, "Masked": false, "hidden": false, "<hidden>": false,
+		"****": false, "xxxxxxxx": false, "XXXX-XXXX": false, "••••": false, "...": false, "-": false,
+		"a b": false, "abc\n": false, "abc\x00": false, "a\u00a0b": false,
+		"a": true, secret: true, "xx9": true, "redacted-not": true, "eyJ.sig": true,
+	} {
+		if got := cloud.NewToken(value).Usable(); got != want {
+			t.Errorf("Usable of %q is %t", value, got)
+		}
+	}
+}
+
+func TestTokenIdentity(t *testing.T) {
+	a, same, other := cloud.NewToken(secret), cloud.NewToken(strings.Clone(secret)), cloud.NewToken("other")
+	if !a.Equal(same) || a != same || a.Equal(other) || a.Equal(cloud.Token{}) || a.Reveal() != secret {
+		t.Error("tokens are not equal by value")
+	}
+	if empty := cloud.NewToken(""); !empty.IsZero() || empty != (cloud.Token{}) || empty.Reveal() != "" || a.IsZero() {
+		t.Error("the empty token is not the zero token")
+	}
+	for raw, want := range map[string]string{`"` + secret + `"`: secret, `null`: "", `""`: ""} {
+		var got cloud.Token
+		if err := json.Unmarshal([]byte(raw), &got); err != nil || got.Reveal() != want {
+			t.Errorf("%s reads as %q, %v", raw, got.Reveal(), err)
+		}
+	}
+	var got cloud.Token
+	if err := json.Unmarshal([]byte(`{"v":"`+secret+`"}`), &got); err == nil {
+		t.Error("an object is read as a token")
+	} else {
+		hidden(t, "the error", err.Error())
+	}
+}
+
+func TestProjectIDOfAToken(t *testing.T) {
+	encoded := func(claims string) string { return base64.RawURLEncoding.EncodeToString([]byte(claims)) }
+	claims := `{"ProjectID":"` + projectID + `"}`
+	for name, row := range map[string]struct {
+		token string
+		want  bool
+	}{
+		"the documented form":      {encoded(claims) + ".signature", true},
+		"with padding":             {base64.URLEncoding.EncodeToString([]byte(claims+" ")) + ".signature", true},
+		"further claims":           {encoded(`{"a":1,"ProjectID":"`+projectID+`"}`) + ".signature", true},
+		"no signature":             {encoded(claims), false},
+		"no base64":                {"{}.signature", false},
+		"no JSON":                  {encoded("claims") + ".signature", false},
+		"no project":               {encoded(`{"alg":"none"}`) + "." + encoded(claims) + ".signature", false},
+		"a project that's no UUID": {encoded(`{"ProjectID":"7"}`) + ".signature", false},
+		"a UUID in braces":         {encoded(`{"ProjectID":"{`+projectID+`}"}`) + ".signature", false},
+		"nothing":                  {"", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, ok := cloud.NewToken(row.token).ProjectID()
+			if ok != row.want || (ok && got != projectID) {
+				t.Errorf("got %q, %t", got, ok)
+			}
+		})
+	}
+}
