@@ -16,11 +16,13 @@ type AppliedState struct {
 	// +optional
 	Generation int64 `json:"generation,omitempty"`
 
-	// Fields holds a hash of each managed field as it was last sent or seen to be equal.
+	// Fields holds a hash of each managed field as it was last sent or seen to be
+	// equal.
 	// +optional
 	Fields map[string]string `json:"fields,omitempty"`
 
-	// SourceResourceVersion is the version of the ConfigMap or Secret that rawConfig was read from.
+	// SourceResourceVersion is the version of the ConfigMap or Secret that
+	// rawConfig was read from.
 	// +optional
 	SourceResourceVersion string `json:"sourceResourceVersion,omitempty"`
 }
@@ -43,7 +45,8 @@ type RemoteAgent struct {
 	// +optional
 	OS string `json:"os,omitempty"`
 
-	// Arch is the processor architecture, such as x86_64; unknown until the agent reports.
+	// Arch is the processor architecture, such as x86_64; unknown until the agent
+	// reports.
 	// +optional
 	Arch string `json:"arch,omitempty"`
 
@@ -60,7 +63,8 @@ type RemoteAgent struct {
 	// +optional
 	FleetID string `json:"fleetID,omitempty"`
 
-	// MetricsCount is the number of metrics received. Updated at most once an hour when nothing else changes.
+	// MetricsCount is the number of metrics received. Updated at most once an hour
+	// when nothing else changes.
 	// +optional
 	MetricsCount int64 `json:"metricsCount,omitempty"`
 
@@ -68,7 +72,8 @@ type RemoteAgent struct {
 	// +optional
 	FirstMetricsAddedAt *metav1.Time `json:"firstMetricsAddedAt,omitempty"`
 
-	// LastMetricsAddedAt is when the agent reported last. Updated at most once an hour when nothing else changes.
+	// LastMetricsAddedAt is when the agent reported last. Updated at most once an
+	// hour when nothing else changes.
 	// +optional
 	LastMetricsAddedAt *metav1.Time `json:"lastMetricsAddedAt,omitempty"`
 
@@ -76,14 +81,16 @@ type RemoteAgent struct {
 	// +optional
 	CreatedAt *metav1.Time `json:"createdAt,omitempty"`
 
-	// UpdatedAt is when the agent was changed last. Updated at most once an hour when nothing else changes.
+	// UpdatedAt is when the agent was changed last. Updated at most once an hour
+	// when nothing else changes.
 	// +optional
 	UpdatedAt *metav1.Time `json:"updatedAt,omitempty"`
 }
 
 // AgentStatus is what the operator knows of the remote agent.
 type AgentStatus struct {
-	// ObservedGeneration is the generation of the spec that the conditions speak of; -1 before the first.
+	// ObservedGeneration is the generation of the spec that the conditions speak
+	// of; -1 as long as the operator has not seen this object.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
@@ -95,7 +102,8 @@ type AgentStatus struct {
 	// +optional
 	MachineID string `json:"machineID,omitempty"`
 
-	// ProjectID is the Calyptia Cloud project of the remote agent, where it is known.
+	// ProjectID is the Calyptia Cloud project of the remote agent, where it is
+	// known.
 	// +optional
 	ProjectID string `json:"projectID,omitempty"`
 
@@ -103,19 +111,23 @@ type AgentStatus struct {
 	// +optional
 	URL string `json:"url,omitempty"`
 
-	// Registration is the write-ahead record of the registration that ID came from.
+	// Registration is the record, written ahead, of the registration that the ID
+	// came from.
 	// +optional
 	Registration string `json:"registration,omitempty"`
 
-	// RegisteredByUs is true if this object registered the remote agent, false if it took it over.
+	// RegisteredByUs is true if this object registered the remote agent, false if
+	// it took it over.
 	// +optional
 	RegisteredByUs bool `json:"registeredByUs,omitempty"`
 
-	// TokenSecretRef names the Secret that holds the agent's id and token.
+	// TokenSecretRef names the Secret that holds the ID and the token of the
+	// agent.
 	// +optional
 	TokenSecretRef *LocalSecretReference `json:"tokenSecretRef,omitempty"`
 
-	// SessionSecretRef names the Secret that holds the session of a real Fluent Bit.
+	// SessionSecretRef names the Secret that holds the session file for a Fluent
+	// Bit.
 	// +optional
 	SessionSecretRef *LocalSecretReference `json:"sessionSecretRef,omitempty"`
 
@@ -123,21 +135,24 @@ type AgentStatus struct {
 	// +optional
 	Applied AppliedState `json:"applied,omitempty"`
 
-	// NotHonoured names fields that the service accepted and did not keep. They are not sent again until they change.
+	// NotHonoured names fields that the service accepted and did not keep. They
+	// are not sent again until they change.
 	// +listType=atomic
 	// +optional
 	NotHonoured []string `json:"notHonoured,omitempty"`
 
-	// Drift names declared fields whose remote value is another one.
+	// Drift names declared fields that have another value in Calyptia Cloud.
 	// +listType=atomic
 	// +optional
 	Drift []string `json:"drift,omitempty"`
 
-	// LastHandledReconcileAt is the last value of the annotation cloud.calyptia.com/reconcile-at that was acted on.
+	// LastHandledReconcileAt is the last value of the annotation
+	// cloud.calyptia.com/reconcile-at that was acted on.
 	// +optional
 	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
 
-	// Withdraw lists doubles of this agent that are going to be deleted.
+	// Withdraw lists the IDs of doubles of this agent that are going to be
+	// deleted.
 	// +listType=set
 	// +optional
 	Withdraw []string `json:"withdraw,omitempty"`
@@ -146,7 +161,8 @@ type AgentStatus struct {
 	// +optional
 	Agent *RemoteAgent `json:"agent,omitempty"`
 
-	// Conditions of this object: Ready, Reconciling, Stalled, Reporting, Drifted, NotHonoured.
+	// Conditions of this object: Ready, Reconciling, Stalled, Reporting, Drifted,
+	// NotHonoured.
 	// +listType=map
 	// +listMapKey=type
 	// +optional
@@ -169,14 +185,16 @@ type AgentStatus struct {
 // +kubebuilder:printcolumn:name="Environment",type=string,priority=1,JSONPath=`.status.agent.environmentName`
 // +kubebuilder:printcolumn:name="Last metrics",type=date,priority=1,JSONPath=`.status.agent.lastMetricsAddedAt`
 // +kubebuilder:printcolumn:name="Project",type=string,priority=1,JSONPath=`.spec.projectRef.name`
-// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 247 || (has(self.spec.tokenSecretRef) && has(self.spec.tokenSecretRef.name) && self.spec.tokenSecretRef.name != '')",message="metadata.name is too long for the Secret name derived from it: use at most 247 characters, or set tokenSecretRef.name",fieldPath=".spec.tokenSecretRef"
-// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 245 || !has(self.spec.sessionSecretRef) || (has(self.spec.sessionSecretRef.name) && self.spec.sessionSecretRef.name != '')",message="metadata.name is too long for the Secret name derived from it: use at most 245 characters, or set sessionSecretRef.name",fieldPath=".spec.sessionSecretRef"
-// +kubebuilder:validation:XValidation:rule="(has(self.spec.name) && self.spec.name != '') || !self.metadata.name.split('.').exists(label, size(label) > 63)",message="metadata.name has a label of more than 63 characters, which is no host name: set spec.name",fieldPath=".spec.name"
+// +kubebuilder:validation:XValidation:rule=`size(self.metadata.name) <= 247 || (has(self.spec.tokenSecretRef) && has(self.spec.tokenSecretRef.name) && self.spec.tokenSecretRef.name != "")`,message="metadata.name is too long for the Secret name derived from it: use at most 247 characters, or set tokenSecretRef.name",fieldPath=".spec.tokenSecretRef"
+// +kubebuilder:validation:XValidation:rule=`size(self.metadata.name) <= 245 || !has(self.spec.sessionSecretRef) || (has(self.spec.sessionSecretRef.name) && self.spec.sessionSecretRef.name != "")`,message="metadata.name is too long for the Secret name derived from it: use at most 245 characters, or set sessionSecretRef.name",fieldPath=".spec.sessionSecretRef"
+// +kubebuilder:validation:XValidation:rule=`(has(self.spec.name) && self.spec.name != "") || (has(self.spec.agentID) && self.spec.agentID != "") || !self.metadata.name.split('.').exists(label, size(label) > 63)`,message="metadata.name has a label of more than 63 characters, which is no host name: set spec.name",fieldPath=".spec.name"
+// +kubebuilder:validation:XValidation:rule=`!has(self.spec.sessionSecretRef) || (has(self.spec.sessionSecretRef.name) && self.spec.sessionSecretRef.name != "" ? self.spec.sessionSecretRef.name : self.metadata.name + '-session') != (has(self.spec.tokenSecretRef) && has(self.spec.tokenSecretRef.name) && self.spec.tokenSecretRef.name != "" ? self.spec.tokenSecretRef.name : self.metadata.name + '-token')`,message="the session is a file of its own and must not share a Secret with the token: name another Secret",fieldPath=".spec.sessionSecretRef"
 type Agent struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec declares the agent.
+	// Spec declares the agent. Optional fields that are left out are unmanaged:
+	// they are never sent after the registration and never count as drift.
 	// +required
 	Spec AgentSpec `json:"spec"`
 

@@ -26,7 +26,8 @@ type SyncPolicy string
 const (
 	// SyncEnforce keeps the remote agent as declared.
 	SyncEnforce SyncPolicy = "Enforce"
-	// SyncOnChange applies each change of a declared field once and only reports what others change.
+	// SyncOnChange applies each change of a declared field once and only reports
+	// what others change.
 	SyncOnChange SyncPolicy = "OnChange"
 	// SyncObserve never writes anything remote.
 	SyncObserve SyncPolicy = "Observe"
@@ -50,8 +51,9 @@ type CloudProjectReference struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
-	// Namespace of the CloudProject. If empty, the namespace of the Agent. A CloudProject of another
-	// namespace has to admit this one in its spec.allowedNamespaces.
+	// Namespace of the CloudProject. Default: the namespace of this object. A
+	// CloudProject in another namespace has to admit this one with its
+	// spec.allowedNamespaces.
 	// +kubebuilder:validation:MaxLength=63
 	// +optional
 	Namespace string `json:"namespace,omitempty"`
@@ -60,128 +62,141 @@ type CloudProjectReference struct {
 // AgentSpec declares an agent of a Calyptia Cloud project. Optional fields that are left out are
 // unmanaged: they are never sent after the registration and never count as drift.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.type) || (has(self.agentID) && self.agentID != '')",message="set type to fluentbit or fluentd (only an agent taken over by agentID may leave it out)",fieldPath=".type"
-// +kubebuilder:validation:XValidation:rule="has(self.version) && self.version != '' || (has(self.agentID) && self.agentID != '')",message="set version, such as v4.0.0 (only an agent taken over by agentID may leave it out)",fieldPath=".version"
+// +kubebuilder:validation:XValidation:rule=`has(self.type) || (has(self.agentID) && self.agentID != "")`,message="set type to fluentbit or fluentd (only an agent taken over by agentID may leave it out)",fieldPath=".type"
+// +kubebuilder:validation:XValidation:rule=`has(self.version) && self.version != "" || (has(self.agentID) && self.agentID != "")`,message="set version, such as v4.0.0 (only an agent taken over by agentID may leave it out)",fieldPath=".version"
 // +kubebuilder:validation:XValidation:rule="!(has(self.rawConfig) && has(self.rawConfigFrom))",message="set only one of rawConfig and rawConfigFrom",fieldPath=".rawConfigFrom"
-// +kubebuilder:validation:XValidation:rule="has(self.rawConfig) || has(self.rawConfigFrom) || (has(self.agentID) && self.agentID != '')",message="set one of rawConfig and rawConfigFrom (only an agent taken over by agentID may leave both out)",fieldPath=".rawConfig"
-// +kubebuilder:validation:XValidation:rule="self.syncPolicy != 'Observe' || (has(self.agentID) && self.agentID != '')",message="syncPolicy Observe never registers, so it needs agentID: set the ID of the remote agent to observe",fieldPath=".syncPolicy"
+// +kubebuilder:validation:XValidation:rule=`has(self.rawConfig) || has(self.rawConfigFrom) || (has(self.agentID) && self.agentID != "")`,message="set one of rawConfig and rawConfigFrom (only an agent taken over by agentID may leave both out)",fieldPath=".rawConfig"
+// +kubebuilder:validation:XValidation:rule=`self.syncPolicy != 'Observe' || (has(self.agentID) && self.agentID != "")`,message="syncPolicy Observe never registers, so it needs agentID: set the ID of the remote agent to observe",fieldPath=".syncPolicy"
 // +kubebuilder:validation:XValidation:rule="has(self.type) == has(oldSelf.type) && (!has(self.type) || self.type == oldSelf.type)",message="type is immutable: delete this Agent and create one with the new type",fieldPath=".type"
-// +kubebuilder:validation:XValidation:rule="(has(self.machineID) ? self.machineID : '') == (has(oldSelf.machineID) ? oldSelf.machineID : '')",message="machineID is immutable: delete this Agent and create one with the new machineID",fieldPath=".machineID"
-// +kubebuilder:validation:XValidation:rule="!has(oldSelf.agentID) || oldSelf.agentID == '' || (has(self.agentID) && self.agentID == oldSelf.agentID)",message="agentID is immutable once set: delete this Agent and create one for the other remote agent",fieldPath=".agentID"
-// +kubebuilder:validation:XValidation:rule="!has(self.sessionSecretRef) || !has(self.tokenSecretRef) || !has(self.tokenSecretRef.name) || !has(self.sessionSecretRef.name) || self.tokenSecretRef.name == '' || self.sessionSecretRef.name != self.tokenSecretRef.name",message="the session is binary and must not share a Secret with the token: name another Secret",fieldPath=".sessionSecretRef"
+// +kubebuilder:validation:XValidation:rule=`(has(self.machineID) ? self.machineID : "") == (has(oldSelf.machineID) ? oldSelf.machineID : "")`,message="machineID is immutable: delete this Agent and create one with the new machineID",fieldPath=".machineID"
+// +kubebuilder:validation:XValidation:rule=`!has(oldSelf.agentID) || oldSelf.agentID == "" || (has(self.agentID) && self.agentID == oldSelf.agentID)`,message="agentID is immutable once set: delete this Agent and create one for the other remote agent",fieldPath=".agentID"
 type AgentSpec struct {
-	// ProjectRef names the CloudProject that the agent is registered in. If left out, the operator's
-	// default project (its flag --default-project).
+	// ProjectRef names the CloudProject that the agent is registered in. Default:
+	// the one that the operator's flag --default-project names.
 	// +optional
 	ProjectRef *CloudProjectReference `json:"projectRef,omitempty"`
 
-	// Name of the agent in Calyptia Cloud, a host name such as "web-logs". If empty, the name of this
-	// object is registered, and unmanaged from then on.
+	// Name of the agent in Calyptia Cloud, a host name such as "web-logs". If
+	// empty, the agent is registered under the name of this object, and its name
+	// is unmanaged from then on.
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?([.][a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?)*$')",message="must be a host name: letters, digits, '-' and '.', each label beginning and ending with a letter or digit, such as web-logs"
 	// +optional
 	Name string `json:"name,omitempty"`
 
-	// MachineID identifies the machine that the agent runs on; it is unique in a project. If empty, one
-	// is derived from the cluster, the namespace and the name of this object, so that the same Agent
-	// always finds itself again. Immutable.
+	// MachineID identifies the machine that the agent runs on; it is unique in a
+	// project. If empty, one is derived from the cluster, the namespace and the
+	// name of this object, so that the same Agent always finds itself again.
+	// Immutable.
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[A-Za-z0-9][A-Za-z0-9._:-]*$')",message="must be letters, digits, '-', '_', '.' and ':', such as the content of /etc/machine-id"
 	// +optional
 	MachineID string `json:"machineID,omitempty"`
 
-	// Type is the program that the agent runs: fluentbit or fluentd. Required unless agentID is set. Immutable.
+	// Type is the program that the agent runs: fluentbit or fluentd. Required
+	// unless agentID is set. Immutable.
 	// +kubebuilder:validation:Enum=fluentbit;fluentd
 	// +optional
 	Type AgentType `json:"type,omitempty"`
 
-	// Version of that program, such as "v4.0.0". Required unless agentID is set.
+	// Version of Fluent Bit or Fluentd, such as "v4.0.0". Required unless agentID
+	// is set.
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^v?[0-9]+[.][0-9]+[.][0-9]+([-+][0-9A-Za-z.+-]+)?$')",message="must be a version such as v4.0.0 or 1.16.2-rc1"
 	// +optional
 	Version string `json:"version,omitempty"`
 
-	// Edition of that program: community or enterprise. If empty, community is registered, and the
-	// edition is unmanaged from then on.
+	// Edition of Fluent Bit or Fluentd: community or enterprise. If empty, the
+	// agent is registered as community, and its edition is unmanaged from then on.
 	// +kubebuilder:validation:Enum="";community;enterprise
 	// +optional
 	Edition string `json:"edition,omitempty"`
 
-	// Flags are the command-line flags that the program runs with, such as ["--verbose"]. An empty list
-	// clears them; left out, they are unmanaged.
+	// Flags are the command-line flags that the program runs with, such as
+	// ["--verbose"]. An empty list clears them; left out, they are unmanaged.
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=128
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=1024
 	// +optional
-	Flags []string `json:"flags,omitempty"`
+	Flags []string `json:"flags,omitzero"`
 
-	// RawConfig is the configuration of the agent, as Fluent Bit or Fluentd reads it, up to 128 KiB.
-	// Set exactly one of rawConfig and rawConfigFrom, unless agentID is set.
+	// RawConfig is the configuration of the agent, in a form that Fluent Bit or
+	// Fluentd reads, up to 128 KiB. Set exactly one of rawConfig and
+	// rawConfigFrom; with agentID, none is needed.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=131072
 	// +optional
 	RawConfig string `json:"rawConfig,omitempty"`
 
-	// RawConfigFrom takes the configuration from a key of a ConfigMap or Secret in the same namespace.
-	// A change there is applied at once.
+	// RawConfigFrom takes the configuration of the agent from a key of a ConfigMap
+	// or Secret in the same namespace. When that changes, the agent follows at
+	// once.
 	// +optional
 	RawConfigFrom *KeySource `json:"rawConfigFrom,omitempty"`
 
-	// Metadata is any JSON object to keep with the agent, such as {"team": "payments"}. It replaces the
-	// remote metadata as a whole; left out, it is unmanaged.
+	// Metadata is any JSON object to keep with the agent, such as {"team":
+	// "payments"}. It replaces the metadata in Calyptia Cloud as a whole; left
+	// out, that is unmanaged.
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:validation:MaxProperties=256
 	// +kubebuilder:pruning:PreserveUnknownFields
 	// +optional
 	Metadata *apiextensionsv1.JSON `json:"metadata,omitempty"`
 
-	// FleetID is the UUID of the fleet that the agent belongs to. The service cannot take an agent out
-	// of its fleet again, so removing this field leaves the agent where it is.
+	// FleetID is the UUID of the fleet that the agent belongs to. Calyptia Cloud
+	// cannot take an agent out of a fleet, so removing this field leaves the agent
+	// in it.
 	// +kubebuilder:validation:MaxLength=36
 	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')",message="must be a UUID in lower case, such as 5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
 	// +optional
 	FleetID string `json:"fleetID,omitempty"`
 
-	// EnvironmentID is the ID of the environment that the agent belongs to. The service shows only its
-	// name, so a change made elsewhere is not noticed.
+	// EnvironmentID is the ID of the environment that the agent belongs to.
+	// Calyptia Cloud shows only the name of an environment, so a change made
+	// elsewhere is not noticed.
 	// +kubebuilder:validation:MaxLength=128
 	// +optional
 	EnvironmentID string `json:"environmentID,omitempty"`
 
-	// AgentID takes over an agent that is registered already, by its UUID, instead of registering one.
-	// Fields left out are unmanaged. It can be added later, but not changed or removed.
+	// AgentID is the UUID of an agent that is registered already. It is taken
+	// over, and none is registered. AgentID can be added later, but not changed or
+	// removed.
 	// +kubebuilder:validation:MaxLength=36
 	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')",message="must be a UUID in lower case, such as 5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
 	// +optional
 	AgentID string `json:"agentID,omitempty"`
 
-	// TokenSecretRef names the Secret that the operator writes the agent's id and token to. If left out,
-	// "<name of this object>-token".
+	// TokenSecretRef names the Secret that the operator writes the ID and the
+	// token of the agent to. Default: the name of this object with "-token"
+	// appended.
 	// +optional
 	TokenSecretRef *LocalSecretReference `json:"tokenSecretRef,omitempty"`
 
-	// SessionSecretRef, if set, names the Secret that the operator writes the session of a real Fluent
-	// Bit to, so that it runs as this agent without a project token. If its name is empty,
-	// "<name of this object>-session".
+	// SessionSecretRef asks for a second Secret, with the session file of a Fluent
+	// Bit: a Fluent Bit that starts with this file runs as this agent and needs no
+	// project token. Set it to {} for the name of this object with "-session"
+	// appended, or name another Secret.
 	// +optional
 	SessionSecretRef *LocalSecretReference `json:"sessionSecretRef,omitempty"`
 
-	// SyncPolicy says when the remote agent is written. Enforce keeps it as declared. OnChange applies
-	// each change of a field here once, and only reports what others change. Observe never writes or
-	// deletes anything remote, and needs agentID.
+	// SyncPolicy says when the agent in Calyptia Cloud is written. Enforce keeps
+	// it as declared here. OnChange applies each change made here once, and only
+	// reports what others change. Observe writes and deletes nothing in Calyptia
+	// Cloud, and needs agentID. Default: Enforce.
 	// +kubebuilder:validation:Enum=Enforce;OnChange;Observe
 	// +kubebuilder:default=Enforce
 	// +optional
 	SyncPolicy SyncPolicy `json:"syncPolicy,omitempty"`
 
-	// DeletionPolicy says what becomes of the remote agent when this object is deleted: Delete or
-	// Retain. If empty, an agent that this object registered is deleted, and one that it took over is retained.
+	// DeletionPolicy says what becomes of the agent in Calyptia Cloud when this
+	// object is deleted: Delete or Retain. If empty, an agent that this object
+	// registered is deleted, and one that it took over by agentID is retained.
 	// +kubebuilder:validation:Enum="";Delete;Retain
 	// +optional
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
-	// Suspend stops all reconciliation of this object but its deletion.
+	// Suspend stops all work on this object, except for its deletion.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 }

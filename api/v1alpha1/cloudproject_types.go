@@ -38,9 +38,11 @@ type Adoption string
 
 // Adoption policies.
 const (
-	// AdoptionSameNamespace lets only Agents in the namespace of the CloudProject take over agents.
+	// AdoptionSameNamespace lets only Agents in the namespace of the CloudProject
+	// take over agents.
 	AdoptionSameNamespace Adoption = "SameNamespace"
-	// AdoptionAllowed lets every Agent that may use the CloudProject take over any agent of the project.
+	// AdoptionAllowed lets every Agent that may use the CloudProject take over any
+	// agent of the project.
 	AdoptionAllowed Adoption = "Allowed"
 )
 
@@ -51,7 +53,7 @@ type TokenSecretReference struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
-	// Key of the Secret that holds the token.
+	// Key of the Secret that holds the token. Default: token.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:default=token
@@ -62,20 +64,23 @@ type TokenSecretReference struct {
 // AllowedNamespaces says which namespaces may use a CloudProject.
 // +kubebuilder:validation:XValidation:rule="(self.from == 'Selector') == has(self.selector)",message="set selector if, and only if, from is Selector",fieldPath=".selector"
 type AllowedNamespaces struct {
-	// From is Same (only the namespace of the CloudProject), All, or Selector.
+	// From is Same (only the namespace of the CloudProject), All, or Selector
+	// (those that selector chooses). Default: Same.
 	// +kubebuilder:validation:Enum=Same;All;Selector
 	// +kubebuilder:default=Same
 	// +optional
 	From NamespacesFrom `json:"from,omitempty"`
 
-	// Selector chooses namespaces by their labels; used with from: Selector.
+	// Selector chooses namespaces by their labels. Set it if, and only if, from is
+	// Selector.
 	// +optional
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 }
 
 // RateLimit bounds the calls to the service, over all Agents of a CloudProject.
 type RateLimit struct {
-	// RequestsPerSecond is the sustained rate of calls. 0 means no limit.
+	// RequestsPerSecond is the sustained rate of calls; 0 means no limit. Default:
+	// 10.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10000
 	// +kubebuilder:default=10
@@ -83,6 +88,7 @@ type RateLimit struct {
 	RequestsPerSecond *int32 `json:"requestsPerSecond,omitempty"`
 
 	// Burst is the number of calls that may be made at once after a quiet time.
+	// Default: 20.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
 	// +kubebuilder:default=20
@@ -92,8 +98,9 @@ type RateLimit struct {
 
 // CloudProjectSpec says how a Calyptia Cloud project is reached.
 type CloudProjectSpec struct {
-	// URL of the service. Its host has to be one that the operator allows (its flag --allowed-hosts),
-	// and https, unless the operator runs with --allow-insecure-http.
+	// URL of the service. Its scheme has to be https, unless the operator runs
+	// with --allow-insecure-http, and its host one of those in the operator's flag
+	// --allowed-hosts. Default: https://cloud-api.calyptia.com.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['https', 'http'] && url(self).getHostname() != ''",message="must be an absolute URL that begins with https://, such as https://cloud-api.calyptia.com"
@@ -102,47 +109,54 @@ type CloudProjectSpec struct {
 	// +optional
 	URL string `json:"url,omitempty"`
 
-	// TokenSecretRef names the Secret in the same namespace that holds the project token.
+	// TokenSecretRef names the Secret, in the same namespace, that holds the
+	// project token.
 	// +required
 	TokenSecretRef TokenSecretReference `json:"tokenSecretRef"`
 
-	// Authentication is how the token is shown to the service: Bearer, ProjectToken (the header
-	// X-Project-Token), or Auto, which tries both and keeps what holds.
+	// Authentication is how the token is shown to the service: Bearer,
+	// ProjectToken (the header X-Project-Token), or Auto, which tries both and
+	// keeps the one that is accepted. Default: Auto.
 	// +kubebuilder:validation:Enum=Auto;Bearer;ProjectToken
 	// +kubebuilder:default=Auto
 	// +optional
 	Authentication Authentication `json:"authentication,omitempty"`
 
-	// ProjectID is the UUID of the project. Needed only where the token does not reveal it and agents
-	// are to be listed.
+	// ProjectID is the UUID of the project. Usually the token tells it; where it
+	// does not, the agents of the project can be listed only if it is set here.
 	// +kubebuilder:validation:MaxLength=36
 	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')",message="must be a UUID in lower case, such as 5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
 	// +optional
 	ProjectID string `json:"projectID,omitempty"`
 
-	// CABundle is a private certificate authority (PEM) to trust beside those of the system.
+	// CABundle names a key with certificates (PEM) of a private authority, to
+	// trust beside those of the system.
 	// +optional
 	CABundle *KeySource `json:"caBundle,omitempty"`
 
-	// AllowedNamespaces says from which namespaces Agents may use this CloudProject.
+	// AllowedNamespaces says from which namespaces Agents may use this
+	// CloudProject. Default: its own alone.
 	// +kubebuilder:default={from: Same}
 	// +optional
 	AllowedNamespaces *AllowedNamespaces `json:"allowedNamespaces,omitempty"`
 
-	// Adoption says who may take over existing agents of the project with agentID: Agents of the same
-	// namespace only (SameNamespace), or all that may use this CloudProject (Allowed).
+	// Adoption says which Agents may set agentID, and so take over existing agents
+	// of the project: only those in the namespace of this CloudProject
+	// (SameNamespace), or all that may use it (Allowed). Default: SameNamespace.
 	// +kubebuilder:validation:Enum=SameNamespace;Allowed
 	// +kubebuilder:default=SameNamespace
 	// +optional
 	Adoption Adoption `json:"adoption,omitempty"`
 
-	// RateLimit bounds the calls to the service, over all Agents of this CloudProject.
+	// RateLimit bounds the calls to the service, of all Agents of this
+	// CloudProject together.
 	// +kubebuilder:default={requestsPerSecond: 10, burst: 20}
 	// +optional
 	RateLimit *RateLimit `json:"rateLimit,omitempty"`
 
-	// ResyncInterval is the time in which every Agent is compared with the service once, at least 1m.
-	// It is stretched, and shown so in the status, when the rate limit could not serve it.
+	// ResyncInterval is how often every Agent is compared with the service, such
+	// as "10m" or "1h30m", from 1m to 24h. Where the rate limit is too low for
+	// that it is longer, and the status shows the one in force. Default: 10m.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
@@ -154,15 +168,16 @@ type CloudProjectSpec struct {
 
 // CloudProjectStatus is what the operator knows of the project.
 type CloudProjectStatus struct {
-	// ObservedGeneration is the generation of the spec that the conditions speak of; -1 before the first.
+	// ObservedGeneration is the generation of the spec that the conditions speak
+	// of; -1 as long as the operator has not seen this object.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// ProjectID of the project, where it is known.
+	// ProjectID is the UUID of the project, where it is known.
 	// +optional
 	ProjectID string `json:"projectID,omitempty"`
 
-	// URL that the credentials were proved at.
+	// URL at which the credentials were proved.
 	// +optional
 	URL string `json:"url,omitempty"`
 
@@ -170,19 +185,22 @@ type CloudProjectStatus struct {
 	// +optional
 	Authentication Authentication `json:"authentication,omitempty"`
 
-	// ListSupported says whether the service lists the agents of the project.
+	// ListSupported says whether the service can list the agents of the project.
 	// +optional
 	ListSupported *bool `json:"listSupported,omitempty"`
 
-	// Agents is the number of Agents that use this CloudProject. Updated at most once a minute.
+	// Agents is the number of Agents that use this CloudProject. Updated at most
+	// once a minute.
 	// +optional
 	Agents int32 `json:"agents,omitempty"`
 
-	// ResyncInterval in force: that of the spec, or longer where the rate limit could not serve it.
+	// ResyncInterval in force: that of the spec, or longer where the rate limit
+	// could not serve it.
 	// +optional
 	ResyncInterval *metav1.Duration `json:"resyncInterval,omitempty"`
 
-	// Doubles names remote agents that share their machine ID with another and are left to a person.
+	// Doubles lists the IDs of remote agents that share their machine ID with
+	// another one. The operator leaves them to a person.
 	// +listType=atomic
 	// +optional
 	Doubles []string `json:"doubles,omitempty"`
