@@ -28,7 +28,18 @@ type verdict struct {
 	Gone        bool
 }
 
-func TestVerdicts(t *testing.T) {
+// verdictRow is an answer to a call, and what follows from it.
+type verdictRow struct {
+	name   string
+	call   func(context.Context, *cloud.Client) error
+	status int
+	body   string
+	header http.Header
+	want   verdict
+}
+
+// verdictRows cover every status that the API documents, and what proxies say.
+func verdictRows() []verdictRow {
 	const (
 		terminal  = cloud.ClassTerminal
 		waiting   = cloud.ClassWaiting
@@ -46,14 +57,7 @@ func TestVerdicts(t *testing.T) {
 		return c.Update(ctx, nilID, cloud.Update{Name: new("other")})
 	}
 	remove := func(ctx context.Context, c *cloud.Client) error { return c.Delete(ctx, nilID) }
-	for _, row := range []struct {
-		name   string
-		call   func(context.Context, *cloud.Client) error
-		status int
-		body   string
-		header http.Header
-		want   verdict
-	}{
+	return []verdictRow{
 		{"a bad request is terminal", register, 400, said("invalid agent name"), nil, verdict{terminal, cloud.ReasonInvalid, api, true, false}},
 		{"an unprocessable one too", register, 422, said("unsupported agent version"), nil, verdict{terminal, cloud.ReasonInvalid, api, true, false}},
 		{"an empty body keeps the status's meaning", register, 422, "", nil, verdict{terminal, cloud.ReasonInvalid, false, true, false}},
@@ -100,7 +104,11 @@ func TestVerdicts(t *testing.T) {
 		{"null for an agent", get, 200, `null`, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
 		{"a portal that answers a deletion", remove, 200, html, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
 		{"an error inside a success", remove, 200, said("no"), nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
-	} {
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	for _, row := range verdictRows() {
 		t.Run(row.name, func(t *testing.T) {
 			server := cloudtest.New(cloudtest.Settings{})
 			web := server.Start()
