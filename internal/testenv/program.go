@@ -7,10 +7,10 @@ SPDX-License-Identifier: Apache-2.0
 package testenv
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +18,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // program is a child process that envtest does not know.
@@ -123,10 +125,11 @@ func (l *logs) tail(name string) string {
 
 // removeAll removes dir; a program killed a moment ago may still add a file to it, hence the patience.
 func removeAll(dir string) error {
-	err := os.RemoveAll(dir)
-	for try := 0; err != nil && !errors.Is(err, fs.ErrPermission) && try < 20; try++ {
-		time.Sleep(50 * time.Millisecond)
-		err = os.RemoveAll(dir)
-	}
-	return err
+	var last error
+	_ = wait.PollUntilContextTimeout(context.Background(), 20*time.Millisecond, 2*time.Second, true,
+		func(context.Context) (bool, error) {
+			last = os.RemoveAll(dir)
+			return last == nil, nil
+		})
+	return last
 }

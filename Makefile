@@ -1,0 +1,140 @@
+# Go, make and git are all it takes: every other tool is built from a pinned module under hack/.
+
+# Image that deploy and build-installer put into the manifests.
+IMG ?= $(DEFAULT_IMG)
+DEFAULT_IMG := ghcr.io/calyptia-agent-operator/calyptia-agent-operator:latest
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+
+# The same settings everywhere, or the go command compiles every package once for each of them.
+export CGO_ENABLED ?= 0
+export GOFLAGS := $(filter-out -mod=% -modfile=% -trimpath -buildvcs=%,$(shell go env GOFLAGS)) -trimpath -buildvcs=false
+export GOWORK := off
+
+MODULE := github.com/calyptia-agent-operator/operator
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+DATE ?= $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X $(MODULE)/internal/version.Version=$(VERSION) \
+	-X $(MODULE)/internal/version.Commit=$(COMMIT) -X $(MODULE)/internal/version.Date=$(DATE)
+
+BINARY := bin/calyptia-agent-operator
+TOOL := go tool -modfile=$(CURDIR)/hack/tools/go.mod
+CONTROLLER_GEN := $(TOOL) controller-gen
+KUSTOMIZE := $(TOOL) kustomize
+GOTESTSUM := $(TOOL) gotestsum
+GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/golangci/go.mod golangci-lint
+
+# kubectl from the PATH, else the one that comes with the control plane for tests.
+BUILT_KUBECTL := bin/controlplane/current/kubectl
+KUBECTL ?= $(shell command -v kubectl || echo $(BUILT_KUBECTL))
+KUBECTL_NEEDS := $(if $(filter $(BUILT_KUBECTL),$(KUBECTL)),control-plane)
+
+# What `make test` tests and with which further flags, as in: make test PKG=./internal/cloud/... TESTFLAGS=-v
+PKG ?= ./...
+TESTFLAGS ?=
+
+.DEFAULT_GOAL := help
+
+##@ General
+
+.PHONY: help
+help: ## Show this help.
+	@awk 'BEGIN {FS = ":.*##"; printf "\nUsage:\n  make \033[36m<target>\033[0m\n"} \
+		/^[a-zA-Z_0-9-]+:.*?##/ { printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2 } \
+		/^##@/ { printf "\n\033[1m%s\033[0m\n", substr($$0, 5) }' $(MAKEFILE_LIST)
+
+##@ Development
+
+.PHONY: generate
+generate: ## Generate the DeepCopy methods.
+	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
+
+.PHONY: manifests
+manifests: ## Generate the CRDs and the operator's role.
+	$(CONTROLLER_GEN) crd rbac:roleName=manager-role paths=./api/... paths=./internal/controller/... \
+		output:crd:artifacts:config=config/crd/bases output:rbac:artifacts:config=config/rbac
+
+.PHONY: fmt
+fmt: ## Format the code.
+	go fmt ./...
+
+.PHONY: vet
+vet: ## Run go vet.
+	go vet ./...
+
+.PHONY: lint
+lint: ## Run the linters.
+	$(GOLANGCI_LINT) run
+
+.PHONY: lint-fix
+lint-fix: ## Run the linters and mend what they can mend.
+	$(GOLANGCI_LINT) run --fix
+
+.PHONY: verify
+verify: ## Check that what is generated and every go.mod are up to date.
+	@sum() { cat api/*/zz_generated.*.go config/crd/bases/*.yaml config/rbac/role.yaml | git hash-object --stdin; }; \
+		before=$$(sum); $(MAKE) --no-print-directory generate manifests; \
+		if [ "$$before" != "$$(sum)" ]; then \
+			echo "verify: the generated files were out of date; commit what 'make generate manifests' wrote" >&2; exit 1; \
+		fi
+	@for mod in $$(git ls-files -- go.mod '*/go.mod'); do \
+		echo "verify: $$mod"; (cd "$$(dirname "$$mod")" && go mod tidy -diff); \
+	done
+
+##@ Test
+
+.PHONY: control-plane
+control-plane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl for tests (once, some minutes).
+	@hack/controlplane/build.sh
+
+.PHONY: test
+test: control-plane ## Run all tests, against a real control plane.
+	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -timeout 20m $(TESTFLAGS) $(PKG)
+
+.PHONY: test-race
+test-race: control-plane ## Run all tests with the race detector (needs a C compiler).
+	CGO_ENABLED=1 $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 40m $(TESTFLAGS) $(PKG)
+
+.PHONY: demo
+demo: control-plane build ## Show the operator at work on a control plane and a fake cloud of its own (ONCE=1: and end).
+	@go build -o bin/demo ./hack/demo
+	@exec bin/demo $(if $(ONCE),--once)
+
+##@ Build
+
+.PHONY: build
+build: ## Build the operator.
+	go build -ldflags "$(LDFLAGS)" -o $(BINARY) .
+
+.PHONY: run
+run: build ## Run the operator on this machine, against the current kubeconfig (ARGS=... for its flags).
+	@exec $(BINARY) $(ARGS)
+
+.PHONY: build-installer
+build-installer: ## Write everything that deploy applies to dist/install.yaml.
+	@mkdir -p dist
+	$(KUSTOMIZE) build config/default | sed 's#$(DEFAULT_IMG)#$(IMG)#' > dist/install.yaml
+
+.PHONY: clean
+clean: ## Remove what was built, the control plane too.
+	rm -rf bin dist cover.out .demo
+
+##@ Deployment
+
+.PHONY: install
+install: $(KUBECTL_NEEDS) ## Install the CRDs into the current cluster.
+	$(KUSTOMIZE) build config/crd | $(KUBECTL) apply --server-side -f -
+
+.PHONY: uninstall
+uninstall: $(KUBECTL_NEEDS) ## Remove the CRDs, and with them every Agent and CloudProject, from the current cluster.
+	$(KUSTOMIZE) build config/crd | $(KUBECTL) delete --ignore-not-found -f -
+
+.PHONY: deploy
+deploy: $(KUBECTL_NEEDS) build-installer ## Install CRDs and operator (IMG=...) into the current cluster.
+	$(KUBECTL) apply --server-side -f dist/install.yaml
+
+.PHONY: undeploy
+undeploy: $(KUBECTL_NEEDS) build-installer ## Remove operator and CRDs from the current cluster; delete the Agents before.
+	$(KUBECTL) delete --ignore-not-found -f dist/install.yaml
