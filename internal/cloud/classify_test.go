@@ -59,43 +59,106 @@ func verdictRows() []verdictRow {
 	remove := func(ctx context.Context, c *cloud.Client) error { return c.Delete(ctx, nilID) }
 	return []verdictRow{
 		{"a bad request is terminal", register, 400, said("invalid agent name"), nil, verdict{terminal, cloud.ReasonInvalid, api, true, false}},
-		{"an unprocessable one too", register, 422, said("unsupported agent version"), nil, verdict{terminal, cloud.ReasonInvalid, api, true, false}},
+		{
+			"an unprocessable one too", register, 422, said("unsupported agent version"), nil,
+			verdict{terminal, cloud.ReasonInvalid, api, true, false},
+		},
 		{"an empty body keeps the status's meaning", register, 422, "", nil, verdict{terminal, cloud.ReasonInvalid, false, true, false}},
 		{"a proxy's 400 is retried", register, 400, html, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false}},
-		{"JSON of another shape is a proxy's", register, 403, `{"message":"no"}`, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false}},
-		{"a key in other letters is a proxy's", remove, 404, `{"Error":"agent not found"}`, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false}},
-		{"an error that is no string is a proxy's", remove, 404, `{"error":{"code":404}}`, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false}},
-		{"JSON and more is a proxy's", remove, 404, said("agent not found") + "x", nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false}},
+		{
+			"JSON of another shape is a proxy's", register, 403, `{"message":"no"}`, nil,
+			verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false},
+		},
+		{
+			"a key in other letters is a proxy's", remove, 404, `{"Error":"agent not found"}`, nil,
+			verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false},
+		},
+		{
+			"an error that is no string is a proxy's", remove, 404, `{"error":{"code":404}}`, nil,
+			verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false},
+		},
+		{
+			"JSON and more is a proxy's", remove, 404, said("agent not found") + "x", nil,
+			verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false},
+		},
 		{"a bad token waits", get, 401, said("invalid token"), nil, verdict{waiting, cloud.ReasonUnauthorized, api, true, false}},
 		{"a proxy's 401 waits as well", get, 401, html, nil, verdict{waiting, cloud.ReasonUnauthorized, false, true, false}},
 		{"forbidden is terminal", register, 403, said("permission denied"), nil, verdict{terminal, cloud.ReasonForbidden, api, true, false}},
-		{"the quota is told by its words", register, 403, said("agents quota exceeded"), nil, verdict{terminal, cloud.ReasonQuotaExceeded, api, true, false}},
-		{"the quota is told by its figures", register, 403, `{"error":"no more","quotaLimit":5}`, nil, verdict{terminal, cloud.ReasonQuotaExceeded, api, true, false}},
-		{"a field of the agent's own", update, 403, said("update agent raw config forbidden"), nil, verdict{terminal, cloud.ReasonFieldForbidden, api, true, false}},
-		{"a missing agent is the caller's to judge", get, 404, said("agent not found"), nil, verdict{retryable, cloud.ReasonAgentNotFound, api, true, true}},
+		{
+			"the quota is told by its words", register, 403, said("agents quota exceeded"), nil,
+			verdict{terminal, cloud.ReasonQuotaExceeded, api, true, false},
+		},
+		{
+			"the quota is told by its figures", register, 403, `{"error":"no more","quotaLimit":5}`, nil,
+			verdict{terminal, cloud.ReasonQuotaExceeded, api, true, false},
+		},
+		{
+			"a field of the agent's own", update, 403, said("update agent raw config forbidden"), nil,
+			verdict{terminal, cloud.ReasonFieldForbidden, api, true, false},
+		},
+		{
+			"a missing agent is the caller's to judge", get, 404, said("agent not found"), nil,
+			verdict{retryable, cloud.ReasonAgentNotFound, api, true, true},
+		},
 		{"a plain not found is about the agent", get, 404, said("not found"), nil, verdict{retryable, cloud.ReasonNotFound, api, true, true}},
-		{"a missing project is not a missing agent", get, 404, said("project not found"), nil, verdict{retryable, cloud.ReasonNotFound, api, true, false}},
+		{
+			"a missing project is not a missing agent", get, 404, said("project not found"), nil,
+			verdict{retryable, cloud.ReasonNotFound, api, true, false},
+		},
 		{"an empty 404 proves nothing of the agent", get, 404, "", nil, verdict{retryable, cloud.ReasonNotFound, false, true, false}},
-		{"an unknown route proves nothing of the agent", get, 404, "404 page not found\n", nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false}},
-		{"a missing fleet is terminal for a registration", register, 404, said("fleet not found"), nil, verdict{terminal, cloud.ReasonFleetNotFound, api, true, false}},
-		{"a missing environment is terminal for an update", update, 404, said("environment not found"), nil, verdict{terminal, cloud.ReasonEnvironmentNotFound, api, true, false}},
-		{"a missing fleet in a read is not", get, 404, said("fleet not found"), nil, verdict{retryable, cloud.ReasonFleetNotFound, api, true, false}},
-		{"a conflict may be with ourselves", register, 409, said("machine ID conflict"), nil, verdict{terminal, cloud.ReasonConflict, api, false, false}},
+		{
+			"an unknown route proves nothing of the agent", get, 404, "404 page not found\n", nil,
+			verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false},
+		},
+		{
+			"a missing fleet is terminal for a registration", register, 404, said("fleet not found"), nil,
+			verdict{terminal, cloud.ReasonFleetNotFound, api, true, false},
+		},
+		{
+			"a missing environment is terminal for an update", update, 404, said("environment not found"), nil,
+			verdict{terminal, cloud.ReasonEnvironmentNotFound, api, true, false},
+		},
+		{
+			"a missing fleet in a read is not", get, 404, said("fleet not found"), nil,
+			verdict{retryable, cloud.ReasonFleetNotFound, api, true, false},
+		},
+		{
+			"a conflict may be with ourselves", register, 409, said("machine ID conflict"), nil,
+			verdict{terminal, cloud.ReasonConflict, api, false, false},
+		},
 		{"gone for good", remove, 410, said("agent gone"), nil, verdict{retryable, cloud.ReasonGone, api, true, true}},
 		{"an empty 410 proves nothing of the agent", remove, 410, "", nil, verdict{retryable, cloud.ReasonGone, false, true, false}},
-		{"an unsupported call is terminal", update, 405, said("method not allowed"), nil, verdict{terminal, cloud.ReasonUnsupported, api, true, false}},
+		{
+			"an unsupported call is terminal", update, 405, said("method not allowed"), nil,
+			verdict{terminal, cloud.ReasonUnsupported, api, true, false},
+		},
 		{"so is one not implemented", update, 501, "", nil, verdict{terminal, cloud.ReasonUnsupported, false, false, false}},
 		{"a proxy's 501 is retried", update, 501, html, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
 		{"too many requests wait", register, 429, html, nil, verdict{waiting, cloud.ReasonRateLimited, false, true, false}},
-		{"a late request may have been served", register, 408, said("timeout"), nil, verdict{retryable, cloud.ReasonUnavailable, api, false, false}},
+		{
+			"a late request may have been served", register, 408, said("timeout"), nil,
+			verdict{retryable, cloud.ReasonUnavailable, api, false, false},
+		},
 		{"too large for the API is terminal", register, 413, said("too large"), nil, verdict{terminal, cloud.ReasonInvalid, api, true, false}},
 		{"too large for a proxy is retried", register, 413, html, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false}},
-		{"the service's trouble is retried", register, 500, said("internal"), nil, verdict{retryable, cloud.ReasonUnavailable, api, false, false}},
+		{
+			"the service's trouble is retried", register, 500, said("internal"), nil,
+			verdict{retryable, cloud.ReasonUnavailable, api, false, false},
+		},
 		{"a gateway's trouble is retried", register, 502, html, nil, verdict{retryable, cloud.ReasonUnavailable, false, false, false}},
 		{"unavailable is retried", get, 503, "", nil, verdict{retryable, cloud.ReasonUnavailable, false, false, false}},
-		{"unavailable until a time waits", get, 503, "", http.Header{"Retry-After": {"7"}}, verdict{waiting, cloud.ReasonUnavailable, false, false, false}},
-		{"a redirect is not followed", get, 302, "", http.Header{"Location": {"/v1/agents/" + nilID}}, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
-		{"nor one that keeps the method", register, 308, "", http.Header{"Location": {"/elsewhere"}}, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
+		{
+			"unavailable until a time waits", get, 503, "", http.Header{"Retry-After": {"7"}},
+			verdict{waiting, cloud.ReasonUnavailable, false, false, false},
+		},
+		{
+			"a redirect is not followed", get, 302, "", http.Header{"Location": {"/v1/agents/" + nilID}},
+			verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false},
+		},
+		{
+			"nor one that keeps the method", register, 308, "", http.Header{"Location": {"/elsewhere"}},
+			verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false},
+		},
 		{"a 2xx of another kind", get, 206, "{}", nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
 		{"a registration without an ID", register, 201, `{"token":"t"}`, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
 		{"a registration answered with HTML", register, 200, html, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
@@ -146,20 +209,20 @@ func TestErrorsOfTheFake(t *testing.T) {
 	none := func(*cloud.Registration) {}
 	s.register(t, "machine-1")
 	for want, err := range map[string]error{
-		"register agent: 422 invalid: invalid agent name":                                  with(func(r *cloud.Registration) { r.Name = "a b" }),
-		"register agent: 422 invalid: invalid machine ID":                                  with(func(r *cloud.Registration) { r.MachineID = "" }),
-		"register agent: 422 invalid: invalid agent type":                                  with(func(r *cloud.Registration) { r.Type = "logstash" }),
-		"register agent: 422 invalid: invalid agent version":                               with(func(r *cloud.Registration) { r.Version = "latest" }),
-		"register agent: 422 invalid: invalid agent edition":                               with(func(r *cloud.Registration) { r.Edition = "free" }),
-		"register agent: 422 invalid: invalid agent raw config":                            with(func(r *cloud.Registration) { r.RawConfig = "" }),
-		"register agent: 422 invalid: invalid agent metadata":                              with(func(r *cloud.Registration) { r.Metadata = []byte(`[]`) }),
-		"register agent: 422 invalid: invalid fleet ID":                                    with(func(r *cloud.Registration) { r.FleetID = "edge" }),
-		"register agent: 404 fleet not found: fleet not found":                             with(func(r *cloud.Registration) { r.FleetID = nilID }),
-		"register agent: 404 environment not found: environment not found":                 with(func(r *cloud.Registration) { r.EnvironmentID = "env-2" }),
-		"register agent: 409 conflict: machine ID conflict":                                with(func(r *cloud.Registration) { r.MachineID = "machine-1" }),
-		"register agent: 403 quota exceeded: agents quota exceeded (limit 1, remaining 0)": with(none),
+		"422 invalid: invalid agent name":                                  with(func(r *cloud.Registration) { r.Name = "a b" }),
+		"422 invalid: invalid machine ID":                                  with(func(r *cloud.Registration) { r.MachineID = "" }),
+		"422 invalid: invalid agent type":                                  with(func(r *cloud.Registration) { r.Type = "logstash" }),
+		"422 invalid: invalid agent version":                               with(func(r *cloud.Registration) { r.Version = "latest" }),
+		"422 invalid: invalid agent edition":                               with(func(r *cloud.Registration) { r.Edition = "free" }),
+		"422 invalid: invalid agent raw config":                            with(func(r *cloud.Registration) { r.RawConfig = "" }),
+		"422 invalid: invalid agent metadata":                              with(func(r *cloud.Registration) { r.Metadata = []byte(`[]`) }),
+		"422 invalid: invalid fleet ID":                                    with(func(r *cloud.Registration) { r.FleetID = "edge" }),
+		"404 fleet not found: fleet not found":                             with(func(r *cloud.Registration) { r.FleetID = nilID }),
+		"404 environment not found: environment not found":                 with(func(r *cloud.Registration) { r.EnvironmentID = "env-2" }),
+		"409 conflict: machine ID conflict":                                with(func(r *cloud.Registration) { r.MachineID = "machine-1" }),
+		"403 quota exceeded: agents quota exceeded (limit 1, remaining 0)": with(none),
 	} {
-		if failed := failure(t, err); failed.Error() != want || !failed.API || failed.Class != cloud.ClassTerminal {
+		if failed := failure(t, err); failed.Error() != "register agent: "+want || !failed.API || failed.Class != cloud.ClassTerminal {
 			t.Errorf("got %q of class %s, want %q", failed, failed.Class, want)
 		}
 	}

@@ -327,9 +327,11 @@ func TestUnsendableCalls(t *testing.T) {
 		"metadata that is no JSON": {func() error {
 			return s.client.Update(t.Context(), nilID, cloud.Update{Metadata: json.RawMessage(`{`)})
 		}, cloud.ReasonInvalid},
-		"a token with a line break": {func() error { return with(cloud.SchemeBearer, "secret\nvalue").Delete(t.Context(), nilID) }, cloud.ReasonUnauthorized},
-		"no token":                  {func() error { return with(cloud.SchemeBearer, "").Delete(t.Context(), nilID) }, cloud.ReasonUnauthorized},
-		"an unknown scheme":         {func() error { return with("Basic", "secret-value").Delete(t.Context(), nilID) }, cloud.ReasonUnauthorized},
+		"a token with a line break": {func() error {
+			return with(cloud.SchemeBearer, "secret\nvalue").Delete(t.Context(), nilID)
+		}, cloud.ReasonUnauthorized},
+		"no token":          {func() error { return with(cloud.SchemeBearer, "").Delete(t.Context(), nilID) }, cloud.ReasonUnauthorized},
+		"an unknown scheme": {func() error { return with("Basic", "secret-value").Delete(t.Context(), nilID) }, cloud.ReasonUnauthorized},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := row.call()

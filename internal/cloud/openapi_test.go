@@ -18,6 +18,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/legacy"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
 //go:embed openapi.yaml
@@ -57,7 +59,7 @@ func (c *checked) RoundTrip(r *http.Request) (*http.Response, error) {
 		sent, _ = io.ReadAll(r.Body)
 		r.Body = io.NopCloser(bytes.NewReader(sent))
 	}
-	probe := r.Clone(context.Background())
+	probe := r.Clone(r.Context())
 	probe.Body = io.NopCloser(bytes.NewReader(sent))
 	route, params, err := c.router.FindRoute(probe)
 	if err != nil {
@@ -68,7 +70,7 @@ func (c *checked) RoundTrip(r *http.Request) (*http.Response, error) {
 		Request: probe, PathParams: params, Route: route,
 		Options: &openapi3filter.Options{AuthenticationFunc: hasCredential, IncludeResponseStatus: true},
 	}
-	invalid := openapi3filter.ValidateRequest(context.Background(), input)
+	invalid := openapi3filter.ValidateRequest(r.Context(), input)
 	response, err := c.next.RoundTrip(r)
 	if err != nil {
 		return nil, err
@@ -87,7 +89,7 @@ func (c *checked) RoundTrip(r *http.Request) (*http.Response, error) {
 		Options: input.Options,
 	}
 	output.SetBodyBytes(got)
-	if err := openapi3filter.ValidateResponse(context.Background(), output); err != nil {
+	if err := openapi3filter.ValidateResponse(r.Context(), output); err != nil {
 		c.t.Errorf("%s %s: the answer %d breaks the description: %v", r.Method, r.URL.Path, response.StatusCode, err)
 	}
 	return response, nil
@@ -103,4 +105,45 @@ func hasCredential(_ context.Context, input *openapi3filter.AuthenticationInput)
 		return input.NewError(nil)
 	}
 	return nil
+}
+
+func TestCallsThatTheClientDoesNotMakeKeepTheDescription(t *testing.T) {
+	s := newService(t, cloudtest.Settings{Environments: map[string]string{nilID: "staging"}})
+	web := s.Start()
+	defer web.Close()
+	agent := s.register(t, "machine-1")
+	caller := &http.Client{Transport: checking(t)(http.DefaultTransport)}
+	for _, row := range []struct {
+		name, method, path, header, token, content string
+		status                                     int
+	}{
+		{"environments", "GET", "/v1/projects/" + projectID + "/environments?name=staging", "X-Project-Token", s.token.Reveal(), "", 200},
+		{"environments for a bad token", "GET", "/v1/projects/" + projectID + "/environments", "X-Project-Token", "other", "", 401},
+		{"metrics", "POST", "/v1/agents/" + agent.ID + "/metrics", "X-Agent-Token", agent.Token.Reveal(), "application/x-msgpack", 201},
+		{"metrics for a bad token", "POST", "/v1/agents/" + agent.ID + "/metrics", "X-Agent-Token", "other", "application/x-msgpack", 401},
+		{"the agent after its metrics", "GET", "/v1/agents/" + agent.ID, "X-Agent-Token", agent.Token.Reveal(), "", 200},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var body io.Reader
+			if row.content != "" {
+				body = bytes.NewReader([]byte{0x80})
+			}
+			r, err := http.NewRequestWithContext(t.Context(), row.method, web.URL+row.path, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set(row.header, row.token)
+			if row.content != "" {
+				r.Header.Set("Content-Type", row.content)
+			}
+			response, err := caller.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = response.Body.Close()
+			if response.StatusCode != row.status {
+				t.Errorf("got %d, want %d", response.StatusCode, row.status)
+			}
+		})
+	}
 }

@@ -105,7 +105,8 @@ func TestRemoteWordsFitOneLine(t *testing.T) {
 	server := cloudtest.New(cloudtest.Settings{})
 	web := server.Start()
 	defer web.Close()
-	server.Inject(cloudtest.Fault{Status: 400, Body: `{"error":"a\r\nb\u001b[31m\u202ec\u0085\ud800 ` + strings.Repeat("é", 600) + `","detail":7}`})
+	odd := `a\r\nb\u001b[31m\u202ec\u0085\ud800 ` + strings.Repeat("é", 600)
+	server.Inject(cloudtest.Fault{Status: 400, Body: `{"error":"` + odd + `","detail":7}`})
 	_, err := newClient(t, web.URL, cloud.Config{}).Get(t.Context(), nilID)
 	failed := failure(t, err)
 	if want := "a  b[31mc\uFFFD " + strings.Repeat("é", 249); failed.Message != want || failed.Detail != "" {

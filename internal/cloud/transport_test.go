@@ -28,21 +28,23 @@ const short = time.Second
 
 func TestBodiesAreBounded(t *testing.T) {
 	t.Parallel()
+	const missing, drip = `{"error":"agent not found"}`, 200 * time.Millisecond
 	huge := strings.Repeat(" ", 5000)
+	hugeHeader := http.Header{"X-Huge": {strings.Repeat("x", 80<<10)}}
 	for name, row := range map[string]struct {
 		fault  cloudtest.Fault
 		reason cloud.Reason
 		status int
 	}{
 		"a body that is too large":         {cloudtest.Fault{Status: 200, Body: huge}, cloud.ReasonInvalidAnswer, 200},
-		"an error body that is too large":  {cloudtest.Fault{Status: 404, Body: `{"error":"agent not found"}` + huge}, cloud.ReasonInvalidAnswer, 404},
+		"an error body that is too large":  {cloudtest.Fault{Status: 404, Body: missing + huge}, cloud.ReasonInvalidAnswer, 404},
 		"a body that is cut short":         {cloudtest.Fault{Status: 200, Body: huge[:100], Truncate: 10}, cloud.ReasonInvalidAnswer, 200},
-		"an error body that is cut short":  {cloudtest.Fault{Status: 404, Body: `{"error":"agent not found"}`, Truncate: 10}, cloud.ReasonInvalidAnswer, 404},
-		"a body that drips":                {cloudtest.Fault{Status: 200, Body: huge[:100], Drip: 200 * time.Millisecond}, cloud.ReasonTimeout, 200},
+		"an error body that is cut short":  {cloudtest.Fault{Status: 404, Body: missing, Truncate: 10}, cloud.ReasonInvalidAnswer, 404},
+		"a body that drips":                {cloudtest.Fault{Status: 200, Body: huge[:100], Drip: drip}, cloud.ReasonTimeout, 200},
 		"an answer that does not come":     {cloudtest.Fault{Block: make(chan struct{})}, cloud.ReasonTimeout, 0},
 		"a connection that is dropped":     {cloudtest.Fault{Cut: cloudtest.CutBefore}, cloud.ReasonNetwork, 0},
-		"headers that are too large":       {cloudtest.Fault{Status: 200, Body: "{}", Header: http.Header{"X-Huge": {strings.Repeat("x", 80<<10)}}}, cloud.ReasonInvalidAnswer, 0},
-		"trouble whose body does not come": {cloudtest.Fault{Status: 500, Body: huge[:100], Drip: 200 * time.Millisecond}, cloud.ReasonUnavailable, 500},
+		"headers that are too large":       {cloudtest.Fault{Status: 200, Body: "{}", Header: hugeHeader}, cloud.ReasonInvalidAnswer, 0},
+		"trouble whose body does not come": {cloudtest.Fault{Status: 500, Body: huge[:100], Drip: drip}, cloud.ReasonUnavailable, 500},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -106,7 +108,8 @@ func TestNotSentIsProved(t *testing.T) {
 	}
 	_ = closed.Close()
 	_, err = newClient(t, "http://"+closed.Addr().String(), cloud.Config{}).Register(t.Context(), registration("machine-1"))
-	if failed := failure(t, err); !failed.NotSent || !failed.NothingMade() || failed.Reason != cloud.ReasonNetwork || !errors.Is(err, syscall.ECONNREFUSED) {
+	refused := failure(t, err)
+	if !refused.NotSent || !refused.NothingMade() || refused.Reason != cloud.ReasonNetwork || !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("refused connection: %v", err)
 	}
 

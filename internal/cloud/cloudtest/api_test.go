@@ -41,7 +41,8 @@ func ask(t *testing.T, s http.Handler, method, path, header, token, body string)
 }
 
 func body(machineID string) string {
-	return `{"name":"web","machineID":"` + machineID + `","type":"fluentbit","version":"v4.0.0","edition":"community","flags":null,"rawConfig":"[INPUT]"}`
+	return `{"name":"web","machineID":"` + machineID + `","type":"fluentbit",` +
+		`"version":"v4.0.0","edition":"community","flags":null,"rawConfig":"[INPUT]"}`
 }
 
 func register(t *testing.T, s *cloudtest.Server, token cloud.Token, machineID string) cloud.Agent {
@@ -84,7 +85,10 @@ func TestRefusals(t *testing.T) {
 		{"an agent that registers", "POST", "/v1/agents", agent, mine.Token.Reveal(), body("machine-3"), 403, "permission denied"},
 		{"an agent that lists", "GET", "/v1/projects/" + projectA + "/agents", agent, mine.Token.Reveal(), "", 403, "permission denied"},
 		{"another project's list", "GET", "/v1/projects/" + projectA + "/agents", project, b.Reveal(), "", 403, "permission denied"},
-		{"another project's environments", "GET", "/v1/projects/" + projectA + "/environments", project, b.Reveal(), "", 403, "permission denied"},
+		{
+			"another project's environments", "GET", "/v1/projects/" + projectA + "/environments", project, b.Reveal(), "",
+			403, "permission denied",
+		},
 		{"metrics from a project", "POST", "/v1/agents/" + mine.ID + "/metrics", project, a.Reveal(), "", 403, "permission denied"},
 		{"a page of no size", "GET", "/v1/projects/" + projectA + "/agents?last=0", project, a.Reveal(), "", 422, "invalid last"},
 		{"a cursor made up", "GET", "/v1/projects/" + projectA + "/agents?before=abc", project, a.Reveal(), "", 422, "invalid before"},
@@ -94,7 +98,10 @@ func TestRefusals(t *testing.T) {
 		{"flags of another type", "PATCH", "/v1/agents/" + mine.ID, project, a.Reveal(), `{"flags":"-v"}`, 422, "invalid agent flags"},
 		{"a flag that is null", "PATCH", "/v1/agents/" + mine.ID, project, a.Reveal(), `{"flags":[null]}`, 422, "invalid agent flags"},
 		{"an empty environment", "PATCH", "/v1/agents/" + mine.ID, project, a.Reveal(), `{"environmentID":""}`, 422, "invalid environment ID"},
-		{"a name that is too long", "PATCH", "/v1/agents/" + mine.ID, project, a.Reveal(), `{"name":"` + strings.Repeat("a.", 127) + `"}`, 422, "invalid agent name"},
+		{
+			"a name that is too long", "PATCH", "/v1/agents/" + mine.ID, project, a.Reveal(),
+			`{"name":"` + strings.Repeat("a.", 127) + `"}`, 422, "invalid agent name",
+		},
 		{"nothing", "POST", "/v1/agents", project, a.Reveal(), `{}`, 422, "invalid agent name"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -117,7 +124,8 @@ func TestUnknownRoutesAnswerAsTheMux(t *testing.T) {
 	s := cloudtest.New(cloudtest.Settings{})
 	for _, call := range [][2]string{{"GET", "/v2/agents"}, {"GET", "/"}, {"PUT", "/v1/agents"}, {"GET", "/v1/agents/a/b/c"}} {
 		want, got := ask(t, mux, call[0], call[1], "", "", ""), ask(t, s, call[0], call[1], "", "", "")
-		if got.Code != want.Code || got.Body.String() != want.Body.String() || got.Header().Get("Content-Type") != want.Header().Get("Content-Type") {
+		if got.Code != want.Code || got.Body.String() != want.Body.String() ||
+			got.Header().Get("Content-Type") != want.Header().Get("Content-Type") {
 			t.Errorf("%v: got %d %q, want %d %q", call, got.Code, got.Body, want.Code, want.Body)
 		}
 	}
@@ -185,7 +193,8 @@ func TestARealFluentBit(t *testing.T) {
 	}
 	firstAt := now
 	for range 2 {
-		if w := ask(t, s, "POST", "/v1/agents/"+made.ID+"/metrics", "X-Agent-Token", secret, "\x80"); w.Code != 201 || !json.Valid(w.Body.Bytes()) {
+		w := ask(t, s, "POST", "/v1/agents/"+made.ID+"/metrics", "X-Agent-Token", secret, "\x80")
+		if w.Code != 201 || !json.Valid(w.Body.Bytes()) {
 			t.Fatalf("metrics: %d %s", w.Code, w.Body)
 		}
 		now = now.Add(time.Minute)

@@ -162,7 +162,7 @@ func (s *Server) commitLate(c *incoming, f *Fault) {
 	if f.Block != nil {
 		<-f.Block
 	}
-	pause(context.Background(), f.DetachedDelay)
+	<-time.After(f.DetachedDelay)
 	s.handle(c)
 }
 
