@@ -70,6 +70,7 @@ func (c *Client) do(ctx context.Context, call call) error {
 	if err != nil {
 		return c.unanswered(ctx, call.op, err, trace)
 	}
+	defer func() { _ = response.Body.Close() }()
 	a := &answer{status: response.StatusCode, header: response.Header}
 	a.body, a.err = readBody(response.Body, cmp.Or(max(c.maxBody, 0), call.maxBody, defaultMaxBody))
 	if !slices.Contains(call.success, a.status) {
@@ -172,8 +173,7 @@ func bodyReason(ctx context.Context, err error) Reason {
 
 // readBody reads a whole body, so that the connection can be used again, or
 // gives up on one that is longer than the limit.
-func readBody(body io.ReadCloser, limit int64) ([]byte, error) {
-	defer func() { _ = body.Close() }()
+func readBody(body io.Reader, limit int64) ([]byte, error) {
 	read, err := io.ReadAll(io.LimitReader(body, limit+1))
 	if err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"syscall"
 	"testing"
@@ -139,6 +140,20 @@ func TestNotSentIsProved(t *testing.T) {
 	_, err = silent.Register(t.Context(), registration("machine-1"))
 	if failed := failure(t, err); failed.NotSent || failed.NothingMade() {
 		t.Errorf("unknown transport: %v", err)
+	}
+}
+
+func TestCausesShowNeitherURLNorToken(t *testing.T) {
+	wrap := func(http.RoundTripper) http.RoundTripper {
+		return tripper(func(r *http.Request) (*http.Response, error) {
+			token := r.Header.Get("Authorization")
+			return nil, &url.Error{Op: "Get", URL: r.URL.String(), Err: errors.New("line\nbreak with " + token)}
+		})
+	}
+	client := newClient(t, "http://127.0.0.1:1", cloud.Config{Wrap: wrap})
+	_, err := client.List(t.Context(), projectID, cloud.ListOptions{Before: "cursor"})
+	if want := "list agents: network: line break with Bearer [redacted]"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
