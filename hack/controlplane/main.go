@@ -30,14 +30,14 @@ func main() {
 	var command *cobra.Command
 	switch name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"); name {
 	case "etcd":
-		go endWithParent()
+		endWithParent()
 		etcdmain.Main(os.Args)
 		return
 	case "kube-apiserver":
-		go endWithParent()
+		endWithParent()
 		command = apiserver.NewAPIServerCommand()
 	case "kube-controller-manager":
-		go endWithParent()
+		endWithParent()
 		command = controllermanager.NewControllerManagerCommand()
 	case "kubectl":
 		command = kubectl.NewDefaultKubectlCommand()
@@ -54,10 +54,12 @@ func endWithParent() {
 	if os.Getenv("CONTROLPLANE_ENDS_WITH_PARENT") == "" {
 		return
 	}
-	parent := os.Getppid()
-	for range time.Tick(time.Second) {
-		if os.Getppid() != parent {
-			os.Exit(1)
+	parent := os.Getppid() // before anything else, or it is already another one
+	go func() {
+		for range time.Tick(time.Second) {
+			if os.Getppid() != parent {
+				os.Exit(1)
+			}
 		}
-	}
+	}()
 }
