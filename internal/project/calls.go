@@ -29,6 +29,7 @@ const parkDefault = 10 * time.Second
 type Ticket struct {
 	project *Project
 	client  *cloud.Client
+	version int // of the credentials that the client shows
 	done    func(error)
 }
 
@@ -49,14 +50,22 @@ func (p *Project) Admit(who types.UID) (*Ticket, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return &Ticket{project: p, client: p.client, done: done}, nil
+	return &Ticket{project: p, client: p.client, version: p.version, done: done}, nil
 }
 
 // Release gives a ticket back that was not used.
 func (t *Ticket) Release() { t.done(errUnused) }
 
-// Register makes the call that the ticket admits.
+// Register makes the call that the ticket admits. Registrations may have been closed since it was admitted:
+// then nothing is sent, and the failure says so. Whoever closes them and looks for open registrations
+// afterwards therefore misses none.
 func (t *Ticket) Register(ctx context.Context, r cloud.Registration) (*cloud.Registered, error) {
+	if closed := t.project.closedWith(); closed != nil {
+		t.Release()
+		return nil, closed.Because(&cloud.Error{
+			Op: "register agent", Class: cloud.ClassWaiting, Reason: cloud.ReasonUnavailable, NotSent: true,
+		})
+	}
 	made, err := t.client.Register(ctx, r)
 	t.finish(err)
 	if err == nil {
@@ -67,7 +76,7 @@ func (t *Ticket) Register(ctx context.Context, r cloud.Registration) (*cloud.Reg
 
 func (t *Ticket) finish(err error) {
 	t.done(err)
-	t.project.learn(err)
+	t.project.learn(t.version, err)
 }
 
 // Get reads a remote agent.
@@ -106,7 +115,7 @@ func (p *Project) UpdateAsAgent(ctx context.Context, who types.UID, id string, u
 	if e, ok := cloud.AsError(err); ok && e.Status == http.StatusUnauthorized {
 		return err // It speaks of the agent's token, not of the project's.
 	}
-	p.learn(err)
+	p.learn(t.version, err)
 	return err
 }
 
@@ -141,12 +150,14 @@ func (p *Project) Delete(ctx context.Context, who types.UID, id string) error {
 // Leave gives up what is kept for an Agent that is no more.
 func (p *Project) Leave(who types.UID) { p.budget.leave(who) }
 
-// learn draws the conclusions for the whole project from the answer to one call.
-func (p *Project) learn(err error) {
+// learn draws the conclusions for the whole project from the answer to one call. What was asked with
+// credentials that are no longer in use says nothing.
+func (p *Project) learn(version int, err error) {
 	e, failed := cloud.AsError(err)
 	var doubt bool
 	p.mu.Lock()
 	switch {
+	case p.version != version:
 	case err == nil && !p.proof.Proved && p.blocked == nil:
 		p.proof.Proved = true
 		doubt = true
@@ -155,6 +166,7 @@ func (p *Project) learn(err error) {
 		doubt = p.blocked == nil
 		p.blocked = unauthorized(p.key)
 		p.proof.Proved = false
+		p.refusedAt[p.proof.Authentication] = p.registry.opts.Clock.Now()
 	case e.Status == http.StatusTooManyRequests || e.Reason == cloud.ReasonUnavailable && e.RetryAfter > 0:
 		wait := e.RetryAfter
 		if wait == 0 {

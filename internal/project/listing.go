@@ -62,6 +62,11 @@ func (p *Project) FindByMachine(ctx context.Context, machineID string, after tim
 	if !p.Proof().lists() {
 		return nil, false, nil
 	}
+	// A list that starts from now on is after whatever the caller has seen, even if that was written by
+	// somebody whose clock is ahead.
+	if now := p.registry.opts.Clock.Now(); !after.Before(now) {
+		after = now.Add(-1)
+	}
 	l := &p.listing
 	for {
 		l.mu.Lock()
@@ -203,9 +208,9 @@ func (p *Project) readPage(ctx context.Context, options cloud.ListOptions) (*clo
 		return nil, err
 	}
 	p.mu.Lock()
-	c, projectID := p.client, p.place.ProjectID
+	c, projectID, version := p.client, p.place.ProjectID, p.version
 	p.mu.Unlock()
 	page, err := c.List(ctx, projectID, options)
-	p.learn(err)
+	p.learn(version, err)
 	return page, err
 }

@@ -32,10 +32,12 @@ type Project struct {
 	mu          sync.Mutex
 	base        *url.URL
 	credentials Credentials
-	bare        *cloud.Client // with no scheme chosen yet
-	client      *cloud.Client // with the scheme in use
-	version     int           // counts changes of what is proved
-	hadList     bool          // the service listed agents in this place before
+	bare        *cloud.Client                         // with no scheme chosen yet
+	client      *cloud.Client                         // with the scheme in use
+	version     int                                   // counts changes of what is proved
+	hadList     bool                                  // the service listed agents in this place before
+	listLostAt  time.Time                             // when it was first seen not to list them any more
+	refusedAt   map[v1alpha1.Authentication]time.Time // when a call was refused with 401
 	wanted      v1alpha1.Authentication
 	place       Place
 	proof       Proof
@@ -88,6 +90,7 @@ func (p *Project) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 	}
 	p.base, p.credentials, p.bare, p.client, p.wanted, p.place = base, c, fresh, fresh, cp.Spec.Authentication, place
 	p.proof, p.parkedUntil, p.agentWrites = Proof{}, time.Time{}, false
+	p.refusedAt, p.listLostAt = map[v1alpha1.Authentication]time.Time{}, time.Time{}
 	p.version++
 	p.hadList = cp.Status.ListSupported != nil && *cp.Status.ListSupported &&
 		place == Place{URL: cp.Status.URL, ProjectID: cp.Status.ProjectID}
@@ -125,6 +128,13 @@ func (p *Project) Proof() Proof {
 	return p.proof
 }
 
+// Version counts the changes of what Prove proves: credentials, place and authentication.
+func (p *Project) Version() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.version
+}
+
 // Block refuses all calls with this failure until the credentials are proved again or Block(nil) is called.
 func (p *Project) Block(reason *fault.Error) {
 	p.mu.Lock()
@@ -132,21 +142,30 @@ func (p *Project) Block(reason *fault.Error) {
 	p.blocked = reason
 }
 
-// CloseRegistrations refuses registrations with this failure, while other calls go on; nil opens them again.
+// CloseRegistrations refuses registrations with this failure, while other calls go on; nil opens them again,
+// and wakes the Agents that waited for it.
 func (p *Project) CloseRegistrations(reason *fault.Error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	opened := p.closed != nil && reason == nil
 	p.closed = reason
+	p.mu.Unlock()
+	if opened {
+		p.registry.woken(p.key)
+	}
 }
 
 // RegistrationsClosed returns why nothing new is registered, or nil.
 func (p *Project) RegistrationsClosed() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed != nil {
-		return p.closed
+	if closed := p.closedWith(); closed != nil {
+		return closed
 	}
 	return nil
+}
+
+func (p *Project) closedWith() *fault.Error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closed
 }
 
 // usable says whether calls are made at all. It does not ask the budget.

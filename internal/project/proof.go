@@ -8,7 +8,9 @@ package project
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -35,6 +37,13 @@ var schemes = map[v1alpha1.Authentication][]v1alpha1.Authentication{
 	v1alpha1.AuthenticationProjectToken: {v1alpha1.AuthenticationProjectToken},
 }
 
+const (
+	// refusalHolds is how long a 401 to a real call outweighs a proof that says neither yes nor no.
+	refusalHolds = 10 * time.Minute
+	// listGrace is how long a list that was there may be missing before that is believed.
+	listGrace = 15 * time.Minute
+)
+
 // Prove finds out, without side effects on the remote, whether the service accepts the credentials. On
 // success the Agents that wait are woken. Failures: waiting (Unauthorized) when the service refuses them;
 // retryable when nothing is proved either way.
@@ -46,21 +55,40 @@ func (p *Project) Prove(ctx context.Context) error {
 	bare, token, wanted, place, version := p.bare, p.credentials.Token, p.wanted, p.place, p.version
 	p.mu.Unlock()
 
-	var last error
+	last := errors.New("calls are refused with 401")
 	for _, scheme := range schemes[wanted] {
 		c := bare.WithCredential(cloud.Credential{Scheme: cloud.Scheme(scheme), Token: token})
 		outcome, err := prove(ctx, c, place.ProjectID)
-		if e, ok := cloud.AsError(err); ok && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden) {
+		switch {
+		case isRefusal(err):
 			last = err
-			continue
+		case err == nil && !outcome.Proved && p.refusedLately(version, scheme):
+		default:
+			outcome.Authentication = scheme
+			return p.conclude(version, c, outcome, err)
 		}
-		outcome.Authentication = scheme
-		return p.conclude(version, c, outcome, err)
 	}
-	p.Block(unauthorized(p.key))
-	e, _ := cloud.AsError(last)
+	p.mu.Lock()
+	if p.version == version {
+		p.blocked, p.proof.Proved = unauthorized(p.key), false
+	}
+	p.mu.Unlock()
 	return fault.Waitingf(v1alpha1.ReasonUnauthorized,
-		"the service refuses the token (%v): put a valid project token into the Secret of spec.tokenSecretRef", e).Because(last)
+		"the service refuses the token (%v): put a valid project token into the Secret of spec.tokenSecretRef", last).Because(last)
+}
+
+// isRefusal tells a no of the service to the token from that of something in between.
+func isRefusal(err error) bool {
+	e, ok := cloud.AsError(err)
+	return ok && (e.Reason == cloud.ReasonUnauthorized ||
+		e.Status == http.StatusForbidden && e.Reason != cloud.ReasonInvalidAnswer)
+}
+
+func (p *Project) refusedLately(version int, scheme v1alpha1.Authentication) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	at, refused := p.refusedAt[scheme]
+	return refused && p.version == version && p.registry.opts.Clock.Since(at) < refusalHolds
 }
 
 func (p *Project) parked() error {
@@ -77,8 +105,10 @@ func (p *Project) conclude(version int, c *cloud.Client, outcome Proof, err erro
 	p.mu.Lock()
 	stale := p.version != version
 	wasBlocked := p.blocked != nil
-	lostList := err == nil && p.hadList && !outcome.lists()
+	lostList := !stale && err == nil && p.missesList(outcome)
 	if !stale && err == nil && !lostList {
+		// A proof that says nothing takes nothing away from calls that were accepted.
+		outcome.Proved = outcome.Proved || p.proof.Proved && p.proof.Authentication == outcome.Authentication
 		p.client, p.proof, p.blocked = c, outcome, nil
 		p.hadList = outcome.lists()
 	}
@@ -87,16 +117,29 @@ func (p *Project) conclude(version int, c *cloud.Client, outcome Proof, err erro
 	case stale:
 		return fault.Retryablef(v1alpha1.ReasonNotProved, "the credentials changed while they were proved")
 	case lostList:
-		// Without the list a lost registration is repeated blindly, so one odd answer must not end its use.
 		return fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
 			"the service listed agents before and does not now: check what stands between it and the operator")
 	case err != nil:
-		p.learn(err)
+		p.learn(version, err)
 		return err
 	case wasBlocked:
 		p.registry.woken(p.key)
 	}
 	return nil
+}
+
+// missesList reports that a list which was there is not, and not for long: without it a lost registration is
+// repeated blindly, so one odd answer must not end its use. p.mu is held.
+func (p *Project) missesList(outcome Proof) bool {
+	now := p.registry.opts.Clock.Now()
+	switch {
+	case !p.hadList || outcome.lists():
+		p.listLostAt = time.Time{}
+		return false
+	case p.listLostAt.IsZero():
+		p.listLostAt = now
+	}
+	return now.Sub(p.listLostAt) < listGrace
 }
 
 // prove shows the credentials to the service. The outcome is not proved with a nil error where the service
