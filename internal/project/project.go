@@ -35,6 +35,7 @@ type Project struct {
 	bare        *cloud.Client                         // with no scheme chosen yet
 	client      *cloud.Client                         // with the scheme in use
 	version     int                                   // counts changes of what is proved
+	epoch       int                                   // counts the wake-ups of the Agents
 	hadList     bool                                  // the service listed agents in this place before
 	listLostAt  time.Time                             // when it was first seen not to list them any more
 	refusedAt   map[v1alpha1.Authentication]time.Time // when a call was refused with 401
@@ -112,6 +113,21 @@ func (p *Project) Place() Place {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.place
+}
+
+// Epoch changes whenever calls may have become possible again, so that who failed may try before its time.
+func (p *Project) Epoch() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.epoch
+}
+
+// wake lets the Agents of the project go on.
+func (p *Project) wake() {
+	p.mu.Lock()
+	p.epoch++
+	p.mu.Unlock()
+	p.registry.woken(p.key)
 }
 
 // URL returns the base URL of the service.
@@ -206,7 +222,7 @@ func (p *Project) breakerMoved(to gobreaker.State) {
 	case gobreaker.StateClosed:
 		go func() {
 			p.registry.doubted(p.key)
-			p.registry.woken(p.key)
+			p.wake()
 		}()
 	case gobreaker.StateHalfOpen:
 	}

@@ -123,7 +123,7 @@ func (p *Project) conclude(version int, c *cloud.Client, outcome Proof, err erro
 		p.learn(version, err)
 		return err
 	case wasBlocked:
-		p.registry.woken(p.key)
+		p.wake()
 	}
 	return nil
 }

@@ -24,6 +24,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
+// DefaultResyncInterval is the default of CloudProject's spec.resyncInterval.
+const DefaultResyncInterval = 10 * time.Minute
+
 // Options are the same for all projects of a process.
 type Options struct {
 	// Policy says which URLs may be called.

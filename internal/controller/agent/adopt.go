@@ -1,0 +1,129 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"context"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+// Field indexes of the cached Agents.
+const (
+	remoteIndex  = "status.id"
+	machineIndex = "status.machineID"
+)
+
+// adopt takes over the remote agent that spec.agentID names.
+func (p *pass) adopt(ctx context.Context) error {
+	id, status := p.agent.Spec.AgentID, &p.agent.Status
+	switch {
+	case status.ID == id && !p.open():
+		return p.keepFinalizer(ctx)
+	case status.ID != "" && status.ID != id:
+		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
+			"spec.agentID is %s, but this Agent has the remote agent %s: delete it and create one with the agentID", id, status.ID)
+	}
+	remote, err := p.project.Get(ctx, p.agent.UID, id)
+	if cloud.IsGone(err) {
+		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
+			"spec.agentID: the project holds no agent %s: correct the ID or the projectRef", id)
+	} else if err != nil {
+		return err
+	}
+	// An agent with our derived machine ID is one that this Agent registered and lost sight of.
+	own := remote.MachineID == derivedMachineID(p.Settings.ClusterID, p.key())
+	if err := p.adoptable(ctx, remote, own); err != nil {
+		return err
+	}
+	if err := p.keepFinalizer(ctx); err != nil {
+		return err
+	}
+	status.RegisteredByUs = own && p.open()
+	p.recorded(ctx, id, remote.MachineID)
+	p.remote, p.token = remote, remote.Token
+	p.tell(adopted, id)
+	return nil
+}
+
+func (p *pass) adoptable(ctx context.Context, remote *cloud.Agent, own bool) error {
+	spec := &p.agent.Spec
+	switch {
+	case !own && p.cloudProject.Namespace != p.agent.Namespace && p.cloudProject.Spec.Adoption != v1alpha1.AdoptionAllowed:
+		return fault.Terminalf(v1alpha1.ReasonAdoptionNotAllowed,
+			"spec.agentID: CloudProject %s/%s lets only Agents of its own namespace take over agents: set its spec.adoption to Allowed",
+			p.cloudProject.Namespace, p.cloudProject.Name)
+	case spec.Type != "" && string(spec.Type) != remote.Type:
+		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
+			"spec.type is %s, but agent %s is of type %q: leave type out, or name another agent", spec.Type, remote.ID, clip(remote.Type))
+	case spec.MachineID != "" && spec.MachineID != remote.MachineID:
+		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
+			"spec.machineID is not that of agent %s: leave machineID out, or name another agent", remote.ID)
+	}
+	return p.unclaimed(ctx, remote)
+}
+
+// unclaimed refuses a remote agent that belongs to another Agent: the one whose name the machine ID is
+// derived from, else the one that has it recorded, the older first.
+func (p *pass) unclaimed(ctx context.Context, remote *cloud.Agent) error {
+	own := remote.MachineID == derivedMachineID(p.Settings.ClusterID, p.key())
+	var others v1alpha1.AgentList
+	if err := p.Client.List(ctx, &others, client.MatchingFields{remoteIndex: remote.ID}); err != nil {
+		return err
+	}
+	recordedHere := p.agent.Status.ID == remote.ID
+	for i := range others.Items {
+		other := &others.Items[i]
+		theirs := remote.MachineID == derivedMachineID(p.Settings.ClusterID, client.ObjectKeyFromObject(other))
+		if other.UID == p.agent.UID || own || recordedHere && !theirs && older(p.agent, other) {
+			continue
+		}
+		return fault.Terminalf(v1alpha1.ReasonRemoteClaimed,
+			"the remote agent %s belongs to Agent %s/%s: delete one of the two Agents (this one touches nothing remote)",
+			remote.ID, other.Namespace, other.Name)
+	}
+	return nil
+}
+
+func older(a, b *v1alpha1.Agent) bool {
+	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	return a.UID < b.UID
+}
+
+// machineIDFree refuses to register a machine ID that another Agent of the cluster has in the same project.
+func (p *pass) machineIDFree(ctx context.Context) error {
+	var others v1alpha1.AgentList
+	if err := p.Client.List(ctx, &others, client.MatchingFields{machineIndex: p.machineID()}); err != nil {
+		return err
+	}
+	place := p.project.Place()
+	for i := range others.Items {
+		other := &others.Items[i]
+		if other.UID != p.agent.UID && other.Status.ID != "" && other.Status.URL == place.URL && other.Status.ProjectID == place.ProjectID {
+			return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,
+				"spec.machineID: Agent %s/%s has the machine ID %q already: choose another one, or leave it out to have one derived",
+				other.Namespace, other.Name, p.machineID())
+		}
+	}
+	return nil
+}
+
+func (p *pass) machineIDTaken(id string) error {
+	which := "another agent of the project"
+	if id != "" {
+		which = "agent " + id + " of the project"
+	}
+	return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,
+		"spec.machineID: %s holds the machine ID %q: choose another one, or set spec.agentID to take that agent over",
+		which, p.machineID())
+}

@@ -1,0 +1,118 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"errors"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+// classed is a failure with its class; the zero value is none.
+type classed struct{ *fault.Error }
+
+func (c classed) is(reason string) bool { return c.Error != nil && c.Reason == reason }
+
+// classify gives every failure of a pass its class, reason and message. It is the one table of failures.
+func classify(err error) classed {
+	if err == nil {
+		return classed{}
+	}
+	if f, ok := fault.As(err); ok {
+		return classed{f}
+	}
+	if e, ok := cloud.AsError(err); ok {
+		return classed{fromCloud(e).Because(err)}
+	}
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return classed{fault.Retryablef(v1alpha1.ReasonAPIServer, "the object was changed meanwhile").Quietly().Because(err)}
+	}
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		return classed{fault.Retryablef(v1alpha1.ReasonAPIServer,
+			"the Kubernetes API server answers: %s", clip(status.Status().Message)).Because(err)}
+	}
+	return classed{fault.Retryablef(v1alpha1.ReasonAPIServer,
+		"the Kubernetes API server cannot be reached").Because(err)}
+}
+
+// fromCloud is the part of the table that concerns the service.
+func fromCloud(e *cloud.Error) *fault.Error {
+	switch e.Reason {
+	case cloud.ReasonInvalid, cloud.ReasonFleetNotFound, cloud.ReasonEnvironmentNotFound:
+		return refusal(e)
+	case cloud.ReasonQuotaExceeded:
+		return fault.Terminalf(v1alpha1.ReasonQuotaExceeded,
+			"%v: delete agents that are not needed, or have the quota raised", e)
+	case cloud.ReasonFieldForbidden:
+		return fault.Terminalf(v1alpha1.ReasonForbidden,
+			"%v: the service lets nobody change that; take the field out of the spec", e)
+	case cloud.ReasonForbidden:
+		return fault.Terminalf(v1alpha1.ReasonForbidden,
+			"%v: the token of the CloudProject may not do that; use a project token", e)
+	case cloud.ReasonConflict:
+		return fault.Terminalf(v1alpha1.ReasonMachineIDConflict, "%v: choose another spec.machineID", e)
+	case cloud.ReasonUnauthorized:
+		return fault.Waitingf(v1alpha1.ReasonProjectNotReady,
+			"the service refuses the token of the CloudProject: correct the token in its Secret")
+	case cloud.ReasonRateLimited:
+		return fault.Waitingf(v1alpha1.ReasonRateLimited,
+			"the service asked to wait; it is called again by itself").After(e.RetryAfter)
+	case cloud.ReasonInvalidAnswer, cloud.ReasonNotFound, cloud.ReasonAgentNotFound, cloud.ReasonGone:
+		return fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
+			"%v: check the CloudProject's url and what stands between it and the operator", e).After(e.RetryAfter)
+	case cloud.ReasonUnsupported:
+		return fault.Terminalf(v1alpha1.ReasonInvalidAnswer,
+			"%v: check the CloudProject's url", e)
+	default:
+		return fault.Retryablef(v1alpha1.ReasonUnavailable, "%v", e).After(e.RetryAfter)
+	}
+}
+
+// fieldOf finds the field of the spec that a refusal speaks of.
+var fieldOf = []struct{ words, field string }{
+	{"agent name", "spec.name"},
+	{"machine id", "spec.machineID"},
+	{"agent type", "spec.type"},
+	{"agent version", "spec.version"},
+	{"agent edition", "spec.edition"},
+	{"agent flags", "spec.flags"},
+	{"raw config", "spec.rawConfig (or what spec.rawConfigFrom refers to)"},
+	{"metadata", "spec.metadata"},
+	{"fleet", "spec.fleetID"},
+	{"environment", "spec.environmentID"},
+}
+
+func refusal(e *cloud.Error) *fault.Error {
+	said := strings.ToLower(e.Message + " " + e.Detail)
+	for _, f := range fieldOf {
+		if strings.Contains(said, f.words) {
+			return fault.Terminalf(v1alpha1.ReasonInvalid, "%v: correct %s", e, f.field)
+		}
+	}
+	return fault.Terminalf(v1alpha1.ReasonInvalid, "%v: correct the spec", e)
+}
+
+// clip bounds words of others and takes control characters out.
+func clip(s string) string {
+	const most = 256
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+	if runes := []rune(s); len(runes) > most {
+		return string(runes[:most]) + "…"
+	}
+	return s
+}

@@ -1,0 +1,171 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
+)
+
+// silence is after how long without metrics an unhealthy agent counts as stopped: three of Fluent Bit's intervals.
+const silence = 90 * time.Second
+
+// suspended stops an Agent on its own wish.
+func (p *pass) suspended() error {
+	if p.agent.Status.Applied.Generation == p.agent.Generation && p.agent.Status.ID != "" {
+		return nil
+	}
+	return fault.Waitingf(v1alpha1.ReasonSuspended,
+		"spec.suspend is true: nothing is done until it is taken out")
+}
+
+// conclude sets all conditions from what the pass came to. grace keeps an outage from showing on an Agent
+// that is applied.
+func (p *pass) conclude(f classed, grace bool) {
+	status := &p.agent.Status
+	if f.Error != nil && f.Quiet {
+		return
+	}
+	applied := status.Applied.Generation == p.agent.Generation && p.agent.DeletionTimestamp.IsZero()
+	if f.Error == nil || !applied || f.Class == fault.Terminal || !grace {
+		p.summarize(f, applied)
+	}
+	status.ObservedGeneration = p.agent.Generation
+	if p.remote != nil {
+		status.Agent = remoteStatus(p.remote)
+		p.reporting()
+	}
+	p.listed(v1alpha1.ConditionDrifted, v1alpha1.ReasonChangedElsewhere, status.Drift,
+		"somebody else changed %s; syncPolicy "+string(p.agent.Spec.SyncPolicy)+" lets it stand")
+	p.listed(v1alpha1.ConditionNotHonoured, v1alpha1.ReasonNotKept, status.NotHonoured,
+		"the service accepted %s and did not keep the value; it is sent again when it changes")
+}
+
+// summarize sets Ready, Reconciling and Stalled, of which the last two never stand together.
+func (p *pass) summarize(f classed, applied bool) {
+	status := &p.agent.Status
+	if f.Error == nil {
+		status.LastHandledReconcileAt = p.agent.Annotations[v1alpha1.AnnotationReconcileAt]
+		reason, message := v1alpha1.ReasonApplied, "the remote agent is as declared"
+		switch {
+		case p.agent.Spec.Suspend:
+			reason, message = v1alpha1.ReasonSuspended, "spec.suspend is true: the remote agent is left as it is"
+		case p.agent.Spec.SyncPolicy == v1alpha1.SyncObserve:
+			reason, message = v1alpha1.ReasonObserved, "the remote agent exists and is only observed"
+		}
+		p.set(v1alpha1.ConditionReady, metav1.ConditionTrue, reason, message)
+		p.unset(v1alpha1.ConditionReconciling)
+		p.unset(v1alpha1.ConditionStalled)
+		return
+	}
+	p.set(v1alpha1.ConditionReady, metav1.ConditionFalse, f.Reason, f.Message)
+	if f.Class == fault.Terminal {
+		// What failed for a request to reconcile is answered, too.
+		status.LastHandledReconcileAt = p.agent.Annotations[v1alpha1.AnnotationReconcileAt]
+		p.set(v1alpha1.ConditionStalled, metav1.ConditionTrue, f.Reason, f.Message)
+		p.unset(v1alpha1.ConditionReconciling)
+		return
+	}
+	p.unset(v1alpha1.ConditionStalled)
+	if applied {
+		p.unset(v1alpha1.ConditionReconciling)
+	} else {
+		p.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, f.Reason, f.Message)
+	}
+}
+
+// reporting says whether the service hears of the agent.
+func (p *pass) reporting() {
+	last := p.remote.LastMetricsAddedAt
+	switch {
+	case last == nil:
+		p.set(v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonNeverReported,
+			"the service has not received metrics of this agent yet")
+	case p.remote.Status != "healthy" && p.Clock.Since(*last) > silence:
+		p.set(v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonMetricsStopped,
+			"the service says "+clip(p.remote.Status)+"; the last metrics came at "+last.UTC().Format(time.RFC3339))
+	default:
+		p.set(v1alpha1.ConditionReporting, metav1.ConditionTrue, v1alpha1.ReasonMetricsReceived,
+			"the service receives metrics of this agent")
+	}
+}
+
+// listed shows a condition that names fields, never values, while there are any.
+func (p *pass) listed(kind, reason string, fields []string, format string) {
+	if len(fields) == 0 {
+		p.unset(kind)
+		return
+	}
+	p.set(kind, metav1.ConditionTrue, reason, fmt.Sprintf(format, strings.Join(fields, ", ")))
+}
+
+func (p *pass) set(kind string, status metav1.ConditionStatus, reason, message string) {
+	meta.SetStatusCondition(&p.agent.Status.Conditions, metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: p.agent.Generation,
+	})
+}
+
+func (p *pass) unset(kind string) { meta.RemoveStatusCondition(&p.agent.Status.Conditions, kind) }
+
+// volatile keeps numbers that always change from causing a write of their own more than now and then.
+func (p *pass) volatile(now time.Time) {
+	before, after := p.base.Status.Agent, p.agent.Status.Agent
+	if before == nil || after == nil {
+		return
+	}
+	if p.memory.volatileAt.IsZero() {
+		p.memory.volatileAt = now
+	}
+	if now.Sub(p.memory.volatileAt) >= p.Settings.VolatileInterval {
+		p.memory.volatileAt = now
+		return
+	}
+	after.MetricsCount = before.MetricsCount
+	after.LastMetricsAddedAt, after.UpdatedAt = before.LastMetricsAddedAt, before.UpdatedAt
+}
+
+// registeredStatus is what is known of an agent right after its registration.
+func registeredStatus(made *cloud.Registered, agent *v1alpha1.Agent, config rawconfig.Config) *v1alpha1.RemoteAgent {
+	sent := registration(agent, config, "")
+	return &v1alpha1.RemoteAgent{
+		Name: clip(sent.Name), Version: clip(sent.Version), FleetID: sent.FleetID,
+		EnvironmentName: clip(made.EnvironmentName), CreatedAt: timestamp(&made.CreatedAt),
+	}
+}
+
+// remoteStatus is what the service says of the agent, in bounds.
+func remoteStatus(a *cloud.Agent) *v1alpha1.RemoteAgent {
+	const mostTags = 64
+	var tags []string
+	for _, tag := range a.Tags[:min(len(a.Tags), mostTags)] {
+		tags = append(tags, clip(tag))
+	}
+	return &v1alpha1.RemoteAgent{
+		Name: clip(a.Name), Version: clip(a.Version), Status: clip(a.Status), OS: clip(a.OS), Arch: clip(a.Arch),
+		Tags: tags, EnvironmentName: clip(a.EnvironmentName), FleetID: clip(remoteFleet(a)),
+		MetricsCount:        a.MetricsCount,
+		FirstMetricsAddedAt: timestamp(a.FirstMetricsAddedAt), LastMetricsAddedAt: timestamp(a.LastMetricsAddedAt),
+		CreatedAt: timestamp(&a.CreatedAt), UpdatedAt: timestamp(&a.UpdatedAt),
+	}
+}
+
+// timestamp has the precision that the API server keeps, so that equal times stay equal.
+func timestamp(t *time.Time) *metav1.Time {
+	if t == nil || t.IsZero() {
+		return nil
+	}
+	return &metav1.Time{Time: t.UTC().Truncate(time.Second)}
+}

@@ -1,0 +1,87 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"context"
+	"strings"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+// happening is something that users are told of, once, by an event and a log line.
+type happening struct {
+	reason, action, note string
+	warning              bool
+}
+
+// What can happen to an Agent.
+var (
+	registeredAgent = happening{reason: "Registered", action: "Register", note: "registered as %s"}
+	reRegistered    = happening{reason: "ReRegistered", action: "Register", note: "the remote agent was gone; registered anew as %s", warning: true}
+	recovered       = happening{reason: "Recovered", action: "Register", note: "found its remote agent %s again"}
+	adopted         = happening{reason: "Adopted", action: "Adopt", note: "took over the remote agent %s"}
+	updated         = happening{reason: "Updated", action: "Update", note: "sent %s"}
+	corrected       = happening{reason: "DriftCorrected", action: "Update", note: "put back what somebody else changed: %s"}
+	deleted         = happening{reason: "Deleted", action: "Delete", note: "deleted the remote agent %s"}
+	retained        = happening{reason: "Retained", action: "Delete", note: "left the remote agent %s and its Secret, as the deletion policy says"}
+	orphaned        = happening{reason: "Orphaned", action: "Delete", note: "left the remote agent %s behind, as the annotation says", warning: true}
+	maybeOrphaned   = happening{reason: "MaybeOrphaned", action: "Delete",
+		note: "a registration was never answered; look for another agent with the machine ID %s in Calyptia Cloud", warning: true}
+	withdrawn = happening{reason: "Withdrawn", action: "Delete", note: "deleted the double %s", warning: true}
+)
+
+type happened struct {
+	happening
+	about string
+}
+
+func (p *pass) tell(h happening, about ...string) {
+	p.events = append(p.events, happened{happening: h, about: strings.Join(about, ", ")})
+}
+
+// report emits what happened, after it was recorded.
+func (p *pass) report(ctx context.Context) {
+	for _, e := range p.events {
+		kind := corev1.EventTypeNormal
+		if e.warning {
+			kind = corev1.EventTypeWarning
+		}
+		if p.Recorder != nil {
+			p.Recorder.Eventf(p.base, nil, kind, e.reason, e.action, e.note, e.about)
+		}
+		logger(ctx).Info(e.action, "outcome", e.reason, "about", e.about)
+	}
+	p.events = nil
+}
+
+// log tells of a failure once, and again when it changes. One that only a person can end is an event, too.
+func (p *pass) log(ctx context.Context, f classed, during string) {
+	if f.Error == nil {
+		if p.memory.logged != "" {
+			logger(ctx).Info("Recovered")
+		}
+		p.memory.logged = ""
+		return
+	}
+	text := f.Reason + ": " + f.Message
+	if f.Quiet || text == p.memory.logged {
+		logger(ctx).V(1).Info("Not done yet", "class", f.Class, "reason", f.Reason, "message", f.Message, "during", during)
+		return
+	}
+	p.memory.logged = text
+	logger(ctx).Info("Not done yet", "class", f.Class, "reason", f.Reason, "message", f.Message)
+	if f.Class == fault.Terminal && f.Message != p.stalled && p.Recorder != nil {
+		p.Recorder.Eventf(p.base, nil, corev1.EventTypeWarning, f.Reason, "Reconcile", "%s", f.Message)
+	}
+}
+
+func logger(ctx context.Context) logr.Logger { return log.FromContext(ctx) }

@@ -1,0 +1,172 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"context"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
+)
+
+const orphanHint = `; or annotate the Agent with cloud.calyptia.com/orphan: "true" to leave the remote agent behind`
+
+// finalize deletes or releases the remote agent, then lets the Agent go. It creates no Kubernetes object.
+func (p *pass) finalize(ctx context.Context) error {
+	if !controllerutil.ContainsFinalizer(p.agent, v1alpha1.AgentFinalizer) {
+		return nil
+	}
+	status := &p.agent.Status
+	switch {
+	case p.agent.Annotations[v1alpha1.AnnotationOrphan] == "true":
+		p.tell(orphaned, status.ID)
+		return p.release(ctx)
+	case status.ID == "" && !p.open():
+		return p.release(ctx)
+	case p.retains():
+		if err := p.secrets.Disown(ctx, p.agent, tokensecret.Name(p.agent)); err != nil {
+			return err
+		}
+		p.tell(retained, status.ID)
+		return p.release(ctx)
+	case p.Settings.ReadOnly:
+		return fault.Terminalf(v1alpha1.ReasonReadOnly,
+			"the operator runs with --read-only and deletes nothing remote: run it without"+orphanHint)
+	}
+	if err := p.deleteRemote(ctx); err != nil {
+		return hinted(err)
+	}
+	return p.release(ctx)
+}
+
+// retains reports whether the remote agent outlives the Agent.
+func (p *pass) retains() bool {
+	spec := &p.agent.Spec
+	switch {
+	case spec.SyncPolicy == v1alpha1.SyncObserve || spec.DeletionPolicy == v1alpha1.DeletionRetain:
+		return true
+	case spec.DeletionPolicy == v1alpha1.DeletionDelete:
+		return false
+	default:
+		return spec.AgentID != "" && !p.agent.Status.RegisteredByUs
+	}
+}
+
+// deleteRemote deletes the remote agent, and what an open registration may have made.
+func (p *pass) deleteRemote(ctx context.Context) error {
+	if err := p.findProject(ctx); err != nil {
+		return err
+	}
+	if err := p.connect(); err != nil {
+		return err
+	}
+	if p.open() {
+		if known, err := p.recover(ctx); err != nil {
+			return err
+		} else if !known {
+			return p.flush(ctx)
+		}
+	}
+	for _, id := range p.agent.Status.Withdraw {
+		if err := p.deleteConfirmed(ctx, id); err != nil {
+			return err
+		}
+	}
+	if p.memory.confirmed != p.agent.Status.ID || p.memory.confirmedAt != p.project.Place() {
+		return p.deleteConfirmed(ctx, p.agent.Status.ID)
+	}
+	return p.deleteID(ctx, p.agent.Status.ID)
+}
+
+// deleteConfirmed reads first: only what shows our machine ID, and is nobody else's, is deleted.
+func (p *pass) deleteConfirmed(ctx context.Context, id string) error {
+	remote, err := p.project.Get(ctx, p.agent.UID, id)
+	switch {
+	case cloud.IsGone(err):
+		return p.goneForGood(id)
+	case err != nil:
+		return err
+	case remote.MachineID != p.machineID():
+		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
+			"the remote agent %s shows another machine ID than this Agent's, so it is not deleted: check the CloudProject's url", id)
+	}
+	if err := p.unclaimed(ctx, remote); classify(err).is(v1alpha1.ReasonRemoteClaimed) {
+		return nil // Another Agent's: its deletion is not ours.
+	} else if err != nil {
+		return err
+	}
+	return p.deleteID(ctx, id)
+}
+
+func (p *pass) deleteID(ctx context.Context, id string) error {
+	err := p.project.Delete(ctx, p.agent.UID, id)
+	if cloud.IsGone(err) {
+		return p.goneForGood(id)
+	}
+	if err == nil {
+		p.tell(deleted, id)
+	}
+	return err
+}
+
+// goneForGood accepts that a remote agent is gone only where it is known to have been.
+func (p *pass) goneForGood(id string) error {
+	if p.proved() || id != p.agent.Status.ID {
+		return nil
+	}
+	status := &p.agent.Status
+	return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
+		"the service at %s does not have agent %s, which was seen last at %s in project %q: correct the CloudProject's url or token",
+		p.project.Place().URL, id, status.URL, status.ProjectID)
+}
+
+// flush ends an open registration of which nothing was found. Where the service lists its agents, there is
+// none. Where it does not, the POST is made again: a service that keeps machine IDs unique answers with
+// the agent that the lost call made, and that one is deleted.
+func (p *pass) flush(ctx context.Context) error {
+	if p.lists() {
+		return nil
+	}
+	if err := p.loadConfig(ctx); err != nil {
+		p.config.Data = "# deleted" // Its source went first; what is posted here does not live.
+	}
+	if err := p.post(ctx, true); err != nil {
+		return err
+	}
+	id := p.agent.Status.ID
+	began, _ := nonceTime(p.nonce(), p.Clock.Now())
+	if made := p.agent.Status.Agent.CreatedAt; made == nil || !made.Time.Before(began.Truncate(time.Second)) {
+		p.tell(maybeOrphaned, p.machineID())
+	}
+	return p.deleteID(ctx, id)
+}
+
+// release lets the Agent go.
+func (p *pass) release(ctx context.Context) error {
+	err := p.patchMeta(ctx, func(a *v1alpha1.Agent) { controllerutil.RemoveFinalizer(a, v1alpha1.AgentFinalizer) })
+	if err != nil {
+		return err
+	}
+	p.released = true
+	return nil
+}
+
+// hinted adds the way out to a failure that holds a deletion back.
+func hinted(err error) error {
+	f := classify(err)
+	if f.Quiet {
+		return err
+	}
+	with := *f.Error
+	with.Message += orphanHint
+	return &with
+}

@@ -1,0 +1,118 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+// writeTime is how long a status may take that a shutdown must not lose.
+const writeTime = 10 * time.Second
+
+// finish turns what a pass came to into conditions, one status write, events and the time of the next pass.
+func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
+	if p.released || err == nil && !p.agent.DeletionTimestamp.IsZero() {
+		p.report(ctx)
+		return ctrl.Result{}, nil
+	}
+	f := classify(err)
+	now := p.Clock.Now()
+	grace := p.remember(ctx, f, now)
+	p.conclude(f, grace)
+	p.volatile(now)
+
+	write, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
+	defer cancel()
+	if ctx.Err() != nil && p.agent.Status.ID == p.base.Status.ID {
+		return ctrl.Result{}, nil // Shutting down: the next leader does it all again.
+	}
+	if err := p.writeStatus(write); err != nil {
+		p.memory.hold = time.Time{}
+		p.log(ctx, classify(err), "status")
+		return ctrl.Result{RequeueAfter: backoff(1, p.Settings.BackoffMin, p.Settings.BackoffMax), Priority: &lowPriority}, nil
+	}
+	p.report(ctx)
+	p.log(ctx, f, "")
+	return p.rest()
+}
+
+// remember notes the failure and when to try again. It reports whether an applied Agent shows nothing of
+// it yet.
+func (p *pass) remember(ctx context.Context, f classed, now time.Time) (grace bool) {
+	m := p.memory
+	if f.Error == nil {
+		m.failures, m.failing, m.hold, m.holdErr = 0, time.Time{}, time.Time{}, nil
+		return false
+	}
+	if m.failing.IsZero() {
+		m.failing = now
+	}
+	wait := f.RetryAfter
+	switch f.Class {
+	case fault.Terminal:
+		m.failures = 0
+		if wait == 0 {
+			wait = p.interval(ctx)
+		}
+	case fault.Waiting:
+		if wait == 0 {
+			wait = p.interval(ctx)
+		}
+	case fault.Retryable:
+		if !f.Quiet {
+			m.failures++
+		}
+		wait = max(wait, backoff(max(m.failures, 1), p.Settings.BackoffMin, p.Settings.BackoffMax))
+	}
+	m.hold, m.holdFor = now.Add(wait), p.fingerprint(ctx)
+	if f.Class == fault.Waiting && f.RetryAfter == 0 {
+		m.holdFor = "" // A watch ends it, and looking costs nothing remote.
+	}
+	outage := f.Class == fault.Retryable || f.Reason == v1alpha1.ReasonProjectNotReady ||
+		f.Reason == v1alpha1.ReasonRateLimited || f.Reason == v1alpha1.ReasonUnavailable
+	return outage && now.Sub(m.failing) < p.Settings.OutageGrace
+}
+
+// writeStatus writes the status once, if it changed. A conflict that is not about the status is no reason
+// to lose it; one that is leaves the Agent to whoever wrote.
+func (p *pass) writeStatus(ctx context.Context) error {
+	for range 3 {
+		if equality.Semantic.DeepEqual(p.base.Status, p.agent.Status) {
+			return nil
+		}
+		patch := client.MergeFromWithOptions(p.base, client.MergeFromWithOptimisticLock{})
+		target := p.base.DeepCopy()
+		p.agent.Status.DeepCopyInto(&target.Status)
+		err := p.Client.Status().Patch(ctx, target, patch)
+		if err == nil {
+			p.base = target
+			return nil
+		}
+		if !apierrors.IsConflict(err) {
+			return client.IgnoreNotFound(err)
+		}
+		var live v1alpha1.Agent
+		if err := p.APIReader.Get(ctx, p.key(), &live); err != nil {
+			return client.IgnoreNotFound(err)
+		}
+		if live.UID != p.base.UID || !equality.Semantic.DeepEqual(live.Status, p.base.Status) {
+			return err
+		}
+		p.base = &live
+	}
+	return errors.New("the Agent changes too fast to write its status")
+}

@@ -1,0 +1,90 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+)
+
+// memory is what this process remembers of one Agent between two passes. Losing it costs calls, never
+// correctness: all that counts is in the Agent, its Secret and the service.
+type memory struct {
+	// confirmed is the remote agent that a read or a registration of this process showed to be ours, there.
+	confirmed   string
+	confirmedAt project.Place
+	// secretVersion of the token Secret as it was last found to be right; sessionVersion of the session.
+	secretVersion, sessionVersion string
+	// due is when the remote agent is read next; zero before the first pass.
+	due time.Time
+	// hold keeps failures from being tried again before their time while nothing changed.
+	hold     time.Time
+	holdFor  string
+	holdErr  *fault.Error
+	failures int
+	failing  time.Time // since when it fails without a success in between
+	logged   string    // the failure that was logged last
+	// nonce is the open registration that was met first at nonceAt; answered is when the service's own
+	// error answered its POST, zero if nothing did.
+	nonce    string
+	nonceAt  time.Time
+	answered time.Time
+	// goneAt is when the remote agent was first found gone.
+	goneAt time.Time
+	// volatileAt is when the volatile part of the status was written last.
+	volatileAt time.Time
+}
+
+// memories holds the memory of each Agent by UID.
+type memories struct {
+	mu  sync.Mutex
+	all map[types.UID]*memory
+	key map[types.NamespacedName]types.UID
+}
+
+// of returns the memory of an Agent. One Agent is worked on by one worker at a time, so that it needs no
+// lock of its own. An Agent of the same name that was there before is forgotten.
+func (m *memories) of(key types.NamespacedName, uid types.UID) *memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.all == nil {
+		m.all, m.key = map[types.UID]*memory{}, map[types.NamespacedName]types.UID{}
+	}
+	if before, known := m.key[key]; known && before != uid {
+		delete(m.all, before)
+	}
+	m.key[key] = uid
+	if m.all[uid] == nil {
+		m.all[uid] = &memory{}
+	}
+	return m.all[uid]
+}
+
+// forget drops the memory of the Agent of this name and returns its UID.
+func (m *memories) forget(key types.NamespacedName) (types.UID, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	uid, known := m.key[key]
+	delete(m.key, key)
+	delete(m.all, uid)
+	return uid, known
+}
+
+// backoff is the time until the next try after this many failures in a row, with jitter.
+func backoff(failures int, least, most time.Duration) time.Duration {
+	d := most
+	if failures < 16 {
+		d = min(least<<max(failures-1, 0), most)
+	}
+	return d/2 + rand.N(d/2+1)
+}

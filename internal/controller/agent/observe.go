@@ -1,0 +1,111 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"context"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
+)
+
+// observe reads the remote agent when it is time to, or when something casts doubt on what is known of it.
+func (p *pass) observe(ctx context.Context) error {
+	if p.registered || p.remote != nil || !p.mustRead(ctx) {
+		return nil
+	}
+	return p.read(ctx)
+}
+
+func (p *pass) mustRead(ctx context.Context) bool {
+	status, memory := &p.agent.Status, p.memory
+	secret := p.version(ctx, "Secret", tokensecret.Name(p.agent))
+	return !p.Clock.Now().Before(memory.due) ||
+		memory.confirmed != status.ID || memory.confirmedAt != p.project.Place() ||
+		memory.secretVersion != secret ||
+		status.LastHandledReconcileAt != p.agent.Annotations[v1alpha1.AnnotationReconcileAt]
+}
+
+// read asks the service for the remote agent. One that is gone is registered anew where that is ours to do.
+func (p *pass) read(ctx context.Context) error {
+	status := &p.agent.Status
+	remote, err := p.project.Get(ctx, p.agent.UID, status.ID)
+	if cloud.IsGone(err) {
+		return p.gone(ctx)
+	} else if err != nil {
+		return err
+	}
+	if remote.MachineID != status.MachineID {
+		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
+			"the remote agent %s shows another machine ID than it was registered with: check spec.projectRef and the CloudProject's url",
+			status.ID)
+	}
+	if err := p.unclaimed(ctx, remote); err != nil {
+		return err
+	}
+	registration := status.Registration
+	p.recorded(ctx, remote.ID, remote.MachineID)
+	status.Registration = registration
+	p.remote, p.token = remote, remote.Token
+	return nil
+}
+
+// proved reports whether a remote agent that is not found in this place is known to have been there.
+func (p *pass) proved() bool {
+	status, place := &p.agent.Status, p.project.Place()
+	if (project.Place{URL: status.URL, ProjectID: status.ProjectID}) != place {
+		return false
+	}
+	// A token that does not tell its project may be another project's; then only this process's own eyes count.
+	return place.ProjectID != "" || p.memory.confirmed == status.ID && p.memory.confirmedAt == place
+}
+
+// gone handles a remote agent that the service says it does not have.
+func (p *pass) gone(ctx context.Context) error {
+	status, now := &p.agent.Status, p.Clock.Now()
+	switch {
+	case !p.proved():
+		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
+			"the service at %s does not have agent %s, which was seen last at %s in project %q: correct the CloudProject's url or token, or spec.projectRef",
+			p.project.Place().URL, status.ID, status.URL, status.ProjectID)
+	case !status.RegisteredByUs:
+		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
+			"the agent %s that was taken over is no more: delete this Agent, or create one that registers", status.ID)
+	case p.memory.goneAt.IsZero():
+		p.memory.goneAt = now
+		fallthrough
+	case now.Sub(p.memory.goneAt) < p.Settings.GoneDelay:
+		return fault.Retryablef(v1alpha1.ReasonRemoteGone,
+			"the remote agent %s is gone; after a second look it is registered anew", status.ID).After(p.Settings.GoneDelay)
+	}
+	p.lostID = status.ID
+	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
+	return p.enlist(ctx, false)
+}
+
+// withdraw deletes doubles that this Agent registered, once a read shows that they are just that.
+func (p *pass) withdraw(ctx context.Context) error {
+	status := &p.agent.Status
+	for len(status.Withdraw) > 0 {
+		id := status.Withdraw[0]
+		double, err := p.ours(ctx, id)
+		if err != nil {
+			return err
+		}
+		if double != nil && id != status.ID && double.FirstMetricsAddedAt == nil && !p.Settings.ReadOnly {
+			if err := p.project.Delete(ctx, p.agent.UID, id); err != nil && !cloud.IsGone(err) {
+				return err
+			}
+			p.tell(withdrawn, id)
+		}
+		status.Withdraw = status.Withdraw[1:]
+	}
+	return nil
+}

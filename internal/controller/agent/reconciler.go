@@ -1,0 +1,202 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Package agent reconciles Agents: it registers the remote agent, keeps its
+// token, brings it to what is declared and deletes it again. Exactly one
+// remote agent belongs to one Agent, whatever crashes in between.
+package agent
+
+import (
+	"context"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
+)
+
+// Settings of the controller. Zero times take their defaults.
+type Settings struct {
+	// DefaultProject is used by Agents without a projectRef; empty for none.
+	DefaultProject types.NamespacedName
+	// ClusterID makes the derived machine IDs of this cluster its own.
+	ClusterID string
+	// ReadOnly keeps the operator from writing anything remote.
+	ReadOnly bool
+
+	// PostWindow is the time after its nonce in which a registration may be under way. Default 20 s.
+	PostWindow time.Duration
+	// Slack is the time after a nonce until an empty list is trusted. Default 80 s.
+	Slack time.Duration
+	// AnsweredSlack is the same after the service's own error answer. Default 5 s.
+	AnsweredSlack time.Duration
+	// GoneDelay is the time between the two looks that find a remote agent gone. Default 5 s.
+	GoneDelay time.Duration
+	// OutageGrace is how long an outage sets nothing on an applied Agent. Default 15 min.
+	OutageGrace time.Duration
+	// VolatileInterval is how often numbers that always change are written. Default 1 h.
+	VolatileInterval time.Duration
+	// BackoffMin and BackoffMax bound the time between two tries. Default 1 s and 5 min.
+	BackoffMin, BackoffMax time.Duration
+}
+
+func (s Settings) withDefaults() Settings {
+	set := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	set(&s.PostWindow, 20*time.Second)
+	set(&s.Slack, 80*time.Second)
+	set(&s.AnsweredSlack, 5*time.Second)
+	set(&s.GoneDelay, 5*time.Second)
+	set(&s.OutageGrace, 15*time.Minute)
+	set(&s.VolatileInterval, time.Hour)
+	set(&s.BackoffMin, time.Second)
+	set(&s.BackoffMax, 5*time.Minute)
+	return s
+}
+
+// Reconciler reconciles Agents.
+type Reconciler struct {
+	// Client reads from the cache, Secrets and ConfigMaps as metadata only, and writes.
+	Client client.Client
+	// APIReader reads from the API server itself.
+	APIReader client.Reader
+	// Projects are the ways to the service.
+	Projects *project.Registry
+	Recorder events.EventRecorder
+	Clock    clock.PassiveClock
+	Settings Settings
+
+	secrets  tokensecret.Keeper
+	memories memories
+	started  time.Time
+}
+
+// pass is one reconciliation of one Agent.
+type pass struct {
+	*Reconciler
+	base   *v1alpha1.Agent // as the API server has it
+	agent  *v1alpha1.Agent // the same, with the status that this pass brings about
+	memory *memory
+	events []happened
+
+	cloudProject *v1alpha1.CloudProject
+	project      *project.Project
+	config       rawconfig.Config
+	remote       *cloud.Agent // as read in this pass
+	token        cloud.Token  // as the service told it in this pass
+	lostID       string       // the remote agent that was found gone in this pass
+	registered   bool         // this pass registered the remote agent
+	released     bool         // this pass removed the finalizer
+	tokenMissing bool         // the service does not show the agent's token
+	stalled      string       // what stalled the Agent before this pass
+}
+
+// Reconcile brings one Agent and its remote agent together.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	p, err := r.begin(ctx, req.NamespacedName)
+	if err != nil || p == nil {
+		return ctrl.Result{}, err
+	}
+	deleting := !p.agent.DeletionTimestamp.IsZero()
+	switch {
+	case p.held(ctx):
+		return p.rest()
+	case deleting:
+		err = p.finalize(ctx)
+	case p.agent.Spec.Suspend:
+		err = p.suspended()
+	case p.settled(ctx):
+		return p.rest()
+	default:
+		err = p.run(ctx)
+	}
+	return p.finish(ctx, err)
+}
+
+// run is the story of an Agent that lives.
+func (p *pass) run(ctx context.Context) error {
+	for _, phase := range []func(context.Context) error{
+		p.resolveProject, // which service, with which credentials
+		p.loadConfig,     // what the agent's configuration is
+		p.register,       // the one remote agent exists and is ours
+		p.observe,        // what the service says of it
+		p.keepSecrets,    // its id and token are stored
+		p.sync,           // it is as declared
+		p.tokenKnown,     // and it can be run
+	} {
+		if err := phase(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin reads the Agent; the pass is nil if it is gone.
+func (r *Reconciler) begin(ctx context.Context, key types.NamespacedName) (*pass, error) {
+	var agent v1alpha1.Agent
+	if err := r.Client.Get(ctx, key, &agent); apierrors.IsNotFound(err) {
+		r.forget(key)
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	p := &pass{Reconciler: r, base: &agent, agent: agent.DeepCopy(), memory: r.memories.of(key, agent.UID)}
+	if stalled := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionStalled); stalled != nil {
+		p.stalled = stalled.Message
+	}
+	return p, nil
+}
+
+func (r *Reconciler) forget(key types.NamespacedName) {
+	r.memories.forget(key)
+}
+
+func (p *pass) key() types.NamespacedName { return client.ObjectKeyFromObject(p.agent) }
+
+// loadConfig finds the declared configuration.
+func (p *pass) loadConfig(ctx context.Context) (err error) {
+	p.config, err = rawconfig.Load(ctx, p.APIReader, p.agent)
+	return err
+}
+
+// patchMeta writes annotations and finalizers at once, only if nobody wrote the Agent meanwhile.
+func (p *pass) patchMeta(ctx context.Context, change func(*v1alpha1.Agent)) error {
+	target := p.base.DeepCopy()
+	change(target)
+	patch := client.MergeFromWithOptions(p.base, client.MergeFromWithOptimisticLock{})
+	if err := p.Client.Patch(ctx, target, patch); err != nil {
+		return err
+	}
+	p.base = target
+	target.ObjectMeta.DeepCopyInto(&p.agent.ObjectMeta)
+	return nil
+}
+
+// refresh reads the Agent from the API server itself. What the pass changed in the status is dropped.
+func (p *pass) refresh(ctx context.Context) error {
+	var live v1alpha1.Agent
+	if err := p.APIReader.Get(ctx, p.key(), &live); err != nil {
+		return err
+	}
+	if live.UID != p.base.UID {
+		return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("agents").GroupResource(), live.Name, nil)
+	}
+	p.base, p.agent = &live, live.DeepCopy()
+	return nil
+}

@@ -1,0 +1,320 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
+)
+
+// nonce is the write-ahead record of a registration that is being tried.
+func (p *pass) nonce() string { return p.agent.Annotations[v1alpha1.AnnotationRegistering] }
+
+// open reports whether a registration was begun and its outcome is not recorded.
+func (p *pass) open() bool { return p.nonce() != "" && p.nonce() != p.agent.Status.Registration }
+
+// machineID is what the remote agent is known by.
+func (p *pass) machineID() string {
+	switch {
+	case p.agent.Status.MachineID != "":
+		return p.agent.Status.MachineID
+	case p.agent.Spec.MachineID != "":
+		return p.agent.Spec.MachineID
+	default:
+		return derivedMachineID(p.Settings.ClusterID, p.key())
+	}
+}
+
+// explicit reports whether a person chose the machine ID, so that other agents may have it by right.
+func (p *pass) explicit() bool { return p.agent.Spec.MachineID != "" }
+
+// register makes sure that one remote agent is recorded as this Agent's own.
+func (p *pass) register(ctx context.Context) error {
+	repeat := false
+	switch {
+	case p.agent.Spec.AgentID != "":
+		return p.adopt(ctx)
+	case p.open():
+		known, err := p.recover(ctx)
+		if known || err != nil {
+			return err
+		}
+		repeat = true
+	case p.agent.Status.ID != "":
+		return p.keepFinalizer(ctx)
+	}
+	return p.enlist(ctx, repeat)
+}
+
+// keepFinalizer puts the finalizer back if somebody took it.
+func (p *pass) keepFinalizer(ctx context.Context) error {
+	if controllerutil.ContainsFinalizer(p.agent, v1alpha1.AgentFinalizer) {
+		return nil
+	}
+	return p.patchMeta(ctx, func(a *v1alpha1.Agent) { controllerutil.AddFinalizer(a, v1alpha1.AgentFinalizer) })
+}
+
+// enlist registers a new remote agent, unless the Agent turns out to have one. repeat says that an earlier
+// try is known, or has to be taken, to have made nothing.
+func (p *pass) enlist(ctx context.Context, repeat bool) error {
+	if p.Settings.ReadOnly {
+		return fault.Terminalf(v1alpha1.ReasonReadOnly,
+			"the operator runs with --read-only and registers nothing: set spec.agentID, or run it without")
+	}
+	if err := p.project.RegistrationsClosed(); err != nil {
+		return err
+	}
+	if err := p.machineIDFree(ctx); err != nil {
+		return err
+	}
+	for _, found := range []func(context.Context) (bool, error){p.foundBySecret, p.foundByList} {
+		if known, err := found(ctx); known || err != nil {
+			return err
+		}
+	}
+	return p.post(ctx, repeat)
+}
+
+// foundBySecret looks for the Agent's former life in its Secret, and refuses a Secret that is not its own
+// before anything is registered.
+func (p *pass) foundBySecret(ctx context.Context) (bool, error) {
+	name := tokensecret.Name(p.agent)
+	if p.version(ctx, "Secret", name) == "" {
+		return false, nil // One that appears meanwhile is met when the token is stored.
+	}
+	secret, verdict, err := p.secrets.Find(ctx, p.agent, name)
+	switch {
+	case err != nil || verdict == tokensecret.Absent:
+		return false, err
+	case verdict == tokensecret.Foreign:
+		return false, foreignSecret(name)
+	}
+	id := tokensecret.ID(secret)
+	if id == "" || id == p.lostID {
+		return false, nil
+	}
+	remote, err := p.ours(ctx, id)
+	if remote == nil {
+		if err == nil && verdict == tokensecret.Ownerless {
+			return false, foreignSecret(name)
+		}
+		return false, err
+	}
+	return true, p.take(ctx, remote)
+}
+
+// foundByList looks for the machine ID among the remote agents, in a list not older than this process.
+func (p *pass) foundByList(ctx context.Context) (bool, error) {
+	entries, listed, err := p.project.FindByMachine(ctx, p.machineID(), p.started)
+	if err != nil || !listed || len(entries) == 0 {
+		return false, err
+	}
+	if p.explicit() {
+		return false, p.machineIDTaken(entries[0].ID)
+	}
+	for _, entry := range entries {
+		remote, err := p.ours(ctx, entry.ID)
+		if err != nil {
+			return false, err
+		}
+		if remote != nil {
+			return true, p.take(ctx, remote)
+		}
+	}
+	return false, nil
+}
+
+// ours reads a remote agent whose ID came from a Secret, a list or a spec. Only one that shows our machine
+// ID is returned; nil says that it is gone or not ours.
+func (p *pass) ours(ctx context.Context, id string) (*cloud.Agent, error) {
+	remote, err := p.project.Get(ctx, p.agent.UID, id)
+	switch {
+	case cloud.IsGone(err):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case remote.MachineID != p.machineID():
+		return nil, nil
+	}
+	return remote, nil
+}
+
+// take records a remote agent that is already there as this Agent's own.
+func (p *pass) take(ctx context.Context, remote *cloud.Agent) error {
+	if err := p.unclaimed(ctx, remote); err != nil {
+		return err
+	}
+	if err := p.keepFinalizer(ctx); err != nil {
+		return err
+	}
+	p.agent.Status.RegisteredByUs = true
+	p.recorded(ctx, remote.ID, remote.MachineID)
+	p.remote = remote
+	p.token = remote.Token
+	p.tell(recovered, remote.ID)
+	return nil
+}
+
+// recorded writes down whose the remote agent is and where it was seen.
+func (p *pass) recorded(ctx context.Context, id, machineID string) {
+	status, place := &p.agent.Status, p.project.Place()
+	if status.ID != id {
+		status.Applied = v1alpha1.AppliedState{}
+		status.Agent = nil
+		status.NotHonoured, status.Drift = nil, nil
+	}
+	status.ID, status.MachineID = id, machineID
+	status.URL, status.ProjectID = place.URL, place.ProjectID
+	status.Registration = p.nonce()
+	p.memory.confirmed, p.memory.confirmedAt = id, place
+	p.memory.goneAt = time.Time{}
+	p.observed(ctx)
+}
+
+// post writes the nonce ahead and sends the one POST that it permits.
+func (p *pass) post(ctx context.Context, repeat bool) error {
+	ticket, err := p.project.Admit(p.agent.UID)
+	if err != nil {
+		return err
+	}
+	began := p.Clock.Now()
+	nonce, err := newNonce(began)
+	if err == nil {
+		err = p.patchMeta(ctx, func(a *v1alpha1.Agent) {
+			controllerutil.AddFinalizer(a, v1alpha1.AgentFinalizer)
+			if a.Annotations == nil {
+				a.Annotations = map[string]string{}
+			}
+			a.Annotations[v1alpha1.AnnotationRegistering] = nonce
+		})
+	}
+	left := p.Settings.PostWindow - p.Clock.Since(began)
+	if err == nil && left <= 0 {
+		err = fault.Retryablef(v1alpha1.ReasonAPIServer, "the API server took too long to record the registration")
+	}
+	if err != nil {
+		ticket.Release()
+		return err
+	}
+	// A shutdown must not cut the call whose outcome counts most.
+	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), left)
+	defer cancel()
+	machineID := p.machineID()
+	made, err := ticket.Register(call, registration(p.agent, p.config, machineID))
+	if err != nil {
+		return p.notRegistered(call, err, repeat)
+	}
+	// A server that upserts may answer with an agent of somebody else.
+	if err := p.unclaimed(ctx, &cloud.Agent{ID: made.ID, MachineID: machineID}); err != nil {
+		p.withdrawNonce(ctx)
+		return err
+	}
+	p.agent.Status.RegisteredByUs = true
+	p.recorded(ctx, made.ID, machineID)
+	p.memory.due = began.Add(p.interval(ctx) / 10) // The answer does not tell its health.
+	p.agent.Status.Agent = registeredStatus(made, p.agent, p.config)
+	p.registered, p.token = true, made.Token
+	if p.lostID != "" {
+		p.tell(reRegistered, made.ID)
+	} else {
+		p.tell(registeredAgent, made.ID)
+	}
+	return nil
+}
+
+// notRegistered draws the conclusions from a POST that failed: what proves that nothing was made closes
+// the registration, all else leaves it open to be recovered.
+func (p *pass) notRegistered(ctx context.Context, err error, repeat bool) error {
+	e, ok := cloud.AsError(err)
+	if !ok {
+		return err
+	}
+	if e.Reason == cloud.ReasonConflict && e.Status != 0 {
+		return p.conflicted(ctx, err, repeat)
+	}
+	// Where nothing is listed, an earlier try may still have made something that this one knows nothing of.
+	if e.NothingMade() && (!repeat || p.lists()) {
+		p.withdrawNonce(ctx)
+		return err
+	}
+	if e.API {
+		p.memory.nonce, p.memory.nonceAt, p.memory.answered = p.nonce(), p.Clock.Now(), p.Clock.Now()
+	}
+	return fault.Retryablef(v1alpha1.ReasonRegistrationUnknown,
+		"the outcome of the registration is not known (%v); it is found out before anything is tried again", e).
+		After(p.Settings.BackoffMin).Because(err)
+}
+
+// conflicted handles a machine ID that the service says is taken: if it is ours by derivation the agent is
+// found again, else a person has to choose.
+func (p *pass) conflicted(ctx context.Context, cause error, repeat bool) error {
+	if p.explicit() && !repeat {
+		p.withdrawNonce(ctx)
+		return p.machineIDTaken("")
+	}
+	entries, listed, err := p.project.FindByMachine(ctx, p.machineID(), p.Clock.Now())
+	switch {
+	case err != nil:
+		return err
+	case listed && p.explicit():
+		p.withdrawNonce(ctx)
+		return p.machineIDTaken("")
+	case listed:
+		for _, entry := range entries {
+			remote, err := p.ours(ctx, entry.ID)
+			if err != nil {
+				return err
+			}
+			if remote != nil {
+				return p.take(ctx, remote)
+			}
+		}
+	}
+	return fault.Terminalf(v1alpha1.ReasonRegistrationUnknown,
+		"the service holds an agent with machine ID %s, and does not tell its ID: find it in Calyptia Cloud and set spec.agentID to its ID",
+		p.machineID()).Because(cause)
+}
+
+// withdrawNonce removes the write-ahead record of a POST that made nothing. If that fails, the next pass
+// finds the same out by itself.
+func (p *pass) withdrawNonce(ctx context.Context) {
+	err := p.patchMeta(ctx, func(a *v1alpha1.Agent) { delete(a.Annotations, v1alpha1.AnnotationRegistering) })
+	if err != nil {
+		logger(ctx).V(1).Info("The registration stays open until the next pass", "cause", err.Error())
+	}
+}
+
+func (p *pass) lists() bool {
+	listed := p.project.Proof().ListSupported
+	return listed != nil && *listed
+}
+
+// newNonce is "<time>/<random>".
+func newNonce(now time.Time) (string, error) {
+	var random [8]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return "", err
+	}
+	return now.UTC().Format(time.RFC3339Nano) + "/" + hex.EncodeToString(random[:]), nil
+}
+
+// nonceTime reads when a nonce was written. A time that cannot be, or is yet to come, is no time.
+func nonceTime(nonce string, now time.Time) (time.Time, bool) {
+	text, _, _ := strings.Cut(nonce, "/")
+	at, err := time.Parse(time.RFC3339Nano, text)
+	return at, err == nil && !at.After(now)
+}

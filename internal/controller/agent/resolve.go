@@ -1,0 +1,109 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"context"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+)
+
+// resolveProject finds the way to the service that the Agent may use.
+func (p *pass) resolveProject(ctx context.Context) error {
+	if err := p.findProject(ctx); err != nil {
+		return err
+	}
+	if err := p.admitted(ctx); err != nil {
+		return err
+	}
+	return p.connect()
+}
+
+// findProject reads the CloudProject that the Agent refers to.
+func (p *pass) findProject(ctx context.Context) error {
+	ref, named := project.Ref(p.agent, p.Settings.DefaultProject)
+	if !named {
+		return fault.Terminalf(v1alpha1.ReasonNoProject,
+			"spec.projectRef is not set, and the operator has no --default-project: set spec.projectRef")
+	}
+	var cp v1alpha1.CloudProject
+	if err := p.Client.Get(ctx, ref, &cp); apierrors.IsNotFound(err) {
+		return fault.Waitingf(v1alpha1.ReasonProjectNotFound,
+			"CloudProject %s does not exist: create it, or correct spec.projectRef", ref)
+	} else if err != nil {
+		return err
+	}
+	p.cloudProject = &cp
+	return nil
+}
+
+// connect takes the shared client of the CloudProject.
+func (p *pass) connect() (err error) {
+	p.project, err = p.Projects.Get(p.cloudProject)
+	return err
+}
+
+// admitted asks the CloudProject whether it lets this namespace use it.
+func (p *pass) admitted(ctx context.Context) error {
+	refused := fault.Terminalf(v1alpha1.ReasonProjectNotAllowed,
+		"CloudProject %s/%s does not admit namespace %s: add it to its spec.allowedNamespaces, or use another one",
+		p.cloudProject.Namespace, p.cloudProject.Name, p.agent.Namespace)
+	allowed := p.cloudProject.Spec.AllowedNamespaces
+	switch {
+	case p.cloudProject.Namespace == p.agent.Namespace:
+		return nil
+	case allowed == nil || allowed.From == v1alpha1.NamespacesFromSame || allowed.From == "":
+		return refused
+	case allowed.From == v1alpha1.NamespacesFromAll:
+		return nil
+	}
+	selector, err := metav1.LabelSelectorAsSelector(allowed.Selector)
+	if err != nil {
+		return fault.Terminalf(v1alpha1.ReasonProjectNotAllowed,
+			"spec.allowedNamespaces.selector of CloudProject %s/%s is not valid: correct it",
+			p.cloudProject.Namespace, p.cloudProject.Name)
+	}
+	namespace := metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}}
+	if err := p.APIReader.Get(ctx, types.NamespacedName{Name: p.agent.Namespace}, &namespace); err != nil {
+		return err
+	}
+	if !selector.Matches(labels.Set(namespace.Labels)) {
+		return refused
+	}
+	return nil
+}
+
+// version is the resourceVersion of a Secret or ConfigMap as the cache has it, empty if it is not there.
+func (p *pass) version(ctx context.Context, kind, name string) string {
+	object := metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: kind}}
+	// A cache that fails to answer reads as a changed object, which is then looked at for itself.
+	if p.Client.Get(ctx, client.ObjectKey{Namespace: p.agent.Namespace, Name: name}, &object) != nil {
+		return ""
+	}
+	return object.ResourceVersion
+}
+
+// sourceVersion is the resourceVersion of the object that rawConfig comes from.
+func (p *pass) sourceVersion(ctx context.Context) string {
+	from := p.agent.Spec.RawConfigFrom
+	switch {
+	case from == nil:
+		return ""
+	case from.SecretKeyRef != nil:
+		return p.version(ctx, "Secret", from.SecretKeyRef.Name)
+	default:
+		return p.version(ctx, "ConfigMap", from.ConfigMapKeyRef.Name)
+	}
+}

@@ -1,0 +1,174 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
+)
+
+func foreignSecret(name string) error {
+	return fault.Terminalf(v1alpha1.ReasonSecretConflict,
+		"Secret %q exists and is not this Agent's: delete it, or name another Secret in spec.tokenSecretRef", name)
+}
+
+// keepSecrets stores the remote agent's id and token, repairs them, and follows a changed name.
+func (p *pass) keepSecrets(ctx context.Context) error {
+	name := tokensecret.Name(p.agent)
+	secret, err := p.keepToken(ctx, name)
+	if err != nil {
+		return err
+	}
+	status := &p.agent.Status
+	if before := status.TokenSecretRef; before != nil && before.Name != name {
+		if err := p.secrets.Remove(ctx, p.agent, before.Name); err != nil {
+			return err
+		}
+	}
+	status.TokenSecretRef = &v1alpha1.LocalSecretReference{Name: name}
+	if p.tokenMissing = !tokensecret.Token(secret).Usable(); p.tokenMissing {
+		return nil
+	}
+	return p.keepSession(ctx, tokensecret.Token(secret))
+}
+
+// tokenKnown stalls an Agent whose token only a person can get.
+func (p *pass) tokenKnown(context.Context) error {
+	if !p.tokenMissing {
+		return nil
+	}
+	return fault.Terminalf(v1alpha1.ReasonTokenUnavailable,
+		"the service does not show the token of agent %s: add it to Secret %q under the key %q",
+		p.agent.Status.ID, tokensecret.Name(p.agent), v1alpha1.TokenKey)
+}
+
+// keepToken brings the token Secret about and returns it as it is then.
+func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, error) {
+	var secret *corev1.Secret
+	verdict := tokensecret.Absent
+	// Right after the registration the cache's word is enough: what it misses makes the create fail.
+	if seen := p.version(ctx, "Secret", name); !p.registered || seen != "" {
+		var err error
+		if secret, verdict, err = p.secrets.Find(ctx, p.agent, name); err != nil {
+			return nil, err
+		}
+	}
+	id := p.agent.Status.ID
+	switch verdict {
+	case tokensecret.Foreign:
+		return nil, foreignSecret(name)
+	case tokensecret.Ownerless:
+		if tokensecret.ID(secret) != id {
+			return nil, foreignSecret(name)
+		}
+	case tokensecret.Ours:
+		if other := tokensecret.ID(secret); p.registered && other != id && other != "" && other != p.lostID {
+			if yielded, err := p.yield(ctx, secret); yielded || err != nil {
+				return secret, err
+			}
+		}
+	case tokensecret.Absent:
+	}
+	token, err := p.bestToken(ctx, secret)
+	if err != nil {
+		return nil, err
+	}
+	desired := tokensecret.Desired{
+		Name:         name,
+		Data:         map[string][]byte{v1alpha1.IDKey: []byte(id)},
+		Registration: p.agent.Status.Registration,
+	}
+	if token.Usable() {
+		desired.Data[v1alpha1.TokenKey] = []byte(token.Reveal())
+	} else if secret != nil && tokensecret.ID(secret) != id && !tokensecret.Token(secret).IsZero() {
+		desired.Data[v1alpha1.TokenKey] = nil // Of another agent: worse than none.
+	}
+	repaired := secret != nil || p.agent.Status.TokenSecretRef != nil
+	written, err := p.secrets.Put(ctx, p.agent, secret, desired)
+	if err != nil {
+		return nil, err
+	}
+	if repaired && !p.registered && (secret == nil || written.ResourceVersion != secret.ResourceVersion) {
+		logger(ctx).Info("Repaired the token Secret", "secret", name)
+	}
+	p.memory.secretVersion = written.ResourceVersion
+	return written, nil
+}
+
+// yield gives way to another live remote agent that the Secret names: a leader that had lost its lease
+// without knowing registered this one. It is noted to be withdrawn.
+func (p *pass) yield(ctx context.Context, secret *corev1.Secret) (bool, error) {
+	remote, err := p.ours(ctx, tokensecret.ID(secret))
+	if err != nil || remote == nil {
+		return false, err
+	}
+	status := &p.agent.Status
+	status.Withdraw = append(status.Withdraw, status.ID)
+	p.recorded(ctx, remote.ID, remote.MachineID)
+	p.registered, p.remote, p.token = false, remote, remote.Token
+	p.memory.secretVersion = secret.ResourceVersion
+	return true, nil
+}
+
+// bestToken is what the service told in this pass, else what the Secret holds for this very agent, else
+// what the service tells when asked.
+func (p *pass) bestToken(ctx context.Context, secret *corev1.Secret) (cloud.Token, error) {
+	if p.token.Usable() {
+		return p.token, nil
+	}
+	if secret != nil && tokensecret.ID(secret) == p.agent.Status.ID && tokensecret.Token(secret).Usable() {
+		return tokensecret.Token(secret), nil
+	}
+	if p.remote == nil {
+		if err := p.read(ctx); err != nil {
+			return cloud.Token{}, err
+		}
+	}
+	return p.token, nil
+}
+
+// keepSession stores the session of a real Fluent Bit, where it is wanted.
+func (p *pass) keepSession(ctx context.Context, token cloud.Token) error {
+	status := &p.agent.Status
+	name, wanted := tokensecret.SessionName(p.agent)
+	if before := status.SessionSecretRef; before != nil && (!wanted || before.Name != name) {
+		if err := p.secrets.Remove(ctx, p.agent, before.Name); err != nil {
+			return err
+		}
+		status.SessionSecretRef, p.memory.sessionVersion = nil, ""
+	}
+	if !wanted {
+		return nil
+	}
+	data, err := tokensecret.Session{
+		ID: status.ID, Token: token, MachineID: status.MachineID, URL: p.project.URL(),
+	}.Data()
+	if err != nil {
+		return err
+	}
+	secret, verdict, err := p.secrets.Find(ctx, p.agent, name)
+	if err != nil {
+		return err
+	}
+	if verdict == tokensecret.Foreign || verdict == tokensecret.Ownerless {
+		return fault.Terminalf(v1alpha1.ReasonSecretConflict,
+			"Secret %q exists and is not this Agent's: delete it, or name another Secret in spec.sessionSecretRef", name)
+	}
+	written, err := p.secrets.Put(ctx, p.agent, secret, tokensecret.Desired{Name: name, Data: data})
+	if err != nil {
+		return err
+	}
+	status.SessionSecretRef = &v1alpha1.LocalSecretReference{Name: name}
+	p.memory.sessionVersion = written.ResourceVersion
+	return nil
+}

@@ -1,0 +1,138 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
+)
+
+// lowPriority lets what people change go before what comes around by itself.
+var lowPriority = handler.LowPriority
+
+// fingerprint changes when something changed that may end a failure.
+func (p *pass) fingerprint(ctx context.Context) string {
+	annotations := p.agent.Annotations
+	epoch := 0
+	if ref, named := project.Ref(p.agent, p.Settings.DefaultProject); named {
+		var cp v1alpha1.CloudProject
+		if p.Client.Get(ctx, ref, &cp) == nil {
+			if shared := p.Projects.Lookup(cp.UID); shared != nil {
+				epoch = shared.Epoch()
+			}
+		}
+	}
+	return fmt.Sprint(p.agent.Generation, !p.agent.DeletionTimestamp.IsZero(),
+		annotations[v1alpha1.AnnotationReconcileAt], annotations[v1alpha1.AnnotationOrphan],
+		p.sourceVersion(ctx), p.version(ctx, "Secret", tokensecret.Name(p.agent)), epoch)
+}
+
+// held reports whether the Agent failed, nothing changed since, and it is not time to try again. The
+// operator's own writes wake the Agent too; without this a failure would go round at full speed.
+func (p *pass) held(ctx context.Context) bool {
+	return p.memory.hold.After(p.Clock.Now()) && p.memory.holdFor == p.fingerprint(ctx)
+}
+
+// settled reports whether all is done and the remote agent is not to be looked at yet. It asks nobody
+// but the cache.
+func (p *pass) settled(ctx context.Context) bool {
+	status := &p.agent.Status
+	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+	done := ready != nil && ready.Status == "True" && ready.Reason != v1alpha1.ReasonSuspended &&
+		status.ID != "" && !p.open() &&
+		status.ObservedGeneration == p.agent.Generation &&
+		status.Applied.Generation == p.agent.Generation &&
+		status.Applied.SourceResourceVersion == p.sourceVersion(ctx) &&
+		status.LastHandledReconcileAt == p.agent.Annotations[v1alpha1.AnnotationReconcileAt] &&
+		len(status.Withdraw) == 0 &&
+		p.secretsUnchanged(ctx) && p.samePlace(ctx)
+	if !done {
+		return false
+	}
+	now := p.Clock.Now()
+	if p.memory.due.IsZero() {
+		// A process that just started spreads its Agents over the whole interval.
+		p.memory.due = now.Add(rand.N(p.interval(ctx)))
+	}
+	return now.Before(p.memory.due)
+}
+
+// secretsUnchanged compares the Secrets with how they were last found right; after a start their being
+// there is enough until the next look at the remote agent.
+func (p *pass) secretsUnchanged(ctx context.Context) bool {
+	status := &p.agent.Status
+	unchanged := func(ref *v1alpha1.LocalSecretReference, name string, verified *string) bool {
+		if ref == nil || ref.Name != name {
+			return false
+		}
+		now := p.version(ctx, "Secret", name)
+		if *verified == "" && p.memory.due.IsZero() {
+			*verified = now
+		}
+		return now != "" && *verified == now
+	}
+	if !unchanged(status.TokenSecretRef, tokensecret.Name(p.agent), &p.memory.secretVersion) {
+		return false
+	}
+	name, wanted := tokensecret.SessionName(p.agent)
+	if !wanted {
+		return status.SessionSecretRef == nil
+	}
+	return unchanged(status.SessionSecretRef, name, &p.memory.sessionVersion)
+}
+
+// samePlace reports whether the CloudProject still leads to where the remote agent was seen last.
+func (p *pass) samePlace(ctx context.Context) bool {
+	if p.findProject(ctx) != nil {
+		return true // Its CloudProject tells of that; an applied Agent has nothing to do.
+	}
+	shared := p.Projects.Lookup(p.cloudProject.UID)
+	return shared == nil || shared.Place() == project.Place{URL: p.agent.Status.URL, ProjectID: p.agent.Status.ProjectID}
+}
+
+// interval is the time between two looks at the remote agent.
+func (p *pass) interval(ctx context.Context) time.Duration {
+	if p.cloudProject == nil && p.findProject(ctx) != nil {
+		return project.DefaultResyncInterval
+	}
+	if stretched := p.cloudProject.Status.ResyncInterval; stretched != nil && stretched.Duration > 0 {
+		return stretched.Duration
+	}
+	if declared := p.cloudProject.Spec.ResyncInterval; declared != nil && declared.Duration > 0 {
+		return declared.Duration
+	}
+	return project.DefaultResyncInterval
+}
+
+// observed sets when the remote agent is looked at next, with jitter so that Agents made together part.
+func (p *pass) observed(ctx context.Context) {
+	interval := p.interval(ctx)
+	p.memory.due = p.Clock.Now().Add(interval*9/10 + rand.N(interval/5+1))
+}
+
+// rest sleeps until the next thing to do.
+func (p *pass) rest() (ctrl.Result, error) {
+	if p.agent.Spec.Suspend && p.agent.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil
+	}
+	now := p.Clock.Now()
+	next := p.memory.due
+	if p.memory.hold.After(now) {
+		next = p.memory.hold
+	}
+	return ctrl.Result{RequeueAfter: max(next.Sub(now), time.Millisecond), Priority: &lowPriority}, nil
+}

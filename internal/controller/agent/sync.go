@@ -1,0 +1,181 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"context"
+	"net/http"
+	"slices"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
+)
+
+// sync brings the remote agent to what is declared, as far as the sync policy says.
+func (p *pass) sync(ctx context.Context) error {
+	if err := p.withdraw(ctx); err != nil {
+		return err
+	}
+	fields := declared(&p.agent.Spec, p.config)
+	if p.registered {
+		p.applied(fields)
+		return nil
+	}
+	// The second round corrects what the reading after the first one showed.
+	for range 2 {
+		send := p.toSend(fields)
+		if len(send) == 0 {
+			break
+		}
+		if p.Settings.ReadOnly {
+			p.agent.Status.Drift = names(send)
+			return fault.Terminalf(v1alpha1.ReasonReadOnly,
+				"the operator runs with --read-only and does not send %v: run it without, or set syncPolicy to Observe", names(send))
+		}
+		if err := p.send(ctx, fields, send); err != nil {
+			return err
+		}
+	}
+	p.applied(fields)
+	if p.remote != nil {
+		p.agent.Status.Drift = names(p.kept(differing(fields, p.remote)))
+	}
+	return nil
+}
+
+// toSend are the fields that the sync policy wants to be sent now.
+func (p *pass) toSend(fields []field) []field {
+	unapplied := changed(fields, p.agent.Status.Applied.Fields)
+	if p.agent.Spec.SyncPolicy == v1alpha1.SyncObserve {
+		return nil
+	}
+	if p.remote == nil {
+		return unapplied
+	}
+	return slices.DeleteFunc(slices.Clone(fields), func(f field) bool {
+		isNew := slices.ContainsFunc(unapplied, func(u field) bool { return u.name == f.name })
+		switch {
+		case f.same == nil:
+			return !isNew
+		case f.same(p.remote):
+			return true
+		case isNew:
+			return false
+		default:
+			return p.agent.Spec.SyncPolicy == v1alpha1.SyncOnChange || slices.Contains(p.agent.Status.NotHonoured, f.name)
+		}
+	})
+}
+
+// kept takes out the fields that the service does not honour.
+func (p *pass) kept(fields []field) []field {
+	return slices.DeleteFunc(fields, func(f field) bool { return slices.Contains(p.agent.Status.NotHonoured, f.name) })
+}
+
+// send patches the fields and reads back what became of them.
+func (p *pass) send(ctx context.Context, all, send []field) error {
+	status := &p.agent.Status
+	happening := updated
+	if len(changed(send, status.Applied.Fields)) == 0 {
+		happening = corrected
+	}
+	if err := p.patchRemote(ctx, update(send)); err != nil {
+		return err
+	}
+	// Noted at once, so that a failure of the reading does not send it again.
+	if status.Applied.Fields == nil {
+		status.Applied.Fields = map[string]string{}
+	}
+	for _, f := range send {
+		status.Applied.Fields[f.name] = f.hash
+	}
+	p.tell(happening, names(send)...)
+	p.remote = nil
+	if err := p.read(ctx); err != nil || p.remote == nil {
+		return err
+	}
+	ignored := names(differing(send, p.remote))
+	still := p.agent.Status.NotHonoured[:0:0]
+	for _, name := range names(differing(all, p.remote)) {
+		if slices.Contains(ignored, name) || slices.Contains(status.NotHonoured, name) {
+			still = append(still, name)
+		}
+	}
+	status.NotHonoured = still
+	return nil
+}
+
+// applied records that the remote agent is as this generation declares.
+func (p *pass) applied(fields []field) {
+	status := &p.agent.Status
+	if p.agent.Spec.SyncPolicy != v1alpha1.SyncObserve {
+		status.Applied.Fields = hashes(fields)
+	}
+	status.Applied.Generation = p.agent.Generation
+	status.Applied.SourceResourceVersion = p.config.ResourceVersion
+	if p.remote != nil {
+		status.NotHonoured = slices.DeleteFunc(status.NotHonoured, func(name string) bool {
+			return !slices.Contains(names(differing(fields, p.remote)), name)
+		})
+	}
+}
+
+// agentOnly are the fields that a server may take only from the agent itself.
+var agentOnly = []string{"version", "edition", "flags", "rawConfig", "metadata"}
+
+// patchRemote sends an update with the project token, and once more as the agent where the service
+// wants that.
+func (p *pass) patchRemote(ctx context.Context, u cloud.Update) error {
+	restricted := slices.ContainsFunc(u.Fields(), func(name string) bool { return slices.Contains(agentOnly, name) })
+	if !restricted || !p.project.OnlyAgentWrites() {
+		err := p.project.Update(ctx, p.agent.UID, p.agent.Status.ID, u)
+		if e, ok := cloud.AsError(err); !ok || e.Reason != cloud.ReasonFieldForbidden || !restricted {
+			return p.unlessGone(ctx, err)
+		}
+	}
+	token, err := p.agentToken(ctx)
+	if err != nil {
+		return err
+	}
+	err = p.project.UpdateAsAgent(ctx, p.agent.UID, p.agent.Status.ID, u, token)
+	if e, ok := cloud.AsError(err); ok && e.Status == http.StatusUnauthorized {
+		return fault.Terminalf(v1alpha1.ReasonTokenUnavailable,
+			"the service takes %v only from the agent itself, and refuses the token in Secret %q: delete that Secret to have it written anew",
+			u.Fields(), tokensecret.Name(p.agent)).Because(err)
+	}
+	if err == nil {
+		p.project.SetOnlyAgentWrites()
+	}
+	return p.unlessGone(ctx, err)
+}
+
+// unlessGone turns the news that the remote agent is gone into a look of its own at the next pass.
+func (p *pass) unlessGone(ctx context.Context, err error) error {
+	if !cloud.IsGone(err) {
+		return err
+	}
+	p.memory.confirmed = ""
+	return p.read(ctx)
+}
+
+// agentToken is the remote agent's own token.
+func (p *pass) agentToken(ctx context.Context) (cloud.Token, error) {
+	if p.token.Usable() {
+		return p.token, nil
+	}
+	name := tokensecret.Name(p.agent)
+	secret, verdict, err := p.secrets.Find(ctx, p.agent, name)
+	if err != nil {
+		return cloud.Token{}, err
+	}
+	if verdict != tokensecret.Ours || tokensecret.ID(secret) != p.agent.Status.ID {
+		return cloud.Token{}, foreignSecret(name)
+	}
+	return tokensecret.Token(secret), nil
+}
