@@ -91,7 +91,7 @@ func (p *Project) refusedLately(version int, scheme v1alpha1.Authentication) boo
 	return refused && p.version == version && p.registry.opts.Clock.Since(at) < refusalHolds
 }
 
-func (p *Project) parked() error {
+func (p *Project) parked() *fault.Error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if wait := p.parkedUntil.Sub(p.registry.opts.Clock.Now()); wait > 0 {
@@ -121,6 +121,9 @@ func (p *Project) conclude(version int, c *cloud.Client, outcome Proof, err erro
 			"the service listed agents before and does not now: check what stands between it and the operator")
 	case err != nil:
 		p.learn(version, err)
+		if parked := p.parked(); parked != nil {
+			return parked.Because(err)
+		}
 		return err
 	case wasBlocked:
 		p.wake()

@@ -1,0 +1,102 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Package cloudproject keeps CloudProjects: it proves their credentials, keeps
+// a copy of them for deletions, and holds a CloudProject back while Agents
+// still need it.
+package cloudproject
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+)
+
+// Reconciler keeps CloudProjects.
+type Reconciler struct {
+	// Client reads from the cache: CloudProjects, Agents, metadata of Secrets and ConfigMaps.
+	Client client.Client
+	// APIReader reads from the API server itself: Secrets, ConfigMaps, and Agents before a release.
+	APIReader client.Reader
+	Projects  *project.Registry
+	Recorder  events.EventRecorder
+	// Clock tells the time; the real one if nil.
+	Clock clock.PassiveClock
+	// DefaultProject is the CloudProject of Agents that name none.
+	DefaultProject types.NamespacedName
+	// Namespaces that the operator watches; all if empty.
+	Namespaces []string
+
+	// ResyncFloor is the shortest time between two proofs of good credentials; default 1m.
+	ResyncFloor time.Duration
+	// AgentCountInterval is how often the number of Agents alone is written at most; default 1m.
+	AgentCountInterval time.Duration
+	// InUseDelay is how long the Agents that go are waited for before a release is looked into; default 500ms.
+	InUseDelay time.Duration
+	// BackoffMin and BackoffMax bound the time to the next try after a failure; default 1s and 5m.
+	BackoffMin, BackoffMax time.Duration
+
+	memory memory
+	queue  atomic.Pointer[queue]
+}
+
+// +kubebuilder:rbac:groups=cloud.calyptia.com,resources=cloudprojects,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=cloud.calyptia.com,resources=cloudprojects/status,verbs=patch
+// +kubebuilder:rbac:groups=cloud.calyptia.com,resources=agents,verbs=list;watch
+//
+// Secrets are cached as metadata only, and read one by one.
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;update;patch;delete
+// +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Reconcile brings one CloudProject up to date: it is held or released, its credentials are proved and
+// copied, and its status says what came of it.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	var cp v1alpha1.CloudProject
+	if err := r.Client.Get(ctx, req.NamespacedName, &cp); err != nil {
+		if apierrors.IsNotFound(err) {
+			err = r.gone(ctx, req.NamespacedName)
+		}
+		return ctrl.Result{}, err
+	}
+	m := r.remember(&cp)
+	before := cp.DeepCopy()
+
+	held, released, err := r.hold(ctx, &cp, m)
+	if err != nil {
+		return r.again(ctx, m, err), nil
+	}
+	if released {
+		r.forget(req.NamespacedName)
+		return ctrl.Result{}, nil
+	}
+	verdict, err := r.connect(ctx, &cp, m)
+	if err != nil {
+		return r.again(ctx, m, err), nil
+	}
+	r.describe(&cp, m)
+	r.setConditions(&cp, both(held, verdict))
+	pending, err := r.writeStatus(ctx, before, &cp, m)
+	if err != nil {
+		return r.again(ctx, m, err), nil
+	}
+	return r.next(m, verdict, pending), nil
+}
+
+// patch writes the metadata that differs from base, if nobody else wrote in between.
+func (r *Reconciler) patch(ctx context.Context, obj, base client.Object) error {
+	return r.Client.Patch(ctx, obj, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
+}

@@ -1,0 +1,178 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloudproject
+
+import (
+	"bytes"
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+)
+
+const copySuffix = "-credentials"
+
+// copyName is the name of the operator's own copy of the credentials.
+func copyName(cp *v1alpha1.CloudProject) string { return cp.Name + copySuffix }
+
+// findCopy reads the Secret of the copy's name, whosever it is; nil if there is none.
+func (r *Reconciler) findCopy(ctx context.Context, cp *v1alpha1.CloudProject) (*corev1.Secret, error) {
+	var secret corev1.Secret
+	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: cp.Namespace, Name: copyName(cp)}, &secret)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return &secret, err
+}
+
+// ours says whether a Secret of the copy's name is the operator's: marked as such, and owned by nobody else.
+// The mark may be of an earlier CloudProject of the name, which a restored backup brings back.
+func ours(secret *corev1.Secret, cp *v1alpha1.CloudProject) bool {
+	_, marked := secret.Labels[v1alpha1.LabelCloudProjectUID]
+	for _, owner := range secret.OwnerReferences {
+		if owner.APIVersion != v1alpha1.GroupVersion.String() || owner.Kind != "CloudProject" || owner.Name != cp.Name {
+			return false
+		}
+		marked = marked || owner.UID == cp.UID
+	}
+	return marked
+}
+
+func contents(secret *corev1.Secret) project.Credentials {
+	return project.Credentials{
+		Token:    cloud.NewToken(string(secret.Data[v1alpha1.TokenKey])),
+		CABundle: secret.Data[v1alpha1.CABundleKey],
+	}
+}
+
+// keepCopy keeps the copy as the source is. What is there is replaced only by credentials that the service
+// accepted. The failure says why Agents must not be registered: they could not be deleted later.
+func (r *Reconciler) keepCopy(ctx context.Context, cp *v1alpha1.CloudProject, c credentials, accepted bool) (*fault.Error, error) {
+	switch {
+	case c.copy != nil && !ours(c.copy, cp):
+		return fault.Terminalf(v1alpha1.ReasonSecretConflict,
+			"Secret %q exists and is not the operator's, which keeps its copy of the credentials there: delete or rename it",
+			c.copy.Name), nil
+	case c.lost != nil, cp.DeletionTimestamp != nil && c.copy == nil:
+		return nil, nil // Nothing is created for what is being deleted.
+	case c.copy == nil:
+		return refusedCopy(cp, r.createCopy(ctx, cp, c.Credentials))
+	case c.copy.DeletionTimestamp != nil:
+		return refusedCopy(cp, r.renewCopy(ctx, cp, c))
+	}
+	wanted := c.copy.DeepCopy()
+	if !accepted {
+		c.Credentials = contents(c.copy)
+	}
+	if !shape(wanted, cp, c.Credentials) {
+		return nil, nil
+	}
+	return refusedCopy(cp, r.Client.Update(ctx, wanted))
+}
+
+func (r *Reconciler) createCopy(ctx context.Context, cp *v1alpha1.CloudProject, c project.Credentials) error {
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cp.Namespace, Name: copyName(cp)}}
+	shape(secret, cp, c)
+	return r.Client.Create(ctx, secret)
+}
+
+// renewCopy lets a copy go that somebody deleted, and makes a new one. In a namespace that is being deleted
+// there would be no new one, so there the old one stays.
+func (r *Reconciler) renewCopy(ctx context.Context, cp *v1alpha1.CloudProject, c credentials) error {
+	if cp.DeletionTimestamp != nil {
+		return nil
+	}
+	trial := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cp.Namespace, GenerateName: "calyptia-credentials-"}}
+	if err := r.Client.Create(ctx, trial, client.DryRunAll); err != nil {
+		return err
+	}
+	if err := r.letGo(ctx, c.copy); err != nil {
+		return err
+	}
+	return r.createCopy(ctx, cp, c.Credentials)
+}
+
+// removeCopy deletes the copy of a CloudProject that is released.
+func (r *Reconciler) removeCopy(ctx context.Context, cp *v1alpha1.CloudProject) error {
+	secret, err := r.findCopy(ctx, cp)
+	if err != nil || secret == nil || !ours(secret, cp) {
+		return err
+	}
+	if secret.DeletionTimestamp == nil {
+		err := r.Client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID})
+		if client.IgnoreNotFound(err) != nil {
+			return err
+		}
+		if secret, err = r.findCopy(ctx, cp); err != nil || secret == nil {
+			return err
+		}
+	}
+	return r.letGo(ctx, secret)
+}
+
+func (r *Reconciler) letGo(ctx context.Context, secret *corev1.Secret) error {
+	base := secret.DeepCopy()
+	if !controllerutil.RemoveFinalizer(secret, v1alpha1.CredentialsFinalizer) {
+		return nil
+	}
+	return client.IgnoreNotFound(r.patch(ctx, secret, base))
+}
+
+// shape sets what the copy shall be, and reports whether anything differed.
+func shape(secret *corev1.Secret, cp *v1alpha1.CloudProject, c project.Credentials) (changed bool) {
+	for key, value := range map[string]string{
+		v1alpha1.LabelCloudProjectUID: string(cp.UID), "app.kubernetes.io/managed-by": "calyptia-agent-operator",
+	} {
+		if secret.Labels[key] != value {
+			metav1.SetMetaDataLabel(&secret.ObjectMeta, key, value)
+			changed = true
+		}
+	}
+	if len(secret.OwnerReferences) != 1 || secret.OwnerReferences[0].UID != cp.UID {
+		secret.OwnerReferences = []metav1.OwnerReference{{
+			APIVersion: v1alpha1.GroupVersion.String(), Kind: "CloudProject", Name: cp.Name, UID: cp.UID,
+			Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(false),
+		}}
+		changed = true
+	}
+	changed = controllerutil.AddFinalizer(secret, v1alpha1.CredentialsFinalizer) || changed
+	have := contents(secret)
+	if !have.Token.Equal(c.Token) || !bytes.Equal(have.CABundle, c.CABundle) {
+		secret.Data = map[string][]byte{v1alpha1.TokenKey: []byte(c.Token.Reveal())}
+		if len(c.CABundle) > 0 {
+			secret.Data[v1alpha1.CABundleKey] = c.CABundle
+		}
+		changed = true
+	}
+	return changed
+}
+
+// refusedCopy tells a refusal of the API server, which a person has to end, from what passes.
+func refusedCopy(cp *v1alpha1.CloudProject, err error) (*fault.Error, error) {
+	switch {
+	case err == nil:
+		return nil, nil
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return fault.Waitingf(v1alpha1.ReasonSecretRefused,
+			"namespace %s is being deleted, so the operator keeps no copy of the credentials", cp.Namespace), nil
+	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsRequestEntityTooLargeError(err):
+		return fault.Terminalf(v1alpha1.ReasonSecretRefused,
+			"the API server refuses Secret %q, in which the operator keeps its copy of the credentials: %v: lift what refuses it",
+			copyName(cp), err).Because(err), nil
+	default:
+		return nil, err
+	}
+}

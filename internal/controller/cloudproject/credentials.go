@@ -1,0 +1,105 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloudproject
+
+import (
+	"context"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
+)
+
+// credentials are what a CloudProject is reached with now.
+type credentials struct {
+	project.Credentials
+	// copy is the operator's own Secret, or a foreign one of its name; nil where there is none.
+	copy *corev1.Secret
+	// lost is why the source cannot be used; then the credentials are those of the copy, if they are any.
+	lost *fault.Error
+}
+
+// usable says whether there is anything to call the service with.
+func (c credentials) usable() bool { return !c.Token.IsZero() }
+
+// load reads the credentials of a CloudProject. Where the source cannot be used, those that the operator kept
+// take its place: Agents can be deleted with them. The error is one of the API server.
+func (r *Reconciler) load(ctx context.Context, cp *v1alpha1.CloudProject) (credentials, error) {
+	secret, err := r.findCopy(ctx, cp)
+	if err != nil {
+		return credentials{}, err
+	}
+	c := credentials{copy: secret}
+	source, err := r.source(ctx, cp)
+	if err == nil {
+		c.Credentials = source
+		return c, nil
+	}
+	lost, ok := fault.As(err)
+	if !ok || lost.Class == fault.Retryable {
+		return credentials{}, err
+	}
+	c.lost = lost
+	if secret != nil && ours(secret, cp) {
+		c.Credentials = contents(secret)
+	}
+	return c, nil
+}
+
+// source reads the credentials that the spec refers to.
+func (r *Reconciler) source(ctx context.Context, cp *v1alpha1.CloudProject) (project.Credentials, error) {
+	token, err := r.token(ctx, cp)
+	if err != nil {
+		return project.Credentials{}, err
+	}
+	c := project.Credentials{Token: token}
+	if cp.Spec.CABundle != nil {
+		c.CABundle, _, err = rawconfig.KeyValue(ctx, r.APIReader, cp.Namespace, "spec.caBundle", cp.Spec.CABundle)
+	}
+	return c, err
+}
+
+func (r *Reconciler) token(ctx context.Context, cp *v1alpha1.CloudProject) (cloud.Token, error) {
+	const field = "spec.tokenSecretRef"
+	name, key := cp.Spec.TokenSecretRef.Name, cp.Spec.TokenSecretRef.Key
+	if key == "" {
+		key = v1alpha1.TokenKey
+	}
+	if name == copyName(cp) {
+		return cloud.Token{}, fault.Terminalf(v1alpha1.ReasonSourceInvalid,
+			"%s: the name %q is reserved for the operator's own copy: name your Secret otherwise", field, name)
+	}
+	var secret corev1.Secret
+	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: cp.Namespace, Name: name}, &secret)
+	value, found := secret.Data[key]
+	token := cloud.NewToken(strings.TrimSpace(string(value)))
+	switch {
+	case apierrors.IsNotFound(err):
+		return token, fault.Waitingf(v1alpha1.ReasonSourceNotFound,
+			"%s: Secret %q does not exist in namespace %s: create it with the project token under the key %q",
+			field, name, cp.Namespace, key)
+	case err != nil:
+		return token, err
+	case !found:
+		return token, fault.Waitingf(v1alpha1.ReasonSourceNotFound,
+			"%s: Secret %q has no key %q: store the project token there, or name another key", field, name, key)
+	case token.IsZero():
+		return token, fault.Terminalf(v1alpha1.ReasonSourceInvalid,
+			"%s: key %q of Secret %q is empty: store the project token there", field, key, name)
+	case !token.Usable():
+		return token, fault.Terminalf(v1alpha1.ReasonSourceInvalid,
+			"%s: key %q of Secret %q holds no usable token: store the project token alone there, in one line", field, key, name)
+	}
+	return token, nil
+}

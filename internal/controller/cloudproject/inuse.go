@@ -1,0 +1,179 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloudproject
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+)
+
+const (
+	// namedHolders is how many Agents a message names.
+	namedHolders = 5
+	// listPage is how many Agents are read from the API server at once.
+	listPage = 500
+)
+
+// hold puts the finalizer on a CloudProject that lives, before anything can be registered with it. One that is
+// being deleted is released when no Agent needs it any more; held says who does.
+func (r *Reconciler) hold(ctx context.Context, cp *v1alpha1.CloudProject, m *memo) (held *fault.Error, released bool, err error) {
+	users, err := r.users(ctx, client.ObjectKeyFromObject(cp))
+	if err != nil {
+		return nil, false, err
+	}
+	m.agents = len(users)
+	if cp.DeletionTimestamp.IsZero() {
+		base := cp.DeepCopy()
+		if controllerutil.AddFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
+			err = r.patch(ctx, cp, base)
+		}
+		return nil, false, err
+	}
+	// First closed, then looked: what is registered in between is seen.
+	if p := r.Projects.Lookup(cp.UID); p != nil {
+		p.CloseRegistrations(closed(cp, nil, nil))
+	}
+	orphan := cp.Annotations[v1alpha1.AnnotationOrphanAgents] == "true"
+	if !orphan && controllerutil.ContainsFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
+		if held, err = r.holders(ctx, cp, users); held != nil || err != nil {
+			return held, false, err
+		}
+	}
+	if err := r.release(ctx, cp); err != nil {
+		return nil, false, err
+	}
+	if left := names(users, holds); orphan && len(left) > 0 {
+		r.Recorder.Eventf(cp, nil, corev1.EventTypeWarning, v1alpha1.ReasonInUse, actionRelease, "%s",
+			"released by annotation although it is used by "+enumerate(left))
+	}
+	return nil, true, nil
+}
+
+// users are the Agents of a CloudProject, as the cache knows them. They are the cache's own: do not write.
+func (r *Reconciler) users(ctx context.Context, key types.NamespacedName) ([]v1alpha1.Agent, error) {
+	var list v1alpha1.AgentList
+	err := r.Client.List(ctx, &list, client.MatchingFields{project.AgentIndex: key.String()}, client.UnsafeDisableDeepCopy)
+	return list.Items, err
+}
+
+// holders says which Agents hold a CloudProject back. That there is none is only believed of the API server.
+func (r *Reconciler) holders(ctx context.Context, cp *v1alpha1.CloudProject, users []v1alpha1.Agent) (*fault.Error, error) {
+	holding := names(users, holds)
+	if len(holding) == 0 {
+		var err error
+		if holding, err = r.listHolders(ctx, client.ObjectKeyFromObject(cp)); err != nil {
+			return nil, err
+		}
+	}
+	if len(holding) == 0 {
+		return nil, nil
+	}
+	return fault.Waitingf(v1alpha1.ReasonInUse,
+		"the deletion waits for %s, which need it for their own: delete them, or give up what they registered with the annotation %s: \"true\"",
+		enumerate(holding), v1alpha1.AnnotationOrphanAgents), nil
+}
+
+func (r *Reconciler) listHolders(ctx context.Context, key types.NamespacedName) ([]string, error) {
+	uses := func(agent *v1alpha1.Agent) bool {
+		ref, ok := project.Ref(agent, r.DefaultProject)
+		return ok && ref == key && holds(agent)
+	}
+	namespaces := r.Namespaces
+	if len(namespaces) == 0 {
+		namespaces = []string{""}
+	}
+	var holding []string
+	for _, namespace := range namespaces {
+		var list v1alpha1.AgentList
+		for more := true; more; more = list.Continue != "" {
+			err := r.APIReader.List(ctx, &list, client.InNamespace(namespace), client.Limit(listPage), client.Continue(list.Continue))
+			if err != nil {
+				return nil, err
+			}
+			holding = append(holding, names(list.Items, uses)...)
+		}
+	}
+	return holding, nil
+}
+
+// holds says whether an Agent may have something remote to delete.
+func holds(agent *v1alpha1.Agent) bool {
+	if controllerutil.ContainsFinalizer(agent, v1alpha1.AgentFinalizer) {
+		return true
+	}
+	nonce := agent.Annotations[v1alpha1.AnnotationRegistering]
+	return agent.DeletionTimestamp.IsZero() && (agent.Status.ID != "" || nonce != agent.Status.Registration && nonce != "")
+}
+
+func names(agents []v1alpha1.Agent, wanted func(*v1alpha1.Agent) bool) []string {
+	var found []string
+	for i := range agents {
+		if wanted(&agents[i]) {
+			found = append(found, client.ObjectKeyFromObject(&agents[i]).String())
+		}
+	}
+	return found
+}
+
+// enumerate names the first of some Agents, and counts the others.
+func enumerate(agents []string) string {
+	slices.Sort(agents)
+	shown, rest := agents[:min(len(agents), namedHolders)], max(len(agents)-namedHolders, 0)
+	text := "Agents " + strings.Join(shown, ", ")
+	if len(agents) == 1 {
+		text = "Agent " + agents[0]
+	}
+	if rest > 0 {
+		text += fmt.Sprintf(" and %d more", rest)
+	}
+	return text
+}
+
+// release lets a CloudProject go, with the copy of its credentials.
+func (r *Reconciler) release(ctx context.Context, cp *v1alpha1.CloudProject) error {
+	if err := r.removeCopy(ctx, cp); err != nil {
+		return err
+	}
+	base := cp.DeepCopy()
+	if !controllerutil.RemoveFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
+		return nil
+	}
+	if err := r.patch(ctx, cp, base); client.IgnoreNotFound(err) != nil {
+		return err
+	}
+	logf.FromContext(ctx).Info("Released the CloudProject")
+	return nil
+}
+
+// gone forgets a CloudProject that is no more. If it went without the operator's leave, its copy of the
+// credentials still waits to be let go.
+func (r *Reconciler) gone(ctx context.Context, key types.NamespacedName) error {
+	r.forget(key)
+	cp := &v1alpha1.CloudProject{}
+	cp.Namespace, cp.Name = key.Namespace, key.Name
+	secret, err := r.findCopy(ctx, cp)
+	if err != nil || secret == nil || secret.DeletionTimestamp == nil || !ours(secret, cp) {
+		return err
+	}
+	if err := r.APIReader.Get(ctx, key, cp); !apierrors.IsNotFound(err) {
+		return err
+	}
+	return client.IgnoreNotFound(r.letGo(ctx, secret))
+}

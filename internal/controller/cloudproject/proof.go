@@ -1,0 +1,165 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloudproject
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+)
+
+// quietPark is the longest wait that a service may ask for without a condition telling of it.
+const quietPark = 30 * time.Second
+
+// connect brings the Project to the spec and the credentials, proves them and keeps the copy of them. The
+// verdict is nil where the CloudProject is fit for use. The error is one of the API server.
+func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *memo) (*fault.Error, error) {
+	m.interval = r.interval(cp, m.agents)
+	c, err := r.load(ctx, cp)
+	if err != nil {
+		return nil, err
+	}
+	if !c.usable() {
+		return r.block(cp, m, c.lost), nil
+	}
+	p, err := r.Projects.Configure(cp, c.Credentials)
+	if err != nil {
+		unfit, ok := fault.As(err)
+		if !ok {
+			return nil, err
+		}
+		return r.block(cp, m, both(unfit, c.lost)), nil
+	}
+	if c.copy == nil && c.lost == nil && m.uncopied == nil {
+		m.uncopied = fault.Waitingf(v1alpha1.ReasonProgressing, "its credentials are not copied yet")
+	}
+	p.CloseRegistrations(closed(cp, c.lost, m.uncopied))
+	verdict := r.prove(ctx, p, cp, m)
+	proof := p.Proof()
+	if proof.Authentication == "" { // The service did not speak, so there is nothing to copy.
+		return both(c.lost, verdict), nil
+	}
+	if m.uncopied, err = r.keepCopy(ctx, cp, c, proof.Proved); err != nil {
+		return nil, err
+	}
+	p.CloseRegistrations(closed(cp, c.lost, m.uncopied))
+	return both(c.lost, both(verdict, m.uncopied)), nil
+}
+
+// block stops all calls of a CloudProject that cannot be used, and has it proved anew when it can.
+func (r *Reconciler) block(cp *v1alpha1.CloudProject, m *memo, reason *fault.Error) *fault.Error {
+	if p := r.Projects.Lookup(cp.UID); p != nil {
+		p.Block(fault.Waitingf(v1alpha1.ReasonProjectNotReady,
+			"CloudProject %s cannot be used: its own conditions say why", client.ObjectKeyFromObject(cp)))
+	}
+	m.tried, m.verdict, m.due, m.failures = attempt{}, nil, time.Time{}, 0
+	return reason
+}
+
+// closed says why no Agent may be registered; nil if they may.
+func closed(cp *v1alpha1.CloudProject, lost, uncopied *fault.Error) *fault.Error {
+	key := client.ObjectKeyFromObject(cp)
+	why := lost
+	if why == nil {
+		why = uncopied
+	}
+	switch {
+	case cp.DeletionTimestamp != nil:
+		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s is being deleted and registers no more Agents", key)
+	case why != nil:
+		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s registers no Agents now: %s", key, why.Message)
+	default:
+		return nil
+	}
+}
+
+// prove shows the credentials to the service when that is due, and else repeats the last verdict.
+func (r *Reconciler) prove(ctx context.Context, p *project.Project, cp *v1alpha1.CloudProject, m *memo) *fault.Error {
+	now := r.clock().Now()
+	doubted := m.doubted.Swap(false)
+	try := attempt{
+		version: p.Version(), generation: cp.Generation, reconcileAt: cp.Annotations[v1alpha1.AnnotationReconcileAt],
+	}
+	proved := p.Proof().Proved
+	if m.tried == try {
+		if m.verdict != nil && m.verdict.Reason == v1alpha1.ReasonNotProved && proved {
+			m.verdict, m.due = nil, now.Add(spread(m.interval)) // A call of an Agent proved it.
+			return nil
+		}
+		if !doubted && now.Before(m.due) {
+			return m.verdict
+		}
+	}
+	err := p.Prove(ctx)
+	m.tried, m.verdict = try, judge(err, p, proved)
+	if proof := p.Proof(); proof.Proved {
+		cp.Status.ListSupported = proof.ListSupported
+		m.interval = r.interval(cp, m.agents)
+	}
+	wait := spread(m.interval)
+	switch v := m.verdict; {
+	case v != nil && v.RetryAfter > 0:
+		wait = v.RetryAfter
+	case v != nil && v.Class == fault.Retryable:
+		m.failures++
+		wait = r.backoff(m.failures)
+	default:
+		m.failures = 0
+	}
+	m.due = r.clock().Now().Add(wait)
+	return m.verdict
+}
+
+// judge turns the outcome of a proof into what the CloudProject shows; proved says that the same credentials
+// were proved before.
+func judge(err error, p *project.Project, proved bool) *fault.Error {
+	if err == nil {
+		if p.Proof().Proved {
+			return nil
+		}
+		return fault.Waitingf(v1alpha1.ReasonNotProved,
+			"the service answers, but not in a way that proves the token: the first call for an Agent will")
+	}
+	f, classed := fault.As(err)
+	if classed && f.Class != fault.Retryable {
+		if f.Reason == v1alpha1.ReasonRateLimited && proved && f.RetryAfter <= quietPark {
+			return f.Quietly()
+		}
+		return f
+	}
+	reason := v1alpha1.ReasonNotProved
+	if proved {
+		reason = v1alpha1.ReasonUnavailable
+	}
+	return fault.Retryablef(reason, "%s cannot be used: %s; it is tried again by itself", p.Place().URL, words(err)).Because(err)
+}
+
+// words says what went wrong in words that stay the same from try to try: those of the network name ports.
+func words(err error) string {
+	if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "its certificate is not trusted (" + certificate.Err.Error() + "): put the CA that signed it into spec.caBundle"
+	}
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return "its host name cannot be resolved"
+	}
+	if network, ok := errors.AsType[*net.OpError](err); ok {
+		return "it cannot be reached (" + network.Err.Error() + ")"
+	}
+	if e, ok := cloud.AsError(err); ok && e.Reason == cloud.ReasonTimeout {
+		return "it did not answer in time"
+	}
+	return err.Error()
+}

@@ -1,0 +1,153 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloudproject
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+)
+
+// sourceIndex is the field by which the cache finds the CloudProjects that refer to a Secret or ConfigMap;
+// its values are "Kind/name".
+const sourceIndex = "spec.sources"
+
+type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
+
+// SetupWithManager has the manager run the Reconciler. The manager's cache must know project.AgentIndex.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Options) error {
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.CloudProject{}, sourceIndex, sources); err != nil {
+		return err
+	}
+	r.Projects.OnDoubt(r.doubt)
+	changed := builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("cloudproject").
+		For(&v1alpha1.CloudProject{}, builder.WithPredicates(declared())).
+		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.referring("Secret")), changed).
+		WatchesMetadata(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.referring("ConfigMap")), changed).
+		Watches(&v1alpha1.Agent{}, r.agentHandler(), builder.WithPredicates(r.agentChanges())).
+		WatchesRawSource(source.Func(func(_ context.Context, q queue) error {
+			r.queue.Store(&q)
+			return nil
+		})).
+		WithOptions(options).
+		Complete(r)
+}
+
+// declared lets through what people change: not the operator's own writes of the status.
+func declared() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		was, is := e.ObjectOld, e.ObjectNew
+		return was.GetUID() != is.GetUID() || was.GetGeneration() != is.GetGeneration() ||
+			was.GetDeletionTimestamp().IsZero() != is.GetDeletionTimestamp().IsZero() ||
+			!equality.Semantic.DeepEqual(was.GetAnnotations(), is.GetAnnotations())
+	}}
+}
+
+// sources fills sourceIndex.
+func sources(obj client.Object) []string {
+	cp, ok := obj.(*v1alpha1.CloudProject)
+	if !ok {
+		return nil
+	}
+	refs := []string{"Secret/" + cp.Spec.TokenSecretRef.Name, "Secret/" + copyName(cp)}
+	if ca := cp.Spec.CABundle; ca != nil && ca.SecretKeyRef != nil {
+		refs = append(refs, "Secret/"+ca.SecretKeyRef.Name)
+	} else if ca != nil && ca.ConfigMapKeyRef != nil {
+		refs = append(refs, "ConfigMap/"+ca.ConfigMapKeyRef.Name)
+	}
+	return refs
+}
+
+// referring maps a Secret or ConfigMap to the CloudProjects that refer to it, and a copy of credentials to its
+// CloudProject, even if that is no more.
+func (r *Reconciler) referring(kind string) handler.MapFunc {
+	return func(ctx context.Context, obj client.Object) []ctrl.Request {
+		var list v1alpha1.CloudProjectList
+		err := r.Client.List(ctx, &list, client.InNamespace(obj.GetNamespace()),
+			client.MatchingFields{sourceIndex: kind + "/" + obj.GetName()}, client.UnsafeDisableDeepCopy)
+		if err != nil { // Only a cache without the index fails, and that is set up above.
+			return nil
+		}
+		var requests []ctrl.Request
+		for i := range list.Items {
+			requests = append(requests, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		}
+		if _, marked := obj.GetLabels()[v1alpha1.LabelCloudProjectUID]; marked && len(requests) == 0 {
+			if name, ok := strings.CutSuffix(obj.GetName(), copySuffix); ok {
+				key := types.NamespacedName{Namespace: obj.GetNamespace(), Name: name}
+				requests = append(requests, ctrl.Request{NamespacedName: key})
+			}
+		}
+		return requests
+	}
+}
+
+// agentChanges lets through what makes an Agent a user or holder of a CloudProject, or ends that: not the many
+// writes of their status.
+func (r *Reconciler) agentChanges() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		was, ok := e.ObjectOld.(*v1alpha1.Agent)
+		is, ok2 := e.ObjectNew.(*v1alpha1.Agent)
+		if !ok || !ok2 {
+			return false
+		}
+		before, _ := project.Ref(was, r.DefaultProject)
+		after, _ := project.Ref(is, r.DefaultProject)
+		return before != after || controllerutil.ContainsFinalizer(was, v1alpha1.AgentFinalizer) !=
+			controllerutil.ContainsFinalizer(is, v1alpha1.AgentFinalizer)
+	}}
+}
+
+// agentHandler has the CloudProjects of Agents looked at, once for all that change within some time.
+func (r *Reconciler) agentHandler() handler.EventHandler {
+	look := func(ctx context.Context, q queue, objects ...client.Object) {
+		for _, obj := range objects {
+			agent, ok := obj.(*v1alpha1.Agent)
+			if !ok {
+				continue
+			}
+			if key, ok := project.Ref(agent, r.DefaultProject); ok {
+				q.AddAfter(ctrl.Request{NamespacedName: key}, r.patience(ctx, key))
+			}
+		}
+	}
+	return handler.Funcs{
+		CreateFunc:  func(ctx context.Context, e event.CreateEvent, q queue) { look(ctx, q, e.Object) },
+		UpdateFunc:  func(ctx context.Context, e event.UpdateEvent, q queue) { look(ctx, q, e.ObjectOld, e.ObjectNew) },
+		DeleteFunc:  func(ctx context.Context, e event.DeleteEvent, q queue) { look(ctx, q, e.Object) },
+		GenericFunc: func(ctx context.Context, e event.GenericEvent, q queue) { look(ctx, q, e.Object) },
+	}
+}
+
+// patience is short for a CloudProject that waits for its Agents to go; else only their number is to be counted.
+func (r *Reconciler) patience(ctx context.Context, key types.NamespacedName) time.Duration {
+	var cp v1alpha1.CloudProject
+	err := r.Client.Get(ctx, key, &cp, client.UnsafeDisableDeepCopy)
+	if err == nil && !cp.DeletionTimestamp.IsZero() {
+		return orElse(r.InUseDelay, 500*time.Millisecond)
+	}
+	return r.countInterval()
+}

@@ -1,0 +1,178 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloudproject
+
+import (
+	"context"
+	"math"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+// What events say the operator did.
+const (
+	actionProve   = "Prove"
+	actionRelease = "Release"
+)
+
+const (
+	// maxNote is the longest note that the API server takes in an event.
+	maxNote = 1024
+	// agentsPerPage is how many Agents one call of a resync covers where the service lists them.
+	agentsPerPage = 100
+)
+
+// describe fills in all of the status but the conditions. What is told of the service is what was proved last.
+func (r *Reconciler) describe(cp *v1alpha1.CloudProject, m *memo) {
+	s := &cp.Status
+	s.ObservedGeneration = cp.Generation
+	s.Agents = int32(min(m.agents, math.MaxInt32))
+	s.ResyncInterval = &metav1.Duration{Duration: m.interval}
+	p := r.Projects.Lookup(cp.UID)
+	if p == nil {
+		return
+	}
+	if proof := p.Proof(); proof.Proved {
+		s.Authentication, s.ListSupported = proof.Authentication, proof.ListSupported
+		s.URL, s.ProjectID = p.Place().URL, p.Place().ProjectID
+	}
+}
+
+// interval is the resync interval in force: long enough for all Agents with half of the rate limit.
+func (r *Reconciler) interval(cp *v1alpha1.CloudProject, agents int) time.Duration {
+	d := 10 * time.Minute
+	if cp.Spec.ResyncInterval != nil {
+		d = cp.Spec.ResyncInterval.Duration
+	}
+	d = max(d, orElse(r.ResyncFloor, time.Minute))
+	limit := cp.Spec.RateLimit
+	if limit == nil || limit.RequestsPerSecond == nil || *limit.RequestsPerSecond == 0 {
+		return d
+	}
+	calls := agents
+	if lists := cp.Status.ListSupported; lists != nil && *lists {
+		calls = (agents + agentsPerPage - 1) / agentsPerPage
+	}
+	needed := time.Duration(calls) * 2 * time.Second / time.Duration(*limit.RequestsPerSecond)
+	if needed <= d {
+		return d
+	}
+	return (needed + time.Minute - 1).Truncate(time.Minute) // Whole minutes, so that one Agent more changes nothing.
+}
+
+// both joins two failures into what is shown: the first leads.
+func both(first, second *fault.Error) *fault.Error {
+	switch {
+	case first == nil || first.Quiet && second != nil:
+		return second
+	case second == nil || second.Quiet:
+		return first
+	}
+	f := *first
+	f.Message += "; besides, " + second.Message
+	if stalls(second) {
+		f.Class = fault.Terminal
+	}
+	return &f
+}
+
+// stalls says whether a person has to act. A service that refuses the token does not change its mind.
+func stalls(f *fault.Error) bool {
+	return f.Class == fault.Terminal || f.Reason == v1alpha1.ReasonUnauthorized
+}
+
+// setConditions is the one place that does.
+func (r *Reconciler) setConditions(cp *v1alpha1.CloudProject, f *fault.Error) {
+	conditions := &cp.Status.Conditions
+	ready := apimeta.FindStatusCondition(*conditions, v1alpha1.ConditionReady)
+	if f != nil && f.Quiet && ready != nil && ready.Status == metav1.ConditionTrue && ready.ObservedGeneration == cp.Generation {
+		return
+	}
+	set := func(kind string, status metav1.ConditionStatus, reason, message string) {
+		apimeta.SetStatusCondition(conditions, metav1.Condition{
+			Type: kind, Status: status, Reason: reason, Message: message,
+			ObservedGeneration: cp.Generation, LastTransitionTime: metav1.NewTime(r.clock().Now()),
+		})
+	}
+	setOnly := func(kind string, present bool) {
+		if present {
+			set(kind, metav1.ConditionTrue, f.Reason, f.Message)
+		} else {
+			apimeta.RemoveStatusCondition(conditions, kind)
+		}
+	}
+	if f == nil {
+		set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonProved, "the service accepts the credentials")
+	} else {
+		status := metav1.ConditionFalse
+		if f.Reason == v1alpha1.ReasonNotProved {
+			status = metav1.ConditionUnknown
+		}
+		set(v1alpha1.ConditionReady, status, f.Reason, f.Message)
+	}
+	stalled := f != nil && stalls(f)
+	setOnly(v1alpha1.ConditionStalled, stalled)
+	setOnly(v1alpha1.ConditionReconciling, f != nil && !stalled && f.Class == fault.Retryable && f.Reason == v1alpha1.ReasonNotProved)
+}
+
+// writeStatus writes what changed, if anything did, and tells of it. pending is true if it is too early to
+// write a mere number.
+func (r *Reconciler) writeStatus(ctx context.Context, before, cp *v1alpha1.CloudProject, m *memo) (pending bool, err error) {
+	if equality.Semantic.DeepEqual(before.Status, cp.Status) {
+		return false, nil
+	}
+	now := r.clock().Now()
+	numbers := before.Status.DeepCopy()
+	numbers.Agents, numbers.ResyncInterval = cp.Status.Agents, cp.Status.ResyncInterval
+	if equality.Semantic.DeepEqual(*numbers, cp.Status) && now.Before(m.writtenAt.Add(r.countInterval())) {
+		return true, nil
+	}
+	base := cp.DeepCopy()
+	base.Status = before.Status
+	patch := client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Status().Patch(ctx, cp, patch); err != nil {
+		return false, err
+	}
+	m.writtenAt = now
+	r.announce(ctx, cp, apimeta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady))
+	return false, nil
+}
+
+// announce tells of a change of Ready: in the log of each, in an event when it turns good or bad.
+func (r *Reconciler) announce(ctx context.Context, cp *v1alpha1.CloudProject, was *metav1.Condition) {
+	is := apimeta.FindStatusCondition(cp.Status.Conditions, v1alpha1.ConditionReady)
+	if was == nil {
+		was = &metav1.Condition{Status: metav1.ConditionUnknown}
+	}
+	if is == nil || is.Status == was.Status && is.Reason == was.Reason && is.Message == was.Message {
+		return
+	}
+	logf.FromContext(ctx).Info("Ready changed", "ready", is.Status, "reason", is.Reason, "message", is.Message)
+	kind := corev1.EventTypeWarning
+	switch {
+	case is.Status == was.Status && is.Reason == was.Reason:
+		return
+	case is.Status == metav1.ConditionTrue:
+		kind = corev1.EventTypeNormal
+	case is.Status == metav1.ConditionUnknown && was.Status != metav1.ConditionTrue:
+		return // Not good yet is not bad.
+	}
+	note := is.Message
+	if len(note) > maxNote {
+		note = note[:maxNote]
+	}
+	r.Recorder.Eventf(cp, nil, kind, is.Reason, actionProve, "%s", note)
+}
