@@ -1,0 +1,196 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package harness
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+)
+
+// Condition is a condition of an Agent; an empty one if it is absent.
+func Condition(a *v1alpha1.Agent, kind string) metav1.Condition {
+	if c := meta.FindStatusCondition(a.Status.Conditions, kind); c != nil {
+		return *c
+	}
+	return metav1.Condition{}
+}
+
+// Ready waits until this generation of the Agent is Ready, and returns it.
+func (w *World) Ready(name string) *v1alpha1.Agent {
+	w.Helper()
+	var a *v1alpha1.Agent
+	w.Eventually("Agent "+name+" becomes Ready", func() error {
+		a = w.Get(name)
+		ready := Condition(a, v1alpha1.ConditionReady)
+		if ready.Status != metav1.ConditionTrue || a.Status.ObservedGeneration != a.Generation {
+			return fmt.Errorf("%s %s: %s (generation %d of %d)", ready.Status, ready.Reason, ready.Message,
+				a.Status.ObservedGeneration, a.Generation)
+		}
+		return nil
+	})
+	return a
+}
+
+// Stalled waits until the Agent is Stalled for a reason, with a message that holds all the words.
+func (w *World) Stalled(name, reason string, words ...string) *v1alpha1.Agent {
+	w.Helper()
+	return w.Becomes(name, v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, words...)
+}
+
+// NotReady waits until the Agent is not Ready for a reason, with a message that holds all the words.
+func (w *World) NotReady(name, reason string, words ...string) *v1alpha1.Agent {
+	w.Helper()
+	return w.Becomes(name, v1alpha1.ConditionReady, metav1.ConditionFalse, reason, words...)
+}
+
+// Becomes waits until a condition of this generation is as given.
+func (w *World) Becomes(name, kind string, status metav1.ConditionStatus, reason string, words ...string) *v1alpha1.Agent {
+	w.Helper()
+	var a *v1alpha1.Agent
+	w.Eventually(fmt.Sprintf("Agent %s becomes %s=%s (%s)", name, kind, status, reason), func() error {
+		a = w.Get(name)
+		c := Condition(a, kind)
+		if c.Status != status || c.Reason != reason || c.ObservedGeneration != a.Generation {
+			return fmt.Errorf("conditions are %s", Describe(a))
+		}
+		for _, word := range words {
+			if !strings.Contains(c.Message, word) {
+				return fmt.Errorf("the message %q lacks %q", c.Message, word)
+			}
+		}
+		return nil
+	})
+	return a
+}
+
+// Describe is an Agent's conditions in one line.
+func Describe(a *v1alpha1.Agent) string {
+	var all []string
+	for _, c := range a.Status.Conditions {
+		all = append(all, fmt.Sprintf("%s=%s (%s: %s)", c.Type, c.Status, c.Reason, c.Message))
+	}
+	return strings.Join(all, "; ")
+}
+
+// One checks that the cloud has exactly one agent, the Agent's own, with its Secret, and returns it.
+func (w *World) One(name string) cloud.Agent {
+	w.Helper()
+	a, remote := w.Get(name), w.Remote()
+	if len(remote) != 1 {
+		w.Fatalf("the cloud has %d agents, want 1", len(remote))
+	}
+	if a.Status.ID != remote[0].ID {
+		w.Fatalf("status.id is %q, the cloud has %q", a.Status.ID, remote[0].ID)
+	}
+	w.HoldsToken(name, remote[0])
+	return remote[0]
+}
+
+// HoldsToken checks that the Agent's Secret has the remote agent's id and token, and is owned by the Agent.
+func (w *World) HoldsToken(name string, remote cloud.Agent) {
+	w.Helper()
+	a := w.Get(name)
+	if a.Status.TokenSecretRef == nil {
+		w.Fatal("the status names no token Secret")
+	}
+	s := w.Secret(a.Status.TokenSecretRef.Name)
+	if s == nil {
+		w.Fatalf("there is no Secret %q", a.Status.TokenSecretRef.Name)
+	}
+	if id := string(s.Data[v1alpha1.IDKey]); id != remote.ID {
+		w.Fatalf("the Secret has id %q, want %q", id, remote.ID)
+	}
+	if !cloud.NewToken(string(s.Data[v1alpha1.TokenKey])).Equal(remote.Token) {
+		w.Fatal("the Secret has another token than the remote agent")
+	}
+	if len(s.OwnerReferences) != 1 || s.OwnerReferences[0].UID != a.UID {
+		w.Fatalf("the Secret is owned by %v, want the Agent", s.OwnerReferences)
+	}
+}
+
+// Delete deletes an Agent and does not wait.
+func (w *World) Delete(name string) {
+	w.Helper()
+	if err := w.Client.Delete(context.Background(), w.Get(name)); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// Gone waits until there is no such Agent.
+func (w *World) Gone(name string) {
+	w.Helper()
+	w.Eventually("Agent "+name+" goes", func() error {
+		var a v1alpha1.Agent
+		err := w.Client.Get(context.Background(), w.Key(name), &a)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("it is there (%v): %s", err, Describe(&a))
+	})
+}
+
+// Events waits for the events of an Agent until there are at least n, and returns their reasons.
+func (w *World) Events(name string, n int) []string {
+	w.Helper()
+	var reasons []string
+	w.Eventually(fmt.Sprintf("%d events of %s", n, name), func() error {
+		var list eventsv1.EventList
+		if err := w.Client.List(context.Background(), &list, client.InNamespace(w.Namespace)); err != nil {
+			return err
+		}
+		reasons = nil
+		for _, e := range list.Items {
+			if e.Regarding.Kind == "Agent" && e.Regarding.Name == name {
+				reasons = append(reasons, e.Reason)
+			}
+		}
+		if len(reasons) < n {
+			return fmt.Errorf("only %v", reasons)
+		}
+		return nil
+	})
+	return reasons
+}
+
+// ConfigMap creates or updates a ConfigMap with one key.
+func (w *World) ConfigMap(name, key, value string) {
+	w.Helper()
+	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}, Data: map[string]string{key: value}}
+	err := w.Client.Create(context.Background(), cm)
+	if apierrors.IsAlreadyExists(err) {
+		err = w.Client.Update(context.Background(), cm)
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// SetSecret creates a Secret or replaces its data.
+func (w *World) SetSecret(name string, data map[string]string) {
+	w.Helper()
+	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}, StringData: data}
+	err := w.Client.Create(context.Background(), s)
+	if apierrors.IsAlreadyExists(err) {
+		s = w.Secret(name)
+		s.Data, s.StringData = nil, data
+		err = w.Client.Update(context.Background(), s)
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+}

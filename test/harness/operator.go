@@ -1,0 +1,186 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package harness
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
+	"github.com/calyptia-agent-operator/operator/internal/controller/cloudproject"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+)
+
+// Operator is one running operator.
+type Operator struct {
+	cancel context.CancelFunc
+	done   chan error
+}
+
+// Start starts an operator over the World's namespace.
+func (w *World) Start(more ...string) {
+	w.Helper()
+	skip := true
+	apiConfig := rest.CopyConfig(plane.Config)
+	apiConfig.Wrap(w.API.wrap)
+	namespaces := map[string]cache.Config{w.Namespace: {}}
+	for _, namespace := range more {
+		namespaces[namespace] = cache.Config{}
+	}
+	mgr, err := ctrl.NewManager(apiConfig, ctrl.Options{
+		Scheme:     scheme,
+		Cache:      cache.Options{DefaultNamespaces: namespaces},
+		Client:     client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}}}},
+		Metrics:    metricsserver.Options{BindAddress: "0"},
+		Controller: config.Controller{SkipNameValidation: &skip},
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	if err := w.assemble(ctx, mgr); err != nil {
+		cancel()
+		w.Fatal(err)
+	}
+	o := &Operator{cancel: cancel, done: make(chan error, 1)}
+	go func() { o.done <- mgr.Start(ctx) }()
+	w.operator = o
+}
+
+func (w *World) assemble(ctx context.Context, mgr ctrl.Manager) error {
+	projects := project.NewRegistry(project.Options{
+		Policy:         cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true},
+		UserAgent:      "calyptia-agent-operator/test",
+		Timeout:        w.CloudTimeout,
+		BreakerTimeout: 500 * time.Millisecond,
+	})
+	indexer := project.AgentIndexer(w.Settings.DefaultProject)
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Agent{}, project.AgentIndex, indexer); err != nil {
+		return err
+	}
+	err := (&cloudproject.Reconciler{
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Projects: projects,
+		Recorder: mgr.GetEventRecorder("cloudproject"), Clock: clock.RealClock{},
+		DefaultProject: w.Settings.DefaultProject,
+		BackoffMin:     50 * time.Millisecond, BackoffMax: time.Second, InUseDelay: 50 * time.Millisecond,
+	}).SetupWithManager(mgr, controller.Options{})
+	if err != nil {
+		return err
+	}
+	return (&agent.Reconciler{
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Projects: projects,
+		Recorder: mgr.GetEventRecorder("agent"), Clock: clock.RealClock{}, Settings: w.Settings,
+	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: 4})
+}
+
+// Stop ends the operator cleanly, if one runs.
+func (w *World) Stop() {
+	if w.operator == nil || w.operator.cancel == nil {
+		return
+	}
+	w.operator.cancel()
+	if err := <-w.operator.done; err != nil {
+		w.Errorf("the operator ended with: %v", err)
+	}
+	w.operator = nil
+}
+
+// Restart ends the operator and starts a new one, which remembers nothing.
+func (w *World) Restart() {
+	w.Helper()
+	w.Stop()
+	w.Start()
+}
+
+// Write is one request of an operator that was meant to change something.
+type Write struct {
+	Method, Path string
+	Status       int
+}
+
+// Proxy stands between the operators of a World and the API server.
+type Proxy struct {
+	mu     sync.Mutex
+	writes []Write
+	before func(*http.Request) error
+}
+
+// Before sets what is asked before each request; an error is all that the operator gets. nil lets all through.
+func (p *Proxy) Before(f func(*http.Request) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.before = f
+}
+
+// Reset forgets the writes seen so far.
+func (p *Proxy) Reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.writes = nil
+}
+
+// Writes are the writes seen so far that concern objects (events apart), and how many of them were conflicts.
+func (p *Proxy) Writes() (writes []Write, conflicts int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, write := range p.writes {
+		switch {
+		case strings.Contains(write.Path, "/events"):
+		case write.Status == http.StatusConflict:
+			conflicts++
+		default:
+			writes = append(writes, write)
+		}
+	}
+	return slices.Clone(writes), conflicts
+}
+
+func (p *Proxy) wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		p.mu.Lock()
+		before := p.before
+		p.mu.Unlock()
+		if before != nil {
+			if err := before(r); err != nil {
+				return nil, err
+			}
+		}
+		response, err := next.RoundTrip(r)
+		if r.Method != http.MethodGet && err == nil {
+			p.mu.Lock()
+			p.writes = append(p.writes, Write{Method: r.Method, Path: r.URL.Path, Status: response.StatusCode})
+			p.mu.Unlock()
+		}
+		return response, err
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Key names an object of the World's namespace.
+func (w *World) Key(name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: w.Namespace, Name: name}
+}

@@ -1,0 +1,252 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Package harness runs the operator's controllers in the test process, against
+// a real control plane and a fake cloud over HTTP. Each World has a namespace,
+// a cloud and an operator of its own.
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/uuid"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
+)
+
+// Patience is how long a test waits for what has to come.
+const Patience = 45 * time.Second
+
+var (
+	plane     *testenv.ControlPlane
+	scheme    = runtime.NewScheme()
+	namespace atomic.Int64
+)
+
+// Main starts one control plane for all tests of a package.
+func Main(m *testing.M) {
+	ctrllog.SetLogger(logr.Discard())
+	err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
+	if err == nil {
+		plane, err = testenv.Start(context.Background(), testenv.Options{})
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	if err := plane.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// Plane is the control plane of the package.
+func Plane() *testenv.ControlPlane { return plane }
+
+// World is a namespace with a CloudProject "calyptia", its cloud, and an operator.
+type World struct {
+	testing.TB
+	// Client reads and writes the API server itself, as an administrator.
+	Client    client.Client
+	Namespace string
+	Cloud     *cloudtest.Server
+	HTTP      *httptest.Server
+	ProjectID string
+	Token     cloud.Token
+	// Settings of the operators that are started from now on.
+	Settings agent.Settings
+	// CloudTimeout of one call to the service.
+	CloudTimeout time.Duration
+	// API counts and may break what the operators send to the API server.
+	API *Proxy
+
+	operator *Operator
+}
+
+// Option changes a World before its CloudProject is made and its operator starts.
+type Option func(*World, *v1alpha1.CloudProject)
+
+// Idle leaves the operator unstarted.
+func Idle(w *World, _ *v1alpha1.CloudProject) { w.operator = &Operator{} }
+
+// New makes a World whose operator runs.
+func New(t testing.TB, settings cloudtest.Settings, options ...Option) *World {
+	t.Helper()
+	c, err := client.New(plane.Config, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &World{
+		TB: t, Client: c, Namespace: fmt.Sprintf("world-%d", namespace.Add(1)),
+		Cloud: cloudtest.New(settings), ProjectID: uuid.NewString(), API: &Proxy{},
+		CloudTimeout: 2 * time.Second,
+		Settings: agent.Settings{
+			ClusterID: "test-cluster", PostWindow: 3 * time.Second, Slack: 4 * time.Second,
+			AnsweredSlack: 300 * time.Millisecond, GoneDelay: 200 * time.Millisecond,
+			BackoffMin: 50 * time.Millisecond, BackoffMax: time.Second,
+		},
+	}
+	w.HTTP = w.Cloud.Start()
+	t.Cleanup(w.HTTP.Close)
+	w.Token = w.Cloud.AddProject(w.ProjectID)
+	w.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}})
+	cp := w.NewCloudProject("calyptia")
+	for _, option := range options {
+		option(w, cp)
+	}
+	w.Create(w.TokenSecret("calyptia-token", w.Token.Reveal()))
+	w.Create(cp)
+	if w.operator == nil {
+		w.Start()
+	}
+	t.Cleanup(func() { w.Stop() })
+	return w
+}
+
+// NewCloudProject is a CloudProject of the World's cloud, without a rate limit.
+func (w *World) NewCloudProject(name string) *v1alpha1.CloudProject {
+	none := int32(0)
+	return &v1alpha1.CloudProject{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
+		Spec: v1alpha1.CloudProjectSpec{
+			URL:            w.HTTP.URL,
+			TokenSecretRef: v1alpha1.TokenSecretReference{Name: "calyptia-token"},
+			RateLimit:      &v1alpha1.RateLimit{RequestsPerSecond: &none},
+		},
+	}
+}
+
+// TokenSecret is a Secret with a project token.
+func (w *World) TokenSecret(name, token string) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
+		StringData: map[string]string{v1alpha1.TokenKey: token},
+	}
+}
+
+// NewAgent is a complete Agent of the World's CloudProject.
+func (w *World) NewAgent(name string, changes ...func(*v1alpha1.Agent)) *v1alpha1.Agent {
+	a := &v1alpha1.Agent{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
+		Spec: v1alpha1.AgentSpec{
+			ProjectRef: &v1alpha1.CloudProjectReference{Name: "calyptia"},
+			Type:       v1alpha1.AgentTypeFluentBit,
+			Version:    "v4.0.0",
+			RawConfig:  "[INPUT]\n    name dummy\n",
+		},
+	}
+	for _, change := range changes {
+		change(a)
+	}
+	return a
+}
+
+// Create creates an object, or ends the test.
+func (w *World) Create(object client.Object) {
+	w.Helper()
+	if err := w.Client.Create(context.Background(), object); err != nil {
+		w.Fatalf("create %T %s: %v", object, object.GetName(), err)
+	}
+}
+
+// Apply creates an Agent and returns its name.
+func (w *World) Apply(name string, changes ...func(*v1alpha1.Agent)) string {
+	w.Helper()
+	w.Create(w.NewAgent(name, changes...))
+	return name
+}
+
+// Get reads an Agent as it is now.
+func (w *World) Get(name string) *v1alpha1.Agent {
+	w.Helper()
+	var a v1alpha1.Agent
+	if err := w.Client.Get(context.Background(), client.ObjectKey{Namespace: w.Namespace, Name: name}, &a); err != nil {
+		w.Fatalf("get Agent %s: %v", name, err)
+	}
+	return &a
+}
+
+// Change patches an Agent as a user would.
+func (w *World) Change(name string, change func(*v1alpha1.Agent)) {
+	w.Helper()
+	a := w.Get(name)
+	base := a.DeepCopy()
+	change(a)
+	if err := w.Client.Patch(context.Background(), a, client.MergeFrom(base)); err != nil {
+		w.Fatalf("patch Agent %s: %v", name, err)
+	}
+}
+
+// Poke asks for a reconciliation now.
+func (w *World) Poke(name string) {
+	w.Helper()
+	w.Change(name, func(a *v1alpha1.Agent) {
+		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationReconcileAt, uuid.NewString())
+	})
+}
+
+// Secret reads a Secret; nil if there is none.
+func (w *World) Secret(name string) *corev1.Secret {
+	w.Helper()
+	var s corev1.Secret
+	err := w.Client.Get(context.Background(), client.ObjectKey{Namespace: w.Namespace, Name: name}, &s)
+	if client.IgnoreNotFound(err) != nil {
+		w.Fatal(err)
+	}
+	if err != nil {
+		return nil
+	}
+	return &s
+}
+
+// Remote is what the cloud has, oldest first.
+func (w *World) Remote() []cloud.Agent { return w.Cloud.Agents(w.ProjectID) }
+
+// Eventually waits until check returns nil.
+func (w *World) Eventually(what string, check func() error) {
+	w.Helper()
+	var last error
+	err := wait.PollUntilContextTimeout(context.Background(), 10*time.Millisecond, Patience, true,
+		func(context.Context) (bool, error) {
+			last = check()
+			return last == nil, nil
+		})
+	if err != nil {
+		w.Fatalf("%s: %v", what, last)
+	}
+}
+
+// Host is the address of the World's cloud, as --allowed-hosts takes it.
+func (w *World) Host() string {
+	u, err := url.Parse(w.HTTP.URL)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return strings.ToLower(u.Host)
+}
