@@ -9,6 +9,7 @@ package cloudproject
 import (
 	"context"
 	"math"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -172,7 +173,7 @@ func (r *Reconciler) announce(ctx context.Context, cp *v1alpha1.CloudProject, wa
 	}
 	note := is.Message
 	if len(note) > maxNote {
-		note = note[:maxNote]
+		note = strings.ToValidUTF8(note[:maxNote], "")
 	}
 	r.Recorder.Eventf(cp, nil, kind, is.Reason, actionProve, "%s", note)
 }

@@ -1,0 +1,205 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloudproject
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+)
+
+const copied = "main-credentials"
+
+// withCopy returns a proved CloudProject and the copy of its credentials.
+func (w *world) withCopy() (*v1alpha1.CloudProject, *corev1.Secret) {
+	w.Helper()
+	cp := w.await(w.create(), proved)
+	secret := w.secret(copied)
+	if secret == nil {
+		w.Fatal("a proved CloudProject has no copy of its credentials")
+	}
+	return cp, secret
+}
+
+func TestTheCopyIsTheOperatorsOwn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cp, secret := w.withCopy()
+	got := secret.ObjectMeta
+	want := metav1.ObjectMeta{
+		Labels: map[string]string{
+			v1alpha1.LabelCloudProjectUID: string(cp.UID), "app.kubernetes.io/managed-by": "calyptia-agent-operator",
+		},
+		Finalizers: []string{v1alpha1.CredentialsFinalizer},
+		OwnerReferences: []metav1.OwnerReference{{
+			APIVersion: "cloud.calyptia.com/v1alpha1", Kind: "CloudProject", Name: "main", UID: cp.UID,
+			Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(false),
+		}},
+	}
+	got = metav1.ObjectMeta{Labels: got.Labels, Finalizers: got.Finalizers, OwnerReferences: got.OwnerReferences}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("metadata (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string][]byte{"token": []byte(w.token.Reveal())}, secret.Data); diff != "" {
+		t.Errorf("data (-want +got):\n%s", diff)
+	}
+}
+
+func TestTheCopyFollowsGoodCredentialsOnly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cp, _ := w.withCopy()
+
+	w.hide("wrong-canary-0123456789abcdef")
+	w.putToken("wrong-canary-0123456789abcdef")
+	w.await(cp, stalledBy(v1alpha1.ReasonUnauthorized))
+	w.stays("the good copy is kept", func() bool { return string(w.secret(copied).Data["token"]) == w.token.Reveal() })
+
+	fresh := w.cloud.AddProject(projectID)
+	w.hide(fresh.Reveal())
+	w.putToken(fresh.Reveal())
+	w.await(cp, proved)
+	w.eventually("the new token in the copy", func() bool { return string(w.secret(copied).Data["token"]) == fresh.Reveal() })
+}
+
+func TestTheCopyIsRepaired(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cp, secret := w.withCopy()
+	w.edit(secret, func() {
+		secret.Labels, secret.Finalizers = nil, nil
+		secret.Data = map[string][]byte{"token": []byte("edited")}
+	})
+	w.eventually("the repair", func() bool {
+		now := w.secret(copied)
+		return string(now.Data["token"]) == w.token.Reveal() && len(now.Finalizers) == 1 &&
+			now.Labels[v1alpha1.LabelCloudProjectUID] == string(cp.UID)
+	}, w.logged)
+}
+
+func TestAForeignSecretIsNotTouched(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.putSecret(copied, map[string]string{"token": "foreign"})
+	foreign := w.secret(copied)
+	cp := w.await(w.create(), stalledBy(v1alpha1.ReasonSecretConflict))
+	if diff := cmp.Diff(foreign, w.secret(copied)); diff != "" {
+		t.Errorf("the foreign Secret was changed:\n%s", diff)
+	}
+	p := w.projects.Lookup(cp.UID)
+	if p.RegistrationsClosed() == nil {
+		t.Error("Agents may be registered although their deletion is not safe")
+	}
+	w.deleteSecret(copied)
+	w.await(cp, proved)
+	if err := p.RegistrationsClosed(); err != nil {
+		t.Errorf("registrations stay closed: %v", err)
+	}
+}
+
+func TestADeletedCopyIsRenewed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, before := w.withCopy()
+	w.deleteSecret(copied)
+	w.eventually("a new copy", func() bool {
+		now := w.secret(copied)
+		return now != nil && now.UID != before.UID && now.DeletionTimestamp == nil
+	}, w.logged)
+}
+
+func TestTheCopyServesDeletionsWhenTheSourceIsGone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cp, _ := w.withCopy()
+	agent := w.registerRemote(cp)
+	w.deleteSecret(tokenName)
+	w.await(cp, waitingFor(v1alpha1.ReasonSourceNotFound, tokenName))
+	w.stays("the copy is kept", func() bool { return w.secret(copied) != nil })
+	w.restart() // Nothing but the copy knows the token now.
+	w.eventually("the project to be usable", func() bool { _, err := w.projects.Get(cp); return err == nil }, w.logged)
+	p, err := w.projects.Get(cp)
+	noError(t, err)
+
+	if err := p.RegistrationsClosed(); err == nil {
+		t.Error("Agents may be registered with credentials that were taken away")
+	}
+	ticket, err := p.Admit("late")
+	noError(t, err)
+	_, err = ticket.Register(t.Context(), registration("late"))
+	if e, ok := cloud.AsError(err); !ok || !e.NothingMade() || w.cloud.Count("POST", "") != 1 {
+		t.Errorf("a registration ended with %v", err)
+	}
+	if err := p.Delete(t.Context(), "somebody", agent); err != nil {
+		t.Errorf("the deletion failed: %v", err)
+	}
+
+	woken := w.wakes()
+	w.putToken(w.token.Reveal())
+	w.await(cp, proved)
+	if err := p.RegistrationsClosed(); err != nil {
+		t.Errorf("registrations stay closed: %v", err)
+	}
+	w.eventually("the Agents to be woken", func() bool { return w.wakes() > woken })
+}
+
+func TestAnUnusableSourceFallsBackToTheCopyToo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cp, _ := w.withCopy()
+	w.putToken("")
+	w.await(cp, stalledBy(v1alpha1.ReasonSourceInvalid, "is empty"))
+	if _, err := w.projects.Get(cp); err != nil {
+		t.Errorf("deletions are refused: %v", err)
+	}
+	if w.projects.Lookup(cp.UID).RegistrationsClosed() == nil {
+		t.Error("Agents may be registered")
+	}
+}
+
+func TestACopyThatOutlivesItsCloudProjectIsLetGo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cp, secret := w.withCopy()
+	w.edit(cp, func() { cp.Finalizers = nil }) // By hand, with the deletion: nobody asks the operator.
+	noError(t, client.IgnoreNotFound(w.client.Delete(t.Context(), cp)))
+	w.eventually("the CloudProject to go", func() bool {
+		err := w.client.Get(t.Context(), client.ObjectKeyFromObject(cp), cp)
+		if err == nil && cp.DeletionTimestamp != nil {
+			cp.Finalizers = nil
+			_ = w.client.Update(t.Context(), cp)
+		}
+		return apierrors.IsNotFound(err)
+	})
+	w.gone(secret)
+}
+
+// registerRemote registers an agent, as the agent controller does, and returns its ID.
+func (w *world) registerRemote(cp *v1alpha1.CloudProject) string {
+	w.Helper()
+	p, err := w.projects.Get(cp)
+	noError(w, err)
+	ticket, err := p.Admit("somebody")
+	noError(w, err)
+	made, err := ticket.Register(w.Context(), registration("machine"))
+	noError(w, err)
+	return made.ID
+}
+
+func registration(machine string) cloud.Registration {
+	return cloud.Registration{
+		Name: "web", MachineID: machine, Type: "fluentbit", Version: "v4.0.0", Edition: "community", RawConfig: "[INPUT]",
+	}
+}

@@ -1,0 +1,222 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloudproject
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+)
+
+func inUse(message ...string) expect {
+	return expect{metav1.ConditionFalse, v1alpha1.ReasonInUse, message, false, status.TerminatingStatus}
+}
+
+func (w *world) delete(cp *v1alpha1.CloudProject) {
+	w.Helper()
+	noError(w, w.client.Delete(w.Context(), cp))
+}
+
+func TestWithoutAgentsACloudProjectGoesAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cp, secret := w.withCopy()
+	requests := len(w.cloud.Requests())
+	w.delete(cp)
+	w.gone(cp)
+	w.gone(secret)
+	w.eventually("the project to be forgotten", func() bool { return w.projects.Lookup(cp.UID) == nil })
+	if got := len(w.cloud.Requests()); got != requests {
+		t.Errorf("the deletion made %d requests", got-requests)
+	}
+	if w.secret(tokenName) == nil {
+		t.Error("the user's own Secret is gone")
+	}
+}
+
+func TestACloudProjectThatNeverWorkedGoesToo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cp := w.await(w.createOnly(), waitingFor(v1alpha1.ReasonSourceNotFound))
+	w.delete(cp)
+	w.gone(cp)
+}
+
+func TestAgentsHoldTheirCloudProject(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cp, secret := w.withCopy()
+	var agents []*v1alpha1.Agent
+	for i := range 7 {
+		agents = append(agents, w.createAgent(w.namespace, fmt.Sprintf("agent-%d", i), cp))
+	}
+	w.delete(cp)
+	w.await(cp, inUse(w.namespace+"/agent-0, ", w.namespace+"/agent-4 and 2 more", "delete them", "orphan-agents"))
+	p, err := w.projects.Get(cp)
+	if err != nil {
+		t.Fatalf("the Agents cannot be deleted: %v", err)
+	}
+	if p.RegistrationsClosed() == nil {
+		t.Error("a CloudProject that is being deleted registers Agents")
+	}
+	for _, agent := range agents[:6] {
+		w.removeAgent(agent)
+	}
+	w.await(cp, inUse("Agent "+w.namespace+"/agent-6, which"))
+	w.removeAgent(agents[6])
+	w.gone(cp)
+	w.gone(secret)
+}
+
+func TestAHeldCloudProjectKeepsItsProofUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cp, _ := w.withCopy()
+	agent := w.createAgent(w.namespace, "one", cp)
+	w.delete(cp)
+	w.await(cp, inUse())
+	w.deleteSecret(tokenName)
+	w.eventually("both troubles to show", func() bool {
+		now := w.await(cp, inUse())
+		return strings.Contains(apimeta.FindStatusCondition(now.Status.Conditions, ready).Message, "; besides, spec.tokenSecretRef")
+	})
+	if _, err := w.projects.Get(cp); err != nil {
+		t.Errorf("the Agent cannot be deleted: %v", err)
+	}
+	w.restart()
+	w.eventually("the project to be usable again", func() bool { _, err := w.projects.Get(cp); return err == nil }, w.logged)
+	if w.projects.Lookup(cp.UID).RegistrationsClosed() == nil {
+		t.Error("registrations are open after a restart")
+	}
+	w.removeAgent(agent)
+	w.gone(cp)
+}
+
+func TestAnAgentThatTheCacheDoesNotKnowHoldsToo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t) // Its cache knows one namespace alone.
+	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cproj-other-"}}
+	noError(t, w.client.Create(t.Context(), other))
+	cp, _ := w.withCopy()
+	agent := w.createAgent(other.Name, "elsewhere", cp)
+	lists := w.reader.listed()
+	w.delete(cp)
+	w.await(cp, inUse(other.Name+"/elsewhere"))
+	if w.reader.listed() == lists {
+		t.Error("the release was decided without asking the API server")
+	}
+	w.removeAgent(agent)
+	w.poke(cp)
+	w.gone(cp)
+}
+
+func TestTheAnnotationEndsTheWait(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cp, secret := w.withCopy()
+	w.createAgent(w.namespace, "left", cp)
+	w.delete(cp)
+	w.await(cp, inUse())
+	w.edit(cp, func() { cp.Annotations = map[string]string{v1alpha1.AnnotationOrphanAgents: "true"} })
+	w.gone(cp)
+	w.gone(secret)
+	want := []string{"Normal Proved", "Warning InUse", "Warning InUse"}
+	if diff := cmp.Diff(want, kinds(w.events.all())); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+	if all := w.events.all(); !strings.Contains(all[2], "released by annotation") || !strings.Contains(all[2], "/left") {
+		t.Errorf("the last event is %q", all[2])
+	}
+}
+
+func TestANamespaceIsDeletedInOrder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cp, _ := w.withCopy()
+	agent := w.createAgent(w.namespace, "one", cp)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}
+	noError(t, w.client.Delete(t.Context(), namespace))
+	w.await(cp, inUse())
+	w.eventually("the source to go", func() bool { return w.secret(tokenName) == nil })
+	w.restart()
+	w.eventually("the copy to serve", func() bool { _, err := w.projects.Get(cp); return err == nil }, w.logged)
+	w.stays("the copy is kept", func() bool { return w.secret(copied) != nil })
+	w.removeAgent(agent)
+	w.gone(cp)
+	w.gone(namespace)
+}
+
+// A copy that is deleted with everything else in its namespace, before the CloudProject is, must not be let go:
+// there would be no new one.
+func TestInATerminatingNamespaceTheCopyIsNotRenewed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cp, before := w.withCopy()
+	blocker := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Namespace: w.namespace, Name: "blocker", Finalizers: []string{"example.com/blocker"},
+	}}
+	noError(t, w.client.Create(t.Context(), blocker))
+	w.edit(cp, func() { cp.Finalizers = append(cp.Finalizers, "example.com/blocker") })
+	agent := w.createAgent(w.namespace, "one", cp)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}
+	noError(t, w.client.Delete(t.Context(), namespace))
+	w.eventually("the copy to be deleted", func() bool { return w.secret(copied).DeletionTimestamp != nil })
+	w.await(cp, inUse())
+	w.stays("the copy is kept", func() bool {
+		now := w.secret(copied)
+		return now != nil && now.UID == before.UID
+	})
+	w.removeAgent(agent)
+	w.edit(blocker, func() { blocker.Finalizers = nil })
+	w.eventually("only the foreign finalizer to stay", func() bool {
+		noError(t, w.client.Get(t.Context(), client.ObjectKeyFromObject(cp), cp))
+		return len(cp.Finalizers) == 1
+	})
+	w.edit(cp, func() { cp.Finalizers = nil })
+	w.gone(namespace)
+}
+
+func TestAgentsAreCountedNowAndThen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *options) { o.reconciler.AgentCountInterval = 700 * time.Millisecond })
+	cp, _ := w.withCopy()
+	started := time.Now()
+	versions := map[string]bool{}
+	count := func(want int32) func() bool {
+		return func() bool {
+			now := w.await(cp, proved)
+			versions[now.ResourceVersion] = true
+			return now.Status.Agents == want
+		}
+	}
+	var last *v1alpha1.Agent
+	for i := range 30 {
+		last = w.createAgent(w.namespace, fmt.Sprintf("agent-%d", i), cp)
+	}
+	w.eventually("30 Agents", count(30))
+	w.removeAgent(last)
+	w.eventually("29 Agents", count(29))
+	if writes, most := len(versions)-1, int(time.Since(started)/(700*time.Millisecond))+1; writes > most {
+		t.Errorf("the number was written %d times in %s", writes, time.Since(started))
+	}
+	if got := len(w.cloud.Requests()); got != 1 {
+		t.Errorf("counting made %d requests", got-1)
+	}
+	for i := range 29 {
+		w.removeAgent(&v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: fmt.Sprintf("agent-%d", i)}})
+	}
+}

@@ -1,0 +1,448 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloudproject
+
+import (
+	"encoding/pem"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+)
+
+const opaqueToken = "opaque-canary-0123456789abcdef0123456789"
+
+func TestAGoodTokenIsProved(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		settings cloudtest.Settings
+		opaque   bool
+		change   func(*v1alpha1.CloudProjectSpec)
+		want     v1alpha1.CloudProjectStatus
+	}{{
+		name: "Auto takes Bearer where the service does",
+		want: v1alpha1.CloudProjectStatus{
+			ProjectID: projectID, Authentication: v1alpha1.AuthenticationBearer, ListSupported: ptr.To(true),
+		},
+	}, {
+		name:     "Auto finds ProjectToken where Bearer is refused",
+		settings: cloudtest.Settings{Schemes: []cloud.Scheme{cloud.SchemeProjectToken}},
+		want: v1alpha1.CloudProjectStatus{
+			ProjectID: projectID, Authentication: v1alpha1.AuthenticationProjectToken, ListSupported: ptr.To(true),
+		},
+	}, {
+		name:   "a scheme that is named is the only one tried",
+		change: func(spec *v1alpha1.CloudProjectSpec) { spec.Authentication = v1alpha1.AuthenticationProjectToken },
+		want: v1alpha1.CloudProjectStatus{
+			ProjectID: projectID, Authentication: v1alpha1.AuthenticationProjectToken, ListSupported: ptr.To(true),
+		},
+	}, {
+		name:     "a service that lists nothing proves the token by a read",
+		settings: cloudtest.Settings{NoList: true},
+		want: v1alpha1.CloudProjectStatus{
+			ProjectID: projectID, Authentication: v1alpha1.AuthenticationBearer, ListSupported: ptr.To(false),
+		},
+	}, {
+		name:   "a token that does not reveal its project is proved without a list",
+		opaque: true,
+		want: v1alpha1.CloudProjectStatus{
+			Authentication: v1alpha1.AuthenticationBearer, ListSupported: ptr.To(false),
+		},
+	}, {
+		name:   "with spec.projectID such a token lists too",
+		opaque: true,
+		change: func(spec *v1alpha1.CloudProjectSpec) { spec.ProjectID = projectID },
+		want: v1alpha1.CloudProjectStatus{
+			ProjectID: projectID, Authentication: v1alpha1.AuthenticationBearer, ListSupported: ptr.To(true),
+		},
+	}} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, func(o *options) { o.settings = row.settings })
+			if row.opaque {
+				w.cloud.AddToken(projectID, opaqueToken)
+				w.token = cloud.NewToken(opaqueToken)
+				w.hide(opaqueToken)
+			}
+			cp := w.create(func(cp *v1alpha1.CloudProject) {
+				if row.change != nil {
+					row.change(&cp.Spec)
+				}
+			})
+			got := w.await(cp, proved)
+			want := row.want
+			want.ObservedGeneration, want.URL = 1, w.url
+			want.ResyncInterval = &metav1.Duration{Duration: 10 * time.Minute}
+			want.Conditions = []metav1.Condition{{
+				Type: ready, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonProved, ObservedGeneration: 1,
+				Message: "the service accepts the credentials",
+			}}
+			if diff := cmp.Diff(want, got.Status, cmpopts.IgnoreFields(metav1.Condition{}, "LastTransitionTime")); diff != "" {
+				t.Errorf("status (-want +got):\n%s", diff)
+			}
+			if got := w.cloud.Count("POST", ""); got != 0 {
+				t.Errorf("the proof made %d POSTs", got)
+			}
+			w.eventually("the Agents to be woken", func() bool { return w.wakes() > 0 })
+			if _, err := w.projects.Get(got); err != nil {
+				t.Errorf("the project cannot be used: %v", err)
+			}
+		})
+	}
+}
+
+// trouble is something wrong with a CloudProject, what it shows then, and the mend that its message tells.
+type trouble struct {
+	name     string
+	options  func(*options)
+	cause    func(*world)
+	change   func(*world, *v1alpha1.CloudProjectSpec)
+	want     expect
+	requests int // at most
+	mend     func(*world, *v1alpha1.CloudProject)
+}
+
+func stalledBy(reason string, message ...string) expect {
+	return expect{metav1.ConditionFalse, reason, message, true, status.FailedStatus}
+}
+
+func waitingFor(reason string, message ...string) expect {
+	return expect{metav1.ConditionFalse, reason, message, false, status.InProgressStatus}
+}
+
+func notProved(message ...string) expect {
+	return expect{metav1.ConditionUnknown, v1alpha1.ReasonNotProved, message, false, status.InProgressStatus}
+}
+
+var sourceTroubles = []trouble{{
+	name:  "no Secret",
+	cause: func(w *world) { w.deleteSecret(tokenName) },
+	want:  waitingFor(v1alpha1.ReasonSourceNotFound, "spec.tokenSecretRef", `"token-source"`, "create it", `"token"`),
+	mend:  func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal()) },
+}, {
+	name:  "no key",
+	cause: func(w *world) { w.putSecret(tokenName, map[string]string{"other": "x"}) },
+	want:  waitingFor(v1alpha1.ReasonSourceNotFound, `"token-source" has no key "token"`),
+	mend:  func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal() + "\n") },
+}, {
+	name:  "an empty key",
+	cause: func(w *world) { w.putToken(" \n") },
+	want:  stalledBy(v1alpha1.ReasonSourceInvalid, `key "token" of Secret "token-source" is empty`),
+	mend:  func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal()) },
+}, {
+	name: "a token of two lines",
+	cause: func(w *world) {
+		w.putToken("first-line-canary-0123456789\nsecond")
+		w.hide("first-line-canary-0123456789")
+	},
+	want: stalledBy(v1alpha1.ReasonSourceInvalid, "in one line"),
+	mend: func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal()) },
+}, {
+	name:   "the name of the operator's own copy",
+	change: func(_ *world, spec *v1alpha1.CloudProjectSpec) { spec.TokenSecretRef.Name = "main-credentials" },
+	want:   stalledBy(v1alpha1.ReasonSourceInvalid, "reserved"),
+	mend: func(w *world, cp *v1alpha1.CloudProject) {
+		w.edit(cp, func() { cp.Spec.TokenSecretRef.Name = tokenName })
+	},
+}, {
+	name: "no CA bundle",
+	change: func(_ *world, spec *v1alpha1.CloudProjectSpec) {
+		spec.CABundle = &v1alpha1.KeySource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "ca", Key: "ca.crt"}}
+	},
+	want: waitingFor(v1alpha1.ReasonSourceNotFound, "spec.caBundle", `ConfigMap "ca" does not exist`),
+	mend: func(w *world, _ *v1alpha1.CloudProject) {
+		other := httptest.NewTLSServer(nil)
+		defer other.Close()
+		w.putCA("ca", pemOf(other))
+	},
+}, {
+	name: "a CA bundle without a certificate",
+	change: func(w *world, spec *v1alpha1.CloudProjectSpec) {
+		w.putSecret("ca", map[string]string{"ca.crt": "none"})
+		spec.CABundle = &v1alpha1.KeySource{SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "ca", Key: "ca.crt"}}
+	},
+	want: stalledBy(v1alpha1.ReasonInvalid, "CA bundle"),
+	mend: func(w *world, _ *v1alpha1.CloudProject) {
+		other := httptest.NewTLSServer(nil)
+		defer other.Close()
+		w.putSecret("ca", map[string]string{"ca.crt": pemOf(other)})
+	},
+}, {
+	name:   "a host that is not allowed",
+	change: func(_ *world, spec *v1alpha1.CloudProjectSpec) { spec.URL = "https://elsewhere.example" },
+	want:   stalledBy(v1alpha1.ReasonURLNotAllowed, "spec.url", "elsewhere.example", "--allowed-hosts"),
+	mend:   func(w *world, cp *v1alpha1.CloudProject) { w.edit(cp, func() { cp.Spec.URL = w.url }) },
+}, {
+	name:    "http that is not allowed",
+	options: func(o *options) { o.policy.AllowInsecureHTTP = false },
+	want:    stalledBy(v1alpha1.ReasonURLNotAllowed, "spec.url", "https", "--allow-insecure-http"),
+}, {
+	name:   "the ID of another project",
+	change: func(_ *world, spec *v1alpha1.CloudProjectSpec) { spec.ProjectID = otherID },
+	want:   stalledBy(v1alpha1.ReasonInvalid, "spec.projectID", otherID, projectID),
+	mend:   func(w *world, cp *v1alpha1.CloudProject) { w.edit(cp, func() { cp.Spec.ProjectID = "" }) },
+}, {
+	name:  "a Secret of somebody else in the place of the copy",
+	cause: func(w *world) { w.putSecret("main-credentials", map[string]string{"token": "foreign"}) },
+	want:  stalledBy(v1alpha1.ReasonSecretConflict, `Secret "main-credentials"`, "delete or rename"),
+	mend:  func(w *world, _ *v1alpha1.CloudProject) { w.deleteSecret("main-credentials") },
+
+	requests: 1,
+}}
+
+var serviceTroubles = []trouble{{
+	name:     "a token that the service refuses",
+	cause:    func(w *world) { w.putToken("wrong-canary-0123456789abcdef"); w.hide("wrong-canary-0123456789abcdef") },
+	want:     stalledBy(v1alpha1.ReasonUnauthorized, "refuses the token", "spec.tokenSecretRef"),
+	requests: 2, // one for each scheme
+	mend:     func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal()) },
+}, {
+	name:     "a scheme that the service does not take",
+	options:  func(o *options) { o.settings.Schemes = []cloud.Scheme{cloud.SchemeProjectToken} },
+	change:   func(_ *world, spec *v1alpha1.CloudProjectSpec) { spec.Authentication = v1alpha1.AuthenticationBearer },
+	want:     stalledBy(v1alpha1.ReasonUnauthorized),
+	requests: 1,
+	mend: func(w *world, cp *v1alpha1.CloudProject) {
+		w.edit(cp, func() { cp.Spec.Authentication = v1alpha1.AuthenticationAuto })
+	},
+}, {
+	name: "a service that nobody runs",
+	change: func(_ *world, spec *v1alpha1.CloudProjectSpec) {
+		closed := httptest.NewServer(nil)
+		spec.URL = closed.URL
+		closed.Close()
+	},
+	want: notProved("cannot be reached (connect: connection refused)"),
+	mend: func(w *world, cp *v1alpha1.CloudProject) { w.edit(cp, func() { cp.Spec.URL = w.url }) },
+}, {
+	name: "a page of HTML in its place",
+	cause: func(w *world) {
+		w.repair = w.cloud.Inject(cloudtest.Fault{Status: http.StatusOK, Body: "<html>Log in</html>"})
+	},
+	want: notProved("not the API's JSON"),
+}, {
+	name: "a proxy that forbids it",
+	cause: func(w *world) {
+		w.repair = w.cloud.Inject(cloudtest.Fault{Status: http.StatusForbidden, Body: "<html>Forbidden</html>"})
+	},
+	want: notProved("not the API's JSON"),
+}, {
+	name: "an error of its own",
+	cause: func(w *world) {
+		w.repair = w.cloud.Inject(cloudtest.Fault{Status: http.StatusInternalServerError, Body: `{"error":"internal"}`})
+	},
+	want: notProved("500", "internal"),
+}, {
+	name: "a read that proves nothing either way",
+	cause: func(w *world) {
+		w.cloud.Configure(func(s *cloudtest.Settings) { s.NoList = true })
+		w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteAgent, Status: http.StatusBadRequest, Body: `{"error":"invalid ID"}`})
+	},
+	want:     notProved("the first call for an Agent"),
+	requests: 2,
+	mend: func(w *world, cp *v1alpha1.CloudProject) {
+		p, err := w.projects.Get(cp)
+		noError(w, err)
+		ticket, err := p.Admit("somebody")
+		noError(w, err)
+		_, err = ticket.Register(w.Context(), cloud.Registration{
+			Name: "web", MachineID: "m", Type: "fluentbit", Version: "v4.0.0", Edition: "community", RawConfig: "x",
+		})
+		noError(w, err)
+	},
+}}
+
+func TestTroubleIsToldAndMended(t *testing.T) {
+	for _, row := range append(sourceTroubles, serviceTroubles...) {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, func(o *options) {
+				if row.options != nil {
+					row.options(o)
+				}
+			})
+			w.putToken(w.token.Reveal())
+			if row.cause != nil {
+				row.cause(w)
+			}
+			cp := w.createOnly(func(cp *v1alpha1.CloudProject) {
+				if row.change != nil {
+					row.change(w, &cp.Spec)
+				}
+			})
+			cp = w.await(cp, row.want)
+			if row.want.ready == metav1.ConditionFalse {
+				requests := row.requests
+				w.stays("no further request is made", func() bool { return len(w.cloud.Requests()) <= requests })
+			}
+			woken := w.wakes()
+			switch {
+			case row.mend != nil:
+				row.mend(w, cp)
+			case w.repair != nil:
+				w.repair()
+			default:
+				return
+			}
+			w.await(cp, proved)
+			if reason := row.want.reason; reason != v1alpha1.ReasonNotProved {
+				w.eventually("the Agents to be woken", func() bool { return w.wakes() > woken })
+			}
+		})
+	}
+}
+
+func TestACABundleMakesAPrivateServiceKnown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	private := httptest.NewUnstartedServer(w.cloud)
+	private.Config.ErrorLog = log.New(io.Discard, "", 0) // It would tell of the distrust that is tested.
+	private.StartTLS()
+	t.Cleanup(private.Close)
+	cp := w.create(func(cp *v1alpha1.CloudProject) { cp.Spec.URL = private.URL })
+	w.await(cp, notProved("certificate is not trusted", "spec.caBundle"))
+
+	w.edit(cp, func() {
+		cp.Spec.CABundle = &v1alpha1.KeySource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "ca", Key: "ca.crt"}}
+	})
+	w.await(cp, waitingFor(v1alpha1.ReasonSourceNotFound, `ConfigMap "ca"`))
+	w.putCA("ca", pemOf(private))
+	w.await(cp, proved)
+	if got := string(w.secret("main-credentials").Data[v1alpha1.CABundleKey]); got != pemOf(private) {
+		t.Errorf("the copy holds the CA bundle %q", got)
+	}
+}
+
+func TestRetryAfterIsHeeded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cloud.Inject(cloudtest.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"2"}}, Times: 1})
+	cp := w.create()
+	w.await(cp, waitingFor(v1alpha1.ReasonRateLimited))
+	w.poke(cp)
+	w.await(cp, proved)
+	requests := w.cloud.Requests()
+	if len(requests) != 2 {
+		t.Fatalf("%d requests, want 2", len(requests))
+	}
+	if waited := requests[1].Time.Sub(requests[0].Time); waited < 2*time.Second {
+		t.Errorf("the second request came after %s", waited)
+	}
+}
+
+func TestAnOutageShowsAndPasses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cp := w.await(w.create(), proved)
+	remove := w.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore})
+	w.poke(cp)
+	w.await(cp, waitingFor(v1alpha1.ReasonUnavailable, w.url, "tried again by itself"))
+	if _, err := w.projects.Get(cp); err != nil {
+		t.Errorf("calls are refused already by one failed proof: %v", err)
+	}
+	remove()
+	w.await(cp, proved)
+	want := []string{"Normal Proved", "Warning Unavailable", "Normal Proved"}
+	if diff := cmp.Diff(want, kinds(w.events.all())); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+func TestARevokedTokenIsNoticedByACall(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cp := w.await(w.create(), proved)
+	p, err := w.projects.Get(cp)
+	noError(t, err)
+	w.cloud.RevokeToken(w.token)
+	if _, err := p.Get(t.Context(), "somebody", otherID); err == nil {
+		t.Fatal("the revoked token is accepted")
+	}
+	w.await(cp, stalledBy(v1alpha1.ReasonUnauthorized))
+	fresh := w.cloud.AddProject(projectID)
+	w.hide(fresh.Reveal())
+	w.putToken(fresh.Reveal())
+	w.await(cp, proved)
+}
+
+func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cp := w.await(w.create(), proved)
+	w.eventually("the copy", func() bool { return w.secret("main-credentials") != nil })
+	w.stays("the status is written once", func() bool { return true })
+	cp = w.await(cp, proved)
+	copied := w.secret("main-credentials")
+	reconciled := w.reader.count(tokenName)
+	for _, name := range []string{tokenName, "main-credentials"} {
+		source := w.secret(name)
+		if name == tokenName {
+			w.edit(source, func() { metav1.SetMetaDataLabel(&source.ObjectMeta, "touched", "yes") })
+		}
+	}
+	w.eventually("a reconciliation", func() bool { return w.reader.count(tokenName) > reconciled })
+	w.stays("nothing is written", func() bool {
+		return w.await(cp, proved).ResourceVersion == cp.ResourceVersion &&
+			w.secret("main-credentials").ResourceVersion == copied.ResourceVersion
+	})
+	if got := len(w.cloud.Requests()); got != 1 {
+		t.Errorf("%d requests, want the one of the first proof", got)
+	}
+	if got := kinds(w.events.all()); len(got) != 1 {
+		t.Errorf("events: %v, want one", got)
+	}
+	if got := strings.Count(w.logged(), "Ready changed"); got != 1 {
+		t.Errorf("the log tells %d times of a change:\n%s", got, w.logged())
+	}
+}
+
+func TestARestartProvesAnew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cp := w.await(w.create(), proved)
+	w.restart()
+	w.eventually("a second proof", func() bool { return len(w.cloud.Requests()) == 2 })
+	w.eventually("the project to be usable", func() bool { _, err := w.projects.Get(cp); return err == nil })
+	if again := w.await(cp, proved); again.ResourceVersion != cp.ResourceVersion {
+		t.Error("the restart wrote the status")
+	}
+}
+
+func kinds(events []string) []string {
+	var short []string
+	for _, e := range events {
+		words := strings.Fields(e)
+		short = append(short, words[0]+" "+words[1])
+	}
+	return short
+}
+
+func (w *world) putCA(name, ca string) {
+	w.Helper()
+	noError(w, client.IgnoreAlreadyExists(w.client.Create(w.Context(), &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, Data: map[string]string{"ca.crt": ca},
+	})))
+}
+
+func pemOf(server *httptest.Server) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+}

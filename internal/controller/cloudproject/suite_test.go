@@ -1,0 +1,431 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloudproject
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"github.com/go-logr/logr/funcr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
+)
+
+const (
+	projectID = "8f6f2f0e-7d1c-4b52-9c6e-3a4f7f0f9d11"
+	otherID   = "1d3c5b7a-0f2e-4d6c-8b9a-7e5f3d1c0b2a"
+	tokenName = "token-source"
+	ready     = v1alpha1.ConditionReady
+)
+
+var (
+	plane  *testenv.ControlPlane
+	scheme = runtime.NewScheme()
+)
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	var err error
+	if plane, err = testenv.Start(context.Background(), testenv.Options{}); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = plane.Stop() }()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return m.Run()
+}
+
+// world is an operator of its own, in a namespace of its own, with a service of its own.
+type world struct {
+	*testing.T
+	namespace string
+	client    client.Client // of an administrator, uncached
+	cloud     *cloudtest.Server
+	url       string
+	token     cloud.Token
+	projects  *project.Registry
+	events    *recorder
+	reader    *countingReader
+	restart   func()
+	repair    func() // what a test broke; may be nil
+
+	mu     sync.Mutex
+	log    strings.Builder
+	woken  int
+	tokens []string // that must be found nowhere
+}
+
+type options struct {
+	settings   cloudtest.Settings
+	reconciler Reconciler
+	policy     cloud.URLPolicy
+	everywhere bool // watch all namespaces
+}
+
+func newWorld(t *testing.T, change ...func(*options)) *world {
+	t.Helper()
+	o := options{
+		policy:     cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1", "unused.invalid"}, AllowInsecureHTTP: true},
+		reconciler: Reconciler{AgentCountInterval: 200 * time.Millisecond, BackoffMin: 50 * time.Millisecond},
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	direct, err := client.New(plane.Config, client.Options{Scheme: scheme})
+	noError(t, err)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cproj-"}}
+	noError(t, direct.Create(t.Context(), namespace))
+
+	w := &world{T: t, namespace: namespace.Name, client: direct, cloud: cloudtest.New(o.settings), events: &recorder{}}
+	server := w.cloud.Start()
+	t.Cleanup(server.Close)
+	w.url = server.URL
+	w.token = w.cloud.AddProject(projectID)
+	w.hide(w.token.Reveal())
+
+	stop := w.start(&o)
+	w.restart = func() {
+		stop()
+		stop = w.start(&o)
+	}
+	t.Cleanup(func() { stop(); w.checkHidden() })
+	return w
+}
+
+// start runs the operator until the function that it returns is called.
+func (w *world) start(o *options) (stop func()) {
+	logger := funcr.New(func(prefix, args string) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		fmt.Fprintln(&w.log, prefix, args)
+	}, funcr.Options{})
+	managerOptions := ctrl.Options{
+		Scheme: scheme, Logger: logger, Metrics: metricsserver.Options{BindAddress: "0"},
+		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{w.namespace: {}}},
+	}
+	if o.everywhere {
+		managerOptions.Cache = cache.Options{}
+	}
+	mgr, err := ctrl.NewManager(plane.Config, managerOptions)
+	noError(w, err)
+	noError(w, mgr.GetFieldIndexer().IndexField(w.Context(), &v1alpha1.Agent{}, project.AgentIndex,
+		project.AgentIndexer(types.NamespacedName{})))
+
+	w.projects = project.NewRegistry(project.Options{Policy: o.policy, UserAgent: "test", Timeout: 2 * time.Second})
+	w.projects.OnWake(func(client.ObjectKey) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.woken++
+	})
+	w.reader = &countingReader{Reader: mgr.GetAPIReader()}
+	r := &Reconciler{
+		Client: mgr.GetClient(), APIReader: w.reader, Projects: w.projects, Recorder: w.events,
+		AgentCountInterval: o.reconciler.AgentCountInterval, BackoffMin: o.reconciler.BackoffMin,
+		BackoffMax: o.reconciler.BackoffMax, InUseDelay: 20 * time.Millisecond, Namespaces: o.reconciler.Namespaces,
+	}
+	noError(w, r.SetupWithManager(mgr, controller.Options{SkipNameValidation: ptr.To(true), MaxConcurrentReconciles: 4}))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- mgr.Start(ctx) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.Errorf("the manager ended with %v", err)
+		}
+	}
+}
+
+// hide makes the test fail if the token shows up anywhere but in a Secret.
+func (w *world) hide(token string) { w.tokens = append(w.tokens, token) }
+
+func (w *world) checkHidden() {
+	var list v1alpha1.CloudProjectList
+	noError(w, w.client.List(context.Background(), &list, client.InNamespace(w.namespace)))
+	objects, err := json.Marshal(list)
+	noError(w, err)
+	for _, token := range w.tokens {
+		for where, text := range map[string]string{
+			"an object": string(objects), "the log": w.logged(), "an event": fmt.Sprint(w.events.all()),
+		} {
+			for part := range strings.SplitSeq(token, ".") {
+				if len(part) >= 16 && strings.Contains(text, part) {
+					w.Errorf("a token shows in %s: %s", where, text)
+				}
+			}
+		}
+	}
+}
+
+func (w *world) logged() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.String()
+}
+
+func (w *world) wakes() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.woken
+}
+
+// countingReader counts what is read from the API server itself.
+type countingReader struct {
+	client.Reader
+	mu    sync.Mutex
+	gets  map[string]int // by name
+	lists int
+}
+
+func (r *countingReader) Get(ctx context.Context, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
+	err := r.Reader.Get(ctx, key, obj, opts...)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gets == nil {
+		r.gets = map[string]int{}
+	}
+	r.gets[key.Name]++
+	return err
+}
+
+func (r *countingReader) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	r.mu.Lock()
+	r.lists++
+	r.mu.Unlock()
+	return r.Reader.List(ctx, list, opts...)
+}
+
+func (r *countingReader) count(name string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.gets[name]
+}
+
+func (r *countingReader) listed() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lists
+}
+
+// recorder keeps events.
+type recorder struct {
+	mu     sync.Mutex
+	events []string
+}
+
+func (r *recorder) Eventf(regarding, _ runtime.Object, kind, reason, _, note string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, kind+" "+reason+" "+regarding.(client.Object).GetName()+": "+fmt.Sprintf(note, args...))
+}
+
+func (r *recorder) all() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]string(nil), r.events...)
+}
+
+// create makes the token's Secret and a CloudProject that is good unless change says otherwise.
+func (w *world) create(change ...func(*v1alpha1.CloudProject)) *v1alpha1.CloudProject {
+	w.Helper()
+	w.putSecret(tokenName, map[string]string{"token": w.token.Reveal()})
+	return w.createOnly(change...)
+}
+
+func (w *world) createOnly(change ...func(*v1alpha1.CloudProject)) *v1alpha1.CloudProject {
+	w.Helper()
+	cp := &v1alpha1.CloudProject{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "main"},
+		Spec:       v1alpha1.CloudProjectSpec{URL: w.url, TokenSecretRef: v1alpha1.TokenSecretReference{Name: tokenName}},
+	}
+	for _, f := range change {
+		f(cp)
+	}
+	noError(w, w.client.Create(w.Context(), cp))
+	return cp
+}
+
+// putSecret creates a Secret or replaces what it holds.
+func (w *world) putSecret(name string, data map[string]string) {
+	w.Helper()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, StringData: data}
+	err := w.client.Create(w.Context(), secret)
+	if apierrors.IsAlreadyExists(err) {
+		noError(w, w.client.Get(w.Context(), client.ObjectKeyFromObject(secret), secret))
+		secret.Data, secret.StringData = nil, data
+		err = w.client.Update(w.Context(), secret)
+	}
+	noError(w, err)
+}
+
+func (w *world) putToken(token string) { w.putSecret(tokenName, map[string]string{"token": token}) }
+
+func (w *world) deleteSecret(name string) {
+	w.Helper()
+	noError(w, w.client.Delete(w.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}}))
+}
+
+func (w *world) secret(name string) *corev1.Secret {
+	w.Helper()
+	var secret corev1.Secret
+	err := w.client.Get(w.Context(), client.ObjectKey{Namespace: w.namespace, Name: name}, &secret)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	noError(w, err)
+	return &secret
+}
+
+// edit changes the object as a user would.
+func (w *world) edit(obj client.Object, change func()) {
+	w.Helper()
+	noError(w, w.client.Get(w.Context(), client.ObjectKeyFromObject(obj), obj))
+	base := obj.DeepCopyObject().(client.Object)
+	change()
+	noError(w, w.client.Patch(w.Context(), obj, client.MergeFrom(base)))
+}
+
+func (w *world) poke(cp *v1alpha1.CloudProject) {
+	w.Helper()
+	w.edit(cp, func() {
+		metav1.SetMetaDataAnnotation(&cp.ObjectMeta, v1alpha1.AnnotationReconcileAt, time.Now().String())
+	})
+}
+
+// createAgent makes an Agent that holds its CloudProject, as if it were registered.
+func (w *world) createAgent(namespace, name string, cp *v1alpha1.CloudProject) *v1alpha1.Agent {
+	w.Helper()
+	agent := &v1alpha1.Agent{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Finalizers: []string{v1alpha1.AgentFinalizer}},
+		Spec: v1alpha1.AgentSpec{
+			ProjectRef: &v1alpha1.CloudProjectReference{Name: cp.Name, Namespace: cp.Namespace},
+			Type:       v1alpha1.AgentTypeFluentBit, Version: "v4.0.0", RawConfig: "[INPUT]",
+		},
+	}
+	noError(w, w.client.Create(w.Context(), agent))
+	return agent
+}
+
+// removeAgent ends an Agent as the agent controller does.
+func (w *world) removeAgent(agent *v1alpha1.Agent) {
+	w.Helper()
+	noError(w, client.IgnoreNotFound(w.client.Delete(w.Context(), agent)))
+	w.edit(agent, func() { agent.Finalizers = nil })
+}
+
+// expect is what a CloudProject shall come to show.
+type expect struct {
+	ready   metav1.ConditionStatus
+	reason  string
+	message []string // parts of it
+	stalled bool
+	kstatus status.Status
+}
+
+var (
+	proved = expect{ready: metav1.ConditionTrue, reason: v1alpha1.ReasonProved, kstatus: status.CurrentStatus}
+)
+
+// await waits until the CloudProject shows what is expected of the present generation, and returns it.
+func (w *world) await(cp *v1alpha1.CloudProject, want expect) *v1alpha1.CloudProject {
+	w.Helper()
+	var now v1alpha1.CloudProject
+	w.eventually(fmt.Sprintf("Ready=%s %s %q", want.ready, want.reason, want.message), func() bool {
+		noError(w, w.client.Get(w.Context(), client.ObjectKeyFromObject(cp), &now))
+		c := apimeta.FindStatusCondition(now.Status.Conditions, ready)
+		return c != nil && now.Status.ObservedGeneration == now.Generation && c.ObservedGeneration == now.Generation &&
+			c.Status == want.ready && c.Reason == want.reason &&
+			!slices.ContainsFunc(want.message, func(part string) bool { return !strings.Contains(c.Message, part) })
+	}, func() string { return fmt.Sprintf("conditions: %+v\nlog: %s", now.Status.Conditions, w.logged()) })
+	if stalled := apimeta.IsStatusConditionTrue(now.Status.Conditions, v1alpha1.ConditionStalled); stalled != want.stalled {
+		w.Errorf("Stalled is %v, want %v", stalled, want.stalled)
+	}
+	if got := kstatusOf(w, &now); want.kstatus != "" && got != want.kstatus {
+		w.Errorf("kstatus is %s, want %s", got, want.kstatus)
+	}
+	return &now
+}
+
+func kstatusOf(t testing.TB, cp *v1alpha1.CloudProject) status.Status {
+	t.Helper()
+	cp.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("CloudProject"))
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(cp)
+	noError(t, err)
+	result, err := status.Compute(&unstructured.Unstructured{Object: content})
+	noError(t, err)
+	return result.Status
+}
+
+func (w *world) eventually(what string, done func() bool, explain ...func() string) {
+	w.Helper()
+	err := wait.PollUntilContextTimeout(w.Context(), 20*time.Millisecond, 20*time.Second, true,
+		func(context.Context) (bool, error) { return done(), nil })
+	if err != nil {
+		for _, f := range explain {
+			w.Log(f())
+		}
+		w.Fatalf("waited 20s for %s", what)
+	}
+}
+
+// stays fails the test if something that holds does not go on to.
+func (w *world) stays(what string, holds func() bool) {
+	w.Helper()
+	err := wait.PollUntilContextTimeout(w.Context(), 20*time.Millisecond, 500*time.Millisecond, true,
+		func(context.Context) (bool, error) { return !holds(), nil })
+	if err == nil {
+		w.Fatalf("it did not stay so that %s", what)
+	}
+}
+
+func (w *world) gone(obj client.Object) {
+	w.Helper()
+	w.eventually(fmt.Sprintf("%T %s to go", obj, obj.GetName()), func() bool {
+		err := w.client.Get(w.Context(), client.ObjectKeyFromObject(obj), obj)
+		noError(w, client.IgnoreNotFound(err))
+		return err != nil
+	}, w.logged)
+}
+
+func noError(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

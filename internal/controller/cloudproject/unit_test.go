@@ -1,0 +1,353 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloudproject
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"github.com/google/go-cmp/cmp"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+)
+
+func TestTheIntervalIsStretchedToTheBudget(t *testing.T) {
+	for _, row := range []struct {
+		name      string
+		declared  time.Duration
+		perSecond int32
+		lists     *bool
+		agents    int
+		want      time.Duration
+	}{
+		{"few Agents fit", 10 * time.Minute, 10, nil, 3000, 10 * time.Minute},
+		{"a read for each Agent takes half of the budget", 10 * time.Minute, 10, nil, 10000, 34 * time.Minute},
+		{"where the service lists, a page for a hundred is enough", 10 * time.Minute, 10, ptr.To(true), 10000, 10 * time.Minute},
+		{"no list is no list", 10 * time.Minute, 10, ptr.To(false), 10000, 34 * time.Minute},
+		{"one Agent more changes nothing", 10 * time.Minute, 10, nil, 10001, 34 * time.Minute},
+		{"without a limit there is nothing to stretch", time.Minute, 0, nil, 100000, time.Minute},
+		{"there is a floor", time.Second, 10, nil, 1, time.Minute},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			cp := &v1alpha1.CloudProject{Spec: v1alpha1.CloudProjectSpec{
+				ResyncInterval: &metav1.Duration{Duration: row.declared},
+				RateLimit:      &v1alpha1.RateLimit{RequestsPerSecond: &row.perSecond},
+			}}
+			cp.Status.ListSupported = row.lists
+			if got := new(Reconciler).interval(cp, row.agents); got != row.want {
+				t.Errorf("%s, want %s", got, row.want)
+			}
+		})
+	}
+}
+
+func TestBackoffGrowsAndIsBounded(t *testing.T) {
+	r := &Reconciler{BackoffMin: time.Second, BackoffMax: 5 * time.Minute}
+	for failures, top := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 9: 256 * time.Second, 10: 5 * time.Minute, 1000: 5 * time.Minute} {
+		for range 100 {
+			if got := r.backoff(failures); got < top/2 || got > top {
+				t.Fatalf("after %d failures: %s, want between %s and %s", failures, got, top/2, top)
+			}
+		}
+	}
+}
+
+func TestTwoTroublesAreOneMessage(t *testing.T) {
+	held := fault.Waitingf(v1alpha1.ReasonInUse, "in use")
+	refused := fault.Waitingf(v1alpha1.ReasonUnauthorized, "refused")
+	waits := fault.Waitingf(v1alpha1.ReasonRateLimited, "wait").Quietly()
+	for _, row := range []struct {
+		name                string
+		first, second, want *fault.Error
+	}{
+		{"none", nil, nil, nil},
+		{"the first alone", held, nil, held},
+		{"the second alone", nil, refused, refused},
+		{"a quiet second adds nothing", held, waits, held},
+		{"a quiet first gives way", waits, held, held},
+		{
+			"both, and a person has to act if either wants it", held, refused,
+			&fault.Error{Class: fault.Terminal, Reason: v1alpha1.ReasonInUse, Message: "in use; besides, refused"},
+		},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if diff := cmp.Diff(row.want, both(row.first, row.second)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestConditionsAreRightForKstatus(t *testing.T) {
+	quiet := fault.Waitingf(v1alpha1.ReasonRateLimited, "wait").Quietly()
+	for _, row := range []struct {
+		name   string
+		before *fault.Error
+		fault  *fault.Error
+		want   map[string]string // condition type to status and reason
+		state  status.Status
+	}{{
+		name: "good", want: map[string]string{"Ready": "True Proved"}, state: status.CurrentStatus,
+	}, {
+		name: "a person has to act", fault: fault.Terminalf(v1alpha1.ReasonInvalid, "x"),
+		want:  map[string]string{"Ready": "False Invalid", "Stalled": "True Invalid"},
+		state: status.FailedStatus,
+	}, {
+		name: "a refused token stalls, though Agents wait", fault: fault.Waitingf(v1alpha1.ReasonUnauthorized, "x"),
+		want:  map[string]string{"Ready": "False Unauthorized", "Stalled": "True Unauthorized"},
+		state: status.FailedStatus,
+	}, {
+		name: "waiting is in progress", fault: fault.Waitingf(v1alpha1.ReasonSourceNotFound, "x"),
+		want: map[string]string{"Ready": "False SourceNotFound"}, state: status.InProgressStatus,
+	}, {
+		name: "trying before the first proof", fault: fault.Retryablef(v1alpha1.ReasonNotProved, "x"),
+		want:  map[string]string{"Ready": "Unknown NotProved", "Reconciling": "True NotProved"},
+		state: status.InProgressStatus,
+	}, {
+		name: "nothing to try", fault: fault.Waitingf(v1alpha1.ReasonNotProved, "x"),
+		want: map[string]string{"Ready": "Unknown NotProved"}, state: status.InProgressStatus,
+	}, {
+		name: "an outage", fault: fault.Retryablef(v1alpha1.ReasonUnavailable, "x"),
+		want: map[string]string{"Ready": "False Unavailable"}, state: status.InProgressStatus,
+	}, {
+		name: "a short park does not show on what is good", fault: quiet,
+		want: map[string]string{"Ready": "True Proved"}, state: status.CurrentStatus,
+	}, {
+		name: "but shows on what is not", before: fault.Terminalf(v1alpha1.ReasonInvalid, "x"), fault: quiet,
+		want: map[string]string{"Ready": "False RateLimited"}, state: status.InProgressStatus,
+	}} {
+		t.Run(row.name, func(t *testing.T) {
+			cp := &v1alpha1.CloudProject{ObjectMeta: metav1.ObjectMeta{Generation: 3}}
+			cp.Status.ObservedGeneration = 3
+			r := new(Reconciler)
+			r.setConditions(cp, row.before)
+			r.setConditions(cp, row.fault)
+			got := map[string]string{}
+			for _, c := range cp.Status.Conditions {
+				got[c.Type] = string(c.Status) + " " + c.Reason
+				if c.ObservedGeneration != 3 {
+					t.Errorf("%s observes generation %d", c.Type, c.ObservedGeneration)
+				}
+			}
+			if diff := cmp.Diff(row.want, got); diff != "" {
+				t.Errorf("conditions (-want +got):\n%s", diff)
+			}
+			if got := kstatusOf(t, cp); got != row.state {
+				t.Errorf("kstatus is %s, want %s", got, row.state)
+			}
+		})
+	}
+}
+
+func TestAnObjectWithoutStatusIsInProgress(t *testing.T) {
+	cp := &v1alpha1.CloudProject{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
+	cp.Status.ObservedGeneration = -1 // The CRD's default.
+	if got := kstatusOf(t, cp); got != status.InProgressStatus {
+		t.Errorf("kstatus is %s", got)
+	}
+}
+
+func TestWhichAgentsHold(t *testing.T) {
+	now := metav1.Now()
+	nonce := map[string]string{v1alpha1.AnnotationRegistering: "2026-01-01T00:00:00Z/x"}
+	for _, row := range []struct {
+		name  string
+		agent v1alpha1.Agent
+		want  bool
+	}{
+		{"a new one does not", v1alpha1.Agent{}, false},
+		{"the finalizer does", v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Finalizers: []string{v1alpha1.AgentFinalizer}}}, true},
+		{"a recorded ID does", v1alpha1.Agent{Status: v1alpha1.AgentStatus{ID: "id"}}, true},
+		{"an open registration does", v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Annotations: nonce}}, true},
+		{
+			"a finished registration alone does not",
+			v1alpha1.Agent{
+				ObjectMeta: metav1.ObjectMeta{Annotations: nonce},
+				Status:     v1alpha1.AgentStatus{Registration: nonce[v1alpha1.AnnotationRegistering]},
+			}, false,
+		},
+		{
+			"one that was released and waits for somebody else does not",
+			v1alpha1.Agent{
+				ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &now, Finalizers: []string{"other"}},
+				Status:     v1alpha1.AgentStatus{ID: "id"},
+			}, false,
+		},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := holds(&row.agent); got != row.want {
+				t.Errorf("%v, want %v", got, row.want)
+			}
+		})
+	}
+}
+
+// proving is a Project and what decides when it is proved, on a clock that stands still.
+type proving struct {
+	*Reconciler
+	clock   *clocktesting.FakeClock
+	cloud   *cloudtest.Server
+	cp      *v1alpha1.CloudProject
+	memo    *memo
+	project *project.Project
+}
+
+func newProving(t *testing.T) *proving {
+	t.Helper()
+	x := &proving{clock: clocktesting.NewFakeClock(time.Now()), cloud: cloudtest.New(cloudtest.Settings{}), memo: &memo{}}
+	server := x.cloud.Start()
+	t.Cleanup(server.Close)
+	policy := cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true}
+	x.Reconciler = &Reconciler{Projects: project.NewRegistry(project.Options{Policy: policy, Clock: x.clock}), Clock: x.clock}
+	x.cp = &v1alpha1.CloudProject{
+		ObjectMeta: metav1.ObjectMeta{Name: "main", Namespace: "default", UID: types.UID("uid"), Generation: 1},
+		Spec:       v1alpha1.CloudProjectSpec{URL: server.URL, Authentication: v1alpha1.AuthenticationAuto},
+	}
+	x.configure(t, x.cloud.AddProject(projectID))
+	return x
+}
+
+func (x *proving) configure(t *testing.T, token cloud.Token) {
+	t.Helper()
+	var err error
+	x.project, err = x.Projects.Configure(x.cp, project.Credentials{Token: token})
+	noError(t, err)
+}
+
+// prove returns the reason of the verdict, empty if it is good, and how many requests it took.
+func (x *proving) prove(t *testing.T) (reason string, requests int) {
+	t.Helper()
+	before := len(x.cloud.Requests())
+	x.memo.interval = 10 * time.Minute
+	if verdict := x.Reconciler.prove(t.Context(), x.project, x.cp, x.memo); verdict != nil {
+		reason = verdict.Reason
+	}
+	return reason, len(x.cloud.Requests()) - before
+}
+
+func (x *proving) expect(t *testing.T, why, reason string, requests int) {
+	t.Helper()
+	if gotReason, gotRequests := x.prove(t); gotReason != reason || gotRequests != requests {
+		t.Errorf("%s: reason %q with %d requests, want %q with %d", why, gotReason, gotRequests, reason, requests)
+	}
+}
+
+func TestAProofIsRepeatedOnlyWhenItIsDue(t *testing.T) {
+	x := newProving(t)
+	x.expect(t, "the first", "", 1)
+	x.expect(t, "a reconciliation for another reason", "", 0)
+	x.clock.Step(9 * time.Minute)
+	x.expect(t, "before the interval is over", "", 0)
+	x.clock.Step(3 * time.Minute)
+	x.expect(t, "after it", "", 1)
+	x.cp.Generation++
+	x.expect(t, "a new generation", "", 1)
+	x.cp.Annotations = map[string]string{v1alpha1.AnnotationReconcileAt: "now"}
+	x.expect(t, "on demand", "", 1)
+	x.memo.doubted.Store(true)
+	x.expect(t, "in doubt", "", 1)
+	x.expect(t, "the doubt is over", "", 0)
+
+	x.configure(t, cloud.NewToken("wrong-token"))
+	x.expect(t, "a wrong token", v1alpha1.ReasonUnauthorized, 2)
+	x.clock.Step(9 * time.Minute)
+	x.expect(t, "a refused token is not tried again soon", v1alpha1.ReasonUnauthorized, 0)
+	x.clock.Step(3 * time.Minute)
+	x.expect(t, "but at the resync", v1alpha1.ReasonUnauthorized, 2)
+	x.configure(t, x.cloud.AddProject(projectID))
+	x.expect(t, "another token is tried at once", "", 1)
+}
+
+func TestAnOutageIsTriedAgainWithBackoff(t *testing.T) {
+	x := newProving(t)
+	repair := x.cloud.Inject(cloudtest.Fault{Status: 502, Body: "<html>"})
+	x.expect(t, "before the first proof", v1alpha1.ReasonNotProved, 1)
+	x.expect(t, "at once", v1alpha1.ReasonNotProved, 0)
+	for range 5 {
+		x.clock.Step(5 * time.Minute)
+		x.expect(t, "later", v1alpha1.ReasonNotProved, 1)
+	}
+	if wait := x.memo.due.Sub(x.clock.Now()); wait < 16*time.Second || wait > 32*time.Second {
+		t.Errorf("after six failures the next try comes in %s", wait)
+	}
+	repair()
+	x.clock.Step(5 * time.Minute)
+	x.expect(t, "it is over", "", 1)
+	x.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore, Times: 2}) // The transport tries a read twice.
+	x.memo.doubted.Store(true)
+	x.expect(t, "it was good before", v1alpha1.ReasonUnavailable, 2)
+	if wait := x.memo.due.Sub(x.clock.Now()); wait > time.Second {
+		t.Errorf("after one failure the next try comes in %s", wait)
+	}
+}
+
+func TestAParkIsWaitedOut(t *testing.T) {
+	x := newProving(t)
+	x.cloud.Inject(cloudtest.Fault{Status: 429, Times: 1})
+	x.expect(t, "parked", v1alpha1.ReasonRateLimited, 1)
+	x.memo.doubted.Store(true)
+	x.expect(t, "the doubt that the 429 itself casts", v1alpha1.ReasonRateLimited, 0)
+	x.clock.Step(12 * time.Second)
+	x.expect(t, "it is over", "", 1)
+}
+
+func TestTheFirstCallProvesWhatAReadCannot(t *testing.T) {
+	x := newProving(t)
+	x.cloud.Configure(func(s *cloudtest.Settings) { s.NoList = true })
+	x.cloud.Inject(cloudtest.Fault{Method: "GET", Route: cloudtest.RouteAgent, Status: 422, Body: `{"error":"invalid ID"}`})
+	x.expect(t, "neither yes nor no", v1alpha1.ReasonNotProved, 2)
+	ticket, err := x.project.Admit("somebody")
+	noError(t, err)
+	_, err = ticket.Register(t.Context(), registration("m"))
+	noError(t, err)
+	x.memo.doubted.Store(true) // As the Registry does.
+	x.expect(t, "the call proved it", "", 0)
+}
+
+func TestRequeuesHaveALowPriority(t *testing.T) {
+	r := &Reconciler{Clock: clocktesting.NewFakeClock(time.Now())}
+	for name, result := range map[string]int{
+		"resync":   ptr.Deref(r.next(&memo{interval: time.Hour}, nil, false).Priority, 0),
+		"failure":  ptr.Deref(r.again(t.Context(), &memo{}, errors.New("x")).Priority, 0),
+		"a number": ptr.Deref(r.next(&memo{interval: time.Hour, writtenAt: r.Clock.Now()}, nil, true).Priority, 0),
+	} {
+		if result != handler.LowPriority {
+			t.Errorf("%s has priority %d", name, result)
+		}
+	}
+	got := r.next(&memo{interval: time.Hour, writtenAt: r.Clock.Now()}, nil, true).RequeueAfter
+	if got != time.Minute {
+		t.Errorf("a number that waits is written in %s", got)
+	}
+}
+
+func TestAnEventIsNeverTooLong(t *testing.T) {
+	events := &recorder{}
+	r := &Reconciler{Recorder: events}
+	cp := &v1alpha1.CloudProject{}
+	r.setConditions(cp, fault.Terminalf(v1alpha1.ReasonInvalid, "%s", strings.Repeat("ü", 1000)))
+	r.announce(t.Context(), cp, nil)
+	if got := len(events.all()[0]); got > maxNote+100 {
+		t.Errorf("%d bytes", got)
+	}
+	if !apimeta.IsStatusConditionFalse(cp.Status.Conditions, ready) {
+		t.Error("not Ready=False")
+	}
+}
