@@ -242,6 +242,21 @@ func (w *World) Eventually(what string, check func() error) {
 	}
 }
 
+// AddNamespace makes another namespace for the World and returns its name.
+func (w *World) AddNamespace(suffix string) string {
+	w.Helper()
+	name := w.Namespace + "-" + suffix
+	w.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	return name
+}
+
+// In is the same World, seen from another of its namespaces.
+func (w *World) In(namespace string) *World {
+	other := *w
+	other.Namespace = namespace
+	return &other
+}
+
 // Host is the address of the World's cloud, as --allowed-hosts takes it.
 func (w *World) Host() string {
 	u, err := url.Parse(w.HTTP.URL)

@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package agent
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -23,10 +24,15 @@ import (
 // silence is after how long without metrics an unhealthy agent counts as stopped: three of Fluent Bit's intervals.
 const silence = 90 * time.Second
 
-// suspended stops an Agent on its own wish.
-func (p *pass) suspended() error {
-	if p.agent.Status.Applied.Generation == p.agent.Generation && p.agent.Status.ID != "" {
-		return nil
+// suspended stops an Agent on its own wish. It stays Ready if nothing waits to be applied.
+func (p *pass) suspended(ctx context.Context) error {
+	status := &p.agent.Status
+	if status.ID != "" && !p.open() && p.loadConfig(ctx) == nil {
+		observed := p.agent.Spec.SyncPolicy == v1alpha1.SyncObserve
+		if observed || len(changed(declared(&p.agent.Spec, p.config), status.Applied.Fields)) == 0 {
+			status.Applied.Generation = p.agent.Generation
+			return nil
+		}
 	}
 	return fault.Waitingf(v1alpha1.ReasonSuspended,
 		"spec.suspend is true: nothing is done until it is taken out")

@@ -120,7 +120,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	case deleting:
 		err = p.finalize(ctx)
 	case p.agent.Spec.Suspend:
-		err = p.suspended()
+		err = p.suspended(ctx)
 	case p.settled(ctx):
 		return p.rest()
 	default:
