@@ -1,0 +1,89 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Command demo shows the operator at work on a control plane and a fake of Calyptia Cloud of its own, all on
+// loopback. It runs the commands that a person would type, prints what they print, and checks that what is shown
+// is so. Then it stays up to be played with; with --once it ends by itself.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
+)
+
+// interrupted is the exit status of a program that Ctrl-C ended before it was done.
+const interrupted = 130
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
+	once := flags.Bool("once", false, "end after the show, with exit status 0 only if all of it was so")
+	if err := flags.Parse(os.Args[1:]); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil || flags.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "demo: its only flag is --once")
+		return 2
+	}
+	// SIGPIPE too: who pipes the output into head wants everything to end, and nothing left behind.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	defer stop()
+	if err := os.Chdir(testenv.ModuleRoot()); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		return 1
+	}
+	return perform(ctx, *once)
+}
+
+// perform plays the show on a stage of its own and takes that down, however the show ended.
+func perform(ctx context.Context, once bool) (status int) {
+	out := newPrinter(os.Stdout)
+	set, err := openStage()
+	if err != nil {
+		out.failed(err)
+		return 1
+	}
+	began := time.Now()
+	s := &show{printer: out, stage: set}
+	shown, left := context.WithCancelCause(ctx)
+	defer left(nil)
+	s.play(shown, left)
+	err = s.err
+	switch {
+	case ctx.Err() != nil:
+		out.say("\nInterrupted.")
+		status = interrupted
+	case err != nil:
+		out.failed(err)
+		set.tail(out)
+		status = 1
+	default:
+		out.say("\nAll %d checks passed, in %.1f s.", s.checks, time.Since(began).Seconds())
+	}
+	if !once && ctx.Err() == nil && set.operator.running() {
+		s.invite()
+		select {
+		case <-ctx.Done():
+		case <-set.operator.done:
+			out.failed(errors.New("the operator ended by itself"))
+			set.tail(out)
+			status = 1
+		}
+	}
+	if err := set.close(status == 1); err != nil {
+		out.failed(fmt.Errorf("cleaning up: %w", err))
+		status = max(status, 1)
+	}
+	return status
+}

@@ -1,0 +1,149 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+// operatorStop is how long the operator may take to end by itself.
+const operatorStop = 10 * time.Second
+
+// operator is the operator's binary, run as a child.
+type operator struct {
+	command *exec.Cmd
+	log     string
+	probes  string // host:port of /healthz and /readyz
+	done    chan struct{}
+}
+
+// newOperator makes the command line; all paths are relative to the module, so that a person can type it.
+func newOperator(kubeconfig string) (*operator, error) {
+	probes, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	command := exec.Command("bin/calyptia-agent-operator",
+		"--kubeconfig="+kubeconfig,
+		"--allowed-hosts=127.0.0.1", "--allow-insecure-http", // the fake cloud's; not for the real one
+		"--metrics-bind-address=0", "--health-probe-bind-address="+probes)
+	return &operator{
+		command: command, log: filepath.Join(stageDir, "operator.log"), probes: probes, done: make(chan struct{}),
+	}, nil
+}
+
+// freeAddress is one that nobody listens on at the moment.
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return listener.Addr().String(), listener.Close()
+}
+
+func (o *operator) start() error {
+	log, err := os.Create(o.log)
+	if err != nil {
+		return err
+	}
+	o.command.Stdout, o.command.Stderr = log, log
+	o.command.SysProcAttr = childAttributes()
+	started := make(chan error, 1)
+	go func() {
+		defer close(o.done)
+		defer log.Close()
+		// Where the child ends with its parent, the parent is the thread that started it: this one stays.
+		runtime.LockOSThread()
+		err := o.command.Start()
+		started <- err
+		if err == nil {
+			_ = o.command.Wait()
+		}
+	}()
+	return <-started
+}
+
+func (o *operator) running() bool {
+	if o == nil {
+		return false
+	}
+	select {
+	case <-o.done:
+		return false
+	default:
+		return o.command.Process != nil
+	}
+}
+
+// ready waits for the operator's own word.
+func (o *operator) ready(ctx context.Context) error {
+	url := "http://" + o.probes + "/readyz"
+	last := error(nil)
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		var answer string
+		if answer, last = get(ctx, url); last == nil && strings.TrimSpace(answer) != "ok" {
+			last = fmt.Errorf("it answers %q", answer)
+		}
+		return last == nil, nil
+	})
+	if err != nil && last != nil {
+		return fmt.Errorf("the operator is not ready: %w", last)
+	}
+	return err
+}
+
+func get(ctx context.Context, url string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<10))
+	return string(body), err
+}
+
+// stop asks the operator to end and waits for it; one that does not listen is killed.
+func (o *operator) stop() {
+	if !o.running() {
+		return
+	}
+	_ = o.command.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-o.done:
+	case <-time.After(operatorStop):
+		_ = o.command.Process.Kill()
+		<-o.done
+	}
+}
+
+// tail shows the end of the log.
+func (o *operator) tail(out *printer) {
+	const lines = 15
+	content, err := os.ReadFile(o.log)
+	if err != nil {
+		return
+	}
+	all := strings.Split(strings.TrimSpace(string(content)), "\n")
+	out.say("\nThe operator said last (%s):\n%s", o.log, strings.Join(all[max(0, len(all)-lines):], "\n"))
+}

@@ -1,0 +1,66 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+)
+
+// printer writes what the audience sees. Its lines come from more than one goroutine.
+type printer struct {
+	mu     sync.Mutex
+	out    io.Writer
+	colour bool
+}
+
+func newPrinter(out *os.File) *printer {
+	info, err := out.Stat()
+	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0
+	return &printer{out: out, colour: terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+}
+
+// Colours of a terminal.
+const (
+	bold  = "1"
+	cyan  = "36"
+	green = "32"
+	red   = "31"
+)
+
+func (p *printer) paint(colour, text string) string {
+	if !p.colour {
+		return text
+	}
+	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+}
+
+// Write lets the output of commands through as it comes.
+func (p *printer) Write(raw []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.Write(raw)
+}
+
+func (p *printer) say(format string, args ...any) { _, _ = fmt.Fprintf(p, format+"\n", args...) }
+
+// heading begins a part of the show.
+func (p *printer) heading(title string) {
+	text := "== " + title + " "
+	p.say("\n%s", p.paint(bold, text+strings.Repeat("=", max(0, 100-len(text)))))
+}
+
+// command shows what is run next.
+func (p *printer) command(text string) { p.say("%s", p.paint(cyan, "$ "+text)) }
+
+// passed tells of a check that held.
+func (p *printer) passed(what string) { p.say("%s %s", p.paint(green, "  ok:"), what) }
+
+func (p *printer) failed(err error) { p.say("%s %v", p.paint(red, "\nFAILED:"), err) }
