@@ -178,17 +178,16 @@ func (s *show) invite() {
 	}
 	s.say(`  cd %s
 
-  kubectl get agents                             # kubectl get agents -o wide says more
-  kubectl describe agent web-logs                # all of one, with its events
-  kubectl edit agent web-logs                    # change its version or configuration
-  kubectl explain agent.spec                     # what can be declared
-  kubectl apply -k %s              # bring back what was deleted
-  kubectl delete cloudproject calyptia --wait=false && kubectl describe cloudproject calyptia
-                                                 # it waits for its Agents, and says so
+  kubectl get agents                    # -o wide says more
+  kubectl describe agent web-logs       # all of one, with its events
+  kubectl edit agent web-logs           # change its version or its configuration
+  kubectl explain agent.spec            # what can be declared
+  kubectl delete agent web-logs         # its remote agent and its Secret go with it
+  kubectl apply -k %s      # bring back what was deleted
   tail -f %s
 
-The service listens at %s.
-Ctrl-C ends and removes everything.`, root, manifestDir, s.operator.log, s.service.url)
+The fake of Calyptia Cloud listens at %s. Ctrl-C ends and removes everything.`,
+		root, manifestDir, s.operator.log, s.service.url)
 }
 
 func firstLine(text string) string {
