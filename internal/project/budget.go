@@ -45,13 +45,6 @@ func (b *budget) set(limit *v1alpha1.RateLimit) {
 	}
 }
 
-// perSecond returns the permitted rate, and false where there is no limit.
-func (b *budget) perSecond() (float64, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return float64(b.limiter.Limit()), b.limiter.Limit() != rate.Inf
-}
-
 // take returns zero if a call may be made now, else how long to wait for the place that is then kept.
 func (b *budget) take(who types.UID, now time.Time) time.Duration {
 	b.mu.Lock()

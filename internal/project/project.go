@@ -8,6 +8,7 @@ package project
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"net/url"
 	"sync"
@@ -58,7 +59,7 @@ func newProject(r *Registry, key client.ObjectKey) *Project {
 		Timeout:       r.opts.BreakerTimeout,
 		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= 5 },
 		IsSuccessful:  func(err error) bool { return !isOutage(err) },
-		IsExcluded:    func(err error) bool { return err == errUnused },
+		IsExcluded:    func(err error) bool { return errors.Is(err, errUnused) },
 		OnStateChange: func(_ string, _, to gobreaker.State) { p.breakerMoved(to) },
 	})
 	return p
@@ -166,7 +167,7 @@ func (p *Project) CloseRegistrations(reason *fault.Error) {
 	p.closed = reason
 	p.mu.Unlock()
 	if opened {
-		p.registry.woken(p.key)
+		p.wake()
 	}
 }
 

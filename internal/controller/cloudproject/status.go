@@ -21,6 +21,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
 // What events say the operator did.
@@ -54,7 +55,7 @@ func (r *Reconciler) describe(cp *v1alpha1.CloudProject, m *memo) {
 
 // interval is the resync interval in force: long enough for all Agents with half of the rate limit.
 func (r *Reconciler) interval(cp *v1alpha1.CloudProject, agents int) time.Duration {
-	d := 10 * time.Minute
+	d := project.DefaultResyncInterval
 	if cp.Spec.ResyncInterval != nil {
 		d = cp.Spec.ResyncInterval.Duration
 	}
