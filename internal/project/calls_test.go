@@ -1,0 +1,239 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package project_test
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"k8s.io/utils/ptr"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+)
+
+func TestARefusedTokenCostsOneRequest(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	w.cloud.RevokeToken(w.token)
+	for range 100 {
+		_, _ = w.Get(t.Context(), somebody, otherID)
+	}
+	w.requests(1)
+	if got := w.doubts.Load(); got != 1 {
+		t.Errorf("%d doubts were cast", got)
+	}
+	_, err := w.registry.Get(w.cp)
+	w.refused(err, v1alpha1.ReasonProjectNotReady)
+	if w.Proof().Proved {
+		t.Error("it still counts as proved")
+	}
+}
+
+func TestTheTokenOfAnAgentIsItsOwnAffair(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	id := w.register("m")
+	update := cloud.Update{Version: ptr.To("v5.0.0")}
+	err := w.UpdateAsAgent(t.Context(), somebody, id, update, cloud.NewToken("revoked"))
+	if e, ok := cloud.AsError(err); !ok || e.Status != http.StatusUnauthorized {
+		t.Fatalf("error %v", err)
+	}
+	if _, err := w.registry.Get(w.cp); err != nil || w.doubts.Load() != 0 {
+		t.Errorf("the project is blocked (%v) or doubted (%d)", err, w.doubts.Load())
+	}
+	agent, _ := w.cloud.Agent(id)
+	noError(t, w.UpdateAsAgent(t.Context(), somebody, id, update, agent.Token))
+	requests := w.cloud.Requests()
+	if last := requests[len(requests)-1]; last.Scheme != cloud.SchemeAgentToken || last.Header.Get("Authorization") != "" {
+		t.Errorf("the update was sent with %v", last.Header)
+	}
+}
+
+func TestAParkHoldsForAll(t *testing.T) {
+	seconds := func(s string) http.Header { return http.Header{"Retry-After": {s}} }
+	for _, row := range []struct {
+		name  string
+		fault cloudtest.Fault
+		want  time.Duration // zero: no park
+	}{
+		{"429 with a time", cloudtest.Fault{Status: 429, Header: seconds("30")}, 30 * time.Second},
+		{"429 without", cloudtest.Fault{Status: 429}, 10 * time.Second},
+		{"503 with a time", cloudtest.Fault{Status: 503, Header: seconds("60")}, time.Minute},
+		{"503 without", cloudtest.Fault{Status: 503}, 0},
+		{"500", cloudtest.Fault{Status: 500, Header: seconds("60")}, time.Minute},
+		{"404", cloudtest.Fault{Status: 404, Header: seconds("60")}, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := proved(t, cloudtest.Settings{})
+			row.fault.Times = 1
+			w.cloud.Inject(row.fault)
+			_, _ = w.Get(t.Context(), somebody, otherID)
+			_, err := w.registry.Get(w.cp)
+			if row.want == 0 {
+				noError(t, err)
+				return
+			}
+			f := w.refused(err, v1alpha1.ReasonRateLimited)
+			if f.RetryAfter < row.want || f.RetryAfter > row.want*12/10 {
+				t.Errorf("told to come back in %s, want %s and a little more", f.RetryAfter, row.want)
+			}
+			w.refused(w.Prove(t.Context()), v1alpha1.ReasonRateLimited)
+			_, err = w.Admit("another")
+			w.refused(err, v1alpha1.ReasonRateLimited)
+			w.requests(1)
+			if w.doubts.Load() != 1 {
+				t.Errorf("%d doubts", w.doubts.Load())
+			}
+			w.clock.Step(row.want)
+			if _, err := w.registry.Get(w.cp); err != nil {
+				t.Errorf("when it is over: %v", err)
+			}
+		})
+	}
+}
+
+func TestTheBreakerLetsOneProbeThrough(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	repair := w.cloud.Inject(cloudtest.Fault{Status: http.StatusBadGateway, Body: "<html>"})
+	w.eventually("the breaker to open", func() bool {
+		_, _ = w.Get(t.Context(), somebody, otherID)
+		_, err := w.registry.Get(w.cp)
+		return err != nil
+	})
+	w.requests(5)
+	_, err := w.registry.Get(w.cp)
+	if f := w.refused(err, v1alpha1.ReasonUnavailable); f.RetryAfter <= 0 {
+		t.Error("nobody is told when to come back")
+	}
+	w.eventually("a doubt", func() bool { return w.doubts.Load() == 1 })
+
+	repair()
+	entered, release := make(chan struct{}, 1), make(chan struct{})
+	w.cloud.Inject(cloudtest.Fault{Entered: entered, Block: release, Times: 1})
+	w.eventually("a probe to be let through", func() bool { _, err := w.registry.Get(w.cp); return err == nil })
+	var probe sync.WaitGroup
+	probe.Go(func() { _, _ = w.Get(context.WithoutCancel(t.Context()), somebody, otherID) })
+	<-entered
+	for range 10 {
+		_, err := w.Admit("another")
+		if f := w.refused(err, v1alpha1.ReasonUnavailable); !f.Quiet {
+			t.Error("a condition would tell of a probe under way")
+		}
+	}
+	close(release)
+	probe.Wait()
+	w.eventually("the Agents to be woken", func() bool { return w.wakes.Load() == 1 })
+	w.eventually("a doubt that clears it", func() bool { return w.doubts.Load() == 2 })
+	ticket, err := w.Admit("another")
+	noError(t, err)
+	ticket.Release()
+	w.requests(6)
+}
+
+func TestWhatOpensTheBreaker(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		fault cloudtest.Fault
+		opens bool
+	}{
+		{"connections that break", cloudtest.Fault{Cut: cloudtest.CutBefore}, true},
+		{"a proxy's own error", cloudtest.Fault{Status: 502, Body: "<html>"}, true},
+		{"a portal", cloudtest.Fault{Status: 200, Body: "<html>Log in</html>"}, true},
+		{"an error of the service itself", cloudtest.Fault{Status: 500, Body: `{"error":"internal"}`}, false},
+		{"agents that are not there", cloudtest.Fault{}, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := proved(t, cloudtest.Settings{})
+			w.cloud.Inject(row.fault)
+			for range 5 {
+				_, _ = w.Get(t.Context(), somebody, otherID)
+			}
+			if _, err := w.registry.Get(w.cp); (err != nil) != row.opens {
+				t.Errorf("after five: %v", err)
+			}
+		})
+	}
+}
+
+func TestATicketThatIsNotUsedCountsForNothing(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	for range 100 {
+		ticket, err := w.Admit(somebody)
+		noError(t, err)
+		ticket.Release()
+	}
+	if _, err := w.registry.Get(w.cp); err != nil {
+		t.Errorf("unused tickets opened the breaker: %v", err)
+	}
+	w.requests(0)
+}
+
+func TestARegistrationThatNeverLeftSaysSo(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	ticket, err := w.Admit(somebody)
+	noError(t, err)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = ticket.Register(ended, registration("m"))
+	if e, ok := cloud.AsError(err); !ok || !e.NotSent || !e.NothingMade() {
+		t.Errorf("error %v", err)
+	}
+	w.requests(0)
+}
+
+func TestAnAnswerToOldCredentialsSaysNothing(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	entered, release := make(chan struct{}, 1), make(chan struct{})
+	w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteAgent, Entered: entered, Block: release, Times: 1})
+	old := w.Project
+	var late sync.WaitGroup
+	late.Go(func() { _, _ = old.Get(context.WithoutCancel(t.Context()), somebody, otherID) })
+	<-entered
+	w.cloud.RevokeToken(w.token)
+	w.token = w.cloud.AddProject(projectID)
+	w.configure()
+	noError(t, w.Prove(t.Context()))
+	close(release)
+	late.Wait()
+	if _, err := w.registry.Get(w.cp); err != nil {
+		t.Errorf("a late 401 blocks the new token: %v", err)
+	}
+}
+
+func TestOnlyAgentWritesIsRememberedForTheCredentials(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	if w.OnlyAgentWrites() {
+		t.Error("remembered before it was seen")
+	}
+	w.SetOnlyAgentWrites()
+	if !w.OnlyAgentWrites() {
+		t.Error("not remembered")
+	}
+	w.token = w.cloud.AddProject(projectID)
+	w.configure()
+	if w.OnlyAgentWrites() {
+		t.Error("remembered for other credentials")
+	}
+}
+
+func TestCallsReachTheService(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	id := w.register("m")
+	noError(t, w.Update(t.Context(), somebody, id, cloud.Update{Name: ptr.To("other")}))
+	agent, err := w.Get(t.Context(), somebody, id)
+	noError(t, err)
+	if agent.Name != "other" || agent.MachineID != "m" {
+		t.Errorf("agent %+v", agent)
+	}
+	noError(t, w.Delete(t.Context(), somebody, id))
+	if _, err := w.Get(t.Context(), somebody, id); !cloud.IsGone(err) {
+		t.Errorf("after the deletion: %v", err)
+	}
+}

@@ -1,0 +1,170 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package project_test
+
+import (
+	"net/http"
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+)
+
+func TestGetWaitsForTheProof(t *testing.T) {
+	w := newWorld(t, cloudtest.Settings{})
+	unknown := &v1alpha1.CloudProject{}
+	unknown.UID = "another"
+	_, err := w.registry.Get(unknown)
+	w.refused(err, v1alpha1.ReasonProjectNotReady)
+	_, err = w.registry.Get(w.cp)
+	w.refused(err, v1alpha1.ReasonProjectNotReady)
+
+	noError(t, w.Prove(t.Context()))
+	got, err := w.registry.Get(w.cp)
+	noError(t, err)
+	if got != w.Project {
+		t.Error("another Project")
+	}
+	if w.wakes.Load() != 1 {
+		t.Errorf("the Agents were woken %d times", w.wakes.Load())
+	}
+
+	w.registry.Forget(w.cp.UID)
+	_, err = w.registry.Get(w.cp)
+	w.refused(err, v1alpha1.ReasonProjectNotReady)
+	_, err = w.Admit(somebody)
+	w.refused(err, v1alpha1.ReasonProjectNotFound)
+	if w.registry.Lookup(w.cp.UID) != nil {
+		t.Error("it is not forgotten")
+	}
+}
+
+func TestConfigureRefusesWhatCannotBe(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		change func(*v1alpha1.CloudProject, *project.Credentials)
+		reason string
+	}{
+		{"another host", func(cp *v1alpha1.CloudProject, _ *project.Credentials) {
+			cp.Spec.URL = "http://elsewhere.example"
+		}, v1alpha1.ReasonURLNotAllowed},
+		{"another project than the token's", func(cp *v1alpha1.CloudProject, _ *project.Credentials) {
+			cp.Spec.ProjectID = otherID
+		}, v1alpha1.ReasonInvalid},
+		{"a CA bundle that is none", func(_ *v1alpha1.CloudProject, c *project.Credentials) {
+			c.CABundle = []byte("none")
+		}, v1alpha1.ReasonInvalid},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t, cloudtest.Settings{})
+			credentials := project.Credentials{Token: w.token}
+			row.change(w.cp, &credentials)
+			_, err := w.registry.Configure(w.cp, credentials)
+			if f := w.refused(err, row.reason); f.Class != fault.Terminal {
+				t.Errorf("class %s", f.Class)
+			}
+		})
+	}
+}
+
+func TestWhatChangesMustBeProvedAnew(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		change func(*world)
+		anew   bool
+	}{
+		{"nothing", func(*world) {}, false},
+		{"the rate limit", func(w *world) { w.limit(5, 5) }, false},
+		{"the resync interval", func(w *world) { w.cp.Spec.ResyncInterval = nil; w.cp.Generation++ }, false},
+		{"the project ID that the token reveals anyway", func(w *world) { w.cp.Spec.ProjectID = projectID }, false},
+		{"the token", func(w *world) { w.token = w.cloud.AddProject(projectID) }, true},
+		{"the authentication", func(w *world) { w.cp.Spec.Authentication = v1alpha1.AuthenticationBearer }, true},
+		{"the URL", func(w *world) { w.cp.Spec.URL += "/base" }, true},
+		{"the project", func(w *world) { w.token = w.cloud.AddProject(otherID) }, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := proved(t, cloudtest.Settings{})
+			version := w.Version()
+			row.change(w)
+			w.configure()
+			_, err := w.registry.Get(w.cp)
+			if anew := err != nil; anew != row.anew {
+				t.Errorf("the proof has to be repeated: %v, want %v", anew, row.anew)
+			}
+			if changed := w.Version() != version; changed != row.anew {
+				t.Errorf("the version changed: %v, want %v", changed, row.anew)
+			}
+		})
+	}
+}
+
+func TestABlockLastsUntilTheNextProof(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	w.Block(fault.Waitingf(v1alpha1.ReasonProjectNotReady, "not now"))
+	w.configure()
+	_, err := w.registry.Get(w.cp)
+	w.refused(err, v1alpha1.ReasonProjectNotReady)
+	noError(t, w.Prove(t.Context()))
+	if _, err := w.registry.Get(w.cp); err != nil || w.wakes.Load() != 1 {
+		t.Errorf("after the proof: %v, woken %d times", err, w.wakes.Load())
+	}
+}
+
+func TestClosedRegistrationsLetDeletionsThrough(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	id := w.register("first")
+	admitted, err := w.Admit("late") // Before they are closed.
+	noError(t, err)
+	w.CloseRegistrations(fault.Waitingf(v1alpha1.ReasonProjectNotReady, "being deleted"))
+	w.refused(w.RegistrationsClosed(), v1alpha1.ReasonProjectNotReady)
+
+	_, err = admitted.Register(t.Context(), registration("late"))
+	w.refused(err, v1alpha1.ReasonProjectNotReady)
+	if e, ok := cloud.AsError(err); !ok || !e.NothingMade() {
+		t.Errorf("%v does not tell that nothing was made", err)
+	}
+	if got := w.cloud.Count(http.MethodPost, ""); got != 1 {
+		t.Errorf("%d registrations were sent", got)
+	}
+	p, err := w.registry.Get(w.cp)
+	noError(t, err)
+	noError(t, p.Delete(t.Context(), somebody, id))
+
+	epoch := w.Epoch()
+	w.CloseRegistrations(nil)
+	w.CloseRegistrations(nil)
+	if w.wakes.Load() != 1 || w.Epoch() == epoch {
+		t.Errorf("opening them woke the Agents %d times", w.wakes.Load())
+	}
+	noError(t, w.RegistrationsClosed())
+}
+
+func TestATransportIsWrappedForItsProject(t *testing.T) {
+	var wrapped []client.ObjectKey
+	registry := project.NewRegistry(project.Options{
+		Policy: cloud.URLPolicy{AllowedHosts: []string{"cloud.example"}},
+		Wrap: func(key client.ObjectKey) func(http.RoundTripper) http.RoundTripper {
+			wrapped = append(wrapped, key)
+			return func(next http.RoundTripper) http.RoundTripper { return next }
+		},
+	})
+	cp := &v1alpha1.CloudProject{Spec: v1alpha1.CloudProjectSpec{URL: "https://cloud.example/base/"}}
+	cp.Namespace, cp.Name = "infra", "main"
+	p, err := registry.Configure(cp, project.Credentials{Token: cloud.NewToken("opaque")})
+	noError(t, err)
+	if len(wrapped) != 1 || wrapped[0] != client.ObjectKeyFromObject(cp) {
+		t.Errorf("wrapped %v", wrapped)
+	}
+	if want := (project.Place{URL: "https://cloud.example/base"}); p.Place() != want || p.URL().String() != want.URL {
+		t.Errorf("place %+v, want %+v", p.Place(), want)
+	}
+}

@@ -1,0 +1,149 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package project_test
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+)
+
+const (
+	projectID = "8f6f2f0e-7d1c-4b52-9c6e-3a4f7f0f9d11"
+	otherID   = "1d3c5b7a-0f2e-4d6c-8b9a-7e5f3d1c0b2a"
+	somebody  = types.UID("somebody")
+
+	breakerTimeout = 100 * time.Millisecond
+)
+
+// world is a Registry with one Project, and the service that it speaks to, on a clock that stands still.
+type world struct {
+	*testing.T
+	*project.Project
+	registry *project.Registry
+	clock    *clocktesting.FakeClock
+	cloud    *cloudtest.Server
+	cp       *v1alpha1.CloudProject
+	token    cloud.Token
+	wakes    atomic.Int32
+	doubts   atomic.Int32
+}
+
+// newWorld returns a world whose Project is configured, but not proved.
+func newWorld(t *testing.T, settings cloudtest.Settings) *world {
+	t.Helper()
+	w := &world{T: t, clock: clocktesting.NewFakeClock(time.Now()), cloud: cloudtest.New(settings)}
+	server := w.cloud.Start()
+	t.Cleanup(server.Close)
+	w.token = w.cloud.AddProject(projectID)
+	w.registry = project.NewRegistry(project.Options{
+		Policy: cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true},
+		Clock:  w.clock, Timeout: 5 * time.Second, BreakerTimeout: breakerTimeout,
+	})
+	w.registry.OnWake(func(client.ObjectKey) { w.wakes.Add(1) })
+	w.registry.OnDoubt(func(client.ObjectKey) { w.doubts.Add(1) })
+	w.cp = &v1alpha1.CloudProject{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "main", UID: "uid"},
+		Spec:       v1alpha1.CloudProjectSpec{URL: server.URL, Authentication: v1alpha1.AuthenticationAuto},
+	}
+	w.configure()
+	return w
+}
+
+// proved returns a world whose Project is proved, with no requests on record.
+func proved(t *testing.T, settings cloudtest.Settings) *world {
+	t.Helper()
+	w := newWorld(t, settings)
+	noError(t, w.Prove(t.Context()))
+	w.forget()
+	return w
+}
+
+func (w *world) forget() {
+	w.cloud.ResetRequests()
+	w.wakes.Store(0)
+	w.doubts.Store(0)
+}
+
+func (w *world) configure() {
+	w.Helper()
+	var err error
+	w.Project, err = w.registry.Configure(w.cp, project.Credentials{Token: w.token})
+	noError(w, err)
+}
+
+func (w *world) limit(perSecond, burst int32) {
+	w.Helper()
+	w.cp.Spec.RateLimit = &v1alpha1.RateLimit{RequestsPerSecond: ptr.To(perSecond), Burst: ptr.To(burst)}
+	w.configure()
+}
+
+func (w *world) register(machine string) string {
+	w.Helper()
+	ticket, err := w.Admit(types.UID(machine))
+	noError(w, err)
+	made, err := ticket.Register(w.Context(), registration(machine))
+	noError(w, err)
+	return made.ID
+}
+
+func registration(machine string) cloud.Registration {
+	return cloud.Registration{
+		Name: "web", MachineID: machine, Type: "fluentbit", Version: "v4.0.0", Edition: "community", RawConfig: "[INPUT]",
+	}
+}
+
+// refused checks that an error is a failure of this reason, and returns it.
+func (w *world) refused(err error, reason string) *fault.Error {
+	w.Helper()
+	f, ok := fault.As(err)
+	if !ok || f.Reason != reason {
+		w.Fatalf("error %v, want one of reason %s", err, reason)
+	}
+	return f
+}
+
+func (w *world) requests(want int) {
+	w.Helper()
+	if got := len(w.cloud.Requests()); got != want {
+		w.Errorf("%d requests, want %d", got, want)
+	}
+}
+
+func (w *world) eventually(what string, done func() bool) {
+	w.Helper()
+	deadline := time.NewTimer(10 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			w.Fatalf("waited 10s for %s", what)
+		}
+	}
+}
+
+func noError(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
