@@ -247,10 +247,6 @@ func (o *options) managerOptions(scheme *runtime.Scheme) ctrl.Options {
 		Cache: cache.Options{
 			DefaultTransform: strip,
 		},
-		Client: client.Options{Cache: &client.CacheOptions{
-			// Their content is read when it is needed, and never kept.
-			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}},
-		}},
 		Metrics: metricsserver.Options{
 			BindAddress:    o.metricsAddress,
 			SecureServing:  true,

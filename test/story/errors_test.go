@@ -1,0 +1,306 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package story_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+func answer(status int, message string) cloudtest.Fault {
+	body, err := json.Marshal(map[string]string{"error": message})
+	if err != nil {
+		panic(err)
+	}
+	return cloudtest.Fault{
+		Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: status,
+		Header: http.Header{"Content-Type": {"application/json"}}, Body: string(body),
+	}
+}
+
+// Terminal: Stalled with the field and the mend, nothing registered, one event, no second try by itself.
+func TestTerminalErrors(t *testing.T) {
+	rows := []struct {
+		name     string
+		settings cloudtest.Settings
+		fault    *cloudtest.Fault
+		change   func(*v1alpha1.Agent)
+		reason   string
+		words    []string
+	}{
+		{name: "400", fault: new(answer(400, "invalid agent name")), reason: v1alpha1.ReasonInvalid, words: []string{"400", "invalid agent name", "spec.name"}},
+		{name: "422", fault: new(answer(422, "unsupported agent version")), reason: v1alpha1.ReasonInvalid, words: []string{"422", "spec.version"}},
+		{name: "422 of the configuration", fault: new(answer(422, "invalid agent raw config")), reason: v1alpha1.ReasonInvalid, words: []string{"spec.rawConfig"}},
+		{name: "422 of the machine ID", fault: new(answer(422, "invalid machine ID")), reason: v1alpha1.ReasonInvalid, words: []string{"spec.machineID"}},
+		{name: "fleet not found", settings: cloudtest.Settings{Fleets: map[string]string{"11111111-1111-4111-8111-111111111111": "f"}},
+			change: func(a *v1alpha1.Agent) { a.Spec.FleetID = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11" },
+			reason: v1alpha1.ReasonInvalid, words: []string{"fleet not found", "spec.fleetID"}},
+		{name: "environment not found", settings: cloudtest.Settings{Environments: map[string]string{"prod": "production"}},
+			change: func(a *v1alpha1.Agent) { a.Spec.EnvironmentID = "dev" },
+			reason: v1alpha1.ReasonInvalid, words: []string{"environment not found", "spec.environmentID"}},
+		{name: "permission denied", fault: new(answer(403, "permission denied")), reason: v1alpha1.ReasonForbidden, words: []string{"project token"}},
+		{name: "quota exceeded", settings: cloudtest.Settings{Quota: 1}, reason: v1alpha1.ReasonQuotaExceeded, words: []string{"limit 1", "quota"}},
+		{name: "machine ID taken", reason: v1alpha1.ReasonMachineIDConflict,
+			change: func(a *v1alpha1.Agent) { a.Spec.MachineID = "machine-0" }, words: []string{"machine-0", "spec.agentID"}},
+		{name: "machine ID taken, and nothing is listed", settings: cloudtest.Settings{NoList: true}, reason: v1alpha1.ReasonMachineIDConflict,
+			change: func(a *v1alpha1.Agent) { a.Spec.MachineID = "machine-0" }, words: []string{"machine-0", "spec.agentID"}},
+		{name: "foreign Secret", reason: v1alpha1.ReasonSecretConflict,
+			change: func(a *v1alpha1.Agent) {
+				a.Spec.TokenSecretRef = &v1alpha1.LocalSecretReference{Name: "calyptia-token"}
+			},
+			words: []string{"calyptia-token", "spec.tokenSecretRef"}},
+		{name: "no project", change: func(a *v1alpha1.Agent) { a.Spec.ProjectRef = nil }, reason: v1alpha1.ReasonNoProject, words: []string{"spec.projectRef"}},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, row.settings)
+			register(t, w, "other", "machine-0")
+			if row.fault != nil {
+				w.Cloud.Inject(*row.fault)
+			}
+			w.Cloud.ResetRequests()
+			w.Apply("web", func(a *v1alpha1.Agent) {
+				if row.change != nil {
+					row.change(a)
+				}
+			})
+			a := w.Stalled("web", row.reason, row.words...)
+			if a.Status.ID != "" || len(w.Remote()) != 1 {
+				t.Errorf("something was registered: %q, %d agents", a.Status.ID, len(w.Remote()))
+			}
+			if _, open := a.Annotations[v1alpha1.AnnotationRegistering]; open {
+				t.Error("a registration that made nothing is still open")
+			}
+			if got := w.Events("web", 1); !slices.Equal(got, []string{row.reason}) {
+				t.Errorf("events: %v", got)
+			}
+			// Another Agent comes and goes meanwhile: time enough for a second try, which must not come.
+			posts := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents)
+			w.Apply("passer-by", func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Name = "missing" })
+			w.NotReady("passer-by", v1alpha1.ReasonProjectNotFound)
+			if posts > 1 || w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents) != posts {
+				t.Errorf("%d POSTs, want at most one", w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents))
+			}
+			w.Delete("web")
+			w.Gone("web")
+		})
+	}
+}
+
+func TestTerminalErrorEndsWithTheMend(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{})
+	remove := w.Cloud.Inject(answer(422, "unsupported agent version"))
+	w.Apply("web")
+	w.Stalled("web", v1alpha1.ReasonInvalid)
+	remove()
+	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.0.1" })
+	a := w.Ready("web")
+	if c := harness.Condition(a, v1alpha1.ConditionStalled); c.Status == "True" {
+		t.Errorf("still stalled: %s", c.Message)
+	}
+	w.One("web")
+}
+
+// Retryable: tried again by itself, with the reason to be seen meanwhile; exactly one agent in the end.
+func TestRetryableErrors(t *testing.T) {
+	post := cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 2}
+	with := func(change func(*cloudtest.Fault)) cloudtest.Fault {
+		f := post
+		change(&f)
+		return f
+	}
+	rows := []struct {
+		name  string
+		fault cloudtest.Fault
+	}{
+		{"500", with(func(f *cloudtest.Fault) { f.Status, f.Body = 500, `{"error":"internal"}` })},
+		{"500 after it took effect", with(func(f *cloudtest.Fault) { f.Status, f.Body, f.After, f.Times = 500, `{"error":"internal"}`, true, 1 })},
+		{"502 with HTML", with(func(f *cloudtest.Fault) { f.Status, f.Body = 502, "<html>Bad Gateway</html>" })},
+		{"200 with HTML", with(func(f *cloudtest.Fault) { f.Status, f.Body = 200, "<html>Welcome</html>" })},
+		{"connection cut before", with(func(f *cloudtest.Fault) { f.Cut = cloudtest.CutBefore })},
+		{"connection cut after it took effect", with(func(f *cloudtest.Fault) { f.Cut, f.Times = cloudtest.CutAfter, 1 })},
+		{"answer cut short", with(func(f *cloudtest.Fault) { f.Truncate, f.Times = 10, 1 })},
+		{"timeout", with(func(f *cloudtest.Fault) { f.Latency, f.Times = time.Minute, 1 })},
+		{"408", with(func(f *cloudtest.Fault) { f.Status, f.Body = 408, `{"error":"timeout"}` })},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
+			w.CloudTimeout = time.Second
+			w.Cloud.Inject(row.fault)
+			w.Apply("web")
+			w.Ready("web")
+			w.One("web")
+		})
+	}
+}
+
+func TestRetryAfterIsObserved(t *testing.T) {
+	for _, status := range []int{429, 503} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{})
+			w.Ready(w.Apply("first"))
+			w.Cloud.Inject(cloudtest.Fault{
+				Method: http.MethodPost, Times: 1, Status: status, Body: `{"error":"slow down"}`, Header: http.Header{"Retry-After": {"2"}},
+			})
+			w.Cloud.ResetRequests()
+			w.Apply("web")
+			w.Ready("web")
+			w.Apply("next")
+			w.Ready("next")
+			calls := w.Cloud.Requests()
+			if gap := calls[1].Time.Sub(calls[0].Time); gap < 2*time.Second {
+				t.Errorf("the next call came after %v, want at least 2s", gap)
+			}
+		})
+	}
+}
+
+func TestOutageSetsNothingOnAnAppliedAgentUntilItLasts(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{}, func(w *harness.World, _ *v1alpha1.CloudProject) {
+		w.Settings.OutageGrace = 3 * time.Second
+	})
+	before := w.Ready(w.Apply("web"))
+	w.Cloud.Inject(cloudtest.Fault{Status: 502, Body: "<html>"})
+	w.Poke("web")
+	began := time.Now()
+	after := w.NotReady("web", v1alpha1.ReasonUnavailable, "502")
+	if early := time.Since(began); early < 2*time.Second {
+		t.Errorf("shown after %v already", early)
+	}
+	if after.Status.ID != before.Status.ID {
+		t.Error("the outage cost the ID")
+	}
+	if c := harness.Condition(after, v1alpha1.ConditionReconciling); c.Status == "True" {
+		t.Error("an applied Agent is Reconciling")
+	}
+}
+
+func TestRefusedTokenParksEverythingAndARightOneWakesIt(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{})
+	w.Cloud.RevokeToken(w.Token)
+	w.Cloud.ResetRequests()
+	var names []string
+	for i := range 20 {
+		names = append(names, w.Apply(fmt.Sprintf("web-%d", i)))
+	}
+	for _, name := range names {
+		w.NotReady(name, v1alpha1.ReasonProjectNotReady)
+	}
+	if n := len(w.Cloud.Requests()); n > 10 {
+		t.Errorf("one bad token cost %d calls for 20 Agents", n)
+	}
+	w.Cloud.AddToken(w.ProjectID, "renewed-project-token")
+	w.SetSecret("calyptia-token", map[string]string{"token": "renewed-project-token"})
+	for _, name := range names {
+		w.Ready(name)
+	}
+	if n := len(w.Remote()); n != len(names) {
+		t.Errorf("%d remote agents for %d Agents", n, len(names))
+	}
+}
+
+func TestPatchAsTheAgentWhereTheServiceWantsThat(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{OnlyAgentPatches: true})
+	w.Ready(w.Apply("web"))
+	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.1.0" })
+	w.Ready("web")
+	if remote := w.One("web"); remote.Version != "v4.1.0" {
+		t.Errorf("remote version %s", remote.Version)
+	}
+	w.Cloud.ResetRequests()
+	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.2.0" })
+	w.Ready("web")
+	if n := w.Cloud.Count(http.MethodPatch, cloudtest.RouteAgent); n != 1 {
+		t.Errorf("%d PATCHes, want one: what the service wants was seen before", n)
+	}
+}
+
+func TestNotHonouredIsSentOnceAndTold(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{})
+	id := w.Ready(w.Apply("web")).Status.ID
+	// A service that accepts a version and keeps its own.
+	keep := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: 204})
+	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.1.0" })
+	w.Becomes("web", v1alpha1.ConditionNotHonoured, "True", v1alpha1.ReasonNotKept, "version")
+	patches := w.Cloud.Count(http.MethodPatch, cloudtest.RouteAgent)
+	last := w.Get("web").Status.LastHandledReconcileAt
+	w.Poke("web")
+	w.Eventually("the poke is handled", func() error {
+		if w.Get("web").Status.LastHandledReconcileAt == last {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	if n := w.Cloud.Count(http.MethodPatch, cloudtest.RouteAgent); n != patches || patches != 1 {
+		t.Errorf("%d PATCHes, want one", n)
+	}
+	keep()
+	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.2.0" })
+	a := w.Ready("web")
+	if remote, _ := w.Cloud.Agent(id); remote.Version != "v4.2.0" || len(a.Status.NotHonoured) != 0 {
+		t.Errorf("version %s, not honoured %v", remote.Version, a.Status.NotHonoured)
+	}
+}
+
+func TestGoneIsRegisteredAnewInAProvedPlace(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{})
+	before := w.Ready(w.Apply("web"))
+	w.Cloud.Remove(before.Status.ID)
+	w.Poke("web")
+	w.Eventually("the agent is registered anew", func() error {
+		if a := w.Get("web"); a.Status.ID == before.Status.ID || a.Status.ID == "" {
+			return errors.New(harness.Describe(a))
+		}
+		return nil
+	})
+	w.Ready("web")
+	w.One("web")
+	if got := w.Events("web", 2); !slices.Contains(got, "ReRegistered") {
+		t.Errorf("events: %v", got)
+	}
+}
+
+func TestNotFoundInAnotherPlaceDestroysNothing(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{})
+	before := w.Ready(w.Apply("web"))
+	other := w.Cloud.AddProject("99999999-9999-4999-8999-999999999999")
+	w.SetSecret("calyptia-token", map[string]string{"token": other.Reveal()})
+	a := w.Stalled("web", v1alpha1.ReasonRemoteNotFound, w.ProjectID, "correct")
+	if a.Status.ID != before.Status.ID || len(w.Remote()) != 1 || len(w.Cloud.Agents("99999999-9999-4999-8999-999999999999")) != 0 {
+		t.Error("something was forgotten or registered")
+	}
+	w.SetSecret("calyptia-token", map[string]string{"token": w.Token.Reveal()})
+	w.Ready("web")
+	w.One("web")
+}
+
+func TestRemoteWordsInConditionsAreBoundedAndHoldNoToken(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{})
+	w.Cloud.Inject(answer(422, "invalid agent name\x1b[31m "+w.Token.Reveal()+strings.Repeat(" long", 1000)))
+	w.Apply("web")
+	a := w.Stalled("web", v1alpha1.ReasonInvalid, cloud.Redacted)
+	for _, c := range a.Status.Conditions {
+		if len(c.Message) > 1024 || strings.ContainsAny(c.Message, "\x1b") || strings.Contains(c.Message, w.Token.Reveal()) {
+			t.Errorf("the message is %q", c.Message)
+		}
+	}
+}
