@@ -54,6 +54,7 @@ func perform(ctx context.Context, once bool) (status int) {
 		out.failed(err)
 		return 1
 	}
+	defer context.AfterFunc(ctx, func() { out.say("\nEnding, and cleaning up ...") })()
 	began := time.Now()
 	s := &show{printer: out, stage: set}
 	shown, left := context.WithCancelCause(ctx)
@@ -62,7 +63,6 @@ func perform(ctx context.Context, once bool) (status int) {
 	err = s.err
 	switch {
 	case ctx.Err() != nil:
-		out.say("\nInterrupted.")
 		status = interrupted
 	case err != nil:
 		out.failed(err)

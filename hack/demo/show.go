@@ -109,6 +109,20 @@ func (s *show) shell(ctx context.Context, script string) (string, error) {
 	return output.String(), err
 }
 
+// say explains what comes next, unless the show has ended.
+func (s *show) say(format string, args ...any) {
+	if s.err == nil {
+		s.printer.say(format, args...)
+	}
+}
+
+// command shows what is run, unless the show has ended.
+func (s *show) command(text string) {
+	if s.err == nil {
+		s.printer.command(text)
+	}
+}
+
 // check shows that something is so, or ends the show.
 func (s *show) check(what string, holds func() error) {
 	if s.err != nil {
@@ -172,11 +186,11 @@ func (s *show) somebodyElse(ctx context.Context, name, id, body string) {
 func (s *show) invite() {
 	root := testenv.ModuleRoot()
 	s.heading("It stays up: try it in another terminal")
-	s.say("  export KUBECONFIG=%s", s.controlPlane.Kubeconfig)
+	s.printer.say("  export KUBECONFIG=%s", s.controlPlane.Kubeconfig)
 	if _, err := exec.LookPath("kubectl"); err != nil {
-		s.say("  alias kubectl=%s", filepath.Join(root, "bin", "controlplane", "current", "kubectl"))
+		s.printer.say("  alias kubectl=%s", filepath.Join(root, "bin", "controlplane", "current", "kubectl"))
 	}
-	s.say(`  cd %s
+	s.printer.say(`  cd %s
 
   kubectl get agents                    # -o wide says more
   kubectl describe agent web-logs       # all of one, with its events
