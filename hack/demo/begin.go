@@ -45,7 +45,13 @@ func (s *show) controlPlaneStep(ctx context.Context) {
 func (s *show) operatorStep(ctx context.Context, abort context.CancelCauseFunc) {
 	s.startService()
 	s.say("The fake listens at %s, with one project; no account and no network is needed.", s.service.url)
-	operator, err := newOperator(filepath.Join(stageDir, "kubeconfig"))
+	s.say("The operator has the rights of its ServiceAccount, as it would in a pod, and no more.")
+	s.sh(ctx, "kubectl create namespace "+systemNamespace)
+	s.sh(ctx, "kubectl apply -k config/rbac | grep manager-role")
+	if s.err != nil {
+		return
+	}
+	operator, err := newOperator(s.stage.controlPlane.Kubeconfig)
 	if err != nil {
 		s.err = err
 		return

@@ -78,8 +78,8 @@ func (s *show) deletionStep(ctx context.Context) {
 	s.listRemote(ctx)
 }
 
-// tokensStep looks for tokens where none must stand.
-func (s *show) tokensStep(ctx context.Context) {
+// silenceStep looks for tokens where none must stand, and for errors.
+func (s *show) silenceStep(ctx context.Context) {
 	if s.err != nil {
 		return
 	}
@@ -110,4 +110,12 @@ func (s *show) tokensStep(ctx context.Context) {
 			return contains(place.text, place.proof) // or it is not the text to look into
 		})
 	}
+	s.check("the operator logged no error, nor a panic", func() error {
+		for line := range strings.Lines(string(log)) {
+			if !strings.HasPrefix(line, `{"level":"info"`) {
+				return fmt.Errorf("it logged %s", strings.TrimSpace(line))
+			}
+		}
+		return nil
+	})
 }

@@ -66,7 +66,8 @@ func perform(ctx context.Context, once bool) (status int) {
 		status = interrupted
 	case err != nil:
 		out.failed(err)
-		set.tail(out)
+		s.diagnose(ctx)
+		out.failed(err) // again, because it is what matters
 		status = 1
 	default:
 		out.say("\nAll %d checks passed, in %.1f s.", s.checks, time.Since(began).Seconds())

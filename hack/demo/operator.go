@@ -21,7 +21,11 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/tools/clientcmd"
 )
+
+// systemNamespace is where the operator is installed.
+const systemNamespace = "calyptia-agent-operator-system"
 
 // operatorStop is how long the operator may take to end by itself.
 const operatorStop = 10 * time.Second
@@ -34,8 +38,21 @@ type operator struct {
 	done    chan struct{}
 }
 
-// newOperator makes the command line; all paths are relative to the module, so that a person can type it.
-func newOperator(kubeconfig string) (*operator, error) {
+// newOperator makes the command line; all paths are relative to the module, so that a person can type it. The
+// operator may do what its ServiceAccount may, so that a right that config/rbac lacks shows here.
+func newOperator(admin string) (*operator, error) {
+	kubeconfig := filepath.Join(stageDir, "operator.kubeconfig")
+	config, err := clientcmd.LoadFromFile(admin)
+	if err != nil {
+		return nil, err
+	}
+	for _, user := range config.AuthInfos {
+		user.Impersonate = "system:serviceaccount:" + systemNamespace + ":calyptia-agent-operator-controller-manager"
+		user.ImpersonateGroups = []string{"system:serviceaccounts", "system:authenticated"}
+	}
+	if err := clientcmd.WriteToFile(*config, kubeconfig); err != nil {
+		return nil, err
+	}
 	probes, err := freeAddress()
 	if err != nil {
 		return nil, err

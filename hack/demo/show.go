@@ -54,7 +54,7 @@ func (s *show) play(ctx context.Context, abort context.CancelCauseFunc) {
 		{"Somebody else changes agents in Calyptia Cloud", s.driftStep},
 		{"Mistakes are told, and can be mended", s.mistakeStep},
 		{"Agents are deleted", s.deletionStep},
-		{"The operator kept every token to itself", s.tokensStep},
+		{"What must not be seen anywhere", s.silenceStep},
 	} {
 		if s.err == nil {
 			s.heading(fmt.Sprintf("%d. %s", i+1, step.title))
@@ -180,6 +180,20 @@ func (s *show) somebodyElse(ctx context.Context, name, id, body string) {
 	}
 	s.say("Somebody else: PATCH /v1/agents/%s (%s)\n  %s", id, name, body)
 	s.err = s.service.call(ctx, "PATCH", "/v1/agents/"+id, "", body, nil)
+}
+
+// diagnose shows how things stood when the show failed.
+func (s *show) diagnose(ctx context.Context) {
+	if s.controlPlane != nil && s.operator != nil {
+		failure := s.err
+		for _, script := range []string{"kubectl get cloudprojects,agents -o wide", "kubectl get events"} {
+			s.err = nil
+			s.printer.say("")
+			_, _ = s.shell(ctx, script)
+		}
+		s.err = failure
+	}
+	s.tail(s.printer)
 }
 
 // invite tells how to try things.
