@@ -56,10 +56,11 @@ func (r *Reconciler) hold(ctx context.Context, cp *v1alpha1.CloudProject, m *mem
 			return held, false, err
 		}
 	}
-	if err := r.release(ctx, cp); err != nil {
+	now, err := r.release(ctx, cp)
+	if err != nil {
 		return nil, false, err
 	}
-	if left := names(users, holds); orphan && len(left) > 0 {
+	if left := names(users, holds); now && orphan && len(left) > 0 {
 		r.Recorder.Eventf(cp, nil, corev1.EventTypeWarning, v1alpha1.ReasonInUse, actionRelease, "%s",
 			"released by annotation although it is used by "+enumerate(left))
 	}
@@ -146,20 +147,21 @@ func enumerate(agents []string) string {
 	return text
 }
 
-// release lets a CloudProject go, with the copy of its credentials.
-func (r *Reconciler) release(ctx context.Context, cp *v1alpha1.CloudProject) error {
+// release lets a CloudProject go, with the copy of its credentials. now is false if that was done before, which
+// the cache may not have learned yet.
+func (r *Reconciler) release(ctx context.Context, cp *v1alpha1.CloudProject) (now bool, err error) {
 	if err := r.removeCopy(ctx, cp); err != nil {
-		return err
+		return false, err
 	}
 	base := cp.DeepCopy()
 	if !controllerutil.RemoveFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
-		return nil
+		return false, nil
 	}
-	if err := r.patch(ctx, cp, base); client.IgnoreNotFound(err) != nil {
-		return err
+	if err := r.patch(ctx, cp, base); err != nil {
+		return false, client.IgnoreNotFound(err)
 	}
 	logf.FromContext(ctx).Info("Released the CloudProject")
-	return nil
+	return true, nil
 }
 
 // gone forgets a CloudProject that is no more. If it went without the operator's leave, its copy of the

@@ -46,7 +46,8 @@ type memo struct {
 	agents      int           // that use the CloudProject
 	interval    time.Duration // of the resync, in force
 	writtenAt   time.Time     // when the status was written last
-	lastFailure string        // of the API server, as it was logged
+	refusals    int           // of the API server, in a row
+	lastRefusal string        // as it was logged
 }
 
 // attempt is what a proof depends on. reconcileAt is there so that a person can ask for one.
@@ -101,7 +102,7 @@ func (r *Reconciler) doubt(key client.ObjectKey) {
 
 // next says when to look at the CloudProject again, if nothing happens before.
 func (r *Reconciler) next(m *memo, verdict *fault.Error, pending bool) ctrl.Result {
-	m.lastFailure = ""
+	m.refusals, m.lastRefusal = 0, ""
 	wait := m.due.Sub(r.clock().Now())
 	if m.due.IsZero() { // Nothing was shown to the service, so a watch tells when to go on.
 		wait = spread(m.interval)
@@ -120,12 +121,12 @@ func (r *Reconciler) again(ctx context.Context, m *memo, err error) ctrl.Result 
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) || apierrors.IsAlreadyExists(err) {
 		return requeue(spread(r.backoffMin() / 4))
 	}
-	if text := err.Error(); text != m.lastFailure {
+	if text := err.Error(); text != m.lastRefusal {
 		logf.FromContext(ctx).Error(err, "The API server refused a request; trying again")
-		m.lastFailure = text
+		m.lastRefusal = text
 	}
-	m.failures++
-	return requeue(r.backoff(m.failures))
+	m.refusals++
+	return requeue(r.backoff(m.refusals))
 }
 
 func requeue(after time.Duration) ctrl.Result {
