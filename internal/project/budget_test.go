@@ -25,7 +25,7 @@ func (w *world) waits(who types.UID) time.Duration {
 		ticket.Release()
 		return 0
 	}
-	f := w.refused(err, v1alpha1.ReasonRateLimited)
+	f := w.failure(err, v1alpha1.ReasonRateLimited)
 	if !f.Quiet {
 		w.Error("a condition would tell of the rate limit")
 	}

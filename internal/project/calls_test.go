@@ -80,7 +80,7 @@ func TestAParkHoldsForAll(t *testing.T) {
 				noError(t, err)
 				return
 			}
-			f := w.refused(err, v1alpha1.ReasonRateLimited)
+			f := w.failure(err, v1alpha1.ReasonRateLimited)
 			if f.RetryAfter < row.want || f.RetryAfter > row.want*12/10 {
 				t.Errorf("told to come back in %s, want %s and a little more", f.RetryAfter, row.want)
 			}
@@ -109,7 +109,7 @@ func TestTheBreakerLetsOneProbeThrough(t *testing.T) {
 	})
 	w.requests(5)
 	_, err := w.registry.Get(w.cp)
-	if f := w.refused(err, v1alpha1.ReasonUnavailable); f.RetryAfter <= 0 {
+	if f := w.failure(err, v1alpha1.ReasonUnavailable); f.RetryAfter <= 0 {
 		t.Error("nobody is told when to come back")
 	}
 	w.eventually("a doubt", func() bool { return w.doubts.Load() == 1 })
@@ -123,7 +123,7 @@ func TestTheBreakerLetsOneProbeThrough(t *testing.T) {
 	<-entered
 	for range 10 {
 		_, err := w.Admit("another")
-		if f := w.refused(err, v1alpha1.ReasonUnavailable); !f.Quiet {
+		if f := w.failure(err, v1alpha1.ReasonUnavailable); !f.Quiet {
 			t.Error("a condition would tell of a probe under way")
 		}
 	}

@@ -69,7 +69,7 @@ func TestConfigureRefusesWhatCannotBe(t *testing.T) {
 			credentials := project.Credentials{Token: w.token}
 			row.change(w.cp, &credentials)
 			_, err := w.registry.Configure(w.cp, credentials)
-			if f := w.refused(err, row.reason); f.Class != fault.Terminal {
+			if f := w.failure(err, row.reason); f.Class != fault.Terminal {
 				t.Errorf("class %s", f.Class)
 			}
 		})

@@ -109,8 +109,14 @@ func registration(machine string) cloud.Registration {
 	}
 }
 
-// refused checks that an error is a failure of this reason, and returns it.
-func (w *world) refused(err error, reason string) *fault.Error {
+// refused checks that an error is a failure of this reason.
+func (w *world) refused(err error, reason string) {
+	w.Helper()
+	_ = w.failure(err, reason)
+}
+
+// failure returns an error that has to be a failure of this reason.
+func (w *world) failure(err error, reason string) *fault.Error {
 	w.Helper()
 	f, ok := fault.As(err)
 	if !ok || f.Reason != reason {
