@@ -78,7 +78,7 @@ func (p *pass) remember(ctx context.Context, f classed, now time.Time) (grace bo
 		}
 		wait = max(wait, backoff(max(m.failures, 1), p.Settings.BackoffMin, p.Settings.BackoffMax))
 	}
-	m.hold, m.holdFor = now.Add(wait), p.fingerprint(ctx)
+	m.hold, m.holdFor = now.Add(wait), p.found
 	if f.Class == fault.Waiting && f.RetryAfter == 0 {
 		m.holdFor = "" // A watch ends it, and looking costs nothing remote.
 	}

@@ -104,6 +104,7 @@ type pass struct {
 	registered   bool         // this pass registered the remote agent
 	released     bool         // this pass removed the finalizer
 	tokenMissing bool         // the service does not show the agent's token
+	found        string       // the fingerprint that this pass began with
 	stalled      string       // what stalled the Agent before this pass
 }
 

@@ -120,21 +120,25 @@ func (p *pass) yield(ctx context.Context, secret *corev1.Secret) (bool, error) {
 	return true, nil
 }
 
-// bestToken is what the service told in this pass, else what the Secret holds for this very agent, else
-// what the service tells when asked.
+// bestToken is what the service tells. The Secret's own word counts while it is as it was last found right,
+// and where the service shows no token.
 func (p *pass) bestToken(ctx context.Context, secret *corev1.Secret) (cloud.Token, error) {
-	if p.token.Usable() {
-		return p.token, nil
+	held := cloud.Token{}
+	if secret != nil && tokensecret.ID(secret) == p.agent.Status.ID {
+		held = tokensecret.Token(secret)
 	}
-	if secret != nil && tokensecret.ID(secret) == p.agent.Status.ID && tokensecret.Token(secret).Usable() {
-		return tokensecret.Token(secret), nil
+	if !p.token.Usable() && held.Usable() && secret.ResourceVersion == p.memory.secretVersion {
+		return held, nil
 	}
-	if p.remote == nil {
+	if !p.token.Usable() && p.remote == nil {
 		if err := p.read(ctx); err != nil {
 			return cloud.Token{}, err
 		}
 	}
-	return p.token, nil
+	if p.token.Usable() {
+		return p.token, nil
+	}
+	return held, nil
 }
 
 // keepSession stores the session of a real Fluent Bit, where it is wanted.

@@ -44,7 +44,9 @@ func (p *pass) fingerprint(ctx context.Context) string {
 // held reports whether the Agent failed, nothing changed since, and it is not time to try again. The
 // operator's own writes wake the Agent too; without this a failure would go round at full speed.
 func (p *pass) held(ctx context.Context) bool {
-	return p.memory.hold.After(p.Clock.Now()) && p.memory.holdFor == p.fingerprint(ctx)
+	// Taken before anything is read, so that what changes during the pass is not missed.
+	p.found = p.fingerprint(ctx)
+	return p.memory.hold.After(p.Clock.Now()) && p.memory.holdFor == p.found
 }
 
 // settled reports whether all is done and the remote agent is not to be looked at yet. It asks nobody

@@ -55,12 +55,11 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 	}
 	wake := &waker{agents: r.ofProject}
 	r.Projects.OnWake(wake.wake)
-	users := handler.EnqueueRequestsFromMapFunc(r.users)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("agent").
 		For(&v1alpha1.Agent{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: concerns})).
-		WatchesMetadata(&corev1.Secret{}, users).
-		WatchesMetadata(&corev1.ConfigMap{}, users).
+		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.users("Secret"))).
+		WatchesMetadata(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.users("ConfigMap"))).
 		Watches(&v1alpha1.CloudProject{}, handler.EnqueueRequestsFromMapFunc(r.ofCloudProject),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(wake).
@@ -108,11 +107,12 @@ func concerns(e event.UpdateEvent) bool {
 		!maps.Equal(before, after)
 }
 
-// users are the Agents that use a Secret or ConfigMap.
-func (r *Reconciler) users(ctx context.Context, object client.Object) []reconcile.Request {
-	kind := object.GetObjectKind().GroupVersionKind().Kind
-	return r.matching(ctx, client.InNamespace(object.GetNamespace()),
-		client.MatchingFields{usesIndex: kind + "/" + object.GetName()})
+// users finds the Agents that use an object of the kind.
+func (r *Reconciler) users(kind string) handler.MapFunc {
+	return func(ctx context.Context, object client.Object) []reconcile.Request {
+		return r.matching(ctx, client.InNamespace(object.GetNamespace()),
+			client.MatchingFields{usesIndex: kind + "/" + object.GetName()})
+	}
 }
 
 func (r *Reconciler) ofCloudProject(ctx context.Context, object client.Object) []reconcile.Request {
