@@ -191,6 +191,9 @@ func validHost(host string) bool {
 	return net.ParseIP(strings.Trim(name, "[]")) != nil || len(validation.IsDNS1123Subdomain(strings.TrimPrefix(name, "."))) == 0
 }
 
+// projectWorkers keeps a service that hangs from holding up the other CloudProjects.
+const projectWorkers = 8
+
 // shutdownTime is how long the passes that are under way may take to record what they did.
 const shutdownTime = 30 * time.Second
 
@@ -290,12 +293,14 @@ func (o *options) addControllers(ctx context.Context, mgr ctrl.Manager, clusterI
 		return err
 	}
 	err = (&cloudproject.Reconciler{
-		Client:    mgr.GetClient(),
-		APIReader: mgr.GetAPIReader(),
-		Projects:  projects,
-		Recorder:  mgr.GetEventRecorder("cloudproject-controller"),
-		Clock:     clock.RealClock{},
-	}).SetupWithManager(mgr, controller.Options{})
+		Client:         mgr.GetClient(),
+		APIReader:      mgr.GetAPIReader(),
+		Projects:       projects,
+		Recorder:       mgr.GetEventRecorder("cloudproject-controller"),
+		Clock:          clock.RealClock{},
+		DefaultProject: o.project,
+		Namespaces:     o.watchNamespaces,
+	}).SetupWithManager(mgr, controller.Options{MaxConcurrentReconciles: projectWorkers})
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -49,7 +50,11 @@ var (
 
 // Main starts one control plane for all tests of a package.
 func Main(m *testing.M) {
-	ctrllog.SetLogger(logr.Discard())
+	log := logr.Discard()
+	if os.Getenv("OPERATOR_LOG") != "" {
+		log = zap.New(zap.UseDevMode(true))
+	}
+	ctrllog.SetLogger(log)
 	err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
 	if err == nil {
 		plane, err = testenv.Start(context.Background(), testenv.Options{})
