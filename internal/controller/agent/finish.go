@@ -40,11 +40,13 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	if ctx.Err() != nil && p.agent.Status.ID == p.base.Status.ID {
 		return ctrl.Result{}, nil // Shutting down: the next leader does it all again.
 	}
+	p.memory.unwritten = true
 	if err := p.writeStatus(write); err != nil {
 		p.memory.hold = time.Time{}
 		p.log(ctx, classify(err), "status")
 		return ctrl.Result{RequeueAfter: backoff(1, p.Settings.BackoffMin, p.Settings.BackoffMax), Priority: &lowPriority}, nil
 	}
+	p.memory.unwritten = false
 	p.report(ctx)
 	p.log(ctx, f, "")
 	return p.rest()

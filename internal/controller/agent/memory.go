@@ -41,6 +41,8 @@ type memory struct {
 	answered time.Time
 	// goneAt is when the remote agent was first found gone.
 	goneAt time.Time
+	// unwritten is true while a pass came to something that its status does not tell yet.
+	unwritten bool
 	// volatileAt is when the volatile part of the status was written last.
 	volatileAt time.Time
 }
