@@ -8,10 +8,12 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -128,6 +130,25 @@ func (p *Proxy) Before(f func(*http.Request) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.before = f
+}
+
+// StopAt fails the next request with this method and end of the path, and every write after it, as if the
+// operator had died there. The channel is closed when it has.
+func (p *Proxy) StopAt(method, suffix string) <-chan struct{} {
+	stopped := make(chan struct{})
+	var once sync.Once
+	var dead atomic.Bool
+	p.Before(func(r *http.Request) error {
+		if r.Method == method && strings.HasSuffix(r.URL.Path, suffix) {
+			dead.Store(true)
+			once.Do(func() { close(stopped) })
+		}
+		if dead.Load() && r.Method != http.MethodGet {
+			return errors.New("the operator is dead")
+		}
+		return nil
+	})
+	return stopped
 }
 
 // Reset forgets the writes seen so far.
