@@ -165,7 +165,8 @@ func (o *options) validate() error {
 		}
 	}
 	if len(o.watchNamespaces) > 0 && o.clusterID == "" {
-		return fmt.Errorf("--watch-namespaces: needs --cluster-id, because kube-system cannot be read then: set any value that no other cluster has")
+		return errors.New("--watch-namespaces: needs --cluster-id, because kube-system cannot be read then: " +
+			"set any value that no other cluster has")
 	}
 	if o.concurrency < 1 || o.concurrency > 1000 {
 		return fmt.Errorf("--concurrency %d: must be from 1 to 1000", o.concurrency)

@@ -8,6 +8,7 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -140,7 +141,7 @@ func (w *World) Gone(name string) {
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
-		return fmt.Errorf("it is there (%v): %s", err, Describe(&a))
+		return errors.Join(fmt.Errorf("it is there: %s", Describe(&a)), err)
 	})
 }
 

@@ -14,9 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http/httptest"
-	"net/url"
 	"os"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -262,11 +260,9 @@ func (w *World) In(namespace string) *World {
 	return &other
 }
 
-// Host is the address of the World's cloud, as --allowed-hosts takes it.
-func (w *World) Host() string {
-	u, err := url.Parse(w.HTTP.URL)
-	if err != nil {
-		w.Fatal(err)
-	}
-	return strings.ToLower(u.Host)
+// For is the same World, for a part of its test.
+func (w *World) For(t testing.TB) *World {
+	other := *w
+	other.TB = t
+	return &other
 }

@@ -98,6 +98,7 @@ func TestAdoptRefusals(t *testing.T) {
 	}
 	for i, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
+			w := w.For(t)
 			name := w.Apply(fmt.Sprintf("refused-%d", i), row.change)
 			w.Stalled(name, row.reason, row.words...)
 			w.Delete(name)

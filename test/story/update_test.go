@@ -67,6 +67,7 @@ func TestUpdateSendsOnlyWhatChanged(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	for i, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
+			w := w.For(t)
 			name := w.Apply(fmt.Sprintf("update-%d", i), full)
 			w.Ready(name)
 			w.Cloud.ResetRequests()
@@ -149,6 +150,7 @@ func TestDriftBySyncPolicy(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	for i, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
+			w := w.For(t)
 			name := w.Apply(fmt.Sprintf("drift-%d", i), func(a *v1alpha1.Agent) { a.Spec.SyncPolicy = row.policy })
 			id := w.Ready(name).Status.ID
 			w.Cloud.Mutate(id, func(a *cloud.Agent) { a.Version = "v9.9.9" })

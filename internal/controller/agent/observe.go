@@ -73,7 +73,8 @@ func (p *pass) gone(ctx context.Context) error {
 	switch {
 	case !p.proved():
 		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
-			"the service at %s does not have agent %s, which was seen last at %s in project %q: correct the CloudProject's url or token, or spec.projectRef",
+			"the service at %s does not have agent %s, which was seen last at %s in project %q: "+
+				"correct the CloudProject's url or token, or spec.projectRef",
 			p.project.Place().URL, status.ID, status.URL, status.ProjectID)
 	case !status.RegisteredByUs:
 		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
