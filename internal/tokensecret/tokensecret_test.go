@@ -1,0 +1,237 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package tokensecret
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+var secrets = schema.GroupResource{Resource: "secrets"}
+
+// living tells which Agents live, by name; or fails.
+type living struct {
+	client.Reader
+	agents map[string]types.UID
+	err    error
+}
+
+func (l living) Get(_ context.Context, key client.ObjectKey, object client.Object, _ ...client.GetOption) error {
+	uid, found := l.agents[key.Name]
+	switch {
+	case l.err != nil:
+		return l.err
+	case !found || key.Namespace != "tenant":
+		return apierrors.NewNotFound(schema.GroupResource{Resource: "agents"}, key.Name)
+	}
+	object.SetUID(uid)
+	return nil
+}
+
+func web() *v1alpha1.Agent {
+	return &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "tenant", Name: "web", UID: "web-1"}}
+}
+
+func owner(name string, uid types.UID) metav1.OwnerReference {
+	return metav1.OwnerReference{
+		APIVersion: "cloud.calyptia.com/v1alpha1", Kind: "Agent", Name: name, UID: uid,
+		Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(false),
+	}
+}
+
+func labelled(uid string, owners ...metav1.OwnerReference) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "tenant", Name: "web-token", OwnerReferences: owners,
+		Labels: map[string]string{v1alpha1.LabelAgentUID: uid},
+	}}
+}
+
+func TestJudgeSaysWhoseASecretIs(t *testing.T) {
+	unlabelled := labelled("", owner("web", "web-1"))
+	unlabelled.Labels = nil
+	going := labelled("web-1", owner("web", "web-1"))
+	going.DeletionTimestamp = ptr.To(metav1.Now())
+	otherKind, otherGroup := owner("web", "web-0"), owner("web", "web-0")
+	otherKind.Kind, otherGroup.APIVersion = "CloudProject", "apps/v1"
+	alive := map[string]types.UID{"web": "web-1", "other": "other-1"}
+	for _, row := range []struct {
+		name   string
+		secret *corev1.Secret
+		want   Verdict
+	}{
+		{"our label and our UID as owner", labelled("web-1", owner("web", "web-1")), Ours},
+		{"a further owner makes it no less ours", labelled("web-1", owner("other", "other-1"), owner("web", "web-1")), Ours},
+		{"our label, owner stripped", labelled("web-1"), Ownerless},
+		{"kept for a former Agent of the name, disowned", labelled("web-0"), Ownerless},
+		{"kept for a former Agent of the name, restored with its owner", labelled("web-0", owner("web", "web-0")), Ownerless},
+		{"owned by an Agent that is no more", labelled("gone-1", owner("gone", "gone-1")), Ownerless},
+		{"owned by an Agent of which only the name lives", labelled("other-0", owner("other", "other-0")), Ownerless},
+		{"another living Agent's", labelled("other-1", owner("other", "other-1")), Foreign},
+		{"another living Agent's among the dead", labelled("other-1", owner("gone", "gone-1"), owner("other", "other-1")), Foreign},
+		{"our label on another living Agent's", labelled("web-1", owner("other", "other-1")), Foreign},
+		{"another Agent's label on ours", labelled("other-1", owner("web", "web-1")), Foreign},
+		{"an empty label on ours", labelled("", owner("web", "web-1")), Foreign},
+		{"no label, though we own it", unlabelled, Foreign},
+		{"no label and no owner: a person's", &corev1.Secret{}, Foreign},
+		{"owned by another kind", labelled("web-0", otherKind), Foreign},
+		{"owned by another group", labelled("web-0", otherGroup), Foreign},
+		{"being deleted", going, Foreign},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got, err := Keeper{Reader: living{agents: alive}}.judge(t.Context(), web(), row.secret)
+			if err != nil || got != row.want {
+				t.Errorf("verdict %d, want %d; error %v", got, row.want, err)
+			}
+		})
+	}
+}
+
+func TestJudgeDoesNotGuessWhenItCannotLook(t *testing.T) {
+	cause := apierrors.NewTimeoutError("slow", 1)
+	verdict, err := Keeper{Reader: living{err: cause}}.judge(t.Context(), web(), labelled("other-1", owner("other", "other-1")))
+	f, ok := fault.As(err)
+	if !ok || f.Class != fault.Retryable || f.Reason != v1alpha1.ReasonAPIServer || !errors.Is(err, cause) {
+		t.Errorf("error %v", err)
+	}
+	if verdict != Foreign {
+		t.Errorf("verdict %d: what is not known must not be written", verdict)
+	}
+}
+
+func TestFindTellsAbsentFromUnreadable(t *testing.T) {
+	_, verdict, err := Keeper{Reader: living{}}.Find(t.Context(), web(), "web-token")
+	if verdict != Absent || err != nil {
+		t.Errorf("verdict %d, error %v", verdict, err)
+	}
+	_, _, err = Keeper{Reader: living{err: apierrors.NewForbidden(secrets, "web-token", errors.New("no"))}}.Find(t.Context(), web(), "web-token")
+	if f, ok := fault.As(err); !ok || f.Class != fault.Retryable || !strings.Contains(f.Message, `"web-token"`) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestShapeSetsWhatIsDesiredAndNothingElse(t *testing.T) {
+	desired := Desired{
+		Name:         "web-token",
+		Data:         map[string][]byte{"id": []byte("1"), "token": []byte("t")},
+		Registration: "nonce",
+	}
+	done := func(changes ...func(*corev1.Secret)) *corev1.Secret {
+		s := labelled("web-1", owner("web", "web-1"))
+		s.Labels["app.kubernetes.io/managed-by"] = "calyptia-agent-operator"
+		s.Annotations = map[string]string{v1alpha1.AnnotationRegistering: "nonce"}
+		s.Data = map[string][]byte{"id": []byte("1"), "token": []byte("t")}
+		for _, change := range changes {
+			change(s)
+		}
+		return s
+	}
+	extra := func(s *corev1.Secret) {
+		s.Labels["team"], s.Annotations["note"], s.Data["ca.crt"] = "payments", "n", []byte("pem")
+	}
+	for _, row := range []struct {
+		name    string
+		before  *corev1.Secret
+		desired Desired
+		after   *corev1.Secret
+		changed bool
+	}{
+		{"an empty Secret gets everything", &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "tenant", Name: "web-token"}}, desired, done(), true},
+		{"a right one stays as it is", done(), desired, done(), false},
+		{"what others added stays", done(extra), desired, done(extra), false},
+		{"an edited token is put back", done(extra, func(s *corev1.Secret) { s.Data["token"] = []byte("x") }), desired, done(extra), true},
+		{"a deleted key is put back", done(func(s *corev1.Secret) { delete(s.Data, "id") }), desired, done(), true},
+		{"an emptied Secret is filled", done(func(s *corev1.Secret) { s.Data = nil }), desired, done(), true},
+		{"a stripped owner is put back", done(func(s *corev1.Secret) { s.OwnerReferences = nil }), desired, done(), true},
+		{"a dead owner is replaced", done(func(s *corev1.Secret) { s.OwnerReferences[0].UID = "web-0" }), desired, done(), true},
+		{"a former life's label is replaced", done(func(s *corev1.Secret) { s.Labels[v1alpha1.LabelAgentUID] = "web-0" }), desired, done(), true},
+		{"no new registration leaves the record", done(), Desired{Data: desired.Data}, done(), false},
+		{"a new registration is recorded", done(func(s *corev1.Secret) { s.Annotations = nil }), desired, done(), true},
+		{"nil data empties a key that is there", done(), Desired{Data: map[string][]byte{"token": nil}},
+			done(func(s *corev1.Secret) { s.Data["token"] = nil }), true},
+		{"a key desired empty is made", done(func(s *corev1.Secret) { delete(s.Data, "token") }), Desired{Data: map[string][]byte{"token": {}}},
+			done(func(s *corev1.Secret) { s.Data["token"] = []byte{} }), true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if changed := shape(row.before, web(), row.desired); changed != row.changed {
+				t.Errorf("changed: %v", changed)
+			}
+			if diff := cmp.Diff(row.after, row.before); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			if shape(row.before, web(), row.desired) {
+				t.Error("the second time it changes again")
+			}
+		})
+	}
+}
+
+func TestWriteFailuresSayWhoCanEndThem(t *testing.T) {
+	why := errors.New("exceeded quota: secrets=10")
+	for _, row := range []struct {
+		name  string
+		err   error
+		class fault.Class
+		words []string
+		quiet bool
+	}{
+		{"quota or policy", apierrors.NewForbidden(secrets, "web-token", why), fault.Terminal, []string{"exceeded quota", "spec.tokenSecretRef"}, false},
+		{"a webhook that calls it invalid", apierrors.NewInvalid(schema.GroupKind{Kind: "Secret"}, "web-token", nil), fault.Terminal, []string{"lift"}, false},
+		{"a bad request", apierrors.NewBadRequest("denied by policy"), fault.Terminal, []string{"denied by policy"}, false},
+		{"too large", apierrors.NewRequestEntityTooLargeError("limit"), fault.Terminal, []string{"limit"}, false},
+		{"somebody wrote it meanwhile", apierrors.NewConflict(secrets, "web-token", why), fault.Retryable, nil, true},
+		{"somebody made it meanwhile", apierrors.NewAlreadyExists(secrets, "web-token"), fault.Retryable, nil, true},
+		{"somebody deleted it meanwhile", apierrors.NewNotFound(secrets, "web-token"), fault.Retryable, nil, true},
+		{"a slow API server", apierrors.NewTimeoutError("slow", 1), fault.Retryable, nil, false},
+		{"no API server", errors.New("dial tcp 10.0.0.1:443: refused"), fault.Retryable, nil, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			f, ok := fault.As(writeFailure("web-token", row.err))
+			if !ok {
+				t.Fatal("it has no class")
+			}
+			want := map[fault.Class]string{fault.Terminal: v1alpha1.ReasonSecretRefused, fault.Retryable: v1alpha1.ReasonAPIServer}[row.class]
+			if f.Class != row.class || f.Reason != want || f.Quiet != row.quiet || !errors.Is(f, row.err) {
+				t.Errorf("%+v", f)
+			}
+			for _, word := range append(row.words, `"web-token"`) {
+				if !strings.Contains(f.Message, word) {
+					t.Errorf("the message %q lacks %q", f.Message, word)
+				}
+			}
+		})
+	}
+}
+
+func TestWhatASecretHolds(t *testing.T) {
+	s := labelled("web-1")
+	s.Data = map[string][]byte{"id": []byte("1"), "token": []byte("t")}
+	s.Annotations = map[string]string{v1alpha1.AnnotationRegistering: "nonce"}
+	if ID(s) != "1" || Token(s).Reveal() != "t" || Registration(s) != "nonce" {
+		t.Errorf("%q, %q", ID(s), Registration(s))
+	}
+	if uid, kept := Owner(s); uid != "web-1" || !kept {
+		t.Errorf("kept for %q (%v)", uid, kept)
+	}
+	empty := &corev1.Secret{}
+	if _, kept := Owner(empty); kept || ID(empty) != "" || !Token(empty).IsZero() || Registration(empty) != "" {
+		t.Error("an empty Secret holds something")
+	}
+}
