@@ -192,7 +192,7 @@ type CloudProjectStatus struct {
 	// Agents is the number of Agents that use this CloudProject. Updated at most
 	// once a minute.
 	// +optional
-	Agents int32 `json:"agents,omitempty"`
+	Agents int32 `json:"agents"`
 
 	// ResyncInterval in force: that of the spec, or longer where the rate limit
 	// could not serve it.

@@ -209,17 +209,17 @@ func TestErrorsOfTheFake(t *testing.T) {
 	none := func(*cloud.Registration) {}
 	s.register(t, "machine-1")
 	for want, err := range map[string]error{
-		"422 invalid: invalid agent name":                                  with(func(r *cloud.Registration) { r.Name = "a b" }),
-		"422 invalid: invalid machine ID":                                  with(func(r *cloud.Registration) { r.MachineID = "" }),
-		"422 invalid: invalid agent type":                                  with(func(r *cloud.Registration) { r.Type = "logstash" }),
-		"422 invalid: invalid agent version":                               with(func(r *cloud.Registration) { r.Version = "latest" }),
-		"422 invalid: invalid agent edition":                               with(func(r *cloud.Registration) { r.Edition = "free" }),
-		"422 invalid: invalid agent raw config":                            with(func(r *cloud.Registration) { r.RawConfig = "" }),
-		"422 invalid: invalid agent metadata":                              with(func(r *cloud.Registration) { r.Metadata = []byte(`[]`) }),
-		"422 invalid: invalid fleet ID":                                    with(func(r *cloud.Registration) { r.FleetID = "edge" }),
-		"404 fleet not found: fleet not found":                             with(func(r *cloud.Registration) { r.FleetID = nilID }),
-		"404 environment not found: environment not found":                 with(func(r *cloud.Registration) { r.EnvironmentID = "env-2" }),
-		"409 conflict: machine ID conflict":                                with(func(r *cloud.Registration) { r.MachineID = "machine-1" }),
+		"422 invalid agent name":            with(func(r *cloud.Registration) { r.Name = "a b" }),
+		"422 invalid machine ID":            with(func(r *cloud.Registration) { r.MachineID = "" }),
+		"422 invalid agent type":            with(func(r *cloud.Registration) { r.Type = "logstash" }),
+		"422 invalid agent version":         with(func(r *cloud.Registration) { r.Version = "latest" }),
+		"422 invalid agent edition":         with(func(r *cloud.Registration) { r.Edition = "free" }),
+		"422 invalid agent raw config":      with(func(r *cloud.Registration) { r.RawConfig = "" }),
+		"422 invalid agent metadata":        with(func(r *cloud.Registration) { r.Metadata = []byte(`[]`) }),
+		"422 invalid fleet ID":              with(func(r *cloud.Registration) { r.FleetID = "edge" }),
+		"404 fleet not found":               with(func(r *cloud.Registration) { r.FleetID = nilID }),
+		"404 environment not found":         with(func(r *cloud.Registration) { r.EnvironmentID = "env-2" }),
+		"409 conflict: machine ID conflict": with(func(r *cloud.Registration) { r.MachineID = "machine-1" }),
 		"403 quota exceeded: agents quota exceeded (limit 1, remaining 0)": with(none),
 	} {
 		if failed := failure(t, err); failed.Error() != "register agent: "+want || !failed.API || failed.Class != cloud.ClassTerminal {

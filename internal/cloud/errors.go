@@ -99,11 +99,16 @@ func (e *Error) Error() string {
 	if e.Status != 0 {
 		fmt.Fprintf(&b, "%d ", e.Status)
 	}
-	b.WriteString(e.Reason.words())
-	for _, remote := range []string{e.Message, e.Detail} {
-		if remote != "" {
-			b.WriteString(": " + remote)
+	// The service's own words often are the reason's.
+	if words := e.Reason.words(); !strings.HasPrefix(strings.ToLower(e.Message), words) {
+		b.WriteString(words)
+		if e.Message != "" {
+			b.WriteString(": ")
 		}
+	}
+	b.WriteString(e.Message)
+	if e.Detail != "" {
+		b.WriteString(": " + e.Detail)
 	}
 	switch {
 	case e.QuotaLimit != nil && e.QuotaRemaining != nil:

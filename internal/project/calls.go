@@ -148,7 +148,10 @@ func (p *Project) Delete(ctx context.Context, who types.UID, id string) error {
 }
 
 // Leave gives up what is kept for an Agent that is no more.
-func (p *Project) Leave(who types.UID) { p.budget.leave(who) }
+func (p *Project) Leave(who types.UID) {
+	p.budget.leave(who)
+	p.fleet.leave(who)
+}
 
 // learn draws the conclusions for the whole project from the answer to one call. What was asked with
 // credentials that are no longer in use says nothing.

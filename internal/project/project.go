@@ -8,6 +8,9 @@ package project
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"math/rand/v2"
 	"net/url"
@@ -29,6 +32,7 @@ type Project struct {
 	budget   *budget
 	breaker  *gobreaker.TwoStepCircuitBreaker[any]
 	listing  listing
+	fleet    fleet
 
 	mu          sync.Mutex
 	base        *url.URL
@@ -51,7 +55,7 @@ type Project struct {
 }
 
 func newProject(r *Registry, key client.ObjectKey) *Project {
-	p := &Project{registry: r, key: key, budget: newBudget(), blocked: notProvedYet(key)}
+	p := &Project{registry: r, key: key, budget: newBudget(), fleet: newFleet(), blocked: notProvedYet(key)}
 	p.listing.project = p
 	p.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
 		Name:          key.String(),
@@ -66,7 +70,7 @@ func newProject(r *Registry, key client.ObjectKey) *Project {
 }
 
 func notProvedYet(key client.ObjectKey) *fault.Error {
-	return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s is not proved yet", key)
+	return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s is not proved yet: its own conditions say why", key)
 }
 
 // configure takes over a spec and its credentials. What differs from before makes the Project unproved.
@@ -114,6 +118,16 @@ func (p *Project) Place() Place {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.place
+}
+
+// Sign makes a mark that only a holder of the project token can make, and that does not tell the token.
+func (p *Project) Sign(text string) string {
+	p.mu.Lock()
+	token := p.credentials.Token
+	p.mu.Unlock()
+	mac := hmac.New(sha256.New, []byte(token.Reveal()))
+	mac.Write([]byte(text))
+	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
 // Epoch changes whenever calls may have become possible again, so that who failed may try before its time.

@@ -90,7 +90,7 @@ func (r *Registry) Get(cp *v1alpha1.CloudProject) (*Project, error) {
 	r.mu.Unlock()
 	if p == nil {
 		return nil, fault.Waitingf(v1alpha1.ReasonProjectNotReady,
-			"CloudProject %s/%s is not proved yet", cp.Namespace, cp.Name)
+			"CloudProject %s/%s is not proved yet: its own conditions say why", cp.Namespace, cp.Name)
 	}
 	if err := p.usable(); err != nil {
 		return nil, err
@@ -117,6 +117,7 @@ func (r *Registry) Configure(cp *v1alpha1.CloudProject, credentials Credentials)
 	p := r.projects[cp.UID]
 	if p == nil {
 		p = newProject(r, client.ObjectKeyFromObject(cp))
+		p.recall(cp)
 		r.projects[cp.UID] = p
 	}
 	r.mu.Unlock()
@@ -128,6 +129,15 @@ func (r *Registry) Lookup(uid types.UID) *Project {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.projects[uid]
+}
+
+// Leave forgets an Agent that is no more, in whatever project it was.
+func (r *Registry) Leave(who types.UID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.projects {
+		p.Leave(who)
+	}
 }
 
 // Forget drops the Project of a CloudProject that is no more.

@@ -57,7 +57,7 @@ func (p *pass) adopt(ctx context.Context) error {
 func (p *pass) adoptable(ctx context.Context, remote *cloud.Agent, own bool) error {
 	spec := &p.agent.Spec
 	switch {
-	case !own && p.cloudProject.Namespace != p.agent.Namespace && p.cloudProject.Spec.Adoption != v1alpha1.AdoptionAllowed:
+	case !own && !p.mayAdopt():
 		return fault.Terminalf(v1alpha1.ReasonAdoptionNotAllowed,
 			"spec.agentID: CloudProject %s/%s lets only Agents of its own namespace take over agents: set its spec.adoption to Allowed",
 			p.cloudProject.Namespace, p.cloudProject.Name)
@@ -69,6 +69,11 @@ func (p *pass) adoptable(ctx context.Context, remote *cloud.Agent, own bool) err
 			"spec.machineID is not that of agent %s: leave machineID out, or name another agent", remote.ID)
 	}
 	return p.unclaimed(ctx, remote)
+}
+
+// mayAdopt reports whether the CloudProject lets this namespace take over agents that others registered.
+func (p *pass) mayAdopt() bool {
+	return p.cloudProject.Namespace == p.agent.Namespace || p.cloudProject.Spec.Adoption == v1alpha1.AdoptionAllowed
 }
 
 // unclaimed refuses a remote agent that belongs to another Agent: the one whose name the machine ID is

@@ -104,13 +104,17 @@ func refusal(e *cloud.Error) *fault.Error {
 
 // clip bounds words of others and takes control characters out.
 func clip(s string) string {
-	const most = 256
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '
 		}
 		return r
 	}, strings.ToValidUTF8(s, "?"))
+	return bound(s, maxNote)
+}
+
+// bound cuts a text to so many characters.
+func bound(s string, most int) string {
 	if runes := []rune(s); len(runes) > most {
 		return string(runes[:most]) + "…"
 	}

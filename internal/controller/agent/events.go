@@ -25,6 +25,7 @@ type happening struct {
 
 // What can happen to an Agent.
 var (
+	nothing         = happening{}
 	registeredAgent = happening{reason: "Registered", action: "Register", note: "registered as %s"}
 	reRegistered    = happening{reason: "ReRegistered", action: "Register", warning: true,
 		note: "the remote agent was gone; registered anew as %s"}
@@ -59,7 +60,7 @@ func (p *pass) report(ctx context.Context) {
 			kind = corev1.EventTypeWarning
 		}
 		if p.Recorder != nil {
-			p.Recorder.Eventf(p.base, nil, kind, e.reason, e.action, e.note, e.about)
+			p.Recorder.Eventf(p.base, nil, kind, e.reason, e.action, e.note, clip(e.about))
 		}
 		logger(ctx).Info(e.action, "outcome", e.reason, "about", e.about)
 	}
@@ -70,7 +71,7 @@ func (p *pass) report(ctx context.Context) {
 func (p *pass) log(ctx context.Context, f classed, during string) {
 	if f.Error == nil {
 		if p.memory.logged != "" {
-			logger(ctx).Info("Recovered")
+			logger(ctx).Info("Goes on")
 		}
 		p.memory.logged = ""
 		return
@@ -83,8 +84,11 @@ func (p *pass) log(ctx context.Context, f classed, during string) {
 	p.memory.logged = text
 	logger(ctx).Info("Not done yet", "class", f.Class, "reason", f.Reason, "message", f.Message)
 	if f.Class == fault.Terminal && f.Message != p.stalled && p.Recorder != nil {
-		p.Recorder.Eventf(p.base, nil, corev1.EventTypeWarning, f.Reason, "Reconcile", "%s", f.Message)
+		p.Recorder.Eventf(p.base, nil, corev1.EventTypeWarning, f.Reason, "Reconcile", "%s", bound(f.Message, maxNote))
 	}
 }
+
+// maxNote is the longest note that the API server takes in an event, in characters of up to four bytes.
+const maxNote = 250
 
 func logger(ctx context.Context) logr.Logger { return log.FromContext(ctx) }

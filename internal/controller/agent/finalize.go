@@ -28,16 +28,14 @@ func (p *pass) finalize(ctx context.Context) error {
 	status := &p.agent.Status
 	switch {
 	case p.agent.Annotations[v1alpha1.AnnotationOrphan] == "true":
-		p.tell(orphaned, status.ID)
-		return p.release(ctx)
+		return p.release(ctx, orphaned)
 	case status.ID == "" && !p.open():
-		return p.release(ctx)
+		return p.release(ctx, nothing)
 	case p.retains():
 		if err := p.secrets.Disown(ctx, p.agent, tokensecret.Name(p.agent)); err != nil {
 			return err
 		}
-		p.tell(retained, status.ID)
-		return p.release(ctx)
+		return p.release(ctx, retained)
 	case p.Settings.ReadOnly:
 		return fault.Terminalf(v1alpha1.ReasonReadOnly,
 			"the operator runs with --read-only and deletes nothing remote: run it without"+orphanHint)
@@ -45,7 +43,7 @@ func (p *pass) finalize(ctx context.Context) error {
 	if err := p.deleteRemote(ctx); err != nil {
 		return hinted(err)
 	}
-	return p.release(ctx)
+	return p.release(ctx, nothing)
 }
 
 // retains reports whether the remote agent outlives the Agent.
@@ -87,7 +85,7 @@ func (p *pass) deleteRemote(ctx context.Context) error {
 	return p.deleteID(ctx, p.agent.Status.ID)
 }
 
-// deleteConfirmed reads first: only what shows our machine ID, and is nobody else's, is deleted.
+// deleteConfirmed reads first: only what shows our machine ID is deleted.
 func (p *pass) deleteConfirmed(ctx context.Context, id string) error {
 	remote, err := p.project.Get(ctx, p.agent.UID, id)
 	switch {
@@ -99,16 +97,18 @@ func (p *pass) deleteConfirmed(ctx context.Context, id string) error {
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"the remote agent %s shows another machine ID than this Agent's, so it is not deleted: check the CloudProject's url", id)
 	}
-	if err := p.unclaimed(ctx, remote); classify(err).is(v1alpha1.ReasonRemoteClaimed) {
+	return p.deleteID(ctx, id)
+}
+
+// deleteID deletes what is nobody else's.
+func (p *pass) deleteID(ctx context.Context, id string) error {
+	err := p.unclaimed(ctx, &cloud.Agent{ID: id, MachineID: p.machineID()})
+	if classify(err).is(v1alpha1.ReasonRemoteClaimed) {
 		return nil // Another Agent's: its deletion is not ours.
 	} else if err != nil {
 		return err
 	}
-	return p.deleteID(ctx, id)
-}
-
-func (p *pass) deleteID(ctx context.Context, id string) error {
-	err := p.project.Delete(ctx, p.agent.UID, id)
+	err = p.project.Delete(ctx, p.agent.UID, id)
 	if cloud.IsGone(err) {
 		return p.goneForGood(id)
 	}
@@ -150,13 +150,16 @@ func (p *pass) flush(ctx context.Context) error {
 	return p.deleteID(ctx, id)
 }
 
-// release lets the Agent go.
-func (p *pass) release(ctx context.Context) error {
+// release lets the Agent go, and tells how once it is gone.
+func (p *pass) release(ctx context.Context, how happening) error {
 	err := p.patchMeta(ctx, func(a *v1alpha1.Agent) { controllerutil.RemoveFinalizer(a, v1alpha1.AgentFinalizer) })
 	if err != nil {
 		return err
 	}
 	p.released = true
+	if how != nothing {
+		p.tell(how, p.agent.Status.ID)
+	}
 	return nil
 }
 

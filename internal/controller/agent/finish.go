@@ -23,6 +23,9 @@ import (
 // writeTime is how long a status may take that a shutdown must not lose.
 const writeTime = 10 * time.Second
 
+// quietWait is how long a failure that passes by itself is waited for.
+const quietWait = 100 * time.Millisecond
+
 // finish turns what a pass came to into conditions, one status write, events and the time of the next pass.
 func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	if p.released || err == nil && !p.agent.DeletionTimestamp.IsZero() {
@@ -44,7 +47,7 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	if err := p.writeStatus(write); err != nil {
 		p.memory.hold = time.Time{}
 		p.log(ctx, classify(err), "status")
-		return ctrl.Result{RequeueAfter: backoff(1, p.Settings.BackoffMin, p.Settings.BackoffMax), Priority: &lowPriority}, nil
+		return ctrl.Result{RequeueAfter: backoff(1, quietWait, quietWait), Priority: &lowPriority}, nil
 	}
 	p.memory.unwritten = false
 	p.report(ctx)
@@ -75,10 +78,12 @@ func (p *pass) remember(ctx context.Context, f classed, now time.Time) (grace bo
 			wait = p.interval(ctx)
 		}
 	case fault.Retryable:
-		if !f.Quiet {
-			m.failures++
+		if f.Quiet {
+			wait = max(wait, backoff(1, quietWait, quietWait)) // A stale cache, as a rule: it catches up at once.
+			break
 		}
-		wait = max(wait, backoff(max(m.failures, 1), p.Settings.BackoffMin, p.Settings.BackoffMax))
+		m.failures++
+		wait = max(wait, backoff(m.failures, p.Settings.BackoffMin, p.Settings.BackoffMax))
 	}
 	m.hold, m.holdFor = now.Add(wait), p.found
 	if f.Class == fault.Waiting && f.RetryAfter == 0 {

@@ -8,6 +8,8 @@ package agent
 
 import (
 	"context"
+	"slices"
+	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -21,7 +23,37 @@ func (p *pass) observe(ctx context.Context) error {
 	if p.registered || p.remote != nil || !p.mustRead(ctx) {
 		return nil
 	}
-	return p.read(ctx)
+	if err := p.read(ctx); err != nil {
+		return err
+	}
+	return p.findDoubles(ctx)
+}
+
+// findDoubles looks for other remote agents with our derived machine ID. Those that can only have come from
+// a registration of ours that nobody knew of any more are withdrawn; others are left to a person.
+func (p *pass) findDoubles(ctx context.Context) error {
+	if p.remote == nil || p.explicit() || p.Settings.ReadOnly || !p.agent.Status.RegisteredByUs {
+		return nil
+	}
+	now, status := p.Clock.Now(), &p.agent.Status
+	entries, _, err := p.project.FindByMachine(ctx, p.machineID(), now.Add(-p.interval(ctx)))
+	if err != nil {
+		return err
+	}
+	began, known := nonceTime(status.Registration, now)
+	var left []string
+	for _, entry := range entries {
+		recent := now.Sub(entry.CreatedAt) < p.Settings.Slack // It may be on its way into a Secret.
+		switch {
+		case entry.ID == status.ID || recent || slices.Contains(status.Withdraw, entry.ID):
+		case known && !entry.Reported && !entry.CreatedAt.Before(began.Truncate(time.Second)):
+			status.Withdraw = append(status.Withdraw, entry.ID)
+		default:
+			left = append(left, entry.ID)
+		}
+	}
+	p.project.SetDoubles(p.agent.UID, left)
+	return nil
 }
 
 func (p *pass) mustRead(ctx context.Context) bool {
@@ -54,6 +86,7 @@ func (p *pass) read(ctx context.Context) error {
 	p.recorded(ctx, remote.ID, remote.MachineID)
 	status.Registration = registration
 	p.remote, p.token = remote, remote.Token
+	p.project.Seen(p.agent.UID)
 	return nil
 }
 
@@ -85,6 +118,9 @@ func (p *pass) gone(ctx context.Context) error {
 	case now.Sub(p.memory.goneAt) < p.Settings.GoneDelay:
 		return fault.Retryablef(v1alpha1.ReasonRemoteGone,
 			"the remote agent %s is gone; after a second look it is registered anew", status.ID).After(p.Settings.GoneDelay)
+	}
+	if err := p.project.Gone(p.agent.UID); err != nil {
+		return err
 	}
 	p.lostID = status.ID
 	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}

@@ -165,7 +165,10 @@ func (r *Reconciler) begin(ctx context.Context, key types.NamespacedName) (*pass
 }
 
 func (r *Reconciler) forget(key types.NamespacedName) {
-	r.memories.forget(key)
+	uid, known := r.memories.forget(key)
+	if known {
+		r.Projects.Leave(uid)
+	}
 }
 
 func (p *pass) key() types.NamespacedName { return client.ObjectKeyFromObject(p.agent) }

@@ -29,10 +29,11 @@ func (p *pass) recover(ctx context.Context) (bool, error) {
 		return p.agent.Status.ID != "", nil
 	}
 	began := p.met()
-	for _, found := range []func(context.Context) (bool, error){p.foundByRecord, p.foundByNonce} {
-		if known, err := found(ctx); known || err != nil {
-			return known, err
-		}
+	if known, err := p.foundByRecord(ctx); known || err != nil {
+		return known, err
+	}
+	if known, err := p.foundByNonce(ctx, began); known || err != nil {
+		return known, err
 	}
 	// A server may commit late: only a look after the slack tells that nothing was made.
 	trusted := began.Add(p.Settings.Slack)
@@ -73,16 +74,20 @@ func (p *pass) foundByRecord(ctx context.Context) (bool, error) {
 	if p.agent.Status.ID == "" {
 		return false, nil
 	}
-	return p.confirm(ctx, p.agent.Status.ID)
+	remote, err := p.ours(ctx, p.agent.Status.ID)
+	if err != nil || remote == nil {
+		return false, err
+	}
+	return true, p.take(ctx, remote)
 }
 
 // foundByNonce looks at the remote agent that the Secret got from this very registration.
-func (p *pass) foundByNonce(ctx context.Context) (bool, error) {
+func (p *pass) foundByNonce(ctx context.Context, began time.Time) (bool, error) {
 	secret, verdict, err := p.secrets.Find(ctx, p.agent, tokensecret.Name(p.agent))
 	if err != nil || verdict != tokensecret.Ours || tokensecret.Registration(secret) != p.nonce() || tokensecret.ID(secret) == "" {
 		return false, err
 	}
-	return p.confirm(ctx, tokensecret.ID(secret))
+	return p.confirm(ctx, tokensecret.ID(secret), began)
 }
 
 // foundAfter looks for our machine ID in a list that was begun after the given time. A machine ID that a
@@ -96,21 +101,20 @@ func (p *pass) foundAfter(ctx context.Context, began, after time.Time) (bool, er
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
 	})
 	for _, entry := range entries {
-		// The service's times may lack fractions of a second.
 		if p.explicit() && entry.CreatedAt.Before(began.Truncate(time.Second)) {
 			continue
 		}
-		if known, err := p.confirm(ctx, entry.ID); known || err != nil {
+		if known, err := p.confirm(ctx, entry.ID, began); known || err != nil {
 			return known, err
 		}
 	}
 	return false, nil
 }
 
-// confirm takes a remote agent if a read shows that it is ours.
-func (p *pass) confirm(ctx context.Context, id string) (bool, error) {
+// confirm takes a remote agent if a read shows that it is ours, and ours to take.
+func (p *pass) confirm(ctx context.Context, id string, began time.Time) (bool, error) {
 	remote, err := p.ours(ctx, id)
-	if err != nil || remote == nil {
+	if err != nil || remote == nil || !p.entitled(remote.CreatedAt, began) {
 		return false, err
 	}
 	return true, p.take(ctx, remote)

@@ -8,6 +8,7 @@ package agent
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
 	"encoding/hex"
 	"strings"
@@ -114,6 +115,11 @@ func (p *pass) foundBySecret(ctx context.Context) (bool, error) {
 		}
 		return false, err
 	}
+	if !p.entitled(remote.CreatedAt, time.Time{}) {
+		return false, fault.Terminalf(v1alpha1.ReasonAdoptionNotAllowed,
+			"Secret %q names agent %s, which this namespace may not take over: delete the Secret, or set spec.adoption of the CloudProject to Allowed",
+			name, remote.ID)
+	}
 	return true, p.take(ctx, remote)
 }
 
@@ -192,7 +198,7 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 		return err
 	}
 	began := p.Clock.Now()
-	nonce, err := newNonce(began)
+	nonce, err := p.newNonce(began)
 	if err == nil {
 		err = p.patchMeta(ctx, func(a *v1alpha1.Agent) {
 			controllerutil.AddFinalizer(a, v1alpha1.AgentFinalizer)
@@ -303,13 +309,34 @@ func (p *pass) lists() bool {
 	return listed != nil && *listed
 }
 
-// newNonce is "<time>/<random>".
-func newNonce(now time.Time) (string, error) {
+// newNonce is "<time>/<random>", the random part followed by a mark that tells it from a forged one.
+func (p *pass) newNonce(now time.Time) (string, error) {
 	var random [8]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		return "", err
 	}
-	return now.UTC().Format(time.RFC3339Nano) + "/" + hex.EncodeToString(random[:]), nil
+	nonce := now.UTC().Format(time.RFC3339Nano) + "/" + hex.EncodeToString(random[:])
+	return nonce + "-" + p.mark(nonce), nil
+}
+
+func (p *pass) mark(nonce string) string { return p.project.Sign(string(p.agent.UID) + " " + nonce) }
+
+// authentic reports whether this operator wrote the Agent's nonce, with the project token of now. Whoever
+// may write the Agent may write the annotation.
+func (p *pass) authentic() bool {
+	cut := strings.LastIndex(p.nonce(), "-")
+	return cut > 0 && hmac.Equal([]byte(p.nonce()[cut+1:]), []byte(p.mark(p.nonce()[:cut])))
+}
+
+// entitled reports whether a remote agent with our machine ID is this Agent's to take. A derived machine ID
+// is nobody else's. One that a person chose may be: then the agent has to be made by the registration that
+// the nonce tells of, or the CloudProject has to let this namespace take over agents.
+func (p *pass) entitled(createdAt, began time.Time) bool {
+	if !p.explicit() || p.mayAdopt() {
+		return true
+	}
+	// The service's times may lack fractions of a second.
+	return !began.IsZero() && p.authentic() && !createdAt.Before(began.Truncate(time.Second))
 }
 
 // nonceTime reads when a nonce was written. A time that cannot be, or is yet to come, is no time.

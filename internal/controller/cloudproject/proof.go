@@ -46,7 +46,7 @@ func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *
 	if c.copy == nil && c.lost == nil && m.uncopied == nil {
 		m.uncopied = fault.Waitingf(v1alpha1.ReasonProgressing, "its credentials are not copied yet")
 	}
-	p.CloseRegistrations(closed(cp, c.lost, m.uncopied))
+	p.CloseRegistrations(closed(cp, both(c.lost, p.ServerLost()), m.uncopied))
 	verdict := r.prove(ctx, p, cp, m)
 	proof := p.Proof()
 	if proof.Authentication == "" { // The service did not speak, so there is nothing to copy.
@@ -55,8 +55,10 @@ func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *
 	if m.uncopied, err = r.keepCopy(ctx, cp, c, proof.Proved); err != nil {
 		return nil, err
 	}
-	p.CloseRegistrations(closed(cp, c.lost, m.uncopied))
-	return both(c.lost, both(verdict, m.uncopied)), nil
+	// Read after the proof, because a person's word that it waited for comes with it.
+	lost := both(c.lost, p.ServerLost())
+	p.CloseRegistrations(closed(cp, lost, m.uncopied))
+	return both(lost, both(verdict, m.uncopied)), nil
 }
 
 // block stops all calls of a CloudProject that cannot be used, and has it proved anew when it can.
@@ -94,6 +96,9 @@ func (r *Reconciler) prove(ctx context.Context, p *project.Project, cp *v1alpha1
 		version: p.Version(), generation: cp.Generation, reconcileAt: cp.Annotations[v1alpha1.AnnotationReconcileAt],
 	}
 	proved := p.Proof().Proved
+	if m.tried.reconcileAt != try.reconcileAt && m.tried != (attempt{}) {
+		p.Forgive()
+	}
 	if m.tried == try {
 		if m.verdict != nil && m.verdict.Reason == v1alpha1.ReasonNotProved && proved {
 			m.verdict, m.due = nil, now.Add(spread(m.interval)) // A call of an Agent proved it.

@@ -47,6 +47,7 @@ func (r *Reconciler) describe(cp *v1alpha1.CloudProject, m *memo) {
 	if p == nil {
 		return
 	}
+	s.Doubles = p.Doubles()
 	if proof := p.Proof(); proof.Proved {
 		s.Authentication, s.ListSupported = proof.Authentication, proof.ListSupported
 		s.URL, s.ProjectID = p.Place().URL, p.Place().ProjectID

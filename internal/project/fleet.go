@@ -1,0 +1,138 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package project
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+const (
+	// fleetWindow is the time over which vanished agents are counted.
+	fleetWindow = 15 * time.Minute
+	// fewLost is how many agents may vanish at once without a doubt of the service itself.
+	fewLost = 10
+)
+
+// fleet is what the Agents of a project know only together: whether the service lost them all, and which
+// doubles there are.
+type fleet struct {
+	mu      sync.Mutex
+	seen    map[types.UID]time.Time
+	gone    map[types.UID]time.Time
+	lost    *fault.Error
+	doubles map[types.UID][]string
+}
+
+func newFleet() fleet {
+	return fleet{seen: map[types.UID]time.Time{}, gone: map[types.UID]time.Time{}, doubles: map[types.UID][]string{}}
+}
+
+// Seen notes that the remote agent of an Agent is there.
+func (p *Project) Seen(who types.UID) {
+	p.fleet.mu.Lock()
+	defer p.fleet.mu.Unlock()
+	p.fleet.seen[who] = p.registry.opts.Clock.Now()
+}
+
+// Gone notes that the remote agent of an Agent has vanished. The failure says that too many have at once: a
+// service that was restored from an old backup, or another one behind the same URL, must not be filled anew
+// without a person's leave.
+func (p *Project) Gone(who types.UID) error {
+	f, now := &p.fleet, p.registry.opts.Clock.Now()
+	f.mu.Lock()
+	delete(f.seen, who)
+	f.gone[who] = now
+	for _, all := range []map[types.UID]time.Time{f.seen, f.gone} {
+		maps.DeleteFunc(all, func(_ types.UID, at time.Time) bool { return now.Sub(at) > fleetWindow })
+	}
+	tripped := f.lost == nil && len(f.gone) >= fewLost && len(f.gone) > len(f.seen)
+	if tripped {
+		f.lost = serverLost()
+	}
+	lost := f.lost
+	f.mu.Unlock()
+	if tripped {
+		p.registry.doubted(p.key)
+	}
+	if lost != nil {
+		return fault.Waitingf(v1alpha1.ReasonServerLost,
+			"the remote agent is gone, and so are too many others of CloudProject %s: its own conditions say what to do", p.key)
+	}
+	return nil
+}
+
+func serverLost() *fault.Error {
+	return fault.Terminalf(v1alpha1.ReasonServerLost,
+		"most remote agents vanished at once, so nothing is registered: make sure that spec.url and the token lead to "+
+			"the right service; to have the agents registered anew, give the annotation %s a new value", v1alpha1.AnnotationReconcileAt)
+}
+
+// ServerLost returns why nothing is registered since most agents vanished; nil in good times.
+func (p *Project) ServerLost() *fault.Error {
+	p.fleet.mu.Lock()
+	defer p.fleet.mu.Unlock()
+	return p.fleet.lost
+}
+
+// Forgive has agents that vanished registered anew, on a person's word.
+func (p *Project) Forgive() {
+	p.fleet.mu.Lock()
+	defer p.fleet.mu.Unlock()
+	p.fleet.lost = nil
+	clear(p.fleet.gone)
+}
+
+// recall takes up what the status says of an earlier process's findings.
+func (p *Project) recall(cp *v1alpha1.CloudProject) {
+	stalled := apimeta.FindStatusCondition(cp.Status.Conditions, v1alpha1.ConditionStalled)
+	if stalled != nil && stalled.Reason == v1alpha1.ReasonServerLost {
+		p.fleet.lost = serverLost()
+	}
+}
+
+// SetDoubles notes the remote agents that share the machine ID of an Agent's own and are left to a person.
+func (p *Project) SetDoubles(who types.UID, ids []string) {
+	p.fleet.mu.Lock()
+	defer p.fleet.mu.Unlock()
+	if len(ids) == 0 {
+		delete(p.fleet.doubles, who)
+		return
+	}
+	p.fleet.doubles[who] = ids
+}
+
+// Doubles are all that SetDoubles noted, sorted, and the first hundred at most.
+func (p *Project) Doubles() []string {
+	const most = 100
+	p.fleet.mu.Lock()
+	defer p.fleet.mu.Unlock()
+	var all []string
+	for _, ids := range p.fleet.doubles {
+		all = append(all, ids...)
+	}
+	slices.Sort(all)
+	all = slices.Compact(all)
+	return all[:min(len(all), most)]
+}
+
+// leave forgets an Agent that is no more.
+func (f *fleet) leave(who types.UID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.seen, who)
+	delete(f.gone, who)
+	delete(f.doubles, who)
+}
