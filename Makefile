@@ -127,8 +127,17 @@ clean: ## Remove what was built, the control plane too.
 install: $(KUBECTL_NEEDS) ## Install the CRDs into the current cluster.
 	$(KUSTOMIZE) build config/crd | $(KUBECTL) apply --server-side -f -
 
+.PHONY: unused
+unused: $(KUBECTL_NEEDS)
+	@left=$$($(KUBECTL) get agents.cloud.calyptia.com,cloudprojects.cloud.calyptia.com --all-namespaces \
+		--ignore-not-found --no-headers 2>/dev/null | wc -l); \
+	if [ "$$left" -gt 0 ]; then \
+		echo "There are $$left Agents and CloudProjects. The operator has to delete their remote agents first, while it runs:" >&2; \
+		echo "  kubectl delete agents,cloudprojects --all --all-namespaces" >&2; exit 1; \
+	fi
+
 .PHONY: uninstall
-uninstall: $(KUBECTL_NEEDS) ## Remove the CRDs, and with them every Agent and CloudProject, from the current cluster.
+uninstall: unused ## Remove the CRDs from the current cluster, once no Agent and no CloudProject is left.
 	$(KUSTOMIZE) build config/crd | $(KUBECTL) delete --ignore-not-found -f -
 
 .PHONY: deploy
@@ -136,5 +145,5 @@ deploy: $(KUBECTL_NEEDS) build-installer ## Install CRDs and operator (IMG=...) 
 	$(KUBECTL) apply --server-side -f dist/install.yaml
 
 .PHONY: undeploy
-undeploy: $(KUBECTL_NEEDS) build-installer ## Remove operator and CRDs from the current cluster; delete the Agents before.
+undeploy: unused build-installer ## Remove operator and CRDs from the current cluster, once no Agent and no CloudProject is left.
 	$(KUBECTL) delete --ignore-not-found -f dist/install.yaml
