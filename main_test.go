@@ -1,0 +1,244 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+)
+
+// start runs the command line and returns the options that the operator would run with; nil if it would not.
+func start(t *testing.T, args ...string) (*options, error) {
+	t.Helper()
+	var got *options
+	command := newCommand(func(_ context.Context, o *options) error {
+		got = o
+		return nil
+	})
+	command.SetArgs(args)
+	command.SetOut(io.Discard)
+	command.SetErr(io.Discard)
+	err := command.ExecuteContext(t.Context())
+	return got, err
+}
+
+func TestABadFlagOrValueEndsBeforeAnythingStarts(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		args []string
+		word string
+	}{
+		{"an unknown flag", []string{"--no-such-flag"}, "--no-such-flag"},
+		{"an unknown short flag", []string{"-x"}, "-x"},
+		{"an argument", []string{"run"}, `"run"`},
+		{"an argument after flags", []string{"--read-only", "now"}, `"now"`},
+		{"a default project without namespace", []string{"--default-project=calyptia"}, "--default-project"},
+		{"a default project without name", []string{"--default-project=calyptia/"}, "--default-project"},
+		{"a default project with an empty namespace", []string{"--default-project=/main"}, "--default-project"},
+		{"a default project with three parts", []string{"--default-project=a/b/c"}, "--default-project"},
+		{"a default project that cannot be a name", []string{"--default-project=a/B_C"}, "--default-project"},
+		{"a default project whose namespace cannot be one", []string{"--default-project=a.b/c"}, "--default-project"},
+		{"no allowed host", []string{"--allowed-hosts="}, "--allowed-hosts"},
+		{"an allowed host that is a URL", []string{"--allowed-hosts=https://cloud-api.calyptia.com"}, "--allowed-hosts"},
+		{"the second allowed host is bad", []string{"--allowed-hosts=a.example,*.example"}, "--allowed-hosts"},
+		{"an empty allowed host", []string{"--allowed-hosts=a.example,,b.example"}, "--allowed-hosts"},
+		{"a boolean that is none", []string{"--allow-insecure-http=perhaps"}, "--allow-insecure-http"},
+		{"read-only that is none", []string{"--read-only=perhaps"}, "--read-only"},
+		{"leader-elect that is none", []string{"--leader-elect=perhaps"}, "--leader-elect"},
+		{"namespaces without a cluster ID", []string{"--watch-namespaces=a"}, "--watch-namespaces"},
+		{"a namespace that cannot be one", []string{"--watch-namespaces=a,B", "--cluster-id=x"}, "--watch-namespaces"},
+		{"an empty namespace among others", []string{"--watch-namespaces=a,,b", "--cluster-id=x"}, "--watch-namespaces"},
+		{"a concurrency that is no number", []string{"--concurrency=many"}, "--concurrency"},
+		{"a concurrency of none", []string{"--concurrency=0"}, "--concurrency"},
+		{"a negative concurrency", []string{"--concurrency=-4"}, "--concurrency"},
+		{"a concurrency beyond reason", []string{"--concurrency=1001"}, "--concurrency"},
+		{"a metrics address without a port", []string{"--metrics-bind-address=localhost"}, "--metrics-bind-address"},
+		{"an empty metrics address", []string{"--metrics-bind-address="}, "--metrics-bind-address"},
+		{"a probe address without a port", []string{"--health-probe-bind-address=8081"}, "--health-probe-bind-address"},
+		{"an unknown log level", []string{"--zap-log-level=loud"}, "--zap-log-level"},
+		{"an unknown log encoder", []string{"--zap-encoder=runes"}, "--zap-encoder"},
+		{"a value that is missing", []string{"--cluster-id"}, "--cluster-id"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got, err := start(t, row.args...)
+			if got != nil {
+				t.Fatal("the operator started")
+			}
+			// main ends with 2 for this, and with 1 for all else.
+			if usage := (usageError{}); !errors.As(err, &usage) {
+				t.Fatalf("error %v is no usage error", err)
+			}
+			if strings.Contains(err.Error(), "\n") || !strings.Contains(err.Error(), row.word) {
+				t.Errorf("%q is not one line that names %s", err, row.word)
+			}
+		})
+	}
+}
+
+func TestAFailureOfTheOperatorIsNoUsageError(t *testing.T) {
+	failure := errors.New("no cluster")
+	command := newCommand(func(context.Context, *options) error { return failure })
+	command.SetArgs(nil)
+	err := command.ExecuteContext(t.Context())
+	if usage := (usageError{}); !errors.Is(err, failure) || errors.As(err, &usage) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestGoodFlagsAreTaken(t *testing.T) {
+	defaults := func(changes ...func(*options)) options {
+		o := options{
+			allowedHosts: []string{"cloud-api.calyptia.com"}, concurrency: 16,
+			metricsAddress: ":8443", healthProbeAddress: ":8081",
+		}
+		for _, change := range changes {
+			change(&o)
+		}
+		return o
+	}
+	for _, row := range []struct {
+		name string
+		args []string
+		want options
+	}{
+		{"none at all", []string{}, defaults()},
+		{"a default project", []string{"--default-project=calyptia/main.eu"}, defaults(func(o *options) {
+			o.defaultProject, o.project = "calyptia/main.eu", types.NamespacedName{Namespace: "calyptia", Name: "main.eu"}
+		})},
+		{"hosts of every form, given twice", []string{"--allowed-hosts=a.example,.b.example", "--allowed-hosts=127.0.0.1:5000"},
+			defaults(func(o *options) { o.allowedHosts = []string{"a.example", ".b.example", "127.0.0.1:5000"} })},
+		{"some namespaces with a cluster ID", []string{"--watch-namespaces=a,b", "--cluster-id=blue"},
+			defaults(func(o *options) { o.watchNamespaces, o.clusterID = []string{"a", "b"}, "blue" })},
+		{"the least concurrency", []string{"--concurrency=1"}, defaults(func(o *options) { o.concurrency = 1 })},
+		{"the most concurrency", []string{"--concurrency", "1000"}, defaults(func(o *options) { o.concurrency = 1000 })},
+		{"no metrics and no probes", []string{"--metrics-bind-address=0", "--health-probe-bind-address=0"},
+			defaults(func(o *options) { o.metricsAddress, o.healthProbeAddress = "0", "0" })},
+		{"addresses of one interface", []string{"--metrics-bind-address=127.0.0.1:8443", "--health-probe-bind-address=[::1]:8081"},
+			defaults(func(o *options) { o.metricsAddress, o.healthProbeAddress = "127.0.0.1:8443", "[::1]:8081" })},
+		{"switches", []string{"--read-only", "--allow-insecure-http", "--leader-elect", "--leader-election-namespace=ops"},
+			defaults(func(o *options) {
+				o.readOnly, o.allowInsecureHTTP, o.leaderElect, o.leaderNamespace = true, true, true, "ops"
+			})},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got, err := start(t, row.args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.zap = row.want.zap
+			if got.watchNamespaces != nil && len(got.watchNamespaces) == 0 {
+				got.watchNamespaces = nil
+			}
+			if diff := cmp.Diff(row.want, *got, cmp.AllowUnexported(options{})); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTheManagerLooksAfterTheNamespacesThatAreNamed(t *testing.T) {
+	all := (&options{}).managerOptions(nil)
+	if all.Cache.DefaultNamespaces != nil || all.LeaderElection || !all.LeaderElectionReleaseOnCancel {
+		t.Errorf("%+v", all)
+	}
+	some := (&options{watchNamespaces: []string{"a", "b"}, leaderElect: true, leaderNamespace: "ops"}).managerOptions(nil)
+	var names []string
+	for name := range some.Cache.DefaultNamespaces {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	if !slices.Equal(names, []string{"a", "b"}) || !some.LeaderElection || some.LeaderElectionNamespace != "ops" {
+		t.Errorf("namespaces %v: %+v", names, some)
+	}
+	if !some.Metrics.SecureServing || some.Metrics.FilterProvider == nil {
+		t.Error("the metrics are open to everybody")
+	}
+	if some.GracefulShutdownTimeout == nil || *some.GracefulShutdownTimeout <= 0 {
+		t.Error("a shutdown does not wait for the passes that are under way")
+	}
+}
+
+func TestHostsThatMayBeAllowed(t *testing.T) {
+	for host, want := range map[string]bool{
+		"cloud-api.calyptia.com":     true,
+		"cloud-api.calyptia.com:443": true,
+		".calyptia.com":              true,
+		".calyptia.com:8443":         true,
+		"localhost":                  true,
+		"localhost:5000":             true,
+		"127.0.0.1":                  true,
+		"127.0.0.1:5000":             true,
+		"::1":                        true,
+		"[::1]":                      true,
+		"[::1]:5000":                 true,
+		"":                           false,
+		".":                          false,
+		":443":                       false,
+		"..calyptia.com":             false,
+		"*.calyptia.com":             false,
+		"calyptia.com:":              false,
+		"calyptia.com.":              false,
+		"calyptia..com":              false,
+		"-calyptia.com":              false,
+		"calyptia.com/path":          false,
+		"https://calyptia.com":       false,
+		"user@calyptia.com":          false,
+		" calyptia.com":              false,
+		"calyptia.com:443:443":       false,
+		"calyptia_com":               false,
+	} {
+		t.Run(host, func(t *testing.T) {
+			if got := validHost(host); got != want {
+				t.Errorf("%v, want %v", got, want)
+			}
+		})
+	}
+}
+
+func TestStripKeepsOutOfTheCacheWhatNobodyReads(t *testing.T) {
+	meta := func(annotations map[string]string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{
+			Name: "web", ResourceVersion: "1", Labels: map[string]string{"a": "b"}, Annotations: annotations, Finalizers: []string{"f"},
+			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
+		}
+	}
+	applied := map[string]string{corev1.LastAppliedConfigAnnotation: `{"token":"secret"}`, "keep": "this"}
+	for _, row := range []struct {
+		name         string
+		object, want client.Object
+	}{
+		{"an Agent", &v1alpha1.Agent{ObjectMeta: meta(applied), Spec: v1alpha1.AgentSpec{Version: "v4.0.0"}},
+			&v1alpha1.Agent{ObjectMeta: meta(map[string]string{"keep": "this"}), Spec: v1alpha1.AgentSpec{Version: "v4.0.0"}}},
+		{"metadata alone", &metav1.PartialObjectMetadata{ObjectMeta: meta(nil)}, &metav1.PartialObjectMetadata{ObjectMeta: meta(nil)}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got, err := strip(row.object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			row.want.SetManagedFields(nil)
+			if diff := cmp.Diff(any(row.want), got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+	if got, err := strip("a tombstone"); got != "a tombstone" || err != nil {
+		t.Errorf("what is no object became %v, error %v", got, err)
+	}
+}
