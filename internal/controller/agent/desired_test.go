@@ -1,0 +1,327 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
+)
+
+const (
+	fleetA = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
+	fleetB = "0b7c3f5e-0c1d-4e2f-8a9b-1c2d3e4f5a6b"
+)
+
+func object(raw string) *apiextensionsv1.JSON { return &apiextensionsv1.JSON{Raw: []byte(raw)} }
+
+// full declares every field there is; fullRemote is a remote agent that is just so.
+func full(changes ...func(*v1alpha1.AgentSpec)) (v1alpha1.AgentSpec, rawconfig.Config) {
+	spec := v1alpha1.AgentSpec{
+		Name: "web-logs", Type: v1alpha1.AgentTypeFluentBit, Version: "v4.0.0", Edition: "community",
+		Flags: []string{"--verbose", "-q"}, Metadata: object(`{"team":"payments","n":1}`),
+		FleetID: fleetA, EnvironmentID: "staging",
+	}
+	for _, change := range changes {
+		change(&spec)
+	}
+	return spec, rawconfig.Config{Data: "[INPUT]\n    name dummy\n", Managed: true}
+}
+
+func fullRemote(changes ...func(*cloud.Agent)) *cloud.Agent {
+	a := &cloud.Agent{
+		ID: "id", Name: "web-logs", MachineID: "machine", Type: "fluentbit", Version: "v4.0.0", Edition: "community",
+		Flags: []string{"--verbose", "-q"}, Metadata: json.RawMessage(`{"n":1.0,"team":"payments"}`),
+		FleetID: ptr.To(fleetA), RawConfig: "[INPUT]\n    name dummy\n", EnvironmentName: "Staging",
+	}
+	for _, change := range changes {
+		change(a)
+	}
+	return a
+}
+
+func TestOnlyWhatTheSpecSetsIsManaged(t *testing.T) {
+	_, config := full()
+	for _, row := range []struct {
+		name   string
+		spec   v1alpha1.AgentSpec
+		config rawconfig.Config
+		want   []string
+	}{
+		{"nothing set", v1alpha1.AgentSpec{}, rawconfig.Config{}, nil},
+		{"what cannot change is never sent", v1alpha1.AgentSpec{Type: "fluentbit", MachineID: "m", AgentID: "a"}, rawconfig.Config{}, nil},
+		{"name", v1alpha1.AgentSpec{Name: "a"}, rawconfig.Config{}, []string{"name"}},
+		{"version", v1alpha1.AgentSpec{Version: "v1.0.0"}, rawconfig.Config{}, []string{"version"}},
+		{"edition", v1alpha1.AgentSpec{Edition: "enterprise"}, rawconfig.Config{}, []string{"edition"}},
+		{"fleetID", v1alpha1.AgentSpec{FleetID: fleetA}, rawconfig.Config{}, []string{"fleetID"}},
+		{"environmentID", v1alpha1.AgentSpec{EnvironmentID: "e"}, rawconfig.Config{}, []string{"environmentID"}},
+		{"rawConfig, wherever it came from", v1alpha1.AgentSpec{}, config, []string{"rawConfig"}},
+		{"flags", v1alpha1.AgentSpec{Flags: []string{"-v"}}, rawconfig.Config{}, []string{"flags"}},
+		{"an empty list of flags is a wish, too", v1alpha1.AgentSpec{Flags: []string{}}, rawconfig.Config{}, []string{"flags"}},
+		{"metadata", v1alpha1.AgentSpec{Metadata: object(`{"a":1}`)}, rawconfig.Config{}, []string{"metadata"}},
+		{"empty metadata is a wish, too", v1alpha1.AgentSpec{Metadata: object(`{}`)}, rawconfig.Config{}, []string{"metadata"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			fields := declared(&row.spec, row.config)
+			if diff := cmp.Diff(row.want, names(fields)); diff != "" {
+				t.Errorf("managed, -want +got:\n%s", diff)
+			}
+			if got := update(fields).Fields(); !slices.Equal(got, row.want) {
+				t.Errorf("a PATCH sends %v", got)
+			}
+		})
+	}
+}
+
+func TestAChangeIsNoticedFieldByField(t *testing.T) {
+	before, config := full()
+	applied := hashes(declared(&before, config))
+	for _, row := range []struct {
+		name   string
+		change func(*v1alpha1.AgentSpec)
+		config rawconfig.Config
+		want   []string
+	}{
+		{"none", func(*v1alpha1.AgentSpec) {}, config, nil},
+		{"name", func(s *v1alpha1.AgentSpec) { s.Name = "web" }, config, []string{"name"}},
+		{"version", func(s *v1alpha1.AgentSpec) { s.Version = "v4.0.1" }, config, []string{"version"}},
+		{"edition", func(s *v1alpha1.AgentSpec) { s.Edition = "enterprise" }, config, []string{"edition"}},
+		{"fleetID", func(s *v1alpha1.AgentSpec) { s.FleetID = fleetB }, config, []string{"fleetID"}},
+		{"environmentID", func(s *v1alpha1.AgentSpec) { s.EnvironmentID = "e" }, config, []string{"environmentID"}},
+		{"rawConfig", func(*v1alpha1.AgentSpec) {}, rawconfig.Config{Data: "[INPUT]\n    name dummy", Managed: true}, []string{"rawConfig"}},
+		{"the source's version alone", func(*v1alpha1.AgentSpec) {}, rawconfig.Config{Data: config.Data, Managed: true, ResourceVersion: "7"}, nil},
+		{"a flag more", func(s *v1alpha1.AgentSpec) { s.Flags = append(s.Flags, "-x") }, config, []string{"flags"}},
+		{"flags in another order", func(s *v1alpha1.AgentSpec) { s.Flags = []string{"-q", "--verbose"} }, config, []string{"flags"}},
+		{"flags cleared", func(s *v1alpha1.AgentSpec) { s.Flags = []string{} }, config, []string{"flags"}},
+		{"flags no longer managed", func(s *v1alpha1.AgentSpec) { s.Flags = nil }, config, nil},
+		{"metadata", func(s *v1alpha1.AgentSpec) { s.Metadata = object(`{"team":"payments","n":2}`) }, config, []string{"metadata"}},
+		{"metadata in another order and spelling", func(s *v1alpha1.AgentSpec) { s.Metadata = object(`{ "n":1.0, "team":"payments"}`) }, config, nil},
+		{"metadata cleared", func(s *v1alpha1.AgentSpec) { s.Metadata = object(`{}`) }, config, []string{"metadata"}},
+		{"everything unset", func(s *v1alpha1.AgentSpec) { *s = v1alpha1.AgentSpec{} }, rawconfig.Config{}, nil},
+		{"two at once", func(s *v1alpha1.AgentSpec) { s.Name, s.Version = "a", "v5.0.0" }, config, []string{"name", "version"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			after, _ := full(row.change)
+			got := changed(declared(&after, row.config), applied)
+			if diff := cmp.Diff(row.want, names(got)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+	if got := changed(declared(&before, config), nil); len(got) != 8 {
+		t.Errorf("nothing was applied, and only %v are changed", names(got))
+	}
+}
+
+func TestADifferenceIsNoticedFieldByField(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		spec   func(*v1alpha1.AgentSpec)
+		remote func(*cloud.Agent)
+		want   []string
+	}{
+		{"none", nil, nil, nil},
+		{"name", nil, func(a *cloud.Agent) { a.Name = "other" }, []string{"name"}},
+		{"version", nil, func(a *cloud.Agent) { a.Version = "v9.9.9" }, []string{"version"}},
+		{"edition", nil, func(a *cloud.Agent) { a.Edition = "enterprise" }, []string{"edition"}},
+		{"rawConfig by a line's end", nil, func(a *cloud.Agent) { a.RawConfig = "[INPUT]\n    name dummy" }, []string{"rawConfig"}},
+		{"another fleet", nil, func(a *cloud.Agent) { a.FleetID = ptr.To(fleetB) }, []string{"fleetID"}},
+		{"no fleet", nil, func(a *cloud.Agent) { a.FleetID = nil }, []string{"fleetID"}},
+		{"an environment cannot be compared", nil, func(a *cloud.Agent) { a.EnvironmentName = "other" }, nil},
+		{"type and machine ID are no declared fields", nil, func(a *cloud.Agent) { a.Type, a.MachineID = "fluentd", "x" }, nil},
+		{"flags", nil, func(a *cloud.Agent) { a.Flags = []string{"-q"} }, []string{"flags"}},
+		{"flags null where some are declared", nil, func(a *cloud.Agent) { a.Flags = nil }, []string{"flags"}},
+		{"flags null where none are declared", func(s *v1alpha1.AgentSpec) { s.Flags = []string{} }, func(a *cloud.Agent) { a.Flags = nil }, nil},
+		{"flags empty where none are declared", func(s *v1alpha1.AgentSpec) { s.Flags = []string{} }, func(a *cloud.Agent) { a.Flags = []string{} }, nil},
+		{"flags where none are declared", func(s *v1alpha1.AgentSpec) { s.Flags = []string{} }, nil, []string{"flags"}},
+		{"flags that are unmanaged", func(s *v1alpha1.AgentSpec) { s.Flags = nil }, func(a *cloud.Agent) { a.Flags = []string{"-x"} }, nil},
+		{"metadata", nil, func(a *cloud.Agent) { a.Metadata = json.RawMessage(`{"team":"search","n":1}`) }, []string{"metadata"}},
+		{"a further member of metadata", nil, func(a *cloud.Agent) { a.Metadata = json.RawMessage(`{"team":"payments","n":1,"os":"linux"}`) }, []string{"metadata"}},
+		{"no metadata", nil, func(a *cloud.Agent) { a.Metadata = nil }, []string{"metadata"}},
+		{"no metadata where it is declared empty", func(s *v1alpha1.AgentSpec) { s.Metadata = object(`{}`) }, func(a *cloud.Agent) { a.Metadata = nil }, nil},
+		{"metadata that is unmanaged", func(s *v1alpha1.AgentSpec) { s.Metadata = nil }, func(a *cloud.Agent) { a.Metadata = nil }, nil},
+		{"everything that is shown", nil, func(a *cloud.Agent) { *a = cloud.Agent{} },
+			[]string{"edition", "flags", "fleetID", "metadata", "name", "rawConfig", "version"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			spec, config := full()
+			remote := fullRemote()
+			if row.spec != nil {
+				row.spec(&spec)
+			}
+			if row.remote != nil {
+				row.remote(remote)
+			}
+			fields := declared(&spec, config)
+			if diff := cmp.Diff(row.want, names(differing(fields, remote))); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			if again := declared(&spec, config); len(again) != len(fields) {
+				t.Error("comparing changed what is declared")
+			}
+		})
+	}
+}
+
+func TestJSONObjectsAreComparedByMeaning(t *testing.T) {
+	for _, row := range []struct {
+		name, a, b string
+		same       bool
+	}{
+		{"order of keys", `{"a":1,"b":2}`, `{"b":2,"a":1}`, true},
+		{"order of keys further in", `{"x":{"a":1,"b":[{"c":1,"d":2}]}}`, `{"x":{"b":[{"d":2,"c":1}],"a":1}}`, true},
+		{"white space", `{"a":1}`, " {\n\t\"a\" : 1 } ", true},
+		{"escapes", `{"a":"ü/"}`, `{"a":"\u00fc\/"}`, true},
+		{"spellings of a number", `{"a":100}`, `{"a":1e2}`, true},
+		{"a whole number with a fraction of none", `{"a":1}`, `{"a":1.0}`, true},
+		{"null, absent and the empty object", `null`, `{}`, true},
+		{"nothing at all and the empty object", ``, `{}`, true},
+		{"order in a list counts", `{"a":[1,2]}`, `{"a":[2,1]}`, false},
+		{"a number is no string", `{"a":1}`, `{"a":"1"}`, false},
+		{"true is no string", `{"a":true}`, `{"a":"true"}`, false},
+		{"a member that is null is there", `{"a":null}`, `{}`, false},
+		{"an empty list is no null", `{"a":[]}`, `{"a":null}`, false},
+		{"an empty object is no empty list", `{"a":{}}`, `{"a":[]}`, false},
+		{"case of keys counts", `{"A":1}`, `{"a":1}`, false},
+		{"case of values counts", `{"a":"X"}`, `{"a":"x"}`, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			a, b := canonical(json.RawMessage(row.a)), canonical(json.RawMessage(row.b))
+			if cmp.Equal(a, b) != row.same || (hash(a) == hash(b)) != row.same {
+				t.Errorf("%v (%s) and %v (%s), same: want %v", a, hash(a), b, hash(b), row.same)
+			}
+		})
+	}
+}
+
+// A changed hash makes every Agent of every cluster send everything again after an update of the operator.
+func TestHashesStayTheSameFromReleaseToRelease(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		value any
+		want  string
+	}{
+		{"a string", "v4.0.0", "a48144850be3f06d"},
+		{"an empty list", []string{}, "4f53cda18c2baa0c"},
+		{"an empty object", canonical(nil), "44136fa355b3678a"},
+		{"an object", canonical(json.RawMessage(`{"b":null,"a":1.0}`)), "46e0ff59f6164548"},
+		{"what is no JSON", make(chan int), ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := hash(row.value); got != row.want {
+				t.Errorf("%s, want %s", got, row.want)
+			}
+		})
+	}
+}
+
+func TestHashesShowNoValue(t *testing.T) {
+	spec, config := full(func(s *v1alpha1.AgentSpec) { s.Metadata = object(`{"password":"hunter2"}`) })
+	for name, got := range hashes(declared(&spec, config)) {
+		if len(got) != 16 || slices.Contains([]string{"hunter2", config.Data}, got) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+func TestUpdateSendsValuesAsTheyAreDeclared(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		change func(*v1alpha1.AgentSpec)
+		pick   []string
+		want   string
+	}{
+		{"everything", nil, nil, `{"name":"web-logs","version":"v4.0.0","edition":"community","rawConfig":"[INPUT]\n    name dummy\n",` +
+			`"fleetID":"` + fleetA + `","environmentID":"staging","flags":["--verbose","-q"],"metadata":{"team":"payments","n":1}}`},
+		{"one field", nil, []string{"version"}, `{"version":"v4.0.0"}`},
+		{"an empty list of flags is sent as a list", func(s *v1alpha1.AgentSpec) { s.Flags = []string{} }, []string{"flags"}, `{"flags":[]}`},
+		{"empty metadata is sent as an object", func(s *v1alpha1.AgentSpec) { s.Metadata = object(`{}`) }, []string{"metadata"}, `{"metadata":{}}`},
+		{"nothing", nil, []string{"none"}, `{}`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			spec, config := full()
+			if row.change != nil {
+				row.change(&spec)
+			}
+			fields := declared(&spec, config)
+			if row.pick != nil {
+				fields = slices.DeleteFunc(fields, func(f field) bool { return !slices.Contains(row.pick, f.name) })
+			}
+			got, err := json.Marshal(update(fields))
+			if err != nil || string(got) != row.want {
+				t.Errorf("%s, error %v; want %s", got, err, row.want)
+			}
+		})
+	}
+}
+
+func TestRegistrationHoldsEverythingTheServiceRequires(t *testing.T) {
+	spec, config := full()
+	for _, row := range []struct {
+		name string
+		spec v1alpha1.AgentSpec
+		want string
+	}{
+		{"everything declared", spec, `{"name":"web-logs","machineID":"m","type":"fluentbit","version":"v4.0.0","edition":"community",` +
+			`"flags":["--verbose","-q"],"rawConfig":"[INPUT]\n    name dummy\n","metadata":{"team":"payments","n":1},` +
+			`"fleetID":"` + fleetA + `","environmentID":"staging"}`},
+		{"the least: name and edition have defaults, flags are null, the rest is left out",
+			v1alpha1.AgentSpec{Type: v1alpha1.AgentTypeFluentd, Version: "v1.16.2"},
+			`{"name":"web","machineID":"m","type":"fluentd","version":"v1.16.2","edition":"community","flags":null,"rawConfig":"[INPUT]\n    name dummy\n"}`},
+		{"no flags, on purpose", v1alpha1.AgentSpec{Type: v1alpha1.AgentTypeFluentd, Version: "v1.16.2", Edition: "enterprise", Flags: []string{}},
+			`{"name":"web","machineID":"m","type":"fluentd","version":"v1.16.2","edition":"enterprise","flags":[],"rawConfig":"[INPUT]\n    name dummy\n"}`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			a := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: row.spec}
+			got, err := json.Marshal(registration(a, config, "m"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(row.want, string(got)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// A changed derivation would lose every registered agent of every cluster.
+func TestTheDerivedMachineIDNeverChanges(t *testing.T) {
+	const want = "6fb93865-063f-5b35-862d-531cebeb0c74"
+	at := func(namespace, name string) types.NamespacedName {
+		return types.NamespacedName{Namespace: namespace, Name: name}
+	}
+	if got := derivedMachineID("blue", at("shop", "web")); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	for _, row := range []struct {
+		name    string
+		cluster string
+		key     types.NamespacedName
+	}{
+		{"another cluster", "green", at("shop", "web")},
+		{"another namespace", "blue", at("stop", "web")},
+		{"another name", "blue", at("shop", "web-2")},
+		{"parts that only look the same when joined", "blue", at("sho", "pweb")},
+		{"a cluster ID that takes the namespace in", "blue/shop", at("web", "web")},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := derivedMachineID(row.cluster, row.key); got == want {
+				t.Error("two Agents have the same machine ID")
+			}
+		})
+	}
+}
