@@ -196,7 +196,7 @@ func validHost(host string) bool {
 const projectWorkers = 8
 
 // shutdownTime is how long the passes that are under way may take to record what they did.
-const shutdownTime = 30 * time.Second
+const shutdownTime = 45 * time.Second
 
 // run starts the manager and ends with it.
 func run(ctx context.Context, o *options) error {
@@ -249,7 +249,7 @@ func (o *options) managerOptions(scheme *runtime.Scheme) ctrl.Options {
 	options := ctrl.Options{
 		Scheme: scheme,
 		Cache: cache.Options{
-			DefaultTransform: strip,
+			DefaultTransform: project.Trim,
 		},
 		Metrics: metricsserver.Options{
 			BindAddress:    o.metricsAddress,
@@ -270,18 +270,6 @@ func (o *options) managerOptions(scheme *runtime.Scheme) ctrl.Options {
 		}
 	}
 	return options
-}
-
-// strip keeps out of the cache what nobody here reads. What is cached is therefore only ever patched.
-func strip(object any) (any, error) {
-	if o, ok := object.(client.Object); ok {
-		o.SetManagedFields(nil)
-		if annotations := o.GetAnnotations(); annotations[corev1.LastAppliedConfigAnnotation] != "" {
-			delete(annotations, corev1.LastAppliedConfigAnnotation)
-			o.SetAnnotations(annotations)
-		}
-	}
-	return object, nil
 }
 
 func (o *options) addControllers(ctx context.Context, mgr ctrl.Manager, clusterID string) error {

@@ -15,12 +15,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
 
 // start runs the command line and returns the options that the operator would run with; nil if it would not.
@@ -208,37 +203,5 @@ func TestHostsThatMayBeAllowed(t *testing.T) {
 				t.Errorf("%v, want %v", got, want)
 			}
 		})
-	}
-}
-
-func TestStripKeepsOutOfTheCacheWhatNobodyReads(t *testing.T) {
-	meta := func(annotations map[string]string) metav1.ObjectMeta {
-		return metav1.ObjectMeta{
-			Name: "web", ResourceVersion: "1", Labels: map[string]string{"a": "b"}, Annotations: annotations, Finalizers: []string{"f"},
-			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
-		}
-	}
-	applied := map[string]string{corev1.LastAppliedConfigAnnotation: `{"token":"secret"}`, "keep": "this"}
-	for _, row := range []struct {
-		name         string
-		object, want client.Object
-	}{
-		{"an Agent", &v1alpha1.Agent{ObjectMeta: meta(applied), Spec: v1alpha1.AgentSpec{Version: "v4.0.0"}},
-			&v1alpha1.Agent{ObjectMeta: meta(map[string]string{"keep": "this"}), Spec: v1alpha1.AgentSpec{Version: "v4.0.0"}}},
-		{"metadata alone", &metav1.PartialObjectMetadata{ObjectMeta: meta(nil)}, &metav1.PartialObjectMetadata{ObjectMeta: meta(nil)}},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			got, err := strip(row.object)
-			if err != nil {
-				t.Fatal(err)
-			}
-			row.want.SetManagedFields(nil)
-			if diff := cmp.Diff(any(row.want), got); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
-		})
-	}
-	if got, err := strip("a tombstone"); got != "a tombstone" || err != nil {
-		t.Errorf("what is no object became %v, error %v", got, err)
 	}
 }

@@ -7,11 +7,25 @@ SPDX-License-Identifier: Apache-2.0
 package project
 
 import (
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
+
+// Trim is the transform of the cache that the controllers read from: it leaves out what nobody here reads.
+// What is cached is therefore only ever patched, never written back.
+func Trim(object any) (any, error) {
+	if o, ok := object.(client.Object); ok {
+		o.SetManagedFields(nil)
+		if annotations := o.GetAnnotations(); annotations[corev1.LastAppliedConfigAnnotation] != "" {
+			delete(annotations, corev1.LastAppliedConfigAnnotation)
+			o.SetAnnotations(annotations)
+		}
+	}
+	return object, nil
+}
 
 // AgentIndex is the field by which the cache finds the Agents of a CloudProject; its value is "namespace/name".
 const AgentIndex = "spec.projectRef"

@@ -4,42 +4,47 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-package project_test
+package project
 
 import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
-func TestWhichCloudProjectAnAgentUses(t *testing.T) {
-	byDefault := types.NamespacedName{Namespace: "system", Name: "shared"}
+func TestTrimKeepsOutOfTheCacheWhatNobodyReads(t *testing.T) {
+	meta := func(annotations map[string]string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{
+			Name: "web", ResourceVersion: "1", Labels: map[string]string{"a": "b"}, Annotations: annotations, Finalizers: []string{"f"},
+			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
+		}
+	}
+	applied := map[string]string{corev1.LastAppliedConfigAnnotation: `{"token":"secret"}`, "keep": "this"}
 	for _, row := range []struct {
-		name      string
-		ref       *v1alpha1.CloudProjectReference
-		byDefault types.NamespacedName
-		want      []string
+		name         string
+		object, want client.Object
 	}{
-		{"its own namespace is meant", &v1alpha1.CloudProjectReference{Name: "main"}, byDefault, []string{"apps/main"}},
-		{"another may be named", &v1alpha1.CloudProjectReference{Name: "main", Namespace: "infra"}, byDefault, []string{"infra/main"}},
-		{"the default serves those that name none", nil, byDefault, []string{"system/shared"}},
-		{"without a default they use none", nil, types.NamespacedName{}, nil},
+		{"an Agent", &v1alpha1.Agent{ObjectMeta: meta(applied), Spec: v1alpha1.AgentSpec{Version: "v4.0.0"}},
+			&v1alpha1.Agent{ObjectMeta: meta(map[string]string{"keep": "this"}), Spec: v1alpha1.AgentSpec{Version: "v4.0.0"}}},
+		{"metadata alone", &metav1.PartialObjectMetadata{ObjectMeta: meta(nil)}, &metav1.PartialObjectMetadata{ObjectMeta: meta(nil)}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: "web"}}
-			agent.Spec.ProjectRef = row.ref
-			if diff := cmp.Diff(row.want, project.AgentIndexer(row.byDefault)(client.Object(agent))); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
+			got, err := Trim(row.object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			row.want.SetManagedFields(nil)
+			if diff := cmp.Diff(any(row.want), got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
 	}
-	if got := project.AgentIndexer(byDefault)(&v1alpha1.CloudProject{}); got != nil {
-		t.Errorf("something else is indexed by %v", got)
+	if got, err := Trim("a tombstone"); got != "a tombstone" || err != nil {
+		t.Errorf("what is no object became %v, error %v", got, err)
 	}
 }

@@ -50,7 +50,7 @@ func (w *World) Start(more ...string) {
 	}
 	mgr, err := ctrl.NewManager(apiConfig, ctrl.Options{
 		Scheme:     scheme,
-		Cache:      cache.Options{DefaultNamespaces: namespaces},
+		Cache:      cache.Options{DefaultNamespaces: namespaces, DefaultTransform: project.Trim},
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: &skip},
 	})
@@ -149,6 +149,17 @@ func (p *Proxy) StopAt(method, suffix string) <-chan struct{} {
 		return nil
 	})
 	return stopped
+}
+
+// FailOnce fails the next request with this method and end of the path.
+func (p *Proxy) FailOnce(method, suffix string) {
+	var once sync.Once
+	p.Before(func(r *http.Request) (err error) {
+		if r.Method == method && strings.HasSuffix(r.URL.Path, suffix) {
+			once.Do(func() { err = errors.New("the API server cannot be reached") })
+		}
+		return err
+	})
 }
 
 // Reset forgets the writes seen so far.

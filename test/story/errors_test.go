@@ -16,6 +16,9 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
@@ -76,6 +79,7 @@ func TestTerminalErrors(t *testing.T) {
 			}
 			w.Cloud.ResetRequests()
 			w.Apply("web", func(a *v1alpha1.Agent) {
+				metav1.SetMetaDataAnnotation(&a.ObjectMeta, corev1.LastAppliedConfigAnnotation, "{}")
 				if row.change != nil {
 					row.change(a)
 				}
@@ -86,6 +90,9 @@ func TestTerminalErrors(t *testing.T) {
 			}
 			if _, open := a.Annotations[v1alpha1.AnnotationRegistering]; open {
 				t.Error("a registration that made nothing is still open")
+			}
+			if len(a.Annotations) != 1 {
+				t.Errorf("annotations of others are gone: %v", a.Annotations)
 			}
 			if got := w.Events("web", 1); !slices.Equal(got, []string{row.reason}) {
 				t.Errorf("events: %v", got)

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -154,6 +155,13 @@ func TestMaskedTokens(t *testing.T) {
 			w.One("web")
 		})
 	}
+}
+
+func TestTokenSurvivesASecretThatCannotBeWrittenYet(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{MaskTokens: true})
+	w.API.FailOnce(http.MethodPost, "/secrets")
+	w.Ready(w.Apply("web"))
+	w.One("web")
 }
 
 func TestRenamedSecret(t *testing.T) {

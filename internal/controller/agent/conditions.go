@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -139,8 +140,12 @@ func (p *pass) volatile(now time.Time) {
 		p.memory.volatileAt = now
 		return
 	}
+	fresh := *after
 	after.MetricsCount = before.MetricsCount
 	after.LastMetricsAddedAt, after.UpdatedAt = before.LastMetricsAddedAt, before.UpdatedAt
+	if !equality.Semantic.DeepEqual(p.base.Status, p.agent.Status) {
+		*after = fresh // There is a write anyway.
+	}
 }
 
 // registeredStatus is what is known of an agent right after its registration.

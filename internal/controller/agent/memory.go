@@ -13,6 +13,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/project"
 )
@@ -25,6 +26,8 @@ type memory struct {
 	confirmedAt project.Place
 	// secretVersion of the token Secret as it was last found to be right; sessionVersion of the session.
 	secretVersion, sessionVersion string
+	// unstored is the token of a registration until a Secret holds it: the service may never show it again.
+	unstored cloud.Token
 	// due is when the remote agent is read next; zero before the first pass.
 	due time.Time
 	// hold keeps failures from being tried again before their time while nothing changed.

@@ -15,6 +15,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -132,6 +133,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 // run is the story of an Agent that lives.
 func (p *pass) run(ctx context.Context) error {
+	detached := false
 	for _, phase := range []func(context.Context) error{
 		p.resolveProject, // which service, with which credentials
 		p.loadConfig,     // what the agent's configuration is
@@ -143,6 +145,13 @@ func (p *pass) run(ctx context.Context) error {
 	} {
 		if err := phase(ctx); err != nil {
 			return err
+		}
+		if p.registered && !detached {
+			// A shutdown must not lose the token that only this pass knows.
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), writeTime)
+			defer cancel()
+			detached = true
 		}
 	}
 	return nil
@@ -181,10 +190,16 @@ func (p *pass) loadConfig(ctx context.Context) (err error) {
 
 // patchMeta writes annotations and finalizers at once, only if nobody wrote the Agent meanwhile.
 func (p *pass) patchMeta(ctx context.Context, change func(*v1alpha1.Agent)) error {
-	target := p.base.DeepCopy()
+	base, target := p.base.DeepCopy(), p.base.DeepCopy()
 	change(target)
-	patch := client.MergeFromWithOptions(p.base, client.MergeFromWithOptimisticLock{})
-	if err := p.Client.Patch(ctx, target, patch); err != nil {
+	// The cache leaves annotations out. A map that looks empty must not be patched away as a whole.
+	metav1.SetMetaDataAnnotation(&base.ObjectMeta, v1alpha1.GroupVersion.Group, "")
+	metav1.SetMetaDataAnnotation(&target.ObjectMeta, v1alpha1.GroupVersion.Group, "")
+	data, err := client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}).Data(target)
+	if err != nil {
+		return err
+	}
+	if err := p.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, data)); err != nil {
 		return err
 	}
 	p.base = target

@@ -179,6 +179,7 @@ func (p *pass) take(ctx context.Context, remote *cloud.Agent) error {
 func (p *pass) recorded(ctx context.Context, id, machineID string) {
 	status, place := &p.agent.Status, p.project.Place()
 	if status.ID != id {
+		p.memory.unstored = cloud.Token{}
 		status.Applied = v1alpha1.AppliedState{}
 		status.Agent = nil
 		status.NotHonoured, status.Drift = nil, nil
@@ -233,7 +234,7 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 	p.recorded(ctx, made.ID, machineID)
 	p.memory.due = began.Add(p.interval(ctx) / 10) // The answer does not tell its health.
 	p.agent.Status.Agent = registeredStatus(made, p.agent, p.config)
-	p.registered, p.token = true, made.Token
+	p.registered, p.token, p.memory.unstored = true, made.Token, made.Token
 	if p.lostID != "" {
 		p.tell(reRegistered, made.ID)
 	} else {

@@ -72,7 +72,7 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 			return nil, foreignSecret(name)
 		}
 	case tokensecret.Ours:
-		if other := tokensecret.ID(secret); p.registered && other != id && other != "" && other != p.lostID {
+		if other := tokensecret.ID(secret); other != id && other != "" && other != p.lostID {
 			if yielded, err := p.yield(ctx, secret); yielded || err != nil {
 				return secret, err
 			}
@@ -101,7 +101,7 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 	if repaired && !p.registered && (secret == nil || written.ResourceVersion != secret.ResourceVersion) {
 		logger(ctx).Info("Repaired the token Secret", "secret", name)
 	}
-	p.memory.secretVersion = written.ResourceVersion
+	p.memory.secretVersion, p.memory.unstored = written.ResourceVersion, cloud.Token{}
 	return written, nil
 }
 
@@ -123,11 +123,11 @@ func (p *pass) yield(ctx context.Context, secret *corev1.Secret) (bool, error) {
 // bestToken is what the service tells. The Secret's own word counts while it is as it was last found right,
 // and where the service shows no token.
 func (p *pass) bestToken(ctx context.Context, secret *corev1.Secret) (cloud.Token, error) {
-	held := cloud.Token{}
+	held := p.memory.unstored
 	if secret != nil && tokensecret.ID(secret) == p.agent.Status.ID {
 		held = tokensecret.Token(secret)
 	}
-	if !p.token.Usable() && held.Usable() && secret.ResourceVersion == p.memory.secretVersion {
+	if !p.token.Usable() && held.Usable() && secret != nil && secret.ResourceVersion == p.memory.secretVersion {
 		return held, nil
 	}
 	if !p.token.Usable() && p.remote == nil {
