@@ -123,6 +123,18 @@ type Proxy struct {
 	mu     sync.Mutex
 	writes []Write
 	before func(*http.Request) error
+	around func(*http.Request, Send) (*http.Response, error)
+}
+
+// Send sends a request to the API server.
+type Send func(*http.Request) (*http.Response, error)
+
+// Around sets what stands between each request and the API server: it may withhold the request, or its
+// answer. nil lets all through.
+func (p *Proxy) Around(f func(r *http.Request, send Send) (*http.Response, error)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.around = f
 }
 
 // Before sets what is asked before each request; an error is all that the operator gets. nil lets all through.
@@ -188,14 +200,18 @@ func (p *Proxy) Writes() (writes []Write, conflicts int) {
 func (p *Proxy) wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		p.mu.Lock()
-		before := p.before
+		before, around := p.before, p.around
 		p.mu.Unlock()
 		if before != nil {
 			if err := before(r); err != nil {
 				return nil, err
 			}
 		}
-		response, err := next.RoundTrip(r)
+		send := next.RoundTrip
+		if around != nil {
+			send = func(r *http.Request) (*http.Response, error) { return around(r, next.RoundTrip) }
+		}
+		response, err := send(r)
 		if r.Method != http.MethodGet && err == nil {
 			p.mu.Lock()
 			p.writes = append(p.writes, Write{Method: r.Method, Path: r.URL.Path, Status: response.StatusCode})
