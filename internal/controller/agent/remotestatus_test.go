@@ -1,0 +1,146 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
+)
+
+func TestRemoteStatusIsWhatTheServiceSays(t *testing.T) {
+	created, updated := noon.Add(-time.Hour), noon.Add(123456789*time.Nanosecond)
+	remote := fullRemote(func(a *cloud.Agent) {
+		a.Status, a.OS, a.Arch, a.Tags = "healthy", "linux", "x86_64", []string{"one", "two"}
+		a.MetricsCount, a.CreatedAt, a.UpdatedAt = 42, created, updated
+		a.FirstMetricsAddedAt, a.LastMetricsAddedAt = &created, &updated
+	})
+	second := func(t time.Time) *metav1.Time { return &metav1.Time{Time: t.Truncate(time.Second)} }
+	want := &v1alpha1.RemoteAgent{
+		Name: "web-logs", Version: "v4.0.0", Status: "healthy", OS: "linux", Arch: "x86_64", Tags: []string{"one", "two"},
+		EnvironmentName: "Staging", FleetID: fleetA, MetricsCount: 42,
+		FirstMetricsAddedAt: second(created), LastMetricsAddedAt: second(updated), CreatedAt: second(created), UpdatedAt: second(updated),
+	}
+	if diff := cmp.Diff(want, remoteStatus(remote)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff(&v1alpha1.RemoteAgent{}, remoteStatus(&cloud.Agent{})); diff != "" {
+		t.Errorf("of nothing, -want +got:\n%s", diff)
+	}
+}
+
+func TestRemoteStatusIsBounded(t *testing.T) {
+	huge := strings.Repeat("\x00✓\n", 1<<16)
+	tags := make([]string, 10000)
+	for i := range tags {
+		tags[i] = huge
+	}
+	got := remoteStatus(&cloud.Agent{
+		Name: huge, Version: huge, Status: huge, OS: huge, Arch: huge, EnvironmentName: huge, FleetID: &huge, Tags: tags,
+		MetricsCount: 1 << 62,
+	})
+	if len(got.Tags) != 64 {
+		t.Errorf("%d tags", len(got.Tags))
+	}
+	raw, err := json.Marshal(got)
+	if err != nil || len(raw) > 64<<10 || strings.ContainsAny(string(raw), "\x00\n") {
+		t.Errorf("%d bytes, error %v", len(raw), err)
+	}
+}
+
+func TestTimesHaveThePrecisionOfTheAPIServer(t *testing.T) {
+	zone := time.FixedZone("east", 3600)
+	for _, row := range []struct {
+		name string
+		at   *time.Time
+		want *metav1.Time
+	}{
+		{"none", nil, nil},
+		{"the zero time is none", &time.Time{}, nil},
+		{"fractions are dropped", ptr.To(noon.Add(999 * time.Millisecond)), &metav1.Time{Time: noon}},
+		{"zones do not count", ptr.To(noon.In(zone)), &metav1.Time{Time: noon}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got := timestamp(row.at)
+			if diff := cmp.Diff(row.want, got); diff != "" {
+				t.Fatalf("-want +got:\n%s", diff)
+			}
+			raw, err := json.Marshal(got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var back *metav1.Time
+			if err := json.Unmarshal(raw, &back); err != nil || !back.Equal(got) {
+				t.Errorf("the API server gives back %v, error %v", back, err)
+			}
+		})
+	}
+}
+
+func TestRegisteredStatusIsWhatIsKnownWithoutARead(t *testing.T) {
+	spec, config := full()
+	a := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: spec}
+	made := &cloud.Registered{ID: "id", Token: cloud.NewToken("secret"), CreatedAt: noon, EnvironmentName: "Staging"}
+	want := &v1alpha1.RemoteAgent{
+		Name: "web-logs", Version: "v4.0.0", FleetID: fleetA, EnvironmentName: "Staging", CreatedAt: &metav1.Time{Time: noon},
+	}
+	if diff := cmp.Diff(want, registeredStatus(made, a, config)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	a.Spec.Name = ""
+	if got := registeredStatus(made, a, rawconfig.Config{}).Name; got != "web" {
+		t.Errorf("registered as %q", got)
+	}
+}
+
+func TestNumbersThatAlwaysChangeAreWrittenNowAndThen(t *testing.T) {
+	before := v1alpha1.RemoteAgent{
+		Status: "healthy", MetricsCount: 1, LastMetricsAddedAt: &metav1.Time{Time: noon.Add(-time.Hour)}, UpdatedAt: &metav1.Time{Time: noon.Add(-time.Hour)},
+	}
+	after := v1alpha1.RemoteAgent{
+		Status: "healthy", MetricsCount: 2, LastMetricsAddedAt: &metav1.Time{Time: noon}, UpdatedAt: &metav1.Time{Time: noon},
+	}
+	unhealthy := after
+	unhealthy.Status = "unhealthy"
+	for _, row := range []struct {
+		name          string
+		before, after *v1alpha1.RemoteAgent
+		since         time.Duration // since they were written; negative: never by this process
+		want          *v1alpha1.RemoteAgent
+	}{
+		{"not at the first look of a process", &before, &after, -1, &before},
+		{"not within the hour", &before, &after, 59 * time.Minute, &before},
+		{"after an hour", &before, &after, time.Hour, &after},
+		{"with what else changed", &before, &unhealthy, time.Minute, &unhealthy},
+		{"what appears is written at once", nil, &after, time.Minute, &after},
+		{"what goes is gone", &before, nil, time.Minute, nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p := passOf(func(a *v1alpha1.Agent) { a.Status.Agent = row.before.DeepCopy() })
+			p.agent.Status.Agent = row.after.DeepCopy()
+			if row.since >= 0 {
+				p.memory.volatileAt = noon.Add(-row.since)
+			}
+			p.volatile(noon)
+			if diff := cmp.Diff(row.want, p.agent.Status.Agent); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			if row.before != nil && row.after != nil && p.memory.volatileAt.IsZero() {
+				t.Error("the hour never begins")
+			}
+		})
+	}
+}
