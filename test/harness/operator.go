@@ -32,6 +32,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
+// Workers is how many Agents an operator works on at a time, and so how many calls can be under way at once.
+const Workers = 4
+
 // Operator is one running operator.
 type Operator struct {
 	cancel context.CancelFunc
@@ -53,6 +56,7 @@ func (w *World) Start(more ...string) {
 		Cache:      cache.Options{DefaultNamespaces: namespaces, DefaultTransform: project.Trim},
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: &skip},
+		Logger:     w.Logger,
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -90,7 +94,7 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager) error {
 	return (&agent.Reconciler{
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Projects: projects,
 		Recorder: mgr.GetEventRecorder("agent"), Clock: clock.RealClock{}, Settings: w.Settings,
-	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: 4})
+	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: Workers})
 }
 
 // Stop ends the operator cleanly, if one runs.

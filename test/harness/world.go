@@ -86,6 +86,8 @@ type World struct {
 	Settings agent.Settings
 	// CloudTimeout of one call to the service.
 	CloudTimeout time.Duration
+	// Logger of the operators that are started from now on; what is logged is discarded without one.
+	Logger logr.Logger
 	// API counts and may break what the operators send to the API server.
 	API *Proxy
 
