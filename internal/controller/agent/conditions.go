@@ -98,7 +98,7 @@ func (p *pass) summarize(f classed, applied bool) {
 func (p *pass) reporting() {
 	last := p.remote.LastMetricsAddedAt
 	switch {
-	case last == nil:
+	case last == nil || last.IsZero():
 		p.set(v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonNeverReported,
 			"the service has not received metrics of this agent yet")
 	case p.remote.Status != "healthy" && p.Clock.Since(*last) > silence:

@@ -196,6 +196,7 @@ func TestReportingTellsWhatTheServiceHears(t *testing.T) {
 		{"healthy by its word, whatever the clocks say", "healthy", ago(time.Hour), "True MetricsReceived 2", "receives"},
 		{"never", "unhealthy", nil, "False NeverReported 2", "yet"},
 		{"never, whatever the service calls that", "healthy", nil, "False NeverReported 2", "yet"},
+		{"never, as a service without null says it", "unhealthy", &time.Time{}, "False NeverReported 2", "yet"},
 		{"unhealthy, but recent", "unhealthy", ago(90 * time.Second), "True MetricsReceived 2", "receives"},
 		{"stopped", "unhealthy", ago(91 * time.Second), "False MetricsStopped 2", "says unhealthy; the last metrics came at 2026-05-01T11:58:29Z"},
 		{"a status of a newer service", "degraded\nbadly", ago(time.Hour), "False MetricsStopped 2", "says degraded badly"},

@@ -102,7 +102,8 @@ func concerns(e event.UpdateEvent) bool {
 	before, after := maps.Clone(e.ObjectOld.GetAnnotations()), maps.Clone(e.ObjectNew.GetAnnotations())
 	delete(before, v1alpha1.AnnotationRegistering)
 	delete(after, v1alpha1.AnnotationRegistering)
-	return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+	return e.ObjectOld.GetUID() != e.ObjectNew.GetUID() ||
+		e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
 		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() ||
 		!maps.Equal(before, after)
 }

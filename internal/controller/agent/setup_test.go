@@ -1,0 +1,148 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+)
+
+func TestOnlyWhatPeopleChangeConcernsTheController(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		change func(*v1alpha1.Agent)
+		want   bool
+	}{
+		{"nothing, as at a resync", func(*v1alpha1.Agent) {}, false},
+		{"the spec", func(a *v1alpha1.Agent) { a.Generation++ }, true},
+		{"a deletion", func(a *v1alpha1.Agent) { a.DeletionTimestamp = &metav1.Time{Time: noon} }, true},
+		{"a request to reconcile", annotated(v1alpha1.AnnotationReconcileAt, "now"), true},
+		{"leave to orphan", annotated(v1alpha1.AnnotationOrphan, "true"), true},
+		{"an annotation of somebody else", annotated("note", "changed"), true},
+		{"an annotation that goes", func(a *v1alpha1.Agent) { delete(a.Annotations, "note") }, true},
+		{"the operator's own nonce", annotated(v1alpha1.AnnotationRegistering, "t/2"), false},
+		{"the operator's own nonce goes", func(a *v1alpha1.Agent) { delete(a.Annotations, v1alpha1.AnnotationRegistering) }, false},
+		{"the operator's own finalizer", func(a *v1alpha1.Agent) { a.Finalizers = []string{v1alpha1.AgentFinalizer} }, false},
+		{"the operator's own status", func(a *v1alpha1.Agent) { a.Status.ID, a.ResourceVersion = "id", "2" }, false},
+		{"a label", func(a *v1alpha1.Agent) { a.Labels = map[string]string{"a": "b"} }, false},
+		{"another Agent of the name, made while the watch was broken", func(a *v1alpha1.Agent) { a.UID = "web-2" }, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			before := passOf(annotated("note", "n"), annotated(v1alpha1.AnnotationRegistering, "t/1")).agent
+			after := before.DeepCopy()
+			row.change(after)
+			keep := maps.Clone(after.Annotations)
+			if got := concerns(event.UpdateEvent{ObjectOld: before, ObjectNew: after}); got != row.want {
+				t.Errorf("%v, want %v", got, row.want)
+			}
+			if !maps.Equal(keep, after.Annotations) {
+				t.Error("the cached object was changed")
+			}
+		})
+	}
+}
+
+func TestAgentsAreFoundByWhatTheyUse(t *testing.T) {
+	ref := func(name string) *v1alpha1.LocalSecretReference { return &v1alpha1.LocalSecretReference{Name: name} }
+	for _, row := range []struct {
+		name string
+		spec v1alpha1.AgentSpec
+		want []string
+	}{
+		{"its token Secret", v1alpha1.AgentSpec{}, []string{"Secret/web-token"}},
+		{"its token Secret by name", v1alpha1.AgentSpec{TokenSecretRef: ref("mine")}, []string{"Secret/mine"}},
+		{"its session Secret", v1alpha1.AgentSpec{SessionSecretRef: ref("")}, []string{"Secret/web-session", "Secret/web-token"}},
+		{"a Secret with its configuration", v1alpha1.AgentSpec{
+			RawConfigFrom: &v1alpha1.KeySource{SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "pipeline", Key: "k"}},
+		}, []string{"Secret/pipeline", "Secret/web-token"}},
+		{"a ConfigMap with its configuration, which is no Secret", v1alpha1.AgentSpec{
+			RawConfigFrom: &v1alpha1.KeySource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "web-token", Key: "k"}},
+		}, []string{"ConfigMap/web-token", "Secret/web-token"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got := indexes[usesIndex](&v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: row.spec})
+			slices.Sort(got)
+			if diff := cmp.Diff(row.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAgentsAreFoundByTheirRemoteAgent(t *testing.T) {
+	a := &v1alpha1.Agent{Status: v1alpha1.AgentStatus{ID: "id", MachineID: "machine"}}
+	if id, machine := indexes[remoteIndex](a), indexes[machineIndex](a); !slices.Equal(id, []string{"id"}) || !slices.Equal(machine, []string{"machine"}) {
+		t.Errorf("%v, %v", id, machine)
+	}
+	// An empty value would make all that are not registered look like holders of one agent.
+	if id, machine := indexes[remoteIndex](&v1alpha1.Agent{}), indexes[machineIndex](&v1alpha1.Agent{}); len(id)+len(machine) != 0 {
+		t.Errorf("%v, %v", id, machine)
+	}
+}
+
+func TestWakingEnqueuesTheAgentsOfTheProject(t *testing.T) {
+	main := client.ObjectKey{Namespace: "shop", Name: "main"}
+	web := reconcile.Request{NamespacedName: client.ObjectKey{Namespace: "shop", Name: "web"}}
+	w := &waker{agents: func(_ context.Context, key client.ObjectKey) []reconcile.Request {
+		if key != main {
+			return nil
+		}
+		return []reconcile.Request{web}
+	}}
+	w.wake(main) // Nobody is there to be woken yet.
+
+	plain := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	defer plain.ShutDown()
+	if err := w.Start(t.Context(), plain); err != nil {
+		t.Fatal(err)
+	}
+	w.wake(client.ObjectKey{Namespace: "shop", Name: "other"})
+	w.wake(main)
+	if got, _ := plain.Get(); got != web || plain.Len() != 0 {
+		t.Errorf("woken: %v, and %d more", got, plain.Len())
+	}
+
+	ordered := priorityqueue.New[reconcile.Request]("test")
+	defer ordered.ShutDown()
+	if err := w.Start(t.Context(), ordered); err != nil {
+		t.Fatal(err)
+	}
+	w.wake(main)
+	if got, priority, _ := ordered.GetWithPriority(); got != web || priority >= 0 {
+		t.Errorf("woken: %v with priority %d, want it to stand behind what people change", got, priority)
+	}
+}
+
+func TestSettingsHaveDefaults(t *testing.T) {
+	want := Settings{
+		PostWindow: 20 * time.Second, Slack: 80 * time.Second, AnsweredSlack: 5 * time.Second, GoneDelay: 5 * time.Second,
+		OutageGrace: 15 * time.Minute, VolatileInterval: time.Hour, BackoffMin: time.Second, BackoffMax: 5 * time.Minute,
+	}
+	if diff := cmp.Diff(want, Settings{}.withDefaults()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	set := Settings{
+		ClusterID: "blue", ReadOnly: true, PostWindow: 1, Slack: 2, AnsweredSlack: 3, GoneDelay: 4, OutageGrace: 5,
+		VolatileInterval: 6, BackoffMin: 7, BackoffMax: 8,
+	}
+	if diff := cmp.Diff(set, set.withDefaults()); diff != "" {
+		t.Errorf("what is set is changed, -want +got:\n%s", diff)
+	}
+}
