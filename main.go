@@ -36,6 +36,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -43,6 +44,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
 	"github.com/calyptia-agent-operator/operator/internal/controller/cloudproject"
+	"github.com/calyptia-agent-operator/operator/internal/metrics"
 	"github.com/calyptia-agent-operator/operator/internal/project"
 	"github.com/calyptia-agent-operator/operator/internal/version"
 )
@@ -70,6 +72,7 @@ type options struct {
 	allowedHosts       []string
 	allowInsecureHTTP  bool
 	readOnly           bool
+	agentMetrics       bool
 	watchNamespaces    []string
 	concurrency        int
 	leaderElect        bool
@@ -124,6 +127,8 @@ func (o *options) bind(command *cobra.Command) {
 		"Allow http in a CloudProject's url. Tokens then travel readable: for development only.")
 	flags.BoolVar(&o.readOnly, "read-only", false,
 		"Never write anything remote: for a cluster that is a copy of another one.")
+	flags.BoolVar(&o.agentMetrics, "agent-metrics", true,
+		"Serve metrics of each single Agent; with very many Agents these are many series.")
 	flags.StringSliceVar(&o.watchNamespaces, "watch-namespaces", nil,
 		"Namespaces to look after; needs --cluster-id. Default: all.")
 	flags.IntVar(&o.concurrency, "concurrency", 16,
@@ -273,11 +278,20 @@ func (o *options) managerOptions(scheme *runtime.Scheme) ctrl.Options {
 }
 
 func (o *options) addControllers(ctx context.Context, mgr ctrl.Manager, clusterID string) error {
+	calls, err := metrics.NewCalls(ctrlmetrics.Registry)
+	if err != nil {
+		return err
+	}
 	projects := project.NewRegistry(project.Options{
+		Wrap:      func(key client.ObjectKey) func(http.RoundTripper) http.RoundTripper { return calls.Wrap(key.String()) },
 		Policy:    cloud.URLPolicy{AllowedHosts: o.allowedHosts, AllowInsecureHTTP: o.allowInsecureHTTP},
 		UserAgent: "calyptia-agent-operator/" + version.Version,
 	})
-	err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Agent{}, project.AgentIndex, project.AgentIndexer(o.project))
+	agentMetrics, err := agent.NewMetrics(ctrlmetrics.Registry, mgr.GetCache(), o.project, o.agentMetrics)
+	if err != nil {
+		return err
+	}
+	err = mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Agent{}, project.AgentIndex, project.AgentIndexer(o.project))
 	if err != nil {
 		return err
 	}
@@ -300,6 +314,7 @@ func (o *options) addControllers(ctx context.Context, mgr ctrl.Manager, clusterI
 		Recorder:  mgr.GetEventRecorder("agent-controller"),
 		Clock:     clock.RealClock{},
 		Settings:  agent.Settings{DefaultProject: o.project, ClusterID: clusterID, ReadOnly: o.readOnly},
+		Metrics:   agentMetrics,
 	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.concurrency})
 }
 

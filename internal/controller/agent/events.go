@@ -62,6 +62,7 @@ func (p *pass) report(ctx context.Context) {
 		if p.Recorder != nil {
 			p.Recorder.Eventf(p.base, nil, kind, e.reason, e.action, e.note, clip(e.about))
 		}
+		p.Metrics.happened(e.happening)
 		logger(ctx).Info(e.action, "outcome", e.reason, "about", e.about)
 	}
 	p.events = nil

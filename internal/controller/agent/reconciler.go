@@ -82,6 +82,8 @@ type Reconciler struct {
 	Recorder events.EventRecorder
 	Clock    clock.PassiveClock
 	Settings Settings
+	// Metrics may be nil.
+	Metrics *Metrics
 
 	secrets  tokensecret.Keeper
 	memories memories
@@ -174,6 +176,7 @@ func (r *Reconciler) begin(ctx context.Context, key types.NamespacedName) (*pass
 }
 
 func (r *Reconciler) forget(key types.NamespacedName) {
+	r.Metrics.forget(key)
 	uid, known := r.memories.forget(key)
 	if known {
 		r.Projects.Leave(uid)

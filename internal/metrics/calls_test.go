@@ -1,0 +1,67 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package metrics
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+type answer func(*http.Request) (*http.Response, error)
+
+func (a answer) RoundTrip(r *http.Request) (*http.Response, error) { return a(r) }
+
+func TestCallsAreCountedByRouteAndCode(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	calls, err := NewCalls(registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := calls.Wrap("default/calyptia")(answer(func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodDelete {
+			return nil, errors.New("connection refused")
+		}
+		return &http.Response{StatusCode: http.StatusCreated}, nil
+	}))
+	for _, r := range []*http.Request{
+		httptest.NewRequest(http.MethodPost, "https://cloud.example.com/v1/agents", nil),
+		httptest.NewRequest(http.MethodPost, "https://cloud.example.com/prefix/v1/agents", nil),
+		httptest.NewRequest(http.MethodGet, "https://cloud.example.com/v1/agents/5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11", nil),
+		httptest.NewRequest(http.MethodGet, "https://cloud.example.com/v1/projects/5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11/agents?last=1", nil),
+		httptest.NewRequest(http.MethodDelete, "https://cloud.example.com/v1/agents/5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11", nil),
+		httptest.NewRequest(http.MethodGet, "https://cloud.example.com/elsewhere", nil),
+	} {
+		response, err := transport.RoundTrip(r)
+		if (err != nil) != (r.Method == http.MethodDelete) || (response == nil) != (err != nil) {
+			t.Errorf("%s %s: %v, %v", r.Method, r.URL, response, err)
+		}
+	}
+	want := `
+# HELP calyptia_cloud_requests_total Calls to the service by CloudProject, method, route and status code; code is error where nothing answered.
+# TYPE calyptia_cloud_requests_total counter
+calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="GET",route="/v1/agents/{agentID}"} 1
+calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="GET",route="/v1/projects/{projectID}/agents"} 1
+calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="GET",route="other"} 1
+calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="POST",route="/v1/agents"} 2
+calyptia_cloud_requests_total{cloudproject="default/calyptia",code="error",method="DELETE",route="/v1/agents/{agentID}"} 1
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "calyptia_cloud_requests_total"); err != nil {
+		t.Error(err)
+	}
+	if n := testutil.CollectAndCount(calls.duration); n != 5 {
+		t.Errorf("%d series of durations, want 5", n)
+	}
+	if _, err := NewCalls(registry); err == nil {
+		t.Error("the same metrics were registered twice")
+	}
+}
