@@ -99,7 +99,7 @@ func TestAFailureOfTheOperatorIsNoUsageError(t *testing.T) {
 func TestGoodFlagsAreTaken(t *testing.T) {
 	defaults := func(changes ...func(*options)) options {
 		o := options{
-			allowedHosts: []string{"cloud-api.calyptia.com"}, concurrency: 16,
+			allowedHosts: []string{"cloud-api.calyptia.com"}, concurrency: 16, agentMetrics: true,
 			metricsAddress: ":8443", healthProbeAddress: ":8081",
 		}
 		for _, change := range changes {
