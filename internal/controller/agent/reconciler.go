@@ -216,7 +216,7 @@ func (p *pass) refresh(ctx context.Context) error {
 	if err := p.APIReader.Get(ctx, p.key(), &live); err != nil {
 		return err
 	}
-	if live.UID != p.base.UID {
+	if live.UID != p.base.UID || live.Generation != p.base.Generation {
 		return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("agents").GroupResource(), live.Name, nil)
 	}
 	p.base, p.agent = &live, live.DeepCopy()
