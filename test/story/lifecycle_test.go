@@ -8,6 +8,7 @@ package story_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -107,6 +108,28 @@ func TestAdoptRefusals(t *testing.T) {
 	}
 	if len(w.Remote()) != 2 {
 		t.Errorf("the cloud has %d agents, want the 2 that were there", len(w.Remote()))
+	}
+}
+
+func TestAgentIDDoesNotMakeALostRegistrationForgotten(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{})
+	other := register(t, w, "legacy", "machine-1")
+	w.Ready(w.Apply("first"))
+	// The agent is registered, and the operator neither hears of it nor finds it in the list for now.
+	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
+	blind := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteList, Status: 500, Body: `{"error":"internal"}`})
+	w.Apply("web")
+	w.Eventually("the registration is lost", func() error {
+		if len(w.Remote()) != 3 {
+			return errors.New("nothing is registered yet")
+		}
+		return nil
+	})
+	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.AgentID = other.ID })
+	blind()
+	a := w.Stalled("web", v1alpha1.ReasonRemoteMismatch, other.ID)
+	if a.Status.ID == other.ID || a.Status.ID == "" {
+		t.Errorf("status.id is %q", a.Status.ID)
 	}
 }
 

@@ -29,8 +29,7 @@ func (p *pass) adopt(ctx context.Context) error {
 	case status.ID == id && !p.open():
 		return p.keepFinalizer(ctx)
 	case status.ID != "" && status.ID != id:
-		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
-			"spec.agentID is %s, but this Agent has the remote agent %s: delete it and create one with the agentID", id, status.ID)
+		return p.anotherID()
 	}
 	remote, err := p.project.Get(ctx, p.agent.UID, id)
 	if cloud.IsGone(err) {
@@ -44,6 +43,14 @@ func (p *pass) adopt(ctx context.Context) error {
 	if err := p.adoptable(ctx, remote, own); err != nil {
 		return err
 	}
+	if p.open() && !own {
+		// What a lost registration made must not be forgotten for another agent.
+		if known, err := p.recover(ctx); err != nil {
+			return err
+		} else if status = &p.agent.Status; known && status.ID != id {
+			return p.anotherID()
+		}
+	}
 	if err := p.keepFinalizer(ctx); err != nil {
 		return err
 	}
@@ -52,6 +59,12 @@ func (p *pass) adopt(ctx context.Context) error {
 	p.remote, p.token = remote, remote.Token
 	p.tell(adopted, id)
 	return nil
+}
+
+func (p *pass) anotherID() error {
+	return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
+		"spec.agentID is %s, but this Agent has the remote agent %s: delete it and create one with the agentID",
+		p.agent.Spec.AgentID, p.agent.Status.ID)
 }
 
 func (p *pass) adoptable(ctx context.Context, remote *cloud.Agent, own bool) error {
