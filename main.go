@@ -79,6 +79,7 @@ type options struct {
 	leaderNamespace    string
 	metricsAddress     string
 	healthProbeAddress string
+	registrationSlack  time.Duration
 	zap                zap.Options
 
 	project types.NamespacedName // defaultProject, parsed
@@ -141,6 +142,11 @@ func (o *options) bind(command *cobra.Command) {
 		"Address of the metrics, over TLS and for authorized readers only; 0 turns it off.")
 	flags.StringVar(&o.healthProbeAddress, "health-probe-bind-address", ":8081",
 		"Address of /healthz and /readyz; 0 turns it off.")
+	// Not for use: with too little of it, a service that commits late gets an Agent registered twice. It is there
+	// for tests of the binary itself, which kill it all the time and cannot wait that long each time.
+	flags.DurationVar(&o.registrationSlack, "registration-slack", 0,
+		"How long a registration whose answer was lost may still come about. Default: 80s.")
+	_ = flags.MarkHidden("registration-slack") // It fails only for a flag that is not there.
 	standard := flag.NewFlagSet("", flag.ContinueOnError)
 	o.zap.BindFlags(standard)
 	ctrlconfig.RegisterFlags(standard)
@@ -175,6 +181,9 @@ func (o *options) validate() error {
 	}
 	if o.concurrency < 1 || o.concurrency > 1000 {
 		return fmt.Errorf("--concurrency %d: must be from 1 to 1000", o.concurrency)
+	}
+	if o.registrationSlack != 0 && o.registrationSlack < time.Second {
+		return fmt.Errorf("--registration-slack %s: must be at least 1s", o.registrationSlack)
 	}
 	for name, address := range map[string]string{
 		"--metrics-bind-address": o.metricsAddress, "--health-probe-bind-address": o.healthProbeAddress,
@@ -313,8 +322,12 @@ func (o *options) addControllers(ctx context.Context, mgr ctrl.Manager, clusterI
 		Projects:  projects,
 		Recorder:  mgr.GetEventRecorder("agent-controller"),
 		Clock:     clock.RealClock{},
-		Settings:  agent.Settings{DefaultProject: o.project, ClusterID: clusterID, ReadOnly: o.readOnly},
-		Metrics:   agentMetrics,
+		Settings: agent.Settings{
+			DefaultProject: o.project, ClusterID: clusterID, ReadOnly: o.readOnly,
+			// In the proportion of the defaults; zero stands for those.
+			Slack: o.registrationSlack, PostWindow: o.registrationSlack / 4,
+		},
+		Metrics: agentMetrics,
 	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.concurrency})
 }
 
