@@ -164,8 +164,6 @@ func TestShapeSetsWhatIsDesiredAndNothingElse(t *testing.T) {
 		{"a former life's label is replaced", done(func(s *corev1.Secret) { s.Labels[v1alpha1.LabelAgentUID] = "web-0" }), desired, done(), true},
 		{"no new registration leaves the record", done(), Desired{Data: desired.Data}, done(), false},
 		{"a new registration is recorded", done(func(s *corev1.Secret) { s.Annotations = nil }), desired, done(), true},
-		{"nil data empties a key that is there", done(), Desired{Data: map[string][]byte{"token": nil}},
-			done(func(s *corev1.Secret) { s.Data["token"] = nil }), true},
 		{"a key desired empty is made", done(func(s *corev1.Secret) { delete(s.Data, "token") }), Desired{Data: map[string][]byte{"token": {}}},
 			done(func(s *corev1.Secret) { s.Data["token"] = []byte{} }), true},
 	} {
@@ -180,6 +178,18 @@ func TestShapeSetsWhatIsDesiredAndNothingElse(t *testing.T) {
 				t.Error("the second time it changes again")
 			}
 		})
+	}
+}
+
+func TestNilDataTakesAValueAway(t *testing.T) {
+	s := labelled("web-1", owner("web", "web-1"))
+	s.Data = map[string][]byte{"id": []byte("1"), "token": []byte("another agent's")}
+	without := Desired{Data: map[string][]byte{"token": nil}}
+	if !shape(s, web(), without) || !Token(s).IsZero() || ID(s) != "1" {
+		t.Errorf("it holds %v", s.Data)
+	}
+	if shape(s, web(), without) {
+		t.Error("the second time it changes again")
 	}
 }
 
