@@ -1,0 +1,191 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package reliability_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// shared is a World whose CloudProject admits every namespace, and a tenant's namespace in it.
+func shared(t testing.TB, settings cloudtest.Settings, options ...harness.Option) (w, tenant *harness.World) {
+	t.Helper()
+	options = append([]harness.Option{harness.Idle, func(_ *harness.World, cp *v1alpha1.CloudProject) {
+		cp.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll}
+	}}, options...)
+	w = harness.New(t, settings, options...)
+	namespace := w.AddNamespace("tenant")
+	w.Start(namespace)
+	return w, w.In(namespace)
+}
+
+// guest makes an Agent of a tenant's namespace that uses the World's CloudProject.
+func guest(w, tenant *harness.World, name string, changes ...func(*v1alpha1.Agent)) string {
+	w.Helper()
+	changes = append([]func(*v1alpha1.Agent){func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Namespace = w.Namespace }}, changes...)
+	return tenant.Apply(name, changes...)
+}
+
+func annotated(key, value string) func(*v1alpha1.Agent) {
+	return func(a *v1alpha1.Agent) { metav1.SetMetaDataAnnotation(&a.ObjectMeta, key, value) }
+}
+
+var orphan = annotated(v1alpha1.AnnotationOrphan, "true")
+
+func retain(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionRetain }
+
+func adopting(id string) func(*v1alpha1.Agent) {
+	return func(a *v1alpha1.Agent) { a.Spec = v1alpha1.AgentSpec{ProjectRef: a.Spec.ProjectRef, AgentID: id} }
+}
+
+func machine(id string) func(*v1alpha1.Agent) {
+	return func(a *v1alpha1.Agent) { a.Spec.MachineID = id }
+}
+
+// post registers a remote agent as somebody else would, without the operator.
+func post(t testing.TB, w *harness.World, name, machineID string) *cloud.Registered {
+	t.Helper()
+	base, err := cloud.ParseURL(w.HTTP.URL, cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := cloud.New(cloud.Config{BaseURL: base, Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: w.Token}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := c.Register(context.Background(), cloud.Registration{
+		Name: name, MachineID: machineID, Type: "fluentbit", Version: "v3.0.0", Edition: "community", RawConfig: "[INPUT]\n    name mem\n",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+// project reads the World's CloudProject.
+func project(w *harness.World) *v1alpha1.CloudProject {
+	w.Helper()
+	var cp v1alpha1.CloudProject
+	if err := w.Client.Get(context.Background(), w.Key("calyptia"), &cp); err != nil {
+		w.Fatal(err)
+	}
+	return &cp
+}
+
+// projectBecomes waits until the CloudProject is not Ready for a reason, with a message that holds all the words.
+func projectBecomes(w *harness.World, status metav1.ConditionStatus, reason string, words ...string) {
+	w.Helper()
+	w.Eventually("the CloudProject becomes "+reason, func() error {
+		ready := meta.FindStatusCondition(project(w).Status.Conditions, v1alpha1.ConditionReady)
+		if ready == nil || ready.Status != status || ready.Reason != reason {
+			return fmt.Errorf("Ready is %+v", ready)
+		}
+		return lacks(ready.Message, words)
+	})
+}
+
+func lacks(text string, words []string) error {
+	for _, word := range words {
+		if !strings.Contains(text, word) {
+			return fmt.Errorf("%q lacks %q", text, word)
+		}
+	}
+	return nil
+}
+
+func changeProject(w *harness.World, change func(*v1alpha1.CloudProject)) {
+	w.Helper()
+	cp := project(w)
+	base := cp.DeepCopy()
+	change(cp)
+	if err := w.Client.Patch(context.Background(), cp, client.MergeFrom(base)); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// pokeProject asks for a reconciliation of the CloudProject now.
+func pokeProject(w *harness.World) {
+	w.Helper()
+	changeProject(w, func(cp *v1alpha1.CloudProject) {
+		metav1.SetMetaDataAnnotation(&cp.ObjectMeta, v1alpha1.AnnotationReconcileAt, uuid.NewString())
+	})
+}
+
+// remove deletes an object and does not wait.
+func remove(w *harness.World, object client.Object) {
+	w.Helper()
+	if err := client.IgnoreNotFound(w.Client.Delete(context.Background(), object)); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// vanishes waits until an object is no more.
+func vanishes(w *harness.World, object client.Object) {
+	w.Helper()
+	w.Eventually(fmt.Sprintf("%T %s goes", object, object.GetName()), func() error {
+		err := w.Client.Get(context.Background(), client.ObjectKeyFromObject(object), object)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(fmt.Errorf("it is there, with finalizers %v", object.GetFinalizers()), err)
+	})
+}
+
+// remoteIDs are the IDs of what the cloud has, sorted.
+func remoteIDs(w *harness.World) []string {
+	var ids []string
+	for _, a := range w.Remote() {
+		ids = append(ids, a.ID)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// remains checks that the cloud has just these agents.
+func remains(w *harness.World, want ...string) {
+	w.Helper()
+	slices.Sort(want)
+	if got := remoteIDs(w); !slices.Equal(got, want) {
+		w.Errorf("the cloud has %v, want %v", got, want)
+	}
+}
+
+// handled waits until the last request to reconcile was acted on.
+func handled(w *harness.World, name string) *v1alpha1.Agent {
+	w.Helper()
+	var a *v1alpha1.Agent
+	w.Eventually("the request to reconcile "+name+" is handled", func() error {
+		if a = w.Get(name); a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
+			return errors.New(harness.Describe(a))
+		}
+		return nil
+	})
+	return a
+}
+
+// vanishWithoutOperator removes an Agent as the loss of a cluster does: nobody finalizes it.
+func vanishWithoutOperator(w *harness.World, name string) {
+	w.Helper()
+	w.Change(name, func(a *v1alpha1.Agent) { a.Finalizers = nil })
+	w.Delete(name)
+	w.Gone(name)
+}
