@@ -46,6 +46,7 @@ type Project struct {
 	refusedAt   map[v1alpha1.Authentication]time.Time // when a call was refused with 401
 	wanted      v1alpha1.Authentication
 	place       Place
+	revealed    bool // the token itself tells the project of place
 	proof       Proof
 	blocked     *fault.Error // why no call is made now; nil when calls are made
 	closed      *fault.Error // why nothing new is registered; nil when it is
@@ -94,6 +95,7 @@ func (p *Project) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 	if p.place != place {
 		p.listing.reset()
 	}
+	_, p.revealed = c.Token.ProjectID()
 	p.base, p.credentials, p.bare, p.client, p.wanted, p.place = base, c, fresh, fresh, cp.Spec.Authentication, place
 	p.proof, p.parkedUntil, p.agentWrites = Proof{}, time.Time{}, false
 	p.refusedAt, p.listLostAt = map[v1alpha1.Authentication]time.Time{}, time.Time{}
@@ -118,6 +120,14 @@ func (p *Project) Place() Place {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.place
+}
+
+// Vouched reports whether the credentials are known to be of the project that Place names: the token tells so, or
+// the service lists that project's agents for it. What spec.projectID says of a token is only somebody's word.
+func (p *Project) Vouched() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.place.ProjectID != "" && (p.revealed || p.proof.lists())
 }
 
 // Sign makes a mark that only a holder of the project token can make, and that does not tell the token.

@@ -24,6 +24,7 @@ type memory struct {
 	// confirmed is the remote agent that a read or a registration of this process showed to be ours, there.
 	confirmed   string
 	confirmedAt project.Place
+	confirmedBy string // the mark of the project token that showed it; empty if it changed meanwhile
 	// secretVersion of the token Secret as it was last found to be right; sessionVersion of the session.
 	secretVersion, sessionVersion string
 	// unstored is the token of a registration until a Secret holds it: the service may never show it again.

@@ -96,9 +96,13 @@ func (p *pass) proved() bool {
 	if (project.Place{URL: status.URL, ProjectID: status.ProjectID}) != place {
 		return false
 	}
-	// A token that does not tell its project may be another project's; then only this process's own eyes count.
-	return place.ProjectID != "" || p.memory.confirmed == status.ID && p.memory.confirmedAt == place
+	// A token that does not tell its project may be another project's; then only what was seen with it counts.
+	return p.project.Vouched() ||
+		p.memory.confirmed == status.ID && p.memory.confirmedAt == place && p.memory.confirmedBy == p.credential()
 }
+
+// credential tells the project token of now from others.
+func (p *pass) credential() string { return p.project.Sign("") }
 
 // gone handles a remote agent that the service says it does not have.
 func (p *pass) gone(ctx context.Context) error {

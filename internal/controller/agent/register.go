@@ -187,7 +187,10 @@ func (p *pass) recorded(ctx context.Context, id, machineID string) {
 	status.ID, status.MachineID = id, machineID
 	status.URL, status.ProjectID = place.URL, place.ProjectID
 	status.Registration = p.nonce()
-	p.memory.confirmed, p.memory.confirmedAt = id, place
+	p.memory.confirmed, p.memory.confirmedAt, p.memory.confirmedBy = id, place, ""
+	if now := p.credential(); now == p.shown {
+		p.memory.confirmedBy = now
+	}
 	p.memory.goneAt = time.Time{}
 	p.observed(ctx)
 }

@@ -51,7 +51,9 @@ func (p *pass) findProject(ctx context.Context) error {
 
 // connect takes the shared client of the CloudProject.
 func (p *pass) connect() (err error) {
-	p.project, err = p.Projects.Get(p.cloudProject)
+	if p.project, err = p.Projects.Get(p.cloudProject); err == nil {
+		p.shown = p.credential()
+	}
 	return err
 }
 
