@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -185,14 +186,23 @@ func (o *options) validate() error {
 	if o.registrationSlack != 0 && o.registrationSlack < time.Second {
 		return fmt.Errorf("--registration-slack %s: must be at least 1s", o.registrationSlack)
 	}
-	for name, address := range map[string]string{
-		"--metrics-bind-address": o.metricsAddress, "--health-probe-bind-address": o.healthProbeAddress,
+	if o.leaderNamespace != "" && len(validation.IsDNS1123Label(o.leaderNamespace)) > 0 {
+		return fmt.Errorf("--leader-election-namespace %q: must be the name of a namespace", o.leaderNamespace)
+	}
+	for _, bind := range []struct{ flag, address string }{
+		{"--metrics-bind-address", o.metricsAddress}, {"--health-probe-bind-address", o.healthProbeAddress},
 	} {
-		if _, _, err := net.SplitHostPort(address); err != nil && address != "0" {
-			return fmt.Errorf("%s %q: must be an address such as :8443, or 0", name, address)
+		_, port, err := net.SplitHostPort(bind.address)
+		if bind.address != "0" && (err != nil || !validPort(port)) {
+			return fmt.Errorf("%s %q: must be an address such as :8443, or 0", bind.flag, bind.address)
 		}
 	}
 	return nil
+}
+
+func validPort(port string) bool {
+	_, err := strconv.ParseUint(port, 10, 16)
+	return err == nil
 }
 
 func validHost(host string) bool {
@@ -200,7 +210,7 @@ func validHost(host string) bool {
 	if h, p, err := net.SplitHostPort(host); err == nil {
 		name, port, hasPort = h, p, true
 	}
-	if hasPort && port == "" || strings.ContainsAny(host, "/@ *") {
+	if hasPort && !validPort(port) || strings.ContainsAny(host, "/@ *") {
 		return false
 	}
 	return net.ParseIP(strings.Trim(name, "[]")) != nil || len(validation.IsDNS1123Subdomain(strings.TrimPrefix(name, "."))) == 0

@@ -122,9 +122,18 @@ type Write struct {
 	Status       int
 }
 
+// NewProxy lets everything through.
+func NewProxy() *Proxy {
+	p := &Proxy{}
+	p.landed.L = &p.mu
+	return p
+}
+
 // Proxy stands between the operators of a World and the API server.
 type Proxy struct {
 	mu     sync.Mutex
+	flying int // writes that are under way
+	landed sync.Cond
 	writes []Write
 	before func(*http.Request) error
 	around func(*http.Request, Send) (*http.Response, error)
@@ -182,6 +191,9 @@ func (p *Proxy) FailOnce(method, suffix string) {
 func (p *Proxy) Reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for p.flying > 0 {
+		p.landed.Wait()
+	}
 	p.writes = nil
 }
 
@@ -189,6 +201,9 @@ func (p *Proxy) Reset() {
 func (p *Proxy) Writes() (writes []Write, conflicts int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for p.flying > 0 { // What a write did may be seen before its answer is.
+		p.landed.Wait()
+	}
 	for _, write := range p.writes {
 		switch {
 		case strings.Contains(write.Path, "/events"):
@@ -215,11 +230,19 @@ func (p *Proxy) wrap(next http.RoundTripper) http.RoundTripper {
 		if around != nil {
 			send = func(r *http.Request) (*http.Response, error) { return around(r, next.RoundTrip) }
 		}
+		if r.Method == http.MethodGet {
+			return send(r)
+		}
+		p.mu.Lock()
+		p.flying++
+		p.mu.Unlock()
 		response, err := send(r)
-		if r.Method != http.MethodGet && err == nil {
-			p.mu.Lock()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.flying--
+		p.landed.Broadcast()
+		if err == nil {
 			p.writes = append(p.writes, Write{Method: r.Method, Path: r.URL.Path, Status: response.StatusCode})
-			p.mu.Unlock()
 		}
 		return response, err
 	})

@@ -109,7 +109,7 @@ func New(t testing.TB, settings cloudtest.Settings, options ...Option) *World {
 	}
 	w := &World{
 		TB: t, Client: c, Namespace: fmt.Sprintf("world-%d", namespace.Add(1)),
-		Cloud: cloudtest.New(settings), ProjectID: uuid.NewString(), API: &Proxy{},
+		Cloud: cloudtest.New(settings), ProjectID: uuid.NewString(), API: NewProxy(),
 		CloudTimeout: 2 * time.Second,
 		Settings: agent.Settings{
 			ClusterID: "test-cluster", PostWindow: 3 * time.Second, Slack: 4 * time.Second,

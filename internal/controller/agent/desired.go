@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package agent
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -81,11 +82,33 @@ func hash(value any) string {
 
 // canonical makes equal JSON objects equal; null and absent are the empty object.
 func canonical(raw json.RawMessage) map[string]any {
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
 	object := map[string]any{}
-	if json.Unmarshal(raw, &object) != nil || object == nil {
+	if decoder.Decode(&object) != nil || object == nil {
 		return map[string]any{}
 	}
-	return object
+	return plainNumbers(object).(map[string]any)
+}
+
+// plainNumbers makes 1, 1.0 and 1e0 equal, and leaves numbers as they are written that a float64 cannot hold.
+func plainNumbers(value any) any {
+	const exact = 1 << 53
+	switch v := value.(type) {
+	case map[string]any:
+		for key := range v {
+			v[key] = plainNumbers(v[key])
+		}
+	case []any:
+		for i := range v {
+			v[i] = plainNumbers(v[i])
+		}
+	case json.Number:
+		if f, err := v.Float64(); err == nil && f > -exact && f < exact {
+			return f
+		}
+	}
+	return value
 }
 
 func remoteFleet(a *cloud.Agent) string {
