@@ -65,6 +65,7 @@ func (p *pass) settled(ctx context.Context) bool {
 	if !done {
 		return false
 	}
+	p.memory.hold = time.Time{}
 	now := p.Clock.Now()
 	if p.memory.due.IsZero() {
 		// A process that just started spreads its Agents over the whole interval.
@@ -133,8 +134,8 @@ func (p *pass) rest() (ctrl.Result, error) {
 	}
 	now := p.Clock.Now()
 	next := p.memory.due
-	if p.memory.hold.After(now) {
-		next = p.memory.hold
+	if !p.memory.hold.IsZero() {
+		next = p.memory.hold // Even if writing the status outlasted it.
 	}
 	return ctrl.Result{RequeueAfter: max(next.Sub(now), time.Millisecond), Priority: &lowPriority}, nil
 }
