@@ -47,7 +47,7 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	if err := p.writeStatus(write); err != nil {
 		p.memory.hold = time.Time{}
 		p.log(ctx, classify(err), "status")
-		return ctrl.Result{RequeueAfter: backoff(1, quietWait, quietWait), Priority: &lowPriority}, nil
+		return ctrl.Result{RequeueAfter: fault.Backoff(1, quietWait, quietWait), Priority: &lowPriority}, nil
 	}
 	p.memory.unwritten = false
 	p.report(ctx)
@@ -79,11 +79,11 @@ func (p *pass) remember(ctx context.Context, f classed, now time.Time) (grace bo
 		}
 	case fault.Retryable:
 		if f.Quiet {
-			wait = max(wait, backoff(1, quietWait, quietWait)) // A stale cache, as a rule: it catches up at once.
+			wait = max(wait, fault.Backoff(1, quietWait, quietWait)) // A stale cache, as a rule: it catches up at once.
 			break
 		}
 		m.failures++
-		wait = max(wait, backoff(m.failures, p.Settings.BackoffMin, p.Settings.BackoffMax))
+		wait = max(wait, fault.Backoff(m.failures, p.Settings.BackoffMin, p.Settings.BackoffMax))
 	}
 	m.hold, m.holdFor = now.Add(wait), p.found
 	if f.Class == fault.Waiting && f.RetryAfter == 0 {

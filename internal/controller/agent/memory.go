@@ -7,7 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 package agent
 
 import (
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -84,13 +83,4 @@ func (m *memories) forget(key types.NamespacedName) (types.UID, bool) {
 	delete(m.key, key)
 	delete(m.all, uid)
 	return uid, known
-}
-
-// backoff is the time until the next try after this many failures in a row, with jitter.
-func backoff(failures int, least, most time.Duration) time.Duration {
-	d := most
-	if failures < 16 {
-		d = min(least<<max(failures-1, 0), most)
-	}
-	return d/2 + rand.N(d/2+1)
 }

@@ -133,20 +133,8 @@ func requeue(after time.Duration) ctrl.Result {
 	return ctrl.Result{RequeueAfter: after, Priority: ptr.To(handler.LowPriority)}
 }
 
-// backoff grows from the minimum by a factor of two for each failure, and is spread over its upper half.
 func (r *Reconciler) backoff(failures int) time.Duration {
-	top := r.BackoffMax
-	if top == 0 {
-		top = 5 * time.Minute
-	}
-	d := r.backoffMin()
-	for range failures - 1 {
-		if d *= 2; d >= top {
-			d = top
-			break
-		}
-	}
-	return d/2 + rand.N(d/2+1)
+	return fault.Backoff(failures, r.backoffMin(), orElse(r.BackoffMax, 5*time.Minute))
 }
 
 func (r *Reconciler) backoffMin() time.Duration { return orElse(r.BackoffMin, time.Second) }
