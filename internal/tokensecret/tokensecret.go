@@ -100,7 +100,7 @@ func (k Keeper) judge(ctx context.Context, agent *v1alpha1.Agent, secret *corev1
 // Desired is what a Secret of an Agent shall hold.
 type Desired struct {
 	Name string
-	// Data that is set; other keys are left alone.
+	// Data that is set, or taken out where the value is nil; other keys are left alone.
 	Data map[string][]byte
 	// Registration is the nonce that the remote agent came from; empty leaves it as it is.
 	Registration string
@@ -154,7 +154,13 @@ func shape(secret *corev1.Secret, agent *v1alpha1.Agent, desired Desired) (chang
 		secret.OwnerReferences, changed = []metav1.OwnerReference{owner}, true
 	}
 	for key, value := range desired.Data {
-		if have, found := secret.Data[key]; found && bytes.Equal(have, value) {
+		have, found := secret.Data[key]
+		switch {
+		case found == (value != nil) && bytes.Equal(have, value):
+			continue
+		case value == nil:
+			delete(secret.Data, key)
+			changed = true
 			continue
 		}
 		if secret.Data == nil {

@@ -29,7 +29,9 @@ func (p *pass) adopt(ctx context.Context) error {
 	case status.ID == id && !p.open():
 		return p.keepFinalizer(ctx)
 	case status.ID != "" && status.ID != id:
-		return p.anotherID()
+		if err := p.superseded(ctx); err != nil {
+			return err
+		}
 	}
 	remote, err := p.project.Get(ctx, p.agent.UID, id)
 	if cloud.IsGone(err) {
@@ -65,6 +67,17 @@ func (p *pass) anotherID() error {
 	return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 		"spec.agentID is %s, but this Agent has the remote agent %s: delete it and create one with the agentID",
 		p.agent.Spec.AgentID, p.agent.Status.ID)
+}
+
+// superseded lets spec.agentID name another remote agent than the recorded one where a person ends a lost
+// registration with it: one that was begun anew because the recorded agent is gone.
+func (p *pass) superseded(ctx context.Context) error {
+	if p.open() {
+		if remote, err := p.ours(ctx, p.agent.Status.ID); err != nil || remote == nil && p.proved() {
+			return err
+		}
+	}
+	return p.anotherID()
 }
 
 func (p *pass) adoptable(ctx context.Context, remote *cloud.Agent, own bool) error {
