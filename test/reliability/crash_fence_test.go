@@ -1,0 +1,237 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package reliability_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// request describes a request of the operator.
+type request struct {
+	cloud        bool // to the cloud, else to the API server
+	method, path string
+	about        string // what its body mentions; empty for anything
+}
+
+// The requests that make up the life of the Agent "web". A path that ends in "/" is the beginning of one.
+var (
+	patchAgent   = request{method: http.MethodPatch, path: "/agents/web"}
+	patchStatus  = request{method: http.MethodPatch, path: "/agents/web/status"}
+	createSecret = request{method: http.MethodPost, path: "/secrets", about: "web-token"}
+	createOther  = request{method: http.MethodPost, path: "/secrets", about: "web-renamed"}
+	updateSecret = request{method: http.MethodPut, path: "/secrets/web-token"}
+	deleteSecret = request{method: http.MethodDelete, path: "/secrets/web-token"}
+
+	postRemote   = request{cloud: true, method: http.MethodPost, path: "/v1/agents"}
+	getRemote    = request{cloud: true, method: http.MethodGet, path: "/v1/agents/"}
+	patchRemote  = request{cloud: true, method: http.MethodPatch, path: "/v1/agents/"}
+	deleteRemote = request{cloud: true, method: http.MethodDelete, path: "/v1/agents/"}
+)
+
+func (q request) matches(cloud bool, r *http.Request, body []byte) bool {
+	found := strings.HasSuffix(r.URL.Path, q.path)
+	if strings.HasSuffix(q.path, "/") {
+		found = strings.HasPrefix(r.URL.Path, q.path)
+	}
+	return q.cloud == cloud && q.method == r.Method && found && bytes.Contains(body, []byte(q.about))
+}
+
+// deed is what the fence does about a request.
+type deed struct {
+	dies   bool   // the operator stops here: this is the last request that counts, and its answer is lost
+	reach  bool   // the request takes effect
+	late   bool   // it takes effect only when the test says so, after the operator is gone
+	status int    // answered instead of the real answer
+	meddle func() // done before the request is let through
+}
+
+// moment is a request with what is done about it.
+type moment struct {
+	request
+	deed
+}
+
+func before(q request) moment { return moment{q, deed{dies: true}} }
+func after(q request) moment  { return moment{q, deed{dies: true, reach: true}} }
+func late(q request) moment   { return moment{q, deed{dies: true, late: true}} }
+
+// once lets the request pass and only waits for it.
+func once(q request) moment { return moment{q, deed{reach: true}} }
+
+// fence stands between the operator and both the API server and the cloud.
+type fence struct {
+	w      *harness.World
+	server *httptest.Server
+
+	mu       sync.Mutex
+	idle     *sync.Cond
+	inFlight int
+	moments  []moment // yet to come, in this order
+	dead     bool
+	reached  chan struct{}
+	commit   chan struct{} // closed to let a late request take effect
+}
+
+var errDead = errors.New("the operator is dead")
+
+// newFence is an option of a World: its CloudProject leads through the fence.
+func newFence(f *fence) harness.Option {
+	return func(w *harness.World, cp *v1alpha1.CloudProject) {
+		f.w, f.idle, f.commit = w, sync.NewCond(&f.mu), make(chan struct{})
+		f.server = httptest.NewServer(http.HandlerFunc(f.serveCloud))
+		w.Cleanup(f.server.Close)
+		cp.Spec.URL = f.server.URL
+		w.API.Around(f.aroundAPI)
+	}
+}
+
+// expect sets what is waited for. The last moment closes the channel, once what is done about it is done.
+func (f *fence) expect(moments ...moment) <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.moments, f.reached = moments, make(chan struct{})
+	return f.reached
+}
+
+// open lets a new operator through. Nothing of the old one may be under way any more.
+func (f *fence) open() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.inFlight > 0 {
+		f.idle.Wait()
+	}
+	f.dead = false
+}
+
+// enter says what is done about a request, and false for a request of the dead.
+func (f *fence) enter(cloud bool, r *http.Request, body []byte) (d deed, done func(), ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dead {
+		return deed{}, nil, false
+	}
+	d = deed{reach: true}
+	done = f.left
+	f.inFlight++
+	if len(f.moments) > 0 && f.moments[0].matches(cloud, r, body) {
+		d = f.moments[0].deed
+		f.moments = f.moments[1:]
+		f.dead = d.dies
+		if len(f.moments) == 0 {
+			reached := f.reached
+			done = func() { close(reached); f.left() }
+		}
+	}
+	return d, done, true
+}
+
+func (f *fence) left() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.inFlight--
+	f.idle.Broadcast()
+}
+
+func (f *fence) aroundAPI(r *http.Request, send harness.Send) (*http.Response, error) {
+	body, err := readBody(r)
+	if err != nil {
+		return nil, err
+	}
+	d, done, ok := f.enter(false, r, body)
+	if !ok {
+		return nil, errDead
+	}
+	defer done()
+	if d.meddle != nil {
+		d.meddle()
+	}
+	var response *http.Response
+	if d.reach {
+		if d.dies {
+			r = r.WithContext(context.WithoutCancel(r.Context()))
+		}
+		if response, err = send(r); err != nil {
+			return nil, err
+		}
+	}
+	if !d.dies && d.status == 0 {
+		return response, nil
+	}
+	if response != nil {
+		_ = response.Body.Close()
+	}
+	if d.dies {
+		return nil, errDead
+	}
+	return apiTrouble(r, d.status), nil
+}
+
+func readBody(r *http.Request) ([]byte, error) {
+	if r.GetBody == nil || r.Method != http.MethodPost {
+		return nil, nil
+	}
+	body, err := r.GetBody()
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(body)
+}
+
+// apiTrouble is an error answer of the API server.
+func apiTrouble(r *http.Request, status int) *http.Response {
+	body := fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"message":"etcd is in trouble","code":%d}`,
+		map[int]string{403: "Forbidden", 500: "InternalError", 504: "Timeout"}[status], status)
+	return &http.Response{
+		StatusCode: status, Status: http.StatusText(status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
+		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)),
+	}
+}
+
+func (f *fence) serveCloud(w http.ResponseWriter, r *http.Request) {
+	d, done, ok := f.enter(true, r, nil)
+	if !ok {
+		panic(http.ErrAbortHandler)
+	}
+	defer done()
+	if d.meddle != nil {
+		d.meddle()
+	}
+	switch {
+	case d.late:
+		f.later(r)
+	case d.dies && d.reach:
+		// The connection may break under the call; the server does it all the same.
+		f.w.Cloud.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithoutCancel(r.Context())))
+	case d.reach:
+		f.w.Cloud.ServeHTTP(w, r)
+		return
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// later hands a call to the cloud whose caller gives up at once. It takes effect when commit is closed.
+func (f *fence) later(r *http.Request) {
+	remove := f.w.Cloud.Inject(cloudtest.Fault{Method: r.Method, Times: 1, Block: f.commit, DetachedDelay: time.Millisecond})
+	defer remove()
+	gone, cancel := context.WithCancel(r.Context())
+	cancel()
+	defer func() { _ = recover() }() // This is how the handler ends without an answer.
+	f.w.Cloud.ServeHTTP(httptest.NewRecorder(), r.WithContext(gone))
+}

@@ -1,0 +1,349 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package reliability_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// server is a kind of service.
+type server struct {
+	name     string
+	settings cloudtest.Settings
+}
+
+// The kinds of service that the tables have a column for, in this order.
+var servers = [...]server{
+	{"list, unique", cloudtest.Settings{}},
+	{"list, doubles", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}},
+	{"list, unique, masked", cloudtest.Settings{MaskTokens: true, MaskAs: "redacted"}},
+	{"no list, upserts", cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert}},
+	{"no list, 409", cloudtest.Settings{NoList: true}},
+	{"no list, doubles", cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble}},
+}
+
+// end is what a row ends in. It is checked until it holds, and once more after another look of the operator.
+type end int
+
+const (
+	// one: Ready, one remote agent, with the declared configuration and with id and token in the Secret.
+	one end = iota
+	// tokenless: as one, but Stalled because nothing shows the token; the Secret holds the id alone.
+	tokenless
+	// stranded: Stalled because the service has one agent and does not tell its ID. Setting agentID ends it.
+	stranded
+	// two: as one, and a double that nothing can find remains. The documentation says so.
+	two
+	// none: no remote agent, no Agent, no Secret.
+	none
+	// blocked: the deletion waits and says how to end it; one remote agent that nothing can find.
+	blocked
+	// left: no Agent and no Secret; one remote agent that nothing can find, and a warning event that says so.
+	left
+)
+
+// cell is what a row ends in on one kind of service, and how many registrations reach that until then.
+type cell struct {
+	end   end
+	posts int
+}
+
+// scene is a World whose operator is going to be stopped.
+type scene struct {
+	*harness.World
+	*fence
+	t *testing.T
+	// wanted is the configuration that is declared now; secret is the name of the token Secret.
+	wanted, secret string
+	// lost is the ID of a remote agent that went.
+	lost string
+	// adopted is true where the remote agent was somebody else's first.
+	adopted bool
+}
+
+const firstConfig, secondConfig = "[INPUT]\n    name dummy\n", "[INPUT]\n    name cpu\n"
+
+func newScene(t *testing.T, settings cloudtest.Settings, options ...harness.Option) *scene {
+	t.Helper()
+	t.Parallel()
+	f := &fence{}
+	times := func(w *harness.World, _ *v1alpha1.CloudProject) {
+		w.Settings.PostWindow, w.Settings.Slack, w.CloudTimeout = 4*time.Second, 5*time.Second, 10*time.Second
+	}
+	w := harness.New(t, settings, append(options, newFence(f), times)...)
+	s := &scene{World: w, fence: f, t: t, wanted: firstConfig, secret: "web-token"}
+	s.Eventually("the CloudProject becomes Ready", func() error {
+		var cp v1alpha1.CloudProject
+		if err := s.Client.Get(t.Context(), s.Key("calyptia"), &cp); err != nil {
+			return err
+		}
+		for _, c := range cp.Status.Conditions {
+			if c.Type == v1alpha1.ConditionReady && c.Status == "True" {
+				return nil
+			}
+		}
+		return fmt.Errorf("conditions are %+v", cp.Status.Conditions)
+	})
+	return s
+}
+
+// await waits until the operator came to the moment that was expected.
+func (s *scene) await(reached <-chan struct{}) {
+	s.t.Helper()
+	select {
+	case <-reached:
+	case <-time.After(harness.Patience):
+		s.t.Fatalf("the operator never came to %+v; calls: %s", s.moments, s.calls())
+	}
+}
+
+// die stops the operator at the last of the moments of what act sets off.
+func (s *scene) die(act func(*scene), moments ...moment) {
+	s.t.Helper()
+	reached := s.expect(moments...)
+	act(s)
+	s.await(reached)
+	s.Stop()
+	s.open()
+}
+
+// revive starts an operator that remembers nothing, and lets what is late take effect once that looked.
+func (s *scene) revive(lateCommit bool) {
+	s.t.Helper()
+	before := len(s.Cloud.Requests())
+	s.Start()
+	if !lateCommit {
+		return
+	}
+	s.Eventually("the new operator looks", func() error {
+		for _, r := range s.Cloud.Requests()[before:] {
+			if r.Status != 0 && (strings.Contains(r.Query, "last=100") || r.Route == cloudtest.RouteAgent) {
+				return nil
+			}
+		}
+		return errors.New("not yet")
+	})
+	close(s.commit)
+	s.Cloud.Wait()
+}
+
+// finish checks that all ends as the cell says, also after the operator was asked to look again.
+func (s *scene) finish(want cell) {
+	s.t.Helper()
+	check := map[end]func() error{
+		one: s.one, tokenless: s.tokenless, stranded: s.stranded, two: s.two, none: s.none, blocked: s.blocked, left: s.left,
+	}[want.end]
+	s.Eventually("the end", check)
+	if got := s.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); got != want.posts {
+		s.t.Errorf("%d registrations reached the service, want %d: %s", got, want.posts, s.calls())
+	}
+	switch want.end {
+	case none, left:
+		return
+	case one, tokenless, two:
+		s.lookAgain()
+		if err := check(); err != nil {
+			s.t.Errorf("after another look: %v", err)
+		}
+		if got := s.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); got != want.posts {
+			s.t.Errorf("%d registrations after another look, want %d", got, want.posts)
+		}
+	case stranded:
+		s.Change("web", func(a *v1alpha1.Agent) { a.Spec.AgentID = s.Remote()[0].ID })
+		s.Eventually("the remedy", s.one)
+	case blocked:
+		s.Change("web", func(a *v1alpha1.Agent) {
+			a.Annotations[v1alpha1.AnnotationOrphan] = "true"
+		})
+		s.Gone("web")
+		if n := len(s.Remote()); n != 1 {
+			s.t.Errorf("%d remote agents, want the one that was left behind", n)
+		}
+	}
+}
+
+func (s *scene) lookAgain() {
+	s.t.Helper()
+	s.Poke("web")
+	s.Eventually("another look", func() error {
+		a := s.Get("web")
+		if a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
+			return errors.New(harness.Describe(a))
+		}
+		return nil
+	})
+}
+
+func (s *scene) one() error { return errors.Join(s.remotes(1), s.ready(), s.recorded(), s.holds(true)) }
+func (s *scene) two() error { return errors.Join(s.remotes(2), s.ready(), s.recorded(), s.holds(true)) }
+
+func (s *scene) tokenless() error {
+	return errors.Join(s.remotes(1), s.stalled(v1alpha1.ReasonTokenUnavailable, s.secret), s.recorded(), s.holds(false))
+}
+
+func (s *scene) stranded() error {
+	a, err := s.agent()
+	if err == nil && (a.Status.ID != s.lost || s.lost == "" && s.Secret(s.secret) != nil) {
+		err = fmt.Errorf("the status has ID %q, want %q", a.Status.ID, s.lost)
+	}
+	return errors.Join(err, s.remotes(1), s.stalled(v1alpha1.ReasonRegistrationUnknown, "spec.agentID"))
+}
+
+func (s *scene) none() error { return errors.Join(s.remotes(0), s.gone()) }
+
+func (s *scene) blocked() error {
+	return errors.Join(s.remotes(1), s.stalled(v1alpha1.ReasonRegistrationUnknown, v1alpha1.AnnotationOrphan))
+}
+
+func (s *scene) left() error {
+	err := errors.Join(s.remotes(1), s.gone())
+	if err == nil && !strings.Contains(strings.Join(s.Events("web", 1), " "), "MaybeOrphaned") {
+		err = errors.New("no event tells of what may be left")
+	}
+	return err
+}
+
+func (s *scene) remotes(want int) error {
+	if got := len(s.Remote()); got != want {
+		return fmt.Errorf("%d remote agents, want %d: %s", got, want, s.calls())
+	}
+	return nil
+}
+
+// agent reads the Agent.
+func (s *scene) agent() (*v1alpha1.Agent, error) {
+	var a v1alpha1.Agent
+	return &a, s.Client.Get(s.t.Context(), s.Key("web"), &a)
+}
+
+func (s *scene) gone() error {
+	a, err := s.agent()
+	switch {
+	case err == nil:
+		return fmt.Errorf("the Agent is there: %s", harness.Describe(a))
+	case !apierrors.IsNotFound(err):
+		return err
+	case s.Secret(s.secret) != nil:
+		return errors.New("the Secret is there")
+	}
+	return nil
+}
+
+func (s *scene) ready() error {
+	a, err := s.agent()
+	if err != nil {
+		return err
+	}
+	ready := harness.Condition(a, v1alpha1.ConditionReady)
+	if ready.Status != "True" || a.Status.ObservedGeneration != a.Generation || a.Status.Applied.Generation != a.Generation ||
+		harness.Condition(a, v1alpha1.ConditionStalled).Status == "True" {
+		return fmt.Errorf("generation %d of %d: %s", a.Status.ObservedGeneration, a.Generation, harness.Describe(a))
+	}
+	return nil
+}
+
+func (s *scene) stalled(reason string, words ...string) error {
+	a, err := s.agent()
+	if err != nil {
+		return err
+	}
+	c := harness.Condition(a, v1alpha1.ConditionStalled)
+	if c.Status != "True" || c.Reason != reason || harness.Condition(a, v1alpha1.ConditionReady).Status != "False" {
+		return fmt.Errorf("not stalled for %s: %s", reason, harness.Describe(a))
+	}
+	for _, word := range words {
+		if !strings.Contains(c.Message, word) {
+			return fmt.Errorf("the message %q lacks %q", c.Message, word)
+		}
+	}
+	return nil
+}
+
+// recorded checks that the status names the remote agent, which is as declared, and that nothing is open.
+func (s *scene) recorded() error {
+	a, err := s.agent()
+	if err != nil {
+		return err
+	}
+	remote, found := s.Cloud.Agent(a.Status.ID)
+	nonce := a.Annotations[v1alpha1.AnnotationRegistering]
+	switch {
+	case !found || a.Status.ID == s.lost:
+		return fmt.Errorf("the service has no agent %q of this life", a.Status.ID)
+	case remote.MachineID != a.Status.MachineID:
+		return fmt.Errorf("its machine ID is %s, the status has %s", remote.MachineID, a.Status.MachineID)
+	case remote.RawConfig != s.wanted || remote.Version != a.Spec.Version:
+		return fmt.Errorf("version %s with %q, want %s with %q", remote.Version, remote.RawConfig, a.Spec.Version, s.wanted)
+	case nonce != "" && nonce != a.Status.Registration:
+		return errors.New("the registration is still open")
+	case !controllerutil.ContainsFinalizer(a, v1alpha1.AgentFinalizer):
+		return errors.New("the finalizer is missing")
+	case a.Status.RegisteredByUs == s.adopted:
+		return fmt.Errorf("registered by us is %v", a.Status.RegisteredByUs)
+	case len(a.Status.Withdraw) != 0:
+		return fmt.Errorf("%v is still to be withdrawn", a.Status.Withdraw)
+	}
+	return nil
+}
+
+// holds checks the token Secret: its owner, the id, and the token or no token.
+func (s *scene) holds(token bool) error {
+	a, err := s.agent()
+	secret := s.Secret(s.secret)
+	if err != nil || secret == nil {
+		return errors.Join(err, fmt.Errorf("no Secret %s, or %w", s.secret, errors.New("no Agent")))
+	}
+	remote, _ := s.Cloud.Agent(a.Status.ID)
+	held, has := secret.Data[v1alpha1.TokenKey]
+	switch {
+	case string(secret.Data[v1alpha1.IDKey]) != a.Status.ID:
+		return errors.New("the Secret has another id")
+	case token && !cloud.NewToken(string(held)).Equal(remote.Token):
+		return errors.New("the Secret has not the token")
+	case !token && has:
+		return errors.New("the Secret has a token, want the id alone")
+	case len(secret.OwnerReferences) != 1 || secret.OwnerReferences[0].UID != a.UID:
+		return fmt.Errorf("the Secret is owned by %v", secret.OwnerReferences)
+	case a.Status.TokenSecretRef == nil || a.Status.TokenSecretRef.Name != s.secret:
+		return fmt.Errorf("the status names the Secret %v", a.Status.TokenSecretRef)
+	}
+	return nil
+}
+
+// calls tells what reached the service.
+func (s *scene) calls() string {
+	var all []string
+	for _, r := range s.Cloud.Requests() {
+		all = append(all, fmt.Sprintf("%s %s %d", r.Method, r.Route, r.Status))
+	}
+	return strings.Join(all, ", ")
+}
+
+// edit patches the Agent as a person would; whatever the operator does at that moment meets a conflict.
+func (s *scene) edit(change func(*v1alpha1.Agent)) error {
+	a, err := s.agent()
+	if err != nil {
+		return err
+	}
+	base := a.DeepCopy()
+	change(a)
+	return s.Client.Patch(s.t.Context(), a, client.MergeFrom(base))
+}
