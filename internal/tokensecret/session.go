@@ -13,6 +13,7 @@ import (
 	"net/url"
 
 	"github.com/vmihailenco/msgpack/v5"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -41,6 +42,15 @@ func SessionName(agent *v1alpha1.Agent) (name string, wanted bool) {
 	default:
 		return ref.Name, true
 	}
+}
+
+// Names are all the Secrets that an Agent wants: with its token, and with its session.
+func Names(agent *v1alpha1.Agent) []string {
+	names := []string{Name(agent)}
+	if session, wanted := SessionName(agent); wanted {
+		names = append(names, session)
+	}
+	return names
 }
 
 // Session is what a real Fluent Bit needs to run as an agent without a project token.
@@ -79,6 +89,30 @@ func (s Session) Data() (map[string][]byte, error) {
 		fmt.Fprintf(yaml, "  %c %s: %q\n", "- "[min(i, 1)], setting[0], setting[1])
 	}
 	return map[string][]byte{SessionKey: chunk, ClassicKey: classic.Bytes(), YAMLKey: yaml.Bytes()}, nil
+}
+
+// headerSize is what comes before the length of the metadata: the chunk's mark, its checksum, the length of
+// its content, and zeros.
+const headerSize = 2 + 8 + 4 + 8
+
+// SessionID reads whose session a Secret holds; empty if it holds none.
+func SessionID(secret *corev1.Secret) string {
+	raw := secret.Data[SessionKey]
+	if len(raw) < headerSize+2 {
+		return ""
+	}
+	content := raw[headerSize+2:]
+	metadata := int(binary.BigEndian.Uint16(raw[headerSize:]))
+	if metadata > len(content) {
+		return ""
+	}
+	var session struct {
+		ID string `msgpack:"id"`
+	}
+	if msgpack.Unmarshal(content[metadata:], &session) != nil {
+		return ""
+	}
+	return session.ID
 }
 
 // chunk is the session as Fluent Bit's chunk library stores it: a header without checksum, a short

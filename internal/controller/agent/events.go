@@ -35,7 +35,7 @@ var (
 	corrected = happening{reason: "DriftCorrected", action: "Update", note: "put back what somebody else changed: %s"}
 	deleted   = happening{reason: "Deleted", action: "Delete", note: "deleted the remote agent %s"}
 	retained  = happening{reason: "Retained", action: "Delete",
-		note: "left the remote agent %s and its Secret, as the deletion policy says"}
+		note: "left the remote agent %s and its Secrets, as the deletion policy says"}
 	orphaned = happening{reason: "Orphaned", action: "Delete", warning: true,
 		note: "left the remote agent %s behind, as the annotation says"}
 	maybeOrphaned = happening{reason: "MaybeOrphaned", action: "Delete", warning: true,

@@ -32,8 +32,11 @@ func (p *pass) finalize(ctx context.Context) error {
 	case status.ID == "" && !p.open():
 		return p.release(ctx, nothing)
 	case p.retains():
-		if err := p.secrets.Disown(ctx, p.agent, tokensecret.Name(p.agent)); err != nil {
-			return err
+		// Its Fluent Bit runs on, and needs the session at its next start.
+		for _, name := range tokensecret.Names(p.agent) {
+			if err := p.secrets.Disown(ctx, p.agent, name); err != nil {
+				return err
+			}
 		}
 		return p.release(ctx, retained)
 	case p.Settings.ReadOnly:

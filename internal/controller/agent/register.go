@@ -87,6 +87,9 @@ func (p *pass) enlist(ctx context.Context, repeat bool) error {
 			return err
 		}
 	}
+	if err := p.sessionFree(ctx); err != nil {
+		return err
+	}
 	return p.post(ctx, repeat)
 }
 

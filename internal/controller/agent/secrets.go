@@ -8,6 +8,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -22,6 +23,11 @@ func foreignSecret(name string) error {
 		"Secret %q exists and is not this Agent's: delete it, or name another Secret in spec.tokenSecretRef", name)
 }
 
+func foreignSession(name string) error {
+	return fault.Terminalf(v1alpha1.ReasonSecretConflict,
+		"Secret %q exists and is not this Agent's: delete it, or name another Secret in spec.sessionSecretRef", name)
+}
+
 // keepSecrets stores the remote agent's id and token, repairs them, and follows a changed name.
 func (p *pass) keepSecrets(ctx context.Context) error {
 	name := tokensecret.Name(p.agent)
@@ -31,7 +37,7 @@ func (p *pass) keepSecrets(ctx context.Context) error {
 	}
 	status := &p.agent.Status
 	if before := status.TokenSecretRef; before != nil && before.Name != name {
-		if err := p.secrets.Remove(ctx, p.agent, before.Name); err != nil {
+		if err := p.removeFormer(ctx, before.Name); err != nil {
 			return err
 		}
 	}
@@ -84,8 +90,12 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 		return nil, err
 	}
 	desired := tokensecret.Desired{
-		Name:         name,
-		Data:         map[string][]byte{v1alpha1.IDKey: []byte(id)},
+		Name: name,
+		// No session stays where the two Secrets changed places: it is binary, and breaks an envFrom.
+		Data: map[string][]byte{
+			v1alpha1.IDKey:         []byte(id),
+			tokensecret.SessionKey: nil, tokensecret.ClassicKey: nil, tokensecret.YAMLKey: nil,
+		},
 		Registration: p.agent.Status.Registration,
 	}
 	if token.Usable() {
@@ -138,22 +148,50 @@ func (p *pass) bestToken(ctx context.Context, secret *corev1.Secret) (cloud.Toke
 	if p.token.Usable() {
 		return p.token, nil
 	}
+	if !held.Usable() {
+		return p.formerToken(ctx)
+	}
 	return held, nil
 }
 
-// keepSession stores the session of a real Fluent Bit, where it is wanted.
+// formerToken is the token in a Secret whose name is not declared any more: where the service shows no token,
+// it is the only place that has it.
+func (p *pass) formerToken(ctx context.Context) (cloud.Token, error) {
+	before := p.agent.Status.TokenSecretRef
+	if before == nil || before.Name == tokensecret.Name(p.agent) {
+		return cloud.Token{}, nil
+	}
+	secret, verdict, err := p.secrets.Find(ctx, p.agent, before.Name)
+	if err != nil || verdict != tokensecret.Ours || tokensecret.ID(secret) != p.agent.Status.ID {
+		return cloud.Token{}, err
+	}
+	return tokensecret.Token(secret), nil
+}
+
+// keepSession stores the session of a real Fluent Bit, where it is wanted: the new one first, then a former
+// one goes.
 func (p *pass) keepSession(ctx context.Context, token cloud.Token) error {
 	status := &p.agent.Status
 	name, wanted := tokensecret.SessionName(p.agent)
-	if before := status.SessionSecretRef; before != nil && (!wanted || before.Name != name) {
-		if err := p.secrets.Remove(ctx, p.agent, before.Name); err != nil {
+	if wanted {
+		if err := p.putSession(ctx, name, token); err != nil {
 			return err
 		}
-		status.SessionSecretRef, p.memory.sessionVersion = nil, ""
 	}
-	if !wanted {
-		return nil
+	if before := status.SessionSecretRef; before != nil && (!wanted || before.Name != name) {
+		if err := p.removeFormer(ctx, before.Name); err != nil {
+			return err
+		}
 	}
+	status.SessionSecretRef = nil
+	if wanted {
+		status.SessionSecretRef = &v1alpha1.LocalSecretReference{Name: name}
+	}
+	return nil
+}
+
+func (p *pass) putSession(ctx context.Context, name string, token cloud.Token) error {
+	status := &p.agent.Status
 	data, err := tokensecret.Session{
 		ID: status.ID, Token: token, MachineID: status.MachineID, URL: p.project.URL(),
 	}.Data()
@@ -164,15 +202,42 @@ func (p *pass) keepSession(ctx context.Context, token cloud.Token) error {
 	if err != nil {
 		return err
 	}
-	if verdict == tokensecret.Foreign || verdict == tokensecret.Ownerless {
-		return fault.Terminalf(v1alpha1.ReasonSecretConflict,
-			"Secret %q exists and is not this Agent's: delete it, or name another Secret in spec.sessionSecretRef", name)
+	if verdict == tokensecret.Foreign || verdict == tokensecret.Ownerless && tokensecret.SessionID(secret) != status.ID {
+		return foreignSession(name)
 	}
+	data[v1alpha1.IDKey], data[v1alpha1.TokenKey] = nil, nil
 	written, err := p.secrets.Put(ctx, p.agent, secret, tokensecret.Desired{Name: name, Data: data})
 	if err != nil {
 		return err
 	}
-	status.SessionSecretRef = &v1alpha1.LocalSecretReference{Name: name}
+	if status.SessionSecretRef != nil && !p.registered && (secret == nil || written.ResourceVersion != secret.ResourceVersion) {
+		logger(ctx).Info("Repaired the session Secret", "secret", name)
+	}
 	p.memory.sessionVersion = written.ResourceVersion
 	return nil
+}
+
+// sessionFree refuses a Secret in the session's place that is not the Agent's, before anything is registered.
+func (p *pass) sessionFree(ctx context.Context) error {
+	name, wanted := tokensecret.SessionName(p.agent)
+	if !wanted || p.version(ctx, "Secret", name) == "" {
+		return nil // One that appears meanwhile is met when the session is stored.
+	}
+	_, verdict, err := p.secrets.Find(ctx, p.agent, name)
+	if err != nil {
+		return err
+	}
+	// What is about to be registered has no session yet: one without an owner is not its own.
+	if verdict == tokensecret.Foreign || verdict == tokensecret.Ownerless {
+		return foreignSession(name)
+	}
+	return nil
+}
+
+// removeFormer deletes a Secret whose name is not declared any more, for the token or the session.
+func (p *pass) removeFormer(ctx context.Context, name string) error {
+	if slices.Contains(tokensecret.Names(p.agent), name) {
+		return nil // The two changed places.
+	}
+	return p.secrets.Remove(ctx, p.agent, name)
 }

@@ -36,9 +36,13 @@ func (p *pass) fingerprint(ctx context.Context) string {
 			}
 		}
 	}
+	var secrets []string
+	for _, name := range tokensecret.Names(p.agent) {
+		secrets = append(secrets, p.version(ctx, "Secret", name))
+	}
 	return fmt.Sprint(p.agent.Generation, !p.agent.DeletionTimestamp.IsZero(),
 		annotations[v1alpha1.AnnotationReconcileAt], annotations[v1alpha1.AnnotationOrphan],
-		p.sourceVersion(ctx), p.version(ctx, "Secret", tokensecret.Name(p.agent)), epoch)
+		p.sourceVersion(ctx), secrets, epoch)
 }
 
 // held reports whether the Agent failed, nothing changed since, and it is not time to try again. The

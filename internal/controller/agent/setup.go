@@ -82,8 +82,8 @@ func unlessEmpty(value string) []string {
 }
 
 func uses(a *v1alpha1.Agent) []string {
-	used := []string{"Secret/" + tokensecret.Name(a)}
-	if name, wanted := tokensecret.SessionName(a); wanted {
+	var used []string
+	for _, name := range tokensecret.Names(a) {
 		used = append(used, "Secret/"+name)
 	}
 	if from := a.Spec.RawConfigFrom; from != nil {
