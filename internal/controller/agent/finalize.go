@@ -22,7 +22,7 @@ const orphanHint = `; or annotate the Agent with cloud.calyptia.com/orphan: "tru
 
 // finalize deletes or releases the remote agent, then lets the Agent go. It creates no Kubernetes object.
 func (p *pass) finalize(ctx context.Context) error {
-	if !controllerutil.ContainsFinalizer(p.agent, v1alpha1.AgentFinalizer) {
+	if !controllerutil.ContainsFinalizer(p.agent, v1alpha1.AgentFinalizer) || p.memory.released {
 		return nil
 	}
 	status := &p.agent.Status
@@ -153,13 +153,18 @@ func (p *pass) flush(ctx context.Context) error {
 	return p.deleteID(ctx, id)
 }
 
-// release lets the Agent go, and tells how once it is gone.
+// release lets the Agent go, and tells how once it is gone. Its Secrets go first, unless its remote agent stays.
 func (p *pass) release(ctx context.Context, how happening) error {
+	if how != retained {
+		if err := p.removeSecrets(ctx); err != nil {
+			return err
+		}
+	}
 	err := p.patchMeta(ctx, func(a *v1alpha1.Agent) { controllerutil.RemoveFinalizer(a, v1alpha1.AgentFinalizer) })
 	if err != nil {
 		return err
 	}
-	p.released = true
+	p.released, p.memory.released = true, true
 	if how != nothing {
 		p.tell(how, p.agent.Status.ID)
 	}

@@ -46,6 +46,9 @@ type memory struct {
 	goneAt time.Time
 	// unwritten is true while a pass came to something that its status does not tell yet.
 	unwritten bool
+	// released is true once the Agent was let go. Its own Secrets, which go before it, wake it once more, and
+	// the cache may still show it then.
+	released bool
 	// volatileAt is when the volatile part of the status was written last.
 	volatileAt time.Time
 }

@@ -45,7 +45,10 @@ func (p *pass) keepSecrets(ctx context.Context) error {
 	if p.tokenMissing = !tokensecret.Token(secret).Usable(); p.tokenMissing {
 		return nil
 	}
-	return p.keepSession(ctx, tokensecret.Token(secret))
+	if err := p.keepSession(ctx, tokensecret.Token(secret)); err != nil {
+		return err
+	}
+	return p.tidy(ctx)
 }
 
 // tokenKnown stalls an Agent whose token only a person can get.
