@@ -97,6 +97,11 @@ test: control-plane ## Run all tests, against a real control plane.
 test-race: control-plane ## Run all tests with the race detector (needs a C compiler).
 	CGO_ENABLED=1 $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 40m $(TESTFLAGS) $(PKG)
 
+.PHONY: torture
+torture: control-plane ## Kill the operator for 10 minutes among 300 Agents (DURATION=, AGENTS=; SEED= to do the same again).
+	go test ./test/torture -run TestExactlyOneThroughKills -count=1 -v -timeout 120m -real-times \
+		-duration=$(or $(DURATION),10m) -agents=$(or $(AGENTS),300) $(if $(SEED),-seed=$(SEED))
+
 .PHONY: demo
 demo: control-plane build ## Show the operator at work on a control plane and a fake cloud of its own (ONCE=1: and end).
 	@go build -o bin/demo ./hack/demo

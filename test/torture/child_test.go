@@ -1,0 +1,160 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package torture_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// child is one run of the operator's binary.
+type child struct {
+	name   string
+	cmd    *exec.Cmd
+	log    string
+	probes string // host:port of /healthz and /readyz
+	done   chan struct{}
+}
+
+// launch starts the operator. What it says is added to the log of its name. It does not outlive the test.
+func (w *world) launch(name string, args ...string) (*child, error) {
+	probes, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	log := filepath.Join(w.logs, name+".log")
+	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := fmt.Fprintf(file, "=== started at %s\n", time.Now().Format(time.RFC3339Nano)); err != nil {
+		return nil, err
+	}
+	args = append([]string{
+		"--kubeconfig=" + w.plane.Kubeconfig, "--cluster-id=" + w.clusterID,
+		"--allowed-hosts=127.0.0.1", "--allow-insecure-http",
+		"--metrics-bind-address=0", "--health-probe-bind-address=" + probes,
+	}, args...)
+	if !*realTimes {
+		args = append(args, "--registration-slack="+shortSlack.String())
+	}
+	c := &child{name: name, cmd: exec.Command(binary, args...), log: log, probes: probes, done: make(chan struct{})}
+	c.cmd.Stdout, c.cmd.Stderr = file, file
+	c.cmd.SysProcAttr = childAttributes()
+	started := make(chan error, 1)
+	go func() {
+		defer close(c.done)
+		defer file.Close()
+		// Where the child ends with its parent, the parent is the thread that started it: this one stays.
+		runtime.LockOSThread()
+		err := c.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = c.cmd.Wait()
+		}
+	}()
+	return c, <-started
+}
+
+// start launches the operator, or ends the test, which ends it in turn.
+func (w *world) start(name string, args ...string) *child {
+	w.t.Helper()
+	c, err := w.launch(name, args...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(c.kill)
+	return c
+}
+
+// freeAddress is one that nobody listens on at the moment.
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return listener.Addr().String(), listener.Close()
+}
+
+// kill ends the operator by SIGKILL and waits for its end.
+func (c *child) kill() {
+	_ = c.cmd.Process.Kill()
+	<-c.done
+}
+
+// signal sends a signal that the operator may react to.
+func (c *child) signal(t testing.TB, s syscall.Signal) {
+	t.Helper()
+	if err := c.cmd.Process.Signal(s); err != nil {
+		t.Fatalf("%s to %s: %v", s, c.name, err)
+	}
+}
+
+// ended reports whether the operator has ended, however.
+func (c *child) ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// byItself is how the operator ended without having been killed; nil if it runs or was killed.
+func (c *child) byItself() error {
+	if !c.ended() {
+		return nil
+	}
+	if status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
+		return nil
+	}
+	return errors.New(c.cmd.ProcessState.String())
+}
+
+// ends waits for the operator to end by itself, and returns its exit code.
+func (c *child) ends(t testing.TB, patience time.Duration) int {
+	t.Helper()
+	select {
+	case <-c.done:
+	case <-time.After(patience):
+		t.Fatalf("%s does not end within %s", c.name, patience)
+	}
+	return c.cmd.ProcessState.ExitCode()
+}
+
+// panics finds crashes of the operator that nobody asked for.
+func panics(dir string) error {
+	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err != nil {
+		return err
+	}
+	var found []error
+	for _, log := range logs {
+		content, err := os.ReadFile(log)
+		if err != nil {
+			return err
+		}
+		for line := range bytes.Lines(content) {
+			text := string(line)
+			if strings.HasPrefix(text, "panic:") || strings.HasPrefix(text, "fatal error:") ||
+				strings.Contains(text, "Observed a panic") || strings.Contains(text, "DATA RACE") {
+				found = append(found, fmt.Errorf("%s says: %s", log, strings.TrimSpace(text)))
+			}
+		}
+	}
+	return errors.Join(found...)
+}

@@ -1,0 +1,295 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package torture_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"syscall"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+)
+
+const (
+	// leaseTime is how long a lease holds without being renewed, and leaseRetry how often it is asked for:
+	// the defaults of controller-runtime.
+	leaseTime, leaseRetry = 15 * time.Second, 2 * time.Second
+	// strain is what a busy machine may add to any time.
+	strain = 10 * time.Second
+	// leaseName is the operator's.
+	leaseName = "calyptia-agent-operator.cloud.calyptia.com"
+)
+
+// replicas are two operators, of which the first is the leader.
+type replicas struct {
+	*world
+	*place
+	first, second *child
+	leader        string // the first one's name in the lease
+}
+
+// newReplicas starts two operators on one lease. The first one may get flags of its own.
+func newReplicas(t *testing.T, name string, settings cloudtest.Settings, more func(*world) []string) *replicas {
+	t.Helper()
+	w, p := alone(t, name, settings)
+	args := []string{
+		"--leader-elect", "--leader-election-namespace=" + p.namespace,
+		"--watch-namespaces=" + p.namespace + "," + p.others[0],
+	}
+	r := &replicas{world: w, place: p}
+	firstArgs := args
+	if more != nil {
+		firstArgs = append(args[:len(args):len(args)], more(w)...)
+	}
+	r.first = w.start("first", firstArgs...)
+	r.eventually("the first operator leads", strain+leaseTime, func() error {
+		r.leader = r.holder()
+		if r.leader == "" {
+			return fmt.Errorf("nobody holds the lease")
+		}
+		return nil
+	})
+	r.second = w.start("second", args...)
+	r.apply("warm-up")
+	r.agree(time.Minute)
+	return r
+}
+
+// holder is who has the lease; empty if nobody has.
+func (r *replicas) holder() string {
+	var lease coordinationv1.Lease
+	err := r.kube.Get(context.Background(), client.ObjectKey{Namespace: r.namespace, Name: leaseName}, &lease)
+	if err != nil || lease.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *lease.Spec.HolderIdentity
+}
+
+// takenOver waits until the second operator holds the lease, and returns how long that took.
+func (r *replicas) takenOver(patience time.Duration) time.Duration {
+	r.t.Helper()
+	began := time.Now()
+	r.eventually("the second operator takes over", patience, func() error {
+		if holder := r.holder(); holder == "" || holder == r.leader {
+			return fmt.Errorf("the lease is held by %q, and by %q before", holder, r.leader)
+		}
+		return nil
+	})
+	return time.Since(began)
+}
+
+func (w *world) eventually(what string, patience time.Duration, check func() error) {
+	w.t.Helper()
+	var last error
+	err := wait.PollUntilContextTimeout(context.Background(), 20*time.Millisecond, patience, true,
+		func(context.Context) (bool, error) {
+			last = check()
+			return last == nil, nil
+		})
+	if err != nil {
+		w.t.Fatalf("%s: not within %s: %v", what, patience, last)
+	}
+}
+
+// apply declares Agents in the place's namespace.
+func (r *replicas) apply(names ...string) {
+	r.t.Helper()
+	for i, name := range names {
+		s := subject{number: 4 * i, place: r.place, key: r.key(name)}
+		if _, err := r.declare(context.Background(), s.key, s.spec(uint64(i))); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+func (r *replicas) key(name string) types.NamespacedName {
+	return types.NamespacedName{Namespace: r.namespace, Name: name}
+}
+
+// posts are the registrations of an Agent that arrived.
+func (r *replicas) posts(name string) (n int) {
+	for _, request := range r.cloud.Requests() {
+		if request.Method == http.MethodPost && request.Route == cloudtest.RouteAgents && r.isOf(request.Body, name) {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *replicas) isOf(body []byte, name string) bool {
+	return bytes.Contains(body, []byte(r.machineID(r.key(name), "")))
+}
+
+// remotes are the remote agents of an Agent.
+func (r *replicas) remotes(name string) (ids []string) {
+	for _, remote := range r.cloud.Agents(r.projectID) {
+		if remote.MachineID == r.machineID(r.key(name), "") {
+			ids = append(ids, remote.ID)
+		}
+	}
+	return ids
+}
+
+// held is a fault that holds the next registration of an Agent. entered gets a value once it has arrived.
+func (r *replicas) held(name string) (entered <-chan struct{}, release chan<- struct{}) {
+	arrived, block := make(chan struct{}, 1), make(chan struct{})
+	r.cloud.Inject(cloudtest.Fault{
+		Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Entered: arrived, Block: block,
+		Match: func(request *http.Request) bool {
+			var body bytes.Buffer
+			_, err := body.ReadFrom(request.Body)
+			return err == nil && r.isOf(body.Bytes(), name)
+		},
+	})
+	return arrived, block
+}
+
+func (r *replicas) within(what string, c <-chan struct{}) {
+	r.t.Helper()
+	select {
+	case <-c:
+	case <-time.After(time.Minute):
+		r.t.Fatalf("%s: not within a minute", what)
+	}
+}
+
+// finish kills what still runs and looks for panics.
+func (r *replicas) finish() {
+	r.t.Helper()
+	r.first.kill()
+	r.second.kill()
+	if err := panics(r.logs); err != nil {
+		r.t.Error(err)
+	}
+}
+
+func TestASecondReplicaTakesOverFromAKilledLeader(t *testing.T) {
+	t.Parallel()
+	r := newReplicas(t, "killed-leader", cloudtest.Settings{}, nil)
+	stop := r.cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Latency: 300 * time.Millisecond})
+	var names []string
+	for i := range 60 {
+		names = append(names, fmt.Sprintf("agent-%02d", i))
+	}
+	r.apply(names...)
+	r.eventually("the leader is in the middle of its work", time.Minute, func() error {
+		if n := len(r.cloud.Agents(r.projectID)); n < 10 {
+			return fmt.Errorf("%d are registered", n)
+		}
+		return nil
+	})
+	r.first.kill()
+	done := len(r.cloud.Agents(r.projectID))
+	if done >= len(names) {
+		t.Fatalf("the leader was killed too late: %d are registered", done)
+	}
+	took := r.takenOver(leaseTime + 2*leaseRetry + strain)
+	stop()
+	agreed := r.agree(slack() + time.Minute)
+	t.Logf("killed with %d of %d registered; taken over after %s, all agreed %s later", done, len(names)+1, took, agreed)
+	r.finish()
+}
+
+func TestAStaleLeaderLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	var api *proxy
+	r := newReplicas(t, "stale-leader", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}, func(w *world) []string {
+		api = w.newProxy()
+		return []string{"--kubeconfig=" + api.kubeconfig}
+	})
+	// One registration has arrived and is not done; of the other there is the nonce alone.
+	entered, release := r.held("during")
+	written, free := api.hold("before")
+	r.apply("during", "before", "calm")
+	r.within("the POST of one Agent arrives", entered)
+	r.within("the nonce of the other is written", written)
+	r.first.signal(t, syscall.SIGSTOP)
+	took := r.takenOver(leaseTime + 2*leaseRetry + strain)
+	// Only the second one works now, and nothing tells it of what the first one has under way.
+	agreed := r.agree(slack() + time.Minute)
+	close(release)
+	r.eventually("the registration of the stale leader is done", time.Minute, func() error {
+		if n := len(r.remotes("during")); n != 2 {
+			return fmt.Errorf("there are %d remote agents", n)
+		}
+		return nil
+	})
+	doubled := time.Now()
+	close(free)
+	r.first.signal(t, syscall.SIGCONT)
+	if code := r.first.ends(t, leaseTime+strain); code == 0 {
+		t.Error("the stale leader ended as if all were well")
+	}
+	ended := time.Since(doubled)
+	if n := r.posts("before"); n != 1 {
+		t.Errorf("%d registrations of an Agent arrived, of which the stale leader had written the nonce alone; want the second one's", n)
+	}
+	// A lost answer makes the operator read the list anew, which else would take it a resync interval.
+	r.cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
+	r.apply("later")
+	poked := false
+	withdrawn := r.agree(slack()+2*time.Minute, func() error {
+		if poked || time.Since(doubled) < slack()+time.Second {
+			return nil
+		}
+		poked = true
+		return r.poke(context.Background(), r.key("during"), "now")
+	})
+	if n := r.posts("during"); n != 2 {
+		t.Errorf("%d registrations arrived, want the stale leader's and the second one's", n)
+	}
+	t.Logf("taken over after %s, agreed %s later; the stale leader ended after %s; its double was withdrawn after %s",
+		took, agreed, ended, withdrawn)
+	r.finish()
+}
+
+func TestALeaderThatEndsInOrderHandsOverAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newReplicas(t, "clean-handover", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}, nil)
+	entered, release := r.held("under-way")
+	r.apply("under-way")
+	r.within("the POST arrives", entered)
+	r.first.signal(t, syscall.SIGTERM)
+	began := time.Now()
+	if err := pause(t.Context(), 500*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if r.first.ended() {
+		t.Error("the leader did not wait for the registration that it had under way")
+	}
+	close(release)
+	if code := r.first.ends(t, strain); code != 0 {
+		t.Errorf("the leader ended with %d", code)
+	}
+	ended := time.Since(began)
+	var agent v1alpha1.Agent
+	if err := r.kube.Get(context.Background(), r.key("under-way"), &agent); err != nil {
+		t.Fatal(err)
+	}
+	if ids := r.remotes("under-way"); len(ids) != 1 || agent.Status.ID != ids[0] {
+		t.Errorf("the leader ended with %v registered and %q recorded", ids, agent.Status.ID)
+	}
+	r.apply("next")
+	// A lease that was not given up holds for longer than this.
+	took := r.takenOver(leaseTime - 3*leaseRetry)
+	agreed := r.agree(strain + leaseTime)
+	if n := r.posts("under-way"); n != 1 {
+		t.Errorf("%d registrations of what was under way arrived, want 1", n)
+	}
+	t.Logf("the leader ended after %s, the second one took over %s after that and was done %s later", ended, took, agreed)
+	r.finish()
+}
