@@ -9,6 +9,8 @@ package agent
 import (
 	"context"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -117,11 +119,36 @@ func (p *pass) unclaimed(ctx context.Context, remote *cloud.Agent) error {
 		if other.UID == p.agent.UID || own || recordedHere && !theirs && older(p.agent, other) {
 			continue
 		}
-		return fault.Terminalf(v1alpha1.ReasonRemoteClaimed,
-			"the remote agent %s belongs to Agent %s/%s: delete one of the two Agents (this one touches nothing remote)",
-			remote.ID, other.Namespace, other.Name)
+		return p.claimedBy(other, remote.ID)
 	}
-	return nil
+	if own || recordedHere {
+		return nil
+	}
+	holder, mine := p.memories.claim("agent "+p.project.Place().URL+" "+remote.ID, p.key())
+	if mine {
+		return nil
+	}
+	return p.claimedBy(p.other(ctx, holder), remote.ID)
+}
+
+// claimedBy waits for an Agent that is about to let the remote agent go, and refuses it while its holder lives.
+func (p *pass) claimedBy(other *v1alpha1.Agent, id string) error {
+	if !other.DeletionTimestamp.IsZero() {
+		return fault.Retryablef(v1alpha1.ReasonRemoteClaimed,
+			"the remote agent %s belongs to Agent %s/%s, which is being deleted", id, other.Namespace, other.Name)
+	}
+	return fault.Terminalf(v1alpha1.ReasonRemoteClaimed,
+		"the remote agent %s belongs to Agent %s/%s: delete one of the two Agents (this one touches nothing remote)",
+		id, other.Namespace, other.Name)
+}
+
+// other is another Agent as the cache has it. One that the cache does not have any more is as good as deleted.
+func (p *pass) other(ctx context.Context, key types.NamespacedName) *v1alpha1.Agent {
+	var other v1alpha1.Agent
+	if p.Client.Get(ctx, key, &other) != nil {
+		other.Namespace, other.Name, other.DeletionTimestamp = key.Namespace, key.Name, new(metav1.Now())
+	}
+	return &other
 }
 
 func older(a, b *v1alpha1.Agent) bool {
@@ -141,12 +168,25 @@ func (p *pass) machineIDFree(ctx context.Context) error {
 	for i := range others.Items {
 		other := &others.Items[i]
 		if other.UID != p.agent.UID && other.Status.ID != "" && other.Status.URL == place.URL && other.Status.ProjectID == place.ProjectID {
-			return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,
-				"spec.machineID: Agent %s/%s has the machine ID %q already: choose another one, or leave it out to have one derived",
-				other.Namespace, other.Name, p.machineID())
+			return p.machineIDOf(other)
 		}
 	}
-	return nil
+	holder, mine := p.memories.claim("machine "+place.URL+" "+place.ProjectID+" "+p.machineID(), p.key())
+	if mine {
+		return nil
+	}
+	return p.machineIDOf(p.other(ctx, holder))
+}
+
+// machineIDOf waits for an Agent with the same machine ID that is about to go, and is refused by one that lives.
+func (p *pass) machineIDOf(other *v1alpha1.Agent) error {
+	if !other.DeletionTimestamp.IsZero() {
+		return fault.Retryablef(v1alpha1.ReasonMachineIDConflict,
+			"spec.machineID: Agent %s/%s has the machine ID %q and is being deleted", other.Namespace, other.Name, p.machineID())
+	}
+	return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,
+		"spec.machineID: Agent %s/%s has the machine ID %q already: choose another one, or leave it out to have one derived",
+		other.Namespace, other.Name, p.machineID())
 }
 
 func (p *pass) machineIDTaken(id string) error {

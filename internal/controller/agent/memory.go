@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package agent
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -58,6 +59,25 @@ type memories struct {
 	mu  sync.Mutex
 	all map[types.UID]*memory
 	key map[types.NamespacedName]types.UID
+	// claims are on what only one Agent can hold, such as a machine ID in a place.
+	claims map[string]types.NamespacedName
+}
+
+// claim gives an Agent that is being worked on what only one can hold, unless another one has it: then it
+// returns that one. The cache learns too late of what two Agents do at the same moment.
+func (m *memories) claim(what string, key types.NamespacedName) (holder types.NamespacedName, mine bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if holder, held := m.claims[what]; held && holder != key {
+		if _, lives := m.key[holder]; lives {
+			return holder, false
+		}
+	}
+	if m.claims == nil {
+		m.claims = map[string]types.NamespacedName{}
+	}
+	m.claims[what] = key
+	return key, true
 }
 
 // of returns the memory of an Agent. One Agent is worked on by one worker at a time, so that it needs no
@@ -83,6 +103,7 @@ func (m *memories) forget(key types.NamespacedName) (types.UID, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	uid, known := m.key[key]
+	maps.DeleteFunc(m.claims, func(_ string, holder types.NamespacedName) bool { return holder == key })
 	delete(m.key, key)
 	delete(m.all, uid)
 	return uid, known
