@@ -136,13 +136,26 @@ func (p *pass) goneForGood(id string) error {
 // none. Where it does not, the POST is made again: a service that keeps machine IDs unique answers with
 // the agent that the lost call made, and that one is deleted.
 func (p *pass) flush(ctx context.Context) error {
-	if p.lists() {
+	if p.lists() || p.agent.Spec.Type == "" { // Without a type nothing was ever registered.
+		return nil
+	}
+	free := p.machineIDFree(ctx)
+	conflict := classify(free).is(v1alpha1.ReasonMachineIDConflict)
+	if free != nil && !conflict {
+		return free
+	}
+	// Posted again, it would reach what another one has under this machine ID.
+	if conflict || p.explicit() && !p.mayAdopt() && !p.authentic() {
+		p.tell(maybeOrphaned, p.machineID())
 		return nil
 	}
 	if err := p.loadConfig(ctx); err != nil {
 		p.config.Data = "# deleted" // Its source went first; what is posted here does not live.
 	}
-	if err := p.post(ctx, true); err != nil {
+	if err := p.post(ctx, true); classify(err).is(v1alpha1.ReasonMachineIDConflict) {
+		p.tell(maybeOrphaned, p.machineID())
+		return nil
+	} else if err != nil {
 		return err
 	}
 	id := p.agent.Status.ID

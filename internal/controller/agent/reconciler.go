@@ -103,6 +103,7 @@ type pass struct {
 	config       rawconfig.Config
 	remote       *cloud.Agent // as read in this pass
 	token        cloud.Token  // as the service told it in this pass
+	first        time.Time    // when an earlier try of the registration began
 	shown        string       // the mark of the project token that this pass began with
 	lostID       string       // the remote agent that was found gone in this pass
 	registered   bool         // this pass registered the remote agent

@@ -205,6 +205,9 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 		return err
 	}
 	began := p.Clock.Now()
+	if p.open() && p.authentic() {
+		p.first = p.begun(p.nonce()) // What an earlier try made may be what the service answers with.
+	}
 	nonce, err := p.newNonce(began)
 	if err == nil {
 		err = p.patchMeta(ctx, func(a *v1alpha1.Agent) {
@@ -232,9 +235,14 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 		return p.notRegistered(call, err, repeat)
 	}
 	// A server that upserts may answer with an agent of somebody else.
-	if err := p.unclaimed(ctx, &cloud.Agent{ID: made.ID, MachineID: machineID}); err != nil {
+	if p.explicit() && !p.mayAdopt() && !made.CreatedAt.IsZero() && made.CreatedAt.Before(p.begun(nonce).Add(-p.Settings.Slack)) {
 		p.withdrawNonce(ctx)
-		return err
+		return p.machineIDTaken(made.ID)
+	}
+	if err := p.unclaimed(ctx, &cloud.Agent{ID: made.ID, MachineID: machineID}); err != nil {
+		// What it made, if anything, is still to be found out.
+		return fault.Retryablef(v1alpha1.ReasonRegistrationUnknown, "the service answered the registration with another's agent: %v", err).
+			After(p.Settings.BackoffMin).Because(err)
 	}
 	p.agent.Status.RegisteredByUs = true
 	p.recorded(ctx, made.ID, machineID)
@@ -330,9 +338,18 @@ func (p *pass) mark(nonce string) string { return p.project.Sign(string(p.agent.
 
 // authentic reports whether this operator wrote the Agent's nonce, with the project token of now. Whoever
 // may write the Agent may write the annotation.
-func (p *pass) authentic() bool {
-	cut := strings.LastIndex(p.nonce(), "-")
-	return cut > 0 && hmac.Equal([]byte(p.nonce()[cut+1:]), []byte(p.mark(p.nonce()[:cut])))
+func (p *pass) authentic() bool { return p.marked(p.nonce()) }
+
+func (p *pass) marked(nonce string) bool {
+	cut := strings.LastIndex(nonce, "-")
+	return cut > 0 && hmac.Equal([]byte(nonce[cut+1:]), []byte(p.mark(nonce[:cut])))
+}
+
+// registeredWith reports whether a remote agent with our machine ID may come from the registration of the nonce.
+// A machine ID that a person chose may be somebody else's, and the nonce be forged.
+func (p *pass) registeredWith(nonce string, createdAt time.Time) bool {
+	began, known := nonceTime(nonce, p.Clock.Now())
+	return !p.explicit() || p.mayAdopt() || known && p.marked(nonce) && !createdAt.Before(began.Truncate(time.Second))
 }
 
 // entitled reports whether a remote agent with our machine ID is this Agent's to take. A derived machine ID
@@ -344,6 +361,15 @@ func (p *pass) entitled(createdAt, began time.Time) bool {
 	}
 	// The service's times may lack fractions of a second.
 	return !began.IsZero() && p.authentic() && !createdAt.Before(began.Truncate(time.Second))
+}
+
+// begun is when the registration began of which this nonce is the last try.
+func (p *pass) begun(nonce string) time.Time {
+	at, _ := nonceTime(nonce, p.Clock.Now())
+	if !p.first.IsZero() && p.first.Before(at) {
+		return p.first
+	}
+	return at
 }
 
 // nonceTime reads when a nonce was written. A time that cannot be, or is yet to come, is no time.

@@ -122,7 +122,7 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 // without knowing registered this one. It is noted to be withdrawn.
 func (p *pass) yield(ctx context.Context, secret *corev1.Secret) (bool, error) {
 	remote, err := p.ours(ctx, tokensecret.ID(secret))
-	if err != nil || remote == nil {
+	if err != nil || remote == nil || !p.registeredWith(tokensecret.Registration(secret), remote.CreatedAt) {
 		return false, err
 	}
 	status := &p.agent.Status
