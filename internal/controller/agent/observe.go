@@ -36,7 +36,11 @@ func (p *pass) findDoubles(ctx context.Context) error {
 		return nil
 	}
 	now, status := p.Clock.Now(), &p.agent.Status
-	entries, _, err := p.project.FindByMachine(ctx, p.machineID(), now.Add(-p.interval(ctx)))
+	age := p.interval(ctx)
+	if status.LastHandledReconcileAt != p.agent.Annotations[v1alpha1.AnnotationReconcileAt] {
+		age = p.Settings.Slack // Somebody asks. A younger list could only tell of agents that are too young to judge.
+	}
+	entries, _, err := p.project.FindByMachine(ctx, p.machineID(), now.Add(-age))
 	if err != nil {
 		return err
 	}
