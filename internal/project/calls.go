@@ -66,6 +66,13 @@ func (t *Ticket) Register(ctx context.Context, r cloud.Registration) (*cloud.Reg
 			Op: "register agent", Class: cloud.ClassWaiting, Reason: cloud.ReasonUnavailable, NotSent: true,
 		})
 	}
+	// The record that is written ahead takes time, in which the service may have asked to wait.
+	if parked := t.project.parked(); parked != nil {
+		t.Release()
+		return nil, parked.Because(&cloud.Error{
+			Op: "register agent", Class: cloud.ClassWaiting, Reason: cloud.ReasonRateLimited, NotSent: true,
+		})
+	}
 	made, err := t.client.Register(ctx, r)
 	t.finish(err)
 	if err == nil {

@@ -207,6 +207,9 @@ func (p *Project) readPage(ctx context.Context, options cloud.ListOptions) (*clo
 	if err := p.budget.wait(ctx); err != nil {
 		return nil, err
 	}
+	if err := p.usable(); err != nil {
+		return nil, err // The service asked to wait while the budget was waited for.
+	}
 	p.mu.Lock()
 	c, projectID, version := p.client, p.place.ProjectID, p.version
 	p.mu.Unlock()
