@@ -9,6 +9,7 @@ package agent
 import (
 	"errors"
 	"strings"
+	"unicode"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -105,8 +106,8 @@ func refusal(e *cloud.Error) *fault.Error {
 // clip bounds words of others and takes control characters out.
 func clip(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+			return ' ' // Direction marks too: they change what a terminal shows.
 		}
 		return r
 	}, strings.ToValidUTF8(s, "?"))
