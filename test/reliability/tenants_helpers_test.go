@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -188,4 +189,10 @@ func vanishWithoutOperator(w *harness.World, name string) {
 	w.Change(name, func(a *v1alpha1.Agent) { a.Finalizers = nil })
 	w.Delete(name)
 	w.Gone(name)
+}
+
+// forget deletes a Secret that may be collected with its owner at any moment.
+func forget(w *harness.World, name string) {
+	w.Helper()
+	remove(w, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}})
 }

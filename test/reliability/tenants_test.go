@@ -1,0 +1,195 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package reliability_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// forgedSecret is a token Secret as the operator would have written it for the Agent, with another's id.
+func forgedSecret(tenant *harness.World, agent *v1alpha1.Agent, name, id, nonce string) {
+	tenant.Helper()
+	owner := metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Agent", Name: agent.Name, UID: agent.UID}
+	tenant.Create(&corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: tenant.Namespace, Name: name, OwnerReferences: []metav1.OwnerReference{owner},
+			Labels:      map[string]string{v1alpha1.LabelAgentUID: string(agent.UID)},
+			Annotations: map[string]string{v1alpha1.AnnotationRegistering: nonce},
+		},
+		StringData: map[string]string{v1alpha1.IDKey: id},
+	})
+}
+
+// A tenant may write Agents, Secrets and annotations of its namespace. Nothing of that reaches what another
+// tenant, or another cluster, has in the same project: not its token, not its configuration, not its life.
+func TestATenantReachesNothingOfAnother(t *testing.T) {
+	when := func(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) + "/forged" }
+	past, future := when(time.Now().Add(-24*time.Hour)), when(time.Now().Add(24*time.Hour))
+	rows := []struct {
+		name   string
+		nonce  string
+		secret bool // a forged token Secret
+		change func(victimID, victimMachine string) func(*v1alpha1.Agent)
+	}{
+		{name: "by agentID", change: func(id, _ string) func(*v1alpha1.Agent) { return adopting(id) }},
+		{name: "by agentID, with a finalizer and an old nonce", nonce: past, change: func(id, _ string) func(*v1alpha1.Agent) {
+			return func(a *v1alpha1.Agent) { adopting(id)(a); forgedFinalizer(a) }
+		}},
+		{name: "by machineID", change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
+		{name: "by machineID, with an old nonce", nonce: past, change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
+		{name: "by machineID, with a nonce of the future", nonce: future, change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
+		{name: "by machineID, with a nonce that is none", nonce: "x", change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
+		{name: "by a forged Secret", secret: true, change: func(string, string) func(*v1alpha1.Agent) { return func(*v1alpha1.Agent) {} }},
+		{name: "by machineID and a forged Secret", secret: true, change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
+		{name: "by machineID, a forged Secret and its nonce", nonce: past, secret: true, change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
+	}
+	for _, server := range services {
+		for _, row := range rows {
+			t.Run(server.name+"/"+row.name, func(t *testing.T) {
+				t.Parallel()
+				w, tenant := shared(t, server.settings)
+				w.Ready(w.Apply("derived"))
+				w.Ready(w.Apply("chosen", machine("machine-of-the-victim")))
+				elsewhere := post(t, w, "elsewhere", "machine-elsewhere") // By another cluster, long ago.
+				w.Cloud.Mutate(elsewhere.ID, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-time.Hour) })
+				w.Stop()
+				w.Cloud.ResetRequests()
+				victims := w.Remote()
+				for i, victim := range victims {
+					name := fmt.Sprintf("thief-%d", i)
+					guest(w, tenant, name, func(a *v1alpha1.Agent) {
+						row.change(victim.ID, victim.MachineID)(a)
+						a.Spec.DeletionPolicy = v1alpha1.DeletionDelete
+						a.Spec.TokenSecretRef = &v1alpha1.LocalSecretReference{Name: name + "-loot"}
+						if row.nonce != "" {
+							annotated(v1alpha1.AnnotationRegistering, row.nonce)(a)
+							forgedFinalizer(a)
+						}
+					})
+					if row.secret {
+						forgedSecret(tenant, tenant.Get(name), name+"-loot", victim.ID, row.nonce)
+					}
+					// And one that is deleted before the operator ever saw it alive.
+					guest(w, tenant, name+"-gone", func(a *v1alpha1.Agent) {
+						row.change(victim.ID, victim.MachineID)(a)
+						a.Spec.DeletionPolicy = v1alpha1.DeletionDelete
+						annotated(v1alpha1.AnnotationRegistering, row.nonce)(a)
+						forgedFinalizer(a)
+					})
+					tenant.Delete(name + "-gone")
+				}
+				w.Start(tenant.Namespace)
+				for i := range victims {
+					name := fmt.Sprintf("thief-%d", i)
+					settled(tenant, name)
+					keepsNothingOf(tenant, name+"-loot", victims[i])
+					tenant.Delete(name)
+					tenant.Gone(name)
+					tenant.Gone(name + "-gone")
+				}
+				unharmed(t, w, victims)
+			})
+		}
+	}
+}
+
+// forgedFinalizer is the operator's finalizer.
+func forgedFinalizer(a *v1alpha1.Agent) { a.Finalizers = []string{v1alpha1.AgentFinalizer} }
+
+var services = []struct {
+	name     string
+	settings cloudtest.Settings
+}{
+	{"a list and unique machine IDs", cloudtest.Settings{}},
+	{"a list and doubles", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}},
+	{"no list and upserts", cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert}},
+	{"no list and doubles", cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble}},
+}
+
+// settled waits until an Agent is Ready or Stalled.
+func settled(w *harness.World, name string) *v1alpha1.Agent {
+	w.Helper()
+	var a *v1alpha1.Agent
+	w.Eventually("Agent "+name+" comes to an end", func() error {
+		a = w.Get(name)
+		if harness.Condition(a, v1alpha1.ConditionReady).Status != metav1.ConditionTrue &&
+			harness.Condition(a, v1alpha1.ConditionStalled).Status != metav1.ConditionTrue {
+			return fmt.Errorf("it is %s", harness.Describe(a))
+		}
+		return nil
+	})
+	return a
+}
+
+func keepsNothingOf(w *harness.World, secret string, victim cloud.Agent) {
+	w.Helper()
+	if s := w.Secret(secret); s != nil && cloud.NewToken(string(s.Data[v1alpha1.TokenKey])).Equal(victim.Token) {
+		w.Errorf("Secret %s holds the token of another's agent", secret)
+	}
+}
+
+// unharmed checks that agents are as they were, and that nobody but their own asked to change them.
+func unharmed(t *testing.T, w *harness.World, victims []cloud.Agent) {
+	t.Helper()
+	for _, before := range victims {
+		after, there := w.Cloud.Agent(before.ID)
+		if !there {
+			t.Errorf("the agent %s was deleted", before.Name)
+			continue
+		}
+		if after.RawConfig != before.RawConfig || after.Name != before.Name || after.Version != before.Version {
+			// A service that upserts changes an agent of another cluster by what it does with a POST; nobody can know before.
+			if !strings.HasPrefix(before.MachineID, "machine-elsewhere") {
+				t.Errorf("the agent %s was changed: %+v", before.Name, after)
+			}
+		}
+	}
+	for _, r := range w.Cloud.Requests() {
+		for _, victim := range victims {
+			if r.AgentID == victim.ID && (r.Method == http.MethodDelete || r.Method == http.MethodPatch) {
+				t.Errorf("%s of the agent %s", r.Method, victim.Name)
+			}
+		}
+	}
+}
+
+// A tenant edits the Secret of its living Agent to name another's agent with the same machine ID.
+func TestAnEditedSecretTakesNothingOver(t *testing.T) {
+	t.Parallel()
+	w, tenant := shared(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble})
+	victim := post(t, w, "elsewhere", "machine-1")
+	before := w.Remote()
+	id := tenant.Ready(guest(w, tenant, "thief", machine("machine-1"))).Status.ID
+	s := tenant.Secret("thief-token")
+	s.Data[v1alpha1.IDKey], s.Data[v1alpha1.TokenKey] = []byte(victim.ID), nil
+	if err := tenant.Client.Update(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	tenant.Eventually("the Secret is repaired", func() error {
+		if got := string(tenant.Secret("thief-token").Data[v1alpha1.IDKey]); got != id {
+			return fmt.Errorf("it has the id %s", got)
+		}
+		return nil
+	})
+	keepsNothingOf(tenant, "thief-token", before[0])
+	tenant.Delete("thief")
+	tenant.Gone("thief")
+	unharmed(t, w, before)
+	remains(w, victim.ID)
+}
