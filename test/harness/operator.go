@@ -97,6 +97,9 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager) error {
 	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: Workers})
 }
 
+// Halt tells the operator to end, and does not wait. Stop still has to.
+func (w *World) Halt() { w.operator.cancel() }
+
 // Stop ends the operator cleanly, if one runs.
 func (w *World) Stop() {
 	if w.operator == nil || w.operator.cancel == nil {

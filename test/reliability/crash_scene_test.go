@@ -58,6 +58,8 @@ const (
 	blocked
 	// left: no Agent and no Secret; one remote agent that nothing can find, and a warning event that says so.
 	left
+	// kept: no Agent; its remote agent and its Secret live on.
+	kept
 )
 
 // cell is what a row ends in on one kind of service, and how many registrations reach that until then.
@@ -71,8 +73,8 @@ type scene struct {
 	*harness.World
 	*fence
 	t *testing.T
-	// wanted is the configuration that is declared now; secret is the name of the token Secret.
-	wanted, secret string
+	// wanted is the configuration that is declared now; secret is the name of the token Secret, former its name before.
+	wanted, secret, former string
 	// lost is the ID of a remote agent that went.
 	lost string
 	// adopted is true where the remote agent was somebody else's first.
@@ -149,14 +151,14 @@ func (s *scene) revive(lateCommit bool) {
 func (s *scene) finish(want cell) {
 	s.t.Helper()
 	check := map[end]func() error{
-		one: s.one, tokenless: s.tokenless, stranded: s.stranded, two: s.two, none: s.none, blocked: s.blocked, left: s.left,
+		one: s.one, tokenless: s.tokenless, stranded: s.stranded, two: s.two, none: s.none, blocked: s.blocked, left: s.left, kept: s.kept,
 	}[want.end]
 	s.Eventually("the end", check)
 	if got := s.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); got != want.posts {
 		s.t.Errorf("%d registrations reached the service, want %d: %s", got, want.posts, s.calls())
 	}
 	switch want.end {
-	case none, left:
+	case none, left, kept:
 		return
 	case one, tokenless, two:
 		s.lookAgain()
@@ -219,6 +221,14 @@ func (s *scene) left() error {
 		err = errors.New("no event tells of what may be left")
 	}
 	return err
+}
+
+func (s *scene) kept() error {
+	secret := s.Secret(s.secret)
+	if _, err := s.agent(); !apierrors.IsNotFound(err) || secret == nil || len(secret.OwnerReferences) != 0 {
+		return fmt.Errorf("the Agent is there (%v), or its Secret is not free: %v", err, secret)
+	}
+	return s.remotes(1)
 }
 
 func (s *scene) remotes(want int) error {
@@ -320,6 +330,8 @@ func (s *scene) holds(token bool) error {
 		return errors.New("the Secret has not the token")
 	case !token && has:
 		return errors.New("the Secret has a token, want the id alone")
+	case s.former != "" && s.Secret(s.former) != nil:
+		return errors.New("the former Secret is there")
 	case len(secret.OwnerReferences) != 1 || secret.OwnerReferences[0].UID != a.UID:
 		return fmt.Errorf("the Secret is owned by %v", secret.OwnerReferences)
 	case a.Status.TokenSecretRef == nil || a.Status.TokenSecretRef.Name != s.secret:

@@ -1,0 +1,188 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package reliability_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+)
+
+// later is a row of what comes after a registration: where the operator stops, and the end on three kinds of
+// service: one that lists, one that lists and shows no tokens, and one that does not list.
+type later struct {
+	name    string
+	moments []moment
+	ends    [3]end
+	// look is true where the new operator learns of it at its next look at the remote agent only.
+	look bool
+}
+
+var laterServers = [3]server{servers[0], servers[2], servers[4]}
+
+// playLater runs the rows; nothing is registered in any.
+func playLater(t *testing.T, rows []later, prepare, act func(*scene), check func(*scene)) {
+	t.Helper()
+	for _, row := range rows {
+		for i, server := range laterServers {
+			t.Run(row.name+"/"+server.name, func(t *testing.T) {
+				s := newScene(t, server.settings)
+				prepare(s)
+				s.Cloud.ResetRequests()
+				s.die(act, row.moments...)
+				s.revive(false)
+				if row.look {
+					s.lookAgain()
+				}
+				s.finish(cell{row.ends[i], 0})
+				check(s)
+			})
+		}
+	}
+}
+
+func update(s *scene) {
+	s.wanted = secondConfig
+	s.Change("web", func(a *v1alpha1.Agent) { a.Spec.RawConfig, a.Spec.Version = secondConfig, "v4.1.0" })
+}
+
+// updates checks that updates came to the service, and not in a loop. The same one may come a second time, from
+// a pass that the cache had not told of the first one's status yet.
+func updates(s *scene) {
+	if got := s.Cloud.Count(http.MethodPatch, cloudtest.RouteAgent); got < 1 || got > 2 {
+		s.t.Errorf("%d updates reached the service, want one or two: %s", got, s.calls())
+	}
+}
+
+func TestCrashWhileUpdating(t *testing.T) {
+	sent := once(patchRemote)
+	playLater(t, []later{
+		{"before the update leaves", at(before(patchRemote)), [3]end{one, one, one}, false},
+		{"the update takes effect, the answer is lost", at(after(patchRemote)), [3]end{one, one, one}, false},
+		{"updated, before it is read back", at(sent, before(getRemote)), [3]end{one, one, one}, false},
+		{"updated, the reading is lost", at(sent, after(getRemote)), [3]end{one, one, one}, false},
+		{"updated, before the status is written", at(sent, once(getRemote), before(patchStatus)), [3]end{one, one, one}, false},
+		{"the status is written, the answer is lost", at(sent, after(patchStatus)), [3]end{one, one, one}, false},
+	}, settle, update, updates)
+}
+
+// somebodyElses registers an agent without the operator.
+func somebodyElses(s *scene) string {
+	base, err := cloud.ParseURL(s.HTTP.URL, cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c, err := cloud.New(cloud.Config{BaseURL: base, Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: s.Token}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	made, err := c.Register(s.t.Context(), cloud.Registration{
+		Name: "legacy", MachineID: "machine-1", Type: "fluentbit", Version: "v3.0.0", Edition: "community", RawConfig: secondConfig,
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return made.ID
+}
+
+func stranger(s *scene) { s.adopted, s.lost = true, ""; somebodyElses(s) }
+
+func adopt(s *scene) {
+	id := s.Remote()[0].ID
+	s.Apply("web", func(a *v1alpha1.Agent) { a.Spec.AgentID = id })
+}
+
+func TestCrashWhileAdopting(t *testing.T) {
+	ends := [3]end{one, tokenless, one} // A masked token of somebody else's agent was never shown to us.
+	playLater(t, []later{
+		{"before the finalizer is written", at(before(patchAgent)), ends, false},
+		{"the finalizer is written, the answer is lost", at(after(patchAgent)), ends, false},
+		{"before the Secret is written", at(once(patchAgent), before(createSecret)), ends, false},
+		{"the Secret is written, the answer is lost", at(after(createSecret)), ends, false},
+		{"before the update leaves", at(once(createSecret), before(patchRemote)), ends, false},
+		{"the update takes effect, the answer is lost", at(after(patchRemote)), ends, false},
+		{"before the status is written", at(once(patchRemote), before(patchStatus)), ends, false},
+		{"the status is written, the answer is lost", at(once(patchRemote), after(patchStatus)), ends, false},
+	}, stranger, adopt, updates)
+}
+
+func TestCrashWhileDeleting(t *testing.T) {
+	ends := [3]end{none, none, none}
+	playLater(t, []later{
+		{"before the deletion leaves", at(before(deleteRemote)), ends, false},
+		{"the deletion takes effect, the answer is lost", at(after(deleteRemote)), ends, false},
+		{"deleted, before the finalizer is released", at(once(deleteRemote), before(patchAgent)), ends, false},
+		{"the finalizer is released, the answer is lost", at(once(deleteRemote), after(patchAgent)), ends, false},
+	}, settle, deleteAgent, nothing)
+}
+
+func TestCrashWhileLeavingTheRemoteAgentBehind(t *testing.T) {
+	ends := [3]end{kept, kept, kept}
+	retained := func(s *scene) {
+		settle(s)
+		s.Change("web", func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionRetain })
+		s.Eventually("the policy is seen", s.ready)
+	}
+	playLater(t, []later{
+		{"before the Secret is let go", at(before(updateSecret)), ends, false},
+		{"the Secret is let go, the answer is lost", at(after(updateSecret)), ends, false},
+		{"before the finalizer is released", at(once(updateSecret), before(patchAgent)), ends, false},
+		{"the finalizer is released, the answer is lost", at(once(updateSecret), after(patchAgent)), ends, false},
+	}, retained, deleteAgent, nothing)
+}
+
+func TestCrashWhileTheSecretIsMadeAnew(t *testing.T) {
+	ends := [3]end{one, tokenless, one} // Where the service shows no token, the Secret was the only place.
+	playLater(t, []later{
+		{"before it is written", at(before(createSecret)), ends, false},
+		{"it is written, the answer is lost", at(after(createSecret)), ends, true},
+	}, settle, removeSecret, nothing)
+}
+
+func removeSecret(s *scene) {
+	if err := s.Client.Delete(s.t.Context(), s.World.Secret(s.secret)); err != nil {
+		s.t.Error(err)
+	}
+}
+
+func TestCrashWhileTheSecretIsRepaired(t *testing.T) {
+	ends := [3]end{one, one, one}
+	playLater(t, []later{
+		{"before it is written", at(before(updateSecret)), ends, false},
+		{"it is written, the answer is lost", at(after(updateSecret)), ends, false},
+	}, settle, spoilSecret, nothing)
+}
+
+// spoilSecret takes the operator's mark away, which is put back.
+func spoilSecret(s *scene) {
+	secret := s.World.Secret(s.secret)
+	secret.Labels["app.kubernetes.io/managed-by"] = "somebody"
+	if err := s.Client.Update(s.t.Context(), secret); err != nil {
+		s.t.Error(err)
+	}
+}
+
+func rename(s *scene) {
+	s.former, s.secret = s.secret, "web-renamed"
+	s.Change("web", func(a *v1alpha1.Agent) { a.Spec.TokenSecretRef = &v1alpha1.LocalSecretReference{Name: s.secret} })
+}
+
+func TestCrashWhileTheSecretIsRenamed(t *testing.T) {
+	ends := [3]end{one, one, one}
+	made, removed := once(createOther), once(deleteSecret)
+	playLater(t, []later{
+		{"before the new one is written", at(before(createOther)), ends, false},
+		{"the new one is written, the answer is lost", at(after(createOther)), ends, false},
+		{"before the old one is removed", at(made, before(deleteSecret)), ends, false},
+		{"the old one is removed, the answer is lost", at(made, after(deleteSecret)), ends, false},
+		{"before the status is written", at(made, removed, before(patchStatus)), ends, false},
+		{"the status is written, the answer is lost", at(made, removed, after(patchStatus)), ends, false},
+	}, settle, rename, nothing)
+}
