@@ -108,6 +108,7 @@ type pass struct {
 	lostID       string       // the remote agent that was found gone in this pass
 	registered   bool         // this pass registered the remote agent
 	released     bool         // this pass removed the finalizer
+	doubted      []string     // fields that were sent in this pass and not found so, perhaps by another's doing
 	tokenMissing bool         // the service does not show the agent's token
 	found        string       // the fingerprint that this pass began with
 	stalled      string       // what stalled the Agent before this pass

@@ -27,6 +27,10 @@ func (p *pass) sync(ctx context.Context) error {
 		p.applied(fields)
 		return nil
 	}
+	before := p.base.Status.Agent
+	if p.remote != nil && p.remote.FirstMetricsAddedAt != nil && before != nil && before.FirstMetricsAddedAt == nil {
+		p.agent.Status.NotHonoured = nil // It may have been the first start of a Fluent Bit, not the service.
+	}
 	// The second round corrects what the reading after the first one showed.
 	for range 2 {
 		send := p.toSend(fields)
@@ -59,7 +63,8 @@ func (p *pass) toSend(fields []field) []field {
 		return unapplied
 	}
 	return slices.DeleteFunc(slices.Clone(fields), func(f field) bool {
-		isNew := slices.ContainsFunc(unapplied, func(u field) bool { return u.name == f.name })
+		isNew := slices.Contains(p.doubted, f.name) ||
+			slices.ContainsFunc(unapplied, func(u field) bool { return u.name == f.name })
 		switch {
 		case f.same == nil:
 			return !isNew
@@ -95,12 +100,17 @@ func (p *pass) send(ctx context.Context, all, send []field) error {
 	for _, f := range send {
 		status.Applied.Fields[f.name] = f.hash
 	}
-	p.tell(happening, names(send)...)
+	if len(p.doubted) == 0 {
+		p.tell(happening, names(send)...)
+	}
 	p.remote = nil
 	if err := p.read(ctx); err != nil || p.remote == nil {
 		return err
 	}
 	ignored := names(differing(send, p.remote))
+	if len(p.doubted) == 0 && lived(p.remote) {
+		p.doubted, ignored = ignored, nil
+	}
 	still := p.agent.Status.NotHonoured[:0:0]
 	for _, name := range names(differing(all, p.remote)) {
 		if slices.Contains(ignored, name) || slices.Contains(status.NotHonoured, name) {
@@ -109,6 +119,12 @@ func (p *pass) send(ctx context.Context, all, send []field) error {
 	}
 	status.NotHonoured = still
 	return nil
+}
+
+// lived reports whether a Fluent Bit has run as the remote agent. It writes at its start, perhaps between our
+// sending and our reading; so what it may have undone is sent a second time before the service is blamed.
+func lived(remote *cloud.Agent) bool {
+	return remote.FirstMetricsAddedAt != nil || remote.OS != "" && remote.OS != "unknown"
 }
 
 // applied records that the remote agent is as this generation declares.
