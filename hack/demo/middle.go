@@ -16,7 +16,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
@@ -48,37 +47,6 @@ func (s *show) secretStep(ctx context.Context) {
 			return err
 		}
 		return equal(itself.ID, agent.Status.ID)
-	})
-}
-
-func (s *show) metricsStep(ctx context.Context) {
-	s.say("No Fluent Bit runs here: the demo plays its part and posts metrics, once, with the token of web-logs.")
-	agent := s.agent(ctx, "web-logs")
-	var secret corev1.Secret
-	s.read(ctx, "web-logs-token", &secret)
-	if s.err != nil {
-		return
-	}
-	path := "/v1/agents/" + agent.Status.ID + "/metrics"
-	s.say("Fluent Bit: POST %s", path)
-	if s.err = s.service.call(ctx, http.MethodPost, path, string(secret.Data[v1alpha1.TokenKey]), "", nil); s.err != nil {
-		return
-	}
-	s.say("The operator looks every 10 minutes; a new value of an annotation asks it to look now.")
-	s.sh(ctx, "kubectl annotate agent web-logs cloud.calyptia.com/reconcile-at=metrics")
-	s.sh(ctx, fmt.Sprintf("kubectl wait agent web-logs --for=jsonpath='{.status.agent.status}'=healthy --timeout=%v", patience))
-	s.sh(ctx, "kubectl get agents")
-	s.check("web-logs reports, the others have not yet", func() error {
-		for _, name := range sampleAgents {
-			reporting := meta.IsStatusConditionTrue(s.agent(ctx, name).Status.Conditions, v1alpha1.ConditionReporting)
-			if s.err != nil {
-				return s.err
-			}
-			if err := equal(reporting, name == "web-logs"); err != nil {
-				return fmt.Errorf("condition Reporting of %s: %w", name, err)
-			}
-		}
-		return nil
 	})
 }
 

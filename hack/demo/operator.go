@@ -30,17 +30,17 @@ const systemNamespace = "calyptia-agent-operator-system"
 // operatorStop is how long the operator may take to end by itself.
 const operatorStop = 10 * time.Second
 
-// operator is the operator's binary, run as a child.
-type operator struct {
+// program is a binary, run as a child: the operator, or a Fluent Bit.
+type program struct {
 	command *exec.Cmd
 	log     string
-	probes  string // host:port of /healthz and /readyz
+	probes  string // host:port of /healthz and /readyz, of the operator
 	done    chan struct{}
 }
 
 // newOperator makes the command line; all paths are relative to the module, so that a person can type it. The
 // operator may do what its ServiceAccount may, so that a right that config/rbac lacks shows here.
-func newOperator(admin string) (*operator, error) {
+func newOperator(admin string) (*program, error) {
 	kubeconfig := filepath.Join(stageDir, "operator.kubeconfig")
 	config, err := clientcmd.LoadFromFile(admin)
 	if err != nil {
@@ -61,7 +61,7 @@ func newOperator(admin string) (*operator, error) {
 		"--kubeconfig="+kubeconfig,
 		"--allowed-hosts=127.0.0.1", "--allow-insecure-http", // the fake cloud's; not for the real one
 		"--metrics-bind-address=0", "--health-probe-bind-address="+probes)
-	return &operator{
+	return &program{
 		command: command, log: filepath.Join(stageDir, "operator.log"), probes: probes, done: make(chan struct{}),
 	}, nil
 }
@@ -75,7 +75,7 @@ func freeAddress() (string, error) {
 	return listener.Addr().String(), listener.Close()
 }
 
-func (o *operator) start() error {
+func (o *program) start() error {
 	log, err := os.Create(o.log)
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func (o *operator) start() error {
 	return <-started
 }
 
-func (o *operator) running() bool {
+func (o *program) running() bool {
 	if o == nil {
 		return false
 	}
@@ -110,7 +110,7 @@ func (o *operator) running() bool {
 }
 
 // ready waits for the operator's own word.
-func (o *operator) ready(ctx context.Context) error {
+func (o *program) ready(ctx context.Context) error {
 	url := "http://" + o.probes + "/readyz"
 	last := error(nil)
 	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
@@ -141,7 +141,7 @@ func get(ctx context.Context, url string) (string, error) {
 }
 
 // stop asks the operator to end and waits for it; one that does not listen is killed.
-func (o *operator) stop() {
+func (o *program) stop() {
 	if !o.running() {
 		return
 	}
@@ -155,12 +155,12 @@ func (o *operator) stop() {
 }
 
 // tail shows the end of the log.
-func (o *operator) tail(out *printer) {
+func (o *program) tail(out *printer) {
 	const lines = 15
 	content, err := os.ReadFile(o.log)
 	if err != nil {
 		return
 	}
 	all := strings.Split(strings.TrimSpace(string(content)), "\n")
-	out.say("\nThe operator said last (%s):\n%s", o.log, strings.Join(all[max(0, len(all)-lines):], "\n"))
+	out.say("\nThe last lines of %s:\n%s", o.log, strings.Join(all[max(0, len(all)-lines):], "\n"))
 }

@@ -49,7 +49,7 @@ func (s *show) play(ctx context.Context, abort context.CancelCauseFunc) {
 		{"The samples are applied and become Ready", s.samplesStep},
 		{"The agents as Calyptia Cloud has them", s.remoteStep},
 		{"The Secret with an agent's token", s.secretStep},
-		{"A Fluent Bit reports", s.metricsStep},
+		{"A Fluent Bit runs as one of the agents", s.fluentBitStep},
 		{"A new version and a new configuration flow through", s.updateStep},
 		{"Somebody else changes agents in Calyptia Cloud", s.driftStep},
 		{"Mistakes are told, and can be mended", s.mistakeStep},

@@ -41,7 +41,8 @@ type stage struct {
 	fake         *cloudtest.Server
 	service      *service
 	closeService func()
-	operator     *operator
+	operator     *program
+	fluentBit    *program // nil unless there is a real one
 }
 
 // openStage takes the directory, which only one demo at a time can use, empty of what an earlier one left.
@@ -96,6 +97,7 @@ func (s *stage) startService() {
 // close ends everything, the last one first, and removes what was written; logs are kept to look into a failure.
 func (s *stage) close(keepLogs bool) error {
 	var errs []error
+	s.fluentBit.stop()
 	if s.operator != nil {
 		s.operator.stop()
 	}
