@@ -8,8 +8,11 @@ package testenv
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
@@ -79,7 +82,27 @@ func (c *ControlPlane) configure(options Options, logs *logs) error {
 	plane.APIServer = &envtest.APIServer{
 		Path: filepath.Join(c.assets, "kube-apiserver"), CertDir: c.certDir(), Out: serverLog, Err: serverLog,
 	}
+	port, err := lastingPort()
+	if err != nil {
+		return err
+	}
+	plane.APIServer.SecureServing.Address, plane.APIServer.SecureServing.Port = "127.0.0.1", port
 	return c.configureAPIServer(options)
+}
+
+// lastingPort is free, and outside the range from which the kernel gives ports to outgoing connections: one of
+// those, most of all a client's that tries this very port, could have it while the API server is restarted.
+func lastingPort() (string, error) {
+	const lowest, count, tries = 20000, 10000, 100
+	var last error
+	for range tries {
+		port := strconv.Itoa(lowest + rand.IntN(count))
+		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+		if last = err; err == nil {
+			return port, listener.Close()
+		}
+	}
+	return "", fmt.Errorf("no free port for the API server: %w", last)
 }
 
 func (c *ControlPlane) configureAPIServer(options Options) error {

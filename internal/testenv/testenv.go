@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -149,6 +150,16 @@ func (c *ControlPlane) RestartAPIServer() error {
 	server := c.Env.ControlPlane.APIServer
 	if err := ignoreTimeout(server.Stop()); err != nil {
 		return err
+	}
+	// Killed is not gone yet: a successor that finds the port taken ends at once.
+	address := net.JoinHostPort(server.SecureServing.Address, server.SecureServing.Port)
+	err := wait.PollUntilContextTimeout(context.Background(), 20*time.Millisecond, startTimeout, true,
+		func(context.Context) (bool, error) {
+			listener, err := net.Listen("tcp", address)
+			return err == nil && listener.Close() == nil, nil
+		})
+	if err != nil {
+		return fmt.Errorf("control plane: %s stays taken: %w", address, err)
 	}
 	if err := server.Start(); err != nil {
 		return fmt.Errorf("control plane: restarting the API server: %w", err)
