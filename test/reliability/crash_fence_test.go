@@ -87,6 +87,7 @@ type fence struct {
 	dead     bool
 	reached  chan struct{}
 	commit   chan struct{} // closed to let a late request take effect
+	lag      *lag          // of the watch of Agents; nil for none
 }
 
 var errDead = errors.New("the operator is dead")
@@ -172,6 +173,9 @@ func (f *fence) aroundAPI(r *http.Request, send harness.Send) (*http.Response, e
 		}
 	}
 	if !d.dies && d.status == 0 {
+		if f.lag != nil && r.URL.Query().Get("watch") != "" && strings.HasSuffix(r.URL.Path, "/agents") {
+			response.Body = f.lag.behind(response.Body)
+		}
 		return response, nil
 	}
 	if response != nil {
