@@ -208,14 +208,23 @@ func TestNewRegistrationRenewsTheSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := old.Report(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	looks(w)
+	w.Becomes("web", v1alpha1.ConditionReporting, "True", v1alpha1.ReasonMetricsReceived)
 	w.Cloud.Remove(before)
 	if err := old.Report(context.Background()); err == nil {
 		t.Error("the service took metrics of an agent that is gone")
 	}
 	w.Poke("web")
 	w.Eventually("a Fluent Bit that starts runs as the new agent", func() error { return runs(w, "web-session") })
-	if a := w.Ready("web"); a.Status.ID == before {
+	a := w.Ready("web")
+	if a.Status.ID == before {
 		t.Error("the agent was not registered anew")
+	}
+	if reporting := harness.Condition(a, v1alpha1.ConditionReporting); reporting.Status == "True" {
+		t.Errorf("the new agent is said to report already: %s", harness.Describe(a))
 	}
 }
 

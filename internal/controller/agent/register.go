@@ -186,6 +186,7 @@ func (p *pass) recorded(ctx context.Context, id, machineID string) {
 		status.Applied = v1alpha1.AppliedState{}
 		status.Agent = nil
 		status.NotHonoured, status.Drift = nil, nil
+		p.unset(v1alpha1.ConditionReporting) // It was another agent's.
 	}
 	status.ID, status.MachineID = id, machineID
 	status.URL, status.ProjectID = place.URL, place.ProjectID
