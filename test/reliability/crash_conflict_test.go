@@ -49,8 +49,24 @@ var writes = []live{
 	{"the repair of the Secret", settle, spoilSecret, updateSecret, cell{one, 0}},
 	{"the Secret of the new name", settle, rename, createOther, cell{one, 0}},
 	{"the removal of the old Secret", settle, rename, deleteSecret, cell{one, 0}},
+	{"the session", settle, wantSession, createSession, cell{one, 0}},
+	{"the removal of the session", settleWithSession, unwantSession, deleteSession, cell{one, 0}},
 	{"the deletion", settle, deleteAgent, deleteRemote, cell{none, 0}},
 	{"the release of the finalizer", settle, deleteAgent, patchAgent, cell{none, 0}},
+}
+
+func wantSession(s *scene) {
+	s.Change("web", func(a *v1alpha1.Agent) { a.Spec.SessionSecretRef = &v1alpha1.LocalSecretReference{Name: "web-session"} })
+}
+
+func unwantSession(s *scene) {
+	s.Change("web", func(a *v1alpha1.Agent) { a.Spec.SessionSecretRef = nil })
+}
+
+func settleWithSession(s *scene) {
+	settle(s)
+	wantSession(s)
+	s.Eventually("the session is there", s.one)
 }
 
 // playLive lets something happen at the one request of each row.
@@ -193,6 +209,26 @@ func TestTroubleOfTheAPIServerAtEachWrite(t *testing.T) {
 				}
 			}
 			playLive(t, rows, func(*scene) deed { return trouble.deed }, func(*scene, live) {})
+		})
+	}
+}
+
+// The operator lives and gives the registration up; the service makes it all the same, later.
+func TestALateRegistrationOfAnOperatorThatLives(t *testing.T) {
+	ends := [len(servers)]cell{{one, 1}, {one, 1}, {tokenless, 1}, {one, 2}, {stranded, 2}, {two, 2}}
+	for i, server := range servers {
+		t.Run(server.name, func(t *testing.T) {
+			s := newScene(t, server.settings)
+			before := 0
+			reached := s.expect(moment{postRemote, deed{late: true, meddle: func() { before = len(s.Cloud.Requests()) }}})
+			apply(s)
+			s.await(reached)
+			if server.settings.NoList {
+				s.commitNow() // It waits for the slack, and then has nothing to look with.
+			} else {
+				s.commitAfterALook(before)
+			}
+			s.finish(ends[i])
 		})
 	}
 }

@@ -39,6 +39,9 @@ var (
 	updateSecret = request{method: http.MethodPut, path: "/secrets/web-token"}
 	deleteSecret = request{method: http.MethodDelete, path: "/secrets/web-token"}
 
+	createSession = request{method: http.MethodPost, path: "/secrets", about: "web-session"}
+	deleteSession = request{method: http.MethodDelete, path: "/secrets/web-session"}
+
 	postRemote   = request{cloud: true, method: http.MethodPost, path: "/v1/agents"}
 	getRemote    = request{cloud: true, method: http.MethodGet, path: "/v1/agents/"}
 	patchRemote  = request{cloud: true, method: http.MethodPatch, path: "/v1/agents/"}

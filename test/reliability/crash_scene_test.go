@@ -143,10 +143,15 @@ func (s *scene) revive(lateCommit bool) {
 	s.t.Helper()
 	before := len(s.Cloud.Requests())
 	s.Start()
-	if !lateCommit {
-		return
+	if lateCommit {
+		s.commitAfterALook(before)
 	}
-	s.Eventually("the new operator looks", func() error {
+}
+
+// commitAfterALook lets what is late take effect once the operator looked for it, in a call after the first ones.
+func (s *scene) commitAfterALook(before int) {
+	s.t.Helper()
+	s.Eventually("the operator looks", func() error {
 		for _, r := range s.Cloud.Requests()[before:] {
 			if r.Status != 0 && (strings.Contains(r.Query, "last=100") || r.Route == cloudtest.RouteAgent) {
 				return nil
@@ -154,6 +159,10 @@ func (s *scene) revive(lateCommit bool) {
 		}
 		return errors.New("not yet")
 	})
+	s.commitNow()
+}
+
+func (s *scene) commitNow() {
 	close(s.commit)
 	s.Cloud.Wait()
 }
@@ -341,6 +350,10 @@ func (s *scene) holds(token bool) error {
 		return errors.New("the Secret has not the token")
 	case !token && has:
 		return errors.New("the Secret has a token, want the id alone")
+	case a.Spec.SessionSecretRef != nil && (a.Status.SessionSecretRef == nil || s.Secret("web-session") == nil):
+		return errors.New("the session is missing")
+	case a.Spec.SessionSecretRef == nil && s.Secret("web-session") != nil:
+		return errors.New("the session is there")
 	case s.former != "" && s.Secret(s.former) != nil:
 		return errors.New("the former Secret is there")
 	case len(secret.OwnerReferences) != 1 || secret.OwnerReferences[0].UID != a.UID:
