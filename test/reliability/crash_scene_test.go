@@ -79,6 +79,8 @@ type scene struct {
 	lost string
 	// strangers are the remote agents that are none of the Agent's business.
 	strangers int
+	// listless is true where the service has no list.
+	listless bool
 	// adopted is true where the remote agent was somebody else's first.
 	adopted bool
 }
@@ -94,7 +96,7 @@ func newScene(t *testing.T, settings cloudtest.Settings, options ...harness.Opti
 		w.Settings.PostWindow, w.Settings.Slack, w.CloudTimeout = 4*time.Second, 5*time.Second, 10*time.Second
 	}
 	w := harness.New(t, settings, append(options, newFence(f), times)...)
-	s := &scene{World: w, fence: f, t: t, wanted: firstConfig, secret: "web-token"}
+	s := &scene{World: w, fence: f, t: t, wanted: firstConfig, secret: "web-token", listless: settings.NoList}
 	if len(options) == 0 {
 		s.proved()
 	}
@@ -149,11 +151,12 @@ func (s *scene) revive(lateCommit bool) {
 }
 
 // commitAfterALook lets what is late take effect once the operator looked for it, in a call after the first ones.
+// Where nothing is listed, it cannot look: then its first reading does.
 func (s *scene) commitAfterALook(before int) {
 	s.t.Helper()
 	s.Eventually("the operator looks", func() error {
 		for _, r := range s.Cloud.Requests()[before:] {
-			if r.Status != 0 && (strings.Contains(r.Query, "last=100") || r.Route == cloudtest.RouteAgent) {
+			if r.Status != 0 && (strings.Contains(r.Query, "last=100") || s.listless && r.Route == cloudtest.RouteAgent) {
 				return nil
 			}
 		}
