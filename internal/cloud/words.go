@@ -37,6 +37,21 @@ func (c *Client) redact(text string) string {
 	return text
 }
 
+// Redact takes a token out of a text that may have been cut within it.
+func Redact(text string, token Token) string {
+	for _, secret := range secretsOf(token) {
+		start := secret[:min(len(secret), minSecretPart)]
+		for at := strings.Index(text, start); at >= 0; at = strings.Index(text, start) {
+			end := at
+			for end < len(text) && end-at < len(secret) && text[end] == secret[end-at] {
+				end++
+			}
+			text = text[:at] + Redacted + text[end:]
+		}
+	}
+	return text
+}
+
 // secretsOf gives what must not be shown of a token: it, then its long parts.
 func secretsOf(t Token) []string {
 	value := printable(t.Reveal())

@@ -23,6 +23,14 @@ type classed struct{ *fault.Error }
 
 func (c classed) is(reason string) bool { return c.Error != nil && c.Reason == reason }
 
+// cause is what the failure came from; nil if there is none.
+func (c classed) cause() error {
+	if c.Error == nil {
+		return nil
+	}
+	return c.Err
+}
+
 // classify gives every failure of a pass its class, reason and message. It is the one table of failures.
 func classify(err error) classed {
 	if err == nil {

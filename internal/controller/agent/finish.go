@@ -17,7 +17,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
 // writeTime is how long a status may take that a shutdown must not lose.
@@ -32,7 +34,7 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 		p.report(ctx)
 		return ctrl.Result{}, nil
 	}
-	f := classify(err)
+	f := p.redacted(ctx, classify(err))
 	now := p.Clock.Now()
 	grace := p.remember(ctx, f, now)
 	p.conclude(f, grace)
@@ -53,6 +55,22 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	p.report(ctx)
 	p.log(ctx, f, "")
 	return p.rest()
+}
+
+// redacted takes the agent's own token out of what the service says: its client knows the project's alone.
+func (p *pass) redacted(ctx context.Context, f classed) classed {
+	if e, ok := cloud.AsError(f.cause()); !ok || e.Message == "" {
+		return f
+	}
+	tokens := []cloud.Token{p.token, p.memory.unstored}
+	if secret, _, err := p.secrets.Find(ctx, p.agent, tokensecret.Name(p.agent)); err == nil && secret != nil {
+		tokens = append(tokens, tokensecret.Token(secret))
+	}
+	clean := *f.Error
+	for _, token := range tokens {
+		clean.Message = cloud.Redact(clean.Message, token)
+	}
+	return classed{&clean}
 }
 
 // remember notes the failure and when to try again. It reports whether an applied Agent shows nothing of
