@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -240,7 +241,7 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 		p.withdrawNonce(ctx)
 		return p.machineIDTaken(made.ID)
 	}
-	if err := p.unclaimed(ctx, &cloud.Agent{ID: made.ID, MachineID: machineID}); err != nil {
+	if err := p.misdirected(ctx, made.ID, machineID); err != nil {
 		// What it made, if anything, is still to be found out.
 		return fault.Retryablef(v1alpha1.ReasonRegistrationUnknown, "the service answered the registration with another's agent: %v", err).
 			After(p.Settings.BackoffMin).Because(err)
@@ -256,6 +257,21 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 		p.tell(registeredAgent, made.ID)
 	}
 	return nil
+}
+
+// misdirected refuses an answer that names the remote agent of another Agent.
+func (p *pass) misdirected(ctx context.Context, id, machineID string) error {
+	var others v1alpha1.AgentList
+	if err := p.Client.List(ctx, &others, client.MatchingFields{remoteIndex: id}); err != nil {
+		return err
+	}
+	for i := range others.Items {
+		// One with our machine ID took over what is ours by derivation.
+		if other := &others.Items[i]; other.UID != p.agent.UID && other.Status.MachineID != machineID {
+			return p.claimedBy(other, id)
+		}
+	}
+	return p.unclaimed(ctx, &cloud.Agent{ID: id, MachineID: machineID})
 }
 
 // notRegistered draws the conclusions from a POST that failed: what proves that nothing was made closes
