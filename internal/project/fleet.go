@@ -29,11 +29,13 @@ const (
 // fleet is what the Agents of a project know only together: whether the service lost them all, and which
 // doubles there are.
 type fleet struct {
-	mu      sync.Mutex
-	seen    map[types.UID]time.Time
-	gone    map[types.UID]time.Time
-	lost    *fault.Error
-	doubles map[types.UID][]string
+	mu   sync.Mutex
+	seen map[types.UID]time.Time
+	gone map[types.UID]time.Time
+	lost *fault.Error
+	// forgiven is until when agents that vanished are registered anew on a person's word.
+	forgiven time.Time
+	doubles  map[types.UID][]string
 }
 
 func newFleet() fleet {
@@ -58,7 +60,7 @@ func (p *Project) Gone(who types.UID) error {
 	for _, all := range []map[types.UID]time.Time{f.seen, f.gone} {
 		maps.DeleteFunc(all, func(_ types.UID, at time.Time) bool { return now.Sub(at) > fleetWindow })
 	}
-	tripped := f.lost == nil && len(f.gone) >= fewLost && len(f.gone) > len(f.seen)
+	tripped := f.lost == nil && !now.Before(f.forgiven) && len(f.gone) >= fewLost && len(f.gone) > f.seenSinceLoss()
 	if tripped {
 		f.lost = serverLost()
 	}
@@ -72,6 +74,23 @@ func (p *Project) Gone(who types.UID) error {
 			"the remote agent is gone, and so are too many others of CloudProject %s: its own conditions say what to do", p.key)
 	}
 	return nil
+}
+
+// seenSinceLoss counts the agents that were there since the first one vanished. Those seen before that say
+// nothing: with them, half of all agents would be registered anew before the loss is noticed.
+func (f *fleet) seenSinceLoss() (count int) {
+	var first time.Time
+	for _, at := range f.gone {
+		if first.IsZero() || at.Before(first) {
+			first = at
+		}
+	}
+	for _, at := range f.seen {
+		if at.After(first) {
+			count++
+		}
+	}
+	return count
 }
 
 func serverLost() *fault.Error {
@@ -92,6 +111,7 @@ func (p *Project) Forgive() {
 	p.fleet.mu.Lock()
 	defer p.fleet.mu.Unlock()
 	p.fleet.lost = nil
+	p.fleet.forgiven = p.registry.opts.Clock.Now().Add(fleetWindow)
 	clear(p.fleet.gone)
 }
 
