@@ -1,0 +1,255 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package reliability_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+const anID = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
+
+func hostileSettings(w *harness.World, _ *v1alpha1.CloudProject) {
+	w.CloudTimeout = time.Second
+	w.Settings.OutageGrace = time.Millisecond
+}
+
+// says is an answer that takes the place of the real one; the call takes effect.
+func says(status int, body string) func(string) cloudtest.Fault {
+	return func(other string) cloudtest.Fault {
+		return cloudtest.Fault{
+			Status: status, After: true, Body: strings.ReplaceAll(body, "OTHER", other),
+			Header: http.Header{"Content-Type": {"application/json"}},
+		}
+	}
+}
+
+func does(f cloudtest.Fault) func(string) cloudtest.Fault {
+	return func(string) cloudtest.Fault { return f }
+}
+
+var (
+	page     = "<html>" + strings.Repeat("<p>Welcome</p>", 1<<20/14) + "</html>"
+	absurd   = does(cloudtest.Fault{Header: http.Header{"X-Absurd": {strings.Repeat("x", 200<<10)}}})
+	drips    = does(cloudtest.Fault{Drip: time.Second})
+	cutShort = does(cloudtest.Fault{Truncate: 10})
+)
+
+// Whatever a service answers to a registration: the condition says that its outcome is not known, and there is
+// exactly one agent once the service behaves again.
+func TestHostileAnswersToARegistration(t *testing.T) {
+	rows := []struct {
+		name  string
+		fault func(other string) cloudtest.Fault
+	}{
+		{"JSON cut short", cutShort},
+		{"a megabyte of HTML", says(200, page)},
+		{"an ID that is no UUID", says(201, `{"id":"../../etc","token":"t","name":"web","createdAt":"2026-01-01T00:00:00Z"}`)},
+		{"the ID of another agent", says(201, `{"id":"OTHER","token":"t","name":"web","createdAt":"2026-01-01T00:00:00Z"}`)},
+		{"headers of absurd size", absurd},
+		{"a byte a second", drips},
+		{"null", says(201, `null`)},
+		{"null everywhere", says(201, `{"id":null,"token":null,"name":null,"createdAt":null,"environmentName":null}`)},
+		{"a list", says(201, `[]`)},
+		{"nothing", says(201, ``)},
+		{"an error with a success", says(201, `{"error":"not really"}`)},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}, hostileSettings)
+			other := w.Ready(w.Apply("other")).Status.ID
+			f := row.fault(other)
+			f.Method, f.Route, f.Times = http.MethodPost, cloudtest.RouteAgents, 1
+			w.Cloud.Inject(f)
+			w.Apply("web")
+			w.NotReady("web", v1alpha1.ReasonRegistrationUnknown)
+			a := w.Ready("web")
+			remains(w, other, a.Status.ID)
+			remote, _ := w.Cloud.Agent(a.Status.ID)
+			w.HoldsToken("web", remote)
+			if a.Status.MachineID != remote.MachineID {
+				t.Error("it is not the Agent's own")
+			}
+		})
+	}
+}
+
+func TestAnEmptyTokenIsReadAgain(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{MaskRegister: true})
+	w.Ready(w.Apply("web"))
+	w.One("web")
+}
+
+// Whatever a service answers to a read: nothing is forgotten, and the Agent says what is wrong.
+func TestHostileAnswersToARead(t *testing.T) {
+	rows := []struct {
+		name   string
+		fault  func(other string) cloudtest.Fault
+		reason string
+	}{
+		{"JSON cut short", cutShort, v1alpha1.ReasonInvalidAnswer},
+		{"a megabyte of HTML", says(200, page), v1alpha1.ReasonInvalidAnswer},
+		{"an ID that is no UUID", says(200, `{"id":"web"}`), v1alpha1.ReasonInvalidAnswer},
+		{"another agent", says(200, `{"id":"OTHER","machineID":"x"}`), v1alpha1.ReasonInvalidAnswer},
+		{"headers of absurd size", absurd, v1alpha1.ReasonInvalidAnswer},
+		{"a byte a second", drips, v1alpha1.ReasonUnavailable},
+		{"10 MB of configuration", says(200, `{"id":"`+anID+`","rawConfig":"`+strings.Repeat("x", 10<<20)+`"}`), v1alpha1.ReasonInvalidAnswer},
+		{"null", says(200, `null`), v1alpha1.ReasonInvalidAnswer},
+		{"null everywhere", says(200, `{"id":null,"machineID":null,"token":null,"flags":null,"metadata":null}`), v1alpha1.ReasonInvalidAnswer},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{}, hostileSettings)
+			other := w.Ready(w.Apply("other")).Status.ID
+			id := w.Ready(w.Apply("web")).Status.ID
+			f := row.fault(other)
+			f.Method, f.Route = http.MethodGet, cloudtest.RouteAgent
+			behave := w.Cloud.Inject(f)
+			w.Poke("web")
+			a := w.NotReady("web", row.reason)
+			if message := harness.Condition(a, v1alpha1.ConditionReady).Message; len(message) > 1024 || strings.Contains(message, "<") {
+				t.Errorf("the message is %q", message)
+			}
+			behave()
+			w.Ready("web")
+			if got := handled(w, "web").Status.ID; got != id {
+				t.Errorf("the Agent became %s, was %s", got, id)
+			}
+			remains(w, other, id)
+			if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 2 {
+				t.Errorf("%d registrations", n)
+			}
+		})
+	}
+}
+
+// Decisions rest on what a list does not hold, so that one that cannot be trusted registers nothing.
+func TestHostileLists(t *testing.T) {
+	whole := func(r *http.Request) bool { return r.URL.Query().Get("last") != "1" } // the proof asks for one
+	next := func(cursor string) http.Header {
+		return http.Header{"Link": {`</v1/projects/p/agents?before=` + cursor + `>; rel="next"`}}
+	}
+	at := func(cursor string) func(*http.Request) bool {
+		return func(r *http.Request) bool { return whole(r) && r.URL.Query().Get("before") == cursor }
+	}
+	entry := `[{"id":"` + anID + `","machineID":"m"}]`
+	rows := []struct {
+		name   string
+		faults []cloudtest.Fault
+	}{
+		{"cursors that lead in a circle", []cloudtest.Fault{
+			{Match: at(""), Status: 200, Body: entry, Header: next("a")},
+			{Match: at("a"), Status: 200, Body: entry, Header: next("b")},
+			{Match: at("b"), Status: 200, Body: entry, Header: next("a")},
+		}},
+		{"a cursor that leads to itself", []cloudtest.Fault{{Match: whole, Status: 200, Body: entry, Header: next("a")}}},
+		{"empty pages without end", []cloudtest.Fault{{Match: whole, Status: 200, Body: `[]`, Header: next("a")}}},
+		{"null", []cloudtest.Fault{{Match: whole, Status: 200, Body: `null`}}},
+		{"a list of null", []cloudtest.Fault{{Match: whole, Status: 200, Body: `[null]`}}},
+		{"an ID that is no UUID", []cloudtest.Fault{{Match: whole, Status: 200, Body: `[{"id":"web","machineID":"m"}]`}}},
+		{"a page of HTML", []cloudtest.Fault{{Match: whole, Status: 200, Body: page}}},
+		{"cut short", []cloudtest.Fault{{Match: whole, Truncate: 1}}},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{}, harness.Idle, hostileSettings)
+			var behave []func()
+			for _, f := range row.faults {
+				f.Route = cloudtest.RouteList
+				behave = append(behave, w.Cloud.Inject(f))
+			}
+			w.Apply("web")
+			w.Start()
+			w.NotReady("web", v1alpha1.ReasonInvalidAnswer)
+			if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 0 {
+				t.Errorf("%d registrations on the word of a list that cannot be trusted", n)
+			}
+			for _, end := range behave {
+				end()
+			}
+			w.Ready("web")
+			w.One("web")
+		})
+	}
+}
+
+// Of an answer without end only so much is read.
+func TestAnAnswerWithoutEndIsCutOff(t *testing.T) {
+	t.Parallel()
+	var endless atomic.Bool
+	var longest atomic.Int64
+	w := harness.New(t, cloudtest.Settings{}, hostileSettings, func(w *harness.World, cp *v1alpha1.CloudProject) {
+		chunk := []byte(strings.Repeat(" ", 64<<10))
+		front := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+			if !endless.Load() {
+				w.Cloud.ServeHTTP(out, r)
+				return
+			}
+			var sent int64
+			for sent < 1<<30 {
+				n, err := out.Write(chunk)
+				if err != nil {
+					break
+				}
+				sent += int64(n)
+			}
+			longest.Store(max(longest.Load(), sent))
+		}))
+		t.Cleanup(front.Close)
+		cp.Spec.URL = front.URL
+	})
+	w.Ready(w.Apply("web"))
+	endless.Store(true)
+	w.Poke("web")
+	w.NotReady("web", v1alpha1.ReasonInvalidAnswer, "too large")
+	endless.Store(false)
+	w.Ready("web")
+	handled(w, "web")
+	// What is read, and what the kernel holds on the way.
+	if n := longest.Load(); n > 32<<20 || n == 0 {
+		t.Errorf("%d bytes were taken", n)
+	}
+	w.One("web")
+}
+
+func TestNamesThatDriveATerminal(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{})
+	id := w.Ready(w.Apply("web")).Status.ID
+	evil := "\x1b[31mred\x07\r\n\u009b32m\u202egreen\x00" + strings.Repeat("long", 100)
+	w.Cloud.Mutate(id, func(a *cloud.Agent) {
+		a.Name, a.Version, a.Status, a.OS, a.Arch, a.EnvironmentName = evil, evil, evil, evil, evil, evil
+		for range 1000 {
+			a.Tags = append(a.Tags, evil)
+		}
+	})
+	w.Poke("web")
+	remote := handled(w, "web").Status.Agent
+	if len(remote.Tags) == 0 || len(remote.Tags) > 100 {
+		t.Errorf("%d tags", len(remote.Tags))
+	}
+	for _, shown := range append(remote.Tags, remote.Name, remote.Version, remote.Status, remote.OS, remote.Arch, remote.EnvironmentName) {
+		if len(shown) > 1024 || strings.ContainsFunc(shown, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }) {
+			t.Errorf("the status shows %q", fmt.Sprintf("%.60s", shown))
+		}
+	}
+}

@@ -1,0 +1,301 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package reliability_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// many is how many Agents a storm concerns. A thousand take two cores minutes to create; nothing that is
+// bounded here depends on the number.
+const many = 200
+
+// crowd is a World with many registered Agents.
+type crowd struct {
+	*harness.World
+	lines *lines
+}
+
+func (c *crowd) each(do func(name string)) {
+	for i := range many {
+		do(fmt.Sprintf("web-%d", i))
+	}
+}
+
+func newCrowd(t *testing.T, options ...harness.Option) *crowd {
+	c := &crowd{lines: &lines{}}
+	options = append([]harness.Option{func(w *harness.World, _ *v1alpha1.CloudProject) { w.Logger = c.lines.logger(0) }}, options...)
+	c.World = harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}, options...)
+	c.each(func(name string) { c.Apply(name) })
+	c.each(func(name string) { c.Ready(name) })
+	return c
+}
+
+// lines are what an operator logs.
+type lines struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (l *lines) logger(verbosity int) logr.Logger {
+	return funcr.New(func(prefix, args string) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.all = append(l.all, prefix+" "+args)
+	}, funcr.Options{Verbosity: verbosity})
+}
+
+// since are the lines after the first n that hold the word.
+func (l *lines) since(n int, word string) (found []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.all[n:] {
+		if strings.Contains(line, word) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+func (c *crowd) events() (all []eventsv1.Event) {
+	c.Helper()
+	var list eventsv1.EventList
+	if err := c.Client.List(c.Context(), &list, client.InNamespace(c.Namespace)); err != nil {
+		c.Fatal(err)
+	}
+	return list.Items
+}
+
+// lasts waits for a time, which is what an outage is made of.
+func lasts(d time.Duration) { <-time.After(d) }
+
+// What concerns many Agents at once, one storm after the other.
+func TestStorms(t *testing.T) {
+	t.Parallel()
+	whole := newCrowd(t)
+	for _, storm := range []struct {
+		name string
+		test func(*testing.T, *crowd)
+	}{
+		{"a long outage is quiet, and all recover", aLongOutageIsQuiet},
+		{"what a 429 asks for is granted by all", retryAfterIsNeverViolated},
+		{"one bad token costs a few calls", oneBadTokenCostsAFewCalls},
+		{"a service that forgot most agents is not filled anew without leave", aServiceThatForgotMostAgents},
+	} {
+		t.Run(storm.name, func(t *testing.T) { storm.test(t, &crowd{World: whole.For(t), lines: whole.lines}) })
+	}
+}
+
+// A long outage costs a probe now and then, whatever the number of Agents, and a line and no event each; then
+// all go on.
+func aLongOutageIsQuiet(t *testing.T, c *crowd) {
+	told, logged := len(c.events()), len(c.lines.since(0, ""))
+	restore := c.Cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore})
+	c.Cloud.ResetRequests()
+	began := time.Now()
+	c.each(c.Poke)
+	const lasting = 10 * time.Second
+	lasts(lasting)
+	outage, calls := time.Since(began).Seconds(), len(c.Cloud.Requests())
+	// The breaker opens after five failures in a row, with one call for each worker and the proof under way, and
+	// lets one probe through every half second; the proof of the CloudProject comes with each of its moves.
+	if most := 5 + harness.Workers + 2 + int(outage*(2+2.5)); calls > most {
+		t.Errorf("%d calls in an outage of %.0f s with %d Agents, want at most %d", calls, outage, many, most)
+	}
+	if calls < 3 {
+		t.Errorf("%d calls: nobody looks whether it is over", calls)
+	}
+	if n := len(c.lines.since(logged, "Not done yet")); n > 2*many {
+		t.Errorf("%d lines tell of the outage for %d Agents", n, many)
+	}
+	if n := len(c.events()) - told; n > 3 {
+		t.Errorf("%d events tell of the outage", n)
+	}
+	restore()
+	c.each(func(name string) { handled(c.World, name) })
+	c.each(func(name string) { c.Ready(name) })
+	if n := len(c.Remote()); n != many {
+		t.Errorf("%d remote agents for %d Agents", n, many)
+	}
+}
+
+// What the service asks for with a 429 is granted by all, from the moment it is known.
+func retryAfterIsNeverViolated(t *testing.T, c *crowd) {
+	answered := make(chan struct{}, 1)
+	c.Cloud.ResetRequests()
+	c.Cloud.Inject(cloudtest.Fault{
+		Times: 1, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"3"}}, Body: `{"error":"slow down"}`, Entered: answered,
+	})
+	c.each(c.Poke)
+	<-answered
+	c.each(func(name string) { handled(c.World, name) })
+	calls := c.Cloud.Requests()
+	var asked time.Time
+	for _, r := range calls {
+		if r.Status == http.StatusTooManyRequests {
+			asked = r.Time
+		}
+	}
+	underWay := 0
+	for _, r := range calls {
+		if since := r.Time.Sub(asked); since > 0 && since < 3*time.Second {
+			underWay++
+			if since > 250*time.Millisecond {
+				t.Errorf("%s %s came %v after the service asked for 3 s", r.Method, r.Path, since)
+			}
+		}
+	}
+	if underWay >= harness.Workers {
+		t.Errorf("%d calls came within the 3 s, more than can have been under way", underWay)
+	}
+}
+
+// A registration whose record was being written when the 429 came waits as well.
+func TestRetryAfterHoldsForARegistrationThatWasAdmitted(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{})
+	w.Ready(w.Apply("other"))
+	writing, write := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	w.API.Before(func(r *http.Request) error {
+		if r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, "/agents/web") {
+			once.Do(func() { close(writing); <-write })
+		}
+		return nil
+	})
+	w.Apply("web")
+	<-writing
+	w.Cloud.ResetRequests()
+	w.Cloud.Inject(cloudtest.Fault{
+		Times: 1, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"2"}}, Body: `{"error":"slow down"}`,
+	})
+	w.Poke("other")
+	w.Eventually("the service asked to wait", func() error {
+		if calls := w.Cloud.Requests(); len(calls) == 0 || calls[0].Status != http.StatusTooManyRequests {
+			return fmt.Errorf("calls: %d", len(calls))
+		}
+		return nil
+	})
+	lasts(100 * time.Millisecond) // For the answer to arrive.
+	close(write)
+	w.Ready("web")
+	handled(w, "other")
+	calls := w.Cloud.Requests()
+	if gap := calls[1].Time.Sub(calls[0].Time); gap < 2*time.Second {
+		t.Errorf("%s %s came after %v, want at least 2s", calls[1].Method, calls[1].Path, gap)
+	}
+	if n := len(w.Remote()); n != 2 {
+		t.Errorf("%d agents for 2 Agents", n)
+	}
+}
+
+func oneBadTokenCostsAFewCalls(t *testing.T, c *crowd) {
+	c.Cloud.RevokeToken(c.Token)
+	c.Cloud.ResetRequests()
+	c.each(c.Poke)
+	projectBecomes(c.World, metav1.ConditionFalse, v1alpha1.ReasonUnauthorized, "token")
+	lasts(time.Second)
+	// One for each worker at most, and the proof with both ways of authentication.
+	if n := len(c.Cloud.Requests()); n > harness.Workers+4 {
+		t.Errorf("one bad token cost %d calls with %d Agents", n, many)
+	}
+	c.Cloud.AddToken(c.ProjectID, c.Token.Reveal())
+	pokeProject(c.World)
+	c.each(func(name string) { handled(c.World, name) })
+}
+
+// A service that lost its agents is not filled anew without a person's leave.
+func aServiceThatForgotMostAgents(t *testing.T, c *crowd) {
+	lost := map[string]bool{}
+	for _, a := range c.Remote()[:many-5] {
+		lost[a.ID] = true
+		c.Cloud.Remove(a.ID)
+	}
+	c.Cloud.ResetRequests()
+	c.each(c.Poke)
+	projectBecomes(c.World, metav1.ConditionFalse, v1alpha1.ReasonServerLost, "spec.url", v1alpha1.AnnotationReconcileAt)
+	c.Eventually("all that lost their agent say so", func() error {
+		waiting := 0
+		c.each(func(name string) {
+			if harness.Condition(c.Get(name), v1alpha1.ConditionReady).Status != metav1.ConditionTrue {
+				waiting++
+			}
+		})
+		if waiting < many-30 {
+			return fmt.Errorf("%d wait", waiting)
+		}
+		return nil
+	})
+	if n := c.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n > 10+harness.Workers {
+		t.Errorf("%d agents were registered anew before anybody asked", n)
+	}
+	pokeProject(c.World)
+	c.each(func(name string) { c.Ready(name) })
+	if n := len(c.Remote()); n != many {
+		t.Errorf("%d remote agents for %d Agents", n, many)
+	}
+	projectBecomes(c.World, metav1.ConditionTrue, v1alpha1.ReasonProved)
+}
+
+// The rate limit holds for all calls together, and is used.
+func TestTheRateLimitIsKeptAndUsed(t *testing.T) {
+	t.Parallel()
+	const perSecond, burst = 20, 5
+	var agents []cloud.Agent
+	w := harness.New(t, cloudtest.Settings{}, func(_ *harness.World, cp *v1alpha1.CloudProject) {
+		cp.Spec.RateLimit = &v1alpha1.RateLimit{RequestsPerSecond: ptr.To[int32](perSecond), Burst: ptr.To[int32](burst)}
+	})
+	projectBecomes(w, metav1.ConditionTrue, v1alpha1.ReasonProved)
+	for i := range many {
+		w.Apply(fmt.Sprintf("web-%d", i))
+	}
+	w.Eventually("all are registered", func() error {
+		if agents = w.Remote(); len(agents) < many {
+			return errors.New(fmt.Sprint(len(agents), " of ", many))
+		}
+		return nil
+	})
+	var times []time.Time
+	for _, r := range w.Cloud.Requests() {
+		if r.Route != cloudtest.RouteList {
+			times = append(times, r.Time)
+		}
+	}
+	for i, from := range times {
+		n := 0
+		for _, at := range times[i:] {
+			if at.Sub(from) < time.Second {
+				n++
+			}
+		}
+		if n > perSecond+burst {
+			t.Fatalf("%d calls in the second from %v, want at most %d", n, from.Sub(times[0]), perSecond+burst)
+		}
+	}
+	took := times[len(times)-1].Sub(times[0]).Seconds()
+	if used := float64(len(times)-burst) / took / perSecond; used < 0.9 {
+		t.Errorf("%d calls took %.1f s: %.0f%% of the rate limit", len(times), took, 100*used)
+	}
+}
