@@ -290,8 +290,9 @@ func TestTheRateLimitIsKeptAndUsed(t *testing.T) {
 				n++
 			}
 		}
-		if n > perSecond+burst {
-			t.Fatalf("%d calls in the second from %v, want at most %d", n, from.Sub(times[0]), perSecond+burst)
+		// A registration is admitted before its record is written: one for each worker may come that much later.
+		if most := perSecond + burst + harness.Workers; n > most {
+			t.Fatalf("%d calls in the second from %v, want at most %d", n, from.Sub(times[0]), most)
 		}
 	}
 	took := times[len(times)-1].Sub(times[0]).Seconds()
