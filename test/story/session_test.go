@@ -219,10 +219,13 @@ func TestNewRegistrationRenewsTheSession(t *testing.T) {
 	}
 	w.Poke("web")
 	w.Eventually("a Fluent Bit that starts runs as the new agent", func() error { return runs(w, "web-session") })
+	w.Eventually("the status names the new agent", func() error {
+		if id := w.Get("web").Status.ID; id == before || id == "" {
+			return fmt.Errorf("it names %q", id)
+		}
+		return nil
+	})
 	a := w.Ready("web")
-	if a.Status.ID == before {
-		t.Error("the agent was not registered anew")
-	}
 	if reporting := harness.Condition(a, v1alpha1.ConditionReporting); reporting.Status == "True" {
 		t.Errorf("the new agent is said to report already: %s", harness.Describe(a))
 	}
