@@ -131,8 +131,14 @@ func (w *worker) act(ctx context.Context, s subject, which int, variant uint64) 
 				return err
 			}
 		}
-		_, err := w.declare(ctx, s.key, s.spec(variant))
-		return err
+		if _, err := w.declare(ctx, s.key, s.spec(variant)); err != nil || variant>>48%3 != 0 {
+			return err
+		}
+		// Some go again while their registration is under way, or while its outcome is not known.
+		if err := pause(ctx, time.Duration(variant>>50%1000)*time.Millisecond); err != nil {
+			return err
+		}
+		return w.retract(ctx, s.key)
 	}
 	switch {
 	case which < 45:
