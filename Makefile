@@ -91,7 +91,8 @@ control-plane: ## Build etcd, kube-apiserver, kube-controller-manager and kubect
 
 .PHONY: test
 test: control-plane ## Run all tests, against a real control plane.
-	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -timeout 20m $(TESTFLAGS) $(PKG)
+	@go build ./... # In parallel; the tests then run one package after the other, each with a control plane of its own.
+	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -p 1 -timeout 30m $(TESTFLAGS) $(PKG)
 
 .PHONY: test-race
 test-race: control-plane ## Run all tests with the race detector (needs a C compiler).

@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
@@ -70,7 +69,7 @@ func (p *pass) labelled(ctx context.Context) (sets.Set[string], error) {
 	list := metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
 	err := p.Client.List(ctx, &list, client.InNamespace(p.agent.Namespace),
-		client.MatchingLabels{v1alpha1.LabelAgentUID: string(p.agent.UID)}, client.UnsafeDisableDeepCopy)
+		client.MatchingFields{keptIndex: string(p.agent.UID)}, client.UnsafeDisableDeepCopy)
 	names := sets.New[string]()
 	for i := range list.Items {
 		names.Insert(list.Items[i].Name)

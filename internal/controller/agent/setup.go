@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -31,6 +32,10 @@ import (
 
 // usesIndex finds the Agents of a namespace that use a Secret or ConfigMap; its values are "Kind/name".
 const usesIndex = "uses"
+
+// keptIndex finds the Secrets that are kept for an Agent, by its UID: among very many a label selector would
+// look at each of them.
+const keptIndex = "kept-for"
 
 // +kubebuilder:rbac:groups=cloud.calyptia.com,resources=agents,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=cloud.calyptia.com,resources=agents/status,verbs=patch
@@ -53,6 +58,11 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 			return err
 		}
 	}
+	secrets := &metav1.PartialObjectMetadata{}
+	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	if err := mgr.GetFieldIndexer().IndexField(ctx, secrets, keptIndex, keptFor); err != nil {
+		return err
+	}
 	wake := &waker{agents: r.ofProject}
 	r.Projects.OnWake(wake.wake)
 	return ctrl.NewControllerManagedBy(mgr).
@@ -72,6 +82,11 @@ var indexes = map[string]func(*v1alpha1.Agent) []string{
 	remoteIndex:  func(a *v1alpha1.Agent) []string { return unlessEmpty(a.Status.ID) },
 	machineIndex: func(a *v1alpha1.Agent) []string { return unlessEmpty(a.Status.MachineID) },
 	usesIndex:    uses,
+}
+
+// keptFor is the Agent that a Secret is kept for, by its label.
+func keptFor(secret client.Object) []string {
+	return unlessEmpty(secret.GetLabels()[v1alpha1.LabelAgentUID])
 }
 
 func unlessEmpty(value string) []string {
