@@ -249,7 +249,7 @@ func (s *scene) left() error {
 func (s *scene) kept() error {
 	secret := s.Secret(s.secret)
 	if _, err := s.agent(); !apierrors.IsNotFound(err) || secret == nil || len(secret.OwnerReferences) != 0 {
-		return fmt.Errorf("the Agent is there (%v), or its Secret is not free: %v", err, secret)
+		return fmt.Errorf("the Agent is there (%w), or its Secret is not free: %v", err, secret)
 	}
 	return s.remotes(1)
 }

@@ -121,7 +121,8 @@ func (p *pass) foundBySecret(ctx context.Context) (bool, error) {
 	}
 	if !p.entitled(remote.CreatedAt, time.Time{}) {
 		return false, fault.Terminalf(v1alpha1.ReasonAdoptionNotAllowed,
-			"Secret %q names agent %s, which this namespace may not take over: delete the Secret, or set spec.adoption of the CloudProject to Allowed",
+			"Secret %q names agent %s, which this namespace may not take over: "+
+				"delete the Secret, or set spec.adoption of the CloudProject to Allowed",
 			name, remote.ID)
 	}
 	return true, p.take(ctx, remote)
