@@ -110,6 +110,9 @@ func (p *Project) ServerLost() *fault.Error {
 func (p *Project) Forgive() {
 	p.fleet.mu.Lock()
 	defer p.fleet.mu.Unlock()
+	if p.fleet.lost == nil {
+		return // A look that was asked for in good times forgives nothing.
+	}
 	p.fleet.lost = nil
 	p.fleet.forgiven = p.registry.opts.Clock.Now().Add(fleetWindow)
 	clear(p.fleet.gone)
