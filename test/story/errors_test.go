@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package story_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -284,6 +285,23 @@ func TestGoneIsRegisteredAnewInAProvedPlace(t *testing.T) {
 	if got := w.Events("web", 2); !slices.Contains(got, "ReRegistered") {
 		t.Errorf("events: %v", got)
 	}
+}
+
+func TestGoneAndItsSecretTooIsRegisteredAnew(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{})
+	before := w.Ready(w.Apply("web"))
+	w.Cloud.Remove(before.Status.ID)
+	if err := w.Client.Delete(context.Background(), w.Secret("web-token")); err != nil {
+		t.Fatal(err)
+	}
+	w.Eventually("the agent is registered anew", func() error {
+		if a := w.Get("web"); a.Status.ID == before.Status.ID || a.Status.ID == "" {
+			return errors.New(harness.Describe(a))
+		}
+		return nil
+	})
+	w.Ready("web")
+	w.One("web")
 }
 
 func TestNotFoundInAnotherPlaceDestroysNothing(t *testing.T) {

@@ -15,12 +15,11 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/project"
-	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
 // observe reads the remote agent when it is time to, or when something casts doubt on what is known of it.
 func (p *pass) observe(ctx context.Context) error {
-	if p.registered || p.remote != nil || !p.mustRead(ctx) {
+	if p.registered || p.remote != nil || !p.mustRead() {
 		return nil
 	}
 	if err := p.read(ctx); err != nil {
@@ -60,12 +59,11 @@ func (p *pass) findDoubles(ctx context.Context) error {
 	return nil
 }
 
-func (p *pass) mustRead(ctx context.Context) bool {
+// mustRead leaves a changed Secret out: its keeper asks the service itself, and is not misled by a cache that lags.
+func (p *pass) mustRead() bool {
 	status, memory := &p.agent.Status, p.memory
-	secret := p.version(ctx, "Secret", tokensecret.Name(p.agent))
 	return !p.Clock.Now().Before(memory.due) ||
 		memory.confirmed != status.ID || memory.confirmedAt != p.project.Place() ||
-		memory.secretVersion != secret ||
 		status.LastHandledReconcileAt != p.agent.Annotations[v1alpha1.AnnotationReconcileAt]
 }
 

@@ -92,6 +92,9 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 	if err != nil {
 		return nil, err
 	}
+	if p.agent.Status.ID != id {
+		return p.keepToken(ctx, name) // The service lost the agent, and it was registered anew.
+	}
 	desired := tokensecret.Desired{
 		Name: name,
 		// No session stays where the two Secrets changed places: it is binary, and breaks an envFrom.
