@@ -17,12 +17,14 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
 
-// budget is the rate limit of a CloudProject. Nobody sleeps for it: who finds it spent is told when to
-// come back, and finds the place reserved.
+// budget is the rate limit of a CloudProject. Nobody sleeps for it: who finds it spent gets a place in line,
+// and is told when to come back. A place promises a time, not a call: those who come late all at once still
+// pass at the rate.
 type budget struct {
 	mu      sync.Mutex
 	limiter *rate.Limiter
 	places  map[types.UID]time.Time
+	end     time.Time // of the line
 }
 
 func newBudget() *budget {
@@ -42,6 +44,7 @@ func (b *budget) set(limit *v1alpha1.RateLimit) {
 	if b.limiter.Limit() != perSecond || b.limiter.Burst() != burst {
 		b.limiter = rate.NewLimiter(perSecond, burst)
 		clear(b.places)
+		b.end = time.Time{}
 	}
 }
 
@@ -49,18 +52,24 @@ func (b *budget) set(limit *v1alpha1.RateLimit) {
 func (b *budget) take(who types.UID, now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if at, kept := b.places[who]; kept {
-		if wait := at.Sub(now); wait > 0 {
-			return wait
-		}
+	at, kept := b.places[who]
+	switch wait := at.Sub(now); {
+	case kept && wait > 0:
+		return wait
+	case (kept || !b.end.After(now)) && b.limiter.AllowN(now, 1):
 		delete(b.places, who)
 		return 0
 	}
-	wait := b.limiter.ReserveN(now, 1).DelayFrom(now)
-	if wait > 0 {
-		b.places[who] = now.Add(wait)
+	gap := time.Duration(float64(time.Second) / float64(b.limiter.Limit()))
+	at = now.Add(gap) // Also where others who were late took what there was.
+	if !kept {
+		if b.end.After(now) {
+			at = b.end.Add(gap)
+		}
+		b.end = at
 	}
-	return wait
+	b.places[who] = at
+	return at.Sub(now)
 }
 
 // leave gives up a kept place, for somebody who will not come back.

@@ -8,6 +8,7 @@ package project_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -54,8 +55,7 @@ func TestABudgetThatIsSpentKeepsPlaces(t *testing.T) {
 	w.clock.Step(time.Hour)
 	w.expectWait("d", 0)
 	w.expectWait("e", 0)
-	w.expectWait("f", 0)
-	w.expectWait("g", time.Second) // No more than the burst is saved up.
+	w.expectWait("f", time.Second) // No more than the burst is saved up, not for those in line either.
 }
 
 func TestManyAreServedAtTheRate(t *testing.T) {
@@ -97,6 +97,45 @@ func TestWhoLeavesGivesUpTheirPlace(t *testing.T) {
 	w.expectWait("a", 0)
 	w.expectWait("b", time.Second)
 	w.Leave("b")
+	w.expectWait("c", 2*time.Second)
 	w.clock.Step(time.Second)
-	w.expectWait("b", time.Second) // Back as somebody new.
+	w.expectWait("b", 2*time.Second) // Back as somebody new, behind c.
+}
+
+// Whenever they come back, on time, early or late, no window has more calls than its share and the burst.
+func TestTheRateIsNeverExceeded(t *testing.T) {
+	const perSecond, burst = 20, 5
+	w := proved(t, cloudtest.Settings{})
+	w.limit(perSecond, burst)
+	random := rand.New(rand.NewPCG(1, 2))
+	began, due := w.clock.Now(), map[types.UID]time.Time{}
+	for i := range 500 {
+		due[types.UID(fmt.Sprint(i))] = began
+	}
+	var calls []time.Time
+	for len(due) > 0 {
+		w.clock.Step(time.Duration(random.IntN(200)) * time.Millisecond) // Workers that are busy elsewhere come late.
+		now := w.clock.Now()
+		for who, at := range due {
+			if at.After(now) {
+				continue
+			}
+			if wait := w.waits(who); wait > 0 {
+				due[who] = now.Add(wait)
+				continue
+			}
+			calls = append(calls, now)
+			delete(due, who)
+		}
+	}
+	for i := range calls {
+		for j := i; j < len(calls); j++ {
+			if share := perSecond*calls[j].Sub(calls[i]).Seconds() + burst; float64(j-i+1) > share+1e-6 {
+				t.Fatalf("%d calls in %s, want at most %.1f", j-i+1, calls[j].Sub(calls[i]), share)
+			}
+		}
+	}
+	if took, least := calls[len(calls)-1].Sub(began), time.Duration(500/perSecond)*time.Second; took > least*11/10 {
+		t.Errorf("it took %s, and would have been possible in %s", took, least)
+	}
 }

@@ -259,10 +259,9 @@ func aServiceThatForgotMostAgents(t *testing.T, c *crowd) {
 	projectBecomes(c.World, metav1.ConditionTrue, v1alpha1.ReasonProved)
 }
 
-// The rate limit holds for all calls together, and is used.
-//
-// It runs alone: what it measures is time.
-func TestTheRateLimitIsKeptAndUsed(t *testing.T) {
+// The rate limit holds for all calls together. That it is exact when calls are admitted, and used, is tested with
+// the budget itself on a clock that stands still; here the time between that and the call comes in.
+func TestTheRateLimitIsKept(t *testing.T) {
 	const perSecond, burst = 20, 5
 	var agents []cloud.Agent
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle, func(_ *harness.World, cp *v1alpha1.CloudProject) {
@@ -291,14 +290,10 @@ func TestTheRateLimitIsKeptAndUsed(t *testing.T) {
 				n++
 			}
 		}
-		// Looser than the limit: a registration is admitted before its record is written, and places that a stalled
-		// process reserved and missed are used together afterwards. Nothing bounds the latter but the stall.
+		// Looser than the limit by a second's share: a registration is admitted before its record is written, and
+		// an API server that stalls in between lets calls bunch.
 		if most := 2*perSecond + burst; n > most {
 			t.Fatalf("%d calls in the second from %v, want at most %d", n, from.Sub(times[0]), most)
 		}
-	}
-	took := times[len(times)-1].Sub(times[0]).Seconds()
-	if used := float64(len(times)-burst) / took / perSecond; used < 0.9 {
-		t.Errorf("%d calls took %.1f s: %.0f%% of the rate limit", len(times), took, 100*used)
 	}
 }
