@@ -107,9 +107,9 @@ const (
 
 // Reasons of Reporting, Drifted and NotHonoured.
 const (
-	// ReasonMetricsReceived: the service says that the agent is healthy.
+	// ReasonMetricsReceived: metrics came, and the service says healthy or the last ones are recent.
 	ReasonMetricsReceived = "MetricsReceived"
-	// ReasonMetricsStopped: metrics came once, and the service says that the agent is unhealthy.
+	// ReasonMetricsStopped: the service does not say healthy, and the last metrics are older than three intervals.
 	ReasonMetricsStopped = "MetricsStopped"
 	// ReasonNeverReported: no metrics have come yet.
 	ReasonNeverReported = "NeverReported"
