@@ -72,6 +72,7 @@ func settleWithSession(s *scene) {
 // playLive lets something happen at the one request of each row.
 func playLive(t *testing.T, rows []live, what func(*scene) deed, check func(*scene, live)) {
 	t.Helper()
+	t.Parallel()
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			s := newScene(t, strict)
@@ -194,6 +195,7 @@ func TestAStatusOfSomebodyElseIsKept(t *testing.T) {
 
 // What the API server answers once, and whether the write takes effect all the same.
 func TestTroubleOfTheAPIServerAtEachWrite(t *testing.T) {
+	t.Parallel()
 	for _, trouble := range []struct {
 		name string
 		deed
@@ -215,6 +217,7 @@ func TestTroubleOfTheAPIServerAtEachWrite(t *testing.T) {
 
 // The operator lives and gives the registration up; the service makes it all the same, later.
 func TestALateRegistrationOfAnOperatorThatLives(t *testing.T) {
+	t.Parallel()
 	ends := [len(servers)]cell{{one, 1}, {one, 1}, {tokenless, 1}, {one, 2}, {stranded, 2}, {two, 2}}
 	for i, server := range servers {
 		t.Run(server.name, func(t *testing.T) {

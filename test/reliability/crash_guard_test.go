@@ -20,6 +20,7 @@ import (
 
 // While the operator is away, somebody writes the id of another agent into the Secret that it had just written.
 func TestACrashAndASecretThatNamesAnotherAgent(t *testing.T) {
+	t.Parallel()
 	forge := func(s *scene) {
 		secret := s.World.Secret("web-token")
 		secret.Data[v1alpha1.IDKey] = []byte(s.Remote()[0].ID)

@@ -30,6 +30,7 @@ var laterServers = [3]server{servers[0], servers[2], servers[4]}
 // playLater runs the rows; nothing is registered in any.
 func playLater(t *testing.T, rows []later, prepare, act func(*scene), check func(*scene)) {
 	t.Helper()
+	t.Parallel()
 	for _, row := range rows {
 		for i, server := range laterServers {
 			t.Run(row.name+"/"+server.name, func(t *testing.T) {

@@ -67,6 +67,7 @@ var unregistered = [9][len(servers)]cell{
 // and meanwhile is done while no operator runs.
 func play(t *testing.T, rows []crash, prepare, act, meanwhile func(*scene)) {
 	t.Helper()
+	t.Parallel()
 	for _, row := range rows {
 		for i, server := range servers {
 			t.Run(row.name+"/"+server.name, func(t *testing.T) {
