@@ -9,6 +9,7 @@ package project
 import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -25,6 +26,16 @@ func Trim(object any) (any, error) {
 		}
 	}
 	return object, nil
+}
+
+// Behind reports whether the cache shows an object as it was before a write of this process. What is judged
+// by such a view is judged wrongly: above all, that nothing is to be written.
+func Behind(cached client.Object, written string) bool {
+	if written == "" {
+		return false
+	}
+	order, err := resourceversion.CompareResourceVersion(cached.GetResourceVersion(), written)
+	return err == nil && order < 0
 }
 
 // AgentIndex is the field by which the cache finds the Agents of a CloudProject; its value is "namespace/name".

@@ -48,3 +48,23 @@ func TestTrimKeepsOutOfTheCacheWhatNobodyReads(t *testing.T) {
 		t.Errorf("what is no object became %v, error %v", got, err)
 	}
 }
+
+func TestBehindTellsAViewFromBeforeOurOwnWrite(t *testing.T) {
+	for _, row := range []struct {
+		name, cached, written string
+		want                  bool
+	}{
+		{"nothing was written", "7", "", false},
+		{"an earlier view", "99", "100", true},
+		{"the view of the write", "100", "100", false},
+		{"a later view", "101", "100", false},
+		{"versions that cannot be compared are believed", "abc", "100", false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			agent := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{ResourceVersion: row.cached}}
+			if got := Behind(agent, row.written); got != row.want {
+				t.Errorf("%v, want %v", got, row.want)
+			}
+		})
+	}
+}

@@ -7,11 +7,14 @@ SPDX-License-Identifier: Apache-2.0
 package reliability_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"testing"
 	"time"
 
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -84,6 +87,17 @@ func TestParkedAgentsWakeWithTheRightToken(t *testing.T) {
 			before := w.Ready(w.Apply("settled")).Status.ID
 			row.wrong(w)
 			w.Poke("settled")
+			// Until the operator has noticed, the former token serves as well as ever.
+			w.Eventually("the CloudProject is not Ready", func() error {
+				var cp v1alpha1.CloudProject
+				if err := w.Client.Get(context.Background(), w.Key("calyptia"), &cp); err != nil {
+					return err
+				}
+				if apimeta.IsStatusConditionTrue(cp.Status.Conditions, v1alpha1.ConditionReady) {
+					return errors.New("it is")
+				}
+				return nil
+			})
 			var names []string
 			for i := range 5 {
 				names = append(names, w.Apply(fmt.Sprintf("web-%d", i)))

@@ -124,7 +124,7 @@ func (p *pass) writeStatus(ctx context.Context) error {
 		p.agent.Status.DeepCopyInto(&target.Status)
 		err := p.Client.Status().Patch(ctx, target, patch)
 		if err == nil {
-			p.base = target
+			p.base, p.memory.written = target, target.ResourceVersion
 			return nil
 		}
 		if !apierrors.IsConflict(err) {

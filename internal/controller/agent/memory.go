@@ -45,6 +45,8 @@ type memory struct {
 	answered time.Time
 	// goneAt is when the remote agent was first found gone.
 	goneAt time.Time
+	// written is the version of the Agent that this process wrote last.
+	written string
 	// unwritten is true while a pass came to something that its status does not tell yet.
 	unwritten bool
 	// released is true once the Agent was let go. Its own Secrets, which go before it, wake it once more, and

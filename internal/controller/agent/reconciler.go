@@ -171,7 +171,17 @@ func (r *Reconciler) begin(ctx context.Context, key types.NamespacedName) (*pass
 	} else if err != nil {
 		return nil, err
 	}
-	p := &pass{Reconciler: r, base: &agent, agent: agent.DeepCopy(), memory: r.memories.of(key, agent.UID)}
+	memory := r.memories.of(key, agent.UID)
+	if project.Behind(&agent, memory.written) {
+		agent = v1alpha1.Agent{}
+		if err := r.APIReader.Get(ctx, key, &agent); apierrors.IsNotFound(err) {
+			return nil, nil // The cache will say so, too.
+		} else if err != nil {
+			return nil, err
+		}
+		memory = r.memories.of(key, agent.UID)
+	}
+	p := &pass{Reconciler: r, base: &agent, agent: agent.DeepCopy(), memory: memory}
 	if stalled := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionStalled); stalled != nil {
 		p.stalled = stalled.Message
 	}
@@ -208,7 +218,7 @@ func (p *pass) patchMeta(ctx context.Context, change func(*v1alpha1.Agent)) erro
 	if err := p.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, data)); err != nil {
 		return err
 	}
-	p.base = target
+	p.base, p.memory.written = target, target.ResourceVersion
 	target.ObjectMeta.DeepCopyInto(&p.agent.ObjectMeta)
 	return nil
 }

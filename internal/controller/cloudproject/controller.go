@@ -73,6 +73,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	m := r.remember(&cp)
+	if project.Behind(&cp, m.written) {
+		cp = v1alpha1.CloudProject{}
+		if err := r.APIReader.Get(ctx, req.NamespacedName, &cp); err != nil {
+			return ctrl.Result{}, client.IgnoreNotFound(err) // If it is gone, the cache will say so, too.
+		}
+		m = r.remember(&cp)
+	}
 	before := cp.DeepCopy()
 
 	held, released, err := r.hold(ctx, &cp, m)

@@ -45,6 +45,7 @@ type memo struct {
 	uncopied    *fault.Error  // why there is no copy of the credentials; nil when there is
 	agents      int           // that use the CloudProject
 	interval    time.Duration // of the resync, in force
+	written     string        // the version of the CloudProject that this process wrote last
 	writtenAt   time.Time     // when the status was written last
 	refusals    int           // of the API server, in a row
 	lastRefusal string        // as it was logged

@@ -149,7 +149,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, before, cp *v1alpha1.Cloud
 	if err := r.Client.Status().Patch(ctx, cp, patch); err != nil {
 		return false, err
 	}
-	m.writtenAt = now
+	m.writtenAt, m.written = now, cp.ResourceVersion
 	r.announce(ctx, cp, apimeta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady))
 	return false, nil
 }
