@@ -60,7 +60,8 @@ func (q request) matches(cloud bool, r *http.Request, body []byte) bool {
 type deed struct {
 	dies   bool   // the operator stops here: this is the last request that counts, and its answer is lost
 	reach  bool   // the request takes effect
-	late   bool   // it takes effect only when the test says so, after the operator is gone
+	late   bool   // it takes effect only when the test says so, after its caller gave up
+	cut    bool   // its answer is lost, and the operator lives on
 	status int    // answered instead of the real answer
 	meddle func() // done before the request is let through
 }
@@ -223,7 +224,7 @@ func (f *fence) serveCloud(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case d.late:
 		f.later(r)
-	case d.dies && d.reach:
+	case (d.dies || d.cut) && d.reach:
 		// The connection may break under the call; the server does it all the same.
 		f.w.Cloud.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithoutCancel(r.Context())))
 	case d.reach:

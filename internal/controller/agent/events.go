@@ -29,15 +29,18 @@ var (
 	registeredAgent = happening{reason: "Registered", action: "Register", note: "registered as %s"}
 	reRegistered    = happening{reason: "ReRegistered", action: "Register", warning: true,
 		note: "the remote agent was gone; registered anew as %s"}
-	recovered = happening{reason: "Recovered", action: "Register", note: "found its remote agent %s again"}
-	adopted   = happening{reason: "Adopted", action: "Adopt", note: "took over the remote agent %s"}
-	updated   = happening{reason: "Updated", action: "Update", note: "sent %s"}
-	corrected = happening{reason: "DriftCorrected", action: "Update", note: "put back what somebody else changed: %s"}
-	deleted   = happening{reason: "Deleted", action: "Delete", note: "deleted the remote agent %s"}
-	retained  = happening{reason: "Retained", action: "Delete",
+	recovered   = happening{reason: "Recovered", action: "Register", note: "found its remote agent %s again"}
+	adopted     = happening{reason: "Adopted", action: "Adopt", note: "took over the remote agent %s"}
+	updated     = happening{reason: "Updated", action: "Update", note: "sent %s"}
+	corrected   = happening{reason: "DriftCorrected", action: "Update", note: "put back what somebody else changed: %s"}
+	deleted     = happening{reason: "Deleted", action: "Delete", note: "deleted the remote agent %s"}
+	goneAlready = happening{reason: "Deleted", action: "Delete", note: "the remote agent %s was gone already"}
+	retained    = happening{reason: "Retained", action: "Delete",
 		note: "left the remote agent %s and its Secrets, as the deletion policy says"}
 	orphaned = happening{reason: "Orphaned", action: "Delete", warning: true,
 		note: "left the remote agent %s behind, as the annotation says"}
+	leftBehind = happening{reason: "Orphaned", action: "Delete", warning: true,
+		note: "the Agent was removed while it was being registered; delete the remote agent %s in Calyptia Cloud"}
 	maybeOrphaned = happening{reason: "MaybeOrphaned", action: "Delete", warning: true,
 		note: "a registration was never answered; look for another agent with the machine ID %s in Calyptia Cloud"}
 	withdrawn = happening{reason: "Withdrawn", action: "Delete", note: "deleted the double %s", warning: true}

@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package agent
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -27,10 +28,10 @@ func (p *pass) finalize(ctx context.Context) error {
 	}
 	status := &p.agent.Status
 	switch {
-	case p.agent.Annotations[v1alpha1.AnnotationOrphan] == "true":
-		return p.release(ctx, orphaned)
 	case status.ID == "" && !p.open():
 		return p.release(ctx, nothing)
+	case p.agent.Annotations[v1alpha1.AnnotationOrphan] == "true":
+		return p.release(ctx, orphaned)
 	case p.retains():
 		// Its Fluent Bit runs on, and needs the session at its next start.
 		for _, name := range tokensecret.Names(p.agent) {
@@ -44,6 +45,12 @@ func (p *pass) finalize(ctx context.Context) error {
 			"the operator runs with --read-only and deletes nothing remote: run it without"+orphanHint)
 	}
 	if err := p.deleteRemote(ctx); err != nil {
+		switch {
+		case p.hopeless(err):
+			return p.release(ctx, leftBehind)
+		case p.vanished:
+			return err
+		}
 		return hinted(err)
 	}
 	return p.release(ctx, nothing)
@@ -107,7 +114,8 @@ func (p *pass) deleteConfirmed(ctx context.Context, id string) error {
 func (p *pass) deleteID(ctx context.Context, id string) error {
 	err := p.unclaimed(ctx, &cloud.Agent{ID: id, MachineID: p.machineID()})
 	if classify(err).is(v1alpha1.ReasonRemoteClaimed) {
-		return nil // Another Agent's: its deletion is not ours.
+		logger(ctx).Info("Left the remote agent to the Agent that has it", "id", id, "cause", err.Error())
+		return nil
 	} else if err != nil {
 		return err
 	}
@@ -124,6 +132,7 @@ func (p *pass) deleteID(ctx context.Context, id string) error {
 // goneForGood accepts that a remote agent is gone only where it is known to have been.
 func (p *pass) goneForGood(id string) error {
 	if p.proved() || id != p.agent.Status.ID {
+		p.tell(goneAlready, id)
 		return nil
 	}
 	status := &p.agent.Status
@@ -179,7 +188,7 @@ func (p *pass) release(ctx context.Context, how happening) error {
 	}
 	p.released, p.memory.released = true, true
 	if how != nothing {
-		p.tell(how, p.agent.Status.ID)
+		p.tell(how, cmp.Or(p.agent.Status.ID, "with the machine ID "+p.machineID()))
 	}
 	return nil
 }

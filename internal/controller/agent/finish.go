@@ -32,7 +32,14 @@ const quietWait = 100 * time.Millisecond
 func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	if p.released || err == nil && !p.agent.DeletionTimestamp.IsZero() {
 		p.report(ctx)
+		if p.vanished {
+			p.forget(p.key())
+			return ctrl.Result{RequeueAfter: time.Millisecond}, nil // There may be a new Agent of the name.
+		}
 		return ctrl.Result{}, nil
+	}
+	if p.memory.posted != nil {
+		p.memory.posted = p.agent
 	}
 	f := p.redacted(ctx, classify(err))
 	now := p.Clock.Now()
@@ -46,7 +53,11 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 		return ctrl.Result{}, nil // Shutting down: the next leader does it all again.
 	}
 	p.memory.unwritten = true
-	if err := p.writeStatus(write); err != nil {
+	err = p.writeStatus(write)
+	if err == nil && !p.vanished && !p.open() {
+		p.memory.posted = nil
+	}
+	if client.IgnoreNotFound(err) != nil {
 		p.memory.hold = time.Time{}
 		p.log(ctx, classify(err), "status")
 		return ctrl.Result{RequeueAfter: fault.Backoff(1, quietWait, quietWait), Priority: &lowPriority}, nil
@@ -115,6 +126,9 @@ func (p *pass) remember(ctx context.Context, f classed, now time.Time) (grace bo
 // writeStatus writes the status once, if it changed. A conflict that is not about the status is no reason
 // to lose it; one that is leaves the Agent to whoever wrote.
 func (p *pass) writeStatus(ctx context.Context) error {
+	if p.vanished {
+		return nil
+	}
 	for range 3 {
 		if equality.Semantic.DeepEqual(p.base.Status, p.agent.Status) {
 			return nil
@@ -128,11 +142,11 @@ func (p *pass) writeStatus(ctx context.Context) error {
 			return nil
 		}
 		if !apierrors.IsConflict(err) {
-			return client.IgnoreNotFound(err)
+			return err
 		}
 		var live v1alpha1.Agent
 		if err := p.APIReader.Get(ctx, p.key(), &live); err != nil {
-			return client.IgnoreNotFound(err)
+			return err
 		}
 		if live.UID != p.base.UID || !equality.Semantic.DeepEqual(live.Status, p.base.Status) {
 			return err

@@ -13,6 +13,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/project"
@@ -49,6 +50,8 @@ type memory struct {
 	written string
 	// unwritten is true while a pass came to something that its status does not tell yet.
 	unwritten bool
+	// posted is the Agent whose POST left, until what became of it is recorded.
+	posted *v1alpha1.Agent
 	// released is true once the Agent was let go. Its own Secrets, which go before it, wake it once more, and
 	// the cache may still show it then.
 	released bool
@@ -80,6 +83,13 @@ func (m *memories) claim(what string, key types.NamespacedName) (holder types.Na
 	}
 	m.claims[what] = key
 	return key, true
+}
+
+// before returns the memory of the Agent that had this name when it was looked at last, nil if none had.
+func (m *memories) before(key types.NamespacedName) *memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.all[m.key[key]]
 }
 
 // of returns the memory of an Agent. One Agent is worked on by one worker at a time, so that it needs no

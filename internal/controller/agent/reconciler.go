@@ -108,6 +108,7 @@ type pass struct {
 	lostID       string       // the remote agent that was found gone in this pass
 	registered   bool         // this pass registered the remote agent
 	released     bool         // this pass removed the finalizer
+	vanished     bool         // the API server has removed the Agent; only this process knows of it
 	doubted      []string     // fields that were sent in this pass and not found so, perhaps by another's doing
 	tokenMissing bool         // the service does not show the agent's token
 	found        string       // the fingerprint that this pass began with
@@ -165,23 +166,26 @@ func (p *pass) run(ctx context.Context) error {
 // begin reads the Agent; the pass is nil if it is gone.
 func (r *Reconciler) begin(ctx context.Context, key types.NamespacedName) (*pass, error) {
 	var agent v1alpha1.Agent
-	if err := r.Client.Get(ctx, key, &agent); apierrors.IsNotFound(err) {
-		r.forget(key)
-		return nil, nil
-	} else if err != nil {
+	err := r.Client.Get(ctx, key, &agent)
+	if client.IgnoreNotFound(err) != nil {
 		return nil, err
 	}
-	memory := r.memories.of(key, agent.UID)
-	if project.Behind(&agent, memory.written) {
-		agent = v1alpha1.Agent{}
-		if err := r.APIReader.Get(ctx, key, &agent); apierrors.IsNotFound(err) {
-			return nil, nil // The cache will say so, too.
-		} else if err != nil {
-			return nil, err
-		}
-		memory = r.memories.of(key, agent.UID)
+	before := r.memories.before(key)
+	if p, found, err := r.vanished(ctx, key, agent.UID, before); found || err != nil {
+		return p, err
 	}
-	p := &pass{Reconciler: r, base: &agent, agent: agent.DeepCopy(), memory: memory}
+	if err != nil {
+		r.forget(key)
+		return nil, nil
+	}
+	if before != nil && project.Behind(&agent, before.written) {
+		var live v1alpha1.Agent
+		if err := r.APIReader.Get(ctx, key, &live); err != nil || live.UID != agent.UID {
+			return nil, client.IgnoreNotFound(err) // The cache will say so, too.
+		}
+		agent = live
+	}
+	p := &pass{Reconciler: r, base: &agent, agent: agent.DeepCopy(), memory: r.memories.of(key, agent.UID)}
 	if stalled := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionStalled); stalled != nil {
 		p.stalled = stalled.Message
 	}
@@ -206,6 +210,10 @@ func (p *pass) loadConfig(ctx context.Context) (err error) {
 
 // patchMeta writes annotations and finalizers at once, only if nobody wrote the Agent meanwhile.
 func (p *pass) patchMeta(ctx context.Context, change func(*v1alpha1.Agent)) error {
+	if p.vanished {
+		change(p.agent)
+		return nil
+	}
 	base, target := p.base.DeepCopy(), p.base.DeepCopy()
 	change(target)
 	// The cache leaves annotations out. A map that looks empty must not be patched away as a whole.
@@ -225,6 +233,9 @@ func (p *pass) patchMeta(ctx context.Context, change func(*v1alpha1.Agent)) erro
 
 // refresh reads the Agent from the API server itself. What the pass changed in the status is dropped.
 func (p *pass) refresh(ctx context.Context) error {
+	if p.vanished {
+		return nil
+	}
 	var live v1alpha1.Agent
 	if err := p.APIReader.Get(ctx, p.key(), &live); err != nil {
 		return err

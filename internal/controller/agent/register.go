@@ -211,6 +211,7 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 	if p.open() && p.authentic() {
 		p.first = p.begun(p.nonce()) // What an earlier try made may be what the service answers with.
 	}
+	fenced := controllerutil.ContainsFinalizer(p.agent, v1alpha1.AgentFinalizer)
 	nonce, err := p.newNonce(began)
 	if err == nil {
 		err = p.patchMeta(ctx, func(a *v1alpha1.Agent) {
@@ -220,6 +221,9 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 			}
 			a.Annotations[v1alpha1.AnnotationRegistering] = nonce
 		})
+	}
+	if err == nil && !fenced {
+		err = p.stillThere(ctx)
 	}
 	left := p.Settings.PostWindow - p.Clock.Since(began)
 	if err == nil && left <= 0 {
@@ -233,6 +237,7 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), left)
 	defer cancel()
 	machineID := p.machineID()
+	p.memory.posted = p.agent
 	made, err := ticket.Register(call, registration(p.agent, p.config, machineID))
 	if err != nil {
 		return p.notRegistered(call, err, repeat)
