@@ -17,7 +17,6 @@ import (
 
 var (
 	errNotAPI      = errors.New("the answer is not the API's JSON")
-	errTooLarge    = errors.New("the answer is too large")
 	errTruncated   = errors.New("the answer is cut short")
 	errRedirect    = errors.New("the answer is a redirect, which is not followed")
 	errOtherAgent  = errors.New("the answer is about another agent")

@@ -151,7 +151,7 @@ func (c *Client) unanswered(ctx context.Context, op string, err error, trace *pr
 // bodyTrouble gives a body's reading error a text fit to be shown.
 func bodyTrouble(ctx context.Context, err error) error {
 	switch {
-	case err == nil, errors.Is(err, errTooLarge):
+	case err == nil, errors.Is(err, ErrTooLarge):
 		return err
 	case outOfTime(ctx, err):
 		return &cause{text: "the answer did not end in time", err: err}
@@ -179,7 +179,7 @@ func readBody(body io.Reader, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if int64(len(read)) > limit {
-		return nil, errTooLarge
+		return nil, ErrTooLarge
 	}
 	return read, nil
 }

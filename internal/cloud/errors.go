@@ -68,6 +68,9 @@ const (
 	ReasonInvalidAnswer Reason = "InvalidAnswer"
 )
 
+// ErrTooLarge is in the chain of an error about an answer that exceeds Config.MaxBody.
+var ErrTooLarge = errors.New("the answer is too large")
+
 // maxRemoteWords bounds Message and Detail together, in bytes.
 const maxRemoteWords = 512
 

@@ -7,7 +7,9 @@ SPDX-License-Identifier: Apache-2.0
 package project
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -21,6 +23,10 @@ import (
 const (
 	// pageSize is how many agents are asked for at once.
 	pageSize = 100
+	// mostWords bounds what is kept of one agent's texts, in bytes.
+	mostWords = 4 << 10
+	// listRest is how long a list that failed is not tried again for what can be had without it.
+	listRest = time.Minute
 	// listTimeout bounds one list of all agents.
 	listTimeout = 10 * time.Minute
 	// listPatience is how long a caller waits for a list before it comes back later.
@@ -34,6 +40,28 @@ type Entry struct {
 	CreatedAt time.Time
 	// Reported is true if the agent ever sent metrics.
 	Reported bool
+	// Remote is the agent without its token, configuration and metadata; nil if its texts are too long to be
+	// kept, or if it comes from no list.
+	Remote *cloud.Agent
+	// RawConfig and Metadata are the hashes of what Remote lacks.
+	RawConfig, Metadata string
+}
+
+func entryOf(a *cloud.Agent) Entry {
+	e := Entry{ID: a.ID, MachineID: a.MachineID, CreatedAt: a.CreatedAt, Reported: a.FirstMetricsAddedAt != nil}
+	size := 0
+	for _, texts := range [][]string{a.Flags, a.Tags, {a.Name, a.Type, a.Version, a.Edition, a.Status, a.OS, a.Arch, a.EnvironmentName}} {
+		for _, text := range texts {
+			size += len(text) + 16
+		}
+	}
+	if size > mostWords {
+		return e
+	}
+	light := *a
+	light.RawConfig, light.Metadata, light.Token = "", nil, cloud.Token{}
+	e.Remote, e.RawConfig, e.Metadata = &light, cloud.Hash(a.RawConfig), cloud.Hash(cloud.Canonical(a.Metadata))
+	return e
 }
 
 // listing is the one list of remote agents that all Agents of a CloudProject share. What the operator
@@ -45,6 +73,8 @@ type listing struct {
 	entries   map[string]Entry            // by ID
 	byMachine map[string]sets.Set[string] // IDs by machine ID
 	startedAt time.Time                   // of the list that entries came from; zero without one
+	failedAt  time.Time                   // when the last list failed; zero if it did not
+	pageSize  int                         // that fitted into an answer last; zero for the usual one
 	running   *listRun
 }
 
@@ -88,6 +118,32 @@ func (p *Project) FindByMachine(ctx context.Context, machineID string, after tim
 	}
 }
 
+// Sighting returns a remote agent as a list showed it that was started after the given time, and when that
+// was. ok is false where no such list can be had, or where it lacks the agent: then a read has to tell. It
+// does not wait for a list that is under way, but is a waiting failure.
+func (p *Project) Sighting(id string, after time.Time) (seen Entry, at time.Time, ok bool, err error) {
+	if !p.Proof().lists() {
+		return Entry{}, time.Time{}, false, nil
+	}
+	l := &p.listing
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.startedAt.After(after):
+		seen, ok = l.entries[id]
+		return seen, l.startedAt, ok && seen.Remote != nil, nil
+	case l.running == nil && p.registry.opts.Clock.Now().Sub(l.failedAt) < listRest:
+		return Entry{}, time.Time{}, false, nil
+	case l.running == nil:
+		l.start()
+	}
+	return Entry{}, time.Time{}, false, waitingForList()
+}
+
+func waitingForList() error {
+	return fault.Waitingf(v1alpha1.ReasonProgressing, "waiting for the list of remote agents").After(spread(time.Second)).Quietly()
+}
+
 func (l *listing) await(ctx context.Context, run *listRun) error {
 	timer := time.NewTimer(listPatience)
 	defer timer.Stop()
@@ -97,7 +153,7 @@ func (l *listing) await(ctx context.Context, run *listRun) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timer.C:
-		return fault.Waitingf(v1alpha1.ReasonProgressing, "waiting for the list of remote agents").After(spread(time.Second)).Quietly()
+		return waitingForList()
 	}
 }
 
@@ -113,9 +169,11 @@ func (l *listing) start() *listRun {
 		defer l.mu.Unlock()
 		run.err = err
 		if l.running == run {
-			l.running = nil
+			l.running, l.failedAt = nil, time.Time{}
 			if err == nil {
 				l.replace(run, entries)
+			} else {
+				l.failedAt = l.project.registry.opts.Clock.Now()
 			}
 		}
 		close(run.done)
@@ -167,29 +225,50 @@ func (l *listing) drop(id string) {
 	}
 }
 
+// size is how many agents a page is asked for.
+func (l *listing) size() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return cmp.Or(l.pageSize, pageSize)
+}
+
+func (l *listing) shrink(from int) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pageSize = max(from/4, 1)
+	return l.pageSize
+}
+
 func (l *listing) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entries, l.byMachine, l.startedAt, l.running = nil, nil, time.Time{}, nil
+	l.failedAt, l.pageSize = time.Time{}, 0
 }
 
-// readAll reads all pages. Cursors that lead in a circle are an invalid answer.
+// readAll reads all pages, in smaller ones where a page of large configurations is too long for an answer.
+// Cursors that lead in a circle are an invalid answer.
 func (p *Project) readAll(ctx context.Context) ([]Entry, error) {
 	var entries []Entry
 	cursors := sets.New[string]()
-	options := cloud.ListOptions{Last: pageSize}
+	options := cloud.ListOptions{Last: p.listing.size()}
 	for {
 		page, err := p.readPage(ctx, options)
+		if errors.Is(err, cloud.ErrTooLarge) && options.Last > 1 {
+			options.Last = p.listing.shrink(options.Last)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
-		for _, a := range page.Agents {
-			entries = append(entries, Entry{
-				ID: a.ID, MachineID: a.MachineID, CreatedAt: a.CreatedAt, Reported: a.FirstMetricsAddedAt != nil,
-			})
+		for i := range page.Agents {
+			entries = append(entries, entryOf(&page.Agents[i]))
 		}
 		if page.Before == "" {
 			return entries, nil
+		}
+		if most := p.registry.opts.MostAgents; len(entries) > most {
+			return nil, fault.Retryablef(v1alpha1.ReasonInvalidAnswer, "the service lists more than %d agents", most)
 		}
 		if cursors.Has(page.Before) || len(page.Agents) == 0 {
 			return nil, fault.Retryablef(v1alpha1.ReasonInvalidAnswer, "the service's list of agents leads in a circle")

@@ -39,6 +39,8 @@ type Options struct {
 	Timeout time.Duration
 	// BreakerTimeout is the time between two probes of a service that does not answer; default 15 s.
 	BreakerTimeout time.Duration
+	// MostAgents bounds the memory that a list of remote agents may take; default 200,000.
+	MostAgents int
 	// Wrap instruments the transport of one project; may be nil.
 	Wrap func(project client.ObjectKey) func(http.RoundTripper) http.RoundTripper
 }
@@ -71,6 +73,9 @@ func NewRegistry(opts Options) *Registry {
 	}
 	if opts.BreakerTimeout == 0 {
 		opts.BreakerTimeout = 15 * time.Second
+	}
+	if opts.MostAgents == 0 {
+		opts.MostAgents = 200_000
 	}
 	nothing := func(client.ObjectKey) {}
 	return &Registry{opts: opts, projects: map[types.UID]*Project{}, woken: nothing, doubted: nothing}

@@ -54,7 +54,7 @@ func newWorld(t *testing.T, settings cloudtest.Settings) *world {
 	w.token = w.cloud.AddProject(projectID)
 	w.registry = project.NewRegistry(project.Options{
 		Policy: cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true},
-		Clock:  w.clock, Timeout: 5 * time.Second, BreakerTimeout: breakerTimeout,
+		Clock:  w.clock, Timeout: 5 * time.Second, BreakerTimeout: breakerTimeout, MostAgents: 120,
 	})
 	w.registry.OnWake(func(client.ObjectKey) { w.wakes.Add(1) })
 	w.registry.OnDoubt(func(client.ObjectKey) { w.doubts.Add(1) })

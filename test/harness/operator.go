@@ -18,7 +18,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -75,6 +74,7 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager) error {
 	projects := project.NewRegistry(project.Options{
 		Policy:         cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true},
 		UserAgent:      "calyptia-agent-operator/test",
+		Clock:          w.Clock,
 		Timeout:        w.CloudTimeout,
 		BreakerTimeout: 500 * time.Millisecond,
 	})
@@ -84,7 +84,7 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager) error {
 	}
 	err := (&cloudproject.Reconciler{
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Projects: projects,
-		Recorder: mgr.GetEventRecorder("cloudproject"), Clock: clock.RealClock{},
+		Recorder: mgr.GetEventRecorder("cloudproject"), Clock: w.Clock,
 		DefaultProject: w.Settings.DefaultProject,
 		BackoffMin:     50 * time.Millisecond, BackoffMax: time.Second, InUseDelay: 50 * time.Millisecond,
 	}).SetupWithManager(mgr, controller.Options{})
@@ -93,7 +93,7 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager) error {
 	}
 	return (&agent.Reconciler{
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Projects: projects,
-		Recorder: mgr.GetEventRecorder("agent"), Clock: clock.RealClock{}, Settings: w.Settings,
+		Recorder: mgr.GetEventRecorder("agent"), Clock: w.Clock, Settings: w.Settings,
 	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: Workers})
 }
 

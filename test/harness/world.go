@@ -86,6 +86,8 @@ type World struct {
 	Settings agent.Settings
 	// CloudTimeout of one call to the service.
 	CloudTimeout time.Duration
+	// Clock of the operators.
+	Clock *Clock
 	// Logger of the operators that are started from now on; what is logged is discarded without one.
 	Logger logr.Logger
 	// API counts and may break what the operators send to the API server.
@@ -93,6 +95,18 @@ type World struct {
 
 	operator *Operator
 }
+
+// Clock runs with the real one, as far ahead of it as it was stepped.
+type Clock struct{ ahead atomic.Int64 }
+
+// Step lets time pass at once.
+func (c *Clock) Step(d time.Duration) { c.ahead.Add(int64(d)) }
+
+// Now is the time.
+func (c *Clock) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+// Since is the time that has passed since then.
+func (c *Clock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
 
 // Option changes a World before its CloudProject is made and its operator starts.
 type Option func(*World, *v1alpha1.CloudProject)
@@ -109,7 +123,7 @@ func New(t testing.TB, settings cloudtest.Settings, options ...Option) *World {
 	}
 	w := &World{
 		TB: t, Client: c, Namespace: fmt.Sprintf("world-%d", namespace.Add(1)),
-		Cloud: cloudtest.New(settings), ProjectID: uuid.NewString(), API: NewProxy(),
+		Cloud: cloudtest.New(settings), ProjectID: uuid.NewString(), API: NewProxy(), Clock: &Clock{},
 		CloudTimeout: 2 * time.Second,
 		Settings: agent.Settings{
 			ClusterID: "test-cluster", PostWindow: 3 * time.Second, Slack: 4 * time.Second,

@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -51,10 +52,10 @@ func (p *pass) conclude(f classed, grace bool) {
 		p.summarize(f, applied)
 	}
 	status.ObservedGeneration = p.agent.Generation
-	if p.remote != nil {
-		status.Agent = remoteStatus(p.remote)
-		p.reporting()
-		p.Metrics.observed(p.key(), p.remote, meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReporting))
+	if remote := cmp.Or(p.remote, p.sight); remote != nil {
+		status.Agent = remoteStatus(remote)
+		p.reporting(remote)
+		p.Metrics.observed(p.key(), remote, meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReporting))
 	}
 	p.listed(v1alpha1.ConditionDrifted, v1alpha1.ReasonChangedElsewhere, status.Drift,
 		"somebody else changed %s; syncPolicy "+string(p.agent.Spec.SyncPolicy)+" lets it stand")
@@ -96,15 +97,15 @@ func (p *pass) summarize(f classed, applied bool) {
 }
 
 // reporting says whether the service hears of the agent.
-func (p *pass) reporting() {
-	last := p.remote.LastMetricsAddedAt
+func (p *pass) reporting(remote *cloud.Agent) {
+	last := remote.LastMetricsAddedAt
 	switch {
 	case last == nil || last.IsZero():
 		p.set(v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonNeverReported,
 			"the service has not received metrics of this agent yet")
-	case p.remote.Status != "healthy" && p.Clock.Since(*last) > silence:
+	case remote.Status != "healthy" && p.Clock.Since(*last) > silence:
 		p.set(v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonMetricsStopped,
-			"the service says "+clip(p.remote.Status)+"; the last metrics came at "+last.UTC().Format(time.RFC3339))
+			"the service says "+clip(remote.Status)+"; the last metrics came at "+last.UTC().Format(time.RFC3339))
 	default:
 		p.set(v1alpha1.ConditionReporting, metav1.ConditionTrue, v1alpha1.ReasonMetricsReceived,
 			"the service receives metrics of this agent")

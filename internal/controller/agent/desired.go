@@ -7,9 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 package agent
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"reflect"
 	"slices"
@@ -40,7 +37,7 @@ func declared(spec *v1alpha1.AgentSpec, config rawconfig.Config) []field {
 		if value == "" {
 			return
 		}
-		f := field{name: name, hash: hash(value), set: func(u *cloud.Update) { *target(u) = &value }}
+		f := field{name: name, hash: cloud.Hash(value), set: func(u *cloud.Update) { *target(u) = &value }}
 		if remote != nil {
 			f.same = func(a *cloud.Agent) bool { return remote(a) == value }
 		}
@@ -54,7 +51,7 @@ func declared(spec *v1alpha1.AgentSpec, config rawconfig.Config) []field {
 	text("rawConfig", config.Data, func(a *cloud.Agent) string { return a.RawConfig }, func(u *cloud.Update) **string { return &u.RawConfig })
 	if flags := spec.Flags; flags != nil {
 		fields = append(fields, field{
-			name: "flags", hash: hash(flags),
+			name: "flags", hash: cloud.Hash(flags),
 			same: func(a *cloud.Agent) bool { return slices.Equal(a.Flags, flags) },
 			set:  func(u *cloud.Update) { u.Flags = &flags },
 		})
@@ -62,53 +59,12 @@ func declared(spec *v1alpha1.AgentSpec, config rawconfig.Config) []field {
 	if spec.Metadata != nil {
 		raw := json.RawMessage(spec.Metadata.Raw)
 		fields = append(fields, field{
-			name: "metadata", hash: hash(canonical(raw)),
-			same: func(a *cloud.Agent) bool { return reflect.DeepEqual(canonical(a.Metadata), canonical(raw)) },
+			name: "metadata", hash: cloud.Hash(cloud.Canonical(raw)),
+			same: func(a *cloud.Agent) bool { return reflect.DeepEqual(cloud.Canonical(a.Metadata), cloud.Canonical(raw)) },
 			set:  func(u *cloud.Update) { u.Metadata = raw },
 		})
 	}
 	return fields
-}
-
-// hash tells values apart in the status without showing them.
-func hash(value any) string {
-	raw, err := json.Marshal(value)
-	if err != nil {
-		return "" // Only values that came from JSON or are strings get here.
-	}
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:8])
-}
-
-// canonical makes equal JSON objects equal; null and absent are the empty object.
-func canonical(raw json.RawMessage) map[string]any {
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.UseNumber()
-	object := map[string]any{}
-	if decoder.Decode(&object) != nil || object == nil {
-		return map[string]any{}
-	}
-	return plainNumbers(object).(map[string]any)
-}
-
-// plainNumbers makes 1, 1.0 and 1e0 equal, and leaves numbers as they are written that a float64 cannot hold.
-func plainNumbers(value any) any {
-	const exact = 1 << 53
-	switch v := value.(type) {
-	case map[string]any:
-		for key := range v {
-			v[key] = plainNumbers(v[key])
-		}
-	case []any:
-		for i := range v {
-			v[i] = plainNumbers(v[i])
-		}
-	case json.Number:
-		if f, err := v.Float64(); err == nil && f > -exact && f < exact {
-			return f
-		}
-	}
-	return value
 }
 
 func remoteFleet(a *cloud.Agent) string {

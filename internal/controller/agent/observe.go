@@ -8,6 +8,7 @@ package agent
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -22,10 +23,55 @@ func (p *pass) observe(ctx context.Context) error {
 	if p.registered || p.remote != nil || !p.mustRead() {
 		return nil
 	}
-	if err := p.read(ctx); err != nil {
+	enough, err := p.glimpse(ctx)
+	if err == nil && !enough {
+		err = p.read(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	return p.findDoubles(ctx)
+}
+
+// glimpse looks for the remote agent in the list that all Agents of the project share: one call per page instead of
+// one for each of them. It is enough where nobody asks for more and all is as declared.
+func (p *pass) glimpse(ctx context.Context) (enough bool, err error) {
+	status, now, interval := &p.agent.Status, p.Clock.Now(), p.interval(ctx)
+	due := !p.memory.due.IsZero() && !now.Before(p.memory.due)
+	plain := p.memory.goneAt.IsZero() && len(status.Drift)+len(status.NotHonoured)+len(status.Withdraw) == 0 &&
+		status.LastHandledReconcileAt == p.agent.Annotations[v1alpha1.AnnotationReconcileAt]
+	if !due || !plain || (project.Place{URL: status.URL, ProjectID: status.ProjectID}) != p.project.Place() {
+		return false, nil
+	}
+	seen, at, ok, err := p.project.Sighting(status.ID, now.Add(-interval*9/10))
+	if !ok || err != nil || seen.MachineID != status.MachineID || !p.asDeclared(seen) {
+		return false, err
+	}
+	if err := p.unclaimed(ctx, seen.Remote); err != nil {
+		return false, err
+	}
+	registration := status.Registration
+	p.recorded(ctx, seen.ID, seen.MachineID)
+	status.Registration = registration
+	// Soon after the list of the next interval: then one list serves all.
+	p.memory.due = at.Add(interval + rand.N(interval/10+1))
+	p.sight = seen.Remote
+	p.project.Seen(p.agent.UID)
+	return true, nil
+}
+
+// asDeclared reports whether a list shows all declared fields as they are declared.
+func (p *pass) asDeclared(seen project.Entry) bool {
+	return !slices.ContainsFunc(declared(&p.agent.Spec, p.config), func(f field) bool {
+		switch f.name {
+		case "rawConfig":
+			return f.hash != seen.RawConfig
+		case "metadata":
+			return f.hash != seen.Metadata
+		default:
+			return f.same != nil && !f.same(seen.Remote)
+		}
+	})
 }
 
 // findDoubles looks for other remote agents with our derived machine ID. Those that can only have come from

@@ -102,6 +102,7 @@ type pass struct {
 	project      *project.Project
 	config       rawconfig.Config
 	remote       *cloud.Agent // as read in this pass
+	sight        *cloud.Agent // as a list showed it, without token and configuration
 	token        cloud.Token  // as the service told it in this pass
 	first        time.Time    // when an earlier try of the registration began
 	shown        string       // the mark of the project token that this pass began with

@@ -30,6 +30,9 @@ func foreignSession(name string) error {
 
 // keepSecrets stores the remote agent's id and token, repairs them, and follows a changed name.
 func (p *pass) keepSecrets(ctx context.Context) error {
+	if p.sight != nil && p.secretsUnchanged(ctx) {
+		return nil
+	}
 	name := tokensecret.Name(p.agent)
 	secret, err := p.keepToken(ctx, name)
 	if err != nil {

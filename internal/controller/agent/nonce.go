@@ -1,0 +1,78 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"encoding/hex"
+	"strings"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+)
+
+// nonce is the write-ahead record of a registration that is being tried.
+func (p *pass) nonce() string { return p.agent.Annotations[v1alpha1.AnnotationRegistering] }
+
+// open reports whether a registration was begun and its outcome is not recorded.
+func (p *pass) open() bool { return p.nonce() != "" && p.nonce() != p.agent.Status.Registration }
+
+// newNonce is "<time>/<random>", the random part followed by a mark that tells it from a forged one.
+func (p *pass) newNonce(now time.Time) (string, error) {
+	var random [8]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return "", err
+	}
+	nonce := now.UTC().Format(time.RFC3339Nano) + "/" + hex.EncodeToString(random[:])
+	return nonce + "-" + p.mark(nonce), nil
+}
+
+func (p *pass) mark(nonce string) string { return p.project.Sign(string(p.agent.UID) + " " + nonce) }
+
+// authentic reports whether this operator wrote the Agent's nonce, with the project token of now. Whoever
+// may write the Agent may write the annotation.
+func (p *pass) authentic() bool { return p.marked(p.nonce()) }
+
+func (p *pass) marked(nonce string) bool {
+	cut := strings.LastIndex(nonce, "-")
+	return cut > 0 && hmac.Equal([]byte(nonce[cut+1:]), []byte(p.mark(nonce[:cut])))
+}
+
+// registeredWith reports whether a remote agent with our machine ID may come from the registration of the nonce.
+// A machine ID that a person chose may be somebody else's, and the nonce be forged.
+func (p *pass) registeredWith(nonce string, createdAt time.Time) bool {
+	began, known := nonceTime(nonce, p.Clock.Now())
+	return !p.explicit() || p.mayAdopt() || known && p.marked(nonce) && !createdAt.Before(began.Truncate(time.Second))
+}
+
+// entitled reports whether a remote agent with our machine ID is this Agent's to take. A derived machine ID
+// is nobody else's. One that a person chose may be: then the agent has to be made by the registration that
+// the nonce tells of, or the CloudProject has to let this namespace take over agents.
+func (p *pass) entitled(createdAt, began time.Time) bool {
+	if !p.explicit() || p.mayAdopt() {
+		return true
+	}
+	// The service's times may lack fractions of a second.
+	return !began.IsZero() && p.authentic() && !createdAt.Before(began.Truncate(time.Second))
+}
+
+// begun is when the registration began of which this nonce is the last try.
+func (p *pass) begun(nonce string) time.Time {
+	at, _ := nonceTime(nonce, p.Clock.Now())
+	if !p.first.IsZero() && p.first.Before(at) {
+		return p.first
+	}
+	return at
+}
+
+// nonceTime reads when a nonce was written. A time that cannot be, or is yet to come, is no time.
+func nonceTime(nonce string, now time.Time) (time.Time, bool) {
+	text, _, _ := strings.Cut(nonce, "/")
+	at, err := time.Parse(time.RFC3339Nano, text)
+	return at, err == nil && !at.After(now)
+}

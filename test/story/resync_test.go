@@ -1,0 +1,179 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package story_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// fleet is some Agents that are looked at anew again and again.
+type fleet struct {
+	*harness.World
+	names []string
+	round int
+}
+
+func newFleet(t *testing.T, settings cloudtest.Settings, size int) *fleet {
+	t.Helper()
+	f := &fleet{World: harness.New(t, settings)}
+	for i := range size {
+		f.names = append(f.names, f.Apply(fmt.Sprintf("web-%d", i), func(a *v1alpha1.Agent) {
+			a.Spec.Flags, a.Spec.Metadata = []string{"--verbose"}, &apiextensionsv1.JSON{Raw: []byte(`{"team":"shop","n":1.0}`)}
+		}))
+	}
+	for _, name := range f.names {
+		f.Ready(name)
+	}
+	return f
+}
+
+// remote is the remote agent of an Agent.
+func (f *fleet) remote(name string) cloud.Agent {
+	f.Helper()
+	remote, found := f.Cloud.Agent(f.Get(name).Status.ID)
+	if !found {
+		f.Fatalf("%s has no remote agent", name)
+	}
+	return remote
+}
+
+// touch lets an interval pass and has each Agent looked at.
+func (f *fleet) touch() {
+	f.Helper()
+	f.Cloud.ResetRequests()
+	f.API.Reset()
+	f.Clock.Step(12 * time.Minute)
+	f.round++
+	for _, name := range f.names {
+		// Not a request to look: that would read each agent by itself.
+		f.Change(name, func(a *v1alpha1.Agent) {
+			metav1.SetMetaDataAnnotation(&a.ObjectMeta, "example.com/round", fmt.Sprint(f.round))
+		})
+	}
+}
+
+// pass does so too, and waits until this is what reached the service.
+func (f *fleet) pass(want map[string]int) {
+	f.Helper()
+	f.touch()
+	f.Eventually("the look at all", func() error {
+		got := map[string]int{}
+		for _, r := range f.Cloud.Requests() {
+			if r.Route == cloudtest.RouteList && r.Query == "last=1" {
+				continue // The proof of the CloudProject has its own interval.
+			}
+			got[r.Method+" "+string(r.Route)]++
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			return fmt.Errorf("%v reached the service, want %v", got, want)
+		}
+		return nil
+	})
+}
+
+const (
+	pages  = http.MethodGet + " " + string(cloudtest.RouteList)
+	reads  = http.MethodGet + " " + string(cloudtest.RouteAgent)
+	posts  = http.MethodPost + " " + string(cloudtest.RouteAgents)
+	fixing = http.MethodPatch + " " + string(cloudtest.RouteAgent)
+)
+
+// Where the service lists its agents, a resync costs its pages, and a read of those alone that are not as declared.
+func TestResyncThroughTheList(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, cloudtest.Settings{PageSize: 5}, 12)
+	f.pass(map[string]int{pages: 3}) // The first look tells what the answer to the registration did not.
+	f.Eventually("the first look", func() error {
+		for _, name := range f.names {
+			if f.Get(name).Status.Agent.Status == "" {
+				return errors.New(name)
+			}
+		}
+		return nil
+	})
+	f.pass(map[string]int{pages: 3})
+	writes, _ := f.API.Writes()
+	for _, write := range writes {
+		if !strings.Contains(write.Path, "/cloudprojects/") {
+			t.Errorf("looking writes: %+v", write)
+		}
+	}
+
+	f.Cloud.Mutate(f.remote("web-3").ID, func(a *cloud.Agent) { a.RawConfig = "# meddled with" })
+	f.pass(map[string]int{pages: 3, reads: 2, fixing: 1})
+	f.Cloud.Mutate(f.remote("web-4").ID, func(a *cloud.Agent) { a.Metadata = []byte(`{"team":"other"}`) })
+	f.pass(map[string]int{pages: 3, reads: 2, fixing: 1})
+	f.Cloud.Mutate(f.remote("web-5").ID, func(a *cloud.Agent) { a.Flags = nil })
+	f.pass(map[string]int{pages: 3, reads: 2, fixing: 1})
+	// The same value, written in another way, is no drift.
+	f.Cloud.Mutate(f.remote("web-6").ID, func(a *cloud.Agent) { a.Metadata = []byte(`{"n": 1, "team": "shop"}`) })
+	f.pass(map[string]int{pages: 3})
+
+	// Gone is believed after two reads, and registered anew after a list that is no older than this process.
+	f.Cloud.Remove(f.remote("web-7").ID)
+	f.pass(map[string]int{pages: 3, reads: 2, posts: 1})
+	f.Ready("web-7")
+}
+
+// What the service says of an agent's health reaches the status through the list, too.
+func TestHealthComesThroughTheList(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, cloudtest.Settings{}, 2)
+	f.pass(map[string]int{pages: 1})
+	now := time.Now()
+	f.Cloud.Mutate(f.remote("web-0").ID, func(a *cloud.Agent) {
+		a.Status, a.OS, a.FirstMetricsAddedAt, a.LastMetricsAddedAt, a.MetricsCount = "healthy", "linux", &now, &now, 7
+	})
+	f.pass(map[string]int{pages: 1})
+	f.Eventually("the status", func() error {
+		a := f.Get("web-0")
+		remote := a.Status.Agent
+		if harness.Condition(a, v1alpha1.ConditionReporting).Status != "True" ||
+			remote.Status != "healthy" || remote.OS != "linux" || remote.MetricsCount != 7 {
+			return errors.New(harness.Describe(a) + fmt.Sprintf("%+v", remote))
+		}
+		return nil
+	})
+}
+
+// Where nothing is listed, or the list fails, each agent is read.
+func TestResyncWithoutAList(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, cloudtest.Settings{NoList: true}, 3)
+	f.pass(map[string]int{reads: 3})
+
+	f = newFleet(t, cloudtest.Settings{}, 3)
+	f.pass(map[string]int{pages: 1})
+	defer f.Cloud.Inject(cloudtest.Fault{
+		Route: cloudtest.RouteList, Match: func(r *http.Request) bool { return r.URL.Query().Get("last") == "100" },
+		Status: http.StatusInternalServerError, Body: `{"error":"no list today"}`,
+		Header: http.Header{"Content-Type": {"application/json"}},
+	})()
+	f.touch()
+	f.Eventually("each is read", func() error {
+		if got := f.Cloud.Count(http.MethodGet, cloudtest.RouteAgent); got < 3 {
+			return fmt.Errorf("%d reads", got)
+		}
+		return nil
+	})
+	for _, name := range f.names {
+		f.Ready(name)
+	}
+}
