@@ -65,7 +65,7 @@ func newProject(r *Registry, key client.ObjectKey) *Project {
 		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= 5 },
 		IsSuccessful:  func(err error) bool { return !isOutage(err) },
 		IsExcluded:    func(err error) bool { return errors.Is(err, errUnused) },
-		OnStateChange: func(_ string, _, to gobreaker.State) { p.breakerMoved(to) },
+		OnStateChange: func(_ string, from, to gobreaker.State) { p.breakerMoved(from, to) },
 	})
 	return p
 }
@@ -235,14 +235,16 @@ func spread(d time.Duration) time.Duration {
 }
 
 // breakerMoved runs inside a call of the breaker, which may hold its lock: it must not call it back.
-func (p *Project) breakerMoved(to gobreaker.State) {
+func (p *Project) breakerMoved(from, to gobreaker.State) {
 	switch to {
 	case gobreaker.StateOpen:
 		go func() {
 			p.mu.Lock()
 			p.openUntil = p.registry.opts.Clock.Now().Add(p.registry.opts.BreakerTimeout)
 			p.mu.Unlock()
-			p.registry.doubted(p.key)
+			if from == gobreaker.StateClosed { // A probe that failed tells nothing new.
+				p.registry.doubted(p.key)
+			}
 		}()
 	case gobreaker.StateClosed:
 		go func() {
