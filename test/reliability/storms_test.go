@@ -265,7 +265,7 @@ func aServiceThatForgotMostAgents(t *testing.T, c *crowd) {
 // The rate limit holds for all calls together. That it is exact when calls are admitted, and used, is tested with
 // the budget itself on a clock that stands still; here the time between that and the call comes in.
 func TestTheRateLimitIsKept(t *testing.T) {
-	const perSecond, burst = 20, 5
+	const perSecond, burst, many = 20, 5, 200
 	var agents []cloud.Agent
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle, func(_ *harness.World, cp *v1alpha1.CloudProject) {
 		cp.Spec.RateLimit = &v1alpha1.RateLimit{RequestsPerSecond: ptr.To[int32](perSecond), Burst: ptr.To[int32](burst)}
