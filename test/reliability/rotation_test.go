@@ -143,6 +143,32 @@ func TestAReplacedSecretCostsNothing(t *testing.T) {
 	remains(w)
 }
 
+// A tenant's chosen machine ID is its own only by the mark in its nonce, which nobody can tell from a forged one
+// once the token that made it is gone: then a person decides, and nothing is registered twice or taken over.
+func TestTheTokenChangesUnderATenantsChosenMachineID(t *testing.T) {
+	t.Parallel()
+	w, tenant := shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
+	entered, block := make(chan struct{}, 1), make(chan struct{})
+	w.Cloud.Inject(cloudtest.Fault{
+		Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter, Entered: entered, Block: block,
+	})
+	guest(w, tenant, "web", machine("machine-1"))
+	<-entered
+	setToken(w, w.Cloud.AddProject(w.ProjectID).Reveal())
+	close(block)
+	w.Eventually("the first token has done its work", func() error {
+		if len(w.Remote()) == 0 {
+			return fmt.Errorf("nothing is registered")
+		}
+		return nil
+	})
+	w.Cloud.RevokeToken(w.Token)
+	tenant.Stalled("web", v1alpha1.ReasonMachineIDConflict, "machine-1", "spec.agentID")
+	if n := len(w.Remote()); n != 1 {
+		t.Errorf("%d remote agents", n)
+	}
+}
+
 // The token changes while a registration is under way, and its answer is lost: the agent that it made is found
 // with the new token.
 func TestTheTokenChangesBetweenNonceAndRecovery(t *testing.T) {
