@@ -33,8 +33,10 @@ const (
 	Absent Verdict = iota
 	// Ours: labelled for and owned by this Agent.
 	Ours
-	// Ownerless: once kept for an Agent, and owned by none that lives. It is ours if the remote confirms its id.
+	// Ownerless: once kept for an Agent, and owned by none. It is ours if the remote confirms its id.
 	Ownerless
+	// Doomed: owned by Agents that are no more. The garbage collector is about to delete it, unless it is taken over.
+	Doomed
 	// Foreign: somebody else's. It is never written.
 	Foreign
 )
@@ -93,6 +95,9 @@ func (k Keeper) judge(ctx context.Context, agent *v1alpha1.Agent, secret *corev1
 		if err == nil && other.UID == owner.UID {
 			return Foreign, nil
 		}
+	}
+	if len(secret.OwnerReferences) > 0 {
+		return Doomed, nil
 	}
 	return Ownerless, nil
 }
@@ -205,9 +210,22 @@ func (k Keeper) Remove(ctx context.Context, agent *v1alpha1.Agent, name string) 
 	if err != nil || verdict != Ours {
 		return err
 	}
-	err = k.Writer.Delete(ctx, secret, client.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion})
+	return k.delete(ctx, secret)
+}
+
+// Sweep deletes a Secret whose owners are no more, where the garbage collector missed that.
+func (k Keeper) Sweep(ctx context.Context, former *v1alpha1.Agent, name string) (swept bool, err error) {
+	secret, verdict, err := k.Find(ctx, former, name)
+	if err != nil || verdict != Doomed {
+		return false, err
+	}
+	return true, k.delete(ctx, secret)
+}
+
+func (k Keeper) delete(ctx context.Context, secret *corev1.Secret) error {
+	err := k.Writer.Delete(ctx, secret, client.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion})
 	if client.IgnoreNotFound(err) != nil {
-		return writeFailure(name, err)
+		return writeFailure(secret.Name, err)
 	}
 	return nil
 }

@@ -47,7 +47,10 @@ var (
 )
 
 // Main starts one control plane for all tests of a package.
-func Main(m *testing.M) {
+func Main(m *testing.M) { MainWith(m, testenv.Options{}) }
+
+// MainWith does so with options.
+func MainWith(m *testing.M, options testenv.Options) {
 	log := logr.Discard()
 	if os.Getenv("OPERATOR_LOG") != "" {
 		log = zap.New(zap.UseDevMode(true))
@@ -55,7 +58,7 @@ func Main(m *testing.M) {
 	ctrllog.SetLogger(log)
 	err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
 	if err == nil {
-		plane, err = testenv.Start(context.Background(), testenv.Options{})
+		plane, err = testenv.Start(context.Background(), options)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -179,8 +179,12 @@ func TestDeletion(t *testing.T) {
 			w.Change(name, row.change)
 			w.Ready(name)
 			w.Cloud.ResetRequests()
+			w.API.Reset()
 			w.Delete(name)
 			w.Gone(name)
+			if writes, _ := w.API.Writes(); !row.secret && len(writes) != 1 {
+				t.Errorf("writes: %+v, want the release of the finalizer alone", writes)
+			}
 			if got := len(w.Remote()) == 1; got != row.remains {
 				t.Errorf("the remote agent remains: %v, want %v", got, row.remains)
 			}

@@ -115,7 +115,7 @@ func (w *world) recovers(k *killer) time.Duration {
 	w.t.Helper()
 	last := w.start("operator")
 	began, poked := time.Now(), false
-	took := w.agree(2*slack()+90*time.Second, func() error {
+	took := w.agree(10*slack()+90*time.Second, func() error { // The garbage collector has its time, too.
 		if err := last.byItself(); err != nil {
 			return fmt.Errorf("the operator ended by itself (%w): see %s", err, last.log)
 		}

@@ -175,13 +175,8 @@ func (p *pass) flush(ctx context.Context) error {
 	return p.deleteID(ctx, id)
 }
 
-// release lets the Agent go, and tells how once it is gone. Its Secrets go first, unless its remote agent stays.
+// release lets the Agent go, and tells how once it is gone. Its Secrets follow it: they are owned by it.
 func (p *pass) release(ctx context.Context, how happening) error {
-	if how != retained {
-		if err := p.removeSecrets(ctx); err != nil {
-			return err
-		}
-	}
 	err := p.patchMeta(ctx, func(a *v1alpha1.Agent) { controllerutil.RemoveFinalizer(a, v1alpha1.AgentFinalizer) })
 	if err != nil {
 		return err

@@ -8,14 +8,15 @@ package agent
 
 import (
 	"context"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -39,31 +40,6 @@ func (p *pass) tidy(ctx context.Context) error {
 	return nil
 }
 
-// removeSecrets removes the Secrets of an Agent that goes. The garbage collector would do that too, but some
-// time later, and not if it missed the end of the Agent: a new Agent of the same name would meet Secrets that
-// are not its own. Where it was told to leave what an Agent owns, or the API server refuses, it is left to it.
-func (p *pass) removeSecrets(ctx context.Context) error {
-	if slices.Contains(p.agent.Finalizers, metav1.FinalizerOrphanDependents) {
-		return nil
-	}
-	names, err := p.labelled(ctx)
-	if err != nil {
-		return err
-	}
-	// What was written a moment ago may not be in the cache yet.
-	names.Insert(tokensecret.Name(p.agent))
-	if session, wanted := tokensecret.SessionName(p.agent); wanted {
-		names.Insert(session)
-	}
-	for name := range names {
-		err := p.secrets.Remove(ctx, p.agent, name)
-		if f := classify(err); f.Error != nil && f.Class != fault.Terminal {
-			return err
-		}
-	}
-	return nil
-}
-
 // labelled are the names of the Secrets that are kept for the Agent, as the cache knows them.
 func (p *pass) labelled(ctx context.Context) (sets.Set[string], error) {
 	list := metav1.PartialObjectMetadataList{}
@@ -75,4 +51,35 @@ func (p *pass) labelled(ctx context.Context) (sets.Set[string], error) {
 		names.Insert(list.Items[i].Name)
 	}
 	return names, err
+}
+
+// sweep deletes the Secrets of Agents of this name that are no more, some time after they went. The garbage
+// collector does that at once, as a rule; one that was cut off from the API server can miss the end of an Agent.
+func (r *Reconciler) sweep(ctx context.Context, key types.NamespacedName) (ctrl.Result, error) {
+	list := metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	err := r.Client.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{ownerIndex: key.Name},
+		client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if len(list.Items) == 0 {
+		r.memories.left(key)
+		return ctrl.Result{}, nil
+	}
+	if wait := r.memories.missed(key, r.Clock.Now().Add(r.Settings.SweepDelay)).Sub(r.Clock.Now()); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait, Priority: &lowPriority}, nil
+	}
+	former := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
+	for i := range list.Items {
+		swept, err := r.secrets.Sweep(ctx, former, list.Items[i].Name)
+		if err != nil {
+			return ctrl.Result{}, err
+		}
+		if swept {
+			logger(ctx).Info("Removed a Secret that the garbage collector left", "secret", list.Items[i].Name)
+		}
+	}
+	r.memories.left(key)
+	return ctrl.Result{}, nil
 }

@@ -52,8 +52,7 @@ type memory struct {
 	unwritten bool
 	// posted is the Agent whose POST left, until what became of it is recorded.
 	posted *v1alpha1.Agent
-	// released is true once the Agent was let go. Its own Secrets, which go before it, wake it once more, and
-	// the cache may still show it then.
+	// released is true once the Agent was let go. The cache may still show it for a moment.
 	released bool
 	// volatileAt is when the volatile part of the status was written last.
 	volatileAt time.Time
@@ -64,6 +63,8 @@ type memories struct {
 	mu  sync.Mutex
 	all map[types.UID]*memory
 	key map[types.NamespacedName]types.UID
+	// missing tells when the Secrets of an Agent that is gone are swept, if they are still there.
+	missing map[types.NamespacedName]time.Time
 	// claims are on what only one Agent can hold, such as a machine ID in a place.
 	claims map[string]types.NamespacedName
 }
@@ -92,6 +93,26 @@ func (m *memories) before(key types.NamespacedName) *memory {
 	return m.all[m.key[key]]
 }
 
+// missed notes that an Agent is gone and has left Secrets; it returns the time that was noted first.
+func (m *memories) missed(key types.NamespacedName, until time.Time) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.missing == nil {
+		m.missing = map[types.NamespacedName]time.Time{}
+	}
+	if _, known := m.missing[key]; !known {
+		m.missing[key] = until
+	}
+	return m.missing[key]
+}
+
+// left notes that an Agent that is gone has left no Secrets.
+func (m *memories) left(key types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.missing, key)
+}
+
 // of returns the memory of an Agent. One Agent is worked on by one worker at a time, so that it needs no
 // lock of its own. An Agent of the same name that was there before is forgotten.
 func (m *memories) of(key types.NamespacedName, uid types.UID) *memory {
@@ -104,6 +125,7 @@ func (m *memories) of(key types.NamespacedName, uid types.UID) *memory {
 		delete(m.all, before)
 	}
 	m.key[key] = uid
+	delete(m.missing, key)
 	if m.all[uid] == nil {
 		m.all[uid] = &memory{}
 	}

@@ -46,6 +46,8 @@ type Settings struct {
 	AnsweredSlack time.Duration
 	// GoneDelay is the time between the two looks that find a remote agent gone. Default 5 s.
 	GoneDelay time.Duration
+	// SweepDelay is how long the garbage collector may take with the Secrets of an Agent that is gone. Default 10 slacks.
+	SweepDelay time.Duration
 	// OutageGrace is how long an outage sets nothing on an applied Agent. Default 15 min.
 	OutageGrace time.Duration
 	// VolatileInterval is how often numbers that always change are written. Default 1 h.
@@ -64,6 +66,7 @@ func (s Settings) withDefaults() Settings {
 	set(&s.Slack, 80*time.Second)
 	set(&s.AnsweredSlack, 5*time.Second)
 	set(&s.GoneDelay, 5*time.Second)
+	set(&s.SweepDelay, 10*s.Slack)
 	set(&s.OutageGrace, 15*time.Minute)
 	set(&s.VolatileInterval, time.Hour)
 	set(&s.BackoffMin, time.Second)
@@ -122,6 +125,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil || p == nil {
 		return ctrl.Result{}, err
 	}
+	if p.agent == nil {
+		return r.sweep(ctx, req.NamespacedName)
+	}
 	deleting := !p.agent.DeletionTimestamp.IsZero()
 	switch {
 	case p.held(ctx):
@@ -164,7 +170,7 @@ func (p *pass) run(ctx context.Context) error {
 	return nil
 }
 
-// begin reads the Agent; the pass is nil if it is gone.
+// begin reads the Agent. The pass is nil if there is nothing to do yet, and without an Agent if that is gone.
 func (r *Reconciler) begin(ctx context.Context, key types.NamespacedName) (*pass, error) {
 	var agent v1alpha1.Agent
 	err := r.Client.Get(ctx, key, &agent)
@@ -177,7 +183,7 @@ func (r *Reconciler) begin(ctx context.Context, key types.NamespacedName) (*pass
 	}
 	if err != nil {
 		r.forget(key)
-		return nil, nil
+		return &pass{}, nil
 	}
 	if before != nil && project.Behind(&agent, before.written) {
 		var live v1alpha1.Agent

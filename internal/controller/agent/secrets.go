@@ -89,7 +89,7 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 				return secret, err
 			}
 		}
-	case tokensecret.Absent:
+	case tokensecret.Absent, tokensecret.Doomed:
 	}
 	token, err := p.bestToken(ctx, secret)
 	if err != nil {

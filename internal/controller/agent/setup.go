@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -37,6 +38,9 @@ const usesIndex = "uses"
 // look at each of them.
 const keptIndex = "kept-for"
 
+// ownerIndex finds the Secrets that are owned by an Agent of a name, whether it lives or not.
+const ownerIndex = "owner"
+
 // +kubebuilder:rbac:groups=cloud.calyptia.com,resources=agents,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=cloud.calyptia.com,resources=agents/status,verbs=patch
 // +kubebuilder:rbac:groups=cloud.calyptia.com,resources=cloudprojects,verbs=get;list;watch
@@ -60,8 +64,10 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 	}
 	secrets := &metav1.PartialObjectMetadata{}
 	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	if err := mgr.GetFieldIndexer().IndexField(ctx, secrets, keptIndex, keptFor); err != nil {
-		return err
+	for name, values := range map[string]client.IndexerFunc{keptIndex: keptFor, ownerIndex: owners} {
+		if err := mgr.GetFieldIndexer().IndexField(ctx, secrets, name, values); err != nil {
+			return err
+		}
 	}
 	wake := &waker{agents: r.ofProject}
 	r.Projects.OnWake(wake.wake)
@@ -87,6 +93,19 @@ var indexes = map[string]func(*v1alpha1.Agent) []string{
 // keptFor is the Agent that a Secret is kept for, by its label.
 func keptFor(secret client.Object) []string {
 	return unlessEmpty(secret.GetLabels()[v1alpha1.LabelAgentUID])
+}
+
+// owners are the names of the Agents that a Secret is kept for and owned by.
+func owners(secret client.Object) (names []string) {
+	if keptFor(secret) == nil {
+		return nil
+	}
+	for _, owner := range secret.GetOwnerReferences() {
+		if owner.Kind == "Agent" && owner.APIVersion == v1alpha1.GroupVersion.String() {
+			names = append(names, owner.Name)
+		}
+	}
+	return names
 }
 
 func unlessEmpty(value string) []string {
@@ -126,8 +145,14 @@ func concerns(e event.UpdateEvent) bool {
 // users finds the Agents that use an object of the kind.
 func (r *Reconciler) users(kind string) handler.MapFunc {
 	return func(ctx context.Context, object client.Object) []reconcile.Request {
-		return r.matching(ctx, client.InNamespace(object.GetNamespace()),
+		requests := r.matching(ctx, client.InNamespace(object.GetNamespace()),
 			client.MatchingFields{usesIndex: kind + "/" + object.GetName()})
+		for _, name := range owners(object) { // Also one that is gone, for its Secrets to be swept.
+			requests = append(requests, reconcile.Request{
+				NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: name},
+			})
+		}
+		return requests
 	}
 }
 

@@ -133,13 +133,14 @@ func TestWakingEnqueuesTheAgentsOfTheProject(t *testing.T) {
 func TestSettingsHaveDefaults(t *testing.T) {
 	want := Settings{
 		PostWindow: 20 * time.Second, Slack: 80 * time.Second, AnsweredSlack: 5 * time.Second, GoneDelay: 5 * time.Second,
+		SweepDelay: 800 * time.Second,
 		OutageGrace: 15 * time.Minute, VolatileInterval: time.Hour, BackoffMin: time.Second, BackoffMax: 5 * time.Minute,
 	}
 	if diff := cmp.Diff(want, Settings{}.withDefaults()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	set := Settings{
-		ClusterID: "blue", ReadOnly: true, PostWindow: 1, Slack: 2, AnsweredSlack: 3, GoneDelay: 4, OutageGrace: 5,
+		ClusterID: "blue", ReadOnly: true, PostWindow: 1, Slack: 2, AnsweredSlack: 3, GoneDelay: 4, SweepDelay: 9, OutageGrace: 5,
 		VolatileInterval: 6, BackoffMin: 7, BackoffMax: 8,
 	}
 	if diff := cmp.Diff(set, set.withDefaults()); diff != "" {
