@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -75,6 +76,7 @@ type options struct {
 	readOnly           bool
 	agentMetrics       bool
 	watchNamespaces    []string
+	shard              string
 	concurrency        int
 	leaderElect        bool
 	leaderNamespace    string
@@ -83,7 +85,8 @@ type options struct {
 	registrationSlack  time.Duration
 	zap                zap.Options
 
-	project types.NamespacedName // defaultProject, parsed
+	project  types.NamespacedName // defaultProject, parsed
+	selector labels.Selector      // shard, parsed; nil for all
 }
 
 // usageError is a wrong flag or value: it ends the operator before anything starts.
@@ -133,6 +136,8 @@ func (o *options) bind(command *cobra.Command) {
 		"Serve metrics of each single Agent; with very many Agents these are many series.")
 	flags.StringSliceVar(&o.watchNamespaces, "watch-namespaces", nil,
 		"Namespaces to look after; needs --cluster-id. Default: all.")
+	flags.StringVar(&o.shard, "shard", "",
+		"Label selector of the CloudProjects to look after, as shard=a; their Agents follow them. Default: all.")
 	flags.IntVar(&o.concurrency, "concurrency", 16,
 		"Number of Agents that are worked on at once.")
 	flags.BoolVar(&o.leaderElect, "leader-elect", false,
@@ -179,6 +184,13 @@ func (o *options) validate() error {
 	if len(o.watchNamespaces) > 0 && o.clusterID == "" {
 		return errors.New("--watch-namespaces: needs --cluster-id, because kube-system cannot be read then: " +
 			"set any value that no other cluster has")
+	}
+	if o.shard != "" {
+		selector, err := labels.Parse(o.shard)
+		if err != nil {
+			return fmt.Errorf("--shard %q: must be a label selector such as shard=a: %w", o.shard, err)
+		}
+		o.selector = selector
 	}
 	if o.concurrency < 1 || o.concurrency > 1000 {
 		return fmt.Errorf("--concurrency %d: must be from 1 to 1000", o.concurrency)
@@ -282,7 +294,7 @@ func (o *options) managerOptions(scheme *runtime.Scheme) ctrl.Options {
 		},
 		HealthProbeBindAddress:        o.healthProbeAddress,
 		LeaderElection:                o.leaderElect,
-		LeaderElectionID:              "calyptia-agent-operator.cloud.calyptia.com",
+		LeaderElectionID:              o.lease(),
 		LeaderElectionNamespace:       o.leaderNamespace,
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       &grace,
@@ -294,6 +306,15 @@ func (o *options) managerOptions(scheme *runtime.Scheme) ctrl.Options {
 		}
 	}
 	return options
+}
+
+// lease is the name of the lease: one for each shard.
+func (o *options) lease() string {
+	const name = "calyptia-agent-operator.cloud.calyptia.com"
+	if o.selector == nil {
+		return name
+	}
+	return cloud.Hash(o.selector.String()) + "." + name
 }
 
 func (o *options) addControllers(ctx context.Context, mgr ctrl.Manager, clusterID string) error {
@@ -321,6 +342,7 @@ func (o *options) addControllers(ctx context.Context, mgr ctrl.Manager, clusterI
 		Recorder:       mgr.GetEventRecorder("cloudproject-controller"),
 		Clock:          clock.RealClock{},
 		DefaultProject: o.project,
+		Shard:          project.Shard{Selector: o.selector},
 		Namespaces:     o.watchNamespaces,
 	}).SetupWithManager(mgr, controller.Options{MaxConcurrentReconciles: projectWorkers})
 	if err != nil {
@@ -334,6 +356,7 @@ func (o *options) addControllers(ctx context.Context, mgr ctrl.Manager, clusterI
 		Clock:     clock.RealClock{},
 		Settings: agent.Settings{
 			DefaultProject: o.project, ClusterID: clusterID, ReadOnly: o.readOnly,
+			Shard: project.Shard{Selector: o.selector},
 			// In the proportion of the defaults; zero stands for those.
 			Slack: o.registrationSlack, PostWindow: o.registrationSlack / 4,
 		},

@@ -59,6 +59,8 @@ func TestABadFlagOrValueEndsBeforeAnythingStarts(t *testing.T) {
 		{"namespaces without a cluster ID", []string{"--watch-namespaces=a"}, "--watch-namespaces"},
 		{"a namespace that cannot be one", []string{"--watch-namespaces=a,B", "--cluster-id=x"}, "--watch-namespaces"},
 		{"an empty namespace among others", []string{"--watch-namespaces=a,,b", "--cluster-id=x"}, "--watch-namespaces"},
+		{"a shard that is no selector", []string{"--shard=a b"}, "--shard"},
+		{"a shard with an operator that is none", []string{"--shard=a~b"}, "--shard"},
 		{"a concurrency that is no number", []string{"--concurrency=many"}, "--concurrency"},
 		{"a concurrency of none", []string{"--concurrency=0"}, "--concurrency"},
 		{"a negative concurrency", []string{"--concurrency=-4"}, "--concurrency"},

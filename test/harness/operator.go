@@ -85,8 +85,8 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager) error {
 	err := (&cloudproject.Reconciler{
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Projects: projects,
 		Recorder: mgr.GetEventRecorder("cloudproject"), Clock: w.Clock,
-		DefaultProject: w.Settings.DefaultProject,
-		BackoffMin:     50 * time.Millisecond, BackoffMax: time.Second, InUseDelay: 50 * time.Millisecond,
+		DefaultProject: w.Settings.DefaultProject, Shard: w.Settings.Shard,
+		BackoffMin: 50 * time.Millisecond, BackoffMax: time.Second, InUseDelay: 50 * time.Millisecond,
 	}).SetupWithManager(mgr, controller.Options{})
 	if err != nil {
 		return err

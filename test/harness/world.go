@@ -279,6 +279,14 @@ func (w *World) In(namespace string) *World {
 	return &other
 }
 
+// Second is the same World with an operator of its own, which is not started yet.
+func (w *World) Second() *World {
+	other := *w
+	other.operator, other.API = nil, NewProxy()
+	w.Cleanup(func() { other.Stop() })
+	return &other
+}
+
 // For is the same World, for a part of its test.
 func (w *World) For(t testing.TB) *World {
 	other := *w

@@ -35,6 +35,8 @@ type Settings struct {
 	DefaultProject types.NamespacedName
 	// ClusterID makes the derived machine IDs of this cluster its own.
 	ClusterID string
+	// Shard is what this operator looks after.
+	Shard project.Shard
 	// ReadOnly keeps the operator from writing anything remote.
 	ReadOnly bool
 
@@ -127,6 +129,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	if p.agent == nil {
 		return r.sweep(ctx, req.NamespacedName)
+	}
+	if !p.vanished && !p.inShard(ctx) {
+		r.forget(req.NamespacedName) // It may have been ours until the labels of its CloudProject changed.
+		return ctrl.Result{}, nil
 	}
 	deleting := !p.agent.DeletionTimestamp.IsZero()
 	switch {

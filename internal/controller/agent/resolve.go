@@ -31,6 +31,20 @@ func (p *pass) resolveProject(ctx context.Context) error {
 	return p.connect()
 }
 
+// inShard reports whether this operator looks after the Agent. One whose CloudProject cannot be told is looked
+// after by the operator that tells so.
+func (p *pass) inShard(ctx context.Context) bool {
+	if p.Settings.Shard.Selector == nil {
+		return true
+	}
+	ref, named := project.Ref(p.agent, p.Settings.DefaultProject)
+	var cp v1alpha1.CloudProject
+	if !named || p.Client.Get(ctx, ref, &cp) != nil {
+		return p.Settings.Shard.HasStrays()
+	}
+	return p.Settings.Shard.Has(&cp)
+}
+
 // findProject reads the CloudProject that the Agent refers to.
 func (p *pass) findProject(ctx context.Context) error {
 	ref, named := project.Ref(p.agent, p.Settings.DefaultProject)

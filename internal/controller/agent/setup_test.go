@@ -133,7 +133,7 @@ func TestWakingEnqueuesTheAgentsOfTheProject(t *testing.T) {
 func TestSettingsHaveDefaults(t *testing.T) {
 	want := Settings{
 		PostWindow: 20 * time.Second, Slack: 80 * time.Second, AnsweredSlack: 5 * time.Second, GoneDelay: 5 * time.Second,
-		SweepDelay: 800 * time.Second,
+		SweepDelay:  800 * time.Second,
 		OutageGrace: 15 * time.Minute, VolatileInterval: time.Hour, BackoffMin: time.Second, BackoffMax: 5 * time.Minute,
 	}
 	if diff := cmp.Diff(want, Settings{}.withDefaults()); diff != "" {

@@ -37,6 +37,8 @@ type Reconciler struct {
 	Clock clock.PassiveClock
 	// DefaultProject is the CloudProject of Agents that name none.
 	DefaultProject types.NamespacedName
+	// Shard is what this operator looks after.
+	Shard project.Shard
 	// Namespaces that the operator watches; all if empty.
 	Namespaces []string
 
@@ -71,6 +73,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 			err = r.gone(ctx, req.NamespacedName)
 		}
 		return ctrl.Result{}, err
+	}
+	if !r.Shard.Has(&cp) {
+		r.forget(req.NamespacedName) // It may have been ours until its labels changed.
+		return ctrl.Result{}, nil
 	}
 	m := r.remember(&cp)
 	if project.Behind(&cp, m.written) {

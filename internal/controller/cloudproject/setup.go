@@ -62,6 +62,7 @@ func declared() predicate.Predicate {
 		was, is := e.ObjectOld, e.ObjectNew
 		return was.GetUID() != is.GetUID() || was.GetGeneration() != is.GetGeneration() ||
 			was.GetDeletionTimestamp().IsZero() != is.GetDeletionTimestamp().IsZero() ||
+			!equality.Semantic.DeepEqual(was.GetLabels(), is.GetLabels()) ||
 			!equality.Semantic.DeepEqual(was.GetAnnotations(), is.GetAnnotations())
 	}}
 }
