@@ -180,6 +180,9 @@ func TestHostileLists(t *testing.T) {
 			w.Apply("web")
 			w.Start()
 			w.NotReady("web", v1alpha1.ReasonInvalidAnswer)
+			if n := w.Cloud.Count(http.MethodGet, cloudtest.RouteList); n > 50 {
+				t.Errorf("%d pages were read until it was noticed", n)
+			}
 			if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 0 {
 				t.Errorf("%d registrations on the word of a list that cannot be trusted", n)
 			}
