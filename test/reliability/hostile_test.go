@@ -141,6 +141,33 @@ func TestHostileAnswersToARead(t *testing.T) {
 	}
 }
 
+// What has our ID and shows the machine ID of something else is not ours to change or delete.
+func TestARemoteAgentOfAnotherMachineIsNotOurs(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{}, hostileSettings)
+	id := w.Ready(w.Apply("web")).Status.ID
+	w.Cloud.Mutate(id, func(a *cloud.Agent) { a.MachineID = "somebody-else" })
+	w.Cloud.ResetRequests()
+	w.Poke("web")
+	w.Stalled("web", v1alpha1.ReasonRemoteMismatch, id, "spec.projectRef", "url")
+	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.9.9" })
+	w.Poke("web")
+	handled(w, "web")
+	w.Restart() // What was confirmed before is not remembered.
+	w.Delete("web")
+	w.Stalled("web", v1alpha1.ReasonRemoteMismatch, id, v1alpha1.AnnotationOrphan)
+	for _, method := range []string{http.MethodPost, http.MethodPatch, http.MethodDelete} {
+		if n := w.Cloud.Count(method, ""); n != 0 {
+			t.Errorf("%d times %s", n, method)
+		}
+	}
+	w.Change("web", func(a *v1alpha1.Agent) { a.Annotations[v1alpha1.AnnotationOrphan] = "true" })
+	w.Gone("web")
+	if remote, found := w.Cloud.Agent(id); !found || remote.Version != "v4.0.0" {
+		t.Errorf("it is %+v (there: %v)", remote, found)
+	}
+}
+
 // Decisions rest on what a list does not hold, so that one that cannot be trusted registers nothing.
 func TestHostileLists(t *testing.T) {
 	whole := func(r *http.Request) bool { return r.URL.Query().Get("last") != "1" } // the proof asks for one

@@ -123,6 +123,7 @@ func (p *pass) read(ctx context.Context) error {
 		return err
 	}
 	if remote.MachineID != status.MachineID {
+		p.memory.confirmed = "" // Nothing is sent until a read shows that it is ours.
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"the remote agent %s shows another machine ID than it was registered with: check spec.projectRef and the CloudProject's url",
 			status.ID)
