@@ -26,6 +26,8 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
+
+	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
 // unserved are the kinds of others that the pages show: their CRDs are not installed here, so that they can
@@ -70,7 +72,7 @@ func TestEveryManifestIsTakenByTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	warned := &warnings{}
-	config := rest.CopyConfig(plane.Config)
+	config := rest.CopyConfig(harness.Plane().Config)
 	config.WarningHandler = warned
 	c, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
@@ -153,7 +155,7 @@ func dryRun(ctx context.Context, c client.Client, object *unstructured.Unstructu
 
 // A test that takes everything would not find a mistake in the pages.
 func TestAWrongManifestIsRefused(t *testing.T) {
-	c, err := client.New(plane.Config, client.Options{})
+	c, err := client.New(harness.Plane().Config, client.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -150,6 +150,24 @@ func TestEveryReasonHasARow(t *testing.T) {
 	}
 }
 
+// The page of each kind tells of every reason that stands on it, and of no other.
+func TestThePageOfEachKindHasItsReasons(t *testing.T) {
+	named := regexp.MustCompile("(?m)^\\| `(\\w+)` \\|")
+	for _, kind := range []string{agentKind, projectKind} {
+		rows := map[string]bool{}
+		for _, match := range named.FindAllStringSubmatch(file(t, "docs", strings.ToLower(kind)+".md"), -1) {
+			rows[match[1]] = true
+		}
+		for reason, kinds := range states {
+			_, ready := kinds[kind]
+			stands := ready || len(kinds) == 0 && kind == agentKind
+			if stands != rows[reason] {
+				t.Errorf("%s: the reason %s stands on it: %v, and its page has a row for it: %v", kind, reason, stands, rows[reason])
+			}
+		}
+	}
+}
+
 func TestArgoAndKstatusJudgeEveryStateAlike(t *testing.T) {
 	for reason, kinds := range states {
 		for kind, shapes := range kinds {
