@@ -118,7 +118,7 @@ func (o *onlooker) judge(object *unstructured.Unstructured, s status.Status) (pr
 	is := shapeOf(conditions)
 	deleting := object.GetDeletionTimestamp() != nil
 	claim((s == status.TerminatingStatus) == deleting, "deletionTimestamp is %v", object.GetDeletionTimestamp())
-	claim(!(is.stalled && is.reconciling), "both Stalled and Reconciling")
+	claim(!is.stalled || !is.reconciling, "both Stalled and Reconciling")
 	if deleting {
 		return problems
 	}
