@@ -56,6 +56,13 @@ manifests: ## Generate the CRDs and the operator's role.
 	$(CONTROLLER_GEN) crd rbac:roleName=manager-role paths=./api/... paths=./internal/controller/... \
 		output:crd:artifacts:config=config/crd/bases output:rbac:artifacts:config=config/rbac
 
+.PHONY: docs
+docs: ## Generate the reference under docs/.
+	@mkdir -p docs/reference
+	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --config=hack/docs/crd-ref-docs.yaml --log-level=ERROR \
+		--templates-dir=hack/docs/templates --renderer=markdown --output-path=docs/reference/api.md
+	go test . -run '^TestThePageOfTheFlagsIsUpToDate$$' -count=1 -update
+
 .PHONY: fmt
 fmt: ## Format the code.
 	go fmt ./...
@@ -74,10 +81,10 @@ lint-fix: ## Run the linters and mend what they can mend.
 
 .PHONY: verify
 verify: ## Check that what is generated and every go.mod are up to date.
-	@sum() { { cat api/*/zz_generated.*.go config/crd/bases/*.yaml config/rbac/role.yaml 2>/dev/null || true; } | git hash-object --stdin; }; \
-		before=$$(sum); $(MAKE) --no-print-directory generate manifests; \
+	@sum() { { cat api/*/zz_generated.*.go config/crd/bases/*.yaml config/rbac/role.yaml docs/reference/*.md 2>/dev/null || true; } | git hash-object --stdin; }; \
+		before=$$(sum); $(MAKE) --no-print-directory generate manifests docs; \
 		if [ "$$before" != "$$(sum)" ]; then \
-			echo "verify: the generated files were out of date; commit what 'make generate manifests' wrote" >&2; exit 1; \
+			echo "verify: the generated files were out of date; commit what 'make generate manifests docs' wrote" >&2; exit 1; \
 		fi
 	@for mod in $$(git ls-files -- go.mod '*/go.mod'); do \
 		echo "verify: $$mod"; (cd "$$(dirname "$$mod")" && go mod tidy -diff); \

@@ -84,6 +84,41 @@ func TestAllowedNamespaces(t *testing.T) {
 	}
 }
 
+func TestAChangedCloudProjectLetsWaitingAgentsInAtOnce(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+	w.Start(w.AddNamespace("tenant"))
+	tenant := w.In(w.Namespace + "-tenant")
+	w.Apply("own")
+	change := func(change func(*v1alpha1.CloudProjectSpec)) {
+		t.Helper()
+		cp := &v1alpha1.CloudProject{}
+		if err := w.Client.Get(t.Context(), w.Key("calyptia"), cp); err != nil {
+			t.Fatal(err)
+		}
+		base := cp.DeepCopy()
+		change(&cp.Spec)
+		if err := w.Client.Patch(t.Context(), cp, client.MergeFrom(base)); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	tenant.Apply("web", func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Namespace = w.Namespace })
+	tenant.Stalled("web", v1alpha1.ReasonProjectNotAllowed)
+	change(func(s *v1alpha1.CloudProjectSpec) {
+		s.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll}
+	})
+	tenant.Ready("web")
+
+	w.Change("own", func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionRetain })
+	id := w.Ready("own").Status.ID
+	w.Delete("own")
+	w.Gone("own")
+	tenant.Apply("adopter", func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Namespace, a.Spec.AgentID = w.Namespace, id })
+	tenant.Stalled("adopter", v1alpha1.ReasonAdoptionNotAllowed)
+	change(func(s *v1alpha1.CloudProjectSpec) { s.Adoption = v1alpha1.AdoptionAllowed })
+	tenant.Ready("adopter")
+}
+
 func selecting(key, value string) *v1alpha1.AllowedNamespaces {
 	return &v1alpha1.AllowedNamespaces{
 		From:     v1alpha1.NamespacesFromSelector,

@@ -27,10 +27,12 @@ var lowPriority = handler.LowPriority
 // fingerprint changes when something changed that may end a failure.
 func (p *pass) fingerprint(ctx context.Context) string {
 	annotations := p.agent.Annotations
-	epoch := 0
+	var epoch int
+	var generation int64 // which Agents the CloudProject admits, and who may adopt, stands in its spec
 	if ref, named := project.Ref(p.agent, p.Settings.DefaultProject); named {
 		var cp v1alpha1.CloudProject
 		if p.Client.Get(ctx, ref, &cp) == nil {
+			generation = cp.Generation
 			if shared := p.Projects.Lookup(cp.UID); shared != nil {
 				epoch = shared.Epoch()
 			}
@@ -42,7 +44,7 @@ func (p *pass) fingerprint(ctx context.Context) string {
 	}
 	return fmt.Sprint(p.agent.Generation, !p.agent.DeletionTimestamp.IsZero(),
 		annotations[v1alpha1.AnnotationReconcileAt], annotations[v1alpha1.AnnotationOrphan],
-		p.sourceVersion(ctx), secrets, epoch)
+		p.sourceVersion(ctx), secrets, epoch, generation)
 }
 
 // held reports whether the Agent failed, nothing changed since, and it is not time to try again. The

@@ -1,0 +1,189 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package docs_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// shell runs what a page shows, in a directory of its own, with the real kubectl.
+type shell struct {
+	*harness.World
+	dir, namespace string
+}
+
+func (s *shell) run(at, commands string) string {
+	s.Helper()
+	assets, err := testenv.Assets()
+	if err != nil {
+		s.Fatal(err)
+	}
+	kubeconfig := filepath.Join(s.dir, "kubeconfig")
+	content, err := os.ReadFile(harness.Plane().Kubeconfig)
+	if err != nil {
+		s.Fatal(err)
+	}
+	current := strings.Replace(string(content), "namespace: default", "namespace: "+s.namespace, 1)
+	if err := os.WriteFile(kubeconfig, []byte(current), 0o600); err != nil {
+		s.Fatal(err)
+	}
+	command := exec.Command("bash", "-euo", "pipefail", "-c", commands)
+	command.Dir = s.dir
+	command.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "PATH="+assets+":"+os.Getenv("PATH"), "CALYPTIA_TOKEN="+s.Token.Reveal())
+	out, err := command.CombinedOutput()
+	if err != nil {
+		s.Fatalf("%s: %v\n%s\n%s", at, err, commands, out)
+	}
+	return string(out)
+}
+
+// elsewhere are the blocks that need the chart's images, or the network.
+var elsewhere = []string{"helm ", "kubectl wait deployment"}
+
+func TestGettingStartedWordForWord(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+	w.Start("logging")
+	s := &shell{World: w, dir: t.TempDir(), namespace: "default"}
+	page := parse("docs/getting-started.md", read(t, "docs/getting-started.md"))
+	save := regexp.MustCompile("Save this as `(.+)`").FindAllStringSubmatch(string(page.source), -1)
+	var ran, skipped int
+	var said strings.Builder
+	for _, b := range page.blocks() {
+		switch {
+		case b.lang == "yaml":
+			// Where a person's project is at the public service, this one is at the World's.
+			text := strings.Replace(b.text, "  tokenSecretRef:", "  url: "+w.HTTP.URL+"\n  tokenSecretRef:", 1)
+			if err := os.WriteFile(filepath.Join(s.dir, save[0][1]), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			save = save[1:]
+		case b.lang != "sh":
+		case slices.ContainsFunc(elsewhere, func(word string) bool { return strings.Contains(b.text, word) }):
+			skipped++
+		default:
+			ran++
+			if strings.Contains(b.text, "delete agents") {
+				if remote := w.Remote(); len(remote) != 1 || remote[0].Version != "v4.0.1" {
+					t.Errorf("before it is deleted, the cloud has %+v", remote)
+				}
+			}
+			said.WriteString(s.run(b.at, b.text) + "\n")
+		}
+	}
+	if len(save) != 0 || ran != 7 || skipped != 3 {
+		t.Errorf("%d blocks were run, %d not, %d files are left", ran, skipped, len(save))
+	}
+	for _, words := range []string{"cloudproject.cloud.calyptia.com/calyptia condition met", "web-logs   True", "v4.0.1", `agent.cloud.calyptia.com "web-logs" deleted`} {
+		if !strings.Contains(said.String(), words) {
+			t.Errorf("%q was not said:\n%s", words, said.String())
+		}
+	}
+	if left := w.Remote(); len(left) != 0 {
+		t.Errorf("%d agents are left in the cloud", len(left))
+	}
+}
+
+// block is the one of a page that holds the words.
+func (s *shell) block(path, words string) block {
+	s.Helper()
+	var found []block
+	for _, b := range parse(path, s.read(path)).blocks() {
+		if strings.Contains(b.text, words) {
+			found = append(found, b)
+		}
+	}
+	if len(found) != 1 {
+		s.Fatalf("%s has %d blocks with %q, want 1", path, len(found), words)
+	}
+	return found[0]
+}
+
+func (s *shell) read(path string) []byte {
+	s.Helper()
+	content, err := os.ReadFile(filepath.Join(testenv.ModuleRoot(), path))
+	if err != nil {
+		s.Fatal(err)
+	}
+	return content
+}
+
+func TestTheWayOutWhenTheOperatorWentFirst(t *testing.T) {
+	const page = "docs/upgrade-uninstall.md"
+	w := harness.New(t, cloudtest.Settings{})
+	s := &shell{World: w, dir: t.TempDir(), namespace: w.Namespace}
+	w.Ready(w.Apply("web-logs"))
+	id := w.One("web-logs").ID
+
+	retain := s.block(page, "while read")
+	s.run(retain.at, strings.ReplaceAll(retain.text, "--all-namespaces", "--namespace "+w.Namespace))
+	if policy := w.Get("web-logs").Spec.DeletionPolicy; policy != v1alpha1.DeletionRetain {
+		t.Errorf("the deletion policy is %q", policy)
+	}
+	if out := s.run(page, s.block(page, "custom-columns=NAMESPACE").text); !strings.Contains(out, id) {
+		t.Errorf("%s is not in:\n%s", id, out)
+	}
+
+	w.Ready("web-logs")
+	w.Stop()
+	s.run("deletion", "kubectl delete agent/web-logs cloudproject/calyptia secret/calyptia-credentials --wait=false")
+	if w.Get("web-logs").DeletionTimestamp.IsZero() {
+		t.Error("the Agent does not wait for its finalizer")
+	}
+	out := s.block(page, `"finalizers":null`)
+	s.run(out.at, out.text)
+	w.Gone("web-logs")
+	s.run("deletion", "kubectl wait cloudproject/calyptia secret/calyptia-credentials --for=delete --timeout=45s")
+	if left := w.Remote(); len(left) != 1 {
+		t.Errorf("the cloud has %d agents, want the one that was left", len(left))
+	}
+}
+
+func TestTheCommandsThatPagesGiveAgainAndAgain(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{})
+	s := &shell{World: w, dir: t.TempDir(), namespace: w.Namespace}
+	w.Ready(w.Apply("web-logs"))
+	for _, row := range []struct{ page, words string }{
+		{"docs/agent.md", "kubectl get agents -o wide"},
+		{"docs/agent.md", "reconcile-at"},
+		{"docs/cloudproject.md", "kubectl get cloudprojects -o wide"},
+		{"docs/cloudproject.md", "--dry-run=client"},
+		{"docs/troubleshooting.md", "kubectl get agents,cloudprojects --all-namespaces"},
+		{"docs/upgrade-uninstall.md", "calyptia-backup.yaml"},
+		{"docs/upgrade-uninstall.md", "metadata.uid"},
+		{"README.md", "kubectl describe agent web-logs"},
+		{"README.md", "kubectl describe cloudproject calyptia"},
+	} {
+		b := s.block(row.page, row.words)
+		s.run(b.at, b.text)
+	}
+	w.Eventually("the request to reconcile is answered", func() error {
+		if a := w.Get("web-logs"); a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+	// Orphaned, an Agent goes, and its remote agent stays.
+	b := s.block("docs/agent.md", "cloud.calyptia.com/orphan=true")
+	s.run(b.at, b.text)
+	w.Delete("web-logs")
+	w.Gone("web-logs")
+	if left := w.Remote(); len(left) != 1 {
+		t.Errorf("the cloud has %d agents, want the one that was left", len(left))
+	}
+}

@@ -1,0 +1,17 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Package docs_test holds the README and everything under docs/ against the code: each manifest against a real
+// API server, and each link, flag, field, annotation, reason, metric and make target against what there is.
+package docs_test
+
+import (
+	"testing"
+
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }

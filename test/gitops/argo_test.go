@@ -1,0 +1,137 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package gitops_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	lua "github.com/yuin/gopher-lua"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
+)
+
+// health is what a script of Argo CD returns.
+type health struct{ Status, Message string }
+
+// The four that a script may return for an object that exists.
+const (
+	healthy     = "Healthy"
+	progressing = "Progressing"
+	degraded    = "Degraded"
+	suspended   = "Suspended"
+)
+
+func file(t testing.TB, path ...string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(append([]string{testenv.ModuleRoot()}, path...)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+func script(t testing.TB, kind string) string {
+	t.Helper()
+	return file(t, "docs", "gitops", "argocd", "health-"+strings.ToLower(kind)+".lua")
+}
+
+// argo judges an object as Argo CD does: one that is being deleted without asking the script, every other with
+// the script, which sees the object as the global obj, has the base and table libraries alone, and returns a table.
+func argo(source string, object *unstructured.Unstructured) (health, error) {
+	if object.GetDeletionTimestamp() != nil {
+		return health{progressing, "Pending deletion"}, nil
+	}
+	state := lua.NewState(lua.Options{SkipOpenLibs: true})
+	defer state.Close()
+	for name, open := range map[string]lua.LGFunction{lua.BaseLibName: lua.OpenBase, lua.TabLibName: lua.OpenTable} {
+		err := state.CallByParam(lua.P{Fn: state.NewFunction(open), NRet: 0, Protect: true}, lua.LString(name))
+		if err != nil {
+			return health{}, err
+		}
+	}
+	state.SetGlobal("obj", value(state, object.Object))
+	if err := state.DoString(source); err != nil {
+		return health{}, err
+	}
+	table, ok := state.Get(-1).(*lua.LTable)
+	if !ok {
+		return health{}, fmt.Errorf("the script returned %s, not a table", state.Get(-1).Type())
+	}
+	result := health{Status: table.RawGetString("status").String(), Message: table.RawGetString("message").String()}
+	switch result.Status {
+	case healthy, progressing, degraded, suspended:
+		return result, nil
+	default:
+		return result, fmt.Errorf("the script returned the status %q", result.Status)
+	}
+}
+
+// value is what JSON holds, for a script.
+func value(state *lua.LState, from any) lua.LValue {
+	switch from := from.(type) {
+	case bool:
+		return lua.LBool(from)
+	case string:
+		return lua.LString(from)
+	case int64:
+		return lua.LNumber(from)
+	case float64:
+		return lua.LNumber(from)
+	case []any:
+		table := state.NewTable()
+		for _, element := range from {
+			table.Append(value(state, element))
+		}
+		return table
+	case map[string]any:
+		table := state.NewTable()
+		for key, element := range from {
+			table.RawSetString(key, value(state, element))
+		}
+		return table
+	default:
+		return lua.LNil
+	}
+}
+
+// agree says whether Argo CD and kstatus say the same.
+func agree(h health, s status.Status) bool {
+	switch h.Status {
+	case healthy:
+		return s == status.CurrentStatus
+	case degraded:
+		return s == status.FailedStatus
+	case progressing:
+		return s == status.InProgressStatus || s == status.TerminatingStatus
+	default:
+		return s == status.InProgressStatus
+	}
+}
+
+func TestTheConfigMapForArgoHoldsTheScripts(t *testing.T) {
+	var configMap corev1.ConfigMap
+	if err := yaml.UnmarshalStrict([]byte(file(t, "docs", "gitops", "argocd", "argocd-cm.yaml")), &configMap); err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []string{"Agent", "CloudProject"} {
+		key := "resource.customizations.health.cloud.calyptia.com_" + kind
+		if configMap.Data[key] != script(t, kind) {
+			t.Errorf("%s is not the content of health-%s.lua: put it there, indented", key, strings.ToLower(kind))
+		}
+	}
+	if len(configMap.Data) != 2 {
+		t.Errorf("%d keys, want the two of the scripts", len(configMap.Data))
+	}
+}

@@ -1,0 +1,221 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package gitops_test
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+)
+
+// shape is how the conditions Ready, Reconciling and Stalled stand together.
+type shape struct {
+	ready                metav1.ConditionStatus
+	reconciling, stalled bool
+}
+
+// The shapes that the operator makes.
+var (
+	good        = shape{ready: metav1.ConditionTrue}
+	reconciling = shape{ready: metav1.ConditionFalse, reconciling: true} // this generation is not applied yet
+	interrupted = shape{ready: metav1.ConditionFalse}                    // it was applied, and something came up
+	stalled     = shape{ready: metav1.ConditionFalse, stalled: true}     // a person has to act
+	unproved    = shape{ready: metav1.ConditionUnknown, reconciling: true}
+	unproven    = shape{ready: metav1.ConditionUnknown}
+	unknown     = shape{ready: metav1.ConditionUnknown, stalled: true} // with something that a person has to mend
+)
+
+// kinds that a reason stands on, each with the shapes that it comes in.
+type row map[string][]shape
+
+const (
+	agentKind   = "Agent"
+	projectKind = "CloudProject"
+)
+
+// An Agent that waits, or is tried again, in both shapes: before and after it was applied.
+var waits = []shape{reconciling, interrupted}
+
+// states are all reasons of Ready. Those of other conditions have no shapes: they have no part in health.
+var states = map[string]row{
+	v1alpha1.ReasonApplied:   {agentKind: {good}},
+	v1alpha1.ReasonObserved:  {agentKind: {good}},
+	v1alpha1.ReasonProved:    {projectKind: {good}},
+	v1alpha1.ReasonSuspended: {agentKind: {good, reconciling, interrupted}},
+
+	v1alpha1.ReasonProgressing:         {agentKind: waits, projectKind: {interrupted}},
+	v1alpha1.ReasonRegistrationUnknown: {agentKind: {reconciling, interrupted, stalled}},
+	v1alpha1.ReasonProjectNotFound:     {agentKind: waits},
+	v1alpha1.ReasonProjectNotReady:     {agentKind: waits},
+	v1alpha1.ReasonSourceNotFound:      {agentKind: waits, projectKind: {interrupted, stalled}},
+	v1alpha1.ReasonUnauthorized:        {projectKind: {stalled}},
+	v1alpha1.ReasonRateLimited:         {agentKind: waits, projectKind: {interrupted}},
+	v1alpha1.ReasonUnavailable:         {agentKind: waits, projectKind: {interrupted, stalled}},
+	v1alpha1.ReasonInvalidAnswer:       {agentKind: {reconciling, interrupted, stalled}},
+	v1alpha1.ReasonAPIServer:           {agentKind: waits},
+	v1alpha1.ReasonRemoteGone:          {agentKind: waits},
+	v1alpha1.ReasonDeleting:            {agentKind: waits},
+	v1alpha1.ReasonInUse:               {projectKind: {interrupted, stalled}},
+	v1alpha1.ReasonNotProved:           {projectKind: {unproved, unproven, unknown}},
+
+	v1alpha1.ReasonNoProject:          {agentKind: {stalled}},
+	v1alpha1.ReasonProjectNotAllowed:  {agentKind: {stalled}},
+	v1alpha1.ReasonInvalid:            {agentKind: {stalled}, projectKind: {stalled}},
+	v1alpha1.ReasonSourceInvalid:      {agentKind: {stalled}, projectKind: {stalled}},
+	v1alpha1.ReasonForbidden:          {agentKind: {stalled}},
+	v1alpha1.ReasonQuotaExceeded:      {agentKind: {stalled}},
+	v1alpha1.ReasonMachineIDConflict:  {agentKind: {stalled, reconciling, interrupted}},
+	v1alpha1.ReasonRemoteClaimed:      {agentKind: {stalled, reconciling, interrupted}},
+	v1alpha1.ReasonRemoteNotFound:     {agentKind: {stalled}},
+	v1alpha1.ReasonRemoteMismatch:     {agentKind: {stalled}},
+	v1alpha1.ReasonAdoptionNotAllowed: {agentKind: {stalled}},
+	v1alpha1.ReasonSecretConflict:     {agentKind: {stalled}, projectKind: {stalled}},
+	v1alpha1.ReasonSecretRefused:      {agentKind: {stalled}, projectKind: {stalled, interrupted}},
+	v1alpha1.ReasonTokenUnavailable:   {agentKind: {stalled}},
+	v1alpha1.ReasonURLNotAllowed:      {projectKind: {stalled}},
+	v1alpha1.ReasonServerLost:         {agentKind: waits, projectKind: {stalled}},
+	v1alpha1.ReasonReadOnly:           {agentKind: {stalled}},
+
+	v1alpha1.ReasonMetricsReceived:  {},
+	v1alpha1.ReasonMetricsStopped:   {},
+	v1alpha1.ReasonNeverReported:    {},
+	v1alpha1.ReasonChangedElsewhere: {},
+	v1alpha1.ReasonNotKept:          {},
+}
+
+// expected is what Argo CD and kstatus shall say of a shape.
+func (s shape) expected(reason string) (string, status.Status) {
+	switch {
+	case s.stalled:
+		return degraded, status.FailedStatus
+	case s.ready == metav1.ConditionTrue:
+		return healthy, status.CurrentStatus
+	case reason == v1alpha1.ReasonSuspended:
+		return suspended, status.InProgressStatus
+	default:
+		return progressing, status.InProgressStatus
+	}
+}
+
+// object is one with these conditions, beside those that have no part in its health.
+func (s shape) object(kind, reason string, generation, observed int64) *unstructured.Unstructured {
+	var conditions []any
+	add := func(kind string, is metav1.ConditionStatus, reason string) {
+		conditions = append(conditions, map[string]any{
+			"type": kind, "status": string(is), "reason": reason, "message": "why", "observedGeneration": observed,
+			"lastTransitionTime": "2026-01-01T00:00:00Z",
+		})
+	}
+	add(v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonNeverReported)
+	add(v1alpha1.ConditionDrifted, metav1.ConditionTrue, v1alpha1.ReasonChangedElsewhere)
+	add(v1alpha1.ConditionReady, s.ready, reason)
+	if s.reconciling {
+		add(v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason)
+	}
+	if s.stalled {
+		add(v1alpha1.ConditionStalled, metav1.ConditionTrue, reason)
+	}
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": v1alpha1.GroupVersion.String(), "kind": kind,
+		"metadata": map[string]any{"name": "a", "namespace": "b", "generation": generation},
+		"status":   map[string]any{"observedGeneration": observed, "conditions": conditions},
+	}}
+}
+
+func TestEveryReasonHasARow(t *testing.T) {
+	declared := regexp.MustCompile(`(?m)^\tReason\w+ += "(\w+)"$`).FindAllStringSubmatch(file(t, "api", "v1alpha1", "condition_types.go"), -1)
+	var reasons []string
+	for _, match := range declared {
+		reasons = append(reasons, match[1])
+		if _, ok := states[match[1]]; !ok {
+			t.Errorf("the reason %s has no row: say on which kind it stands, and in which shapes", match[1])
+		}
+	}
+	for reason := range states {
+		if !slices.Contains(reasons, reason) {
+			t.Errorf("the row %s is of no reason", reason)
+		}
+	}
+}
+
+// The page of each kind tells of every reason that stands on it, and of no other.
+func TestThePageOfEachKindHasItsReasons(t *testing.T) {
+	named := regexp.MustCompile("(?m)^\\| `(\\w+)` \\|")
+	for _, kind := range []string{agentKind, projectKind} {
+		rows := map[string]bool{}
+		for _, match := range named.FindAllStringSubmatch(file(t, "docs", strings.ToLower(kind)+".md"), -1) {
+			rows[match[1]] = true
+		}
+		for reason, kinds := range states {
+			_, ready := kinds[kind]
+			stands := ready || len(kinds) == 0 && kind == agentKind
+			if stands != rows[reason] {
+				t.Errorf("%s: the reason %s stands on it: %v, and its page has a row for it: %v", kind, reason, stands, rows[reason])
+			}
+		}
+	}
+}
+
+func TestArgoAndKstatusJudgeEveryStateAlike(t *testing.T) {
+	for reason, kinds := range states {
+		for kind, shapes := range kinds {
+			for _, s := range shapes {
+				name := fmt.Sprintf("%s %s %+v", kind, reason, s)
+				wantHealth, wantStatus := s.expected(reason)
+				judge(t, name, s.object(kind, reason, 3, 3), wantHealth, wantStatus)
+				// A change of the spec that the operator has not seen yet is never judged by what was before.
+				judge(t, name+", outdated", s.object(kind, reason, 4, 3), progressing, status.InProgressStatus)
+				gone := s.object(kind, reason, 4, 4)
+				now := metav1.Now()
+				gone.SetDeletionTimestamp(&now)
+				judge(t, name+", being deleted", gone, progressing, status.TerminatingStatus)
+			}
+		}
+	}
+	for _, kind := range []string{agentKind, projectKind} {
+		fresh := good.object(kind, v1alpha1.ReasonApplied, 1, 1)
+		fresh.Object["status"] = map[string]any{"observedGeneration": int64(-1)}
+		judge(t, kind+" that nobody has seen", fresh, progressing, status.InProgressStatus)
+		delete(fresh.Object, "status")
+		if h, err := argo(script(t, kind), fresh); err != nil || h.Status != progressing {
+			t.Errorf("%s without status: %v %v", kind, h, err)
+		}
+		seen := good.object(kind, v1alpha1.ReasonApplied, 1, 1)
+		delete(seen.Object["status"].(map[string]any), "conditions")
+		if h, err := argo(script(t, kind), seen); err != nil || h.Status != progressing {
+			t.Errorf("%s without conditions: %v %v", kind, h, err)
+		}
+	}
+}
+
+func judge(t *testing.T, name string, object *unstructured.Unstructured, wantHealth string, wantStatus status.Status) {
+	t.Helper()
+	h, err := argo(script(t, object.GetKind()), object)
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+		return
+	}
+	result, err := status.Compute(object)
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+		return
+	}
+	if h.Status != wantHealth || result.Status != wantStatus || !agree(h, result.Status) {
+		t.Errorf("%s: Argo CD says %s and kstatus %s, want %s and %s", name, h.Status, result.Status, wantHealth, wantStatus)
+	}
+	if h.Message == "" || (h.Status == degraded || h.Status == suspended) && !strings.HasSuffix(h.Message, ": why") {
+		t.Errorf("%s: the message is %q", name, h.Message)
+	}
+}
