@@ -59,8 +59,6 @@ const (
 	ReasonAPIServer = "APIServerError"
 	// ReasonRemoteGone: the remote agent was deleted by somebody else and is registered anew.
 	ReasonRemoteGone = "RemoteGone"
-	// ReasonDeleting: the remote agent is being deleted.
-	ReasonDeleting = "Deleting"
 	// ReasonInUse: Agents still need the CloudProject that is being deleted.
 	ReasonInUse = "InUse"
 	// ReasonNotProved: nothing has proved the credentials good or bad yet.

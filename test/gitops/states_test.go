@@ -66,7 +66,6 @@ var states = map[string]row{
 	v1alpha1.ReasonInvalidAnswer:       {agentKind: {reconciling, interrupted, stalled}},
 	v1alpha1.ReasonAPIServer:           {agentKind: waits},
 	v1alpha1.ReasonRemoteGone:          {agentKind: waits},
-	v1alpha1.ReasonDeleting:            {agentKind: waits},
 	v1alpha1.ReasonInUse:               {projectKind: {interrupted, stalled}},
 	v1alpha1.ReasonNotProved:           {projectKind: {unproved, unproven, unknown}},
 
