@@ -250,6 +250,28 @@ func (w *World) Secret(name string) *corev1.Secret {
 // Remote is what the cloud has, oldest first.
 func (w *World) Remote() []cloud.Agent { return w.Cloud.Agents(w.ProjectID) }
 
+// Register registers a remote agent as somebody else would, without the operator. Its configuration and version
+// are not those of NewAgent.
+func (w *World) Register(name, machineID string) *cloud.Registered {
+	w.Helper()
+	base, err := cloud.ParseURL(w.HTTP.URL, cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true})
+	if err != nil {
+		w.Fatal(err)
+	}
+	c, err := cloud.New(cloud.Config{BaseURL: base, Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: w.Token}})
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer c.CloseIdleConnections()
+	made, err := c.Register(context.Background(), cloud.Registration{
+		Name: name, MachineID: machineID, Type: "fluentbit", Version: "v3.0.0", Edition: "community", RawConfig: "[INPUT]\n    name mem\n",
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return made
+}
+
 // Eventually waits until check returns nil.
 func (w *World) Eventually(what string, check func() error) {
 	w.Helper()

@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
@@ -75,23 +74,7 @@ func TestCrashWhileUpdating(t *testing.T) {
 }
 
 // somebodyElses registers an agent without the operator.
-func somebodyElses(s *scene) string {
-	base, err := cloud.ParseURL(s.HTTP.URL, cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	c, err := cloud.New(cloud.Config{BaseURL: base, Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: s.Token}})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	made, err := c.Register(s.t.Context(), cloud.Registration{
-		Name: "legacy", MachineID: "machine-1", Type: "fluentbit", Version: "v3.0.0", Edition: "community", RawConfig: secondConfig,
-	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return made.ID
-}
+func somebodyElses(s *scene) string { return s.Register("legacy", "machine-1").ID }
 
 func stranger(s *scene) { s.adopted, s.lost = true, ""; somebodyElses(s) }
 

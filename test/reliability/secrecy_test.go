@@ -130,7 +130,7 @@ func TestTokensAreInTheirSecretsAlone(t *testing.T) {
 		w.Logger, w.Settings.OutageGrace = c.lines.logger(127), time.Millisecond
 	})
 	c.tokens["project, the first"] = c.Token.Reveal()
-	legacy := post(t, c.World, "legacy", "machine-1")
+	legacy := c.World.Register("legacy", "machine-1")
 
 	c.Ready(c.Apply("web", func(a *v1alpha1.Agent) { a.Spec.SessionSecretRef = &v1alpha1.LocalSecretReference{} }))
 	id := c.Get("web").Status.ID

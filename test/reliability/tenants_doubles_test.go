@@ -40,7 +40,7 @@ func TestDoubles(t *testing.T) {
 			})
 			a := w.Ready(w.Apply("web"))
 			w.Ready(w.Apply("other"))
-			double := post(t, w, "web", a.Status.MachineID).ID
+			double := w.Register("web", a.Status.MachineID).ID
 			w.Cloud.Mutate(double, row.change)
 			w.Eventually("the resync finds the double", func() error {
 				w.Poke("web")

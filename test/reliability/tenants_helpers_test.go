@@ -22,7 +22,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
@@ -60,26 +59,6 @@ func adopting(id string) func(*v1alpha1.Agent) {
 
 func machine(id string) func(*v1alpha1.Agent) {
 	return func(a *v1alpha1.Agent) { a.Spec.MachineID = id }
-}
-
-// post registers a remote agent as somebody else would, without the operator.
-func post(t testing.TB, w *harness.World, name, machineID string) *cloud.Registered {
-	t.Helper()
-	base, err := cloud.ParseURL(w.HTTP.URL, cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := cloud.New(cloud.Config{BaseURL: base, Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: w.Token}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, err := c.Register(context.Background(), cloud.Registration{
-		Name: name, MachineID: machineID, Type: "fluentbit", Version: "v3.0.0", Edition: "community", RawConfig: "[INPUT]\n    name mem\n",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return made
 }
 
 // project reads the World's CloudProject.

@@ -54,7 +54,7 @@ func oneOf(w *harness.World, reason string) (winner, loser string) {
 func TestOneAgentIDOfTwoAgentsAtOnce(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
-	made := post(t, w, "legacy", "machine-1")
+	made := w.Register("legacy", "machine-1")
 	take := func(a *v1alpha1.Agent) { adopting(made.ID)(a); a.Spec.DeletionPolicy = v1alpha1.DeletionDelete }
 	w.Apply("a", take)
 	w.Apply("b", take)
@@ -86,7 +86,7 @@ func TestARenamedAgent(t *testing.T) {
 				w := harness.New(t, server.settings)
 				legacy := ""
 				if row.same {
-					legacy = post(t, w, "legacy", "machine-1").ID
+					legacy = w.Register("legacy", "machine-1").ID
 				}
 				w.Ready(w.Apply("old", row.change(legacy)))
 				w.Delete("old")

@@ -66,7 +66,7 @@ func TestATenantReachesNothingOfAnother(t *testing.T) {
 				w, tenant := shared(t, server.settings)
 				w.Ready(w.Apply("derived"))
 				w.Ready(w.Apply("chosen", machine("machine-of-the-victim")))
-				elsewhere := post(t, w, "elsewhere", "machine-elsewhere") // By another cluster, long ago.
+				elsewhere := w.Register("elsewhere", "machine-elsewhere") // By another cluster, long ago.
 				w.Cloud.Mutate(elsewhere.ID, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-time.Hour) })
 				w.Stop()
 				w.Cloud.ResetRequests()
@@ -173,7 +173,7 @@ func unharmed(t *testing.T, w *harness.World, victims []cloud.Agent) {
 func TestAnEditedSecretTakesNothingOver(t *testing.T) {
 	t.Parallel()
 	w, tenant := shared(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble})
-	victim := post(t, w, "elsewhere", "machine-1")
+	victim := w.Register("elsewhere", "machine-1")
 	before := w.Remote()
 	id := tenant.Ready(guest(w, tenant, "thief", machine("machine-1"))).Status.ID
 	s := tenant.Secret("thief-token")

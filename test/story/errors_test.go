@@ -74,7 +74,7 @@ func TestTerminalErrors(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			w := harness.New(t, row.settings)
-			register(t, w, "other", "machine-0")
+			w.Register("other", "machine-0")
 			if row.fault != nil {
 				w.Cloud.Inject(*row.fault)
 			}

@@ -18,31 +18,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
 // register makes a remote agent as somebody else would, without the operator.
-func register(t *testing.T, w *harness.World, name, machineID string) *cloud.Registered {
-	t.Helper()
-	base, err := cloud.ParseURL(w.HTTP.URL, cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := cloud.New(cloud.Config{BaseURL: base, Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: w.Token}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, err := c.Register(context.Background(), cloud.Registration{
-		Name: name, MachineID: machineID, Type: "fluentbit", Version: "v3.0.0", Edition: "community", RawConfig: "[INPUT]\n    name mem\n",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return made
-}
-
 func adopting(id string) func(*v1alpha1.Agent) {
 	return func(a *v1alpha1.Agent) {
 		a.Spec = v1alpha1.AgentSpec{ProjectRef: a.Spec.ProjectRef, AgentID: id}
@@ -51,7 +31,7 @@ func adopting(id string) func(*v1alpha1.Agent) {
 
 func TestAdoptTakesOverAndLeavesUndeclaredFieldsAlone(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
-	made := register(t, w, "legacy", "machine-1")
+	made := w.Register("legacy", "machine-1")
 	w.Cloud.ResetRequests()
 	a := w.Ready(w.Apply("web", adopting(made.ID)))
 	if a.Status.RegisteredByUs || a.Status.MachineID != "machine-1" {
@@ -81,8 +61,8 @@ func TestAdoptTakesOverAndLeavesUndeclaredFieldsAlone(t *testing.T) {
 
 func TestAdoptRefusals(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
-	made := register(t, w, "legacy", "machine-1")
-	other := register(t, w, "taken", "machine-2")
+	made := w.Register("legacy", "machine-1")
+	other := w.Register("taken", "machine-2")
 	w.Ready(w.Apply("holder", adopting(other.ID)))
 	rows := []struct {
 		name   string
@@ -113,7 +93,7 @@ func TestAdoptRefusals(t *testing.T) {
 
 func TestAgentIDDoesNotMakeALostRegistrationForgotten(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
-	other := register(t, w, "legacy", "machine-1")
+	other := w.Register("legacy", "machine-1")
 	w.Ready(w.Apply("first"))
 	// The agent is registered, and the operator neither hears of it nor finds it in the list for now.
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
@@ -141,7 +121,7 @@ func TestAdoptionFromAnotherNamespaceNeedsLeave(t *testing.T) {
 	})
 	tenant := w.AddNamespace("tenant")
 	w.Start(tenant)
-	made := register(t, w, "legacy", "machine-1")
+	made := w.Register("legacy", "machine-1")
 	a := w.NewAgent("thief", adopting(made.ID))
 	a.Namespace, a.Spec.ProjectRef.Namespace = tenant, w.Namespace
 	w.Create(a)

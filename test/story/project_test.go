@@ -164,7 +164,7 @@ func TestSuspend(t *testing.T) {
 
 func TestReadOnlyWritesNothingRemote(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{}, func(w *harness.World, _ *v1alpha1.CloudProject) { w.Settings.ReadOnly = true })
-	made := register(t, w, "legacy", "machine-1")
+	made := w.Register("legacy", "machine-1")
 	w.Cloud.ResetRequests()
 	w.Apply("new")
 	w.Stalled("new", v1alpha1.ReasonReadOnly, "--read-only")

@@ -193,7 +193,7 @@ func TestOnChangeStillAppliesEachChange(t *testing.T) {
 
 func TestObserveWritesNothingRemote(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
-	id := register(t, w, "legacy", "machine-1").ID
+	id := w.Register("legacy", "machine-1").ID
 	w.Cloud.ResetRequests()
 	w.Apply("seen", func(a *v1alpha1.Agent) {
 		a.Spec.AgentID, a.Spec.SyncPolicy, a.Spec.Version = id, v1alpha1.SyncObserve, "v7.7.7"
