@@ -9,6 +9,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -27,10 +28,8 @@ type floor struct {
 	ids map[string]string // of the remote agents, by Agent
 }
 
-// floors measures the floor of each phase. The operator does not run meanwhile.
-func (s *stage) floors(ctx context.Context) (map[string]timing, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+// startFloor starts the workers, which end with the context; the first failure ends it.
+func (s *stage) startFloor(ctx context.Context, fail context.CancelCauseFunc) *floor {
 	f := &floor{
 		stage: s, tracker: watch(ctx, s.api, floorNamespace), ids: map[string]string{},
 		work: make(chan func(context.Context) error, s.N+s.singles),
@@ -41,7 +40,7 @@ func (s *stage) floors(ctx context.Context) (map[string]timing, error) {
 				select {
 				case job := <-f.work:
 					if err := job(ctx); err != nil {
-						cancel(fmt.Errorf("the floor: %w", err))
+						fail(fmt.Errorf("the floor: %w", err))
 					}
 				case <-ctx.Done():
 					return
@@ -49,48 +48,35 @@ func (s *stage) floors(ctx context.Context) (map[string]timing, error) {
 			}
 		}()
 	}
-	found, err := f.measure(ctx)
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause
-	}
-	return found, err
+	return f
 }
 
-func (f *floor) measure(ctx context.Context) (map[string]timing, error) {
-	found := map[string]timing{}
-	fleet, singles, mark := names("floor", f.N), names("single", f.singles), f.mark()
-	apply, delete := f.then(f.apply(floorNamespace), f.register), f.then(f.delete(floorNamespace), f.remove)
-	for _, phase := range []struct {
-		name string
-		run  func() (timing, error)
-	}{
-		{"register", func() (timing, error) { return f.batch(ctx, f.tracker, fleet, isReady, apply) }},
-		{"update", func() (timing, error) {
-			return f.batch(ctx, f.tracker, fleet, isUpdated, f.then(f.change(floorNamespace, 1), f.update(2)))
-		}},
-		{"drift", func() (timing, error) {
-			return f.batch(ctx, f.tracker, fleet, isHandled(mark), f.then(f.poke(floorNamespace, mark), f.correct(mark)))
-		}},
-		{"single", func() (timing, error) { return f.oneByOne(ctx, f.tracker, singles, isReady, apply) }},
-		{"delete", func() (timing, error) { return f.batch(ctx, f.tracker, fleet, isGone, delete) }},
-	} {
-		if phase.name != "register" && phase.name != "delete" && !f.phases[phase.name] {
-			continue
+// run does the floor's part of a phase.
+func (f *floor) run(ctx context.Context, phase string) (took timing, err error) {
+	fleet, singles := names("floor", f.N), names("single", f.singles)
+	apply, remove := f.then(f.apply(floorNamespace), f.register), f.then(f.delete(floorNamespace), f.remove)
+	switch phase {
+	case "register":
+		took, err = f.batch(ctx, f.tracker, fleet, isReady, apply)
+	case "update":
+		took, err = f.batch(ctx, f.tracker, fleet, isUpdated, f.then(f.change(floorNamespace, 1), f.update(2)))
+	case "drift":
+		mark := f.mark()
+		took, err = f.batch(ctx, f.tracker, fleet, isHandled(mark), f.then(f.poke(floorNamespace, mark), f.correct(mark)))
+	case "single":
+		if took, err = f.oneByOne(ctx, f.tracker, singles, isReady, apply); err == nil {
+			_, err = f.batch(ctx, f.tracker, singles, isGone, remove)
 		}
-		took, err := phase.run()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", phase.name, err)
-		}
-		found[phase.name] = took
+	case "delete":
+		took, err = f.batch(ctx, f.tracker, fleet, isGone, remove)
 	}
-	if f.phases["single"] {
-		if _, err := f.batch(ctx, f.tracker, singles, isGone, delete); err != nil {
-			return nil, err
-		}
+	if err == nil {
+		_, err = f.settle(ctx, everybody) // Garbage collection, too.
 	}
-	var err error
-	found["bare"], err = f.bare(ctx)
-	return found, err
+	if err != nil {
+		err = fmt.Errorf("the floor of %s: %w", phase, errors.Join(err, context.Cause(ctx)))
+	}
+	return took, err
 }
 
 // bare is the rate of registrations where the Agents are there already, so that nobody applies meanwhile.
@@ -103,6 +89,9 @@ func (f *floor) bare(ctx context.Context) (timing, error) {
 	took, err := f.batch(ctx, f.tracker, some, isReady, enqueue)
 	if err == nil {
 		_, err = f.batch(ctx, f.tracker, some, isGone, f.then(f.delete(floorNamespace), f.remove))
+	}
+	if err == nil {
+		_, err = f.settle(ctx, everybody)
 	}
 	return took, err
 }

@@ -21,14 +21,26 @@ type timing struct {
 	Seconds   float64
 	PerSecond float64
 	P50, P99  float64 // seconds from apply to what was waited for
+	// Burnt is the processor time in seconds until then, by process.
+	Burnt map[string]float64
 }
 
-func newTiming(elapsed time.Duration, took []time.Duration) timing {
+// newTiming sums up changes that have just come about; before is the processor time as they began.
+func newTiming(elapsed time.Duration, took []time.Duration, before map[string]float64) timing {
 	slices.Sort(took)
 	return timing{
 		Count: len(took), Seconds: elapsed.Seconds(), PerSecond: float64(len(took)) / elapsed.Seconds(),
-		P50: percentile(took, 50), P99: percentile(took, 99),
+		P50: percentile(took, 50), P99: percentile(took, 99), Burnt: since(before),
 	}
+}
+
+// processor is the processor time of all processes together, for each change.
+func (t *timing) processor() float64 {
+	sum := 0.0
+	for _, seconds := range t.Burnt {
+		sum += seconds
+	}
+	return sum / float64(max(t.Count, 1))
 }
 
 func percentile(sorted []time.Duration, percent int) float64 {
@@ -43,15 +55,19 @@ type result struct {
 	cell
 	Phase string
 	timing
-	// Floor is the bare client's; Ratio is the operator's rate over it.
+	// Floor is the bare client's; Ratio is the operator's rate over its rate; of phase
+	// single, the operator's p99 over its p99.
 	Floor *timing `json:",omitempty"`
 	Ratio float64 `json:",omitempty"`
+	// CPURatio is the floor's processor time for each Agent, of all processes, over the operator's. Where processors
+	// are the bottleneck it is what Ratio would be on a machine that has nothing else to do.
+	CPURatio float64 `json:",omitempty"`
 	// Calls of the fake cloud, by method and route; Pages are those of the list.
 	Calls       map[string]int
 	Pages       int
 	Connections int64
 	tally
-	// CPU is the processor time in seconds, by process.
+	// CPU is the processor time in seconds until all was quiet, by process.
 	CPU map[string]float64
 	// RSS and PeakRSS are the operator's, in bytes; the peak is since its start.
 	RSS, PeakRSS int64
@@ -95,11 +111,8 @@ func (s *stage) begin(ctx context.Context) error {
 // end counts.
 func (s *stage) end(ctx context.Context, phase string, took timing, before map[string]float64, writes []write) (*result, error) {
 	r := &result{
-		cell: s.cell, Phase: phase, timing: took, Calls: map[string]int{}, CPU: map[string]float64{},
+		cell: s.cell, Phase: phase, timing: took, Calls: map[string]int{}, CPU: since(before),
 		tally: count(writes, operatorAgent), writes: writes,
-	}
-	for name, seconds := range processor() {
-		r.CPU[name] = seconds - before[name]
 	}
 	got, err := s.cloud.calls(ctx)
 	if err != nil {

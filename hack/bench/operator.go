@@ -36,11 +36,15 @@ func (s *stage) startOperator(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	command := exec.Command(s.options.operator, append([]string{
+	args := []string{
 		"--kubeconfig=" + s.plane.Kubeconfig, "--allowed-hosts=127.0.0.1", "--allow-insecure-http",
 		"--metrics-bind-address=0", "--health-probe-bind-address=" + probes,
 		"--concurrency=" + strconv.Itoa(s.concurrency),
-	}, s.operatorArgs...)...)
+	}
+	if s.phases["floor"] {
+		args = append(args, "--watch-namespaces="+benchNamespace, "--cluster-id=bench") // The floor's Agents are not its own.
+	}
+	command := exec.Command(s.options.operator, append(args, s.operatorArgs...)...)
 	command.Stdout, command.Stderr = log, log
 	command.Env = os.Environ()
 	if s.memoryLimit != "" {
@@ -97,6 +101,15 @@ func (o *operator) memory() (now, peak int64, err error) {
 		}
 	}
 	return now, peak, nil
+}
+
+// since is the processor time since then.
+func since(before map[string]float64) map[string]float64 {
+	all := processor()
+	for name := range all {
+		all[name] -= before[name]
+	}
+	return all
 }
 
 // processor is the processor time of this process's children so far, in seconds by name, and of this one as "bench".

@@ -86,7 +86,13 @@ func parse(args []string, out io.Writer) (*options, error) {
 	if o.interval < time.Minute || o.stretch < o.interval {
 		return nil, errors.New("-interval must be at least 1m, and -stretch at least as long")
 	}
-	return o, o.choose(*phases)
+	if err := o.choose(*phases); err != nil {
+		return nil, err
+	}
+	if o.unrelated > 0 && o.phases["floor"] {
+		return nil, errors.New("-unrelated: beside the floor the operator watches one namespace only; leave floor out of -phases")
+	}
+	return o, nil
 }
 
 // choose takes the phases to run.

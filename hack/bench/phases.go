@@ -23,19 +23,16 @@ type show struct {
 	*stage
 	tracker *tracker
 	fleet   []string
-	floor   map[string]timing
+	floor   *floor // nil without one
 }
 
 // play runs the phases that were chosen.
-func (s *stage) play(ctx context.Context) (err error) {
-	p := &show{stage: s, fleet: names("agent", s.N), floor: map[string]timing{}}
+func (s *stage) play(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	p := &show{stage: s, fleet: names("agent", s.N), tracker: watch(ctx, s.api, benchNamespace)}
 	if s.phases["floor"] {
-		if p.floor, err = s.floors(ctx); err != nil {
-			return err
-		}
-		if _, err := s.settle(ctx, everybody); err != nil { // Garbage collection ends, too.
-			return err
-		}
+		p.floor = s.startFloor(ctx, cancel)
 	}
 	if _, err := s.startOperator(ctx); err != nil {
 		return err
@@ -43,9 +40,6 @@ func (s *stage) play(ctx context.Context) (err error) {
 	if err := s.projectShows(ctx, "True", ""); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	p.tracker = watch(ctx, s.api, benchNamespace)
 	for _, phase := range []struct {
 		name string
 		run  func(context.Context) error
@@ -63,17 +57,27 @@ func (s *stage) play(ctx context.Context) (err error) {
 	return nil
 }
 
-// paced measures a phase that has a floor.
+// paced measures a phase that has a floor, which comes right before it: on a busy machine only what is near in time
+// compares.
 func (p *show) paced(ctx context.Context, phase string, run func() (timing, error)) error {
+	var floor *timing
+	if p.floor != nil {
+		took, err := p.floor.run(ctx, phase)
+		if err != nil {
+			return err
+		}
+		floor = &took
+	}
 	r, err := p.measure(ctx, phase, run)
 	if err != nil {
 		return err
 	}
-	if floor, known := p.floor[phase]; known {
-		r.Floor, r.Ratio = &floor, r.PerSecond/floor.PerSecond
+	if floor != nil {
+		r.Floor, r.Ratio = floor, r.PerSecond/floor.PerSecond
 		if phase == "single" {
 			r.Ratio = r.P99 / floor.P99
 		}
+		r.CPURatio = floor.processor() / r.timing.processor()
 	}
 	if p.RateLimit > 0 && phase != "single" {
 		r.budget()
@@ -85,9 +89,11 @@ func (p *show) register(ctx context.Context) error {
 	err := p.paced(ctx, "register", func() (timing, error) {
 		return p.batch(ctx, p.tracker, p.fleet, isReady, p.apply(benchNamespace))
 	})
-	if bare, known := p.floor["bare"]; err == nil && known {
-		p.results[len(p.results)-1].figure("floor without applying, per second", bare.PerSecond)
+	if err != nil || p.floor == nil {
+		return err
 	}
+	bare, err := p.floor.bare(ctx)
+	p.results[len(p.results)-1].figure("floor without applying, per second", bare.PerSecond)
 	return err
 }
 
@@ -97,7 +103,7 @@ func (p *show) update(ctx context.Context) error {
 			return p.batch(ctx, p.tracker, p.fleet, isUpdated, p.change(benchNamespace, 1))
 		}
 		// One write changes them all.
-		r, began := p.tracker.round(p.N), time.Now()
+		r, began, before := p.tracker.round(p.N), time.Now(), processor()
 		for _, name := range p.fleet {
 			p.tracker.expect(r, name, isSourced)
 		}
@@ -112,7 +118,7 @@ func (p *show) update(ctx context.Context) error {
 		if err := p.tracker.wait(ctx, r); err != nil {
 			return timing{}, err
 		}
-		return newTiming(r.last.Sub(began), r.took), nil
+		return newTiming(r.last.Sub(began), r.took, before), nil
 	})
 }
 

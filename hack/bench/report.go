@@ -22,19 +22,20 @@ import (
 func table(out io.Writer, c cell, results []*result) error {
 	fmt.Fprintf(out, "\n%d Agents, cloud latency %s, rate limit %d/s (0: none)\n", c.N, c.Latency, c.RateLimit)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "phase\tagents/s\tfloor\tratio\tp50 s\tp99 s\tfloor p99\tcalls\twrites\tevents\tconflicts\trefused\tCPU ms\tpeak MiB\t")
+	fmt.Fprintln(w, "phase\tagents/s\tfloor\tratio\tCPU ratio\tp50 s\tp99 s\tfloor p99\tcalls\twrites\tevents\tconflicts\trefused\tCPU ms\tpeak MiB\t")
 	for _, r := range results {
-		floor, ratio, floorP99 := "-", "-", "-"
+		floor, ratio, cpu, floorP99 := "-", "-", "-", "-"
 		if r.Floor != nil {
 			floor, ratio = fmt.Sprintf("%.1f", r.Floor.PerSecond), fmt.Sprintf("%.2f", r.Ratio)
+			cpu = fmt.Sprintf("%.2f", r.CPURatio)
 			floorP99 = fmt.Sprintf("%.3f", r.Floor.P99)
 		}
 		rate, p50, p99 := "-", "-", "-"
 		if r.PerSecond > 0 {
 			rate, p50, p99 = fmt.Sprintf("%.1f", r.PerSecond), fmt.Sprintf("%.3f", r.P50), fmt.Sprintf("%.3f", r.P99)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.2f\t%.2f\t%.2f\t%.3f\t%.3f\t%.2f\t%.0f\t\n",
-			r.Phase, rate, floor, ratio, p50, p99, floorP99, r.per(len(r.calls)), r.per(r.Objects), r.per(r.Events),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.2f\t%.2f\t%.2f\t%.3f\t%.3f\t%.2f\t%.0f\t\n",
+			r.Phase, rate, floor, ratio, cpu, p50, p99, floorP99, r.per(len(r.calls)), r.per(r.Objects), r.per(r.Events),
 			r.per(r.Conflicts), r.per(r.Refused), 1000*r.CPU["operator"]/float64(max(r.Count, 1)), mebibytes(r.PeakRSS))
 	}
 	if err := w.Flush(); err != nil {
@@ -64,11 +65,19 @@ func (r *result) details() string {
 	if r.Histogram != nil {
 		parts = append(parts, fmt.Sprintf("GETs in each twelfth of an interval %v", r.Histogram))
 	}
-	var burnt []string
-	for _, name := range slices.Sorted(maps.Keys(r.CPU)) {
-		burnt = append(burnt, fmt.Sprintf("%s %.1f", name, r.CPU[name]))
+	text := strings.Join(parts, ", ") + "; CPU s " + seconds(r.CPU)
+	if r.Floor != nil {
+		text += ", of the floor " + seconds(r.Floor.Burnt)
 	}
-	return strings.Join(parts, ", ") + "; CPU s: " + strings.Join(burnt, ", ")
+	return text
+}
+
+func seconds(byProcess map[string]float64) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(byProcess)) {
+		parts = append(parts, fmt.Sprintf("%s %.1f", name, byProcess[name]))
+	}
+	return strings.Join(parts, " ")
 }
 
 // writeJSON writes all results.
@@ -95,7 +104,7 @@ func writeBenchstat(path string, results []*result) error {
 			fmt.Fprintf(&text, " %.1f agents/s %.5f p50-sec %.5f p99-sec", r.PerSecond, r.P50, r.P99)
 		}
 		if r.Floor != nil {
-			fmt.Fprintf(&text, " %.4f ratio", r.Ratio)
+			fmt.Fprintf(&text, " %.4f ratio %.4f CPU-ratio", r.Ratio, r.CPURatio)
 		}
 		fmt.Fprintf(&text, " %.4f calls/agent %.4f writes/agent %.4f conflicts/agent %.6f CPU-sec/agent %d peak-RSS-bytes\n",
 			r.per(len(r.calls)), r.per(r.Objects), r.per(r.Conflicts), r.CPU["operator"]/float64(max(r.Count, 1)), r.PeakRSS)
