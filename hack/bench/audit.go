@@ -26,8 +26,8 @@ type auditLog struct {
 	rest   []byte // a line that is not complete yet
 }
 
-// write is a request that was meant to change something.
-type write struct {
+// request is one that was answered. Watches are left out: how many there are depends on how often they are cut.
+type request struct {
 	At        time.Time
 	Agent     string // user agent, without its version
 	Verb      string
@@ -63,16 +63,6 @@ type line struct {
 	ResponseStatus struct{ Code int }
 }
 
-// take gives the writes that were noted since it was called last.
-func (a *auditLog) take() (writes []write, err error) {
-	err = a.each(func(l *line) {
-		if w, ok := l.write(); ok {
-			writes = append(writes, w)
-		}
-	})
-	return writes, err
-}
-
 func (a *auditLog) each(f func(*line)) error {
 	for {
 		part, err := a.reader.ReadBytes('\n')
@@ -92,28 +82,28 @@ func (a *auditLog) each(f func(*line)) error {
 	}
 }
 
-func (l *line) write() (write, bool) {
+func (l *line) request() (request, bool) {
 	switch l.Verb {
-	case "create", "update", "patch", "delete", "deletecollection":
+	case "create", "update", "patch", "delete", "deletecollection", "get", "list":
 	default:
-		return write{}, false
+		return request{}, false
 	}
 	if l.Stage != "ResponseComplete" {
-		return write{}, false
+		return request{}, false
 	}
 	agent, _, _ := strings.Cut(l.UserAgent, "/")
 	resource := l.ObjectRef.Resource
 	if l.ObjectRef.Subresource != "" {
 		resource += "/" + l.ObjectRef.Subresource
 	}
-	return write{
+	return request{
 		At: l.StageTimestamp, Agent: agent, Verb: l.Verb, Resource: resource,
 		Namespace: l.ObjectRef.Namespace, Name: l.ObjectRef.Name, Code: l.ResponseStatus.Code,
 	}, true
 }
 
 // fence makes sure that all that was answered before is in the log: it reads on until a request of its own is there.
-func (s *stage) fence(ctx context.Context) (writes []write, err error) {
+func (s *stage) fence(ctx context.Context) (requests []request, err error) {
 	s.fences++
 	mark := fmt.Sprintf("/healthz?fence=%d", s.fences)
 	if err := s.api.Get().AbsPath("/healthz").Param("fence", fmt.Sprint(s.fences)).Do(ctx).Error(); err != nil {
@@ -123,17 +113,19 @@ func (s *stage) fence(ctx context.Context) (writes []write, err error) {
 	err = poll(ctx, time.Minute, "the API server's audit log reaches "+mark, func() (bool, error) {
 		err := s.audit.each(func(l *line) {
 			found = found || l.RequestURI == mark
-			if w, ok := l.write(); ok {
-				writes = append(writes, w)
+			if r, ok := l.request(); ok {
+				requests = append(requests, r)
 			}
 		})
 		return found, err
 	})
-	return writes, err
+	return requests, err
 }
 
-// tally counts the writes of one user agent.
+// tally counts the requests of one user agent.
 type tally struct {
+	// Reads that no cache answered, by verb and resource.
+	Reads map[string]int
 	// Writes of objects that were accepted, by verb and resource. Deletes of what was gone count, too.
 	Writes map[string]int
 	// Objects is their sum.
@@ -145,11 +137,13 @@ type tally struct {
 // everybody stands for all user agents.
 const everybody = ""
 
-func count(writes []write, agent string) tally {
-	t := tally{Writes: map[string]int{}}
-	for _, w := range writes {
+func count(requests []request, agent string) tally {
+	t := tally{Reads: map[string]int{}, Writes: map[string]int{}}
+	for _, w := range requests {
 		switch {
 		case agent != everybody && w.Agent != agent:
+		case w.Verb == "get" || w.Verb == "list":
+			t.Reads[w.Verb+" "+w.Resource]++
 		case w.Resource == "events":
 			t.Events++
 		case w.Code == http.StatusConflict:
@@ -162,4 +156,12 @@ func count(writes []write, agent string) tally {
 		}
 	}
 	return t
+}
+
+// reads is the sum of Reads.
+func (t *tally) reads() (sum int) {
+	for _, n := range t.Reads {
+		sum += n
+	}
+	return sum
 }

@@ -26,11 +26,11 @@ type timing struct {
 }
 
 // newTiming sums up changes that have just come about; before is the processor time as they began.
-func newTiming(elapsed time.Duration, took []time.Duration, before map[string]float64) timing {
+func (s *stage) newTiming(elapsed time.Duration, took []time.Duration, before map[string]float64) timing {
 	slices.Sort(took)
 	return timing{
 		Count: len(took), Seconds: elapsed.Seconds(), PerSecond: float64(len(took)) / elapsed.Seconds(),
-		P50: percentile(took, 50), P99: percentile(took, 99), Burnt: since(before),
+		P50: percentile(took, 50), P99: percentile(took, 99), Burnt: s.since(before),
 	}
 }
 
@@ -76,8 +76,7 @@ type result struct {
 	// Histogram of the reads over the phase, where they have to be spread.
 	Histogram []int `json:",omitempty"`
 
-	calls  []call
-	writes []write
+	calls []call
 }
 
 // per is a count for each Agent.
@@ -88,16 +87,16 @@ func (s *stage) measure(ctx context.Context, phase string, run func() (timing, e
 	if err := s.begin(ctx); err != nil {
 		return nil, fmt.Errorf("%s: %w", phase, err)
 	}
-	before := processor()
+	before := s.processor()
 	took, err := run()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w%s", phase, err, s.lastWords())
 	}
-	writes, err := s.settle(ctx, operatorAgent)
+	requests, err := s.settle(ctx, operatorAgent)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", phase, err)
 	}
-	return s.end(ctx, phase, took, before, writes)
+	return s.end(ctx, phase, took, before, requests)
 }
 
 // begin forgets what was counted before.
@@ -109,10 +108,10 @@ func (s *stage) begin(ctx context.Context) error {
 }
 
 // end counts.
-func (s *stage) end(ctx context.Context, phase string, took timing, before map[string]float64, writes []write) (*result, error) {
+func (s *stage) end(ctx context.Context, phase string, took timing, before map[string]float64, requests []request) (*result, error) {
 	r := &result{
-		cell: s.cell, Phase: phase, timing: took, Calls: map[string]int{}, CPU: since(before),
-		tally: count(writes, operatorAgent), writes: writes,
+		cell: s.cell, Phase: phase, timing: took, Calls: map[string]int{}, CPU: s.since(before),
+		tally: count(requests, operatorAgent),
 	}
 	got, err := s.cloud.calls(ctx)
 	if err != nil {
@@ -142,21 +141,21 @@ func (s *stage) end(ctx context.Context, phase string, took timing, before map[s
 func isProof(query string) bool { return query == "last=1" }
 
 // settle waits until the user agent writes nothing, and the operator burns next to nothing, for a while. It returns
-// what was written until then.
-func (s *stage) settle(ctx context.Context, agent string) (all []write, err error) {
+// all that was asked until then.
+func (s *stage) settle(ctx context.Context, agent string) (all []request, err error) {
 	const tick, quietTicks = 200 * time.Millisecond, 5
-	quiet, burnt := 0, processor()["operator"]
+	quiet, burnt := 0, s.processor()["operator"]
 	err = poll(ctx, 5*time.Minute, "the operator rests", func() (bool, error) {
 		if err := pause(ctx, tick); err != nil {
 			return false, err
 		}
-		writes, err := s.fence(ctx)
+		requests, err := s.fence(ctx)
 		if err != nil {
 			return false, err
 		}
-		now := processor()["operator"]
-		all = append(all, writes...)
-		t := count(writes, agent)
+		now := s.processor()["operator"]
+		all = append(all, requests...)
+		t := count(requests, agent)
 		if quiet++; t.Objects+t.Events+t.Conflicts+t.Refused > 0 || now-burnt > tick.Seconds()/4 {
 			quiet = 0
 		}

@@ -104,8 +104,8 @@ func (o *operator) memory() (now, peak int64, err error) {
 }
 
 // since is the processor time since then.
-func since(before map[string]float64) map[string]float64 {
-	all := processor()
+func (s *stage) since(before map[string]float64) map[string]float64 {
+	all := s.processor()
 	for name := range all {
 		all[name] -= before[name]
 	}
@@ -113,7 +113,7 @@ func since(before map[string]float64) map[string]float64 {
 }
 
 // processor is the processor time of this process's children so far, in seconds by name, and of this one as "bench".
-func processor() map[string]float64 {
+func (s *stage) processor() map[string]float64 {
 	const ticks = 100 // per second, on every Linux that Go runs on
 	all := map[string]float64{}
 	self := os.Getpid()
@@ -136,9 +136,9 @@ func processor() map[string]float64 {
 		switch {
 		case pid == self:
 			name = "bench"
-		case strings.HasPrefix(name, "calyptia"):
+		case s.operator != nil && pid == s.operator.child.Command.Process.Pid:
 			name = "operator"
-		case strings.HasPrefix(name, "bench"):
+		case pid == s.cloud.child.Command.Process.Pid:
 			name = "cloud"
 		}
 		user, _ := strconv.ParseFloat(fields[11], 64)

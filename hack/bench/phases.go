@@ -103,7 +103,7 @@ func (p *show) update(ctx context.Context) error {
 			return p.batch(ctx, p.tracker, p.fleet, isUpdated, p.change(benchNamespace, 1))
 		}
 		// One write changes them all.
-		r, began, before := p.tracker.round(p.N), time.Now(), processor()
+		r, began, before := p.tracker.round(p.N), time.Now(), p.processor()
 		for _, name := range p.fleet {
 			p.tracker.expect(r, name, isSourced)
 		}
@@ -118,7 +118,7 @@ func (p *show) update(ctx context.Context) error {
 		if err := p.tracker.wait(ctx, r); err != nil {
 			return timing{}, err
 		}
-		return newTiming(r.last.Sub(began), r.took, before), nil
+		return p.newTiming(r.last.Sub(began), r.took, before), nil
 	})
 }
 

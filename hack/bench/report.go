@@ -22,7 +22,7 @@ import (
 func table(out io.Writer, c cell, results []*result) error {
 	fmt.Fprintf(out, "\n%d Agents, cloud latency %s, rate limit %d/s (0: none)\n", c.N, c.Latency, c.RateLimit)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "phase\tagents/s\tfloor\tratio\tCPU ratio\tp50 s\tp99 s\tfloor p99\tcalls\twrites\tevents\tconflicts\trefused\tCPU ms\tpeak MiB\t")
+	fmt.Fprintln(w, "phase\tagents/s\tfloor\tratio\tCPU ratio\tp50 s\tp99 s\tfloor p99\tcalls\twrites\treads\tevents\tconflicts\trefused\tCPU ms\tpeak MiB\t")
 	for _, r := range results {
 		floor, ratio, cpu, floorP99 := "-", "-", "-", "-"
 		if r.Floor != nil {
@@ -34,8 +34,8 @@ func table(out io.Writer, c cell, results []*result) error {
 		if r.PerSecond > 0 {
 			rate, p50, p99 = fmt.Sprintf("%.1f", r.PerSecond), fmt.Sprintf("%.3f", r.P50), fmt.Sprintf("%.3f", r.P99)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.2f\t%.2f\t%.2f\t%.3f\t%.3f\t%.2f\t%.0f\t\n",
-			r.Phase, rate, floor, ratio, cpu, p50, p99, floorP99, r.per(len(r.calls)), r.per(r.Objects), r.per(r.Events),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.3f\t%.3f\t%.2f\t%.0f\t\n",
+			r.Phase, rate, floor, ratio, cpu, p50, p99, floorP99, r.per(len(r.calls)), r.per(r.Objects), r.per(r.reads()), r.per(r.Events),
 			r.per(r.Conflicts), r.per(r.Refused), 1000*r.CPU["operator"]/float64(max(r.Count, 1)), mebibytes(r.PeakRSS))
 	}
 	if err := w.Flush(); err != nil {
@@ -58,6 +58,9 @@ func (r *result) details() string {
 	parts = append(parts, fmt.Sprintf("list pages %d, connections %d", r.Pages, r.Connections))
 	for _, name := range slices.Sorted(maps.Keys(r.Writes)) {
 		parts = append(parts, fmt.Sprintf("%s %d", name, r.Writes[name]))
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Reads)) {
+		parts = append(parts, fmt.Sprintf("%s %d", name, r.Reads[name]))
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Figures)) {
 		parts = append(parts, fmt.Sprintf("%s %.3f", name, r.Figures[name]))

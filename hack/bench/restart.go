@@ -34,7 +34,7 @@ func (p *show) restart(ctx context.Context) error {
 	if err := p.begin(ctx); err != nil {
 		return err
 	}
-	before := processor()
+	before := p.processor()
 	began := time.Now()
 	ready, err := p.startOperator(ctx)
 	if err != nil {
@@ -48,11 +48,11 @@ func (p *show) restart(ctx context.Context) error {
 	if err := pause(ctx, time.Until(began.Add(ready+firstSeconds))); err != nil {
 		return err
 	}
-	writes, err := p.fence(ctx)
+	requests, err := p.fence(ctx)
 	if err != nil {
 		return err
 	}
-	r, err := p.end(ctx, "restart", timing{Count: p.N, Seconds: time.Since(began).Seconds()}, before, without(writes, "late-"))
+	r, err := p.end(ctx, "restart", timing{Count: p.N, Seconds: time.Since(began).Seconds()}, before, without(requests, "late-"))
 	if err != nil {
 		return err
 	}
@@ -77,9 +77,9 @@ func fleetCalled(all []call) int {
 	return called.Difference(made).Len()
 }
 
-// without leaves out the writes that concern Agents with this prefix; their Secrets and events are called after them.
-func without(writes []write, prefix string) []write {
-	return slices.DeleteFunc(writes, func(w write) bool { return strings.HasPrefix(w.Name, prefix) })
+// without leaves out the requests that concern Agents with this prefix; their Secrets and events are called after them.
+func without(requests []request, prefix string) []request {
+	return slices.DeleteFunc(requests, func(w request) bool { return strings.HasPrefix(w.Name, prefix) })
 }
 
 // steady lets the operator look at its Agents for a while. Nothing changes.
@@ -111,15 +111,15 @@ func (p *show) still(ctx context.Context, phase string) error {
 	if err := p.begin(ctx); err != nil {
 		return err
 	}
-	before, began := processor(), time.Now()
+	before, began := p.processor(), time.Now()
 	if err := pause(ctx, p.stretch); err != nil {
 		return err
 	}
-	writes, err := p.fence(ctx)
+	requests, err := p.fence(ctx)
 	if err != nil {
 		return err
 	}
-	r, err := p.end(ctx, phase, timing{Count: p.N, Seconds: time.Since(began).Seconds()}, before, writes)
+	r, err := p.end(ctx, phase, timing{Count: p.N, Seconds: time.Since(began).Seconds()}, before, requests)
 	if err != nil {
 		return err
 	}
