@@ -110,6 +110,19 @@ torture: control-plane ## Kill the operator for 10 minutes among 300 Agents (DUR
 	go test ./test/torture -run TestExactlyOneThroughKills -count=1 -v -timeout 120m -real-times \
 		-duration=$(or $(DURATION),10m) -agents=$(or $(AGENTS),300) $(if $(SEED),-seed=$(SEED))
 
+.PHONY: bench
+bench: control-plane build ## Measure the operator beside a bare client (N=, LATENCY=, RATE=, REPEAT=, BENCHFLAGS=; OLD= for benchstat).
+	@go build -o bin/bench ./hack/bench
+	bin/bench -n $(or $(N),100,1000) -latency $(or $(LATENCY),0,50ms) -rate-limit $(or $(RATE),0) -repeat $(or $(REPEAT),1) \
+		-json dist/bench.json -benchstat dist/bench.txt $(BENCHFLAGS)
+	$(if $(OLD),$(TOOL) benchstat $(OLD) dist/bench.txt)
+
+.PHONY: bench-go
+bench-go: ## Measure what runs in each reconciliation, with allocations (OLD=dist/old.txt compares with an earlier run).
+	@mkdir -p dist
+	go test -run '^$$' -bench . -benchmem -count $(or $(REPEAT),6) ./internal/... | tee dist/bench-go.txt
+	$(TOOL) benchstat $(OLD) dist/bench-go.txt
+
 .PHONY: demo
 demo: control-plane build ## Show the operator at work on a control plane and a fake cloud of its own (ONCE=1: and end).
 	@go build -o bin/demo ./hack/demo

@@ -62,7 +62,7 @@ func (s *show) operatorStep(ctx context.Context, abort context.CancelCauseFunc) 
 	}
 	s.operator = operator
 	go func() {
-		<-operator.done
+		<-operator.child.Done()
 		abort(errors.New("the operator ended by itself"))
 	}()
 	s.check("the operator says at /readyz that it is", func() error { return operator.ready(ctx) })

@@ -90,7 +90,7 @@ func (s *show) startFluentBit(ctx context.Context, binary string) {
 	s.sh(ctx, fmt.Sprintf(fluentBitConfig, storeDir))
 	s.fluentBit = &program{
 		command: exec.Command(binary, "-c", filepath.Join(storeDir, "fluent-bit.conf")),
-		log:     filepath.Join(stageDir, "fluent-bit.log"), done: make(chan struct{}),
+		log:     filepath.Join(stageDir, "fluent-bit.log"),
 	}
 	s.command(strings.Join(s.fluentBit.command.Args, " ") + " > " + s.fluentBit.log + " 2>&1 &")
 	if s.err != nil {

@@ -76,7 +76,7 @@ func perform(ctx context.Context, once bool) (status int) {
 		s.invite()
 		select {
 		case <-ctx.Done():
-		case <-set.operator.done:
+		case <-set.operator.child.Done():
 			out.failed(errors.New("the operator ended by itself"))
 			set.tail(out)
 			status = 1

@@ -24,6 +24,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/process"
 )
 
 // patience is how long anything that is waited for may take, on a slow and busy machine.
@@ -102,7 +103,7 @@ func (s *show) shell(ctx context.Context, script string) (string, error) {
 	command.Stdout = io.MultiWriter(s.printer, &output)
 	command.Stderr = command.Stdout
 	// The shell and what it runs end together.
-	command.SysProcAttr = childAttributes()
+	command.SysProcAttr = process.Attributes()
 	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
 	command.WaitDelay = time.Second
 	err := command.Run()

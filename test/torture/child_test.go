@@ -10,29 +10,28 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/calyptia-agent-operator/operator/internal/testenv/process"
 )
 
 // child is one run of the operator's binary.
 type child struct {
+	*process.Child
 	name   string
-	cmd    *exec.Cmd
 	log    string
 	probes string // host:port of /healthz and /readyz
-	done   chan struct{}
 }
 
 // launch starts the operator. What it says is added to the log of its name. It does not outlive the test.
 func (w *world) launch(name string, args ...string) (*child, error) {
-	probes, err := freeAddress()
+	probes, err := process.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -52,22 +51,10 @@ func (w *world) launch(name string, args ...string) (*child, error) {
 	if !*realTimes {
 		args = append(args, "--registration-slack="+shortSlack.String())
 	}
-	c := &child{name: name, cmd: exec.Command(binary, args...), log: log, probes: probes, done: make(chan struct{})}
-	c.cmd.Stdout, c.cmd.Stderr = file, file
-	c.cmd.SysProcAttr = childAttributes()
-	started := make(chan error, 1)
-	go func() {
-		defer close(c.done)
-		defer file.Close()
-		// Where the child ends with its parent, the parent is the thread that started it: this one stays.
-		runtime.LockOSThread()
-		err := c.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = c.cmd.Wait()
-		}
-	}()
-	return c, <-started
+	command := exec.Command(binary, args...)
+	command.Stdout, command.Stderr = file, file
+	started, err := process.Start(command, file)
+	return &child{name: name, Child: started, log: log, probes: probes}, err
 }
 
 // start launches the operator, or ends the test, which ends it in turn.
@@ -77,63 +64,38 @@ func (w *world) start(name string, args ...string) *child {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(c.kill)
+	w.t.Cleanup(c.Kill)
 	return c
-}
-
-// freeAddress is one that nobody listens on at the moment.
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return listener.Addr().String(), listener.Close()
-}
-
-// kill ends the operator by SIGKILL and waits for its end.
-func (c *child) kill() {
-	_ = c.cmd.Process.Kill()
-	<-c.done
 }
 
 // signal sends a signal that the operator may react to.
 func (c *child) signal(t testing.TB, s syscall.Signal) {
 	t.Helper()
-	if err := c.cmd.Process.Signal(s); err != nil {
+	if err := c.Command.Process.Signal(s); err != nil {
 		t.Fatalf("%s to %s: %v", s, c.name, err)
-	}
-}
-
-// ended reports whether the operator has ended, however.
-func (c *child) ended() bool {
-	select {
-	case <-c.done:
-		return true
-	default:
-		return false
 	}
 }
 
 // byItself is how the operator ended without having been killed; nil if it runs or was killed.
 func (c *child) byItself() error {
-	if !c.ended() {
+	if !c.Ended() {
 		return nil
 	}
-	if status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
+	if status, ok := c.Command.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
 		return nil
 	}
-	return errors.New(c.cmd.ProcessState.String())
+	return errors.New(c.Command.ProcessState.String())
 }
 
 // ends waits for the operator to end by itself, and returns its exit code.
 func (c *child) ends(t testing.TB, patience time.Duration) int {
 	t.Helper()
 	select {
-	case <-c.done:
+	case <-c.Done():
 	case <-time.After(patience):
 		t.Fatalf("%s does not end within %s", c.name, patience)
 	}
-	return c.cmd.ProcessState.ExitCode()
+	return c.Command.ProcessState.ExitCode()
 }
 
 // panics finds crashes of the operator that nobody asked for.

@@ -59,18 +59,18 @@ func (k *killer) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer c.kill()
+	defer c.Kill()
 	timer := time.NewTimer(life)
 	defer timer.Stop()
 	var set *trap
 	var sprung <-chan struct{}
 	select {
 	case <-timer.C:
-	case <-c.done:
+	case <-c.Done():
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if m != anytime && !c.ended() {
+	if m != anytime && !c.Ended() {
 		set = at.set(m)
 		sprung = set.sprung
 		defer at.clear(set)
@@ -79,10 +79,10 @@ func (k *killer) once(ctx context.Context) error {
 		case <-sprung:
 		case <-timer.C:
 			m = anytime
-		case <-c.done:
+		case <-c.Done():
 		}
 	}
-	c.kill()
+	c.Kill()
 	if err := c.byItself(); err != nil {
 		if !restarting && k.planeDown.Load() == 0 {
 			return fmt.Errorf("the operator ended by itself (%w): see %s", err, c.log)

@@ -170,8 +170,8 @@ func (r *replicas) within(what string, c <-chan struct{}) {
 // finish kills what still runs and looks for panics.
 func (r *replicas) finish() {
 	r.t.Helper()
-	r.first.kill()
-	r.second.kill()
+	r.first.Kill()
+	r.second.Kill()
 	if err := panics(r.logs); err != nil {
 		r.t.Error(err)
 	}
@@ -192,7 +192,7 @@ func TestASecondReplicaTakesOverFromAKilledLeader(t *testing.T) {
 		}
 		return nil
 	})
-	r.first.kill()
+	r.first.Kill()
 	done := len(r.cloud.Agents(r.projectID))
 	if done >= len(names) {
 		t.Fatalf("the leader was killed too late: %d are registered", done)
@@ -268,7 +268,7 @@ func TestALeaderThatEndsInOrderHandsOverAtOnce(t *testing.T) {
 	if err := pause(t.Context(), 500*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
-	if r.first.ended() {
+	if r.first.Ended() {
 		t.Error("the leader did not wait for the registration that it had under way")
 	}
 	close(release)

@@ -131,7 +131,7 @@ func (w *world) recovers(k *killer) time.Duration {
 		}
 		return nil
 	})
-	last.kill()
+	last.Kill()
 	if err := panics(w.logs); err != nil {
 		w.t.Error(err)
 	}

@@ -1,0 +1,137 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
+)
+
+// What the operator may cost, for each Agent. These are counts: they are exact on any machine.
+const (
+	registerCalls  = 1
+	registerWrites = 3 // nonce with finalizer, Secret, status
+	updateCalls    = 2 // a look and a PATCH
+	updateWrites   = 1
+	deleteCalls    = 1
+	deleteWrites   = 1 // the finalizer; the Secret goes with its owner
+	mostEvents     = 1 // of each of these
+
+	// In a steady state, where the service lists its agents: pages for each interval, and no GET of a single agent.
+	pageSize    = 100
+	steadyReads = 0
+)
+
+// costsAgents are few enough for a minute of a small machine; counts do not need more.
+const costsAgents = 50
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == cloudCommand {
+		fmt.Fprintln(os.Stderr, serveCloud(os.Stdout))
+		os.Exit(1)
+	}
+	ctrllog.SetLogger(logr.Discard())
+	os.Exit(m.Run())
+}
+
+// TestCosts runs the small form of the benchmark: it checks what an Agent costs, and no time.
+func TestCosts(t *testing.T) {
+	results := map[string]*result{}
+	for _, r := range runSmall(t, "-phases=register,update,delete") {
+		results[r.Phase] = r
+	}
+	for _, want := range []struct {
+		phase         string
+		calls, writes int
+		each          map[string]int
+	}{
+		{"register", registerCalls, registerWrites, map[string]int{http.MethodPost: 1}},
+		{"update", updateCalls, updateWrites, map[string]int{http.MethodPatch: 1}},
+		{"delete", deleteCalls, deleteWrites, map[string]int{http.MethodDelete: 1}},
+	} {
+		t.Run(want.phase, func(t *testing.T) {
+			r := results[want.phase]
+			t.Log(r.details())
+			t.Logf("%d events, %d conflicts, %d refused writes", r.Events, r.Conflicts, r.Refused)
+			calls := r.Calls[http.MethodGet] + r.Calls[http.MethodPost] + r.Calls[http.MethodPatch] + r.Calls[http.MethodDelete]
+			switch {
+			case want.phase == "update" && calls > want.calls*costsAgents: // A look before the PATCH may be spared.
+				t.Errorf("%d calls for %d Agents, want at most %d each", calls, costsAgents, want.calls)
+			case want.phase != "update" && calls != want.calls*costsAgents:
+				t.Errorf("%d calls for %d Agents, want %d each", calls, costsAgents, want.calls)
+			}
+			for method, n := range want.each {
+				if r.Calls[method] != n*costsAgents {
+					t.Errorf("%d calls with %s for %d Agents, want %d each", r.Calls[method], method, costsAgents, n)
+				}
+			}
+			if r.Objects != want.writes*costsAgents {
+				t.Errorf("%d writes for %d Agents, want %d each: %v", r.Objects, costsAgents, want.writes, r.Writes)
+			}
+			if r.Events > mostEvents*costsAgents {
+				t.Errorf("%d events for %d Agents, want at most %d each", r.Events, costsAgents, mostEvents)
+			}
+			if r.Refused > 0 {
+				t.Errorf("the API server refused %d writes for another reason than a conflict", r.Refused)
+			}
+		})
+	}
+}
+
+// TestSteadyCosts looks on for a bit more than an interval, in which nothing changes.
+func TestSteadyCosts(t *testing.T) {
+	const stretch = 70 * time.Second
+	// The update looks at each agent: what a registration does not tell, such as its health, is written then, once.
+	results := runSmall(t, "-phases=register,update,steady", "-stretch="+stretch.String())
+	r := results[len(results)-1]
+	t.Log(r.details())
+	if r.Objects+r.Conflicts+r.Refused+r.Events > 0 {
+		t.Errorf("nothing changed, but there were %d writes (%v), %d events and %d conflicts", r.Objects, r.Writes, r.Events, r.Conflicts)
+	}
+	// Intervals vary by a tenth, so that the stretch touches one or two of them.
+	pages := (costsAgents + pageSize - 1) / pageSize
+	if r.Pages < pages || r.Pages > 2*pages {
+		t.Errorf("%d pages were listed within %s, want %d for each interval of %s", r.Pages, stretch, pages, time.Minute)
+	}
+	if gets := r.Calls[http.MethodGet]; gets != steadyReads {
+		t.Errorf("%d agents were read one by one although the service lists them, want %d", gets, steadyReads)
+	}
+}
+
+// runSmall runs the phases with a few Agents, against a binary that is built for it.
+func runSmall(t *testing.T, args ...string) []*result {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "calyptia-agent-operator")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", binary, ".")
+	build.Dir = testenv.ModuleRoot()
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("the operator cannot be built: %v\n%s", err, out)
+	}
+	o, err := parse(append(args, "-operator="+binary), os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	results, err := o.runCell(ctx, cell{N: costsAgents})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return results
+}

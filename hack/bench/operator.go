@@ -1,0 +1,149 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/internal/testenv/process"
+)
+
+// operator is the operator's binary at work.
+type operator struct {
+	child  *process.Child
+	probes string
+}
+
+// startOperator starts the operator and returns how long it took to be ready.
+func (s *stage) startOperator(ctx context.Context) (time.Duration, error) {
+	probes, err := process.FreeAddress()
+	if err != nil {
+		return 0, err
+	}
+	log, err := os.OpenFile(filepath.Join(s.dir, "operator.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	args := []string{
+		"--kubeconfig=" + s.plane.Kubeconfig, "--allowed-hosts=127.0.0.1", "--allow-insecure-http",
+		"--metrics-bind-address=0", "--health-probe-bind-address=" + probes,
+		"--concurrency=" + strconv.Itoa(s.concurrency),
+	}
+	if s.phases["floor"] {
+		args = append(args, "--watch-namespaces="+benchNamespace, "--cluster-id=bench") // The floor's Agents are not its own.
+	}
+	command := exec.Command(s.options.operator, append(args, s.operatorArgs...)...)
+	command.Stdout, command.Stderr = log, log
+	command.Env = os.Environ()
+	if s.memoryLimit != "" {
+		command.Env = append(command.Env, "GOMEMLIMIT="+s.memoryLimit)
+	}
+	began := time.Now()
+	child, err := process.Start(command, log)
+	if err != nil {
+		return 0, fmt.Errorf("the operator (see `make build`): %w", err)
+	}
+	s.operator = &operator{child: child, probes: probes}
+	if err := process.WaitReady(ctx, probes, time.Minute); err != nil {
+		return 0, fmt.Errorf("%w%s", err, s.lastWords())
+	}
+	return time.Since(began), nil
+}
+
+func (s *stage) stopOperator() {
+	if s.operator != nil {
+		s.operator.child.Stop(time.Minute)
+		s.operator = nil
+	}
+}
+
+// lastWords are the last lines of the operator's log.
+func (s *stage) lastWords() string {
+	const most = 2 << 10
+	file, err := os.Open(filepath.Join(s.dir, "operator.log"))
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	if size, err := file.Seek(0, io.SeekEnd); err == nil {
+		_, _ = file.Seek(max(0, size-most), io.SeekStart)
+	}
+	text, _ := io.ReadAll(file)
+	return "\nthe operator said last:\n" + string(text)
+}
+
+// memory gives the operator's resident memory and the most that it ever was, in bytes.
+func (o *operator) memory() (now, peak int64, err error) {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", o.child.Command.Process.Pid))
+	if err != nil {
+		return 0, 0, fmt.Errorf("the operator's memory: %w", err)
+	}
+	for line := range strings.Lines(string(content)) {
+		name, rest, _ := strings.Cut(line, ":")
+		kilobytes, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+		switch name {
+		case "VmRSS":
+			now = kilobytes << 10
+		case "VmHWM":
+			peak = kilobytes << 10
+		}
+	}
+	return now, peak, nil
+}
+
+// since is the processor time since then.
+func (s *stage) since(before map[string]float64) map[string]float64 {
+	all := s.processor()
+	for name := range all {
+		all[name] -= before[name]
+	}
+	return all
+}
+
+// processor is the processor time of this process's children so far, in seconds by name, and of this one as "bench".
+func (s *stage) processor() map[string]float64 {
+	const ticks = 100 // per second, on every Linux that Go runs on
+	all := map[string]float64{}
+	self := os.Getpid()
+	entries, _ := os.ReadDir("/proc")
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		content, _ := os.ReadFile("/proc/" + entry.Name() + "/stat")
+		open, end := strings.IndexByte(string(content), '('), strings.LastIndexByte(string(content), ')')
+		if open < 0 || end < open {
+			continue
+		}
+		fields := strings.Fields(string(content[end+1:]))
+		if len(fields) < 13 || pid != self && fields[1] != strconv.Itoa(self) {
+			continue
+		}
+		name := string(content[open+1 : end])
+		switch {
+		case pid == self:
+			name = "bench"
+		case s.operator != nil && pid == s.operator.child.Command.Process.Pid:
+			name = "operator"
+		case pid == s.cloud.child.Command.Process.Pid:
+			name = "cloud"
+		}
+		user, _ := strconv.ParseFloat(fields[11], 64)
+		system, _ := strconv.ParseFloat(fields[12], 64)
+		all[name] += (user + system) / ticks
+	}
+	return all
+}

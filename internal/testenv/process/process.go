@@ -1,0 +1,120 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Package process runs programs beside a test, the demo or the benchmark: each in a process group of its own, so that
+// Ctrl-C in a terminal ends it in order, and none longer than this process.
+package process
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+// Child is a program that was started.
+type Child struct {
+	// Command that runs or ran. Its Process is set; its ProcessState is once Done is closed.
+	Command *exec.Cmd
+	done    chan struct{}
+}
+
+// Start starts the command. What the closers hold, such as its log, is closed at its end.
+func Start(command *exec.Cmd, closers ...io.Closer) (*Child, error) {
+	c := &Child{Command: command, done: make(chan struct{})}
+	command.SysProcAttr = Attributes()
+	started := make(chan error, 1)
+	go func() {
+		defer close(c.done)
+		for _, closer := range closers {
+			defer func() { _ = closer.Close() }()
+		}
+		// Where the child ends with its parent, the parent is the thread that started it: this one stays.
+		runtime.LockOSThread()
+		err := command.Start()
+		started <- err
+		if err == nil {
+			_ = command.Wait()
+		}
+	}()
+	return c, <-started
+}
+
+// Done is closed when the program has ended.
+func (c *Child) Done() <-chan struct{} { return c.done }
+
+// Ended reports whether the program has ended, however.
+func (c *Child) Ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Kill ends the program by SIGKILL and waits for its end.
+func (c *Child) Kill() {
+	_ = c.Command.Process.Kill()
+	<-c.done
+}
+
+// Stop asks the program to end and waits for it; one that does not listen is killed.
+func (c *Child) Stop(patience time.Duration) {
+	_ = c.Command.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-c.done:
+	case <-time.After(patience):
+		c.Kill()
+	}
+}
+
+// FreeAddress is one of the loopback that nobody listens on at the moment.
+func FreeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return listener.Addr().String(), listener.Close()
+}
+
+// WaitReady waits for the operator's own word at this address of its probes.
+func WaitReady(ctx context.Context, probes string, patience time.Duration) error {
+	last := error(nil)
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		var answer string
+		if answer, last = get(ctx, "http://"+probes+"/readyz"); last == nil && strings.TrimSpace(answer) != "ok" {
+			last = fmt.Errorf("it answers %q", answer)
+		}
+		return last == nil, nil
+	})
+	if err != nil && last != nil {
+		return fmt.Errorf("the operator is not ready: %w", last)
+	}
+	return err
+}
+
+func get(ctx context.Context, url string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<10))
+	return string(body), err
+}
