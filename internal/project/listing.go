@@ -116,6 +116,9 @@ func (l *listing) start() *listRun {
 			l.running = nil
 			if err == nil {
 				l.replace(run, entries)
+				l.project.metrics.Listed(run.startedAt, len(entries))
+			} else {
+				l.project.metrics.NotListed()
 			}
 		}
 		close(run.done)

@@ -54,7 +54,7 @@ func (p *pass) conclude(f classed, grace bool) {
 	if p.remote != nil {
 		status.Agent = remoteStatus(p.remote)
 		p.reporting()
-		p.Metrics.observed(p.key(), p.remote, meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReporting))
+		p.Metrics.observed(p.key(), p.remote.LastMetricsAddedAt)
 	}
 	p.listed(v1alpha1.ConditionDrifted, v1alpha1.ReasonChangedElsewhere, status.Drift,
 		"somebody else changed %s; syncPolicy "+string(p.agent.Spec.SyncPolicy)+" lets it stand")
