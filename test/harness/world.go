@@ -46,8 +46,11 @@ var (
 	namespace atomic.Int64
 )
 
-// Main starts one control plane for all tests of a package.
-func Main(m *testing.M) {
+// Main runs all tests of a package, and ends.
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run starts one control plane, runs all tests of a package and returns the exit code.
+func Run(m *testing.M) int {
 	log := logr.Discard()
 	if os.Getenv("OPERATOR_LOG") != "" {
 		log = zap.New(zap.UseDevMode(true))
@@ -59,14 +62,14 @@ func Main(m *testing.M) {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return 1
 	}
 	code := m.Run()
 	if err := plane.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}
-	os.Exit(code)
+	return code
 }
 
 // Plane is the control plane of the package.
