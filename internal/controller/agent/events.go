@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
@@ -88,7 +89,7 @@ func (p *pass) count(ctx context.Context, reason string) {
 }
 
 // log tells of a failure once, and again when it changes. One that only a person can end is an event, too.
-// An outage of an applied Agent is its CloudProject's to tell, once for all, until its grace is over.
+// What ails its CloudProject is that one's to tell, once for all Agents, and so is an outage, until its grace is over.
 func (p *pass) log(ctx context.Context, f classed, grace bool, during string) {
 	if f.Error == nil {
 		if p.memory.logged != "" && !p.told {
@@ -98,14 +99,17 @@ func (p *pass) log(ctx context.Context, f classed, grace bool, during string) {
 		return
 	}
 	text := f.Reason + ": " + f.Message
-	applied := p.agent.Status.Applied.Generation == p.agent.Generation
-	if f.Quiet || grace && applied || text == p.memory.logged {
+	outage := grace && p.agent.Status.Applied.Generation == p.agent.Generation || f.is(v1alpha1.ReasonProjectNotReady)
+	if f.Class == fault.Terminal && f.Message == p.stalled {
+		p.memory.logged = text // By an earlier process, perhaps.
+	}
+	if f.Quiet || outage || text == p.memory.logged {
 		logger(ctx).V(1).Info("Not done yet", "class", f.Class, "reason", f.Reason, "message", f.Message, "during", during)
 		return
 	}
 	p.memory.logged = text
 	logger(ctx).Info("Not done yet", "class", f.Class, "reason", f.Reason, "message", f.Message)
-	if f.Class == fault.Terminal && f.Message != p.stalled {
+	if f.Class == fault.Terminal {
 		if p.Recorder != nil {
 			p.Recorder.Eventf(p.base, nil, corev1.EventTypeWarning, f.Reason, "Reconcile", "%s", bound(f.Message, maxNote))
 		}
