@@ -9,18 +9,21 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -81,6 +84,7 @@ type options struct {
 	leaderElect        bool
 	leaderNamespace    string
 	metricsAddress     string
+	metricsCertPath    string
 	healthProbeAddress string
 	registrationSlack  time.Duration
 	zap                zap.Options
@@ -146,6 +150,8 @@ func (o *options) bind(command *cobra.Command) {
 		"Namespace of the lease. Default: the operator's own, where it runs in a pod.")
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443",
 		"Address of the metrics, over TLS and for authorized readers only; 0 turns it off.")
+	flags.StringVar(&o.metricsCertPath, "metrics-cert-path", "",
+		"Directory with tls.crt and tls.key for the metrics, read anew when they change. Default: a certificate made at start.")
 	flags.StringVar(&o.healthProbeAddress, "health-probe-bind-address", ":8081",
 		"Address of /healthz and /readyz; 0 turns it off.")
 	// Not for use: with too little of it, a service that commits late gets an Agent registered twice. It is there
@@ -201,6 +207,11 @@ func (o *options) validate() error {
 	if o.leaderNamespace != "" && len(validation.IsDNS1123Label(o.leaderNamespace)) > 0 {
 		return fmt.Errorf("--leader-election-namespace %q: must be the name of a namespace", o.leaderNamespace)
 	}
+	if o.metricsCertPath != "" { // Without this look the server would make a certificate of its own.
+		if _, err := tls.LoadX509KeyPair(filepath.Join(o.metricsCertPath, "tls.crt"), filepath.Join(o.metricsCertPath, "tls.key")); err != nil {
+			return fmt.Errorf("--metrics-cert-path %q: must be a directory with tls.crt and tls.key: %w", o.metricsCertPath, err)
+		}
+	}
 	for _, bind := range []struct{ flag, address string }{
 		{"--metrics-bind-address", o.metricsAddress}, {"--health-probe-bind-address", o.healthProbeAddress},
 	} {
@@ -254,7 +265,9 @@ func run(ctx context.Context, o *options) error {
 	if err != nil {
 		return fmt.Errorf("the manager cannot be made: %w", err)
 	}
-	if err := o.addControllers(ctx, mgr, clusterID); err != nil {
+	if err := o.addControllers(ctx, mgr, clusterID); meta.IsNoMatchError(err) {
+		return fmt.Errorf("the CRDs of %s are not installed: install them first: %w", v1alpha1.GroupVersion, err)
+	} else if err != nil {
 		return err
 	}
 	if err := addProbes(mgr); err != nil {
@@ -290,6 +303,7 @@ func (o *options) managerOptions(scheme *runtime.Scheme) ctrl.Options {
 		Metrics: metricsserver.Options{
 			BindAddress:    o.metricsAddress,
 			SecureServing:  true,
+			CertDir:        o.metricsCertPath,
 			FilterProvider: filters.WithAuthenticationAndAuthorization,
 		},
 		HealthProbeBindAddress:        o.healthProbeAddress,
@@ -318,17 +332,25 @@ func (o *options) lease() string {
 }
 
 func (o *options) addControllers(ctx context.Context, mgr ctrl.Manager, clusterID string) error {
-	calls, err := metrics.NewCalls(ctrlmetrics.Registry)
+	if err := metrics.RegisterBuild(ctrlmetrics.Registry); err != nil {
+		return err
+	}
+	counted, err := metrics.NewProjects(ctrlmetrics.Registry)
 	if err != nil {
 		return err
 	}
 	projects := project.NewRegistry(project.Options{
-		Wrap:      func(key client.ObjectKey) func(http.RoundTripper) http.RoundTripper { return calls.Wrap(key.String()) },
+		Metrics:   counted,
 		Policy:    cloud.URLPolicy{AllowedHosts: o.allowedHosts, AllowInsecureHTTP: o.allowInsecureHTTP},
 		UserAgent: "calyptia-agent-operator/" + version.Version,
 	})
-	agentMetrics, err := agent.NewMetrics(ctrlmetrics.Registry, mgr.GetCache(), o.project, o.agentMetrics)
+	agentMetrics, err := agent.NewMetrics(ctrlmetrics.Registry, agent.MetricsOptions{
+		Reader: mgr.GetCache(), DefaultProject: o.project, Each: o.agentMetrics, Elected: mgr.Elected(),
+	})
 	if err != nil {
+		return err
+	}
+	if err := cloudproject.RegisterMetrics(ctrlmetrics.Registry, mgr.GetCache(), mgr.Elected()); err != nil {
 		return err
 	}
 	err = mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Agent{}, project.AgentIndex, project.AgentIndexer(o.project))

@@ -71,6 +71,7 @@ func TestABadFlagOrValueEndsBeforeAnythingStarts(t *testing.T) {
 		{"an allowed host with a service for a port", []string{"--allowed-hosts=a.example:https"}, "--allowed-hosts"},
 		{"a lease namespace that is none", []string{"--leader-election-namespace=A_B"}, "--leader-election-namespace"},
 		{"an empty metrics address", []string{"--metrics-bind-address="}, "--metrics-bind-address"},
+		{"a directory without a certificate", []string{"--metrics-cert-path=/nowhere"}, "--metrics-cert-path"},
 		{"a probe address without a port", []string{"--health-probe-bind-address=8081"}, "--health-probe-bind-address"},
 		{"an unknown log level", []string{"--zap-log-level=loud"}, "--zap-log-level"},
 		{"an unknown log encoder", []string{"--zap-encoder=runes"}, "--zap-encoder"},

@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package metrics counts and times the calls to the service, at the transport,
-// so that no caller has to.
+// Package metrics holds what is counted of the service for each CloudProject: the
+// calls, at the transport so that no caller has to, and what keeps calls waiting.
 package metrics
 
 import (
@@ -17,19 +17,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Calls are the metrics of the calls to the service.
-type Calls struct {
+// calls are the metrics of the calls to the service.
+type calls struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 }
 
-// NewCalls makes the metrics and registers them.
-func NewCalls(registerer prometheus.Registerer) (*Calls, error) {
-	labels := []string{"cloudproject", "method", "route", "code"}
-	c := &Calls{
+func newCalls() calls {
+	labels := []string{cloudProject, "method", "route", "code"}
+	return calls{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "calyptia_cloud_requests_total",
-			Help: "Calls to the service by CloudProject, method, route and status code; code is error where nothing answered.",
+			Help: "Calls to the service by CloudProject, method, route and status code; code is error where nothing answered, other for numbers without a meaning.",
 		}, labels),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "calyptia_cloud_request_duration_seconds",
@@ -37,29 +36,31 @@ func NewCalls(registerer prometheus.Registerer) (*Calls, error) {
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 13),
 		}, labels[:3]),
 	}
-	for _, collector := range []prometheus.Collector{c.requests, c.duration} {
-		if err := registerer.Register(collector); err != nil {
-			return nil, err
-		}
-	}
-	return c, nil
 }
 
-// Wrap instruments the transport of one CloudProject, named "namespace/name".
-func (c *Calls) Wrap(cloudProject string) func(http.RoundTripper) http.RoundTripper {
-	return func(next http.RoundTripper) http.RoundTripper {
-		return roundTripper(func(r *http.Request) (*http.Response, error) {
-			began := time.Now()
-			response, err := next.RoundTrip(r)
-			code := "error"
-			if err == nil {
-				code = strconv.Itoa(response.StatusCode)
-			}
-			name := route(r.URL.Path)
-			c.requests.WithLabelValues(cloudProject, r.Method, name, code).Inc()
-			c.duration.WithLabelValues(cloudProject, r.Method, name).Observe(time.Since(began).Seconds())
-			return response, err
+// Wrap instruments the transport of the CloudProject.
+func (p *Project) Wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		began := time.Now()
+		response, err := next.RoundTrip(r)
+		took, name, answer := time.Since(began).Seconds(), route(r.URL.Path), code(response, err)
+		p.record(func(m *Projects) {
+			m.calls.requests.WithLabelValues(p.name, r.Method, name, answer).Inc()
+			m.calls.duration.WithLabelValues(p.name, r.Method, name).Observe(took)
 		})
+		return response, err
+	})
+}
+
+// code is the status code. A server may answer with any number; those without a meaning are one.
+func code(response *http.Response, err error) string {
+	switch {
+	case err != nil:
+		return "error"
+	case http.StatusText(response.StatusCode) == "":
+		return "other"
+	default:
+		return strconv.Itoa(response.StatusCode)
 	}
 }
 

@@ -23,13 +23,16 @@ func (a answer) RoundTrip(r *http.Request) (*http.Response, error) { return a(r)
 
 func TestCallsAreCountedByRouteAndCode(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	calls, err := NewCalls(registry)
+	projects, err := NewProjects(registry)
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := calls.Wrap("default/calyptia")(answer(func(r *http.Request) (*http.Response, error) {
-		if r.Method == http.MethodDelete {
+	transport := projects.Of("default/calyptia").Wrap(answer(func(r *http.Request) (*http.Response, error) {
+		switch r.Method {
+		case http.MethodDelete:
 			return nil, errors.New("connection refused")
+		case http.MethodPatch:
+			return &http.Response{StatusCode: 777, Body: http.NoBody}, nil
 		}
 		return &http.Response{StatusCode: http.StatusCreated, Body: http.NoBody}, nil
 	}))
@@ -39,6 +42,7 @@ func TestCallsAreCountedByRouteAndCode(t *testing.T) {
 		httptest.NewRequest(http.MethodGet, "https://cloud.example.com/v1/agents/5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11", nil),
 		httptest.NewRequest(http.MethodGet, "https://cloud.example.com/v1/projects/5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11/agents?last=1", nil),
 		httptest.NewRequest(http.MethodDelete, "https://cloud.example.com/v1/agents/5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11", nil),
+		httptest.NewRequest(http.MethodPatch, "https://cloud.example.com/v1/agents/5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11", nil),
 		httptest.NewRequest(http.MethodGet, "https://cloud.example.com/elsewhere", nil),
 	} {
 		response, err := transport.RoundTrip(r)
@@ -52,21 +56,22 @@ func TestCallsAreCountedByRouteAndCode(t *testing.T) {
 		}
 	}
 	want := `
-# HELP calyptia_cloud_requests_total Calls to the service by CloudProject, method, route and status code; code is error where nothing answered.
+# HELP calyptia_cloud_requests_total Calls to the service by CloudProject, method, route and status code; code is error where nothing answered, other for numbers without a meaning.
 # TYPE calyptia_cloud_requests_total counter
 calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="GET",route="/v1/agents/{agentID}"} 1
 calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="GET",route="/v1/projects/{projectID}/agents"} 1
 calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="GET",route="other"} 1
 calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="POST",route="/v1/agents"} 2
 calyptia_cloud_requests_total{cloudproject="default/calyptia",code="error",method="DELETE",route="/v1/agents/{agentID}"} 1
+calyptia_cloud_requests_total{cloudproject="default/calyptia",code="other",method="PATCH",route="/v1/agents/{agentID}"} 1
 `
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "calyptia_cloud_requests_total"); err != nil {
 		t.Error(err)
 	}
-	if n := testutil.CollectAndCount(calls.duration); n != 5 {
-		t.Errorf("%d series of durations, want 5", n)
+	if n := testutil.CollectAndCount(projects.calls.duration); n != 6 {
+		t.Errorf("%d series of durations, want 6", n)
 	}
-	if _, err := NewCalls(registry); err == nil {
+	if _, err := NewProjects(registry); err == nil {
 		t.Error("the same metrics were registered twice")
 	}
 }

@@ -25,10 +25,12 @@ type budget struct {
 	limiter *rate.Limiter
 	places  map[types.UID]time.Time
 	end     time.Time // of the line
+	// waits is told of everybody who has to wait, once for each place.
+	waits func(time.Duration)
 }
 
-func newBudget() *budget {
-	return &budget{limiter: rate.NewLimiter(rate.Inf, 1), places: map[types.UID]time.Time{}}
+func newBudget(waits func(time.Duration)) *budget {
+	return &budget{limiter: rate.NewLimiter(rate.Inf, 1), places: map[types.UID]time.Time{}, waits: waits}
 }
 
 func (b *budget) set(limit *v1alpha1.RateLimit) {
@@ -69,6 +71,7 @@ func (b *budget) take(who types.UID, now time.Time) time.Duration {
 		b.end = at
 	}
 	b.places[who] = at
+	b.waits(at.Sub(now))
 	return at.Sub(now)
 }
 
@@ -84,5 +87,10 @@ func (b *budget) wait(ctx context.Context) error {
 	b.mu.Lock()
 	limiter := b.limiter
 	b.mu.Unlock()
-	return limiter.Wait(ctx)
+	began := time.Now()
+	err := limiter.Wait(ctx)
+	if waited := time.Since(began); waited > time.Millisecond {
+		b.waits(waited)
+	}
+	return err
 }

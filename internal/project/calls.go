@@ -184,6 +184,7 @@ func (p *Project) learn(version int, err error) {
 		}
 		if until := p.registry.opts.Clock.Now().Add(wait); until.After(p.parkedUntil) {
 			p.parkedUntil = until
+			p.metrics.Parked()
 			doubt = true
 		}
 	}

@@ -172,7 +172,9 @@ func (l *listing) start() *listRun {
 			l.running, l.failedAt = nil, time.Time{}
 			if err == nil {
 				l.replace(run, entries)
+				l.project.metrics.Listed(run.startedAt, len(entries))
 			} else {
+				l.project.metrics.NotListed()
 				l.failedAt = l.project.registry.opts.Clock.Now()
 			}
 		}

@@ -23,12 +23,14 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/metrics"
 )
 
 // Project is the one way to the service for all Agents of a CloudProject. It may be used by many goroutines.
 type Project struct {
 	registry *Registry
 	key      client.ObjectKey
+	metrics  *metrics.Project
 	budget   *budget
 	breaker  *gobreaker.TwoStepCircuitBreaker[any]
 	listing  listing
@@ -56,7 +58,10 @@ type Project struct {
 }
 
 func newProject(r *Registry, key client.ObjectKey) *Project {
-	p := &Project{registry: r, key: key, budget: newBudget(), fleet: newFleet(), blocked: notProvedYet(key)}
+	counted := r.opts.Metrics.Of(key.String())
+	p := &Project{
+		registry: r, key: key, metrics: counted, budget: newBudget(counted.Waits), fleet: newFleet(), blocked: notProvedYet(key),
+	}
 	p.listing.project = p
 	p.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
 		Name:          key.String(),
@@ -85,7 +90,7 @@ func (p *Project) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 	if same {
 		return nil
 	}
-	fresh, err := p.registry.newClient(p.key, base, c)
+	fresh, err := p.registry.newClient(p.metrics, base, c)
 	if err != nil {
 		return fault.Terminalf(v1alpha1.ReasonInvalid, "the service cannot be called: %v", err)
 	}
@@ -113,6 +118,7 @@ func (p *Project) close() {
 	if p.bare != nil {
 		p.bare.CloseIdleConnections()
 	}
+	p.metrics.Forget()
 }
 
 // Place returns where the Project's agents live.
@@ -238,6 +244,7 @@ func spread(d time.Duration) time.Duration {
 func (p *Project) breakerMoved(from, to gobreaker.State) {
 	switch to {
 	case gobreaker.StateOpen:
+		p.metrics.Breaker(metrics.BreakerOpen)
 		go func() {
 			p.mu.Lock()
 			p.openUntil = p.registry.opts.Clock.Now().Add(p.registry.opts.BreakerTimeout)
@@ -247,10 +254,12 @@ func (p *Project) breakerMoved(from, to gobreaker.State) {
 			}
 		}()
 	case gobreaker.StateClosed:
+		p.metrics.Breaker(metrics.BreakerClosed)
 		go func() {
 			p.registry.doubted(p.key)
 			p.wake()
 		}()
 	case gobreaker.StateHalfOpen:
+		p.metrics.Breaker(metrics.BreakerHalfOpen)
 	}
 }

@@ -10,7 +10,6 @@ SPDX-License-Identifier: Apache-2.0
 package project
 
 import (
-	"net/http"
 	"net/url"
 	"sync"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/metrics"
 )
 
 // DefaultResyncInterval is the default of CloudProject's spec.resyncInterval.
@@ -41,8 +41,8 @@ type Options struct {
 	BreakerTimeout time.Duration
 	// MostAgents bounds the memory that a list of remote agents may take; default 200,000.
 	MostAgents int
-	// Wrap instruments the transport of one project; may be nil.
-	Wrap func(project client.ObjectKey) func(http.RoundTripper) http.RoundTripper
+	// Metrics may be nil.
+	Metrics *metrics.Projects
 }
 
 // Place is where remote agents live. An ID means something only in its place.
@@ -156,16 +156,13 @@ func (r *Registry) Forget(uid types.UID) {
 	}
 }
 
-func (r *Registry) newClient(key client.ObjectKey, base *url.URL, c Credentials) (*cloud.Client, error) {
-	config := cloud.Config{
+func (r *Registry) newClient(counted *metrics.Project, base *url.URL, c Credentials) (*cloud.Client, error) {
+	return cloud.New(cloud.Config{
 		BaseURL:    base,
 		Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: c.Token},
 		CABundle:   c.CABundle,
 		UserAgent:  r.opts.UserAgent,
 		Timeout:    r.opts.Timeout,
-	}
-	if r.opts.Wrap != nil {
-		config.Wrap = r.opts.Wrap(key)
-	}
-	return cloud.New(config)
+		Wrap:       counted.Wrap,
+	})
 }

@@ -10,8 +10,6 @@ import (
 	"net/http"
 	"testing"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
@@ -148,22 +146,12 @@ func TestClosedRegistrationsLetDeletionsThrough(t *testing.T) {
 	noError(t, w.RegistrationsClosed())
 }
 
-func TestATransportIsWrappedForItsProject(t *testing.T) {
-	var wrapped []client.ObjectKey
-	registry := project.NewRegistry(project.Options{
-		Policy: cloud.URLPolicy{AllowedHosts: []string{"cloud.example"}},
-		Wrap: func(key client.ObjectKey) func(http.RoundTripper) http.RoundTripper {
-			wrapped = append(wrapped, key)
-			return func(next http.RoundTripper) http.RoundTripper { return next }
-		},
-	})
+func TestAPlaceIsTheCleanURL(t *testing.T) {
+	registry := project.NewRegistry(project.Options{Policy: cloud.URLPolicy{AllowedHosts: []string{"cloud.example"}}})
 	cp := &v1alpha1.CloudProject{Spec: v1alpha1.CloudProjectSpec{URL: "https://cloud.example/base/"}}
 	cp.Namespace, cp.Name = "infra", "main"
 	p, err := registry.Configure(cp, project.Credentials{Token: cloud.NewToken("opaque")})
 	noError(t, err)
-	if len(wrapped) != 1 || wrapped[0] != client.ObjectKeyFromObject(cp) {
-		t.Errorf("wrapped %v", wrapped)
-	}
 	if want := (project.Place{URL: "https://cloud.example/base"}); p.Place() != want || p.URL().String() != want.URL {
 		t.Errorf("place %+v, want %+v", p.Place(), want)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -21,6 +22,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/metrics"
 	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
@@ -38,6 +40,7 @@ type world struct {
 	*project.Project
 	registry *project.Registry
 	clock    *clocktesting.FakeClock
+	metrics  *prometheus.Registry
 	cloud    *cloudtest.Server
 	cp       *v1alpha1.CloudProject
 	token    cloud.Token
@@ -52,9 +55,15 @@ func newWorld(t *testing.T, settings cloudtest.Settings) *world {
 	server := w.cloud.Start()
 	t.Cleanup(server.Close)
 	w.token = w.cloud.AddProject(projectID)
+	w.metrics = prometheus.NewRegistry()
+	counted, err := metrics.NewProjects(w.metrics)
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.registry = project.NewRegistry(project.Options{
-		Policy: cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true},
-		Clock:  w.clock, Timeout: 5 * time.Second, BreakerTimeout: breakerTimeout, MostAgents: 120,
+		Metrics: counted,
+		Policy:  cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true},
+		Clock:   w.clock, Timeout: 5 * time.Second, BreakerTimeout: breakerTimeout, MostAgents: 120,
 	})
 	w.registry.OnWake(func(client.ObjectKey) { w.wakes.Add(1) })
 	w.registry.OnDoubt(func(client.ObjectKey) { w.doubts.Add(1) })

@@ -46,11 +46,11 @@ var (
 	namespace atomic.Int64
 )
 
-// Main starts one control plane for all tests of a package.
-func Main(m *testing.M) { MainWith(m, testenv.Options{}) }
+// Main runs all tests of a package, and ends.
+func Main(m *testing.M) { os.Exit(Run(m, testenv.Options{})) }
 
-// MainWith does so with options.
-func MainWith(m *testing.M, options testenv.Options) {
+// Run starts one control plane, runs all tests of a package and returns the exit code.
+func Run(m *testing.M, options testenv.Options) int {
 	log := logr.Discard()
 	if os.Getenv("OPERATOR_LOG") != "" {
 		log = zap.New(zap.UseDevMode(true))
@@ -62,14 +62,14 @@ func MainWith(m *testing.M, options testenv.Options) {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return 1
 	}
 	code := m.Run()
 	if err := plane.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
 	}
-	os.Exit(code)
+	return code
 }
 
 // Plane is the control plane of the package.

@@ -11,6 +11,7 @@ package leftover_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-func TestMain(m *testing.M) { harness.MainWith(m, testenv.Options{Controllers: []string{}}) }
+func TestMain(m *testing.M) { os.Exit(harness.Run(m, testenv.Options{Controllers: []string{}})) }
 
 // soon has the operator wait for the garbage collector for so long.
 func soon(d time.Duration) harness.Option {

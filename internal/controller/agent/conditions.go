@@ -41,21 +41,24 @@ func (p *pass) suspended(ctx context.Context) error {
 }
 
 // conclude sets all conditions from what the pass came to. grace keeps an outage from showing on an Agent
-// that is applied.
+// that is applied or waits for a person.
 func (p *pass) conclude(f classed, grace bool) {
 	status := &p.agent.Status
 	if f.Error != nil && f.Quiet {
 		return
 	}
 	applied := status.Applied.Generation == p.agent.Generation && p.agent.DeletionTimestamp.IsZero()
-	if f.Error == nil || !applied || f.Class == fault.Terminal || !grace {
+	// What a person has to mend stands while its CloudProject is proved anew, above all after a restart.
+	stalled := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionStalled)
+	stands := applied || f.is(v1alpha1.ReasonProjectNotReady) && stalled != nil && stalled.ObservedGeneration == p.agent.Generation
+	if f.Error == nil || !stands || f.Class == fault.Terminal || !grace {
 		p.summarize(f, applied)
 	}
 	status.ObservedGeneration = p.agent.Generation
 	if remote := cmp.Or(p.remote, p.sight); remote != nil {
 		status.Agent = remoteStatus(remote)
 		p.reporting(remote)
-		p.Metrics.observed(p.key(), remote, meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReporting))
+		p.Metrics.observed(p.key(), remote.LastMetricsAddedAt)
 	}
 	p.listed(v1alpha1.ConditionDrifted, v1alpha1.ReasonChangedElsewhere, status.Drift,
 		"somebody else changed %s; syncPolicy "+string(p.agent.Spec.SyncPolicy)+" lets it stand")

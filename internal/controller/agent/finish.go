@@ -59,12 +59,12 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	}
 	if client.IgnoreNotFound(err) != nil {
 		p.memory.hold = time.Time{}
-		p.log(ctx, classify(err), "status")
+		p.log(ctx, classify(err), false, "status")
 		return ctrl.Result{RequeueAfter: fault.Backoff(1, quietWait, quietWait), Priority: &lowPriority}, nil
 	}
 	p.memory.unwritten = false
 	p.report(ctx)
-	p.log(ctx, f, "")
+	p.log(ctx, f, grace, "")
 	return p.rest()
 }
 

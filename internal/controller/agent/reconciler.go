@@ -119,6 +119,7 @@ type pass struct {
 	tokenMissing bool         // the service does not show the agent's token
 	found        string       // the fingerprint that this pass began with
 	stalled      string       // what stalled the Agent before this pass
+	told         bool         // an event of this pass says that the Agent goes on
 }
 
 // Reconcile brings one Agent and its remote agent together.

@@ -49,8 +49,18 @@ func (p *pass) sync(ctx context.Context) error {
 	p.applied(fields)
 	if p.remote != nil {
 		p.agent.Status.Drift = names(p.kept(differing(fields, p.remote)))
+		p.drifts()
 	}
 	return nil
+}
+
+// drifts tells of declared fields that are found changed and let stand, once for each.
+func (p *pass) drifts() {
+	known := func(name string) bool { return slices.Contains(p.base.Status.Drift, name) }
+	if now := p.agent.Status.Drift; !slices.ContainsFunc(now, func(name string) bool { return !known(name) }) {
+		return
+	}
+	p.tell(drifted, p.agent.Status.Drift...)
 }
 
 // toSend are the fields that the sync policy wants to be sent now.

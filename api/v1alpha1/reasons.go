@@ -1,0 +1,24 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package v1alpha1
+
+import "slices"
+
+// reasons are all that the conditions of this API have.
+var reasons = []string{
+	ReasonApplied, ReasonObserved, ReasonSuspended, ReasonProved, ReasonProgressing, ReasonRegistrationUnknown,
+	ReasonProjectNotFound, ReasonProjectNotReady, ReasonSourceNotFound, ReasonUnauthorized, ReasonRateLimited,
+	ReasonUnavailable, ReasonInvalidAnswer, ReasonAPIServer, ReasonRemoteGone, ReasonInUse,
+	ReasonNotProved, ReasonNoProject, ReasonProjectNotAllowed, ReasonInvalid, ReasonSourceInvalid,
+	ReasonForbidden, ReasonQuotaExceeded, ReasonMachineIDConflict, ReasonRemoteClaimed, ReasonRemoteNotFound,
+	ReasonRemoteMismatch, ReasonAdoptionNotAllowed, ReasonSecretConflict, ReasonSecretRefused,
+	ReasonTokenUnavailable, ReasonURLNotAllowed, ReasonServerLost, ReasonReadOnly, ReasonMetricsReceived,
+	ReasonMetricsStopped, ReasonNeverReported, ReasonChangedElsewhere, ReasonNotKept,
+}
+
+// IsReason tells a reason of this API from what somebody else may have written into a status.
+func IsReason(reason string) bool { return slices.Contains(reasons, reason) }

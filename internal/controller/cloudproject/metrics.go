@@ -1,0 +1,91 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloudproject
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+)
+
+// RegisterMetrics registers metrics of CloudProjects that are made at each scrape from the cache, once elected
+// is closed; nil says that this process always leads.
+func RegisterMetrics(registerer prometheus.Registerer, reader client.Reader, elected <-chan struct{}) error {
+	desc := func(name, help string, more ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, append([]string{"cloudproject"}, more...), nil)
+	}
+	return registerer.Register(&collector{
+		reader: reader, elected: elected,
+		condition: desc("calyptia_cloudproject_condition",
+			"1 for each condition that the CloudProject has, with its status and reason.", "condition", "status", "reason"),
+		doubles: desc("calyptia_cloudproject_doubles",
+			"Remote agents that share the machine ID of an Agent's own and are left to a person; 100 at most."),
+		resync: desc("calyptia_cloudproject_resync_interval_seconds",
+			"Time between two looks at a remote agent, as the rate limit allows it, in seconds."),
+	})
+}
+
+// collector makes the metrics of CloudProjects.
+type collector struct {
+	reader  client.Reader
+	elected <-chan struct{}
+
+	condition, doubles, resync *prometheus.Desc
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(out chan<- *prometheus.Desc) {
+	out <- c.condition
+	out <- c.doubles
+	out <- c.resync
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	if c.elected != nil {
+		select {
+		case <-c.elected:
+		default:
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	var list v1alpha1.CloudProjectList
+	if err := c.reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return // The cache is not filled yet: no number is better than a wrong one.
+	}
+	for i := range list.Items {
+		c.one(out, &list.Items[i])
+	}
+}
+
+func (c *collector) one(out chan<- prometheus.Metric, cp *v1alpha1.CloudProject) {
+	name := client.ObjectKeyFromObject(cp).String()
+	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, append([]string{name}, labels...)...)
+	}
+	for _, condition := range cp.Status.Conditions {
+		switch condition.Type {
+		case v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled:
+		default:
+			continue
+		}
+		if !v1alpha1.IsReason(condition.Reason) {
+			condition.Reason = "Other"
+		}
+		gauge(c.condition, 1, condition.Type, string(condition.Status), condition.Reason)
+	}
+	gauge(c.doubles, float64(len(cp.Status.Doubles)))
+	if interval := cp.Status.ResyncInterval; interval != nil {
+		gauge(c.resync, interval.Seconds())
+	}
+}

@@ -1,0 +1,120 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package observe_test
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// grant binds a ClusterRole of config/rbac to somebody.
+func grant(w *harness.World, file string, to rbacv1.Subject) {
+	w.Helper()
+	kube, err := kubernetes.NewForConfig(harness.Plane().Config)
+	if err != nil {
+		w.Fatal(err)
+	}
+	content, err := os.ReadFile(filepath.Join(testenv.ModuleRoot(), "config", "rbac", file))
+	if err != nil {
+		w.Fatal(err)
+	}
+	var role rbacv1.ClusterRole
+	if err := yaml.UnmarshalStrict(content, &role); err != nil {
+		w.Fatal(err)
+	}
+	roles, bindings := kube.RbacV1().ClusterRoles(), kube.RbacV1().ClusterRoleBindings()
+	if _, err := roles.Create(context.Background(), &role, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+		w.Fatal(err)
+	}
+	_, err = bindings.Create(context.Background(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: w.Namespace + "-"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{to},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// asOperator is a kubeconfig with the rights that the operator is deployed with, the lease apart.
+func asOperator(w *harness.World) string {
+	w.Helper()
+	config, err := harness.Plane().AddUser("operator-" + w.Namespace)
+	if err != nil {
+		w.Fatal(err)
+	}
+	who := rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "operator-" + w.Namespace}
+	grant(w, "role.yaml", who)
+	grant(w, "metrics_auth_role.yaml", who)
+	return kubeconfig(w, config)
+}
+
+// reader is the token of a new ServiceAccount, which may read the metrics if it is allowed to.
+func reader(w *harness.World, name string, allowed bool) string {
+	w.Helper()
+	w.Create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}})
+	if allowed {
+		grant(w, "metrics_reader_role.yaml", rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: w.Namespace, Name: name})
+	}
+	kube, err := kubernetes.NewForConfig(harness.Plane().Config)
+	if err != nil {
+		w.Fatal(err)
+	}
+	request, err := kube.CoreV1().ServiceAccounts(w.Namespace).CreateToken(context.Background(), name,
+		&authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return request.Status.Token
+}
+
+func TestMetricsAreForAuthorizedReadersOverTLS(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+	c := launch(w, asOperator(w))
+	c.serves()
+	for _, row := range []struct {
+		name, token string
+		status      int
+	}{
+		{"nobody", "", http.StatusUnauthorized},
+		{"an unknown token", "made-up", http.StatusInternalServerError}, // So controller-runtime puts it.
+		{"a ServiceAccount without rights", reader(w, "stranger", false), http.StatusForbidden},
+		{"a ServiceAccount with metrics-reader", reader(w, "prometheus", true), http.StatusOK},
+	} {
+		status, body, err := c.scrape(row.token, nil)
+		if err != nil || status != row.status {
+			t.Errorf("%s: %d, error %v; want %d", row.name, status, err, row.status)
+		}
+		if told := strings.Contains(body, "calyptia_agent_operator_build_info"); told != (row.status == http.StatusOK) {
+			t.Errorf("%s is told the metrics: %v", row.name, told)
+		}
+	}
+	response, err := http.Get("http://" + c.metrics + "/metrics")
+	if err == nil {
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusBadRequest {
+			t.Errorf("plain HTTP is answered with %d", response.StatusCode)
+		}
+	}
+}

@@ -1,0 +1,55 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Package observe_test checks what the operator shows of itself and of what it
+// does: metrics, alerts and dashboard, probes, events and logs. What concerns
+// the process runs the real binary.
+package observe_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+var (
+	// directory of what is built, removed at the end.
+	directory string
+	// binary is the operator's, built for the first test that needs it.
+	binary = sync.OnceValues(func() (string, error) { return build(testenv.ModuleRoot(), "operator", ".") })
+)
+
+func TestMain(m *testing.M) {
+	var err error
+	if directory, err = os.MkdirTemp("", "observe-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := harness.Run(m, testenv.Options{})
+	if err := os.RemoveAll(directory); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// build builds a program of the module in dir, and returns its path.
+func build(dir, name string, args ...string) (string, error) {
+	path := filepath.Join(directory, name)
+	command := exec.Command("go", append([]string{"build", "-trimpath", "-buildvcs=false", "-o", path}, args...)...)
+	command.Dir = dir
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s cannot be built: %w\n%s", name, err, out)
+	}
+	return path, nil
+}

@@ -1,0 +1,327 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package observe_test
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// journal is what the operator logs at its default level, as JSON lines.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+// kept has a World's operators write into a journal, in the form that the real one has.
+func kept(j *journal) harness.Option {
+	return func(w *harness.World, _ *v1alpha1.CloudProject) { w.Logger = zap.New(zap.WriteTo(j)) }
+}
+
+// ids are what differs from run to run.
+var ids = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+
+// lines are those of an object: level, what happened, and the sentence for people.
+func (j *journal) lines(t testing.TB, kind, name string) (all []string) {
+	t.Helper()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for line := range bytes.Lines(j.text.Bytes()) {
+		var entry struct {
+			Level, Msg, ControllerKind, ReconcileID, Name, Reason, Message string
+		}
+		if err := json.Unmarshal(line, &entry); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		if entry.ControllerKind == kind && entry.ReconcileID != "" && entry.Name == name {
+			text := strings.Join(slices.DeleteFunc([]string{entry.Level, entry.Msg, entry.Reason, entry.Message},
+				func(s string) bool { return s == "" }), " | ")
+			all = append(all, ids.ReplaceAllString(text, "ID"))
+		}
+	}
+	return all
+}
+
+// told are the events of an Agent, in the order in which they were made, each with how often it was told if that
+// is more than once.
+func told(w *harness.World, name string) (all []string) {
+	w.Helper()
+	var list eventsv1.EventList
+	if err := w.Client.List(context.Background(), &list, client.InNamespace(w.Namespace)); err != nil {
+		w.Fatal(err)
+	}
+	slices.SortFunc(list.Items, func(a, b eventsv1.Event) int {
+		return cmp.Or(a.EventTime.Compare(b.EventTime.Time), cmp.Compare(a.Name, b.Name))
+	})
+	for _, e := range list.Items {
+		if e.Regarding.Kind != "Agent" || e.Regarding.Name != name {
+			continue
+		}
+		text := e.Type + " " + e.Reason + ": " + ids.ReplaceAllString(e.Note, "ID")
+		if e.Series != nil {
+			text += fmt.Sprintf(" (%d times)", e.Series.Count)
+		}
+		all = append(all, text)
+	}
+	return all
+}
+
+// looks has the operator look at the Agent some times, with nothing changed in between.
+func looks(w *harness.World, name string) {
+	w.Helper()
+	for range 3 {
+		w.Poke(name)
+		w.Eventually("the Agent is looked at", func() error {
+			a := w.Get(name)
+			if a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
+				return fmt.Errorf("conditions are %s", harness.Describe(a))
+			}
+			return nil
+		})
+	}
+}
+
+// remotely changes the one remote agent behind the operator's back, and has it look.
+func remotely(w *harness.World, change func(*cloud.Agent)) {
+	w.Helper()
+	w.Cloud.Mutate(w.Remote()[0].ID, change)
+	looks(w, "web")
+}
+
+const (
+	registered = "Normal Registered: registered as ID"
+	deleted    = "Normal Deleted: deleted the remote agent ID"
+)
+
+func renamed(name string) func(*cloud.Agent) { return func(a *cloud.Agent) { a.Name = name } }
+
+func gone(w *harness.World) {
+	w.Helper()
+	w.Delete("web")
+	w.Gone("web")
+}
+
+// stories are lives of the Agent "web". What is told of each stands beside it: as events, and in the same words and
+// order as lines of the log. Between any two changes the operator looks three times at an Agent that did not change.
+var stories = []struct {
+	name   string
+	live   func(*harness.World)
+	events []string
+	// extra are lines that are no events, by the index of the line that they stand before.
+	extra map[int]string
+}{
+	{"registered, looked at and deleted", func(w *harness.World) {
+		w.Ready(w.Apply("web"))
+		looks(w, "web")
+		gone(w)
+	}, []string{registered, deleted}, nil},
+	{"updated", func(w *harness.World) {
+		w.Ready(w.Apply("web"))
+		w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version, a.Spec.RawConfig = "v4.1.0", "[INPUT]\n    name cpu\n" })
+		w.Ready("web")
+		looks(w, "web")
+	}, []string{registered, "Normal Updated: sent rawConfig, version"}, nil},
+	{"drift that is corrected", func(w *harness.World) {
+		w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.Name = "web" }))
+		remotely(w, renamed("other"))
+	}, []string{registered, "Normal DriftCorrected: put back what somebody else changed: name"}, nil},
+	{"drift that may stand", func(w *harness.World) {
+		w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.Name, a.Spec.SyncPolicy = "web", v1alpha1.SyncOnChange }))
+		remotely(w, renamed("other"))
+		remotely(w, func(a *cloud.Agent) { a.Version = "v9.0.0" })
+	}, []string{
+		registered,
+		"Normal Drifted: somebody else changed name; the sync policy lets it stand",
+		"Normal Drifted: somebody else changed name, version; the sync policy lets it stand",
+	}, nil},
+	{"deleted by somebody else, and registered anew", func(w *harness.World) {
+		before := w.Ready(w.Apply("web")).Status.ID
+		w.Cloud.Remove(before)
+		w.Poke("web")
+		w.Eventually("another remote agent", func() error {
+			if id := w.Ready("web").Status.ID; id == before {
+				return fmt.Errorf("it is still %s", id)
+			}
+			return nil
+		})
+		looks(w, "web")
+	}, []string{registered, "Warning ReRegistered: the remote agent was gone; registered anew as ID"}, nil},
+	{"adopted, and left when deleted", func(w *harness.World) {
+		id := w.Ready(w.Apply("former", func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionRetain })).Status.ID
+		w.Delete("former")
+		w.Gone("former")
+		w.Ready(w.Apply("web", func(a *v1alpha1.Agent) {
+			a.Spec = v1alpha1.AgentSpec{ProjectRef: a.Spec.ProjectRef, AgentID: id}
+		}))
+		looks(w, "web")
+		gone(w)
+	}, []string{
+		"Normal Adopted: took over the remote agent ID",
+		"Normal Retained: left the remote agent ID and its Secrets, as the deletion policy says",
+	}, nil},
+	{"orphaned", func(w *harness.World) {
+		w.Ready(w.Apply("web"))
+		w.Change("web", func(a *v1alpha1.Agent) {
+			metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationOrphan, "true")
+		})
+		gone(w)
+	}, []string{registered, "Warning Orphaned: left the remote agent ID behind, as the annotation says"}, nil},
+	{"gone before it was deleted", func(w *harness.World) {
+		w.Cloud.Remove(w.Ready(w.Apply("web")).Status.ID)
+		gone(w)
+	}, []string{registered, "Normal Deleted: the remote agent ID was gone already"}, nil},
+	{"refused by the service, then corrected", func(w *harness.World) {
+		free := w.Cloud.Inject(cloudtest.Fault{
+			Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: http.StatusBadRequest, Body: `{"error":"unsupported agent version"}`,
+		})
+		w.Stalled(w.Apply("web"), v1alpha1.ReasonInvalid)
+		looks(w, "web")
+		free()
+		w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.1.0" })
+		w.Ready("web")
+		looks(w, "web")
+	}, []string{"Warning Invalid: register agent: 400 invalid: unsupported agent version: correct spec.version", registered}, nil},
+	{"refused by the operator", func(w *harness.World) {
+		w.SetSecret("web-token", map[string]string{"somebody": "else's"})
+		w.Stalled(w.Apply("web"), v1alpha1.ReasonSecretConflict)
+		looks(w, "web")
+	}, []string{`Warning SecretConflict: Secret "web-token" exists and is not this Agent's: delete it, or name another Secret in spec.tokenSecretRef`}, nil},
+	{"an answer that was lost", func(w *harness.World) {
+		w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Cut: cloudtest.CutAfter, Times: 1})
+		w.Ready(w.Apply("web"))
+		looks(w, "web")
+	}, []string{"Normal Recovered: found its remote agent ID again"}, map[int]string{0: "info | Not done yet | RegistrationUnknown | *"}},
+}
+
+func TestEachChangeIsToldOnceAndNothingElse(t *testing.T) {
+	for _, story := range stories {
+		t.Run(story.name, func(t *testing.T) {
+			t.Parallel()
+			j := &journal{}
+			w := harness.New(t, cloudtest.Settings{}, kept(j))
+			story.live(w)
+			expected := func() error {
+				if diff := gocmp.Diff(story.events, told(w, "web")); diff != "" {
+					return fmt.Errorf("(-want +got):\n%s", diff)
+				}
+				return nil
+			}
+			w.Eventually("the events are as expected", expected) // They are sent in their own time, and lost by an end.
+			w.Restart()                                          // What a new process finds done it does not tell again.
+			w.Ready(w.Apply("last"))
+			w.Events("last", 1)
+			w.Stop()
+			if err := expected(); err != nil {
+				t.Errorf("events after a restart: %v", err)
+			}
+			var want []string
+			for i, event := range story.events {
+				if line, more := story.extra[i]; more {
+					want = append(want, line)
+				}
+				want = append(want, asLine(event))
+			}
+			if diff := gocmp.Diff(want, j.lines(t, "Agent", "web"), gocmp.Comparer(like)); diff != "" {
+				t.Errorf("lines of the log (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// asLine is an event as the log has it.
+func asLine(event string) string {
+	kind, text, _ := strings.Cut(event, " ")
+	reason, note, _ := strings.Cut(text, ": ")
+	if kind == "Warning" && v1alpha1.IsReason(reason) {
+		return "info | Not done yet | " + reason + " | " + note
+	}
+	return "info | " + reason + " | " + note
+}
+
+// like compares lines, of which one may end in a star.
+func like(a, b string) bool {
+	for _, pair := range [][2]string{{a, b}, {b, a}} {
+		if head, open := strings.CutSuffix(pair[0], "*"); open && strings.HasPrefix(pair[1], head) {
+			return true
+		}
+	}
+	return a == b
+}
+
+// One line for all: an outage is the CloudProject's.
+func TestAnOutageIsToldOnceForAllAgents(t *testing.T) {
+	t.Parallel()
+	j := &journal{}
+	w := harness.New(t, cloudtest.Settings{}, kept(j))
+	names := []string{"one", "two", "three"}
+	for _, name := range names {
+		w.Ready(w.Apply(name))
+	}
+	ready := func(want metav1.ConditionStatus) {
+		t.Helper()
+		w.Eventually(fmt.Sprintf("the CloudProject becomes Ready=%s", want), func() error {
+			var cp v1alpha1.CloudProject
+			if err := w.Client.Get(context.Background(), w.Key("calyptia"), &cp); err != nil {
+				return err
+			}
+			if !meta.IsStatusConditionPresentAndEqual(cp.Status.Conditions, v1alpha1.ConditionReady, want) {
+				return fmt.Errorf("conditions are %v", cp.Status.Conditions)
+			}
+			return nil
+		})
+	}
+	ready(metav1.ConditionTrue)
+	up := w.Cloud.Inject(cloudtest.Fault{Status: http.StatusBadGateway, Body: "<html>"})
+	for _, name := range names {
+		w.Poke(name)
+	}
+	ready(metav1.ConditionFalse)
+	up()
+	ready(metav1.ConditionTrue)
+	for _, name := range names {
+		looks(w, name)
+	}
+	w.Stop()
+	for _, name := range names {
+		if diff := gocmp.Diff([]string{asLine(registered)}, j.lines(t, "Agent", name)); diff != "" {
+			t.Errorf("lines of the log (-want +got):\n%s", diff)
+		}
+	}
+	const good = "info | Ready changed | Proved | the service accepts the credentials"
+	want := []string{good, "info | Ready changed | Unavailable | *", good}
+	if diff := gocmp.Diff(want, j.lines(t, "CloudProject", "calyptia"), gocmp.Comparer(like)); diff != "" {
+		t.Errorf("lines of the CloudProject (-want +got):\n%s", diff)
+	}
+}
