@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// The Calyptia agent operator. Without a subcommand it is the controller manager.
+// The Calyptia agent operator. Without a subcommand it is the controller manager; import declares what is there.
 package main
 
 import (
@@ -49,6 +49,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
 	"github.com/calyptia-agent-operator/operator/internal/controller/cloudproject"
+	"github.com/calyptia-agent-operator/operator/internal/importer"
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
 	"github.com/calyptia-agent-operator/operator/internal/project"
 	"github.com/calyptia-agent-operator/operator/internal/version"
@@ -121,6 +122,7 @@ func newCommand(run func(context.Context, *options) error) *cobra.Command {
 		return usageError{fmt.Errorf("%w: see --help", err)}
 	})
 	o.bind(command)
+	command.AddCommand(importer.NewCommand(func(err error) error { return usageError{err} }))
 	return command
 }
 

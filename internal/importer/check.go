@@ -1,0 +1,148 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package importer
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+)
+
+// validate finds what is wrong with the values, naming the flag and the mend. It reads the files, too.
+func (o *options) validate() error {
+	for _, check := range []func() error{o.checkService, o.checkToken, o.checkObjects, o.checkFilters} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *options) checkService() (err error) {
+	policy := cloud.URLPolicy{AllowInsecureHTTP: o.allowInsecureHTTP}
+	if parsed, err := url.Parse(o.url); err == nil {
+		policy.AllowedHosts = []string{parsed.Hostname()} // Who may name a URL here may name its host.
+	}
+	if o.base, err = cloud.ParseURL(o.url, policy); err != nil {
+		return fmt.Errorf("--%w", err)
+	}
+	switch v1alpha1.Authentication(o.authentication) {
+	case v1alpha1.AuthenticationAuto, v1alpha1.AuthenticationBearer, v1alpha1.AuthenticationProjectToken:
+	default:
+		return errors.New("--authentication: must be Auto, Bearer or ProjectToken")
+	}
+	if o.caFile != "" {
+		o.caBundle, err = readFile("--ca-file", o.caFile)
+	}
+	return err
+}
+
+// checkToken finds the token and the project. Neither is repeated in an error, nor is the name of the token's
+// file: a token may be there by mistake.
+func (o *options) checkToken() error {
+	value := o.getenv(TokenVariable)
+	if o.tokenFile != "" {
+		raw, err := readFile("--token-file", o.tokenFile)
+		if err != nil {
+			return err
+		}
+		value = string(raw)
+	}
+	o.token = cloud.NewToken(strings.TrimSpace(value))
+	if o.token.IsZero() {
+		return fmt.Errorf("--token-file: must name a file with the project token, or %s hold it", TokenVariable)
+	}
+	if !o.token.Usable() {
+		return errors.New("--token-file: this is no project token: it must be one line, as the service showed it")
+	}
+	projectID, known := o.token.ProjectID()
+	switch {
+	case o.projectID != "" && !uuidPattern.MatchString(o.projectID):
+		return errors.New("--project-id: must be a UUID in lower case")
+	case !known && o.projectID == "":
+		return errors.New("--project-id: must be set, because the token does not reveal the project")
+	case known && o.projectID != "" && o.projectID != projectID:
+		return fmt.Errorf("--project-id: is %s, but the token belongs to project %s: correct one of them", o.projectID, projectID)
+	case known:
+		o.projectID = projectID
+	}
+	return nil
+}
+
+func (o *options) checkObjects() error {
+	if o.namespace != "" && len(validation.IsDNS1123Label(o.namespace)) > 0 {
+		return errors.New("--namespace: must be the name of a namespace")
+	}
+	if o.projectRef != "" {
+		namespace, name, found := strings.Cut(o.projectRef, "/")
+		if !found {
+			namespace, name = "", o.projectRef
+		}
+		if found && len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0 {
+			return errors.New("--project-ref: must be the name or namespace/name of a CloudProject")
+		}
+		if namespace == o.namespace {
+			namespace = ""
+		}
+		o.project = &v1alpha1.CloudProjectReference{Name: name, Namespace: namespace}
+	}
+	switch v1alpha1.SyncPolicy(o.syncPolicy) {
+	case v1alpha1.SyncObserve, v1alpha1.SyncOnChange, v1alpha1.SyncEnforce:
+	default:
+		return errors.New("--sync-policy: must be Observe, OnChange or Enforce")
+	}
+	if o.configMapsAbove < 0 {
+		return errors.New("--config-maps-above: must not be negative")
+	}
+	if o.overwrite && o.outputDir == "" {
+		return errors.New("--overwrite: needs --output-dir")
+	}
+	return nil
+}
+
+func (o *options) checkFilters() error {
+	for _, pattern := range o.names {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return errors.New("--name: must be a name or a pattern such as 'web-*'")
+		}
+	}
+	for _, row := range []struct {
+		flag   string
+		values []string
+	}{{"--fleet", o.fleets}, {"--except", o.except}} {
+		if slices.ContainsFunc(row.values, func(id string) bool { return !uuidPattern.MatchString(strings.ToLower(id)) }) {
+			return fmt.Errorf("%s: must be a UUID", row.flag)
+		}
+	}
+	for _, kind := range o.types {
+		if !knownType(kind) {
+			return errors.New("--type: must be fluentbit or fluentd")
+		}
+	}
+	return nil
+}
+
+// readFile does not repeat the path in its error.
+func readFile(flag, name string) ([]byte, error) {
+	raw, err := os.ReadFile(name)
+	if inner, ok := errors.AsType[*os.PathError](err); ok {
+		err = inner.Err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: the file cannot be read: %w", flag, err)
+	}
+	return raw, nil
+}

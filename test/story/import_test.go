@@ -1,0 +1,230 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package story_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/importer"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// remoteShapes are agents as projects have them, good ones and odd ones.
+var remoteShapes = map[string]func(*cloud.Agent){
+	"web-logs":          func(*cloud.Agent) {},
+	"Web.Example.COM":   func(a *cloud.Agent) { a.Edition = "enterprise" },
+	"fluentd":           func(a *cloud.Agent) { a.Type, a.Version = "fluentd", "1.16.2-rc1" },
+	"flags":             func(a *cloud.Agent) { a.Flags = []string{"--verbose", "-c", "a b: 'c' \"d\" # e"} },
+	"cleared-flags":     func(a *cloud.Agent) { a.Flags = []string{} },
+	"fleet":             func(a *cloud.Agent) { a.FleetID, a.EnvironmentName = new(uuid.NewString()), "production" },
+	"metadata":          withMetadata(`{"b":{"y":[1,2.50,-0,1e3,{"no":false,"":{}}],"null":"null","~":"~"},"a/b c":"é","1":"01","x":[]}`),
+	"empty-metadata":    withMetadata(`{}`),
+	"null-metadata":     withMetadata(`{"gone":null,"kept":1}`),
+	"numbers":           withMetadata(`{"largest":9223372036854775807,"beyond":12345678901234567890}`),
+	"large-number":      withMetadata(`{"largest":9223372036854775807,"least":-9223372036854775808,"exact":9007199254740993}`),
+	"list-metadata":     withMetadata(`[1]`),
+	"large-metadata":    withMetadata(`{"a":"` + strings.Repeat("x", 250<<10) + `"}`),
+	"too-much-metadata": withMetadata(`{"a":"` + strings.Repeat("x", 300<<10) + `"}`),
+	"healthy":           func(a *cloud.Agent) { a.Status, a.OS, a.MetricsCount, a.Tags = "healthy", "linux", 7, []string{"t"} },
+	"no_host_name":      func(*cloud.Agent) {},
+	"***":               func(*cloud.Agent) {},
+	"odd-version":       func(a *cloud.Agent) { a.Version = "latest" },
+	"odd-type":          func(a *cloud.Agent) { a.Type = "vector" },
+	"odd-edition":       func(a *cloud.Agent) { a.Edition = "Community" },
+	"odd-fleet":         func(a *cloud.Agent) { a.FleetID = new("5F0C9F6E-3C67-4B62-9D3C-6E2A3E9D7C11") },
+	"odd-flags":         func(a *cloud.Agent) { a.Flags = []string{""} },
+	"empty-config":      withConfig(""),
+	"windows-config":    withConfig("[INPUT]\r\n    Name dummy\r\n"),
+	"untidy-config":     withConfig("\n\t[INPUT]  \n  Name\tdummy \n\n\n"),
+	"separators":        withConfig("---\na: b\n---\n...\n# c\n"),
+	"controls":          withConfig("a\u0085b\u2028c\u007f\u0000\ufeff\nd\u009f \U0001F600"),
+	"next-line":         withConfig("\u0085x\ny\n"),
+	"inline-at-most":    withConfig(strings.Repeat("0123456789abcde\n", 128<<10/16)),
+	"beyond-inline":     withConfig(strings.Repeat("é", 128<<10)),
+	"largest":           withConfig(strings.Repeat("0123456789abcde\n", 1<<20/16)),
+}
+
+func withConfig(config string) func(*cloud.Agent) {
+	return func(a *cloud.Agent) { a.RawConfig = config }
+}
+
+func withMetadata(metadata string) func(*cloud.Agent) {
+	return func(a *cloud.Agent) { a.Metadata = json.RawMessage(metadata) }
+}
+
+// addRemote makes an agent that no Agent knows of.
+func addRemote(w *harness.World, name string, change func(*cloud.Agent)) string {
+	w.Helper()
+	base, err := cloud.ParseURL(w.HTTP.URL, cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true})
+	if err != nil {
+		w.Fatal(err)
+	}
+	c, err := cloud.New(cloud.Config{BaseURL: base, Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: w.Token}})
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer c.CloseIdleConnections()
+	made, err := c.Register(context.Background(), cloud.Registration{
+		Name: "host", MachineID: uuid.NewString(), Type: "fluentbit", Version: "v4.0.0", Edition: "community",
+		RawConfig: "[INPUT]\n    Name dummy\n",
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cloud.Mutate(made.ID, func(a *cloud.Agent) {
+		a.Name = name
+		change(a)
+	})
+	return made.ID
+}
+
+// importAll runs the import over the World's project.
+func importAll(w *harness.World, t *testing.T, args ...string) (manifests, said string, err error) {
+	w.Helper()
+	t.Setenv(importer.TokenVariable, w.Token.Reveal())
+	command := importer.NewCommand(func(err error) error { return err })
+	var stdout, stderr bytes.Buffer
+	command.SetOut(&stdout)
+	command.SetErr(&stderr)
+	command.SilenceErrors, command.SilenceUsage = true, true
+	command.SetArgs(append([]string{"--url", w.HTTP.URL, "--allow-insecure-http", "--project-ref", "calyptia"}, args...))
+	err = command.ExecuteContext(t.Context())
+	return stdout.String(), stderr.String(), err
+}
+
+// applyAll applies manifests as a person would.
+func applyAll(w *harness.World, manifests string) {
+	w.Helper()
+	command := harness.Plane().Kubectl(context.Background(), "apply", "--server-side", "-n", w.Namespace, "-f", "-")
+	command.Stdin = strings.NewReader(manifests)
+	if out, err := command.CombinedOutput(); err != nil {
+		w.Fatalf("kubectl apply: %v\n%s", err, out)
+	}
+}
+
+// agents are the Agents of the World's namespace, by the ID that they take over.
+func agents(w *harness.World) map[string]string {
+	w.Helper()
+	var list v1alpha1.AgentList
+	if err := w.Client.List(context.Background(), &list, client.InNamespace(w.Namespace)); err != nil {
+		w.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, a := range list.Items {
+		all[a.Spec.AgentID] = a.Name
+	}
+	return all
+}
+
+// onlyRead checks that nobody wrote to the cloud since the requests were last forgotten.
+func onlyRead(w *harness.World, before []cloud.Agent) {
+	w.Helper()
+	for _, r := range w.Cloud.Requests() {
+		if r.Method != http.MethodGet {
+			w.Errorf("%s %s: %.300s", r.Method, r.Path, r.Body)
+		}
+	}
+	if diff := cmp.Diff(before, w.Remote(), cmp.Comparer(func(a, b cloud.Token) bool { return a.Equal(b) })); diff != "" {
+		w.Errorf("the remote agents changed, -before +after:\n%.3000s", diff)
+	}
+}
+
+func TestApplyingWhatWasImportedChangesNothingRemote(t *testing.T) {
+	for _, policy := range []v1alpha1.SyncPolicy{v1alpha1.SyncObserve, v1alpha1.SyncEnforce} {
+		t.Run(string(policy), func(t *testing.T) {
+			w := harness.New(t, cloudtest.Settings{PageSize: 7})
+			for name, change := range remoteShapes {
+				addRemote(w, name, change)
+			}
+			twin := addRemote(w, "web-logs", func(a *cloud.Agent) { a.Version = "v3.2.1" })
+			tooLarge := addRemote(w, "too-large", withConfig(strings.Repeat("x", 1<<20+1)))
+			before := w.Remote()
+			w.Cloud.ResetRequests()
+
+			manifests, said, err := importAll(w, t, "--sync-policy", string(policy))
+			if err == nil || !strings.Contains(said, "agent "+tooLarge+" (too-large) is not declared: its rawConfig has 1048577 bytes") {
+				t.Errorf("an agent that is too large is not refused: %v\n%s", err, said)
+			}
+			applyAll(w, manifests)
+
+			declared := agents(w)
+			if len(declared) != len(before)-1 || declared[tooLarge] != "" || declared[twin] != "web-logs-"+twin[:8] {
+				t.Fatalf("%d of %d agents are declared: %v", len(declared), len(before), declared)
+			}
+			for id, name := range declared {
+				if a := w.Ready(name); a.Status.ID != id || a.Spec.SyncPolicy != policy || a.Status.RegisteredByUs {
+					t.Errorf("%s has agent %s, policy %s", name, a.Status.ID, a.Spec.SyncPolicy)
+				}
+			}
+			// A second look, and a second apply, find nothing to do either.
+			applyAll(w, manifests)
+			for _, name := range declared {
+				w.Poke(name)
+			}
+			for _, name := range declared {
+				w.Eventually("Agent "+name+" is looked at again", func() error {
+					a := w.Get(name)
+					if a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
+						return fmt.Errorf("not yet: %s", harness.Describe(a))
+					}
+					return nil
+				})
+				if a := w.Get(name); len(a.Status.Drift)+len(a.Status.NotHonoured) > 0 || a.Generation != 1 {
+					t.Errorf("%s: drift %v, not honoured %v, generation %d", name, a.Status.Drift, a.Status.NotHonoured, a.Generation)
+				}
+			}
+			onlyRead(w, before)
+
+			for _, name := range declared {
+				w.Delete(name)
+			}
+			for _, name := range declared {
+				w.Gone(name)
+			}
+			onlyRead(w, before)
+		})
+	}
+}
+
+func TestImportedAgentsThatChangeBeforeTheyAreAppliedAreLeftAlone(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{})
+	id := addRemote(w, "web", func(*cloud.Agent) {})
+	manifests, _, err := importAll(w, t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Cloud.Mutate(id, func(a *cloud.Agent) { a.Version = "v4.1.0" })
+	before := w.Remote()
+	w.Cloud.ResetRequests()
+
+	applyAll(w, manifests)
+	if a := w.Ready("web"); !slices.Equal(a.Status.Drift, []string{"version"}) {
+		t.Errorf("drift %v, want the version", a.Status.Drift)
+	}
+	onlyRead(w, before)
+
+	// From then on the manifest rules, if a person wants that.
+	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.SyncPolicy = v1alpha1.SyncEnforce })
+	w.Ready("web")
+	if remote, _ := w.Cloud.Agent(id); remote.Version != "v4.0.0" {
+		t.Errorf("the version is %s", remote.Version)
+	}
+}
