@@ -56,6 +56,10 @@ manifests: ## Generate the CRDs and the operator's role.
 	$(CONTROLLER_GEN) crd rbac:roleName=manager-role paths=./api/... paths=./internal/controller/... \
 		output:crd:artifacts:config=config/crd/bases output:rbac:artifacts:config=config/rbac
 
+.PHONY: charts
+charts: ## Write what the charts take from config: CRDs, roles, the schema of what can be declared.
+	go run ./hack/charts
+
 .PHONY: fmt
 fmt: ## Format the code.
 	go fmt ./...
@@ -74,10 +78,11 @@ lint-fix: ## Run the linters and mend what they can mend.
 
 .PHONY: verify
 verify: ## Check that what is generated and every go.mod are up to date.
-	@sum() { { cat api/*/zz_generated.*.go config/crd/bases/*.yaml config/rbac/role.yaml 2>/dev/null || true; } | git hash-object --stdin; }; \
-		before=$$(sum); $(MAKE) --no-print-directory generate manifests; \
+	@sum() { { cat api/*/zz_generated.*.go config/crd/bases/*.yaml config/rbac/role.yaml charts/*/values.schema.json || true; \
+		find charts/*/files -type f | LC_ALL=C sort | while read -r file; do echo "$$file"; cat "$$file"; done; } 2>/dev/null | git hash-object --stdin; }; \
+		before=$$(sum); $(MAKE) --no-print-directory generate manifests charts; \
 		if [ "$$before" != "$$(sum)" ]; then \
-			echo "verify: the generated files were out of date; commit what 'make generate manifests' wrote" >&2; exit 1; \
+			echo "verify: the generated files were out of date; commit what 'make generate manifests charts' wrote" >&2; exit 1; \
 		fi
 	@for mod in $$(git ls-files -- go.mod '*/go.mod'); do \
 		echo "verify: $$mod"; (cd "$$(dirname "$$mod")" && go mod tidy -diff); \
