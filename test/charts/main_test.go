@@ -34,7 +34,7 @@ import (
 )
 
 // patience is how long a test waits for what has to come.
-const patience = 90 * time.Second
+const patience = 60 * time.Second
 
 var (
 	scheme = runtime.NewScheme()
@@ -141,8 +141,11 @@ func admin(t testing.TB, plane *testenv.ControlPlane) client.Client {
 func eventually(ctx context.Context, what string, check func(context.Context) error) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		last = check(ctx)
-		return last == nil, nil
+		err := check(ctx)
+		if err == nil || ctx.Err() == nil || last == nil { // The end of the waiting itself says nothing.
+			last = err
+		}
+		return err == nil, nil
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, errors.Join(err, last))
