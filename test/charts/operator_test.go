@@ -150,9 +150,14 @@ func (o *operator) stop() {
 	select {
 	case <-o.done:
 	case <-time.After(20 * time.Second):
-		_ = o.command.Process.Kill()
-		<-o.done
+		o.kill()
 	}
+}
+
+// kill ends the operator at once.
+func (o *operator) kill() {
+	_ = o.command.Process.Kill()
+	<-o.done
 }
 
 // tail is the end of what the operator said.

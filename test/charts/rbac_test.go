@@ -147,6 +147,9 @@ func (i *installation) live(t testing.TB, env ...string) (refusals []string, err
 	if err = o.ready(ctx, i.deployment); err == nil {
 		err = i.run(ctx)
 	}
+	if ctx.Err() != nil {
+		o.kill() // Without its rights it does not end in time.
+	}
 	o.stop()
 	cancel(nil)
 	<-watched
