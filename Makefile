@@ -19,6 +19,9 @@ DATE ?= $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X $(MODULE)/internal/version.Version=$(VERSION) \
 	-X $(MODULE)/internal/version.Commit=$(COMMIT) -X $(MODULE)/internal/version.Date=$(DATE)
 
+# Where build-installer writes.
+DIST ?= dist
+
 BINARY := bin/calyptia-agent-operator
 TOOL := go tool -modfile=$(CURDIR)/hack/tools/go.mod
 CONTROLLER_GEN := $(TOOL) controller-gen
@@ -124,9 +127,9 @@ run: build ## Run the operator on this machine, against the current kubeconfig (
 	@exec $(BINARY) $(ARGS)
 
 .PHONY: build-installer
-build-installer: ## Write everything that deploy applies to dist/install.yaml.
-	@mkdir -p dist
-	$(KUSTOMIZE) build config/default | sed 's#$(DEFAULT_IMG)#$(IMG)#' > dist/install.yaml
+build-installer: ## Write everything that deploy applies to $(DIST)/install.yaml.
+	@mkdir -p $(DIST)
+	$(KUSTOMIZE) build config/default | sed 's#$(DEFAULT_IMG)#$(IMG)#' > $(DIST)/install.yaml
 
 .PHONY: clean
 clean: ## Remove what was built, the control plane too.
@@ -153,8 +156,8 @@ uninstall: unused ## Remove the CRDs from the current cluster, once no Agent and
 
 .PHONY: deploy
 deploy: $(KUBECTL_NEEDS) build-installer ## Install CRDs and operator (IMG=...) into the current cluster.
-	$(KUBECTL) apply --server-side -f dist/install.yaml
+	$(KUBECTL) apply --server-side -f $(DIST)/install.yaml
 
 .PHONY: undeploy
 undeploy: unused build-installer ## Remove operator and CRDs from the current cluster, once no Agent and no CloudProject is left.
-	$(KUBECTL) delete --ignore-not-found -f dist/install.yaml
+	$(KUBECTL) delete --ignore-not-found -f $(DIST)/install.yaml

@@ -196,7 +196,8 @@ func podOf(t testing.TB, deployment *unstructured.Unstructured) *unstructured.Un
 
 // merge lays one set of values over another, as helm does.
 func merge(under, over values) values {
-	all := maps.Clone(under)
+	all := values{}
+	maps.Copy(all, under)
 	for key, value := range over {
 		inner, ok := value.(values)
 		if below, has := all[key].(values); ok && has {

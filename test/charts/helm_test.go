@@ -131,7 +131,7 @@ func ofKind(objects []*unstructured.Unstructured, kind string) []*unstructured.U
 // which the charts are.
 func shell(ctx context.Context, t testing.TB, plane *testenv.ControlPlane, dir, script string) (string, error) {
 	t.Helper()
-	bin := t.TempDir()
+	bin := must(os.MkdirTemp(work, "bin-"))(t)
 	kubectl := plane.Kubectl(ctx).Path
 	for name, path := range map[string]string{"helm": must(helmPath())(t), "kubectl": kubectl} {
 		if err := os.Symlink(path, filepath.Join(bin, name)); err != nil {

@@ -101,7 +101,9 @@ func (l *life) project(name string) []client.Object {
 	}
 }
 
-func (l *life) at(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: l.home, Name: name} }
+func (l *life) at(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: l.home, Name: name}
+}
 
 func (l *life) agent(at metav1.ObjectMeta, changes ...func(*v1alpha1.AgentSpec)) *v1alpha1.Agent {
 	a := &v1alpha1.Agent{ObjectMeta: at, Spec: v1alpha1.AgentSpec{

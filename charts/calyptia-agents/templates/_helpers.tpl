@@ -21,14 +21,3 @@ annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
-
-{{/* A spec without the fields that are null. */}}
-{{- define "agents.spec" -}}
-{{- $spec := dict -}}
-{{- range $field, $value := . -}}
-{{- if not (kindIs "invalid" $value) -}}
-{{- $_ := set $spec $field $value -}}
-{{- end -}}
-{{- end -}}
-{{ toYaml $spec }}
-{{- end }}
