@@ -25,9 +25,13 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
 
 // refused reads from the audit log what the API server refused to somebody, since it was asked last.
@@ -169,6 +173,39 @@ func TestRightsAreEnough(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestCloudProjectElsewhere has an Agent name a CloudProject that the operator may not see.
+func TestCloudProjectElsewhere(t *testing.T) {
+	i := install(t, "elsewhere", true, nil)
+	o := startOperator(t, must(shared())(t), i.deployment)
+	if err := o.ready(t.Context(), i.deployment); err != nil {
+		t.Fatal(err)
+	}
+	agent := i.agent(i.at("lost"))
+	agent.Spec.ProjectRef.Namespace = i.system
+	if err := i.create(t.Context(), agent); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.condition(t.Context(), i.at("lost"), v1alpha1.ConditionStalled); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.c.Get(t.Context(), client.ObjectKeyFromObject(agent), agent); err != nil {
+		t.Fatal(err)
+	}
+	const want = "add it to --watch-namespaces"
+	if c := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionReady); c == nil || !strings.Contains(c.Message, want) {
+		t.Errorf("conditions: %v, want one that says: %s", agent.Status.Conditions, want)
+	}
+	if err := i.c.Delete(t.Context(), agent); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.gone(t.Context(), agent); err != nil {
+		t.Error(err)
+	}
+	if refusals, err := (&refused{user: i.account}).next(); err != nil || len(refusals) > 0 {
+		t.Errorf("refused: %s, %v", refusals, err)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/uuid"
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,17 +57,25 @@ func newSite(t *testing.T) *site {
 	if err := os.Symlink(filepath.Join(testenv.ModuleRoot(), "charts"), filepath.Join(s.dir, "charts")); err != nil {
 		t.Fatal(err)
 	}
-	createNamespace(t, s.c, agentsNamespace)
-	t.Cleanup(func() { s.clear(context.Background()) })
+	if err := s.c.Get(t.Context(), client.ObjectKey{Name: agentsNamespace}, &corev1.Namespace{}); err != nil {
+		createNamespace(t, s.c, agentsNamespace)
+	}
+	// An operator that was uninstalled while it ran could not give its lease back.
+	if err := s.c.DeleteAllOf(t.Context(), &coordinationv1.Lease{}, client.InNamespace(operatorNamespace)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			s.clear(context.Background())
+		}
+	})
 	return s
 }
 
-// clear leaves nothing to the next test.
+// clear leaves nothing of a test that failed to the next one: something may wait for an operator that no longer runs.
 func (s *site) clear(ctx context.Context) {
-	if s.Failed() { // Then something may wait for an operator that no longer runs.
-		if out, err := shell(ctx, s, s.plane, ".", readme(s, "give-up")); err != nil {
-			s.Log(err, out)
-		}
+	if out, err := shell(ctx, s, s.plane, ".", readme(s, "give-up")); err != nil {
+		s.Log(err, out)
 	}
 	for _, crd := range []string{"agents", "cloudprojects"} {
 		object := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: crd + ".cloud.calyptia.com"}}
