@@ -19,6 +19,9 @@ DATE ?= $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X $(MODULE)/internal/version.Version=$(VERSION) \
 	-X $(MODULE)/internal/version.Commit=$(COMMIT) -X $(MODULE)/internal/version.Date=$(DATE)
 
+# Where build-installer writes.
+DIST ?= dist
+
 BINARY := bin/calyptia-agent-operator
 TOOL := go tool -modfile=$(CURDIR)/hack/tools/go.mod
 CONTROLLER_GEN := $(TOOL) controller-gen
@@ -63,6 +66,10 @@ docs: ## Generate the reference under docs/.
 		--templates-dir=hack/docs/templates --renderer=markdown --output-path=docs/reference/api.md
 	go test . -run '^TestThePageOfTheFlagsIsUpToDate$$' -count=1 -update
 
+.PHONY: charts
+charts: ## Write what the charts take from config: CRDs, roles, the schema of what can be declared.
+	go run ./hack/charts
+
 .PHONY: fmt
 fmt: ## Format the code.
 	go fmt ./...
@@ -81,10 +88,11 @@ lint-fix: ## Run the linters and mend what they can mend.
 
 .PHONY: verify
 verify: ## Check that what is generated and every go.mod are up to date.
-	@sum() { { cat api/*/zz_generated.*.go config/crd/bases/*.yaml config/rbac/role.yaml docs/reference/*.md 2>/dev/null || true; } | git hash-object --stdin; }; \
-		before=$$(sum); $(MAKE) --no-print-directory generate manifests docs; \
+	@sum() { { cat api/*/zz_generated.*.go config/crd/bases/*.yaml config/rbac/role.yaml docs/reference/*.md charts/*/values.schema.json || true; \
+		find charts/*/files -type f | LC_ALL=C sort | while read -r file; do echo "$$file"; cat "$$file"; done; } 2>/dev/null | git hash-object --stdin; }; \
+		before=$$(sum); $(MAKE) --no-print-directory generate manifests charts docs; \
 		if [ "$$before" != "$$(sum)" ]; then \
-			echo "verify: the generated files were out of date; commit what 'make generate manifests docs' wrote" >&2; exit 1; \
+			echo "verify: the generated files were out of date; commit what 'make generate manifests charts docs' wrote" >&2; exit 1; \
 		fi
 	@for mod in $$(git ls-files -- go.mod '*/go.mod'); do \
 		echo "verify: $$mod"; (cd "$$(dirname "$$mod")" && go mod tidy -diff); \
@@ -139,9 +147,9 @@ run: build ## Run the operator on this machine, against the current kubeconfig (
 	@exec $(BINARY) $(ARGS)
 
 .PHONY: build-installer
-build-installer: ## Write everything that deploy applies to dist/install.yaml.
-	@mkdir -p dist
-	$(KUSTOMIZE) build config/default | sed 's#$(DEFAULT_IMG)#$(IMG)#' > dist/install.yaml
+build-installer: ## Write everything that deploy applies to $(DIST)/install.yaml.
+	@mkdir -p $(DIST)
+	$(KUSTOMIZE) build config/default | sed 's#$(DEFAULT_IMG)#$(IMG)#' > $(DIST)/install.yaml
 
 .PHONY: clean
 clean: ## Remove what was built, the control plane too.
@@ -168,8 +176,8 @@ uninstall: unused ## Remove the CRDs from the current cluster, once no Agent and
 
 .PHONY: deploy
 deploy: $(KUBECTL_NEEDS) build-installer ## Install CRDs and operator (IMG=...) into the current cluster.
-	$(KUBECTL) apply --server-side -f dist/install.yaml
+	$(KUBECTL) apply --server-side -f $(DIST)/install.yaml
 
 .PHONY: undeploy
 undeploy: unused build-installer ## Remove operator and CRDs from the current cluster, once no Agent and no CloudProject is left.
-	$(KUBECTL) delete --ignore-not-found -f dist/install.yaml
+	$(KUBECTL) delete --ignore-not-found -f $(DIST)/install.yaml

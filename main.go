@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -200,6 +201,9 @@ func (o *options) validate() error {
 		}
 		o.selector = selector
 	}
+	if len(o.watchNamespaces) > 0 && o.defaultProject != "" && !slices.Contains(o.watchNamespaces, o.project.Namespace) {
+		return fmt.Errorf("--default-project %q: its namespace is not looked after: add it to --watch-namespaces", o.defaultProject)
+	}
 	if o.concurrency < 1 || o.concurrency > 1000 {
 		return fmt.Errorf("--concurrency %d: must be from 1 to 1000", o.concurrency)
 	}
@@ -379,7 +383,7 @@ func (o *options) addControllers(ctx context.Context, mgr ctrl.Manager, clusterI
 		Recorder:  mgr.GetEventRecorder("agent-controller"),
 		Clock:     clock.RealClock{},
 		Settings: agent.Settings{
-			DefaultProject: o.project, ClusterID: clusterID, ReadOnly: o.readOnly,
+			DefaultProject: o.project, ClusterID: clusterID, ReadOnly: o.readOnly, Namespaces: o.watchNamespaces,
 			Shard: project.Shard{Selector: o.selector},
 			// In the proportion of the defaults; zero stands for those.
 			Slack: o.registrationSlack, PostWindow: o.registrationSlack / 4,

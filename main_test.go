@@ -57,6 +57,7 @@ func TestABadFlagOrValueEndsBeforeAnythingStarts(t *testing.T) {
 		{"read-only that is none", []string{"--read-only=perhaps"}, "--read-only"},
 		{"leader-elect that is none", []string{"--leader-elect=perhaps"}, "--leader-elect"},
 		{"namespaces without a cluster ID", []string{"--watch-namespaces=a"}, "--watch-namespaces"},
+		{"a default project elsewhere", []string{"--watch-namespaces=a", "--cluster-id=x", "--default-project=b/p"}, "--default-project"},
 		{"a namespace that cannot be one", []string{"--watch-namespaces=a,B", "--cluster-id=x"}, "--watch-namespaces"},
 		{"an empty namespace among others", []string{"--watch-namespaces=a,,b", "--cluster-id=x"}, "--watch-namespaces"},
 		{"a shard that is no selector", []string{"--shard=a b"}, "--shard"},

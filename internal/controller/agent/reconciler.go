@@ -39,6 +39,8 @@ type Settings struct {
 	Shard project.Shard
 	// ReadOnly keeps the operator from writing anything remote.
 	ReadOnly bool
+	// Namespaces that the operator looks after; all if empty.
+	Namespaces []string
 
 	// PostWindow is the time after its nonce in which a registration may be under way. Default 20 s.
 	PostWindow time.Duration

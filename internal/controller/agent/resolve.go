@@ -8,6 +8,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -51,6 +52,11 @@ func (p *pass) findProject(ctx context.Context) error {
 	if !named {
 		return fault.Terminalf(v1alpha1.ReasonNoProject,
 			"spec.projectRef is not set, and the operator has no --default-project: set spec.projectRef")
+	}
+	if watched := p.Settings.Namespaces; len(watched) > 0 && !slices.Contains(watched, ref.Namespace) {
+		return fault.Terminalf(v1alpha1.ReasonProjectNotFound,
+			"CloudProject %s is in a namespace that the operator does not look after: add it to --watch-namespaces, or correct spec.projectRef",
+			ref)
 	}
 	var cp v1alpha1.CloudProject
 	if err := p.Client.Get(ctx, ref, &cp); apierrors.IsNotFound(err) {

@@ -1,0 +1,209 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package charts_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+)
+
+// factor is a part of the values with the settings that are tried for it.
+type factor map[string]values
+
+// factors of the operator's values. Each setting of one meets each setting of every other in some combination.
+var factors = []factor{
+	{"cluster-wide": {}, "namespaced": {"watchNamespaces": []string{"tenant-a", "tenant-b"}, "clusterID": "blue"}},
+	{"default": {}, "named": {"fullnameOverride": "op", "commonLabels": values{"team": "logging"}}, "named-part": {"nameOverride": "op"}},
+	{"crds": {}, "no-crds": {"crds": values{"install": false}}},
+	{"two": {}, "alone": {"replicas": 1, "leaderElection": values{"enabled": false}},
+		"elsewhere": {"replicas": 3, "leaderElection": values{"namespace": "tenant-b"}}},
+	{"metrics": {}, "none": {"metrics": values{"enabled": false}}, "no-roles": {"metrics": values{"rbac": values{"create": false}}},
+		"monitor": {"metrics": values{"port": 9443, "perAgent": false, "rbac": values{"readers": []values{
+			{"kind": "ServiceAccount", "name": "prometheus", "namespace": "monitoring"}}},
+			"serviceMonitor": values{"enabled": true, "labels": values{"release": "prometheus"}, "relabelings": []values{
+				{"action": "labeldrop", "regex": "pod"}}},
+			"rules": values{"enabled": true}, "dashboards": values{"enabled": true}}}},
+	{"account": {}, "own-account": {"serviceAccount": values{"create": false, "name": "mine"}},
+		"annotated": {"serviceAccount": values{"name": "its-own", "annotations": values{"a": "b"}}}},
+	{"roles": {}, "no-roles": {"rbac": values{"create": false, "aggregate": false}}},
+	{"budget": {}, "no-budget": {"podDisruptionBudget": values{"enabled": false}},
+		"at-least": {"podDisruptionBudget": values{"minAvailable": "50%"}}},
+	{"open": {}, "closed": {"networkPolicy": values{"enabled": true, "egressPorts": []int{443, 8443}, "extraEgress": []values{
+		{"to": []values{{"ipBlock": values{"cidr": "10.0.0.0/8"}}}}}}},
+		"unread": {"networkPolicy": values{"enabled": true, "metricsFrom": []values{}}}},
+	{"quiet": {}, "spoken": {"log": values{"level": 5, "encoder": "console", "stacktraceLevel": "error",
+		"timeEncoding": "epoch", "development": true}}},
+	{"plain": {}, "placed": {"priorityClassName": "system-cluster-critical", "nodeSelector": values{"disk": "ssd"},
+		"tolerations": []values{{"operator": "Exists"}},
+		"affinity": values{"nodeAffinity": values{"requiredDuringSchedulingIgnoredDuringExecution": values{"nodeSelectorTerms": []values{
+			{"matchExpressions": []values{{"key": "arch", "operator": "In", "values": []string{"arm64"}}}}}}}},
+		"topologySpreadConstraints": []values{{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+			"labelSelector": values{"matchLabels": values{"a": "b"}}}}},
+		"unspread": {"topologySpreadConstraints": []values{}, "resources": values{"limits": values{"memory": nil}}}},
+	{"bare": {}, "laden": {"imagePullSecrets": []values{{"name": "registry"}}, "podLabels": values{"a": "b"},
+		"podAnnotations": values{"c": "d"}, "extraArgs": []string{"--zap-devel=false"},
+		"image":        values{"digest": "sha256:" + "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"},
+		"extraEnv":     []values{{"name": "SSL_CERT_FILE", "value": "/ca/ca.crt"}},
+		"extraVolumes": []values{{"name": "ca", "configMap": values{"name": "ca"}}}, "extraVolumeMounts": []values{
+			{"name": "ca", "mountPath": "/ca", "readOnly": true}}}},
+	{"strict": {}, "told": {"allowedHosts": []string{"a.example:8443", ".b.example"}, "allowInsecureHTTP": true, "readOnly": true,
+		"defaultProject": "tenant-a/calyptia", "clusterID": "green", "concurrency": 64}},
+	{"tested": {}, "untested": {"tests": values{"enabled": false}}},
+}
+
+// pairwise is a small set of combinations in which every two settings meet. It is the same every time.
+func pairwise() [][]string {
+	type pair struct {
+		i, j int
+		a, b string
+	}
+	open := map[pair]bool{}
+	names := make([][]string, len(factors))
+	for i, f := range factors {
+		names[i] = slices.Sorted(maps.Keys(f))
+	}
+	for i := range names {
+		for j := i + 1; j < len(names); j++ {
+			for _, a := range names[i] {
+				for _, b := range names[j] {
+					open[pair{i, j, a, b}] = true
+				}
+			}
+		}
+	}
+	var all [][]string
+	for len(open) > 0 {
+		row := make([]string, len(names))
+		for i := range names {
+			best := -1
+			// The first to win begins elsewhere in each row, or the rows would be alike where nothing is decided yet.
+			for k := range names[i] {
+				name, gain := names[i][(k+len(all))%len(names[i])], 0
+				for p := range open {
+					if p.j == i && row[p.i] == p.a && p.b == name || p.i == i && p.a == name {
+						gain++
+					}
+				}
+				if gain > best {
+					row[i], best = name, gain
+				}
+			}
+		}
+		before := len(open)
+		for p := range open {
+			if row[p.i] == p.a && row[p.j] == p.b {
+				delete(open, p)
+			}
+		}
+		if len(open) == before { // The greedy choice stands still: take a pair as it is.
+			for _, p := range slices.SortedFunc(maps.Keys(open), func(a, b pair) int { return slices.Compare([]int{a.i, a.j}, []int{b.i, b.j}) })[:1] {
+				row[p.i], row[p.j] = p.a, p.b
+				delete(open, p)
+			}
+		}
+		all = append(all, row)
+	}
+	return all
+}
+
+func TestEveryCombinationIsAdmitted(t *testing.T) {
+	plane := must(shared())(t)
+	c := admin(t, plane)
+	for _, name := range []string{"combinations", "tenant-a", "tenant-b"} {
+		createNamespace(t, c, name)
+	}
+	for i, row := range pairwise() {
+		t.Run(fmt.Sprintf("%02d", i), func(t *testing.T) {
+			v := values{}
+			for f, name := range row {
+				v = merge(v, factors[f][name])
+			}
+			objects := render(t, operatorChart, "combinations", v)
+			for _, object := range objects {
+				admitted(t, c, object)
+			}
+			if t.Failed() {
+				t.Logf("the combination: %v", row)
+			}
+		})
+	}
+}
+
+// createNamespace creates a namespace that lets only restricted pods in.
+func createNamespace(t testing.TB, c client.Client, name string, labels ...string) {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
+		"pod-security.kubernetes.io/enforce": "restricted"}}}
+	for _, label := range labels {
+		namespace.Labels[label] = "true"
+	}
+	if err := c.Create(t.Context(), namespace); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// admitted asks the API server whether it would take an object, and, of a Deployment, its pods.
+func admitted(t testing.TB, c client.Client, object *unstructured.Unstructured) {
+	t.Helper()
+	if object.GetKind() == "Deployment" {
+		admitted(t, c, podOf(t, object))
+	}
+	if object.GetAPIVersion() == "monitoring.coreos.com/v1" {
+		var into any = &monitoringv1.ServiceMonitor{}
+		if object.GetKind() == "PrometheusRule" {
+			into = &monitoringv1.PrometheusRule{}
+		}
+		if err := yaml.UnmarshalStrict(must(yaml.Marshal(object.Object))(t), into); err != nil {
+			t.Errorf("%s: %v", object.GetKind(), err)
+		}
+	}
+	err := c.Create(context.Background(), object.DeepCopy(), client.DryRunAll, client.FieldValidation("Strict"))
+	// A CRD is checked before it is found to be there.
+	if err != nil && (object.GetKind() != "CustomResourceDefinition" || !apierrors.IsAlreadyExists(err)) {
+		t.Errorf("%s %s: %v", object.GetKind(), object.GetName(), err)
+	}
+}
+
+// podOf is a pod as a Deployment would make it.
+func podOf(t testing.TB, deployment *unstructured.Unstructured) *unstructured.Unstructured {
+	t.Helper()
+	template, _, err := unstructured.NestedMap(deployment.Object, "spec", "template")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := &unstructured.Unstructured{Object: template}
+	pod.SetAPIVersion("v1")
+	pod.SetKind("Pod")
+	pod.SetNamespace(deployment.GetNamespace())
+	pod.SetName(deployment.GetName())
+	return pod
+}
+
+// merge lays one set of values over another, as helm does.
+func merge(under, over values) values {
+	all := values{}
+	maps.Copy(all, under)
+	for key, value := range over {
+		inner, ok := value.(values)
+		if below, has := all[key].(values); ok && has {
+			value = merge(below, inner)
+		}
+		all[key] = value
+	}
+	return all
+}

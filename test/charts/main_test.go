@@ -1,0 +1,154 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Package charts_test installs the charts by the real helm on a real API server, runs the operator's binary under
+// the chart's own ServiceAccount and with the chart's own arguments, and proves that its rights are enough, and
+// that each is needed. What kustomize renders is tried there, too.
+package charts_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
+)
+
+// patience is how long a test waits for what has to come.
+const patience = 60 * time.Second
+
+var (
+	scheme = runtime.NewScheme()
+	// work is a directory for all tests together: binaries, helm's own files, the audit log.
+	work string
+	// shared has the CRDs, those of the Prometheus operator too, and an audit log.
+	shared = sync.OnceValues(func() (*testenv.ControlPlane, error) {
+		return startPlane(testenv.Options{
+			CRDDirs:  []string{filepath.Join(testenv.ModuleRoot(), "config", "crd", "bases"), filepath.Join("testdata", "crds")},
+			AuditLog: filepath.Join(work, "audit.log"),
+		})
+	})
+	// bare has no CRDs: they come by the chart.
+	bare = sync.OnceValues(func() (*testenv.ControlPlane, error) {
+		return startPlane(testenv.Options{CRDDirs: []string{}})
+	})
+	planes []*testenv.ControlPlane
+
+	// helmPath and kustomizePath are the tools of hack, built once by the go command.
+	helmPath      = sync.OnceValues(func() (string, error) { return tool("helm", "helm") })
+	kustomizePath = sync.OnceValues(func() (string, error) { return tool("tools", "kustomize") })
+	// operatorPath is the operator's binary.
+	operatorPath = sync.OnceValues(func() (string, error) {
+		path := filepath.Join(work, "calyptia-agent-operator")
+		return path, goCommand(nil, "build", "-trimpath", "-buildvcs=false", "-o", path, ".")
+	})
+)
+
+func TestMain(m *testing.M) {
+	ctrllog.SetLogger(logr.Discard())
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	err = errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme), apiextensionsv1.AddToScheme(scheme))
+	if err != nil {
+		return 1, err
+	}
+	if work, err = os.MkdirTemp("", "charts-"); err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	defer func() {
+		for _, plane := range planes {
+			err = errors.Join(err, plane.Stop())
+		}
+	}()
+	return m.Run(), nil
+}
+
+func startPlane(options testenv.Options) (*testenv.ControlPlane, error) {
+	plane, err := testenv.Start(context.Background(), options)
+	if err == nil {
+		planes = append(planes, plane)
+	}
+	return plane, err
+}
+
+func goCommand(out *string, args ...string) error {
+	command := exec.Command("go", args...)
+	command.Dir = testenv.ModuleRoot()
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")
+	var stderr strings.Builder
+	command.Stderr = &stderr
+	stdout, err := command.Output()
+	if err != nil {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, stderr.String())
+	}
+	if out != nil {
+		*out = strings.TrimSpace(string(stdout))
+	}
+	return nil
+}
+
+// tool builds a tool of a module below hack, if it is not built, and returns its path.
+func tool(module, name string) (path string, err error) {
+	modfile := filepath.Join(testenv.ModuleRoot(), "hack", module, "go.mod")
+	return path, goCommand(&path, "tool", "-modfile="+modfile, "-n", name)
+}
+
+// must ends the test on an error.
+func must[T any](value T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
+}
+
+// admin is a client that may do everything.
+func admin(t testing.TB, plane *testenv.ControlPlane) client.Client {
+	t.Helper()
+	return must(client.New(plane.Config, client.Options{Scheme: scheme}))(t)
+}
+
+// eventually waits until check returns nil; ctx ends the waiting early.
+func eventually(ctx context.Context, what string, check func(context.Context) error) error {
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		err := check(ctx)
+		if err == nil || ctx.Err() == nil || last == nil { // The end of the waiting itself says nothing.
+			last = err
+		}
+		return err == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, errors.Join(err, last))
+	}
+	return nil
+}

@@ -1,0 +1,183 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package charts_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
+)
+
+// operator is a run of the operator's binary, as a Deployment describes it.
+type operator struct {
+	command *exec.Cmd
+	log     string
+	done    chan struct{}
+	err     error // of its end
+}
+
+// tokenOf is a fresh token of a ServiceAccount, as a pod gets it.
+func tokenOf(ctx context.Context, c client.Client, namespace, name string) (string, error) {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	request := &authenticationv1.TokenRequest{}
+	err := c.SubResource("token").Create(ctx, account, request)
+	return request.Status.Token, err
+}
+
+// kubeconfigFor is a kubeconfig with the token of a ServiceAccount and nothing else.
+func kubeconfigFor(t testing.TB, plane *testenv.ControlPlane, namespace, account string) string {
+	t.Helper()
+	token := must(tokenOf(t.Context(), admin(t, plane), namespace, account))(t)
+	config := clientcmdapi.NewConfig()
+	config.Clusters["c"] = &clientcmdapi.Cluster{Server: plane.Config.Host, CertificateAuthorityData: plane.Config.CAData}
+	config.AuthInfos["c"] = &clientcmdapi.AuthInfo{Token: token}
+	config.Contexts["c"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "c", Namespace: namespace}
+	config.CurrentContext = "c"
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// startOperator does what a kubelet does with a pod of the Deployment: the container's arguments and environment,
+// and the token of its ServiceAccount. more is added to the environment.
+func startOperator(t testing.TB, plane *testenv.ControlPlane, deployment *appsv1.Deployment, more ...string) *operator {
+	t.Helper()
+	pod := deployment.Spec.Template.Spec
+	container := pod.Containers[0]
+	o := &operator{
+		command: exec.Command(must(operatorPath())(t), container.Args...),
+		log:     filepath.Join(t.TempDir(), "operator.log"),
+		done:    make(chan struct{}),
+	}
+	file := must(os.Create(o.log))(t)
+	o.command.Stdout, o.command.Stderr = file, file
+	o.command.SysProcAttr = childAttributes()
+	o.command.Env = append(more, "KUBECONFIG="+kubeconfigFor(t, plane, deployment.Namespace, pod.ServiceAccountName))
+	for _, env := range container.Env {
+		value := env.Value
+		if env.ValueFrom != nil && env.ValueFrom.ResourceFieldRef != nil {
+			value = strconv.FormatInt(container.Resources.Limits.Memory().Value(), 10)
+		}
+		o.command.Env = append(o.command.Env, env.Name+"="+value)
+	}
+	started := make(chan error, 1)
+	go func() {
+		defer close(o.done)
+		defer file.Close()
+		// Where the child ends with its parent, the parent is the thread that started it: this one stays.
+		runtime.LockOSThread()
+		o.err = o.command.Start()
+		started <- o.err
+		if o.err == nil {
+			o.err = o.command.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		o.stop()
+		if t.Failed() {
+			t.Logf("the operator said last:\n%s", o.tail(25))
+		}
+	})
+	return o
+}
+
+// ready waits until the operator's readiness probe, as the Deployment has it, is answered.
+func (o *operator) ready(ctx context.Context, deployment *appsv1.Deployment) error {
+	container := deployment.Spec.Template.Spec.Containers[0]
+	probe := container.ReadinessProbe.HTTPGet
+	var port int32
+	for _, p := range container.Ports {
+		if p.Name == probe.Port.StrVal {
+			port = p.ContainerPort
+		}
+	}
+	return eventually(ctx, "the operator is not ready", func(ctx context.Context) error {
+		select {
+		case <-o.done:
+			return fmt.Errorf("it ended: %w", errors.Join(o.err, errors.New(o.tail(5))))
+		default:
+		}
+		url := fmt.Sprintf("http://127.0.0.1:%d%s", port, probe.Path)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return errors.New(response.Status)
+		}
+		return nil
+	})
+}
+
+// stop ends the operator as a kubelet does.
+func (o *operator) stop() {
+	_ = o.command.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-o.done:
+	case <-time.After(20 * time.Second):
+		o.kill()
+	}
+}
+
+// kill ends the operator at once.
+func (o *operator) kill() {
+	_ = o.command.Process.Kill()
+	<-o.done
+}
+
+// tail is the end of what the operator said.
+func (o *operator) tail(lines int) string {
+	content, err := os.ReadFile(o.log)
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimSpace(string(content)), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// freePorts are two that nobody listens on at the moment.
+func freePorts(t testing.TB) (metrics, probes int) {
+	t.Helper()
+	var ports [2]int
+	for i := range ports {
+		listener := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+		defer listener.Close()
+		ports[i] = listener.Addr().(*net.TCPAddr).Port
+	}
+	return ports[0], ports[1]
+}

@@ -1,0 +1,79 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package charts_test
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestRefusals has a row for each kind of mistake, with what helm must say of it.
+func TestRefusals(t *testing.T) {
+	project := values{"p": values{"spec": values{"tokenSecretRef": values{"name": "s"}}}}
+	for _, row := range []struct {
+		name  string
+		chart string
+		give  values
+		want  []string
+	}{
+		{"a value that does not exist", operatorChart, values{"replica": 1}, []string{"replica"}},
+		{"a nested value that does not exist", operatorChart, values{"metrics": values{"enable": true}}, []string{"/metrics", "enable"}},
+		{"a text for a number", operatorChart, values{"replicas": "two"}, []string{"/replicas"}},
+		{"no host", operatorChart, values{"allowedHosts": []string{}}, []string{"/allowedHosts"}},
+		{"a URL for a host", operatorChart, values{"allowedHosts": []string{"https://a.example"}}, []string{"/allowedHosts/0"}},
+		{"two hosts in one", operatorChart, values{"allowedHosts": []string{"a.example,b.example"}}, []string{"/allowedHosts/0"}},
+		{"no workers", operatorChart, values{"concurrency": 0}, []string{"/concurrency"}},
+		{"too many workers", operatorChart, values{"concurrency": 1001}, []string{"/concurrency"}},
+		{"a default project without namespace", operatorChart, values{"defaultProject": "calyptia"}, []string{"/defaultProject"}},
+		{"a namespace that is none", operatorChart, values{"watchNamespaces": []string{"A_b"}, "clusterID": "x"},
+			[]string{"/watchNamespaces/0"}},
+		{"a cluster ID that a pod would expand", operatorChart, values{"clusterID": "$(HOME)"}, []string{"/clusterID"}},
+		{"namespaces without a cluster ID", operatorChart, values{"watchNamespaces": []string{"a"}},
+			[]string{"watchNamespaces: needs clusterID", "set clusterID to"}},
+		{"a default project elsewhere", operatorChart,
+			values{"watchNamespaces": []string{"a"}, "clusterID": "x", "defaultProject": "b/calyptia"},
+			[]string{"defaultProject: its namespace b is not looked after: add it to watchNamespaces"}},
+		{"two without election", operatorChart, values{"leaderElection": values{"enabled": false}},
+			[]string{"replicas: more than one needs leaderElection.enabled"}},
+		{"a monitor without metrics", operatorChart, values{"metrics": values{"enabled": false, "serviceMonitor": values{"enabled": true}}},
+			[]string{"metrics.serviceMonitor.enabled: needs metrics.enabled"}},
+		{"no account", operatorChart, values{"serviceAccount": values{"create": false}}, []string{"serviceAccount.name: name the ServiceAccount"}},
+		{"a reader without namespace", operatorChart, values{"metrics": values{"rbac": values{"readers": []values{
+			{"kind": "ServiceAccount", "name": "prometheus"}}}}}, []string{"/metrics/rbac/readers/0", "namespace"}},
+		{"an argument that is no flag", operatorChart, values{"extraArgs": []string{"import"}}, []string{"/extraArgs/0"}},
+		{"a level that does not exist", operatorChart, values{"log": values{"level": "warn"}}, []string{"/log/level"}},
+		{"a digest without algorithm", operatorChart, values{"image": values{"digest": "0123"}}, []string{"/image/digest"}},
+		{"a port out of range", operatorChart, values{"probes": values{"port": 70000}}, []string{"/probes/port"}},
+
+		{"a field that Agents do not have", agentsChart, values{"agents": values{"a": values{"spec": values{"rawconfig": "x"}}}},
+			[]string{"/agents/a/spec", "rawconfig"}},
+		{"a field that CloudProjects do not have", agentsChart, values{"cloudProjects": values{"p": values{"spec": values{"host": "x"}}}},
+			[]string{"/cloudProjects/p/spec", "host"}},
+		{"a type that does not exist", agentsChart, values{"agents": values{"a": values{"spec": values{"type": "vector"}}}},
+			[]string{"/agents/a/spec/type", "fluentbit"}},
+		{"a name that Kubernetes does not take", agentsChart, values{"agents": values{"A_b": values{}}}, []string{"'A_b' does not match"}},
+		{"a field beside spec", agentsChart, values{"agents": values{"a": values{"type": "fluentbit"}}}, []string{"/agents/a", "type"}},
+		{"no token", agentsChart, values{"cloudProjects": values{"p": values{}}},
+			[]string{"cloudProjects.p: needs spec.tokenSecretRef.name"}},
+		{"two tokens", agentsChart, values{"cloudProjects": values{"p": values{"token": "t", "spec": values{
+			"tokenSecretRef": values{"name": "s"}}}}}, []string{"cloudProjects.p: set token or spec.tokenSecretRef, not both"}},
+		{"an agent of one of two projects", agentsChart, values{"agents": values{"a": values{}},
+			"cloudProjects": merge(project, values{"q": project["p"]})}, []string{"agents.a: set spec.projectRef.name to one of p, q"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, err := tryRender(t, row.chart, "ns", row.give)
+			if err == nil {
+				t.Fatal("it was taken")
+			}
+			for _, want := range row.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%v\ndoes not say %q", err, want)
+				}
+			}
+		})
+	}
+}

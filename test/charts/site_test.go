@@ -1,0 +1,278 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package charts_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
+)
+
+// agentsNamespace is where the release "agents" of the README is.
+const agentsNamespace = "logging"
+
+// site is a cluster without anything of ours at first, a cloud, and a directory to type commands in.
+type site struct {
+	*testing.T
+	plane     *testenv.ControlPlane
+	c         client.Client
+	cloud     *cloudtest.Server
+	projectID string
+	url       string
+	dir       string
+	running   *operator
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	plane := must(bare())(t)
+	s := &site{T: t, plane: plane, c: admin(t, plane), cloud: cloudtest.New(cloudtest.Settings{}), projectID: uuid.NewString(), dir: t.TempDir()}
+	http := s.cloud.Start()
+	t.Cleanup(http.Close)
+	s.url = http.URL
+	if err := os.Symlink(filepath.Join(testenv.ModuleRoot(), "charts"), filepath.Join(s.dir, "charts")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.c.Get(t.Context(), client.ObjectKey{Name: agentsNamespace}, &corev1.Namespace{}); err != nil {
+		createNamespace(t, s.c, agentsNamespace)
+	}
+	// An operator that was uninstalled while it ran could not give its lease back.
+	if err := s.c.DeleteAllOf(t.Context(), &coordinationv1.Lease{}, client.InNamespace(operatorNamespace)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			s.clear(context.Background())
+		}
+	})
+	return s
+}
+
+// clear leaves nothing of a test that failed to the next one: something may wait for an operator that no longer runs.
+func (s *site) clear(ctx context.Context) {
+	if out, err := shell(ctx, s, s.plane, ".", readme(s, "give-up")); err != nil {
+		s.Log(err, out)
+	}
+	for _, crd := range []string{"agents", "cloudprojects"} {
+		object := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: crd + ".cloud.calyptia.com"}}
+		if err := client.IgnoreNotFound(s.c.Delete(ctx, object)); err != nil {
+			s.Error(err)
+		}
+	}
+	for _, name := range []string{agentsNamespace, operatorNamespace} {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		if err := client.IgnoreNotFound(s.c.Delete(ctx, namespace)); err != nil {
+			s.Error(err)
+		}
+		err := eventually(ctx, "the namespace stays", func(ctx context.Context) error {
+			if err := s.c.Get(ctx, client.ObjectKeyFromObject(namespace), namespace); client.IgnoreNotFound(err) != nil || err == nil {
+				return fmt.Errorf("%v, %w", namespace.Status.Conditions, err)
+			}
+			return nil
+		})
+		if err != nil {
+			s.Error(err)
+		}
+	}
+}
+
+// helm runs helm on the site, or ends the test.
+func (s *site) helm(args ...string) string {
+	s.Helper()
+	return must(helm(s, s.plane, args...))(s)
+}
+
+// operatorValues writes the file that the README names: the values for this site over others.
+func (s *site) operatorValues(more values) string {
+	s.Helper()
+	metrics, probes := freePorts(s)
+	v := merge(more, values{"allowedHosts": []string{"127.0.0.1"}, "allowInsecureHTTP": true, "probes": values{"port": probes}})
+	v = merge(v, values{"metrics": values{"port": metrics}})
+	path := filepath.Join(s.dir, "operator-values.yaml")
+	if err := os.WriteFile(path, must(yaml.Marshal(v))(s), 0o600); err != nil {
+		s.Fatal(err)
+	}
+	return path
+}
+
+// run runs the operator as the Deployment in the cluster says.
+func (s *site) run() {
+	s.Helper()
+	var deployment appsv1.Deployment
+	if err := s.c.Get(s.Context(), client.ObjectKey{Namespace: operatorNamespace, Name: operatorName}, &deployment); err != nil {
+		s.Fatal(err)
+	}
+	s.running = startOperator(s, s.plane, &deployment)
+	if err := s.running.ready(s.Context(), &deployment); err != nil {
+		s.Fatal(err)
+	}
+	// There is no kubelet to say so.
+	base := deployment.DeepCopy()
+	deployment.Status.Conditions = []appsv1.DeploymentCondition{
+		{Type: appsv1.DeploymentAvailable, Status: corev1.ConditionTrue, Reason: "MinimumReplicasAvailable"}}
+	if err := s.c.Status().Patch(s.Context(), &deployment, client.MergeFrom(base)); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// types types commands of the README.
+func (s *site) types(block string) string {
+	s.Helper()
+	return must(shell(s.Context(), s, s.plane, s.dir, readme(s, block)))(s)
+}
+
+// readme is a block of commands of the chart's README, by what stands behind its "sh".
+func readme(t testing.TB, block string) string {
+	t.Helper()
+	content := must(os.ReadFile(filepath.Join(operatorChart, "README.md")))(t)
+	match := regexp.MustCompile("(?s)```sh " + block + "\n(.*?)```").FindSubmatch(content)
+	if match == nil {
+		t.Fatalf("the README has no commands %q", block)
+	}
+	return string(match[1])
+}
+
+// agents installs the chart of the agents, and waits for them by helm itself.
+func (s *site) agents(args ...string) {
+	s.Helper()
+	// By a file, because a command line is shown where it fails.
+	token := valuesFile(s, values{"cloudProjects": values{"calyptia": values{
+		"token": s.cloud.AddProject(s.projectID).Reveal(), "spec": values{"url": s.url}}}})
+	s.helm(append([]string{"upgrade", "--install", "agents", agentsChart, "--namespace", agentsNamespace, "--wait", "--timeout=60s",
+		"--values", "testdata/agents-values.yaml", "--values", token}, args...)...)
+}
+
+// remote is how many agents the cloud has.
+func (s *site) remote(want int) {
+	s.Helper()
+	if got := s.cloud.Agents(s.projectID); len(got) != want {
+		s.Errorf("%d remote agents, want %d", len(got), want)
+	}
+}
+
+// nothingHangs looks for Agents, CloudProjects and Secrets that wait for somebody.
+func (s *site) nothingHangs() {
+	s.Helper()
+	err := eventually(s.Context(), "something is left", func(ctx context.Context) error {
+		var errs []error
+		for _, kind := range []string{"Agent", "CloudProject", "Secret"} {
+			list := &unstructured.UnstructuredList{}
+			list.SetAPIVersion(v1alpha1.GroupVersion.String())
+			if kind == "Secret" {
+				list.SetAPIVersion("v1")
+			}
+			list.SetKind(kind + "List")
+			if err := s.c.List(ctx, list); err != nil {
+				return err
+			}
+			for i := range list.Items {
+				if item := &list.Items[i]; kind != "Secret" || len(item.GetFinalizers()) > 0 {
+					errs = append(errs, fmt.Errorf("%s %s/%s with %v", kind, item.GetNamespace(), item.GetName(), item.GetFinalizers()))
+				}
+			}
+		}
+		return errors.Join(errs...)
+	})
+	if err != nil {
+		s.Error(err)
+	}
+}
+
+func (s *site) crd() *apiextensionsv1.CustomResourceDefinition {
+	s.Helper()
+	var crd apiextensionsv1.CustomResourceDefinition
+	if err := s.c.Get(s.Context(), client.ObjectKey{Name: "agents.cloud.calyptia.com"}, &crd); err != nil {
+		s.Fatal(err)
+	}
+	return &crd
+}
+
+// previousChart is the chart as it may have been: an older version, and a CRD without a field.
+func previousChart(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), operatorName)
+	if err := os.CopyFS(path, os.DirFS(operatorChart)); err != nil {
+		t.Fatal(err)
+	}
+	rewrite := func(name string, change func(map[string]any)) {
+		file := filepath.Join(path, name)
+		var content map[string]any
+		if err := yaml.Unmarshal(must(os.ReadFile(file))(t), &content); err != nil {
+			t.Fatal(err)
+		}
+		change(content)
+		if err := os.WriteFile(file, must(yaml.Marshal(content))(t), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rewrite("Chart.yaml", func(c map[string]any) { c["version"], c["appVersion"] = "0.0.1", "0.0.1" })
+	rewrite("files/crds/cloud.calyptia.com_agents.yaml", func(c map[string]any) {
+		version := c["spec"].(map[string]any)["versions"].([]any)[0].(map[string]any)
+		unstructured.RemoveNestedField(version, "schema", "openAPIV3Schema", "properties", "spec", "properties", newField)
+	})
+	return path
+}
+
+// newField is a field that the previous CRD has not.
+const newField = "environmentID"
+
+// hasNewField says whether the CRD in the cluster has the new field.
+func (s *site) hasNewField() bool {
+	_, has := s.crd().Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"].Properties[newField]
+	return has
+}
+
+// playKubelet runs the pod of `helm test` as a kubelet would: each container's command under the pod's
+// ServiceAccount, one after the other; then it says how that ended.
+func (s *site) playKubelet(ctx context.Context) error {
+	var pod corev1.Pod
+	err := eventually(ctx, "helm makes no test pod", func(ctx context.Context) error {
+		return s.c.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: operatorName + "-test"}, &pod)
+	})
+	if err != nil {
+		return err
+	}
+	kubeconfig := kubeconfigFor(s, s.plane, pod.Namespace, pod.Spec.ServiceAccountName)
+	phase := corev1.PodSucceeded
+	var failed error
+	for _, container := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
+		command := s.plane.Kubectl(ctx, container.Command[1:]...)
+		command.Env = []string{"KUBECONFIG=" + kubeconfig, "HOME=" + work}
+		if out, err := runBoth(command); err != nil {
+			phase, failed = corev1.PodFailed, fmt.Errorf("%s: %w: %s", container.Command, err, out)
+			break
+		}
+	}
+	base := pod.DeepCopy()
+	pod.Status.Phase = phase
+	return errors.Join(failed, s.c.Status().Patch(ctx, &pod, client.MergeFrom(base)))
+}
+
+func runBoth(command *exec.Cmd) (string, error) {
+	out, err := command.CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
