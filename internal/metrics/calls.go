@@ -28,7 +28,7 @@ func newCalls() calls {
 	return calls{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "calyptia_cloud_requests_total",
-			Help: "Calls to the service by CloudProject, method, route and status code; code is error where nothing answered, other for numbers without a meaning.",
+			Help: "Calls to the service by CloudProject, method, route and status code; code may be error (no answer) or other.",
 		}, labels),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "calyptia_cloud_request_duration_seconds",

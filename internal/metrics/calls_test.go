@@ -56,7 +56,7 @@ func TestCallsAreCountedByRouteAndCode(t *testing.T) {
 		}
 	}
 	want := `
-# HELP calyptia_cloud_requests_total Calls to the service by CloudProject, method, route and status code; code is error where nothing answered, other for numbers without a meaning.
+# HELP calyptia_cloud_requests_total Calls to the service by CloudProject, method, route and status code; code may be error (no answer) or other.
 # TYPE calyptia_cloud_requests_total counter
 calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="GET",route="/v1/agents/{agentID}"} 1
 calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="GET",route="/v1/projects/{projectID}/agents"} 1

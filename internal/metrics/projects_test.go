@@ -113,6 +113,9 @@ func TestNoMetricsCountNothing(t *testing.T) {
 	p := none.Of("logs/main")
 	p.Parked()
 	p.Forget()
+	if p.all != nil {
+		t.Error("there are metrics after all")
+	}
 }
 
 func TestTheBuildIsTold(t *testing.T) {
