@@ -103,9 +103,9 @@ func exposes(t *testing.T, registry *prometheus.Registry, want string, names ...
 
 func TestMetricsTellOfAllAgentsTogether(t *testing.T) {
 	old := metav1.NewTime(time.Unix(1_700_000_000, 0))
-	leaving := judged("d", [3]string{"Ready", "False", "RemoteGone"})
+	leaving := judged("d", [3]string{"Ready", "False", "InUse"})
 	leaving.DeletionTimestamp = &metav1.Time{Time: old.Add(time.Hour)}
-	leavingLonger := judged("e", [3]string{"Ready", "False", "RemoteGone"}, [3]string{"Strange", "True", "Strange"})
+	leavingLonger := judged("e", [3]string{"Ready", "False", "InUse"}, [3]string{"Strange", "True", "Strange"})
 	leavingLonger.DeletionTimestamp = &old
 	lost := judged("f", [3]string{"Ready", "False", "written by somebody"})
 	lost.Spec.ProjectRef = &v1alpha1.CloudProjectReference{Name: "made-up"}
@@ -121,7 +121,7 @@ func TestMetricsTellOfAllAgentsTogether(t *testing.T) {
 calyptia_agents{cloudproject=logs/calyptia} 5
 calyptia_agents{cloudproject=none} 1
 calyptia_agents_condition{cloudproject=logs/calyptia,condition=Ready,reason=Applied,status=True} 2
-calyptia_agents_condition{cloudproject=logs/calyptia,condition=Ready,reason=RemoteGone,status=False} 2
+calyptia_agents_condition{cloudproject=logs/calyptia,condition=Ready,reason=InUse,status=False} 2
 calyptia_agents_condition{cloudproject=logs/calyptia,condition=Ready,reason=Progressing,status=Unknown} 1
 calyptia_agents_condition{cloudproject=logs/calyptia,condition=Reporting,reason=MetricsReceived,status=True} 1
 calyptia_agents_condition{cloudproject=logs/calyptia,condition=Reporting,reason=NeverReported,status=False} 1
