@@ -36,7 +36,7 @@ func table(out io.Writer, c cell, results []*result) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.3f\t%.3f\t%.2f\t%.0f\t\n",
 			r.Phase, rate, floor, ratio, cpu, p50, p99, floorP99, r.per(len(r.calls)), r.per(r.Objects), r.per(r.reads()), r.per(r.Events),
-			r.per(r.Conflicts), r.per(r.Refused), 1000*r.CPU["operator"]/float64(max(r.Count, 1)), mebibytes(r.PeakRSS))
+			r.per(r.Conflicts), r.per(r.Refused), 1000*r.Burnt["operator"]/float64(max(r.Count, 1)), mebibytes(r.PeakRSS))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -68,9 +68,9 @@ func (r *result) details() string {
 	if r.Histogram != nil {
 		parts = append(parts, fmt.Sprintf("GETs in each twelfth of an interval %v", r.Histogram))
 	}
-	text := strings.Join(parts, ", ") + "; CPU s " + seconds(r.CPU)
+	text := strings.Join(parts, ", ") + "; CPU s: " + seconds(r.Burnt)
 	if r.Floor != nil {
-		text += ", of the floor " + seconds(r.Floor.Burnt)
+		text += "; of the floor: " + seconds(r.Floor.Burnt)
 	}
 	return text
 }
@@ -110,7 +110,7 @@ func writeBenchstat(path string, results []*result) error {
 			fmt.Fprintf(&text, " %.4f ratio %.4f CPU-ratio", r.Ratio, r.CPURatio)
 		}
 		fmt.Fprintf(&text, " %.4f calls/agent %.4f writes/agent %.4f conflicts/agent %.6f CPU-sec/agent %d peak-RSS-bytes\n",
-			r.per(len(r.calls)), r.per(r.Objects), r.per(r.Conflicts), r.CPU["operator"]/float64(max(r.Count, 1)), r.PeakRSS)
+			r.per(len(r.calls)), r.per(r.Objects), r.per(r.Conflicts), r.Burnt["operator"]/float64(max(r.Count, 1)), r.PeakRSS)
 	}
 	return writeFile(path, []byte(text.String()))
 }

@@ -129,7 +129,7 @@ func (p *show) still(ctx context.Context, phase string) error {
 	r.figure("list pages per interval", float64(r.Pages)/intervals)
 	r.figure("writes per Agent-hour", float64(r.Objects)*perHour)
 	r.figure("calls per Agent-hour", float64(len(r.calls))*perHour)
-	r.figure("CPU seconds per Agent-hour", r.CPU["operator"]*perHour)
+	r.figure("CPU seconds per Agent-hour", r.Burnt["operator"]*perHour)
 	r.histogram(began, p.interval, intervals)
 	return nil
 }
