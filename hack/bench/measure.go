@@ -60,7 +60,7 @@ type result struct {
 	Floor *timing `json:",omitempty"`
 	Ratio float64 `json:",omitempty"`
 	// CPURatio is the floor's processor time for each Agent, of all processes, over the operator's. Where processors
-	// are the bottleneck it is what Ratio would be on a machine that has nothing else to do.
+	// are the bottleneck it comes near to what Ratio would be on a machine that has nothing else to do.
 	CPURatio float64 `json:",omitempty"`
 	// Calls of the fake cloud, by method and route; Pages are those of the list.
 	Calls       map[string]int

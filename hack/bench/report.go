@@ -22,7 +22,8 @@ import (
 func table(out io.Writer, c cell, results []*result) error {
 	fmt.Fprintf(out, "\n%d Agents, cloud latency %s, rate limit %d/s (0: none)\n", c.N, c.Latency, c.RateLimit)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "phase\tagents/s\tfloor\tratio\tCPU ratio\tp50 s\tp99 s\tfloor p99\tcalls\twrites\treads\tevents\tconflicts\trefused\tCPU ms\tpeak MiB\t")
+	fmt.Fprintln(w, "phase\tagents/s\tfloor\tratio\tCPU ratio\tp50 s\tp99 s\tfloor p99\t"+
+		"calls\twrites\treads\tevents\tconflicts\trefused\tCPU ms\tpeak MiB\t")
 	for _, r := range results {
 		floor, ratio, cpu, floorP99 := "-", "-", "-", "-"
 		if r.Floor != nil {
