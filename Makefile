@@ -118,10 +118,12 @@ torture: control-plane ## Kill the operator for 10 minutes among 300 Agents (DUR
 	go test ./test/torture -run TestExactlyOneThroughKills -count=1 -v -timeout 120m -real-times \
 		-duration=$(or $(DURATION),10m) -agents=$(or $(AGENTS),300) $(if $(SEED),-seed=$(SEED))
 
+comma := ,
+
 .PHONY: bench
 bench: control-plane build ## Measure the operator beside a bare client (N=, LATENCY=, RATE=, REPEAT=, BENCHFLAGS=; OLD= for benchstat).
 	@go build -o bin/bench ./hack/bench
-	bin/bench -n $(or $(N),100,1000) -latency $(or $(LATENCY),0,50ms) -rate-limit $(or $(RATE),0) -repeat $(or $(REPEAT),1) \
+	bin/bench -n $(or $(N),100$(comma)1000) -latency $(or $(LATENCY),0$(comma)50ms) -rate-limit $(or $(RATE),0) -repeat $(or $(REPEAT),1) \
 		-json dist/bench.json -benchstat dist/bench.txt $(BENCHFLAGS)
 	$(if $(OLD),$(TOOL) benchstat $(OLD) dist/bench.txt)
 

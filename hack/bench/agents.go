@@ -87,7 +87,7 @@ func (s *stage) delete(namespace string) func(context.Context, string) error {
 // came about for each.
 func (s *stage) batch(ctx context.Context, t *tracker, names []string, done func(before, now sight) bool,
 	do func(context.Context, string) error) (timing, error) {
-	r, before := t.round(len(names)), s.processor()
+	r := t.round(len(names))
 	began := time.Now()
 	err := each(ctx, s.concurrency, names, func(ctx context.Context, name string) error {
 		t.expect(r, name, done)
@@ -99,14 +99,14 @@ func (s *stage) batch(ctx context.Context, t *tracker, names []string, done func
 	if err != nil {
 		return timing{}, err
 	}
-	return s.newTiming(r.last.Sub(began), r.took, before), nil
+	return newTiming(r.last.Sub(began), r.took), nil
 }
 
 // oneByOne does something to each name after the one before came about.
 func (s *stage) oneByOne(ctx context.Context, t *tracker, names []string, done func(before, now sight) bool,
 	do func(context.Context, string) error) (timing, error) {
 	var all []time.Duration
-	began, before := time.Now(), s.processor()
+	began := time.Now()
 	for _, name := range names {
 		r := t.round(1)
 		t.expect(r, name, done)
@@ -118,7 +118,7 @@ func (s *stage) oneByOne(ctx context.Context, t *tracker, names []string, done f
 		}
 		all = append(all, r.took...)
 	}
-	return s.newTiming(time.Since(began), all, before), nil
+	return newTiming(time.Since(began), all), nil
 }
 
 // mark is a value for the annotation that was not there before.

@@ -54,6 +54,7 @@ func (s *stage) startFloor(ctx context.Context, fail context.CancelCauseFunc) *f
 // run does the floor's part of a phase.
 func (f *floor) run(ctx context.Context, phase string) (took timing, err error) {
 	fleet, singles := names("floor", f.N), names("single", f.singles)
+	before := f.processor()
 	apply, remove := f.then(f.apply(floorNamespace), f.register), f.then(f.delete(floorNamespace), f.remove)
 	switch phase {
 	case "register":
@@ -64,14 +65,16 @@ func (f *floor) run(ctx context.Context, phase string) (took timing, err error) 
 		mark := f.mark()
 		took, err = f.batch(ctx, f.tracker, fleet, isHandled(mark), f.then(f.poke(floorNamespace, mark), f.correct(mark)))
 	case "single":
-		if took, err = f.oneByOne(ctx, f.tracker, singles, isReady, apply); err == nil {
-			_, err = f.batch(ctx, f.tracker, singles, isGone, remove)
-		}
+		took, err = f.oneByOne(ctx, f.tracker, singles, isReady, apply)
 	case "delete":
 		took, err = f.batch(ctx, f.tracker, fleet, isGone, remove)
 	}
 	if err == nil {
 		_, err = f.settle(ctx, everybody) // Garbage collection, too.
+		took.Burnt = f.since(before)
+	}
+	if err == nil && phase == "single" {
+		_, err = f.batch(ctx, f.tracker, singles, isGone, remove)
 	}
 	if err != nil {
 		err = fmt.Errorf("the floor of %s: %w", phase, errors.Join(err, context.Cause(ctx)))
@@ -109,11 +112,16 @@ func (f *floor) then(first, second func(context.Context, string) error) func(con
 
 // register is one POST, the finalizer, the Secret, and the status.
 func (f *floor) register(ctx context.Context, name string) error {
-	if err := f.patchAgent(ctx, name, "", map[string]any{"metadata": map[string]any{"finalizers": []string{finalizer}}}); err != nil {
+	answer, err := f.patchAgent(ctx, name, "", map[string]any{"metadata": map[string]any{"finalizers": []string{finalizer}}})
+	if err != nil {
+		return err
+	}
+	var agent struct{ Metadata struct{ UID string } }
+	if err := json.Unmarshal(answer, &agent); err != nil {
 		return err
 	}
 	var made struct{ ID, Token string }
-	err := f.ask(ctx, http.MethodPost, "", map[string]any{
+	err = f.ask(ctx, http.MethodPost, "", map[string]any{
 		"name": name, "machineID": name, "type": "fluentbit", "version": "v4.0.0", "edition": "community",
 		"flags": nil, "rawConfig": configText(f.rawConfig, 0),
 	}, &made)
@@ -124,6 +132,9 @@ func (f *floor) register(ctx context.Context, name string) error {
 	f.ids[name] = made.ID
 	f.mu.Unlock()
 	secret := object("v1", "Secret", name+"-token", map[string]any{
+		"metadata": map[string]any{"name": name + "-token", "ownerReferences": []map[string]any{{
+			"apiVersion": apiVersion, "kind": "Agent", "name": name, "uid": agent.Metadata.UID,
+		}}},
 		"stringData": map[string]string{"id": made.ID, "token": made.Token},
 	})
 	if err := f.floorAPI.Post().AbsPath(secretsPath(floorNamespace)).Body(secret).Do(ctx).Error(); err != nil {
@@ -160,7 +171,8 @@ func (f *floor) remove(ctx context.Context, name string) error {
 	if err := f.ask(ctx, http.MethodDelete, f.id(name), nil, nil); err != nil {
 		return err
 	}
-	return f.patchAgent(ctx, name, "", map[string]any{"metadata": map[string]any{"finalizers": nil}})
+	_, err := f.patchAgent(ctx, name, "", map[string]any{"metadata": map[string]any{"finalizers": nil}})
+	return err
 }
 
 var readyCondition = []map[string]any{{
@@ -175,16 +187,17 @@ func (f *floor) id(name string) string {
 }
 
 func (f *floor) status(ctx context.Context, name string, status map[string]any) error {
-	return f.patchAgent(ctx, name, "/status", map[string]any{"status": status})
+	_, err := f.patchAgent(ctx, name, "/status", map[string]any{"status": status})
+	return err
 }
 
-func (f *floor) patchAgent(ctx context.Context, name, subresource string, change map[string]any) error {
+func (f *floor) patchAgent(ctx context.Context, name, subresource string, change map[string]any) ([]byte, error) {
 	body, err := json.Marshal(change)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	path := agentsPath(floorNamespace) + "/" + name + subresource
-	return f.floorAPI.Patch(types.MergePatchType).AbsPath(path).Body(body).Do(ctx).Error()
+	return f.floorAPI.Patch(types.MergePatchType).AbsPath(path).Body(body).Do(ctx).Raw()
 }
 
 // ask calls the fake cloud.

@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/go-logr/logr"
@@ -79,6 +80,11 @@ func (o *options) runCell(ctx context.Context, c cell) (_ []*result, err error) 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
+	for _, stale := range []string{"audit.log", "operator.log"} {
+		if err := os.RemoveAll(filepath.Join(dir, stale)); err != nil {
+			return nil, err
+		}
+	}
 	s, err := open(ctx, o, c, dir)
 	if err != nil {
 		return nil, err

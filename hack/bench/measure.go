@@ -21,16 +21,16 @@ type timing struct {
 	Seconds   float64
 	PerSecond float64
 	P50, P99  float64 // seconds from apply to what was waited for
-	// Burnt is the processor time in seconds until then, by process.
+	// Burnt is the processor time in seconds until all is quiet, garbage collection included, by process.
 	Burnt map[string]float64
 }
 
-// newTiming sums up changes that have just come about; before is the processor time as they began.
-func (s *stage) newTiming(elapsed time.Duration, took []time.Duration, before map[string]float64) timing {
+// newTiming sums up changes that came about.
+func newTiming(elapsed time.Duration, took []time.Duration) timing {
 	slices.Sort(took)
 	return timing{
 		Count: len(took), Seconds: elapsed.Seconds(), PerSecond: float64(len(took)) / elapsed.Seconds(),
-		P50: percentile(took, 50), P99: percentile(took, 99), Burnt: s.since(before),
+		P50: percentile(took, 50), P99: percentile(took, 99),
 	}
 }
 
@@ -60,15 +60,13 @@ type result struct {
 	Floor *timing `json:",omitempty"`
 	Ratio float64 `json:",omitempty"`
 	// CPURatio is the floor's processor time for each Agent, of all processes, over the operator's. Where processors
-	// are the bottleneck it is what Ratio would be on a machine that has nothing else to do.
+	// are the bottleneck it comes near to what Ratio would be on a machine that has nothing else to do.
 	CPURatio float64 `json:",omitempty"`
 	// Calls of the fake cloud, by method and route; Pages are those of the list.
 	Calls       map[string]int
 	Pages       int
 	Connections int64
 	tally
-	// CPU is the processor time in seconds until all was quiet, by process.
-	CPU map[string]float64
 	// RSS and PeakRSS are the operator's, in bytes; the peak is since its start.
 	RSS, PeakRSS int64
 	// Figures of this phase alone.
@@ -82,7 +80,7 @@ type result struct {
 // per is a count for each Agent.
 func (r *result) per(n int) float64 { return float64(n) / float64(max(r.Count, 1)) }
 
-// measure runs a phase of the operator and counts what it caused, until the operator has nothing more to do.
+// measure runs a phase of the operator and counts what it caused, until nobody has anything more to do.
 func (s *stage) measure(ctx context.Context, phase string, run func() (timing, error)) (*result, error) {
 	if err := s.begin(ctx); err != nil {
 		return nil, fmt.Errorf("%s: %w", phase, err)
@@ -92,7 +90,7 @@ func (s *stage) measure(ctx context.Context, phase string, run func() (timing, e
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w%s", phase, err, s.lastWords())
 	}
-	requests, err := s.settle(ctx, operatorAgent)
+	requests, err := s.settle(ctx, everybody)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", phase, err)
 	}
@@ -109,8 +107,9 @@ func (s *stage) begin(ctx context.Context) error {
 
 // end counts.
 func (s *stage) end(ctx context.Context, phase string, took timing, before map[string]float64, requests []request) (*result, error) {
+	took.Burnt = s.since(before)
 	r := &result{
-		cell: s.cell, Phase: phase, timing: took, Calls: map[string]int{}, CPU: s.since(before),
+		cell: s.cell, Phase: phase, timing: took, Calls: map[string]int{},
 		tally: count(requests, operatorAgent),
 	}
 	got, err := s.cloud.calls(ctx)

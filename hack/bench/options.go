@@ -55,7 +55,8 @@ func parse(args []string, out io.Writer) (*options, error) {
 	flags.Func("rate-limit", "rate limits of the CloudProject, 0 for none, such as 0,100 (default 0)", list(&o.rates, strconv.Atoi))
 	flags.IntVar(&o.concurrency, "concurrency", 16, "the operator's --concurrency, and the floor's")
 	flags.IntVar(&o.rawConfig, "raw-config", 1024, "size of each Agent's rawConfig, in bytes")
-	flags.BoolVar(&o.fromConfigMap, "from-config-map", false, "let all Agents take their rawConfig from one ConfigMap; update changes that one")
+	flags.BoolVar(&o.fromConfigMap, "from-config-map", false,
+		"let all Agents take their rawConfig from one ConfigMap; update changes that one")
 	flags.IntVar(&o.unrelated, "unrelated", 0, "number of Secrets and ConfigMaps in the cluster that are nobody's concern, half of each")
 	flags.IntVar(&o.unrelatedSize, "unrelated-size", 10<<10, "size of each of those, in bytes")
 	flags.IntVar(&o.singles, "singles", 200, "number of single applies on the idle operator")

@@ -103,7 +103,7 @@ func (p *show) update(ctx context.Context) error {
 			return p.batch(ctx, p.tracker, p.fleet, isUpdated, p.change(benchNamespace, 1))
 		}
 		// One write changes them all.
-		r, began, before := p.tracker.round(p.N), time.Now(), p.processor()
+		r, began := p.tracker.round(p.N), time.Now()
 		for _, name := range p.fleet {
 			p.tracker.expect(r, name, isSourced)
 		}
@@ -118,7 +118,7 @@ func (p *show) update(ctx context.Context) error {
 		if err := p.tracker.wait(ctx, r); err != nil {
 			return timing{}, err
 		}
-		return p.newTiming(r.last.Sub(began), r.took, before), nil
+		return newTiming(r.last.Sub(began), r.took), nil
 	})
 }
 
@@ -224,7 +224,7 @@ func (r *result) budget() {
 		}
 		last = c.At
 	}
-	r.figure("calls beyond the rate limit", math.Ceil(-least))
+	r.figure("calls beyond the rate limit", math.Ceil(math.Abs(least)))
 	if counted > rateBurst+1 {
 		used := float64(counted-rateBurst-1) / last.Sub(first).Seconds()
 		r.figure("share of the permitted rate", used/float64(r.RateLimit))

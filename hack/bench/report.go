@@ -22,7 +22,8 @@ import (
 func table(out io.Writer, c cell, results []*result) error {
 	fmt.Fprintf(out, "\n%d Agents, cloud latency %s, rate limit %d/s (0: none)\n", c.N, c.Latency, c.RateLimit)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "phase\tagents/s\tfloor\tratio\tCPU ratio\tp50 s\tp99 s\tfloor p99\tcalls\twrites\treads\tevents\tconflicts\trefused\tCPU ms\tpeak MiB\t")
+	fmt.Fprintln(w, "phase\tagents/s\tfloor\tratio\tCPU ratio\tp50 s\tp99 s\tfloor p99\t"+
+		"calls\twrites\treads\tevents\tconflicts\trefused\tCPU ms\tpeak MiB\t")
 	for _, r := range results {
 		floor, ratio, cpu, floorP99 := "-", "-", "-", "-"
 		if r.Floor != nil {
@@ -36,7 +37,7 @@ func table(out io.Writer, c cell, results []*result) error {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.2f\t%.2f\t%.2f\t%.2f\t%.3f\t%.3f\t%.2f\t%.0f\t\n",
 			r.Phase, rate, floor, ratio, cpu, p50, p99, floorP99, r.per(len(r.calls)), r.per(r.Objects), r.per(r.reads()), r.per(r.Events),
-			r.per(r.Conflicts), r.per(r.Refused), 1000*r.CPU["operator"]/float64(max(r.Count, 1)), mebibytes(r.PeakRSS))
+			r.per(r.Conflicts), r.per(r.Refused), 1000*r.Burnt["operator"]/float64(max(r.Count, 1)), mebibytes(r.PeakRSS))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -68,9 +69,9 @@ func (r *result) details() string {
 	if r.Histogram != nil {
 		parts = append(parts, fmt.Sprintf("GETs in each twelfth of an interval %v", r.Histogram))
 	}
-	text := strings.Join(parts, ", ") + "; CPU s " + seconds(r.CPU)
+	text := strings.Join(parts, ", ") + "; CPU s: " + seconds(r.Burnt)
 	if r.Floor != nil {
-		text += ", of the floor " + seconds(r.Floor.Burnt)
+		text += "; of the floor: " + seconds(r.Floor.Burnt)
 	}
 	return text
 }
@@ -110,7 +111,7 @@ func writeBenchstat(path string, results []*result) error {
 			fmt.Fprintf(&text, " %.4f ratio %.4f CPU-ratio", r.Ratio, r.CPURatio)
 		}
 		fmt.Fprintf(&text, " %.4f calls/agent %.4f writes/agent %.4f conflicts/agent %.6f CPU-sec/agent %d peak-RSS-bytes\n",
-			r.per(len(r.calls)), r.per(r.Objects), r.per(r.Conflicts), r.CPU["operator"]/float64(max(r.Count, 1)), r.PeakRSS)
+			r.per(len(r.calls)), r.per(r.Objects), r.per(r.Conflicts), r.Burnt["operator"]/float64(max(r.Count, 1)), r.PeakRSS)
 	}
 	return writeFile(path, []byte(text.String()))
 }

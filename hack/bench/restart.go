@@ -19,8 +19,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// firstSeconds after a restart are those in which a burst would come.
-const firstSeconds = 10 * time.Second
+// burstWindow is the time after a restart in which a burst would come.
+const burstWindow = 10 * time.Second
 
 // catchUp is what a start may take until it is over; it is no part of the steady state.
 const catchUp = 5 * time.Second
@@ -45,7 +45,7 @@ func (p *show) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := pause(ctx, time.Until(began.Add(ready+firstSeconds))); err != nil {
+	if err := pause(ctx, time.Until(began.Add(ready+burstWindow))); err != nil {
 		return err
 	}
 	requests, err := p.fence(ctx)
@@ -129,7 +129,7 @@ func (p *show) still(ctx context.Context, phase string) error {
 	r.figure("list pages per interval", float64(r.Pages)/intervals)
 	r.figure("writes per Agent-hour", float64(r.Objects)*perHour)
 	r.figure("calls per Agent-hour", float64(len(r.calls))*perHour)
-	r.figure("CPU seconds per Agent-hour", r.CPU["operator"]*perHour)
+	r.figure("CPU seconds per Agent-hour", r.Burnt["operator"]*perHour)
 	r.histogram(began, p.interval, intervals)
 	return nil
 }
