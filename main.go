@@ -9,7 +9,9 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -334,7 +336,8 @@ func (o *options) lease() string {
 	if o.selector == nil {
 		return name
 	}
-	return cloud.Hash(o.selector.String()) + "." + name
+	sum := sha256.Sum256([]byte(o.shard))
+	return hex.EncodeToString(sum[:8]) + "." + name
 }
 
 func (o *options) addControllers(ctx context.Context, mgr ctrl.Manager, clusterID string) error {

@@ -47,6 +47,7 @@ func typed[T any](t testing.TB, object *unstructured.Unstructured) *T {
 var everything = values{
 	"allowedHosts": []string{"a.example", "b.example:8443"}, "allowInsecureHTTP": true, "readOnly": true, "concurrency": 3,
 	"defaultProject": "tenant-a/calyptia", "clusterID": "blue", "watchNamespaces": []string{"tenant-a", "tenant-b"},
+	"shard": "shard in (a,b)", "metrics": values{"certPath": "/certs"},
 	"log": values{"development": true}, "extraArgs": []string{"--kubeconfig=/extra"},
 }
 

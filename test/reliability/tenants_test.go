@@ -174,6 +174,8 @@ func TestAnEditedSecretTakesNothingOver(t *testing.T) {
 	t.Parallel()
 	w, tenant := shared(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble})
 	victim := w.Register("elsewhere", "machine-1")
+	// Times of a service may lack fractions, so what was made in the second of the nonce counts as made after it.
+	w.Cloud.Mutate(victim.ID, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-time.Minute) })
 	before := w.Remote()
 	id := tenant.Ready(guest(w, tenant, "thief", machine("machine-1"))).Status.ID
 	s := tenant.Secret("thief-token")

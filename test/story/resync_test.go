@@ -177,3 +177,37 @@ func TestResyncWithoutAList(t *testing.T) {
 		f.Ready(name)
 	}
 }
+
+// A list does not tell of tokens: an Agent whose token nobody knows stays as it is.
+func TestATokenThatIsMissingIsNotForgottenForAList(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, cloudtest.Settings{MaskTokens: true}, 1)
+	if err := f.Client.Delete(t.Context(), f.Secret("web-0-token")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		f.Stalled("web-0", v1alpha1.ReasonTokenUnavailable, "web-0-token")
+		// Once it is answered, no pass is under way that began before the time passes.
+		f.Poke("web-0")
+		f.Eventually("an answer", func() error {
+			a := f.Get("web-0")
+			if a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
+				return errors.New(harness.Describe(a))
+			}
+			return nil
+		})
+		f.touch()
+		f.Eventually("the look", func() error {
+			if f.Cloud.Count(http.MethodGet, cloudtest.RouteList) == 0 {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		// The pass that waited for the list comes back after a second; nothing tells when it is over.
+		for end := time.Now().Add(3 * time.Second); time.Now().Before(end); <-time.After(100 * time.Millisecond) {
+			if a := f.Get("web-0"); harness.Condition(a, v1alpha1.ConditionStalled).Status != metav1.ConditionTrue {
+				t.Fatalf("after a look at the list: %s", harness.Describe(a))
+			}
+		}
+	}
+}

@@ -29,6 +29,12 @@
 {{- with .Values.watchNamespaces }}
 - --watch-namespaces={{ join "," . }}
 {{- end }}
+{{- with .Values.shard }}
+- {{ printf "--shard=%s" . | quote }}
+{{- end }}
+{{- with .Values.metrics.certPath }}
+- --metrics-cert-path={{ . }}
+{{- end }}
 {{- with .Values.extraArgs }}
 {{ toYaml . }}
 {{- end }}

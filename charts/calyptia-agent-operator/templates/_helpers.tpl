@@ -54,7 +54,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 
 {{- define "operator.lease" -}}
-calyptia-agent-operator.cloud.calyptia.com
+{{ with .Values.shard }}{{ sha256sum . | trunc 16 }}.{{ end }}calyptia-agent-operator.cloud.calyptia.com
 {{- end }}
 
 {{- define "operator.testHook" -}}

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -30,7 +31,9 @@ func foreignSession(name string) error {
 
 // keepSecrets stores the remote agent's id and token, repairs them, and follows a changed name.
 func (p *pass) keepSecrets(ctx context.Context) error {
-	if p.sight != nil && p.secretsUnchanged(ctx) {
+	// An Agent that was Ready had them, and nothing that this pass learned can differ from them.
+	ready := meta.IsStatusConditionTrue(p.base.Status.Conditions, v1alpha1.ConditionReady)
+	if ready && p.remote == nil && !p.registered && p.secretsUnchanged(ctx) {
 		return nil
 	}
 	name := tokensecret.Name(p.agent)
