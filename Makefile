@@ -134,6 +134,10 @@ bench-go: ## Measure what runs in each reconciliation, with allocations (OLD=dis
 	go test -run '^$$' -bench . -benchmem -count $(or $(REPEAT),6) ./internal/... | tee dist/bench-go.txt
 	$(TOOL) benchstat $(OLD) dist/bench-go.txt
 
+.PHONY: test-image
+test-image: ## Lint the Dockerfile, build the image twice, and check what is in it.
+	go -C hack/image test -count=1 -timeout 60m ./...
+
 .PHONY: demo
 demo: control-plane build ## Show the operator at work on a control plane and a fake cloud of its own (ONCE=1: and end).
 	@go build -o bin/demo ./hack/demo
@@ -144,6 +148,10 @@ demo: control-plane build ## Show the operator at work on a control plane and a 
 .PHONY: build
 build: ## Build the operator.
 	go build -ldflags "$(LDFLAGS)" -o $(BINARY) .
+
+.PHONY: image
+image: ## Build the image for all platforms, without Docker, into the OCI layout bin/image, and print its digest.
+	@go -C hack/image run . -version "$(VERSION)" -commit "$(COMMIT)" -date "$(DATE)" -out "$(CURDIR)/bin/image"
 
 .PHONY: run
 run: build ## Run the operator on this machine, against the current kubeconfig (ARGS=... for its flags).
