@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
@@ -131,6 +132,8 @@ func ofKind(objects []*unstructured.Unstructured, kind string) []*unstructured.U
 // which the charts are.
 func shell(ctx context.Context, t testing.TB, plane *testenv.ControlPlane, dir, script string) (string, error) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute) // What hangs has to be seen.
+	defer cancel()
 	bin := must(os.MkdirTemp(work, "bin-"))(t)
 	kubectl := plane.Kubectl(ctx).Path
 	for name, path := range map[string]string{"helm": must(helmPath())(t), "kubectl": kubectl} {

@@ -198,7 +198,7 @@ func (s *site) nothingHangs() {
 		return errors.Join(errs...)
 	})
 	if err != nil {
-		s.Error(err)
+		s.Fatal(err)
 	}
 }
 

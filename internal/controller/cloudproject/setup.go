@@ -131,7 +131,7 @@ func (r *Reconciler) agentHandler() handler.EventHandler {
 				continue
 			}
 			if key, ok := project.Ref(agent, r.DefaultProject); ok {
-				q.AddAfter(ctrl.Request{NamespacedName: key}, r.patience(ctx, key))
+				q.AddAfter(ctrl.Request{NamespacedName: key}, r.patience(ctx, key, agent))
 			}
 		}
 	}
@@ -143,11 +143,12 @@ func (r *Reconciler) agentHandler() handler.EventHandler {
 	}
 }
 
-// patience is short for a CloudProject that waits for its Agents to go; else only their number is to be counted.
-func (r *Reconciler) patience(ctx context.Context, key types.NamespacedName) time.Duration {
+// patience is short for a CloudProject that may wait for this Agent to go; else only their number is to be
+// counted. The cache may not show yet that the CloudProject is being deleted, too.
+func (r *Reconciler) patience(ctx context.Context, key types.NamespacedName, agent *v1alpha1.Agent) time.Duration {
 	var cp v1alpha1.CloudProject
 	err := r.Client.Get(ctx, key, &cp, client.UnsafeDisableDeepCopy)
-	if err == nil && !cp.DeletionTimestamp.IsZero() {
+	if !agent.DeletionTimestamp.IsZero() || err == nil && !cp.DeletionTimestamp.IsZero() {
 		return orElse(r.InUseDelay, 500*time.Millisecond)
 	}
 	return r.countInterval()
