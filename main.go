@@ -356,11 +356,12 @@ func (o *options) addControllers(ctx context.Context, mgr ctrl.Manager, clusterI
 	})
 	agentMetrics, err := agent.NewMetrics(ctrlmetrics.Registry, agent.MetricsOptions{
 		Reader: mgr.GetCache(), DefaultProject: o.project, Each: o.agentMetrics, Elected: mgr.Elected(),
+		Shard: project.Shard{Selector: o.selector},
 	})
 	if err != nil {
 		return err
 	}
-	if err := cloudproject.RegisterMetrics(ctrlmetrics.Registry, mgr.GetCache(), mgr.Elected()); err != nil {
+	if err := cloudproject.RegisterMetrics(ctrlmetrics.Registry, mgr.GetCache(), project.Shard{Selector: o.selector}, mgr.Elected()); err != nil {
 		return err
 	}
 	err = mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Agent{}, project.AgentIndex, project.AgentIndexer(o.project))

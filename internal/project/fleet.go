@@ -43,10 +43,15 @@ func newFleet() fleet {
 }
 
 // Seen notes that the remote agent of an Agent is there.
-func (p *Project) Seen(who types.UID) {
+func (p *Project) Seen(who types.UID) { p.SeenAt(who, p.registry.opts.Clock.Now()) }
+
+// SeenAt notes that the remote agent of an Agent was there at a time.
+func (p *Project) SeenAt(who types.UID, at time.Time) {
 	p.fleet.mu.Lock()
 	defer p.fleet.mu.Unlock()
-	p.fleet.seen[who] = p.registry.opts.Clock.Now()
+	if at.After(p.fleet.seen[who]) {
+		p.fleet.seen[who] = at
+	}
 }
 
 // Gone notes that the remote agent of an Agent has vanished. The failure says that too many have at once: a

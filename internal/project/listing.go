@@ -137,11 +137,13 @@ func (p *Project) Sighting(id string, after time.Time) (seen Entry, at time.Time
 	case l.running == nil:
 		l.start()
 	}
-	return Entry{}, time.Time{}, false, waitingForList()
+	return Entry{}, time.Time{}, false, waitingForList(p.registry.opts.Clock.Now().Sub(l.running.startedAt))
 }
 
-func waitingForList() error {
-	return fault.Waitingf(v1alpha1.ReasonProgressing, "waiting for the list of remote agents").After(spread(time.Second)).Quietly()
+// waitingForList has callers come back after as long as the list has taken so far: thousands may wait for a slow one.
+func waitingForList(so time.Duration) error {
+	return fault.Waitingf(v1alpha1.ReasonProgressing, "waiting for the list of remote agents").
+		After(spread(max(so, time.Second))).Quietly()
 }
 
 func (l *listing) await(ctx context.Context, run *listRun) error {
@@ -153,7 +155,7 @@ func (l *listing) await(ctx context.Context, run *listRun) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timer.C:
-		return waitingForList()
+		return waitingForList(0)
 	}
 }
 

@@ -211,3 +211,55 @@ func TestATokenThatIsMissingIsNotForgottenForAList(t *testing.T) {
 		}
 	}
 }
+
+// A double that a call made which nobody knew of is found by the resync itself.
+func TestADoubleIsFoundThroughTheList(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}, 1)
+	f.pass(map[string]int{pages: 1})
+	own := f.remote("web-0")
+	double := f.Register("web-0", own.MachineID)
+	f.touch()
+	f.Eventually("the double is withdrawn", func() error {
+		if remotes := f.World.Remote(); len(remotes) != 1 || remotes[0].ID != own.ID {
+			return fmt.Errorf("%d remote agents, the double is %s", len(remotes), double.ID)
+		}
+		return nil
+	})
+}
+
+// What was done to a Secret while no operator ran is found by the first look.
+func TestASecretThatWasEditedMeanwhileIsRepaired(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, cloudtest.Settings{}, 1)
+	f.pass(map[string]int{pages: 1})
+	f.Stop()
+	secret := f.Secret("web-0-token")
+	secret.Data[v1alpha1.TokenKey] = []byte("spoilt-spoilt-spoilt-spoilt")
+	if err := f.Client.Update(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	f.Start()
+	f.touch()
+	f.Eventually("the token is the remote agent's", func() error {
+		f.touch()
+		if !f.remote("web-0").Token.Equal(cloud.NewToken(string(f.Secret("web-0-token").Data[v1alpha1.TokenKey]))) {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+}
+
+// Suspending and resuming makes no token known that is not.
+func TestATokenThatIsMissingIsNotForgottenForASuspension(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, cloudtest.Settings{MaskTokens: true}, 1)
+	if err := f.Client.Delete(t.Context(), f.Secret("web-0-token")); err != nil {
+		t.Fatal(err)
+	}
+	f.Stalled("web-0", v1alpha1.ReasonTokenUnavailable)
+	f.Change("web-0", func(a *v1alpha1.Agent) { a.Spec.Suspend = true })
+	f.Becomes("web-0", v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSuspended)
+	f.Change("web-0", func(a *v1alpha1.Agent) { a.Spec.Suspend = false })
+	f.Stalled("web-0", v1alpha1.ReasonTokenUnavailable, "web-0-token")
+}

@@ -28,7 +28,7 @@ func (p *pass) finalize(ctx context.Context) error {
 	}
 	status := &p.agent.Status
 	switch {
-	case status.ID == "" && !p.open():
+	case status.ID == "" && !p.open() && len(status.Withdraw) == 0:
 		return p.release(ctx, nothing)
 	case p.agent.Annotations[v1alpha1.AnnotationOrphan] == "true":
 		return p.release(ctx, orphaned)
@@ -88,6 +88,9 @@ func (p *pass) deleteRemote(ctx context.Context) error {
 		if err := p.deleteConfirmed(ctx, id); err != nil {
 			return err
 		}
+	}
+	if p.agent.Status.ID == "" {
+		return nil
 	}
 	if p.memory.confirmed != p.agent.Status.ID || p.memory.confirmedAt != p.project.Place() {
 		return p.deleteConfirmed(ctx, p.agent.Status.ID)

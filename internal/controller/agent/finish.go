@@ -36,6 +36,7 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 			p.forget(p.key())
 			return ctrl.Result{RequeueAfter: time.Millisecond}, nil // There may be a new Agent of the name.
 		}
+		p.memory.posted = nil
 		return ctrl.Result{}, nil
 	}
 	if p.memory.posted != nil {

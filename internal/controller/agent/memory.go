@@ -28,6 +28,9 @@ type memory struct {
 	confirmedBy string // the mark of the project token that showed it; empty if it changed meanwhile
 	// secretVersion of the token Secret as it was last found to be right; sessionVersion of the session.
 	secretVersion, sessionVersion string
+	// verified is true while the Secrets are as a whole pass of this process left them: after a start, being there
+	// is all that is known of them.
+	verified bool
 	// unstored is the token of a registration until a Secret holds it: the service may never show it again.
 	unstored cloud.Token
 	// due is when the remote agent is read next; zero before the first pass.
@@ -104,6 +107,14 @@ func (m *memories) missed(key types.NamespacedName, until time.Time) time.Time {
 		m.missing[key] = until
 	}
 	return m.missing[key]
+}
+
+// another reports whether it was another Agent that had this name when it was looked at last.
+func (m *memories) another(key types.NamespacedName, uid types.UID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before, known := m.key[key]
+	return known && before != uid
 }
 
 // left notes that an Agent that is gone has left no Secrets.

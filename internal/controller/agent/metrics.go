@@ -27,6 +27,8 @@ type MetricsOptions struct {
 	Reader client.Reader
 	// DefaultProject is used by Agents without a projectRef.
 	DefaultProject types.NamespacedName
+	// Shard is what this operator tells of.
+	Shard project.Shard
 	// Each wants series for every single Agent.
 	Each bool
 	// Elected is closed once this process leads: of several replicas one tells, or sums would count all Agents
@@ -109,9 +111,13 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 			return // The cache is not filled yet: no number is better than a wrong one.
 		}
 	}
-	names := map[types.NamespacedName]string{}
+	names, elsewhere := map[types.NamespacedName]string{}, sets.New[types.NamespacedName]()
 	for i := range projects.Items {
 		key := client.ObjectKeyFromObject(&projects.Items[i])
+		if !m.opts.Shard.Has(&projects.Items[i]) {
+			elsewhere.Insert(key)
+			continue
+		}
 		names[key] = key.String()
 	}
 	m.begin(names)
@@ -119,8 +125,12 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	for i := range agents.Items {
 		agent := &agents.Items[i]
 		name := noProject
-		if ref, named := project.Ref(agent, m.opts.DefaultProject); named && names[ref] != "" {
+		ref, named := project.Ref(agent, m.opts.DefaultProject)
+		switch {
+		case named && names[ref] != "":
 			name = names[ref]
+		case named && elsewhere.Has(ref), !m.opts.Shard.HasStrays():
+			continue
 		}
 		if sums[name] == nil {
 			sums[name] = &sum{conditions: map[state]int{}}

@@ -38,7 +38,7 @@ func (p *pass) observe(ctx context.Context) error {
 func (p *pass) glimpse(ctx context.Context) (enough bool, err error) {
 	status, now, interval := &p.agent.Status, p.Clock.Now(), p.interval(ctx)
 	due := !p.memory.due.IsZero() && !now.Before(p.memory.due)
-	plain := p.memory.goneAt.IsZero() && len(status.Drift)+len(status.NotHonoured)+len(status.Withdraw) == 0 &&
+	plain := p.memory.verified && p.memory.goneAt.IsZero() && status.Applied.Generation == p.agent.Generation && len(status.Drift)+len(status.NotHonoured)+len(status.Withdraw) == 0 &&
 		status.LastHandledReconcileAt == p.agent.Annotations[v1alpha1.AnnotationReconcileAt]
 	if !due || !plain || (project.Place{URL: status.URL, ProjectID: status.ProjectID}) != p.project.Place() {
 		return false, nil
@@ -56,7 +56,7 @@ func (p *pass) glimpse(ctx context.Context) (enough bool, err error) {
 	// Soon after the list of the next interval: then one list serves all.
 	p.memory.due = at.Add(interval + rand.N(interval/10+1))
 	p.sight = seen.Remote
-	p.project.Seen(p.agent.UID)
+	p.project.SeenAt(p.agent.UID, at)
 	return true, nil
 }
 
@@ -77,7 +77,7 @@ func (p *pass) asDeclared(seen project.Entry) bool {
 // findDoubles looks for other remote agents with our derived machine ID. Those that can only have come from
 // a registration of ours that nobody knew of any more are withdrawn; others are left to a person.
 func (p *pass) findDoubles(ctx context.Context) error {
-	if p.remote == nil || p.explicit() || p.Settings.ReadOnly || !p.agent.Status.RegisteredByUs {
+	if p.remote == nil && p.sight == nil || p.explicit() || p.Settings.ReadOnly || !p.agent.Status.RegisteredByUs {
 		return nil
 	}
 	now, status := p.Clock.Now(), &p.agent.Status

@@ -194,6 +194,10 @@ func (r *Reconciler) begin(ctx context.Context, key types.NamespacedName) (*pass
 		r.forget(key)
 		return &pass{}, nil
 	}
+	if r.memories.another(key, agent.UID) {
+		r.forget(key)
+		before = nil
+	}
 	if before != nil && project.Behind(&agent, before.written) {
 		var live v1alpha1.Agent
 		if err := r.APIReader.Get(ctx, key, &live); err != nil || live.UID != agent.UID {

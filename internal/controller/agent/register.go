@@ -174,7 +174,9 @@ func (p *pass) take(ctx context.Context, remote *cloud.Agent) error {
 func (p *pass) recorded(ctx context.Context, id, machineID string) {
 	status, place := &p.agent.Status, p.project.Place()
 	if status.ID != id {
-		p.memory.unstored = cloud.Token{}
+		if p.memory.confirmed != id { // Else it is this agent's own, from a status that could not be written.
+			p.memory.unstored = cloud.Token{}
+		}
 		status.Applied = v1alpha1.AppliedState{}
 		status.Agent = nil
 		status.NotHonoured, status.Drift = nil, nil

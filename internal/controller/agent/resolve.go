@@ -40,7 +40,7 @@ func (p *pass) inShard(ctx context.Context) bool {
 	}
 	ref, named := project.Ref(p.agent, p.Settings.DefaultProject)
 	var cp v1alpha1.CloudProject
-	if !named || p.Client.Get(ctx, ref, &cp) != nil {
+	if !named || p.Client.Get(ctx, ref, &cp) != nil && p.APIReader.Get(ctx, ref, &cp) != nil {
 		return p.Settings.Shard.HasStrays()
 	}
 	return p.Settings.Shard.Has(&cp)

@@ -11,7 +11,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -31,9 +30,8 @@ func foreignSession(name string) error {
 
 // keepSecrets stores the remote agent's id and token, repairs them, and follows a changed name.
 func (p *pass) keepSecrets(ctx context.Context) error {
-	// An Agent that was Ready had them, and nothing that this pass learned can differ from them.
-	ready := meta.IsStatusConditionTrue(p.base.Status.Conditions, v1alpha1.ConditionReady)
-	if ready && p.remote == nil && !p.registered && p.secretsUnchanged(ctx) {
+	// Nothing that this pass learned can differ from what was found right.
+	if p.memory.verified && p.remote == nil && !p.registered && p.secretsUnchanged(ctx) {
 		return nil
 	}
 	name := tokensecret.Name(p.agent)
@@ -48,13 +46,18 @@ func (p *pass) keepSecrets(ctx context.Context) error {
 		}
 	}
 	status.TokenSecretRef = &v1alpha1.LocalSecretReference{Name: name}
+	p.memory.verified = false
 	if p.tokenMissing = !tokensecret.Token(secret).Usable(); p.tokenMissing {
 		return nil
 	}
 	if err := p.keepSession(ctx, tokensecret.Token(secret)); err != nil {
 		return err
 	}
-	return p.tidy(ctx)
+	if err := p.tidy(ctx); err != nil {
+		return err
+	}
+	p.memory.verified = true
+	return nil
 }
 
 // tokenKnown stalls an Agent whose token only a person can get.
@@ -149,7 +152,7 @@ func (p *pass) bestToken(ctx context.Context, secret *corev1.Secret) (cloud.Toke
 	if secret != nil && tokensecret.ID(secret) == p.agent.Status.ID {
 		held = tokensecret.Token(secret)
 	}
-	if !p.token.Usable() && held.Usable() && secret != nil && secret.ResourceVersion == p.memory.secretVersion {
+	if p.memory.verified && !p.token.Usable() && held.Usable() && secret != nil && secret.ResourceVersion == p.memory.secretVersion {
 		return held, nil
 	}
 	if !p.token.Usable() && p.remote == nil {

@@ -14,16 +14,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
 // RegisterMetrics registers metrics of CloudProjects that are made at each scrape from the cache, once elected
 // is closed; nil says that this process always leads.
-func RegisterMetrics(registerer prometheus.Registerer, reader client.Reader, elected <-chan struct{}) error {
+func RegisterMetrics(registerer prometheus.Registerer, reader client.Reader, shard project.Shard, elected <-chan struct{}) error {
 	desc := func(name, help string, more ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, append([]string{"cloudproject"}, more...), nil)
 	}
 	return registerer.Register(&collector{
-		reader: reader, elected: elected,
+		reader: reader, shard: shard, elected: elected,
 		condition: desc("calyptia_cloudproject_condition",
 			"1 for each condition that the CloudProject has, with its status and reason.", "condition", "status", "reason"),
 		doubles: desc("calyptia_cloudproject_doubles",
@@ -36,6 +37,7 @@ func RegisterMetrics(registerer prometheus.Registerer, reader client.Reader, ele
 // collector makes the metrics of CloudProjects.
 type collector struct {
 	reader  client.Reader
+	shard   project.Shard
 	elected <-chan struct{}
 
 	condition, doubles, resync *prometheus.Desc
@@ -64,7 +66,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		return // The cache is not filled yet: no number is better than a wrong one.
 	}
 	for i := range list.Items {
-		c.one(out, &list.Items[i])
+		if c.shard.Has(&list.Items[i]) {
+			c.one(out, &list.Items[i])
+		}
 	}
 }
 
