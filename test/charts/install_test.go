@@ -34,7 +34,7 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 	if s.hasNewField() {
 		t.Error("the previous CRD has the new field already")
 	}
-	s.helm("upgrade", operatorName, operatorChart, "--namespace", operatorNamespace, "--values", file)
+	s.types("upgrade")
 	if !s.hasNewField() {
 		t.Error("the upgrade left the CRD as it was")
 	}

@@ -49,11 +49,11 @@ func parse(path string, source []byte) *page {
 	return &page{path: path, source: source, tree: markdown.Parser().Parse(text.NewReader(source))}
 }
 
-// pages are the README and all of docs/.
+// pages are the README, those of the charts, and all of docs/.
 func pages(t *testing.T) []*page {
 	t.Helper()
-	paths := append(filesUnder(t, "docs", ".md"), "README.md")
-	if len(paths) < 3 {
+	paths := append(filesUnder(t, "docs", ".md"), append(filesUnder(t, "charts", ".md"), "README.md")...)
+	if len(paths) < 5 {
 		t.Fatalf("only %q", paths)
 	}
 	var all []*page
