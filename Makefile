@@ -26,8 +26,9 @@ BINARY := bin/calyptia-agent-operator
 TOOL := go tool -modfile=$(CURDIR)/hack/tools/go.mod
 CONTROLLER_GEN := $(TOOL) controller-gen
 KUSTOMIZE := $(TOOL) kustomize
-GOTESTSUM := $(TOOL) gotestsum
-GOLANGCI_LINT := go tool -modfile=$(CURDIR)/hack/golangci/go.mod golangci-lint
+# Run by themselves: `go tool` ends well when its tool is killed, for want of memory for one.
+GOTESTSUM = "$$($(TOOL) -n gotestsum)"
+GOLANGCI_LINT = "$$(go tool -modfile=$(CURDIR)/hack/golangci/go.mod -n golangci-lint)"
 
 # kubectl from the PATH, else the one that comes with the control plane for tests.
 BUILT_KUBECTL := bin/controlplane/current/kubectl
