@@ -98,8 +98,8 @@ func TestOperatorWentFirst(t *testing.T) {
 	}{{"again", 0}, {"give-up", 2}} {
 		t.Run(row.way, func(t *testing.T) {
 			s := newSite(t)
-			s.helm("install", operatorName, operatorChart, "--namespace", operatorNamespace, "--create-namespace",
-				"--values", s.operatorValues(nil))
+			s.operatorValues(nil)
+			s.types("install")
 			s.run()
 			s.agents()
 			s.remote(2)
