@@ -361,7 +361,8 @@ func (o *options) addControllers(ctx context.Context, mgr ctrl.Manager, clusterI
 	if err != nil {
 		return err
 	}
-	if err := cloudproject.RegisterMetrics(ctrlmetrics.Registry, mgr.GetCache(), project.Shard{Selector: o.selector}, mgr.Elected()); err != nil {
+	shard := project.Shard{Selector: o.selector}
+	if err := cloudproject.RegisterMetrics(ctrlmetrics.Registry, mgr.GetCache(), shard, mgr.Elected()); err != nil {
 		return err
 	}
 	err = mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Agent{}, project.AgentIndex, project.AgentIndexer(o.project))

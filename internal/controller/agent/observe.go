@@ -38,7 +38,8 @@ func (p *pass) observe(ctx context.Context) error {
 func (p *pass) glimpse(ctx context.Context) (enough bool, err error) {
 	status, now, interval := &p.agent.Status, p.Clock.Now(), p.interval(ctx)
 	due := !p.memory.due.IsZero() && !now.Before(p.memory.due)
-	plain := p.memory.verified && p.memory.goneAt.IsZero() && status.Applied.Generation == p.agent.Generation && len(status.Drift)+len(status.NotHonoured)+len(status.Withdraw) == 0 &&
+	plain := p.memory.verified && p.memory.goneAt.IsZero() && status.Applied.Generation == p.agent.Generation &&
+		len(status.Drift)+len(status.NotHonoured)+len(status.Withdraw) == 0 &&
 		status.LastHandledReconcileAt == p.agent.Annotations[v1alpha1.AnnotationReconcileAt]
 	if !due || !plain || (project.Place{URL: status.URL, ProjectID: status.ProjectID}) != p.project.Place() {
 		return false, nil
