@@ -289,3 +289,18 @@ func TestShutdownDoesNotCutARegistration(t *testing.T) {
 	s.Start()
 	s.finish(cell{one, 1})
 }
+
+// A token that the service shows once is kept until a Secret holds it, also where neither the Secret nor the
+// status can be written and the agent has to be found again.
+func TestATokenShownOnceSurvivesTwoRefusedWrites(t *testing.T) {
+	for _, settings := range []cloudtest.Settings{{MaskTokens: true}, {MaskTokens: true, UniqueMachineIDs: cloudtest.MachineIDDouble}} {
+		t.Run(fmt.Sprint("machine IDs ", settings.UniqueMachineIDs), func(t *testing.T) {
+			s := newScene(t, settings)
+			trouble := deed{status: http.StatusInternalServerError}
+			reached := s.expect(moment{createSecret, trouble}, moment{patchStatus, trouble})
+			apply(s)
+			s.await(reached)
+			s.finish(cell{one, 1})
+		})
+	}
+}

@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package cloudproject
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -349,5 +351,25 @@ func TestAnEventIsNeverTooLong(t *testing.T) {
 	}
 	if !apimeta.IsStatusConditionFalse(cp.Status.Conditions, ready) {
 		t.Error("not Ready=False")
+	}
+}
+
+// nowhere is a cache that has nothing yet.
+type nowhere struct{ client.Client }
+
+func (nowhere) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
+	return errors.New("not there")
+}
+
+// The end of an Agent may be seen before that of its CloudProject, which waits for just that.
+func TestTheEndOfAnAgentIsLookedAtSoon(t *testing.T) {
+	r := &Reconciler{Client: nowhere{}, InUseDelay: time.Second, AgentCountInterval: time.Minute}
+	agent := &v1alpha1.Agent{}
+	if wait := r.patience(t.Context(), types.NamespacedName{}, agent); wait < 30*time.Second {
+		t.Errorf("the number of Agents is counted after %s", wait)
+	}
+	agent.DeletionTimestamp = new(metav1.Now())
+	if wait := r.patience(t.Context(), types.NamespacedName{}, agent); wait != time.Second {
+		t.Errorf("the end of an Agent is looked at after %s", wait)
 	}
 }
