@@ -73,24 +73,9 @@ func withMetadata(metadata string) func(*cloud.Agent) {
 // addRemote makes an agent that no Agent knows of.
 func addRemote(w *harness.World, name string, change func(*cloud.Agent)) string {
 	w.Helper()
-	base, err := cloud.ParseURL(w.HTTP.URL, cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true})
-	if err != nil {
-		w.Fatal(err)
-	}
-	c, err := cloud.New(cloud.Config{BaseURL: base, Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: w.Token}})
-	if err != nil {
-		w.Fatal(err)
-	}
-	defer c.CloseIdleConnections()
-	made, err := c.Register(context.Background(), cloud.Registration{
-		Name: "host", MachineID: uuid.NewString(), Type: "fluentbit", Version: "v4.0.0", Edition: "community",
-		RawConfig: "[INPUT]\n    Name dummy\n",
-	})
-	if err != nil {
-		w.Fatal(err)
-	}
+	made := w.Register("host", uuid.NewString())
 	w.Cloud.Mutate(made.ID, func(a *cloud.Agent) {
-		a.Name = name
+		a.Name, a.Version, a.RawConfig = name, "v4.0.0", "[INPUT]\n    Name dummy\n"
 		change(a)
 	})
 	return made.ID
