@@ -107,3 +107,17 @@ func TestANewAgentTakesOverWhatItsNamesakeLeft(t *testing.T) {
 		}
 	}
 }
+
+// What a former Agent of the name left under names that the new one does not use is swept by the new one.
+func TestANewAgentSweepsWhatItsNamesakeLeft(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{}, soon(time.Hour))
+	w.Ready(w.Apply("web", withSession, func(a *v1alpha1.Agent) {
+		a.Spec.TokenSecretRef = &v1alpha1.LocalSecretReference{Name: "moved"}
+	}))
+	w.Delete("web")
+	w.Gone("web")
+	w.Ready(w.Apply("web"))
+	swept(w, "moved", "web-session")
+	w.HoldsToken("web", w.One("web"))
+}

@@ -37,15 +37,31 @@ func (p *pass) tidy(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	// What a former Agent of the name left under other names is swept here: while the name lives, nothing else
+	// looks for it.
+	namesakes, err := p.ownedBy(ctx, p.key())
+	for name := range namesakes.Difference(keep).Difference(left) {
+		if _, err := p.secrets.Sweep(ctx, p.agent, name); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // labelled are the names of the Secrets that are kept for the Agent, as the cache knows them.
 func (p *pass) labelled(ctx context.Context) (sets.Set[string], error) {
+	return p.secretNames(ctx, p.agent.Namespace, client.MatchingFields{keptIndex: string(p.agent.UID)})
+}
+
+// ownedBy are the names of the Secrets that an Agent of this name owns, whether it lives or not.
+func (r *Reconciler) ownedBy(ctx context.Context, key types.NamespacedName) (sets.Set[string], error) {
+	return r.secretNames(ctx, key.Namespace, client.MatchingFields{ownerIndex: key.Name})
+}
+
+func (r *Reconciler) secretNames(ctx context.Context, namespace string, by client.MatchingFields) (sets.Set[string], error) {
 	list := metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
-	err := p.Client.List(ctx, &list, client.InNamespace(p.agent.Namespace),
-		client.MatchingFields{keptIndex: string(p.agent.UID)}, client.UnsafeDisableDeepCopy)
+	err := r.Client.List(ctx, &list, client.InNamespace(namespace), by, client.UnsafeDisableDeepCopy)
 	names := sets.New[string]()
 	for i := range list.Items {
 		names.Insert(list.Items[i].Name)
@@ -56,14 +72,11 @@ func (p *pass) labelled(ctx context.Context) (sets.Set[string], error) {
 // sweep deletes the Secrets of Agents of this name that are no more, some time after they went. The garbage
 // collector does that at once, as a rule; one that was cut off from the API server can miss the end of an Agent.
 func (r *Reconciler) sweep(ctx context.Context, key types.NamespacedName) (ctrl.Result, error) {
-	list := metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
-	err := r.Client.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{ownerIndex: key.Name},
-		client.UnsafeDisableDeepCopy)
+	names, err := r.ownedBy(ctx, key)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if len(list.Items) == 0 {
+	if names.Len() == 0 {
 		r.memories.left(key)
 		return ctrl.Result{}, nil
 	}
@@ -71,13 +84,13 @@ func (r *Reconciler) sweep(ctx context.Context, key types.NamespacedName) (ctrl.
 		return ctrl.Result{RequeueAfter: wait, Priority: &lowPriority}, nil
 	}
 	former := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
-	for i := range list.Items {
-		swept, err := r.secrets.Sweep(ctx, former, list.Items[i].Name)
+	for name := range names {
+		swept, err := r.secrets.Sweep(ctx, former, name)
 		if err != nil {
 			return ctrl.Result{}, err
 		}
 		if swept {
-			logger(ctx).Info("Removed a Secret that the garbage collector left", "secret", list.Items[i].Name)
+			logger(ctx).Info("Removed a Secret that the garbage collector left", "secret", name)
 		}
 	}
 	r.memories.left(key)
