@@ -25,6 +25,16 @@ type AppliedState struct {
 	// rawConfig was read from.
 	// +optional
 	SourceResourceVersion string `json:"sourceResourceVersion,omitempty"`
+
+	// TokenSecretResourceVersion is the version of the token Secret as it was
+	// last found to hold what the service tells.
+	// +optional
+	TokenSecretResourceVersion string `json:"tokenSecretResourceVersion,omitempty"`
+
+	// SessionSecretResourceVersion is the version of the session Secret as it
+	// was last found to be right.
+	// +optional
+	SessionSecretResourceVersion string `json:"sessionSecretResourceVersion,omitempty"`
 }
 
 // RemoteAgent is what Calyptia Cloud says of the agent.

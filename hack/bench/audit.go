@@ -130,7 +130,9 @@ type tally struct {
 	Writes map[string]int
 	// Objects is their sum.
 	Objects int
-	// Events are writes of events; Conflicts are those that the API server refused with 409, Refused all others.
+	// EventsOf counts the writes of events by what they are about.
+	EventsOf map[string]int
+	// Events is their sum; Conflicts are those that the API server refused with 409, Refused all others.
 	Events, Conflicts, Refused int
 }
 
@@ -138,13 +140,18 @@ type tally struct {
 const everybody = ""
 
 func count(requests []request, agent string) tally {
-	t := tally{Reads: map[string]int{}, Writes: map[string]int{}}
+	t := tally{Reads: map[string]int{}, Writes: map[string]int{}, EventsOf: map[string]int{}}
 	for _, w := range requests {
 		switch {
 		case agent != everybody && w.Agent != agent:
 		case w.Verb == "get" || w.Verb == "list":
 			t.Reads[w.Verb+" "+w.Resource]++
 		case w.Resource == "events":
+			about := w.Name
+			if dot := strings.LastIndexByte(about, '.'); dot >= 0 { // The rest of its name is made up.
+				about = about[:dot]
+			}
+			t.EventsOf[about]++
 			t.Events++
 		case w.Code == http.StatusConflict:
 			t.Conflicts++

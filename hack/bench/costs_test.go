@@ -32,10 +32,9 @@ const (
 	deleteWrites   = 1 // the finalizer; the Secret goes with its owner
 	mostEvents     = 1 // of each of these
 
-	// In a steady state, where the service lists its agents: pages for each interval, and after
-	// a start one GET of each agent, because a list tells no tokens.
+	// In a steady state, where the service lists its agents: pages for each interval, and no read of a single one.
 	pageSize    = 100
-	steadyReads = costsAgents
+	steadyReads = 0
 )
 
 // costsAgents are few enough for a minute of a small machine; counts do not need more.
@@ -84,8 +83,14 @@ func TestCosts(t *testing.T) {
 			if r.Objects != want.writes*costsAgents {
 				t.Errorf("%d writes for %d Agents, want %d each: %v", r.Objects, costsAgents, want.writes, r.Writes)
 			}
-			if r.Events > mostEvents*costsAgents+1 { // One may be the CloudProject's.
-				t.Errorf("%d events for %d Agents, want at most %d each", r.Events, costsAgents, mostEvents)
+			for about, n := range r.EventsOf {
+				if n > mostEvents {
+					t.Errorf("%d events about %s, want at most %d", n, about, mostEvents)
+				}
+			}
+			delete(r.EventsOf, projectName) // Written late, its becoming Ready falls into the first phase.
+			if len(r.EventsOf) > costsAgents {
+				t.Errorf("events about %d objects, want them about %d Agents alone", len(r.EventsOf), costsAgents)
 			}
 			if r.Refused > 0 {
 				t.Errorf("the API server refused %d writes for another reason than a conflict", r.Refused)
@@ -109,8 +114,8 @@ func TestSteadyCosts(t *testing.T) {
 	if r.Pages < pages || r.Pages > 2*pages {
 		t.Errorf("%d pages were listed within %s, want %d for each interval of %s", r.Pages, stretch, pages, time.Minute)
 	}
-	if gets := r.Calls[http.MethodGet]; gets > steadyReads {
-		t.Errorf("%d agents were read one by one although the service lists them, want %d at most", gets, steadyReads)
+	if gets := r.Calls[http.MethodGet]; gets != steadyReads {
+		t.Errorf("%d agents were read one by one although the service lists them, want %d", gets, steadyReads)
 	}
 }
 

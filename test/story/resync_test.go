@@ -132,6 +132,31 @@ func TestResyncThroughTheList(t *testing.T) {
 	f.Ready("web-7")
 }
 
+// A new process knows from the status that nobody touched the Secrets: it reads no agent by itself, either.
+func TestAStartReadsNoAgentByItself(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, cloudtest.Settings{}, 6)
+	f.pass(map[string]int{pages: 1})
+	f.Stop()
+	f.Cloud.ResetRequests()
+	f.Start()
+	lists := 0
+	f.Eventually("three looks at all", func() error {
+		for _, r := range f.Cloud.Requests() {
+			switch {
+			case r.Route == cloudtest.RouteAgent:
+				f.Fatalf("%s of an agent by itself", r.Method)
+			case r.Query != "last=1":
+				lists++
+			}
+		}
+		if f.touch(); lists < 3 {
+			return fmt.Errorf("%d so far", lists)
+		}
+		return nil
+	})
+}
+
 // What the service says of an agent's health reaches the status through the list, too.
 func TestHealthComesThroughTheList(t *testing.T) {
 	t.Parallel()

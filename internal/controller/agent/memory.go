@@ -26,10 +26,10 @@ type memory struct {
 	confirmed   string
 	confirmedAt project.Place
 	confirmedBy string // the mark of the project token that showed it; empty if it changed meanwhile
-	// secretVersion of the token Secret as it was last found to be right; sessionVersion of the session.
+	// secretVersion of the token Secret as it was last found to be right; sessionVersion of the session. After
+	// a start being there is enough for that.
 	secretVersion, sessionVersion string
-	// verified is true while the Secrets are as a whole pass of this process left them: after a start, being there
-	// is all that is known of them.
+	// verified is true while the Secrets are as a whole pass left them. The status tells it to the next process.
 	verified bool
 	// unstored is the token of a registration until a Secret holds it: the service may never show it again.
 	unstored cloud.Token

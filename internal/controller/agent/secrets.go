@@ -31,9 +31,19 @@ func foreignSession(name string) error {
 // keepSecrets stores the remote agent's id and token, repairs them, and follows a changed name.
 func (p *pass) keepSecrets(ctx context.Context) error {
 	// Nothing that this pass learned can differ from what was found right.
-	if p.memory.verified && p.remote == nil && !p.registered && p.secretsUnchanged(ctx) {
-		return nil
+	if !p.memory.verified || p.remote != nil || p.registered || !p.secretsUnchanged(ctx) {
+		if err := p.bringSecrets(ctx); err != nil || p.tokenMissing {
+			return err
+		}
+		p.memory.verified = true
 	}
+	applied := &p.agent.Status.Applied
+	applied.TokenSecretResourceVersion, applied.SessionSecretResourceVersion = p.memory.secretVersion, p.memory.sessionVersion
+	return nil
+}
+
+// bringSecrets brings the Secrets about, as far as the token is known.
+func (p *pass) bringSecrets(ctx context.Context) error {
 	name := tokensecret.Name(p.agent)
 	secret, err := p.keepToken(ctx, name)
 	if err != nil {
@@ -53,11 +63,7 @@ func (p *pass) keepSecrets(ctx context.Context) error {
 	if err := p.keepSession(ctx, tokensecret.Token(secret)); err != nil {
 		return err
 	}
-	if err := p.tidy(ctx); err != nil {
-		return err
-	}
-	p.memory.verified = true
-	return nil
+	return p.tidy(ctx)
 }
 
 // tokenKnown stalls an Agent whose token only a person can get.
@@ -199,7 +205,9 @@ func (p *pass) keepSession(ctx context.Context, token cloud.Token) error {
 		}
 	}
 	status.SessionSecretRef = nil
-	if wanted {
+	if !wanted {
+		p.memory.sessionVersion = ""
+	} else {
 		status.SessionSecretRef = &v1alpha1.LocalSecretReference{Name: name}
 	}
 	return nil

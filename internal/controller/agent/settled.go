@@ -74,7 +74,10 @@ func (p *pass) settled(ctx context.Context) bool {
 	p.memory.hold = time.Time{}
 	now := p.Clock.Now()
 	if p.memory.due.IsZero() {
-		// A process that just started spreads its Agents over the whole interval.
+		// A process that just started spreads its Agents over the whole interval. It believes the one before it of
+		// Secrets that nobody touched since.
+		p.memory.verified = p.memory.secretVersion == status.Applied.TokenSecretResourceVersion &&
+			p.memory.sessionVersion == status.Applied.SessionSecretResourceVersion
 		p.memory.due = now.Add(rand.N(p.interval(ctx)))
 	}
 	return now.Before(p.memory.due)

@@ -129,6 +129,40 @@ func TestAStartSpreadsTheLooksOverTheInterval(t *testing.T) {
 	}
 }
 
+// A start believes the process before it of the Secrets that are as that one found them right.
+func TestAStartKnowsTheSecretsThatNobodyTouched(t *testing.T) {
+	for _, row := range []struct {
+		name            string
+		token, session  string // as recorded
+		sessionDeclared bool
+		want            bool
+	}{
+		{"untouched", "7", "", false, true},
+		{"touched", "6", "", false, false},
+		{"not recorded", "", "", false, false},
+		{"both untouched", "7", "8", true, true},
+		{"a session that was touched", "7", "7", true, false},
+		{"a session that is not recorded", "7", "", true, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p, v := finished(func(a *v1alpha1.Agent) {
+				a.Status.Applied.TokenSecretResourceVersion, a.Status.Applied.SessionSecretResourceVersion = row.token, row.session
+				if row.sessionDeclared {
+					a.Spec.SessionSecretRef = &v1alpha1.LocalSecretReference{}
+					a.Status.SessionSecretRef = &v1alpha1.LocalSecretReference{Name: "web-session"}
+				}
+			})
+			v.versions["Secret/web-session"] = "8"
+			if !p.settled(t.Context()) {
+				t.Fatal("a start looks at once")
+			}
+			if p.memory.verified != row.want {
+				t.Errorf("verified %v, want %v", p.memory.verified, row.want)
+			}
+		})
+	}
+}
+
 func TestAFailureIsHeldUntilSomethingThatConcernsItChanges(t *testing.T) {
 	for _, row := range []struct {
 		name   string
