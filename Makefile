@@ -154,6 +154,11 @@ build: ## Build the operator.
 image: ## Build the image for all platforms, without Docker, into the OCI layout bin/image, and print its digest.
 	@go -C hack/image run . -version "$(VERSION)" -commit "$(COMMIT)" -date "$(DATE)" -out "$(CURDIR)/bin/image"
 
+.PHONY: push
+push: ## Build the image for all platforms, without Docker, and push it to IMG=registry/name:tag.
+	@test "$(IMG)" != "$(DEFAULT_IMG)" || { echo "push: name where to, as in: make push IMG=registry.example.com/operator:v1" >&2; exit 1; }
+	@go -C hack/image run . -version "$(VERSION)" -commit "$(COMMIT)" -date "$(DATE)" -out "$(CURDIR)/bin/image" -push "$(IMG)"
+
 .PHONY: run
 run: build ## Run the operator on this machine, against the current kubeconfig (ARGS=... for its flags).
 	@exec $(BINARY) $(ARGS)

@@ -11,7 +11,9 @@ import (
 	"debug/elf"
 	"errors"
 	"io"
+	"log"
 	"maps"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path"
@@ -21,9 +23,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
@@ -44,6 +49,31 @@ func TestTheImage(t *testing.T) {
 	for platform, image := range images {
 		t.Run(platform, func(t *testing.T) { checkImage(t, platform, image) })
 	}
+	t.Run("is pushed as it is", func(t *testing.T) {
+		server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+		t.Cleanup(server.Close)
+		to := strings.TrimPrefix(server.URL, "http://") + "/operator:v1.2.3"
+		if err := push(t.Context(), out, digest, to); err != nil {
+			t.Fatal(err)
+		}
+		reference, err := name.ParseReference(to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pushed, err := remote.Index(reference)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := validate.Index(pushed); err != nil {
+			t.Error(err)
+		}
+		if got, err := pushed.Digest(); err != nil || got != digest {
+			t.Errorf("the registry has %s (%v), want %s", got, err, digest)
+		}
+		if err := push(t.Context(), out, digest, "Not A Reference"); err == nil || !strings.Contains(err.Error(), "-push") {
+			t.Errorf("a wrong reference: %v", err)
+		}
+	})
 	t.Run("is built the same elsewhere", func(t *testing.T) {
 		elsewhere := release
 		elsewhere.dir = copySources(t)

@@ -4,8 +4,9 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Command image builds the operator's image without Docker, for all platforms, into an OCI image layout. The base
-// is empty: the operator is one static file that holds its root certificates. The same commit gives the same digest.
+// Command image builds the operator's image without Docker, for all platforms, into an OCI image layout, and pushes it
+// if asked to. The base is empty: the operator is one static file that holds its root certificates. The same commit
+// gives the same digest.
 package main
 
 import (
@@ -18,11 +19,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 	"github.com/google/ko/pkg/build"
@@ -48,15 +51,36 @@ func main() {
 	flag.StringVar(&s.commit, "commit", "unknown", "commit that is built")
 	flag.StringVar(&s.date, "date", "unknown", "time of the commit, RFC 3339")
 	out := flag.String("out", "../../bin/image", "directory of the OCI image layout; what is there goes")
+	to := flag.String("push", "", "reference to push it to, such as registry.example.com/operator:v1; empty for nowhere")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	digest, err := write(ctx, s, *out)
+	if err == nil && *to != "" {
+		err = push(ctx, *out, digest, *to)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "image:", err)
 		os.Exit(1)
 	}
 	fmt.Println(digest)
+}
+
+// push sends what was written to a registry, with the credentials that `docker login` left, if any.
+func push(ctx context.Context, dir string, digest v1.Hash, to string) error {
+	reference, err := name.ParseReference(to)
+	if err != nil {
+		return fmt.Errorf("-push %q: must be a reference such as registry.example.com/operator:v1: %w", to, err)
+	}
+	top, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		return err
+	}
+	index, err := top.ImageIndex(digest)
+	if err != nil {
+		return err
+	}
+	return remote.WriteIndex(reference, index, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain))
 }
 
 // write builds the image, writes it to an OCI image layout, and checks that this is well formed.
