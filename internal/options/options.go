@@ -1,0 +1,182 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// The Calyptia agent operator. Without a subcommand it is the controller manager; import declares what is there.
+// Package options has the operator's flags: what they are called, and what is wrong with their values.
+package options
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/client/config"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+)
+
+// Options are the operator's flags, described in Bind.
+type Options struct {
+	DefaultProject     string
+	ClusterID          string
+	AllowedHosts       []string
+	AllowInsecureHTTP  bool
+	ReadOnly           bool
+	AgentMetrics       bool
+	WatchNamespaces    []string
+	Shard              string
+	Concurrency        int
+	LeaderElect        bool
+	LeaderNamespace    string
+	MetricsAddress     string
+	MetricsCertPath    string
+	HealthProbeAddress string
+	RegistrationSlack  time.Duration
+	Zap                zap.Options
+
+	Project  types.NamespacedName // DefaultProject, parsed
+	Selector labels.Selector      // Shard, parsed; nil for all
+}
+
+// Bind adds the flags.
+func (o *Options) Bind(flags *pflag.FlagSet) {
+	flags.StringVar(&o.DefaultProject, "default-project", "",
+		"CloudProject, as namespace/name, of Agents that name none in spec.projectRef.")
+	flags.StringVar(&o.ClusterID, "cluster-id", "",
+		"What makes the machine IDs derived in this cluster its own. Default: the UID of the namespace kube-system.")
+	flags.StringSliceVar(&o.AllowedHosts, "allowed-hosts", []string{"cloud-api.calyptia.com"},
+		"Hosts that a CloudProject's url may name: host, host:port, or .suffix for all names below it.")
+	flags.BoolVar(&o.AllowInsecureHTTP, "allow-insecure-http", false,
+		"Allow http in a CloudProject's url. Tokens then travel readable: for development only.")
+	flags.BoolVar(&o.ReadOnly, "read-only", false,
+		"Never write anything remote: for a cluster that is a copy of another one.")
+	flags.BoolVar(&o.AgentMetrics, "agent-metrics", true,
+		"Serve metrics of each single Agent; with very many Agents these are many series.")
+	flags.StringSliceVar(&o.WatchNamespaces, "watch-namespaces", nil,
+		"Namespaces to look after; needs --cluster-id. Default: all.")
+	flags.StringVar(&o.Shard, "shard", "",
+		"Label selector of the CloudProjects to look after, as shard=a; their Agents follow them. Default: all.")
+	flags.IntVar(&o.Concurrency, "concurrency", 16,
+		"Number of Agents that are worked on at once.")
+	flags.BoolVar(&o.LeaderElect, "leader-elect", false,
+		"Work only while holding the lease, so that several replicas may run.")
+	flags.StringVar(&o.LeaderNamespace, "leader-election-namespace", "",
+		"Namespace of the lease. Default: the operator's own, where it runs in a pod.")
+	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8443",
+		"Address of the metrics, over TLS and for authorized readers only; 0 turns it off.")
+	flags.StringVar(&o.MetricsCertPath, "metrics-cert-path", "",
+		"Directory with tls.crt and tls.key for the metrics, read anew when they change. Default: a certificate made at start.")
+	flags.StringVar(&o.HealthProbeAddress, "health-probe-bind-address", ":8081",
+		"Address of /healthz and /readyz; 0 turns it off.")
+	// Not for use: with too little of it, a service that commits late gets an Agent registered twice. It is there
+	// for tests of the binary itself, which kill it all the time and cannot wait that long each time.
+	flags.DurationVar(&o.RegistrationSlack, "registration-slack", 0,
+		"How long a registration whose answer was lost may still come about. Default: 80s.")
+	_ = flags.MarkHidden("registration-slack") // It fails only for a flag that is not there.
+	standard := flag.NewFlagSet("", flag.ContinueOnError)
+	o.Zap.BindFlags(standard)
+	ctrlconfig.RegisterFlags(standard)
+	flags.AddGoFlagSet(standard)
+}
+
+// Validate finds what is wrong with the values, naming the flag and the mend.
+func (o *Options) Validate() error {
+	if o.DefaultProject != "" {
+		namespace, name, found := strings.Cut(o.DefaultProject, "/")
+		if !found || len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0 {
+			return fmt.Errorf("--default-project %q: must be namespace/name of a CloudProject", o.DefaultProject)
+		}
+		o.Project = types.NamespacedName{Namespace: namespace, Name: name}
+	}
+	if len(o.AllowedHosts) == 0 {
+		return fmt.Errorf("--allowed-hosts: must name at least one host")
+	}
+	for _, host := range o.AllowedHosts {
+		if !validHost(host) {
+			return fmt.Errorf("--allowed-hosts %q: must be host, host:port, or .suffix", host)
+		}
+	}
+	for _, namespace := range o.WatchNamespaces {
+		if len(validation.IsDNS1123Label(namespace)) > 0 {
+			return fmt.Errorf("--watch-namespaces %q: must be the name of a namespace", namespace)
+		}
+	}
+	if len(o.WatchNamespaces) > 0 && o.ClusterID == "" {
+		return errors.New("--watch-namespaces: needs --cluster-id, because kube-system cannot be read then: " +
+			"set any value that no other cluster has")
+	}
+	if o.Shard != "" {
+		selector, err := labels.Parse(o.Shard)
+		if err != nil {
+			return fmt.Errorf("--shard %q: must be a label selector such as shard=a: %w", o.Shard, err)
+		}
+		o.Selector = selector
+	}
+	if len(o.WatchNamespaces) > 0 && o.DefaultProject != "" && !slices.Contains(o.WatchNamespaces, o.Project.Namespace) {
+		return fmt.Errorf("--default-project %q: its namespace is not looked after: add it to --watch-namespaces", o.DefaultProject)
+	}
+	if o.Concurrency < 1 || o.Concurrency > 1000 {
+		return fmt.Errorf("--concurrency %d: must be from 1 to 1000", o.Concurrency)
+	}
+	if o.RegistrationSlack != 0 && o.RegistrationSlack < time.Second {
+		return fmt.Errorf("--registration-slack %s: must be at least 1s", o.RegistrationSlack)
+	}
+	if o.LeaderNamespace != "" && len(validation.IsDNS1123Label(o.LeaderNamespace)) > 0 {
+		return fmt.Errorf("--leader-election-namespace %q: must be the name of a namespace", o.LeaderNamespace)
+	}
+	if o.MetricsCertPath != "" { // Without this look the server would make a certificate of its own.
+		if _, err := tls.LoadX509KeyPair(filepath.Join(o.MetricsCertPath, "tls.crt"), filepath.Join(o.MetricsCertPath, "tls.key")); err != nil {
+			return fmt.Errorf("--metrics-cert-path %q: must be a directory with tls.crt and tls.key: %w", o.MetricsCertPath, err)
+		}
+	}
+	for _, bind := range []struct{ flag, address string }{
+		{"--metrics-bind-address", o.MetricsAddress}, {"--health-probe-bind-address", o.HealthProbeAddress},
+	} {
+		_, port, err := net.SplitHostPort(bind.address)
+		if bind.address != "0" && (err != nil || !validPort(port)) {
+			return fmt.Errorf("%s %q: must be an address such as :8443, or 0", bind.flag, bind.address)
+		}
+	}
+	return nil
+}
+
+func validPort(port string) bool {
+	_, err := strconv.ParseUint(port, 10, 16)
+	return err == nil
+}
+
+func validHost(host string) bool {
+	name, port, hasPort := host, "", false
+	if h, p, err := net.SplitHostPort(host); err == nil {
+		name, port, hasPort = h, p, true
+	}
+	if hasPort && !validPort(port) || strings.ContainsAny(host, "/@ *") {
+		return false
+	}
+	return net.ParseIP(strings.Trim(name, "[]")) != nil || len(validation.IsDNS1123Subdomain(strings.TrimPrefix(name, "."))) == 0
+}
+
+// Lease is the name of the lease: one for each shard.
+func (o *Options) Lease() string {
+	const name = "calyptia-agent-operator.cloud.calyptia.com"
+	if o.Selector == nil {
+		return name
+	}
+	sum := sha256.Sum256([]byte(o.Shard))
+	return hex.EncodeToString(sum[:8]) + "." + name
+}
