@@ -143,6 +143,7 @@ type AgentStatus struct {
 
 	// Applied is what the remote agent was last brought to.
 	// +optional
+	// +structType=atomic
 	Applied AppliedState `json:"applied,omitempty"`
 
 	// NotHonoured names fields that the service accepted and did not keep. They
@@ -169,6 +170,7 @@ type AgentStatus struct {
 
 	// Agent is what Calyptia Cloud says of the agent.
 	// +optional
+	// +structType=atomic
 	Agent *RemoteAgent `json:"agent,omitempty"`
 
 	// Conditions of this object: Ready, Reconciling, Stalled, Reporting, Drifted,

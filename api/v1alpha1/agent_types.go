@@ -129,6 +129,10 @@ type AgentSpec struct {
 	// +optional
 	RawConfig string `json:"rawConfig,omitempty"`
 
+	// RawConfigHash stands for rawConfig in a cache that leaves it out. It is no
+	// part of the API.
+	RawConfigHash string `json:"-"`
+
 	// RawConfigFrom takes the configuration of the agent from a key of a ConfigMap
 	// or Secret in the same namespace. When that changes, the agent follows at
 	// once.

@@ -134,12 +134,13 @@ func (p *pass) writeStatus(ctx context.Context) error {
 		if equality.Semantic.DeepEqual(p.base.Status, p.agent.Status) {
 			return nil
 		}
-		patch := client.MergeFromWithOptions(p.base, client.MergeFromWithOptimisticLock{})
-		target := p.base.DeepCopy()
-		p.agent.Status.DeepCopyInto(&target.Status)
-		err := p.Client.Status().Patch(ctx, target, patch)
+		base, target := v1alpha1.Agent{Status: p.base.Status}, v1alpha1.Agent{Status: p.agent.Status}
+		written, err := p.patch(&base, &target, func(o client.Object, patch client.Patch) error {
+			return p.Client.Status().Patch(ctx, o, patch)
+		})
 		if err == nil {
-			p.base, p.memory.written = target, target.ResourceVersion
+			target.ObjectMeta, target.Spec = *written, p.base.Spec
+			p.base = target.DeepCopy()
 			return nil
 		}
 		if !apierrors.IsConflict(err) {

@@ -222,33 +222,44 @@ func (r *Reconciler) forget(key types.NamespacedName) {
 
 func (p *pass) key() types.NamespacedName { return client.ObjectKeyFromObject(p.agent) }
 
-// loadConfig finds the declared configuration.
-func (p *pass) loadConfig(ctx context.Context) (err error) {
-	p.config, err = rawconfig.Load(ctx, p.APIReader, p.agent)
-	return err
-}
-
 // patchMeta writes annotations and finalizers at once, only if nobody wrote the Agent meanwhile.
 func (p *pass) patchMeta(ctx context.Context, change func(*v1alpha1.Agent)) error {
 	if p.vanished {
 		change(p.agent)
 		return nil
 	}
-	base, target := p.base.DeepCopy(), p.base.DeepCopy()
-	change(target)
+	base := v1alpha1.Agent{ObjectMeta: *p.base.ObjectMeta.DeepCopy()}
+	target := *base.DeepCopy()
+	change(&target)
 	// The cache leaves annotations out. A map that looks empty must not be patched away as a whole.
 	metav1.SetMetaDataAnnotation(&base.ObjectMeta, v1alpha1.GroupVersion.Group, "")
 	metav1.SetMetaDataAnnotation(&target.ObjectMeta, v1alpha1.GroupVersion.Group, "")
-	data, err := client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}).Data(target)
+	written, err := p.patch(&base, &target, func(o client.Object, patch client.Patch) error { return p.Client.Patch(ctx, o, patch) })
 	if err != nil {
 		return err
 	}
-	if err := p.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, data)); err != nil {
-		return err
-	}
-	p.base, p.memory.written = target, target.ResourceVersion
-	target.ObjectMeta.DeepCopyInto(&p.agent.ObjectMeta)
+	after := p.base.DeepCopy()
+	after.ObjectMeta = *written
+	p.base = after
+	written.DeepCopyInto(&p.agent.ObjectMeta)
 	return nil
+}
+
+// patch writes what differs between two Agents, only if nobody wrote the Agent meanwhile. The API server answers
+// with the metadata alone: the rest may be large.
+func (p *pass) patch(base, target *v1alpha1.Agent, send func(client.Object, client.Patch) error) (*metav1.ObjectMeta, error) {
+	base.ResourceVersion, target.ResourceVersion = p.base.ResourceVersion, p.base.ResourceVersion
+	data, err := client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}).Data(target)
+	if err != nil {
+		return nil, err
+	}
+	written := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: p.agent.Namespace, Name: p.agent.Name}}
+	written.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Agent"))
+	if err := send(written, client.RawPatch(types.MergePatchType, data)); err != nil {
+		return nil, err
+	}
+	p.memory.written = written.ResourceVersion
+	return &written.ObjectMeta, nil
 }
 
 // refresh reads the Agent from the API server itself. What the pass changed in the status is dropped.
