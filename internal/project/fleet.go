@@ -62,8 +62,10 @@ func (p *Project) Gone(who types.UID) error {
 	f.mu.Lock()
 	delete(f.seen, who)
 	f.gone[who] = now
-	for _, all := range []map[types.UID]time.Time{f.seen, f.gone} {
-		maps.DeleteFunc(all, func(_ types.UID, at time.Time) bool { return now.Sub(at) > fleetWindow })
+	if f.lost == nil { // Once it is known, thousands may come who need not be counted.
+		for _, all := range []map[types.UID]time.Time{f.seen, f.gone} {
+			maps.DeleteFunc(all, func(_ types.UID, at time.Time) bool { return now.Sub(at) > fleetWindow })
+		}
 	}
 	tripped := f.lost == nil && !now.Before(f.forgiven) && len(f.gone) >= fewLost && len(f.gone) > f.seenSinceLoss()
 	if tripped {

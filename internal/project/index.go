@@ -13,11 +13,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
 // Trim is the transform of the cache that the controllers read from: it leaves out what nobody here reads.
-// What is cached is therefore only ever patched, never written back.
+// What is cached is therefore only ever patched, never written back. Of a configuration that is applied the hash
+// is enough.
 func Trim(object any) (any, error) {
+	if a, ok := object.(*v1alpha1.Agent); ok && a.Spec.RawConfig != "" && a.Status.Applied.Generation == a.Generation {
+		if hash := cloud.Hash(a.Spec.RawConfig); hash == a.Status.Applied.Fields["rawConfig"] {
+			a.Spec.RawConfig, a.Spec.RawConfigHash = "", hash
+		}
+	}
 	if o, ok := object.(client.Object); ok {
 		o.SetManagedFields(nil)
 		if annotations := o.GetAnnotations(); annotations[corev1.LastAppliedConfigAnnotation] != "" {

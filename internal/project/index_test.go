@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
 func TestTrimKeepsOutOfTheCacheWhatNobodyReads(t *testing.T) {
@@ -24,6 +25,17 @@ func TestTrimKeepsOutOfTheCacheWhatNobodyReads(t *testing.T) {
 			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
 		}
 	}
+	const text = "[INPUT]"
+	configured := func(generation, applied int64, config, sent string) *v1alpha1.Agent {
+		return &v1alpha1.Agent{
+			ObjectMeta: metav1.ObjectMeta{Generation: generation}, Spec: v1alpha1.AgentSpec{RawConfig: config},
+			Status: v1alpha1.AgentStatus{Applied: v1alpha1.AppliedState{
+				Generation: applied, Fields: map[string]string{"rawConfig": cloud.Hash(sent)},
+			}},
+		}
+	}
+	lean := configured(2, 2, "", text)
+	lean.Spec.RawConfigHash = cloud.Hash(text)
 	applied := map[string]string{corev1.LastAppliedConfigAnnotation: `{"token":"secret"}`, "keep": "this"}
 	for _, row := range []struct {
 		name         string
@@ -31,6 +43,10 @@ func TestTrimKeepsOutOfTheCacheWhatNobodyReads(t *testing.T) {
 	}{
 		{"an Agent", &v1alpha1.Agent{ObjectMeta: meta(applied), Spec: v1alpha1.AgentSpec{Version: "v4.0.0"}},
 			&v1alpha1.Agent{ObjectMeta: meta(map[string]string{"keep": "this"}), Spec: v1alpha1.AgentSpec{Version: "v4.0.0"}}},
+		{"a configuration that is applied", configured(2, 2, text, text), lean},
+		{"a configuration of another generation", configured(3, 2, text, text), configured(3, 2, text, text)},
+		{"a configuration that is not what was applied", configured(2, 2, text, "else"), configured(2, 2, text, "else")},
+		{"a configuration from elsewhere", configured(2, 2, "", text), configured(2, 2, "", text)},
 		{"metadata alone", &metav1.PartialObjectMetadata{ObjectMeta: meta(nil)}, &metav1.PartialObjectMetadata{ObjectMeta: meta(nil)}},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -70,11 +71,11 @@ type listing struct {
 	project *Project
 
 	mu        sync.Mutex
-	entries   map[string]Entry            // by ID
-	byMachine map[string]sets.Set[string] // IDs by machine ID
-	startedAt time.Time                   // of the list that entries came from; zero without one
-	failedAt  time.Time                   // when the last list failed; zero if it did not
-	pageSize  int                         // that fitted into an answer last; zero for the usual one
+	entries   map[string]Entry    // by ID
+	byMachine map[string][]string // IDs by machine ID
+	startedAt time.Time           // of the list that entries came from; zero without one
+	failedAt  time.Time           // when the last list failed; zero if it did not
+	pageSize  int                 // that fitted into an answer last; zero for the usual one
 	running   *listRun
 }
 
@@ -101,7 +102,7 @@ func (p *Project) FindByMachine(ctx context.Context, machineID string, after tim
 	for {
 		l.mu.Lock()
 		if l.startedAt.After(after) {
-			for id := range l.byMachine[machineID] {
+			for _, id := range l.byMachine[machineID] {
 				found = append(found, l.entries[id])
 			}
 			l.mu.Unlock()
@@ -146,6 +147,17 @@ func waitingForList(so time.Duration) error {
 		After(spread(max(so, time.Second))).Quietly()
 }
 
+// Warm begins the first list before anybody asks for it: Agents that are registered after a start wait for it.
+func (p *Project) Warm() {
+	l := &p.listing
+	lists := p.Proof().lists()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if lists && l.startedAt.IsZero() && l.failedAt.IsZero() && l.running == nil {
+		l.start()
+	}
+}
+
 func (l *listing) await(ctx context.Context, run *listRun) error {
 	timer := time.NewTimer(listPatience)
 	defer timer.Stop()
@@ -187,7 +199,7 @@ func (l *listing) start() *listRun {
 
 // replace takes over a finished list, with what was registered and deleted while it ran.
 func (l *listing) replace(run *listRun, entries []Entry) {
-	l.entries, l.byMachine = map[string]Entry{}, map[string]sets.Set[string]{}
+	l.entries, l.byMachine = map[string]Entry{}, map[string][]string{}
 	for _, e := range append(entries, run.added...) {
 		if !run.dropped.Has(e.ID) {
 			l.put(e)
@@ -198,10 +210,9 @@ func (l *listing) replace(run *listRun, entries []Entry) {
 
 func (l *listing) put(e Entry) {
 	l.entries[e.ID] = e
-	if l.byMachine[e.MachineID] == nil {
-		l.byMachine[e.MachineID] = sets.New[string]()
+	if ids := l.byMachine[e.MachineID]; !slices.Contains(ids, e.ID) {
+		l.byMachine[e.MachineID] = append(ids, e.ID)
 	}
-	l.byMachine[e.MachineID].Insert(e.ID)
 }
 
 func (l *listing) add(e Entry) {
@@ -220,7 +231,8 @@ func (l *listing) drop(id string) {
 	defer l.mu.Unlock()
 	if e, known := l.entries[id]; known {
 		delete(l.entries, id)
-		if l.byMachine[e.MachineID].Delete(id); l.byMachine[e.MachineID].Len() == 0 {
+		ids := slices.DeleteFunc(l.byMachine[e.MachineID], func(other string) bool { return other == id })
+		if l.byMachine[e.MachineID] = ids; len(ids) == 0 {
 			delete(l.byMachine, e.MachineID)
 		}
 	}

@@ -22,8 +22,10 @@ import (
 
 // Config is the configuration of one Agent.
 type Config struct {
-	// Data as it is sent.
+	// Data as it is sent; empty where its hash is all that is known.
 	Data string
+	// Hash of the data, where that is all that is known.
+	Hash string
 	// Managed is false where the Agent declares no configuration.
 	Managed bool
 	// ResourceVersion of the ConfigMap or Secret; empty for inline.

@@ -38,7 +38,7 @@ func SessionName(agent *v1alpha1.Agent) (name string, wanted bool) {
 	case ref == nil:
 		return "", false
 	case ref.Name == "":
-		return agent.Name + "-session", true
+		return agent.Name + SessionSuffix, true
 	default:
 		return ref.Name, true
 	}

@@ -41,12 +41,18 @@ const (
 	Foreign
 )
 
+// TokenSuffix and SessionSuffix follow the Agent's name in the names of Secrets that the Agent does not name.
+const (
+	TokenSuffix   = "-token"
+	SessionSuffix = "-session"
+)
+
 // Name of the Secret with the token of an Agent.
 func Name(agent *v1alpha1.Agent) string {
 	if ref := agent.Spec.TokenSecretRef; ref != nil && ref.Name != "" {
 		return ref.Name
 	}
-	return agent.Name + "-token"
+	return agent.Name + TokenSuffix
 }
 
 // Keeper reads and writes the Secrets of Agents.

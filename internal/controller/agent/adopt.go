@@ -16,6 +16,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
 // Field indexes of the cached Agents.
@@ -124,7 +125,7 @@ func (p *pass) unclaimed(ctx context.Context, remote *cloud.Agent) error {
 	if own || recordedHere {
 		return nil
 	}
-	holder, mine := p.memories.claim("agent "+p.project.Place().URL+" "+remote.ID, p.key())
+	holder, mine := p.memories.claim(claim{place: project.Place{URL: p.project.Place().URL}, agent: remote.ID}, p.key())
 	if mine {
 		return nil
 	}
@@ -171,7 +172,7 @@ func (p *pass) machineIDFree(ctx context.Context) error {
 			return p.machineIDOf(other)
 		}
 	}
-	holder, mine := p.memories.claim("machine "+place.URL+" "+place.ProjectID+" "+p.machineID(), p.key())
+	holder, mine := p.memories.claim(claim{place: place, machineID: p.machineID()}, p.key())
 	if mine {
 		return nil
 	}

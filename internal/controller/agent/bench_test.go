@@ -52,7 +52,7 @@ func BenchmarkDeclared(b *testing.B) {
 		b.ReportAllocs()
 		b.SetBytes(int64(len(config.Data)))
 		for b.Loop() {
-			if len(declared(spec, config)) != 8 {
+			if len(declared(spec, &config)) != 8 {
 				b.Fatal("a field is missing")
 			}
 		}
@@ -62,7 +62,7 @@ func BenchmarkDeclared(b *testing.B) {
 // BenchmarkDiffering compares an Agent with its remote agent that is as declared, field by field.
 func BenchmarkDiffering(b *testing.B) {
 	sizes(b, func(b *testing.B, spec *v1alpha1.AgentSpec, config rawconfig.Config, remote *cloud.Agent) {
-		fields := declared(spec, config)
+		fields := declared(spec, &config)
 		b.ReportAllocs()
 		for b.Loop() {
 			if len(differing(fields, remote)) != 0 {
@@ -95,7 +95,7 @@ func BenchmarkStatusCompare(b *testing.B) {
 			ID: "id", MachineID: "machine", ObservedGeneration: 1, Agent: remoteStatus(remote),
 			Applied: v1alpha1.AppliedState{Generation: 1, Fields: map[string]string{}},
 		}
-		for _, f := range declared(spec, config) {
+		for _, f := range declared(spec, &config) {
 			before.Applied.Fields[f.name] = f.hash
 		}
 		for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionReporting} {

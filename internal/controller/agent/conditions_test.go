@@ -222,7 +222,7 @@ func TestASuspendedAgentIsReadyIfNothingWaits(t *testing.T) {
 		a.Status.ID = "id"
 		spec, config := a.Spec, passOf(func(b *v1alpha1.Agent) { b.Spec = a.Spec })
 		_ = config.loadConfig(t.Context())
-		a.Status.Applied = v1alpha1.AppliedState{Generation: 1, Fields: hashes(declared(&spec, config.config))}
+		a.Status.Applied = v1alpha1.AppliedState{Generation: 1, Fields: hashes(declared(&spec, &config.config))}
 	}
 	type changes = []func(*v1alpha1.Agent)
 	for _, row := range []struct {

@@ -30,8 +30,11 @@ type field struct {
 	set  func(*cloud.Update)
 }
 
+// rawConfigField is the field that may be large.
+const rawConfigField = "rawConfig"
+
 // declared lists the fields that the Agent manages. What the spec leaves unset is not among them.
-func declared(spec *v1alpha1.AgentSpec, config rawconfig.Config) []field {
+func declared(spec *v1alpha1.AgentSpec, config *rawconfig.Config) []field {
 	var fields []field
 	text := func(name, value string, remote func(*cloud.Agent) string, target func(*cloud.Update) **string) {
 		if value == "" {
@@ -48,7 +51,9 @@ func declared(spec *v1alpha1.AgentSpec, config rawconfig.Config) []field {
 	text("name", spec.Name, func(a *cloud.Agent) string { return a.Name }, func(u *cloud.Update) **string { return &u.Name })
 	text("version", spec.Version, func(a *cloud.Agent) string { return a.Version }, func(u *cloud.Update) **string { return &u.Version })
 	text("edition", spec.Edition, func(a *cloud.Agent) string { return a.Edition }, func(u *cloud.Update) **string { return &u.Edition })
-	text("rawConfig", config.Data, func(a *cloud.Agent) string { return a.RawConfig }, func(u *cloud.Update) **string { return &u.RawConfig })
+	if config.Data != "" || config.Hash != "" {
+		fields = append(fields, configField(config))
+	}
 	if flags := spec.Flags; flags != nil {
 		fields = append(fields, field{
 			name: "flags", hash: cloud.Hash(flags),
@@ -65,6 +70,21 @@ func declared(spec *v1alpha1.AgentSpec, config rawconfig.Config) []field {
 		})
 	}
 	return fields
+}
+
+// configField follows the configuration when the rest of it is read.
+func configField(config *rawconfig.Config) field {
+	f := field{name: rawConfigField, hash: config.Hash, set: func(u *cloud.Update) { u.RawConfig = &config.Data }}
+	if f.hash == "" {
+		f.hash = cloud.Hash(config.Data)
+	}
+	f.same = func(a *cloud.Agent) bool {
+		if config.Data == "" {
+			return cloud.Hash(a.RawConfig) == f.hash
+		}
+		return a.RawConfig == config.Data
+	}
+	return f
 }
 
 func remoteFleet(a *cloud.Agent) string {

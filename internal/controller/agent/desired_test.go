@@ -76,7 +76,7 @@ func TestOnlyWhatTheSpecSetsIsManaged(t *testing.T) {
 		{"empty metadata is a wish, too", v1alpha1.AgentSpec{Metadata: object(`{}`)}, rawconfig.Config{}, []string{"metadata"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			fields := declared(&row.spec, row.config)
+			fields := declared(&row.spec, &row.config)
 			if diff := cmp.Diff(row.want, names(fields)); diff != "" {
 				t.Errorf("managed, -want +got:\n%s", diff)
 			}
@@ -89,7 +89,7 @@ func TestOnlyWhatTheSpecSetsIsManaged(t *testing.T) {
 
 func TestAChangeIsNoticedFieldByField(t *testing.T) {
 	before, config := full()
-	applied := hashes(declared(&before, config))
+	applied := hashes(declared(&before, &config))
 	for _, row := range []struct {
 		name   string
 		change func(*v1alpha1.AgentSpec)
@@ -116,13 +116,13 @@ func TestAChangeIsNoticedFieldByField(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			after, _ := full(row.change)
-			got := changed(declared(&after, row.config), applied)
+			got := changed(declared(&after, &row.config), applied)
 			if diff := cmp.Diff(row.want, names(got)); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
 	}
-	if got := changed(declared(&before, config), nil); len(got) != 8 {
+	if got := changed(declared(&before, &config), nil); len(got) != 8 {
 		t.Errorf("nothing was applied, and only %v are changed", names(got))
 	}
 }
@@ -166,11 +166,11 @@ func TestADifferenceIsNoticedFieldByField(t *testing.T) {
 			if row.remote != nil {
 				row.remote(remote)
 			}
-			fields := declared(&spec, config)
+			fields := declared(&spec, &config)
 			if diff := cmp.Diff(row.want, names(differing(fields, remote))); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
-			if again := declared(&spec, config); len(again) != len(fields) {
+			if again := declared(&spec, &config); len(again) != len(fields) {
 				t.Error("comparing changed what is declared")
 			}
 		})
@@ -179,7 +179,7 @@ func TestADifferenceIsNoticedFieldByField(t *testing.T) {
 
 func TestHashesShowNoValue(t *testing.T) {
 	spec, config := full(func(s *v1alpha1.AgentSpec) { s.Metadata = object(`{"password":"hunter2"}`) })
-	for name, got := range hashes(declared(&spec, config)) {
+	for name, got := range hashes(declared(&spec, &config)) {
 		if len(got) != 16 || slices.Contains([]string{"hunter2", config.Data}, got) {
 			t.Errorf("%s: %q", name, got)
 		}
@@ -205,7 +205,7 @@ func TestUpdateSendsValuesAsTheyAreDeclared(t *testing.T) {
 			if row.change != nil {
 				row.change(&spec)
 			}
-			fields := declared(&spec, config)
+			fields := declared(&spec, &config)
 			if row.pick != nil {
 				fields = slices.DeleteFunc(fields, func(f field) bool { return !slices.Contains(row.pick, f.name) })
 			}

@@ -161,7 +161,7 @@ func (p *pass) flush(ctx context.Context) error {
 		p.tell(maybeOrphaned, p.machineID())
 		return nil
 	}
-	if err := p.loadConfig(ctx); err != nil {
+	if p.loadConfig(ctx) != nil || p.wholeConfig(ctx) != nil {
 		p.config.Data = "# deleted" // Its source went first; what is posted here does not live.
 	}
 	if err := p.post(ctx, true); classify(err).is(v1alpha1.ReasonMachineIDConflict) {

@@ -28,29 +28,20 @@ func (p *pass) tidy(ctx context.Context) error {
 	if session, wanted := tokensecret.SessionName(p.agent); wanted {
 		keep.Insert(session)
 	}
-	left, err := p.labelled(ctx)
+	kept, err := p.ownedBy(ctx, p.key())
 	if err != nil {
 		return err
 	}
-	for name := range left.Difference(keep) {
+	for name := range kept.Difference(keep) {
 		if err := p.secrets.Remove(ctx, p.agent, name); err != nil {
 			return err
 		}
-	}
-	// What a former Agent of the name left under other names is swept here: while the name lives, nothing else
-	// looks for it.
-	namesakes, err := p.ownedBy(ctx, p.key())
-	for name := range namesakes.Difference(keep).Difference(left) {
+		// It may be a former Agent's of the name: while the name lives, nothing else looks for it.
 		if _, err := p.secrets.Sweep(ctx, p.agent, name); err != nil {
 			return err
 		}
 	}
-	return err
-}
-
-// labelled are the names of the Secrets that are kept for the Agent, as the cache knows them.
-func (p *pass) labelled(ctx context.Context) (sets.Set[string], error) {
-	return p.secretNames(ctx, p.agent.Namespace, client.MatchingFields{keptIndex: string(p.agent.UID)})
+	return nil
 }
 
 // ownedBy are the names of the Secrets that an Agent of this name owns, whether it lives or not.

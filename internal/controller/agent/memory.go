@@ -7,7 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 package agent
 
 import (
-	"maps"
 	"sync"
 	"time"
 
@@ -68,13 +67,21 @@ type memories struct {
 	key map[types.NamespacedName]types.UID
 	// missing tells when the Secrets of an Agent that is gone are swept, if they are still there.
 	missing map[types.NamespacedName]time.Time
-	// claims are on what only one Agent can hold, such as a machine ID in a place.
-	claims map[string]types.NamespacedName
+	// claims are on what only one Agent can hold, such as a machine ID in a place; claimed are those of each Agent.
+	claims  map[claim]types.NamespacedName
+	claimed map[types.NamespacedName][]claim
+}
+
+// claim is on a remote agent or a machine ID in a place.
+type claim struct {
+	place     project.Place
+	agent     string
+	machineID string
 }
 
 // claim gives an Agent that is being worked on what only one can hold, unless another one has it: then it
 // returns that one. The cache learns too late of what two Agents do at the same moment.
-func (m *memories) claim(what string, key types.NamespacedName) (holder types.NamespacedName, mine bool) {
+func (m *memories) claim(what claim, key types.NamespacedName) (holder types.NamespacedName, mine bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if holder, held := m.claims[what]; held && holder != key {
@@ -83,9 +90,11 @@ func (m *memories) claim(what string, key types.NamespacedName) (holder types.Na
 		}
 	}
 	if m.claims == nil {
-		m.claims = map[string]types.NamespacedName{}
+		m.claims, m.claimed = map[claim]types.NamespacedName{}, map[types.NamespacedName][]claim{}
 	}
-	m.claims[what] = key
+	if m.claims[what] != key {
+		m.claims[what], m.claimed[key] = key, append(m.claimed[key], what)
+	}
 	return key, true
 }
 
@@ -148,7 +157,12 @@ func (m *memories) forget(key types.NamespacedName) (types.UID, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	uid, known := m.key[key]
-	maps.DeleteFunc(m.claims, func(_ string, holder types.NamespacedName) bool { return holder == key })
+	for _, what := range m.claimed[key] {
+		if m.claims[what] == key {
+			delete(m.claims, what)
+		}
+	}
+	delete(m.claimed, key)
 	delete(m.key, key)
 	delete(m.all, uid)
 	return uid, known

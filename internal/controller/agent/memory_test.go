@@ -47,6 +47,33 @@ func TestMemoriesBelongToAnAgentNotToItsName(t *testing.T) {
 	}
 }
 
+func TestAnAgentThatIsForgottenClaimsNothing(t *testing.T) {
+	var m memories
+	web, other := types.NamespacedName{Namespace: "shop", Name: "web"}, types.NamespacedName{Namespace: "shop", Name: "other"}
+	machine, agent := claim{machineID: "1"}, claim{agent: "1"}
+	m.of(web, "1")
+	for _, what := range []claim{machine, agent, machine} {
+		if _, mine := m.claim(what, web); !mine {
+			t.Fatalf("%+v is not its own", what)
+		}
+	}
+	if holder, mine := m.claim(machine, other); mine || holder != web {
+		t.Errorf("two hold it: %v", holder)
+	}
+	m.forget(web)
+	if len(m.claims)+len(m.claimed) != 0 {
+		t.Errorf("left: %v, %v", m.claims, m.claimed)
+	}
+	if _, mine := m.claim(machine, other); !mine {
+		t.Error("nobody can hold it any more")
+	}
+	m.of(other, "2")
+	m.forget(web) // It must not take what is another's now.
+	if _, mine := m.claim(machine, web); mine {
+		t.Error("the claim of the other one is gone")
+	}
+}
+
 func TestMemoriesMayBeAskedByAllWorkers(t *testing.T) {
 	var m memories
 	var workers sync.WaitGroup

@@ -63,9 +63,9 @@ func (p *pass) glimpse(ctx context.Context) (enough bool, err error) {
 
 // asDeclared reports whether a list shows all declared fields as they are declared.
 func (p *pass) asDeclared(seen project.Entry) bool {
-	return !slices.ContainsFunc(declared(&p.agent.Spec, p.config), func(f field) bool {
+	return !slices.ContainsFunc(declared(&p.agent.Spec, &p.config), func(f field) bool {
 		switch f.name {
-		case "rawConfig":
+		case rawConfigField:
 			return f.hash != seen.RawConfig
 		case "metadata":
 			return f.hash != seen.Metadata

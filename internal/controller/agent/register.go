@@ -195,6 +195,9 @@ func (p *pass) recorded(ctx context.Context, id, machineID string) {
 
 // post writes the nonce ahead and sends the one POST that it permits.
 func (p *pass) post(ctx context.Context, repeat bool) error {
+	if err := p.wholeConfig(ctx); err != nil {
+		return err
+	}
 	ticket, err := p.project.Admit(p.agent.UID)
 	if err != nil {
 		return err

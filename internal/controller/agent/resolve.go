@@ -59,7 +59,7 @@ func (p *pass) findProject(ctx context.Context) error {
 			ref)
 	}
 	var cp v1alpha1.CloudProject
-	if err := p.Client.Get(ctx, ref, &cp); apierrors.IsNotFound(err) {
+	if err := p.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy); apierrors.IsNotFound(err) {
 		return fault.Waitingf(v1alpha1.ReasonProjectNotFound,
 			"CloudProject %s does not exist: create it, or correct spec.projectRef", ref)
 	} else if err != nil {
@@ -111,7 +111,7 @@ func (p *pass) admitted(ctx context.Context) error {
 func (p *pass) version(ctx context.Context, kind, name string) string {
 	object := metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: kind}}
 	// A cache that fails to answer reads as a changed object, which is then looked at for itself.
-	if p.Client.Get(ctx, client.ObjectKey{Namespace: p.agent.Namespace, Name: name}, &object) != nil {
+	if p.Client.Get(ctx, client.ObjectKey{Namespace: p.agent.Namespace, Name: name}, &object, client.UnsafeDisableDeepCopy) != nil {
 		return ""
 	}
 	return object.ResourceVersion

@@ -14,6 +14,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -31,7 +32,7 @@ func (p *pass) fingerprint(ctx context.Context) string {
 	var generation int64 // which Agents the CloudProject admits, and who may adopt, stands in its spec
 	if ref, named := project.Ref(p.agent, p.Settings.DefaultProject); named {
 		var cp v1alpha1.CloudProject
-		if p.Client.Get(ctx, ref, &cp) == nil {
+		if p.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) == nil {
 			generation = cp.Generation
 			if shared := p.Projects.Lookup(cp.UID); shared != nil {
 				epoch = shared.Epoch()

@@ -9,6 +9,8 @@ package agent
 import (
 	"context"
 	"maps"
+	"slices"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,12 +33,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
-// usesIndex finds the Agents of a namespace that use a Secret or ConfigMap; its values are "Kind/name".
+// usesIndex finds the Agents of a namespace that name a Secret or ConfigMap; its values are "Kind/name". Secrets
+// with the usual names are not in it: each entry takes memory, and those names tell the Agent.
 const usesIndex = "uses"
-
-// keptIndex finds the Secrets that are kept for an Agent, by its UID: among very many a label selector would
-// look at each of them.
-const keptIndex = "kept-for"
 
 // ownerIndex finds the Secrets that are owned by an Agent of a name, whether it lives or not.
 const ownerIndex = "owner"
@@ -64,10 +63,8 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 	}
 	secrets := &metav1.PartialObjectMetadata{}
 	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	for name, values := range map[string]client.IndexerFunc{keptIndex: keptFor, ownerIndex: owners} {
-		if err := mgr.GetFieldIndexer().IndexField(ctx, secrets, name, values); err != nil {
-			return err
-		}
+	if err := mgr.GetFieldIndexer().IndexField(ctx, secrets, ownerIndex, owners); err != nil {
+		return err
 	}
 	wake := &waker{agents: r.ofProject}
 	r.Projects.OnWake(wake.wake)
@@ -76,7 +73,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		For(&v1alpha1.Agent{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: concerns})).
 		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.users("Secret"))).
 		WatchesMetadata(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.users("ConfigMap"))).
-		Watches(&v1alpha1.CloudProject{}, handler.EnqueueRequestsFromMapFunc(r.ofCloudProject),
+		Watches(&v1alpha1.CloudProject{}, wake.handler(),
 			builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))).
 		WatchesRawSource(wake).
 		WithOptions(options).
@@ -90,14 +87,9 @@ var indexes = map[string]func(*v1alpha1.Agent) []string{
 	usesIndex:    uses,
 }
 
-// keptFor is the Agent that a Secret is kept for, by its label.
-func keptFor(secret client.Object) []string {
-	return unlessEmpty(secret.GetLabels()[v1alpha1.LabelAgentUID])
-}
-
 // owners are the names of the Agents that a Secret is kept for and owned by.
 func owners(secret client.Object) (names []string) {
-	if keptFor(secret) == nil {
+	if _, kept := tokensecret.Owner(secret); !kept {
 		return nil
 	}
 	for _, owner := range secret.GetOwnerReferences() {
@@ -118,7 +110,9 @@ func unlessEmpty(value string) []string {
 func uses(a *v1alpha1.Agent) []string {
 	var used []string
 	for _, name := range tokensecret.Names(a) {
-		used = append(used, "Secret/"+name)
+		if !slices.Contains(usualUsers(name), a.Name) {
+			used = append(used, "Secret/"+name)
+		}
 	}
 	if from := a.Spec.RawConfigFrom; from != nil {
 		if from.SecretKeyRef != nil {
@@ -129,6 +123,16 @@ func uses(a *v1alpha1.Agent) []string {
 		}
 	}
 	return used
+}
+
+// usualUsers are the names of the Agents that use a Secret of this name without naming it.
+func usualUsers(secret string) (names []string) {
+	for _, suffix := range []string{tokensecret.TokenSuffix, tokensecret.SessionSuffix} {
+		if name, usual := strings.CutSuffix(secret, suffix); usual {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // concerns leaves out what the operator itself writes: the status, the finalizer and the nonce.
@@ -147,56 +151,80 @@ func (r *Reconciler) users(kind string) handler.MapFunc {
 	return func(ctx context.Context, object client.Object) []reconcile.Request {
 		requests := r.matching(ctx, client.InNamespace(object.GetNamespace()),
 			client.MatchingFields{usesIndex: kind + "/" + object.GetName()})
+		add := func(name string) {
+			key := types.NamespacedName{Namespace: object.GetNamespace(), Name: name}
+			requests = append(requests, reconcile.Request{NamespacedName: key})
+		}
 		for _, name := range owners(object) { // Also one that is gone, for its Secrets to be swept.
-			requests = append(requests, reconcile.Request{
-				NamespacedName: types.NamespacedName{Namespace: object.GetNamespace(), Name: name},
-			})
+			add(name)
+		}
+		for _, name := range usualUsers(object.GetName()) {
+			var agent v1alpha1.Agent
+			key := client.ObjectKey{Namespace: object.GetNamespace(), Name: name}
+			if kind == "Secret" && r.Client.Get(ctx, key, &agent, client.UnsafeDisableDeepCopy) == nil &&
+				slices.Contains(tokensecret.Names(&agent), object.GetName()) {
+				add(name)
+			}
 		}
 		return requests
 	}
 }
 
-func (r *Reconciler) ofCloudProject(ctx context.Context, object client.Object) []reconcile.Request {
-	return r.ofProject(ctx, client.ObjectKeyFromObject(object))
-}
-
 // ofProject are the Agents of a CloudProject.
-func (r *Reconciler) ofProject(ctx context.Context, key client.ObjectKey) []reconcile.Request {
-	return r.matching(ctx, client.MatchingFields{project.AgentIndex: key.String()})
+func (r *Reconciler) ofProject(ctx context.Context, key client.ObjectKey) []v1alpha1.Agent {
+	return r.cached(ctx, client.MatchingFields{project.AgentIndex: key.String()})
 }
 
 func (r *Reconciler) matching(ctx context.Context, options ...client.ListOption) []reconcile.Request {
+	agents := r.cached(ctx, options...)
+	requests := make([]reconcile.Request, 0, len(agents))
+	for i := range agents {
+		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&agents[i])})
+	}
+	return requests
+}
+
+// cached are Agents as the cache has them, not to be changed.
+func (r *Reconciler) cached(ctx context.Context, options ...client.ListOption) []v1alpha1.Agent {
 	var agents v1alpha1.AgentList
 	if err := r.Client.List(ctx, &agents, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
 		logger(ctx).Error(err, "Agents cannot be listed from the cache")
 		return nil
 	}
-	requests := make([]reconcile.Request, 0, len(agents.Items))
-	for i := range agents.Items {
-		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&agents.Items[i])})
-	}
-	return requests
+	return agents.Items
 }
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // waker enqueues the Agents of a CloudProject when they may go on.
 type waker struct {
-	agents func(context.Context, client.ObjectKey) []reconcile.Request
+	agents func(context.Context, client.ObjectKey) []v1alpha1.Agent
 
 	mu    sync.Mutex
 	ctx   context.Context // of the running controller
-	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
+	queue queue
 }
 
 // Start takes the queue of the controller.
-func (w *waker) Start(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+func (w *waker) Start(ctx context.Context, queue queue) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ctx, w.queue = ctx, queue
 	return nil
 }
 
+// handler wakes the Agents of a CloudProject that changed.
+func (w *waker) handler() handler.EventHandler {
+	wake := func(object client.Object) { w.wake(client.ObjectKeyFromObject(object)) }
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, _ queue) { wake(e.Object) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, _ queue) { wake(e.ObjectNew) },
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, _ queue) { wake(e.Object) },
+	}
+}
+
 // wake is called by the registry. Before the controller runs there is nobody to be woken: it begins with
-// all Agents anyway.
+// all Agents anyway. Somebody waits for those that are not registered yet: they go first.
 func (w *waker) wake(key client.ObjectKey) {
 	w.mu.Lock()
 	ctx, queue := w.ctx, w.queue
@@ -204,12 +232,21 @@ func (w *waker) wake(key client.ObjectKey) {
 	if queue == nil {
 		return
 	}
-	requests := w.agents(ctx, key)
+	var waiting, registered []reconcile.Request
+	for _, agent := range w.agents(ctx, key) {
+		request := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&agent)}
+		if agent.Status.ID == "" {
+			waiting = append(waiting, request)
+		} else {
+			registered = append(registered, request)
+		}
+	}
 	if prioritized, ok := queue.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
-		prioritized.AddWithOpts(priorityqueue.AddOpts{Priority: &lowPriority}, requests...)
+		prioritized.AddWithOpts(priorityqueue.AddOpts{}, waiting...)
+		prioritized.AddWithOpts(priorityqueue.AddOpts{Priority: &lowPriority}, registered...)
 		return
 	}
-	for _, request := range requests {
+	for _, request := range append(waiting, registered...) {
 		queue.Add(request)
 	}
 }

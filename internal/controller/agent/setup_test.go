@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
@@ -59,22 +61,23 @@ func TestOnlyWhatPeopleChangeConcernsTheController(t *testing.T) {
 	}
 }
 
-func TestAgentsAreFoundByWhatTheyUse(t *testing.T) {
+func TestAgentsAreFoundByWhatTheyName(t *testing.T) {
 	ref := func(name string) *v1alpha1.LocalSecretReference { return &v1alpha1.LocalSecretReference{Name: name} }
 	for _, row := range []struct {
 		name string
 		spec v1alpha1.AgentSpec
 		want []string
 	}{
-		{"its token Secret", v1alpha1.AgentSpec{}, []string{"Secret/web-token"}},
+		{"Secrets with the usual names tell the Agent", v1alpha1.AgentSpec{SessionSecretRef: ref("")}, nil},
 		{"its token Secret by name", v1alpha1.AgentSpec{TokenSecretRef: ref("mine")}, []string{"Secret/mine"}},
-		{"its session Secret", v1alpha1.AgentSpec{SessionSecretRef: ref("")}, []string{"Secret/web-session", "Secret/web-token"}},
+		{"its session Secret by name", v1alpha1.AgentSpec{SessionSecretRef: ref("mine")}, []string{"Secret/mine"}},
+		{"the usual name of another Secret", v1alpha1.AgentSpec{TokenSecretRef: ref("other-token")}, []string{"Secret/other-token"}},
 		{"a Secret with its configuration", v1alpha1.AgentSpec{
 			RawConfigFrom: &v1alpha1.KeySource{SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "pipeline", Key: "k"}},
-		}, []string{"Secret/pipeline", "Secret/web-token"}},
+		}, []string{"Secret/pipeline"}},
 		{"a ConfigMap with its configuration, which is no Secret", v1alpha1.AgentSpec{
 			RawConfigFrom: &v1alpha1.KeySource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "web-token", Key: "k"}},
-		}, []string{"ConfigMap/web-token", "Secret/web-token"}},
+		}, []string{"ConfigMap/web-token"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got := indexes[usesIndex](&v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: row.spec})
@@ -84,6 +87,55 @@ func TestAgentsAreFoundByWhatTheyUse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A Secret wakes the Agent that uses it by the usual name, and the one that owns it, alive or not.
+func TestASecretTellsItsAgent(t *testing.T) {
+	owned := []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Agent", Name: "former"}}
+	for _, row := range []struct {
+		kind, name string
+		spec       v1alpha1.AgentSpec
+		labels     map[string]string
+		owners     []metav1.OwnerReference
+		want       []string
+	}{
+		{kind: "Secret", name: "web-token", want: []string{"web"}},
+		{kind: "Secret", name: "web-session"},
+		{kind: "Secret", name: "web-session", spec: v1alpha1.AgentSpec{SessionSecretRef: &v1alpha1.LocalSecretReference{}}, want: []string{"web"}},
+		{kind: "Secret", name: "web-token", spec: v1alpha1.AgentSpec{TokenSecretRef: &v1alpha1.LocalSecretReference{Name: "mine"}}},
+		{kind: "Secret", name: "web"},
+		{kind: "Secret", name: "other-token"},
+		{kind: "ConfigMap", name: "web-token"},
+		{kind: "Secret", name: "x", owners: owned},
+		{kind: "Secret", name: "x", owners: owned, labels: map[string]string{v1alpha1.LabelAgentUID: "1"}, want: []string{"former"}},
+	} {
+		t.Run(row.kind+" "+row.name, func(t *testing.T) {
+			p := passOf(func(a *v1alpha1.Agent) { a.Spec = row.spec })
+			r := &Reconciler{Client: &unnamed{view{agent: p.agent}}}
+			object := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+				Namespace: p.agent.Namespace, Name: row.name, Labels: row.labels, OwnerReferences: row.owners,
+			}}
+			var got []string
+			for _, request := range r.users(row.kind)(t.Context(), object) {
+				got = append(got, request.Name)
+			}
+			if diff := cmp.Diff(row.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// unnamed is a view in which no Agent names a Secret.
+type unnamed struct{ view }
+
+func (unnamed) List(context.Context, client.ObjectList, ...client.ListOption) error { return nil }
+
+func (v *unnamed) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	if key.Name != v.agent.Name {
+		return apierrors.NewNotFound(schema.GroupResource{Resource: "agents"}, key.Name)
+	}
+	return v.view.Get(ctx, key, object, options...)
 }
 
 func TestAgentsAreFoundByTheirRemoteAgent(t *testing.T) {
@@ -100,11 +152,12 @@ func TestAgentsAreFoundByTheirRemoteAgent(t *testing.T) {
 func TestWakingEnqueuesTheAgentsOfTheProject(t *testing.T) {
 	main := client.ObjectKey{Namespace: "shop", Name: "main"}
 	web := reconcile.Request{NamespacedName: client.ObjectKey{Namespace: "shop", Name: "web"}}
-	w := &waker{agents: func(_ context.Context, key client.ObjectKey) []reconcile.Request {
+	agent := v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Status: v1alpha1.AgentStatus{ID: "id"}}
+	w := &waker{agents: func(_ context.Context, key client.ObjectKey) []v1alpha1.Agent {
 		if key != main {
 			return nil
 		}
-		return []reconcile.Request{web}
+		return []v1alpha1.Agent{agent}
 	}}
 	w.wake(main) // Nobody is there to be woken yet.
 
@@ -127,6 +180,14 @@ func TestWakingEnqueuesTheAgentsOfTheProject(t *testing.T) {
 	w.wake(main)
 	if got, priority, _ := ordered.GetWithPriority(); got != web || priority >= 0 {
 		t.Errorf("woken: %v with priority %d, want it to stand behind what people change", got, priority)
+	}
+	ordered.Done(web)
+	agent.Status.ID = ""
+	w.handler().Create(t.Context(), event.CreateEvent{Object: &v1alpha1.CloudProject{
+		ObjectMeta: metav1.ObjectMeta{Namespace: main.Namespace, Name: main.Name},
+	}}, nil)
+	if got, priority, _ := ordered.GetWithPriority(); got != web || priority != 0 {
+		t.Errorf("woken: %v with priority %d, want one that waits to be registered to stand before the others", got, priority)
 	}
 }
 

@@ -22,7 +22,7 @@ func (p *pass) sync(ctx context.Context) error {
 	if err := p.withdraw(ctx); err != nil {
 		return err
 	}
-	fields := declared(&p.agent.Spec, p.config)
+	fields := declared(&p.agent.Spec, &p.config)
 	if p.registered {
 		p.applied(fields)
 		return nil
@@ -99,6 +99,11 @@ func (p *pass) send(ctx context.Context, all, send []field) error {
 	happening := updated
 	if len(changed(send, status.Applied.Fields)) == 0 {
 		happening = corrected
+	}
+	if slices.Contains(names(send), rawConfigField) {
+		if err := p.wholeConfig(ctx); err != nil {
+			return err
+		}
 	}
 	if err := p.patchRemote(ctx, update(send)); err != nil {
 		return err

@@ -113,6 +113,9 @@ func (r *Reconciler) prove(ctx context.Context, p *project.Project, cp *v1alpha1
 	if proof := p.Proof(); proof.Proved {
 		cp.Status.ListSupported = proof.ListSupported
 		m.interval = r.interval(cp, m.agents)
+		if m.agents > 0 {
+			p.Warm()
+		}
 	}
 	wait := spread(m.interval)
 	switch v := m.verdict; {

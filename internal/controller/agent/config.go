@@ -1,0 +1,54 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"context"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
+)
+
+// loadConfig finds the declared configuration. Of one that is applied the hash is enough: the cache leaves the
+// rest out, and a source is not read.
+func (p *pass) loadConfig(ctx context.Context) (err error) {
+	spec, applied := &p.base.Spec, &p.base.Status.Applied
+	version := applied.SourceResourceVersion
+	switch {
+	case spec.RawConfigHash != "":
+		p.config = rawconfig.Config{Hash: spec.RawConfigHash}
+	case spec.RawConfigFrom != nil && version != "" && version == p.sourceVersion(ctx) &&
+		applied.Generation == p.base.Generation && applied.Fields[rawConfigField] != "":
+		p.config = rawconfig.Config{Hash: applied.Fields[rawConfigField], ResourceVersion: version}
+	default:
+		p.config, err = rawconfig.Load(ctx, p.APIReader, p.agent)
+	}
+	return err
+}
+
+// wholeConfig reads a configuration of which only the hash is known.
+func (p *pass) wholeConfig(ctx context.Context) error {
+	if p.config.Hash == "" || p.config.Data != "" {
+		return nil
+	}
+	var live v1alpha1.Agent
+	if err := p.APIReader.Get(ctx, p.key(), &live); err != nil {
+		return err
+	}
+	config, err := rawconfig.Load(ctx, p.APIReader, &live)
+	if err != nil {
+		return err
+	}
+	if live.UID != p.base.UID || cloud.Hash(config.Data) != p.config.Hash {
+		return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("agents").GroupResource(), live.Name, nil)
+	}
+	p.config = config
+	return nil
+}
