@@ -67,7 +67,7 @@ func (f *floor) run(ctx context.Context, phase string) (took timing, err error) 
 	case "single":
 		took, err = f.oneByOne(ctx, f.tracker, singles, isReady, apply)
 	case "delete":
-		took, err = f.batch(ctx, f.tracker, fleet, isGone, remove)
+		took, err = f.clear(ctx, f.tracker, floorNamespace, fleet, remove)
 	}
 	if err == nil {
 		_, err = f.settle(ctx, everybody) // Garbage collection, too.
@@ -140,7 +140,13 @@ func (f *floor) register(ctx context.Context, name string) error {
 	if err := f.floorAPI.Post().AbsPath(secretsPath(floorNamespace)).Body(secret).Do(ctx).Error(); err != nil {
 		return err
 	}
-	return f.status(ctx, name, map[string]any{"observedGeneration": 1, "id": made.ID, "conditions": readyCondition})
+	return f.status(ctx, name, map[string]any{
+		"observedGeneration": 1, "id": made.ID, "machineID": name, "projectID": floorProject, "url": f.cloud.Service,
+		"registration": registration, "registeredByUs": true, "tokenSecretRef": map[string]string{"name": name + "-token"},
+		"applied":    map[string]any{"generation": 1, "fields": appliedFields, "tokenSecretResourceVersion": "1"},
+		"agent":      map[string]string{"name": name, "version": "v4.0.0", "environmentName": "default", "createdAt": longAgo},
+		"conditions": readyCondition,
+	})
 }
 
 // update is one PATCH and the status.
@@ -175,9 +181,17 @@ func (f *floor) remove(ctx context.Context, name string) error {
 	return err
 }
 
+// What a status has that is not of one Agent alone, as long as the operator's.
+const (
+	longAgo      = "2026-01-01T00:00:00Z"
+	registration = longAgo + "/f1be0c1dd478be26-9c2e62c0873c4922871bae994536be54"
+)
+
+var appliedFields = map[string]string{"rawConfig": "473438fa57cc7bb0", "version": "a48144850be3f06d"}
+
 var readyCondition = []map[string]any{{
 	"type": "Ready", "status": "True", "reason": "Applied", "message": "The remote agent is as declared",
-	"observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z",
+	"observedGeneration": 1, "lastTransitionTime": longAgo,
 }}
 
 func (f *floor) id(name string) string {

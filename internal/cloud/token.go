@@ -55,6 +55,14 @@ func (t Token) Equal(other Token) bool {
 	return subtle.ConstantTimeCompare([]byte(t.Reveal()), []byte(other.Reveal())) == 1
 }
 
+// Digest tells tokens apart without showing them; empty for none.
+func (t Token) Digest() string {
+	if t.IsZero() {
+		return ""
+	}
+	return Hash(t.Reveal())
+}
+
 // Usable reports whether this can be a real token: it is false for an empty
 // one, for the masks that servers show instead of a token, and for a value
 // with spaces or control characters.

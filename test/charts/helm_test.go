@@ -128,22 +128,22 @@ func ofKind(objects []*unstructured.Unstructured, kind string) []*unstructured.U
 	return found
 }
 
-// shell runs commands of the documentation as a person would: with helm and kubectl on the PATH, in a directory in
-// which the charts are.
-func shell(ctx context.Context, t testing.TB, plane *testenv.ControlPlane, dir, script string) (string, error) {
+// shell runs commands of the documentation as a person would: with helm, kubectl and the operator on the PATH, in a directory in
+// which the charts are. more is added to the environment.
+func shell(ctx context.Context, t testing.TB, plane *testenv.ControlPlane, dir, script string, more ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute) // What hangs has to be seen.
 	defer cancel()
 	bin := must(os.MkdirTemp(work, "bin-"))(t)
 	kubectl := plane.Kubectl(ctx).Path
-	for name, path := range map[string]string{"helm": must(helmPath())(t), "kubectl": kubectl} {
+	for name, path := range map[string]string{"helm": must(helmPath())(t), "kubectl": kubectl, operatorName: must(operatorPath())(t)} {
 		if err := os.Symlink(path, filepath.Join(bin, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	command := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script)
 	command.Dir = dir
-	command.Env = append(environment(plane), "PATH="+bin+":"+os.Getenv("PATH"))
+	command.Env = append(append(environment(plane), "PATH="+bin+":"+os.Getenv("PATH")), more...)
 	out, err := command.CombinedOutput()
 	if err != nil {
 		return string(out), fmt.Errorf("%s\n%w\n%s", script, err, out)

@@ -49,7 +49,9 @@ var (
 	})
 	// bare has no CRDs: they come by the chart.
 	bare = sync.OnceValues(func() (*testenv.ControlPlane, error) {
-		return startPlane(testenv.Options{CRDDirs: []string{}})
+		return startPlane(testenv.Options{CRDDirs: []string{}, Controllers: []string{
+			"garbage-collector-controller", "namespace-controller", "clusterrole-aggregation-controller",
+		}})
 	})
 	planes []*testenv.ControlPlane
 

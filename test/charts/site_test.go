@@ -45,6 +45,7 @@ type site struct {
 	url       string
 	dir       string
 	running   *operator
+	env       []string // of the operator and of the commands that are typed
 }
 
 func newSite(t *testing.T) *site {
@@ -110,8 +111,8 @@ func (s *site) helm(args ...string) string {
 func (s *site) operatorValues(more values) string {
 	s.Helper()
 	metrics, probes := freePorts(s)
-	v := merge(more, values{"allowedHosts": []string{"127.0.0.1"}, "allowInsecureHTTP": true, "probes": values{"port": probes}})
-	v = merge(v, values{"metrics": values{"port": metrics}})
+	v := merge(values{"allowedHosts": []string{"127.0.0.1"}, "allowInsecureHTTP": true}, more)
+	v = merge(v, values{"probes": values{"port": probes}, "metrics": values{"port": metrics}})
 	path := filepath.Join(s.dir, "operator-values.yaml")
 	if err := os.WriteFile(path, must(yaml.Marshal(v))(s), 0o600); err != nil {
 		s.Fatal(err)
@@ -122,27 +123,39 @@ func (s *site) operatorValues(more values) string {
 // run runs the operator as the Deployment in the cluster says.
 func (s *site) run() {
 	s.Helper()
-	var deployment appsv1.Deployment
-	if err := s.c.Get(s.Context(), client.ObjectKey{Namespace: operatorNamespace, Name: operatorName}, &deployment); err != nil {
-		s.Fatal(err)
-	}
-	s.running = startOperator(s, s.plane, &deployment)
-	if err := s.running.ready(s.Context(), &deployment); err != nil {
+	deployment := s.deployment()
+	s.running = startOperator(s, s.plane, deployment, s.env...)
+	if err := s.running.ready(s.Context(), deployment); err != nil {
 		s.Fatal(err)
 	}
 	// There is no kubelet to say so.
 	base := deployment.DeepCopy()
 	deployment.Status.Conditions = []appsv1.DeploymentCondition{
 		{Type: appsv1.DeploymentAvailable, Status: corev1.ConditionTrue, Reason: "MinimumReplicasAvailable"}}
-	if err := s.c.Status().Patch(s.Context(), &deployment, client.MergeFrom(base)); err != nil {
+	if err := s.c.Status().Patch(s.Context(), deployment, client.MergeFrom(base)); err != nil {
 		s.Fatal(err)
 	}
+}
+
+func (s *site) deployment() *appsv1.Deployment {
+	s.Helper()
+	var deployment appsv1.Deployment
+	if err := s.c.Get(s.Context(), client.ObjectKey{Namespace: operatorNamespace, Name: operatorName}, &deployment); err != nil {
+		s.Fatal(err)
+	}
+	return &deployment
 }
 
 // types types commands of the README.
 func (s *site) types(block string) string {
 	s.Helper()
-	return must(shell(s.Context(), s, s.plane, s.dir, readme(s, block)))(s)
+	return s.shell(readme(s, block))
+}
+
+// shell types commands.
+func (s *site) shell(commands string) string {
+	s.Helper()
+	return must(shell(s.Context(), s, s.plane, s.dir, commands, s.env...))(s)
 }
 
 // readme is a block of commands of the chart's README, by what stands behind its "sh".

@@ -11,8 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -51,52 +49,6 @@ func (s *shell) run(at, commands string) string {
 		s.Fatalf("%s: %v\n%s\n%s", at, err, commands, out)
 	}
 	return string(out)
-}
-
-// elsewhere are the blocks that need the network, Docker, pods or the chart, whose own tests install it.
-var elsewhere = []string{"git clone", "docker ", "helm ", "kubectl wait deployment"}
-
-func TestGettingStartedWordForWord(t *testing.T) {
-	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
-	w.Start("logging")
-	s := &shell{World: w, dir: t.TempDir(), namespace: "default"}
-	page := parse("docs/getting-started.md", read(t, "docs/getting-started.md"))
-	save := regexp.MustCompile("Save this as `(.+)`").FindAllStringSubmatch(string(page.source), -1)
-	var ran, skipped int
-	var said strings.Builder
-	for _, b := range page.blocks() {
-		switch {
-		case b.lang == "yaml":
-			// Where a person's project is at the public service, this one is at the World's.
-			text := strings.Replace(b.text, "  tokenSecretRef:", "  url: "+w.HTTP.URL+"\n  tokenSecretRef:", 1)
-			if err := os.WriteFile(filepath.Join(s.dir, save[0][1]), []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			save = save[1:]
-		case b.lang != "sh":
-		case slices.ContainsFunc(elsewhere, func(word string) bool { return strings.Contains(b.text, word) }):
-			skipped++
-		default:
-			ran++
-			if strings.Contains(b.text, "delete agents") {
-				if remote := w.Remote(); len(remote) != 1 || remote[0].Version != "v4.0.1" {
-					t.Errorf("before it is deleted, the cloud has %+v", remote)
-				}
-			}
-			said.WriteString(s.run(b.at, b.text) + "\n")
-		}
-	}
-	if len(save) != 0 || ran != 7 || skipped != 5 {
-		t.Errorf("%d blocks were run, %d not, %d files are left", ran, skipped, len(save))
-	}
-	for _, words := range []string{"cloudproject.cloud.calyptia.com/calyptia condition met", "web-logs   True", "v4.0.1", `agent.cloud.calyptia.com "web-logs" deleted`} {
-		if !strings.Contains(said.String(), words) {
-			t.Errorf("%q was not said:\n%s", words, said.String())
-		}
-	}
-	if left := w.Remote(); len(left) != 0 {
-		t.Errorf("%d agents are left in the cloud", len(left))
-	}
 }
 
 // block is the one of a page that holds the words.

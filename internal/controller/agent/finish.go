@@ -104,7 +104,10 @@ func (p *pass) remember(ctx context.Context, f classed, now time.Time) (grace bo
 			wait = p.interval(ctx)
 		}
 	case fault.Waiting:
-		if wait == 0 {
+		if wait == 0 && p.vanished { // No watch wakes it.
+			m.failures++
+			wait = fault.Backoff(m.failures, p.Settings.BackoffMin, p.Settings.BackoffMax)
+		} else if wait == 0 {
 			wait = p.interval(ctx)
 		}
 	case fault.Retryable:

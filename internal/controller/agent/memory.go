@@ -28,6 +28,8 @@ type memory struct {
 	// secretVersion of the token Secret as it was last found to be right; sessionVersion of the session. After
 	// a start being there is enough for that.
 	secretVersion, sessionVersion string
+	// digest of the token in that Secret.
+	digest string
 	// verified is true while the Secrets are as a whole pass left them. The status tells it to the next process.
 	verified bool
 	// unstored is the token of a registration until a Secret holds it: the service may never show it again.

@@ -183,3 +183,20 @@ func TestAFailureIsRemembered(t *testing.T) {
 		})
 	}
 }
+
+// No watch wakes an Agent that vanished: what it left behind is not to wait for a whole interval.
+func TestAnAgentThatVanishedIsTriedAgainSoon(t *testing.T) {
+	p := passOf()
+	p.vanished = true
+	wait := fault.Waitingf(v1alpha1.ReasonProjectNotReady, "x")
+	for try := range 3 {
+		p.remember(t.Context(), classed{wait}, noon)
+		if got, most := p.memory.hold.Sub(noon), p.Settings.BackoffMin<<try; got > most || got < most/2 {
+			t.Errorf("try %d is after %s, want %s at most", try, got, most)
+		}
+	}
+	p.remember(t.Context(), classed{wait.After(time.Minute)}, noon)
+	if got := p.memory.hold.Sub(noon); got != time.Minute {
+		t.Errorf("it is after %s, though the service said a minute", got)
+	}
+}

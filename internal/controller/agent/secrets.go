@@ -30,8 +30,9 @@ func foreignSession(name string) error {
 
 // keepSecrets stores the remote agent's id and token, repairs them, and follows a changed name.
 func (p *pass) keepSecrets(ctx context.Context) error {
-	// Nothing that this pass learned can differ from what was found right.
-	if !p.memory.verified || p.remote != nil || p.registered || !p.secretsUnchanged(ctx) {
+	// Nothing that this pass learned may differ from what was found right.
+	told := p.token.Usable() && p.token.Digest() != p.memory.digest
+	if !p.memory.verified || p.registered || told || !p.secretsUnchanged(ctx) {
 		if err := p.bringSecrets(ctx); err != nil || p.tokenMissing {
 			return err
 		}
@@ -57,10 +58,12 @@ func (p *pass) bringSecrets(ctx context.Context) error {
 	}
 	status.TokenSecretRef = &v1alpha1.LocalSecretReference{Name: name}
 	p.memory.verified = false
-	if p.tokenMissing = !tokensecret.Token(secret).Usable(); p.tokenMissing {
+	token := tokensecret.Token(secret)
+	if p.tokenMissing = !token.Usable(); p.tokenMissing {
 		return nil
 	}
-	if err := p.keepSession(ctx, tokensecret.Token(secret)); err != nil {
+	p.memory.digest = token.Digest()
+	if err := p.keepSession(ctx, token); err != nil {
 		return err
 	}
 	return p.tidy(ctx)
