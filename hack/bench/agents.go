@@ -10,7 +10,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -101,31 +100,6 @@ func (s *stage) batch(ctx context.Context, t *tracker, names []string, done func
 		return timing{}, err
 	}
 	return newTiming(r.last.Sub(began), r.took), nil
-}
-
-// clear deletes all Agents of the names, which nothing else in the namespace precedes, and waits until their Secrets
-// have followed: what the garbage collector still has to do would else be left out of the faster one's time.
-func (s *stage) clear(ctx context.Context, t *tracker, namespace string, names []string,
-	do func(context.Context, string) error) (timing, error) {
-	began := time.Now()
-	took, err := s.batch(ctx, t, names, isGone, do)
-	if err != nil {
-		return took, err
-	}
-	err = poll(ctx, 5*time.Minute, "the Secrets are gone", func() (bool, error) {
-		raw, err := s.api.Get().AbsPath(secretsPath(namespace)).Param("limit", "1").Do(ctx).Raw()
-		if err != nil {
-			return false, err
-		}
-		var first struct {
-			Items []struct{ Metadata struct{ Name string } }
-		}
-		err = json.Unmarshal(raw, &first)
-		return len(first.Items) == 0 || !slices.Contains(names, strings.TrimSuffix(first.Items[0].Metadata.Name, "-token")), err
-	})
-	took.Seconds = time.Since(began).Seconds()
-	took.PerSecond = float64(took.Count) / took.Seconds
-	return took, err
 }
 
 // oneByOne does something to each name after the one before came about.

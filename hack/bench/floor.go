@@ -67,7 +67,7 @@ func (f *floor) run(ctx context.Context, phase string) (took timing, err error) 
 	case "single":
 		took, err = f.oneByOne(ctx, f.tracker, singles, isReady, apply)
 	case "delete":
-		took, err = f.clear(ctx, f.tracker, floorNamespace, fleet, remove)
+		took, err = f.batch(ctx, f.tracker, fleet, isGone, remove)
 	}
 	if err == nil {
 		_, err = f.settle(ctx, everybody) // Garbage collection, too.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
 // timing says how long many changes took.
@@ -145,7 +146,7 @@ func (s *stage) settle(ctx context.Context, agent string) (all []request, err er
 	const tick, quietTicks = 200 * time.Millisecond, 5
 	quiet, burnt := 0, s.processor()["operator"]
 	err = poll(ctx, 5*time.Minute, "the operator rests", func() (bool, error) {
-		if err := pause(ctx, tick); err != nil {
+		if err := testenv.Pause(ctx, tick); err != nil {
 			return false, err
 		}
 		requests, err := s.fence(ctx)

@@ -157,7 +157,7 @@ func (p *show) wake(ctx context.Context) error {
 
 func (p *show) remove(ctx context.Context) error {
 	return p.paced(ctx, "delete", func() (timing, error) {
-		return p.clear(ctx, p.tracker, benchNamespace, p.fleet, p.delete(benchNamespace))
+		return p.batch(ctx, p.tracker, p.fleet, isGone, p.delete(benchNamespace))
 	})
 }
 

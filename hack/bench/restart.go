@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
 // burstWindow is the time after a restart in which a burst would come.
@@ -45,7 +46,7 @@ func (p *show) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := pause(ctx, time.Until(began.Add(ready+burstWindow))); err != nil {
+	if err := testenv.Pause(ctx, time.Until(began.Add(ready+burstWindow))); err != nil {
 		return err
 	}
 	requests, err := p.fence(ctx)
@@ -105,14 +106,14 @@ func (p *show) still(ctx context.Context, phase string) error {
 	if _, err := p.startOperator(ctx); err != nil {
 		return err
 	}
-	if err := pause(ctx, catchUp); err != nil {
+	if err := testenv.Pause(ctx, catchUp); err != nil {
 		return err
 	}
 	if err := p.begin(ctx); err != nil {
 		return err
 	}
 	before, began := p.processor(), time.Now()
-	if err := pause(ctx, p.stretch); err != nil {
+	if err := testenv.Pause(ctx, p.stretch); err != nil {
 		return err
 	}
 	requests, err := p.fence(ctx)

@@ -206,21 +206,9 @@ func poll(ctx context.Context, patience time.Duration, what string, holds func()
 		if held, err := holds(); held || err != nil {
 			return err
 		}
-		if err := pause(ctx, 25*time.Millisecond); err != nil {
+		if err := testenv.Pause(ctx, 25*time.Millisecond); err != nil {
 			return fmt.Errorf("waiting until %s: %w", what, err)
 		}
-	}
-}
-
-// pause lets time pass that is part of what is measured.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

@@ -225,3 +225,15 @@ func (c *ControlPlane) writeKubeconfig() error {
 	}
 	return os.WriteFile(filepath.Join(c.dir, "ca.crt"), c.Config.CAData, 0o600)
 }
+
+// Pause lets time pass. An error says that the context ended first.
+func Pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -22,6 +22,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
 // subject is the name of an Agent that a worker creates, changes and deletes again and again.
@@ -118,7 +119,7 @@ func (w *worker) work(ctx context.Context, stop <-chan struct{}) error {
 			return nil
 		default:
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := testenv.Pause(ctx, wait); err != nil {
 			return err
 		}
 	}
@@ -135,7 +136,7 @@ func (w *worker) act(ctx context.Context, s subject, which int, variant uint64) 
 			return err
 		}
 		// Some go again while their registration is under way, or while its outcome is not known.
-		if err := pause(ctx, time.Duration(variant>>50%1000)*time.Millisecond); err != nil {
+		if err := testenv.Pause(ctx, time.Duration(variant>>50%1000)*time.Millisecond); err != nil {
 			return err
 		}
 		return w.retract(ctx, s.key)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
 const (
@@ -265,7 +266,7 @@ func TestALeaderThatEndsInOrderHandsOverAtOnce(t *testing.T) {
 	r.within("the POST arrives", entered)
 	r.first.signal(t, syscall.SIGTERM)
 	began := time.Now()
-	if err := pause(t.Context(), 500*time.Millisecond); err != nil {
+	if err := testenv.Pause(t.Context(), 500*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	if r.first.Ended() {

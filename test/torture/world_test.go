@@ -281,15 +281,3 @@ func (w *world) machineID(key types.NamespacedName, chosen string) string {
 	}
 	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("cloud.calyptia.com/"+w.clusterID+"/"+key.String())).String()
 }
-
-// pause waits; an error says that the context ended first.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

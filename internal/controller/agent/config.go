@@ -24,8 +24,8 @@ func (p *pass) loadConfig(ctx context.Context) (err error) {
 	switch {
 	case spec.RawConfigHash != "":
 		p.config = rawconfig.Config{Hash: spec.RawConfigHash}
-	case spec.RawConfigFrom != nil && version != "" && version == p.sourceVersion(ctx) &&
-		applied.Generation == p.base.Generation && applied.Fields[rawConfigField] != "":
+	case spec.RawConfigFrom != nil && version != "" && version == p.sourceVersion(ctx) && applied.Fields[rawConfigField] != "" &&
+		applied.Generation == p.base.Generation && spec.SyncPolicy != v1alpha1.SyncObserve: // Which applies nothing.
 		p.config = rawconfig.Config{Hash: applied.Fields[rawConfigField], ResourceVersion: version}
 	default:
 		p.config, err = rawconfig.Load(ctx, p.APIReader, p.agent)

@@ -39,6 +39,10 @@ func TestAConfigurationThatIsAppliedIsNotRead(t *testing.T) {
 		{"a source that did not change", from("5", 2), rawconfig.Config{Hash: hash, ResourceVersion: "5"}, false},
 		{"a source that changed is read", from("4", 2), rawconfig.Config{}, true},
 		{"a source that was not read yet", from("", 2), rawconfig.Config{}, true},
+		{"a source that is only observed: what the hash is of, nobody knows", func(a *v1alpha1.Agent) {
+			from("5", 2)(a)
+			a.Spec.SyncPolicy = v1alpha1.SyncObserve
+		}, rawconfig.Config{}, true},
 		{"a source of another generation", from("5", 1), rawconfig.Config{}, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
