@@ -4,7 +4,6 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// The Calyptia agent operator. Without a subcommand it is the controller manager; import declares what is there.
 // Package options has the operator's flags: what they are called, and what is wrong with their values.
 package options
 

@@ -82,6 +82,22 @@ func TestOneListServesAll(t *testing.T) {
 	w.lists(3)
 }
 
+// The list that those ask for who come first has begun before them, once.
+func TestWarmBeginsTheFirstList(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	after := w.clock.Now().Add(-time.Millisecond)
+	w.Warm()
+	w.eventually("the list", func() bool { return w.cloud.Count(http.MethodGet, cloudtest.RouteList) == 1 })
+	w.expectFound("m", after)
+	w.Warm()
+	w.expectFound("m", after)
+	w.lists(1)
+
+	silent := proved(t, cloudtest.Settings{NoList: true})
+	silent.Warm()
+	silent.requests(0)
+}
+
 func TestAListFromBeforeIsNotBelieved(t *testing.T) {
 	w := proved(t, cloudtest.Settings{})
 	w.expectFound("m", w.clock.Now())

@@ -14,10 +14,14 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 	"github.com/calyptia-agent-operator/operator/test/harness"
@@ -287,4 +291,52 @@ func TestSessionWaitsForItsToken(t *testing.T) {
 	if err := runs(w, "web-session"); err != nil {
 		t.Error(err)
 	}
+}
+
+// Where the service moves to another URL, the session follows, even if writing it fails at first.
+func TestSessionFollowsTheService(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{})
+	w.Ready(w.Apply("web", withSession("")))
+	moved := w.Cloud.Start()
+	t.Cleanup(moved.Close)
+	_, port, _ := strings.Cut(strings.TrimPrefix(moved.URL, "http://"), ":")
+	w.API.FailOnce(http.MethodPut, "/secrets/web-session")
+	var cp v1alpha1.CloudProject
+	key := client.ObjectKey{Namespace: w.Namespace, Name: "calyptia"}
+	if err := w.Client.Get(t.Context(), key, &cp); err != nil {
+		t.Fatal(err)
+	}
+	base := cp.DeepCopy()
+	cp.Spec.URL = moved.URL
+	if err := w.Client.Patch(t.Context(), &cp, client.MergeFrom(base)); err != nil {
+		t.Fatal(err)
+	}
+	w.Eventually("the session leads to the new URL", func() error {
+		if text := string(w.Secret("web-session").Data[tokensecret.ClassicKey]); !strings.Contains(text, port) {
+			return errors.New(text)
+		}
+		return nil
+	})
+	if err := runs(w, "web-session"); err != nil {
+		t.Error(err)
+	}
+}
+
+// A token that is new and whose writing fails at first is not forgotten.
+func TestANewTokenIsNotForgottenForAFailure(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{NoList: true})
+	id := w.Ready(w.Apply("web")).Status.ID
+	fresh := cloud.NewToken("a-token-that-the-service-made-anew")
+	w.API.FailOnce(http.MethodPut, "/secrets/web-token")
+	w.Cloud.Mutate(id, func(a *cloud.Agent) { a.Token = fresh })
+	w.Clock.Step(12 * time.Minute)
+	w.Change("web", func(a *v1alpha1.Agent) { metav1.SetMetaDataAnnotation(&a.ObjectMeta, "example.com/look", "now") })
+	w.Eventually("the Secret has the new token", func() error {
+		if !fresh.Equal(cloud.NewToken(string(w.Secret("web-token").Data[v1alpha1.TokenKey]))) {
+			return errors.New("it has the former one")
+		}
+		return nil
+	})
 }

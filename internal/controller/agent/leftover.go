@@ -22,7 +22,7 @@ import (
 
 // tidy removes Secrets of the Agent that nothing refers to any more. The status tells the name before a
 // change only if it was written: a process that ended in between, or a name that was changed back meanwhile,
-// leaves a Secret with a token behind that only its label tells.
+// leaves a Secret with a token behind that only its owner tells.
 func (p *pass) tidy(ctx context.Context) error {
 	keep := sets.New(tokensecret.Name(p.agent))
 	if session, wanted := tokensecret.SessionName(p.agent); wanted {

@@ -174,7 +174,7 @@ func (p *pass) take(ctx context.Context, remote *cloud.Agent) error {
 func (p *pass) recorded(ctx context.Context, id, machineID string) {
 	status, place := &p.agent.Status, p.project.Place()
 	if status.ID != id || status.URL != place.URL {
-		p.memory.verified = false // The Secrets tell both.
+		p.doubtSecrets() // They tell both.
 	}
 	if status.ID != id {
 		if p.memory.confirmed != id { // Else it is this agent's own, from a status that could not be written.

@@ -34,13 +34,21 @@ func (p *pass) keepSecrets(ctx context.Context) error {
 	told := p.token.Usable() && p.token.Digest() != p.memory.digest
 	if !p.memory.verified || p.registered || told || !p.secretsUnchanged(ctx) {
 		if err := p.bringSecrets(ctx); err != nil || p.tokenMissing {
+			p.doubtSecrets()
 			return err
 		}
 		p.memory.verified = true
 	}
 	applied := &p.agent.Status.Applied
 	applied.TokenSecretResourceVersion, applied.SessionSecretResourceVersion = p.memory.secretVersion, p.memory.sessionVersion
-	return nil
+	return p.tidy(ctx)
+}
+
+// doubtSecrets lets neither this process nor the next one rest before the Secrets are brought about.
+func (p *pass) doubtSecrets() {
+	p.memory.verified, p.memory.secretVersion = false, ""
+	applied := &p.agent.Status.Applied
+	applied.TokenSecretResourceVersion, applied.SessionSecretResourceVersion = "", ""
 }
 
 // bringSecrets brings the Secrets about, as far as the token is known.
@@ -63,10 +71,7 @@ func (p *pass) bringSecrets(ctx context.Context) error {
 		return nil
 	}
 	p.memory.digest = token.Digest()
-	if err := p.keepSession(ctx, token); err != nil {
-		return err
-	}
-	return p.tidy(ctx)
+	return p.keepSession(ctx, token)
 }
 
 // tokenKnown stalls an Agent whose token only a person can get.

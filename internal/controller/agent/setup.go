@@ -224,7 +224,8 @@ func (w *waker) handler() handler.EventHandler {
 }
 
 // wake is called by the registry. Before the controller runs there is nobody to be woken: it begins with
-// all Agents anyway. Somebody waits for those that are not registered yet: they go first.
+// all Agents anyway. Somebody waits for those that are not registered yet: they go before the others, and after
+// what people change now.
 func (w *waker) wake(key client.ObjectKey) {
 	w.mu.Lock()
 	ctx, queue := w.ctx, w.queue
@@ -242,7 +243,7 @@ func (w *waker) wake(key client.ObjectKey) {
 		}
 	}
 	if prioritized, ok := queue.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
-		prioritized.AddWithOpts(priorityqueue.AddOpts{}, waiting...)
+		prioritized.AddWithOpts(priorityqueue.AddOpts{Priority: new(lowPriority / 2)}, waiting...)
 		prioritized.AddWithOpts(priorityqueue.AddOpts{Priority: &lowPriority}, registered...)
 		return
 	}

@@ -186,7 +186,7 @@ func TestWakingEnqueuesTheAgentsOfTheProject(t *testing.T) {
 	w.handler().Create(t.Context(), event.CreateEvent{Object: &v1alpha1.CloudProject{
 		ObjectMeta: metav1.ObjectMeta{Namespace: main.Namespace, Name: main.Name},
 	}}, nil)
-	if got, priority, _ := ordered.GetWithPriority(); got != web || priority != 0 {
+	if got, priority, _ := ordered.GetWithPriority(); got != web || priority <= lowPriority || priority >= 0 {
 		t.Errorf("woken: %v with priority %d, want one that waits to be registered to stand before the others", got, priority)
 	}
 }

@@ -100,12 +100,15 @@ func (p *pass) send(ctx context.Context, all, send []field) error {
 	if len(changed(send, status.Applied.Fields)) == 0 {
 		happening = corrected
 	}
+	var err error
 	if slices.Contains(names(send), rawConfigField) {
-		if err := p.wholeConfig(ctx); err != nil {
-			return err
-		}
+		err = p.wholeConfig(ctx)
 	}
-	if err := p.patchRemote(ctx, update(send)); err != nil {
+	if err == nil {
+		err = p.patchRemote(ctx, update(send))
+	}
+	if err != nil {
+		p.memory.due = p.Clock.Now() // What was found to differ is looked at again before this pass counts as done.
 		return err
 	}
 	// Noted at once, so that a failure of the reading does not send it again.
