@@ -106,7 +106,11 @@ func TestImportWordForWord(t *testing.T) {
 			`"version":"v4.0.0","edition":"community","flags":null,"rawConfig":"[INPUT]"}`)
 		request := must(http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/v1/agents", body))(t)
 		request.Header.Set("Authorization", "Bearer "+token.Reveal())
-		if err := must(http.DefaultClient.Do(request))(t).Body.Close(); err != nil {
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := response.Body.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
