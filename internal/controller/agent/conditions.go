@@ -132,12 +132,10 @@ func (p *pass) set(kind string, status metav1.ConditionStatus, reason, message s
 
 func (p *pass) unset(kind string) { meta.RemoveStatusCondition(&p.agent.Status.Conditions, kind) }
 
-// volatile keeps numbers that always change from causing a write of their own more than now and then.
+// volatile keeps what always changes from causing a write of its own more than now and then: numbers, and the versions
+// of Secrets that somebody touched. Versions that are not right any more are told at once: the next process believes them.
 func (p *pass) volatile(now time.Time) {
-	before, after := p.base.Status.Agent, p.agent.Status.Agent
-	if before == nil || after == nil {
-		return
-	}
+	before, after := &p.base.Status, &p.agent.Status
 	if p.memory.volatileAt.IsZero() {
 		p.memory.volatileAt = now
 	}
@@ -145,11 +143,20 @@ func (p *pass) volatile(now time.Time) {
 		p.memory.volatileAt = now
 		return
 	}
-	fresh := *after
-	after.MetricsCount = before.MetricsCount
-	after.LastMetricsAddedAt, after.UpdatedAt = before.LastMetricsAddedAt, before.UpdatedAt
-	if !equality.Semantic.DeepEqual(p.base.Status, p.agent.Status) {
-		*after = fresh // There is a write anyway.
+	fresh := after.DeepCopy()
+	if before.Agent != nil && after.Agent != nil {
+		after.Agent.MetricsCount = before.Agent.MetricsCount
+		after.Agent.LastMetricsAddedAt, after.Agent.UpdatedAt = before.Agent.LastMetricsAddedAt, before.Agent.UpdatedAt
+	}
+	later := func(before string, after *string) {
+		if before != "" && *after != "" {
+			*after = before
+		}
+	}
+	later(before.Applied.TokenSecretResourceVersion, &after.Applied.TokenSecretResourceVersion)
+	later(before.Applied.SessionSecretResourceVersion, &after.Applied.SessionSecretResourceVersion)
+	if !equality.Semantic.DeepEqual(before, after) {
+		*after = *fresh // There is a write anyway.
 	}
 }
 
