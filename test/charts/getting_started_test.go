@@ -133,7 +133,7 @@ func TestImportWordForWord(t *testing.T) {
 	if strings.Count(said, "condition met") != 2 {
 		t.Error(said)
 	}
-	s.shell("kubectl delete agents,cloudprojects --all --namespace logging && kubectl delete secret calyptia-project-token --namespace logging")
+	s.shell("kubectl delete agents,cloudprojects --all --namespace logging && kubectl delete secrets --all --namespace logging")
 	if diff := cmp.Diff(before, s.cloud.Agents(s.projectID), cmpopts.EquateComparable(cloud.Token{})); diff != "" {
 		t.Errorf("-before +after:\n%s", diff)
 	}
