@@ -191,14 +191,14 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 		Policy:    cloud.URLPolicy{AllowedHosts: o.AllowedHosts, AllowInsecureHTTP: o.AllowInsecureHTTP},
 		UserAgent: "calyptia-agent-operator/" + version.Version,
 	})
+	shard := project.Shard{Selector: o.Selector}
 	agentMetrics, err := agent.NewMetrics(ctrlmetrics.Registry, agent.MetricsOptions{
 		Reader: mgr.GetCache(), DefaultProject: o.Project, Each: o.AgentMetrics, Elected: mgr.Elected(),
-		Shard: project.Shard{Selector: o.Selector},
+		Shard: shard,
 	})
 	if err != nil {
 		return err
 	}
-	shard := project.Shard{Selector: o.Selector}
 	if err := cloudproject.RegisterMetrics(ctrlmetrics.Registry, mgr.GetCache(), shard, mgr.Elected()); err != nil {
 		return err
 	}
@@ -213,7 +213,7 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 		Recorder:       mgr.GetEventRecorder("cloudproject-controller"),
 		Clock:          clock.RealClock{},
 		DefaultProject: o.Project,
-		Shard:          project.Shard{Selector: o.Selector},
+		Shard:          shard,
 		Namespaces:     o.WatchNamespaces,
 	}).SetupWithManager(mgr, controller.Options{MaxConcurrentReconciles: projectWorkers})
 	if err != nil {
@@ -227,7 +227,7 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 		Clock:     clock.RealClock{},
 		Settings: agent.Settings{
 			DefaultProject: o.Project, ClusterID: clusterID, ReadOnly: o.ReadOnly, Namespaces: o.WatchNamespaces,
-			Shard: project.Shard{Selector: o.Selector},
+			Shard: shard,
 			// In the proportion of the defaults; zero stands for those.
 			Slack: o.RegistrationSlack, PostWindow: o.RegistrationSlack / 4,
 		},

@@ -10,6 +10,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// FieldRawConfig is the name of spec.rawConfig, or what rawConfigFrom refers to, in status.applied.fields.
+const FieldRawConfig = "rawConfig"
+
 // AppliedState is what the remote agent was last brought to.
 type AppliedState struct {
 	// Generation of the spec that reached the remote agent as a whole.

@@ -21,7 +21,7 @@ import (
 // is enough.
 func Trim(object any) (any, error) {
 	if a, ok := object.(*v1alpha1.Agent); ok && a.Spec.RawConfig != "" && a.Status.Applied.Generation == a.Generation {
-		if hash := cloud.Hash(a.Spec.RawConfig); hash == a.Status.Applied.Fields["rawConfig"] {
+		if hash := cloud.Hash(a.Spec.RawConfig); hash == a.Status.Applied.Fields[v1alpha1.FieldRawConfig] {
 			a.Spec.RawConfig, a.Spec.RawConfigHash = "", hash
 		}
 	}

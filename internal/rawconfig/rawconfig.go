@@ -20,14 +20,12 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
-// Config is the configuration of one Agent.
+// Config is the configuration of one Agent; the zero one declares none.
 type Config struct {
 	// Data as it is sent; empty where its hash is all that is known.
 	Data string
 	// Hash of the data, where that is all that is known.
 	Hash string
-	// Managed is false where the Agent declares no configuration.
-	Managed bool
 	// ResourceVersion of the ConfigMap or Secret; empty for inline.
 	ResourceVersion string
 }
@@ -38,7 +36,7 @@ func Load(ctx context.Context, reader client.Reader, agent *v1alpha1.Agent) (Con
 	from := agent.Spec.RawConfigFrom
 	switch {
 	case agent.Spec.RawConfig != "":
-		return Config{Data: agent.Spec.RawConfig, Managed: true}, nil
+		return Config{Data: agent.Spec.RawConfig}, nil
 	case from == nil:
 		return Config{}, nil
 	}
@@ -46,7 +44,7 @@ func Load(ctx context.Context, reader client.Reader, agent *v1alpha1.Agent) (Con
 	if err != nil {
 		return Config{}, err
 	}
-	return Config{Data: string(value), Managed: true, ResourceVersion: version}, nil
+	return Config{Data: string(value), ResourceVersion: version}, nil
 }
 
 // KeyValue reads the key that source names in namespace. The value is valid UTF-8 and not empty. The

@@ -89,16 +89,16 @@ func TestLoadFindsTheConfiguration(t *testing.T) {
 		of   *v1alpha1.Agent
 		want rawconfig.Config
 	}{
-		{"inline is taken as it is, spaces and all", agent("  [INPUT]\r\n\t", nil), rawconfig.Config{Data: "  [INPUT]\r\n\t", Managed: true}},
+		{"inline is taken as it is, spaces and all", agent("  [INPUT]\r\n\t", nil), rawconfig.Config{Data: "  [INPUT]\r\n\t"}},
 		{"none declared is unmanaged", agent("", nil), rawconfig.Config{}},
 		{"data of a ConfigMap", agent("", configMap("pipeline", "good")),
-			rawconfig.Config{Data: "[INPUT]\n    name cpu\n", Managed: true, ResourceVersion: "41"}},
+			rawconfig.Config{Data: "[INPUT]\n    name cpu\n", ResourceVersion: "41"}},
 		{"binaryData of a ConfigMap that is text", agent("", configMap("pipeline", "bytes")),
-			rawconfig.Config{Data: "[INPUT] ünïcode", Managed: true, ResourceVersion: "41"}},
+			rawconfig.Config{Data: "[INPUT] ünïcode", ResourceVersion: "41"}},
 		{"data of a ConfigMap goes first", agent("", configMap("pipeline", "both")),
-			rawconfig.Config{Data: "text", Managed: true, ResourceVersion: "41"}},
+			rawconfig.Config{Data: "text", ResourceVersion: "41"}},
 		{"a Secret", agent("", secret("pipeline", "good")),
-			rawconfig.Config{Data: "[OUTPUT]\n    password x\n", Managed: true, ResourceVersion: "42"}},
+			rawconfig.Config{Data: "[OUTPUT]\n    password x\n", ResourceVersion: "42"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got, err := rawconfig.Load(t.Context(), filled(), row.of)

@@ -24,9 +24,9 @@ func (p *pass) loadConfig(ctx context.Context) (err error) {
 	switch {
 	case spec.RawConfigHash != "":
 		p.config = rawconfig.Config{Hash: spec.RawConfigHash}
-	case spec.RawConfigFrom != nil && version != "" && version == p.sourceVersion(ctx) && applied.Fields[rawConfigField] != "" &&
+	case spec.RawConfigFrom != nil && version != "" && version == p.sourceVersion(ctx) && applied.Fields[v1alpha1.FieldRawConfig] != "" &&
 		applied.Generation == p.base.Generation && spec.SyncPolicy != v1alpha1.SyncObserve: // Which applies nothing.
-		p.config = rawconfig.Config{Hash: applied.Fields[rawConfigField], ResourceVersion: version}
+		p.config = rawconfig.Config{Hash: applied.Fields[v1alpha1.FieldRawConfig], ResourceVersion: version}
 	default:
 		p.config, err = rawconfig.Load(ctx, p.APIReader, p.agent)
 	}

@@ -33,7 +33,7 @@ func TestAConfigurationThatIsAppliedIsNotRead(t *testing.T) {
 		want  rawconfig.Config
 		err   bool
 	}{
-		{"inline", func(a *v1alpha1.Agent) { a.Spec.RawConfig = "[INPUT]" }, rawconfig.Config{Data: "[INPUT]", Managed: true}, false},
+		{"inline", func(a *v1alpha1.Agent) { a.Spec.RawConfig = "[INPUT]" }, rawconfig.Config{Data: "[INPUT]"}, false},
 		{"inline, which the cache left out", func(a *v1alpha1.Agent) { a.Spec.RawConfig, a.Spec.RawConfigHash = "", hash },
 			rawconfig.Config{Hash: hash}, false},
 		{"a source that did not change", from("5", 2), rawconfig.Config{Hash: hash, ResourceVersion: "5"}, false},

@@ -30,9 +30,6 @@ type field struct {
 	set  func(*cloud.Update)
 }
 
-// rawConfigField is the field that may be large.
-const rawConfigField = "rawConfig"
-
 // declared lists the fields that the Agent manages. What the spec leaves unset is not among them.
 func declared(spec *v1alpha1.AgentSpec, config *rawconfig.Config) []field {
 	var fields []field
@@ -74,7 +71,7 @@ func declared(spec *v1alpha1.AgentSpec, config *rawconfig.Config) []field {
 
 // configField follows the configuration when the rest of it is read.
 func configField(config *rawconfig.Config) field {
-	f := field{name: rawConfigField, hash: config.Hash, set: func(u *cloud.Update) { u.RawConfig = &config.Data }}
+	f := field{name: v1alpha1.FieldRawConfig, hash: config.Hash, set: func(u *cloud.Update) { u.RawConfig = &config.Data }}
 	if f.hash == "" {
 		f.hash = cloud.Hash(config.Data)
 	}

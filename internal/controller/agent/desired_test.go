@@ -39,7 +39,7 @@ func full(changes ...func(*v1alpha1.AgentSpec)) (v1alpha1.AgentSpec, rawconfig.C
 	for _, change := range changes {
 		change(&spec)
 	}
-	return spec, rawconfig.Config{Data: "[INPUT]\n    name dummy\n", Managed: true}
+	return spec, rawconfig.Config{Data: "[INPUT]\n    name dummy\n"}
 }
 
 func fullRemote(changes ...func(*cloud.Agent)) *cloud.Agent {
@@ -102,8 +102,8 @@ func TestAChangeIsNoticedFieldByField(t *testing.T) {
 		{"edition", func(s *v1alpha1.AgentSpec) { s.Edition = "enterprise" }, config, []string{"edition"}},
 		{"fleetID", func(s *v1alpha1.AgentSpec) { s.FleetID = fleetB }, config, []string{"fleetID"}},
 		{"environmentID", func(s *v1alpha1.AgentSpec) { s.EnvironmentID = "e" }, config, []string{"environmentID"}},
-		{"rawConfig", func(*v1alpha1.AgentSpec) {}, rawconfig.Config{Data: "[INPUT]\n    name dummy", Managed: true}, []string{"rawConfig"}},
-		{"the source's version alone", func(*v1alpha1.AgentSpec) {}, rawconfig.Config{Data: config.Data, Managed: true, ResourceVersion: "7"}, nil},
+		{"rawConfig", func(*v1alpha1.AgentSpec) {}, rawconfig.Config{Data: "[INPUT]\n    name dummy"}, []string{"rawConfig"}},
+		{"the source's version alone", func(*v1alpha1.AgentSpec) {}, rawconfig.Config{Data: config.Data, ResourceVersion: "7"}, nil},
 		{"a flag more", func(s *v1alpha1.AgentSpec) { s.Flags = append(s.Flags, "-x") }, config, []string{"flags"}},
 		{"flags in another order", func(s *v1alpha1.AgentSpec) { s.Flags = []string{"-q", "--verbose"} }, config, []string{"flags"}},
 		{"flags cleared", func(s *v1alpha1.AgentSpec) { s.Flags = []string{} }, config, []string{"flags"}},

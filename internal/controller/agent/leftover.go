@@ -46,13 +46,10 @@ func (p *pass) tidy(ctx context.Context) error {
 
 // ownedBy are the names of the Secrets that an Agent of this name owns, whether it lives or not.
 func (r *Reconciler) ownedBy(ctx context.Context, key types.NamespacedName) (sets.Set[string], error) {
-	return r.secretNames(ctx, key.Namespace, client.MatchingFields{ownerIndex: key.Name})
-}
-
-func (r *Reconciler) secretNames(ctx context.Context, namespace string, by client.MatchingFields) (sets.Set[string], error) {
 	list := metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
-	err := r.Client.List(ctx, &list, client.InNamespace(namespace), by, client.UnsafeDisableDeepCopy)
+	err := r.Client.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{ownerIndex: key.Name},
+		client.UnsafeDisableDeepCopy)
 	names := sets.New[string]()
 	for i := range list.Items {
 		names.Insert(list.Items[i].Name)

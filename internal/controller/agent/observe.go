@@ -65,7 +65,7 @@ func (p *pass) glimpse(ctx context.Context) (enough bool, err error) {
 func (p *pass) asDeclared(seen project.Entry) bool {
 	return !slices.ContainsFunc(declared(&p.agent.Spec, &p.config), func(f field) bool {
 		switch f.name {
-		case rawConfigField:
+		case v1alpha1.FieldRawConfig:
 			return f.hash != seen.RawConfig
 		case "metadata":
 			return f.hash != seen.Metadata

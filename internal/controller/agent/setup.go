@@ -148,23 +148,21 @@ func concerns(e event.UpdateEvent) bool {
 
 // users finds the Agents that use an object of the kind.
 func (r *Reconciler) users(kind string) handler.MapFunc {
-	return func(ctx context.Context, object client.Object) []reconcile.Request {
-		requests := r.matching(ctx, client.InNamespace(object.GetNamespace()),
-			client.MatchingFields{usesIndex: kind + "/" + object.GetName()})
-		add := func(name string) {
-			key := types.NamespacedName{Namespace: object.GetNamespace(), Name: name}
-			requests = append(requests, reconcile.Request{NamespacedName: key})
-		}
-		for _, name := range owners(object) { // Also one that is gone, for its Secrets to be swept.
-			add(name)
+	return func(ctx context.Context, object client.Object) (requests []reconcile.Request) {
+		namespace := object.GetNamespace()
+		names := owners(object) // Also one that is gone, for its Secrets to be swept.
+		for _, agent := range r.cached(ctx, client.InNamespace(namespace), client.MatchingFields{usesIndex: kind + "/" + object.GetName()}) {
+			names = append(names, agent.Name)
 		}
 		for _, name := range usualUsers(object.GetName()) {
 			var agent v1alpha1.Agent
-			key := client.ObjectKey{Namespace: object.GetNamespace(), Name: name}
-			if kind == "Secret" && r.Client.Get(ctx, key, &agent, client.UnsafeDisableDeepCopy) == nil &&
-				slices.Contains(tokensecret.Names(&agent), object.GetName()) {
-				add(name)
+			err := r.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &agent, client.UnsafeDisableDeepCopy)
+			if kind == "Secret" && err == nil && slices.Contains(tokensecret.Names(&agent), object.GetName()) {
+				names = append(names, name)
 			}
+		}
+		for _, name := range names {
+			requests = append(requests, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
 		}
 		return requests
 	}
@@ -173,15 +171,6 @@ func (r *Reconciler) users(kind string) handler.MapFunc {
 // ofProject are the Agents of a CloudProject.
 func (r *Reconciler) ofProject(ctx context.Context, key client.ObjectKey) []v1alpha1.Agent {
 	return r.cached(ctx, client.MatchingFields{project.AgentIndex: key.String()})
-}
-
-func (r *Reconciler) matching(ctx context.Context, options ...client.ListOption) []reconcile.Request {
-	agents := r.cached(ctx, options...)
-	requests := make([]reconcile.Request, 0, len(agents))
-	for i := range agents {
-		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&agents[i])})
-	}
-	return requests
 }
 
 // cached are Agents as the cache has them, not to be changed.

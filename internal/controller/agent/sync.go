@@ -101,7 +101,7 @@ func (p *pass) send(ctx context.Context, all, send []field) error {
 		happening = corrected
 	}
 	var err error
-	if slices.Contains(names(send), rawConfigField) {
+	if slices.Contains(names(send), v1alpha1.FieldRawConfig) {
 		err = p.wholeConfig(ctx)
 	}
 	if err == nil {
@@ -161,7 +161,7 @@ func (p *pass) applied(fields []field) {
 }
 
 // agentOnly are the fields that a server may take only from the agent itself.
-var agentOnly = []string{"version", "edition", "flags", "rawConfig", "metadata"}
+var agentOnly = []string{"version", "edition", "flags", v1alpha1.FieldRawConfig, "metadata"}
 
 // patchRemote sends an update with the project token, and once more as the agent where the service
 // wants that.
