@@ -253,6 +253,22 @@ func TestADoubleIsFoundThroughTheList(t *testing.T) {
 	})
 }
 
+// A drift that could not be put back is not forgotten until the next look.
+func TestADriftThatCouldNotBePutBackIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, cloudtest.Settings{NoList: true}, 1)
+	f.pass(map[string]int{reads: 1})
+	f.Cloud.Mutate(f.remote("web-0").ID, func(a *cloud.Agent) { a.Flags = nil })
+	f.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Route: cloudtest.RouteAgent, Status: http.StatusBadGateway, Times: 1})
+	f.touch()
+	f.Eventually("the flags are put back", func() error {
+		if len(f.remote("web-0").Flags) != 1 {
+			return errors.New("they are not")
+		}
+		return nil
+	})
+}
+
 // What was done to a Secret while no operator ran is found by the first look.
 func TestASecretThatWasEditedMeanwhileIsRepaired(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@ package agent
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -142,5 +143,42 @@ func TestNumbersThatAlwaysChangeAreWrittenNowAndThen(t *testing.T) {
 				t.Error("the hour never begins")
 			}
 		})
+	}
+}
+
+// The version of a Secret that somebody touched waits for the next write; that none is right any more does not.
+func TestVersionsOfSecretsAreWrittenWithSomethingElse(t *testing.T) {
+	for _, row := range []struct {
+		name, before, after string
+		since               time.Duration // since what always changes was written
+		more                bool          // something else changed
+		want                string
+	}{
+		{"touched", "7", "8", time.Minute, false, "7"},
+		{"touched, and something else changed", "7", "8", time.Minute, true, "8"},
+		{"touched, after an hour", "7", "8", time.Hour, false, "8"},
+		{"found right for the first time", "", "8", time.Minute, false, "8"},
+		{"not right any more", "7", "", time.Minute, false, ""},
+	} {
+		for _, session := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, session %v", row.name, session), func(t *testing.T) {
+				version := func(a *v1alpha1.Agent) *string {
+					if session {
+						return &a.Status.Applied.SessionSecretResourceVersion
+					}
+					return &a.Status.Applied.TokenSecretResourceVersion
+				}
+				p := passOf(func(a *v1alpha1.Agent) { *version(a) = row.before })
+				*version(p.agent) = row.after
+				if row.more {
+					p.agent.Status.ObservedGeneration = 77
+				}
+				p.memory.volatileAt = noon.Add(-row.since)
+				p.volatile(noon)
+				if got := *version(p.agent); got != row.want {
+					t.Errorf("%q is written, want %q", got, row.want)
+				}
+			})
+		}
 	}
 }
