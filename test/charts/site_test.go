@@ -55,8 +55,10 @@ func newSite(t *testing.T) *site {
 	http := s.cloud.Start()
 	t.Cleanup(http.Close)
 	s.url = http.URL
-	if err := os.Symlink(filepath.Join(testenv.ModuleRoot(), "charts"), filepath.Join(s.dir, "charts")); err != nil {
-		t.Fatal(err)
+	for _, part := range []string{"charts", "docs"} {
+		if err := os.Symlink(filepath.Join(testenv.ModuleRoot(), part), filepath.Join(s.dir, part)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := s.c.Get(t.Context(), client.ObjectKey{Name: agentsNamespace}, &corev1.Namespace{}); err != nil {
 		createNamespace(t, s.c, agentsNamespace)

@@ -26,8 +26,10 @@ type shell struct {
 	dir, namespace string
 }
 
+// run runs commands in the namespace of the test, which the pages call logging.
 func (s *shell) run(at, commands string) string {
 	s.Helper()
+	commands = strings.ReplaceAll(commands, "--namespace logging", "--namespace "+s.Namespace)
 	assets, err := testenv.Assets()
 	if err != nil {
 		s.Fatal(err)

@@ -282,6 +282,7 @@ func meaningful(label, value, words, body string) bool {
 	case "status":
 		return slices.Contains([]string{"True", "False", "Unknown"}, value)
 	default:
+		value = strings.TrimPrefix(value, ".*") // that of a shard, too
 		return strings.Contains(words, "`"+value+"`") || strings.Contains(body, label+`="`+value+`"`)
 	}
 }

@@ -27,8 +27,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// elsewhere are the blocks that need the network, or are tested where the image is built.
-var elsewhere = []string{"git clone", "make push"}
+// notHere are the blocks that need the network, or are tested where the image is built.
+var notHere = []string{"git clone", "make push"}
 
 // TestGettingStartedWordForWord types all of docs/getting-started.md, with the public service's own name for the URL.
 func TestGettingStartedWordForWord(t *testing.T) {
@@ -50,7 +50,7 @@ func TestGettingStartedWordForWord(t *testing.T) {
 			}
 			save = save[1:]
 			continue
-		case slices.ContainsFunc(elsewhere, func(word string) bool { return strings.Contains(text, word) }):
+		case slices.ContainsFunc(notHere, func(word string) bool { return strings.Contains(text, word) }):
 			skipped++
 			continue
 		case strings.Contains(text, "kubectl wait deployment"):
@@ -67,7 +67,7 @@ func TestGettingStartedWordForWord(t *testing.T) {
 			s.running.stop()
 		}
 	}
-	if len(save) != 0 || ran != 10 || skipped != len(elsewhere) {
+	if len(save) != 0 || ran != 10 || skipped != len(notHere) {
 		t.Errorf("%d blocks were run, %d not, %d files are left", ran, skipped, len(save))
 	}
 	for _, words := range []string{
@@ -96,30 +96,12 @@ func (s *site) upgrade(begin string) {
 // TestImportWordForWord types the commands of docs/import.md: nothing remote changes.
 func TestImportWordForWord(t *testing.T) {
 	s := newSite(t)
-	s.atPublicService()
-	s.operatorValues(values{"allowedHosts": []string{publicHost}})
-	s.types("install")
-	s.run()
-	token := s.cloud.AddProject(s.projectID)
+	token := s.atWork()
 	for _, name := range []string{"web-logs", "db-logs"} {
-		body := strings.NewReader(`{"name":"` + name + `","machineID":"` + name + `","type":"fluentbit",` +
-			`"version":"v4.0.0","edition":"community","flags":null,"rawConfig":"[INPUT]"}`)
-		request := must(http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/v1/agents", body))(t)
-		request.Header.Set("Authorization", "Bearer "+token.Reveal())
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := response.Body.Close(); err != nil {
-			t.Fatal(err)
-		}
+		s.elsewhere(token, name)
 	}
 	s.remote(2)
 	before := s.cloud.Agents(s.projectID)
-	if err := os.WriteFile(filepath.Join(s.dir, "token"), []byte(token.Reveal()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s.shell("kubectl create secret generic calyptia-project-token --namespace logging --from-file=token")
 	manifest := regexp.MustCompile("(?s)```yaml\n(.*?kind: CloudProject.*?)```").FindStringSubmatch(doc(t, "getting-started.md"))
 	s.shell("kubectl apply -f - <<'END'\n" + manifest[1] + "END\n")
 	page := doc(t, "import.md")
@@ -133,13 +115,89 @@ func TestImportWordForWord(t *testing.T) {
 	if strings.Count(said, "condition met") != 2 {
 		t.Error(said)
 	}
-	s.shell("kubectl delete agents,cloudprojects --all --namespace logging && kubectl delete secrets --all --namespace logging")
+	s.leave()
 	if diff := cmp.Diff(before, s.cloud.Agents(s.projectID), cmpopts.EquateComparable(cloud.Token{})); diff != "" {
 		t.Errorf("-before +after:\n%s", diff)
 	}
+}
+
+// TestGitOpsWordForWord types the commands of docs/gitops that need no Argo CD: the example of a repository, and
+// the two commits that adopt an agent.
+func TestGitOpsWordForWord(t *testing.T) {
+	s := newSite(t)
+	token := s.atWork()
+	page := doc(t, "gitops/README.md")
+	said := s.shell(line(t, page, "kubectl apply --server-side"))
+	for _, words := range []string{"cloudproject.cloud.calyptia.com/calyptia condition met", "agent.cloud.calyptia.com/web-logs condition met"} {
+		if !strings.Contains(said, words) {
+			t.Errorf("%q was not said:\n%s", words, said)
+		}
+	}
+	s.remote(1)
+	s.elsewhere(token, "legacy-logs")
+	var id string
+	for _, remote := range s.cloud.Agents(s.projectID) {
+		if remote.Name == "legacy-logs" {
+			id = remote.ID
+			s.cloud.Mutate(id, func(a *cloud.Agent) { a.Version = "v3.9.9" })
+		}
+	}
+	const ready = "kubectl wait agent legacy-logs --namespace logging --for=condition=Ready --timeout=1m\n"
+	for _, commit := range []struct{ name, drift, version string }{{"observe", "version", "v3.9.9"}, {"enforce", "", "v4.0.0"}} {
+		manifest := strings.Replace(doc(t, "gitops/adopt/"+commit.name+".yaml"), exampleID, id, 1)
+		s.shell("kubectl apply -f - <<'END'\n" + manifest + "\nEND\n" + ready)
+		if drift := s.shell(line(t, page, "   kubectl get agent")); !strings.Contains(drift, commit.drift) || (drift == "") != (commit.drift == "") {
+			t.Errorf("%s: drift %q, want %q", commit.name, drift, commit.drift)
+		}
+		if remote, _ := s.cloud.Agent(id); remote.Version != commit.version {
+			t.Errorf("%s: version %s, want %s", commit.name, remote.Version, commit.version)
+		}
+	}
+	s.leave()
+	s.remote(1) // An adopted agent is retained.
+}
+
+// exampleID stands in the examples for the ID of a remote agent.
+const exampleID = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
+
+// atWork installs an operator for the public service and runs it, and makes the Secret with the project token.
+func (s *site) atWork() cloud.Token {
+	s.Helper()
+	s.atPublicService()
+	s.operatorValues(values{"allowedHosts": []string{publicHost}})
+	s.types("install")
+	s.run()
+	token := s.cloud.AddProject(s.projectID)
+	if err := os.WriteFile(filepath.Join(s.dir, "token"), []byte(token.Reveal()), 0o600); err != nil {
+		s.Fatal(err)
+	}
+	s.shell("kubectl create secret generic calyptia-project-token --namespace logging --from-file=token")
+	return token
+}
+
+// leave takes away what the test and atWork made.
+func (s *site) leave() {
+	s.Helper()
+	s.shell("kubectl delete agents,cloudprojects --all --namespace logging && kubectl delete secrets,configmaps --all --namespace logging")
 	s.helm("uninstall", operatorName, "--namespace", operatorNamespace)
 	s.running.stop()
 	s.types("crds")
+}
+
+// elsewhere registers an agent as somebody else than the operator.
+func (s *site) elsewhere(token cloud.Token, name string) {
+	s.Helper()
+	body := strings.NewReader(`{"name":"` + name + `","machineID":"` + name + `","type":"fluentbit",` +
+		`"version":"v4.0.0","edition":"community","flags":null,"rawConfig":"[INPUT]"}`)
+	request := must(http.NewRequestWithContext(s.Context(), http.MethodPost, s.url+"/v1/agents", body))(s)
+	request.Header.Set("Authorization", "Bearer "+token.Reveal())
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		s.Fatal(err)
+	}
+	if err := response.Body.Close(); err != nil {
+		s.Fatal(err)
+	}
 }
 
 // doc is a page of the documentation.
