@@ -155,7 +155,7 @@ func notFound(op, message string) (Class, Reason) {
 		return class, ReasonFleetNotFound
 	case mentions(message, "environment"):
 		return class, ReasonEnvironmentNotFound
-	case mentions(message, "agent"):
+	case mentions(message, "agent") && !aboutRoute(message):
 		return ClassRetryable, ReasonAgentNotFound
 	default:
 		return ClassRetryable, ReasonNotFound

@@ -100,6 +100,14 @@ func verdictRows() []verdictRow {
 			"a missing agent is the caller's to judge", get, 404, said("agent not found"), nil,
 			verdict{retryable, cloud.ReasonAgentNotFound, api, true, true},
 		},
+		{
+			"a route that is quoted proves nothing of the agent", remove, 404, said("no route for DELETE /v1/agents/" + nilID), nil,
+			verdict{retryable, cloud.ReasonNotFound, api, true, false},
+		},
+		{
+			"nor does a path", get, 404, said("cannot GET /v1/agents/" + nilID), nil,
+			verdict{retryable, cloud.ReasonNotFound, api, true, false},
+		},
 		{"a plain not found is about the agent", get, 404, said("not found"), nil, verdict{retryable, cloud.ReasonNotFound, api, true, true}},
 		{
 			"a missing project is not a missing agent", get, 404, said("project not found"), nil,

@@ -158,7 +158,7 @@ func IsGone(err error) bool {
 		return true
 	case ReasonNotFound:
 		// A missing project or route says nothing about the agent.
-		return !mentions(e.Message, "project", "route", "page", "path", "endpoint")
+		return !mentions(e.Message, "project") && !aboutRoute(e.Message)
 	default:
 		return false
 	}
@@ -174,6 +174,11 @@ func (r Reason) words() string {
 		b.WriteRune(unicode.ToLower(char))
 	}
 	return b.String()
+}
+
+// aboutRoute reports whether a text speaks of a path that nothing answers at. Such a text may quote the path.
+func aboutRoute(text string) bool {
+	return mentions(text, "route", "page", "path", "endpoint", "/agents")
 }
 
 // mentions reports whether a text holds one of the words, in any case.

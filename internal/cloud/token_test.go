@@ -175,3 +175,24 @@ func TestProjectIDOfAToken(t *testing.T) {
 		})
 	}
 }
+
+func TestATokenIsTakenOutOfAText(t *testing.T) {
+	long := strings.Repeat("0123456789abcdef", 2)
+	for _, row := range []struct{ token, text, want string }{
+		{long, "before " + long + " after", "before [redacted] after"},
+		{long, "cut " + long[:20], "cut [redacted]"},
+		{long, "twice " + long + long[:16] + "!", "twice [redacted][redacted]!"},
+		{long, "too short " + long[:15], "too short " + long[:15]},
+		{"header." + long, "its part " + long, "its part [redacted]"},
+		// What stands for a token holds these itself.
+		{"e", "here", "h[redacted]r[redacted]"},
+		{"act", "an act", "an [redacted]"},
+		{"[redacted]", "of [redacted]", "of [redacted]"},
+		{"redacted", "of [redacted]", "of [redacted]"},
+		{"", "nothing", "nothing"},
+	} {
+		if got := cloud.Redact(row.text, cloud.NewToken(row.token)); got != row.want {
+			t.Errorf("%q without %q is %q, want %q", row.text, row.token, got, row.want)
+		}
+	}
+}

@@ -37,17 +37,28 @@ func (c *Client) redact(text string) string {
 	return text
 }
 
-// Redact takes a token out of a text that may have been cut within it.
+// Redact takes a token out of a text that may have been cut within it. What cannot be a token is no secret.
 func Redact(text string, token Token) string {
+	if !token.Usable() {
+		return text
+	}
 	for _, secret := range secretsOf(token) {
-		start := secret[:min(len(secret), minSecretPart)]
-		for at := strings.Index(text, start); at >= 0; at = strings.Index(text, start) {
-			end := at
-			for end < len(text) && end-at < len(secret) && text[end] == secret[end-at] {
-				end++
+		start, more := secret[:min(len(secret), minSecretPart)], secret[min(len(secret), minSecretPart):]
+		var clean strings.Builder
+		for {
+			before, after, found := strings.Cut(text, start)
+			clean.WriteString(before)
+			if !found {
+				break
 			}
-			text = text[:at] + Redacted + text[end:]
+			clean.WriteString(Redacted)
+			same := 0
+			for same < min(len(after), len(more)) && after[same] == more[same] {
+				same++
+			}
+			text = after[same:]
 		}
+		text = clean.String()
 	}
 	return text
 }

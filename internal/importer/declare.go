@@ -178,7 +178,7 @@ func appliable(texts []string) bool {
 // holdsToken reports whether a text holds the project token or the agent's own.
 func (o *options) holdsToken(a *cloud.Agent, texts ...string) bool {
 	return slices.ContainsFunc(texts, func(text string) bool {
-		return cloud.Redact(text, o.token) != text || a.Token.Usable() && cloud.Redact(text, a.Token) != text
+		return cloud.Redact(text, o.token) != text || cloud.Redact(text, a.Token) != text
 	})
 }
 

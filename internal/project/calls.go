@@ -29,7 +29,8 @@ const parkDefault = 10 * time.Second
 type Ticket struct {
 	project *Project
 	client  *cloud.Client
-	version int // of the credentials that the client shows
+	place   Place // where the client leads to
+	version int   // of the credentials that the client shows
 	done    func(error)
 }
 
@@ -50,8 +51,11 @@ func (p *Project) Admit(who types.UID) (*Ticket, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return &Ticket{project: p, client: p.client, version: p.version, done: done}, nil
+	return &Ticket{project: p, client: p.client, place: p.place, version: p.version, done: done}, nil
 }
+
+// Place is where the call that the ticket admits goes to.
+func (t *Ticket) Place() Place { return t.place }
 
 // Release gives a ticket back that was not used.
 func (t *Ticket) Release() { t.done(errUnused) }
@@ -66,6 +70,11 @@ func (t *Ticket) Register(ctx context.Context, r cloud.Registration) (*cloud.Reg
 			Op: "register agent", Class: cloud.ClassWaiting, Reason: cloud.ReasonUnavailable, NotSent: true,
 		})
 	}
+	return t.Repeat(ctx, r)
+}
+
+// Repeat makes the call also where registrations are closed: it finds out what became of an earlier one.
+func (t *Ticket) Repeat(ctx context.Context, r cloud.Registration) (*cloud.Registered, error) {
 	// The record that is written ahead takes time, in which the service may have asked to wait.
 	if parked := t.project.parked(); parked != nil {
 		t.Release()
@@ -75,7 +84,7 @@ func (t *Ticket) Register(ctx context.Context, r cloud.Registration) (*cloud.Reg
 	}
 	made, err := t.client.Register(ctx, r)
 	t.finish(err)
-	if err == nil {
+	if err == nil && t.current() {
 		t.project.listing.add(Entry{ID: made.ID, MachineID: r.MachineID, CreatedAt: made.CreatedAt})
 	}
 	return made, err
@@ -86,6 +95,15 @@ func (t *Ticket) finish(err error) {
 	t.project.learn(t.version, err)
 }
 
+// current reports whether the call was made with the credentials, and in the place, of now.
+func (t *Ticket) current() bool { return t.version == t.project.Version() }
+
+// outdated takes the place of an answer that says nothing any more: other credentials, or another place, may
+// have another one.
+func (t *Ticket) outdated() error {
+	return fault.Retryablef(v1alpha1.ReasonProgressing, "CloudProject %s has changed meanwhile", t.project.key).Quietly()
+}
+
 // Get reads a remote agent.
 func (p *Project) Get(ctx context.Context, who types.UID, id string) (*cloud.Agent, error) {
 	t, err := p.Admit(who)
@@ -94,6 +112,9 @@ func (p *Project) Get(ctx context.Context, who types.UID, id string) (*cloud.Age
 	}
 	agent, err := t.client.Get(ctx, id)
 	t.finish(err)
+	if (err == nil || cloud.IsGone(err)) && !t.current() {
+		return nil, t.outdated()
+	}
 	if cloud.IsGone(err) {
 		p.listing.drop(id)
 	}
@@ -108,6 +129,9 @@ func (p *Project) Update(ctx context.Context, who types.UID, id string, u cloud.
 	}
 	err = t.client.Update(ctx, id, u)
 	t.finish(err)
+	if cloud.IsGone(err) && !t.current() {
+		return t.outdated()
+	}
 	return err
 }
 
@@ -148,6 +172,9 @@ func (p *Project) Delete(ctx context.Context, who types.UID, id string) error {
 	}
 	err = t.client.Delete(ctx, id)
 	t.finish(err)
+	if cloud.IsGone(err) && !t.current() {
+		return t.outdated()
+	}
 	if err == nil || cloud.IsGone(err) {
 		p.listing.drop(id)
 	}

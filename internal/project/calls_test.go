@@ -8,16 +8,20 @@ package project_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
 func TestARefusedTokenCostsOneRequest(t *testing.T) {
@@ -235,5 +239,102 @@ func TestCallsReachTheService(t *testing.T) {
 	noError(t, w.Delete(t.Context(), somebody, id))
 	if _, err := w.Get(t.Context(), somebody, id); !cloud.IsGone(err) {
 		t.Errorf("after the deletion: %v", err)
+	}
+}
+
+// What was asked of one place is not believed of another, or of another's credentials.
+func TestAnAnswerFromBeforeAChangeIsNone(t *testing.T) {
+	for name, row := range map[string]struct {
+		call func(*world, *project.Project, string) error
+		want string // the reason of the failure; none if the answer counts
+	}{
+		"a read": {func(w *world, p *project.Project, id string) error {
+			_, err := p.Get(w.Context(), somebody, id)
+			return err
+		}, v1alpha1.ReasonProgressing},
+		"a read of what is gone": {func(w *world, p *project.Project, _ string) error {
+			_, err := p.Get(w.Context(), somebody, otherID)
+			return err
+		}, v1alpha1.ReasonProgressing},
+		"an update of what is gone": {func(w *world, p *project.Project, _ string) error {
+			return p.Update(w.Context(), somebody, otherID, cloud.Update{Name: ptr.To("other")})
+		}, v1alpha1.ReasonProgressing},
+		"a deletion of what is gone": {func(w *world, p *project.Project, _ string) error {
+			return p.Delete(w.Context(), somebody, otherID)
+		}, v1alpha1.ReasonProgressing},
+		"a deletion": {func(w *world, p *project.Project, id string) error { return p.Delete(w.Context(), somebody, id) }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := proved(t, cloudtest.Settings{})
+			id := w.register("m")
+			entered, release := make(chan struct{}, 1), make(chan struct{})
+			w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteAgent, Entered: entered, Block: release, Times: 1})
+			answer, old := make(chan error), w.Project
+			go func() { answer <- row.call(w, old, id) }()
+			<-entered
+			w.token = w.cloud.AddProject(otherID)
+			w.configure()
+			close(release)
+			if err := <-answer; row.want != "" {
+				if !w.failure(err, row.want).Quiet {
+					t.Errorf("%v is told", err)
+				}
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// An open registration is found out about even where nothing new is registered.
+func TestARegistrationIsRepeatedWhereNoneIsBegun(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	ticket, err := w.Admit(somebody)
+	noError(t, err)
+	w.CloseRegistrations(fault.Waitingf(v1alpha1.ReasonProjectNotReady, "closed"))
+	_, err = ticket.Repeat(t.Context(), registration("m"))
+	noError(t, err)
+}
+
+func TestHowManyVanishedAgentsAreALoss(t *testing.T) {
+	for _, row := range []struct {
+		name       string
+		seen, gone int
+		sight      time.Duration // when the others were seen, after the first was missed
+		lost       bool
+	}{
+		{"a few", 0, 9, 0, false},
+		{"ten, and nothing else is there", 0, 10, 0, true},
+		{"ten, and the others were seen before", 1000, 10, -time.Second, true},
+		{"ten, and the others are in the same list", 1000, 10, 0, false},
+		{"ten, and others were seen later", 10, 10, time.Second, false},
+		{"more than there are in the same list", 11, 12, 0, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := proved(t, cloudtest.Settings{})
+			missed := w.clock.Now().Add(-time.Minute)
+			for i := range row.seen {
+				w.SeenAt(types.UID(fmt.Sprint("seen-", i)), missed.Add(row.sight))
+			}
+			for i := range row.gone {
+				_ = w.Gone(types.UID(fmt.Sprint("gone-", i)), missed)
+			}
+			if lost := w.ServerLost() != nil; lost != row.lost {
+				t.Errorf("lost is %v", lost)
+			}
+		})
+	}
+}
+
+// A list stays young for as long as the interval of the Agents that are compared with it.
+func TestALongIntervalIsNoLoss(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	listed := w.clock.Now()
+	for i := range 100 {
+		w.SeenAt(types.UID(fmt.Sprint("seen-", i)), listed)
+	}
+	w.clock.Step(2 * time.Hour)
+	for i := range 12 {
+		noError(t, w.Gone(types.UID(fmt.Sprint("gone-", i)), listed))
 	}
 }

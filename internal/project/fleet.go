@@ -26,12 +26,15 @@ const (
 	fewLost = 10
 )
 
+// loss is one vanished agent: when that was certain, and since when it may have been so.
+type loss struct{ at, since time.Time }
+
 // fleet is what the Agents of a project know only together: whether the service lost them all, and which
 // doubles there are.
 type fleet struct {
 	mu   sync.Mutex
 	seen map[types.UID]time.Time
-	gone map[types.UID]time.Time
+	gone map[types.UID]loss
 	lost *fault.Error
 	// forgiven is until when agents that vanished are registered anew on a person's word.
 	forgiven time.Time
@@ -39,7 +42,7 @@ type fleet struct {
 }
 
 func newFleet() fleet {
-	return fleet{seen: map[types.UID]time.Time{}, gone: map[types.UID]time.Time{}, doubles: map[types.UID][]string{}}
+	return fleet{seen: map[types.UID]time.Time{}, gone: map[types.UID]loss{}, doubles: map[types.UID][]string{}}
 }
 
 // Seen notes that the remote agent of an Agent is there.
@@ -54,18 +57,18 @@ func (p *Project) SeenAt(who types.UID, at time.Time) {
 	}
 }
 
-// Gone notes that the remote agent of an Agent has vanished. The failure says that too many have at once: a
-// service that was restored from an old backup, or another one behind the same URL, must not be filled anew
-// without a person's leave.
-func (p *Project) Gone(who types.UID) error {
+// Gone notes that the remote agent of an Agent has vanished; since is when the look began that found so first. The
+// failure says that too many have at once: a service that was restored from an old backup, or another one behind
+// the same URL, must not be filled anew without a person's leave.
+func (p *Project) Gone(who types.UID, since time.Time) error {
 	f, now := &p.fleet, p.registry.opts.Clock.Now()
 	f.mu.Lock()
 	delete(f.seen, who)
-	f.gone[who] = now
+	f.gone[who] = loss{at: now, since: since}
 	if f.lost == nil { // Once it is known, thousands may come who need not be counted.
-		for _, all := range []map[types.UID]time.Time{f.seen, f.gone} {
-			maps.DeleteFunc(all, func(_ types.UID, at time.Time) bool { return now.Sub(at) > fleetWindow })
-		}
+		maps.DeleteFunc(f.gone, func(_ types.UID, l loss) bool { return now.Sub(l.at) > fleetWindow })
+		first := f.firstLoss()
+		maps.DeleteFunc(f.seen, func(_ types.UID, at time.Time) bool { return now.Sub(at) > fleetWindow && at.Before(first) })
 	}
 	tripped := f.lost == nil && !now.Before(f.forgiven) && len(f.gone) >= fewLost && len(f.gone) > f.seenSinceLoss()
 	if tripped {
@@ -83,21 +86,25 @@ func (p *Project) Gone(who types.UID) error {
 	return nil
 }
 
-// seenSinceLoss counts the agents that were there since the first one vanished. Those seen before that say
-// nothing: with them, half of all agents would be registered anew before the loss is noticed.
+// seenSinceLoss counts the agents that were there when the first one was missed, in the same list, or later. Those
+// seen before that say nothing: with them, half of all agents would be registered anew before the loss is noticed.
 func (f *fleet) seenSinceLoss() (count int) {
-	var first time.Time
-	for _, at := range f.gone {
-		if first.IsZero() || at.Before(first) {
-			first = at
-		}
-	}
+	first := f.firstLoss()
 	for _, at := range f.seen {
-		if at.After(first) {
+		if !at.Before(first) {
 			count++
 		}
 	}
 	return count
+}
+
+func (f *fleet) firstLoss() (first time.Time) {
+	for _, l := range f.gone {
+		if first.IsZero() || l.since.Before(first) {
+			first = l.since
+		}
+	}
+	return first
 }
 
 func serverLost() *fault.Error {

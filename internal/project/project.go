@@ -123,9 +123,15 @@ func (p *Project) close() {
 
 // Place returns where the Project's agents live.
 func (p *Project) Place() Place {
+	place, _ := p.At()
+	return place
+}
+
+// At returns the Place, and the Version in which it is that.
+func (p *Project) At() (Place, int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.place
+	return p.place, p.version
 }
 
 // Vouched reports whether the credentials are known to be of the project that Place names: the token tells so, or

@@ -252,3 +252,21 @@ func TestDeletionOfACloudProjectInUse(t *testing.T) {
 		t.Errorf("%d remote agents, want all 4 of them", n)
 	}
 }
+
+// All at once, and one registration is open: the CloudProject does not wait for the Agent that waits for it.
+func TestDeletionWithARegistrationThatIsOpen(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert})
+	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
+	w.Apply("web")
+	w.NotReady("web", v1alpha1.ReasonRegistrationUnknown)
+	cp := project(w)
+	remove(w, cp)
+	remove(w, w.Secret("calyptia-token"))
+	w.Delete("web")
+	w.Gone("web")
+	vanishes(w, cp)
+	if n := len(w.Remote()); n != 0 {
+		t.Errorf("%d remote agents are left", n)
+	}
+}

@@ -195,6 +195,20 @@ func TestRetainedAgentIsFoundAgain(t *testing.T) {
 	w.One("web")
 }
 
+// The Secret of a retained agent stays under the name that it had when its rename was not acted on.
+func TestRetainedAgentKeepsASecretThatWasToBeRenamed(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{})
+	w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionRetain }))
+	w.Stop()
+	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.TokenSecretRef = &v1alpha1.LocalSecretReference{Name: "renamed"} })
+	w.Delete("web")
+	w.Start()
+	w.Gone("web")
+	if owners := w.Secret("web-token").OwnerReferences; len(owners) != 0 {
+		t.Errorf("it goes with %v", owners)
+	}
+}
+
 func TestDeletionOfWhatWasNeverRegisteredNeedsNoCredentials(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Name = "missing" })

@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package story_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -253,20 +254,65 @@ func TestADoubleIsFoundThroughTheList(t *testing.T) {
 	})
 }
 
-// A drift that could not be put back is not forgotten until the next look.
+// A drift that could not be put back is not forgotten until the next look, nor covered up by a list from before it.
 func TestADriftThatCouldNotBePutBackIsTriedAgain(t *testing.T) {
+	for name, row := range map[string]struct {
+		settings cloudtest.Settings
+		first    string
+		look     func(*fleet)
+	}{
+		"read by itself":      {cloudtest.Settings{NoList: true}, reads, (*fleet).touch},
+		"read for its Secret": {cloudtest.Settings{}, pages, (*fleet).spoil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, row.settings, 1)
+			f.pass(map[string]int{row.first: 1})
+			f.Cloud.Mutate(f.remote("web-0").ID, func(a *cloud.Agent) { a.Flags = nil })
+			f.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Route: cloudtest.RouteAgent, Status: http.StatusBadGateway, Times: 1})
+			row.look(f)
+			f.Eventually("the flags are put back", func() error {
+				if len(f.remote("web-0").Flags) != 1 {
+					return errors.New("they are not")
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// spoil edits the token Secret.
+func (f *fleet) spoil() {
+	f.Helper()
+	secret := f.Secret("web-0-token")
+	secret.Data[v1alpha1.TokenKey] = []byte("spoilt-spoilt-spoilt-spoilt")
+	if err := f.Client.Update(context.Background(), secret); err != nil {
+		f.Fatal(err)
+	}
+}
+
+// Somebody deleted some of many at once: that is no loss of the service.
+func TestSomeThatVanishFromTheListAreRegisteredAnew(t *testing.T) {
 	t.Parallel()
-	f := newFleet(t, cloudtest.Settings{NoList: true}, 1)
-	f.pass(map[string]int{reads: 1})
-	f.Cloud.Mutate(f.remote("web-0").ID, func(a *cloud.Agent) { a.Flags = nil })
-	f.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Route: cloudtest.RouteAgent, Status: http.StatusBadGateway, Times: 1})
+	f := newFleet(t, cloudtest.Settings{}, 30)
+	f.pass(map[string]int{pages: 1})
+	before := map[string]string{}
+	for _, name := range f.names[:12] {
+		before[name] = f.remote(name).ID
+		f.Cloud.Remove(before[name])
+	}
 	f.touch()
-	f.Eventually("the flags are put back", func() error {
-		if len(f.remote("web-0").Flags) != 1 {
-			return errors.New("they are not")
+	f.Eventually("they are registered anew", func() error {
+		for name, id := range before {
+			if a := f.Get(name); a.Status.ID == id || a.Status.ID == "" {
+				return errors.New(harness.Describe(a))
+			}
 		}
 		return nil
 	})
+	if n := len(f.World.Remote()); n != 30 {
+		t.Errorf("%d remote agents", n)
+	}
 }
 
 // What was done to a Secret while no operator ran is found by the first look.
@@ -275,11 +321,7 @@ func TestASecretThatWasEditedMeanwhileIsRepaired(t *testing.T) {
 	f := newFleet(t, cloudtest.Settings{}, 1)
 	f.pass(map[string]int{pages: 1})
 	f.Stop()
-	secret := f.Secret("web-0-token")
-	secret.Data[v1alpha1.TokenKey] = []byte("spoilt-spoilt-spoilt-spoilt")
-	if err := f.Client.Update(t.Context(), secret); err != nil {
-		t.Fatal(err)
-	}
+	f.spoil()
 	f.Start()
 	f.touch()
 	f.Eventually("the token is the remote agent's", func() error {

@@ -125,7 +125,7 @@ func (p *pass) unclaimed(ctx context.Context, remote *cloud.Agent) error {
 	if own || recordedHere {
 		return nil
 	}
-	holder, mine := p.memories.claim(claim{place: project.Place{URL: p.project.Place().URL}, agent: remote.ID}, p.key())
+	holder, mine := p.memories.claim(claim{place: project.Place{URL: p.place.URL}, agent: remote.ID}, p.key())
 	if mine {
 		return nil
 	}
@@ -165,7 +165,7 @@ func (p *pass) machineIDFree(ctx context.Context) error {
 	if err := p.Client.List(ctx, &others, client.MatchingFields{machineIndex: p.machineID()}); err != nil {
 		return err
 	}
-	place := p.project.Place()
+	place := p.place
 	for i := range others.Items {
 		other := &others.Items[i]
 		if other.UID != p.agent.UID && other.Status.ID != "" && other.Status.URL == place.URL && other.Status.ProjectID == place.ProjectID {

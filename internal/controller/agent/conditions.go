@@ -187,8 +187,8 @@ func remoteStatus(a *cloud.Agent) *v1alpha1.RemoteAgent {
 
 // timestamp has the precision that the API server keeps, so that equal times stay equal.
 func timestamp(t *time.Time) *metav1.Time {
-	if t == nil || t.IsZero() {
-		return nil
+	if t == nil || t.IsZero() || t.UTC().Year() < 1 || t.UTC().Year() > 9999 {
+		return nil // RFC 3339 has no other years.
 	}
 	return &metav1.Time{Time: t.UTC().Truncate(time.Second)}
 }

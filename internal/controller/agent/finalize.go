@@ -9,7 +9,7 @@ package agent
 import (
 	"cmp"
 	"context"
-	"time"
+	"slices"
 
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -33,13 +33,7 @@ func (p *pass) finalize(ctx context.Context) error {
 	case p.agent.Annotations[v1alpha1.AnnotationOrphan] == "true":
 		return p.release(ctx, orphaned)
 	case p.retains():
-		// Its Fluent Bit runs on, and needs the session at its next start.
-		for _, name := range tokensecret.Names(p.agent) {
-			if err := p.secrets.Disown(ctx, p.agent, name); err != nil {
-				return err
-			}
-		}
-		return p.release(ctx, retained)
+		return p.retain(ctx)
 	case p.Settings.ReadOnly:
 		return fault.Terminalf(v1alpha1.ReasonReadOnly,
 			"the operator runs with --read-only and deletes nothing remote: run it without"+orphanHint)
@@ -54,6 +48,25 @@ func (p *pass) finalize(ctx context.Context) error {
 		return hinted(err)
 	}
 	return p.release(ctx, nothing)
+}
+
+// retain lets the Agent go without its remote agent. Its Fluent Bit runs on, and needs the session at its next start.
+func (p *pass) retain(ctx context.Context) error {
+	status, names := &p.agent.Status, tokensecret.Names(p.agent)
+	for _, ref := range []*v1alpha1.LocalSecretReference{status.TokenSecretRef, status.SessionSecretRef} {
+		if ref != nil && !slices.Contains(names, ref.Name) {
+			names = append(names, ref.Name) // Renamed, and not acted on.
+		}
+	}
+	for _, name := range names {
+		if err := p.secrets.Disown(ctx, p.agent, name); err != nil {
+			return err
+		}
+	}
+	if len(status.Withdraw) > 0 {
+		p.tell(maybeOrphaned, p.machineID())
+	}
+	return p.release(ctx, retained)
 }
 
 // retains reports whether the remote agent outlives the Agent.
@@ -92,7 +105,7 @@ func (p *pass) deleteRemote(ctx context.Context) error {
 	if p.agent.Status.ID == "" {
 		return nil
 	}
-	if p.memory.confirmed != p.agent.Status.ID || p.memory.confirmedAt != p.project.Place() {
+	if p.memory.confirmed != p.agent.Status.ID || p.memory.confirmedAt != p.place {
 		return p.deleteConfirmed(ctx, p.agent.Status.ID)
 	}
 	return p.deleteID(ctx, p.agent.Status.ID)
@@ -134,6 +147,9 @@ func (p *pass) deleteID(ctx context.Context, id string) error {
 
 // goneForGood accepts that a remote agent is gone only where it is known to have been.
 func (p *pass) goneForGood(id string) error {
+	if p.project.Version() != p.placed {
+		return p.outdated()
+	}
 	if p.proved() || id != p.agent.Status.ID {
 		p.tell(goneAlready, id)
 		return nil
@@ -141,15 +157,18 @@ func (p *pass) goneForGood(id string) error {
 	status := &p.agent.Status
 	return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
 		"the service at %s does not have agent %s, which was seen last at %s in project %q: correct the CloudProject's url or token",
-		p.project.Place().URL, id, status.URL, status.ProjectID)
+		p.place.URL, id, status.URL, status.ProjectID)
 }
 
 // flush ends an open registration of which nothing was found. Where the service lists its agents, there is
 // none. Where it does not, the POST is made again: a service that keeps machine IDs unique answers with
 // the agent that the lost call made, and that one is deleted.
 func (p *pass) flush(ctx context.Context) error {
-	if p.lists() || p.agent.Spec.Type == "" { // Without a type nothing was ever registered.
+	if p.agent.Spec.Type == "" { // Without a type nothing was ever registered.
 		return nil
+	}
+	if p.lists() {
+		return p.doubtful(ctx)
 	}
 	free := p.machineIDFree(ctx)
 	conflict := classify(free).is(v1alpha1.ReasonMachineIDConflict)
@@ -172,10 +191,22 @@ func (p *pass) flush(ctx context.Context) error {
 	}
 	id := p.agent.Status.ID
 	began, _ := nonceTime(p.nonce(), p.Clock.Now())
-	if made := p.agent.Status.Agent.CreatedAt; made == nil || !made.Time.Before(began.Truncate(time.Second)) {
+	if made := p.agent.Status.Agent.CreatedAt; made == nil || !madeBefore(made.Time, began) {
 		p.tell(maybeOrphaned, p.machineID())
 	}
 	return p.deleteID(ctx, id)
+}
+
+// doubtful tells of a remote agent with a machine ID that a person chose, which could not be told to be ours.
+func (p *pass) doubtful(ctx context.Context) error {
+	if !p.explicit() {
+		return nil
+	}
+	entries, _, err := p.project.FindByMachine(ctx, p.machineID(), p.memory.nonceAt)
+	if err == nil && len(entries) > 0 {
+		p.tell(maybeOrphaned, p.machineID())
+	}
+	return err
 }
 
 // release lets the Agent go, and tells how once it is gone. Its Secrets follow it: they are owned by it.

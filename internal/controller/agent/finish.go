@@ -53,7 +53,7 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	if ctx.Err() != nil && p.agent.Status.ID == p.base.Status.ID {
 		return ctrl.Result{}, nil // Shutting down: the next leader does it all again.
 	}
-	p.memory.unwritten = true
+	p.memory.unwritten++
 	err = p.writeStatus(write)
 	if err == nil && !p.vanished && !p.open() {
 		p.memory.posted = nil
@@ -61,9 +61,9 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	if client.IgnoreNotFound(err) != nil {
 		p.memory.hold = time.Time{}
 		p.log(ctx, classify(err), false, "status")
-		return ctrl.Result{RequeueAfter: fault.Backoff(1, quietWait, quietWait), Priority: &lowPriority}, nil
+		return ctrl.Result{RequeueAfter: fault.Backoff(p.memory.unwritten, quietWait, p.Settings.BackoffMax), Priority: &lowPriority}, nil
 	}
-	p.memory.unwritten = false
+	p.memory.unwritten = 0
 	p.report(ctx)
 	p.log(ctx, f, grace, "")
 	return p.rest()

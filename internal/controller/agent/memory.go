@@ -48,12 +48,16 @@ type memory struct {
 	nonce    string
 	nonceAt  time.Time
 	answered time.Time
-	// goneAt is when the remote agent was first found gone.
-	goneAt time.Time
+	// goneAt is when the remote agent was first found gone; unlistedAt when the list began that lacked it, zero if
+	// none did.
+	goneAt, unlistedAt time.Time
+	// differs is true while the remote agent was found to differ and could not be corrected: an older list does
+	// not tell that it is as declared.
+	differs bool
 	// written is the version of the Agent that this process wrote last.
 	written string
-	// unwritten is true while a pass came to something that its status does not tell yet.
-	unwritten bool
+	// unwritten counts the passes in a row that came to something which the status does not tell yet.
+	unwritten int
 	// posted is the Agent whose POST left, until what became of it is recorded.
 	posted *v1alpha1.Agent
 	// released is true once the Agent was let go. The cache may still show it for a moment.

@@ -47,7 +47,7 @@ func (p *pass) marked(nonce string) bool {
 // A machine ID that a person chose may be somebody else's, and the nonce be forged.
 func (p *pass) registeredWith(nonce string, createdAt time.Time) bool {
 	began, known := nonceTime(nonce, p.Clock.Now())
-	return !p.explicit() || p.mayAdopt() || known && p.marked(nonce) && !createdAt.Before(began.Truncate(time.Second))
+	return !p.explicit() || p.mayAdopt() || known && p.marked(nonce) && !madeBefore(createdAt, began)
 }
 
 // entitled reports whether a remote agent with our machine ID is this Agent's to take. A derived machine ID
@@ -57,9 +57,14 @@ func (p *pass) entitled(createdAt, began time.Time) bool {
 	if !p.explicit() || p.mayAdopt() {
 		return true
 	}
-	// The service's times may lack fractions of a second.
-	return !began.IsZero() && p.authentic() && !createdAt.Before(began.Truncate(time.Second))
+	return !began.IsZero() && p.authentic() && !madeBefore(createdAt, began)
 }
+
+// clockTolerance is how far the service's clock may be behind ours.
+const clockTolerance = 2 * time.Second
+
+// madeBefore reports whether a remote agent was made before a registration began, by the service's clock.
+func madeBefore(createdAt, began time.Time) bool { return createdAt.Before(began.Add(-clockTolerance)) }
 
 // begun is when the registration began of which this nonce is the last try.
 func (p *pass) begun(nonce string) time.Time {

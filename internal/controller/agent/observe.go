@@ -38,13 +38,16 @@ func (p *pass) observe(ctx context.Context) error {
 func (p *pass) glimpse(ctx context.Context) (enough bool, err error) {
 	status, now, interval := &p.agent.Status, p.Clock.Now(), p.interval(ctx)
 	due := !p.memory.due.IsZero() && !now.Before(p.memory.due)
-	plain := p.memory.verified && p.memory.goneAt.IsZero() && status.Applied.Generation == p.agent.Generation &&
+	plain := p.memory.verified && !p.memory.differs && p.memory.goneAt.IsZero() && status.Applied.Generation == p.agent.Generation &&
 		len(status.Drift)+len(status.NotHonoured)+len(status.Withdraw) == 0 &&
 		status.LastHandledReconcileAt == p.agent.Annotations[v1alpha1.AnnotationReconcileAt]
-	if !due || !plain || (project.Place{URL: status.URL, ProjectID: status.ProjectID}) != p.project.Place() {
+	if !due || !plain || (project.Place{URL: status.URL, ProjectID: status.ProjectID}) != p.place {
 		return false, nil
 	}
 	seen, at, ok, err := p.project.Sighting(status.ID, now.Add(-interval*9/10))
+	if seen.ID == "" {
+		p.memory.unlistedAt = at
+	}
 	if !ok || err != nil || seen.MachineID != status.MachineID || !p.asDeclared(seen) {
 		return false, err
 	}
@@ -78,7 +81,8 @@ func (p *pass) asDeclared(seen project.Entry) bool {
 // findDoubles looks for other remote agents with our derived machine ID. Those that can only have come from
 // a registration of ours that nobody knew of any more are withdrawn; others are left to a person.
 func (p *pass) findDoubles(ctx context.Context) error {
-	if p.remote == nil && p.sight == nil || p.explicit() || p.Settings.ReadOnly || !p.agent.Status.RegisteredByUs {
+	if p.remote == nil && p.sight == nil || p.explicit() || p.Settings.ReadOnly ||
+		p.agent.Spec.SyncPolicy == v1alpha1.SyncObserve || !p.agent.Status.RegisteredByUs {
 		return nil
 	}
 	now, status := p.Clock.Now(), &p.agent.Status
@@ -110,7 +114,7 @@ func (p *pass) findDoubles(ctx context.Context) error {
 func (p *pass) mustRead() bool {
 	status, memory := &p.agent.Status, p.memory
 	return !p.Clock.Now().Before(memory.due) ||
-		memory.confirmed != status.ID || memory.confirmedAt != p.project.Place() ||
+		memory.confirmed != status.ID || memory.confirmedAt != p.place ||
 		status.LastHandledReconcileAt != p.agent.Annotations[v1alpha1.AnnotationReconcileAt]
 }
 
@@ -136,13 +140,14 @@ func (p *pass) read(ctx context.Context) error {
 	p.recorded(ctx, remote.ID, remote.MachineID)
 	status.Registration = registration
 	p.remote, p.token = remote, remote.Token
+	p.memory.differs = false
 	p.project.Seen(p.agent.UID)
 	return nil
 }
 
 // proved reports whether a remote agent that is not found in this place is known to have been there.
 func (p *pass) proved() bool {
-	status, place := &p.agent.Status, p.project.Place()
+	status, place := &p.agent.Status, p.place
 	if (project.Place{URL: status.URL, ProjectID: status.ProjectID}) != place {
 		return false
 	}
@@ -158,12 +163,14 @@ func (p *pass) credential() string { return p.project.Sign("") }
 func (p *pass) gone(ctx context.Context) error {
 	status, now := &p.agent.Status, p.Clock.Now()
 	switch {
+	case p.project.Version() != p.placed:
+		return p.outdated()
 	case !p.proved():
 		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
 			"the service at %s does not have agent %s, which was seen last at %s in project %q: "+
 				"correct the CloudProject's url or token, or spec.projectRef",
-			p.project.Place().URL, status.ID, status.URL, status.ProjectID)
-	case !status.RegisteredByUs:
+			p.place.URL, status.ID, status.URL, status.ProjectID)
+	case !status.RegisteredByUs || p.agent.Spec.AgentID != "":
 		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
 			"the agent %s that was taken over is no more: delete this Agent, or create one that registers", status.ID)
 	case p.memory.goneAt.IsZero():
@@ -173,7 +180,11 @@ func (p *pass) gone(ctx context.Context) error {
 		return fault.Retryablef(v1alpha1.ReasonRemoteGone,
 			"the remote agent %s is gone; after a second look it is registered anew", status.ID).After(p.Settings.GoneDelay)
 	}
-	if err := p.project.Gone(p.agent.UID); err != nil {
+	since := p.memory.goneAt
+	if at := p.memory.unlistedAt; !at.IsZero() {
+		since = at
+	}
+	if err := p.project.Gone(p.agent.UID, since); err != nil {
 		return err
 	}
 	p.lostID = status.ID
@@ -184,7 +195,7 @@ func (p *pass) gone(ctx context.Context) error {
 // withdraw deletes doubles that this Agent registered, once a read shows that they are just that.
 func (p *pass) withdraw(ctx context.Context) error {
 	status := &p.agent.Status
-	for len(status.Withdraw) > 0 {
+	for len(status.Withdraw) > 0 && p.agent.Spec.SyncPolicy != v1alpha1.SyncObserve {
 		id := status.Withdraw[0]
 		double, err := p.ours(ctx, id)
 		if err != nil {

@@ -107,6 +107,8 @@ type pass struct {
 
 	cloudProject *v1alpha1.CloudProject
 	project      *project.Project
+	place        project.Place // of the project when this pass began
+	placed       int           // the version of the project when it was that
 	config       rawconfig.Config
 	remote       *cloud.Agent // as read in this pass
 	sight        *cloud.Agent // as a list showed it, without token and configuration

@@ -101,7 +101,7 @@ func (p *pass) foundAfter(ctx context.Context, began, after time.Time) (bool, er
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
 	})
 	for _, entry := range entries {
-		if p.explicit() && entry.CreatedAt.Before(began.Truncate(time.Second)) {
+		if p.explicit() && madeBefore(entry.CreatedAt, began) {
 			continue
 		}
 		if known, err := p.confirm(ctx, entry.ID, began); known || err != nil {

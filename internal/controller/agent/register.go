@@ -172,7 +172,7 @@ func (p *pass) take(ctx context.Context, remote *cloud.Agent) error {
 
 // recorded writes down whose the remote agent is and where it was seen.
 func (p *pass) recorded(ctx context.Context, id, machineID string) {
-	status, place := &p.agent.Status, p.project.Place()
+	status, place := &p.agent.Status, p.place
 	if status.ID != id || status.URL != place.URL {
 		p.doubtSecrets() // They tell both.
 	}
@@ -192,7 +192,7 @@ func (p *pass) recorded(ctx context.Context, id, machineID string) {
 	if now := p.credential(); now == p.shown {
 		p.memory.confirmedBy = now
 	}
-	p.memory.goneAt = time.Time{}
+	p.memory.goneAt, p.memory.unlistedAt = time.Time{}, time.Time{}
 	p.observed(ctx)
 }
 
@@ -204,6 +204,10 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 	ticket, err := p.project.Admit(p.agent.UID)
 	if err != nil {
 		return err
+	}
+	if ticket.Place() != p.place {
+		ticket.Release()
+		return p.outdated()
 	}
 	began := p.Clock.Now()
 	if p.open() && p.authentic() {
@@ -236,7 +240,11 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 	defer cancel()
 	machineID := p.machineID()
 	p.memory.posted = p.agent
-	made, err := ticket.Register(call, registration(p.agent, p.config, machineID))
+	send := ticket.Register
+	if !p.agent.DeletionTimestamp.IsZero() {
+		send = ticket.Repeat // The CloudProject waits for this Agent.
+	}
+	made, err := send(call, registration(p.agent, p.config, machineID))
 	if err != nil {
 		return p.notRegistered(call, err, repeat)
 	}

@@ -182,3 +182,18 @@ func TestVersionsOfSecretsAreWrittenWithSomethingElse(t *testing.T) {
 		}
 	}
 }
+
+func TestTimesThatTheStatusCannotHaveAreLeftOut(t *testing.T) {
+	zone := time.FixedZone("", -3600)
+	for _, row := range []struct {
+		at   time.Time
+		want bool
+	}{
+		{noon, true}, {time.Time{}, false},
+		{time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), true}, {time.Date(9999, 12, 31, 23, 59, 59, 0, zone), false},
+	} {
+		if got := timestamp(&row.at); (got != nil) != row.want {
+			t.Errorf("%s becomes %v", row.at, got)
+		}
+	}
+}

@@ -69,12 +69,20 @@ func (p *pass) findProject(ctx context.Context) error {
 	return nil
 }
 
-// connect takes the shared client of the CloudProject.
+// connect takes the shared client of the CloudProject. What the pass is told it takes to be said of where that
+// leads to now.
 func (p *pass) connect() (err error) {
 	if p.project, err = p.Projects.Get(p.cloudProject); err == nil {
 		p.shown = p.credential()
+		p.place, p.placed = p.project.At()
 	}
 	return err
+}
+
+// outdated ends a pass whose CloudProject changed under it.
+func (p *pass) outdated() error {
+	return fault.Retryablef(v1alpha1.ReasonProgressing, "CloudProject %s/%s has changed meanwhile",
+		p.cloudProject.Namespace, p.cloudProject.Name).Quietly()
 }
 
 // admitted asks the CloudProject whether it lets this namespace use it.

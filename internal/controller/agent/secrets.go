@@ -104,7 +104,7 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 			return nil, foreignSecret(name)
 		}
 	case tokensecret.Ours:
-		if other := tokensecret.ID(secret); other != id && other != "" && other != p.lostID {
+		if other := tokensecret.ID(secret); other != id && other != "" && other != p.lostID && p.agent.Spec.AgentID == "" {
 			if yielded, err := p.yield(ctx, secret); yielded || err != nil {
 				return secret, err
 			}

@@ -67,7 +67,7 @@ func TestSettledIsAnAgentWithNothingLeftToDo(t *testing.T) {
 		{"a generation that is seen and not applied", func(a *v1alpha1.Agent) { a.Status.Applied.Generation = 1 }, nil, false},
 		{"a request to reconcile", annotated(v1alpha1.AnnotationReconcileAt, "now"), nil, false},
 		{"a double to withdraw", func(a *v1alpha1.Agent) { a.Status.Withdraw = []string{"other"} }, nil, false},
-		{"a status that is not written", nil, func(p *pass, _ *view) { p.memory.unwritten = true }, false},
+		{"a status that is not written", nil, func(p *pass, _ *view) { p.memory.unwritten = 1 }, false},
 		{"a changed source", nil, func(_ *pass, v *view) { v.versions["ConfigMap/pipeline"] = "6" }, false},
 		{"a deleted source", nil, func(_ *pass, v *view) { delete(v.versions, "ConfigMap/pipeline") }, false},
 		{"a deleted token Secret", nil, func(_ *pass, v *view) { delete(v.versions, "Secret/web-token") }, false},

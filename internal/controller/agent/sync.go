@@ -108,7 +108,8 @@ func (p *pass) send(ctx context.Context, all, send []field) error {
 		err = p.patchRemote(ctx, update(send))
 	}
 	if err != nil {
-		p.memory.due = p.Clock.Now() // What was found to differ is looked at again before this pass counts as done.
+		// What was found to differ is looked at again before this pass counts as done.
+		p.memory.due, p.memory.differs = p.Clock.Now(), true
 		return err
 	}
 	// Noted at once, so that a failure of the reading does not send it again.
@@ -170,7 +171,7 @@ func (p *pass) patchRemote(ctx context.Context, u cloud.Update) error {
 	if !restricted || !p.project.OnlyAgentWrites() {
 		err := p.project.Update(ctx, p.agent.UID, p.agent.Status.ID, u)
 		if e, ok := cloud.AsError(err); !ok || e.Reason != cloud.ReasonFieldForbidden || !restricted {
-			return p.unlessGone(ctx, err)
+			return p.unlessGone(err)
 		}
 	}
 	token, err := p.agentToken(ctx)
@@ -186,16 +187,17 @@ func (p *pass) patchRemote(ctx context.Context, u cloud.Update) error {
 	if err == nil {
 		p.project.SetOnlyAgentWrites()
 	}
-	return p.unlessGone(ctx, err)
+	return p.unlessGone(err)
 }
 
 // unlessGone turns the news that the remote agent is gone into a look of its own at the next pass.
-func (p *pass) unlessGone(ctx context.Context, err error) error {
+func (p *pass) unlessGone(err error) error {
 	if !cloud.IsGone(err) {
 		return err
 	}
 	p.memory.confirmed = ""
-	return p.read(ctx)
+	return fault.Retryablef(v1alpha1.ReasonRemoteGone,
+		"the service says that the remote agent %s is gone; it is looked at again", p.agent.Status.ID).Because(err)
 }
 
 // agentToken is the remote agent's own token.
