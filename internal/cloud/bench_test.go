@@ -54,8 +54,8 @@ func BenchmarkDecode(b *testing.B) {
 		b.ReportAllocs()
 		b.SetBytes(int64(len(body)))
 		for b.Loop() {
-			var page []cloud.Agent
-			if err := json.Unmarshal(body, &page); err != nil || len(page) != 100 {
+			var page cloud.Page
+			if err := page.UnmarshalJSON(body); err != nil || len(page.Agents) != 100 {
 				b.Fatal(err)
 			}
 		}

@@ -126,7 +126,7 @@ func (c *Client) List(ctx context.Context, projectID string, o ListOptions) (*Pa
 
 // read takes a page whole or not at all: decisions rest on what is absent.
 func (p *Page) read(a *answer, before string) (err error) {
-	if json.Unmarshal(a.body, &p.Agents) != nil || p.Agents == nil {
+	if p.UnmarshalJSON(a.body) != nil || p.Agents == nil {
 		return errNotAPI
 	}
 	for i := range p.Agents {

@@ -255,15 +255,34 @@ func TestOddFieldsDoNotHideAnAgent(t *testing.T) {
 	server := cloudtest.New(cloudtest.Settings{})
 	web := server.Start()
 	defer web.Close()
-	server.Inject(cloudtest.Fault{Status: 200, Body: `{"id":"` + strings.ToUpper(fleetID) + `","name":"web","token":null,
+	odd := `{"id":"` + strings.ToUpper(fleetID) + `","name":"web","token":null,
 		"status":7,"os":null,"tags":"x","metricsCount":"many","createdAt":"yesterday","updatedAt":"2026-05-04T03:02:01Z",
-		"lastMetricsAddedAt":"","metadata":null,"newField":[1]}`})
-	got, err := newClient(t, web.URL, cloud.Config{}).Get(t.Context(), fleetID)
+		"lastMetricsAddedAt":"","metadata":null,"newField":[1]}`
+	server.Inject(cloudtest.Fault{Route: cloudtest.RouteAgent, Status: 200, Body: odd})
+	client := newClient(t, web.URL, cloud.Config{})
+	got, err := client.Get(t.Context(), fleetID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &cloud.Agent{ID: strings.ToUpper(fleetID), Name: "web", UpdatedAt: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)}
-	if diff := cmp.Diff(want, got); diff != "" {
+	want := cloud.Agent{ID: strings.ToUpper(fleetID), Name: "web", UpdatedAt: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)}
+	if diff := cmp.Diff(&want, got); diff != "" {
 		t.Errorf("agent (-want +got):\n%s", diff)
+	}
+	// Nor the page that it stands on, whose other agents lose nothing.
+	plain := `{"id":"` + fleetID + `","status":"healthy","metricsCount":7,"metadata":null}`
+	for _, body := range []string{"[" + plain + "]", "[" + odd + "," + plain + "]"} {
+		remove := server.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: 200, Body: body})
+		page, err := client.List(t.Context(), projectID, cloud.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		remove()
+		listed := []cloud.Agent{{ID: fleetID, Status: "healthy", MetricsCount: 7}}
+		if strings.Contains(body, "many") {
+			listed = []cloud.Agent{want, listed[0]}
+		}
+		if diff := cmp.Diff(listed, page.Agents); diff != "" {
+			t.Errorf("page (-want +got):\n%s", diff)
+		}
 	}
 }

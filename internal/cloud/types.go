@@ -89,9 +89,13 @@ type Agent struct {
 // UnmarshalJSON reads an agent. What only informs may have any shape and is
 // then left out; what decisions rest on must have its documented type.
 func (a *Agent) UnmarshalJSON(raw []byte) error {
-	type plain Agent
+	var strict strictAgent
+	if json.Unmarshal(raw, &strict) == nil {
+		*a = strict.agent()
+		return nil
+	}
 	var wire struct {
-		plain
+		strictAgent
 		Status              lenient[string]     `json:"status"`
 		OS                  lenient[string]     `json:"os"`
 		Arch                lenient[string]     `json:"arch"`
@@ -106,15 +110,22 @@ func (a *Agent) UnmarshalJSON(raw []byte) error {
 	if err := json.Unmarshal(raw, &wire); err != nil {
 		return err
 	}
-	*a = Agent(wire.plain)
-	if string(a.Metadata) == "null" {
-		a.Metadata = nil
-	}
+	*a = wire.agent()
 	a.Status, a.OS, a.Arch, a.Tags = wire.Status.value, wire.OS.value, wire.Arch.value, wire.Tags.value
 	a.FirstMetricsAddedAt, a.LastMetricsAddedAt = wire.FirstMetricsAddedAt.value, wire.LastMetricsAddedAt.value
 	a.MetricsCount, a.EnvironmentName = wire.MetricsCount.value, wire.EnvironmentName.value
 	a.CreatedAt, a.UpdatedAt = wire.CreatedAt.value, wire.UpdatedAt.value
 	return nil
+}
+
+// strictAgent is an Agent all of whose fields have their documented types, as nearly always; it is read at once.
+type strictAgent Agent
+
+func (s *strictAgent) agent() Agent {
+	if string(s.Metadata) == "null" {
+		s.Metadata = nil
+	}
+	return Agent(*s)
 }
 
 // lenient reads a value, and is zero where the JSON has another type.
@@ -179,4 +190,19 @@ type Page struct {
 	Agents []Agent
 	// Before is the cursor of the next page, empty on the last one.
 	Before string
+}
+
+// UnmarshalJSON reads the agents of a page, each as an Agent is read.
+func (p *Page) UnmarshalJSON(raw []byte) error {
+	var strict []strictAgent
+	if json.Unmarshal(raw, &strict) != nil {
+		return json.Unmarshal(raw, &p.Agents)
+	}
+	if p.Agents = nil; strict != nil {
+		p.Agents = make([]Agent, len(strict))
+	}
+	for i := range strict {
+		p.Agents[i] = strict[i].agent()
+	}
+	return nil
 }

@@ -41,8 +41,8 @@ func TestTheOperatorIsReadyWithTheCloudDown(t *testing.T) {
 	}
 }
 
-// gate is a kubeconfig that leads to the API server, which answers no list of Agents before the gate is opened.
-func gate(w *harness.World) (kubeconfigPath string, open func()) {
+// gate is a kubeconfig that leads to the API server, which answers no list of a resource before the gate is opened.
+func gate(w *harness.World, resource string) (kubeconfigPath string, open func()) {
 	w.Helper()
 	target, err := url.Parse(harness.Plane().Config.Host)
 	if err != nil {
@@ -60,7 +60,7 @@ func gate(w *harness.World) (kubeconfigPath string, open func()) {
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
-		if strings.HasSuffix(r.URL.Path, "/agents") {
+		if strings.HasSuffix(r.URL.Path, "/"+resource) {
 			select {
 			case <-opened:
 			case <-r.Context().Done():
@@ -75,22 +75,26 @@ func gate(w *harness.World) (kubeconfigPath string, open func()) {
 	return kubeconfig(w, &rest.Config{Host: server.URL}), open
 }
 
-func TestTheOperatorIsNotReadyBeforeItSeesTheAgents(t *testing.T) {
-	t.Parallel()
-	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
-	path, open := gate(w)
-	c := launch(w, path)
-	c.becomes("/healthz", http.StatusOK)
-	for range 3 {
-		if got := c.probe("/readyz"); got != http.StatusInternalServerError {
-			t.Errorf("/readyz is %d before the caches are filled", got)
-		}
+func TestTheOperatorIsNotReadyBeforeItSeesAll(t *testing.T) {
+	for _, resource := range []string{"agents", "cloudprojects", "secrets", "configmaps"} {
+		t.Run(resource, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+			path, open := gate(w, resource)
+			c := launch(w, path)
+			c.becomes("/healthz", http.StatusOK)
+			for range 3 {
+				if got := c.probe("/readyz"); got != http.StatusInternalServerError {
+					t.Errorf("/readyz is %d before the caches are filled", got)
+				}
+			}
+			if got := c.probe("/healthz"); got != http.StatusOK {
+				t.Errorf("/healthz is %d before the caches are filled: the pod would be killed", got)
+			}
+			open()
+			c.becomes("/readyz", http.StatusOK)
+		})
 	}
-	if got := c.probe("/healthz"); got != http.StatusOK {
-		t.Errorf("/healthz is %d before the caches are filled: the pod would be killed", got)
-	}
-	open()
-	c.becomes("/readyz", http.StatusOK)
 }
 
 func TestWithoutTheCRDsTheOperatorIsNeverReadyAndSaysSo(t *testing.T) {

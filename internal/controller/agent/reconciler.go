@@ -11,6 +11,7 @@ package agent
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -92,9 +93,10 @@ type Reconciler struct {
 	// Metrics may be nil.
 	Metrics *Metrics
 
-	secrets  tokensecret.Keeper
-	memories memories
-	started  time.Time
+	secrets   tokensecret.Keeper
+	memories  memories
+	newcomers sync.Mutex
+	started   time.Time
 }
 
 // pass is one reconciliation of one Agent.
@@ -183,12 +185,17 @@ func (p *pass) run(ctx context.Context) error {
 
 // begin reads the Agent. The pass is nil if there is nothing to do yet, and without an Agent if that is gone.
 func (r *Reconciler) begin(ctx context.Context, key types.NamespacedName) (*pass, error) {
+	before := r.memories.before(key)
+	if before == nil {
+		// A start brings all Agents at once. One after the other, they leave room for the list that a new one waits for.
+		r.newcomers.Lock()
+		defer r.newcomers.Unlock()
+	}
 	var agent v1alpha1.Agent
 	err := r.Client.Get(ctx, key, &agent)
 	if client.IgnoreNotFound(err) != nil {
 		return nil, err
 	}
-	before := r.memories.before(key)
 	if p, found, err := r.vanished(ctx, key, agent.UID, before); found || err != nil {
 		return p, err
 	}

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
@@ -64,6 +65,12 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 	secrets := &metav1.PartialObjectMetadata{}
 	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	if err := mgr.GetFieldIndexer().IndexField(ctx, secrets, ownerIndex, owners); err != nil {
+		return err
+	}
+	// Filled before the operator is ready, and in a replica that does not lead yet, as the others are by their indexes.
+	configMaps := &metav1.PartialObjectMetadata{}
+	configMaps.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMap"))
+	if _, err := mgr.GetCache().GetInformer(ctx, configMaps, cache.BlockUntilSynced(false)); err != nil {
 		return err
 	}
 	wake := &waker{agents: r.ofProject}
