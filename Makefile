@@ -105,14 +105,18 @@ verify: ## Check that what is generated and every go.mod are up to date.
 control-plane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl for tests (once, some minutes).
 	@hack/controlplane/build.sh
 
+.PHONY: crds
+crds: ## Download the CRDs of Argo CD, Flux and the Prometheus operator, to check what docs and charts show of their kinds.
+	@hack/crds/fetch.sh
+
 .PHONY: test
-test: control-plane ## Run all tests against a real control plane, with a minute of torture.
+test: control-plane crds ## Run all tests against a real control plane, with a minute of torture.
 	@go build ./... # In parallel; the tests then run one package after the other, each with a control plane of its own.
 	@go tool -modfile=$(CURDIR)/hack/helm/go.mod -n helm >/dev/null # Built now, which takes minutes once, not within a test.
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -p 1 -timeout 30m $(TESTFLAGS) $(PKG)
 
 .PHONY: test-race
-test-race: control-plane ## Run all tests with the race detector (needs a C compiler).
+test-race: control-plane crds ## Run all tests with the race detector (needs a C compiler).
 	CGO_ENABLED=1 $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 40m $(TESTFLAGS) $(PKG)
 
 .PHONY: torture

@@ -38,9 +38,15 @@ const (
 	parentVariable = "CONTROLPLANE_ENDS_WITH_PARENT"
 )
 
+// OwnCRDs is the directory of the operator's CRDs.
+func OwnCRDs() string { return filepath.Join(ModuleRoot(), "config", "crd", "bases") }
+
+// ForeignCRDs is the directory of the CRDs of Argo CD, Flux and the Prometheus operator, once make crds was run.
+func ForeignCRDs() string { return filepath.Join(ModuleRoot(), "bin", "crds") }
+
 // Options say what to start. The zero value suits most tests.
 type Options struct {
-	// CRDDirs are the directories of the CRDs to install. Default: config/crd/bases of the module.
+	// CRDDirs are the directories of the CRDs to install. Default: OwnCRDs.
 	CRDDirs []string
 	// APIServerArgs are extra flags of the kube-apiserver, by name without dashes.
 	APIServerArgs map[string][]string
@@ -79,7 +85,7 @@ func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 		return nil, err
 	}
 	if options.CRDDirs == nil {
-		options.CRDDirs = []string{filepath.Join(ModuleRoot(), "config", "crd", "bases")}
+		options.CRDDirs = []string{OwnCRDs()}
 	}
 	if options.Controllers == nil {
 		options.Controllers = []string{"garbage-collector-controller", "namespace-controller"}

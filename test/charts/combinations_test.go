@@ -13,13 +13,11 @@ import (
 	"slices"
 	"testing"
 
-	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 )
 
 // factor is a part of the values with the settings that are tried for it.
@@ -162,15 +160,6 @@ func admitted(t testing.TB, c client.Client, object *unstructured.Unstructured) 
 	t.Helper()
 	if object.GetKind() == "Deployment" {
 		admitted(t, c, podOf(t, object))
-	}
-	if object.GetAPIVersion() == "monitoring.coreos.com/v1" {
-		var into any = &monitoringv1.ServiceMonitor{}
-		if object.GetKind() == "PrometheusRule" {
-			into = &monitoringv1.PrometheusRule{}
-		}
-		if err := yaml.UnmarshalStrict(must(yaml.Marshal(object.Object))(t), into); err != nil {
-			t.Errorf("%s: %v", object.GetKind(), err)
-		}
 	}
 	err := c.Create(context.Background(), object.DeepCopy(), client.DryRunAll, client.FieldValidation("Strict"))
 	// A CRD is checked before it is found to be there.

@@ -43,7 +43,7 @@ var (
 	// shared has the CRDs, those of the Prometheus operator too, and an audit log.
 	shared = sync.OnceValues(func() (*testenv.ControlPlane, error) {
 		return startPlane(testenv.Options{
-			CRDDirs:  []string{filepath.Join(testenv.ModuleRoot(), "config", "crd", "bases"), filepath.Join("testdata", "crds")},
+			CRDDirs:  []string{testenv.OwnCRDs(), testenv.ForeignCRDs()},
 			AuditLog: filepath.Join(work, "audit.log"),
 		})
 	})

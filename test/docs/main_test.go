@@ -9,9 +9,13 @@ SPDX-License-Identifier: Apache-2.0
 package docs_test
 
 import (
+	"os"
 	"testing"
 
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-func TestMain(m *testing.M) { harness.Main(m) }
+func TestMain(m *testing.M) {
+	os.Exit(harness.Run(m, testenv.Options{CRDDirs: []string{testenv.OwnCRDs(), testenv.ForeignCRDs()}}))
+}

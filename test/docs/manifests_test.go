@@ -30,16 +30,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// unserved are the kinds of others that the pages show: their CRDs are not installed here, so that they can
-// only be read.
+// unserved are the kinds that the pages show and no API server has here, so that they can only be read.
 var unserved = map[string]bool{
-	"argoproj.io/v1alpha1 Application":                   true,
-	"helm.toolkit.fluxcd.io/v2 HelmRelease":              true,
-	"kustomize.toolkit.fluxcd.io/v1 Kustomization":       true,
 	"kustomize.config.k8s.io/v1beta1 Kustomization":      true,
-	"source.toolkit.fluxcd.io/v1 GitRepository":          true,
-	"monitoring.coreos.com/v1 ServiceMonitor":            true,
-	"monitoring.coreos.com/v1 PrometheusRule":            true,
 	"external-secrets.io/v1 ExternalSecret":              true,
 	"apiserver.config.k8s.io/v1 EncryptionConfiguration": true,
 }

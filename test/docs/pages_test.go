@@ -40,8 +40,8 @@ var notHere = []struct {
 	{command: regexp.MustCompile(`^make `), why: "TestEveryMakeTargetExists; they build, test and run for minutes"},
 	{command: regexp.MustCompile(`\blogs deployment/`), why: "needs pods"},
 	{command: regexp.MustCompile(`--for=condition=Reporting|^fluent-bit -c`), why: "needs a Fluent Bit"},
-	{command: regexp.MustCompile(`argocd|application`), why: "needs Argo CD; TestEveryManifestIsTakenByTheServer takes the files"},
-	{command: regexp.MustCompile(`docs/gitops|legacy-logs|kubectl wait (cloudproject,agent|agents,cloudprojects) --all`), why: "TestGitOpsWordForWord runs it"},
+	{command: regexp.MustCompile(`^kubectl delete application`), why: "waits for Argo CD itself"},
+	{command: regexp.MustCompile(`docs/gitops/agents|legacy-logs|kubectl wait (cloudproject,agent|agents,cloudprojects) --all`), why: "TestGitOpsWordForWord runs it"},
 	{command: regexp.MustCompile(`^calyptia-agent-operator import`), why: "reads the public service; the tests of import run it"},
 	{command: regexp.MustCompile(`^kubectl delete (agents,cloudprojects --all|crd)`), why: "would take what other tests have"},
 	{command: regexp.MustCompile(`while read|finalizers`), why: "TestTheWayOutWhenTheOperatorWentFirst runs it"},
@@ -82,6 +82,8 @@ var said = map[string]string{
 	"{.status.url}":                       "http://127.0.0.1:",
 	"{.spec.rateLimit}":                   "10m",
 	"| grep False":                        "lonely",
+	"argocd-cm":                           "patched",
+	"docs/gitops/argocd/operator.yaml":    "application.argoproj.io/calyptia-agents created",
 	"get leases":                          "calyptia-agent-operator.cloud.calyptia.com",
 }
 
@@ -90,9 +92,12 @@ func prepared(t *testing.T) *shell {
 	t.Helper()
 	w := harness.New(t, cloudtest.Settings{})
 	s := &shell{World: w, dir: t.TempDir(), namespace: w.Namespace}
-	if err := os.Symlink(filepath.Join(testenv.ModuleRoot(), "config"), filepath.Join(s.dir, "config")); err != nil {
-		t.Fatal(err)
+	for _, part := range []string{"config", "docs"} {
+		if err := os.Symlink(filepath.Join(testenv.ModuleRoot(), part), filepath.Join(s.dir, part)); err != nil {
+			t.Fatal(err)
+		}
 	}
+	s.run("Argo CD", "(kubectl get namespace argocd || kubectl create namespace argocd) && kubectl create configmap argocd-cm --namespace argocd")
 	// The operator itself is there as far as it can be without pods.
 	s.run("the operator", `kubectl create namespace calyptia-agent-operator-system
 		kubectl config set-context --current --namespace calyptia-agent-operator-system
