@@ -24,6 +24,7 @@ type options struct {
 	concurrency   int
 	rawConfig     int
 	fromConfigMap bool
+	noList        bool
 	unrelated     int
 	unrelatedSize int
 	singles       int
@@ -41,7 +42,7 @@ type options struct {
 }
 
 // allPhases, in the order in which they run.
-var allPhases = []string{"floor", "register", "update", "drift", "single", "wake", "restart", "steady", "nolist", "delete"}
+var allPhases = []string{"floor", "register", "update", "drift", "single", "wake", "restart", "steady", "delete"}
 
 // quickPhases are those that need no waiting.
 const quickPhases = "floor,register,update,drift,single,delete"
@@ -57,11 +58,12 @@ func parse(args []string, out io.Writer) (*options, error) {
 	flags.IntVar(&o.rawConfig, "raw-config", 1024, "size of each Agent's rawConfig, in bytes")
 	flags.BoolVar(&o.fromConfigMap, "from-config-map", false,
 		"let all Agents take their rawConfig from one ConfigMap; update changes that one")
+	flags.BoolVar(&o.noList, "no-list", false, "let the service list nothing")
 	flags.IntVar(&o.unrelated, "unrelated", 0, "number of Secrets and ConfigMaps in the cluster that are nobody's concern, half of each")
 	flags.IntVar(&o.unrelatedSize, "unrelated-size", 10<<10, "size of each of those, in bytes")
 	flags.IntVar(&o.singles, "singles", 200, "number of single applies on the idle operator")
-	flags.DurationVar(&o.interval, "interval", time.Minute, "resyncInterval for the phases steady and nolist, from 1m")
-	flags.DurationVar(&o.stretch, "stretch", 2*time.Minute, "length of the phases steady and nolist")
+	flags.DurationVar(&o.interval, "interval", time.Minute, "resyncInterval for the phase steady, from 1m")
+	flags.DurationVar(&o.stretch, "stretch", 2*time.Minute, "length of the phase steady")
 	flags.IntVar(&o.repeat, "repeat", 1, "how often to run each cell, each with a control plane of its own")
 	phases := flags.String("phases", "", "phases to run (default all): "+strings.Join(allPhases, ","))
 	flags.StringVar(&o.operator, "operator", "bin/calyptia-agent-operator", "the operator's binary")

@@ -84,20 +84,7 @@ func without(requests []request, prefix string) []request {
 }
 
 // steady lets the operator look at its Agents for a while. Nothing changes.
-func (p *show) steady(ctx context.Context) error { return p.still(ctx, "steady") }
-
-// nolist is the same with a service that lists nothing.
-func (p *show) nolist(ctx context.Context) error {
-	if err := p.cloud.set(ctx, cloudState{Latency: p.Latency, NoList: true}); err != nil {
-		return err
-	}
-	if err := p.still(ctx, "nolist"); err != nil {
-		return err
-	}
-	return p.cloud.set(ctx, cloudState{Latency: p.Latency})
-}
-
-func (p *show) still(ctx context.Context, phase string) error {
+func (p *show) steady(ctx context.Context) error {
 	if err := p.setInterval(ctx, p.interval); err != nil {
 		return err
 	}
@@ -120,7 +107,7 @@ func (p *show) still(ctx context.Context, phase string) error {
 	if err != nil {
 		return err
 	}
-	r, err := p.end(ctx, phase, timing{Count: p.N, Seconds: time.Since(began).Seconds()}, before, requests)
+	r, err := p.end(ctx, "steady", timing{Count: p.N, Seconds: time.Since(began).Seconds()}, before, requests)
 	if err != nil {
 		return err
 	}

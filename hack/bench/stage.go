@@ -83,7 +83,7 @@ func open(ctx context.Context, o *options, c cell, dir string) (_ *stage, err er
 	if s.floorAPI, err = newAPI(s.plane.Config, floorAgent); err != nil {
 		return nil, err
 	}
-	if err := s.cloud.set(ctx, cloudState{Latency: c.Latency}); err != nil {
+	if err := s.cloud.set(ctx, cloudState{Latency: c.Latency, NoList: s.noList}); err != nil {
 		return nil, err
 	}
 	return s, s.furnish(ctx)
