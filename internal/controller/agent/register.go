@@ -10,6 +10,7 @@ import (
 	"context"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -196,6 +197,22 @@ func (p *pass) recorded(ctx context.Context, id, machineID string) {
 	p.observed(ctx)
 }
 
+// writeAhead records that a registration is about to begin, and keeps the Agent from going without it.
+func (p *pass) writeAhead(ctx context.Context, began time.Time) (nonce string, err error) {
+	fenced := controllerutil.ContainsFinalizer(p.agent, v1alpha1.AgentFinalizer)
+	if nonce, err = p.newNonce(began); err != nil {
+		return "", err
+	}
+	err = p.patchMeta(ctx, func(a *v1alpha1.Agent) {
+		controllerutil.AddFinalizer(a, v1alpha1.AgentFinalizer)
+		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistering, nonce)
+	})
+	if err == nil && !fenced {
+		err = p.stillThere(ctx)
+	}
+	return nonce, err
+}
+
 // post writes the nonce ahead and sends the one POST that it permits.
 func (p *pass) post(ctx context.Context, repeat bool) error {
 	if err := p.wholeConfig(ctx); err != nil {
@@ -213,20 +230,7 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 	if p.open() && p.authentic() {
 		p.first = p.begun(p.nonce()) // What an earlier try made may be what the service answers with.
 	}
-	fenced := controllerutil.ContainsFinalizer(p.agent, v1alpha1.AgentFinalizer)
-	nonce, err := p.newNonce(began)
-	if err == nil {
-		err = p.patchMeta(ctx, func(a *v1alpha1.Agent) {
-			controllerutil.AddFinalizer(a, v1alpha1.AgentFinalizer)
-			if a.Annotations == nil {
-				a.Annotations = map[string]string{}
-			}
-			a.Annotations[v1alpha1.AnnotationRegistering] = nonce
-		})
-	}
-	if err == nil && !fenced {
-		err = p.stillThere(ctx)
-	}
+	nonce, err := p.writeAhead(ctx, began)
 	left := p.Settings.PostWindow - p.Clock.Since(began)
 	if err == nil && left <= 0 {
 		err = fault.Retryablef(v1alpha1.ReasonAPIServer, "the API server took too long to record the registration")
