@@ -155,7 +155,7 @@ func notFound(op, message string) (Class, Reason) {
 		return class, ReasonFleetNotFound
 	case mentions(message, "environment"):
 		return class, ReasonEnvironmentNotFound
-	case mentions(message, "agent") && !aboutRoute(message):
+	case mentions(withoutPaths(message), "agent") && !aboutRoute(withoutPaths(message)):
 		return ClassRetryable, ReasonAgentNotFound
 	default:
 		return ClassRetryable, ReasonNotFound

@@ -105,6 +105,10 @@ func verdictRows() []verdictRow {
 			verdict{retryable, cloud.ReasonNotFound, api, true, false},
 		},
 		{
+			"an agent that is missing by its path", get, 404, said("GET /v1/agents/" + nilID + ": agent not found"), nil,
+			verdict{retryable, cloud.ReasonAgentNotFound, api, true, true},
+		},
+		{
 			"nor does a path", get, 404, said("cannot GET /v1/agents/" + nilID), nil,
 			verdict{retryable, cloud.ReasonNotFound, api, true, false},
 		},

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -179,6 +180,12 @@ func (r Reason) words() string {
 // aboutRoute reports whether a text speaks of a path that nothing answers at. Such a text may quote the path.
 func aboutRoute(text string) bool {
 	return mentions(text, "route", "page", "path", "endpoint", "/agents")
+}
+
+// withoutPaths leaves out the words that hold a slash: they quote what was asked.
+func withoutPaths(text string) string {
+	words := slices.DeleteFunc(strings.Fields(text), func(word string) bool { return strings.Contains(word, "/") })
+	return strings.Join(words, " ")
 }
 
 // mentions reports whether a text holds one of the words, in any case.

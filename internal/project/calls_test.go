@@ -338,3 +338,19 @@ func TestALongIntervalIsNoLoss(t *testing.T) {
 		noError(t, w.Gone(types.UID(fmt.Sprint("gone-", i)), listed))
 	}
 }
+
+// One that somebody deleted does not make what was seen then count against a loss that comes later.
+func TestALossAfterADeletionIsNoticedAsSoon(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	listed := w.clock.Now()
+	for i := range 99 {
+		w.SeenAt(types.UID(fmt.Sprint("seen-", i)), listed)
+	}
+	noError(t, w.Gone("deleted", listed))
+	w.clock.Step(10 * time.Minute)
+	next := w.clock.Now()
+	for i := range 9 {
+		noError(t, w.Gone(types.UID(fmt.Sprint("seen-", i)), next))
+	}
+	w.refused(w.Gone("seen-9", next), v1alpha1.ReasonServerLost)
+}

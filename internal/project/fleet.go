@@ -70,7 +70,7 @@ func (p *Project) Gone(who types.UID, since time.Time) error {
 		first := f.firstLoss()
 		maps.DeleteFunc(f.seen, func(_ types.UID, at time.Time) bool { return now.Sub(at) > fleetWindow && at.Before(first) })
 	}
-	tripped := f.lost == nil && !now.Before(f.forgiven) && len(f.gone) >= fewLost && len(f.gone) > f.seenSinceLoss()
+	tripped := f.lost == nil && !now.Before(f.forgiven) && len(f.gone) >= fewLost && f.mostAreLost()
 	if tripped {
 		f.lost = serverLost()
 	}
@@ -86,16 +86,28 @@ func (p *Project) Gone(who types.UID, since time.Time) error {
 	return nil
 }
 
-// seenSinceLoss counts the agents that were there when the first one was missed, in the same list, or later. Those
-// seen before that say nothing: with them, half of all agents would be registered anew before the loss is noticed.
-func (f *fleet) seenSinceLoss() (count int) {
-	first := f.firstLoss()
-	for _, at := range f.seen {
-		if !at.Before(first) {
-			count++
+// mostAreLost reports whether, from some moment on, more agents were missed than seen, in the same list or later.
+// Those seen before that moment say nothing: with them, half of all agents would be registered anew before the loss
+// is noticed. Nor does one that was missed long before.
+func (f *fleet) mostAreLost() bool {
+	var missed []time.Time
+	for _, l := range f.gone {
+		missed = append(missed, l.since)
+	}
+	seen := slices.Collect(maps.Values(f.seen))
+	latestFirst := func(a, b time.Time) int { return b.Compare(a) }
+	slices.SortFunc(missed, latestFirst)
+	slices.SortFunc(seen, latestFirst)
+	later := 0
+	for i, moment := range missed {
+		for later < len(seen) && !seen[later].Before(moment) {
+			later++
+		}
+		if lost := i + 1; lost >= fewLost && lost > later {
+			return true
 		}
 	}
-	return count
+	return false
 }
 
 func (f *fleet) firstLoss() (first time.Time) {

@@ -37,7 +37,6 @@ type Project struct {
 	fleet    fleet
 
 	mu          sync.Mutex
-	base        *url.URL
 	credentials Credentials
 	bare        *cloud.Client                         // with no scheme chosen yet
 	client      *cloud.Client                         // with the scheme in use
@@ -101,7 +100,7 @@ func (p *Project) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 		p.listing.reset()
 	}
 	_, p.revealed = c.Token.ProjectID()
-	p.base, p.credentials, p.bare, p.client, p.wanted, p.place = base, c, fresh, fresh, cp.Spec.Authentication, place
+	p.credentials, p.bare, p.client, p.wanted, p.place = c, fresh, fresh, cp.Spec.Authentication, place
 	p.proof, p.parkedUntil, p.agentWrites = Proof{}, time.Time{}, false
 	p.refusedAt, p.listLostAt = map[v1alpha1.Authentication]time.Time{}, time.Time{}
 	p.version++
@@ -165,13 +164,6 @@ func (p *Project) wake() {
 	p.epoch++
 	p.mu.Unlock()
 	p.registry.woken(p.key)
-}
-
-// URL returns the base URL of the service.
-func (p *Project) URL() *url.URL {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.base
 }
 
 // Proof returns what is proved of the credentials.

@@ -7,7 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 package story_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,7 +17,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -270,55 +268,6 @@ func TestNotHonouredIsSentOnceAndTold(t *testing.T) {
 	}
 }
 
-func TestGoneIsRegisteredAnewInAProvedPlace(t *testing.T) {
-	w := harness.New(t, cloudtest.Settings{})
-	before := w.Ready(w.Apply("web"))
-	w.Cloud.Remove(before.Status.ID)
-	w.Poke("web")
-	w.Eventually("the agent is registered anew", func() error {
-		if a := w.Get("web"); a.Status.ID == before.Status.ID || a.Status.ID == "" {
-			return errors.New(harness.Describe(a))
-		}
-		return nil
-	})
-	w.Ready("web")
-	w.One("web")
-	if got := w.Events("web", 2); !slices.Contains(got, "ReRegistered") {
-		t.Errorf("events: %v", got)
-	}
-}
-
-func TestGoneAndItsSecretTooIsRegisteredAnew(t *testing.T) {
-	w := harness.New(t, cloudtest.Settings{})
-	before := w.Ready(w.Apply("web"))
-	w.Cloud.Remove(before.Status.ID)
-	if err := w.Client.Delete(context.Background(), w.Secret("web-token")); err != nil {
-		t.Fatal(err)
-	}
-	w.Eventually("the agent is registered anew", func() error {
-		if a := w.Get("web"); a.Status.ID == before.Status.ID || a.Status.ID == "" {
-			return errors.New(harness.Describe(a))
-		}
-		return nil
-	})
-	w.Ready("web")
-	w.One("web")
-}
-
-func TestNotFoundInAnotherPlaceDestroysNothing(t *testing.T) {
-	w := harness.New(t, cloudtest.Settings{})
-	before := w.Ready(w.Apply("web"))
-	other := w.Cloud.AddProject("99999999-9999-4999-8999-999999999999")
-	w.SetSecret("calyptia-token", map[string]string{"token": other.Reveal()})
-	a := w.Stalled("web", v1alpha1.ReasonRemoteNotFound, w.ProjectID, "correct")
-	if a.Status.ID != before.Status.ID || len(w.Remote()) != 1 || len(w.Cloud.Agents("99999999-9999-4999-8999-999999999999")) != 0 {
-		t.Error("something was forgotten or registered")
-	}
-	w.SetSecret("calyptia-token", map[string]string{"token": w.Token.Reveal()})
-	w.Ready("web")
-	w.One("web")
-}
-
 func TestRemoteWordsInConditionsAreBoundedAndHoldNoToken(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Cloud.Inject(answer(422, "invalid agent name\x1b[31m "+w.Token.Reveal()+strings.Repeat(" long", 1000)))
@@ -328,73 +277,5 @@ func TestRemoteWordsInConditionsAreBoundedAndHoldNoToken(t *testing.T) {
 		if len(c.Message) > 1024 || strings.ContainsAny(c.Message, "\x1b") || strings.Contains(c.Message, w.Token.Reveal()) {
 			t.Errorf("the message is %q", c.Message)
 		}
-	}
-}
-
-// A 404 of an update that a read does not confirm is no lost update.
-func TestAnUpdateThatFoundNothingIsSentAgain(t *testing.T) {
-	w := harness.New(t, cloudtest.Settings{})
-	w.Ready(w.Apply("web"))
-	w.Cloud.Inject(cloudtest.Fault{
-		Method: http.MethodPatch, Route: cloudtest.RouteAgent, Times: 1, Status: http.StatusNotFound, Body: `{"error":"agent not found"}`,
-	})
-	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.0.9" })
-	if a := w.Ready("web"); len(a.Status.NotHonoured) > 0 {
-		t.Errorf("not honoured: %v", a.Status.NotHonoured)
-	}
-	if remote := w.One("web"); remote.Version != "v4.0.9" {
-		t.Errorf("the version is %s", remote.Version)
-	}
-}
-
-// An Agent whose spec names its remote agent never gets another one.
-func TestGoneAndNamedIsNotRegisteredAnew(t *testing.T) {
-	w := harness.New(t, cloudtest.Settings{})
-	id := w.Ready(w.Apply("web")).Status.ID
-	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.AgentID, a.Spec.SyncPolicy = id, v1alpha1.SyncObserve })
-	w.Ready("web")
-	w.Cloud.Remove(id)
-	w.Poke("web")
-	w.Stalled("web", v1alpha1.ReasonRemoteNotFound, id)
-	if n := len(w.Remote()); n != 0 {
-		t.Errorf("%d remote agents", n)
-	}
-}
-
-// A registration that was under way in another project is recorded as what it is.
-func TestARegistrationInAProjectThatWasCorrectedMeanwhile(t *testing.T) {
-	const wrong = "99999999-9999-4999-8999-999999999999"
-	w := harness.New(t, cloudtest.Settings{})
-	mistaken := w.Cloud.AddProject(wrong)
-	w.SetSecret("calyptia-token", map[string]string{"token": mistaken.Reveal()})
-	leadsTo := func(project string) {
-		w.Eventually("the CloudProject leads to "+project, func() error {
-			var cp v1alpha1.CloudProject
-			err := w.Client.Get(t.Context(), w.Key("calyptia"), &cp)
-			if ready := meta.FindStatusCondition(cp.Status.Conditions, v1alpha1.ConditionReady); cp.Status.ProjectID != project ||
-				ready == nil || ready.Status != metav1.ConditionTrue {
-				return errors.Join(fmt.Errorf("it does not: %+v", cp.Status), err)
-			}
-			return nil
-		})
-	}
-	leadsTo(wrong)
-	entered, release := make(chan struct{}, 1), make(chan struct{})
-	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Entered: entered, Block: release, Times: 1})
-	w.Apply("web")
-	<-entered
-	w.SetSecret("calyptia-token", map[string]string{"token": w.Token.Reveal()})
-	leadsTo(w.ProjectID)
-	close(release)
-	a := w.Stalled("web", v1alpha1.ReasonRemoteNotFound, wrong)
-	if made := w.Cloud.Agents(wrong); len(made) != 1 || made[0].ID != a.Status.ID || len(w.Remote()) != 0 {
-		t.Errorf("%d agents in the wrong project, %d in the right one, recorded is %s", len(made), len(w.Remote()), a.Status.ID)
-	}
-	w.SetSecret("calyptia-token", map[string]string{"token": mistaken.Reveal()})
-	w.Ready("web")
-	w.Delete("web")
-	w.Gone("web")
-	if left := w.Cloud.Agents(wrong); len(left) != 0 {
-		t.Errorf("%d agents are left", len(left))
 	}
 }

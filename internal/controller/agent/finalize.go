@@ -197,8 +197,13 @@ func (p *pass) flush(ctx context.Context) error {
 	return p.deleteID(ctx, id)
 }
 
-// doubtful tells of a remote agent with a machine ID that a person chose, which could not be told to be ours.
+// doubtful tells of what a lost registration may have made: elsewhere, before the CloudProject was corrected, or the
+// remote agent with a machine ID that a person chose, which could not be told to be ours.
 func (p *pass) doubtful(ctx context.Context) error {
+	if !p.authentic() {
+		p.tell(maybeOrphaned, p.machineID())
+		return nil
+	}
 	if !p.explicit() {
 		return nil
 	}

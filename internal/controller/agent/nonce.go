@@ -32,9 +32,11 @@ func (p *pass) newNonce(now time.Time) (string, error) {
 	return nonce + "-" + p.mark(nonce), nil
 }
 
-func (p *pass) mark(nonce string) string { return p.project.Sign(string(p.agent.UID) + " " + nonce) }
+func (p *pass) mark(nonce string) string {
+	return p.project.Sign(string(p.agent.UID) + " " + nonce + " " + p.place.URL)
+}
 
-// authentic reports whether this operator wrote the Agent's nonce, with the project token of now. Whoever
+// authentic reports whether this operator wrote the Agent's nonce, with the project token and the URL of now. Whoever
 // may write the Agent may write the annotation.
 func (p *pass) authentic() bool { return p.marked(p.nonce()) }
 

@@ -81,8 +81,7 @@ func (p *pass) asDeclared(seen project.Entry) bool {
 // findDoubles looks for other remote agents with our derived machine ID. Those that can only have come from
 // a registration of ours that nobody knew of any more are withdrawn; others are left to a person.
 func (p *pass) findDoubles(ctx context.Context) error {
-	if p.remote == nil && p.sight == nil || p.explicit() || p.Settings.ReadOnly ||
-		p.agent.Spec.SyncPolicy == v1alpha1.SyncObserve || !p.agent.Status.RegisteredByUs {
+	if p.remote == nil && p.sight == nil || p.explicit() || p.Settings.ReadOnly || !p.agent.Status.RegisteredByUs {
 		return nil
 	}
 	now, status := p.Clock.Now(), &p.agent.Status
@@ -100,7 +99,8 @@ func (p *pass) findDoubles(ctx context.Context) error {
 		recent := now.Sub(entry.CreatedAt) < p.Settings.Slack // It may be on its way into a Secret.
 		switch {
 		case entry.ID == status.ID || recent || slices.Contains(status.Withdraw, entry.ID):
-		case known && !entry.Reported && !entry.CreatedAt.Before(began.Truncate(time.Second)):
+		case known && p.agent.Spec.SyncPolicy != v1alpha1.SyncObserve && !entry.Reported &&
+			!entry.CreatedAt.Before(began.Truncate(time.Second)):
 			status.Withdraw = append(status.Withdraw, entry.ID)
 		default:
 			left = append(left, entry.ID)

@@ -227,7 +227,8 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 		return p.outdated()
 	}
 	began := p.Clock.Now()
-	if p.open() && p.authentic() {
+	elsewhere := p.open() && !p.authentic()
+	if p.open() && !elsewhere {
 		p.first = p.begun(p.nonce()) // What an earlier try made may be what the service answers with.
 	}
 	nonce, err := p.writeAhead(ctx, began)
@@ -240,6 +241,9 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 		return err
 	}
 	// A shutdown must not cut the call whose outcome counts most.
+	if elsewhere { // Nobody looks there any more.
+		p.tell(maybeOrphaned, p.machineID())
+	}
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), left)
 	defer cancel()
 	machineID := p.machineID()

@@ -8,6 +8,7 @@ package agent
 
 import (
 	"context"
+	"net/url"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -223,9 +224,11 @@ func (p *pass) keepSession(ctx context.Context, token cloud.Token) error {
 
 func (p *pass) putSession(ctx context.Context, name string, token cloud.Token) error {
 	status := &p.agent.Status
-	data, err := tokensecret.Session{
-		ID: status.ID, Token: token, MachineID: status.MachineID, URL: p.project.URL(),
-	}.Data()
+	where, err := url.Parse(status.URL)
+	if err != nil {
+		return err
+	}
+	data, err := tokensecret.Session{ID: status.ID, Token: token, MachineID: status.MachineID, URL: where}.Data()
 	if err != nil {
 		return err
 	}

@@ -195,7 +195,6 @@ func (p *pass) unlessGone(err error) error {
 	if !cloud.IsGone(err) {
 		return err
 	}
-	p.memory.confirmed = ""
 	return fault.Retryablef(v1alpha1.ReasonRemoteGone,
 		"the service says that the remote agent %s is gone; it is looked at again", p.agent.Status.ID).Because(err)
 }
