@@ -145,7 +145,9 @@ func isProof(query string) bool { return query == "last=1" }
 func (s *stage) settle(ctx context.Context, agent string) (all []request, err error) {
 	const tick, quietTicks = 200 * time.Millisecond, 5
 	quiet, burnt := 0, s.processor()["operator"]
-	err = poll(ctx, 5*time.Minute, "the operator rests", func() (bool, error) {
+	// The garbage collector deletes 10 to 20 Secrets a second.
+	patience := 5*time.Minute + time.Duration(s.N)*100*time.Millisecond
+	err = poll(ctx, patience, "nothing is written any more", func() (bool, error) {
 		if err := testenv.Pause(ctx, tick); err != nil {
 			return false, err
 		}
