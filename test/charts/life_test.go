@@ -349,7 +349,10 @@ func (l *life) putBack(ctx context.Context, id string) error {
 // drift has somebody change the remote agent twice. The operator puts it back and has nothing to write in the cluster,
 // so that the second event is the first one, counted.
 func (l *life) drift(ctx context.Context) error {
-	for range 2 {
+	for _, told := range []func(eventsv1.Event) bool{
+		func(eventsv1.Event) bool { return true },
+		func(e eventsv1.Event) bool { return e.Series != nil },
+	} {
 		var id string
 		if err := l.remote(ctx, "web", func(a cloud.Agent) bool { id = a.ID; return true }); err != nil {
 			return err
@@ -358,15 +361,24 @@ func (l *life) drift(ctx context.Context) error {
 		if err := l.putBack(ctx, id); err != nil {
 			return err
 		}
+		// A change during the correction would be one with the first.
+		if err := l.driftEvent(ctx, told); err != nil {
+			return err
+		}
 	}
-	return eventually(ctx, "no event is counted", func(ctx context.Context) error {
+	return nil
+}
+
+// driftEvent waits for the event of a correction that is as it should be.
+func (l *life) driftEvent(ctx context.Context, right func(eventsv1.Event) bool) error {
+	return eventually(ctx, "no such event of a correction", func(ctx context.Context) error {
 		var list eventsv1.EventList
 		if err := l.c.List(ctx, &list, client.InNamespace(l.home)); err != nil {
 			return err
 		}
 		var reasons []string
 		for i := range list.Items {
-			if list.Items[i].Series != nil {
+			if list.Items[i].Reason == "DriftCorrected" && right(list.Items[i]) {
 				return nil
 			}
 			reasons = append(reasons, list.Items[i].Reason)

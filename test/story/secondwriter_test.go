@@ -178,6 +178,39 @@ func TestAStartInTheWrongMomentIsNotBlamedOnTheService(t *testing.T) {
 	}
 }
 
+// Somebody who changes an agent again at the moment of its correction looks like a service that does not keep what
+// it took.
+func TestAnotherChangeInTheWrongMomentIsNotBlamedOnTheService(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{})
+	w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.SyncPolicy = v1alpha1.SyncEnforce })
+	a := w.Ready("web")
+	change := func() { w.Cloud.Mutate(a.Status.ID, func(a *cloud.Agent) { a.Version = "v9.9.9" }) }
+	hold := func(method string) (entered, release chan struct{}) {
+		entered, release = make(chan struct{}), make(chan struct{})
+		w.Cloud.Inject(cloudtest.Fault{Method: method, Route: cloudtest.RouteAgent, Times: 1, Entered: entered, Block: release})
+		return entered, release
+	}
+	correcting, correct := hold(http.MethodPatch)
+	change()
+	w.Poke("web")
+	<-correcting
+	reading, read := hold(http.MethodGet)
+	close(correct)
+	<-reading
+	change()
+	close(read)
+	w.Eventually("it is corrected again", func() error {
+		if version := w.One("web").Version; version != a.Spec.Version {
+			return errors.New(version)
+		}
+		return nil
+	})
+	looks(w)
+	if now := w.Ready("web"); len(now.Status.NotHonoured)+len(now.Status.Drift) != 0 {
+		t.Errorf("not honoured %v, drift %v", now.Status.NotHonoured, now.Status.Drift)
+	}
+}
+
 func TestAServiceThatKeepsItsOwnIsStillFoundBesideFluentBit(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	started(t, w, v1alpha1.SyncEnforce)

@@ -127,7 +127,7 @@ func (p *pass) send(ctx context.Context, all, send []field) error {
 		return err
 	}
 	ignored := names(differing(send, p.remote))
-	if len(p.doubted) == 0 && lived(p.remote) {
+	if len(p.doubted) == 0 && (happening == corrected || lived(p.remote)) {
 		p.doubted, ignored = ignored, nil
 	}
 	still := p.agent.Status.NotHonoured[:0:0]
@@ -141,7 +141,8 @@ func (p *pass) send(ctx context.Context, all, send []field) error {
 }
 
 // lived reports whether a Fluent Bit has run as the remote agent. It writes at its start, perhaps between our
-// sending and our reading; so what it may have undone is sent a second time before the service is blamed.
+// sending and our reading; so what it may have undone is sent a second time before the service is blamed. So is
+// a correction: the service kept that value before, and whoever changed it may do so again.
 func lived(remote *cloud.Agent) bool {
 	return remote.FirstMetricsAddedAt != nil || remote.OS != "" && remote.OS != "unknown"
 }
