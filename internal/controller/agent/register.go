@@ -100,8 +100,11 @@ func (p *pass) foundBySecret(ctx context.Context) (bool, error) {
 		return false, foreignSecret(name)
 	}
 	id := tokensecret.ID(secret)
-	if id == "" || id == p.memory.lost && p.place == p.memory.lostAt {
+	switch gone := id == p.memory.lost && p.place == p.memory.lostAt; {
+	case id == "" || gone && verdict != tokensecret.Ownerless:
 		return false, nil
+	case gone:
+		return false, foreignSecret(name)
 	}
 	remote, err := p.ours(ctx, id)
 	if remote == nil {
