@@ -132,8 +132,11 @@ func (p *Project) ServerLost() *fault.Error {
 	return p.fleet.lost
 }
 
-// Forgive has agents that vanished registered anew, on a person's word.
+// Forgive has agents that vanished registered anew, and what calls were refused tried again, on a person's word.
 func (p *Project) Forgive() {
+	p.mu.Lock()
+	clear(p.refusals)
+	p.mu.Unlock()
 	p.fleet.mu.Lock()
 	defer p.fleet.mu.Unlock()
 	if p.fleet.lost == nil {

@@ -306,9 +306,9 @@ func (p *Project) readPage(ctx context.Context, options cloud.ListOptions) (*clo
 		return nil, err // The service asked to wait while the budget was waited for.
 	}
 	p.mu.Lock()
-	c, projectID, version := p.client, p.place.ProjectID, p.version
+	c, projectID, now := p.client, p.place.ProjectID, moment{p.version, p.proofs}
 	p.mu.Unlock()
 	page, err := c.List(ctx, projectID, options)
-	p.learn(version, err)
+	p.learn(now, err)
 	return page, err
 }
