@@ -26,7 +26,8 @@ const (
 	pageSize = 100
 	// mostWords bounds what is kept of one agent's texts, in bytes.
 	mostWords = 4 << 10
-	// listRest is how long a list that failed is not tried again for what can be had without it.
+	// listRest is how long a list that failed is not tried again for what can be had without it. For what needs it
+	// the rest begins with a second and grows up to this.
 	listRest = time.Minute
 	// listTimeout bounds one list of all agents.
 	listTimeout = 10 * time.Minute
@@ -75,6 +76,9 @@ type listing struct {
 	byMachine map[string][]string // IDs by machine ID
 	startedAt time.Time           // of the list that entries came from; zero without one
 	failedAt  time.Time           // when the last list failed; zero if it did not
+	failed    error               // what it failed with
+	failures  int                 // in a row
+	restsFor  time.Duration       // after failedAt
 	pageSize  int                 // that fitted into an answer last; zero for the usual one
 	running   *listRun
 }
@@ -100,6 +104,7 @@ func (p *Project) FindByMachine(ctx context.Context, machineID string, after tim
 	}
 	l := &p.listing
 	for {
+		unusable := p.usable()
 		l.mu.Lock()
 		if l.startedAt.After(after) {
 			for _, id := range l.byMachine[machineID] {
@@ -108,15 +113,51 @@ func (p *Project) FindByMachine(ctx context.Context, machineID string, after tim
 			l.mu.Unlock()
 			return found, true, nil
 		}
-		run := l.running
-		if run == nil {
-			run = l.start()
-		}
+		run, err := l.join(unusable)
 		l.mu.Unlock()
-		if err := l.await(ctx, run); err != nil {
+		if err == nil {
+			err = l.await(ctx, run)
+		}
+		if err != nil {
 			return nil, true, err
 		}
 	}
+}
+
+// join returns the list that is under way, or begins one. After one that failed there is a rest: else everybody who
+// waits would begin the next. l.mu is held.
+func (l *listing) join(unusable error) (*listRun, error) {
+	if l.running != nil {
+		return l.running, nil
+	}
+	if unusable != nil {
+		return nil, unusable
+	}
+	if rest := l.rest(); rest > 0 {
+		return nil, notListed(l.failed, rest)
+	}
+	return l.start(), nil
+}
+
+func (l *listing) rest() time.Duration {
+	return l.failedAt.Add(l.restsFor).Sub(l.project.registry.opts.Clock.Now())
+}
+
+// notListed is the failure of who needs a list that failed, and may be begun again after a rest.
+func notListed(err error, rest time.Duration) error {
+	e, ours := cloud.AsError(err)
+	f, classed := fault.As(err)
+	switch {
+	case classed:
+	case ours && e.Class == cloud.ClassWaiting:
+		return err
+	case ours && e.Reason == cloud.ReasonInvalidAnswer:
+		f = fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
+			"%v: check the CloudProject's url and what stands between it and the operator", e)
+	default:
+		f = fault.Retryablef(v1alpha1.ReasonUnavailable, "the remote agents are not listed: %v", err)
+	}
+	return f.After(max(f.RetryAfter, spread(rest))).Because(err)
 }
 
 // Sighting returns a remote agent as a list showed it that was started after the given time, and when that
@@ -158,8 +199,13 @@ func (p *Project) Warm() {
 	}
 }
 
+// await waits for a list, but no longer than until it is listPatience old: workers have other things to do.
 func (l *listing) await(ctx context.Context, run *listRun) error {
-	timer := time.NewTimer(listPatience)
+	so := func() time.Duration { return l.project.registry.opts.Clock.Now().Sub(run.startedAt) }
+	if so() >= listPatience {
+		return waitingForList(so())
+	}
+	timer := time.NewTimer(listPatience - so())
 	defer timer.Stop()
 	select {
 	case <-run.done:
@@ -167,7 +213,7 @@ func (l *listing) await(ctx context.Context, run *listRun) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timer.C:
-		return waitingForList(0)
+		return waitingForList(so())
 	}
 }
 
@@ -181,20 +227,30 @@ func (l *listing) start() *listRun {
 		entries, err := l.project.readAll(ctx)
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		run.err = err
-		if l.running == run {
-			l.running, l.failedAt = nil, time.Time{}
-			if err == nil {
-				l.replace(run, entries)
-				l.project.metrics.Listed(run.startedAt, len(entries))
-			} else {
-				l.project.metrics.NotListed()
-				l.failedAt = l.project.registry.opts.Clock.Now()
-			}
-		}
+		l.end(run, entries, err)
 		close(run.done)
 	}()
 	return run
+}
+
+// end takes over what came of a list; l.mu is held.
+func (l *listing) end(run *listRun, entries []Entry, err error) {
+	if l.running != run {
+		run.err = err // It is of another place.
+		return
+	}
+	l.running = nil
+	if err == nil {
+		l.replace(run, entries)
+		l.failedAt, l.failed, l.failures, l.restsFor = time.Time{}, nil, 0, 0
+		l.project.metrics.Listed(run.startedAt, len(entries))
+		return
+	}
+	l.failures++
+	l.failedAt, l.failed = l.project.registry.opts.Clock.Now(), err
+	l.restsFor = fault.Backoff(l.failures, time.Second, listRest)
+	l.project.metrics.NotListed()
+	run.err = notListed(err, l.restsFor)
 }
 
 // replace takes over a finished list, with what was registered and deleted while it ran.
@@ -259,7 +315,7 @@ func (l *listing) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.entries, l.byMachine, l.startedAt, l.running = nil, nil, time.Time{}, nil
-	l.failedAt, l.pageSize = time.Time{}, 0
+	l.failedAt, l.failed, l.failures, l.restsFor, l.pageSize = time.Time{}, nil, 0, 0, 0
 }
 
 // readAll reads all pages, in smaller ones where a page of large configurations is too long for an answer.

@@ -201,6 +201,7 @@ func TestAListThatFailsIsNotBelieved(t *testing.T) {
 	if _, ok, err := w.FindByMachine(t.Context(), "a", w.clock.Now()); !ok || err == nil {
 		t.Fatalf("ok %v, error %v", ok, err)
 	}
+	w.clock.Step(time.Second)
 	if got := w.find("a", w.clock.Now()); len(got) != 1 {
 		t.Errorf("the next list finds %v", got)
 	}
