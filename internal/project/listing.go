@@ -92,9 +92,13 @@ type listRun struct {
 }
 
 // FindByMachine returns the remote agents with a machine ID, from a list that was started after the given
-// time. ok is false where the service lists nothing. A list that takes long is a waiting failure.
+// time. ok is false where the service lists nothing. A list that takes long is a waiting failure, and so is that it
+// is not known yet whether there is one: just after the token changed, say.
 func (p *Project) FindByMachine(ctx context.Context, machineID string, after time.Time) (found []Entry, ok bool, err error) {
-	if !p.Proof().lists() {
+	if lists := p.Proof().ListSupported; lists == nil {
+		return nil, true, fault.Waitingf(v1alpha1.ReasonProjectNotReady,
+			"it is not known yet whether the service of CloudProject %s lists its agents", p.key).After(spread(time.Second)).Quietly()
+	} else if !*lists {
 		return nil, false, nil
 	}
 	// A list that starts from now on is after whatever the caller has seen, even if that was written by

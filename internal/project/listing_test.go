@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
@@ -55,6 +56,21 @@ func TestWhereNothingIsListedNothingIsFound(t *testing.T) {
 		t.Errorf("ok %v, error %v", ok, err)
 	}
 	w.requests(0)
+}
+
+// Else a registration whose answer was lost would be made again while a new token is proved.
+func TestNotKnownYetIsNotNoList(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	id := w.register("m")
+	w.cloud.AddToken(projectID, w.token.Reveal()+"-renewed")
+	w.token = cloud.NewToken(w.token.Reveal() + "-renewed")
+	w.configure()
+	_, _, err := w.FindByMachine(t.Context(), "m", w.clock.Now())
+	if f := w.failure(err, v1alpha1.ReasonProjectNotReady); !f.Quiet || f.RetryAfter <= 0 {
+		t.Errorf("quiet is %v, told to come back in %s", f.Quiet, f.RetryAfter)
+	}
+	noError(t, w.Prove(t.Context()))
+	w.expectFound("m", w.clock.Now(), id)
 }
 
 func TestOneListServesAll(t *testing.T) {

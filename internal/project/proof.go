@@ -26,7 +26,8 @@ type Proof struct {
 	Proved bool
 	// Authentication that the service accepted.
 	Authentication v1alpha1.Authentication
-	// ListSupported says whether the service lists agents; nil while it is not known.
+	// ListSupported says whether the service lists agents; nil while it is not known, which must not be taken for no:
+	// without a list registrations are repeated blindly.
 	ListSupported *bool
 }
 
