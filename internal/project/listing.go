@@ -29,8 +29,8 @@ const (
 	// listRest is how long a list that failed is not tried again for what can be had without it. For what needs it
 	// the rest begins with a second and grows up to this.
 	listRest = time.Minute
-	// listTimeout bounds one list of all agents.
-	listTimeout = 10 * time.Minute
+	// slowerBy is how much longer a list has to take for the CloudProject to be told of it at once.
+	slowerBy = 30 * time.Second
 	// listPatience is how long a caller waits for a list before it comes back later.
 	listPatience = 5 * time.Second
 )
@@ -75,6 +75,7 @@ type listing struct {
 	entries   map[string]Entry    // by ID
 	byMachine map[string][]string // IDs by machine ID
 	startedAt time.Time           // of the list that entries came from; zero without one
+	took      time.Duration       // the reading of it
 	failedAt  time.Time           // when the last list failed; zero if it did not
 	failed    error               // what it failed with
 	failures  int                 // in a row
@@ -85,6 +86,7 @@ type listing struct {
 
 type listRun struct {
 	startedAt time.Time
+	cancel    context.CancelFunc
 	done      chan struct{}
 	err       error
 	added     []Entry
@@ -183,13 +185,30 @@ func (p *Project) Sighting(id string, after time.Time) (seen Entry, at time.Time
 	case l.running == nil:
 		l.start()
 	}
-	return Entry{}, time.Time{}, false, waitingForList(p.registry.opts.Clock.Now().Sub(l.running.startedAt))
+	return Entry{}, time.Time{}, false, l.waiting(l.running)
 }
 
-// waitingForList has callers come back after as long as the list has taken so far: thousands may wait for a slow one.
-func waitingForList(so time.Duration) error {
+// waiting has callers come back when the list may be ended, if it takes as long as the one before; but not later
+// than after as long as it has taken so far. Thousands may wait for a slow one. l.mu is held.
+func (l *listing) waiting(run *listRun) error {
+	so := l.age(run)
+	wait := so
+	if l.took > 0 {
+		wait = min(so, (l.took - so).Abs())
+	}
 	return fault.Waitingf(v1alpha1.ReasonProgressing, "waiting for the list of remote agents").
-		After(spread(max(so, time.Second))).Quietly()
+		After(spread(max(wait, time.Second))).Quietly()
+}
+
+func (l *listing) age(run *listRun) time.Duration {
+	return l.project.registry.opts.Clock.Now().Sub(run.startedAt)
+}
+
+// ListTook is how long the newest complete list took to be read; zero without one.
+func (p *Project) ListTook() time.Duration {
+	p.listing.mu.Lock()
+	defer p.listing.mu.Unlock()
+	return p.listing.took
 }
 
 // Warm begins the first list before anybody asks for it: Agents that are registered after a start wait for it.
@@ -205,11 +224,7 @@ func (p *Project) Warm() {
 
 // await waits for a list, but no longer than until it is listPatience old: workers have other things to do.
 func (l *listing) await(ctx context.Context, run *listRun) error {
-	so := func() time.Duration { return l.project.registry.opts.Clock.Now().Sub(run.startedAt) }
-	if so() >= listPatience {
-		return waitingForList(so())
-	}
-	timer := time.NewTimer(listPatience - so())
+	timer := time.NewTimer(max(listPatience-l.age(run), 0))
 	defer timer.Stop()
 	select {
 	case <-run.done:
@@ -217,22 +232,32 @@ func (l *listing) await(ctx context.Context, run *listRun) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timer.C:
-		return waitingForList(so())
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.waiting(run)
 	}
 }
 
-// start begins a list on its own; l.mu is held.
+// start begins a list on its own; l.mu is held. It may take as long as the rate limit makes it: what is bounded is
+// the time of each page, by that of a call, and the number of agents.
 func (l *listing) start() *listRun {
-	run := &listRun{startedAt: l.project.registry.opts.Clock.Now(), done: make(chan struct{}), dropped: sets.New[string]()}
+	ctx, cancel := context.WithCancel(context.Background())
+	run := &listRun{
+		startedAt: l.project.registry.opts.Clock.Now(), cancel: cancel, done: make(chan struct{}), dropped: sets.New[string](),
+	}
 	l.running = run
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), listTimeout)
 		defer cancel()
 		entries, err := l.project.readAll(ctx)
 		l.mu.Lock()
-		defer l.mu.Unlock()
+		before := l.took
 		l.end(run, entries, err)
+		slower := l.took-before >= slowerBy
 		close(run.done)
+		l.mu.Unlock()
+		if slower {
+			l.project.registry.doubted(l.project.key) // The interval may have to be longer, and soon.
+		}
 	}()
 	return run
 }
@@ -246,6 +271,7 @@ func (l *listing) end(run *listRun, entries []Entry, err error) {
 	l.running = nil
 	if err == nil {
 		l.replace(run, entries)
+		l.took = l.age(run)
 		l.failedAt, l.failed, l.failures, l.restsFor = time.Time{}, nil, 0, 0
 		l.project.metrics.Listed(run.startedAt, len(entries))
 		return
@@ -318,7 +344,10 @@ func (l *listing) shrink(from int) int {
 func (l *listing) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.entries, l.byMachine, l.startedAt, l.running = nil, nil, time.Time{}, nil
+	if l.running != nil {
+		l.running.cancel()
+	}
+	l.entries, l.byMachine, l.startedAt, l.took, l.running = nil, nil, time.Time{}, 0, nil
 	l.failedAt, l.failed, l.failures, l.restsFor, l.pageSize = time.Time{}, nil, 0, 0, 0
 }
 

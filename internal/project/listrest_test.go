@@ -106,3 +106,34 @@ func TestAListThatTakesLongHoldsNobody(t *testing.T) {
 	}
 	callers.Wait()
 }
+
+// Those who wait come back when the list should be at its end: later it may be too old for them.
+func TestWhoWaitsForAListComesBackWhenItShouldEnd(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	for _, row := range []struct {
+		so   []time.Duration // that it takes
+		want []time.Duration // to wait then
+	}{
+		{[]time.Duration{40 * time.Second, 100 * time.Second}, []time.Duration{40 * time.Second, 100 * time.Second}},
+		{[]time.Duration{10 * time.Second, 60 * time.Second, 110 * time.Second}, []time.Duration{10 * time.Second, 40 * time.Second, 10 * time.Second}},
+	} {
+		complete := w.listed()
+		entered, release := make(chan struct{}, 1), make(chan struct{})
+		w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Entered: entered, Block: release, Times: 1})
+		w.clock.Step(time.Second)
+		began := w.clock.Now()
+		_, _, _, err := w.Sighting("any", began.Add(-1))
+		w.refused(err, v1alpha1.ReasonProgressing)
+		<-entered
+		for i, so := range row.so {
+			w.clock.SetTime(began.Add(so))
+			_, _, _, err := w.Sighting("any", began.Add(-1))
+			got := w.failure(err, v1alpha1.ReasonProgressing).RetryAfter
+			if want := row.want[i]; got < want || got > want*12/10 {
+				t.Errorf("after %s told to come back in %s, want %s", so, got, want)
+			}
+		}
+		close(release)
+		w.eventually("the list", func() bool { return max(w.listed(), 0) > max(complete, 0) })
+	}
+}

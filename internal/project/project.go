@@ -120,6 +120,7 @@ func (p *Project) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.blocked = fault.Waitingf(v1alpha1.ReasonProjectNotFound, "CloudProject %s was deleted", p.key)
+	p.listing.reset()
 	if p.bare != nil {
 		p.bare.CloseIdleConnections()
 	}

@@ -27,7 +27,7 @@ const quietPark = 30 * time.Second
 // connect brings the Project to the spec and the credentials, proves them and keeps the copy of them. The
 // verdict is nil where the CloudProject is fit for use. The error is one of the API server.
 func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *memo) (*fault.Error, error) {
-	m.interval = r.interval(cp, m.agents)
+	m.interval = r.interval(cp, m.agents, r.listTook(cp))
 	c, err := r.load(ctx, cp)
 	if err != nil {
 		return nil, err
@@ -112,7 +112,7 @@ func (r *Reconciler) prove(ctx context.Context, p *project.Project, cp *v1alpha1
 	m.tried, m.verdict = try, judge(err, p, proved)
 	if proof := p.Proof(); proof.Proved {
 		cp.Status.ListSupported = proof.ListSupported
-		m.interval = r.interval(cp, m.agents)
+		m.interval = r.interval(cp, m.agents, p.ListTook())
 		if m.agents > 0 {
 			p.Warm()
 		}

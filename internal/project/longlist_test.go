@@ -1,0 +1,97 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package project
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+)
+
+// pages is a service that lists so many pages of one agent each, and nothing else.
+type pages int
+
+func (n pages) RoundTrip(r *http.Request) (*http.Response, error) {
+	at, _ := strconv.Atoi(r.URL.Query().Get("before"))
+	header := http.Header{}
+	if at+1 < int(n) {
+		header.Set("Link", fmt.Sprintf(`</agents?before=%d>; rel="next"`, at+1))
+	}
+	body := fmt.Sprintf(`[{"id":"00000000-0000-4000-8000-%012d","machineID":"%d"}]`, at, at)
+	return &http.Response{StatusCode: http.StatusOK, Header: header, Body: io.NopCloser(strings.NewReader(body))}, nil
+}
+
+// reading returns a proved Project of a service whose answers need no network.
+func reading(t *testing.T, service http.RoundTripper, perSecond int32) *Project {
+	t.Helper()
+	base := &url.URL{Scheme: "https", Host: "cloud.example"}
+	c, err := cloud.New(cloud.Config{
+		BaseURL: base, Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: cloud.NewToken("t")},
+		Wrap: func(http.RoundTripper) http.RoundTripper { return service },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProject(NewRegistry(Options{}), client.ObjectKey{Namespace: "default", Name: "main"})
+	p.budget.set(&v1alpha1.RateLimit{RequestsPerSecond: &perSecond, Burst: ptr.To[int32](1)})
+	p.bare, p.client, p.blocked = c, c, nil
+	p.place = Place{URL: base.String(), ProjectID: "8f6f2f0e-7d1c-4b52-9c6e-3a4f7f0f9d11"}
+	p.proof = Proof{Proved: true, Authentication: v1alpha1.AuthenticationBearer, ListSupported: ptr.To(true)}
+	return p
+}
+
+// However long the rate limit makes a list of very many agents, it comes to its end.
+func TestAListMayTakeAsLongAsItsPagesNeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most = 5000 // pages, at one a second
+		p := reading(t, pages(most), 1)
+		p.Warm()
+		started := time.Now()
+		_, _, err := p.FindByMachine(t.Context(), "7", started.Add(-1))
+		if err == nil || p.ListTook() != 0 {
+			t.Fatalf("it is there at once: %v", err)
+		}
+		time.Sleep(most * time.Second) // In the time of the bubble.
+		synctest.Wait()
+		found, _, err := p.FindByMachine(t.Context(), "7", started.Add(-1))
+		if err != nil || len(found) != 1 {
+			t.Errorf("found %v, error %v", found, err)
+		}
+		if took := p.ListTook(); took < (most-2)*time.Second || took > most*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+// A list of a CloudProject that is no more, or leads elsewhere now, is not read to its end.
+func TestAListThatNobodyNeedsEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := reading(t, pages(1000), 1)
+		p.Warm()
+		time.Sleep(10 * time.Second) // In the time of the bubble.
+		run := p.listing.running
+		p.close()
+		synctest.Wait()
+		select {
+		case <-run.done:
+		default:
+			t.Error("it goes on")
+		}
+	})
+}
