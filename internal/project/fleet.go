@@ -36,7 +36,8 @@ type fleet struct {
 	seen map[types.UID]time.Time
 	gone map[types.UID]loss
 	lost *fault.Error
-	// forgiven is until when agents that vanished are registered anew on a person's word.
+	// forgiven is until when agents that vanished are registered anew on a person's word. Each that comes moves it on:
+	// the rate limit may let them come for hours.
 	forgiven time.Time
 	doubles  map[types.UID][]string
 }
@@ -64,13 +65,18 @@ func (p *Project) Gone(who types.UID, since time.Time) error {
 	f, now := &p.fleet, p.registry.opts.Clock.Now()
 	f.mu.Lock()
 	delete(f.seen, who)
+	if now.Before(f.forgiven) {
+		f.forgiven = now.Add(fleetWindow)
+		f.mu.Unlock()
+		return nil
+	}
 	f.gone[who] = loss{at: now, since: since}
 	if f.lost == nil { // Once it is known, thousands may come who need not be counted.
 		maps.DeleteFunc(f.gone, func(_ types.UID, l loss) bool { return now.Sub(l.at) > fleetWindow })
 		first := f.firstLoss()
 		maps.DeleteFunc(f.seen, func(_ types.UID, at time.Time) bool { return now.Sub(at) > fleetWindow && at.Before(first) })
 	}
-	tripped := f.lost == nil && !now.Before(f.forgiven) && len(f.gone) >= fewLost && f.mostAreLost()
+	tripped := f.lost == nil && len(f.gone) >= fewLost && f.mostAreLost()
 	if tripped {
 		f.lost = serverLost()
 	}
