@@ -7,13 +7,12 @@ SPDX-License-Identifier: Apache-2.0
 package project
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -22,10 +21,6 @@ import (
 )
 
 const (
-	// pageSize is how many agents are asked for at once.
-	pageSize = 100
-	// mostWords bounds what is kept of one agent's texts, in bytes.
-	mostWords = 4 << 10
 	// listRest is how long a list that failed is not tried again for what can be had without it. For what needs it
 	// the rest begins with a second and grows up to this.
 	listRest = time.Minute
@@ -34,37 +29,6 @@ const (
 	// listPatience is how long a caller waits for a list before it comes back later.
 	listPatience = 5 * time.Second
 )
-
-// Entry is what a list tells of one remote agent.
-type Entry struct {
-	ID        string
-	MachineID string
-	CreatedAt time.Time
-	// Reported is true if the agent ever sent metrics.
-	Reported bool
-	// Remote is the agent without its token, configuration and metadata; nil if its texts are too long to be
-	// kept, or if it comes from no list.
-	Remote *cloud.Agent
-	// RawConfig and Metadata are the hashes of what Remote lacks.
-	RawConfig, Metadata string
-}
-
-func entryOf(a *cloud.Agent) Entry {
-	e := Entry{ID: a.ID, MachineID: a.MachineID, CreatedAt: a.CreatedAt, Reported: a.FirstMetricsAddedAt != nil}
-	size := 0
-	for _, texts := range [][]string{a.Flags, a.Tags, {a.Name, a.Type, a.Version, a.Edition, a.Status, a.OS, a.Arch, a.EnvironmentName}} {
-		for _, text := range texts {
-			size += len(text) + 16
-		}
-	}
-	if size > mostWords {
-		return e
-	}
-	light := *a
-	light.RawConfig, light.Metadata, light.Token = "", nil, cloud.Token{}
-	e.Remote, e.RawConfig, e.Metadata = &light, cloud.Hash(a.RawConfig), cloud.Hash(cloud.Canonical(a.Metadata))
-	return e
-}
 
 // listing is the one list of remote agents that all Agents of a CloudProject share. What the operator
 // itself registers and deletes is kept up in it, so that it needs no reading anew for that.
@@ -238,6 +202,31 @@ func (l *listing) await(ctx context.Context, run *listRun) error {
 	}
 }
 
+// confirm brings what was seen up to the newest complete list, and returns when that was begun; the zero time if
+// there is none. Then nothing is known by then.
+func (l *listing) confirm(seen map[types.UID]sight) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for who, s := range seen {
+		if _, there := l.entries[s.id]; there && s.at.Before(l.startedAt) {
+			seen[who] = sight{at: l.startedAt, id: s.id}
+		}
+	}
+	return l.startedAt
+}
+
+// awaitList has a list begun, if none is under way, and is a waiting failure until it is there.
+func (p *Project) awaitList() error {
+	l, unusable := &p.listing, p.usable()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	run, err := l.join(unusable)
+	if err != nil {
+		return err
+	}
+	return l.waiting(run)
+}
+
 // start begins a list on its own; l.mu is held. It may take as long as the rate limit makes it: what is bounded is
 // the time of each page, by that of a call, and the number of agents.
 func (l *listing) start() *listRun {
@@ -327,20 +316,6 @@ func (l *listing) drop(id string) {
 	}
 }
 
-// size is how many agents a page is asked for.
-func (l *listing) size() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return cmp.Or(l.pageSize, pageSize)
-}
-
-func (l *listing) shrink(from int) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.pageSize = max(from/4, 1)
-	return l.pageSize
-}
-
 func (l *listing) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -349,55 +324,4 @@ func (l *listing) reset() {
 	}
 	l.entries, l.byMachine, l.startedAt, l.took, l.running = nil, nil, time.Time{}, 0, nil
 	l.failedAt, l.failed, l.failures, l.restsFor, l.pageSize = time.Time{}, nil, 0, 0, 0
-}
-
-// readAll reads all pages, in smaller ones where a page of large configurations is too long for an answer.
-// Cursors that lead in a circle are an invalid answer.
-func (p *Project) readAll(ctx context.Context) ([]Entry, error) {
-	var entries []Entry
-	cursors := sets.New[string]()
-	options := cloud.ListOptions{Last: p.listing.size()}
-	for {
-		page, err := p.readPage(ctx, options)
-		if errors.Is(err, cloud.ErrTooLarge) && options.Last > 1 {
-			options.Last = p.listing.shrink(options.Last)
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		for i := range page.Agents {
-			entries = append(entries, entryOf(&page.Agents[i]))
-		}
-		if page.Before == "" {
-			return entries, nil
-		}
-		if most := p.registry.opts.MostAgents; len(entries) > most {
-			return nil, fault.Retryablef(v1alpha1.ReasonInvalidAnswer, "the service lists more than %d agents", most)
-		}
-		if cursors.Has(page.Before) || len(page.Agents) == 0 {
-			return nil, fault.Retryablef(v1alpha1.ReasonInvalidAnswer, "the service's list of agents leads in a circle")
-		}
-		cursors.Insert(page.Before)
-		options.Before = page.Before
-	}
-}
-
-// readPage reads one page within the budget. It may wait, because no worker does this.
-func (p *Project) readPage(ctx context.Context, options cloud.ListOptions) (*cloud.Page, error) {
-	if err := p.usable(); err != nil {
-		return nil, err
-	}
-	if err := p.budget.wait(ctx); err != nil {
-		return nil, err
-	}
-	if err := p.usable(); err != nil {
-		return nil, err // The service asked to wait while the budget was waited for.
-	}
-	p.mu.Lock()
-	c, projectID, now := p.client, p.place.ProjectID, moment{p.version, p.proofs}
-	p.mu.Unlock()
-	page, err := c.List(ctx, projectID, options)
-	p.learn(now, err)
-	return page, err
 }
