@@ -194,7 +194,8 @@ func (l *listing) await(ctx context.Context, run *listRun) error {
 	case <-run.done:
 		return run.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return fault.Retryablef(v1alpha1.ReasonUnavailable,
+			"the list of remote agents took longer than there was time").Because(ctx.Err())
 	case <-timer.C:
 		l.mu.Lock()
 		defer l.mu.Unlock()

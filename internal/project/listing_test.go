@@ -8,6 +8,7 @@ package project_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
 // find returns the IDs of the remote agents with a machine ID.
@@ -232,8 +234,9 @@ func TestACallerMayGiveUpAndTheListGoesOn(t *testing.T) {
 	impatient, cancel := context.WithCancel(t.Context())
 	var caller sync.WaitGroup
 	caller.Go(func() {
-		if _, _, err := w.FindByMachine(impatient, "m", start); err == nil {
-			t.Error("a caller that gave up got an answer")
+		_, _, err := w.FindByMachine(impatient, "m", start)
+		if f := w.failure(err, v1alpha1.ReasonUnavailable); f.Class != fault.Retryable || !errors.Is(err, context.Canceled) {
+			t.Errorf("a caller that gave up got %v", err)
 		}
 	})
 	<-entered

@@ -22,6 +22,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
 // pages is a service that lists so many pages of one agent each, and nothing else.
@@ -84,12 +85,15 @@ func TestAListThatNobodyNeedsEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := reading(t, pages(1000), 1)
 		p.Warm()
-		time.Sleep(10 * time.Second) // In the time of the bubble.
+		time.Sleep(10*time.Second + time.Second/2) // In the time of the bubble.
 		run := p.listing.running
 		p.close()
 		synctest.Wait()
 		select {
 		case <-run.done:
+			if f, ok := fault.As(run.err); !ok || f.Reason != v1alpha1.ReasonUnavailable {
+				t.Errorf("it ended with %v", run.err)
+			}
 		default:
 			t.Error("it goes on")
 		}

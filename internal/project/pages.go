@@ -109,7 +109,7 @@ func (p *Project) readPage(ctx context.Context, options cloud.ListOptions) (*clo
 		return nil, err
 	}
 	if err := p.budget.wait(ctx); err != nil {
-		return nil, err
+		return nil, fault.Retryablef(v1alpha1.ReasonUnavailable, "the list of remote agents was given up").Because(err)
 	}
 	if err := p.usable(); err != nil {
 		return nil, err // The service asked to wait while the budget was waited for.
