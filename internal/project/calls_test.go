@@ -147,6 +147,7 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 	}{
 		{"connections that break", cloudtest.Fault{Cut: cloudtest.CutBefore}, true},
 		{"a proxy's own error", cloudtest.Fault{Status: 502, Body: "<html>"}, true},
+		{"a gateway's error that looks like the service's", cloudtest.Fault{Status: 504, Body: `{"error":"upstream timeout"}`}, true},
 		{"a portal", cloudtest.Fault{Status: 200, Body: "<html>Log in</html>"}, true},
 		{"an error of the service itself", cloudtest.Fault{Status: 500, Body: `{"error":"internal"}`}, false},
 		{"agents that are not there", cloudtest.Fault{}, false},
