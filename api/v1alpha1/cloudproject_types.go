@@ -200,6 +200,11 @@ type CloudProjectStatus struct {
 	// +optional
 	ResyncInterval *metav1.Duration `json:"resyncInterval,omitempty"`
 
+	// LastHandledReconcileAt is the last value of the annotation
+	// cloud.calyptia.com/reconcile-at that was acted on.
+	// +optional
+	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
+
 	// Doubles lists the IDs of remote agents that share their machine ID with
 	// another one. The operator leaves them to a person.
 	// +listType=atomic

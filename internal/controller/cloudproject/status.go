@@ -43,6 +43,9 @@ func (r *Reconciler) describe(cp *v1alpha1.CloudProject, m *memo) {
 	s.ObservedGeneration = cp.Generation
 	s.Agents = int32(min(m.agents, math.MaxInt32))
 	s.ResyncInterval = &metav1.Duration{Duration: m.interval}
+	if m.handled != "" {
+		s.LastHandledReconcileAt = m.handled
+	}
 	p := r.Projects.Lookup(cp.UID)
 	if p == nil {
 		return

@@ -323,6 +323,35 @@ func TestAnOutageIsTriedAgainWithBackoff(t *testing.T) {
 	}
 }
 
+func TestARequestIsHandledOnceTheServiceAnswered(t *testing.T) {
+	x := newProving(t)
+	x.expect(t, "the first", "", 1)
+	x.cp.Annotations = map[string]string{v1alpha1.AnnotationReconcileAt: "now"}
+	handled := func(why, want string) {
+		t.Helper()
+		if x.describe(x.cp, x.memo); x.cp.Status.LastHandledReconcileAt != want {
+			t.Errorf("%s: handled is %q, want %q", why, x.cp.Status.LastHandledReconcileAt, want)
+		}
+	}
+	repair := x.cloud.Inject(cloudtest.Fault{Status: 502, Body: "<html>"})
+	x.expect(t, "an outage", v1alpha1.ReasonUnavailable, 1)
+	handled("an outage", "")
+	repair()
+	x.cloud.Inject(cloudtest.Fault{Status: 429, Times: 1})
+	x.clock.Step(time.Minute)
+	x.expect(t, "a park", v1alpha1.ReasonRateLimited, 1)
+	handled("a park", "")
+	x.clock.Step(time.Minute)
+	x.expect(t, "an answer", "", 1)
+	handled("an answer", "now")
+	x.cp.Status.LastHandledReconcileAt = "" // As where the write met a conflict.
+	x.expect(t, "the next reconciliation", "", 0)
+	handled("the next reconciliation", "now")
+	x.cp.Annotations = nil
+	x.expect(t, "nothing is asked for any more", "", 1)
+	handled("nothing is asked for any more", "now")
+}
+
 func TestAParkIsWaitedOut(t *testing.T) {
 	x := newProving(t)
 	x.cloud.Inject(cloudtest.Fault{Status: 429, Times: 1})
