@@ -7,12 +7,14 @@ SPDX-License-Identifier: Apache-2.0
 package project
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,5 +99,39 @@ func TestAListThatNobodyNeedsEnds(t *testing.T) {
 		default:
 			t.Error("it goes on")
 		}
+	})
+}
+
+// counting is a service that counts what it is asked.
+type counting struct {
+	pages
+	asked atomic.Int32
+}
+
+func (c *counting) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.asked.Add(1)
+	return c.pages.RoundTrip(r)
+}
+
+// While a page is read the next is fetched, and no more than that one.
+func TestOnePageIsFetchedAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := &counting{pages: 10}
+		p := reading(t, service, 1000)
+		ctx, cancel := context.WithCancel(t.Context())
+		ahead := make(chan fetched)
+		go p.fetchAll(ctx, ahead)
+		for read := range 4 {
+			page, err := (<-ahead).Page()
+			if err != nil || page.Agents[0].MachineID != strconv.Itoa(read) {
+				t.Fatalf("page %d: %+v, error %v", read, page, err)
+			}
+			time.Sleep(time.Second) // In the time of the bubble: as long as it wants to.
+			synctest.Wait()
+			if asked := int(service.asked.Load()); asked != read+2 {
+				t.Errorf("%d pages were asked for while the %dth is read", asked, read+1)
+			}
+		}
+		cancel() // Who reads no further leaves nobody waiting.
 	})
 }

@@ -71,53 +71,99 @@ func (l *listing) shrink(from int) int {
 	return l.pageSize
 }
 
-// readAll reads all pages, in smaller ones where a page of large configurations is too long for an answer.
-// Cursors that lead in a circle are an invalid answer.
+// fetched is a page on its way from the service to who reads it.
+type fetched struct {
+	*cloud.RawPage
+	at  moment // when it was asked for
+	err error  // in its place; then it is the last
+}
+
+// readAll reads all pages. While one is read the next is fetched.
 func (p *Project) readAll(ctx context.Context) ([]Entry, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	pages := make(chan fetched) // Without a buffer: no more than one page is ahead.
+	go p.fetchAll(ctx, pages)
 	var entries []Entry
-	cursors := sets.New[string]()
-	options := cloud.ListOptions{Last: p.listing.size()}
-	for {
-		page, err := p.readPage(ctx, options)
-		if errors.Is(err, cloud.ErrTooLarge) && options.Last > 1 {
-			options.Last = p.listing.shrink(options.Last)
-			continue
+	for raw := range pages {
+		if raw.err != nil {
+			return nil, raw.err
 		}
+		page, err := raw.Page()
+		p.learn(raw.at, err)
 		if err != nil {
 			return nil, err
 		}
 		for i := range page.Agents {
 			entries = append(entries, entryOf(&page.Agents[i]))
 		}
-		if page.Before == "" {
-			return entries, nil
-		}
-		if most := p.registry.opts.MostAgents; len(entries) > most {
+		if most := p.registry.opts.MostAgents; page.Before != "" && len(entries) > most {
 			return nil, fault.Retryablef(v1alpha1.ReasonInvalidAnswer, "the service lists more than %d agents", most)
 		}
-		if cursors.Has(page.Before) || len(page.Agents) == 0 {
-			return nil, fault.Retryablef(v1alpha1.ReasonInvalidAnswer, "the service's list of agents leads in a circle")
+		if page.Before != "" && len(page.Agents) == 0 {
+			return nil, inACircle()
 		}
-		cursors.Insert(page.Before)
-		options.Before = page.Before
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, givenUp(err) // What was read may not be all.
+	}
+	return entries, nil
+}
+
+// fetchAll fetches all pages, in smaller ones where a page of large configurations is too long for an answer.
+// Cursors that lead in a circle are an invalid answer.
+func (p *Project) fetchAll(ctx context.Context, pages chan<- fetched) {
+	defer close(pages)
+	cursors := sets.New[string]()
+	options := cloud.ListOptions{Last: p.listing.size()}
+	for more := true; more; {
+		page := p.fetch(ctx, options)
+		switch {
+		case errors.Is(page.err, cloud.ErrTooLarge) && options.Last > 1:
+			options.Last = p.listing.shrink(options.Last)
+			continue
+		case page.err != nil || page.Before == "":
+			more = false
+		case cursors.Has(page.Before):
+			page, more = fetched{err: inACircle()}, false
+		default:
+			cursors.Insert(page.Before)
+			options.Before = page.Before
+		}
+		select {
+		case pages <- page:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
-// readPage reads one page within the budget. It may wait, because no worker does this.
-func (p *Project) readPage(ctx context.Context, options cloud.ListOptions) (*cloud.Page, error) {
+func givenUp(err error) error {
+	return fault.Retryablef(v1alpha1.ReasonUnavailable, "the list of remote agents was given up").Because(err)
+}
+
+func inACircle() error {
+	return fault.Retryablef(v1alpha1.ReasonInvalidAnswer, "the service's list of agents leads in a circle")
+}
+
+// fetch gets one page within the budget. It may wait, because no worker does this. Only who has read the page may
+// learn from it that the service answers.
+func (p *Project) fetch(ctx context.Context, options cloud.ListOptions) fetched {
 	if err := p.usable(); err != nil {
-		return nil, err
+		return fetched{err: err}
 	}
 	if err := p.budget.wait(ctx); err != nil {
-		return nil, fault.Retryablef(v1alpha1.ReasonUnavailable, "the list of remote agents was given up").Because(err)
+		return fetched{err: givenUp(err)}
 	}
 	if err := p.usable(); err != nil {
-		return nil, err // The service asked to wait while the budget was waited for.
+		return fetched{err: err} // The service asked to wait while the budget was waited for.
 	}
 	p.mu.Lock()
 	c, projectID, now := p.client, p.place.ProjectID, moment{p.version, p.proofs}
 	p.mu.Unlock()
-	page, err := c.List(ctx, projectID, options)
-	p.learn(now, err)
-	return page, err
+	page, err := c.Fetch(ctx, projectID, options)
+	if err != nil {
+		p.learn(now, err)
+	}
+	return fetched{RawPage: page, at: now, err: err}
 }
