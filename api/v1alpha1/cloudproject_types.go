@@ -160,7 +160,8 @@ type CloudProjectSpec struct {
 
 	// ResyncInterval is how often every Agent is compared with the service, such
 	// as "10m" or "1h30m", from 1m to 24h. Where the rate limit is too low for
-	// that it is longer, and the status shows the one in force. Default: 10m.
+	// that, or the list of all agents takes longer than half of it, it is longer,
+	// and the status shows the one in force. Default: 10m.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
@@ -199,9 +200,14 @@ type CloudProjectStatus struct {
 	Agents int32 `json:"agents"`
 
 	// ResyncInterval in force: that of the spec, or longer where the rate limit
-	// could not serve it.
+	// could not serve it, or a list of all agents took longer than half of it.
 	// +optional
 	ResyncInterval *metav1.Duration `json:"resyncInterval,omitempty"`
+
+	// LastHandledReconcileAt is the last value of the annotation
+	// cloud.calyptia.com/reconcile-at that was acted on.
+	// +optional
+	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
 
 	// Doubles lists the IDs of agents in Calyptia Cloud that have the machine ID of
 	// an Agent without being its own. The operator leaves them to a person: see

@@ -8,6 +8,7 @@ package cloud
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -101,6 +102,16 @@ func (c *Client) Delete(ctx context.Context, id string) error {
 // List reads a page of a project's agents, newest first. Not every service
 // has this call.
 func (c *Client) List(ctx context.Context, projectID string, o ListOptions) (*Page, error) {
+	raw, err := c.Fetch(ctx, projectID, o)
+	if err != nil {
+		return nil, err
+	}
+	return raw.Page()
+}
+
+// Fetch gets a page as List does, and leaves it to Page to read the agents: the
+// next page can be fetched meanwhile.
+func (c *Client) Fetch(ctx context.Context, projectID string, o ListOptions) (*RawPage, error) {
 	query := url.Values{}
 	if o.Last > 0 {
 		query.Set("last", strconv.Itoa(o.Last))
@@ -112,11 +123,11 @@ func (c *Client) List(ctx context.Context, projectID string, o ListOptions) (*Pa
 			query.Set(name, value)
 		}
 	}
-	page := &Page{}
+	page := &RawPage{}
 	err := c.do(ctx, call{
 		op: opList, method: http.MethodGet, path: []string{"projects", projectID, "agents"}, query: query,
 		success: []int{http.StatusOK}, maxBody: defaultMaxListBody,
-		accept: func(a *answer) error { return page.read(a, o.Before) },
+		accept: func(a *answer) error { return page.take(a, o.Before) },
 	})
 	if err != nil {
 		return nil, err
@@ -124,16 +135,8 @@ func (c *Client) List(ctx context.Context, projectID string, o ListOptions) (*Pa
 	return page, nil
 }
 
-// read takes a page whole or not at all: decisions rest on what is absent.
-func (p *Page) read(a *answer, before string) (err error) {
-	if p.UnmarshalJSON(a.body) != nil || p.Agents == nil {
-		return errNotAPI
-	}
-	for i := range p.Agents {
-		if err := agentID(p.Agents[i].ID); err != nil {
-			return err
-		}
-	}
+func (p *RawPage) take(a *answer, before string) (err error) {
+	p.status, p.body = a.status, a.body
 	if p.Before, err = nextCursor(a.header.Values("Link")); err != nil {
 		return err
 	}
@@ -141,6 +144,23 @@ func (p *Page) read(a *answer, before string) (err error) {
 		return errSameCursor
 	}
 	return nil
+}
+
+// Page reads the agents: all or none, because decisions rest on what is absent.
+// An error is an *Error, as if the call had ended in it.
+func (p *RawPage) Page() (*Page, error) {
+	page := &Page{Before: p.Before}
+	err := error(nil)
+	if page.UnmarshalJSON(p.body) != nil || page.Agents == nil {
+		err = errNotAPI
+	}
+	for i := range page.Agents {
+		err = cmp.Or(err, agentID(page.Agents[i].ID))
+	}
+	if err != nil {
+		return nil, &Error{Op: opList, Class: ClassRetryable, Reason: ReasonInvalidAnswer, Status: p.status, Err: err}
+	}
+	return page, nil
 }
 
 // done are the statuses of a call that answers nothing.

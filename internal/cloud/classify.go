@@ -57,10 +57,12 @@ func readRefusal(body []byte) (refusal, bool) {
 func (c *Client) refused(op string, a *answer) *Error {
 	e := &Error{Op: op, Status: a.status, RetryAfter: retryAfter(a.header.Get("Retry-After"), c.now())}
 	var said refusal
+	spoken := false
 	if a.err == nil {
-		said, e.API = readRefusal(a.body)
+		said, spoken = readRefusal(a.body)
 	}
-	if e.API {
+	e.API = spoken && !byGateway(a.status)
+	if spoken {
 		e.Message, e.Detail = c.remoteWords(said.message, said.detail)
 		e.QuotaLimit, e.QuotaRemaining = said.quotaLimit, said.quotaRemained
 	} else {
@@ -81,6 +83,12 @@ func (c *Client) refused(op string, a *answer) *Error {
 		}
 	}
 	return e
+}
+
+// byGateway reports whether a status says that the answer is not the service's own, whatever its body looks like:
+// the service may still be at work on the call.
+func byGateway(status int) bool {
+	return status == http.StatusBadGateway || status == http.StatusGatewayTimeout
 }
 
 // yields reports whether a status means nothing when its body is foreign.

@@ -158,6 +158,14 @@ func verdictRows() []verdictRow {
 			verdict{retryable, cloud.ReasonUnavailable, api, false, false},
 		},
 		{"a gateway's trouble is retried", register, 502, html, nil, verdict{retryable, cloud.ReasonUnavailable, false, false, false}},
+		{
+			"nor is a gateway the API where it speaks like it", register, 502, said("upstream reset"), nil,
+			verdict{retryable, cloud.ReasonUnavailable, false, false, false},
+		},
+		{
+			"the service may go on behind a gateway that gave up", register, 504, said("upstream timeout"), nil,
+			verdict{retryable, cloud.ReasonUnavailable, false, false, false},
+		},
 		{"unavailable is retried", get, 503, "", nil, verdict{retryable, cloud.ReasonUnavailable, false, false, false}},
 		{
 			"unavailable until a time waits", get, 503, "", http.Header{"Retry-After": {"7"}},

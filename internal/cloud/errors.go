@@ -81,7 +81,8 @@ type Error struct {
 	Class  Class
 	Reason Reason
 	Status int // of the answer; 0 when there was none
-	// API is true when the answer was the API's own JSON error.
+	// API is true when the answer was the API's own JSON error. What a gateway
+	// says of the service behind it (502, 504) never is.
 	API bool
 	// Message and Detail are the service's words, from a JSON error only:
 	// without control characters and tokens, together at most 512 bytes.

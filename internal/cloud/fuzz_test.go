@@ -39,11 +39,13 @@ func FuzzAnswers(f *testing.F) {
 		if e.Class == "" || e.Reason == "" || (IsGone(e) && !e.API) {
 			t.Errorf("unclassified: %+v", *e)
 		}
-		var page Page
-		if page.read(a, "") == nil {
-			for _, agent := range page.Agents {
-				if !isUUID(agent.ID) {
-					t.Errorf("accepted the ID %q", agent.ID)
+		var raw RawPage
+		if raw.take(a, "") == nil {
+			if page, err := raw.Page(); err == nil {
+				for _, agent := range page.Agents {
+					if !isUUID(agent.ID) {
+						t.Errorf("accepted the ID %q", agent.ID)
+					}
 				}
 			}
 		}

@@ -192,6 +192,15 @@ type Page struct {
 	Before string
 }
 
+// RawPage is a page whose agents are not read yet.
+type RawPage struct {
+	// Before is the cursor of the next page, empty on the last one.
+	Before string
+
+	status int
+	body   []byte
+}
+
 // UnmarshalJSON reads the agents of a page, each as an Agent is read.
 func (p *Page) UnmarshalJSON(raw []byte) error {
 	var strict []strictAgent

@@ -29,8 +29,14 @@ const parkDefault = 10 * time.Second
 type Ticket struct {
 	project *Project
 	client  *cloud.Client
-	version int // of the project: its credentials, and where they lead to
+	moment  // when it was admitted
 	done    func(error)
+}
+
+// moment is what the answer to a call depends on.
+type moment struct {
+	version int // of the credentials that it showed
+	proofs  int // that had let calls through
 }
 
 // Admit asks for one call on behalf of an Agent. It never sleeps: a project that is not proved, parked,
@@ -50,7 +56,7 @@ func (p *Project) Admit(who types.UID) (*Ticket, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return &Ticket{project: p, client: p.client, version: p.version, done: done}, nil
+	return &Ticket{project: p, client: p.client, moment: moment{p.version, p.proofs}, done: done}, nil
 }
 
 // Version of the project that the call is made with.
@@ -91,7 +97,7 @@ func (t *Ticket) Repeat(ctx context.Context, r cloud.Registration) (*cloud.Regis
 
 func (t *Ticket) finish(err error) {
 	t.done(err)
-	t.project.learn(t.version, err)
+	t.project.learn(t.moment, err)
 }
 
 // current reports whether the call was made with the credentials, and in the place, of now.
@@ -145,7 +151,7 @@ func (p *Project) UpdateAsAgent(ctx context.Context, who types.UID, id string, u
 	if e, ok := cloud.AsError(err); ok && e.Reason == cloud.ReasonUnauthorized {
 		return err // It speaks of the agent's token, not of the project's; also of one that cannot be sent.
 	}
-	p.learn(t.version, err)
+	p.learn(t.moment, err)
 	return err
 }
 
@@ -188,21 +194,21 @@ func (p *Project) Leave(who types.UID) {
 
 // learn draws the conclusions for the whole project from the answer to one call. What was asked with
 // credentials that are no longer in use says nothing.
-func (p *Project) learn(version int, err error) {
+func (p *Project) learn(of moment, err error) {
 	e, failed := cloud.AsError(err)
 	var doubt bool
 	p.mu.Lock()
 	switch {
-	case p.version != version:
+	case p.version != of.version:
 	case err == nil && !p.proof.Proved && p.blocked == nil:
 		p.proof.Proved = true
 		doubt = true
 	case !failed:
 	case e.Reason == cloud.ReasonUnauthorized:
 		doubt = p.blocked == nil
+		p.refuse(of.proofs)
 		p.blocked = unauthorized(p.key)
 		p.proof.Proved = false
-		p.refusedAt[p.proof.Authentication] = p.registry.opts.Clock.Now()
 	case e.Status == http.StatusTooManyRequests || e.Reason == cloud.ReasonUnavailable && e.RetryAfter > 0:
 		wait := e.RetryAfter
 		if wait == 0 {

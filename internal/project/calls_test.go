@@ -8,13 +8,11 @@ package project_test
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -149,6 +147,7 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 	}{
 		{"connections that break", cloudtest.Fault{Cut: cloudtest.CutBefore}, true},
 		{"a proxy's own error", cloudtest.Fault{Status: 502, Body: "<html>"}, true},
+		{"a gateway's error that looks like the service's", cloudtest.Fault{Status: 504, Body: `{"error":"upstream timeout"}`}, true},
 		{"a portal", cloudtest.Fault{Status: 200, Body: "<html>Log in</html>"}, true},
 		{"an error of the service itself", cloudtest.Fault{Status: 500, Body: `{"error":"internal"}`}, false},
 		{"agents that are not there", cloudtest.Fault{}, false},
@@ -294,63 +293,4 @@ func TestARegistrationIsRepeatedWhereNoneIsBegun(t *testing.T) {
 	w.CloseRegistrations(fault.Waitingf(v1alpha1.ReasonProjectNotReady, "closed"))
 	_, err = ticket.Repeat(t.Context(), registration("m"))
 	noError(t, err)
-}
-
-func TestHowManyVanishedAgentsAreALoss(t *testing.T) {
-	for _, row := range []struct {
-		name       string
-		seen, gone int
-		sight      time.Duration // when the others were seen, after the first was missed
-		lost       bool
-	}{
-		{"a few", 0, 9, 0, false},
-		{"ten, and nothing else is there", 0, 10, 0, true},
-		{"ten, and the others were seen before", 1000, 10, -time.Second, true},
-		{"ten, and the others are in the same list", 1000, 10, 0, false},
-		{"ten, and others were seen later", 10, 10, time.Second, false},
-		{"more than there are in the same list", 11, 12, 0, true},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
-			missed := w.clock.Now().Add(-time.Minute)
-			for i := range row.seen {
-				w.SeenAt(types.UID(fmt.Sprint("seen-", i)), missed.Add(row.sight))
-			}
-			for i := range row.gone {
-				_ = w.Gone(types.UID(fmt.Sprint("gone-", i)), missed)
-			}
-			if lost := w.ServerLost() != nil; lost != row.lost {
-				t.Errorf("lost is %v", lost)
-			}
-		})
-	}
-}
-
-// A list stays young for as long as the interval of the Agents that are compared with it.
-func TestALongIntervalIsNoLoss(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
-	listed := w.clock.Now()
-	for i := range 100 {
-		w.SeenAt(types.UID(fmt.Sprint("seen-", i)), listed)
-	}
-	w.clock.Step(2 * time.Hour)
-	for i := range 12 {
-		noError(t, w.Gone(types.UID(fmt.Sprint("gone-", i)), listed))
-	}
-}
-
-// One that somebody deleted does not make what was seen then count against a loss that comes later.
-func TestALossAfterADeletionIsNoticedAsSoon(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
-	listed := w.clock.Now()
-	for i := range 99 {
-		w.SeenAt(types.UID(fmt.Sprint("seen-", i)), listed)
-	}
-	noError(t, w.Gone("deleted", listed))
-	w.clock.Step(10 * time.Minute)
-	next := w.clock.Now()
-	for i := range 9 {
-		noError(t, w.Gone(types.UID(fmt.Sprint("seen-", i)), next))
-	}
-	w.refused(w.Gone("seen-9", next), v1alpha1.ReasonServerLost)
 }

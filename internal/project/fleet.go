@@ -9,6 +9,7 @@ package project
 import (
 	"maps"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -29,48 +30,59 @@ const (
 // loss is one vanished agent: when that was certain, and since when it may have been so.
 type loss struct{ at, since time.Time }
 
+// sight is a remote agent that was there.
+type sight struct {
+	at time.Time
+	id string
+}
+
 // fleet is what the Agents of a project know only together: whether the service lost them all, and which
 // doubles there are.
 type fleet struct {
 	mu   sync.Mutex
-	seen map[types.UID]time.Time
+	seen map[types.UID]sight
 	gone map[types.UID]loss
 	lost *fault.Error
-	// forgiven is until when agents that vanished are registered anew on a person's word.
+	// forgiven is until when agents that vanished are registered anew on a person's word. Each that comes moves it on:
+	// the rate limit may let them come for hours.
 	forgiven time.Time
 	doubles  map[types.UID][]string
 }
 
 func newFleet() fleet {
-	return fleet{seen: map[types.UID]time.Time{}, gone: map[types.UID]loss{}, doubles: map[types.UID][]string{}}
+	return fleet{seen: map[types.UID]sight{}, gone: map[types.UID]loss{}, doubles: map[types.UID][]string{}}
 }
 
 // Seen notes that the remote agent of an Agent is there.
-func (p *Project) Seen(who types.UID) { p.SeenAt(who, p.registry.opts.Clock.Now()) }
+func (p *Project) Seen(who types.UID, id string) { p.SeenAt(who, id, p.registry.opts.Clock.Now()) }
 
 // SeenAt notes that the remote agent of an Agent was there at a time.
-func (p *Project) SeenAt(who types.UID, at time.Time) {
+func (p *Project) SeenAt(who types.UID, id string, at time.Time) {
 	p.fleet.mu.Lock()
 	defer p.fleet.mu.Unlock()
-	if at.After(p.fleet.seen[who]) {
-		p.fleet.seen[who] = at
+	if at.After(p.fleet.seen[who].at) {
+		p.fleet.seen[who] = sight{at: at, id: id}
 	}
 }
 
 // Gone notes that the remote agent of an Agent has vanished; since is when the look began that found so first. The
 // failure says that too many have at once: a service that was restored from an old backup, or another one behind
-// the same URL, must not be filled anew without a person's leave.
+// the same URL, must not be filled anew without a person's leave. Or that a list is waited for, which tells.
 func (p *Project) Gone(who types.UID, since time.Time) error {
 	f, now := &p.fleet, p.registry.opts.Clock.Now()
 	f.mu.Lock()
 	delete(f.seen, who)
-	f.gone[who] = loss{at: now, since: since}
-	if f.lost == nil { // Once it is known, thousands may come who need not be counted.
-		maps.DeleteFunc(f.gone, func(_ types.UID, l loss) bool { return now.Sub(l.at) > fleetWindow })
-		first := f.firstLoss()
-		maps.DeleteFunc(f.seen, func(_ types.UID, at time.Time) bool { return now.Sub(at) > fleetWindow && at.Before(first) })
+	if now.Before(f.forgiven) {
+		f.forgiven = now.Add(fleetWindow)
+		f.mu.Unlock()
+		return nil
 	}
-	tripped := f.lost == nil && !now.Before(f.forgiven) && len(f.gone) >= fewLost && f.mostAreLost()
+	f.gone[who] = loss{at: now, since: since}
+	tripped, undecided := false, error(nil)
+	if f.lost == nil { // Once it is known, thousands may come who need not be counted.
+		maps.DeleteFunc(f.gone, func(_ types.UID, l loss) bool { return now.Sub(l.at) >= fleetWindow })
+		tripped, undecided = p.losing()
+	}
 	if tripped {
 		f.lost = serverLost()
 	}
@@ -83,40 +95,53 @@ func (p *Project) Gone(who types.UID, since time.Time) error {
 		return fault.Waitingf(v1alpha1.ReasonServerLost,
 			"the remote agent is gone, and so are too many others of CloudProject %s: its own conditions say what to do", p.key)
 	}
-	return nil
+	return undecided
+}
+
+// losing judges whether the service lost most agents. Where it lists them, a list tells that was begun after they
+// were missed: those that were missed by reads would else be compared with others that nobody has looked at since.
+// The error says that it is waited for. The fleet's lock is held.
+func (p *Project) losing() (lost bool, undecided error) {
+	f := &p.fleet
+	suspected := f.mostAreLost(time.Time{})
+	if !suspected || !p.Proof().lists() {
+		return suspected, nil
+	}
+	if listedAt := p.listing.confirm(f.seen); !listedAt.IsZero() && f.mostAreLost(listedAt) {
+		return true, nil
+	}
+	if !f.mostAreLost(time.Time{}) {
+		return false, nil
+	}
+	return false, p.awaitList()
 }
 
 // mostAreLost reports whether, from some moment on, more agents were missed than seen, in the same list or later.
 // Those seen before that moment say nothing: with them, half of all agents would be registered anew before the loss
-// is noticed. Nor does one that was missed long before.
-func (f *fleet) mostAreLost() bool {
+// is noticed. Nor does one that was missed long before. Those missed after until, if that is set, are left out.
+func (f *fleet) mostAreLost(until time.Time) bool {
 	var missed []time.Time
 	for _, l := range f.gone {
-		missed = append(missed, l.since)
-	}
-	seen := slices.Collect(maps.Values(f.seen))
-	latestFirst := func(a, b time.Time) int { return b.Compare(a) }
-	slices.SortFunc(missed, latestFirst)
-	slices.SortFunc(seen, latestFirst)
-	later := 0
-	for i, moment := range missed {
-		for later < len(seen) && !seen[later].Before(moment) {
-			later++
+		if until.IsZero() || !l.since.After(until) {
+			missed = append(missed, l.since)
 		}
+	}
+	if len(missed) < fewLost {
+		return false
+	}
+	slices.SortFunc(missed, func(a, b time.Time) int { return b.Compare(a) }) // The latest first.
+	seen := make([]int, len(missed)+1)                                        // not before each of them, and not counted before
+	for _, s := range f.seen {
+		seen[sort.Search(len(missed), func(i int) bool { return !s.at.Before(missed[i]) })]++
+	}
+	later := 0
+	for i := range missed {
+		later += seen[i]
 		if lost := i + 1; lost >= fewLost && lost > later {
 			return true
 		}
 	}
 	return false
-}
-
-func (f *fleet) firstLoss() (first time.Time) {
-	for _, l := range f.gone {
-		if first.IsZero() || l.since.Before(first) {
-			first = l.since
-		}
-	}
-	return first
 }
 
 func serverLost() *fault.Error {
@@ -132,8 +157,11 @@ func (p *Project) ServerLost() *fault.Error {
 	return p.fleet.lost
 }
 
-// Forgive has agents that vanished registered anew, on a person's word.
+// Forgive has agents that vanished registered anew, and what calls were refused tried again, on a person's word.
 func (p *Project) Forgive() {
+	p.mu.Lock()
+	clear(p.refusals)
+	p.mu.Unlock()
 	p.fleet.mu.Lock()
 	defer p.fleet.mu.Unlock()
 	if p.fleet.lost == nil {

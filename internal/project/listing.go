@@ -7,13 +7,12 @@ SPDX-License-Identifier: Apache-2.0
 package project
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -22,48 +21,14 @@ import (
 )
 
 const (
-	// pageSize is how many agents are asked for at once.
-	pageSize = 100
-	// mostWords bounds what is kept of one agent's texts, in bytes.
-	mostWords = 4 << 10
-	// listRest is how long a list that failed is not tried again for what can be had without it.
+	// listRest is how long a list that failed is not tried again for what can be had without it. For what needs it
+	// the rest begins with a second and grows up to this.
 	listRest = time.Minute
-	// listTimeout bounds one list of all agents.
-	listTimeout = 10 * time.Minute
+	// slowerBy is how much longer a list has to take for the CloudProject to be told of it at once.
+	slowerBy = 30 * time.Second
 	// listPatience is how long a caller waits for a list before it comes back later.
 	listPatience = 5 * time.Second
 )
-
-// Entry is what a list tells of one remote agent.
-type Entry struct {
-	ID        string
-	MachineID string
-	CreatedAt time.Time
-	// Reported is true if the agent ever sent metrics.
-	Reported bool
-	// Remote is the agent without its token, configuration and metadata; nil if its texts are too long to be
-	// kept, or if it comes from no list.
-	Remote *cloud.Agent
-	// RawConfig and Metadata are the hashes of what Remote lacks.
-	RawConfig, Metadata string
-}
-
-func entryOf(a *cloud.Agent) Entry {
-	e := Entry{ID: a.ID, MachineID: a.MachineID, CreatedAt: a.CreatedAt, Reported: a.FirstMetricsAddedAt != nil}
-	size := 0
-	for _, texts := range [][]string{a.Flags, a.Tags, {a.Name, a.Type, a.Version, a.Edition, a.Status, a.OS, a.Arch, a.EnvironmentName}} {
-		for _, text := range texts {
-			size += len(text) + 16
-		}
-	}
-	if size > mostWords {
-		return e
-	}
-	light := *a
-	light.RawConfig, light.Metadata, light.Token = "", nil, cloud.Token{}
-	e.Remote, e.RawConfig, e.Metadata = &light, cloud.Hash(a.RawConfig), cloud.Hash(cloud.Canonical(a.Metadata))
-	return e
-}
 
 // listing is the one list of remote agents that all Agents of a CloudProject share. What the operator
 // itself registers and deletes is kept up in it, so that it needs no reading anew for that.
@@ -74,13 +39,18 @@ type listing struct {
 	entries   map[string]Entry    // by ID
 	byMachine map[string][]string // IDs by machine ID
 	startedAt time.Time           // of the list that entries came from; zero without one
+	took      time.Duration       // the reading of it
 	failedAt  time.Time           // when the last list failed; zero if it did not
+	failed    error               // what it failed with
+	failures  int                 // in a row
+	restsFor  time.Duration       // after failedAt
 	pageSize  int                 // that fitted into an answer last; zero for the usual one
 	running   *listRun
 }
 
 type listRun struct {
 	startedAt time.Time
+	cancel    context.CancelFunc
 	done      chan struct{}
 	err       error
 	added     []Entry
@@ -88,9 +58,13 @@ type listRun struct {
 }
 
 // FindByMachine returns the remote agents with a machine ID, from a list that was started after the given
-// time. ok is false where the service lists nothing. A list that takes long is a waiting failure.
+// time. ok is false where the service lists nothing. A list that takes long is a waiting failure, and so is that it
+// is not known yet whether there is one: just after the token changed, say.
 func (p *Project) FindByMachine(ctx context.Context, machineID string, after time.Time) (found []Entry, ok bool, err error) {
-	if !p.Proof().lists() {
+	if lists := p.Proof().ListSupported; lists == nil {
+		return nil, true, fault.Waitingf(v1alpha1.ReasonProjectNotReady,
+			"it is not known yet whether the service of CloudProject %s lists its agents", p.key).After(spread(time.Second)).Quietly()
+	} else if !*lists {
 		return nil, false, nil
 	}
 	// A list that starts from now on is after whatever the caller has seen, even if that was written by
@@ -100,6 +74,7 @@ func (p *Project) FindByMachine(ctx context.Context, machineID string, after tim
 	}
 	l := &p.listing
 	for {
+		unusable := p.usable()
 		l.mu.Lock()
 		if l.startedAt.After(after) {
 			for _, id := range l.byMachine[machineID] {
@@ -108,15 +83,51 @@ func (p *Project) FindByMachine(ctx context.Context, machineID string, after tim
 			l.mu.Unlock()
 			return found, true, nil
 		}
-		run := l.running
-		if run == nil {
-			run = l.start()
-		}
+		run, err := l.join(unusable)
 		l.mu.Unlock()
-		if err := l.await(ctx, run); err != nil {
+		if err == nil {
+			err = l.await(ctx, run)
+		}
+		if err != nil {
 			return nil, true, err
 		}
 	}
+}
+
+// join returns the list that is under way, or begins one. After one that failed there is a rest: else everybody who
+// waits would begin the next. l.mu is held.
+func (l *listing) join(unusable error) (*listRun, error) {
+	if l.running != nil {
+		return l.running, nil
+	}
+	if unusable != nil {
+		return nil, unusable
+	}
+	if rest := l.rest(); rest > 0 {
+		return nil, notListed(l.failed, rest)
+	}
+	return l.start(), nil
+}
+
+func (l *listing) rest() time.Duration {
+	return l.failedAt.Add(l.restsFor).Sub(l.project.registry.opts.Clock.Now())
+}
+
+// notListed is the failure of who needs a list that failed, and may be begun again after a rest.
+func notListed(err error, rest time.Duration) error {
+	e, ours := cloud.AsError(err)
+	f, classed := fault.As(err)
+	switch {
+	case classed:
+	case ours && e.Class == cloud.ClassWaiting:
+		return err
+	case ours && e.Reason == cloud.ReasonInvalidAnswer:
+		f = fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
+			"%v: check the CloudProject's url and what stands between it and the operator", e)
+	default:
+		f = fault.Retryablef(v1alpha1.ReasonUnavailable, "the remote agents are not listed: %v", err)
+	}
+	return f.After(max(f.RetryAfter, spread(rest))).Because(err)
 }
 
 // Sighting returns a remote agent as a list showed it that was started after the given time, and when that
@@ -138,13 +149,30 @@ func (p *Project) Sighting(id string, after time.Time) (seen Entry, at time.Time
 	case l.running == nil:
 		l.start()
 	}
-	return Entry{}, time.Time{}, false, waitingForList(p.registry.opts.Clock.Now().Sub(l.running.startedAt))
+	return Entry{}, time.Time{}, false, l.waiting(l.running)
 }
 
-// waitingForList has callers come back after as long as the list has taken so far: thousands may wait for a slow one.
-func waitingForList(so time.Duration) error {
+// waiting has callers come back when the list may be ended, if it takes as long as the one before; but not later
+// than after as long as it has taken so far. Thousands may wait for a slow one. l.mu is held.
+func (l *listing) waiting(run *listRun) error {
+	so := l.age(run)
+	wait := so
+	if l.took > 0 {
+		wait = min(so, (l.took - so).Abs())
+	}
 	return fault.Waitingf(v1alpha1.ReasonProgressing, "waiting for the list of remote agents").
-		After(spread(max(so, time.Second))).Quietly()
+		After(spread(max(wait, time.Second))).Quietly()
+}
+
+func (l *listing) age(run *listRun) time.Duration {
+	return l.project.registry.opts.Clock.Now().Sub(run.startedAt)
+}
+
+// ListTook is how long the newest complete list took to be read; zero without one.
+func (p *Project) ListTook() time.Duration {
+	p.listing.mu.Lock()
+	defer p.listing.mu.Unlock()
+	return p.listing.took
 }
 
 // Warm begins the first list before anybody asks for it: Agents that are registered after a start wait for it.
@@ -158,43 +186,91 @@ func (p *Project) Warm() {
 	}
 }
 
+// await waits for a list, but no longer than until it is listPatience old: workers have other things to do.
 func (l *listing) await(ctx context.Context, run *listRun) error {
-	timer := time.NewTimer(listPatience)
+	timer := time.NewTimer(max(listPatience-l.age(run), 0))
 	defer timer.Stop()
 	select {
 	case <-run.done:
 		return run.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return fault.Retryablef(v1alpha1.ReasonUnavailable,
+			"the list of remote agents took longer than there was time").Because(ctx.Err())
 	case <-timer.C:
-		return waitingForList(0)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.waiting(run)
 	}
 }
 
-// start begins a list on its own; l.mu is held.
+// confirm brings what was seen up to the newest complete list, and returns when that was begun; the zero time if
+// there is none. Then nothing is known by then.
+func (l *listing) confirm(seen map[types.UID]sight) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for who, s := range seen {
+		if _, there := l.entries[s.id]; there && s.at.Before(l.startedAt) {
+			seen[who] = sight{at: l.startedAt, id: s.id}
+		}
+	}
+	return l.startedAt
+}
+
+// awaitList has a list begun, if none is under way, and is a waiting failure until it is there.
+func (p *Project) awaitList() error {
+	l, unusable := &p.listing, p.usable()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	run, err := l.join(unusable)
+	if err != nil {
+		return err
+	}
+	return l.waiting(run)
+}
+
+// start begins a list on its own; l.mu is held. It may take as long as the rate limit makes it: what is bounded is
+// the time of each page, by that of a call, and the number of agents.
 func (l *listing) start() *listRun {
-	run := &listRun{startedAt: l.project.registry.opts.Clock.Now(), done: make(chan struct{}), dropped: sets.New[string]()}
+	ctx, cancel := context.WithCancel(context.Background())
+	run := &listRun{
+		startedAt: l.project.registry.opts.Clock.Now(), cancel: cancel, done: make(chan struct{}), dropped: sets.New[string](),
+	}
 	l.running = run
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), listTimeout)
 		defer cancel()
 		entries, err := l.project.readAll(ctx)
 		l.mu.Lock()
-		defer l.mu.Unlock()
-		run.err = err
-		if l.running == run {
-			l.running, l.failedAt = nil, time.Time{}
-			if err == nil {
-				l.replace(run, entries)
-				l.project.metrics.Listed(run.startedAt, len(entries))
-			} else {
-				l.project.metrics.NotListed()
-				l.failedAt = l.project.registry.opts.Clock.Now()
-			}
-		}
+		before := l.took
+		l.end(run, entries, err)
+		slower := l.took-before >= slowerBy
 		close(run.done)
+		l.mu.Unlock()
+		if slower {
+			l.project.registry.doubted(l.project.key) // The interval may have to be longer, and soon.
+		}
 	}()
 	return run
+}
+
+// end takes over what came of a list; l.mu is held.
+func (l *listing) end(run *listRun, entries []Entry, err error) {
+	if l.running != run {
+		run.err = err // It is of another place.
+		return
+	}
+	l.running = nil
+	if err == nil {
+		l.replace(run, entries)
+		l.took = l.age(run)
+		l.failedAt, l.failed, l.failures, l.restsFor = time.Time{}, nil, 0, 0
+		l.project.metrics.Listed(run.startedAt, len(entries))
+		return
+	}
+	l.failures++
+	l.failedAt, l.failed = l.project.registry.opts.Clock.Now(), err
+	l.restsFor = fault.Backoff(l.failures, time.Second, listRest)
+	l.project.metrics.NotListed()
+	run.err = notListed(err, l.restsFor)
 }
 
 // replace takes over a finished list, with what was registered and deleted while it ran.
@@ -241,74 +317,12 @@ func (l *listing) drop(id string) {
 	}
 }
 
-// size is how many agents a page is asked for.
-func (l *listing) size() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return cmp.Or(l.pageSize, pageSize)
-}
-
-func (l *listing) shrink(from int) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.pageSize = max(from/4, 1)
-	return l.pageSize
-}
-
 func (l *listing) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.entries, l.byMachine, l.startedAt, l.running = nil, nil, time.Time{}, nil
-	l.failedAt, l.pageSize = time.Time{}, 0
-}
-
-// readAll reads all pages, in smaller ones where a page of large configurations is too long for an answer.
-// Cursors that lead in a circle are an invalid answer.
-func (p *Project) readAll(ctx context.Context) ([]Entry, error) {
-	var entries []Entry
-	cursors := sets.New[string]()
-	options := cloud.ListOptions{Last: p.listing.size()}
-	for {
-		page, err := p.readPage(ctx, options)
-		if errors.Is(err, cloud.ErrTooLarge) && options.Last > 1 {
-			options.Last = p.listing.shrink(options.Last)
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		for i := range page.Agents {
-			entries = append(entries, entryOf(&page.Agents[i]))
-		}
-		if page.Before == "" {
-			return entries, nil
-		}
-		if most := p.registry.opts.MostAgents; len(entries) > most {
-			return nil, fault.Retryablef(v1alpha1.ReasonInvalidAnswer, "the service lists more than %d agents", most)
-		}
-		if cursors.Has(page.Before) || len(page.Agents) == 0 {
-			return nil, fault.Retryablef(v1alpha1.ReasonInvalidAnswer, "the service's list of agents leads in a circle")
-		}
-		cursors.Insert(page.Before)
-		options.Before = page.Before
+	if l.running != nil {
+		l.running.cancel()
 	}
-}
-
-// readPage reads one page within the budget. It may wait, because no worker does this.
-func (p *Project) readPage(ctx context.Context, options cloud.ListOptions) (*cloud.Page, error) {
-	if err := p.usable(); err != nil {
-		return nil, err
-	}
-	if err := p.budget.wait(ctx); err != nil {
-		return nil, err
-	}
-	if err := p.usable(); err != nil {
-		return nil, err // The service asked to wait while the budget was waited for.
-	}
-	p.mu.Lock()
-	c, projectID, version := p.client, p.place.ProjectID, p.version
-	p.mu.Unlock()
-	page, err := c.List(ctx, projectID, options)
-	p.learn(version, err)
-	return page, err
+	l.entries, l.byMachine, l.startedAt, l.took, l.running = nil, nil, time.Time{}, 0, nil
+	l.failedAt, l.failed, l.failures, l.restsFor, l.pageSize = time.Time{}, nil, 0, 0, 0
 }

@@ -8,6 +8,7 @@ package project_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -17,7 +18,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
 // find returns the IDs of the remote agents with a machine ID.
@@ -55,6 +58,21 @@ func TestWhereNothingIsListedNothingIsFound(t *testing.T) {
 		t.Errorf("ok %v, error %v", ok, err)
 	}
 	w.requests(0)
+}
+
+// Else a registration whose answer was lost would be made again while a new token is proved.
+func TestNotKnownYetIsNotNoList(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	id := w.register("m")
+	w.cloud.AddToken(projectID, w.token.Reveal()+"-renewed")
+	w.token = cloud.NewToken(w.token.Reveal() + "-renewed")
+	w.configure()
+	_, _, err := w.FindByMachine(t.Context(), "m", w.clock.Now())
+	if f := w.failure(err, v1alpha1.ReasonProjectNotReady); !f.Quiet || f.RetryAfter <= 0 {
+		t.Errorf("quiet is %v, told to come back in %s", f.Quiet, f.RetryAfter)
+	}
+	noError(t, w.Prove(t.Context()))
+	w.expectFound("m", w.clock.Now(), id)
 }
 
 func TestOneListServesAll(t *testing.T) {
@@ -201,6 +219,7 @@ func TestAListThatFailsIsNotBelieved(t *testing.T) {
 	if _, ok, err := w.FindByMachine(t.Context(), "a", w.clock.Now()); !ok || err == nil {
 		t.Fatalf("ok %v, error %v", ok, err)
 	}
+	w.clock.Step(time.Second)
 	if got := w.find("a", w.clock.Now()); len(got) != 1 {
 		t.Errorf("the next list finds %v", got)
 	}
@@ -215,8 +234,9 @@ func TestACallerMayGiveUpAndTheListGoesOn(t *testing.T) {
 	impatient, cancel := context.WithCancel(t.Context())
 	var caller sync.WaitGroup
 	caller.Go(func() {
-		if _, _, err := w.FindByMachine(impatient, "m", start); err == nil {
-			t.Error("a caller that gave up got an answer")
+		_, _, err := w.FindByMachine(impatient, "m", start)
+		if f := w.failure(err, v1alpha1.ReasonUnavailable); f.Class != fault.Retryable || !errors.Is(err, context.Canceled) {
+			t.Errorf("a caller that gave up got %v", err)
 		}
 	})
 	<-entered

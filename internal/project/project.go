@@ -38,14 +38,16 @@ type Project struct {
 
 	mu          sync.Mutex
 	credentials Credentials
-	bare        *cloud.Client                         // with no scheme chosen yet
-	client      *cloud.Client                         // with the scheme in use
-	version     int                                   // counts changes of what is proved
-	epoch       int                                   // counts the wake-ups of the Agents
-	hadList     bool                                  // the service listed agents in this place before
-	listLostAt  time.Time                             // when it was first seen not to list them any more
-	refusedAt   map[v1alpha1.Authentication]time.Time // when a call was refused with 401
+	bare        *cloud.Client                        // with no scheme chosen yet
+	client      *cloud.Client                        // with the scheme in use
+	version     int                                  // counts changes of what is proved
+	epoch       int                                  // counts the wake-ups of the Agents
+	hadList     bool                                 // the service listed agents in this place before
+	listLostAt  time.Time                            // when it was first seen not to list them any more
+	refusals    map[v1alpha1.Authentication]refusals // by calls, with 401
+	proofs      int                                  // counts the proofs that let calls through
 	wanted      v1alpha1.Authentication
+	held        v1alpha1.Authentication // what was accepted last in this place; it is tried first
 	place       Place
 	revealed    bool // the token itself tells the project of place
 	proof       Proof
@@ -98,14 +100,18 @@ func (p *Project) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 	}
 	if p.place != place {
 		p.listing.reset()
+		p.held = ""
 	}
 	_, p.revealed = c.Token.ProjectID()
 	p.credentials, p.bare, p.client, p.wanted, p.place = c, fresh, fresh, cp.Spec.Authentication, place
 	p.proof, p.parkedUntil, p.agentWrites = Proof{}, time.Time{}, false
-	p.refusedAt, p.listLostAt = map[v1alpha1.Authentication]time.Time{}, time.Time{}
+	p.refusals, p.listLostAt = map[v1alpha1.Authentication]refusals{}, time.Time{}
 	p.version++
-	p.hadList = cp.Status.ListSupported != nil && *cp.Status.ListSupported &&
-		place == Place{URL: cp.Status.URL, ProjectID: cp.Status.ProjectID}
+	known := place == Place{URL: cp.Status.URL, ProjectID: cp.Status.ProjectID}
+	p.hadList = known && cp.Status.ListSupported != nil && *cp.Status.ListSupported
+	if known && p.held == "" {
+		p.held = cp.Status.Authentication
+	}
 	p.blocked = notProvedYet(p.key)
 	return nil
 }
@@ -114,6 +120,7 @@ func (p *Project) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.blocked = fault.Waitingf(v1alpha1.ReasonProjectNotFound, "CloudProject %s was deleted", p.key)
+	p.listing.reset()
 	if p.bare != nil {
 		p.bare.CloseIdleConnections()
 	}

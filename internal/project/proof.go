@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,7 +26,8 @@ type Proof struct {
 	Proved bool
 	// Authentication that the service accepted.
 	Authentication v1alpha1.Authentication
-	// ListSupported says whether the service lists agents; nil while it is not known.
+	// ListSupported says whether the service lists agents; nil while it is not known, which must not be taken for no:
+	// without a list registrations are repeated blindly.
 	ListSupported *bool
 }
 
@@ -40,6 +42,9 @@ var schemes = map[v1alpha1.Authentication][]v1alpha1.Authentication{
 const (
 	// refusalHolds is how long a 401 to a real call outweighs a proof that says neither yes nor no.
 	refusalHolds = 10 * time.Minute
+	// refusalRest is how long a scheme is taken as refused once calls were refused again after a proof; it
+	// doubles up to refusalHolds.
+	refusalRest = time.Minute
 	// listGrace is how long a list that was there may be missing before that is believed.
 	listGrace = 15 * time.Minute
 )
@@ -52,11 +57,18 @@ func (p *Project) Prove(ctx context.Context) error {
 		return err
 	}
 	p.mu.Lock()
-	bare, token, wanted, place, version := p.bare, p.credentials.Token, p.wanted, p.place, p.version
+	bare, token, place, version := p.bare, p.credentials.Token, p.place, p.version
+	tried := inOrder(schemes[p.wanted], p.held)
 	p.mu.Unlock()
 
-	last := errors.New("calls are refused with 401")
-	for _, scheme := range schemes[wanted] {
+	last, pause := errors.New("calls are refused with 401"), time.Duration(0)
+	for _, scheme := range tried {
+		if rest := p.refusedAgain(version, scheme); rest > 0 {
+			if pause == 0 || rest < pause {
+				pause = rest
+			}
+			continue
+		}
 		c := bare.WithCredential(cloud.Credential{Scheme: cloud.Scheme(scheme), Token: token})
 		outcome, err := prove(ctx, c, place.ProjectID)
 		switch {
@@ -74,7 +86,61 @@ func (p *Project) Prove(ctx context.Context) error {
 	}
 	p.mu.Unlock()
 	return fault.Waitingf(v1alpha1.ReasonUnauthorized,
-		"the service refuses the token (%v): put a valid project token into the Secret of spec.tokenSecretRef", last).Because(last)
+		"the service refuses the token (%v): put a valid project token into the Secret of spec.tokenSecretRef", last).
+		After(pause).Because(last)
+}
+
+// inOrder puts the scheme first that was accepted last: one that a proof accepts, and calls do not, would else be
+// fallen for again and again.
+func inOrder(all []v1alpha1.Authentication, first v1alpha1.Authentication) []v1alpha1.Authentication {
+	ordered := slices.Clone(all)
+	slices.SortStableFunc(ordered, func(a, b v1alpha1.Authentication) int {
+		switch first {
+		case a:
+			return -1
+		case b:
+			return 1
+		default:
+			return 0
+		}
+	})
+	return ordered
+}
+
+// refusals are what calls met that a proof had let through.
+type refusals struct {
+	count int // in a row; a 401 long after the one before begins anew
+	last  time.Time
+	until time.Time // when the scheme may be proved again; not set by a first one, which may be a moment's trouble
+}
+
+// refuse counts a 401. It leaves out the calls that were under way together with the one that was counted.
+// p.mu is held.
+func (p *Project) refuse(proofs int) {
+	if proofs != p.proofs || p.blocked != nil {
+		return
+	}
+	now, scheme := p.registry.opts.Clock.Now(), p.proof.Authentication
+	r := p.refusals[scheme]
+	if now.Sub(r.last) >= refusalHolds && now.Sub(r.until) >= refusalHolds {
+		r = refusals{}
+	}
+	r.count, r.last = r.count+1, now
+	if r.count > 1 {
+		r.until = now.Add(fault.Backoff(r.count-1, refusalRest, refusalHolds))
+	}
+	p.refusals[scheme] = r
+}
+
+// refusedAgain returns for how long a scheme is taken as refused, because calls were refused again after a proof
+// had accepted it: a service may list agents for whom it lets do nothing else.
+func (p *Project) refusedAgain(version int, scheme v1alpha1.Authentication) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.version != version {
+		return 0
+	}
+	return max(p.refusals[scheme].until.Sub(p.registry.opts.Clock.Now()), 0)
 }
 
 // isRefusal tells a no of the service to the token from that of something in between.
@@ -87,8 +153,8 @@ func isRefusal(err error) bool {
 func (p *Project) refusedLately(version int, scheme v1alpha1.Authentication) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	at, refused := p.refusedAt[scheme]
-	return refused && p.version == version && p.registry.opts.Clock.Since(at) < refusalHolds
+	r, refused := p.refusals[scheme]
+	return refused && p.version == version && p.registry.opts.Clock.Since(r.last) < refusalHolds
 }
 
 func (p *Project) parked() *fault.Error {
@@ -110,7 +176,8 @@ func (p *Project) conclude(version int, c *cloud.Client, outcome Proof, err erro
 		// A proof that says nothing takes nothing away from calls that were accepted.
 		outcome.Proved = outcome.Proved || p.proof.Proved && p.proof.Authentication == outcome.Authentication
 		p.client, p.proof, p.blocked = c, outcome, nil
-		p.hadList = outcome.lists()
+		p.hadList, p.held = outcome.lists(), outcome.Authentication
+		p.proofs++
 	}
 	p.mu.Unlock()
 	switch {
@@ -120,7 +187,7 @@ func (p *Project) conclude(version int, c *cloud.Client, outcome Proof, err erro
 		return fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
 			"the service listed agents before and does not now: check what stands between it and the operator")
 	case err != nil:
-		p.learn(version, err)
+		p.learn(moment{version: version}, err)
 		if parked := p.parked(); parked != nil {
 			return parked.Because(err)
 		}

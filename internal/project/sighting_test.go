@@ -153,3 +153,50 @@ func TestAListWithoutEndIsGivenUp(t *testing.T) {
 	_, _, err := w.FindByMachine(t.Context(), "0", w.clock.Now().Add(-1))
 	w.refused(err, v1alpha1.ReasonInvalidAnswer)
 }
+
+// With an interval that follows the time that a list takes, lists do not follow each other without a pause: whoever
+// waited for one finds it young enough.
+func TestListsThatTakeLongLeaveTimeBetweenThem(t *testing.T) {
+	const takes = 10 * time.Minute
+	w := proved(t, cloudtest.Settings{})
+	id := w.register("m")
+	interval := 10 * time.Minute
+	w.clock.Step(time.Second)
+	w.sighted(id, w.clock.Now().Add(-1)) // A first one, which takes no time.
+	for round := range 4 {
+		w.clock.Step(interval)
+		entered, release := make(chan struct{}, 1), make(chan struct{})
+		w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Entered: entered, Block: release, Times: 1})
+		before, complete := w.begun(), w.listed()
+		look := func() bool {
+			t.Helper()
+			_, _, ok, err := w.Sighting(id, w.clock.Now().Add(-interval*9/10))
+			if !ok {
+				w.clock.Step(w.failure(err, v1alpha1.ReasonProgressing).RetryAfter)
+			}
+			return ok
+		}
+		began := w.clock.Now()
+		look()
+		<-entered
+		for w.clock.Since(began) < takes {
+			look()
+		}
+		close(release)
+		w.eventually("the list", func() bool { return w.listed() > complete })
+		interval = max(10*time.Minute, 2*w.ListTook())
+		w.eventually("a list that is young enough", look)
+		if n := w.begun() - before; n != 1 {
+			t.Errorf("round %d: %d lists were begun for one look", round, n)
+		}
+	}
+	if took := w.ListTook(); took < takes || took > 2*takes || interval != 2*took {
+		t.Errorf("the list took %s, the interval is %s", took, interval)
+	}
+}
+
+// listed counts the lists that came to their end.
+func (w *world) listed() float64 {
+	w.Helper()
+	return w.metric("calyptia_cloudproject_list_snapshots_total", "complete")
+}

@@ -65,7 +65,7 @@ func (p *pass) glimpse(ctx context.Context) (enough bool, err error) {
 	// Soon after the list of the next interval: then one list serves all.
 	p.memory.due = at.Add(interval + rand.N(interval/10+1))
 	p.sight = seen.Remote
-	p.project.SeenAt(p.agent.UID, at)
+	p.project.SeenAt(p.agent.UID, seen.ID, at)
 	return true, nil
 }
 
@@ -155,7 +155,7 @@ func (p *pass) read(ctx context.Context) error {
 	status.Registration = registration
 	p.remote, p.token = remote, remote.Token
 	p.memory.differs = false
-	p.project.Seen(p.agent.UID)
+	p.project.Seen(p.agent.UID, remote.ID)
 	return nil
 }
 

@@ -41,6 +41,8 @@ type memo struct {
 	verdict  *fault.Error // what came of it; nil is good
 	due      time.Time    // when to try again
 	failures int          // in a row, of the retryable class
+	heard    string       // the request to reconcile that was taken for a person's word last
+	handled  string       // the one that an answer of the service came to last
 
 	uncopied    *fault.Error  // why there is no copy of the credentials; nil when there is
 	agents      int           // that use the CloudProject

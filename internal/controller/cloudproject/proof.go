@@ -27,7 +27,7 @@ const quietPark = 30 * time.Second
 // connect brings the Project to the spec and the credentials, proves them and keeps the copy of them. The
 // verdict is nil where the CloudProject is fit for use. The error is one of the API server.
 func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *memo) (*fault.Error, error) {
-	m.interval = r.interval(cp, m.agents)
+	m.interval = r.interval(cp, m.agents, r.listTook(cp))
 	c, err := r.load(ctx, cp)
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *
 	verdict := r.prove(ctx, p, cp, m)
 	proof := p.Proof()
 	if proof.Authentication == "" { // The service did not speak, so there is nothing to copy.
-		return both(c.lost, verdict), nil
+		return both(both(c.lost, p.ServerLost()), verdict), nil
 	}
 	if m.uncopied, err = r.keepCopy(ctx, cp, c, proof.Proved); err != nil {
 		return nil, err
@@ -96,7 +96,10 @@ func (r *Reconciler) prove(ctx context.Context, p *project.Project, cp *v1alpha1
 		version: p.Version(), generation: cp.Generation, reconcileAt: cp.Annotations[v1alpha1.AnnotationReconcileAt],
 	}
 	proved := p.Proof().Proved
-	if m.tried.reconcileAt != try.reconcileAt && m.tried != (attempt{}) {
+	// It may have been asked for while nobody ran, or nothing could be called; and once only, also while the status
+	// does not tell yet that it was heard.
+	if at := try.reconcileAt; at != "" && at != cp.Status.LastHandledReconcileAt && at != m.heard {
+		m.heard = at
 		p.Forgive()
 	}
 	if m.tried == try {
@@ -110,9 +113,12 @@ func (r *Reconciler) prove(ctx context.Context, p *project.Project, cp *v1alpha1
 	}
 	err := p.Prove(ctx)
 	m.tried, m.verdict = try, judge(err, p, proved)
+	if v := m.verdict; v == nil || v.Class != fault.Retryable && v.Reason != v1alpha1.ReasonRateLimited {
+		m.handled = try.reconcileAt
+	}
 	if proof := p.Proof(); proof.Proved {
 		cp.Status.ListSupported = proof.ListSupported
-		m.interval = r.interval(cp, m.agents)
+		m.interval = r.interval(cp, m.agents, p.ListTook())
 		if m.agents > 0 {
 			p.Warm()
 		}

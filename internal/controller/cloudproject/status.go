@@ -43,6 +43,9 @@ func (r *Reconciler) describe(cp *v1alpha1.CloudProject, m *memo) {
 	s.ObservedGeneration = cp.Generation
 	s.Agents = int32(min(m.agents, math.MaxInt32))
 	s.ResyncInterval = &metav1.Duration{Duration: m.interval}
+	if m.handled != "" {
+		s.LastHandledReconcileAt = m.handled
+	}
 	p := r.Projects.Lookup(cp.UID)
 	if p == nil {
 		return
@@ -54,26 +57,34 @@ func (r *Reconciler) describe(cp *v1alpha1.CloudProject, m *memo) {
 	}
 }
 
-// interval is the resync interval in force: long enough for all Agents with half of the rate limit.
-func (r *Reconciler) interval(cp *v1alpha1.CloudProject, agents int) time.Duration {
+// interval is the resync interval in force: long enough for all Agents with half of the rate limit, and so long that
+// lists, of which the last took that long, are read no more than half of the time.
+func (r *Reconciler) interval(cp *v1alpha1.CloudProject, agents int, took time.Duration) time.Duration {
 	d := project.DefaultResyncInterval
 	if cp.Spec.ResyncInterval != nil {
 		d = cp.Spec.ResyncInterval.Duration
 	}
 	d = max(d, orElse(r.ResyncFloor, time.Minute))
-	limit := cp.Spec.RateLimit
-	if limit == nil || limit.RequestsPerSecond == nil || *limit.RequestsPerSecond == 0 {
-		return d
+	needed := 2 * took
+	if limit := cp.Spec.RateLimit; limit != nil && limit.RequestsPerSecond != nil && *limit.RequestsPerSecond > 0 {
+		calls := agents
+		if lists := cp.Status.ListSupported; lists != nil && *lists {
+			calls = (agents + agentsPerPage - 1) / agentsPerPage
+		}
+		needed = max(needed, time.Duration(calls)*2*time.Second/time.Duration(*limit.RequestsPerSecond))
 	}
-	calls := agents
-	if lists := cp.Status.ListSupported; lists != nil && *lists {
-		calls = (agents + agentsPerPage - 1) / agentsPerPage
-	}
-	needed := time.Duration(calls) * 2 * time.Second / time.Duration(*limit.RequestsPerSecond)
 	if needed <= d {
 		return d
 	}
 	return (needed + time.Minute - 1).Truncate(time.Minute) // Whole minutes, so that one Agent more changes nothing.
+}
+
+// listTook is how long the list of remote agents took that was read last.
+func (r *Reconciler) listTook(cp *v1alpha1.CloudProject) time.Duration {
+	if p := r.Projects.Lookup(cp.UID); p != nil {
+		return p.ListTook()
+	}
+	return 0
 }
 
 // both joins two failures into what is shown: the first leads.

@@ -80,7 +80,7 @@ type world struct {
 	projects  *project.Registry
 	events    *recorder
 	reader    *countingReader
-	restart   func()
+	restart   func(meanwhile ...func())
 	repair    func() // what a test broke; may be nil
 
 	mu     sync.Mutex
@@ -118,8 +118,11 @@ func newWorld(t *testing.T, change ...func(*options)) *world {
 	w.hide(w.token.Reveal())
 
 	stop := w.start(&o)
-	w.restart = func() {
+	w.restart = func(meanwhile ...func()) {
 		stop()
+		for _, f := range meanwhile {
+			f()
+		}
 		stop = w.start(&o)
 	}
 	t.Cleanup(func() { stop(); w.checkHidden() })

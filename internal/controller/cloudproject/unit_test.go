@@ -37,15 +37,19 @@ func TestTheIntervalIsStretchedToTheBudget(t *testing.T) {
 		perSecond int32
 		lists     *bool
 		agents    int
+		took      time.Duration // the last list
 		want      time.Duration
 	}{
-		{"few Agents fit", 10 * time.Minute, 10, nil, 3000, 10 * time.Minute},
-		{"a read for each Agent takes half of the budget", 10 * time.Minute, 10, nil, 10000, 34 * time.Minute},
-		{"where the service lists, a page for a hundred is enough", 10 * time.Minute, 10, ptr.To(true), 10000, 10 * time.Minute},
-		{"no list is no list", 10 * time.Minute, 10, ptr.To(false), 10000, 34 * time.Minute},
-		{"one Agent more changes nothing", 10 * time.Minute, 10, nil, 10001, 34 * time.Minute},
-		{"without a limit there is nothing to stretch", time.Minute, 0, nil, 100000, time.Minute},
-		{"there is a floor", time.Second, 10, nil, 1, time.Minute},
+		{"few Agents fit", 10 * time.Minute, 10, nil, 3000, 0, 10 * time.Minute},
+		{"a read for each Agent takes half of the budget", 10 * time.Minute, 10, nil, 10000, 0, 34 * time.Minute},
+		{"where the service lists, a page for a hundred is enough", 10 * time.Minute, 10, ptr.To(true), 10000, 0, 10 * time.Minute},
+		{"no list is no list", 10 * time.Minute, 10, ptr.To(false), 10000, 0, 34 * time.Minute},
+		{"one Agent more changes nothing", 10 * time.Minute, 10, nil, 10001, 0, 34 * time.Minute},
+		{"without a limit there is nothing to stretch", time.Minute, 0, nil, 100000, 0, time.Minute},
+		{"lists are not read one after the other", 10 * time.Minute, 10, ptr.To(true), 10000, 10*time.Minute + 20*time.Second, 21 * time.Minute},
+		{"not without a limit either", 10 * time.Minute, 0, ptr.To(true), 10000, 6 * time.Minute, 12 * time.Minute},
+		{"lists that leave time between them", 10 * time.Minute, 10, ptr.To(true), 10000, 5 * time.Minute, 10 * time.Minute},
+		{"there is a floor", time.Second, 10, nil, 1, 0, time.Minute},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			cp := &v1alpha1.CloudProject{Spec: v1alpha1.CloudProjectSpec{
@@ -53,7 +57,7 @@ func TestTheIntervalIsStretchedToTheBudget(t *testing.T) {
 				RateLimit:      &v1alpha1.RateLimit{RequestsPerSecond: &row.perSecond},
 			}}
 			cp.Status.ListSupported = row.lists
-			if got := new(Reconciler).interval(cp, row.agents); got != row.want {
+			if got := new(Reconciler).interval(cp, row.agents, row.took); got != row.want {
 				t.Errorf("%s, want %s", got, row.want)
 			}
 		})
@@ -277,6 +281,25 @@ func TestAProofIsRepeatedOnlyWhenItIsDue(t *testing.T) {
 	x.expect(t, "another token is tried at once", "", 1)
 }
 
+func TestAListThatTakesLongStretchesTheInterval(t *testing.T) {
+	x := newProving(t)
+	x.expect(t, "the first", "", 1)
+	entered, release := make(chan struct{}, 1), make(chan struct{})
+	x.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Entered: entered, Block: release, Times: 1})
+	told := make(chan client.ObjectKey, 1)
+	x.Projects.OnDoubt(func(key client.ObjectKey) { told <- key })
+	x.project.Warm()
+	<-entered
+	x.clock.Step(8*time.Minute + time.Second)
+	close(release)
+	<-told
+	x.memo.doubted.Store(true) // As the Registry does.
+	x.expect(t, "the list has ended", "", 1)
+	if x.memo.interval != 17*time.Minute {
+		t.Errorf("the interval is %s", x.memo.interval)
+	}
+}
+
 func TestAnOutageIsTriedAgainWithBackoff(t *testing.T) {
 	x := newProving(t)
 	repair := x.cloud.Inject(cloudtest.Fault{Status: 502, Body: "<html>"})
@@ -298,6 +321,35 @@ func TestAnOutageIsTriedAgainWithBackoff(t *testing.T) {
 	if wait := x.memo.due.Sub(x.clock.Now()); wait > time.Second {
 		t.Errorf("after one failure the next try comes in %s", wait)
 	}
+}
+
+func TestARequestIsHandledOnceTheServiceAnswered(t *testing.T) {
+	x := newProving(t)
+	x.expect(t, "the first", "", 1)
+	x.cp.Annotations = map[string]string{v1alpha1.AnnotationReconcileAt: "now"}
+	handled := func(why, want string) {
+		t.Helper()
+		if x.describe(x.cp, x.memo); x.cp.Status.LastHandledReconcileAt != want {
+			t.Errorf("%s: handled is %q, want %q", why, x.cp.Status.LastHandledReconcileAt, want)
+		}
+	}
+	repair := x.cloud.Inject(cloudtest.Fault{Status: 502, Body: "<html>"})
+	x.expect(t, "an outage", v1alpha1.ReasonUnavailable, 1)
+	handled("an outage", "")
+	repair()
+	x.cloud.Inject(cloudtest.Fault{Status: 429, Times: 1})
+	x.clock.Step(time.Minute)
+	x.expect(t, "a park", v1alpha1.ReasonRateLimited, 1)
+	handled("a park", "")
+	x.clock.Step(time.Minute)
+	x.expect(t, "an answer", "", 1)
+	handled("an answer", "now")
+	x.cp.Status.LastHandledReconcileAt = "" // As where the write met a conflict.
+	x.expect(t, "the next reconciliation", "", 0)
+	handled("the next reconciliation", "now")
+	x.cp.Annotations = nil
+	x.expect(t, "nothing is asked for any more", "", 1)
+	handled("nothing is asked for any more", "now")
 }
 
 func TestAParkIsWaitedOut(t *testing.T) {

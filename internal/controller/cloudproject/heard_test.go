@@ -1,0 +1,75 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloudproject
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+)
+
+// loses has the service lose most agents of a CloudProject.
+func (w *world) loses(cp *v1alpha1.CloudProject) {
+	w.Helper()
+	p := w.projects.Lookup(cp.UID)
+	for i := range 10 {
+		_ = p.Gone(types.UID(fmt.Sprint(i)), time.Now())
+	}
+	w.await(cp, stalledBy(v1alpha1.ReasonServerLost))
+}
+
+// opened waits until a person's word was heard and acted on.
+func (w *world) opened(cp *v1alpha1.CloudProject) {
+	w.Helper()
+	now := w.await(cp, proved)
+	if want := cp.Annotations[v1alpha1.AnnotationReconcileAt]; now.Status.LastHandledReconcileAt != want {
+		w.Errorf("handled is %q, want %q", now.Status.LastHandledReconcileAt, want)
+	}
+	if err := w.projects.Lookup(cp.UID).RegistrationsClosed(); err != nil {
+		w.Errorf("registrations are closed: %v", err)
+	}
+}
+
+func TestAPersonsWordIsHeardThoughNobodyRan(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *options) { o.settings = cloudtest.Settings{NoList: true} })
+	cp := w.await(w.create(), proved)
+	w.loses(cp)
+	w.restart() // A loss outlives it.
+	w.eventually("the loss to be remembered", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.ServerLost() != nil })
+	w.await(cp, stalledBy(v1alpha1.ReasonServerLost))
+	w.restart(func() { w.poke(cp) })
+	w.opened(cp)
+
+	w.restart() // What is lost soon after is forgiven, but not by another process.
+	w.await(cp, proved)
+	w.eventually("a proof", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Proof().Proved })
+	w.loses(cp)
+	w.restart() // What was handled is no word for the next loss.
+	w.eventually("a proof", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Proof().Proved })
+	w.stays("it stops", func() bool { return w.projects.Lookup(cp.UID).ServerLost() != nil })
+}
+
+func TestAPersonsWordIsHeardThoughNothingCouldBeCalled(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *options) { o.settings = cloudtest.Settings{NoList: true} })
+	cp := w.await(w.create(), proved)
+	w.loses(cp)
+	w.edit(cp, func() { cp.Spec.URL = "https://elsewhere.example" })
+	w.await(cp, stalledBy(v1alpha1.ReasonURLNotAllowed))
+	w.poke(cp)
+	w.stays("it is not handled", func() bool {
+		return w.await(cp, stalledBy(v1alpha1.ReasonURLNotAllowed)).Status.LastHandledReconcileAt == ""
+	})
+	w.edit(cp, func() { cp.Spec.URL = w.url })
+	w.opened(cp)
+}

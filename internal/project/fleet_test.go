@@ -1,0 +1,213 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package project_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+func uid(prefix string, i int) types.UID { return types.UID(fmt.Sprint(prefix, "-", i)) }
+
+// What the rate limit lets come for longer than the window is forgiven to the last.
+func TestForgivenessLastsAsLongAsTheyCome(t *testing.T) {
+	w := proved(t, cloudtest.Settings{NoList: true})
+	for i := range 10 {
+		_ = w.Gone(uid("gone", i), w.clock.Now())
+	}
+	if w.ServerLost() == nil {
+		t.Fatal("nothing is lost")
+	}
+	w.Forgive()
+	for i := range 1000 {
+		noError(t, w.Gone(uid("gone", i), w.clock.Now()))
+		w.clock.Step(40 * time.Minute / 1000)
+	}
+	w.clock.Step(15 * time.Minute)
+	for i := range 9 {
+		noError(t, w.Gone(uid("later", i), w.clock.Now()))
+	}
+	w.refused(w.Gone("last", w.clock.Now()), v1alpha1.ReasonServerLost) // That is another loss.
+}
+
+func TestHowManyVanishedAgentsAreALoss(t *testing.T) {
+	for _, row := range []struct {
+		name       string
+		seen, gone int
+		sight      time.Duration // when the others were seen, after the first was missed
+		lost       bool
+	}{
+		{"a few", 0, 9, 0, false},
+		{"ten, and nothing else is there", 0, 10, 0, true},
+		{"ten, and the others were seen before", 1000, 10, -time.Second, true},
+		{"ten, and the others are in the same list", 1000, 10, 0, false},
+		{"ten, and others were seen later", 10, 10, time.Second, false},
+		{"more than there are in the same list", 11, 12, 0, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := proved(t, cloudtest.Settings{NoList: true})
+			missed := w.clock.Now().Add(-time.Minute)
+			for i := range row.seen {
+				w.SeenAt(uid("seen", i), string(uid("seen", i)), missed.Add(row.sight))
+			}
+			for i := range row.gone {
+				_ = w.Gone(uid("gone", i), missed)
+			}
+			if lost := w.ServerLost() != nil; lost != row.lost {
+				t.Errorf("lost is %v", lost)
+			}
+		})
+	}
+}
+
+// A list stays young for as long as the interval of the Agents that are compared with it.
+func TestALongIntervalIsNoLoss(t *testing.T) {
+	w := proved(t, cloudtest.Settings{NoList: true})
+	listed := w.clock.Now()
+	for i := range 100 {
+		w.SeenAt(uid("seen", i), string(uid("seen", i)), listed)
+	}
+	w.clock.Step(2 * time.Hour)
+	for i := range 12 {
+		noError(t, w.Gone(uid("gone", i), listed))
+	}
+}
+
+// One that somebody deleted does not make what was seen then count against a loss that comes later.
+func TestALossAfterADeletionIsNoticedAsSoon(t *testing.T) {
+	w := proved(t, cloudtest.Settings{NoList: true})
+	listed := w.clock.Now()
+	for i := range 99 {
+		w.SeenAt(uid("seen", i), string(uid("seen", i)), listed)
+	}
+	noError(t, w.Gone("deleted", listed))
+	w.clock.Step(10 * time.Minute)
+	next := w.clock.Now()
+	for i := range 9 {
+		noError(t, w.Gone(uid("seen", i), next))
+	}
+	w.refused(w.Gone("seen-9", next), v1alpha1.ReasonServerLost)
+}
+
+// crew registers agents, which are then seen in a list, and returns their IDs.
+func (w *world) crew(n int) []string {
+	w.Helper()
+	var ids []string
+	for i := range n {
+		ids = append(ids, w.register(fmt.Sprint("crew-", i)))
+	}
+	w.clock.Step(time.Second)
+	w.find("any", w.clock.Now().Add(-1))
+	for i, id := range ids {
+		w.SeenAt(uid("crew", i), id, w.clock.Now())
+	}
+	w.clock.Step(time.Minute)
+	return ids
+}
+
+// miss has a read find that the remote agent of an Agent is gone. undecided counts the failures that wait for a list.
+func (w *world) miss(i int, id string) (lost bool, undecided int) {
+	w.Helper()
+	if _, err := w.Get(w.Context(), uid("crew", i), id); !cloud.IsGone(err) {
+		w.Fatalf("%s is there: %v", id, err)
+	}
+	since := w.clock.Now()
+	for {
+		w.clock.Step(time.Second)
+		err := w.Gone(uid("crew", i), since)
+		f, _ := fault.As(err)
+		switch {
+		case err == nil || f.Reason == v1alpha1.ReasonServerLost:
+			return err != nil, undecided
+		case f.Reason == v1alpha1.ReasonProgressing && f.Quiet && undecided == 0:
+			undecided++
+			w.find("any", since) // It comes back with the list.
+		default:
+			w.Fatal(err)
+		}
+	}
+}
+
+// Those that a read finds gone are not compared with what a list showed before, but with one that is read for that.
+func TestAFewThatReadsMissAreNoLossWhereAListShowsTheOthers(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	lists := 0
+	for i, id := range w.crew(100)[:19] {
+		w.cloud.Remove(id)
+		lost, undecided := w.miss(i, id)
+		if lost {
+			t.Fatalf("the %dth is a loss of the service", i+1)
+		}
+		lists += undecided
+	}
+	if lists != 1 {
+		t.Errorf("%d lists were waited for, want one for the first ten", lists)
+	}
+}
+
+func TestALossThatReadsMeetIsNoticedAtTheTenth(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	ids := w.crew(100)
+	for i, id := range ids { // They were all read since the list.
+		w.Seen(uid("crew", i), id)
+		w.cloud.Remove(id)
+	}
+	w.clock.Step(time.Second)
+	for i, id := range ids[:10] {
+		lost, undecided := w.miss(i, id)
+		if last := i == 9; lost != last || (undecided > 0) != last {
+			t.Fatalf("the %dth: lost is %v, waited for %d lists", i+1, lost, undecided)
+		}
+	}
+}
+
+func TestALossThatAListShowsNeedsNoOther(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	ids := w.crew(100)
+	for _, id := range ids {
+		w.cloud.Remove(id)
+	}
+	listed := w.clock.Now()
+	w.find("any", listed.Add(-1))
+	w.forget()
+	for i := range 9 {
+		noError(t, w.Gone(uid("crew", i), listed))
+	}
+	w.refused(w.Gone(uid("crew", 9), listed), v1alpha1.ReasonServerLost)
+	w.requests(0)
+}
+
+// Where no list can be had, nothing is registered anew on a mere suspicion.
+func TestASuspicionThatNoListSettlesRegistersNothing(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	ids := w.crew(20)
+	repair := w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusInternalServerError})
+	for i := range 9 {
+		noError(t, w.Gone(uid("crew", i), w.clock.Now()))
+	}
+	since := w.clock.Now()
+	w.refused(w.Gone(uid("crew", 9), since), v1alpha1.ReasonProgressing)
+	_, _, err := w.FindByMachine(t.Context(), "any", since)
+	w.refused(err, v1alpha1.ReasonUnavailable)
+	w.refused(w.Gone(uid("crew", 9), since), v1alpha1.ReasonUnavailable)
+	repair()
+	w.clock.Step(time.Second)
+	w.find("any", since)
+	for _, id := range ids[:10] {
+		w.cloud.Remove(id)
+	}
+	noError(t, w.Gone(uid("crew", 9), since))
+}

@@ -1,0 +1,137 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package project
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+// pages is a service that lists so many pages of one agent each, and nothing else.
+type pages int
+
+func (n pages) RoundTrip(r *http.Request) (*http.Response, error) {
+	at, _ := strconv.Atoi(r.URL.Query().Get("before"))
+	header := http.Header{}
+	if at+1 < int(n) {
+		header.Set("Link", fmt.Sprintf(`</agents?before=%d>; rel="next"`, at+1))
+	}
+	body := fmt.Sprintf(`[{"id":"00000000-0000-4000-8000-%012d","machineID":"%d"}]`, at, at)
+	return &http.Response{StatusCode: http.StatusOK, Header: header, Body: io.NopCloser(strings.NewReader(body))}, nil
+}
+
+// reading returns a proved Project of a service whose answers need no network.
+func reading(t *testing.T, service http.RoundTripper, perSecond int32) *Project {
+	t.Helper()
+	base := &url.URL{Scheme: "https", Host: "cloud.example"}
+	c, err := cloud.New(cloud.Config{
+		BaseURL: base, Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: cloud.NewToken("t")},
+		Wrap: func(http.RoundTripper) http.RoundTripper { return service },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProject(NewRegistry(Options{}), client.ObjectKey{Namespace: "default", Name: "main"})
+	p.budget.set(&v1alpha1.RateLimit{RequestsPerSecond: &perSecond, Burst: ptr.To[int32](1)})
+	p.bare, p.client, p.blocked = c, c, nil
+	p.place = Place{URL: base.String(), ProjectID: "8f6f2f0e-7d1c-4b52-9c6e-3a4f7f0f9d11"}
+	p.proof = Proof{Proved: true, Authentication: v1alpha1.AuthenticationBearer, ListSupported: ptr.To(true)}
+	return p
+}
+
+// However long the rate limit makes a list of very many agents, it comes to its end.
+func TestAListMayTakeAsLongAsItsPagesNeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most = 5000 // pages, at one a second
+		p := reading(t, pages(most), 1)
+		p.Warm()
+		started := time.Now()
+		_, _, err := p.FindByMachine(t.Context(), "7", started.Add(-1))
+		if err == nil || p.ListTook() != 0 {
+			t.Fatalf("it is there at once: %v", err)
+		}
+		time.Sleep(most * time.Second) // In the time of the bubble.
+		synctest.Wait()
+		found, _, err := p.FindByMachine(t.Context(), "7", started.Add(-1))
+		if err != nil || len(found) != 1 {
+			t.Errorf("found %v, error %v", found, err)
+		}
+		if took := p.ListTook(); took < (most-2)*time.Second || took > most*time.Second {
+			t.Errorf("it took %s", took)
+		}
+	})
+}
+
+// A list of a CloudProject that is no more, or leads elsewhere now, is not read to its end.
+func TestAListThatNobodyNeedsEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := reading(t, pages(1000), 1)
+		p.Warm()
+		time.Sleep(10*time.Second + time.Second/2) // In the time of the bubble.
+		run := p.listing.running
+		p.close()
+		synctest.Wait()
+		select {
+		case <-run.done:
+			if f, ok := fault.As(run.err); !ok || f.Reason != v1alpha1.ReasonUnavailable {
+				t.Errorf("it ended with %v", run.err)
+			}
+		default:
+			t.Error("it goes on")
+		}
+	})
+}
+
+// counting is a service that counts what it is asked.
+type counting struct {
+	pages
+	asked atomic.Int32
+}
+
+func (c *counting) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.asked.Add(1)
+	return c.pages.RoundTrip(r)
+}
+
+// While a page is read the next is fetched, and no more than that one.
+func TestOnePageIsFetchedAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := &counting{pages: 10}
+		p := reading(t, service, 1000)
+		ctx, cancel := context.WithCancel(t.Context())
+		ahead := make(chan fetched)
+		go p.fetchAll(ctx, ahead)
+		for read := range 4 {
+			page, err := (<-ahead).Page()
+			if err != nil || page.Agents[0].MachineID != strconv.Itoa(read) {
+				t.Fatalf("page %d: %+v, error %v", read, page, err)
+			}
+			time.Sleep(time.Second) // In the time of the bubble: as long as it wants to.
+			synctest.Wait()
+			if asked := int(service.asked.Load()); asked != read+2 {
+				t.Errorf("%d pages were asked for while the %dth is read", asked, read+1)
+			}
+		}
+		cancel() // Who reads no further leaves nobody waiting.
+	})
+}

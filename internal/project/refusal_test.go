@@ -1,0 +1,142 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package project_test
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+)
+
+// noBearer refuses registrations with Authorization: Bearer, which the list takes.
+var noBearer = cloudtest.Fault{
+	Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: http.StatusUnauthorized, Body: `{"error":"invalid token"}`,
+	Match: func(r *http.Request) bool { return r.Header.Get("Authorization") != "" },
+}
+
+// tryToRegister makes a registration if the Project admits it.
+func (w *world) tryToRegister(machine string) error {
+	w.Helper()
+	ticket, err := w.Admit(somebody)
+	if err == nil {
+		_, err = ticket.Register(w.Context(), registration(machine))
+	}
+	return err
+}
+
+func (w *world) authenticatesWith(want v1alpha1.Authentication) {
+	w.Helper()
+	if got := w.Proof().Authentication; got != want {
+		w.Errorf("the Project authenticates with %s, want %s", got, want)
+	}
+}
+
+// What the list accepts, and calls do not, is not proved again and again.
+func TestASchemeThatOnlyTheListAcceptsGivesWay(t *testing.T) {
+	w := newWorld(t, cloudtest.Settings{})
+	w.cloud.Inject(noBearer)
+	noError(t, w.Prove(t.Context()))
+	if err := w.tryToRegister("m"); err == nil {
+		t.Fatal("Bearer is accepted")
+	}
+	noError(t, w.Prove(t.Context()))
+	w.authenticatesWith(v1alpha1.AuthenticationBearer) // Once may be a moment's trouble.
+	if err := w.tryToRegister("m"); err == nil {
+		t.Fatal("Bearer is accepted")
+	}
+	noError(t, w.Prove(t.Context()))
+	w.authenticatesWith(v1alpha1.AuthenticationProjectToken)
+	noError(t, w.tryToRegister("m"))
+
+	w.clock.Step(24 * time.Hour)
+	noError(t, w.Prove(t.Context()))
+	w.authenticatesWith(v1alpha1.AuthenticationProjectToken) // It is not fallen for again.
+	noError(t, w.tryToRegister("n"))
+	if posts := w.cloud.Count(http.MethodPost, cloudtest.RouteAgents); posts != 4 {
+		t.Errorf("%d registrations were sent, want 4", posts)
+	}
+
+	w.cp.Status.URL, w.cp.Status.ProjectID = w.cp.Spec.URL, projectID
+	w.cp.Status.Authentication = w.Proof().Authentication
+	w.registry.Forget(w.cp.UID) // As after a restart.
+	w.configure()
+	noError(t, w.Prove(t.Context()))
+	w.authenticatesWith(v1alpha1.AuthenticationProjectToken)
+}
+
+func TestARefusedSchemeWithoutAnotherIsTriedMoreAndMoreSeldom(t *testing.T) {
+	w := newWorld(t, cloudtest.Settings{})
+	w.cp.Spec.Authentication = v1alpha1.AuthenticationBearer
+	w.configure()
+	w.cloud.Inject(noBearer)
+	noError(t, w.Prove(t.Context()))
+	_ = w.tryToRegister("m")
+	noError(t, w.Prove(t.Context()))
+	_ = w.tryToRegister("m")
+	var pauses []time.Duration
+	for range 8 {
+		w.forget()
+		pause := w.failure(w.Prove(t.Context()), v1alpha1.ReasonUnauthorized).RetryAfter
+		if w.requests(0); w.wakes.Load() != 0 {
+			t.Error("the Agents are woken")
+		}
+		pauses = append(pauses, pause)
+		w.clock.Step(pause)
+		noError(t, w.Prove(t.Context()))
+		_ = w.tryToRegister("m")
+		w.requests(2)
+	}
+	if pauses[0] < 30*time.Second || pauses[0] > time.Minute || pauses[7] < 5*time.Minute || pauses[7] > 10*time.Minute {
+		t.Errorf("the pauses are %v", pauses)
+	}
+
+	w.refused(w.Prove(t.Context()), v1alpha1.ReasonUnauthorized)
+	w.Forgive() // A person says that it is mended.
+	noError(t, w.Prove(t.Context()))
+}
+
+// Calls that were under way together are one refusal, also when some of them are answered after the next proof.
+func TestCallsUnderWayTogetherAreRefusedOnce(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	entered, release := make(chan struct{}), make(chan struct{})
+	refused := noBearer
+	refused.Times, refused.Entered, refused.Block = 8, entered, release
+	w.cloud.Inject(refused)
+	first := noBearer
+	first.Times = 1
+	var calls sync.WaitGroup
+	for range 8 {
+		calls.Go(func() { _ = w.tryToRegister("m") })
+	}
+	for range 8 {
+		<-entered
+	}
+	w.cloud.Inject(first)
+	_ = w.tryToRegister("m")
+	noError(t, w.Prove(t.Context()))
+	close(release)
+	calls.Wait()
+	noError(t, w.Prove(t.Context()))
+	w.authenticatesWith(v1alpha1.AuthenticationBearer)
+}
+
+func TestRefusalsFarApartAreNotCountedTogether(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	for range 3 {
+		once := noBearer
+		once.Times = 1
+		w.cloud.Inject(once)
+		_ = w.tryToRegister("m")
+		noError(t, w.Prove(t.Context()))
+		w.authenticatesWith(v1alpha1.AuthenticationBearer)
+		w.clock.Step(11 * time.Minute)
+	}
+}
