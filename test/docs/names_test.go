@@ -11,7 +11,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -167,19 +166,6 @@ var (
 	operatorRun = regexp.MustCompile(`^\s*(\$ )?(\w+=\S+ )*([\w./-]*/)?calyptia-agent-operator\s|\bmake run\b`)
 )
 
-// operator builds the operator's binary.
-func operator(t *testing.T) string {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "calyptia-agent-operator")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", binary, ".")
-	build.Dir = testenv.ModuleRoot()
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("the operator cannot be built: %v\n%s", err, out)
-	}
-	return binary
-}
-
 // flags are those of the operator and all its subcommands, hidden ones apart: nobody shall use them.
 func flags(t *testing.T, binary string, command ...string) map[string]bool {
 	t.Helper()
@@ -208,7 +194,7 @@ func flags(t *testing.T, binary string, command ...string) map[string]bool {
 // Inline code that begins with a dash is a flag of the operator; those of other programs stand behind their
 // name. In a code block they stand in a line that runs the operator.
 func TestEveryFlagExists(t *testing.T) {
-	known, checked := flags(t, operator(t)), 0
+	known, checked := flags(t, must(operatorPath())(t)), 0
 	check := func(at, text string) {
 		for _, match := range flagWord.FindAllStringSubmatch(text, -1) {
 			checked++
@@ -323,7 +309,7 @@ func TestTheChecksTellRightFromWrong(t *testing.T) {
 	if got := fmt.Sprint(spans); got != "[{docs/x.md:1 b} {docs/x.md:7 --leader-elect}]" {
 		t.Errorf("spans: %s", got)
 	}
-	known := flags(t, operator(t))
+	known := flags(t, must(operatorPath())(t))
 	if !known["--leader-elect"] || known["--registration-slack"] || known["--colour"] {
 		t.Errorf("flags: %v", known)
 	}
