@@ -132,35 +132,6 @@ func TestEveryMakeTargetExists(t *testing.T) {
 	})
 }
 
-// kinds that tables name and that are not this project's.
-var kinds = strings.Fields(`Namespace Secret ConfigMap Deployment ServiceAccount Role ClusterRole RoleBinding ClusterRoleBinding
-	Lease Event Events CustomResourceDefinition NetworkPolicy ServiceMonitor PodDisruptionBudget Application Kustomization HelmRelease
-	Healthy Progressing Degraded Suspended Current InProgress Failed Terminating`)
-
-func TestEveryReasonInATableExists(t *testing.T) {
-	known := literals(t)
-	for _, kind := range append(kinds, "Agent", "CloudProject") {
-		known[kind] = true
-	}
-	word, checked := regexp.MustCompile(`^[A-Z][A-Za-z]*[a-z][A-Za-z]*$`), 0
-	for _, p := range pages(t) {
-		for _, table := range p.tables() {
-			for _, span := range p.spans(table) {
-				if !word.MatchString(span.text) {
-					continue
-				}
-				checked++
-				if !known[span.text] {
-					t.Errorf("%s: nothing is called %s", span.at, span.text)
-				}
-			}
-		}
-	}
-	if checked < 10 {
-		t.Errorf("only %d names were found in tables", checked)
-	}
-}
-
 var (
 	flagWord    = regexp.MustCompile(`(?:^|[\s="'\[])(--[a-z][a-z-]+)`)
 	operatorRun = regexp.MustCompile(`^\s*(\$ )?(\w+=\S+ )*([\w./-]*/)?calyptia-agent-operator\s|\bmake run\b`)
@@ -228,6 +199,7 @@ type schema struct {
 	Items                *schema           `json:"items"`
 	AdditionalProperties any               `json:"additionalProperties"`
 	Preserve             bool              `json:"x-kubernetes-preserve-unknown-fields"`
+	Enum                 []any             `json:"enum"`
 }
 
 func (s schema) has(path []string) bool {

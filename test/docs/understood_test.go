@@ -24,12 +24,13 @@ type reader struct {
 	programs map[string]string // their paths
 	helps    map[string]string
 	kinds    map[string]bool // as kubectl understands them
+	served   map[string]bool // the same, as manifests name them
 }
 
 func newReader(t *testing.T) *reader {
 	t.Helper()
 	kubectl := filepath.Join(must(testenv.Assets())(t), "kubectl")
-	r := &reader{helps: map[string]string{}, kinds: map[string]bool{}, programs: map[string]string{
+	r := &reader{helps: map[string]string{}, kinds: map[string]bool{}, served: map[string]bool{}, programs: map[string]string{
 		"kubectl": kubectl, "helm": must(helmPath())(t), "calyptia-agent-operator": must(operatorPath())(t),
 	}}
 	list := exec.Command(kubectl, "api-resources", "--no-headers", "--kubeconfig", harness.Plane().Kubeconfig)
@@ -37,7 +38,7 @@ func newReader(t *testing.T) *reader {
 	for line := range strings.Lines(string(out)) {
 		words := strings.Fields(line) // NAME SHORTNAMES APIVERSION NAMESPACED KIND, of which SHORTNAMES may be missing.
 		name, kind, version := words[0], words[len(words)-1], words[len(words)-3]
-		r.kinds[name], r.kinds[strings.ToLower(kind)] = true, true
+		r.kinds[name], r.kinds[strings.ToLower(kind)], r.served[kind] = true, true, true
 		if group, _, found := strings.Cut(version, "/"); found {
 			r.kinds[name+"."+group], r.kinds[strings.ToLower(kind)+"."+group] = true, true
 		}
