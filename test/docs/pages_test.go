@@ -287,6 +287,9 @@ func TestTheReasonsNameTestsThatThereAre(t *testing.T) {
 	for _, why := range ranElsewhere {
 		reasons = append(reasons, why)
 	}
+	for _, why := range unserved {
+		reasons = append(reasons, why)
+	}
 	for _, row := range notHere {
 		reasons = append(reasons, row.why)
 	}

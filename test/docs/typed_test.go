@@ -9,6 +9,7 @@ package docs_test
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/yuin/goldmark/ast"
@@ -57,6 +58,17 @@ func TestEveryCommandIsCode(t *testing.T) {
 	for _, p := range pages(t) {
 		for _, line := range p.loose() {
 			t.Errorf("%s: this is prose: is it indented by 4 behind the text of its list item? %s", line.at, line.text)
+		}
+	}
+}
+
+// A block of another language would be looked at by no test.
+func TestEveryBlockIsInALanguageThatIsLookedAt(t *testing.T) {
+	for _, p := range pages(t) {
+		for _, b := range p.blocks() {
+			if !slices.Contains([]string{"", "sh", "yaml", "mermaid"}, b.lang) {
+				t.Errorf("%s: a block of %s", b.at, b.lang)
+			}
 		}
 	}
 }
