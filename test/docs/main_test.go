@@ -5,7 +5,8 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Package docs_test holds the README and everything under docs/ against the code: each manifest against a real
-// API server, and each link, flag, field, annotation, reason, metric and make target against what there is.
+// API server, each command by running it, or by reading what its program says of itself, and each link, flag, field,
+// annotation, reason, metric, object and make target against what there is.
 package docs_test
 
 import (

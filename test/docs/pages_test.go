@@ -229,7 +229,7 @@ var (
 	inline = regexp.MustCompile(`^` + programs)
 	// incomplete are commands that nobody types as they are: a subcommand with its flags alone, or something that
 	// leaves a word to the reader.
-	incomplete = regexp.MustCompile(`^(kubectl|helm) [a-z]+( --?[a-z-]+)*$|…|\.\.\.|<[a-z]|\b[A-Z]{4,}\b`)
+	incomplete = regexp.MustCompile(`^(kubectl|helm) [a-z]+( --?[a-z-]+)*$|…|\.\.\.|<[a-z]|[ =/][A-Z]{2,}( |/|$)`)
 )
 
 // types runs a command, once for each page (a second restart within a second is refused), or reads it.
@@ -320,6 +320,7 @@ func TestWhichInlineCommandsAreWhole(t *testing.T) {
 	for command, want := range map[string]bool{
 		"kubectl wait": false, "helm install --wait": false, "kubectl apply -n NAMESPACE -f agents.yaml": false,
 		"kubectl delete agent …": false, "kubectl describe agent <name>": false,
+		"make run ARGS=--help": true, `kubectl get secret x -o jsonpath='{.data.session\.CALYPTIA}'`: true, "kubectl get agent NAME": false,
 		"kubectl get agents": true, "kubectl get agents -o wide": true, "make demo": true, "helm test calyptia-agent-operator": true,
 	} {
 		if got := inline.MatchString(command) && !incomplete.MatchString(command); got != want {

@@ -227,13 +227,13 @@ func TestTheChecksOfSpellingsTellRightFromWrong(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	p := parse("x.md", []byte("If it is ProjectNotRaedy, see `Drifted`, `calyptia`,\nnot A Word. [APIServerError](x)\n\n| URLNotOk |\n| --- |\n"))
-	const want = "[{x.md:1 Drifted} {x.md:1 ProjectNotRaedy} {x.md:2 APIServerError} {x.md:4 URLNotOk}]"
+	p := parse("x.md", []byte("If it is ProjectNotReddy, see `Drifted`, `calyptia`,\nnot A Word. [APIServerError](x)\n\n| URLNotOk |\n| --- |\n"))
+	const want = "[{x.md:1 Drifted} {x.md:1 ProjectNotReddy} {x.md:2 APIServerError} {x.md:4 URLNotOk}]"
 	if got := fmt.Sprint(p.capitalized()); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	names := named(t)
-	for name, want := range map[string]bool{"ProjectNotReady": true, "ProjectNotRaedy": false, "ReRegistered": true, "NetworkPolicies": true,
+	for name, want := range map[string]bool{"ProjectNotReady": true, "ProjectNotReddy": false, "ReRegistered": true, "NetworkPolicies": true,
 		"CloudProjects": true, "NotHonoured": true, "CalyptiaCloudSlow": true, "OnChange": true, "Deluxe": false} {
 		if names[name] != want {
 			t.Errorf("%s: %v", name, names[name])
