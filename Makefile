@@ -63,7 +63,8 @@ manifests: ## Generate the CRDs and the operator's role.
 .PHONY: docs
 docs: ## Generate the reference under docs/.
 	@mkdir -p docs/reference
-	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --config=hack/docs/crd-ref-docs.yaml --log-level=ERROR \
+	$(TOOL) crd-ref-docs --source-path=api/v1alpha1 --log-level=ERROR \
+		--config=<(sed "s/KUBERNETES/$$(go list -m -f '{{.Version}}' k8s.io/api | sed 's/^v0\.\([0-9]*\).*/1.\1/')/" hack/docs/crd-ref-docs.yaml) \
 		--templates-dir=hack/docs/templates --renderer=markdown --output-path=docs/reference/api.md
 	go test . -run '^TestThePageOfTheFlagsIsUpToDate$$' -count=1 -update
 
@@ -189,7 +190,7 @@ unused: $(KUBECTL_NEEDS)
 	left=$$(test -z "$$kinds" || $(KUBECTL) get "$$kinds" --all-namespaces --ignore-not-found --output=name | wc -l); \
 	if [ "$${left:-0}" -gt 0 ]; then \
 		echo "There are $$left Agents and CloudProjects. The operator has to delete their remote agents first, while it runs:" >&2; \
-		echo "  kubectl delete agents,cloudprojects --all --all-namespaces" >&2; exit 1; \
+		echo "  kubectl delete agents.cloud.calyptia.com,cloudprojects.cloud.calyptia.com --all --all-namespaces" >&2; exit 1; \
 	fi
 
 .PHONY: uninstall

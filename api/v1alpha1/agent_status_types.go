@@ -124,8 +124,9 @@ type AgentStatus struct {
 	// +optional
 	URL string `json:"url,omitempty"`
 
-	// Registration is the record, written ahead, of the registration that the ID
-	// came from.
+	// Registration tells which registration the ID came from: the value of the
+	// annotation cloud.calyptia.com/registering, which is written before each
+	// registration.
 	// +optional
 	Registration string `json:"registration,omitempty"`
 
@@ -165,7 +166,8 @@ type AgentStatus struct {
 	// +optional
 	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
 
-	// Withdraw lists the IDs of doubles of this agent that are going to be
+	// Withdraw lists the IDs of further agents in Calyptia Cloud that this object
+	// registered by accident, after an answer was lost. They are going to be
 	// deleted.
 	// +listType=set
 	// +optional

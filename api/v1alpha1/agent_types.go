@@ -15,8 +15,10 @@ type AgentType string
 
 // Agent types that the service knows.
 const (
+	// Fluent Bit.
 	AgentTypeFluentBit AgentType = "fluentbit"
-	AgentTypeFluentd   AgentType = "fluentd"
+	// Fluentd.
+	AgentTypeFluentd AgentType = "fluentd"
 )
 
 // SyncPolicy says when the operator writes to the remote agent.
@@ -24,12 +26,12 @@ type SyncPolicy string
 
 // Sync policies.
 const (
-	// SyncEnforce keeps the remote agent as declared.
+	// The agent in Calyptia Cloud is kept as declared.
 	SyncEnforce SyncPolicy = "Enforce"
-	// SyncOnChange applies each change of a declared field once and only reports
-	// what others change.
+	// Each change of a declared field is applied once; what others change is only
+	// reported.
 	SyncOnChange SyncPolicy = "OnChange"
-	// SyncObserve never writes anything remote.
+	// Nothing in Calyptia Cloud is written or deleted.
 	SyncObserve SyncPolicy = "Observe"
 )
 
@@ -38,9 +40,9 @@ type DeletionPolicy string
 
 // Deletion policies.
 const (
-	// DeletionDelete deletes the remote agent.
+	// The agent in Calyptia Cloud is deleted, and its Secrets with it.
 	DeletionDelete DeletionPolicy = "Delete"
-	// DeletionRetain leaves the remote agent and the token Secret.
+	// The agent in Calyptia Cloud and its Secrets are left.
 	DeletionRetain DeletionPolicy = "Retain"
 )
 
@@ -84,17 +86,17 @@ type AgentSpec struct {
 	// +optional
 	Name string `json:"name,omitempty"`
 
-	// MachineID identifies the machine that the agent runs on; it is unique in a
-	// project. If empty, one is derived from the cluster, the namespace and the
-	// name of this object, so that the same Agent always finds itself again.
-	// Immutable.
+	// MachineID identifies the machine that the agent runs on; no two agents of a
+	// project may have the same. If empty, one is derived from the cluster, the
+	// namespace and the name of this object, so that the same Agent always finds
+	// its agent again. It cannot be set, changed or removed later.
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[A-Za-z0-9][A-Za-z0-9._:-]*$')",message="must be letters, digits, '-', '_', '.' and ':', such as the content of /etc/machine-id"
 	// +optional
 	MachineID string `json:"machineID,omitempty"`
 
 	// Type is the program that the agent runs: fluentbit or fluentd. Required
-	// unless agentID is set. Immutable.
+	// unless agentID is set. It cannot be set, changed or removed later.
 	// +kubebuilder:validation:Enum=fluentbit;fluentd
 	// +optional
 	Type AgentType `json:"type,omitempty"`
@@ -134,23 +136,24 @@ type AgentSpec struct {
 	RawConfigHash string `json:"-"`
 
 	// RawConfigFrom takes the configuration of the agent from a key of a ConfigMap
-	// or Secret in the same namespace. When that changes, the agent follows at
-	// once.
+	// or Secret in the same namespace, such as {"configMapKeyRef": {"name":
+	// "web-logs", "key": "fluent-bit.conf"}}. When that changes, the agent follows
+	// at once.
 	// +optional
 	RawConfigFrom *KeySource `json:"rawConfigFrom,omitempty"`
 
 	// Metadata is any JSON object to keep with the agent, such as {"team":
-	// "payments"}. It replaces the metadata in Calyptia Cloud as a whole; left
-	// out, that is unmanaged.
+	// "payments"}. It replaces the metadata in Calyptia Cloud as a whole. If left
+	// out, it is unmanaged: never sent after the registration, never drift.
 	// +kubebuilder:validation:Type=object
 	// +kubebuilder:validation:MaxProperties=256
 	// +kubebuilder:pruning:PreserveUnknownFields
 	// +optional
 	Metadata *apiextensionsv1.JSON `json:"metadata,omitempty"`
 
-	// FleetID is the UUID of the fleet that the agent belongs to. Calyptia Cloud
-	// cannot take an agent out of a fleet, so removing this field leaves the agent
-	// in it.
+	// FleetID is the UUID of the fleet that the agent belongs to, such as
+	// 5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11. Calyptia Cloud cannot take an agent
+	// out of a fleet, so removing this field leaves the agent in it.
 	// +kubebuilder:validation:MaxLength=36
 	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')",message="must be a UUID in lower case, such as 5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
 	// +optional
@@ -163,9 +166,9 @@ type AgentSpec struct {
 	// +optional
 	EnvironmentID string `json:"environmentID,omitempty"`
 
-	// AgentID is the UUID of an agent that is registered already. It is taken
-	// over, and none is registered. AgentID can be added later, but not changed or
-	// removed.
+	// AgentID is the UUID of an agent that exists in Calyptia Cloud already: this
+	// object takes it over and registers none. It can be added later, but then
+	// neither be changed nor removed.
 	// +kubebuilder:validation:MaxLength=36
 	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')",message="must be a UUID in lower case, such as 5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
 	// +optional

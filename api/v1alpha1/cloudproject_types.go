@@ -15,11 +15,11 @@ type Authentication string
 
 // Ways of authentication.
 const (
-	// AuthenticationAuto tries Bearer, then ProjectToken, and keeps what holds.
+	// Bearer is tried, then ProjectToken; the one that the service accepts is kept.
 	AuthenticationAuto Authentication = "Auto"
-	// AuthenticationBearer sends "Authorization: Bearer <token>".
+	// The header is "Authorization: Bearer <token>".
 	AuthenticationBearer Authentication = "Bearer"
-	// AuthenticationProjectToken sends "X-Project-Token: <token>".
+	// The header is "X-Project-Token: <token>".
 	AuthenticationProjectToken Authentication = "ProjectToken"
 )
 
@@ -28,8 +28,11 @@ type NamespacesFrom string
 
 // Choices of namespaces.
 const (
-	NamespacesFromSame     NamespacesFrom = "Same"
-	NamespacesFromAll      NamespacesFrom = "All"
+	// Only the namespace of the CloudProject.
+	NamespacesFromSame NamespacesFrom = "Same"
+	// Every namespace.
+	NamespacesFromAll NamespacesFrom = "All"
+	// The namespaces that the selector chooses.
 	NamespacesFromSelector NamespacesFrom = "Selector"
 )
 
@@ -38,11 +41,10 @@ type Adoption string
 
 // Adoption policies.
 const (
-	// AdoptionSameNamespace lets only Agents in the namespace of the CloudProject
-	// take over agents.
+	// Only Agents in the namespace of the CloudProject may take over agents.
 	AdoptionSameNamespace Adoption = "SameNamespace"
-	// AdoptionAllowed lets every Agent that may use the CloudProject take over any
-	// agent of the project.
+	// Every Agent that may use the CloudProject may take over any agent of the
+	// project.
 	AdoptionAllowed Adoption = "Allowed"
 )
 
@@ -129,8 +131,10 @@ type CloudProjectSpec struct {
 	// +optional
 	ProjectID string `json:"projectID,omitempty"`
 
-	// CABundle names a key with certificates (PEM) of a private authority, to
-	// trust beside those of the system.
+	// CABundle names a key of a ConfigMap or Secret in the same namespace that
+	// holds certificates (PEM) of a private authority, such as {"configMapKeyRef":
+	// {"name": "corporate-ca", "key": "ca.crt"}}. They are trusted beside those of
+	// the system.
 	// +optional
 	CABundle *KeySource `json:"caBundle,omitempty"`
 
@@ -199,8 +203,9 @@ type CloudProjectStatus struct {
 	// +optional
 	ResyncInterval *metav1.Duration `json:"resyncInterval,omitempty"`
 
-	// Doubles lists the IDs of remote agents that share their machine ID with
-	// another one. The operator leaves them to a person.
+	// Doubles lists the IDs of agents in Calyptia Cloud that have the machine ID of
+	// an Agent without being its own. The operator leaves them to a person: see
+	// which one is needed, and delete the other.
 	// +listType=atomic
 	// +optional
 	Doubles []string `json:"doubles,omitempty"`

@@ -26,7 +26,8 @@ import (
 const TokenVariable = "CALYPTIA_CLOUD_TOKEN"
 
 const example = `  # All agents of a project, for the CloudProject "calyptia" in the namespace that they are applied to
-  CALYPTIA_CLOUD_TOKEN=... calyptia-agent-operator import --project-ref calyptia > agents.yaml
+  read -rs CALYPTIA_CLOUD_TOKEN && export CALYPTIA_CLOUD_TOKEN # paste the project token, Enter
+  calyptia-agent-operator import --project-ref calyptia > agents.yaml
   kubectl apply --server-side -n logging -f agents.yaml
 
   # One file for each agent of a fleet, large configurations in ConfigMaps

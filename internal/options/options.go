@@ -57,13 +57,14 @@ func (o *Options) Bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.DefaultProject, "default-project", "",
 		"CloudProject, as namespace/name, of Agents that name none in spec.projectRef.")
 	flags.StringVar(&o.ClusterID, "cluster-id", "",
-		"What makes the machine IDs derived in this cluster its own. Default: the UID of the namespace kube-system.")
+		"Any text that no other cluster has: the machine IDs of Agents that set none are derived from it. "+
+			"With another one, such Agents are registered anew. Default: the UID of the namespace kube-system.")
 	flags.StringSliceVar(&o.AllowedHosts, "allowed-hosts", []string{"cloud-api.calyptia.com"},
 		"Hosts that a CloudProject's url may name: host, host:port, or .suffix for all names below it.")
 	flags.BoolVar(&o.AllowInsecureHTTP, "allow-insecure-http", false,
 		"Allow http in a CloudProject's url. Tokens then travel readable: for development only.")
 	flags.BoolVar(&o.ReadOnly, "read-only", false,
-		"Never write anything remote: for a cluster that is a copy of another one.")
+		"Register, change and delete nothing in Calyptia Cloud, only read: for a cluster that is a copy of another one.")
 	flags.BoolVar(&o.AgentMetrics, "agent-metrics", true,
 		"Serve metrics of each single Agent; with very many Agents these are many series.")
 	flags.StringSliceVar(&o.WatchNamespaces, "watch-namespaces", nil,

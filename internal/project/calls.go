@@ -29,8 +29,7 @@ const parkDefault = 10 * time.Second
 type Ticket struct {
 	project *Project
 	client  *cloud.Client
-	place   Place // where the client leads to
-	version int   // of the credentials that the client shows
+	version int // of the project: its credentials, and where they lead to
 	done    func(error)
 }
 
@@ -51,11 +50,11 @@ func (p *Project) Admit(who types.UID) (*Ticket, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return &Ticket{project: p, client: p.client, place: p.place, version: p.version, done: done}, nil
+	return &Ticket{project: p, client: p.client, version: p.version, done: done}, nil
 }
 
-// Place is where the call that the ticket admits goes to.
-func (t *Ticket) Place() Place { return t.place }
+// Version of the project that the call is made with.
+func (t *Ticket) Version() int { return t.version }
 
 // Release gives a ticket back that was not used.
 func (t *Ticket) Release() { t.done(errUnused) }
@@ -143,8 +142,8 @@ func (p *Project) UpdateAsAgent(ctx context.Context, who types.UID, id string, u
 	}
 	err = t.client.WithCredential(cloud.Credential{Scheme: cloud.SchemeAgentToken, Token: token}).Update(ctx, id, u)
 	t.done(err)
-	if e, ok := cloud.AsError(err); ok && e.Status == http.StatusUnauthorized {
-		return err // It speaks of the agent's token, not of the project's.
+	if e, ok := cloud.AsError(err); ok && e.Reason == cloud.ReasonUnauthorized {
+		return err // It speaks of the agent's token, not of the project's; also of one that cannot be sent.
 	}
 	p.learn(t.version, err)
 	return err

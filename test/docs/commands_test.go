@@ -28,6 +28,7 @@ type shell struct {
 	plane          *testenv.ControlPlane // that of all tests, if nil
 	at             string                // where commands are run; in dir, if empty
 	env            []string              // more of it
+	service        string                // URL of the fake cloud, where it is not the World's
 }
 
 // run runs commands in the namespace of the test, which the pages call logging.

@@ -27,7 +27,7 @@ const (
 	agentsReadme = "charts/calyptia-agents/README.md"
 	crdNames     = "kubectl get crd --output=name"
 	// deleteAll is in what the page shows and the Makefile says.
-	deleteAll = "kubectl delete agents,cloudprojects --all --all-namespaces"
+	deleteAll = "kubectl delete agents.cloud.calyptia.com,cloudprojects.cloud.calyptia.com --all --all-namespaces"
 )
 
 // TestTheSecondWayOfTheReadme types how the operator is run without an image, and removed again: on a control plane
@@ -50,18 +50,18 @@ func TestTheSecondWayOfTheReadme(t *testing.T) {
 	if len(remove) != 2 || remove[0] != deleteAll {
 		t.Fatalf("it is removed by %q", remove)
 	}
+	ready := s.line(gitopsPage, `kubectl wait cloudprojects.* --all .*=Ready.*`)
 	s.run(readme, manifest)
-	s.run(agentsReadme, s.span(agentsReadme, `^kubectl wait agents,cloudprojects --all .*=Ready$`))
+	s.run(gitopsPage, ready)
 	s.refused(remove[1])
 	s.refused("make undeploy")
 	s.run(readme, remove[0])
 
-	// The same again, with those who delete without waiting, and wait then.
+	// The same again by the chart of the agents, and with those who delete without waiting, and wait then.
+	s.chart()
 	s.run(readme, manifest)
-	s.run(agentsReadme, s.span(agentsReadme, `^kubectl wait agents,cloudprojects --all .*=Ready$`))
-	wait := regexp.MustCompile(`(?m)^kubectl wait agents,.*--for=delete.*$`).FindString(s.block(gitopsPage, "kubectl wait agents,").text)
-	s.run(gitopsPage, remove[0]+" --wait=false\n"+wait)
-	s.run(agentsReadme, s.span(agentsReadme, `^kubectl wait --for=delete agents,`))
+	s.run(gitopsPage, ready)
+	s.run(gitopsPage, remove[0]+" --wait=false\n"+s.line(gitopsPage, `kubectl wait agents.*--for=delete.*`))
 
 	if err := syscall.Kill(-operator.Command.Process.Pid, syscall.SIGINT); err != nil { // Ctrl-C is for the whole group.
 		t.Fatal(err)
@@ -97,9 +97,10 @@ func secondWay(t *testing.T) (s *shell, manifest string) {
 	dir := t.TempDir()
 	s = &shell{
 		World: &harness.World{TB: t, Namespace: "logging", Token: cloud.AddProject("5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11")},
-		dir:   dir, namespace: "logging", plane: plane, at: testenv.ModuleRoot(),
+		dir:   dir, namespace: "logging", plane: plane, at: testenv.ModuleRoot(), service: service.URL,
 		// What make builds and writes is not to be in anybody's way.
-		env: []string{"MAKEFLAGS= -- BINARY=" + filepath.Join(dir, "operator") + " DIST=" + dir},
+		env: []string{"MAKEFLAGS= -- BINARY=" + filepath.Join(dir, "operator") + " DIST=" + dir,
+			"PATH=" + strings.Join([]string{filepath.Dir(must(helmPath())(t)), must(testenv.Assets())(t), os.Getenv("PATH")}, ":")},
 	}
 	s.run("namespace", "kubectl create namespace logging")
 	text := s.block(readme, "<your project token>").text
@@ -176,6 +177,41 @@ func (s *shell) deploys() {
 			s.Errorf("after %s there is %q", step.command, out)
 		}
 	}
+}
+
+// chart types the README of the chart of the agents, whose CloudProject is to find the fake cloud.
+func (s *shell) chart() {
+	s.Helper()
+	if err := os.Symlink(filepath.Join(testenv.ModuleRoot(), "charts"), filepath.Join(s.dir, "charts")); err != nil {
+		s.Fatal(err)
+	}
+	values := strings.Replace(s.block(agentsReadme, "agentDefaults:").text, "tokenSecretRef:", "url: "+s.service+"\n      tokenSecretRef:", 1)
+	if err := os.WriteFile(filepath.Join(s.dir, "agents-values.yaml"), []byte(values), 0o600); err != nil {
+		s.Fatal(err)
+	}
+	there := *s
+	there.at = s.dir
+	install, uninstall := s.block(agentsReadme, "helm install"), s.block(agentsReadme, "helm uninstall")
+	if out := there.run(install.at, install.text); strings.Count(out, "condition met") != 2 {
+		s.Errorf("%s: not both are Ready:\n%s", install.at, out)
+	}
+	there.run(uninstall.at, uninstall.text)
+	if left := s.run("what is left", "kubectl get agents,cloudprojects --output=name"); left != "" {
+		s.Errorf("%s leaves %s", uninstall.at, left)
+	}
+}
+
+// line is the one line of a page's blocks that matches.
+func (s *shell) line(path, pattern string) string {
+	s.Helper()
+	var found []string
+	for _, b := range parse(path, s.read(path)).shell() {
+		found = append(found, regexp.MustCompile(`(?m)^`+pattern+`$`).FindAllString(b.text, -1)...)
+	}
+	if len(found) != 1 {
+		s.Fatalf("%s has %q for %s, want one", path, found, pattern)
+	}
+	return found[0]
 }
 
 // span is the inline code of a page that matches.

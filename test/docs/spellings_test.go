@@ -18,9 +18,9 @@ import (
 
 // otherFields are names in camel case that are nobody's of the operator.
 var otherFields = map[string]string{
-	"ownerReferences":   "metadata of every object",
 	"dependsOn":         "of a Kustomization of Flux",
 	"healthChecks":      "of a Kustomization of Flux",
+	"serverName":        "of the tlsConfig of a ServiceMonitor",
 	"emptyDir":          "of a pod",
 	"envFrom":           "of a pod",
 	"existingConfigMap": "a value of the chart of Fluent Bit",

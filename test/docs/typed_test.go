@@ -16,7 +16,7 @@ import (
 )
 
 // programs are those whose commands the pages show, and the tests run or read.
-const programs = `(?:kubectl|helm|make|calyptia-agent-operator) `
+const programs = `(?:kubectl|helm|make|(?:bin/)?calyptia-agent-operator) `
 
 // begins is a line that begins with a command: behind its indent, marks of lists and quotes, and a prompt.
 var begins = regexp.MustCompile(`(?m)^(?:[ \t>]|[-*+] |\d+[.)] |\$ )*(` + programs + `.*)$`)

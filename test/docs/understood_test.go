@@ -65,6 +65,7 @@ func (r *reader) understood(command string) error {
 		}
 		return nil
 	}
+	words[0] = strings.TrimPrefix(words[0], "bin/")
 	if r.programs[words[0]] == "" {
 		return nil
 	}
@@ -180,6 +181,7 @@ func TestTheReaderOfCommandsTellsRightFromWrong(t *testing.T) {
 		"helm repo add fluent https://example.com":                   "",
 		"calyptia-agent-operator import --token-file token":          "",
 		"calyptia-agent-operator import --token token":               "no flag --token",
+		"bin/calyptia-agent-operator import --tokens x":              "no flag --tokens",
 		"calyptia-agent-operator export":                             "no subcommand export",
 		"calyptia-agent-operator --shard=a":                          "",
 		"make test PKG=./internal/cloud/...":                         "",

@@ -241,6 +241,37 @@ func TestPatchAsTheAgentWhereTheServiceWantsThat(t *testing.T) {
 	}
 }
 
+// What only the agent may change needs its token. That it is not to be had is this Agent's trouble alone.
+func TestAnAgentWithoutATokenIsNoTroubleOfItsCloudProject(t *testing.T) {
+	for name, token := range map[string]string{"none": "", "one with a line break": "an-agent-token\n"} {
+		t.Run(name, func(t *testing.T) {
+			w := harness.New(t, cloudtest.Settings{OnlyAgentPatches: true, MaskTokens: true, MaskAs: "redacted"})
+			w.Ready(w.Apply("other"))
+			made := w.Register("web", "machine-1")
+			w.Cloud.ResetRequests()
+			w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.AgentID = made.ID })
+			w.Stalled("web", v1alpha1.ReasonTokenUnavailable, "web-token")
+			if token != "" {
+				w.SetSecret("web-token", map[string]string{"id": made.ID, "token": token})
+			}
+			for _, name := range []string{"web", "other"} {
+				w.Poke(name)
+				w.Eventually("the request to reconcile "+name, func() error {
+					if a := w.Get(name); a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
+						return errors.New(harness.Describe(a))
+					}
+					return nil
+				})
+			}
+			w.Ready("other")
+			w.Stalled("web", v1alpha1.ReasonTokenUnavailable, "web-token")
+			if n := len(w.Cloud.Requests()); n > 20 {
+				t.Errorf("%d calls", n)
+			}
+		})
+	}
+}
+
 func TestNotHonouredIsSentOnceAndTold(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	id := w.Ready(w.Apply("web")).Status.ID

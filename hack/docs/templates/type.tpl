@@ -21,7 +21,7 @@
 | `kind` | string | `{{ .GVK.Kind }}` |
 {{ end -}}
 {{ range .Members -}}
-| `{{ .Name }}` | {{ markdownRenderType .Type }} | {{ if .Doc }}{{ .Doc | replace "\n" " " | markdownRenderFieldDoc }}{{ else }}Of every object.{{ end }}{{ if .Default }}<br />Default: `{{ .Default }}`{{ end }}{{ template "rules" . }} |
+| `{{ .Name }}` | {{ if contains "#duration-v1-meta" (markdownRenderType .Type) }}string{{ else }}{{ markdownRenderType .Type }}{{ end }} | {{ if .Doc }}{{ .Doc | replace "\n" " " | markdownRenderFieldDoc }}{{ else }}Of every object.{{ end }}{{ if .Default }}<br />Default: `{{ .Default }}`{{ end }}{{ template "rules" . }} |
 {{ end -}}
 {{- end -}}
 {{- if .EnumValues }}

@@ -39,7 +39,7 @@ func (p *pass) adopt(ctx context.Context) error {
 	remote, err := p.project.Get(ctx, p.agent.UID, id)
 	if cloud.IsGone(err) {
 		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
-			"spec.agentID: the project holds no agent %s: correct the ID or the projectRef", id)
+			"spec.agentID: the project holds no agent %s: correct spec.projectRef, or delete this Agent and create it with the right agentID", id)
 	} else if err != nil {
 		return err
 	}
@@ -92,10 +92,10 @@ func (p *pass) adoptable(ctx context.Context, remote *cloud.Agent, own bool) err
 			p.cloudProject.Namespace, p.cloudProject.Name)
 	case spec.Type != "" && string(spec.Type) != remote.Type:
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
-			"spec.type is %s, but agent %s is of type %q: leave type out, or name another agent", spec.Type, remote.ID, clip(remote.Type))
+			"spec.type is %s, but agent %s is of type %q: delete this Agent and create it without type, or with the agentID of another agent", spec.Type, remote.ID, clip(remote.Type))
 	case spec.MachineID != "" && spec.MachineID != remote.MachineID:
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
-			"spec.machineID is not that of agent %s: leave machineID out, or name another agent", remote.ID)
+			"spec.machineID is not that of agent %s: delete this Agent and create it without machineID, or with the agentID of another agent", remote.ID)
 	}
 	return p.unclaimed(ctx, remote)
 }
@@ -186,7 +186,7 @@ func (p *pass) machineIDOf(other *v1alpha1.Agent) error {
 			"spec.machineID: Agent %s/%s has the machine ID %q and is being deleted", other.Namespace, other.Name, p.machineID())
 	}
 	return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,
-		"spec.machineID: Agent %s/%s has the machine ID %q already: choose another one, or leave it out to have one derived",
+		"spec.machineID: Agent %s/%s has the machine ID %q already: delete this Agent and create it with another machineID, or without one",
 		other.Namespace, other.Name, p.machineID())
 }
 
@@ -196,6 +196,6 @@ func (p *pass) machineIDTaken(id string) error {
 		which = "agent " + id + " of the project"
 	}
 	return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,
-		"spec.machineID: %s holds the machine ID %q: choose another one, or set spec.agentID to take that agent over",
+		"spec.machineID: %s holds the machine ID %q: set spec.agentID to take that agent over, or delete this Agent and create it with another machineID",
 		which, p.machineID())
 }

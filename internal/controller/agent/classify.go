@@ -69,7 +69,7 @@ func fromCloud(e *cloud.Error) *fault.Error {
 		return fault.Terminalf(v1alpha1.ReasonForbidden,
 			"%v: the token of the CloudProject may not do that; use a project token", e)
 	case cloud.ReasonConflict:
-		return fault.Terminalf(v1alpha1.ReasonMachineIDConflict, "%v: choose another spec.machineID", e)
+		return fault.Terminalf(v1alpha1.ReasonMachineIDConflict, "%v: set spec.agentID to take that agent over, or delete this Agent and create it with another spec.machineID", e)
 	case cloud.ReasonUnauthorized:
 		return fault.Waitingf(v1alpha1.ReasonProjectNotReady,
 			"the service refuses the token of the CloudProject: correct the token in its Secret")
@@ -90,8 +90,8 @@ func fromCloud(e *cloud.Error) *fault.Error {
 // fieldOf finds the field of the spec that a refusal speaks of.
 var fieldOf = []struct{ words, field string }{
 	{"agent name", "spec.name"},
-	{"machine id", "spec.machineID"},
-	{"agent type", "spec.type"},
+	{"machine id", "spec.machineID (which cannot be changed: delete this Agent and create it anew)"},
+	{"agent type", "spec.type (which cannot be changed: delete this Agent and create it anew)"},
 	{"agent version", "spec.version"},
 	{"agent edition", "spec.edition"},
 	{"agent flags", "spec.flags"},

@@ -106,8 +106,8 @@ func TestARefusalNamesTheFieldThatItSpeaksOf(t *testing.T) {
 	for message, field := range map[string]string{
 		"invalid agent name":        "spec.name",
 		"Invalid Agent Name":        "spec.name",
-		"invalid machine ID":        "spec.machineID",
-		"invalid agent type":        "spec.type",
+		"invalid machine ID":        "spec.machineID (which cannot be changed: delete this Agent and create it anew)",
+		"invalid agent type":        "spec.type (which cannot be changed: delete this Agent and create it anew)",
 		"invalid agent version":     "spec.version",
 		"unsupported agent version": "spec.version",
 		"invalid agent edition":     "spec.edition",

@@ -60,8 +60,11 @@ func (p *pass) conclude(f classed, grace bool) {
 		p.reporting(remote)
 		p.Metrics.observed(p.key(), remote.LastMetricsAddedAt)
 	}
-	p.listed(v1alpha1.ConditionDrifted, v1alpha1.ReasonChangedElsewhere, status.Drift,
-		"somebody else changed %s; syncPolicy "+string(p.agent.Spec.SyncPolicy)+" lets it stand")
+	who := "syncPolicy " + string(p.agent.Spec.SyncPolicy)
+	if p.Settings.ReadOnly {
+		who = "the operator runs with --read-only and"
+	}
+	p.listed(v1alpha1.ConditionDrifted, v1alpha1.ReasonChangedElsewhere, status.Drift, "somebody else changed %s; "+who+" lets it stand")
 	p.listed(v1alpha1.ConditionNotHonoured, v1alpha1.ReasonNotKept, status.NotHonoured,
 		"the service accepted %s and did not keep the value; it is sent again when it changes")
 }

@@ -123,6 +123,9 @@ func (p *pass) deleteConfirmed(ctx context.Context, id string) error {
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"the remote agent %s shows another machine ID than this Agent's, so it is not deleted: check the CloudProject's url", id)
 	}
+	if id == p.agent.Status.ID { // The deletion may have to wait for its turn, which another look would cost.
+		p.confirmed(id)
+	}
 	return p.deleteID(ctx, id)
 }
 
@@ -135,7 +138,8 @@ func (p *pass) deleteID(ctx context.Context, id string) error {
 	} else if err != nil {
 		return err
 	}
-	err = p.project.Delete(ctx, p.agent.UID, id)
+	// Cut by a shutdown, it might be done all the same, and leave the next process to wonder where the agent is.
+	err = p.project.Delete(context.WithoutCancel(ctx), p.agent.UID, id)
 	if cloud.IsGone(err) {
 		return p.goneForGood(id)
 	}
@@ -216,7 +220,9 @@ func (p *pass) doubtful(ctx context.Context) error {
 
 // release lets the Agent go, and tells how once it is gone. Its Secrets follow it: they are owned by it.
 func (p *pass) release(ctx context.Context, how happening) error {
-	err := p.patchMeta(ctx, func(a *v1alpha1.Agent) { controllerutil.RemoveFinalizer(a, v1alpha1.AgentFinalizer) })
+	write, cancel := detach(ctx)
+	defer cancel()
+	err := p.patchMeta(write, func(a *v1alpha1.Agent) { controllerutil.RemoveFinalizer(a, v1alpha1.AgentFinalizer) })
 	if err != nil {
 		return err
 	}

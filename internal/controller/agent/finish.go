@@ -39,7 +39,7 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 		p.memory.posted = nil
 		return ctrl.Result{}, nil
 	}
-	if p.memory.posted != nil {
+	if p.memory.posted != nil && !p.forgets(p.memory.posted) {
 		p.memory.posted = p.agent
 	}
 	f := p.redacted(ctx, classify(err))
@@ -48,7 +48,7 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	p.conclude(f, grace)
 	p.volatile(now)
 
-	write, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
+	write, cancel := detach(ctx)
 	defer cancel()
 	if ctx.Err() != nil && p.agent.Status.ID == p.base.Status.ID {
 		return ctrl.Result{}, nil // Shutting down: the next leader does it all again.
@@ -67,6 +67,11 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	p.report(ctx)
 	p.log(ctx, f, grace, "")
 	return p.rest()
+}
+
+// forgets reports whether this pass knows less of a registration than what an earlier one came to and could not write.
+func (p *pass) forgets(posted *v1alpha1.Agent) bool {
+	return posted.Status.ID != "" && p.agent.Status.ID == "" && posted.Annotations[v1alpha1.AnnotationRegistering] == p.nonce()
 }
 
 // redacted takes the agent's own token out of what the service says: its client knows the project's alone.
@@ -95,6 +100,9 @@ func (p *pass) remember(ctx context.Context, f classed, now time.Time) (grace bo
 	}
 	if m.failing.IsZero() {
 		m.failing = now
+	}
+	if p.remote != nil && !p.registered && len(m.resend) == 0 {
+		m.due, m.differs = now, true // What was read has not been acted on.
 	}
 	wait := f.RetryAfter
 	switch f.Class {

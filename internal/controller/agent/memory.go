@@ -51,9 +51,19 @@ type memory struct {
 	// goneAt is when the remote agent was first found gone; unlistedAt when the list began that lacked it, zero if
 	// none did.
 	goneAt, unlistedAt time.Time
+	// request is the request to reconcile that was met last, and requestAt when it was met first.
+	request   string
+	requestAt time.Time
 	// differs is true while the remote agent was found to differ and could not be corrected: an older list does
 	// not tell that it is as declared.
 	differs bool
+	// resend are the fields that were found to differ and wait for the rate limit. They are sent without another look,
+	// which would cost the turn, while the generation is that of resendFor.
+	resend    []string
+	resendFor int64
+	// lost is the remote agent that was found gone for good, and lostAt where: there it is not asked for again.
+	lost   string
+	lostAt project.Place
 	// written is the version of the Agent that this process wrote last.
 	written string
 	// unwritten counts the passes in a row that came to something which the status does not tell yet.

@@ -22,13 +22,17 @@ func (p *pass) nonce() string { return p.agent.Annotations[v1alpha1.AnnotationRe
 // open reports whether a registration was begun and its outcome is not recorded.
 func (p *pass) open() bool { return p.nonce() != "" && p.nonce() != p.agent.Status.Registration }
 
-// newNonce is "<time>/<random>", the random part followed by a mark that tells it from a forged one.
+// newNonce is "<time>/<random>-<mark>". The mark tells it from a forged one; between them stands "@<time>" where
+// earlier tries of the same registration may have made something: when the first began.
 func (p *pass) newNonce(now time.Time) (string, error) {
 	var random [8]byte
 	if _, err := rand.Read(random[:]); err != nil {
 		return "", err
 	}
 	nonce := now.UTC().Format(time.RFC3339Nano) + "/" + hex.EncodeToString(random[:])
+	if !p.first.IsZero() {
+		nonce += "@" + p.first.UTC().Format(time.RFC3339Nano)
+	}
 	return nonce + "-" + p.mark(nonce), nil
 }
 
@@ -68,11 +72,14 @@ const clockTolerance = 2 * time.Second
 // madeBefore reports whether a remote agent was made before a registration began, by the service's clock.
 func madeBefore(createdAt, began time.Time) bool { return createdAt.Before(began.Add(-clockTolerance)) }
 
-// begun is when the registration began of which this nonce is the last try.
+// begun is when the registration began of which this nonce is the last try. The nonce has to be authentic.
 func (p *pass) begun(nonce string) time.Time {
 	at, _ := nonceTime(nonce, p.Clock.Now())
-	if !p.first.IsZero() && p.first.Before(at) {
-		return p.first
+	if _, tries, repeated := strings.Cut(nonce, "@"); repeated {
+		first, err := time.Parse(time.RFC3339Nano, tries[:max(strings.LastIndex(tries, "-"), 0)])
+		if err == nil && first.Before(at) {
+			return first
+		}
 	}
 	return at
 }

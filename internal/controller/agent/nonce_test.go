@@ -73,6 +73,31 @@ func TestANonceIsKnownByWhoWroteIt(t *testing.T) {
 	}
 }
 
+// However often a registration is tried again, the time of the first try is not forgotten.
+func TestANonceTellsWhenTheFirstTryBegan(t *testing.T) {
+	p := holding(t, passOf(), "the-project-token")
+	var nonce string
+	for try := range 4 {
+		at := noon.Add(time.Duration(try-4) * time.Minute)
+		if try > 0 {
+			p.first = p.begun(nonce)
+		}
+		var err error
+		if nonce, err = p.newNonce(at); err != nil {
+			t.Fatal(err)
+		}
+		if now, ok := nonceTime(nonce, noon); !ok || !now.Equal(at) || !p.marked(nonce) {
+			t.Errorf("try %d: %q is of %s (%v), and authentic is %v", try, nonce, now, ok, p.marked(nonce))
+		}
+		if first := p.begun(nonce); !first.Equal(noon.Add(-4 * time.Minute)) {
+			t.Errorf("try %d: %q began at %s", try, nonce, first)
+		}
+	}
+	if at := p.begun("2026-01-01T00:00:00Z/ab@"); !at.Equal(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)) {
+		t.Errorf("a cut one began at %s", at)
+	}
+}
+
 func TestWhoIsEntitledToAnAgentWithItsMachineID(t *testing.T) {
 	chosen := func(a *v1alpha1.Agent) { a.Spec.MachineID = "machine-1" }
 	for _, row := range []struct {

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
@@ -20,6 +22,9 @@ import (
 
 // observe reads the remote agent when it is time to, or when something casts doubt on what is known of it.
 func (p *pass) observe(ctx context.Context) error {
+	if m := p.memory; len(m.resend) > 0 && m.resendFor != p.agent.Generation {
+		m.resend, m.due = nil, p.Clock.Now() // By what is declared now it may be right.
+	}
 	if p.registered || p.remote != nil || !p.mustRead() {
 		return nil
 	}
@@ -87,7 +92,9 @@ func (p *pass) findDoubles(ctx context.Context) error {
 	now, status := p.Clock.Now(), &p.agent.Status
 	age := p.interval(ctx)
 	if status.LastHandledReconcileAt != p.agent.Annotations[v1alpha1.AnnotationReconcileAt] {
-		age = p.Settings.Slack // Somebody asks. A younger list could only tell of agents that are too young to judge.
+		// Somebody asks. A younger list could only tell of agents that are too young to judge. The time of the question
+		// counts, because a list may take longer than that.
+		age = p.Settings.Slack + now.Sub(p.asked(now))
 	}
 	entries, _, err := p.project.FindByMachine(ctx, p.machineID(), now.Add(-age))
 	if err != nil {
@@ -110,12 +117,19 @@ func (p *pass) findDoubles(ctx context.Context) error {
 	return nil
 }
 
+// asked is when this process met the request to reconcile that is to be answered.
+func (p *pass) asked(now time.Time) time.Time {
+	if request := p.agent.Annotations[v1alpha1.AnnotationReconcileAt]; p.memory.request != request || p.memory.requestAt.IsZero() {
+		p.memory.request, p.memory.requestAt = request, now
+	}
+	return p.memory.requestAt
+}
+
 // mustRead leaves a changed Secret out: its keeper asks the service itself, and is not misled by a cache that lags.
 func (p *pass) mustRead() bool {
 	status, memory := &p.agent.Status, p.memory
-	return !p.Clock.Now().Before(memory.due) ||
-		memory.confirmed != status.ID || memory.confirmedAt != p.place ||
-		status.LastHandledReconcileAt != p.agent.Annotations[v1alpha1.AnnotationReconcileAt]
+	asked := !p.Clock.Now().Before(memory.due) || status.LastHandledReconcileAt != p.agent.Annotations[v1alpha1.AnnotationReconcileAt]
+	return memory.confirmed != status.ID || memory.confirmedAt != p.place || asked && len(memory.resend) == 0
 }
 
 // read asks the service for the remote agent. One that is gone is registered anew where that is ours to do.
@@ -187,7 +201,10 @@ func (p *pass) gone(ctx context.Context) error {
 	if err := p.project.Gone(p.agent.UID, since); err != nil {
 		return err
 	}
-	p.lostID = status.ID
+	p.memory.lost, p.memory.lostAt = status.ID, p.place
+	// The registration may have to wait, for the rate limit or a list.
+	p.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRemoteGone, "the remote agent is gone; it is registered anew")
+	p.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonRemoteGone, "the remote agent is gone; it is registered anew")
 	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
 	return p.enlist(ctx, false)
 }

@@ -117,7 +117,6 @@ type pass struct {
 	token        cloud.Token  // as the service told it in this pass
 	first        time.Time    // when an earlier try of the registration began
 	shown        string       // the mark of the project token that this pass began with
-	lostID       string       // the remote agent that was found gone in this pass
 	registered   bool         // this pass registered the remote agent
 	released     bool         // this pass removed the finalizer
 	vanished     bool         // the API server has removed the Agent; only this process knows of it
@@ -175,12 +174,17 @@ func (p *pass) run(ctx context.Context) error {
 		if p.registered && !detached {
 			// A shutdown must not lose the token that only this pass knows.
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), writeTime)
+			ctx, cancel = detach(ctx)
 			defer cancel()
 			detached = true
 		}
 	}
 	return nil
+}
+
+// detach is for what a shutdown must not cut, because the next process could not tell whether it was done.
+func detach(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), writeTime)
 }
 
 // begin reads the Agent. The pass is nil if there is nothing to do yet, and without an Agent if that is gone.

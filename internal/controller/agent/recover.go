@@ -29,11 +29,18 @@ func (p *pass) recover(ctx context.Context) (bool, error) {
 		return p.agent.Status.ID != "", nil
 	}
 	began := p.met()
-	if known, err := p.foundByRecord(ctx); known || err != nil {
-		return known, err
+	first := began // of the tries of which the nonce is the last
+	if p.authentic() {
+		first = p.begun(p.nonce())
 	}
-	if known, err := p.foundByNonce(ctx, began); known || err != nil {
-		return known, err
+	for _, found := range []func() (bool, error){
+		func() (bool, error) { return p.foundByRecord(ctx) },
+		func() (bool, error) { return p.foundByMemory(ctx, first) },
+		func() (bool, error) { return p.foundByNonce(ctx, first) },
+	} {
+		if known, err := found(); known || err != nil {
+			return known, err
+		}
 	}
 	// A server may commit late: only a look after the slack tells that nothing was made.
 	trusted := began.Add(p.Settings.Slack)
@@ -45,7 +52,7 @@ func (p *pass) recover(ctx context.Context) (bool, error) {
 	if !now.Before(trusted) {
 		after = trusted
 	}
-	if known, err := p.foundAfter(ctx, began, after); known || err != nil {
+	if known, err := p.foundAfter(ctx, first, after); known || err != nil {
 		return known, err
 	}
 	if now.Before(trusted) {
@@ -79,6 +86,15 @@ func (p *pass) foundByRecord(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	return true, p.take(ctx, remote)
+}
+
+// foundByMemory looks at what the service answered to this process, which could not write it down.
+func (p *pass) foundByMemory(ctx context.Context, began time.Time) (bool, error) {
+	posted := p.memory.posted
+	if posted == nil || posted.UID != p.agent.UID || posted.Status.ID == "" || posted.Annotations[v1alpha1.AnnotationRegistering] != p.nonce() {
+		return false, nil
+	}
+	return p.confirm(ctx, posted.Status.ID, began)
 }
 
 // foundByNonce looks at the remote agent that the Secret got from this very registration.

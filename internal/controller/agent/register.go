@@ -100,8 +100,11 @@ func (p *pass) foundBySecret(ctx context.Context) (bool, error) {
 		return false, foreignSecret(name)
 	}
 	id := tokensecret.ID(secret)
-	if id == "" || id == p.lostID {
+	switch gone := id == p.memory.lost && p.place == p.memory.lostAt; {
+	case id == "" || gone && verdict != tokensecret.Ownerless:
 		return false, nil
+	case gone:
+		return false, foreignSecret(name)
 	}
 	remote, err := p.ours(ctx, id)
 	if remote == nil {
@@ -189,12 +192,17 @@ func (p *pass) recorded(ctx context.Context, id, machineID string) {
 	status.ID, status.MachineID = id, machineID
 	status.URL, status.ProjectID = place.URL, place.ProjectID
 	status.Registration = p.nonce()
-	p.memory.confirmed, p.memory.confirmedAt, p.memory.confirmedBy = id, place, ""
+	p.confirmed(id)
+	p.memory.goneAt, p.memory.unlistedAt = time.Time{}, time.Time{}
+	p.observed(ctx)
+}
+
+// confirmed notes that a remote agent is ours, and there.
+func (p *pass) confirmed(id string) {
+	p.memory.confirmed, p.memory.confirmedAt, p.memory.confirmedBy = id, p.place, ""
 	if now := p.credential(); now == p.shown {
 		p.memory.confirmedBy = now
 	}
-	p.memory.goneAt, p.memory.unlistedAt = time.Time{}, time.Time{}
-	p.observed(ctx)
 }
 
 // writeAhead records that a registration is about to begin, and keeps the Agent from going without it.
@@ -222,7 +230,7 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 	if err != nil {
 		return err
 	}
-	if ticket.Place() != p.place {
+	if ticket.Version() != p.placed {
 		ticket.Release()
 		return p.outdated()
 	}
@@ -271,7 +279,7 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 	p.memory.due = began.Add(p.interval(ctx) / 10) // The answer does not tell its health.
 	p.agent.Status.Agent = registeredStatus(made, p.agent, p.config)
 	p.registered, p.token, p.memory.unstored = true, made.Token, made.Token
-	if p.lostID != "" {
+	if p.memory.lost != "" {
 		p.tell(reRegistered, made.ID)
 	} else {
 		p.tell(registeredAgent, made.ID)

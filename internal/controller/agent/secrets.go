@@ -38,7 +38,7 @@ func (p *pass) keepSecrets(ctx context.Context) error {
 			p.doubtSecrets()
 			return err
 		}
-		p.memory.verified = true
+		p.memory.verified, p.memory.lost = true, ""
 	}
 	applied := &p.agent.Status.Applied
 	applied.TokenSecretResourceVersion, applied.SessionSecretResourceVersion = p.memory.secretVersion, p.memory.sessionVersion
@@ -80,6 +80,10 @@ func (p *pass) tokenKnown(context.Context) error {
 	if !p.tokenMissing {
 		return nil
 	}
+	return p.tokenUnavailable()
+}
+
+func (p *pass) tokenUnavailable() error {
 	return fault.Terminalf(v1alpha1.ReasonTokenUnavailable,
 		"the service does not show the token of agent %s: add it to Secret %q under the key %q",
 		p.agent.Status.ID, tokensecret.Name(p.agent), v1alpha1.TokenKey)
@@ -105,7 +109,7 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 			return nil, foreignSecret(name)
 		}
 	case tokensecret.Ours:
-		if other := tokensecret.ID(secret); other != id && other != "" && other != p.lostID && p.agent.Spec.AgentID == "" {
+		if other := tokensecret.ID(secret); other != id && other != "" && other != p.memory.lost && p.agent.Spec.AgentID == "" {
 			if yielded, err := p.yield(ctx, secret); yielded || err != nil {
 				return secret, err
 			}
@@ -116,8 +120,10 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 	if err != nil {
 		return nil, err
 	}
-	if p.agent.Status.ID != id {
-		return p.keepToken(ctx, name) // The service lost the agent, and it was registered anew.
+	if p.agent.Status.ID != id { // The service lost the agent, and it was registered anew.
+		write, cancel := detach(ctx)
+		defer cancel()
+		return p.keepToken(write, name)
 	}
 	desired := tokensecret.Desired{
 		Name: name,

@@ -67,7 +67,7 @@ func (p *pass) settled(ctx context.Context) bool {
 		status.Applied.Generation == p.agent.Generation &&
 		status.Applied.SourceResourceVersion == p.sourceVersion(ctx) &&
 		status.LastHandledReconcileAt == p.agent.Annotations[v1alpha1.AnnotationReconcileAt] &&
-		len(status.Withdraw) == 0 && p.memory.unwritten == 0 &&
+		len(status.Withdraw) == 0 && p.memory.unwritten == 0 && len(p.memory.resend) == 0 &&
 		p.secretsUnchanged(ctx) && p.samePlace(ctx)
 	if !done {
 		return false

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/project"
 )
@@ -222,6 +223,32 @@ func TestIntervals(t *testing.T) {
 	v.project, p.cloudProject = nil, nil
 	if got := p.interval(t.Context()); got != project.DefaultResyncInterval {
 		t.Errorf("without a CloudProject: %s", got)
+	}
+}
+
+// A pass that ended between its look at the remote agent and acting on it leaves the look to the next one.
+func TestALookThatWasNotActedOnIsRepeated(t *testing.T) {
+	waiting := fault.Waitingf(v1alpha1.ReasonProgressing, "waiting for the list of remote agents").After(time.Second).Quietly()
+	for _, row := range []struct {
+		name string
+		look *cloud.Agent
+		err  error
+		due  bool
+	}{
+		{"it was read, and then had to wait", &cloud.Agent{ID: "id"}, waiting, true},
+		{"it was not read", nil, waiting, false},
+		{"all was done", &cloud.Agent{ID: "id"}, nil, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p, _ := finished(appliedAt(2))
+			p.base.Status = *p.agent.Status.DeepCopy()
+			p.remote, p.memory.due = row.look, noon.Add(time.Hour)
+			f := classify(row.err)
+			p.remember(t.Context(), f, noon)
+			if due := !p.memory.due.After(noon); due != row.due || p.memory.differs != row.due {
+				t.Errorf("due is %v, differs is %v", due, p.memory.differs)
+			}
+		})
 	}
 }
 

@@ -70,7 +70,9 @@ func (p *pass) toSend(fields []field) []field {
 		return nil
 	}
 	if p.remote == nil {
-		return unapplied
+		return slices.DeleteFunc(slices.Clone(fields), func(f field) bool {
+			return !slices.Contains(p.memory.resend, f.name) && !slices.ContainsFunc(unapplied, func(u field) bool { return u.name == f.name })
+		})
 	}
 	return slices.DeleteFunc(slices.Clone(fields), func(f field) bool {
 		isNew := slices.Contains(p.doubted, f.name) ||
@@ -107,9 +109,14 @@ func (p *pass) send(ctx context.Context, all, send []field) error {
 	if err == nil {
 		err = p.patchRemote(ctx, update(send))
 	}
-	if err != nil {
+	p.memory.resend = nil
+	if classify(err).is(v1alpha1.ReasonRateLimited) {
+		p.memory.resend, p.memory.resendFor = names(send), p.agent.Generation
+	} else if err != nil {
 		// What was found to differ is looked at again before this pass counts as done.
 		p.memory.due, p.memory.differs = p.Clock.Now(), true
+	}
+	if err != nil {
 		return err
 	}
 	// Noted at once, so that a failure of the reading does not send it again.
@@ -174,6 +181,7 @@ func (p *pass) patchRemote(ctx context.Context, u cloud.Update) error {
 		if e, ok := cloud.AsError(err); !ok || e.Reason != cloud.ReasonFieldForbidden || !restricted {
 			return p.unlessGone(err)
 		}
+		p.project.SetOnlyAgentWrites()
 	}
 	token, err := p.agentToken(ctx)
 	if err != nil {
@@ -184,9 +192,6 @@ func (p *pass) patchRemote(ctx context.Context, u cloud.Update) error {
 		return fault.Terminalf(v1alpha1.ReasonTokenUnavailable,
 			"the service takes %v only from the agent itself, and refuses the token in Secret %q: delete that Secret to have it written anew",
 			u.Fields(), tokensecret.Name(p.agent)).Because(err)
-	}
-	if err == nil {
-		p.project.SetOnlyAgentWrites()
 	}
 	return p.unlessGone(err)
 }
@@ -213,5 +218,8 @@ func (p *pass) agentToken(ctx context.Context) (cloud.Token, error) {
 	if verdict != tokensecret.Ours || tokensecret.ID(secret) != p.agent.Status.ID {
 		return cloud.Token{}, foreignSecret(name)
 	}
-	return tokensecret.Token(secret), nil
+	if token := tokensecret.Token(secret); token.Usable() {
+		return token, nil
+	}
+	return cloud.Token{}, p.tokenUnavailable()
 }
