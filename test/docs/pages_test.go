@@ -58,7 +58,7 @@ var notHere = []struct {
 		"or wait for it; TestTheSecondWayOfTheReadme types it"},
 	{command: regexp.MustCompile(`^read -rs`), why: "waits for somebody to type; the shell of the test has the token"},
 	{command: regexp.MustCompile(`^docker `), why: "needs Docker"},
-	{command: regexp.MustCompile(`^kubectl create -f calyptia-`), why: "what is restored is there"},
+	{command: regexp.MustCompile(`^kubectl create -f calyptia-`), why: "what is restored is there; TestTheSecondWayOfTheReadme types it"},
 	{command: regexp.MustCompile(`^kubectl delete deployment,service`), why: "the page goes on with what it takes away"},
 	{command: regexp.MustCompile(`while read|finalizers`), why: "TestTheWayOutWhenTheOperatorWentFirst types it"},
 	{command: regexp.MustCompile(`^sum by|^@INCLUDE`), why: "no command, but a query and a configuration"},

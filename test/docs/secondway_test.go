@@ -30,8 +30,9 @@ const (
 	deleteAll = "kubectl delete agents.cloud.calyptia.com,cloudprojects.cloud.calyptia.com --all --all-namespaces"
 )
 
-// TestTheSecondWayOfTheReadme types how the operator is run without an image, and removed again: on a control plane
-// of its own, because the CRDs come and go.
+// TestTheSecondWayOfTheReadme types how the operator is run without an image, and removed again. In between it types
+// what would take the objects of other tests: a backup and its restoring, and the chart of the agents. That, and that
+// the CRDs come and go, needs a control plane of its own.
 func TestTheSecondWayOfTheReadme(t *testing.T) {
 	s, manifest := secondWay(t)
 	install := commands(s.block(readme, "make install").text)
@@ -55,6 +56,7 @@ func TestTheSecondWayOfTheReadme(t *testing.T) {
 	s.run(gitopsPage, ready)
 	s.refused(remove[1])
 	s.refused("make undeploy")
+	s.restores(ready)
 	s.run(readme, remove[0])
 
 	// The same again by the chart of the agents, and with those who delete without waiting, and wait then.
@@ -176,6 +178,27 @@ func (s *shell) deploys() {
 			(strings.Count(out, "cloud.calyptia.com") == 2) != step.crds {
 			s.Errorf("after %s there is %q", step.command, out)
 		}
+	}
+}
+
+// restores types the backup, loses everything but the agents in Calyptia Cloud, and types what brings it back.
+func (s *shell) restores(ready string) {
+	s.Helper()
+	const page, ids = "docs/upgrade-uninstall.md", "kubectl get agents --output=jsonpath='{.items[*].status.id}'"
+	there := *s
+	there.at = s.dir
+	before := s.run("before", ids)
+	for _, words := range []string{"> calyptia-backup.yaml", "> calyptia-agent-secrets.yaml"} {
+		b := s.block(page, words)
+		there.run(b.at, b.text)
+	}
+	s.run("loss", "kubectl annotate agents --all cloud.calyptia.com/orphan=true && kubectl delete agents,cloudprojects --all && "+
+		"kubectl delete secrets --selector=cloud.calyptia.com/agent-uid")
+	b := s.block(page, "kubectl create -f calyptia-backup.yaml")
+	there.run(b.at, b.text)
+	s.run("after", ready)
+	if after := s.run("after", ids); after != before || before == "" {
+		s.Errorf("the agents were %q and are %q", before, after)
 	}
 }
 
