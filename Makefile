@@ -185,9 +185,10 @@ install: $(KUBECTL_NEEDS) ## Install the CRDs into the current cluster.
 
 .PHONY: unused
 unused: $(KUBECTL_NEEDS)
-	@left=$$($(KUBECTL) get agents.cloud.calyptia.com,cloudprojects.cloud.calyptia.com --all-namespaces \
-		--ignore-not-found --no-headers 2>/dev/null | wc -l); \
-	if [ "$$left" -gt 0 ]; then \
+	@kinds=$$($(KUBECTL) get crd agents.cloud.calyptia.com cloudprojects.cloud.calyptia.com --ignore-not-found --output=name | \
+		sed 's#.*/##' | paste -sd, -); \
+	left=$$(test -z "$$kinds" || $(KUBECTL) get "$$kinds" --all-namespaces --ignore-not-found --output=name | wc -l); \
+	if [ "$${left:-0}" -gt 0 ]; then \
 		echo "There are $$left Agents and CloudProjects. The operator has to delete their remote agents first, while it runs:" >&2; \
 		echo "  kubectl delete agents.cloud.calyptia.com,cloudprojects.cloud.calyptia.com --all --all-namespaces" >&2; exit 1; \
 	fi

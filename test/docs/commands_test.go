@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package docs_test
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"os/exec"
@@ -24,10 +25,24 @@ import (
 type shell struct {
 	*harness.World
 	dir, namespace string
+	plane          *testenv.ControlPlane // that of all tests, if nil
+	at             string                // where commands are run; in dir, if empty
+	env            []string              // more of it
+	service        string                // URL of the fake cloud, where it is not the World's
 }
 
 // run runs commands in the namespace of the test, which the pages call logging.
 func (s *shell) run(at, commands string) string {
+	s.Helper()
+	out, err := s.command(commands).CombinedOutput()
+	if err != nil {
+		s.Fatalf("%s: %v\n%s\n%s", at, err, commands, out)
+	}
+	return string(out)
+}
+
+// command is what runs commands.
+func (s *shell) command(commands string) *exec.Cmd {
 	s.Helper()
 	commands = strings.ReplaceAll(commands, "--namespace logging", "--namespace "+s.Namespace)
 	assets, err := testenv.Assets()
@@ -35,7 +50,11 @@ func (s *shell) run(at, commands string) string {
 		s.Fatal(err)
 	}
 	kubeconfig := filepath.Join(s.dir, "kubeconfig")
-	content, err := os.ReadFile(harness.Plane().Kubeconfig)
+	plane := s.plane
+	if plane == nil {
+		plane = harness.Plane()
+	}
+	content, err := os.ReadFile(plane.Kubeconfig)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -44,13 +63,10 @@ func (s *shell) run(at, commands string) string {
 		s.Fatal(err)
 	}
 	command := exec.Command("bash", "-euo", "pipefail", "-c", commands)
-	command.Dir = s.dir
+	command.Dir = cmp.Or(s.at, s.dir)
 	command.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "PATH="+assets+":"+os.Getenv("PATH"), "CALYPTIA_TOKEN="+s.Token.Reveal())
-	out, err := command.CombinedOutput()
-	if err != nil {
-		s.Fatalf("%s: %v\n%s\n%s", at, err, commands, out)
-	}
-	return string(out)
+	command.Env = append(command.Env, s.env...)
+	return command
 }
 
 // block is the one of a page that holds the words.

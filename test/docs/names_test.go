@@ -11,7 +11,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -133,52 +132,10 @@ func TestEveryMakeTargetExists(t *testing.T) {
 	})
 }
 
-// kinds that tables name and that are not this project's.
-var kinds = strings.Fields(`Namespace Secret ConfigMap Deployment ServiceAccount Role ClusterRole RoleBinding ClusterRoleBinding
-	Lease Event Events CustomResourceDefinition NetworkPolicy ServiceMonitor PodDisruptionBudget Application Kustomization HelmRelease
-	Healthy Progressing Degraded Suspended Current InProgress Failed Terminating`)
-
-func TestEveryReasonInATableExists(t *testing.T) {
-	known := literals(t)
-	for _, kind := range append(kinds, "Agent", "CloudProject") {
-		known[kind] = true
-	}
-	word, checked := regexp.MustCompile(`^[A-Z][A-Za-z]*[a-z][A-Za-z]*$`), 0
-	for _, p := range pages(t) {
-		for _, table := range p.tables() {
-			for _, span := range p.spans(table) {
-				if !word.MatchString(span.text) {
-					continue
-				}
-				checked++
-				if !known[span.text] {
-					t.Errorf("%s: nothing is called %s", span.at, span.text)
-				}
-			}
-		}
-	}
-	if checked < 10 {
-		t.Errorf("only %d names were found in tables", checked)
-	}
-}
-
 var (
 	flagWord    = regexp.MustCompile(`(?:^|[\s="'\[])(--[a-z][a-z-]+)`)
 	operatorRun = regexp.MustCompile(`^\s*(\$ )?(\w+=\S+ )*([\w./-]*/)?calyptia-agent-operator\s|\bmake run\b`)
 )
-
-// operator builds the operator's binary.
-func operator(t *testing.T) string {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "calyptia-agent-operator")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", binary, ".")
-	build.Dir = testenv.ModuleRoot()
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("the operator cannot be built: %v\n%s", err, out)
-	}
-	return binary
-}
 
 // flags are those of the operator and all its subcommands, hidden ones apart: nobody shall use them.
 func flags(t *testing.T, binary string, command ...string) map[string]bool {
@@ -208,7 +165,7 @@ func flags(t *testing.T, binary string, command ...string) map[string]bool {
 // Inline code that begins with a dash is a flag of the operator; those of other programs stand behind their
 // name. In a code block they stand in a line that runs the operator.
 func TestEveryFlagExists(t *testing.T) {
-	known, checked := flags(t, operator(t)), 0
+	known, checked := flags(t, must(operatorPath())(t)), 0
 	check := func(at, text string) {
 		for _, match := range flagWord.FindAllStringSubmatch(text, -1) {
 			checked++
@@ -242,6 +199,7 @@ type schema struct {
 	Items                *schema           `json:"items"`
 	AdditionalProperties any               `json:"additionalProperties"`
 	Preserve             bool              `json:"x-kubernetes-preserve-unknown-fields"`
+	Enum                 []any             `json:"enum"`
 }
 
 func (s schema) has(path []string) bool {
@@ -323,7 +281,7 @@ func TestTheChecksTellRightFromWrong(t *testing.T) {
 	if got := fmt.Sprint(spans); got != "[{docs/x.md:1 b} {docs/x.md:7 --leader-elect}]" {
 		t.Errorf("spans: %s", got)
 	}
-	known := flags(t, operator(t))
+	known := flags(t, must(operatorPath())(t))
 	if !known["--leader-elect"] || known["--registration-slack"] || known["--colour"] {
 		t.Errorf("flags: %v", known)
 	}

@@ -23,32 +23,45 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// ranElsewhere are the pages whose commands the test below leaves alone.
+// ranElsewhere are the pages whose blocks the test below leaves alone.
 var ranElsewhere = map[string]string{
-	"docs/getting-started.md":                  "TestGettingStartedWordForWord runs it",
+	"docs/getting-started.md":                  "TestGettingStartedWordForWord types it",
 	"docs/reference/flags.md":                  "generated; its commands are the operator's own",
-	"charts/calyptia-agent-operator/README.md": "the tests of the charts run it with helm",
+	"charts/calyptia-agent-operator/README.md": "TestInstallUpgradeUninstall and TestOperatorWentFirst type its blocks, by their names",
 }
 
-// notHere are the commands that the test below does not run, and why.
+// notHere are the commands that the test below does not run, and why. They are read all the same: what there is not
+// is found. A Test that a reason names has to exist.
 var notHere = []struct {
 	command *regexp.Regexp
 	why     string
+	same    bool // the very same words have to stand on a page that is run elsewhere
 	found   int
 }{
-	{command: regexp.MustCompile(`^(IMAGE=|TAG=|docker |helm )`), why: "needs Docker, a registry, or the chart, whose own tests run helm"},
-	{command: regexp.MustCompile(`^make `), why: "TestEveryMakeTargetExists; they build, test and run for minutes"},
+	{command: regexp.MustCompile(`^helm (install|uninstall) calyptia|^kubectl delete crd`), same: true, why: "a page of ranElsewhere has it"},
+	{command: regexp.MustCompile(`^helm (install|uninstall) agents`), why: "TestTheSecondWayOfTheReadme types it"},
+	{command: regexp.MustCompile(`^helm install .* clusterID=`), why: "needs an image; TestGettingStartedWordForWord types it without the ID"},
+	{command: regexp.MustCompile(`^helm upgrade calyptia`), why: "TestGettingStartedWordForWord types it"},
+	{command: regexp.MustCompile(`^helm test`), why: "needs pods; the tests of the charts play the kubelet for it"},
+	{command: regexp.MustCompile(`^helm (repo add|install aggregator) fluent`), why: "somebody else's chart, from the network; " +
+		"TestTheFluentBitSamplePassesRestrictedPodSecurity takes its values"},
+	{command: regexp.MustCompile(`^(IMAGE=|TAG=|make push)`), why: "needs a registry; TestTheImage pushes to one"},
+	{command: regexp.MustCompile(`^make (install|run|uninstall)`), why: "TestTheSecondWayOfTheReadme types it"},
+	{command: regexp.MustCompile(`^make (build|crds|demo|docs|generate|image|lint|test|verify)`), why: ".ci/run does it, which takes an hour"},
+	{command: regexp.MustCompile(`^make (bench|bench-go|torture)\b`), why: "measures for minutes, and nobody waits for it"},
 	{command: regexp.MustCompile(`\blogs --selector`), why: "needs pods"},
 	{command: regexp.MustCompile(`--for=condition=Reporting|^fluent-bit -c`), why: "needs a Fluent Bit"},
 	{command: regexp.MustCompile(`^kubectl delete (applications|helmreleases)`), why: "waits for Argo CD or Flux itself"},
-	{command: regexp.MustCompile(`docs/gitops/agents|legacy-logs|kubectl wait (--for=delete )?\S+ --all`), why: "TestGitOpsWordForWord runs it"},
-	{command: regexp.MustCompile(`^bin/calyptia-agent-operator import`), why: "reads the public service; the tests of import run it"},
-	{command: regexp.MustCompile(`^kubectl delete (agents\S+ --all|crd|deployment,service)`), why: "would take what other tests have"},
-	{command: regexp.MustCompile(`^read -rs`), why: "waits for somebody to type"},
-	{command: regexp.MustCompile(`^kubectl create -f calyptia-`), why: "what is restored is there"},
-	{command: regexp.MustCompile(`^kubectl label namespace`), why: "its namespace is not there"},
-	{command: regexp.MustCompile(`while read|finalizers`), why: "TestTheWayOutWhenTheOperatorWentFirst runs it"},
-	{command: regexp.MustCompile(`^sum by|^@INCLUDE`), why: "no command"},
+	{command: regexp.MustCompile(`docs/gitops/agents|legacy-logs|kubectl wait cloudprojects\S+ --all`), why: "TestGitOpsWordForWord types it"},
+	{command: regexp.MustCompile(`^bin/calyptia-agent-operator import|^kubectl apply .* agents.yaml`), why: "TestImportWordForWord types it"},
+	{command: regexp.MustCompile(`^kubectl (delete|wait( --for=delete)?) agents\S+ --all`), why: "would take what other tests have, " +
+		"or wait for it; TestTheSecondWayOfTheReadme types it"},
+	{command: regexp.MustCompile(`^read -rs`), why: "waits for somebody to type; the shell of the test has the token"},
+	{command: regexp.MustCompile(`^docker `), why: "needs Docker"},
+	{command: regexp.MustCompile(`^kubectl create -f calyptia-`), why: "what is restored is there; TestTheSecondWayOfTheReadme types it"},
+	{command: regexp.MustCompile(`^kubectl delete deployment,service`), why: "the page goes on with what it takes away"},
+	{command: regexp.MustCompile(`while read|finalizers`), why: "TestTheWayOutWhenTheOperatorWentFirst types it"},
+	{command: regexp.MustCompile(`^sum by|^@INCLUDE`), why: "no command, but a query and a configuration"},
 }
 
 // commands are those of a block, one by one.
@@ -64,9 +77,10 @@ func commands(text string) (all []string) {
 	return all
 }
 
-func left(command string) bool {
+// left tells whether a command is left to others, who know the commands that are run elsewhere.
+func left(command string, elsewhere map[string]bool) bool {
 	for i := range notHere {
-		if notHere[i].command.MatchString(command) {
+		if notHere[i].command.MatchString(command) && (!notHere[i].same || elsewhere[command]) {
 			notHere[i].found++
 			return true
 		}
@@ -95,11 +109,14 @@ func prepared(t *testing.T) *shell {
 	t.Helper()
 	w := harness.New(t, cloudtest.Settings{})
 	s := &shell{World: w, dir: t.TempDir(), namespace: w.Namespace}
-	for _, part := range []string{"config", "docs"} {
+	s.env = []string{"PATH=" + strings.Join([]string{filepath.Dir(must(operatorPath())(t)), filepath.Dir(must(helmPath())(t)),
+		must(testenv.Assets())(t), os.Getenv("PATH")}, ":"), "IMAGE=registry.example.com/calyptia-agent-operator", "TAG=test"}
+	for _, part := range []string{"charts", "config", "docs", "Makefile"} {
 		if err := os.Symlink(filepath.Join(testenv.ModuleRoot(), part), filepath.Join(s.dir, part)); err != nil {
 			t.Fatal(err)
 		}
 	}
+	s.run("a team", "kubectl get namespace payments || kubectl create namespace payments")
 	s.run("Argo CD", "(kubectl get namespace argocd || kubectl create namespace argocd) && kubectl create configmap argocd-cm --namespace argocd")
 	// The operator itself is there as far as it can be without pods.
 	s.run("the operator", `kubectl create namespace calyptia-agent-operator-system
@@ -141,48 +158,37 @@ func prepared(t *testing.T) *shell {
 	return s
 }
 
-// Every command of every page is run, or left for a reason that is given above.
+// typist runs the commands of the pages, or reads those that are left.
+type typist struct {
+	*shell
+	reader    *reader
+	elsewhere map[string]bool // the commands of the pages that are run elsewhere
+	seen      map[string]bool // on this page
+	found     map[string]int  // of said
+	ran       int
+}
+
+// Every command of every page is run, or left for a reason that is given above, and then read.
 func TestEveryCommandOfThePages(t *testing.T) {
-	s, ran, found := prepared(t), 0, map[string]int{}
-	for _, p := range pages(t) {
+	w := &typist{shell: prepared(t), reader: newReader(t), elsewhere: map[string]bool{}, found: map[string]int{}}
+	all := pages(t)
+	for _, p := range all {
 		if ranElsewhere[p.path] != "" {
-			continue
-		}
-		seen := map[string]bool{}
-		for _, b := range p.blocks() {
-			if b.lang != "" && b.lang != "sh" {
-				continue
-			}
-			if example, shows := strings.CutPrefix(b.text, "$ "); shows {
-				s.shows(b.at, example)
-				continue
-			}
-			for _, command := range commands(b.text) {
-				if left(command) || seen[command] {
-					continue
-				}
-				ran++
-				seen[command] = true // A second restart within a second is refused.
-				out := s.run(b.at, command)
-				for part, words := range said {
-					if !strings.Contains(command, part) {
-						continue
-					}
-					if found[part]++; !strings.Contains(out, words) {
-						t.Errorf("%s: %s\ndoes not say %q, but:\n%s", b.at, command, words, out)
-					}
+			for _, b := range p.shell() {
+				for _, command := range commands(b.text) {
+					w.elsewhere[command] = true
 				}
 			}
 		}
-		// Each page begins anew.
-		s.run("annotations", `kubectl annotate agents --all cloud.calyptia.com/orphan-
-			kubectl annotate cloudproject calyptia cloud.calyptia.com/orphan-agents-`)
 	}
-	if ran < 50 {
-		t.Errorf("only %d commands were run", ran)
+	for _, p := range all {
+		w.page(p)
+	}
+	if w.ran < 50 {
+		t.Errorf("only %d commands were run", w.ran)
 	}
 	for part := range said {
-		if found[part] == 0 {
+		if w.found[part] == 0 {
 			t.Errorf("no command has %q", part)
 		}
 	}
@@ -190,6 +196,77 @@ func TestEveryCommandOfThePages(t *testing.T) {
 		if row.found == 0 {
 			t.Errorf("no command is left because of %s", row.command)
 		}
+	}
+}
+
+// shell are the blocks that hold commands.
+func (p *page) shell() []block {
+	return slices.DeleteFunc(p.blocks(), func(b block) bool { return b.lang != "" && b.lang != "sh" })
+}
+
+// page types all of a page, and leaves the namespace as it was before.
+func (w *typist) page(p *page) {
+	w.Helper()
+	w.seen = map[string]bool{}
+	for _, b := range p.shell() {
+		example, shows := strings.CutPrefix(b.text, "$ ")
+		switch {
+		case shows:
+			w.shows(b.at, example)
+		case ranElsewhere[p.path] == "":
+			for _, command := range commands(b.text) {
+				w.types(b.at, command)
+			}
+		}
+	}
+	for _, span := range p.spans(p.tree) {
+		switch {
+		case !inline.MatchString(span.text):
+		case incomplete.MatchString(span.text):
+			w.reads(span.at, span.text)
+		default:
+			w.types(span.at, span.text)
+		}
+	}
+	w.run("annotations", `kubectl annotate agents --all cloud.calyptia.com/orphan-
+		kubectl annotate cloudproject calyptia cloud.calyptia.com/orphan-agents-`)
+}
+
+var (
+	// inline is inline code that is a command.
+	inline = regexp.MustCompile(`^` + programs)
+	// incomplete are commands that nobody types as they are: a subcommand with its flags alone, or something that
+	// leaves a word to the reader.
+	incomplete = regexp.MustCompile(`^(kubectl|helm) [a-z]+( --?[a-z-]+)*$|…|\.\.\.|<[a-z]|[ =/][A-Z]{2,}( |/|$)`)
+)
+
+// types runs a command, once for each page (a second restart within a second is refused), or reads it.
+func (w *typist) types(at, command string) {
+	w.Helper()
+	if left(command, w.elsewhere) {
+		w.reads(at, command)
+		return
+	}
+	if w.seen[command] {
+		return
+	}
+	w.ran++
+	w.seen[command] = true
+	out := w.run(at, command)
+	for part, words := range said {
+		if !strings.Contains(command, part) {
+			continue
+		}
+		if w.found[part]++; !strings.Contains(out, words) {
+			w.Errorf("%s: %s\ndoes not say %q, but:\n%s", at, command, words, out)
+		}
+	}
+}
+
+func (w *typist) reads(at, command string) {
+	w.Helper()
+	if err := w.reader.understood(command); err != nil {
+		w.Errorf("%s: %s: %v", at, command, err)
 	}
 }
 
@@ -201,5 +278,61 @@ func (s *shell) shows(at, example string) {
 	got, _, _ := strings.Cut(s.run(at, command), "\n")
 	if !slices.Equal(strings.Fields(got), strings.Fields(want)) {
 		s.Errorf("%s: %s prints %q, not %q", at, command, got, want)
+	}
+}
+
+// A reason that names a test has to be right about that.
+func TestTheReasonsNameTestsThatThereAre(t *testing.T) {
+	tests := map[string]bool{}
+	for _, dir := range []string{"test", "hack"} {
+		for _, path := range filesUnder(t, dir, "_test.go") {
+			for _, match := range regexp.MustCompile(`(?m)^func (Test\w+)\(`).FindAllStringSubmatch(string(read(t, path)), -1) {
+				tests[match[1]] = true
+			}
+		}
+	}
+	var reasons []string
+	for _, why := range ranElsewhere {
+		reasons = append(reasons, why)
+	}
+	for _, why := range unserved {
+		reasons = append(reasons, why)
+	}
+	for _, row := range notHere {
+		reasons = append(reasons, row.why)
+	}
+	checked := 0
+	for _, why := range reasons {
+		for _, name := range regexp.MustCompile(`\bTest[A-Z]\w*`).FindAllString(why, -1) {
+			if checked++; !tests[name] {
+				t.Errorf("there is no %s", name)
+			}
+		}
+	}
+	if checked < 5 {
+		t.Errorf("only %d tests are named", checked)
+	}
+	var typed strings.Builder
+	for _, path := range filesUnder(t, "test/charts", "_test.go") {
+		typed.Write(read(t, path))
+	}
+	const chart = "charts/" + operatorChart + "/README.md"
+	for _, match := range regexp.MustCompile("(?m)^```sh ?(.*)$").FindAllStringSubmatch(string(read(t, chart)), -1) {
+		if name := match[1]; name == "" || !strings.Contains(typed.String(), `"`+name+`"`) {
+			t.Errorf("%s: no test of the charts types the block %q", chart, name)
+		}
+	}
+}
+
+func TestWhichInlineCommandsAreWhole(t *testing.T) {
+	for command, want := range map[string]bool{
+		"kubectl wait": false, "helm install --wait": false, "kubectl apply -n NAMESPACE -f agents.yaml": false,
+		"kubectl delete agent …": false, "kubectl describe agent <name>": false,
+		"make run ARGS=--help": true, `kubectl get secret x -o jsonpath='{.data.session\.CALYPTIA}'`: true, "kubectl get agent NAME": false,
+		"kubectl get agents": true, "kubectl get agents -o wide": true, "make demo": true, "helm test calyptia-agent-operator": true,
+	} {
+		if got := inline.MatchString(command) && !incomplete.MatchString(command); got != want {
+			t.Errorf("%s: %v", command, got)
+		}
 	}
 }

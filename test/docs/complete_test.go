@@ -1,0 +1,140 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package docs_test
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	extast "github.com/yuin/goldmark/extension/ast"
+	"sigs.k8s.io/yaml"
+)
+
+// kindPages are the pages that tell all of a kind.
+var kindPages = map[string]string{"Agent": "docs/agent.md", "CloudProject": "docs/cloudproject.md"}
+
+// rows are the rows of all tables of a page: the words of each but its first cell, by the inline code in that.
+func (p *page) rows() map[string]string {
+	rows := map[string]string{}
+	for _, table := range p.tables() {
+		for row := table.FirstChild(); row != nil; row = row.NextSibling() {
+			cell := row.FirstChild()
+			if _, isHead := row.(*extast.TableHeader); isHead || cell == nil {
+				continue
+			}
+			var words []string
+			for other := cell.NextSibling(); other != nil; other = other.NextSibling() {
+				words = append(words, strings.TrimSpace(p.words(other)))
+			}
+			for _, span := range p.spans(cell) {
+				rows[span.text] += strings.Join(words, " ")
+			}
+		}
+	}
+	return rows
+}
+
+// shown are the names of all fields that the YAML of a page sets.
+func (p *page) shown() (names []string) {
+	for _, b := range p.blocks() {
+		var values map[string]any
+		if b.lang == "yaml" && yaml.Unmarshal([]byte(b.text), &values) == nil {
+			names = append(names, leaves(values, "")...)
+		}
+	}
+	return names
+}
+
+// untold are the fields of a spec that a page does not tell: those of the first level have a row of their own, and
+// those below are in its words or in an example. The name is what makes a reference, so it is told with it; what a
+// selector may hold, Kubernetes tells.
+func (p *page) untold(spec schema) (missing []string) {
+	rows, shown := p.rows(), p.shown()
+	for name, field := range spec.Properties {
+		if rows[name] == "" {
+			missing = append(missing, name)
+			continue
+		}
+		for _, path := range below(field, "") {
+			last := path[strings.LastIndex(path, ".")+1:]
+			kind, isKeyRef := strings.CutSuffix(last, "KeyRef")
+			word := regexp.MustCompile(`(?i)\b` + regexp.QuoteMeta(last) + `\b`)
+			example := func(set string) bool { return strings.HasPrefix(set+".", "spec."+name+"."+path+".") }
+			switch {
+			case last == "name", slices.ContainsFunc(shown, example), word.MatchString(rows[name]):
+			case isKeyRef && regexp.MustCompile(`(?i)\b`+kind+`\b`).MatchString(rows[name]): // "a ConfigMap or Secret"
+			default:
+				missing = append(missing, name+"."+path)
+			}
+		}
+	}
+	slices.Sort(missing)
+	return missing
+}
+
+// below are the paths of all fields below one, selectors being whole.
+func below(field schema, prefix string) (paths []string) {
+	for name, child := range field.Properties {
+		paths = append(paths, prefix+name)
+		if name != "selector" {
+			paths = append(paths, below(child, prefix+name+".")...)
+		}
+	}
+	return paths
+}
+
+func TestEveryFieldIsToldOnThePageOfItsKind(t *testing.T) {
+	for kind, path := range kindPages {
+		spec := crds(t)[kind].Properties["spec"]
+		if len(spec.Properties) < 5 {
+			t.Fatalf("%s has only %d fields", kind, len(spec.Properties))
+		}
+		if missing := parse(path, read(t, path)).untold(spec); len(missing) > 0 {
+			t.Errorf("%s does not tell of %q", path, missing)
+		}
+	}
+}
+
+// A reason that somebody sees is looked up on these pages: it has to have a row there, with words.
+func TestEveryReasonIsExplained(t *testing.T) {
+	rows := map[string]string{}
+	for _, path := range kindPages {
+		for name, words := range parse(path, read(t, path)).rows() {
+			rows[name] += words
+		}
+	}
+	for _, reason := range append(constants(t, "Reason"), constants(t, "Condition")...) {
+		if rows[reason] == "" {
+			t.Errorf("neither page has a row for %s", reason)
+		}
+	}
+}
+
+// The checks above must be able to fail.
+func TestWhatIsUntoldIsFound(t *testing.T) {
+	const table = "| field | in words |\n| --- | --- |\n| `a` | the one, by name; its key, and a Secret |\n| `b` | |\n| c | bare |\n"
+	leaf := schema{}
+	spec := schema{Properties: map[string]schema{
+		"a": {Properties: map[string]schema{"name": leaf, "key": leaf, "secretKeyRef": leaf, "configMapKeyRef": leaf, "depth": leaf, "keys": leaf}},
+		"b": leaf, "c": leaf,
+	}}
+	for _, row := range []struct{ more, want string }{
+		{"", "a.configMapKeyRef a.depth a.keys b c"},
+		{"\n```yaml\nspec:\n  a: {depth: 1, configMapKeyRef: {name: x}}\n```\n", "a.keys b c"},
+		{"\n```yaml\na: {depth: 1}\n```\n", "a.configMapKeyRef a.depth a.keys b c"},
+	} {
+		p := parse("x.md", []byte(table+row.more))
+		if got := strings.Join(p.untold(spec), " "); got != row.want {
+			t.Errorf("%s: %s, want %s", row.more, got, row.want)
+		}
+		if rows := p.rows(); rows["a"] != "the one, by name; its key, and a Secret" || rows["b"] != "" || rows["c"] != "" {
+			t.Errorf("rows: %v", rows)
+		}
+	}
+}
