@@ -113,7 +113,7 @@ crds: ## Download the CRDs of Argo CD, Flux and the Prometheus operator, to chec
 .PHONY: test
 test: control-plane crds ## Run all tests against a real control plane, with a minute of torture.
 	@go build ./... # In parallel; the tests then run one package after the other, each with a control plane of its own.
-	@go tool -modfile=$(CURDIR)/hack/helm/go.mod -n helm >/dev/null # Built now, which takes minutes once, not within a test.
+	@for helm in helm helm3; do go tool -modfile=$(CURDIR)/hack/$$helm/go.mod -n helm >/dev/null; done # Built now, which takes minutes once, not within a test.
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -p 1 -timeout 30m $(TESTFLAGS) $(PKG)
 
 .PHONY: test-race

@@ -11,8 +11,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,7 +37,10 @@ var factors = []factor{
 			{"kind": "ServiceAccount", "name": "prometheus", "namespace": "monitoring"}}},
 			"serviceMonitor": values{"enabled": true, "labels": values{"release": "prometheus"}, "relabelings": []values{
 				{"action": "labeldrop", "regex": "pod"}}},
-			"rules": values{"enabled": true}, "dashboards": values{"enabled": true}}}},
+			"rules": values{"enabled": true}, "dashboards": values{"enabled": true}}},
+		"certified": {"metrics": values{"certPath": "/certs", "serviceMonitor": values{"enabled": true,
+			"authorization": values{"type": "Bearer", "credentials": values{"name": "prometheus", "key": "token"}},
+			"tlsConfig":     values{"serverName": "op", "ca": values{"configMap": values{"name": "ca", "key": "ca.crt"}}}}}}},
 	{"account": {}, "own-account": {"serviceAccount": values{"create": false, "name": "mine"}},
 		"annotated": {"serviceAccount": values{"name": "its-own", "annotations": values{"a": "b"}}}},
 	{"roles": {}, "no-roles": {"rbac": values{"create": false, "aggregate": false}}},
@@ -132,6 +137,9 @@ func TestEveryCombinationIsAdmitted(t *testing.T) {
 				v = merge(v, factors[f][name])
 			}
 			objects := render(t, operatorChart, "combinations", v)
+			if diff := cmp.Diff(objects, must(tryRender(t, helm3Path, operatorChart, "combinations", v))(t)); diff != "" {
+				t.Errorf("by Helm 4 and 3 it is not the same (-4 +3):\n%s", diff)
+			}
 			for _, object := range objects {
 				admitted(t, c, object)
 			}
@@ -159,7 +167,15 @@ func createNamespace(t testing.TB, c client.Client, name string, labels ...strin
 func admitted(t testing.TB, c client.Client, object *unstructured.Unstructured) {
 	t.Helper()
 	if object.GetKind() == "Deployment" {
-		admitted(t, c, podOf(t, object))
+		pod := podOf(t, object)
+		admitted(t, c, pod)
+		// Where any pod were let in, this would say nothing.
+		containers, _, _ := unstructured.NestedSlice(pod.Object, "spec", "containers")
+		delete(containers[0].(map[string]any), "securityContext")
+		pod.Object["spec"].(map[string]any)["containers"] = containers
+		if err := c.Create(context.Background(), pod, client.DryRunAll); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "PodSecurity") {
+			t.Errorf("a pod that is not restricted: %v", err)
+		}
 	}
 	err := c.Create(context.Background(), object.DeepCopy(), client.DryRunAll, client.FieldValidation("Strict"))
 	// A CRD is checked before it is found to be there.

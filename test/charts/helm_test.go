@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package charts_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -41,10 +42,22 @@ var (
 // values are those of a chart, as a person writes them.
 type values = map[string]any
 
+// kubeVersion is said where there is no cluster to ask: a Helm 3 that was not built for a release knows none.
+const kubeVersion = "--kube-version=1.37.2"
+
+// helms are the versions of Helm that people have.
+var helms = map[string]func() (string, error){"Helm 4": helmPath, "Helm 3": helm3Path}
+
 // helm runs helm, on a cluster if there is one, and returns what it prints.
 func helm(t testing.TB, plane *testenv.ControlPlane, args ...string) (string, error) {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), must(helmPath())(t), args...)
+	return helmBy(t, helmPath, plane, args...)
+}
+
+// helmBy is helm of a version.
+func helmBy(t testing.TB, path func() (string, error), plane *testenv.ControlPlane, args ...string) (string, error) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), must(path())(t), args...)
 	command.Env = environment(plane)
 	var out, errs bytes.Buffer
 	command.Stdout, command.Stderr = &out, &errs
@@ -74,10 +87,10 @@ func valuesFile(t testing.TB, v values) string {
 	return path
 }
 
-// tryRender renders a chart.
-func tryRender(t testing.TB, path, namespace string, v values) ([]*unstructured.Unstructured, error) {
+// tryRender renders a chart by helm of a version.
+func tryRender(t testing.TB, by func() (string, error), path, namespace string, v values) ([]*unstructured.Unstructured, error) {
 	t.Helper()
-	out, err := helm(t, nil, "template", operatorName, path, "--namespace", namespace, "--values", valuesFile(t, v))
+	out, err := helmBy(t, by, nil, "template", operatorName, path, "--namespace", namespace, "--values", valuesFile(t, v), kubeVersion)
 	if err != nil {
 		return nil, err
 	}
@@ -87,22 +100,23 @@ func tryRender(t testing.TB, path, namespace string, v values) ([]*unstructured.
 // render renders a chart, or ends the test.
 func render(t testing.TB, path, namespace string, v values) []*unstructured.Unstructured {
 	t.Helper()
-	return must(tryRender(t, path, namespace, v))(t)
+	return must(tryRender(t, helmPath, path, namespace, v))(t)
 }
 
-// parse reads all objects of a manifest.
+// parse reads all objects of a manifest. A key that is there twice is an error, as it is to the API server's clients.
 func parse(manifest string) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
-	reader := utilyaml.NewYAMLOrJSONDecoder(strings.NewReader(manifest), 1<<20)
+	reader := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(manifest)))
 	for {
-		object := &unstructured.Unstructured{}
-		err := reader.Decode(&object.Object)
-		switch {
-		case errors.Is(err, io.EOF):
+		document, err := reader.Read()
+		if errors.Is(err, io.EOF) {
 			return objects, nil
-		case err != nil:
-			return nil, err
-		case len(object.Object) > 0:
+		}
+		object := &unstructured.Unstructured{}
+		if err := errors.Join(err, yaml.UnmarshalStrict(document, &object.Object)); err != nil {
+			return nil, fmt.Errorf("%w in\n%s", err, document)
+		}
+		if len(object.Object) > 0 {
 			objects = append(objects, object)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -34,15 +35,20 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 	if s.hasNewField() {
 		t.Error("the previous CRD has the new field already")
 	}
+	s.run()
+	s.agents()
+	s.remote(2)
+	before := s.identities()
 	s.types("upgrade")
 	if !s.hasNewField() {
 		t.Error("the upgrade left the CRD as it was")
 	}
+	s.running.stop()
 	s.run()
 	s.tests()
-
-	s.agents()
 	s.remote(2)
+	s.sameAs(before)
+
 	s.agents("--set", "agents.db-logs=null", "--set", "agents.web-logs.spec.version=v4.0.1")
 	if err := eventually(t.Context(), "the agent stays", func(context.Context) error {
 		return s.one("v4.0.1")
@@ -79,14 +85,29 @@ func (s *site) left() ([]string, error) {
 	return names, err
 }
 
-// tests runs `helm test`.
-func (s *site) tests() {
+// identities are the UIDs of the Agents, and the IDs of their remote agents.
+func (s *site) identities() map[string]string {
 	s.Helper()
-	played := make(chan error, 1)
-	go func() { played <- s.playKubelet(s.Context()) }()
-	out, err := helm(s, s.plane, "test", operatorName, "--namespace", operatorNamespace, "--timeout=60s")
-	if playErr := <-played; err != nil || playErr != nil {
-		s.Errorf("helm test: %v\n%s\n%v", err, out, playErr)
+	var list v1alpha1.AgentList
+	if err := s.c.List(s.Context(), &list); err != nil {
+		s.Fatal(err)
+	}
+	all := map[string]string{}
+	for i := range list.Items {
+		agent := &list.Items[i]
+		all[agent.Name] = string(agent.UID) + " " + agent.Status.ID
+		if agent.DeletionTimestamp != nil || agent.Status.ID == "" {
+			s.Errorf("Agent %s is being deleted since %v, and its ID is %q", agent.Name, agent.DeletionTimestamp, agent.Status.ID)
+		}
+	}
+	return all
+}
+
+// sameAs wants the Agents to be the same ones as before.
+func (s *site) sameAs(before map[string]string) {
+	s.Helper()
+	if diff := cmp.Diff(before, s.identities()); diff != "" {
+		s.Errorf("the Agents -before +after:\n%s", diff)
 	}
 }
 

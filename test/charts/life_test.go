@@ -8,12 +8,8 @@ package charts_test
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -276,34 +272,6 @@ func (l *life) rotate(ctx context.Context) error {
 		}
 		return false
 	})
-}
-
-func (l *life) readMetrics(ctx context.Context) error {
-	get := func(token string) (int, string, error) {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, l.metrics, nil)
-		if err != nil {
-			return 0, "", err
-		}
-		request.Header.Set("Authorization", "Bearer "+token)
-		// The operator signs its own certificate.
-		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-		defer transport.CloseIdleConnections()
-		response, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Do(request)
-		if err != nil {
-			return 0, "", err
-		}
-		defer response.Body.Close()
-		body, err := io.ReadAll(response.Body)
-		return response.StatusCode, string(body), err
-	}
-	status, body, err := get(l.reader)
-	if err != nil || status != http.StatusOK || !strings.Contains(body, "controller_runtime_reconcile_total") {
-		return fmt.Errorf("a reader gets %d, %d bytes, %w", status, len(body), err)
-	}
-	if status, _, err := get(l.stranger); err != nil || status != http.StatusForbidden {
-		return fmt.Errorf("a stranger gets %d, %w", status, err)
-	}
-	return nil
 }
 
 // lostFinalizer has somebody take the finalizer of a CloudProject: only the copy of its credentials is left, and the

@@ -55,8 +55,9 @@ var (
 	})
 	planes []*testenv.ControlPlane
 
-	// helmPath and kustomizePath are the tools of hack, built once by the go command.
+	// helmPath, helm3Path and kustomizePath are the tools of hack, built once by the go command.
 	helmPath      = sync.OnceValues(func() (string, error) { return tool("helm", "helm") })
+	helm3Path     = sync.OnceValues(func() (string, error) { return tool("helm3", "helm") })
 	kustomizePath = sync.OnceValues(func() (string, error) { return tool("tools", "kustomize") })
 	// operatorPath is the operator's binary.
 	operatorPath = sync.OnceValues(func() (string, error) {

@@ -16,7 +16,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -81,11 +80,7 @@ func startOperator(t testing.TB, plane *testenv.ControlPlane, deployment *appsv1
 	o.command.SysProcAttr = childAttributes()
 	o.command.Env = append(more, "KUBECONFIG="+kubeconfigFor(t, plane, deployment.Namespace, pod.ServiceAccountName))
 	for _, env := range container.Env {
-		value := env.Value
-		if env.ValueFrom != nil && env.ValueFrom.ResourceFieldRef != nil {
-			value = strconv.FormatInt(container.Resources.Limits.Memory().Value(), 10)
-		}
-		o.command.Env = append(o.command.Env, env.Name+"="+value)
+		o.command.Env = append(o.command.Env, env.Name+"="+env.Value)
 	}
 	started := make(chan error, 1)
 	go func() {

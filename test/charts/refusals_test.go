@@ -41,6 +41,17 @@ func TestRefusals(t *testing.T) {
 			[]string{"replicas: more than one needs leaderElection.enabled"}},
 		{"a monitor without metrics", operatorChart, values{"metrics": values{"enabled": false, "serviceMonitor": values{"enabled": true}}},
 			[]string{"metrics.serviceMonitor.enabled: needs metrics.enabled"}},
+		{"rules without metrics", operatorChart, values{"metrics": values{"enabled": false, "rules": values{"enabled": true}}},
+			[]string{"metrics.rules.enabled: needs metrics.enabled"}},
+		{"dashboards without metrics", operatorChart, values{"metrics": values{"enabled": false, "dashboards": values{"enabled": true}}},
+			[]string{"metrics.dashboards.enabled: needs metrics.enabled"}},
+		{"a name with dots", operatorChart, values{"fullnameOverride": "op.a"}, []string{"/fullnameOverride"}},
+		{"a part of a name with dots", operatorChart, values{"nameOverride": "op.a"}, []string{"/nameOverride"}},
+		{"a name that no Service can have", operatorChart, values{"fullnameOverride": "1-op"},
+			[]string{"fullnameOverride: no Service can be named after 1-op: set it to"}},
+		{"a memory limit that is none", operatorChart, values{"resources": values{"limits": values{"memory": "much"}}},
+			[]string{"resources.limits.memory: much is no quantity"}},
+		{"a test as root", operatorChart, values{"tests": values{"runAsUser": 0}}, []string{"/tests/runAsUser"}},
 		{"no account", operatorChart, values{"serviceAccount": values{"create": false}}, []string{"serviceAccount.name: name the ServiceAccount"}},
 		{"a reader without namespace", operatorChart, values{"metrics": values{"rbac": values{"readers": []values{
 			{"kind": "ServiceAccount", "name": "prometheus"}}}}}, []string{"/metrics/rbac/readers/0", "namespace"}},
@@ -65,13 +76,15 @@ func TestRefusals(t *testing.T) {
 			"cloudProjects": merge(project, values{"q": project["p"]})}, []string{"agents.a: set spec.projectRef.name to one of p, q"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			_, err := tryRender(t, row.chart, "ns", row.give)
-			if err == nil {
-				t.Fatal("it was taken")
-			}
-			for _, want := range row.want {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("%v\ndoes not say %q", err, want)
+			for version, path := range helms {
+				_, err := tryRender(t, path, row.chart, "ns", row.give)
+				if err == nil {
+					t.Fatalf("%s took it", version)
+				}
+				for _, want := range row.want {
+					if !strings.Contains(err.Error(), want) {
+						t.Errorf("%s: %v\ndoes not say %q", version, err, want)
+					}
 				}
 			}
 		})

@@ -46,6 +46,7 @@ type site struct {
 	dir       string
 	running   *operator
 	env       []string // of the operator and of the commands that are typed
+	first     string   // directory of commands that go before the usual ones
 }
 
 func newSite(t *testing.T) *site {
@@ -130,7 +131,13 @@ func (s *site) run() {
 	if err := s.running.ready(s.Context(), deployment); err != nil {
 		s.Fatal(err)
 	}
-	// There is no kubelet to say so.
+	s.available()
+}
+
+// available says what a kubelet would say, of which there is none.
+func (s *site) available() {
+	s.Helper()
+	deployment := s.deployment()
 	base := deployment.DeepCopy()
 	deployment.Status.Conditions = []appsv1.DeploymentCondition{
 		{Type: appsv1.DeploymentAvailable, Status: corev1.ConditionTrue, Reason: "MinimumReplicasAvailable"}}
@@ -157,6 +164,9 @@ func (s *site) types(block string) string {
 // shell types commands.
 func (s *site) shell(commands string) string {
 	s.Helper()
+	if s.first != "" {
+		commands = "PATH=" + s.first + ":$PATH\n" + commands
+	}
 	return must(shell(s.Context(), s, s.plane, s.dir, commands, s.env...))(s)
 }
 
@@ -266,7 +276,11 @@ func (s *site) hasNewField() bool {
 func (s *site) playKubelet(ctx context.Context) error {
 	var pod corev1.Pod
 	err := eventually(ctx, "helm makes no test pod", func(ctx context.Context) error {
-		return s.c.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: operatorName + "-test"}, &pod)
+		err := s.c.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: operatorName + "-test"}, &pod)
+		if err == nil && pod.Status.Phase != corev1.PodPending {
+			return errors.New("there is only that of an earlier test")
+		}
+		return err
 	})
 	if err != nil {
 		return err

@@ -7,17 +7,20 @@ SPDX-License-Identifier: Apache-2.0
 package charts_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
@@ -27,8 +30,10 @@ import (
 
 func TestLint(t *testing.T) {
 	for _, chart := range []string{operatorChart, agentsChart} {
-		if out, err := helm(t, nil, "lint", "--strict", chart); err != nil {
-			t.Error(err, out)
+		for version, path := range helms {
+			if out, err := helmBy(t, path, nil, "lint", "--strict", kubeVersion, chart); err != nil {
+				t.Error(version, err, out)
+			}
 		}
 	}
 }
@@ -108,17 +113,26 @@ func TestDefaultsAreTheOperators(t *testing.T) {
 	}
 }
 
+// TestMemoryLimitIsToldToGo wants nine tenths of it, however it is written.
 func TestMemoryLimitIsToldToGo(t *testing.T) {
-	container := func(v values) corev1.Container {
-		return typed[appsv1.Deployment](t, only(t, render(t, operatorChart, "ns", v), "Deployment")).Spec.Template.Spec.Containers[0]
+	env := func(v values) []corev1.EnvVar {
+		pod := typed[appsv1.Deployment](t, only(t, render(t, operatorChart, "ns", v), "Deployment")).Spec.Template.Spec
+		return pod.Containers[0].Env
 	}
-	env := container(nil).Env
-	if len(env) != 1 || env[0].Name != "GOMEMLIMIT" || env[0].ValueFrom.ResourceFieldRef.Resource != "limits.memory" {
-		t.Errorf("env = %v", env)
+	for _, limit := range []any{"512Mi", "1Gi", "1.5Gi", "300M", "1G", "2e9", "700000Ki", "300000k", 536870912, "536870912", "1Ti", "250000000000m"} {
+		quantity := resource.MustParse(fmt.Sprint(limit))
+		got := env(values{"resources": values{"limits": values{"memory": limit}}})
+		want := []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: strconv.FormatInt(int64(float64(quantity.Value())*0.9), 10)}}
+		if !slices.Equal(got, want) {
+			t.Errorf("of %v: %v, want %v", limit, got, want)
+		}
 	}
-	// Without a limit the field would be the memory of the whole node.
-	if env := container(values{"resources": values{"limits": values{"memory": nil}}}).Env; len(env) != 0 {
-		t.Errorf("without a limit: env = %v", env)
+	if got := env(values{"resources": values{"limits": values{"memory": nil}}}); len(got) != 0 {
+		t.Errorf("without a limit: env = %v", got)
+	}
+	own := []corev1.EnvVar{{Name: "GOMEMLIMIT", Value: "400MiB"}}
+	if got := env(values{"extraEnv": own}); !slices.Equal(got, own) {
+		t.Errorf("with one's own: env = %v", got)
 	}
 }
 
@@ -177,12 +191,26 @@ func TestChartIsAsKustomize(t *testing.T) {
 		{"probes and security", yamlOf(t, chartPod.Containers[0].LivenessProbe, chartPod.Containers[0].ReadinessProbe,
 			chartPod.Containers[0].SecurityContext, chartPod.SecurityContext), yamlOf(t, kustomizePod.Containers[0].LivenessProbe,
 			kustomizePod.Containers[0].ReadinessProbe, kustomizePod.Containers[0].SecurityContext, kustomizePod.SecurityContext)},
-		{"resources", yamlOf(t, chartPod.Containers[0].Resources), yamlOf(t, kustomizePod.Containers[0].Resources)},
+		{"resources", yamlOf(t, chartPod.Containers[0].Resources, chartPod.Containers[0].Env),
+			yamlOf(t, kustomizePod.Containers[0].Resources, kustomizePod.Containers[0].Env)},
+		{"what a pod is given", yamlOf(t, chartPod.AutomountServiceAccountToken, chartPod.EnableServiceLinks, chartPod.TerminationGracePeriodSeconds),
+			yamlOf(t, kustomizePod.AutomountServiceAccountToken, kustomizePod.EnableServiceLinks, kustomizePod.TerminationGracePeriodSeconds)},
+		{"what the account gives other pods", yamlOf(t, accountOf(t, rendered).AutomountServiceAccountToken),
+			yamlOf(t, accountOf(t, kustomized).AutomountServiceAccountToken)},
 	} {
 		if part.chart != part.kustomize {
 			t.Errorf("%s of the chart:\n%s\nof config:\n%s", part.what, part.chart, part.kustomize)
 		}
 	}
+}
+
+// accountOf is the operator's own ServiceAccount.
+func accountOf(t testing.TB, objects []*unstructured.Unstructured) *corev1.ServiceAccount {
+	t.Helper()
+	accounts := slices.DeleteFunc(ofKind(objects, "ServiceAccount"), func(o *unstructured.Unstructured) bool {
+		return o.GetAnnotations()["helm.sh/hook"] != ""
+	})
+	return typed[corev1.ServiceAccount](t, only(t, accounts, "ServiceAccount"))
 }
 
 // describe is what a role gives, and to which of the cluster's own roles.

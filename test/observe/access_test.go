@@ -8,6 +8,8 @@ package observe_test
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -111,10 +113,15 @@ func TestMetricsAreForAuthorizedReadersOverTLS(t *testing.T) {
 		}
 	}
 	response, err := http.Get("http://" + c.metrics + "/metrics")
-	if err == nil {
-		_ = response.Body.Close()
-		if response.StatusCode != http.StatusBadRequest {
-			t.Errorf("plain HTTP is answered with %d", response.StatusCode)
-		}
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(response.Body)
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	const want = "Client sent an HTTP request to an HTTPS server.\n"
+	if response.StatusCode != http.StatusBadRequest || string(body) != want {
+		t.Errorf("plain HTTP is answered with %d: %s", response.StatusCode, body)
 	}
 }

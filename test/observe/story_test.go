@@ -53,22 +53,25 @@ func kept(j *journal) harness.Option {
 // ids are what differs from run to run.
 var ids = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 
-// lines are those of an object: level, what happened, and the sentence for people.
+// lines are those of an object, within its reconciliation or not: level, what happened, and the sentence for people.
 func (j *journal) lines(t testing.TB, kind, name string) (all []string) {
 	t.Helper()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for line := range bytes.Lines(j.text.Bytes()) {
-		var entry struct {
-			Level, Msg, ControllerKind, ReconcileID, Name, Reason, Message string
-		}
+		var entry map[string]any
 		if err := json.Unmarshal(line, &entry); err != nil {
 			t.Fatalf("%s: %v", line, err)
 		}
-		if entry.ControllerKind == kind && entry.ReconcileID != "" && entry.Name == name {
-			text := strings.Join(slices.DeleteFunc([]string{entry.Level, entry.Msg, entry.Reason, entry.Message},
-				func(s string) bool { return s == "" }), " | ")
-			all = append(all, ids.ReplaceAllString(text, "ID"))
+		object, _ := entry[kind].(map[string]any)
+		if whose := entry["controllerKind"]; object["name"] == name || entry["name"] == name && (whose == kind || whose == nil) {
+			var text []string
+			for _, key := range []string{"level", "msg", "reason", "message"} {
+				if part, _ := entry[key].(string); part != "" {
+					text = append(text, part)
+				}
+			}
+			all = append(all, ids.ReplaceAllString(strings.Join(text, " | "), "ID"))
 		}
 	}
 	return all

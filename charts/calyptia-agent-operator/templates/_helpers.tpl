@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* At most 44 characters: what is derived from it still fits a label. */}}
+{{/* At most 44 characters: what is derived from it still fits a label. Quoted where it stands alone: it may be a number. */}}
 {{- define "operator.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{ .Values.fullnameOverride | trunc 44 | trimSuffix "-" }}
@@ -13,20 +13,20 @@
 {{- end }}
 
 {{- define "operator.selector" -}}
-app.kubernetes.io/name: {{ include "operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "operator.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 control-plane: controller-manager
 {{- end }}
 
+{{/* Selectors are made of some of these, so nobody else's labels replace them. */}}
 {{- define "operator.labels" -}}
-{{- with .Values.commonLabels }}
-{{- toYaml . }}
-{{ end -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/name: {{ include "operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- $own := dict
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+  "app.kubernetes.io/name" (include "operator.name" .)
+  "app.kubernetes.io/instance" .Release.Name
+  "app.kubernetes.io/version" .Chart.AppVersion
+  "app.kubernetes.io/managed-by" .Release.Service -}}
+{{ merge $own (default dict .Values.commonLabels) | toYaml }}
 {{- end }}
 
 {{- define "operator.serviceAccount" -}}
@@ -39,13 +39,28 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{- define "operator.subject" -}}
 - kind: ServiceAccount
-  name: {{ include "operator.serviceAccount" . }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "operator.serviceAccount" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
 {{- end }}
 
 {{- define "operator.image" -}}
 {{- with .Values.image -}}
 {{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ default $.Chart.AppVersion .tag }}{{ end }}
+{{- end -}}
+{{- end }}
+
+{{/* Nine tenths of the memory limit, in bytes: Go counts not all that the kernel does. None with one's own in extraEnv. */}}
+{{- define "operator.goMemory" -}}
+{{- $units := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- $own := false -}}
+{{- range .Values.extraEnv }}{{ if eq .name "GOMEMLIMIT" }}{{ $own = true }}{{ end }}{{ end -}}
+{{- $limit := dig "limits" "memory" "" .Values.resources | toString -}}
+{{- if and $limit (not $own) -}}
+{{- $unit := regexFind "[A-Za-z]*$" $limit -}}
+{{- if not (and (hasKey $units $unit) (regexMatch "^[0-9.]+(e[+]?[0-9]+)?$" (trimSuffix $unit $limit))) -}}
+{{- fail (printf "resources.limits.memory: %s is no quantity such as 512Mi" $limit) -}}
+{{- end -}}
+{{ mulf (trimSuffix $unit $limit | float64) (get $units $unit) 0.9 | int64 }}
 {{- end -}}
 {{- end }}
 
@@ -76,7 +91,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and (gt (int .Values.replicas) 1) (not .Values.leaderElection.enabled) -}}
 {{- fail "replicas: more than one needs leaderElection.enabled, or each would register every Agent: set it, or replicas to 1" -}}
 {{- end -}}
-{{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.enabled) -}}
-{{- fail "metrics.serviceMonitor.enabled: needs metrics.enabled" -}}
+{{- range list "serviceMonitor" "rules" "dashboards" -}}
+{{- if and (get $.Values.metrics .).enabled (not $.Values.metrics.enabled) -}}
+{{- fail (printf "metrics.%s.enabled: needs metrics.enabled" .) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.metrics.enabled (not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" (include "operator.fullname" .))) -}}
+{{- fail (printf "fullnameOverride: no Service can be named after %s: set it to letters, digits and dashes that begin with a letter" (include "operator.fullname" .)) -}}
 {{- end -}}
 {{- end }}
