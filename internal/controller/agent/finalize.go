@@ -171,7 +171,10 @@ func (p *pass) flush(ctx context.Context) error {
 	if p.agent.Spec.Type == "" { // Without a type nothing was ever registered.
 		return nil
 	}
-	if p.lists() {
+	switch lists := p.project.Proof().ListSupported; {
+	case lists == nil: // Its credentials have just changed: nothing is posted blindly.
+		return p.outdated()
+	case *lists:
 		return p.doubtful(ctx)
 	}
 	free := p.machineIDFree(ctx)
