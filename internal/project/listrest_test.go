@@ -115,7 +115,10 @@ func TestWhoWaitsForAListComesBackWhenItShouldEnd(t *testing.T) {
 		want []time.Duration // to wait then
 	}{
 		{[]time.Duration{40 * time.Second, 100 * time.Second}, []time.Duration{40 * time.Second, 100 * time.Second}},
-		{[]time.Duration{10 * time.Second, 60 * time.Second, 110 * time.Second}, []time.Duration{10 * time.Second, 40 * time.Second, 10 * time.Second}},
+		{
+			[]time.Duration{10 * time.Second, 60 * time.Second, 110 * time.Second},
+			[]time.Duration{10 * time.Second, 40 * time.Second, 10 * time.Second},
+		},
 	} {
 		complete := w.listed()
 		entered, release := make(chan struct{}, 1), make(chan struct{})

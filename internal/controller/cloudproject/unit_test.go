@@ -46,7 +46,10 @@ func TestTheIntervalIsStretchedToTheBudget(t *testing.T) {
 		{"no list is no list", 10 * time.Minute, 10, ptr.To(false), 10000, 0, 34 * time.Minute},
 		{"one Agent more changes nothing", 10 * time.Minute, 10, nil, 10001, 0, 34 * time.Minute},
 		{"without a limit there is nothing to stretch", time.Minute, 0, nil, 100000, 0, time.Minute},
-		{"lists are not read one after the other", 10 * time.Minute, 10, ptr.To(true), 10000, 10*time.Minute + 20*time.Second, 21 * time.Minute},
+		{
+			"lists are not read one after the other", 10 * time.Minute, 10, ptr.To(true), 10000, 10*time.Minute + 20*time.Second,
+			21 * time.Minute,
+		},
 		{"not without a limit either", 10 * time.Minute, 0, ptr.To(true), 10000, 6 * time.Minute, 12 * time.Minute},
 		{"lists that leave time between them", 10 * time.Minute, 10, ptr.To(true), 10000, 5 * time.Minute, 10 * time.Minute},
 		{"there is a floor", time.Second, 10, nil, 1, 0, time.Minute},
