@@ -1,0 +1,192 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloudproject
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+)
+
+// proving is a Project and what decides when it is proved, on a clock that stands still.
+type proving struct {
+	*Reconciler
+	clock   *clocktesting.FakeClock
+	cloud   *cloudtest.Server
+	cp      *v1alpha1.CloudProject
+	memo    *memo
+	project *project.Project
+}
+
+func newProving(t *testing.T) *proving {
+	t.Helper()
+	x := &proving{clock: clocktesting.NewFakeClock(time.Now()), cloud: cloudtest.New(cloudtest.Settings{}), memo: &memo{}}
+	server := x.cloud.Start()
+	t.Cleanup(server.Close)
+	policy := cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true}
+	x.Reconciler = &Reconciler{Projects: project.NewRegistry(project.Options{Policy: policy, Clock: x.clock}), Clock: x.clock}
+	x.cp = &v1alpha1.CloudProject{
+		ObjectMeta: metav1.ObjectMeta{Name: "main", Namespace: "default", UID: types.UID("uid"), Generation: 1},
+		Spec:       v1alpha1.CloudProjectSpec{URL: server.URL, Authentication: v1alpha1.AuthenticationAuto},
+	}
+	x.configure(t, x.cloud.AddProject(projectID))
+	return x
+}
+
+func (x *proving) configure(t *testing.T, token cloud.Token) {
+	t.Helper()
+	var err error
+	x.project, err = x.Projects.Configure(x.cp, project.Credentials{Token: token})
+	noError(t, err)
+}
+
+// prove returns the reason of the verdict, empty if it is good, and how many requests it took.
+func (x *proving) prove(t *testing.T) (reason string, requests int) {
+	t.Helper()
+	before := len(x.cloud.Requests())
+	x.memo.interval = 10 * time.Minute
+	if verdict := x.Reconciler.prove(t.Context(), x.project, x.cp, x.memo); verdict != nil {
+		reason = verdict.Reason
+	}
+	return reason, len(x.cloud.Requests()) - before
+}
+
+func (x *proving) expect(t *testing.T, why, reason string, requests int) {
+	t.Helper()
+	if gotReason, gotRequests := x.prove(t); gotReason != reason || gotRequests != requests {
+		t.Errorf("%s: reason %q with %d requests, want %q with %d", why, gotReason, gotRequests, reason, requests)
+	}
+}
+
+func TestAProofIsRepeatedOnlyWhenItIsDue(t *testing.T) {
+	x := newProving(t)
+	x.expect(t, "the first", "", 1)
+	x.expect(t, "a reconciliation for another reason", "", 0)
+	x.clock.Step(9 * time.Minute)
+	x.expect(t, "before the interval is over", "", 0)
+	x.clock.Step(3 * time.Minute)
+	x.expect(t, "after it", "", 1)
+	x.cp.Generation++
+	x.expect(t, "a new generation", "", 1)
+	x.cp.Annotations = map[string]string{v1alpha1.AnnotationReconcileAt: "now"}
+	x.expect(t, "on demand", "", 1)
+	x.memo.doubted.Store(true)
+	x.expect(t, "in doubt", "", 1)
+	x.expect(t, "the doubt is over", "", 0)
+
+	x.configure(t, cloud.NewToken("wrong-token"))
+	x.expect(t, "a wrong token", v1alpha1.ReasonUnauthorized, 2)
+	x.clock.Step(9 * time.Minute)
+	x.expect(t, "a refused token is not tried again soon", v1alpha1.ReasonUnauthorized, 0)
+	x.clock.Step(3 * time.Minute)
+	x.expect(t, "but at the resync", v1alpha1.ReasonUnauthorized, 2)
+	x.configure(t, x.cloud.AddProject(projectID))
+	x.expect(t, "another token is tried at once", "", 1)
+}
+
+func TestAListThatTakesLongStretchesTheInterval(t *testing.T) {
+	x := newProving(t)
+	x.expect(t, "the first", "", 1)
+	entered, release := make(chan struct{}, 1), make(chan struct{})
+	x.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Entered: entered, Block: release, Times: 1})
+	told := make(chan client.ObjectKey, 1)
+	x.Projects.OnDoubt(func(key client.ObjectKey) { told <- key })
+	x.project.Warm()
+	<-entered
+	x.clock.Step(8*time.Minute + time.Second)
+	close(release)
+	<-told
+	x.memo.doubted.Store(true) // As the Registry does.
+	x.expect(t, "the list has ended", "", 1)
+	if x.memo.interval != 17*time.Minute {
+		t.Errorf("the interval is %s", x.memo.interval)
+	}
+}
+
+func TestAnOutageIsTriedAgainWithBackoff(t *testing.T) {
+	x := newProving(t)
+	repair := x.cloud.Inject(cloudtest.Fault{Status: 502, Body: "<html>"})
+	x.expect(t, "before the first proof", v1alpha1.ReasonNotProved, 1)
+	x.expect(t, "at once", v1alpha1.ReasonNotProved, 0)
+	for range 5 {
+		x.clock.Step(5 * time.Minute)
+		x.expect(t, "later", v1alpha1.ReasonNotProved, 1)
+	}
+	if wait := x.memo.due.Sub(x.clock.Now()); wait < 16*time.Second || wait > 32*time.Second {
+		t.Errorf("after six failures the next try comes in %s", wait)
+	}
+	repair()
+	x.clock.Step(5 * time.Minute)
+	x.expect(t, "it is over", "", 1)
+	x.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore, Times: 2}) // The transport tries a read twice.
+	x.memo.doubted.Store(true)
+	x.expect(t, "it was good before", v1alpha1.ReasonUnavailable, 2)
+	if wait := x.memo.due.Sub(x.clock.Now()); wait > time.Second {
+		t.Errorf("after one failure the next try comes in %s", wait)
+	}
+}
+
+func TestARequestIsHandledOnceTheServiceAnswered(t *testing.T) {
+	x := newProving(t)
+	x.expect(t, "the first", "", 1)
+	x.cp.Annotations = map[string]string{v1alpha1.AnnotationReconcileAt: "now"}
+	handled := func(why, want string) {
+		t.Helper()
+		if x.describe(x.cp, x.memo); x.cp.Status.LastHandledReconcileAt != want {
+			t.Errorf("%s: handled is %q, want %q", why, x.cp.Status.LastHandledReconcileAt, want)
+		}
+	}
+	repair := x.cloud.Inject(cloudtest.Fault{Status: 502, Body: "<html>"})
+	x.expect(t, "an outage", v1alpha1.ReasonUnavailable, 1)
+	handled("an outage", "")
+	repair()
+	x.cloud.Inject(cloudtest.Fault{Status: 429, Times: 1})
+	x.clock.Step(time.Minute)
+	x.expect(t, "a park", v1alpha1.ReasonRateLimited, 1)
+	handled("a park", "")
+	x.clock.Step(time.Minute)
+	x.expect(t, "an answer", "", 1)
+	handled("an answer", "now")
+	x.cp.Status.LastHandledReconcileAt = "" // As where the write met a conflict.
+	x.expect(t, "the next reconciliation", "", 0)
+	handled("the next reconciliation", "now")
+	x.cp.Annotations = nil
+	x.expect(t, "nothing is asked for any more", "", 1)
+	handled("nothing is asked for any more", "now")
+}
+
+func TestAParkIsWaitedOut(t *testing.T) {
+	x := newProving(t)
+	x.cloud.Inject(cloudtest.Fault{Status: 429, Times: 1})
+	x.expect(t, "parked", v1alpha1.ReasonRateLimited, 1)
+	x.memo.doubted.Store(true)
+	x.expect(t, "the doubt that the 429 itself casts", v1alpha1.ReasonRateLimited, 0)
+	x.clock.Step(12 * time.Second)
+	x.expect(t, "it is over", "", 1)
+}
+
+func TestTheFirstCallProvesWhatAReadCannot(t *testing.T) {
+	x := newProving(t)
+	x.cloud.Configure(func(s *cloudtest.Settings) { s.NoList = true })
+	x.cloud.Inject(cloudtest.Fault{Method: "GET", Route: cloudtest.RouteAgent, Status: 422, Body: `{"error":"invalid ID"}`})
+	x.expect(t, "neither yes nor no", v1alpha1.ReasonNotProved, 2)
+	ticket, err := x.project.Admit("somebody")
+	noError(t, err)
+	_, err = ticket.Register(t.Context(), registration("m"))
+	noError(t, err)
+	x.memo.doubted.Store(true) // As the Registry does.
+	x.expect(t, "the call proved it", "", 0)
+}
