@@ -59,6 +59,12 @@ func reading(t *testing.T, service http.RoundTripper, perSecond int32) *Project 
 	return p
 }
 
+// elapse lets time pass in a bubble, where that takes none, until all that it brings about is done.
+func elapse(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
 // However long the rate limit makes a list of very many agents, it comes to its end.
 func TestAListMayTakeAsLongAsItsPagesNeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -70,8 +76,7 @@ func TestAListMayTakeAsLongAsItsPagesNeed(t *testing.T) {
 		if err == nil || p.ListTook() != 0 {
 			t.Fatalf("it is there at once: %v", err)
 		}
-		time.Sleep(most * time.Second) // In the time of the bubble.
-		synctest.Wait()
+		elapse(most * time.Second)
 		found, _, err := p.FindByMachine(t.Context(), "7", started.Add(-1))
 		if err != nil || len(found) != 1 {
 			t.Errorf("found %v, error %v", found, err)
@@ -87,7 +92,7 @@ func TestAListThatNobodyNeedsEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := reading(t, pages(1000), 1)
 		p.Warm()
-		time.Sleep(10*time.Second + time.Second/2) // In the time of the bubble.
+		elapse(10*time.Second + time.Second/2)
 		run := p.listing.running
 		p.close()
 		synctest.Wait()
@@ -126,8 +131,7 @@ func TestOnePageIsFetchedAhead(t *testing.T) {
 			if err != nil || page.Agents[0].MachineID != strconv.Itoa(read) {
 				t.Fatalf("page %d: %+v, error %v", read, page, err)
 			}
-			time.Sleep(time.Second) // In the time of the bubble: as long as it wants to.
-			synctest.Wait()
+			elapse(time.Second) // As long as it wants to.
 			if asked := int(service.asked.Load()); asked != read+2 {
 				t.Errorf("%d pages were asked for while the %dth is read", asked, read+1)
 			}

@@ -48,10 +48,11 @@ func fields(t *testing.T) map[string][]string {
 	var add func(s schema)
 	add = func(s schema) {
 		for name, field := range s.Properties {
-			all[name] = all[name]
+			values := all[name]
 			for _, value := range field.Enum {
-				all[name] = append(all[name], fmt.Sprint(value))
+				values = append(values, fmt.Sprint(value))
 			}
+			all[name] = values
 			add(field)
 		}
 		if s.Items != nil {
@@ -96,7 +97,9 @@ func TestEveryNameInCamelCaseExists(t *testing.T) {
 	known, used, checked := fields(t), map[string]bool{}, 0
 	for _, values := range readCharts(t).values {
 		for _, name := range keys(values) {
-			known[name] = known[name]
+			if _, exists := known[name]; !exists {
+				known[name] = nil
+			}
 		}
 	}
 	for name := range otherFields {

@@ -92,10 +92,12 @@ func (p *pass) adoptable(ctx context.Context, remote *cloud.Agent, own bool) err
 			p.cloudProject.Namespace, p.cloudProject.Name)
 	case spec.Type != "" && string(spec.Type) != remote.Type:
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
-			"spec.type is %s, but agent %s is of type %q: delete this Agent and create it without type, or with the agentID of another agent", spec.Type, remote.ID, clip(remote.Type))
+			"spec.type is %s, but agent %s is of type %q: delete this Agent and create it without type, or with the agentID of another agent",
+			spec.Type, remote.ID, clip(remote.Type))
 	case spec.MachineID != "" && spec.MachineID != remote.MachineID:
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
-			"spec.machineID is not that of agent %s: delete this Agent and create it without machineID, or with the agentID of another agent", remote.ID)
+			"spec.machineID is not that of agent %s: delete this Agent and create it without machineID, or with the agentID of another agent",
+			remote.ID)
 	}
 	return p.unclaimed(ctx, remote)
 }
@@ -190,12 +192,14 @@ func (p *pass) machineIDOf(other *v1alpha1.Agent) error {
 		other.Namespace, other.Name, p.machineID())
 }
 
+// takeOver is what to do about a machine ID that another agent holds.
+const takeOver = "set spec.agentID to take that agent over, or delete this Agent and create it with another spec.machineID"
+
 func (p *pass) machineIDTaken(id string) error {
 	which := "another agent of the project"
 	if id != "" {
 		which = "agent " + id + " of the project"
 	}
 	return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,
-		"spec.machineID: %s holds the machine ID %q: set spec.agentID to take that agent over, or delete this Agent and create it with another machineID",
-		which, p.machineID())
+		"spec.machineID: %s holds the machine ID %q: "+takeOver, which, p.machineID())
 }

@@ -69,7 +69,7 @@ func fromCloud(e *cloud.Error) *fault.Error {
 		return fault.Terminalf(v1alpha1.ReasonForbidden,
 			"%v: the token of the CloudProject may not do that; use a project token", e)
 	case cloud.ReasonConflict:
-		return fault.Terminalf(v1alpha1.ReasonMachineIDConflict, "%v: set spec.agentID to take that agent over, or delete this Agent and create it with another spec.machineID", e)
+		return fault.Terminalf(v1alpha1.ReasonMachineIDConflict, "%v: "+takeOver, e)
 	case cloud.ReasonUnauthorized:
 		return fault.Waitingf(v1alpha1.ReasonProjectNotReady,
 			"the service refuses the token of the CloudProject: correct the token in its Secret")

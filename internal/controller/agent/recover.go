@@ -91,7 +91,8 @@ func (p *pass) foundByRecord(ctx context.Context) (bool, error) {
 // foundByMemory looks at what the service answered to this process, which could not write it down.
 func (p *pass) foundByMemory(ctx context.Context, began time.Time) (bool, error) {
 	posted := p.memory.posted
-	if posted == nil || posted.UID != p.agent.UID || posted.Status.ID == "" || posted.Annotations[v1alpha1.AnnotationRegistering] != p.nonce() {
+	if posted == nil || posted.UID != p.agent.UID || posted.Status.ID == "" ||
+		posted.Annotations[v1alpha1.AnnotationRegistering] != p.nonce() {
 		return false, nil
 	}
 	return p.confirm(ctx, posted.Status.ID, began)
