@@ -25,6 +25,7 @@ type budget struct {
 	limiter *rate.Limiter
 	places  map[types.UID]time.Time
 	end     time.Time // of the line
+	late    time.Time // the end of the line of those for whom nothing was left at their time
 	// waits is told of everybody who has to wait, once for each place.
 	waits func(time.Duration)
 }
@@ -46,8 +47,15 @@ func (b *budget) set(limit *v1alpha1.RateLimit) {
 	if b.limiter.Limit() != perSecond || b.limiter.Burst() != burst {
 		b.limiter = rate.NewLimiter(perSecond, burst)
 		clear(b.places)
-		b.end = time.Time{}
+		b.end, b.late = time.Time{}, time.Time{}
 	}
+}
+
+// spare reports whether a call could be made now without a place in line.
+func (b *budget) spare(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !b.end.After(now) && b.limiter.TokensAt(now) >= 1
 }
 
 // take returns zero if a call may be made now, else how long to wait for the place that is then kept.
@@ -63,13 +71,16 @@ func (b *budget) take(who types.UID, now time.Time) time.Duration {
 		return 0
 	}
 	gap := time.Duration(float64(time.Second) / float64(b.limiter.Limit()))
-	at = now.Add(gap) // Also where others who were late took what there was.
+	// Others who were late took what there was: those come back one after the other, not all at once.
+	end := &b.late
 	if !kept {
-		if b.end.After(now) {
-			at = b.end.Add(gap)
-		}
-		b.end = at
+		end = &b.end
 	}
+	at = now.Add(gap)
+	if end.After(now) {
+		at = end.Add(gap)
+	}
+	*end = at
 	b.places[who] = at
 	b.waits(at.Sub(now))
 	return at.Sub(now)

@@ -102,6 +102,57 @@ func TestWhoLeavesGivesUpTheirPlace(t *testing.T) {
 	w.expectWait("b", 2*time.Second) // Back as somebody new, behind c.
 }
 
+// Those for whom nothing is left at their time come back one after the other: together they would ask all the time.
+func TestWhoComesLateDoesNotAskAllTheTime(t *testing.T) {
+	const perSecond, many = 10, 200
+	w := proved(t, cloudtest.Settings{})
+	w.limit(perSecond, 1)
+	due := map[types.UID]time.Time{}
+	for i := range many {
+		who := types.UID(fmt.Sprint(i))
+		due[who] = w.clock.Now().Add(w.waits(who))
+	}
+	w.clock.Step(many / perSecond * time.Second) // So long nobody came.
+	asked := 0
+	for len(due) > 0 {
+		for who, at := range due {
+			if now := w.clock.Now(); !at.After(now) {
+				asked++
+				if wait := w.waits(who); wait > 0 {
+					due[who] = now.Add(wait)
+				} else {
+					delete(due, who)
+				}
+			}
+		}
+		w.clock.Step(time.Second / perSecond)
+	}
+	if asked > 3*many {
+		t.Errorf("%d asked %d times", many, asked)
+	}
+}
+
+func TestWhatIsSpareTakesNoPlace(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	w.limit(1, 2)
+	for _, want := range []bool{true, true, false} {
+		if got := w.Spare(); got != want {
+			t.Fatalf("spare is %v", got)
+		}
+		w.waits("a")
+	}
+	w.clock.Step(1500 * time.Millisecond)
+	w.expectWait("a", 0)
+	if w.Spare() {
+		t.Error("what is left of a call counts as one")
+	}
+	w.limit(0, 1)
+	w.expectWait("a", 0)
+	if !w.Spare() {
+		t.Error("without a limit there is nothing to spare")
+	}
+}
+
 // Whenever they come back, on time, early or late, no window has more calls than its share and the burst.
 func TestTheRateIsNeverExceeded(t *testing.T) {
 	const perSecond, burst = 20, 5

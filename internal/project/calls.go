@@ -59,6 +59,9 @@ func (p *Project) Admit(who types.UID) (*Ticket, error) {
 	return &Ticket{project: p, client: p.client, moment: moment{p.version, p.proofs}, done: done}, nil
 }
 
+// Spare reports whether the rate limit has a call to spare, for what is worth a call and no waiting.
+func (p *Project) Spare() bool { return p.budget.spare(p.registry.opts.Clock.Now()) }
+
 // Version of the project that the call is made with.
 func (t *Ticket) Version() int { return t.version }
 

@@ -8,6 +8,7 @@ package agent
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 
@@ -130,6 +131,13 @@ func (p *pass) send(ctx context.Context, all, send []field) error {
 		p.tell(happening, names(send)...)
 	}
 	p.remote = nil
+	if !p.project.Spare() { // Others wait for their turn: a look that comes anyway, sooner, tells what became of it.
+		interval := p.interval(ctx)
+		if soon := p.Clock.Now().Add(interval/10 + rand.N(interval/10+1)); soon.Before(p.memory.due) {
+			p.memory.due = soon
+		}
+		return nil
+	}
 	if err := p.read(ctx); err != nil || p.remote == nil {
 		return err
 	}
