@@ -203,8 +203,9 @@ func (p *pass) gone(ctx context.Context) error {
 	}
 	p.memory.lost, p.memory.lostAt = status.ID, p.place
 	// The registration may have to wait, for the rate limit or a list.
-	p.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRemoteGone, "the remote agent is gone; it is registered anew")
-	p.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonRemoteGone, "the remote agent is gone; it is registered anew")
+	const words = "the remote agent is gone; it is registered anew"
+	p.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRemoteGone, words)
+	p.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonRemoteGone, words)
 	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
 	return p.enlist(ctx, false)
 }
