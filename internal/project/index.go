@@ -7,10 +7,15 @@ SPDX-License-Identifier: Apache-2.0
 package project
 
 import (
+	"maps"
+
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -25,6 +30,9 @@ func Trim(object any) (any, error) {
 			a.Spec.RawConfig, a.Spec.RawConfigHash = "", hash
 		}
 	}
+	if m, ok := object.(*metav1.PartialObjectMetadata); ok {
+		trimMetadata(m)
+	}
 	if o, ok := object.(client.Object); ok {
 		o.SetManagedFields(nil)
 		if annotations := o.GetAnnotations(); annotations[corev1.LastAppliedConfigAnnotation] != "" {
@@ -33,6 +41,30 @@ func Trim(object any) (any, error) {
 		}
 	}
 	return object, nil
+}
+
+// trimMetadata leaves of a Secret or ConfigMap its name, its version, and whose it is. Most of a cluster's are nobody's
+// concern here.
+func trimMetadata(m *metav1.PartialObjectMetadata) {
+	ours := false
+	maps.DeleteFunc(m.Labels, func(label, _ string) bool {
+		mark := label == v1alpha1.LabelAgentUID || label == v1alpha1.LabelCloudProjectUID
+		ours = ours || mark
+		return !mark
+	})
+	m.Annotations, m.Finalizers, m.GenerateName = nil, nil, ""
+	if !ours {
+		m.Labels, m.OwnerReferences, m.UID = nil, nil, ""
+	}
+}
+
+// News is for watches of what others refer to. Of what was there before the start it lets through only what has the
+// label: those that refer to the rest are looked at anyway then, and a cluster may have very many.
+func News(label string) predicate.Predicate {
+	return predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool {
+		_, ours := e.Object.GetLabels()[label]
+		return ours || !e.IsInInitialList
+	}}
 }
 
 // Behind reports whether the cache shows an object as it was before a write of this process. What is judged

@@ -19,7 +19,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
-// Field indexes of the cached Agents.
+// Field indexes of the cached Agents; their values are buckets.
 const (
 	remoteIndex  = "status.id"
 	machineIndex = "status.machineID"
@@ -111,13 +111,13 @@ func (p *pass) mayAdopt() bool {
 // derived from, else the one that has it recorded, the older first.
 func (p *pass) unclaimed(ctx context.Context, remote *cloud.Agent) error {
 	own := remote.MachineID == derivedMachineID(p.Settings.ClusterID, p.key())
-	var others v1alpha1.AgentList
-	if err := p.Client.List(ctx, &others, client.MatchingFields{remoteIndex: remote.ID}); err != nil {
+	others, err := p.having(ctx, remoteIndex, remote.ID)
+	if err != nil {
 		return err
 	}
 	recordedHere := p.agent.Status.ID == remote.ID
-	for i := range others.Items {
-		other := &others.Items[i]
+	for i := range others {
+		other := &others[i]
 		theirs := remote.MachineID == derivedMachineID(p.Settings.ClusterID, client.ObjectKeyFromObject(other))
 		if other.UID == p.agent.UID || own || recordedHere && !theirs && older(p.agent, other) {
 			continue
@@ -163,13 +163,13 @@ func older(a, b *v1alpha1.Agent) bool {
 
 // machineIDFree refuses to register a machine ID that another Agent of the cluster has in the same project.
 func (p *pass) machineIDFree(ctx context.Context) error {
-	var others v1alpha1.AgentList
-	if err := p.Client.List(ctx, &others, client.MatchingFields{machineIndex: p.machineID()}); err != nil {
+	others, err := p.having(ctx, machineIndex, p.machineID())
+	if err != nil {
 		return err
 	}
 	place := p.place
-	for i := range others.Items {
-		other := &others.Items[i]
+	for i := range others {
+		other := &others[i]
 		if other.UID != p.agent.UID && other.Status.ID != "" && other.Status.URL == place.URL && other.Status.ProjectID == place.ProjectID {
 			return p.machineIDOf(other)
 		}

@@ -8,6 +8,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,11 +49,13 @@ func (p *pass) tidy(ctx context.Context) error {
 func (r *Reconciler) ownedBy(ctx context.Context, key types.NamespacedName) (sets.Set[string], error) {
 	list := metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
-	err := r.Client.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{ownerIndex: key.Name},
+	err := r.Client.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{ownerIndex: bucket(key.Name)},
 		client.UnsafeDisableDeepCopy)
 	names := sets.New[string]()
 	for i := range list.Items {
-		names.Insert(list.Items[i].Name)
+		if slices.Contains(owners(&list.Items[i]), key.Name) {
+			names.Insert(list.Items[i].Name)
+		}
 	}
 	return names, err
 }

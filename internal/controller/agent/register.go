@@ -11,7 +11,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -289,13 +288,13 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 
 // misdirected refuses an answer that names the remote agent of another Agent.
 func (p *pass) misdirected(ctx context.Context, id, machineID string) error {
-	var others v1alpha1.AgentList
-	if err := p.Client.List(ctx, &others, client.MatchingFields{remoteIndex: id}); err != nil {
+	others, err := p.having(ctx, remoteIndex, id)
+	if err != nil {
 		return err
 	}
-	for i := range others.Items {
+	for i := range others {
 		// One with our machine ID took over what is ours by derivation.
-		if other := &others.Items[i]; other.UID != p.agent.UID && other.Status.MachineID != machineID {
+		if other := &others[i]; other.UID != p.agent.UID && other.Status.MachineID != machineID {
 			return p.claimedBy(other, id)
 		}
 	}

@@ -8,8 +8,10 @@ package agent
 
 import (
 	"context"
+	"hash/fnv"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -38,8 +40,17 @@ import (
 // with the usual names are not in it: each entry takes memory, and those names tell the Agent.
 const usesIndex = "uses"
 
-// ownerIndex finds the Secrets that are owned by an Agent of a name, whether it lives or not.
+// ownerIndex finds the Secrets that are owned by an Agent of a name, whether it lives or not; its values are buckets.
 const ownerIndex = "owner"
+
+// bucket is where an index has a value that hardly two objects share. An entry for each value would take some hundred
+// bytes for each; whoever looks into a bucket passes over what else is there.
+func bucket(value string) string {
+	const buckets = 1 << 12
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(value))
+	return strconv.FormatUint(uint64(hash.Sum32()%buckets), 36)
+}
 
 // +kubebuilder:rbac:groups=cloud.calyptia.com,resources=agents,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=cloud.calyptia.com,resources=agents/status,verbs=patch
@@ -64,7 +75,13 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 	}
 	secrets := &metav1.PartialObjectMetadata{}
 	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	if err := mgr.GetFieldIndexer().IndexField(ctx, secrets, ownerIndex, owners); err != nil {
+	err := mgr.GetFieldIndexer().IndexField(ctx, secrets, ownerIndex, func(o client.Object) (values []string) {
+		for _, name := range owners(o) {
+			values = append(values, bucket(name))
+		}
+		return values
+	})
+	if err != nil {
 		return err
 	}
 	// Filled before the operator is ready, and in a replica that does not lead yet, as the others are by their indexes.
@@ -75,11 +92,12 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 	}
 	wake := &waker{agents: r.ofProject}
 	r.Projects.OnWake(wake.wake)
+	news := builder.WithPredicates(project.News(v1alpha1.LabelAgentUID))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("agent").
 		For(&v1alpha1.Agent{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: concerns})).
-		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.users("Secret"))).
-		WatchesMetadata(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.users("ConfigMap"))).
+		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.users("Secret")), news).
+		WatchesMetadata(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.users("ConfigMap")), news).
 		Watches(&v1alpha1.CloudProject{}, wake.handler(),
 			builder.WithPredicates(predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))).
 		WatchesRawSource(wake).
@@ -89,9 +107,21 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 
 // indexes of the cached Agents.
 var indexes = map[string]func(*v1alpha1.Agent) []string{
-	remoteIndex:  func(a *v1alpha1.Agent) []string { return unlessEmpty(a.Status.ID) },
-	machineIndex: func(a *v1alpha1.Agent) []string { return unlessEmpty(a.Status.MachineID) },
+	remoteIndex:  func(a *v1alpha1.Agent) []string { return bucketUnlessEmpty(a.Status.ID) },
+	machineIndex: func(a *v1alpha1.Agent) []string { return bucketUnlessEmpty(a.Status.MachineID) },
 	usesIndex:    uses,
+}
+
+// having are the Agents with this remote agent or machine ID, by the index, as the cache has them, not to be changed.
+func (r *Reconciler) having(ctx context.Context, index, value string) ([]v1alpha1.Agent, error) {
+	var agents v1alpha1.AgentList
+	err := r.Client.List(ctx, &agents, client.MatchingFields{index: bucket(value)}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(agents.Items, func(a v1alpha1.Agent) bool {
+		return index == remoteIndex && a.Status.ID != value || index == machineIndex && a.Status.MachineID != value
+	}), nil
 }
 
 // owners are the names of the Agents that a Secret is kept for and owned by.
@@ -107,11 +137,11 @@ func owners(secret client.Object) (names []string) {
 	return names
 }
 
-func unlessEmpty(value string) []string {
+func bucketUnlessEmpty(value string) []string {
 	if value == "" {
 		return nil
 	}
-	return []string{value}
+	return []string{bucket(value)}
 }
 
 func uses(a *v1alpha1.Agent) []string {

@@ -8,6 +8,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -139,14 +140,52 @@ func (v *unnamed) Get(ctx context.Context, key client.ObjectKey, object client.O
 }
 
 func TestAgentsAreFoundByTheirRemoteAgent(t *testing.T) {
-	a := &v1alpha1.Agent{Status: v1alpha1.AgentStatus{ID: "id", MachineID: "machine"}}
-	if id, machine := indexes[remoteIndex](a), indexes[machineIndex](a); !slices.Equal(id, []string{"id"}) || !slices.Equal(machine, []string{"machine"}) {
-		t.Errorf("%v, %v", id, machine)
+	agents := &crowd{}
+	for i := range 10_000 { // More than there are buckets.
+		a := v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("agent-", i)}}
+		a.Status.ID, a.Status.MachineID = fmt.Sprint("id-", i), fmt.Sprint("machine-", i%5_000)
+		agents.agents = append(agents.agents, a)
+	}
+	r := &Reconciler{Client: agents}
+	names := func(index, value string) (names []string) {
+		found, err := r.having(t.Context(), index, value)
+		for i := range found {
+			names = append(names, found[i].Name)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		return names
+	}
+	if got := names(remoteIndex, "id-77"); !slices.Equal(got, []string{"agent-77"}) {
+		t.Errorf("by the remote agent: %v", got)
+	}
+	if got := names(machineIndex, "machine-77"); !slices.Equal(got, []string{"agent-77", "agent-5077"}) {
+		t.Errorf("by the machine ID: %v", got)
 	}
 	// An empty value would make all that are not registered look like holders of one agent.
 	if id, machine := indexes[remoteIndex](&v1alpha1.Agent{}), indexes[machineIndex](&v1alpha1.Agent{}); len(id)+len(machine) != 0 {
 		t.Errorf("%v, %v", id, machine)
 	}
+}
+
+// crowd answers a list by the indexes, as a cache does.
+type crowd struct {
+	client.Client
+	agents []v1alpha1.Agent
+}
+
+func (c crowd) List(_ context.Context, list client.ObjectList, options ...client.ListOption) error {
+	var asked client.ListOptions
+	asked.ApplyOptions(options)
+	for _, wanted := range asked.FieldSelector.Requirements() {
+		for _, a := range c.agents {
+			if slices.Contains(indexes[wanted.Field](&a), wanted.Value) {
+				list.(*v1alpha1.AgentList).Items = append(list.(*v1alpha1.AgentList).Items, a)
+			}
+		}
+	}
+	return nil
 }
 
 func TestWakingEnqueuesTheAgentsOfTheProject(t *testing.T) {

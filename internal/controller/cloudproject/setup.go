@@ -41,7 +41,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 		return err
 	}
 	r.Projects.OnDoubt(r.doubt)
-	changed := builder.WithPredicates(predicate.ResourceVersionChangedPredicate{})
+	changed := builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}, project.News(v1alpha1.LabelCloudProjectUID))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("cloudproject").
 		For(&v1alpha1.CloudProject{}, builder.WithPredicates(declared())).
@@ -107,9 +107,9 @@ func (r *Reconciler) referring(kind string) handler.MapFunc {
 }
 
 // agentChanges lets through what makes an Agent a user or holder of a CloudProject, or ends that: not the many
-// writes of their status.
+// writes of their status. Those that were there before the start are counted by the first look.
 func (r *Reconciler) agentChanges() predicate.Predicate {
-	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	return predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }, UpdateFunc: func(e event.UpdateEvent) bool {
 		was, ok := e.ObjectOld.(*v1alpha1.Agent)
 		is, ok2 := e.ObjectNew.(*v1alpha1.Agent)
 		if !ok || !ok2 {
