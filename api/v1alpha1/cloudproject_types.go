@@ -89,8 +89,9 @@ type RateLimit struct {
 	// +optional
 	RequestsPerSecond *int32 `json:"requestsPerSecond,omitempty"`
 
-	// Burst is the number of calls that may be made at once after a quiet time.
-	// Default: 20.
+	// Burst is the number of calls that may reach the service at once after a
+	// quiet time. A quarter of it is kept back, because calls arrive less evenly
+	// than they are sent. Default: 20.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
 	// +kubebuilder:default=20

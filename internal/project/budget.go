@@ -17,6 +17,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
 
+// keptBack is the part of the burst that is not used, as its denominator.
+const keptBack = 4
+
 // budget is the rate limit of a CloudProject. Nobody sleeps for it: who finds it spent gets a place in line,
 // and is told when to come back. A place promises a time, not a call: those who come late all at once still
 // pass at the rate.
@@ -40,7 +43,8 @@ func (b *budget) set(limit *v1alpha1.RateLimit) {
 		perSecond = rate.Limit(*limit.RequestsPerSecond)
 	}
 	if limit != nil && limit.Burst != nil {
-		burst = int(*limit.Burst)
+		// The service counts, too, and calls reach it less evenly than they are admitted here.
+		burst = int(*limit.Burst - *limit.Burst/keptBack)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -58,6 +58,21 @@ func TestABudgetThatIsSpentKeepsPlaces(t *testing.T) {
 	w.expectWait("f", time.Second) // No more than the burst is saved up, not for those in line either.
 }
 
+// What is admitted evenly does not reach the service so.
+func TestAQuarterOfTheBurstIsKeptBack(t *testing.T) {
+	for burst, want := range map[int32]int{1: 1, 3: 3, 4: 3, 20: 15, 10_000: 7_500} {
+		w := proved(t, cloudtest.Settings{})
+		w.limit(1, burst)
+		admitted := 0
+		for w.waits(types.UID(fmt.Sprint(admitted))) == 0 {
+			admitted++
+		}
+		if admitted != want {
+			t.Errorf("%d calls at once with a burst of %d, want %d", admitted, burst, want)
+		}
+	}
+}
+
 func TestManyAreServedAtTheRate(t *testing.T) {
 	w := proved(t, cloudtest.Settings{})
 	w.limit(10, 20)
@@ -65,13 +80,13 @@ func TestManyAreServedAtTheRate(t *testing.T) {
 	for i := range 100 {
 		waiting[types.UID(fmt.Sprint(i))] = true
 	}
-	for second := range 9 {
+	for second := range 10 {
 		for who := range waiting {
 			if w.waits(who) == 0 {
 				delete(waiting, who)
 			}
 		}
-		if want := max(100-20-second*10, 0); len(waiting) != want {
+		if want := max(100-15-second*10, 0); len(waiting) != want {
 			t.Fatalf("after %d seconds %d wait, want %d", second, len(waiting), want)
 		}
 		w.clock.Step(time.Second)
