@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -123,10 +124,11 @@ func (c *Client) Fetch(ctx context.Context, projectID string, o ListOptions) (*R
 			query.Set(name, value)
 		}
 	}
-	page := &RawPage{}
+	page := &RawPage{buffer: pageBuffers.Get().(*bytes.Buffer)}
+	page.buffer.Reset()
 	err := c.do(ctx, call{
 		op: opList, method: http.MethodGet, path: []string{"projects", projectID, "agents"}, query: query,
-		success: []int{http.StatusOK}, maxBody: defaultMaxListBody,
+		success: []int{http.StatusOK}, maxBody: defaultMaxListBody, buffer: page.buffer,
 		accept: func(a *answer) error { return page.take(a, o.Before) },
 	})
 	if err != nil {
@@ -135,8 +137,12 @@ func (c *Client) Fetch(ctx context.Context, projectID string, o ListOptions) (*R
 	return page, nil
 }
 
+// pageBuffers hold pages until they are read. One page is about as long as the one before; to grow a buffer for each
+// would cost a multiple of it.
+var pageBuffers = sync.Pool{New: func() any { return &bytes.Buffer{} }}
+
 func (p *RawPage) take(a *answer, before string) (err error) {
-	p.status, p.body = a.status, a.body
+	p.status = a.status
 	if p.Before, err = nextCursor(a.header.Values("Link")); err != nil {
 		return err
 	}
@@ -147,13 +153,15 @@ func (p *RawPage) take(a *answer, before string) (err error) {
 }
 
 // Page reads the agents: all or none, because decisions rest on what is absent.
-// An error is an *Error, as if the call had ended in it.
+// An error is an *Error, as if the call had ended in it. It is called once.
 func (p *RawPage) Page() (*Page, error) {
 	page := &Page{Before: p.Before}
 	err := error(nil)
-	if page.UnmarshalJSON(p.body) != nil || page.Agents == nil {
+	if page.UnmarshalJSON(p.buffer.Bytes()) != nil || page.Agents == nil {
 		err = errNotAPI
 	}
+	pageBuffers.Put(p.buffer)
+	p.buffer = nil
 	for i := range page.Agents {
 		err = cmp.Or(err, agentID(page.Agents[i].ID))
 	}

@@ -33,7 +33,8 @@ type call struct {
 	query      url.Values
 	body       any // nil: none is sent
 	success    []int
-	maxBody    int64 // default of this call; 0: the common one
+	maxBody    int64         // default of this call; 0: the common one
+	buffer     *bytes.Buffer // for the body; nil: one of its own
 	accept     func(*answer) error
 }
 
@@ -72,7 +73,8 @@ func (c *Client) do(ctx context.Context, call call) error {
 	}
 	defer func() { _ = response.Body.Close() }()
 	a := &answer{status: response.StatusCode, header: response.Header}
-	a.body, a.err = readBody(response.Body, cmp.Or(max(c.maxBody, 0), call.maxBody, defaultMaxBody))
+	buffer := cmp.Or(call.buffer, &bytes.Buffer{})
+	a.body, a.err = readBody(buffer, response.Body, cmp.Or(max(c.maxBody, 0), call.maxBody, defaultMaxBody))
 	if !slices.Contains(call.success, a.status) {
 		a.err = bodyTrouble(ctx, a.err)
 		return c.refused(call.op, a)
@@ -173,15 +175,15 @@ func bodyReason(ctx context.Context, err error) Reason {
 
 // readBody reads a whole body, so that the connection can be used again, or
 // gives up on one that is longer than the limit.
-func readBody(body io.Reader, limit int64) ([]byte, error) {
-	read, err := io.ReadAll(io.LimitReader(body, limit+1))
+func readBody(buffer *bytes.Buffer, body io.Reader, limit int64) ([]byte, error) {
+	read, err := buffer.ReadFrom(io.LimitReader(body, limit+1))
 	if err != nil {
 		return nil, err
 	}
-	if int64(len(read)) > limit {
+	if read > limit {
 		return nil, ErrTooLarge
 	}
-	return read, nil
+	return buffer.Bytes(), nil
 }
 
 func outOfTime(ctx context.Context, err error) bool {

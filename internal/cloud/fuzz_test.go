@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package cloud
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -39,7 +40,7 @@ func FuzzAnswers(f *testing.F) {
 		if e.Class == "" || e.Reason == "" || (IsGone(e) && !e.API) {
 			t.Errorf("unclassified: %+v", *e)
 		}
-		var raw RawPage
+		raw := RawPage{buffer: bytes.NewBuffer(bytes.Clone(body))}
 		if raw.take(a, "") == nil {
 			if page, err := raw.Page(); err == nil {
 				for _, agent := range page.Agents {

@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package cloud
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"time"
@@ -198,7 +199,7 @@ type RawPage struct {
 	Before string
 
 	status int
-	body   []byte
+	buffer *bytes.Buffer // the body
 }
 
 // UnmarshalJSON reads the agents of a page, each as an Agent is read.

@@ -118,21 +118,21 @@ func (c *counting) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.pages.RoundTrip(r)
 }
 
-// While a page is read the next is fetched, and no more than that one.
-func TestOnePageIsFetchedAhead(t *testing.T) {
+// While a page is read the next ones are fetched and read, and no more than there is room for.
+func TestPagesAreFetchedAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := &counting{pages: 10}
 		p := reading(t, service, 1000)
 		ctx, cancel := context.WithCancel(t.Context())
-		ahead := make(chan fetched)
+		ahead := make(chan *fetched, room)
 		go p.fetchAll(ctx, ahead)
 		for read := range 4 {
-			page, err := (<-ahead).Page()
-			if err != nil || page.Agents[0].MachineID != strconv.Itoa(read) {
-				t.Fatalf("page %d: %+v, error %v", read, page, err)
+			page := <-(<-ahead).read
+			if page.err != nil || page.entries[0].MachineID != strconv.Itoa(read) {
+				t.Fatalf("page %d: %+v", read, page)
 			}
 			elapse(time.Second) // As long as it wants to.
-			if asked := int(service.asked.Load()); asked != read+2 {
+			if asked := int(service.asked.Load()); asked != read+2+room {
 				t.Errorf("%d pages were asked for while the %dth is read", asked, read+1)
 			}
 		}

@@ -22,6 +22,8 @@ import (
 const (
 	// pageSize is how many agents are asked for at once.
 	pageSize = 100
+	// room is how many pages wait to be put together, beside the one that is fetched. Each takes memory.
+	room = 1
 	// mostWords bounds what is kept of one agent's texts, in bytes.
 	mostWords = 4 << 10
 )
@@ -71,36 +73,58 @@ func (l *listing) shrink(from int) int {
 	return l.pageSize
 }
 
-// fetched is a page on its way from the service to who reads it.
+// fetched is a page on its way from the service to who puts the list together.
 type fetched struct {
 	*cloud.RawPage
-	at  moment // when it was asked for
-	err error  // in its place; then it is the last
+	at   moment    // when it was asked for
+	err  error     // in its place; then it is the last
+	read chan read // what is in it, once
 }
 
-// readAll reads all pages. While one is read the next is fetched.
+// read is what is in a page, or why that cannot be told.
+type read struct {
+	entries []Entry
+	err     error
+}
+
+// begin has the page read while others are fetched and read: on a start, new Agents wait for the list.
+func (f *fetched) begin() {
+	f.read = make(chan read, 1)
+	go func() {
+		page, err := f.Page()
+		if err != nil {
+			f.read <- read{err: err}
+			return
+		}
+		entries := make([]Entry, len(page.Agents))
+		for i := range page.Agents {
+			entries[i] = entryOf(&page.Agents[i])
+		}
+		f.read <- read{entries: entries}
+	}()
+}
+
+// readAll reads all pages.
 func (p *Project) readAll(ctx context.Context) ([]Entry, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	pages := make(chan fetched) // Without a buffer: no more than one page is ahead.
+	pages := make(chan *fetched, room)
 	go p.fetchAll(ctx, pages)
 	var entries []Entry
-	for raw := range pages {
-		if raw.err != nil {
-			return nil, raw.err
+	for page := range pages {
+		if page.err != nil {
+			return nil, page.err
 		}
-		page, err := raw.Page()
-		p.learn(raw.at, err)
-		if err != nil {
-			return nil, err
+		got := <-page.read
+		p.learn(page.at, got.err)
+		if got.err != nil {
+			return nil, got.err
 		}
-		for i := range page.Agents {
-			entries = append(entries, entryOf(&page.Agents[i]))
-		}
+		entries = append(entries, got.entries...)
 		if most := p.registry.opts.MostAgents; page.Before != "" && len(entries) > most {
 			return nil, fault.Retryablef(v1alpha1.ReasonInvalidAnswer, "the service lists more than %d agents", most)
 		}
-		if page.Before != "" && len(page.Agents) == 0 {
+		if page.Before != "" && len(got.entries) == 0 {
 			return nil, inACircle()
 		}
 	}
@@ -112,7 +136,7 @@ func (p *Project) readAll(ctx context.Context) ([]Entry, error) {
 
 // fetchAll fetches all pages, in smaller ones where a page of large configurations is too long for an answer.
 // Cursors that lead in a circle are an invalid answer.
-func (p *Project) fetchAll(ctx context.Context, pages chan<- fetched) {
+func (p *Project) fetchAll(ctx context.Context, pages chan<- *fetched) {
 	defer close(pages)
 	cursors := sets.New[string]()
 	options := cloud.ListOptions{Last: p.listing.size()}
@@ -130,8 +154,11 @@ func (p *Project) fetchAll(ctx context.Context, pages chan<- fetched) {
 			cursors.Insert(page.Before)
 			options.Before = page.Before
 		}
+		if page.err == nil {
+			page.begin()
+		}
 		select {
-		case pages <- page:
+		case pages <- &page:
 		case <-ctx.Done():
 			return
 		}
