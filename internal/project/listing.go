@@ -186,6 +186,14 @@ func (p *Project) Warm() {
 	}
 }
 
+// Warming reports whether the first list is being read, and has not been for long.
+func (p *Project) Warming() bool {
+	l := &p.listing
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.startedAt.IsZero() && l.running != nil && l.age(l.running) < listPatience
+}
+
 // await waits for a list, but no longer than until it is listPatience old: workers have other things to do.
 func (l *listing) await(ctx context.Context, run *listRun) error {
 	timer := time.NewTimer(max(listPatience-l.age(run), 0))

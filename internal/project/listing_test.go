@@ -116,6 +116,36 @@ func TestWarmBeginsTheFirstList(t *testing.T) {
 	silent.requests(0)
 }
 
+// Agents that have nothing to do make room for the first list, but not for long and for no other.
+func TestAProjectWarmsWhileItsFirstListIsRead(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	warms := func(when string, want bool) {
+		t.Helper()
+		if got := w.Warming(); got != want {
+			t.Errorf("%s it warms: %v", when, got)
+		}
+	}
+	hold := func() (end func()) {
+		entered, release := make(chan struct{}, 1), make(chan struct{})
+		w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Entered: entered, Block: release, Times: 1})
+		w.Warm()
+		go func() { _, _, _ = w.FindByMachine(t.Context(), "m", w.clock.Now()) }()
+		<-entered
+		return func() { close(release) }
+	}
+	warms("before", false)
+	end := hold()
+	warms("meanwhile", true)
+	w.clock.Step(5 * time.Second)
+	warms("after five seconds", false)
+	end()
+	w.eventually("the list", func() bool { return w.listed() > 0 })
+	w.clock.Step(time.Second)
+	end = hold()
+	warms("for the second list", false)
+	end()
+}
+
 func TestAListFromBeforeIsNotBelieved(t *testing.T) {
 	w := proved(t, cloudtest.Settings{})
 	w.expectFound("m", w.clock.Now())

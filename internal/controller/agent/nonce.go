@@ -20,7 +20,12 @@ import (
 func (p *pass) nonce() string { return p.agent.Annotations[v1alpha1.AnnotationRegistering] }
 
 // open reports whether a registration was begun and its outcome is not recorded.
-func (p *pass) open() bool { return p.nonce() != "" && p.nonce() != p.agent.Status.Registration }
+func (p *pass) open() bool { return registering(p.agent) }
+
+func registering(a *v1alpha1.Agent) bool {
+	nonce := a.Annotations[v1alpha1.AnnotationRegistering]
+	return nonce != "" && nonce != a.Status.Registration
+}
 
 // newNonce is "<time>/<random>-<mark>". The mark tells it from a forged one; between them stands "@<time>" where
 // earlier tries of the same registration may have made something: when the first began.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -60,14 +61,9 @@ func (p *pass) held(ctx context.Context) bool {
 // but the cache.
 func (p *pass) settled(ctx context.Context) bool {
 	status := &p.agent.Status
-	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
-	done := ready != nil && ready.Status == "True" && ready.Reason != v1alpha1.ReasonSuspended &&
-		status.ID != "" && !p.open() &&
-		status.ObservedGeneration == p.agent.Generation &&
-		status.Applied.Generation == p.agent.Generation &&
+	done := atRest(p.agent) &&
 		status.Applied.SourceResourceVersion == p.sourceVersion(ctx) &&
-		status.LastHandledReconcileAt == p.agent.Annotations[v1alpha1.AnnotationReconcileAt] &&
-		len(status.Withdraw) == 0 && p.memory.unwritten == 0 && len(p.memory.resend) == 0 &&
+		p.memory.unwritten == 0 && len(p.memory.resend) == 0 &&
 		p.secretsUnchanged(ctx) && p.samePlace(ctx)
 	if !done {
 		return false
@@ -82,6 +78,35 @@ func (p *pass) settled(ctx context.Context) bool {
 		p.memory.due = now.Add(rand.N(p.interval(ctx)))
 	}
 	return now.Before(p.memory.due)
+}
+
+// atRest reports whether an Agent itself tells that nothing is to be done for it.
+func atRest(a *v1alpha1.Agent) bool {
+	status := &a.Status
+	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+	return ready != nil && ready.Status == "True" && ready.Reason != v1alpha1.ReasonSuspended &&
+		status.ID != "" && !registering(a) &&
+		status.ObservedGeneration == a.Generation && status.Applied.Generation == a.Generation &&
+		status.LastHandledReconcileAt == a.Annotations[v1alpha1.AnnotationReconcileAt] && len(status.Withdraw) == 0
+}
+
+// room is how long the first look of this process at an Agent is put off: while the first list is read, for which new
+// Agents wait, one at rest leaves the processors to it. Otherwise it is zero.
+func (r *Reconciler) room(ctx context.Context, key types.NamespacedName) time.Duration {
+	var a v1alpha1.Agent
+	if r.memories.before(key) != nil || r.Client.Get(ctx, key, &a, client.UnsafeDisableDeepCopy) != nil ||
+		!a.DeletionTimestamp.IsZero() || !atRest(&a) {
+		return 0
+	}
+	var cp v1alpha1.CloudProject
+	ref, named := project.Ref(&a, r.Settings.DefaultProject)
+	if !named || r.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) != nil {
+		return 0
+	}
+	if shared := r.Projects.Lookup(cp.UID); shared == nil || !shared.Warming() {
+		return 0
+	}
+	return time.Second + rand.N(2*time.Second)
 }
 
 // secretsUnchanged compares the Secrets with how they were last found right; after a start their being
