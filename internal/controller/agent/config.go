@@ -39,7 +39,7 @@ func (p *pass) wholeConfig(ctx context.Context) error {
 		return nil
 	}
 	var live v1alpha1.Agent
-	if err := p.APIReader.Get(ctx, p.key(), &live); err != nil {
+	if err := p.APIReader.Get(ctx, p.key(), &live, notOlderThan(p.base.ResourceVersion)); err != nil {
 		return err
 	}
 	config, err := rawconfig.Load(ctx, p.APIReader, &live)
