@@ -153,22 +153,30 @@ func (p *RawPage) take(a *answer, before string) (err error) {
 }
 
 // Page reads the agents: all or none, because decisions rest on what is absent.
-// An error is an *Error, as if the call had ended in it. It is called once.
+// An error is an *Error, as if the call had ended in it. Either Page or Digests
+// is called, once.
 func (p *RawPage) Page() (*Page, error) {
-	page := &Page{Before: p.Before}
-	err := error(nil)
-	if page.UnmarshalJSON(p.buffer.Bytes()) != nil || page.Agents == nil {
+	return p.read(func(body []byte) (page Page, err error) { return page, page.UnmarshalJSON(body) })
+}
+
+// Digests reads the agents as Page does, but of their configurations only the
+// hashes, at a fraction of the cost.
+func (p *RawPage) Digests() (*Page, error) { return p.read(digests) }
+
+func (p *RawPage) read(decode func([]byte) (Page, error)) (*Page, error) {
+	page, err := decode(p.buffer.Bytes())
+	pageBuffers.Put(p.buffer)
+	p.buffer, page.Before = nil, p.Before
+	if err != nil || page.Agents == nil {
 		err = errNotAPI
 	}
-	pageBuffers.Put(p.buffer)
-	p.buffer = nil
 	for i := range page.Agents {
 		err = cmp.Or(err, agentID(page.Agents[i].ID))
 	}
 	if err != nil {
 		return nil, &Error{Op: opList, Class: ClassRetryable, Reason: ReasonInvalidAnswer, Status: p.status, Err: err}
 	}
-	return page, nil
+	return &page, nil
 }
 
 // done are the statuses of a call that answers nothing.

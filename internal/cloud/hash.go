@@ -11,20 +11,56 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"sync"
+	"unicode/utf8"
 )
 
 // Hash tells values apart without showing them: 16 hexadecimal digits of the SHA-256 of their JSON.
 func Hash(value any) string {
-	raw, err := json.Marshal(value)
-	if err != nil {
+	buffer := hashBuffers.Get().(*bytes.Buffer)
+	defer hashBuffers.Put(buffer)
+	buffer.Reset()
+	if json.NewEncoder(buffer).Encode(value) != nil {
 		return "" // Only values that came from JSON or are strings get here.
 	}
-	sum := sha256.Sum256(raw)
+	return digestOf(bytes.TrimSuffix(buffer.Bytes(), []byte("\n")))
+}
+
+func digestOf(encoded []byte) string {
+	sum := sha256.Sum256(encoded)
 	return hex.EncodeToString(sum[:8])
 }
 
+// hashed is the Hash of a text as it is read from JSON, mostly without the text itself: a list may have very many.
+type hashed string
+
+// UnmarshalJSON takes a string, or null for the empty one.
+func (h *hashed) UnmarshalJSON(raw []byte) error {
+	// There is one way to write a text, but for escapes that nobody needs, and for those that HTML does.
+	if raw[0] == '"' && !bytes.Contains(raw, []byte(`\u`)) && !bytes.Contains(raw, []byte(`\/`)) && utf8.Valid(raw) {
+		buffer := hashBuffers.Get().(*bytes.Buffer)
+		defer hashBuffers.Put(buffer)
+		buffer.Reset()
+		json.HTMLEscape(buffer, raw)
+		*h = hashed(digestOf(buffer.Bytes()))
+		return nil
+	}
+	var text string
+	if err := json.Unmarshal(raw, &text); err != nil {
+		return err
+	}
+	*h = hashed(Hash(text))
+	return nil
+}
+
+// hashBuffers spare the collector what is written to be hashed: each configuration of a list, above all.
+var hashBuffers = sync.Pool{New: func() any { return &bytes.Buffer{} }}
+
 // Canonical makes equal JSON objects equal; null and absent are the empty object.
 func Canonical(raw json.RawMessage) map[string]any {
+	if len(raw) == 0 {
+		return map[string]any{}
+	}
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()
 	object := map[string]any{}

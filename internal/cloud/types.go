@@ -8,6 +8,7 @@ package cloud
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"slices"
 	"time"
@@ -65,19 +66,21 @@ type Agent struct {
 	ID      string  `json:"id"`
 	FleetID *string `json:"fleetID"`
 	// Token of the agent. It can be empty or masked: see Token.Usable.
-	Token     Token           `json:"token"`
-	Name      string          `json:"name"`
-	MachineID string          `json:"machineID"`
-	Type      string          `json:"type"`
-	Version   string          `json:"version"`
-	Edition   string          `json:"edition"`
-	Status    string          `json:"status"`
-	OS        string          `json:"os"`
-	Arch      string          `json:"arch"`
-	Flags     []string        `json:"flags"`
-	Tags      []string        `json:"tags"`
-	RawConfig string          `json:"rawConfig"`
-	Metadata  json.RawMessage `json:"metadata"` // nil when absent or null
+	Token     Token    `json:"token"`
+	Name      string   `json:"name"`
+	MachineID string   `json:"machineID"`
+	Type      string   `json:"type"`
+	Version   string   `json:"version"`
+	Edition   string   `json:"edition"`
+	Status    string   `json:"status"`
+	OS        string   `json:"os"`
+	Arch      string   `json:"arch"`
+	Flags     []string `json:"flags"`
+	Tags      []string `json:"tags"`
+	RawConfig string   `json:"rawConfig"`
+	// RawConfigHash stands for RawConfig where RawPage.Digests read it.
+	RawConfigHash string          `json:"-"`
+	Metadata      json.RawMessage `json:"metadata"` // nil when absent or null
 	// The times are nil or zero if the service gave no readable time.
 	FirstMetricsAddedAt *time.Time `json:"firstMetricsAddedAt"`
 	LastMetricsAddedAt  *time.Time `json:"lastMetricsAddedAt"`
@@ -216,3 +219,30 @@ func (p *Page) UnmarshalJSON(raw []byte) error {
 	}
 	return nil
 }
+
+// digests reads a page with the hashes of configurations in place of them.
+func digests(raw []byte) (Page, error) {
+	var strict []struct {
+		strictAgent
+		RawConfig hashed `json:"rawConfig"`
+	}
+	var page Page
+	if json.Unmarshal(raw, &strict) != nil {
+		err := page.UnmarshalJSON(raw)
+		for i := range page.Agents {
+			a := &page.Agents[i]
+			a.RawConfig, a.RawConfigHash = "", Hash(a.RawConfig)
+		}
+		return page, err
+	}
+	if strict != nil {
+		page.Agents = make([]Agent, len(strict))
+	}
+	for i := range strict {
+		page.Agents[i] = strict[i].agent()
+		page.Agents[i].RawConfigHash = cmp.Or(string(strict[i].RawConfig), hashOfNone)
+	}
+	return page, nil
+}
+
+var hashOfNone = Hash("")

@@ -54,8 +54,8 @@ func entryOf(a *cloud.Agent) Entry {
 		return e
 	}
 	light := *a
-	light.RawConfig, light.Metadata, light.Token = "", nil, cloud.Token{}
-	e.Remote, e.RawConfig, e.Metadata = &light, cloud.Hash(a.RawConfig), cloud.Hash(cloud.Canonical(a.Metadata))
+	light.RawConfigHash, light.Metadata, light.Token = "", nil, cloud.Token{}
+	e.Remote, e.RawConfig, e.Metadata = &light, a.RawConfigHash, cloud.Hash(cloud.Canonical(a.Metadata))
 	return e
 }
 
@@ -91,7 +91,7 @@ type read struct {
 func (f *fetched) begin() {
 	f.read = make(chan read, 1)
 	go func() {
-		page, err := f.Page()
+		page, err := f.Digests()
 		if err != nil {
 			f.read <- read{err: err}
 			return
