@@ -175,6 +175,13 @@ func (p *Project) ListTook() time.Duration {
 	return p.listing.took
 }
 
+// Expect tells how many Agents there are. While there are any a proof begins the first list.
+func (p *Project) Expect(agents int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.agents = agents
+}
+
 // Warm begins the first list before anybody asks for it: Agents that are registered after a start wait for it.
 func (p *Project) Warm() {
 	l := &p.listing

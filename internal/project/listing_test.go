@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -114,6 +115,23 @@ func TestWarmBeginsTheFirstList(t *testing.T) {
 	silent := proved(t, cloudtest.Settings{NoList: true})
 	silent.Warm()
 	silent.requests(0)
+
+	// Whoever a proof wakes finds it begun.
+	for _, agents := range []int{0, 1} {
+		w := newWorld(t, cloudtest.Settings{})
+		warms := make(chan bool, 1)
+		w.registry.OnWake(func(client.ObjectKey) { warms <- w.Warming() })
+		entered, release := make(chan struct{}, 1), make(chan struct{})
+		w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Entered: entered, Block: release, Match: func(r *http.Request) bool {
+			return r.URL.Query().Get("last") != "1" // Which proves.
+		}})
+		w.Expect(agents)
+		noError(t, w.Prove(t.Context()))
+		if got := <-warms; got != (agents > 0) {
+			t.Errorf("with %d Agents it warms: %v", agents, got)
+		}
+		close(release)
+	}
 }
 
 // Agents that have nothing to do make room for the first list, but not for long and for no other.

@@ -56,6 +56,7 @@ type Project struct {
 	parkedUntil time.Time
 	openUntil   time.Time // when the breaker lets the next probe through
 	agentWrites bool      // some fields are only taken from the agent itself
+	agents      int       // that there are
 }
 
 func newProject(r *Registry, key client.ObjectKey) *Project {

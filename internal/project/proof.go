@@ -170,7 +170,7 @@ func (p *Project) parked() *fault.Error {
 func (p *Project) conclude(version int, c *cloud.Client, outcome Proof, err error) error {
 	p.mu.Lock()
 	stale := p.version != version
-	wasBlocked := p.blocked != nil
+	wasBlocked, expected := p.blocked != nil, p.agents > 0
 	lostList := !stale && err == nil && p.missesList(outcome)
 	if !stale && err == nil && !lostList {
 		// A proof that says nothing takes nothing away from calls that were accepted.
@@ -192,7 +192,11 @@ func (p *Project) conclude(version int, c *cloud.Client, outcome Proof, err erro
 			return parked.Because(err)
 		}
 		return err
-	case wasBlocked:
+	}
+	if expected {
+		p.Warm() // Before those wake who wait for it.
+	}
+	if wasBlocked {
 		p.wake()
 	}
 	return nil

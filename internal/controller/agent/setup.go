@@ -91,7 +91,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		return err
 	}
 	wake := &waker{agents: r.ofProject}
-	r.Projects.OnWake(wake.wake)
+	r.Projects.OnWake(func(key client.ObjectKey) { wake.enqueue(key, r.lookedAt) })
 	news := builder.WithPredicates(project.News(v1alpha1.LabelAgentUID))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("agent").
@@ -192,9 +192,12 @@ func (r *Reconciler) users(kind string) handler.MapFunc {
 			names = append(names, agent.Name)
 		}
 		for _, name := range usualUsers(object.GetName()) {
+			if kind != "Secret" || slices.Contains(names, name) {
+				continue
+			}
 			var agent v1alpha1.Agent
 			err := r.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &agent, client.UnsafeDisableDeepCopy)
-			if kind == "Secret" && err == nil && slices.Contains(tokensecret.Names(&agent), object.GetName()) {
+			if err == nil && slices.Contains(tokensecret.Names(&agent), object.GetName()) {
 				names = append(names, name)
 			}
 		}
@@ -208,6 +211,14 @@ func (r *Reconciler) users(kind string) handler.MapFunc {
 // ofProject are the Agents of a CloudProject.
 func (r *Reconciler) ofProject(ctx context.Context, key client.ObjectKey) []v1alpha1.Agent {
 	return r.cached(ctx, client.MatchingFields{project.AgentIndex: key.String()})
+}
+
+// lookedAt are the Agents of a CloudProject that may wait for it. One at rest that this process has not looked at yet
+// stands in line anyway: on a start that is nearly all of them.
+func (r *Reconciler) lookedAt(ctx context.Context, key client.ObjectKey) []v1alpha1.Agent {
+	return slices.DeleteFunc(r.ofProject(ctx, key), func(a v1alpha1.Agent) bool {
+		return a.Status.ID != "" && r.memories.before(types.NamespacedName{Namespace: a.Namespace, Name: a.Name}) == nil
+	})
 }
 
 // cached are Agents as the cache has them, not to be changed.
@@ -241,18 +252,22 @@ func (w *waker) Start(ctx context.Context, queue queue) error {
 
 // handler wakes the Agents of a CloudProject that changed.
 func (w *waker) handler() handler.EventHandler {
-	wake := func(object client.Object) { w.wake(client.ObjectKeyFromObject(object)) }
+	wake := func(object client.Object) { w.enqueue(client.ObjectKeyFromObject(object), w.agents) }
 	return handler.Funcs{
-		CreateFunc: func(_ context.Context, e event.CreateEvent, _ queue) { wake(e.Object) },
+		CreateFunc: func(_ context.Context, e event.CreateEvent, _ queue) {
+			if !e.IsInInitialList { // Its Agents are, too.
+				wake(e.Object)
+			}
+		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, _ queue) { wake(e.ObjectNew) },
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, _ queue) { wake(e.Object) },
 	}
 }
 
-// wake is called by the registry. Before the controller runs there is nobody to be woken: it begins with
+// enqueue is called by the registry, too. Before the controller runs there is nobody to be woken: it begins with
 // all Agents anyway. Somebody waits for those that are not registered yet: they go before the others, and after
 // what people change now.
-func (w *waker) wake(key client.ObjectKey) {
+func (w *waker) enqueue(key client.ObjectKey, agents func(context.Context, client.ObjectKey) []v1alpha1.Agent) {
 	w.mu.Lock()
 	ctx, queue := w.ctx, w.queue
 	w.mu.Unlock()
@@ -260,9 +275,10 @@ func (w *waker) wake(key client.ObjectKey) {
 		return
 	}
 	var waiting, registered []reconcile.Request
-	for _, agent := range w.agents(ctx, key) {
-		request := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&agent)}
-		if agent.Status.ID == "" {
+	all := agents(ctx, key)
+	for i := range all {
+		request := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&all[i])}
+		if all[i].Status.ID == "" {
 			waiting = append(waiting, request)
 		} else {
 			registered = append(registered, request)

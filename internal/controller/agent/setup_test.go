@@ -18,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
@@ -180,7 +181,7 @@ func (c crowd) List(_ context.Context, list client.ObjectList, options ...client
 	asked.ApplyOptions(options)
 	for _, wanted := range asked.FieldSelector.Requirements() {
 		for _, a := range c.agents {
-			if slices.Contains(indexes[wanted.Field](&a), wanted.Value) {
+			if index := indexes[wanted.Field]; index == nil || slices.Contains(index(&a), wanted.Value) {
 				list.(*v1alpha1.AgentList).Items = append(list.(*v1alpha1.AgentList).Items, a)
 			}
 		}
@@ -198,15 +199,15 @@ func TestWakingEnqueuesTheAgentsOfTheProject(t *testing.T) {
 		}
 		return []v1alpha1.Agent{agent}
 	}}
-	w.wake(main) // Nobody is there to be woken yet.
+	w.enqueue(main, w.agents) // Nobody is there to be woken yet.
 
 	plain := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 	defer plain.ShutDown()
 	if err := w.Start(t.Context(), plain); err != nil {
 		t.Fatal(err)
 	}
-	w.wake(client.ObjectKey{Namespace: "shop", Name: "other"})
-	w.wake(main)
+	w.enqueue(client.ObjectKey{Namespace: "shop", Name: "other"}, w.agents)
+	w.enqueue(main, w.agents)
 	if got, _ := plain.Get(); got != web || plain.Len() != 0 {
 		t.Errorf("woken: %v, and %d more", got, plain.Len())
 	}
@@ -216,7 +217,7 @@ func TestWakingEnqueuesTheAgentsOfTheProject(t *testing.T) {
 	if err := w.Start(t.Context(), ordered); err != nil {
 		t.Fatal(err)
 	}
-	w.wake(main)
+	w.enqueue(main, w.agents)
 	if got, priority, _ := ordered.GetWithPriority(); got != web || priority >= 0 {
 		t.Errorf("woken: %v with priority %d, want it to stand behind what people change", got, priority)
 	}
@@ -227,6 +228,33 @@ func TestWakingEnqueuesTheAgentsOfTheProject(t *testing.T) {
 	}}, nil)
 	if got, priority, _ := ordered.GetWithPriority(); got != web || priority <= lowPriority || priority >= 0 {
 		t.Errorf("woken: %v with priority %d, want one that waits to be registered to stand before the others", got, priority)
+	}
+}
+
+// Those at rest that were not looked at stand in line already.
+func TestARegistryWakesWhoMayWaitForIt(t *testing.T) {
+	main := client.ObjectKey{Namespace: "shop", Name: "main"}
+	agents := &crowd{}
+	for _, name := range []string{"rests", "waits", "failed"} {
+		a := v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID(name)}}
+		if name != "waits" {
+			a.Status.ID = name
+		}
+		agents.agents = append(agents.agents, a)
+	}
+	r := &Reconciler{Client: agents}
+	r.memories.of(client.ObjectKey{Namespace: "shop", Name: "failed"}, "failed")
+	names := func(found []v1alpha1.Agent) (names []string) {
+		for i := range found {
+			names = append(names, found[i].Name)
+		}
+		return names
+	}
+	if got := names(r.ofProject(t.Context(), main)); !slices.Equal(got, []string{"rests", "waits", "failed"}) {
+		t.Errorf("of the project are %v", got)
+	}
+	if got := names(r.lookedAt(t.Context(), main)); !slices.Equal(got, []string{"waits", "failed"}) {
+		t.Errorf("woken are %v", got)
 	}
 }
 

@@ -111,6 +111,7 @@ func (r *Reconciler) prove(ctx context.Context, p *project.Project, cp *v1alpha1
 			return m.verdict
 		}
 	}
+	p.Expect(m.agents)
 	err := p.Prove(ctx)
 	m.tried, m.verdict = try, judge(err, p, proved)
 	if v := m.verdict; v == nil || v.Class != fault.Retryable && v.Reason != v1alpha1.ReasonRateLimited {
@@ -119,9 +120,6 @@ func (r *Reconciler) prove(ctx context.Context, p *project.Project, cp *v1alpha1
 	if proof := p.Proof(); proof.Proved {
 		cp.Status.ListSupported = proof.ListSupported
 		m.interval = r.interval(cp, m.agents, p.ListTook())
-		if m.agents > 0 {
-			p.Warm()
-		}
 	}
 	wait := spread(m.interval)
 	switch v := m.verdict; {

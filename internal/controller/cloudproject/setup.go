@@ -109,17 +109,20 @@ func (r *Reconciler) referring(kind string) handler.MapFunc {
 // agentChanges lets through what makes an Agent a user or holder of a CloudProject, or ends that: not the many
 // writes of their status. Those that were there before the start are counted by the first look.
 func (r *Reconciler) agentChanges() predicate.Predicate {
-	return predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList }, UpdateFunc: func(e event.UpdateEvent) bool {
-		was, ok := e.ObjectOld.(*v1alpha1.Agent)
-		is, ok2 := e.ObjectNew.(*v1alpha1.Agent)
-		if !ok || !ok2 {
-			return false
-		}
-		before, _ := project.Ref(was, r.DefaultProject)
-		after, _ := project.Ref(is, r.DefaultProject)
-		return before != after || controllerutil.ContainsFinalizer(was, v1alpha1.AgentFinalizer) !=
-			controllerutil.ContainsFinalizer(is, v1alpha1.AgentFinalizer)
-	}}
+	return predicate.Funcs{
+		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			was, ok := e.ObjectOld.(*v1alpha1.Agent)
+			is, ok2 := e.ObjectNew.(*v1alpha1.Agent)
+			if !ok || !ok2 {
+				return false
+			}
+			before, _ := project.Ref(was, r.DefaultProject)
+			after, _ := project.Ref(is, r.DefaultProject)
+			return before != after || controllerutil.ContainsFinalizer(was, v1alpha1.AgentFinalizer) !=
+				controllerutil.ContainsFinalizer(is, v1alpha1.AgentFinalizer)
+		},
+	}
 }
 
 // agentHandler has the CloudProjects of Agents looked at, once for all that change within some time.
