@@ -110,8 +110,8 @@ func (c *Client) List(ctx context.Context, projectID string, o ListOptions) (*Pa
 	return raw.Page()
 }
 
-// Fetch gets a page as List does, and leaves it to Page to read the agents: the
-// next page can be fetched meanwhile.
+// Fetch gets a page as List does, and leaves it to Page or Digests to read the
+// agents: the next page can be fetched meanwhile.
 func (c *Client) Fetch(ctx context.Context, projectID string, o ListOptions) (*RawPage, error) {
 	query := url.Values{}
 	if o.Last > 0 {
@@ -154,9 +154,12 @@ func (p *RawPage) take(a *answer, before string) (err error) {
 
 // Page reads the agents: all or none, because decisions rest on what is absent.
 // An error is an *Error, as if the call had ended in it. Either Page or Digests
-// is called, once.
+// is called, and once: the page is gone then.
 func (p *RawPage) Page() (*Page, error) {
-	return p.read(func(body []byte) (page Page, err error) { return page, page.UnmarshalJSON(body) })
+	return p.read(func(body []byte) (page Page, err error) {
+		err = page.UnmarshalJSON(body)
+		return page, err
+	})
 }
 
 // Digests reads the agents as Page does, but of their configurations only the

@@ -40,9 +40,12 @@ func FuzzAnswers(f *testing.F) {
 		if e.Class == "" || e.Reason == "" || (IsGone(e) && !e.API) {
 			t.Errorf("unclassified: %+v", *e)
 		}
-		raw := RawPage{buffer: bytes.NewBuffer(bytes.Clone(body))}
-		if raw.take(a, "") == nil {
-			if page, err := raw.Page(); err == nil {
+		for _, read := range []func(*RawPage) (*Page, error){(*RawPage).Page, (*RawPage).Digests} {
+			raw := RawPage{buffer: bytes.NewBuffer(bytes.Clone(body))}
+			if raw.take(a, "") != nil {
+				break
+			}
+			if page, err := read(&raw); err == nil {
 				for _, agent := range page.Agents {
 					if !isUUID(agent.ID) {
 						t.Errorf("accepted the ID %q", agent.ID)

@@ -36,7 +36,7 @@ type hashed string
 
 // UnmarshalJSON takes a string, or null for the empty one.
 func (h *hashed) UnmarshalJSON(raw []byte) error {
-	// There is one way to write a text, but for escapes that nobody needs, and for those that HTML does.
+	// Without \u and \/ a text has one spelling, but for the characters that HTMLEscape replaces as Hash does.
 	if raw[0] == '"' && !bytes.Contains(raw, []byte(`\u`)) && !bytes.Contains(raw, []byte(`\/`)) && utf8.Valid(raw) {
 		buffer := hashBuffers.Get().(*bytes.Buffer)
 		defer hashBuffers.Put(buffer)

@@ -17,7 +17,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
 
-// keptBack is the part of the burst that is not used, as its denominator.
+// keptBack says that one in so many calls of the burst is not used.
 const keptBack = 4
 
 // budget is the rate limit of a CloudProject. Nobody sleeps for it: who finds it spent gets a place in line,

@@ -22,7 +22,8 @@ import (
 const (
 	// pageSize is how many agents are asked for at once.
 	pageSize = 100
-	// room is how many pages wait to be put together, beside the one that is fetched. Each takes memory.
+	// room is how many pages wait to be put together, beside the one that is and the one that is fetched. Each takes
+	// memory.
 	room = 1
 	// mostWords bounds what is kept of one agent's texts, in bytes.
 	mostWords = 4 << 10

@@ -56,7 +56,7 @@ type Project struct {
 	parkedUntil time.Time
 	openUntil   time.Time // when the breaker lets the next probe through
 	agentWrites bool      // some fields are only taken from the agent itself
-	agents      int       // that there are
+	agents      int       // that used it when it was proved last
 }
 
 func newProject(r *Registry, key client.ObjectKey) *Project {

@@ -58,6 +58,19 @@ func TestAConfigurationThatIsAppliedIsNotRead(t *testing.T) {
 	}
 }
 
+// A cache that lags costs a second read, and no configuration of before is sent.
+func TestAConfigurationIsReadAgainWhereTheCacheLags(t *testing.T) {
+	p := passOf()
+	live, old := p.agent.DeepCopy(), p.agent.DeepCopy()
+	live.Spec.RawConfig, old.Spec.RawConfig = "[INPUT]", "[OUTPUT]"
+	for _, v := range []*view{{agent: live, old: old}, {agent: old, old: live}} {
+		p.APIReader, p.config = v, rawconfig.Config{Hash: cloud.Hash("[INPUT]")}
+		if err := p.wholeConfig(t.Context()); err != nil || p.config.Data != "[INPUT]" {
+			t.Errorf("%+v, error %v", p.config, err)
+		}
+	}
+}
+
 // What is sent is what the hash told of, or nothing.
 func TestAConfigurationIsReadBeforeItIsSent(t *testing.T) {
 	for _, row := range []struct {

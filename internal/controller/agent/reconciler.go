@@ -216,7 +216,7 @@ func (r *Reconciler) begin(ctx context.Context, key types.NamespacedName) (*pass
 	}
 	if before != nil && project.Behind(&agent, before.written) {
 		var live v1alpha1.Agent
-		if err := r.APIReader.Get(ctx, key, &live, notOlderThan(before.written)); err != nil || live.UID != agent.UID {
+		if err := r.APIReader.Get(ctx, key, &live); err != nil || live.UID != agent.UID {
 			return nil, client.IgnoreNotFound(err) // The cache will say so, too.
 		}
 		agent = live
@@ -226,12 +226,6 @@ func (r *Reconciler) begin(ctx context.Context, key types.NamespacedName) (*pass
 		p.stalled = stalled.Message
 	}
 	return p, nil
-}
-
-// notOlderThan is for reads that need not see more than what is known already. The API server answers them from its
-// own cache, at a fraction of what a read of etcd costs it.
-func notOlderThan(resourceVersion string) *client.GetOptions {
-	return &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: resourceVersion}}
 }
 
 func (r *Reconciler) forget(key types.NamespacedName) {

@@ -22,13 +22,20 @@ import (
 type view struct {
 	client.Client
 	agent    *v1alpha1.Agent
+	old      *v1alpha1.Agent // what the API server's cache has in its place; may be nil
 	project  *v1alpha1.CloudProject
 	versions map[string]string // resourceVersions by "Kind/name"
 }
 
-func (v *view) Get(_ context.Context, key client.ObjectKey, object client.Object, _ ...client.GetOption) error {
+func (v *view) Get(_ context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+	var asked client.GetOptions
+	asked.ApplyOptions(options)
 	switch into := object.(type) {
 	case *v1alpha1.Agent:
+		if v.old != nil && asked.Raw != nil && asked.Raw.ResourceVersion == "0" {
+			v.old.DeepCopyInto(into)
+			return nil
+		}
 		if v.agent != nil {
 			v.agent.DeepCopyInto(into)
 			return nil

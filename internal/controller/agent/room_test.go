@@ -31,6 +31,8 @@ func TestAgentsAtRestMakeRoomForTheFirstList(t *testing.T) {
 		{name: "at rest", want: true},
 		{name: "a new generation", change: func(a *v1alpha1.Agent) { a.Generation = 3 }},
 		{name: "a request to reconcile", change: annotated(v1alpha1.AnnotationReconcileAt, "now")},
+		{name: "a token Secret that changed", more: func(_ *pass, v *view) { v.versions["Secret/web-token"] = "8" }},
+		{name: "a source that changed", more: func(_ *pass, v *view) { v.versions["ConfigMap/pipeline"] = "6" }},
 		{name: "not registered", change: func(a *v1alpha1.Agent) { a.Status.ID = "" }},
 		{name: "deleted", change: deleting},
 		{name: "looked at before", more: func(p *pass, _ *view) { p.memories.of(p.key(), p.agent.UID) }},
@@ -42,7 +44,7 @@ func TestAgentsAtRestMakeRoomForTheFirstList(t *testing.T) {
 			if row.change == nil {
 				row.change = func(*v1alpha1.Agent) {}
 			}
-			p, v := finished(row.change)
+			p, v := finished(func(a *v1alpha1.Agent) { a.Status.Applied.TokenSecretResourceVersion = "7" }, row.change)
 			v.agent = p.agent
 			service := cloudtest.New(cloudtest.Settings{})
 			server := service.Start()

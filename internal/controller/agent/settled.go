@@ -106,6 +106,11 @@ func (r *Reconciler) room(ctx context.Context, key types.NamespacedName) time.Du
 	if shared := r.Projects.Lookup(cp.UID); shared == nil || !shared.Warming() {
 		return 0
 	}
+	p, applied := &pass{Reconciler: r, agent: &a}, &a.Status.Applied
+	if p.version(ctx, "Secret", tokensecret.Name(&a)) != applied.TokenSecretResourceVersion ||
+		p.sourceVersion(ctx) != applied.SourceResourceVersion {
+		return 0
+	}
 	return time.Second + rand.N(2*time.Second)
 }
 

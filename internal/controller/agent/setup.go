@@ -43,8 +43,8 @@ const usesIndex = "uses"
 // ownerIndex finds the Secrets that are owned by an Agent of a name, whether it lives or not; its values are buckets.
 const ownerIndex = "owner"
 
-// bucket is where an index has a value that hardly two objects share. An entry for each value would take some hundred
-// bytes for each; whoever looks into a bucket passes over what else is there.
+// bucket is where an index has values that are nearly unique. An entry for each value would take some hundred bytes for
+// each; whoever looks into a bucket passes over what else is there.
 func bucket(value string) string {
 	const buckets = 1 << 12
 	hash := fnv.New32a()
@@ -91,7 +91,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		return err
 	}
 	wake := &waker{agents: r.ofProject}
-	r.Projects.OnWake(func(key client.ObjectKey) { wake.enqueue(key, r.lookedAt) })
+	r.Projects.OnWake(func(key client.ObjectKey) { wake.enqueue(key, r.waking) })
 	news := builder.WithPredicates(project.News(v1alpha1.LabelAgentUID))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("agent").
@@ -213,9 +213,9 @@ func (r *Reconciler) ofProject(ctx context.Context, key client.ObjectKey) []v1al
 	return r.cached(ctx, client.MatchingFields{project.AgentIndex: key.String()})
 }
 
-// lookedAt are the Agents of a CloudProject that may wait for it. One at rest that this process has not looked at yet
-// stands in line anyway: on a start that is nearly all of them.
-func (r *Reconciler) lookedAt(ctx context.Context, key client.ObjectKey) []v1alpha1.Agent {
+// waking are the Agents of a CloudProject that may wait for it. Left out are registered ones that this process has not
+// looked at: they stand in line still. On a start that is nearly all of them.
+func (r *Reconciler) waking(ctx context.Context, key client.ObjectKey) []v1alpha1.Agent {
 	return slices.DeleteFunc(r.ofProject(ctx, key), func(a v1alpha1.Agent) bool {
 		return a.Status.ID != "" && r.memories.before(types.NamespacedName{Namespace: a.Namespace, Name: a.Name}) == nil
 	})

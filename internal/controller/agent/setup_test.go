@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
@@ -170,6 +171,41 @@ func TestAgentsAreFoundByTheirRemoteAgent(t *testing.T) {
 	}
 }
 
+// In a bucket there may be the Secrets of other Agents.
+func TestTheSecretsOfAnAgentAreItsOwn(t *testing.T) {
+	names := map[string]string{} // by bucket
+	var twins []string
+	for i := 0; len(twins) == 0; i++ {
+		name := fmt.Sprint("agent-", i)
+		if other, taken := names[bucket(name)]; taken {
+			twins = []string{other, name}
+		}
+		names[bucket(name)] = name
+	}
+	r := &Reconciler{Client: drawer{agents: twins}}
+	got, err := r.ownedBy(t.Context(), types.NamespacedName{Namespace: "shop", Name: twins[0]})
+	if err != nil || !got.Equal(sets.New(twins[0]+"-token")) {
+		t.Errorf("%s owns %v, error %v", twins[0], got, err)
+	}
+}
+
+// drawer lists the token Secrets of the Agents of a bucket.
+type drawer struct {
+	client.Client
+	agents []string
+}
+
+func (d drawer) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+	secrets := list.(*metav1.PartialObjectMetadataList)
+	for _, name := range d.agents {
+		secrets.Items = append(secrets.Items, metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+			Name: name + "-token", Labels: map[string]string{v1alpha1.LabelAgentUID: name},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Agent", Name: name}},
+		}})
+	}
+	return nil
+}
+
 // crowd answers a list by the indexes, as a cache does.
 type crowd struct {
 	client.Client
@@ -223,15 +259,22 @@ func TestWakingEnqueuesTheAgentsOfTheProject(t *testing.T) {
 	}
 	ordered.Done(web)
 	agent.Status.ID = ""
-	w.handler().Create(t.Context(), event.CreateEvent{Object: &v1alpha1.CloudProject{
+	appeared := event.CreateEvent{Object: &v1alpha1.CloudProject{
 		ObjectMeta: metav1.ObjectMeta{Namespace: main.Namespace, Name: main.Name},
-	}}, nil)
+	}}
+	appeared.IsInInitialList = true
+	w.handler().Create(t.Context(), appeared, nil)
+	if n := ordered.Len(); n != 0 {
+		t.Errorf("a start woke %d, whom it begins with anyway", n)
+	}
+	appeared.IsInInitialList = false
+	w.handler().Create(t.Context(), appeared, nil)
 	if got, priority, _ := ordered.GetWithPriority(); got != web || priority <= lowPriority || priority >= 0 {
 		t.Errorf("woken: %v with priority %d, want one that waits to be registered to stand before the others", got, priority)
 	}
 }
 
-// Those at rest that were not looked at stand in line already.
+// Registered ones that were not looked at stand in line still.
 func TestARegistryWakesWhoMayWaitForIt(t *testing.T) {
 	main := client.ObjectKey{Namespace: "shop", Name: "main"}
 	agents := &crowd{}
@@ -253,7 +296,7 @@ func TestARegistryWakesWhoMayWaitForIt(t *testing.T) {
 	if got := names(r.ofProject(t.Context(), main)); !slices.Equal(got, []string{"rests", "waits", "failed"}) {
 		t.Errorf("of the project are %v", got)
 	}
-	if got := names(r.lookedAt(t.Context(), main)); !slices.Equal(got, []string{"waits", "failed"}) {
+	if got := names(r.waking(t.Context(), main)); !slices.Equal(got, []string{"waits", "failed"}) {
 		t.Errorf("woken are %v", got)
 	}
 }

@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package cloudproject
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -95,6 +96,23 @@ func TestAProofIsRepeatedOnlyWhenItIsDue(t *testing.T) {
 	x.expect(t, "but at the resync", v1alpha1.ReasonUnauthorized, 2)
 	x.configure(t, x.cloud.AddProject(projectID))
 	x.expect(t, "another token is tried at once", "", 1)
+}
+
+// Agents that are new wait for the first list: where there are any, the proof begins it.
+func TestAProofBeginsTheListWhereThereAreAgents(t *testing.T) {
+	for _, agents := range []int{0, 3} {
+		x := newProving(t)
+		entered, release := make(chan struct{}, 1), make(chan struct{})
+		x.cloud.Inject(cloudtest.Fault{Entered: entered, Block: release, Match: func(r *http.Request) bool {
+			return r.URL.Query().Get("last") == "100"
+		}})
+		x.memo.agents = agents
+		x.expect(t, "the first", "", 1)
+		if got := x.project.Warming(); got != (agents > 0) {
+			t.Errorf("with %d Agents a list is begun: %v", agents, got)
+		}
+		close(release)
+	}
 }
 
 func TestAListThatTakesLongStretchesTheInterval(t *testing.T) {

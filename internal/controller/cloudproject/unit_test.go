@@ -23,6 +23,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
@@ -253,5 +255,15 @@ func TestTheEndOfAnAgentIsLookedAtSoon(t *testing.T) {
 	agent.DeletionTimestamp = new(metav1.Now())
 	if wait := r.patience(t.Context(), types.NamespacedName{}, agent); wait != time.Second {
 		t.Errorf("the end of an Agent is looked at after %s", wait)
+	}
+}
+
+// Those that were there before the start are counted by the first look; each of them would ask for one more.
+func TestAStartIsNoNewsOfAgents(t *testing.T) {
+	news := (&Reconciler{}).agentChanges()
+	for initial, want := range map[bool]bool{true: false, false: true} {
+		if got := news.Create(event.CreateEvent{Object: &v1alpha1.Agent{}, IsInInitialList: initial}); got != want {
+			t.Errorf("in the initial list: %v, looked at: %v", initial, got)
+		}
 	}
 }
