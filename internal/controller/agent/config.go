@@ -36,25 +36,26 @@ func (p *pass) loadConfig(ctx context.Context) (err error) {
 }
 
 // wholeConfig reads a configuration of which only the hash is known. The hash tells whether it is that: so the API
-// server's cache is asked first, at a fraction of what a read of etcd costs it.
-func (p *pass) wholeConfig(ctx context.Context) error {
+// server's cache is asked first, at a fraction of what a read of etcd costs it. Nothing but a match is believed of it.
+func (p *pass) wholeConfig(ctx context.Context) (err error) {
 	if p.config.Hash == "" || p.config.Data != "" {
 		return nil
 	}
 	for _, version := range []string{"0", ""} {
 		var live v1alpha1.Agent
-		ofAge := &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: version}}
-		if err := p.APIReader.Get(ctx, p.key(), &live, ofAge); err != nil {
-			return err
+		var config rawconfig.Config
+		err = p.APIReader.Get(ctx, p.key(), &live, &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: version}})
+		if err == nil {
+			config, err = rawconfig.Load(ctx, p.APIReader, &live)
 		}
-		config, err := rawconfig.Load(ctx, p.APIReader, &live)
-		if err != nil {
-			return err
-		}
-		if live.UID == p.base.UID && cloud.Hash(config.Data) == p.config.Hash {
+		switch {
+		case err != nil:
+		case live.UID == p.base.UID && cloud.Hash(config.Data) == p.config.Hash:
 			p.config = config
 			return nil
+		default:
+			err = apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("agents").GroupResource(), p.agent.Name, nil)
 		}
 	}
-	return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("agents").GroupResource(), p.agent.Name, nil)
+	return err
 }

@@ -63,7 +63,9 @@ func TestAConfigurationIsReadAgainWhereTheCacheLags(t *testing.T) {
 	p := passOf()
 	live, old := p.agent.DeepCopy(), p.agent.DeepCopy()
 	live.Spec.RawConfig, old.Spec.RawConfig = "[INPUT]", "[OUTPUT]"
-	for _, v := range []*view{{agent: live, old: old}, {agent: old, old: live}} {
+	sourced := old.DeepCopy()
+	sourced.Spec.RawConfig, sourced.Spec.RawConfigFrom = "", configFrom("gone")
+	for _, v := range []*view{{agent: live, old: old}, {agent: old, old: live}, {agent: live, old: sourced}} {
 		p.APIReader, p.config = v, rawconfig.Config{Hash: cloud.Hash("[INPUT]")}
 		if err := p.wholeConfig(t.Context()); err != nil || p.config.Data != "[INPUT]" {
 			t.Errorf("%+v, error %v", p.config, err)

@@ -105,10 +105,16 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		Complete(r)
 }
 
+// bucketed are the values of the indexes whose entries are buckets.
+var bucketed = map[string]func(*v1alpha1.Agent) string{
+	remoteIndex:  func(a *v1alpha1.Agent) string { return a.Status.ID },
+	machineIndex: func(a *v1alpha1.Agent) string { return a.Status.MachineID },
+}
+
 // indexes of the cached Agents.
 var indexes = map[string]func(*v1alpha1.Agent) []string{
-	remoteIndex:  func(a *v1alpha1.Agent) []string { return bucketUnlessEmpty(a.Status.ID) },
-	machineIndex: func(a *v1alpha1.Agent) []string { return bucketUnlessEmpty(a.Status.MachineID) },
+	remoteIndex:  func(a *v1alpha1.Agent) []string { return bucketUnlessEmpty(bucketed[remoteIndex](a)) },
+	machineIndex: func(a *v1alpha1.Agent) []string { return bucketUnlessEmpty(bucketed[machineIndex](a)) },
 	usesIndex:    uses,
 }
 
@@ -120,7 +126,7 @@ func (r *Reconciler) having(ctx context.Context, index, value string) ([]v1alpha
 		return nil, err
 	}
 	return slices.DeleteFunc(agents.Items, func(a v1alpha1.Agent) bool {
-		return index == remoteIndex && a.Status.ID != value || index == machineIndex && a.Status.MachineID != value
+		return bucketed[index](&a) != value
 	}), nil
 }
 
