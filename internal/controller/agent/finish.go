@@ -71,7 +71,7 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 
 // forgets reports whether this pass knows less of a registration than what an earlier one came to and could not write.
 func (p *pass) forgets(posted *v1alpha1.Agent) bool {
-	return posted.Status.ID != "" && p.agent.Status.ID == "" && posted.Annotations[v1alpha1.AnnotationRegistering] == p.nonce()
+	return posted.Status.ID != "" && p.agent.Status.ID == "" && intentOf(posted) == p.intent()
 }
 
 // redacted takes the agent's own token out of what the service says: its client knows the project's alone.

@@ -114,6 +114,16 @@ func (m *memories) claim(what claim, key types.NamespacedName) (holder types.Nam
 	return key, true
 }
 
+// seize takes a claim from whoever has it, for the owner by right.
+func (m *memories) seize(what claim, key types.NamespacedName) {
+	m.mu.Lock()
+	if m.claims[what] != key {
+		delete(m.claims, what)
+	}
+	m.mu.Unlock()
+	m.claim(what, key)
+}
+
 // before returns the memory of the Agent that had this name when it was looked at last, nil if none had.
 func (m *memories) before(key types.NamespacedName) *memory {
 	m.mu.Lock()

@@ -100,7 +100,7 @@ func (p *pass) findDoubles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	began, known := nonceTime(status.Registration, now)
+	began, known := p.closed().Began(now)
 	var left []string
 	for _, entry := range entries {
 		recent := now.Sub(entry.CreatedAt) < p.Settings.Slack // It may be on its way into a Secret.
@@ -146,6 +146,10 @@ func (p *pass) read(ctx context.Context) error {
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"the remote agent %s shows another machine ID than it was registered with: check spec.projectRef and the CloudProject's url",
 			status.ID)
+	}
+	if !p.entitled(remote, p.intent()) {
+		p.memory.confirmed = ""
+		return p.notEntitled()
 	}
 	if err := p.unclaimed(ctx, remote); err != nil {
 		return err
