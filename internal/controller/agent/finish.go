@@ -130,7 +130,7 @@ func (p *pass) remember(ctx context.Context, f classed, now time.Time) (grace bo
 	if f.Class == fault.Waiting && f.RetryAfter == 0 {
 		m.holdFor = "" // A watch ends it, and looking costs nothing remote.
 	}
-	outage := f.Class == fault.Retryable || f.Reason == v1alpha1.ReasonProjectNotReady ||
+	outage := f.Class == fault.Retryable && f.Reason != v1alpha1.ReasonRemoteGone || f.Reason == v1alpha1.ReasonProjectNotReady ||
 		f.Reason == v1alpha1.ReasonRateLimited || f.Reason == v1alpha1.ReasonUnavailable
 	return outage && now.Sub(m.failing) < p.Settings.OutageGrace
 }

@@ -61,6 +61,10 @@ type memory struct {
 	// which would cost the turn, while the generation is that of resendFor.
 	resend    []string
 	resendFor int64
+	// sent are the fields, with their hashes, that the API accepted since sentAt and that nothing has shown to be there
+	// yet. Lost with the process: they are sent again then, which changes nothing.
+	sent   map[string]string
+	sentAt time.Time
 	// lost is the remote agent that was found gone for good, and lostAt where: there it is not asked for again.
 	lost   string
 	lostAt project.Place

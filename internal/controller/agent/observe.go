@@ -43,13 +43,19 @@ func (p *pass) observe(ctx context.Context) error {
 func (p *pass) glimpse(ctx context.Context) (enough bool, err error) {
 	status, now, interval := &p.agent.Status, p.Clock.Now(), p.interval(ctx)
 	due := !p.memory.due.IsZero() && !now.Before(p.memory.due)
-	plain := p.memory.verified && !p.memory.differs && p.memory.goneAt.IsZero() && status.Applied.Generation == p.agent.Generation &&
+	sent := len(p.memory.sent) > 0
+	plain := p.memory.verified && !p.memory.differs && p.memory.goneAt.IsZero() &&
+		(sent || status.Applied.Generation == p.agent.Generation) &&
 		len(status.Drift)+len(status.NotHonoured)+len(status.Withdraw) == 0 &&
 		status.LastHandledReconcileAt == p.agent.Annotations[v1alpha1.AnnotationReconcileAt]
 	if !due || !plain || (project.Place{URL: status.URL, ProjectID: status.ProjectID}) != p.place {
 		return false, nil
 	}
-	seen, at, ok, err := p.project.Sighting(status.ID, now.Add(-interval*9/10))
+	after := now.Add(-interval * 9 / 10)
+	if sent && p.memory.sentAt.After(after) {
+		after = p.memory.sentAt
+	}
+	seen, at, ok, err := p.project.Sighting(status.ID, after)
 	if seen.ID == "" {
 		p.memory.unlistedAt = at
 	}
