@@ -192,7 +192,10 @@ func acceptDone(a *answer) error {
 	if len(body) == 0 {
 		return nil
 	}
-	if _, isError := readRefusal(body); isError || !json.Valid(body) {
+	var said struct {
+		Error string `json:"error"`
+	}
+	if !json.Valid(body) || json.Unmarshal(body, &said) == nil && said.Error != "" {
 		return errNotAPI
 	}
 	return nil
