@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"sync"
 	"unicode/utf8"
 )
@@ -64,7 +63,7 @@ func (c *Client) Get(ctx context.Context, id string) (*Agent, error) {
 			if err := agentID(agent.ID); err != nil {
 				return err
 			}
-			if !strings.EqualFold(agent.ID, id) {
+			if agent.ID != NormalID(id) {
 				return errOtherAgent
 			}
 			return nil

@@ -279,7 +279,7 @@ func TestOddFieldsDoNotHideAnAgent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := cloud.Agent{ID: strings.ToUpper(fleetID), Name: "web", UpdatedAt: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)}
+	want := cloud.Agent{ID: fleetID, Name: "web", UpdatedAt: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)}
 	if diff := cmp.Diff(&want, got); diff != "" {
 		t.Errorf("agent (-want +got):\n%s", diff)
 	}
