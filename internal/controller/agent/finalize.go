@@ -148,11 +148,13 @@ func (p *pass) ownsRemote(ctx context.Context) (bool, error) {
 // deleteConfirmed reads first: only what shows our machine ID, and is known to be ours, is deleted.
 func (p *pass) deleteConfirmed(ctx context.Context, id string) error {
 	remote, err := p.project.Get(ctx, p.agent.UID, id)
-	switch {
-	case cloud.IsGone(err):
+	if err != nil {
+		if gone, err := p.provesGone(ctx, id, err); !gone {
+			return err
+		}
 		return p.goneForGood(id)
-	case err != nil:
-		return err
+	}
+	switch {
 	case remote.MachineID != p.machineID():
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"the remote agent %s shows another machine ID than this Agent's, so it is not deleted: check the CloudProject's url", id)
@@ -176,13 +178,14 @@ func (p *pass) deleteID(ctx context.Context, id string) error {
 	}
 	// Cut by a shutdown, it might be done all the same, and leave the next process to wonder where the agent is.
 	err = p.project.Delete(context.WithoutCancel(ctx), p.agent.UID, id)
-	if cloud.IsGone(err) {
+	if err != nil {
+		if gone, err := p.provesGone(ctx, id, err); !gone {
+			return err
+		}
 		return p.goneForGood(id)
 	}
-	if err == nil {
-		p.tell(deleted, id)
-	}
-	return err
+	p.tell(deleted, id)
+	return nil
 }
 
 // goneForGood accepts that a remote agent is gone only where it is known to have been.

@@ -65,6 +65,8 @@ type memory struct {
 	// yet. Lost with the process: they are sent again then, which changes nothing.
 	sent   map[string]string
 	sentAt time.Time
+	// refused is the content that something between here and the API refused last.
+	refused string
 	// lost is the remote agent that was found gone for good, and lostAt where: there it is not asked for again.
 	lost   string
 	lostAt project.Place

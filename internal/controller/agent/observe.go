@@ -15,7 +15,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/project"
 )
@@ -142,10 +141,11 @@ func (p *pass) mustRead() bool {
 func (p *pass) read(ctx context.Context) error {
 	status := &p.agent.Status
 	remote, err := p.project.Get(ctx, p.agent.UID, status.ID)
-	if cloud.IsGone(err) {
+	if err != nil {
+		if gone, err := p.provesGone(ctx, status.ID, err); !gone {
+			return err
+		}
 		return p.gone(ctx)
-	} else if err != nil {
-		return err
 	}
 	if remote.MachineID != status.MachineID {
 		p.memory.confirmed = "" // Nothing is sent until a read shows that it is ours.
@@ -230,8 +230,10 @@ func (p *pass) withdraw(ctx context.Context) error {
 			return err
 		}
 		if double != nil && id != status.ID && double.FirstMetricsAddedAt == nil && !p.Settings.ReadOnly {
-			if err := p.project.Delete(ctx, p.agent.UID, id); err != nil && !cloud.IsGone(err) {
-				return err
+			if err := p.project.Delete(ctx, p.agent.UID, id); err != nil {
+				if gone, err := p.provesGone(ctx, id, err); !gone {
+					return err
+				}
 			}
 			p.tell(withdrawn, id)
 		}

@@ -151,12 +151,11 @@ func (p *pass) foundByList(ctx context.Context) (bool, error) {
 // ID is returned; nil says that it is gone or not ours.
 func (p *pass) ours(ctx context.Context, id string) (*cloud.Agent, error) {
 	remote, err := p.project.Get(ctx, p.agent.UID, id)
-	switch {
-	case cloud.IsGone(err):
-		return nil, nil
-	case err != nil:
+	if err != nil {
+		_, err = p.provesGone(ctx, id, err)
 		return nil, err
-	case remote.MachineID != p.machineID():
+	}
+	if remote.MachineID != p.machineID() {
 		return nil, nil
 	}
 	return remote, nil
@@ -291,7 +290,7 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 	p.recorded(ctx, made.ID, machineID)
 	p.memory.due = began.Add(p.interval(ctx) / 10) // The answer does not tell its health.
 	p.agent.Status.Agent = registeredStatus(made, p.agent, p.config)
-	p.registered, p.token, p.memory.unstored = true, made.Token, made.Token
+	p.registered, p.token, p.memory.unstored, p.memory.refused = true, made.Token, made.Token, ""
 	if p.memory.lost != "" {
 		p.tell(reRegistered, made.ID)
 	} else {
@@ -332,6 +331,9 @@ func (p *pass) notRegistered(ctx context.Context, err error, repeat bool) error 
 	}
 	if e.API {
 		p.memory.nonce, p.memory.nonceAt, p.memory.answered = p.intent().String(), p.Clock.Now(), p.Clock.Now()
+	}
+	if refused, stalls := fault.As(p.contentRefused(err)); stalls {
+		return refused
 	}
 	return p.inDoubt(err)
 }

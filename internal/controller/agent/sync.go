@@ -114,7 +114,7 @@ func (p *pass) send(ctx context.Context, all, send []field) error {
 		err = p.wholeConfig(ctx)
 	}
 	if err == nil {
-		err = p.patchRemote(ctx, update(send))
+		err = p.contentRefused(p.patchRemote(ctx, update(send)))
 	}
 	p.memory.resend = nil
 	if classify(err).is(v1alpha1.ReasonRateLimited) {
@@ -163,7 +163,7 @@ func (p *pass) accepted(fields []field) {
 	if p.memory.sent == nil {
 		p.memory.sent = map[string]string{}
 	}
-	p.memory.sentAt = p.Clock.Now()
+	p.memory.sentAt, p.memory.refused = p.Clock.Now(), ""
 	maps.Copy(p.memory.sent, hashes(fields))
 }
 
