@@ -78,7 +78,7 @@ func (p *pass) enlist(ctx context.Context, repeat bool) error {
 	if err := p.machineIDFree(ctx); err != nil {
 		return err
 	}
-	for _, found := range []func(context.Context) (bool, error){p.foundBySecret, p.foundByList} {
+	for _, found := range []func(context.Context) (bool, error){p.foundBySecret, p.foundByList, p.foundByCluster} {
 		if known, err := found(ctx); known || err != nil {
 			return err
 		}
@@ -142,6 +142,29 @@ func (p *pass) foundByList(ctx context.Context) (bool, error) {
 		}
 		if remote != nil {
 			return true, p.take(ctx, remote)
+		}
+	}
+	return false, nil
+}
+
+// foundByCluster looks for a remote agent with our derived machine ID that another Agent of the cluster has recorded: it
+// chose a machine ID that is not its own, and gives way.
+func (p *pass) foundByCluster(ctx context.Context) (bool, error) {
+	if p.explicit() {
+		return false, nil
+	}
+	others, err := p.having(ctx, machineIndex, p.machineID())
+	if err != nil {
+		return false, err
+	}
+	for i := range others {
+		if other := &others[i]; other.UID != p.agent.UID && other.Status.ID != "" && other.Status.URL == p.place.URL {
+			if remote, err := p.ours(ctx, other.Status.ID); err != nil || remote != nil {
+				if err == nil {
+					err = p.take(ctx, remote)
+				}
+				return err == nil, err
+			}
 		}
 	}
 	return false, nil
