@@ -144,6 +144,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, nil
 	}
 	deleting := !p.agent.DeletionTimestamp.IsZero()
+	if err := p.fence(ctx); err != nil {
+		return p.finish(ctx, err)
+	}
 	switch {
 	case p.held(ctx):
 		return p.rest()
