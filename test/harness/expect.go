@@ -102,8 +102,8 @@ func (w *World) One(name string) cloud.Agent {
 	return remote[0]
 }
 
-// retains reports whether the remote agent and its Secrets outlive the Agent.
-func retains(a *v1alpha1.Agent) bool {
+// Retains reports whether the remote agent and its Secrets outlive the Agent.
+func Retains(a *v1alpha1.Agent) bool {
 	adopted := a.Spec.AgentID != "" && !a.Status.RegisteredByUs && a.Spec.DeletionPolicy == ""
 	return adopted || a.Spec.SyncPolicy == v1alpha1.SyncObserve || a.Spec.DeletionPolicy == v1alpha1.DeletionRetain
 }
@@ -127,8 +127,8 @@ func (w *World) HoldsToken(name string, remote cloud.Agent) {
 		w.Fatal("the Secret has another token than the remote agent")
 	}
 	owned := len(s.OwnerReferences) == 1 && s.OwnerReferences[0].UID == a.UID
-	if owned == retains(a) || !owned && len(s.OwnerReferences) > 0 {
-		w.Fatalf("the Secret is owned by %v, and the Agent retains it: %v", s.OwnerReferences, retains(a))
+	if owned == Retains(a) || !owned && len(s.OwnerReferences) > 0 {
+		w.Fatalf("the Secret is owned by %v, and the Agent retains it: %v", s.OwnerReferences, Retains(a))
 	}
 }
 

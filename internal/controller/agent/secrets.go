@@ -112,8 +112,12 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 		}
 	case tokensecret.Ours:
 		if other := tokensecret.ID(secret); other != id && other != "" && other != p.memory.lost && p.agent.Spec.AgentID == "" {
-			if yielded, err := p.yield(ctx, secret); yielded || err != nil {
-				return secret, err
+			yielded, err := p.yield(ctx, secret)
+			if err != nil {
+				return nil, err
+			}
+			if yielded { // What that agent lacks in the Secret is completed at once.
+				return p.keepToken(ctx, name)
 			}
 		}
 	case tokensecret.Absent, tokensecret.Doomed:
@@ -126,6 +130,10 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 		write, cancel := detach(ctx)
 		defer cancel()
 		return p.keepToken(write, name)
+	}
+	if len(token.Reveal()) > tokensecret.MaxToken {
+		return nil, fault.Terminalf(v1alpha1.ReasonInvalidAnswer,
+			"the token of agent %s is longer than %d bytes: check what answers at the CloudProject's url", id, tokensecret.MaxToken)
 	}
 	desired := tokensecret.Desired{
 		Name: name,
@@ -262,6 +270,18 @@ func (p *pass) putSession(ctx context.Context, name string, token cloud.Token) e
 	}
 	p.memory.sessionVersion = written.ResourceVersion
 	return nil
+}
+
+// sessionPossible refuses a session that could never report, before anything is registered.
+func (p *pass) sessionPossible(context.Context) error {
+	if _, wanted := tokensecret.SessionName(p.agent); !wanted {
+		return nil
+	}
+	base, err := url.Parse(p.place.URL)
+	if err != nil {
+		return err
+	}
+	return tokensecret.UsableURL(base)
 }
 
 // sessionFree refuses a Secret in the session's place that is not the Agent's, before anything is registered.
