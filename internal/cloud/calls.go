@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"sync"
 	"unicode/utf8"
 )
@@ -64,7 +63,7 @@ func (c *Client) Get(ctx context.Context, id string) (*Agent, error) {
 			if err := agentID(agent.ID); err != nil {
 				return err
 			}
-			if !strings.EqualFold(agent.ID, id) {
+			if agent.ID != NormalID(id) {
 				return errOtherAgent
 			}
 			return nil
@@ -192,7 +191,10 @@ func acceptDone(a *answer) error {
 	if len(body) == 0 {
 		return nil
 	}
-	if _, isError := readRefusal(body); isError || !json.Valid(body) {
+	var said struct {
+		Error string `json:"error"`
+	}
+	if !json.Valid(body) || json.Unmarshal(body, &said) == nil && said.Error != "" {
 		return errNotAPI
 	}
 	return nil

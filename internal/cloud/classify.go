@@ -23,6 +23,7 @@ var (
 	errNoAgentID   = errors.New("the answer holds no agent ID that is a UUID")
 	errSameCursor  = errors.New("the answer's next page is the same page")
 	errNotExpected = errors.New("the answer's status is not expected")
+	errContent     = errors.New("something between the operator and the API refuses this configuration")
 )
 
 // refusal is the API's own error body.
@@ -31,12 +32,32 @@ type refusal struct {
 	quotaLimit, quotaRemained *int64
 }
 
-// readRefusal reads {"error": "..."}; false for anything else. The key is
-// matched exactly: what merely resembles the API is not the API.
+// statusClientClosed is what nginx says of a client that left before the response.
+const statusClientClosed = 499
+
+// foreignKeys stand in the error bodies of frameworks and gateways, and not in the API's, without hyphens and in
+// small letters. Other keys are no proof against a body: the API grows.
+var foreignKeys = map[string]bool{
+	"path": true, "status": true, "statuscode": true, "timestamp": true, // Spring, Rails, NestJS, Elasticsearch
+	"message": true, "msg": true, "trace": true, "traces": true, "stack": true, "exception": true, "errors": true,
+	"type": true, "title": true, "instance": true, // RFC 9457
+	"code": true, "errorcode": true, "classname": true, "reason": true, "fault": true, // Feathers, Apigee
+	"errordescription": true, "erroruri": true, // OAuth
+	"kind": true, "apiversion": true, // Kubernetes
+	"ok": true, "success": true,
+}
+
+// readRefusal reads the API's own form, {"error": "..."}; false for anything
+// else. The key is matched exactly: what merely resembles the API is not the API.
 func readRefusal(body []byte) (refusal, bool) {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(body, &fields) != nil {
 		return refusal{}, false
+	}
+	for key := range fields {
+		if foreignKeys[strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(key))] {
+			return refusal{}, false
+		}
 	}
 	var r refusal
 	if json.Unmarshal(fields["error"], &r.message) != nil || strings.TrimSpace(r.message) == "" {
@@ -54,8 +75,8 @@ func readRefusal(body []byte) (refusal, bool) {
 }
 
 // refused makes the error of an answer whose status is not a success.
-func (c *Client) refused(op string, a *answer) *Error {
-	e := &Error{Op: op, Status: a.status, RetryAfter: retryAfter(a.header.Get("Retry-After"), c.now())}
+func (c *Client) refused(call call, a *answer) *Error {
+	e := &Error{Op: call.op, Status: a.status, RetryAfter: retryAfter(a.header.Get("Retry-After"), c.now()), Err: a.err}
 	var said refusal
 	spoken := false
 	if a.err == nil {
@@ -65,24 +86,54 @@ func (c *Client) refused(op string, a *answer) *Error {
 	if spoken {
 		e.Message, e.Detail = c.remoteWords(said.message, said.detail)
 		e.QuotaLimit, e.QuotaRemaining = said.quotaLimit, said.quotaRemained
-	} else {
-		e.Err = a.err
 	}
-	e.Class, e.Reason = classify(op, a.status, said, e.RetryAfter)
-	if foreign := !e.API && (a.err != nil || len(bytes.TrimSpace(a.body)) > 0); foreign && yields(a.status) {
-		// A proxy is speaking: its status proves nothing lasting.
-		e.Class, e.Reason = ClassRetryable, ReasonInvalidAnswer
-		if e.Err == nil {
-			e.Err = errNotAPI
-		}
-	}
-	if e.Reason == ReasonInvalidAnswer && e.Err == nil && !e.API {
-		e.Err = errNotExpected
-		if a.status >= 300 && a.status < 400 {
-			e.Err = errRedirect
-		}
+	e.Class, e.Reason = classify(call, a.status, said, e.RetryAfter)
+	if !e.API {
+		e.doubt(call, a)
 	}
 	return e
+}
+
+// doubt judges an answer that is not in the API's own form: its status may be that of something in between.
+func (e *Error) doubt(call call, a *answer) {
+	empty := a.err == nil && len(bytes.TrimSpace(a.body)) == 0
+	switch {
+	case call.body != nil && a.status == http.StatusRequestEntityTooLarge:
+		e.Class, e.Reason = ClassTerminal, ReasonContentRefused
+	case call.body != nil && refusesContent(a.status) && !(empty && documented(a.status)):
+		e.Class, e.Reason = ClassRetryable, ReasonContentRefused
+	case !empty && yields(a.status):
+		e.Class, e.Reason = ClassRetryable, ReasonInvalidAnswer
+	}
+	switch {
+	case e.Err != nil:
+	case e.Reason == ReasonContentRefused:
+		e.Err = errContent
+	case e.Reason != ReasonInvalidAnswer:
+	case a.status >= 300 && a.status < 400:
+		e.Err = errRedirect
+	case !empty && yields(a.status):
+		e.Err = errNotAPI
+	default:
+		e.Err = errNotExpected
+	}
+}
+
+// refusesContent reports whether a status speaks of what a request holds. The others below 500 speak of the
+// credential, the route, the time, the connection or what else is under way.
+func refusesContent(status int) bool {
+	switch status {
+	case http.StatusBadRequest, http.StatusForbidden, http.StatusNotAcceptable, http.StatusUnprocessableEntity:
+		return true
+	case http.StatusUnavailableForLegalReasons, http.StatusRequestHeaderFieldsTooLarge:
+		return true
+	}
+	return status >= http.StatusLengthRequired && status <= http.StatusTeapot
+}
+
+// documented reports whether the API itself may give a status to a request's content, with or without a body.
+func documented(status int) bool {
+	return status == http.StatusBadRequest || status == http.StatusForbidden || status == http.StatusUnprocessableEntity
 }
 
 // byGateway reports whether a status says that the answer is not the service's own, whatever its body looks like:
@@ -103,7 +154,7 @@ func yields(status int) bool {
 }
 
 // classify is the one table from answers to classes and reasons.
-func classify(op string, status int, said refusal, wait time.Duration) (Class, Reason) {
+func classify(call call, status int, said refusal, wait time.Duration) (Class, Reason) {
 	switch status {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
 		return ClassTerminal, ReasonInvalid
@@ -112,16 +163,23 @@ func classify(op string, status int, said refusal, wait time.Duration) (Class, R
 	case http.StatusForbidden:
 		return ClassTerminal, forbidden(said)
 	case http.StatusNotFound:
-		return notFound(op, said.message)
-	case http.StatusConflict:
-		return ClassTerminal, ReasonConflict
+		return notFound(call, said.message)
+	case http.StatusConflict, http.StatusLocked:
+		if call.op == opRegister && status == http.StatusConflict {
+			return ClassTerminal, ReasonConflict
+		}
+		return ClassRetryable, ReasonUnavailable
 	case http.StatusGone:
-		return ClassRetryable, ReasonGone
+		return gone(call, said.message)
+	case http.StatusRequestEntityTooLarge:
+		if call.body != nil {
+			return ClassTerminal, ReasonContentRefused
+		}
 	case http.StatusTooManyRequests:
 		return ClassWaiting, ReasonRateLimited
 	case http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return ClassTerminal, ReasonUnsupported
-	case http.StatusRequestTimeout, http.StatusTooEarly:
+	case http.StatusRequestTimeout, http.StatusTooEarly, statusClientClosed:
 		return ClassRetryable, ReasonUnavailable
 	case http.StatusServiceUnavailable:
 		if wait > 0 {
@@ -133,7 +191,7 @@ func classify(op string, status int, said refusal, wait time.Duration) (Class, R
 	case status >= 500 && status < 600:
 		return ClassRetryable, ReasonUnavailable
 	case status >= 400 && status < 500 && said.message != "":
-		// Such as 413: the API itself will not take what was sent.
+		// Such as 415: the API itself will not take what was sent.
 		return ClassTerminal, ReasonInvalid
 	default:
 		return ClassRetryable, ReasonInvalidAnswer
@@ -148,24 +206,5 @@ func forbidden(said refusal) Reason {
 		return ReasonFieldForbidden
 	default:
 		return ReasonForbidden
-	}
-}
-
-// notFound goes by the message: what a call refers to must be corrected by a
-// person, while an agent that is missing is for the caller to judge.
-func notFound(op, message string) (Class, Reason) {
-	class := ClassRetryable
-	if op == opRegister || op == opUpdate {
-		class = ClassTerminal
-	}
-	switch {
-	case mentions(message, "fleet"):
-		return class, ReasonFleetNotFound
-	case mentions(message, "environment"):
-		return class, ReasonEnvironmentNotFound
-	case mentions(withoutPaths(message), "agent") && !aboutRoute(withoutPaths(message)):
-		return ClassRetryable, ReasonAgentNotFound
-	default:
-		return ClassRetryable, ReasonNotFound
 	}
 }

@@ -63,26 +63,26 @@ func verdictRows() []verdictRow {
 			"an unprocessable one too", register, 422, said("unsupported agent version"), nil,
 			verdict{terminal, cloud.ReasonInvalid, api, true, false},
 		},
-		{"an empty body keeps the status's meaning", register, 422, "", nil, verdict{terminal, cloud.ReasonInvalid, false, true, false}},
-		{"a proxy's 400 is retried", register, 400, html, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false}},
+		{"an empty body keeps the status's meaning", register, 422, "", nil, verdict{terminal, cloud.ReasonInvalid, false, false, false}},
+		{"a proxy's 400 is retried", register, 400, html, nil, verdict{retryable, cloud.ReasonContentRefused, false, false, false}},
 		{
 			"JSON of another shape is a proxy's", register, 403, `{"message":"no"}`, nil,
-			verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false},
+			verdict{retryable, cloud.ReasonContentRefused, false, false, false},
 		},
 		{
 			"a key in other letters is a proxy's", remove, 404, `{"Error":"agent not found"}`, nil,
-			verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false},
+			verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false},
 		},
 		{
 			"an error that is no string is a proxy's", remove, 404, `{"error":{"code":404}}`, nil,
-			verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false},
+			verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false},
 		},
 		{
 			"JSON and more is a proxy's", remove, 404, said("agent not found") + "x", nil,
-			verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false},
+			verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false},
 		},
 		{"a bad token waits", get, 401, said("invalid token"), nil, verdict{waiting, cloud.ReasonUnauthorized, api, true, false}},
-		{"a proxy's 401 waits as well", get, 401, html, nil, verdict{waiting, cloud.ReasonUnauthorized, false, true, false}},
+		{"a proxy's 401 waits as well", get, 401, html, nil, verdict{waiting, cloud.ReasonUnauthorized, false, false, false}},
 		{"forbidden is terminal", register, 403, said("permission denied"), nil, verdict{terminal, cloud.ReasonForbidden, api, true, false}},
 		{
 			"the quota is told by its words", register, 403, said("agents quota exceeded"), nil,
@@ -112,15 +112,15 @@ func verdictRows() []verdictRow {
 			"nor does a path", get, 404, said("cannot GET /v1/agents/" + nilID), nil,
 			verdict{retryable, cloud.ReasonNotFound, api, true, false},
 		},
-		{"a plain not found is about the agent", get, 404, said("not found"), nil, verdict{retryable, cloud.ReasonNotFound, api, true, true}},
+		{"a plain not found proves nothing alone", get, 404, said("not found"), nil, verdict{retryable, cloud.ReasonNotFound, api, true, false}},
 		{
 			"a missing project is not a missing agent", get, 404, said("project not found"), nil,
 			verdict{retryable, cloud.ReasonNotFound, api, true, false},
 		},
-		{"an empty 404 proves nothing of the agent", get, 404, "", nil, verdict{retryable, cloud.ReasonNotFound, false, true, false}},
+		{"an empty 404 proves nothing of the agent", get, 404, "", nil, verdict{retryable, cloud.ReasonNotFound, false, false, false}},
 		{
 			"an unknown route proves nothing of the agent", get, 404, "404 page not found\n", nil,
-			verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false},
+			verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false},
 		},
 		{
 			"a missing fleet is terminal for a registration", register, 404, said("fleet not found"), nil,
@@ -139,20 +139,23 @@ func verdictRows() []verdictRow {
 			verdict{terminal, cloud.ReasonConflict, api, false, false},
 		},
 		{"gone for good", remove, 410, said("agent gone"), nil, verdict{retryable, cloud.ReasonGone, api, true, true}},
-		{"an empty 410 proves nothing of the agent", remove, 410, "", nil, verdict{retryable, cloud.ReasonGone, false, true, false}},
+		{"an empty 410 proves nothing of the agent", remove, 410, "", nil, verdict{retryable, cloud.ReasonGone, false, false, false}},
 		{
 			"an unsupported call is terminal", update, 405, said("method not allowed"), nil,
 			verdict{terminal, cloud.ReasonUnsupported, api, true, false},
 		},
 		{"so is one not implemented", update, 501, "", nil, verdict{terminal, cloud.ReasonUnsupported, false, false, false}},
 		{"a proxy's 501 is retried", update, 501, html, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
-		{"too many requests wait", register, 429, html, nil, verdict{waiting, cloud.ReasonRateLimited, false, true, false}},
+		{"too many requests wait", register, 429, html, nil, verdict{waiting, cloud.ReasonRateLimited, false, false, false}},
 		{
 			"a late request may have been served", register, 408, said("timeout"), nil,
 			verdict{retryable, cloud.ReasonUnavailable, api, false, false},
 		},
-		{"too large for the API is terminal", register, 413, said("too large"), nil, verdict{terminal, cloud.ReasonInvalid, api, true, false}},
-		{"too large for a proxy is retried", register, 413, html, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, true, false}},
+		{
+			"too large for the API is terminal", register, 413, said("too large"), nil,
+			verdict{terminal, cloud.ReasonContentRefused, api, true, false},
+		},
+		{"so is too large for a proxy", register, 413, html, nil, verdict{terminal, cloud.ReasonContentRefused, false, false, false}},
 		{
 			"the service's trouble is retried", register, 500, said("internal"), nil,
 			verdict{retryable, cloud.ReasonUnavailable, api, false, false},
@@ -276,7 +279,7 @@ func TestOddFieldsDoNotHideAnAgent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := cloud.Agent{ID: strings.ToUpper(fleetID), Name: "web", UpdatedAt: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)}
+	want := cloud.Agent{ID: fleetID, Name: "web", UpdatedAt: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)}
 	if diff := cmp.Diff(&want, got); diff != "" {
 		t.Errorf("agent (-want +got):\n%s", diff)
 	}

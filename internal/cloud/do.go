@@ -77,7 +77,7 @@ func (c *Client) do(ctx context.Context, call call) error {
 	a.body, a.err = readBody(buffer, response.Body, cmp.Or(max(c.maxBody, 0), call.maxBody, defaultMaxBody))
 	if !slices.Contains(call.success, a.status) {
 		a.err = bodyTrouble(ctx, a.err)
-		return c.refused(call.op, a)
+		return c.refused(call, a)
 	}
 	reason, cause := ReasonInvalidAnswer, error(nil)
 	if a.err != nil {

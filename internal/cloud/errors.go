@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -50,7 +49,7 @@ const (
 	ReasonEnvironmentNotFound Reason = "EnvironmentNotFound"
 	// ReasonNotFound: a 404 that names none of those.
 	ReasonNotFound Reason = "NotFound"
-	// ReasonConflict: another agent holds the machine ID (409).
+	// ReasonConflict: another agent holds the machine ID of a registration (409).
 	ReasonConflict Reason = "Conflict"
 	// ReasonGone: deleted for good (410).
 	ReasonGone Reason = "Gone"
@@ -58,10 +57,14 @@ const (
 	ReasonUnsupported Reason = "Unsupported"
 	// ReasonRateLimited: too many requests (429).
 	ReasonRateLimited Reason = "RateLimited"
-	// ReasonUnavailable: the service's own trouble (5xx, 408).
+	// ReasonUnavailable: the service's own trouble (5xx, 408), or another call
+	// that is under way for the same agent (409, 423).
 	ReasonUnavailable Reason = "Unavailable"
 	// ReasonTimeout: the call's time ended, or its context was cancelled.
 	ReasonTimeout Reason = "Timeout"
+	// ReasonContentRefused: something between the operator and the API, or the
+	// API by its limit of size (413), refuses what a request holds.
+	ReasonContentRefused Reason = "ContentRefused"
 	// ReasonNetwork: the service was not reached, or the connection broke.
 	ReasonNetwork Reason = "Network"
 	// ReasonInvalidAnswer: not the API's JSON: cut short, too large, a
@@ -81,8 +84,9 @@ type Error struct {
 	Class  Class
 	Reason Reason
 	Status int // of the answer; 0 when there was none
-	// API is true when the answer was the API's own JSON error. What a gateway
-	// says of the service behind it (502, 504) never is.
+	// API is true when the answer was the API's own JSON error: an object with
+	// an error in words, and with none of the keys that frameworks write beside
+	// one. What a gateway says of the service behind it (502, 504) never is.
 	API bool
 	// Message and Detail are the service's words, from a JSON error only:
 	// without control characters and tokens, together at most 512 bytes.
@@ -134,37 +138,24 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // NothingMade reports whether the error proves that a registration made
-// nothing: it was not sent, or was refused by a status that says so. 408 and
-// 409 do not: the one may be late, the other may speak of our own agent.
+// nothing: the request was not sent, or the API itself refused it. The status
+// alone proves nothing: a filter of responses writes its own 4xx over the
+// response to a request that took effect.
 func (e *Error) NothingMade() bool {
 	if e.NotSent {
 		return true
 	}
-	return e.Status >= 400 && e.Status < 500 &&
-		e.Status != http.StatusRequestTimeout && e.Status != http.StatusConflict
+	switch e.Status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, statusClientClosed:
+		return false // The request may be served late, or again.
+	case http.StatusConflict:
+		return false // It may speak of the agent that this request made.
+	}
+	return e.API && e.Status >= 400 && e.Status < 500
 }
 
 // AsError finds the *Error in an error's chain.
 func AsError(err error) (*Error, bool) { return errors.AsType[*Error](err) }
-
-// IsGone reports whether the service itself says that the agent is not, or no
-// longer, there: a 410, or a 404 that is about the agent or about nothing
-// named, with the API's own error body.
-func IsGone(err error) bool {
-	e, ok := AsError(err)
-	if !ok || !e.API {
-		return false
-	}
-	switch e.Reason {
-	case ReasonAgentNotFound, ReasonGone:
-		return true
-	case ReasonNotFound:
-		// A missing project or route says nothing about the agent.
-		return !mentions(e.Message, "project") && !aboutRoute(e.Message)
-	default:
-		return false
-	}
-}
 
 // words spells a reason for people: QuotaExceeded is "quota exceeded".
 func (r Reason) words() string {
@@ -176,17 +167,6 @@ func (r Reason) words() string {
 		b.WriteRune(unicode.ToLower(char))
 	}
 	return b.String()
-}
-
-// aboutRoute reports whether a text speaks of a path that nothing answers at. Such a text may quote the path.
-func aboutRoute(text string) bool {
-	return mentions(text, "route", "page", "path", "endpoint", "/agents")
-}
-
-// withoutPaths leaves out the words that hold a slash: they quote what was asked.
-func withoutPaths(text string) string {
-	words := slices.DeleteFunc(strings.Fields(text), func(word string) bool { return strings.Contains(word, "/") })
-	return strings.Join(words, " ")
 }
 
 // mentions reports whether a text holds one of the words, in any case.

@@ -30,7 +30,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, body []byte, wait, link string) {
 		c := (&Client{now: time.Now}).WithCredential(Credential{Token: NewToken("secret-token")})
 		a := &answer{status: status, body: body, header: http.Header{"Retry-After": {wait}, "Link": {link}}}
-		e := c.refused(opGet, a)
+		e := c.refused(call{op: opGet}, a)
 		if len(e.Message)+len(e.Detail) > maxRemoteWords || !utf8.ValidString(e.Message) || !utf8.ValidString(e.Detail) {
 			t.Errorf("words out of bounds: %q %q", e.Message, e.Detail)
 		}

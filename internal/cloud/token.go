@@ -98,7 +98,7 @@ func (t Token) ProjectID() (string, bool) {
 	if err := json.Unmarshal(raw, &claims); err != nil || !isUUID(claims.ProjectID) {
 		return "", false
 	}
-	return claims.ProjectID, true
+	return NormalID(claims.ProjectID), true
 }
 
 // String gives [redacted].
@@ -132,3 +132,12 @@ func (t *Token) UnmarshalJSON(raw []byte) error {
 // isUUID accepts the canonical form alone: braces, URNs and bare hex digits
 // are not what the API writes.
 func isUUID(s string) bool { return len(s) == 36 && uuid.Validate(s) == nil }
+
+// NormalID gives a UUID in small letters, as every ID is that this package
+// returns, and anything else as it is. IDs are equal if their normal forms are.
+func NormalID(id string) string {
+	if isUUID(id) {
+		return strings.ToLower(id)
+	}
+	return id
+}

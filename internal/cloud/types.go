@@ -32,7 +32,7 @@ type Registration struct {
 
 // Registered is the answer to a registration.
 type Registered struct {
-	// ID of the agent, always a UUID.
+	// ID of the agent, always a UUID in small letters.
 	ID string `json:"id"`
 	// Token of the agent. It can be empty or masked: see Token.Usable.
 	Token Token  `json:"token"`
@@ -55,6 +55,7 @@ func (r *Registered) UnmarshalJSON(raw []byte) error {
 		return err
 	}
 	*r = Registered(wire.plain)
+	r.ID = NormalID(r.ID)
 	r.CreatedAt, r.EnvironmentName = wire.CreatedAt.value, wire.EnvironmentName.value
 	return nil
 }
@@ -62,7 +63,7 @@ func (r *Registered) UnmarshalJSON(raw []byte) error {
 // Agent is what the service shows of an agent. Status, OS and Arch are open
 // sets: services grow.
 type Agent struct {
-	// ID is always a UUID.
+	// ID is always a UUID in small letters.
 	ID      string  `json:"id"`
 	FleetID *string `json:"fleetID"`
 	// Token of the agent. It can be empty or masked: see Token.Usable.
@@ -126,6 +127,10 @@ func (a *Agent) UnmarshalJSON(raw []byte) error {
 type strictAgent Agent
 
 func (s *strictAgent) agent() Agent {
+	s.ID = NormalID(s.ID)
+	if s.FleetID != nil {
+		*s.FleetID = NormalID(*s.FleetID)
+	}
 	if string(s.Metadata) == "null" {
 		s.Metadata = nil
 	}

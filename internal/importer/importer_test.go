@@ -209,7 +209,7 @@ func TestWhatCannotBeDeclaredIsLeftOutAndTold(t *testing.T) {
 		"a version that is none":      {func(a *cloud.Agent) { a.Version = "latest" }, "version", "no version such as v4.0.0"},
 		"a version with a line break": {func(a *cloud.Agent) { a.Version = "v4.0.0\n" }, "version", "no version"},
 		"an edition that is new":      {func(a *cloud.Agent) { a.Edition = "free" }, "edition", "neither community nor enterprise"},
-		"a fleet in upper case":       {func(a *cloud.Agent) { a.FleetID = new(strings.ToUpper(uuid.NewString())) }, "fleetID", "lower case"},
+		"a fleet that is no UUID":     {func(a *cloud.Agent) { a.FleetID = new("Edge") }, "fleetID", "UUID"},
 		"a flag that is empty":        {func(a *cloud.Agent) { a.Flags = []string{""} }, "flags", "is empty"},
 		"a flag that is too long":     {func(a *cloud.Agent) { a.Flags = []string{strings.Repeat("x", 1025)} }, "flags", "longer than 1024"},
 		"too many flags":              {func(a *cloud.Agent) { a.Flags = slices.Repeat([]string{"-v"}, 129) }, "flags", "more than 128"},

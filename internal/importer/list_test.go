@@ -246,13 +246,14 @@ func TestARepeatedAgentIsDeclaredOnce(t *testing.T) {
 	}
 }
 
-func TestAnIDInUpperCaseIsRefused(t *testing.T) {
+func TestIDsInUpperCaseAreDeclaredInLowerCase(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
-	w.agent("web")
-	body := `[{"id":"5F0C9F6E-3C67-4B62-9D3C-6E2A3E9D7C11"},{"id":"5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c12","name":"good"}]`
+	const id, fleet = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11", "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c13"
+	body := fmt.Sprintf(`[{"id":%q,"fleetID":%q,"name":"good"}]`, strings.ToUpper(id), strings.ToUpper(fleet))
 	w.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Times: 1, Status: 200, Body: body})
 	got := w.run()
-	if got.err == nil || !strings.Contains(got.stderr, "lower case only") || !slices.Equal(namesOf(t, got), []string{"good"}) {
+	agents, _ := objects(t, got)
+	if got.err != nil || len(agents) != 1 || agents[0].Spec.AgentID != id || agents[0].Spec.FleetID != fleet {
 		t.Error(got.all())
 	}
 }

@@ -165,6 +165,23 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 	}
 }
 
+// A tenant chooses what is sent: what a firewall makes of it must not stop the others.
+func TestContentThatIsRefusedOpensNoBreaker(t *testing.T) {
+	for _, status := range []int{http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusBadRequest, http.StatusNotAcceptable} {
+		w := proved(t, cloudtest.Settings{})
+		w.cloud.Inject(cloudtest.Fault{Status: status, Body: "<html>Blocked</html>"})
+		for range 5 {
+			err := w.Update(t.Context(), somebody, otherID, cloud.Update{Name: new("other")})
+			if e, ok := cloud.AsError(err); !ok || e.Reason != cloud.ReasonContentRefused {
+				t.Fatalf("%d: %v", status, err)
+			}
+		}
+		if _, err := w.registry.Get(w.cp); err != nil {
+			t.Errorf("after five times %d: %v", status, err)
+		}
+	}
+}
+
 func TestATicketThatIsNotUsedCountsForNothing(t *testing.T) {
 	w := proved(t, cloudtest.Settings{})
 	for range 100 {

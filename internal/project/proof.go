@@ -232,7 +232,7 @@ func prove(ctx context.Context, c *cloud.Client, projectID string) (Proof, error
 	_, err := c.Get(ctx, uuid.Nil.String())
 	e, failed := cloud.AsError(err)
 	switch {
-	case !failed, cloud.IsGone(err):
+	case !failed, cloud.IsGone(err), cloud.MaybeGone(err):
 		return Proof{Proved: true, ListSupported: &no}, nil
 	case e.API && (e.Status == http.StatusBadRequest || e.Status == http.StatusUnprocessableEntity):
 		return Proof{ListSupported: &no}, nil

@@ -28,37 +28,89 @@ func TestNotFoundFromInBetweenIsNoNewsOfTheAgent(t *testing.T) {
 		{"a gateway without a route", "application/json", `{"message":"no Route matched with those values"}`},
 		{"a service that lost the project", "application/json", `{"error":"project not found"}`},
 		{"an empty answer", "", ""},
+		{"Spring without the route", "application/json",
+			`{"timestamp":"2026-11-01T12:00:00Z","path":"/v1/agents/x","status":404,"error":"Not Found"}`},
+		{"Rails without the route", "application/json", `{"status":404,"error":"Not Found"}`},
+		{"NestJS without the route", "application/json", `{"statusCode":404,"message":"Cannot GET /v1/agents/x","error":"Not Found"}`},
+		{"a resolver that lost the host", "application/json", `{"error":"host not found"}`},
 	}
-	for _, row := range rows {
-		t.Run(row.name, func(t *testing.T) {
+	for i, row := range rows {
+		for _, settings := range []cloudtest.Settings{{}, {NoList: true}} {
+			name := fmt.Sprintf("%s, no list %v", row.name, settings.NoList)
+			t.Run(name, func(t *testing.T) { notFoundInBetween(t, settings, rows[i].contentType, rows[i].body) })
+		}
+	}
+}
+
+func notFoundInBetween(t *testing.T, settings cloudtest.Settings, contentType, body string) {
+	t.Parallel()
+	w := harness.New(t, settings, func(w *harness.World, _ *v1alpha1.CloudProject) {
+		w.Settings.OutageGrace = time.Millisecond
+	})
+	before := w.Ready(w.Apply("web"))
+	w.Ready(w.Apply("doomed"))
+	restore := w.Cloud.Inject(cloudtest.Fault{
+		Status: http.StatusNotFound, Header: http.Header{"Content-Type": {contentType}}, Body: body,
+	})
+	both := remoteIDs(w)
+	w.Cloud.ResetRequests()
+	w.Poke("web")
+	w.Delete("doomed")
+	w.NotReady("doomed", v1alpha1.ReasonInvalidAnswer, "404", "url", v1alpha1.AnnotationOrphan)
+	after := w.NotReady("web", v1alpha1.ReasonInvalidAnswer, "404", "url")
+	w.Eventually("it was looked at more than once", func() error {
+		if n := w.Cloud.Count(http.MethodGet, cloudtest.RouteAgent); n < 2 {
+			return fmt.Errorf("%d reads", n)
+		}
+		return nil
+	})
+	if after.Status.ID != before.Status.ID {
+		t.Error("the remote agent was forgotten")
+	}
+	if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 0 {
+		t.Errorf("%d registrations", n)
+	}
+	remains(w, both...)
+	restore()
+	w.Gone("doomed")
+	w.Ready("web")
+	w.One("web")
+}
+
+// A "not found" that names nothing is believed where a list that was begun afterwards lacks the agent, too.
+func TestNotFound_NamesNothing_AListDecides(t *testing.T) {
+	bare := cloudtest.Fault{Route: cloudtest.RouteAgent, Status: http.StatusNotFound, Body: `{"error":"not found"}`}
+	t.Run("there is no list", func(t *testing.T) {
+		notFoundInBetween(t, cloudtest.Settings{NoList: true}, "application/json", bare.Body)
+	})
+	for _, gone := range []bool{true, false} {
+		t.Run(fmt.Sprintf("the agents are gone: %v", gone), func(t *testing.T) {
 			t.Parallel()
 			w := harness.New(t, cloudtest.Settings{}, func(w *harness.World, _ *v1alpha1.CloudProject) {
 				w.Settings.OutageGrace = time.Millisecond
 			})
-			before := w.Ready(w.Apply("web"))
-			w.Ready(w.Apply("doomed"))
-			restore := w.Cloud.Inject(cloudtest.Fault{
-				Status: http.StatusNotFound, Header: http.Header{"Content-Type": {row.contentType}}, Body: row.body,
-			})
+			before, doomed := w.Ready(w.Apply("web")), w.Ready(w.Apply("doomed"))
+			restore := w.Cloud.Inject(bare)
+			if gone {
+				w.Cloud.Remove(before.Status.ID)
+				w.Cloud.Remove(doomed.Status.ID)
+			}
 			both := remoteIDs(w)
-			w.Cloud.ResetRequests()
 			w.Poke("web")
 			w.Delete("doomed")
-			w.NotReady("doomed", v1alpha1.ReasonInvalidAnswer, "404", "url", v1alpha1.AnnotationOrphan)
-			after := w.NotReady("web", v1alpha1.ReasonInvalidAnswer, "404", "url")
-			w.Eventually("it was looked at more than once", func() error {
-				if n := w.Cloud.Count(http.MethodGet, cloudtest.RouteAgent); n < 2 {
-					return fmt.Errorf("%d reads", n)
-				}
-				return nil
-			})
-			if after.Status.ID != before.Status.ID {
-				t.Error("the remote agent was forgotten")
+			if gone {
+				w.Gone("doomed")
+				w.Eventually("it is registered again", func() error {
+					if a := w.Get("web"); a.Status.ID == before.Status.ID || a.Status.ID == "" {
+						return fmt.Errorf("it is %s", harness.Describe(a))
+					}
+					return nil
+				})
+			} else {
+				w.NotReady("doomed", v1alpha1.ReasonInvalidAnswer, "404", "url", v1alpha1.AnnotationOrphan)
+				w.NotReady("web", v1alpha1.ReasonInvalidAnswer, "404", "url")
+				remains(w, both...)
 			}
-			if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 0 {
-				t.Errorf("%d registrations", n)
-			}
-			remains(w, both...)
 			restore()
 			w.Gone("doomed")
 			w.Ready("web")

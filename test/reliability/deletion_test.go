@@ -35,7 +35,7 @@ type estate struct {
 
 func newEstate(t *testing.T) *estate {
 	e := &estate{own: []string{"plain", "sourced", "kept"}}
-	e.w, e.tenant = shared(t, cloudtest.Settings{}, func(w *harness.World, cp *v1alpha1.CloudProject) {
+	e.w, e.tenant = harness.Shared(t, cloudtest.Settings{}, func(w *harness.World, cp *v1alpha1.CloudProject) {
 		server := httptest.NewTLSServer(w.Cloud)
 		t.Cleanup(server.Close)
 		w.ConfigMap("ca", "ca.crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
@@ -49,7 +49,7 @@ func newEstate(t *testing.T) *estate {
 		a.Spec.RawConfigFrom = &v1alpha1.KeySource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "fluent", Key: "fluent-bit.conf"}}
 	})
 	e.w.Apply("kept", retain)
-	guest(e.w, e.tenant, "guest")
+	e.w.Guest(e.tenant, "guest")
 	for _, name := range e.own {
 		e.w.Ready(name)
 	}
@@ -232,7 +232,7 @@ func TestDeletionOfACloudProjectInUse(t *testing.T) {
 	cp := project(e.w)
 	remove(e.w, cp)
 	projectBecomes(e.w, metav1.ConditionFalse, v1alpha1.ReasonInUse, e.w.Namespace+"/plain", e.tenant.Namespace+"/guest")
-	guest(e.w, e.tenant, "late")
+	e.w.Guest(e.tenant, "late")
 	e.tenant.NotReady("late", v1alpha1.ReasonProjectNotReady, "being deleted")
 	if n := e.w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 4 {
 		t.Errorf("%d registrations, want the 4 from before", n)

@@ -147,12 +147,12 @@ func TestAReplacedSecretCostsNothing(t *testing.T) {
 // once the token that made it is gone: then a person decides, and nothing is registered twice or taken over.
 func TestTheTokenChangesUnderATenantsChosenMachineID(t *testing.T) {
 	t.Parallel()
-	w, tenant := shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
+	w, tenant := harness.Shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
 	entered, block := make(chan struct{}, 1), make(chan struct{})
 	w.Cloud.Inject(cloudtest.Fault{
 		Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter, Entered: entered, Block: block,
 	})
-	guest(w, tenant, "web", machine("machine-1"))
+	w.Guest(tenant, "web", machine("machine-1"))
 	<-entered
 	setToken(w, w.Cloud.AddProject(w.ProjectID).Reveal())
 	close(block)
@@ -184,7 +184,7 @@ func TestTheTokenChangesBetweenNonceAndRecovery(t *testing.T) {
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			w, tenant := shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
+			w, tenant := harness.Shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
 			in := w
 			if row.tenant {
 				in = tenant
@@ -193,7 +193,7 @@ func TestTheTokenChangesBetweenNonceAndRecovery(t *testing.T) {
 			w.Cloud.Inject(cloudtest.Fault{
 				Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter, Entered: entered, Block: block,
 			})
-			guest(w, in, "web", row.change)
+			w.Guest(in, "web", row.change)
 			<-entered
 			setToken(w, w.Cloud.AddProject(w.ProjectID).Reveal())
 			close(block)

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"testing"
 
 	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
@@ -22,28 +21,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
-
-// shared is a World whose CloudProject admits every namespace, and a tenant's namespace in it.
-func shared(t testing.TB, settings cloudtest.Settings, options ...harness.Option) (w, tenant *harness.World) {
-	t.Helper()
-	options = append([]harness.Option{harness.Idle, func(_ *harness.World, cp *v1alpha1.CloudProject) {
-		cp.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll}
-	}}, options...)
-	w = harness.New(t, settings, options...)
-	namespace := w.AddNamespace("tenant")
-	w.Start(namespace)
-	return w, w.In(namespace)
-}
-
-// guest makes an Agent of a tenant's namespace that uses the World's CloudProject.
-func guest(w, tenant *harness.World, name string, changes ...func(*v1alpha1.Agent)) string {
-	w.Helper()
-	changes = append([]func(*v1alpha1.Agent){func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Namespace = w.Namespace }}, changes...)
-	return tenant.Apply(name, changes...)
-}
 
 func annotated(key, value string) func(*v1alpha1.Agent) {
 	return func(a *v1alpha1.Agent) { metav1.SetMetaDataAnnotation(&a.ObjectMeta, key, value) }

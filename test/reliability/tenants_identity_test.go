@@ -43,7 +43,7 @@ func TestOneMachineIDOfTwoAgentsAtOnce(t *testing.T) {
 func oneOf(w *harness.World, reason string) (winner, loser string) {
 	w.Helper()
 	winner, loser = "a", "b"
-	if settled(w, "a").Status.ID == "" {
+	if w.Settled("a").Status.ID == "" {
 		winner, loser = "b", "a"
 	}
 	w.Ready(winner)

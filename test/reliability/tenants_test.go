@@ -8,8 +8,6 @@ package reliability_test
 
 import (
 	"fmt"
-	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -63,7 +61,7 @@ func TestATenantReachesNothingOfAnother(t *testing.T) {
 		for _, row := range rows {
 			t.Run(server.name+"/"+row.name, func(t *testing.T) {
 				t.Parallel()
-				w, tenant := shared(t, server.settings)
+				w, tenant := harness.Shared(t, server.settings)
 				w.Ready(w.Apply("derived"))
 				w.Ready(w.Apply("chosen", machine("machine-of-the-victim")))
 				elsewhere := w.Register("elsewhere", "machine-elsewhere") // By another cluster, long ago.
@@ -73,7 +71,7 @@ func TestATenantReachesNothingOfAnother(t *testing.T) {
 				victims := w.Remote()
 				for i, victim := range victims {
 					name := fmt.Sprintf("thief-%d", i)
-					guest(w, tenant, name, func(a *v1alpha1.Agent) {
+					w.Guest(tenant, name, func(a *v1alpha1.Agent) {
 						row.change(victim.ID, victim.MachineID)(a)
 						a.Spec.DeletionPolicy = v1alpha1.DeletionDelete
 						a.Spec.TokenSecretRef = &v1alpha1.LocalSecretReference{Name: name + "-loot"}
@@ -86,7 +84,7 @@ func TestATenantReachesNothingOfAnother(t *testing.T) {
 						forgedSecret(tenant, tenant.Get(name), name+"-loot", victim.ID, row.nonce)
 					}
 					// And one that is deleted before the operator ever saw it alive.
-					guest(w, tenant, name+"-gone", func(a *v1alpha1.Agent) {
+					w.Guest(tenant, name+"-gone", func(a *v1alpha1.Agent) {
 						row.change(victim.ID, victim.MachineID)(a)
 						a.Spec.DeletionPolicy = v1alpha1.DeletionDelete
 						annotated(v1alpha1.AnnotationRegistering, row.nonce)(a)
@@ -97,13 +95,13 @@ func TestATenantReachesNothingOfAnother(t *testing.T) {
 				w.Start(tenant.Namespace)
 				for i := range victims {
 					name := fmt.Sprintf("thief-%d", i)
-					settled(tenant, name)
-					keepsNothingOf(tenant, name+"-loot", victims[i])
+					tenant.Settled(name)
+					tenant.KeepsNothingOf(name+"-loot", victims[i])
 					tenant.Delete(name)
 					tenant.Gone(name)
 					tenant.Gone(name + "-gone")
 				}
-				unharmed(t, w, victims)
+				w.Unharmed(victims)
 			})
 		}
 	}
@@ -122,62 +120,15 @@ var services = []struct {
 	{"no list and doubles", cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble}},
 }
 
-// settled waits until an Agent is Ready or Stalled.
-func settled(w *harness.World, name string) *v1alpha1.Agent {
-	w.Helper()
-	var a *v1alpha1.Agent
-	w.Eventually("Agent "+name+" comes to an end", func() error {
-		a = w.Get(name)
-		if harness.Condition(a, v1alpha1.ConditionReady).Status != metav1.ConditionTrue &&
-			harness.Condition(a, v1alpha1.ConditionStalled).Status != metav1.ConditionTrue {
-			return fmt.Errorf("it is %s", harness.Describe(a))
-		}
-		return nil
-	})
-	return a
-}
-
-func keepsNothingOf(w *harness.World, secret string, victim cloud.Agent) {
-	w.Helper()
-	if s := w.Secret(secret); s != nil && cloud.NewToken(string(s.Data[v1alpha1.TokenKey])).Equal(victim.Token) {
-		w.Errorf("Secret %s holds the token of another's agent", secret)
-	}
-}
-
-// unharmed checks that agents are as they were, and that nobody but their own asked to change them.
-func unharmed(t *testing.T, w *harness.World, victims []cloud.Agent) {
-	t.Helper()
-	for _, before := range victims {
-		after, there := w.Cloud.Agent(before.ID)
-		if !there {
-			t.Errorf("the agent %s was deleted", before.Name)
-			continue
-		}
-		if after.RawConfig != before.RawConfig || after.Name != before.Name || after.Version != before.Version {
-			// A service that upserts changes an agent of another cluster by what it does with a POST; nobody can know before.
-			if !strings.HasPrefix(before.MachineID, "machine-elsewhere") {
-				t.Errorf("the agent %s was changed: %+v", before.Name, after)
-			}
-		}
-	}
-	for _, r := range w.Cloud.Requests() {
-		for _, victim := range victims {
-			if r.AgentID == victim.ID && (r.Method == http.MethodDelete || r.Method == http.MethodPatch) {
-				t.Errorf("%s of the agent %s", r.Method, victim.Name)
-			}
-		}
-	}
-}
-
 // A tenant edits the Secret of its living Agent to name another's agent with the same machine ID.
 func TestAnEditedSecretTakesNothingOver(t *testing.T) {
 	t.Parallel()
-	w, tenant := shared(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble})
+	w, tenant := harness.Shared(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble})
 	victim := w.Register("elsewhere", "machine-1")
 	// Times of a service may lack fractions, so what was made in the second of the nonce counts as made after it.
 	w.Cloud.Mutate(victim.ID, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-time.Minute) })
 	before := w.Remote()
-	id := tenant.Ready(guest(w, tenant, "thief", machine("machine-1"))).Status.ID
+	id := tenant.Ready(w.Guest(tenant, "thief", machine("machine-1"))).Status.ID
 	s := tenant.Secret("thief-token")
 	s.Data[v1alpha1.IDKey], s.Data[v1alpha1.TokenKey] = []byte(victim.ID), nil
 	if err := tenant.Client.Update(t.Context(), s); err != nil {
@@ -189,9 +140,9 @@ func TestAnEditedSecretTakesNothingOver(t *testing.T) {
 		}
 		return nil
 	})
-	keepsNothingOf(tenant, "thief-token", before[0])
+	tenant.KeepsNothingOf("thief-token", before[0])
 	tenant.Delete("thief")
 	tenant.Gone("thief")
-	unharmed(t, w, before)
+	w.Unharmed(before)
 	remains(w, victim.ID)
 }

@@ -23,7 +23,12 @@ type shownAgent struct {
 }
 
 func (s *Server) show(r *record) shownAgent {
-	return shownAgent{Agent: r.clone(), Token: s.settings.shown(r.agent.Token.Reveal(), s.settings.MaskTokens)}
+	shown := shownAgent{Agent: r.clone(), Token: s.settings.shown(r.agent.Token.Reveal(), s.settings.MaskTokens)}
+	shown.ID = s.settings.shownID(shown.ID)
+	if shown.FleetID != nil {
+		shown.FleetID = new(s.settings.shownID(*shown.FleetID))
+	}
+	return shown
 }
 
 func (s *Server) register(c *incoming, who caller) answer {
@@ -75,7 +80,7 @@ func (s *Server) registered(c *incoming, r *record) answer {
 		CreatedAt       time.Time `json:"createdAt"`
 		EnvironmentName string    `json:"environmentName"`
 	}{
-		r.agent.ID, s.settings.shown(r.agent.Token.Reveal(), s.settings.MaskRegister),
+		s.settings.shownID(r.agent.ID), s.settings.shown(r.agent.Token.Reveal(), s.settings.MaskRegister),
 		r.agent.Name, r.agent.CreatedAt, r.agent.EnvironmentName,
 	})
 }

@@ -62,6 +62,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rewind := func() { r.Body = io.NopCloser(bytes.NewReader(body)) }
 	c := &incoming{method: r.Method, query: r.URL.Query(), body: body}
 	c.route, c.id = routeOf(r.URL.EscapedPath())
+	c.id = cloud.NormalID(c.id)
 	c.scheme, c.token = credentialOf(r.Header)
 	c.record = &Request{
 		Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Route: c.route,

@@ -66,7 +66,7 @@ func (s *Server) RevokeToken(token cloud.Token) {
 func (s *Server) Agents(projectID string) []cloud.Agent {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p, ok := s.store.projects[projectID]
+	p, ok := s.store.projects[cloud.NormalID(projectID)]
 	if !ok {
 		return nil
 	}
@@ -81,7 +81,7 @@ func (s *Server) Agents(projectID string) []cloud.Agent {
 func (s *Server) Agent(id string) (cloud.Agent, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r, ok := s.store.agents[id]
+	r, ok := s.store.agents[cloud.NormalID(id)]
 	if !ok {
 		return cloud.Agent{}, false
 	}
@@ -93,7 +93,7 @@ func (s *Server) Agent(id string) (cloud.Agent, bool) {
 func (s *Server) Mutate(id string, f func(*cloud.Agent)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r, ok := s.store.agents[id]; ok {
+	if r, ok := s.store.agents[cloud.NormalID(id)]; ok {
 		r.agent.UpdatedAt = s.settings.now()
 		s.store.change(r, f)
 	}
@@ -103,7 +103,7 @@ func (s *Server) Mutate(id string, f func(*cloud.Agent)) {
 func (s *Server) Remove(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r, ok := s.store.agents[id]; ok {
+	if r, ok := s.store.agents[cloud.NormalID(id)]; ok {
 		s.store.remove(r)
 	}
 }

@@ -8,6 +8,7 @@ package cloudtest
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -45,6 +46,8 @@ type Settings struct {
 	// MaskRegister does so in the answer of a registration.
 	MaskTokens, MaskRegister bool
 	MaskAs                   string
+	// UpperIDs writes UUIDs in capitals. They are read in any letters.
+	UpperIDs bool
 	// Quota is how many agents a project may hold; 0 is unlimited.
 	Quota int
 	// PageSize is the most a page of a list holds. Default 100.
@@ -65,6 +68,13 @@ func (s Settings) now() time.Time {
 		return time.Now().UTC().Truncate(time.Microsecond)
 	}
 	return s.Now().UTC().Truncate(time.Microsecond)
+}
+
+func (s Settings) shownID(id string) string {
+	if s.UpperIDs && validUUID(id) {
+		return strings.ToUpper(id)
+	}
+	return id
 }
 
 func (s Settings) shown(token string, masked bool) string {

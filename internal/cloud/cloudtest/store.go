@@ -52,6 +52,7 @@ func newStore() store {
 }
 
 func (s *store) project(id string, now time.Time) *project {
+	id = cloud.NormalID(id)
 	p, ok := s.projects[id]
 	if !ok {
 		p = &project{id: id, createdAt: now, machines: map[string][]*record{}}

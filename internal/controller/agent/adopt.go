@@ -44,7 +44,7 @@ func (p *pass) adopt(ctx context.Context) error {
 		return err
 	}
 	// An agent with our derived machine ID is one that this Agent registered and lost sight of.
-	own := remote.MachineID == derivedMachineID(p.Settings.ClusterID, p.key())
+	own := remote.MachineID == p.derived()
 	if err := p.adoptable(ctx, remote, own); err != nil {
 		return err
 	}
@@ -117,21 +117,27 @@ func (p *pass) mayAdopt() bool {
 // unclaimed refuses a remote agent that belongs to another Agent: the one whose name the machine ID is
 // derived from, else the one that has it recorded, the older first.
 func (p *pass) unclaimed(ctx context.Context, remote *cloud.Agent) error {
-	own := remote.MachineID == derivedMachineID(p.Settings.ClusterID, p.key())
+	own := remote.MachineID == p.derived()
+	if own {
+		return nil
+	}
 	others, err := p.having(ctx, remoteIndex, remote.ID)
 	if err != nil {
 		return err
 	}
-	recordedHere := p.agent.Status.ID == remote.ID
+	recordedHere := p.agent.Status.ID == remote.ID && p.agent.Status.URL == p.place.URL
 	for i := range others {
 		other := &others[i]
+		if other.UID == p.agent.UID || other.Status.URL != p.place.URL { // An ID means something only at its endpoint.
+			continue
+		}
 		theirs := remote.MachineID == derivedMachineID(p.Settings.ClusterID, client.ObjectKeyFromObject(other))
-		if other.UID == p.agent.UID || own || recordedHere && !theirs && older(p.agent, other) {
+		if recordedHere && !theirs && older(p.agent, other) {
 			continue
 		}
 		return p.claimedBy(other, remote.ID)
 	}
-	if own || recordedHere {
+	if recordedHere {
 		return nil
 	}
 	holder, mine := p.memories.claim(claim{place: project.Place{URL: p.place.URL}, agent: remote.ID}, p.key())
@@ -168,8 +174,21 @@ func older(a, b *v1alpha1.Agent) bool {
 	return a.UID < b.UID
 }
 
-// machineIDFree refuses to register a machine ID that another Agent of the cluster has in the same project.
+// notEntitled refuses a remote agent that nothing shows to be this Agent's at this endpoint.
+func (p *pass) notEntitled() error {
+	return fault.Terminalf(v1alpha1.ReasonAdoptionNotAllowed,
+		"the remote agent is not known to be this Agent's at CloudProject %s/%s, which does not allow this namespace to adopt agents: "+
+			"correct spec.projectRef, or set spec.adoption of the CloudProject to Allowed",
+		p.cloudProject.Namespace, p.cloudProject.Name)
+}
+
+// machineIDFree refuses to register a machine ID that another Agent of the cluster has in the same project. The owner
+// by derivation is refused nothing: whoever else has its machine ID gives way.
 func (p *pass) machineIDFree(ctx context.Context) error {
+	if !p.explicit() {
+		p.memories.seize(claim{place: p.place, machineID: p.machineID()}, p.key())
+		return nil
+	}
 	others, err := p.having(ctx, machineIndex, p.machineID())
 	if err != nil {
 		return err
@@ -200,11 +219,12 @@ func (p *pass) machineIDOf(other *v1alpha1.Agent) error {
 }
 
 // takeOver is what to do about a machine ID that another agent holds.
-const takeOver = "set spec.agentID to take that agent over, or delete this Agent and create it with another spec.machineID"
+const takeOver = "set spec.agentID to adopt that agent, or delete this Agent and create it with another spec.machineID"
 
+// machineIDTaken tells the ID of the other agent only to who may adopt it.
 func (p *pass) machineIDTaken(id string) error {
 	which := "another agent of the project"
-	if id != "" {
+	if id != "" && p.mayAdopt() {
 		which = "agent " + id + " of the project"
 	}
 	return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,

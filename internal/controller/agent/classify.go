@@ -76,6 +76,12 @@ func fromCloud(e *cloud.Error) *fault.Error {
 	case cloud.ReasonRateLimited:
 		return fault.Waitingf(v1alpha1.ReasonRateLimited,
 			"the service asked to wait; it is called again by itself").After(e.RetryAfter)
+	case cloud.ReasonContentRefused:
+		if e.Class == cloud.ClassTerminal {
+			return fault.Terminalf(v1alpha1.ReasonInvalid, "%v: make the configuration smaller, or have the limit raised", e)
+		}
+		return fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
+			"%v: have what filters requests allow it, or change the configuration", e).After(e.RetryAfter)
 	case cloud.ReasonInvalidAnswer, cloud.ReasonNotFound, cloud.ReasonAgentNotFound, cloud.ReasonGone:
 		return fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
 			"%v: check the CloudProject's url and what stands between it and the operator", e).After(e.RetryAfter)

@@ -40,6 +40,8 @@ func waits(e *cloud.Error) *cloud.Error {
 func TestClassifyGivesEveryAnswerOfTheServiceAClassAReasonAndAMend(t *testing.T) {
 	quota := said(403, cloud.ReasonQuotaExceeded, "agents quota exceeded")
 	quota.QuotaLimit = ptr.To(int64(3))
+	tooLarge := said(413, cloud.ReasonContentRefused, "")
+	tooLarge.Class = cloud.ClassTerminal
 	network := said(0, cloud.ReasonNetwork, "")
 	network.Err = errors.New("connection refused")
 	for _, row := range []struct {
@@ -71,6 +73,9 @@ func TestClassifyGivesEveryAnswerOfTheServiceAClassAReasonAndAMend(t *testing.T)
 		{"409", said(409, cloud.ReasonConflict, "machine ID conflict"), fault.Terminal, v1alpha1.ReasonMachineIDConflict,
 			[]string{"machine ID conflict", "spec.machineID"}, 0},
 		{"410", said(410, cloud.ReasonGone, "agent gone"), fault.Retryable, v1alpha1.ReasonInvalidAnswer, []string{"CloudProject's url"}, 0},
+		{"413", tooLarge, fault.Terminal, v1alpha1.ReasonInvalid, []string{"413", "smaller"}, 0},
+		{"a firewall's 403", said(403, cloud.ReasonContentRefused, ""), fault.Retryable, v1alpha1.ReasonInvalidAnswer,
+			[]string{"403", "content refused", "filters requests"}, 0},
 		{"429", said(429, cloud.ReasonRateLimited, "slow down"), fault.Waiting, v1alpha1.ReasonRateLimited, []string{"by itself"}, 0},
 		{"429 that says when", waits(said(429, cloud.ReasonRateLimited, "slow down")), fault.Waiting, v1alpha1.ReasonRateLimited,
 			[]string{"by itself"}, 30 * time.Second},
@@ -185,7 +190,7 @@ func TestNoMessageHoldsAToken(t *testing.T) {
 		cloud.ReasonInvalid, cloud.ReasonUnauthorized, cloud.ReasonForbidden, cloud.ReasonQuotaExceeded, cloud.ReasonFieldForbidden,
 		cloud.ReasonAgentNotFound, cloud.ReasonFleetNotFound, cloud.ReasonEnvironmentNotFound, cloud.ReasonNotFound, cloud.ReasonConflict,
 		cloud.ReasonGone, cloud.ReasonUnsupported, cloud.ReasonRateLimited, cloud.ReasonUnavailable, cloud.ReasonTimeout,
-		cloud.ReasonNetwork, cloud.ReasonInvalidAnswer,
+		cloud.ReasonNetwork, cloud.ReasonInvalidAnswer, cloud.ReasonContentRefused,
 	} {
 		e := said(400, reason, fmt.Sprint("you sent ", cloud.NewToken(token)))
 		if got := classify(e); strings.Contains(got.Message, token) || got.Message == "" || strings.Contains(got.Message, "\n") {

@@ -175,7 +175,7 @@ func (p *pass) volatile(now time.Time) {
 
 // registeredStatus is what is known of an agent right after its registration.
 func registeredStatus(made *cloud.Registered, agent *v1alpha1.Agent, config rawconfig.Config) *v1alpha1.RemoteAgent {
-	sent := registration(agent, config, "")
+	sent := registrationBody(agent, config, "")
 	return &v1alpha1.RemoteAgent{
 		Name: clip(sent.Name), Version: clip(sent.Version), FleetID: sent.FleetID,
 		EnvironmentName: clip(made.EnvironmentName), CreatedAt: timestamp(&made.CreatedAt),

@@ -127,8 +127,8 @@ func differing(fields []field, remote *cloud.Agent) []field {
 	return slices.DeleteFunc(slices.Clone(fields), func(f field) bool { return f.same == nil || f.same(remote) })
 }
 
-// registration is the body that registers the Agent.
-func registration(agent *v1alpha1.Agent, config rawconfig.Config, machineID string) cloud.Registration {
+// registrationBody is the body that registers the Agent.
+func registrationBody(agent *v1alpha1.Agent, config rawconfig.Config, machineID string) cloud.Registration {
 	r := cloud.Registration{
 		Name:          agent.Spec.Name,
 		MachineID:     machineID,

@@ -235,7 +235,7 @@ func TestRegistrationHoldsEverythingTheServiceRequires(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: row.spec}
-			got, err := json.Marshal(registration(a, config, "m"))
+			got, err := json.Marshal(registrationBody(a, config, "m"))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -47,7 +47,9 @@ func fenced(a client.Object) bool {
 
 // pruned reports whether somebody removed the record of a registration that this process sent.
 func (p *pass) pruned(posted *v1alpha1.Agent) bool {
-	return posted != p.agent && posted.UID == p.agent.UID && registering(posted) && p.nonce() == "" && p.agent.Status.ID == ""
+	sent := intentOf(posted)
+	return posted != p.agent && posted.UID == p.agent.UID && p.agent.Status.ID == "" &&
+		!sent.IsZero() && !sent.Spent(p.closed()) && p.intent().IsZero()
 }
 
 // keepIntent restores the record of a registration that this process sent and whose outcome is unknown. Without it the
@@ -57,10 +59,10 @@ func (p *pass) keepIntent(ctx context.Context) error {
 	if posted == nil || !p.pruned(posted) {
 		return nil
 	}
-	nonce := posted.Annotations[v1alpha1.AnnotationRegistering]
+	intent := intentOf(posted).String()
 	return p.patchMeta(ctx, func(a *v1alpha1.Agent) {
 		controllerutil.AddFinalizer(a, v1alpha1.AgentFinalizer)
-		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistering, nonce)
+		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistering, intent)
 	})
 }
 

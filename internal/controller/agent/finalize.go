@@ -16,6 +16,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/registration"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -94,6 +95,9 @@ func (p *pass) deleteRemote(ctx context.Context) error {
 	if err := p.findProject(ctx); err != nil {
 		return err
 	}
+	if owns, err := p.ownsRemote(ctx); err != nil || !owns {
+		return err
+	}
 	if err := p.connect(); err != nil {
 		return err
 	}
@@ -118,17 +122,51 @@ func (p *pass) deleteRemote(ctx context.Context) error {
 	return p.deleteID(ctx, p.agent.Status.ID)
 }
 
-// deleteConfirmed reads first: only what shows our machine ID is deleted.
+// ownsRemote reports whether a deletion has anything to do at the CloudProject. It asks who is admitted, because users
+// can write the finalizer and the intent of any Agent: without a record and an authentic intent there is nothing that
+// could be this Agent's, and no request is made for it.
+func (p *pass) ownsRemote(ctx context.Context) (bool, error) {
+	standing := registration.Standing{Admitted: true}
+	refused := p.admitted(ctx)
+	if refused != nil {
+		if !classify(refused).is(v1alpha1.ReasonProjectNotAllowed) {
+			return false, refused
+		}
+		shared := p.Projects.Lookup(p.cloudProject.UID)
+		if shared == nil {
+			return false, p.connect() // Its credentials are not read yet: they tell whose the intent is.
+		}
+		p.project, p.place = shared, shared.Place()
+		standing = registration.Standing{
+			RecordedHere:    p.recordedHere(p.agent.Status.ID),
+			IntentAuthentic: p.open() && p.authentic(),
+		}
+	}
+	switch {
+	case standing.Access() != registration.AccessNone:
+		return true, nil
+	case p.agent.Status.ID != "": // It is recorded elsewhere, where it cannot be deleted from here.
+		return false, refused
+	default:
+		return false, nil
+	}
+}
+
+// deleteConfirmed reads first: only what shows our machine ID, and is known to be ours, is deleted.
 func (p *pass) deleteConfirmed(ctx context.Context, id string) error {
 	remote, err := p.project.Get(ctx, p.agent.UID, id)
-	switch {
-	case cloud.IsGone(err):
+	if err != nil {
+		if gone, err := p.provesGone(ctx, id, err); !gone {
+			return err
+		}
 		return p.goneForGood(id)
-	case err != nil:
-		return err
+	}
+	switch {
 	case remote.MachineID != p.machineID():
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"the remote agent %s shows another machine ID than this Agent's, so it is not deleted: check the CloudProject's url", id)
+	case !p.entitled(remote, p.intent()):
+		return p.notEntitled()
 	}
 	if id == p.agent.Status.ID { // The deletion may have to wait for its turn, which another look would cost.
 		p.confirmed(id)
@@ -147,13 +185,14 @@ func (p *pass) deleteID(ctx context.Context, id string) error {
 	}
 	// Cut by a shutdown, it might be done all the same, and leave the next process to wonder where the agent is.
 	err = p.project.Delete(context.WithoutCancel(ctx), p.agent.UID, id)
-	if cloud.IsGone(err) {
+	if err != nil {
+		if gone, err := p.provesGone(ctx, id, err); !gone {
+			return err
+		}
 		return p.goneForGood(id)
 	}
-	if err == nil {
-		p.tell(deleted, id)
-	}
-	return err
+	p.tell(deleted, id)
+	return nil
 }
 
 // goneForGood accepts that a remote agent is gone only where it is known to have been.
@@ -204,8 +243,8 @@ func (p *pass) flush(ctx context.Context) error {
 		return err
 	}
 	id := p.agent.Status.ID
-	began, _ := nonceTime(p.nonce(), p.Clock.Now())
-	if made := p.agent.Status.Agent.CreatedAt; made == nil || !madeBefore(made.Time, began) {
+	began, _ := p.intent().Began(p.Clock.Now())
+	if made := p.agent.Status.Agent.CreatedAt; made == nil || !registration.CreatedBefore(made.Time, began) {
 		p.tell(maybeOrphaned, p.machineID())
 	}
 	return p.deleteID(ctx, id)

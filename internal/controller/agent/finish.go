@@ -73,7 +73,7 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 // forgets reports whether this pass knows less of a registration than what an earlier one came to and could not write,
 // or whose record somebody removed.
 func (p *pass) forgets(posted *v1alpha1.Agent) bool {
-	return p.pruned(posted) || posted.Status.ID != "" && p.agent.Status.ID == "" && posted.Annotations[v1alpha1.AnnotationRegistering] == p.nonce()
+	return p.pruned(posted) || posted.Status.ID != "" && p.agent.Status.ID == "" && intentOf(posted) == p.intent()
 }
 
 // redacted takes the agent's own token out of what the service says: its client knows the project's alone.
@@ -132,7 +132,7 @@ func (p *pass) remember(ctx context.Context, f classed, now time.Time) (grace bo
 	if f.Class == fault.Waiting && f.RetryAfter == 0 {
 		m.holdFor = "" // A watch ends it, and looking costs nothing remote.
 	}
-	outage := f.Class == fault.Retryable || f.Reason == v1alpha1.ReasonProjectNotReady ||
+	outage := f.Class == fault.Retryable && f.Reason != v1alpha1.ReasonRemoteGone || f.Reason == v1alpha1.ReasonProjectNotReady ||
 		f.Reason == v1alpha1.ReasonRateLimited || f.Reason == v1alpha1.ReasonUnavailable
 	return outage && now.Sub(m.failing) < p.Settings.OutageGrace
 }

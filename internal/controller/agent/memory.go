@@ -61,6 +61,12 @@ type memory struct {
 	// which would cost the turn, while the generation is that of resendFor.
 	resend    []string
 	resendFor int64
+	// sent are the fields, with their hashes, that the API accepted since sentAt and that nothing has shown to be there
+	// yet. Lost with the process: they are sent again then, which changes nothing.
+	sent   map[string]string
+	sentAt time.Time
+	// refused is the content that something between here and the API refused last.
+	refused string
 	// lost is the remote agent that was found gone for good, and lostAt where: there it is not asked for again.
 	lost   string
 	lostAt project.Place
@@ -115,6 +121,16 @@ func (m *memories) claim(what claim, key types.NamespacedName) (holder types.Nam
 		m.claims[what], m.claimed[key] = key, append(m.claimed[key], what)
 	}
 	return key, true
+}
+
+// seize takes a claim from whoever has it, for the owner by right.
+func (m *memories) seize(what claim, key types.NamespacedName) {
+	m.mu.Lock()
+	if m.claims[what] != key {
+		delete(m.claims, what)
+	}
+	m.mu.Unlock()
+	m.claim(what, key)
 }
 
 // before returns the memory of the Agent that had this name when it was looked at last, nil if none had.

@@ -94,33 +94,6 @@ func TestMemoriesMayBeAskedByAllWorkers(t *testing.T) {
 	}
 }
 
-func TestANonceTellsItsTime(t *testing.T) {
-	for _, row := range []struct {
-		name, nonce string
-		want        time.Time
-		ok          bool
-	}{
-		{"one of ours", "2026-05-01T11:59:00.123456789Z/0011223344556677-mark", noon.Add(-time.Minute + 123456789*time.Nanosecond), true},
-		{"one of now", "2026-05-01T12:00:00Z/00", noon, true},
-		{"one of another zone", "2026-05-01T13:59:00+02:00/00", noon.Add(-time.Minute), true},
-		{"one without the random part", "2026-05-01T11:59:00Z", noon.Add(-time.Minute), true},
-		{"one of the future", "2026-05-01T12:00:01Z/00", time.Time{}, false},
-		{"one of the far future", "9999-12-31T23:59:59Z/00", time.Time{}, false},
-		{"none", "", time.Time{}, false},
-		{"a slash alone", "/", time.Time{}, false},
-		{"words", "yesterday/00", time.Time{}, false},
-		{"a day without an hour", "2026-05-01/00", time.Time{}, false},
-		{"a day that never was", "2026-02-30T12:00:00Z/00", time.Time{}, false},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			got, ok := nonceTime(row.nonce, noon)
-			if ok != row.ok || ok && !got.Equal(row.want) {
-				t.Errorf("%s (%v), want %s (%v)", got, ok, row.want, row.ok)
-			}
-		})
-	}
-}
-
 // What a failure costs, and for how long an applied Agent shows nothing of it.
 func TestAFailureIsRemembered(t *testing.T) {
 	const interval = 20 * time.Minute

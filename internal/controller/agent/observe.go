@@ -15,7 +15,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/project"
 )
@@ -43,13 +42,19 @@ func (p *pass) observe(ctx context.Context) error {
 func (p *pass) glimpse(ctx context.Context) (enough bool, err error) {
 	status, now, interval := &p.agent.Status, p.Clock.Now(), p.interval(ctx)
 	due := !p.memory.due.IsZero() && !now.Before(p.memory.due)
-	plain := p.memory.verified && !p.memory.differs && p.memory.goneAt.IsZero() && status.Applied.Generation == p.agent.Generation &&
+	sent := len(p.memory.sent) > 0
+	plain := p.memory.verified && !p.memory.differs && p.memory.goneAt.IsZero() &&
+		(sent || status.Applied.Generation == p.agent.Generation) &&
 		len(status.Drift)+len(status.NotHonoured)+len(status.Withdraw) == 0 &&
 		status.LastHandledReconcileAt == p.agent.Annotations[v1alpha1.AnnotationReconcileAt]
 	if !due || !plain || (project.Place{URL: status.URL, ProjectID: status.ProjectID}) != p.place {
 		return false, nil
 	}
-	seen, at, ok, err := p.project.Sighting(status.ID, now.Add(-interval*9/10))
+	after := now.Add(-interval * 9 / 10)
+	if sent && p.memory.sentAt.After(after) {
+		after = p.memory.sentAt
+	}
+	seen, at, ok, err := p.project.Sighting(status.ID, after)
 	if seen.ID == "" {
 		p.memory.unlistedAt = at
 	}
@@ -100,7 +105,7 @@ func (p *pass) findDoubles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	began, known := nonceTime(status.Registration, now)
+	began, known := p.closed().Began(now)
 	var left []string
 	for _, entry := range entries {
 		recent := now.Sub(entry.CreatedAt) < p.Settings.Slack // It may be on its way into a Secret.
@@ -136,16 +141,21 @@ func (p *pass) mustRead() bool {
 func (p *pass) read(ctx context.Context) error {
 	status := &p.agent.Status
 	remote, err := p.project.Get(ctx, p.agent.UID, status.ID)
-	if cloud.IsGone(err) {
+	if err != nil {
+		if gone, err := p.provesGone(ctx, status.ID, err); !gone {
+			return err
+		}
 		return p.gone(ctx)
-	} else if err != nil {
-		return err
 	}
 	if remote.MachineID != status.MachineID {
 		p.memory.confirmed = "" // Nothing is sent until a read shows that it is ours.
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"the remote agent %s shows another machine ID than it was registered with: check spec.projectRef and the CloudProject's url",
 			status.ID)
+	}
+	if !p.entitled(remote, p.intent()) {
+		p.memory.confirmed = ""
+		return p.notEntitled()
 	}
 	if err := p.unclaimed(ctx, remote); err != nil {
 		return err
@@ -220,8 +230,10 @@ func (p *pass) withdraw(ctx context.Context) error {
 			return err
 		}
 		if double != nil && id != status.ID && double.FirstMetricsAddedAt == nil && !p.Settings.ReadOnly {
-			if err := p.project.Delete(ctx, p.agent.UID, id); err != nil && !cloud.IsGone(err) {
-				return err
+			if err := p.project.Delete(ctx, p.agent.UID, id); err != nil {
+				if gone, err := p.provesGone(ctx, id, err); !gone {
+					return err
+				}
 			}
 			p.tell(withdrawn, id)
 		}

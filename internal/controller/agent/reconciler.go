@@ -115,7 +115,6 @@ type pass struct {
 	remote       *cloud.Agent // as read in this pass
 	sight        *cloud.Agent // as a list showed it, without token and configuration
 	token        cloud.Token  // as the service told it in this pass
-	first        time.Time    // when an earlier try of the registration began
 	shown        string       // the mark of the project token that this pass began with
 	registered   bool         // this pass registered the remote agent
 	released     bool         // this pass removed the finalizer

@@ -80,7 +80,7 @@ func TestRefreshGivesWayToAChangedAgent(t *testing.T) {
 			if err != nil && !classify(err).Quiet {
 				t.Errorf("%v is told, though it passes by itself", err)
 			}
-			if row.goesOn && (p.agent.Status.ID != live.Status.ID || p.nonce() != live.Annotations[v1alpha1.AnnotationRegistering]) {
+			if row.goesOn && (p.agent.Status.ID != live.Status.ID || p.intent() != intentOf(live)) {
 				t.Errorf("it goes on with %+v", p.agent)
 			}
 		})

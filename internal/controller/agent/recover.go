@@ -15,6 +15,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/registration"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -32,14 +33,14 @@ func (p *pass) recover(ctx context.Context) (bool, error) {
 		return p.agent.Status.ID != "", nil
 	}
 	began := p.met()
-	first := began // of the tries of which the nonce is the last
+	first := began
 	if p.authentic() {
-		first = p.begun(p.nonce())
+		first = p.intent().First
 	}
 	for _, found := range []func() (bool, error){
 		func() (bool, error) { return p.foundByRecord(ctx) },
-		func() (bool, error) { return p.foundByMemory(ctx, first) },
-		func() (bool, error) { return p.foundByNonce(ctx, first) },
+		func() (bool, error) { return p.foundByMemory(ctx) },
+		func() (bool, error) { return p.foundByIntent(ctx) },
 	} {
 		if known, err := found(); known || err != nil {
 			return known, err
@@ -68,11 +69,11 @@ func (p *pass) recover(ctx context.Context) (bool, error) {
 
 // met notes when this process met the nonce first, and returns when it was written.
 func (p *pass) met() time.Time {
-	now := p.Clock.Now()
-	if p.memory.nonce != p.nonce() {
-		p.memory.nonce, p.memory.nonceAt, p.memory.answered = p.nonce(), now, time.Time{}
+	now, intent := p.Clock.Now(), p.intent()
+	if p.memory.nonce != intent.String() {
+		p.memory.nonce, p.memory.nonceAt, p.memory.answered = intent.String(), now, time.Time{}
 	}
-	began, ok := nonceTime(p.nonce(), now)
+	began, ok := intent.Began(now)
 	if !ok || began.After(p.memory.nonceAt) {
 		began = p.memory.nonceAt
 	}
@@ -92,26 +93,26 @@ func (p *pass) foundByRecord(ctx context.Context) (bool, error) {
 }
 
 // foundByMemory looks at what the service answered to this process, which could not write it down.
-func (p *pass) foundByMemory(ctx context.Context, began time.Time) (bool, error) {
+func (p *pass) foundByMemory(ctx context.Context) (bool, error) {
 	posted := p.memory.posted
 	if posted == nil || posted.UID != p.agent.UID || posted.Status.ID == "" ||
-		posted.Annotations[v1alpha1.AnnotationRegistering] != p.nonce() {
+		intentOf(posted) != p.intent() {
 		return false, nil
 	}
-	return p.confirm(ctx, posted.Status.ID, began)
+	return p.confirm(ctx, posted.Status.ID)
 }
 
-// foundByNonce looks at the remote agent that the Secret got from this very registration.
-func (p *pass) foundByNonce(ctx context.Context, began time.Time) (bool, error) {
+// foundByIntent looks at the remote agent that the Secret got from this very registration.
+func (p *pass) foundByIntent(ctx context.Context) (bool, error) {
 	secret, verdict, err := p.secrets.Find(ctx, p.agent, tokensecret.Name(p.agent))
-	if err != nil || secret == nil || tokensecret.Registration(secret) != p.nonce() || tokensecret.ID(secret) == "" {
+	if err != nil || secret == nil || tokensecret.Registration(secret) != p.intent().String() || tokensecret.ID(secret) == "" {
 		return false, err
 	}
 	// One of an Agent that retains has no owner: then a read of the remote agent has to confirm it, as it has to anyway.
 	if verdict != tokensecret.Ours && (verdict != tokensecret.Ownerless || !tokensecret.Labelled(secret, p.agent)) {
 		return false, nil
 	}
-	return p.confirm(ctx, tokensecret.ID(secret), began)
+	return p.confirm(ctx, tokensecret.ID(secret))
 }
 
 // foundAfter looks for our machine ID in a list that was begun after the given time. A machine ID that a
@@ -125,10 +126,10 @@ func (p *pass) foundAfter(ctx context.Context, began, after time.Time) (bool, er
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
 	})
 	for _, entry := range entries {
-		if p.explicit() && madeBefore(entry.CreatedAt, began) {
+		if p.explicit() && registration.CreatedBefore(entry.CreatedAt, began) {
 			continue
 		}
-		if known, err := p.confirm(ctx, entry.ID, began); known || err != nil {
+		if known, err := p.confirm(ctx, entry.ID); known || err != nil {
 			return known, err
 		}
 	}
@@ -136,9 +137,9 @@ func (p *pass) foundAfter(ctx context.Context, began, after time.Time) (bool, er
 }
 
 // confirm takes a remote agent if a read shows that it is ours, and ours to take.
-func (p *pass) confirm(ctx context.Context, id string, began time.Time) (bool, error) {
+func (p *pass) confirm(ctx context.Context, id string) (bool, error) {
 	remote, err := p.ours(ctx, id)
-	if err != nil || remote == nil || !p.entitled(remote.CreatedAt, began) {
+	if err != nil || remote == nil || !p.entitled(remote, p.intent()) {
 		return false, err
 	}
 	return true, p.take(ctx, remote)

@@ -16,6 +16,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/registration"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -27,12 +29,15 @@ func (p *pass) machineID() string {
 	case p.agent.Spec.MachineID != "":
 		return p.agent.Spec.MachineID
 	default:
-		return derivedMachineID(p.Settings.ClusterID, p.key())
+		return p.derived()
 	}
 }
 
-// explicit reports whether a person chose the machine ID, so that other agents may have it by right.
-func (p *pass) explicit() bool { return p.agent.Spec.MachineID != "" }
+// derived is the machine ID that is this Agent's alone, in any cluster that has its name.
+func (p *pass) derived() string { return derivedMachineID(p.Settings.ClusterID, p.key()) }
+
+// explicit reports whether somebody chose the machine ID, so that other agents may have it by right.
+func (p *pass) explicit() bool { return p.machineID() != p.derived() }
 
 // register makes sure that one remote agent is recorded as this Agent's own.
 func (p *pass) register(ctx context.Context) error {
@@ -73,7 +78,7 @@ func (p *pass) enlist(ctx context.Context, repeat bool) error {
 	if err := p.machineIDFree(ctx); err != nil {
 		return err
 	}
-	for _, found := range []func(context.Context) (bool, error){p.foundBySecret, p.foundByList} {
+	for _, found := range []func(context.Context) (bool, error){p.foundBySecret, p.foundByList, p.foundByCluster} {
 		if known, err := found(ctx); known || err != nil {
 			return err
 		}
@@ -110,9 +115,9 @@ func (p *pass) foundBySecret(ctx context.Context) (bool, error) {
 	case remote == nil:
 		return false, nil
 	}
-	if !p.entitled(remote.CreatedAt, time.Time{}) {
+	if !p.entitled(remote, registration.Intent{}) {
 		return false, fault.Terminalf(v1alpha1.ReasonAdoptionNotAllowed,
-			"Secret %q names agent %s, which this namespace may not take over: "+
+			"Secret %q names agent %s, which this namespace may not adopt: "+
 				"delete the Secret, or set spec.adoption of the CloudProject to Allowed",
 			name, remote.ID)
 	}
@@ -140,17 +145,41 @@ func (p *pass) foundByList(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
+// foundByCluster looks for a remote agent with our derived machine ID that another Agent of the cluster has recorded: it
+// chose a machine ID that is not its own, and gives way.
+func (p *pass) foundByCluster(ctx context.Context) (bool, error) {
+	if p.explicit() {
+		return false, nil
+	}
+	others, err := p.having(ctx, machineIndex, p.machineID())
+	if err != nil {
+		return false, err
+	}
+	for i := range others {
+		if other := &others[i]; other.UID != p.agent.UID && other.Status.ID != "" && other.Status.URL == p.place.URL {
+			if remote, err := p.ours(ctx, other.Status.ID); err != nil || remote != nil {
+				if err == nil {
+					err = p.take(ctx, remote)
+				}
+				return err == nil, err
+			}
+		}
+	}
+	return false, nil
+}
+
 // ours reads a remote agent whose ID came from a Secret, a list or a spec. Only one that shows our machine
 // ID is returned; nil says that it is gone or not ours.
 func (p *pass) ours(ctx context.Context, id string) (*cloud.Agent, error) {
 	remote, err := p.project.Get(ctx, p.agent.UID, id)
-	switch {
-	case cloud.IsGone(err):
-		p.memory.absent, p.memory.absentAt = id, p.place
-		return nil, nil
-	case err != nil:
+	if err != nil {
+		gone, err := p.provesGone(ctx, id, err)
+		if gone {
+			p.memory.absent, p.memory.absentAt = id, p.place
+		}
 		return nil, err
-	case remote.MachineID != p.machineID():
+	}
+	if remote.MachineID != p.machineID() {
 		return nil, nil
 	}
 	return remote, nil
@@ -158,6 +187,9 @@ func (p *pass) ours(ctx context.Context, id string) (*cloud.Agent, error) {
 
 // take records a remote agent that is already there as this Agent's own.
 func (p *pass) take(ctx context.Context, remote *cloud.Agent) error {
+	if !p.entitled(remote, p.intent()) {
+		return p.notEntitled()
+	}
 	if err := p.unclaimed(ctx, remote); err != nil {
 		return err
 	}
@@ -178,6 +210,10 @@ func (p *pass) recorded(ctx context.Context, id, machineID string) {
 	if status.ID != id || status.URL != place.URL {
 		p.doubtSecrets() // They tell both.
 	}
+	if len(status.Withdraw) > 0 && (project.Place{URL: status.URL, ProjectID: status.ProjectID}) != place {
+		p.tell(maybeOrphaned, p.machineID())
+		status.Withdraw = nil // At this endpoint the same IDs are another's.
+	}
 	if status.ID != id {
 		if p.memory.confirmed != id { // Else it is this agent's own, from a status that could not be written.
 			p.memory.unstored = cloud.Token{}
@@ -189,7 +225,7 @@ func (p *pass) recorded(ctx context.Context, id, machineID string) {
 	}
 	status.ID, status.MachineID = id, machineID
 	status.URL, status.ProjectID = place.URL, place.ProjectID
-	status.Registration = p.nonce()
+	status.Registration = p.intent().String()
 	p.confirmed(id)
 	p.memory.goneAt, p.memory.unlistedAt = time.Time{}, time.Time{}
 	p.observed(ctx)
@@ -204,19 +240,20 @@ func (p *pass) confirmed(id string) {
 }
 
 // writeAhead records that a registration is about to begin, and keeps the Agent from going without it.
-func (p *pass) writeAhead(ctx context.Context, began time.Time) (nonce string, err error) {
+func (p *pass) writeAhead(ctx context.Context, began, first time.Time) (intent registration.Intent, err error) {
 	fenced := controllerutil.ContainsFinalizer(p.agent, v1alpha1.AgentFinalizer)
-	if nonce, err = p.newNonce(began); err != nil {
-		return "", err
+	intent, err = registration.NewIntent(began, first, p.closed(), p.subject(p.place.URL), p.project.Sign)
+	if err != nil {
+		return intent, err
 	}
 	err = p.patchMeta(ctx, func(a *v1alpha1.Agent) {
 		controllerutil.AddFinalizer(a, v1alpha1.AgentFinalizer)
-		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistering, nonce)
+		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistering, intent.String())
 	})
 	if err == nil && !fenced {
 		err = p.stillThere(ctx)
 	}
-	return nonce, err
+	return intent, err
 }
 
 // post writes the nonce ahead and sends the one POST that it permits.
@@ -234,10 +271,11 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 	}
 	began := p.Clock.Now()
 	elsewhere := p.open() && !p.authentic()
+	first := time.Time{}
 	if p.open() && !elsewhere {
-		p.first = p.begun(p.nonce()) // What an earlier try made may be what the service answers with.
+		first = p.intent().First // What an earlier attempt made may be what the API answers with.
 	}
-	nonce, err := p.writeAhead(ctx, began)
+	intent, err := p.writeAhead(ctx, began, first)
 	left := p.Settings.PostWindow - p.Clock.Since(began)
 	if err == nil && left <= 0 {
 		err = fault.Retryablef(v1alpha1.ReasonAPIServer, "the API server took too long to record the registration")
@@ -258,13 +296,13 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 	if !p.agent.DeletionTimestamp.IsZero() {
 		send = ticket.Repeat // The CloudProject waits for this Agent.
 	}
-	made, err := send(call, registration(p.agent, p.config, machineID))
+	made, err := send(call, registrationBody(p.agent, p.config, machineID))
 	if err != nil {
 		return p.notRegistered(call, err, repeat)
 	}
 	// A server that upserts may answer with an agent of somebody else.
-	if p.explicit() && !p.mayAdopt() && !made.CreatedAt.IsZero() && made.CreatedAt.Before(p.begun(nonce).Add(-p.Settings.Slack)) {
-		p.withdrawNonce(ctx)
+	if p.explicit() && !p.mayAdopt() && !made.CreatedAt.IsZero() && made.CreatedAt.Before(intent.First.Add(-p.Settings.Slack)) {
+		p.closeIntent()
 		return p.machineIDTaken(made.ID)
 	}
 	if err := p.misdirected(ctx, made.ID, machineID); err != nil {
@@ -276,7 +314,7 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 	p.recorded(ctx, made.ID, machineID)
 	p.memory.due = began.Add(p.interval(ctx) / 10) // The answer does not tell its health.
 	p.agent.Status.Agent = registeredStatus(made, p.agent, p.config)
-	p.registered, p.token, p.memory.unstored = true, made.Token, made.Token
+	p.registered, p.token, p.memory.unstored, p.memory.refused = true, made.Token, made.Token, ""
 	if p.memory.lost != "" {
 		p.tell(reRegistered, made.ID)
 	} else {
@@ -293,7 +331,7 @@ func (p *pass) misdirected(ctx context.Context, id, machineID string) error {
 	}
 	for i := range others {
 		// One with our machine ID took over what is ours by derivation.
-		if other := &others[i]; other.UID != p.agent.UID && other.Status.MachineID != machineID {
+		if other := &others[i]; other.UID != p.agent.UID && other.Status.URL == p.place.URL && other.Status.MachineID != machineID {
 			return p.claimedBy(other, id)
 		}
 	}
@@ -312,31 +350,42 @@ func (p *pass) notRegistered(ctx context.Context, err error, repeat bool) error 
 	}
 	// Where nothing is listed, an earlier try may still have made something that this one knows nothing of.
 	if e.NothingMade() && (!repeat || p.lists()) {
-		p.withdrawNonce(ctx)
+		p.closeIntent()
 		return err
 	}
 	if e.API {
-		p.memory.nonce, p.memory.nonceAt, p.memory.answered = p.nonce(), p.Clock.Now(), p.Clock.Now()
+		p.memory.nonce, p.memory.nonceAt, p.memory.answered = p.intent().String(), p.Clock.Now(), p.Clock.Now()
 	}
+	if refused, stalls := fault.As(p.contentRefused(err)); stalls {
+		return refused
+	}
+	return p.inDoubt(err)
+}
+
+// inDoubt leaves a registration open: the next pass checks what became of it.
+func (p *pass) inDoubt(cause error) error {
 	return fault.Retryablef(v1alpha1.ReasonRegistrationUnknown,
-		"the outcome of the registration is not known (%v); it is found out before anything is tried again", e).
-		After(p.Settings.BackoffMin).Because(err)
+		"the outcome of the registration is unknown (%v); checking whether it succeeded before retrying", cause).
+		After(p.Settings.BackoffMin).Because(cause)
 }
 
 // conflicted handles a machine ID that the service says is taken: if it is ours by derivation the agent is
 // found again, else a person has to choose.
 func (p *pass) conflicted(ctx context.Context, cause error, repeat bool) error {
-	if p.explicit() && !repeat {
-		p.withdrawNonce(ctx)
+	e, _ := cloud.AsError(cause)
+	if p.explicit() && !repeat && e.API {
+		p.closeIntent()
 		return p.machineIDTaken("")
 	}
 	entries, listed, err := p.project.FindByMachine(ctx, p.machineID(), p.Clock.Now())
 	switch {
 	case err != nil:
 		return err
-	case listed && p.explicit():
-		p.withdrawNonce(ctx)
+	case listed && p.explicit() && e.API:
+		p.closeIntent()
 		return p.machineIDTaken("")
+	case listed && p.explicit(): // Something in between says so: the API may have registered it all the same.
+		return p.inDoubt(cause)
 	case listed:
 		for _, entry := range entries {
 			remote, err := p.ours(ctx, entry.ID)
@@ -351,15 +400,6 @@ func (p *pass) conflicted(ctx context.Context, cause error, repeat bool) error {
 	return fault.Terminalf(v1alpha1.ReasonRegistrationUnknown,
 		"the service holds an agent with machine ID %s, and does not tell its ID: find it in Calyptia Cloud and set spec.agentID to its ID",
 		p.machineID()).Because(cause)
-}
-
-// withdrawNonce removes the write-ahead record of a POST that made nothing. If that fails, the next pass
-// finds the same out by itself.
-func (p *pass) withdrawNonce(ctx context.Context) {
-	err := p.patchMeta(ctx, func(a *v1alpha1.Agent) { delete(a.Annotations, v1alpha1.AnnotationRegistering) })
-	if err != nil {
-		logger(ctx).V(1).Info("The registration stays open until the next pass", "cause", err.Error())
-	}
 }
 
 func (p *pass) lists() bool {

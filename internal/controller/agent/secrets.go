@@ -313,14 +313,14 @@ func (p *pass) takeover(ctx context.Context, secret *corev1.Secret, conflict err
 		return nil
 	}
 	_, err := p.project.Get(ctx, p.agent.UID, id)
-	switch {
-	case cloud.IsGone(err):
-		m.absent, m.absentAt = id, p.place
-		return nil
-	case err != nil:
-		return err
+	if err == nil {
+		return conflict
 	}
-	return conflict
+	gone, err := p.provesGone(ctx, id, err)
+	if gone {
+		m.absent, m.absentAt = id, p.place
+	}
+	return err
 }
 
 // removeFormer deletes a Secret whose name is not declared any more, for the token or the session.

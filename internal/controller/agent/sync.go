@@ -8,9 +8,11 @@ package agent
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -47,6 +49,9 @@ func (p *pass) sync(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := p.sentConfirmed(); err != nil {
+		return err
+	}
 	p.applied(fields)
 	if p.remote != nil {
 		p.agent.Status.Drift = names(p.kept(differing(fields, p.remote)))
@@ -71,6 +76,7 @@ func (p *pass) toSend(fields []field) []field {
 		return nil
 	}
 	if p.remote == nil {
+		unapplied = changed(unapplied, p.memory.sent)
 		return slices.DeleteFunc(slices.Clone(fields), func(f field) bool {
 			return !slices.Contains(p.memory.resend, f.name) && !slices.ContainsFunc(unapplied, func(u field) bool { return u.name == f.name })
 		})
@@ -108,7 +114,7 @@ func (p *pass) send(ctx context.Context, all, send []field) error {
 		err = p.wholeConfig(ctx)
 	}
 	if err == nil {
-		err = p.patchRemote(ctx, update(send))
+		err = p.contentRefused(p.patchRemote(ctx, update(send)))
 	}
 	p.memory.resend = nil
 	if classify(err).is(v1alpha1.ReasonRateLimited) {
@@ -120,25 +126,19 @@ func (p *pass) send(ctx context.Context, all, send []field) error {
 	if err != nil {
 		return err
 	}
-	// Noted at once, so that a failure of the reading does not send it again.
-	if status.Applied.Fields == nil {
-		status.Applied.Fields = map[string]string{}
-	}
-	for _, f := range send {
-		status.Applied.Fields[f.name] = f.hash
-	}
+	p.accepted(send)
 	if len(p.doubted) == 0 {
 		p.tell(happening, names(send)...)
 	}
-	p.remote = nil
-	if !p.project.Spare() { // Others wait for their turn: a look that comes anyway, sooner, tells what became of it.
-		interval := p.interval(ctx)
-		if soon := p.Clock.Now().Add(interval/10 + rand.N(interval/10+1)); soon.Before(p.memory.due) {
-			p.memory.due = soon
-		}
+	p.remote, p.sight = nil, nil
+	p.memory.due = p.Clock.Now()
+	if !p.project.Spare() { // Others wait for the rate limit: one snapshot confirms what was sent to many.
+		delay := min(p.interval(ctx)/10, max(confirmDelay, 10*p.project.ListTook()))
+		p.memory.due = p.memory.due.Add(delay + rand.N(delay+1))
 		return nil
 	}
 	if err := p.read(ctx); err != nil || p.remote == nil {
+		p.memory.differs = true
 		return err
 	}
 	ignored := names(differing(send, p.remote))
@@ -155,6 +155,27 @@ func (p *pass) send(ctx context.Context, all, send []field) error {
 	return nil
 }
 
+// confirmDelay is how long an update at least waits for a snapshot to confirm it where the rate limit is used up.
+const confirmDelay = 2 * time.Second
+
+// accepted notes fields that the API accepted, so that they are not sent again before they are read back.
+func (p *pass) accepted(fields []field) {
+	if p.memory.sent == nil {
+		p.memory.sent = map[string]string{}
+	}
+	p.memory.sentAt, p.memory.refused = p.Clock.Now(), ""
+	maps.Copy(p.memory.sent, hashes(fields))
+}
+
+// sentConfirmed fails while nothing has shown the remote agent since it was updated: what was not confirmed is not Ready.
+func (p *pass) sentConfirmed() error {
+	if len(p.memory.sent) == 0 || p.remote != nil || p.sight != nil {
+		return nil
+	}
+	return fault.Waitingf(v1alpha1.ReasonProgressing, "the update was sent; waiting for the rate limit to confirm it").
+		After(max(p.memory.due.Sub(p.Clock.Now()), time.Millisecond)).Quietly()
+}
+
 // lived reports whether a Fluent Bit has run as the remote agent. It writes at its start, perhaps between our
 // sending and our reading; so what it may have undone is sent a second time before the service is blamed. So is
 // a correction: the service kept that value before, and whoever changed it may do so again.
@@ -168,6 +189,7 @@ func (p *pass) applied(fields []field) {
 	if p.agent.Spec.SyncPolicy != v1alpha1.SyncObserve {
 		status.Applied.Fields = hashes(fields)
 	}
+	p.memory.sent = nil
 	status.Applied.Generation = p.agent.Generation
 	status.Applied.SourceResourceVersion = p.config.ResourceVersion
 	if p.remote != nil {

@@ -1,0 +1,127 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"testing"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/registration"
+)
+
+// holding gives a pass the way to a service with this project token.
+func holding(t *testing.T, p *pass, token string) *pass {
+	t.Helper()
+	p.cloudProject.Spec.URL = "https://cloud-api.calyptia.com"
+	registry := project.NewRegistry(project.Options{Policy: cloud.URLPolicy{AllowedHosts: []string{"cloud-api.calyptia.com"}}})
+	var err error
+	p.project, err = registry.Configure(p.cloudProject, project.Credentials{Token: cloud.NewToken(token)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.place = p.project.Place()
+	return p
+}
+
+// By which evidence a remote agent that shows the Agent's machine ID is the Agent's to use, change and delete.
+func TestEntitled_NeedsEvidenceThatTheTenantCannotWrite(t *testing.T) {
+	const here, elsewhere = "https://cloud-api.calyptia.com", "https://cloud.tenant.example"
+	const id = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
+	chosen := func(a *v1alpha1.Agent) { a.Spec.MachineID = "machine-1" }
+	recorded := func(url string, origin bool) func(*v1alpha1.Agent) {
+		return func(a *v1alpha1.Agent) {
+			a.Status.ID, a.Status.URL, a.Status.MachineID, a.Status.RegisteredByUs = id, url, "machine-1", origin
+		}
+	}
+	for _, row := range []struct {
+		name     string
+		change   func(*v1alpha1.Agent)
+		own      bool // the CloudProject is in the Agent's namespace
+		adoption v1alpha1.Adoption
+		intent   time.Time // when the Agent's open intent was written, here
+		forged   bool
+		closed   time.Time // when the intent was written that is closed, at closedAt
+		closedAt string
+		created  time.Time
+		want     bool
+	}{
+		{name: "a derived machine ID is nobody else's", created: noon.Add(-time.Hour), want: true},
+		{name: "a chosen one, in the CloudProject's own namespace", change: chosen, own: true, created: noon.Add(-time.Hour), want: true},
+		{name: "a chosen one, where adoption is allowed", change: chosen, adoption: v1alpha1.AdoptionAllowed, created: noon.Add(-time.Hour), want: true},
+		{name: "a chosen one, created by our registration", change: chosen, intent: noon, created: noon.Add(time.Second), want: true},
+		{name: "a chosen one, by a clock that is a little behind", change: chosen, intent: noon, created: noon.Add(-2 * time.Second), want: true},
+		{name: "a chosen one that was there before", change: chosen, intent: noon, created: noon.Add(-3 * time.Second)},
+		{name: "a chosen one, created long after our registration", change: chosen, intent: noon.Add(-time.Hour), created: noon},
+		{name: "a chosen one, without an intent", change: chosen, created: noon},
+		{name: "a chosen one, with a forged intent", change: chosen, intent: noon, forged: true, created: noon.Add(time.Second)},
+		{name: "a chosen one, with an intent that was closed", change: chosen, intent: noon, closed: noon, closedAt: here, created: noon.Add(time.Second)},
+		{name: "a chosen one, with an intent older than the closed one", change: chosen, intent: noon.Add(-time.Minute), closed: noon, closedAt: here, created: noon},
+		{name: "recorded at this endpoint", change: recorded(here, true), created: noon.Add(-time.Hour), want: true},
+		{name: "adopted at this endpoint", change: recorded(here, false), created: noon.Add(-time.Hour), want: true},
+		{name: "recorded at another endpoint", change: recorded(elsewhere, true), created: noon.Add(-time.Hour)},
+		{name: "adopted at another endpoint", change: recorded(elsewhere, false), created: noon.Add(-time.Hour)},
+		{name: "registered at another URL with this project's token", change: recorded(elsewhere, true), closed: noon, closedAt: elsewhere, created: noon.Add(time.Second), want: true},
+		{name: "adopted at another URL while an intent was closed there", change: recorded(elsewhere, false), closed: noon, closedAt: elsewhere, created: noon.Add(time.Second)},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p := holding(t, passOf(), "the-project-token")
+			intentAt := func(at time.Time, url string) string {
+				intent, err := registration.NewIntent(at, time.Time{}, registration.Intent{}, p.subject(url), p.project.Sign)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return intent.String()
+			}
+			remote := &cloud.Agent{ID: id, MachineID: p.derived(), CreatedAt: row.created}
+			if row.change != nil {
+				row.change(p.agent)
+				remote.MachineID = p.machineID()
+			}
+			if !row.closed.IsZero() {
+				p.agent.Status.Registration = intentAt(row.closed, row.closedAt)
+			}
+			if !row.intent.IsZero() {
+				text := intentAt(row.intent, here)
+				if row.forged {
+					text = text[:len(text)-1] + "x"
+				}
+				if row.intent.Equal(row.closed) {
+					text = p.agent.Status.Registration
+				}
+				annotated(v1alpha1.AnnotationRegistering, text)(p.agent)
+			}
+			if !row.own {
+				p.cloudProject.Namespace = "platform"
+			}
+			p.cloudProject.Spec.Adoption = row.adoption
+			if got := p.entitled(remote, p.intent()); got != row.want {
+				t.Errorf("%v, want %v", got, row.want)
+			}
+		})
+	}
+}
+
+func TestTheMachineIDOfAnAgent(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		change func(*v1alpha1.Agent)
+		want   string
+	}{
+		{"derived", func(*v1alpha1.Agent) {}, "6fb93865-063f-5b35-862d-531cebeb0c74"},
+		{"chosen", func(a *v1alpha1.Agent) { a.Spec.MachineID = "machine-1" }, "machine-1"},
+		{"recorded, whatever the cluster is called now", func(a *v1alpha1.Agent) { a.Status.MachineID = "recorded" }, "recorded"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := passOf(row.change).machineID(); got != row.want {
+				t.Errorf("%q, want %q", got, row.want)
+			}
+		})
+	}
+}

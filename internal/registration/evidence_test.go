@@ -1,0 +1,72 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package registration
+
+import (
+	"testing"
+	"time"
+)
+
+func TestWindow_Covers(t *testing.T) {
+	window := Window{Post: 20 * time.Second, Slack: 80 * time.Second}
+	first := noon.Add(-time.Hour)
+	single, repeated := intentAt(t, noon, time.Time{}, Intent{}), intentAt(t, noon, first, Intent{})
+	for _, row := range []struct {
+		name    string
+		intent  Intent
+		created time.Time
+		want    bool
+	}{
+		{"created right after the intent", single, noon.Add(time.Second), true},
+		{"created in the same second, by a clock that counts seconds", single, noon.Add(-time.Second), true},
+		{"created before the intent", single, noon.Add(-3 * time.Second), false},
+		{"created at the end of the window", single, noon.Add(102 * time.Second), true},
+		{"created after the window", single, noon.Add(103 * time.Second), false},
+		{"created a day later, when an old intent was put back", single, noon.Add(24 * time.Hour), false},
+		{"created by an earlier attempt", repeated, noon.Add(-30 * time.Minute), true},
+		{"created before the first attempt", repeated, first.Add(-3 * time.Second), false},
+		{"an intent without a time", ParseIntent("garbage"), noon, false},
+		{"no intent", Intent{}, time.Time{}, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := window.Covers(row.intent, row.created); got != row.want {
+				t.Errorf("%v, want %v", got, row.want)
+			}
+		})
+	}
+}
+
+// Every combination of facts: whoever has no evidence is not entitled, and one fact is enough.
+func TestEvidence_Entitled(t *testing.T) {
+	for bits := range 16 {
+		e := Evidence{Derived: bits&1 != 0, MayAdopt: bits&2 != 0, RecordedHere: bits&4 != 0, Registered: bits&8 != 0}
+		if got, want := e.Entitled(), bits != 0; got != want {
+			t.Errorf("%+v: %v, want %v", e, got, want)
+		}
+	}
+}
+
+func TestStanding_Access(t *testing.T) {
+	want := map[Standing]Access{
+		{}:                      AccessNone,
+		{RecordedHere: true}:    AccessOwn,
+		{IntentAuthentic: true}: AccessOwn,
+		{RecordedHere: true, IntentAuthentic: true}: AccessOwn,
+		{Admitted: true}:                                            AccessFull,
+		{Admitted: true, RecordedHere: true}:                        AccessFull,
+		{Admitted: true, IntentAuthentic: true}:                     AccessFull,
+		{Admitted: true, RecordedHere: true, IntentAuthentic: true}: AccessFull,
+	}
+	if len(want) != 8 {
+		t.Fatalf("%d rows, want every combination", len(want))
+	}
+	for standing, access := range want {
+		if got := standing.Access(); got != access {
+			t.Errorf("%+v: %d, want %d", standing, got, access)
+		}
+	}
+}

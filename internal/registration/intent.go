@@ -1,0 +1,115 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package registration
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"encoding/hex"
+	"strings"
+	"time"
+)
+
+// Intent is the record that is persisted before a registration is sent. It is
+// kept on the Agent, where users can write: only its signature makes it evidence.
+// Its text is "<time>/<random>[@<time of the first attempt>]-<signature>".
+type Intent struct {
+	// At is when the intent was written; zero if the text holds no such time.
+	At time.Time
+	// First is when the first attempt was made whose outcome is still unknown. It
+	// equals At unless the registration was tried before.
+	First time.Time
+
+	text string
+}
+
+// Signer signs a text with the project token. The signature does not reveal the token.
+type Signer func(text string) string
+
+// Subject is what an intent is bound to.
+type Subject struct {
+	// UID of the Agent.
+	UID string
+	// URL of the endpoint that the registration is sent to. The signer's token
+	// names the project.
+	URL string
+}
+
+// NewIntent returns an intent that is later than the one that was closed last:
+// an intent that is not later is spent. A zero first means that this is the
+// first attempt.
+func NewIntent(now, first time.Time, closed Intent, subject Subject, sign Signer) (Intent, error) {
+	at := now.UTC()
+	if !closed.At.IsZero() && !at.After(closed.At) {
+		at = closed.At.Add(time.Nanosecond).UTC() // Another replica's clock was ahead.
+	}
+	var random [8]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return Intent{}, err
+	}
+	body := at.Format(time.RFC3339Nano) + "/" + hex.EncodeToString(random[:])
+	if first.IsZero() || !first.Before(at) {
+		first = at
+	} else {
+		body += "@" + first.UTC().Format(time.RFC3339Nano)
+	}
+	return Intent{At: at, First: first.UTC(), text: body + "-" + signature(body, subject, sign)}, nil
+}
+
+// ParseIntent reads an intent. It never fails: a text that holds no readable
+// time has a zero At, and its signature does not verify.
+func ParseIntent(text string) Intent {
+	intent := Intent{text: text}
+	head, rest, _ := strings.Cut(text, "/")
+	at, err := time.Parse(time.RFC3339Nano, head)
+	if err != nil {
+		return intent
+	}
+	intent.At, intent.First = at, at
+	if _, tries, repeated := strings.Cut(rest, "@"); repeated {
+		first, err := time.Parse(time.RFC3339Nano, tries[:max(strings.LastIndex(tries, "-"), 0)])
+		if err == nil && first.Before(at) {
+			intent.First = first
+		}
+	}
+	return intent
+}
+
+// String is the text that is persisted; empty for no intent.
+func (i Intent) String() string { return i.text }
+
+// IsZero reports whether there is no intent.
+func (i Intent) IsZero() bool { return i.text == "" }
+
+// Authentic reports whether a holder of the signer's token wrote the intent for
+// this subject.
+func (i Intent) Authentic(subject Subject, sign Signer) bool {
+	cut := strings.LastIndex(i.text, "-")
+	return cut > 0 && hmac.Equal([]byte(i.text[cut+1:]), []byte(signature(i.text[:cut], subject, sign)))
+}
+
+// Began is when the intent was written. It is not known where the text holds no
+// time, or one that is yet to come.
+func (i Intent) Began(now time.Time) (at time.Time, known bool) {
+	return i.At, !i.At.IsZero() && !i.At.After(now)
+}
+
+// Spent reports whether the intent was closed, or is not later than the one that
+// was closed last. A spent intent entitles to nothing, whoever puts it back.
+func (i Intent) Spent(closed Intent) bool {
+	switch {
+	case closed.IsZero():
+		return false
+	case i.text == closed.text:
+		return true
+	}
+	return !closed.At.IsZero() && !i.At.IsZero() && !i.At.After(closed.At)
+}
+
+func signature(body string, subject Subject, sign Signer) string {
+	return sign(subject.UID + " " + body + " " + subject.URL)
+}

@@ -1,0 +1,195 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package registration
+
+import (
+	"crypto/hmac"
+	cryptorand "crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+	"testing"
+	"time"
+)
+
+var noon = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+
+func signedBy(token string) Signer {
+	return func(text string) string {
+		mac := hmac.New(sha256.New, []byte(token))
+		mac.Write([]byte(text))
+		return hex.EncodeToString(mac.Sum(nil)[:16])
+	}
+}
+
+const token = "the-project-token"
+
+var web = Subject{UID: "web-1", URL: "https://cloud-api.calyptia.com"}
+
+func intentAt(t *testing.T, at, first time.Time, closed Intent) Intent {
+	t.Helper()
+	intent, err := NewIntent(at, first, closed, web, signedBy(token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return intent
+}
+
+func TestIntent_Authentic(t *testing.T) {
+	intent := intentAt(t, noon, time.Time{}, Intent{})
+	text := intent.String()
+	if strings.Contains(text, token) || len(text) > 128 {
+		t.Errorf("the intent is %q", text)
+	}
+	if again := intentAt(t, noon, time.Time{}, Intent{}); again.String() == text {
+		t.Error("two registrations have the same intent")
+	}
+	cut := strings.LastIndex(text, "-")
+	for _, row := range []struct {
+		name, text, token string
+		subject           Subject
+		want              bool
+	}{
+		{"our own", text, token, web, true},
+		{"copied to another Agent", text, token, Subject{UID: "thief", URL: web.URL}, false},
+		{"used at another URL", text, token, Subject{UID: web.UID, URL: "https://elsewhere.example"}, false},
+		{"with an earlier time", strings.Replace(text, "2026", "2016", 1), token, web, false},
+		{"without a signature", text[:cut], token, web, false},
+		{"with an empty signature", text[:cut+1], token, web, false},
+		{"a signature alone", text[cut:], token, web, false},
+		{"empty", "", token, web, false},
+		{"of an earlier project token", text, "another-token", web, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := ParseIntent(row.text).Authentic(row.subject, signedBy(row.token)); got != row.want {
+				t.Errorf("%v, want %v", got, row.want)
+			}
+		})
+	}
+}
+
+func TestIntent_RemembersItsFirstAttempt(t *testing.T) {
+	var intent Intent
+	for try := range 4 {
+		at := noon.Add(time.Duration(try) * time.Minute)
+		intent = ParseIntent(intentAt(t, at, intent.First, Intent{}).String())
+		if !intent.At.Equal(at) || !intent.First.Equal(noon) {
+			t.Errorf("attempt %d: at %s, first %s", try, intent.At, intent.First)
+		}
+		if !intent.Authentic(web, signedBy(token)) {
+			t.Errorf("attempt %d: %q is not authentic", try, intent)
+		}
+	}
+	for text, want := range map[string]time.Time{
+		"2026-11-01T12:00:00Z/ab@":                        noon, // cut short
+		"2026-11-01T12:00:00Z/ab@2026-11-01T13:00:00Z-cd": noon, // a first attempt that is later
+		"2026-11-01T12:00:00Z/ab@2026-11-01T11:00:00Z-cd": noon.Add(-time.Hour),
+		"2026-11-01T12:00:00Z/ab@not a time-cd":           noon,
+		"not a time/ab-cd":                                {},
+		"":                                                {},
+		"/":                                               {},
+		"2026-11-01T12:00:00Z":                            noon,
+		"2026-11-01T12:00:00Z/@@@@-----":                  noon,
+		strings.Repeat("2026-11-01T12:00:00Z/", 100) + "@x-@x-@x": noon,
+	} {
+		if got := ParseIntent(text).First; !got.Equal(want) {
+			t.Errorf("%q: first attempt at %s, want %s", text, got, want)
+		}
+	}
+}
+
+func TestIntent_Began(t *testing.T) {
+	for _, row := range []struct {
+		name, text string
+		want       time.Time
+		ok         bool
+	}{
+		{"one of ours", "2026-11-01T11:59:00.123456789Z/0011223344556677-mark", noon.Add(-time.Minute + 123456789*time.Nanosecond), true},
+		{"one of now", "2026-11-01T12:00:00Z/00", noon, true},
+		{"one of another zone", "2026-11-01T13:59:00+02:00/00", noon.Add(-time.Minute), true},
+		{"one without the random part", "2026-11-01T11:59:00Z", noon.Add(-time.Minute), true},
+		{"one of the future", "2026-11-01T12:00:01Z/00", time.Time{}, false},
+		{"one of the far future", "9999-12-31T23:59:59Z/00", time.Time{}, false},
+		{"none", "", time.Time{}, false},
+		{"a slash alone", "/", time.Time{}, false},
+		{"words", "yesterday/00", time.Time{}, false},
+		{"a day without an hour", "2026-11-01/00", time.Time{}, false},
+		{"a day that never was", "2026-02-30T12:00:00Z/00", time.Time{}, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got, ok := ParseIntent(row.text).Began(noon)
+			if ok != row.ok || ok && !got.Equal(row.want) {
+				t.Errorf("%s (%v), want %s (%v)", got, ok, row.want, row.ok)
+			}
+		})
+	}
+}
+
+func TestIntent_IsLaterThanTheOneClosedBefore(t *testing.T) {
+	closed := intentAt(t, noon.Add(time.Hour), time.Time{}, Intent{}) // by a replica whose clock was ahead
+	next := intentAt(t, noon, time.Time{}, closed)
+	if next.Spent(closed) {
+		t.Errorf("the new intent %s is spent by %s", next, closed)
+	}
+	if !closed.Spent(next) {
+		t.Error("the older intent is not spent once the new one is closed")
+	}
+}
+
+func TestIntent_Spent(t *testing.T) {
+	earlier := intentAt(t, noon.Add(-time.Minute), time.Time{}, Intent{})
+	closed := intentAt(t, noon, time.Time{}, Intent{})
+	later := intentAt(t, noon.Add(time.Minute), noon.Add(-time.Minute), closed)
+	for _, row := range []struct {
+		name           string
+		intent, closed Intent
+		want           bool
+	}{
+		{"nothing was closed", earlier, Intent{}, false},
+		{"it is the closed one", closed, closed, true},
+		{"it is an earlier one that somebody put back", earlier, closed, true},
+		{"it is later, though its first attempt is not", later, closed, false},
+		{"it holds no time, so it may be in doubt", ParseIntent("garbage"), closed, false},
+		{"what was closed holds no time", later, ParseIntent("garbage"), false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := row.intent.Spent(row.closed); got != row.want {
+				t.Errorf("%v, want %v", got, row.want)
+			}
+		})
+	}
+}
+
+func FuzzParseIntent(f *testing.F) {
+	seed, err := NewIntent(noon, noon.Add(-time.Hour), Intent{}, web, signedBy(token))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, text := range []string{"", "-", "/", "@", seed.String(), seed.String()[:40], "2026-11-01T12:00:00Z/@-", "9999-12-31T23:59:59Z/x@0001-01-01T00:00:00Z-y"} {
+		f.Add(text)
+	}
+	unknown := signedBy(cryptorand.Text())
+	f.Fuzz(func(t *testing.T, text string) {
+		intent := ParseIntent(text)
+		if intent.String() != text {
+			t.Errorf("%q became %q", text, intent)
+		}
+		if intent.First.After(intent.At) {
+			t.Errorf("%q: the first attempt %s is after the last, %s", text, intent.First, intent.At)
+		}
+		if intent.Authentic(web, unknown) {
+			t.Errorf("%q passes for authentic", text)
+		}
+		if !intent.IsZero() && !intent.Spent(intent) {
+			t.Errorf("%q is closed and not spent", text)
+		}
+		next, err := NewIntent(noon, intent.First, intent, web, signedBy(token))
+		if err != nil || next.Spent(intent) {
+			t.Errorf("after %q: %v, spent", text, err)
+		}
+	})
+}

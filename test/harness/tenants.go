@@ -1,0 +1,87 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package harness
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+)
+
+// Shared is a World whose CloudProject allows every namespace, and a tenant's namespace in it.
+func Shared(t testing.TB, settings cloudtest.Settings, options ...Option) (w, tenant *World) {
+	t.Helper()
+	options = append([]Option{Idle, func(_ *World, cp *v1alpha1.CloudProject) {
+		cp.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll}
+	}}, options...)
+	w = New(t, settings, options...)
+	namespace := w.AddNamespace("tenant")
+	w.Start(namespace)
+	return w, w.In(namespace)
+}
+
+// Guest creates an Agent of a tenant's namespace that uses the World's CloudProject.
+func (w *World) Guest(tenant *World, name string, changes ...func(*v1alpha1.Agent)) string {
+	w.Helper()
+	changes = append([]func(*v1alpha1.Agent){func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Namespace = w.Namespace }}, changes...)
+	return tenant.Apply(name, changes...)
+}
+
+// Settled waits until an Agent is Ready or Stalled.
+func (w *World) Settled(name string) *v1alpha1.Agent {
+	w.Helper()
+	var a *v1alpha1.Agent
+	w.Eventually("Agent "+name+" becomes Ready or Stalled", func() error {
+		a = w.Get(name)
+		if Condition(a, v1alpha1.ConditionReady).Status != metav1.ConditionTrue &&
+			Condition(a, v1alpha1.ConditionStalled).Status != metav1.ConditionTrue {
+			return fmt.Errorf("it is %s", Describe(a))
+		}
+		return nil
+	})
+	return a
+}
+
+// KeepsNothingOf checks that a Secret does not hold the token of another's agent.
+func (w *World) KeepsNothingOf(secret string, victim cloud.Agent) {
+	w.Helper()
+	if s := w.Secret(secret); s != nil && cloud.NewToken(string(s.Data[v1alpha1.TokenKey])).Equal(victim.Token) {
+		w.Errorf("Secret %s holds the token of another's agent", secret)
+	}
+}
+
+// Unharmed checks that agents are as they were, and that nobody asked to change or delete them.
+func (w *World) Unharmed(victims []cloud.Agent) {
+	w.Helper()
+	for _, before := range victims {
+		after, there := w.Cloud.Agent(before.ID)
+		if !there {
+			w.Errorf("the agent %s was deleted", before.Name)
+			continue
+		}
+		if after.RawConfig != before.RawConfig || after.Name != before.Name || after.Version != before.Version {
+			// A service that upserts changes an agent of another cluster by what it does with a POST; nobody can know before.
+			if !strings.HasPrefix(before.MachineID, "machine-elsewhere") {
+				w.Errorf("the agent %s was changed: %+v", before.Name, after)
+			}
+		}
+	}
+	for _, r := range w.Cloud.Requests() {
+		for _, victim := range victims {
+			if r.AgentID == victim.ID && (r.Method == http.MethodDelete || r.Method == http.MethodPatch) {
+				w.Errorf("%s of the agent %s", r.Method, victim.Name)
+			}
+		}
+	}
+}

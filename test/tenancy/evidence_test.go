@@ -1,0 +1,297 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package tenancy_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+func machine(id string) func(*v1alpha1.Agent) {
+	return func(a *v1alpha1.Agent) {
+		a.Spec.MachineID, a.Spec.DeletionPolicy = id, v1alpha1.DeletionDelete
+	}
+}
+
+func changeProject(w *harness.World, change func(*v1alpha1.CloudProject)) {
+	w.Helper()
+	var cp v1alpha1.CloudProject
+	if err := w.Client.Get(context.Background(), w.Key("calyptia"), &cp); err != nil {
+		w.Fatal(err)
+	}
+	base := cp.DeepCopy()
+	change(&cp)
+	if err := w.Client.Patch(context.Background(), &cp, client.MergeFrom(base)); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// intentOf waits for the registration intent of an Agent.
+func intentOf(w *harness.World, name string) (intent string) {
+	w.Helper()
+	w.Eventually("Agent "+name+" has a registration intent", func() error {
+		if intent = w.Get(name).Annotations[v1alpha1.AnnotationRegistering]; intent == "" {
+			return fmt.Errorf("there is none")
+		}
+		return nil
+	})
+	return intent
+}
+
+// A tenant keeps its own, genuine registration intent and puts it back when somebody else has registered the machine
+// ID. The intent was closed: it entitles to nothing any more, however young the agent is.
+func TestIntent_PutBackAfterItWasClosed_TakesNothing(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		created time.Duration // of the victim, after the intent
+	}{
+		{"the victim was created long after the intent", time.Hour},
+		{"the victim was created just after the intent", 0},
+	} {
+		for _, server := range services {
+			t.Run(row.name+"/"+server.name, func(t *testing.T) {
+				t.Parallel()
+				w, tenant := harness.Shared(t, server.settings)
+				// The API refuses this registration for a reason of its own, and the operator closes the intent.
+				restore := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents,
+					Status: http.StatusBadRequest, Body: `{"error":"invalid agent raw config"}`})
+				w.Guest(tenant, "thief", machine("machine-1"))
+				intent := intentOf(tenant, "thief")
+				tenant.Stalled("thief", v1alpha1.ReasonInvalid)
+				w.Stop()
+				restore()
+				victim := w.Register("elsewhere", "machine-1")
+				w.Cloud.Mutate(victim.ID, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(row.created) })
+				victims := w.Remote()
+				w.Cloud.ResetRequests()
+				tenant.Change("thief", func(a *v1alpha1.Agent) {
+					metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistering, intent)
+					metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationReconcileAt, uuid.NewString())
+				})
+				w.Start(tenant.Namespace)
+				tenant.Settled("thief")
+				loot(t, w, tenant, "thief", victims, server.settings)
+			})
+		}
+	}
+}
+
+// loot checks that a thief got nothing of the victims, also by being deleted. A service that upserts answers the
+// registration of a taken machine ID with the agent that has it: where it lists nothing nobody can tell before.
+func loot(t *testing.T, w, tenant *harness.World, thief string, victims []cloud.Agent, settings cloudtest.Settings) {
+	t.Helper()
+	if settings.UniqueMachineIDs == cloudtest.MachineIDUpsert {
+		return
+	}
+	for _, victim := range victims {
+		tenant.KeepsNothingOf(thief+"-token", victim)
+		if tenant.Get(thief).Status.ID == victim.ID {
+			t.Errorf("the thief's status records the victim's agent")
+		}
+		if text := harness.Describe(tenant.Get(thief)); strings.Contains(text, victim.ID) {
+			t.Errorf("the conditions tell the victim's ID: %s", text)
+		}
+	}
+	tenant.Delete(thief)
+	tenant.Gone(thief)
+	w.Unharmed(victims)
+}
+
+// A tenant writes the ID of somebody else's agent, younger than its own, into its token Secret.
+func TestSecret_NamesAYoungerForeignAgent_TakesNothing(t *testing.T) {
+	for _, settings := range []cloudtest.Settings{
+		{UniqueMachineIDs: cloudtest.MachineIDDouble},
+		{UniqueMachineIDs: cloudtest.MachineIDDouble, NoList: true},
+	} {
+		t.Run(fmt.Sprintf("no list %v", settings.NoList), func(t *testing.T) {
+			t.Parallel()
+			w, tenant := harness.Shared(t, settings)
+			own := tenant.Ready(w.Guest(tenant, "thief", machine("machine-1"))).Status.ID
+			victim := w.Register("elsewhere", "machine-1")
+			victims := w.Remote()[1:]
+			s := tenant.Secret("thief-token")
+			s.Data[v1alpha1.IDKey], s.Data[v1alpha1.TokenKey] = []byte(victim.ID), nil
+			if err := tenant.Client.Update(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			tenant.Eventually("the Secret is repaired", func() error {
+				if got := string(tenant.Secret("thief-token").Data[v1alpha1.IDKey]); got != own {
+					return fmt.Errorf("it has the id %s", got)
+				}
+				return nil
+			})
+			loot(t, w, tenant, "thief", victims, settings)
+		})
+	}
+}
+
+// lying is a server of the tenant's own that says of a victim's agent whatever suits the tenant.
+func lying(t *testing.T, victim cloud.Agent) *httptest.Server {
+	t.Helper()
+	text, err := json.Marshal(struct {
+		cloud.Agent
+		Token string `json:"token"`
+	}{victim, "a-token-of-the-liar-123456"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		switch {
+		case strings.HasSuffix(r.URL.Path, uuid.Nil.String()), strings.Contains(r.URL.Path, "/projects/"):
+			rw.WriteHeader(http.StatusNotFound)
+			_, _ = rw.Write([]byte(`{"error":"agent not found"}`))
+		case r.Method == http.MethodPost:
+			rw.WriteHeader(http.StatusCreated)
+			_, _ = rw.Write(text)
+		case r.Method == http.MethodGet:
+			_, _ = rw.Write(text)
+		default:
+			rw.WriteHeader(http.StatusNoContent)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server
+}
+
+// A tenant has somebody else's ID recorded at a server of its own, then points projectRef at the shared CloudProject.
+// A record counts only at the endpoint where it was made.
+func TestProjectRef_RecordFromAnotherEndpoint_TakesNothing(t *testing.T) {
+	rows := []struct {
+		name   string
+		change func(victim cloud.Agent) func(*v1alpha1.Agent)
+		forge  bool // an open intent besides
+		gone   bool // deleted in the same moment
+	}{
+		{name: "adopted there", change: adopts},
+		{name: "adopted there, with a forged intent", change: adopts, forge: true},
+		{name: "adopted there, and deleted here", change: adopts, gone: true},
+		{name: "registered there", change: registers},
+		{name: "registered there, with a forged intent", change: registers, forge: true},
+		{name: "registered there, and deleted here", change: registers, gone: true},
+	}
+	for _, server := range services {
+		for _, row := range rows {
+			t.Run(server.name+"/"+row.name, func(t *testing.T) {
+				t.Parallel()
+				w, tenant := harness.Shared(t, server.settings)
+				w.Register("elsewhere", "machine-1") // By another cluster.
+				victim := w.Remote()[0]
+				liar := lying(t, victim)
+				tenant.Create(tenant.TokenSecret("calyptia-token", "a-token-of-the-tenant"))
+				own := tenant.NewCloudProject("own")
+				own.Spec.URL = liar.URL
+				tenant.Create(own)
+				tenant.Apply("thief", func(a *v1alpha1.Agent) {
+					a.Spec.ProjectRef = &v1alpha1.CloudProjectReference{Name: "own"}
+					row.change(victim)(a)
+				})
+				if a := tenant.Ready("thief"); a.Status.ID != victim.ID {
+					t.Fatalf("the liar's agent is recorded as %s", a.Status.ID)
+				}
+				w.Cloud.ResetRequests()
+				tenant.Change("thief", func(a *v1alpha1.Agent) {
+					a.Spec.ProjectRef = &v1alpha1.CloudProjectReference{Name: "calyptia", Namespace: w.Namespace}
+					if row.forge {
+						forged(a)
+					}
+				})
+				if !row.gone {
+					tenant.Stalled("thief", v1alpha1.ReasonAdoptionNotAllowed)
+					tenant.KeepsNothingOf("thief-token", victim)
+				}
+				tenant.Delete("thief")
+				tenant.NotReady("thief", v1alpha1.ReasonAdoptionNotAllowed, v1alpha1.AnnotationOrphan)
+				w.Unharmed([]cloud.Agent{victim})
+				tenant.Change("thief", func(a *v1alpha1.Agent) {
+					metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationOrphan, "true")
+				})
+				tenant.Gone("thief")
+				w.Unharmed([]cloud.Agent{victim})
+			})
+		}
+	}
+}
+
+func adopts(victim cloud.Agent) func(*v1alpha1.Agent) {
+	return func(a *v1alpha1.Agent) {
+		a.Spec = v1alpha1.AgentSpec{ProjectRef: a.Spec.ProjectRef, AgentID: victim.ID, DeletionPolicy: v1alpha1.DeletionDelete}
+	}
+}
+
+func registers(victim cloud.Agent) func(*v1alpha1.Agent) { return machine(victim.MachineID) }
+
+// What a tenant had recorded at a server of its own must not stall the Agent that owns the ID.
+func TestProjectRef_RecordFromAnotherEndpoint_BlocksNobody(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{})
+	made := w.Register("legacy", "machine-of-the-victim")
+	victim := w.Remote()[0]
+	liar := lying(t, victim)
+	tenant.Create(tenant.TokenSecret("calyptia-token", "a-token-of-the-tenant"))
+	own := tenant.NewCloudProject("own")
+	own.Spec.URL = liar.URL
+	tenant.Create(own)
+	tenant.Apply("thief", func(a *v1alpha1.Agent) {
+		a.Spec.ProjectRef = &v1alpha1.CloudProjectReference{Name: "own"}
+		adopts(victim)(a)
+	})
+	tenant.Ready("thief") // It is the older one.
+	w.Apply("owned", func(a *v1alpha1.Agent) { a.Spec = v1alpha1.AgentSpec{ProjectRef: a.Spec.ProjectRef, AgentID: made.ID} })
+	w.Ready("owned")
+	w.Poke("owned")
+	w.Ready("owned")
+	w.One("owned")
+}
+
+// A tenant chooses the machine ID that is derived from another Agent's name, before that Agent exists.
+func TestMachineID_SquattingADerivedOne_BlocksNobody(t *testing.T) {
+	for _, server := range services {
+		t.Run(server.name, func(t *testing.T) {
+			t.Parallel()
+			w, tenant := harness.Shared(t, server.settings)
+			derived := w.Ready(w.Apply("owned")).Status.MachineID
+			w.Delete("owned")
+			w.Gone("owned")
+			tenant.Ready(w.Guest(tenant, "squatter", machine(derived)))
+			w.Ready(w.Apply("owned"))
+			owned := w.Get("owned")
+			remote, there := w.Cloud.Agent(owned.Status.ID)
+			if !there || remote.MachineID != derived {
+				t.Fatalf("the owner has the agent %+v", remote)
+			}
+			tenant.Poke("squatter")
+			tenant.Settled("squatter")
+			if tenant.Get("squatter").Status.ID == owned.Status.ID {
+				tenant.Stalled("squatter", v1alpha1.ReasonRemoteClaimed)
+			}
+			tenant.Delete("squatter")
+			tenant.Gone("squatter")
+			w.Poke("owned")
+			w.Ready("owned")
+			if _, there := w.Cloud.Agent(owned.Status.ID); !there {
+				t.Error("the squatter's deletion took the owner's agent")
+			}
+			w.HoldsToken("owned", remote)
+		})
+	}
+}

@@ -1,0 +1,37 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Package tenancy_test plays a tenant who writes all that a tenant can write,
+// against what another team owns.
+package tenancy_test
+
+import (
+	"flag"
+	"testing"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+func TestMain(m *testing.M) {
+	// These tests wait more than they work; the command line has the last word.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	harness.Main(m)
+}
+
+// services are the ways in which the API may treat machine IDs and lists.
+var services = []struct {
+	name     string
+	settings cloudtest.Settings
+}{
+	{"a list and unique machine IDs", cloudtest.Settings{}},
+	{"a list and duplicates", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}},
+	{"no list and unique machine IDs", cloudtest.Settings{NoList: true}},
+	{"no list and upserts", cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert}},
+	{"no list and duplicates", cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble}},
+}
