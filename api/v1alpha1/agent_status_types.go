@@ -124,9 +124,9 @@ type AgentStatus struct {
 	// +optional
 	URL string `json:"url,omitempty"`
 
-	// Registration tells which registration the ID came from: the value of the
+	// Registration is the registration that was closed last: the value of the
 	// annotation cloud.calyptia.com/registering, which is written before each
-	// registration.
+	// registration. The ID came from it, unless the API refused it.
 	// +optional
 	Registration string `json:"registration,omitempty"`
 
