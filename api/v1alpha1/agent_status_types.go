@@ -20,7 +20,8 @@ type AppliedState struct {
 	Generation int64 `json:"generation,omitempty"`
 
 	// Fields holds a hash of each managed field as it was last sent or seen to be
-	// equal.
+	// equal. The one of rawConfig is made with a key where rawConfigFrom is set, so
+	// that nobody can test guesses of what a Secret holds.
 	// +optional
 	Fields map[string]string `json:"fields,omitempty"`
 

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
@@ -24,10 +25,20 @@ import (
 type Config struct {
 	// Data as it is sent; empty where its hash is all that is known.
 	Data string
-	// Hash of the data, where that is all that is known.
+	// Hash of the data, where that is all that is known; made with the key where there is one.
 	Hash string
+	// Key for a configuration from a Secret or ConfigMap.
+	Key Key
 	// ResourceVersion of the ConfigMap or Secret; empty for inline.
 	ResourceVersion string
+}
+
+// Digest is what stands for the configuration in a status.
+func (c Config) Digest() string {
+	if c.Hash != "" {
+		return c.Hash
+	}
+	return c.Key.Digest(cloud.Hash(c.Data))
 }
 
 // Load returns the configuration that the Agent declares. A source that is not there yet is a waiting

@@ -48,6 +48,9 @@ func (p *pass) finalize(ctx context.Context) error {
 		}
 		return hinted(err)
 	}
+	if err := p.removeUnowned(ctx); err != nil {
+		return err
+	}
 	return p.release(ctx, nothing)
 }
 
@@ -60,7 +63,11 @@ func (p *pass) retain(ctx context.Context) error {
 		}
 	}
 	for _, name := range names {
-		if err := p.secrets.Disown(ctx, p.agent, name); err != nil {
+		found, err := p.secrets.Disown(ctx, p.agent, name)
+		if err == nil && !found {
+			err = p.rescue(ctx, name)
+		}
+		if err != nil {
 			return err
 		}
 	}

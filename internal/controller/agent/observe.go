@@ -79,7 +79,7 @@ func (p *pass) asDeclared(seen project.Entry) bool {
 	return !slices.ContainsFunc(declared(&p.agent.Spec, &p.config), func(f field) bool {
 		switch f.name {
 		case v1alpha1.FieldRawConfig:
-			return f.hash != seen.RawConfig
+			return f.hash != p.config.Key.Digest(seen.RawConfig)
 		case "metadata":
 			return f.hash != seen.Metadata
 		default:

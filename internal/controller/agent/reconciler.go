@@ -143,6 +143,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, nil
 	}
 	deleting := !p.agent.DeletionTimestamp.IsZero()
+	if err := p.fence(ctx); err != nil {
+		return p.finish(ctx, err)
+	}
 	switch {
 	case p.held(ctx):
 		return p.rest()
@@ -162,13 +165,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 func (p *pass) run(ctx context.Context) error {
 	detached := false
 	for _, phase := range []func(context.Context) error{
-		p.resolveProject, // which service, with which credentials
-		p.loadConfig,     // what the agent's configuration is
-		p.register,       // the one remote agent exists and is ours
-		p.observe,        // what the service says of it
-		p.keepSecrets,    // its id and token are stored
-		p.sync,           // it is as declared
-		p.tokenKnown,     // and it can be run
+		p.resolveProject,  // which service, with which credentials
+		p.sessionPossible, // a Fluent Bit can reach it, where one is to run
+		p.loadConfig,      // what the agent's configuration is
+		p.register,        // the one remote agent exists and is ours
+		p.observe,         // what the service says of it
+		p.keepSecrets,     // its id and token are stored
+		p.sync,            // it is as declared
+		p.tokenKnown,      // and it can be run
 	} {
 		if err := phase(ctx); err != nil {
 			return err

@@ -26,6 +26,9 @@ func (p *pass) recover(ctx context.Context) (bool, error) {
 	if err := p.refresh(ctx); err != nil {
 		return false, err
 	}
+	if err := p.keepIntent(ctx); err != nil { // Pruned since the cache heard of it.
+		return false, err
+	}
 	if !p.open() {
 		return p.agent.Status.ID != "", nil
 	}
@@ -102,8 +105,12 @@ func (p *pass) foundByMemory(ctx context.Context) (bool, error) {
 // foundByIntent looks at the remote agent that the Secret got from this very registration.
 func (p *pass) foundByIntent(ctx context.Context) (bool, error) {
 	secret, verdict, err := p.secrets.Find(ctx, p.agent, tokensecret.Name(p.agent))
-	if err != nil || verdict != tokensecret.Ours || tokensecret.Registration(secret) != p.intent().String() || tokensecret.ID(secret) == "" {
+	if err != nil || secret == nil || tokensecret.Registration(secret) != p.intent().String() || tokensecret.ID(secret) == "" {
 		return false, err
+	}
+	// One of an Agent that retains has no owner: then a read of the remote agent has to confirm it, as it has to anyway.
+	if verdict != tokensecret.Ours && (verdict != tokensecret.Ownerless || !tokensecret.Labelled(secret, p.agent)) {
+		return false, nil
 	}
 	return p.confirm(ctx, tokensecret.ID(secret))
 }

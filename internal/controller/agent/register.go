@@ -103,19 +103,17 @@ func (p *pass) foundBySecret(ctx context.Context) (bool, error) {
 	case verdict == tokensecret.Foreign:
 		return false, foreignSecret(name)
 	}
-	id := tokensecret.ID(secret)
-	switch gone := id == p.memory.lost && p.place == p.memory.lostAt; {
-	case id == "" || gone && verdict != tokensecret.Ownerless:
-		return false, nil
-	case gone:
-		return false, foreignSecret(name)
-	}
-	remote, err := p.ours(ctx, id)
-	if remote == nil {
-		if err == nil && verdict == tokensecret.Ownerless {
-			return false, foreignSecret(name)
+	var remote *cloud.Agent
+	if id := tokensecret.ID(secret); id != "" && (id != p.memory.lost || p.place != p.memory.lostAt) {
+		if remote, err = p.ours(ctx, id); err != nil {
+			return false, err
 		}
-		return false, err
+	}
+	switch {
+	case remote == nil && verdict == tokensecret.Ownerless:
+		return false, p.takeover(ctx, secret, foreignSecret(name))
+	case remote == nil:
+		return false, nil
 	}
 	if !p.entitled(remote, registration.Intent{}) {
 		return false, fault.Terminalf(v1alpha1.ReasonAdoptionNotAllowed,
@@ -175,7 +173,10 @@ func (p *pass) foundByCluster(ctx context.Context) (bool, error) {
 func (p *pass) ours(ctx context.Context, id string) (*cloud.Agent, error) {
 	remote, err := p.project.Get(ctx, p.agent.UID, id)
 	if err != nil {
-		_, err = p.provesGone(ctx, id, err)
+		gone, err := p.provesGone(ctx, id, err)
+		if gone {
+			p.memory.absent, p.memory.absentAt = id, p.place
+		}
 		return nil, err
 	}
 	if remote.MachineID != p.machineID() {

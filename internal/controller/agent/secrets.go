@@ -106,12 +106,18 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 		return nil, foreignSecret(name)
 	case tokensecret.Ownerless:
 		if tokensecret.ID(secret) != id {
-			return nil, foreignSecret(name)
+			if err := p.takeover(ctx, secret, foreignSecret(name)); err != nil {
+				return nil, err
+			}
 		}
 	case tokensecret.Ours:
 		if other := tokensecret.ID(secret); other != id && other != "" && other != p.memory.lost && p.agent.Spec.AgentID == "" {
-			if yielded, err := p.yield(ctx, secret); yielded || err != nil {
-				return secret, err
+			yielded, err := p.yield(ctx, secret)
+			if err != nil {
+				return nil, err
+			}
+			if yielded { // What that agent lacks in the Secret is completed at once.
+				return p.keepToken(ctx, name)
 			}
 		}
 	case tokensecret.Absent, tokensecret.Doomed:
@@ -125,6 +131,10 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 		defer cancel()
 		return p.keepToken(write, name)
 	}
+	if len(token.Reveal()) > tokensecret.MaxToken {
+		return nil, fault.Terminalf(v1alpha1.ReasonInvalidAnswer,
+			"the token of agent %s is longer than %d bytes: check what answers at the CloudProject's url", id, tokensecret.MaxToken)
+	}
 	desired := tokensecret.Desired{
 		Name: name,
 		// No session stays where the two Secrets changed places: it is binary, and breaks an envFrom.
@@ -132,7 +142,7 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 			v1alpha1.IDKey:         []byte(id),
 			tokensecret.SessionKey: nil, tokensecret.ClassicKey: nil, tokensecret.YAMLKey: nil,
 		},
-		Registration: p.agent.Status.Registration,
+		Registration: p.agent.Status.Registration, Retained: p.retains(),
 	}
 	if token.Usable() {
 		desired.Data[v1alpha1.TokenKey] = []byte(token.Reveal())
@@ -242,11 +252,16 @@ func (p *pass) putSession(ctx context.Context, name string, token cloud.Token) e
 	if err != nil {
 		return err
 	}
-	if verdict == tokensecret.Foreign || verdict == tokensecret.Ownerless && tokensecret.SessionID(secret) != status.ID {
+	switch {
+	case verdict == tokensecret.Foreign:
 		return foreignSession(name)
+	case verdict == tokensecret.Ownerless && tokensecret.SessionID(secret) != status.ID:
+		if err := p.takeover(ctx, secret, foreignSession(name)); err != nil {
+			return err
+		}
 	}
 	data[v1alpha1.IDKey], data[v1alpha1.TokenKey] = nil, nil
-	written, err := p.secrets.Put(ctx, p.agent, secret, tokensecret.Desired{Name: name, Data: data})
+	written, err := p.secrets.Put(ctx, p.agent, secret, tokensecret.Desired{Name: name, Data: data, Retained: p.retains()})
 	if err != nil {
 		return err
 	}
@@ -257,21 +272,55 @@ func (p *pass) putSession(ctx context.Context, name string, token cloud.Token) e
 	return nil
 }
 
+// sessionPossible refuses a session that could never report, before anything is registered.
+func (p *pass) sessionPossible(context.Context) error {
+	if _, wanted := tokensecret.SessionName(p.agent); !wanted {
+		return nil
+	}
+	base, err := url.Parse(p.place.URL)
+	if err != nil {
+		return err
+	}
+	return tokensecret.UsableURL(base)
+}
+
 // sessionFree refuses a Secret in the session's place that is not the Agent's, before anything is registered.
 func (p *pass) sessionFree(ctx context.Context) error {
 	name, wanted := tokensecret.SessionName(p.agent)
 	if !wanted || p.version(ctx, "Secret", name) == "" {
 		return nil // One that appears meanwhile is met when the session is stored.
 	}
-	_, verdict, err := p.secrets.Find(ctx, p.agent, name)
-	if err != nil {
+	secret, verdict, err := p.secrets.Find(ctx, p.agent, name)
+	switch {
+	case err != nil:
 		return err
-	}
-	// What is about to be registered has no session yet: one without an owner is not its own.
-	if verdict == tokensecret.Foreign || verdict == tokensecret.Ownerless {
+	case verdict == tokensecret.Foreign:
 		return foreignSession(name)
+	case verdict == tokensecret.Ownerless:
+		return p.takeover(ctx, secret, foreignSession(name))
 	}
 	return nil
+}
+
+// takeover allows a Secret without an owner to be overwritten, as a restored backup brings it back: it holds nothing
+// but what the operator writes, and the remote agent that it names does not exist. Otherwise it returns the conflict.
+func (p *pass) takeover(ctx context.Context, secret *corev1.Secret, conflict error) error {
+	if !tokensecret.Plain(secret) {
+		return conflict
+	}
+	id, m := tokensecret.Holds(secret), p.memory
+	if id == "" || id == m.lost && p.place == m.lostAt || id == m.absent && p.place == m.absentAt {
+		return nil
+	}
+	_, err := p.project.Get(ctx, p.agent.UID, id)
+	if err == nil {
+		return conflict
+	}
+	gone, err := p.provesGone(ctx, id, err)
+	if gone {
+		m.absent, m.absentAt = id, p.place
+	}
+	return err
 }
 
 // removeFormer deletes a Secret whose name is not declared any more, for the token or the session.

@@ -60,7 +60,11 @@ func TestTheCopyIsTheOperatorsOwn(t *testing.T) {
 func TestTheCopyFollowsGoodCredentialsOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	cp, _ := w.withCopy()
+	cp, first := w.withCopy()
+	key := string(first.Data[v1alpha1.DigestKeyKey])
+	if len(key) != 32 {
+		t.Errorf("the key has %d bytes", len(key))
+	}
 
 	w.hide("wrong-canary-0123456789abcdef")
 	w.putToken("wrong-canary-0123456789abcdef")
@@ -72,6 +76,14 @@ func TestTheCopyFollowsGoodCredentialsOnly(t *testing.T) {
 	w.putToken(fresh.Reveal())
 	w.await(cp, proved)
 	w.eventually("the new token in the copy", func() bool { return string(w.secret(copied).Data["token"]) == fresh.Reveal() })
+	if string(w.secret(copied).Data[v1alpha1.DigestKeyKey]) != key {
+		t.Error("with another token the digests of all configurations would be others")
+	}
+	w.restart()
+	w.eventually("the key is the same after a restart", func() bool {
+		p := w.projects.Lookup(cp.UID)
+		return p != nil && string(p.DigestKey()) == key
+	})
 }
 
 func TestTheCopyIsRepaired(t *testing.T) {
@@ -84,7 +96,7 @@ func TestTheCopyIsRepaired(t *testing.T) {
 	})
 	w.eventually("the repair", func() bool {
 		now := w.secret(copied)
-		return string(now.Data["token"]) == w.token.Reveal() && len(now.Finalizers) == 1 &&
+		return string(now.Data["token"]) == w.token.Reveal() && len(now.Finalizers) == 1 && len(now.Data[v1alpha1.DigestKeyKey]) == 32 &&
 			now.Labels[v1alpha1.LabelCloudProjectUID] == string(cp.UID)
 	}, w.logged)
 }

@@ -44,6 +44,9 @@ func (r *Reconciler) load(ctx context.Context, cp *v1alpha1.CloudProject) (crede
 	source, err := r.source(ctx, cp)
 	if err == nil {
 		c.Credentials = source
+		if secret != nil && ours(secret, cp) {
+			c.DigestKey = contents(secret).DigestKey
+		}
 		return c, nil
 	}
 	lost, ok := fault.As(err)

@@ -43,6 +43,7 @@ func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *
 		}
 		return r.block(cp, m, both(unfit, c.lost)), nil
 	}
+	c.DigestKey = p.DigestKey()
 	if c.copy == nil && c.lost == nil && m.uncopied == nil {
 		m.uncopied = fault.Waitingf(v1alpha1.ReasonProgressing, "its credentials are not copied yet")
 	}
