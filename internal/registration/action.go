@@ -61,6 +61,8 @@ const (
 	SessionTaken Code = "SessionTaken"
 	// AdoptionNotAllowed: the token Secret names an agent that this namespace may not adopt.
 	AdoptionNotAllowed Code = "AdoptionNotAllowed"
+	// RecordedElsewhere: nothing shows the recorded agent to be ours at this endpoint.
+	RecordedElsewhere Code = "RecordedElsewhere"
 	// IDUnknown: the API has the agent and does not tell its ID.
 	IDUnknown Code = "IDUnknown"
 	// MaybeOrphaned: something may be left that cannot be told to be ours.

@@ -49,6 +49,9 @@ var Table = slices.Concat(
 			fail(IDUnknown)},
 	},
 	follow(Record, "the status", open),
+	[]Row{
+		{"the status names an agent that is not ours at this endpoint", all(open, found(Record, NotEntitled)), fail(RecordedElsewhere)},
+	},
 	follow(Response, "the response that was not persisted", open),
 	follow(SecretIntent, "the Secret of this registration", open),
 	[]Row{

@@ -100,6 +100,7 @@ var cases = []struct {
 	{"the status was not read", doubtful(early, finding(Record, Unread)), Action{Kind: Read, Source: Record}},
 	{"the status names an agent", doubtful(early, finding(Record, Named)), Action{Kind: Lookup, Source: Record}},
 	{"the status names ours", doubtful(early, finding(Record, Ours)), Action{Kind: Adopt, Source: Record}},
+	{"the status names an agent of another endpoint", doubtful(finding(Record, NotEntitled)), Action{Kind: Fail, Code: RecordedElsewhere}},
 	{"the response was not read", doubtful(early, finding(Response, Unread)), Action{Kind: Read, Source: Response}},
 	{"the response names an agent", doubtful(early, finding(Response, Named)), Action{Kind: Lookup, Source: Response}},
 	{"the response names ours", doubtful(early, finding(Response, Ours)), Action{Kind: Adopt, Source: Response}},

@@ -17,7 +17,7 @@ func each(isOpen bool, f func(Facts)) {
 	once := []Finding{None}
 	record, response, intent, secret, cluster := once, once, once, []Finding{None, Ours, NotEntitled}, once
 	if isOpen {
-		record, response, intent = named, named, named
+		record, response, intent = append(named, NotEntitled), named, named
 	} else {
 		secret, cluster = []Finding{Unread, None, Named, Ours, Foreign, NotEntitled}, named
 	}
@@ -84,13 +84,16 @@ var invariants = []struct {
 	{"where snapshots exist, a first request needs one that was begun after this process started", func(f Facts, a Action) bool {
 		return a.Kind != Create || f.Listing == ListingNo || f.Listing == ListingYes && f.SnapshotAt.After(f.Started)
 	}},
-	{"nothing is created while a source names an agent that was not looked up, or is ours", func(f Facts, a Action) bool {
+	{"nothing is created while a source names an agent that was not looked up, is ours, or is recorded elsewhere", func(f Facts, a Action) bool {
 		if a.Kind != Create {
 			return true
 		}
 		for s, finding := range f.Found {
 			open := Source(s) == Record || Source(s) == Response || Source(s) == SecretIntent
 			living := Source(s) == Secret || Source(s) == Cluster
+			if Source(s) == Record && f.Open && finding == NotEntitled {
+				return false
+			}
 			relevant := open && f.Open || living && !f.Deleting || Source(s) == Snapshot
 			if relevant && (finding == Named || finding == Ours || finding == Unread) {
 				return false

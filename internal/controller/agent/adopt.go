@@ -50,9 +50,9 @@ func (p *pass) adopt(ctx context.Context) error {
 	}
 	if p.open() && !own {
 		// What a lost registration made must not be forgotten for another agent.
-		if known, err := p.recover(ctx); err != nil {
+		if recorded, err := p.settleRegistration(ctx, true); err != nil {
 			return err
-		} else if status = &p.agent.Status; known && status.ID != id {
+		} else if status = &p.agent.Status; recorded && status.ID != id {
 			return p.anotherID()
 		}
 	}

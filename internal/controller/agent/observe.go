@@ -8,6 +8,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -217,8 +218,11 @@ func (p *pass) gone(ctx context.Context) error {
 	p.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRemoteGone, words)
 	p.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonRemoteGone, words)
 	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
-	return p.enlist(ctx, false)
+	return errMissing
 }
+
+// errMissing sends a pass back to its registration: the remote agent is gone for good, and nothing else registers.
+var errMissing = errors.New("the remote agent is missing")
 
 // withdraw deletes doubles that this Agent registered, once a read shows that they are just that.
 func (p *pass) withdraw(ctx context.Context) error {

@@ -126,11 +126,6 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 	if err != nil {
 		return nil, err
 	}
-	if p.agent.Status.ID != id { // The service lost the agent, and it was registered anew.
-		write, cancel := detach(ctx)
-		defer cancel()
-		return p.keepToken(write, name)
-	}
 	if len(token.Reveal()) > tokensecret.MaxToken {
 		return nil, fault.Terminalf(v1alpha1.ReasonInvalidAnswer,
 			"the token of agent %s is longer than %d bytes: check what answers at the CloudProject's url", id, tokensecret.MaxToken)
