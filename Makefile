@@ -67,6 +67,7 @@ docs: ## Generate the reference under docs/.
 		--config=<(sed "s/KUBERNETES/$$(go list -m -f '{{.Version}}' k8s.io/api | sed 's/^v0\.\([0-9]*\).*/1.\1/')/" hack/docs/crd-ref-docs.yaml) \
 		--templates-dir=hack/docs/templates --renderer=markdown --output-path=docs/reference/api.md
 	go test . -run '^TestThePageOfTheFlagsIsUpToDate$$' -count=1 -update
+	go test ./internal/registration -run '^TestPage_IsGeneratedFromTheTable$$' -count=1 -update
 
 .PHONY: charts
 charts: ## Write what the charts take from config: CRDs, roles, the schema of what can be declared.

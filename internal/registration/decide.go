@@ -48,12 +48,12 @@ var Table = slices.Concat(
 		{"something says again that the machine ID is taken, and nothing is listed", all(open, outcome(OutcomeForeignConflict), listsNot, repeated),
 			fail(IDUnknown)},
 	},
-	follow(Record, "the status", open),
+	follow(Record, open),
 	[]Row{
 		{"the status names an agent that is not ours at this endpoint", all(open, found(Record, NotEntitled)), fail(RecordedElsewhere)},
 	},
-	follow(Response, "the response that was not persisted", open),
-	follow(SecretIntent, "the Secret of this registration", open),
+	follow(Response, open),
+	follow(SecretIntent, open),
 	[]Row{
 		{"in doubt, and no snapshot was begun late enough", all(open, olderThanDoubt), inventorySince(Facts.doubtFrom)},
 		{"in doubt, and the snapshot names an agent", all(open, found(Snapshot, Named)), lookup(Snapshot)},
@@ -72,21 +72,22 @@ var Table = slices.Concat(
 		{"the token Secret is somebody else's", found(Secret, Foreign), fail(SecretTaken)},
 		{"the token Secret names an agent that may not be adopted", found(Secret, NotEntitled), fail(AdoptionNotAllowed)},
 	},
-	follow(Secret, "the token Secret", always),
+	follow(Secret, always),
 	[]Row{
 		{"no snapshot was begun since the start", olderThanStart, inventorySince(Facts.start)},
 		{"the snapshot names an agent with a chosen machine ID", all(explicit, snapshotNames), fail(MachineIDTaken)},
 		{"the snapshot names an agent", found(Snapshot, Named), lookup(Snapshot)},
 		{"the agent in the snapshot is ours", found(Snapshot, Ours), adopt(Snapshot)},
 	},
-	follow(Cluster, "another Agent", always),
+	follow(Cluster, always),
 	[]Row{
 		{"the session's Secret is somebody else's", not(sessionFree), fail(SessionTaken)},
 	},
 )
 
 // follow are the rows of a source: it is read, what it names is looked up, and what is ours is recorded.
-func follow(s Source, name string, when func(Facts) bool) []Row {
+func follow(s Source, when func(Facts) bool) []Row {
+	name := s.String()
 	return []Row{
 		{name + " was not read", all(when, found(s, Unread)), do(Action{Kind: Read, Source: s})},
 		{name + " names an agent", all(when, found(s, Named)), lookup(s)},

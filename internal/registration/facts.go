@@ -27,6 +27,13 @@ const (
 	sources
 )
 
+// String names the source in a sentence.
+func (s Source) String() string {
+	return [...]string{
+		"the status", "the response that was not persisted", "the Secret of this registration", "the token Secret", "the snapshot", "another Agent",
+	}[s]
+}
+
 // Finding is what a source says.
 type Finding int
 
