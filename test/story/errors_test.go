@@ -88,10 +88,10 @@ func TestTerminalErrors(t *testing.T) {
 			if a.Status.ID != "" || len(w.Remote()) != 1 {
 				t.Errorf("something was registered: %q, %d agents", a.Status.ID, len(w.Remote()))
 			}
-			if _, open := a.Annotations[v1alpha1.AnnotationRegistering]; open {
+			if a.Annotations[v1alpha1.AnnotationRegistering] != a.Status.Registration {
 				t.Error("a registration that made nothing is still open")
 			}
-			if len(a.Annotations) != 1 {
+			if a.Annotations[corev1.LastAppliedConfigAnnotation] != "{}" {
 				t.Errorf("annotations of others are gone: %v", a.Annotations)
 			}
 			if got := w.Events("web", 1); !slices.Equal(got, []string{row.reason}) {
