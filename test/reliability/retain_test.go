@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -218,4 +219,25 @@ func TestSecretsOfALivingAgentThatRetainsAreNotTakenOver(t *testing.T) {
 	})
 	w.Ready("web")
 	w.One("web")
+}
+
+// No moment leaves the Secret of an Agent that retains to the garbage collector, and a registration costs no write more.
+func TestARetainedSecretIsMadeWithoutAnOwner(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+	w.Apply("web", retain)
+	w.Start()
+	w.Ready("web")
+	var secrets []harness.Write
+	writes, _ := w.API.Writes()
+	for _, write := range writes {
+		if strings.HasSuffix(write.Path, "/secrets") || strings.HasSuffix(write.Path, "/web-token") {
+			secrets = append(secrets, write)
+		}
+	}
+	// One is the copy of the credentials.
+	if len(secrets) != 2 || secrets[0].Method != http.MethodPost || secrets[1].Method != http.MethodPost {
+		t.Errorf("writes: %+v, want each Secret to be created and not written again", secrets)
+	}
+	survives(w, "web-token")
 }
