@@ -133,17 +133,17 @@ func TestForegroundDeletionOfARetainedAgentThatTheOperatorSees(t *testing.T) {
 // Who owns the Secrets follows the policy at once, also where nothing else is done for the Agent, and without a remote
 // call. What is deleted with the Agent goes even if it has no owner yet.
 func TestTheOwnerOfTheSecretsFollowsThePolicy(t *testing.T) {
-	delete := func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionDelete }
+	deletes := func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionDelete }
 	for _, row := range []struct {
 		name        string
 		first, then func(*v1alpha1.Agent)
 		owners      int
 	}{
-		{"from Delete to Retain", delete, retain, 0},
-		{"from Retain to Delete", retain, delete, 1},
-		{"from Delete to Retain while suspended", delete, func(a *v1alpha1.Agent) { retain(a); a.Spec.Suspend = true }, 0},
+		{"from Delete to Retain", deletes, retain, 0},
+		{"from Retain to Delete", retain, deletes, 1},
+		{"from Delete to Retain while suspended", deletes, func(a *v1alpha1.Agent) { retain(a); a.Spec.Suspend = true }, 0},
 		{"from Retain to Delete without a CloudProject", retain, func(a *v1alpha1.Agent) {
-			delete(a)
+			deletes(a)
 			a.Spec.ProjectRef.Name = "missing"
 		}, 1},
 	} {
@@ -176,7 +176,7 @@ func TestTheOwnerOfTheSecretsFollowsThePolicy(t *testing.T) {
 		w := harness.New(t, cloudtest.Settings{})
 		w.Ready(w.Apply("web", retain, session))
 		w.Stop()
-		w.Change("web", delete)
+		w.Change("web", deletes)
 		w.Delete("web")
 		w.Start()
 		w.Gone("web")
