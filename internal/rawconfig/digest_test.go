@@ -9,6 +9,7 @@ package rawconfig
 import (
 	"fmt"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -23,7 +24,7 @@ func TestDigests(t *testing.T) {
 	if !regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{32}$`).MatchString(a.Digest(hash)) {
 		t.Errorf("with a key: %q", a.Digest(hash))
 	}
-	if a.Digest(hash) != a.Digest(hash) || a.Digest(hash) == b.Digest(hash) || a.Digest(hash) == a.Digest(cloud.Hash("x")) {
+	if again := Key(strings.Clone(string(a))); again.Digest(hash) != a.Digest(hash) || a.Digest(hash) == b.Digest(hash) || a.Digest(hash) == a.Digest(cloud.Hash("x")) {
 		t.Error("it does not tell configurations apart by the key")
 	}
 	for _, row := range []struct {

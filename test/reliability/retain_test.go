@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -132,17 +133,17 @@ func TestForegroundDeletionOfARetainedAgentThatTheOperatorSees(t *testing.T) {
 // Who owns the Secrets follows the policy at once, also where nothing else is done for the Agent, and without a remote
 // call. What is deleted with the Agent goes even if it has no owner yet.
 func TestTheOwnerOfTheSecretsFollowsThePolicy(t *testing.T) {
-	delete := func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionDelete }
+	deletes := func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionDelete }
 	for _, row := range []struct {
 		name        string
 		first, then func(*v1alpha1.Agent)
 		owners      int
 	}{
-		{"from Delete to Retain", delete, retain, 0},
-		{"from Retain to Delete", retain, delete, 1},
-		{"from Delete to Retain while suspended", delete, func(a *v1alpha1.Agent) { retain(a); a.Spec.Suspend = true }, 0},
+		{"from Delete to Retain", deletes, retain, 0},
+		{"from Retain to Delete", retain, deletes, 1},
+		{"from Delete to Retain while suspended", deletes, func(a *v1alpha1.Agent) { retain(a); a.Spec.Suspend = true }, 0},
 		{"from Retain to Delete without a CloudProject", retain, func(a *v1alpha1.Agent) {
-			delete(a)
+			deletes(a)
 			a.Spec.ProjectRef.Name = "missing"
 		}, 1},
 	} {
@@ -175,7 +176,7 @@ func TestTheOwnerOfTheSecretsFollowsThePolicy(t *testing.T) {
 		w := harness.New(t, cloudtest.Settings{})
 		w.Ready(w.Apply("web", retain, session))
 		w.Stop()
-		w.Change("web", delete)
+		w.Change("web", deletes)
 		w.Delete("web")
 		w.Start()
 		w.Gone("web")
@@ -218,4 +219,25 @@ func TestSecretsOfALivingAgentThatRetainsAreNotTakenOver(t *testing.T) {
 	})
 	w.Ready("web")
 	w.One("web")
+}
+
+// No moment leaves the Secret of an Agent that retains to the garbage collector, and a registration costs no write more.
+func TestARetainedSecretIsMadeWithoutAnOwner(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+	w.Apply("web", retain)
+	w.Start()
+	w.Ready("web")
+	var secrets []harness.Write
+	writes, _ := w.API.Writes()
+	for _, write := range writes {
+		if strings.HasSuffix(write.Path, "/secrets") || strings.HasSuffix(write.Path, "/web-token") {
+			secrets = append(secrets, write)
+		}
+	}
+	// One is the copy of the credentials.
+	if len(secrets) != 2 || secrets[0].Method != http.MethodPost || secrets[1].Method != http.MethodPost {
+		t.Errorf("writes: %+v, want each Secret to be created and not written again", secrets)
+	}
+	survives(w, "web-token")
 }

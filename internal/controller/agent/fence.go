@@ -137,7 +137,8 @@ func (p *pass) rescue(ctx context.Context, name string) error {
 	if f.Error != nil && f.Class != fault.Terminal && p.Clock.Since(p.agent.DeletionTimestamp.Time) < p.Settings.Slack {
 		return f.After(p.Settings.BackoffMin)
 	}
-	logger(ctx).Info("A Secret of the retained agent was deleted with the Agent", "secret", name, "restored", f.Error == nil && p.token.Usable())
+	logger(ctx).Info("A Secret of the retained agent was deleted with the Agent",
+		"secret", name, "restored", f.Error == nil && p.token.Usable())
 	return nil
 }
 

@@ -100,28 +100,12 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 			return nil, err
 		}
 	}
-	id := p.agent.Status.ID
-	switch verdict {
-	case tokensecret.Foreign:
-		return nil, foreignSecret(name)
-	case tokensecret.Ownerless:
-		if tokensecret.ID(secret) != id {
-			if err := p.takeover(ctx, secret, foreignSecret(name)); err != nil {
-				return nil, err
-			}
-		}
-	case tokensecret.Ours:
-		if other := tokensecret.ID(secret); other != id && other != "" && other != p.memory.lost && p.agent.Spec.AgentID == "" {
-			yielded, err := p.yield(ctx, secret)
-			if err != nil {
-				return nil, err
-			}
-			if yielded { // What that agent lacks in the Secret is completed at once.
-				return p.keepToken(ctx, name)
-			}
-		}
-	case tokensecret.Absent, tokensecret.Doomed:
+	if yielded, err := p.settle(ctx, secret, verdict, name); err != nil {
+		return nil, err
+	} else if yielded { // What that agent lacks in the Secret is completed at once.
+		return p.keepToken(ctx, name)
 	}
+	id := p.agent.Status.ID
 	token, err := p.bestToken(ctx, secret)
 	if err != nil {
 		return nil, err
@@ -154,6 +138,25 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 	}
 	p.memory.secretVersion, p.memory.unstored = written.ResourceVersion, cloud.Token{}
 	return written, nil
+}
+
+// settle decides whether the Secret may be written, and reports whether the Agent has taken another remote agent for it.
+func (p *pass) settle(ctx context.Context, secret *corev1.Secret, verdict tokensecret.Verdict, name string) (yielded bool, err error) {
+	id := p.agent.Status.ID
+	switch verdict {
+	case tokensecret.Foreign:
+		return false, foreignSecret(name)
+	case tokensecret.Ownerless:
+		if tokensecret.ID(secret) != id {
+			return false, p.takeover(ctx, secret, foreignSecret(name))
+		}
+	case tokensecret.Ours:
+		if other := tokensecret.ID(secret); other != id && other != "" && other != p.memory.lost && p.agent.Spec.AgentID == "" {
+			return p.yield(ctx, secret)
+		}
+	case tokensecret.Absent, tokensecret.Doomed:
+	}
+	return false, nil
 }
 
 // yield gives way to another live remote agent that the Secret names: a leader that had lost its lease

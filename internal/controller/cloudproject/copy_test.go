@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package cloudproject
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
 const copied = "main-credentials"
@@ -52,7 +54,11 @@ func TestTheCopyIsTheOperatorsOwn(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("metadata (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string][]byte{"token": []byte(w.token.Reveal())}, secret.Data); diff != "" {
+	key := secret.Data[v1alpha1.DigestKeyKey]
+	if len(key) != project.DigestKeySize || bytes.Equal(key, make([]byte, project.DigestKeySize)) {
+		t.Errorf("the digest key has %d bytes", len(key))
+	}
+	if diff := cmp.Diff(map[string][]byte{"token": []byte(w.token.Reveal()), v1alpha1.DigestKeyKey: key}, secret.Data); diff != "" {
 		t.Errorf("data (-want +got):\n%s", diff)
 	}
 }
