@@ -56,6 +56,7 @@ func unsendable(op string, err error) *Error {
 func (c *Client) do(ctx context.Context, call call) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	defer c.leaveDead(ctx)
 	request, failure := c.request(ctx, call)
 	if failure != nil {
 		return failure
@@ -86,6 +87,15 @@ func (c *Client) do(ctx context.Context, call call) error {
 		return nil
 	}
 	return &Error{Op: call.op, Class: ClassRetryable, Reason: reason, Status: a.status, Err: cause}
+}
+
+// leaveDead closes the connections that no call uses, after one ran out of
+// time: what killed its connection may have killed them too, and each would
+// cost a further call its time.
+func (c *Client) leaveDead(ctx context.Context) {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		c.transport.CloseIdleConnections()
+	}
 }
 
 // request builds a call's request, or says why it cannot be sent.
