@@ -91,6 +91,8 @@ type Config struct {
 	// and PingTimeout how long the answer may take before the connection is
 	// taken for dead. Default 10 s and 5 s.
 	PingAfter, PingTimeout time.Duration
+	// Proxy gives the proxy of a request. Default: that of the environment.
+	Proxy func(*http.Request) (*url.URL, error)
 	// Wrap puts instrumentation around the transport. It may be nil.
 	Wrap func(http.RoundTripper) http.RoundTripper
 }
@@ -181,7 +183,8 @@ func certificates(bundle []byte) (*x509.CertPool, error) {
 // quarter of an hour.
 func newTransport(roots *x509.CertPool, config Config) *http.Transport {
 	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
+		Proxy:                  proxyOf(config.Proxy),
+		OnProxyConnectResponse: onConnect,
 		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
 		TLSHandshakeTimeout:    tlsHandshakeTimeout,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},

@@ -62,7 +62,10 @@ func (c *Client) do(ctx context.Context, call call) error {
 		return failure
 	}
 	if err := ctx.Err(); err != nil {
-		return &Error{Op: call.op, Class: ClassRetryable, Reason: ReasonTimeout, NotSent: true, Err: err}
+		return &Error{
+			Op: call.op, Class: ClassRetryable, Reason: ReasonTimeout, NotSent: true,
+			Err: &cause{text: overdue(ctx, "", false), err: err},
+		}
 	}
 	trace := &progress{}
 	request = request.WithContext(httptrace.WithClientTrace(ctx, trace.hooks()))
@@ -70,7 +73,7 @@ func (c *Client) do(ctx context.Context, call call) error {
 	// puts whole URLs into its errors.
 	response, err := c.tripper.RoundTrip(request)
 	if err != nil {
-		return c.unanswered(ctx, call.op, err, trace)
+		return c.unanswered(request, call.op, err, trace)
 	}
 	defer func() { _ = response.Body.Close() }()
 	a := &answer{status: response.StatusCode, header: response.Header}
@@ -143,18 +146,24 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, *Error)
 }
 
 // unanswered makes the error of a call that had no answer.
-func (c *Client) unanswered(ctx context.Context, op string, err error, trace *progress) *Error {
+func (c *Client) unanswered(request *http.Request, op string, err error, trace *progress) *Error {
 	e := &Error{Op: op, Class: ClassRetryable, Reason: ReasonNetwork, NotSent: trace.notSent()}
 	if inner, ok := errors.AsType[*url.Error](err); ok {
 		err = inner.Err // a wrapper's url.Error would show the whole URL
 	}
-	text := err.Error()
+	proxy := ""
+	if used, _ := c.transport.Proxy(request); used != nil {
+		proxy = Clean(used.Host, maxName)
+	}
+	var text string
 	switch {
-	case outOfTime(ctx, err):
-		e.Reason = ReasonTimeout
+	case outOfTime(request.Context(), err):
+		e.Reason, text = ReasonTimeout, overdue(request.Context(), proxy, !e.NotSent)
 	case trace.answered.Load() && !isNetwork(err):
 		// The transport's words quote what the server wrote.
 		e.Reason, text = ReasonInvalidAnswer, "the answer is not HTTP, cut short, or its headers exceed 64 KiB"
+	default:
+		text = unreached(err, proxy, !e.NotSent)
 	}
 	e.Err = &cause{text: c.ownWords(text), err: err}
 	return e

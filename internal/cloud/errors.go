@@ -75,8 +75,12 @@ const (
 // ErrTooLarge is in the chain of an error about an answer that exceeds Config.MaxBody.
 var ErrTooLarge = errors.New("the answer is too large")
 
-// maxRemoteWords bounds Message and Detail together, in bytes.
-const maxRemoteWords = 512
+const (
+	// maxRemoteWords bounds Message and Detail together, in bytes.
+	maxRemoteWords = 512
+	// maxErrorText bounds all that an error says, in characters.
+	maxErrorText = 1200
+)
 
 // Error is how every failed call ends. None of its texts holds a token.
 type Error struct {
@@ -131,7 +135,7 @@ func (e *Error) Error() string {
 	if e.NotSent {
 		b.WriteString(" (not sent)")
 	}
-	return b.String()
+	return Clean(b.String(), maxErrorText)
 }
 
 // Unwrap gives the cause.

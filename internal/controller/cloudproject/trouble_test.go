@@ -140,7 +140,7 @@ var serviceTroubles = []trouble{{
 		spec.URL = closed.URL
 		closed.Close()
 	},
-	want: notProved("cannot be reached (connect: connection refused)"),
+	want: notProved("cannot be reached: connection refused"),
 	mend: func(w *world, cp *v1alpha1.CloudProject) { w.edit(cp, func() { cp.Spec.URL = w.url }) },
 }, {
 	name: "a page of HTML in its place",
