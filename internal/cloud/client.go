@@ -21,12 +21,16 @@ import (
 )
 
 const (
-	defaultTimeout     = 15 * time.Second
-	defaultMaxBody     = 2 << 20
-	defaultMaxListBody = 8 << 20
-	maxHeaderBytes     = 64 << 10
-	idleConnsPerHost   = 64
-	idleConnTimeout    = 90 * time.Second
+	defaultTimeout = 15 * time.Second
+	// defaultMaxBody holds the largest agent that can be declared (1 MiB of
+	// configuration, 256 KiB of metadata, 128 KiB of flags), each character
+	// escaped in six.
+	defaultMaxBody = 9 << 20
+	// maxDoneBody is what is looked at of the answer to an update or a deletion.
+	maxDoneBody      = 64 << 10
+	maxHeaderBytes   = 64 << 10
+	idleConnsPerHost = 64
+	idleConnTimeout  = 90 * time.Second
 	// What a connection may take to be made; both fit into one call.
 	dialTimeout         = 10 * time.Second
 	tlsHandshakeTimeout = 10 * time.Second
@@ -84,8 +88,8 @@ type Config struct {
 	UserAgent string
 	// Timeout of one call, its answer's body included. Default 15 s.
 	Timeout time.Duration
-	// MaxBody is how many bytes of an answer are read; a longer one is an
-	// invalid answer. Default 8 MiB for List, 2 MiB else.
+	// MaxBody is how many bytes of an answer are read; a longer one ends in
+	// ReasonTooLarge. Default 9 MiB.
 	MaxBody int64
 	// PingAfter is how long an HTTP/2 connection may be silent before a ping,
 	// and PingTimeout how long the answer may take before the connection is

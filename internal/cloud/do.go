@@ -33,7 +33,8 @@ type call struct {
 	query      url.Values
 	body       any // nil: none is sent
 	success    []int
-	maxBody    int64         // default of this call; 0: the common one
+	maxBody    int64         // of this call at most; 0: the common limit
+	partial    bool          // accept judges a body that is not whole, too
 	buffer     *bytes.Buffer // for the body; nil: one of its own
 	accept     func(*answer) error
 }
@@ -78,13 +79,13 @@ func (c *Client) do(ctx context.Context, call call) error {
 	defer func() { _ = response.Body.Close() }()
 	a := &answer{status: response.StatusCode, header: response.Header}
 	buffer := cmp.Or(call.buffer, &bytes.Buffer{})
-	a.body, a.err = readBody(buffer, response.Body, cmp.Or(max(c.maxBody, 0), call.maxBody, defaultMaxBody))
+	a.body, a.err = readBody(buffer, response.Body, limitOf(c.maxBody, call.maxBody))
 	if !slices.Contains(call.success, a.status) {
 		a.err = bodyTrouble(ctx, a.err)
 		return c.refused(call, a)
 	}
 	reason, cause := ReasonInvalidAnswer, error(nil)
-	if a.err != nil {
+	if a.err != nil && !call.partial {
 		reason, cause = bodyReason(ctx, a.err), bodyTrouble(ctx, a.err)
 	} else if cause = call.accept(a); cause == nil {
 		return nil
@@ -183,6 +184,8 @@ func bodyTrouble(ctx context.Context, err error) error {
 
 func bodyReason(ctx context.Context, err error) Reason {
 	switch {
+	case errors.Is(err, ErrTooLarge):
+		return ReasonTooLarge
 	case outOfTime(ctx, err):
 		return ReasonTimeout
 	case isNetwork(err):
@@ -192,17 +195,22 @@ func bodyReason(ctx context.Context, err error) Reason {
 	}
 }
 
+func limitOf(configured, ofCall int64) int64 {
+	limit := cmp.Or(max(configured, 0), defaultMaxBody)
+	if ofCall > 0 {
+		limit = min(limit, ofCall)
+	}
+	return limit
+}
+
 // readBody reads a whole body, so that the connection can be used again, or
-// gives up on one that is longer than the limit.
+// gives up on one that is longer than the limit. It returns what came.
 func readBody(buffer *bytes.Buffer, body io.Reader, limit int64) ([]byte, error) {
 	read, err := buffer.ReadFrom(io.LimitReader(body, limit+1))
-	if err != nil {
-		return nil, err
+	if err == nil && read > limit {
+		err = ErrTooLarge
 	}
-	if read > limit {
-		return nil, ErrTooLarge
-	}
-	return buffer.Bytes(), nil
+	return buffer.Bytes(), err
 }
 
 func outOfTime(ctx context.Context, err error) bool {

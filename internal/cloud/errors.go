@@ -67,6 +67,8 @@ const (
 	ReasonContentRefused Reason = "ContentRefused"
 	// ReasonNetwork: the service was not reached, or the connection broke.
 	ReasonNetwork Reason = "Network"
+	// ReasonTooLarge: the API answers, but with more than Config.MaxBody.
+	ReasonTooLarge Reason = "TooLarge"
 	// ReasonInvalidAnswer: not the API's JSON: cut short, too large, a
 	// redirect, about another agent, or written by something in between.
 	ReasonInvalidAnswer Reason = "InvalidAnswer"

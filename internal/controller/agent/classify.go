@@ -81,6 +81,8 @@ func fromCloud(e *cloud.Error) *fault.Error {
 		}
 		return fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
 			"%v: have what filters requests allow it, or change the configuration", e).After(e.RetryAfter)
+	case cloud.ReasonTooLarge:
+		return fault.Retryablef(v1alpha1.ReasonInvalidAnswer, "%v: make what the remote agent holds smaller", e)
 	case cloud.ReasonInvalidAnswer, cloud.ReasonNotFound, cloud.ReasonAgentNotFound, cloud.ReasonGone:
 		return fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
 			"%v: check the CloudProject's url and what stands between it and the operator", e).After(e.RetryAfter)
