@@ -37,9 +37,9 @@ func (c *Client) redact(text string) string {
 	return text
 }
 
-// Redact takes a token out of a text that may have been cut within it. What cannot be a token is no secret.
+// Redact takes a token out of a text that may have been cut within it. What stands for a token is no secret.
 func Redact(text string, token Token) string {
-	if !token.Usable() {
+	if token.masked() {
 		return text
 	}
 	for _, secret := range secretsOf(token) {
