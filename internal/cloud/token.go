@@ -18,8 +18,6 @@ import (
 	"unicode"
 	"unicode/utf8"
 	"unique"
-
-	"github.com/google/uuid"
 )
 
 // Redacted is what stands wherever a token would have been printed.
@@ -154,17 +152,4 @@ func (t *Token) UnmarshalJSON(raw []byte) error {
 	}
 	*t = NewToken(value)
 	return nil
-}
-
-// isUUID accepts the canonical form alone: braces, URNs and bare hex digits
-// are not what the API writes.
-func isUUID(s string) bool { return len(s) == 36 && uuid.Validate(s) == nil }
-
-// NormalID gives a UUID in small letters, as every ID is that this package
-// returns, and anything else as it is. IDs are equal if their normal forms are.
-func NormalID(id string) string {
-	if isUUID(id) {
-		return strings.ToLower(id)
-	}
-	return id
 }
