@@ -129,8 +129,11 @@ func twice(t *testing.T, c *cloud.Client) (first, second error) {
 	t.Helper()
 	_, first = c.Get(t.Context(), nilID)
 	_, second = c.Get(t.Context(), nilID)
-	failure(t, first)
-	failure(t, second)
+	for _, err := range []error{first, second} {
+		if _, ok := cloud.AsError(err); !ok {
+			t.Fatalf("the error is %v, want a *cloud.Error", err)
+		}
+	}
 	return first, second
 }
 
