@@ -117,6 +117,10 @@ test: control-plane crds ## Run all tests against a real control plane, with a m
 	@for helm in helm helm3; do go tool -modfile=$(CURDIR)/hack/$$helm/go.mod -n helm >/dev/null; done # Built now, which takes minutes once, not within a test.
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -p 1 -timeout 30m $(TESTFLAGS) $(PKG)
 
+.PHONY: fuzz
+fuzz: ## Feed the readers of what others write with random input (FUZZTIME=5s for each).
+	@FUZZTIME=$(or $(FUZZTIME),5s) hack/fuzz.sh
+
 .PHONY: test-race
 test-race: control-plane crds ## Run all tests with the race detector (needs a C compiler).
 	CGO_ENABLED=1 $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 40m $(TESTFLAGS) $(PKG)

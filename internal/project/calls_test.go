@@ -9,6 +9,7 @@ package project_test
 import (
 	"context"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -151,6 +152,7 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 		{"a portal", cloudtest.Fault{Status: 200, Body: "<html>Log in</html>"}, true},
 		{"an error of the service itself", cloudtest.Fault{Status: 500, Body: `{"error":"internal"}`}, false},
 		{"agents that are not there", cloudtest.Fault{}, false},
+		{"an agent that is too large", cloudtest.Fault{Status: 200, Body: strings.Repeat(" ", 10<<20)}, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := proved(t, cloudtest.Settings{})

@@ -13,6 +13,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -239,12 +240,19 @@ func shape(secret *corev1.Secret, agent *v1alpha1.Agent, desired Desired) (chang
 	return changed
 }
 
-// ID and Token read what the Secret holds.
-func ID(secret *corev1.Secret) string { return string(secret.Data[v1alpha1.IDKey]) }
+// ID reads the ID that the Secret holds. People paste into Secrets: the ID is trimmed, and in small letters.
+func ID(secret *corev1.Secret) string {
+	return cloud.NormalID(strings.TrimSpace(string(secret.Data[v1alpha1.IDKey])))
+}
 
-// Token reads the token that the Secret holds.
+// Token reads the token that the Secret holds, as people paste it. What can be no token is one that is not usable.
 func Token(secret *corev1.Secret) cloud.Token {
-	return cloud.NewToken(string(secret.Data[v1alpha1.TokenKey]))
+	raw := secret.Data[v1alpha1.TokenKey]
+	token, err := cloud.TrimToken(raw)
+	if err != nil {
+		return cloud.NewToken(string(raw))
+	}
+	return token
 }
 
 // Registration is the nonce of the registration that the Secret's content came from.

@@ -309,6 +309,16 @@ func TestWhatASecretHolds(t *testing.T) {
 	if ID(s) != "1" || Token(s).Reveal() != "t" || Registration(s) != "nonce" {
 		t.Errorf("%q, %q", ID(s), Registration(s))
 	}
+	// People paste.
+	s.Data = map[string][]byte{"id": []byte(" 5F0C9F6E-3C67-4B62-9D3C-6E2A3E9D7C11\n"), "token": []byte("\ufefft\r\n")}
+	if ID(s) != "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11" || Token(s).Reveal() != "t" {
+		t.Errorf("pasted: %q, %q", ID(s), Token(s).Reveal())
+	}
+	// What cannot be a token stays there, so that nobody takes the Secret for an empty one.
+	s.Data["token"] = []byte("t\u200bt")
+	if Token(s).IsZero() || Token(s).Usable() {
+		t.Error("an invisible character is overlooked")
+	}
 	if uid, kept := Owner(s); uid != "web-1" || !kept {
 		t.Errorf("kept for %q (%v)", uid, kept)
 	}

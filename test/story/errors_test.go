@@ -243,7 +243,7 @@ func TestPatchAsTheAgentWhereTheServiceWantsThat(t *testing.T) {
 
 // What only the agent may change needs its token. That it is not to be had is this Agent's trouble alone.
 func TestAnAgentWithoutATokenIsNoTroubleOfItsCloudProject(t *testing.T) {
-	for name, token := range map[string]string{"none": "", "one with a line break": "an-agent-token\n"} {
+	for name, token := range map[string]string{"none": "", "one with a line break": "an-agent\ntoken"} {
 		t.Run(name, func(t *testing.T) {
 			w := harness.New(t, cloudtest.Settings{OnlyAgentPatches: true, MaskTokens: true, MaskAs: "redacted"})
 			w.Ready(w.Apply("other"))

@@ -8,7 +8,6 @@ package cloudproject
 
 import (
 	"context"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -86,7 +85,7 @@ func (r *Reconciler) token(ctx context.Context, cp *v1alpha1.CloudProject) (clou
 	var secret corev1.Secret
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: cp.Namespace, Name: name}, &secret)
 	value, found := secret.Data[key]
-	token := cloud.NewToken(strings.TrimSpace(string(value)))
+	token, unfit := cloud.TrimToken(value)
 	switch {
 	case apierrors.IsNotFound(err):
 		return token, fault.Waitingf(v1alpha1.ReasonSourceNotFound,
@@ -97,6 +96,8 @@ func (r *Reconciler) token(ctx context.Context, cp *v1alpha1.CloudProject) (clou
 	case !found:
 		return token, fault.Waitingf(v1alpha1.ReasonSourceNotFound,
 			"%s: Secret %q has no key %q: store the project token there, or name another key", field, name, key)
+	case unfit != nil:
+		return token, fault.Terminalf(v1alpha1.ReasonSourceInvalid, "%s: key %q of Secret %q: %v", field, key, name, unfit)
 	case token.IsZero():
 		return token, fault.Terminalf(v1alpha1.ReasonSourceInvalid,
 			"%s: key %q of Secret %q is empty: store the project token there", field, key, name)
