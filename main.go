@@ -32,7 +32,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -159,7 +158,7 @@ func managerOptions(o *options.Options, scheme *runtime.Scheme) ctrl.Options {
 			BindAddress:    o.MetricsAddress,
 			SecureServing:  true,
 			CertDir:        o.MetricsCertPath,
-			FilterProvider: filters.WithAuthenticationAndAuthorization,
+			FilterProvider: metrics.ProvideAccess,
 		},
 		HealthProbeBindAddress:        o.HealthProbeAddress,
 		LeaderElection:                o.LeaderElect,
