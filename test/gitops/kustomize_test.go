@@ -306,7 +306,7 @@ func references(path string, schema apiextensionsv1.JSONSchemaProps) (all []stri
 func TestKustomizeAcrossNamespaces(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, map[string]string{
-		"kustomization.yaml":        "resources: [shared, team]\nnamePrefix: dev-\ncomponents: [kustomize]\n" + replacement(t),
+		"kustomization.yaml":        replacement(t) + "resources: [shared, team]\ncomponents: [kustomize]\n",
 		"shared/kustomization.yaml": "namespace: shared\nresources: [it.yaml]\n",
 		"shared/it.yaml":            "apiVersion: cloud.calyptia.com/v1alpha1\nkind: CloudProject\nmetadata: {name: calyptia}\nspec: {tokenSecretRef: {name: t}}\n",
 		"team/kustomization.yaml":   "namespace: team\nresources: [it.yaml]\n",
@@ -323,19 +323,16 @@ func TestKustomizeAcrossNamespaces(t *testing.T) {
 	}
 }
 
-// replacement is the one that docs/gitops/README.md shows.
+// replacement is the Kustomization that docs/gitops/README.md shows.
 func replacement(t *testing.T) string {
 	t.Helper()
-	page, err := os.ReadFile(filepath.Join(testenv.ModuleRoot(), "docs", "gitops", "README.md"))
-	if err != nil {
-		t.Fatal(err)
+	for block := range strings.SplitSeq(file(t, "docs", "gitops", "README.md"), "```yaml\n") {
+		if block, _, _ = strings.Cut(block, "```"); strings.Contains(block, "\nreplacements:\n") {
+			return block
+		}
 	}
-	_, rest, found := strings.Cut(string(page), "```yaml\nreplacements:\n")
-	block, _, ended := strings.Cut(rest, "```")
-	if !found || !ended {
-		t.Fatal("the page shows no replacements")
-	}
-	return "replacements:\n" + block
+	t.Fatal("the page shows no replacements")
+	return ""
 }
 
 // TestTheManifestsOfThePageCanBeRenamed has a copy of the file where Argo CD and Flux take directories alone.
