@@ -99,6 +99,7 @@ func TestABadFlagOrValueEndsBeforeAnythingStarts(t *testing.T) {
 		{"a log level that 8 bits turn into another", []string{"--zap-log-level=250"}, "the highest is 7"},
 		{"a log level beyond all numbers", []string{"--zap-log-level=99999999999999999999"}, "--zap-log-level"},
 		{"the second log level is too high", []string{"--zap-log-level=7", "--zap-log-level=8"}, "the highest is 7"},
+		{"a log level in the way of klog", []string{"--v=10"}, "--v"},
 		{"an unknown log encoder", []string{"--zap-encoder=runes"}, "--zap-encoder"},
 		{"a value that is missing", []string{"--cluster-id"}, "--cluster-id"},
 	} {

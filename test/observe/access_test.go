@@ -143,7 +143,7 @@ func TestMetricsAreClosedWhileNobodyCanBeChecked(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	wire, through := newWire(t, harness.Plane().Config)
 	cut := launch(w, kubeconfig(w, through))
-	cut.becomes("/readyz", http.StatusOK)
+	cut.serves()
 	token := reader(w, "prometheus", true)
 	if status, _, err := cut.scrape(token, nil); status != http.StatusOK {
 		t.Fatalf("%d, error %v; want %d", status, err, http.StatusOK)

@@ -88,7 +88,7 @@ func TestALeaderThatCannotRenewEnds(t *testing.T) {
 			return errors.New("it runs")
 		}
 	})
-	if took := time.Since(began); c.cmd.ProcessState.ExitCode() != 1 || !strings.Contains(c.said(), "leader election lost") || took > 15*time.Second {
+	if took := time.Since(began); c.cmd.ProcessState.ExitCode() != 1 || !strings.Contains(c.said(), "leader election lost") || took > 9*time.Second {
 		t.Errorf("after %s it ended with %d and these words:\n%s", took, c.cmd.ProcessState.ExitCode(), c.said())
 	}
 }
