@@ -45,8 +45,8 @@ var Table = slices.Concat(
 		{"the API says that a chosen machine ID is taken by another's", all(open, outcome(OutcomeConflict), explicit, lists),
 			do(Action{Kind: CloseIntent})},
 		{"the API has the agent and does not tell its ID", all(open, outcome(OutcomeConflict)), fail(IDUnknown)},
-		{"something says again that the machine ID is taken, and nothing is listed", all(open, outcome(OutcomeForeignConflict), listsNot, repeated),
-			fail(IDUnknown)},
+		{"something says again that the machine ID is taken, and nothing is listed",
+			all(open, outcome(OutcomeForeignConflict), listsNot, repeated), fail(IDUnknown)},
 	},
 	follow(Record, open),
 	[]Row{

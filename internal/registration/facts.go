@@ -30,7 +30,8 @@ const (
 // String names the source in a sentence.
 func (s Source) String() string {
 	return [...]string{
-		"the status", "the response that was not persisted", "the Secret of this registration", "the token Secret", "the snapshot", "another Agent",
+		"the status", "the response that was not persisted", "the Secret of this registration", "the token Secret",
+		"the snapshot", "another Agent",
 	}[s]
 }
 

@@ -146,7 +146,7 @@ func (p *pass) read(ctx context.Context) error {
 		if gone, err := p.provesGone(ctx, status.ID, err); !gone {
 			return err
 		}
-		return p.gone(ctx)
+		return p.gone()
 	}
 	if remote.MachineID != status.MachineID {
 		p.memory.confirmed = "" // Nothing is sent until a read shows that it is ours.
@@ -185,7 +185,7 @@ func (p *pass) proved() bool {
 func (p *pass) credential() string { return p.project.Sign("") }
 
 // gone handles a remote agent that the service says it does not have.
-func (p *pass) gone(ctx context.Context) error {
+func (p *pass) gone() error {
 	status, now := &p.agent.Status, p.Clock.Now()
 	switch {
 	case p.project.Version() != p.placed:
