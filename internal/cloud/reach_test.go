@@ -351,3 +351,18 @@ func TestACallThatIsGivenUpSaysSo(t *testing.T) {
 	_, err = newClient(t, web.URL, cloud.Config{}).Get(ctx, nilID)
 	fit(t, err, err, "the call was given up")
 }
+
+// Whatever is in it, the text of an error is fit to be shown.
+func TestEveryErrorIsClean(t *testing.T) {
+	odd := strings.Repeat("\x1b[31m\u202e\xffodd\n", 1000)
+	for _, err := range []*cloud.Error{
+		{Op: "read agent", Reason: cloud.ReasonNetwork, Err: errors.New(odd)},
+		{Op: odd, Reason: cloud.Reason(odd), Message: odd, Detail: odd},
+	} {
+		text := err.Error()
+		if !utf8.ValidString(text) || utf8.RuneCountInString(text) > 1201 ||
+			strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("unfit to be shown: %.300q", text)
+		}
+	}
+}
