@@ -67,11 +67,9 @@ type Session struct {
 	URL       *url.URL
 }
 
-// word is what may be written into a configuration of Fluent Bit: a line break would begin another setting or section,
-// and a section can run commands.
-var word = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]*$`)
-
-func isWord(text string, most int) bool { return len(text) <= most && word.MatchString(text) }
+// hostName is what may be written into a configuration of Fluent Bit as a host, beside IP addresses: a line break would
+// begin another setting or section, and a section can run commands.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$`)
 
 // UsableURL refuses a URL that a Fluent Bit cannot be led to: its configuration has a host and a port, and no path.
 func UsableURL(u *url.URL) error {
@@ -80,7 +78,7 @@ func UsableURL(u *url.URL) error {
 	case u.Path != "" && u.Path != "/":
 		return fault.Terminalf(v1alpha1.ReasonInvalid, "spec.sessionSecretRef: a Fluent Bit session cannot use the path %q "+
 			"of the CloudProject's url: remove sessionSecretRef, or use a url without a path", u.Path)
-	case !isWord(host, 253) && net.ParseIP(host) == nil:
+	case !hostName.MatchString(host) && net.ParseIP(host) == nil:
 		return fault.Terminalf(v1alpha1.ReasonInvalid, "spec.sessionSecretRef: a Fluent Bit session cannot use the host %q "+
 			"of the CloudProject's url: remove sessionSecretRef, or use a url with a host name or an IP address", host)
 	}
@@ -93,7 +91,7 @@ func (s Session) check() error {
 		return err
 	}
 	for _, value := range []struct{ what, text string }{{"ID", s.ID}, {"machine ID", s.MachineID}} {
-		if !isWord(value.text, 128) {
+		if !cloud.ValidMachineID(value.text) {
 			return fault.Terminalf(v1alpha1.ReasonInvalidAnswer, "the %s of the remote agent cannot be written into a configuration of "+
 				"Fluent Bit: remove spec.sessionSecretRef, or use an agent whose %s has at most 128 letters, digits, '-', '_', '.' and ':'",
 				value.what, value.what)

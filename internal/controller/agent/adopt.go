@@ -83,16 +83,9 @@ func (p *pass) superseded(ctx context.Context) error {
 	return p.anotherID()
 }
 
-// maxMachineID is the longest machine ID that is recorded, in bytes.
-const maxMachineID = 250
-
 func (p *pass) adoptable(ctx context.Context, remote *cloud.Agent, own bool) error {
 	spec := &p.agent.Spec
 	switch {
-	case len(remote.MachineID) > maxMachineID || clip(remote.MachineID) != remote.MachineID:
-		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
-			"the machine ID of agent %s is longer than %d characters or holds characters that cannot be shown: "+
-				"check the CloudProject's url, or name another agent in spec.agentID", remote.ID, maxMachineID)
 	case !own && !p.mayAdopt():
 		return fault.Terminalf(v1alpha1.ReasonAdoptionNotAllowed,
 			"spec.agentID: CloudProject %s/%s lets only Agents of its own namespace take over agents: set its spec.adoption to Allowed",
