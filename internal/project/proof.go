@@ -40,11 +40,12 @@ var schemes = map[v1alpha1.Authentication][]v1alpha1.Authentication{
 }
 
 const (
-	// refusalHolds is how long a 401 to a real call outweighs a proof that says neither yes nor no.
-	refusalHolds = 10 * time.Minute
-	// refusalRest is how long a scheme is taken as refused once calls were refused again after a proof; it
-	// doubles up to refusalHolds.
-	refusalRest = time.Minute
+	// refusalRest is how long a 401 to a real call outweighs what a check of the credentials shows. It doubles with
+	// each in a row, up to refusalMost: a 401 may be a moment's trouble.
+	refusalRest = 5 * time.Second
+	refusalMost = 5 * time.Minute
+	// refusalForgotten is how long after its rest a 401 still counts as the one before the next.
+	refusalForgotten = 10 * time.Minute
 	// listGrace is how long a list that was there may be missing before that is believed.
 	listGrace = 15 * time.Minute
 )
@@ -63,10 +64,9 @@ func (p *Project) Prove(ctx context.Context) error {
 
 	last, pause := errors.New("calls are refused with 401"), time.Duration(0)
 	for _, scheme := range tried {
-		if rest := p.refusedAgain(version, scheme); rest > 0 {
-			if pause == 0 || rest < pause {
-				pause = rest
-			}
+		rest, again := p.refused(version, scheme)
+		if again && rest > 0 {
+			pause = sooner(pause, rest)
 			continue
 		}
 		c := bare.WithCredential(cloud.Credential{Scheme: cloud.Scheme(scheme), Token: token})
@@ -74,7 +74,8 @@ func (p *Project) Prove(ctx context.Context) error {
 		switch {
 		case isRefusal(err):
 			last = err
-		case err == nil && !outcome.Proved && p.refusedLately(version, scheme):
+		case err == nil && !outcome.Proved && rest > 0:
+			pause = sooner(pause, rest)
 		default:
 			outcome.Authentication = scheme
 			return p.conclude(version, c, outcome, err)
@@ -109,9 +110,8 @@ func inOrder(all []v1alpha1.Authentication, first v1alpha1.Authentication) []v1a
 
 // refusals are what calls met that a proof had let through.
 type refusals struct {
-	count int // in a row; a 401 long after the one before begins anew
-	last  time.Time
-	until time.Time // when the scheme may be proved again; not set by a first one, which may be a moment's trouble
+	count int       // in a row; a 401 long after the one before begins anew
+	until time.Time // when the scheme may be tried again
 }
 
 // refuse counts a 401. It leaves out the calls that were under way together with the one that was counted.
@@ -122,25 +122,33 @@ func (p *Project) refuse(proofs int) {
 	}
 	now, scheme := p.registry.opts.Clock.Now(), p.proof.Authentication
 	r := p.refusals[scheme]
-	if now.Sub(r.last) >= refusalHolds && now.Sub(r.until) >= refusalHolds {
+	if now.Sub(r.until) >= refusalForgotten {
 		r = refusals{}
 	}
-	r.count, r.last = r.count+1, now
-	if r.count > 1 {
-		r.until = now.Add(fault.Backoff(r.count-1, refusalRest, refusalHolds))
-	}
+	r.count++
+	r.until = now.Add(fault.Backoff(max(r.count-1, 1), refusalRest, refusalMost))
 	p.refusals[scheme] = r
 }
 
-// refusedAgain returns for how long a scheme is taken as refused, because calls were refused again after a proof
-// had accepted it: a service may list agents for whom it lets do nothing else.
-func (p *Project) refusedAgain(version int, scheme v1alpha1.Authentication) time.Duration {
+// refused returns for how long calls that were refused outweigh a check that says neither yes nor no. If that happened
+// again after a check had accepted the scheme, they outweigh that, too: a service may list agents for whom it lets do
+// nothing else.
+func (p *Project) refused(version int, scheme v1alpha1.Authentication) (rest time.Duration, again bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.version != version {
-		return 0
+		return 0, false
 	}
-	return max(p.refusals[scheme].until.Sub(p.registry.opts.Clock.Now()), 0)
+	r := p.refusals[scheme]
+	return max(r.until.Sub(p.registry.opts.Clock.Now()), 0), r.count > 1
+}
+
+// sooner is the shorter of two times, of which the first may not be known yet.
+func sooner(pause, rest time.Duration) time.Duration {
+	if pause == 0 {
+		return rest
+	}
+	return min(pause, rest)
 }
 
 // isRefusal tells a no of the service to the token from that of something in between.
@@ -148,13 +156,6 @@ func isRefusal(err error) bool {
 	e, ok := cloud.AsError(err)
 	return ok && (e.Reason == cloud.ReasonUnauthorized ||
 		e.Status == http.StatusForbidden && e.Reason != cloud.ReasonInvalidAnswer)
-}
-
-func (p *Project) refusedLately(version int, scheme v1alpha1.Authentication) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	r, refused := p.refusals[scheme]
-	return refused && p.version == version && p.registry.opts.Clock.Since(r.last) < refusalHolds
 }
 
 func (p *Project) parked() *fault.Error {

@@ -152,10 +152,13 @@ func TestACallThatWasRefusedOutweighsASilentProof(t *testing.T) {
 
 	w.cloud.RevokeToken(w.token)
 	_ = w.Delete(t.Context(), somebody, otherID)
-	w.refused(w.Prove(t.Context()), v1alpha1.ReasonUnauthorized)
+	pause := w.failure(w.Prove(t.Context()), v1alpha1.ReasonUnauthorized).RetryAfter
+	if pause <= 0 || pause > 5*time.Second {
+		t.Errorf("after one refusal the next try comes in %s", pause)
+	}
 	_, err = w.registry.Get(w.cp)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
-	w.clock.Step(11 * time.Minute)
+	w.clock.Step(pause)
 	noError(t, w.Prove(t.Context())) // One call may try again.
 	_, err = w.registry.Get(w.cp)
 	noError(t, err)

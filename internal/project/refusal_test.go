@@ -94,7 +94,7 @@ func TestARefusedSchemeWithoutAnotherIsTriedMoreAndMoreSeldom(t *testing.T) {
 		_ = w.tryToRegister("m")
 		w.requests(2)
 	}
-	if pauses[0] < 30*time.Second || pauses[0] > time.Minute || pauses[7] < 5*time.Minute || pauses[7] > 10*time.Minute {
+	if pauses[0] < 2*time.Second || pauses[0] > 5*time.Second || pauses[7] < 2*time.Minute || pauses[7] > 5*time.Minute {
 		t.Errorf("the pauses are %v", pauses)
 	}
 

@@ -48,7 +48,8 @@ type Reconciler struct {
 	AgentCountInterval time.Duration
 	// InUseDelay is how long the Agents that go are waited for before a release is looked into; default 500ms.
 	InUseDelay time.Duration
-	// BackoffMin and BackoffMax bound the time to the next try after a failure; default 1s and 5m.
+	// BackoffMin and BackoffMax bound the time to the next try after a failure; default 1s and 5m. After a refusal of the
+	// token it begins with five times BackoffMin.
 	BackoffMin, BackoffMax time.Duration
 
 	memory memory
