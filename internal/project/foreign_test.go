@@ -24,7 +24,7 @@ func TestAServerThatIsNotTheAPIVerifiesNothing(t *testing.T) {
 		name   string
 		status int
 		body   string
-		usable bool // calls are made, and the first that succeeds verifies
+		usable bool // without a list calls are made, and the first that succeeds verifies
 	}{
 		{name: "an empty list for everything", status: 200, body: `[]`},
 		{name: "a list of other things for everything", status: 200, body: `[{"id":"` + some + `","name":"lamp"}]`},
@@ -64,10 +64,11 @@ func TestAServerThatIsNotTheAPIVerifiesNothing(t *testing.T) {
 					t.Fatal("the token is verified")
 				}
 				_, unusable := w.registry.Get(w.cp)
-				if (unusable == nil) != row.usable {
-					t.Errorf("calls are made: %v, want %v", unusable == nil, row.usable)
+				usable := row.usable && garbage
+				if (unusable == nil) != usable {
+					t.Errorf("calls are made: %v, want %v", unusable == nil, usable)
 				}
-				if path := other.URL + "/elsewhere/v1/agents/00000000-0000-0000-0000-000000000000"; !row.usable &&
+				if path := other.URL + "/elsewhere/v1/agents/00000000-0000-0000-0000-000000000000"; !usable &&
 					(err == nil || !strings.Contains(err.Error(), "/elsewhere/v1/") || !strings.Contains(err.Error(), "spec.url")) {
 					t.Errorf("error %v, want one that names the path, such as %s, and spec.url", err, path)
 				}

@@ -58,7 +58,7 @@ func (p *Project) Prove(ctx context.Context) error {
 		return err
 	}
 	p.mu.Lock()
-	bare, token, place, version := p.bare, p.credentials.Token, p.place, p.version
+	bare, token, place, version, before := p.bare, p.credentials.Token, p.place, p.version, p.proof
 	tried := inOrder(schemes[p.wanted], p.held)
 	p.mu.Unlock()
 
@@ -70,7 +70,7 @@ func (p *Project) Prove(ctx context.Context) error {
 			continue
 		}
 		c := bare.WithCredential(cloud.Credential{Scheme: cloud.Scheme(scheme), Token: token})
-		outcome, err := prove(ctx, c, place.ProjectID)
+		outcome, err := prove(ctx, c, place, before.Proved && before.Authentication == scheme)
 		switch {
 		case isRefusal(err):
 			last = err
@@ -217,30 +217,70 @@ func (p *Project) missesList(outcome Proof) bool {
 	return now.Sub(p.listLostAt) < listGrace
 }
 
-// prove shows the credentials to the service. The outcome is not proved with a nil error where the service
-// speaks, but says nothing of the credentials: then the first real call decides.
-func prove(ctx context.Context, c *cloud.Client, projectID string) (Proof, error) {
-	no, yes := false, true
-	if projectID != "" {
-		_, err := c.List(ctx, projectID, cloud.ListOptions{Last: 1})
-		if err == nil {
-			return Proof{Proved: true, ListSupported: &yes}, nil
-		}
-		if !lacksList(err) {
-			return Proof{}, err
+// prove shows the credentials to the service. What verifies them is a list of agents, or the API's own words that an
+// agent is not there. Other servers, behind a wrong URL, answer any path with an empty list, with a bare 404, or with
+// whatever: an empty list counts only if the credentials were verified before, or together with those words. The
+// outcome is not proved with a nil error where the API speaks, but says nothing of the credentials: then the first real
+// call decides.
+func prove(ctx context.Context, c *cloud.Client, place Place, verified bool) (Proof, error) {
+	lists := false
+	if place.ProjectID != "" {
+		page, err := c.List(ctx, place.ProjectID, cloud.ListOptions{Last: 1})
+		lists = err == nil
+		switch {
+		case lists && (verified || showsAgents(page)):
+			return Proof{Proved: true, ListSupported: &lists}, nil
+		case !lists && !lacksList(err):
+			return Proof{}, unverified(place.URL+"/v1/projects/"+place.ProjectID+"/agents", err)
 		}
 	}
 	_, err := c.Get(ctx, uuid.Nil.String())
 	e, failed := cloud.AsError(err)
 	switch {
-	case !failed, cloud.IsGone(err), cloud.MaybeGone(err):
-		return Proof{Proved: true, ListSupported: &no}, nil
-	case e.API && (e.Status == http.StatusBadRequest || e.Status == http.StatusUnprocessableEntity):
-		return Proof{ListSupported: &no}, nil
-	default:
-		return Proof{}, err
+	case cloud.IsGone(err):
+		return Proof{Proved: true, ListSupported: &lists}, nil
+	case failed && e.API && (e.Status == http.StatusBadRequest || e.Status == http.StatusUnprocessableEntity):
+		return Proof{ListSupported: &lists}, nil
+	case !failed:
+		err = errAnyAgent
 	}
+	return Proof{}, unverified(place.URL+"/v1/agents/"+uuid.Nil.String(), err)
 }
+
+// showsAgents reports whether a list holds what every agent has. Lists of other things have IDs, too.
+func showsAgents(page *cloud.Page) bool {
+	return len(page.Agents) > 0 && !slices.ContainsFunc(page.Agents, func(a cloud.Agent) bool {
+		return a.MachineID == "" || a.Type == ""
+	})
+}
+
+// errAnyAgent is the answer of a server that has whatever it is asked for.
+var errAnyAgent = &cloud.Error{
+	Op: "get agent", Class: cloud.ClassRetryable, Reason: cloud.ReasonInvalidAnswer, Status: http.StatusOK,
+	Err: errors.New("it has an agent that cannot exist"),
+}
+
+// unverified adds to a failure which URL was tried, and what to do where another server may have answered.
+func unverified(url string, err error) error {
+	e, ok := cloud.AsError(err)
+	if !ok || isRefusal(err) {
+		return err
+	}
+	text := "GET " + url + ": " + err.Error()
+	if e.Status != 0 && e.Status < http.StatusInternalServerError && e.Status != http.StatusTooManyRequests {
+		text += ": make sure that spec.url leads to the API of Calyptia Cloud"
+	}
+	return &tried{text, err}
+}
+
+// tried is a failure that names the URL that it came from.
+type tried struct {
+	text string
+	err  error
+}
+
+func (t *tried) Error() string { return t.text }
+func (t *tried) Unwrap() error { return t.err }
 
 // lacksList tells a service without the list endpoint, or one that forbids it, from a failure.
 func lacksList(err error) bool {

@@ -74,6 +74,7 @@ func TestASchemeThatOnlyTheListAcceptsGivesWay(t *testing.T) {
 
 func TestARefusedSchemeWithoutAnotherIsTriedMoreAndMoreSeldom(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
+	w.registerAside("there")
 	w.cp.Spec.Authentication = v1alpha1.AuthenticationBearer
 	w.configure()
 	w.cloud.Inject(noBearer)

@@ -45,7 +45,9 @@ func newProving(t *testing.T) *proving {
 		ObjectMeta: metav1.ObjectMeta{Name: "main", Namespace: "default", UID: types.UID("uid"), Generation: 1},
 		Spec:       v1alpha1.CloudProjectSpec{URL: server.URL, Authentication: v1alpha1.AuthenticationAuto},
 	}
-	x.configure(t, x.cloud.AddProject(projectID))
+	token := x.cloud.AddProject(projectID)
+	registerAside(t, x.cloud, server.URL, token)
+	x.configure(t, token)
 	return x
 }
 
