@@ -68,6 +68,9 @@ type Reconciler struct {
 // Reconcile brings one CloudProject up to date: it is held or released, its credentials are proved and
 // copied, and its status says what came of it.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	if !project.CanExist(req.NamespacedName) {
+		return ctrl.Result{}, nil // Some Agent refers to it.
+	}
 	var cp v1alpha1.CloudProject
 	if err := r.Client.Get(ctx, req.NamespacedName, &cp); err != nil {
 		if apierrors.IsNotFound(err) {
