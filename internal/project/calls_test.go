@@ -87,7 +87,7 @@ func TestAParkHoldsForAll(t *testing.T) {
 				t.Errorf("told to come back in %s, want %s and a little more", f.RetryAfter, row.want)
 			}
 			w.refused(w.Prove(t.Context()), v1alpha1.ReasonRateLimited)
-			_, err = w.Admit("another")
+			_, err = w.Admit(project.Caller{UID: "another"})
 			w.refused(err, v1alpha1.ReasonRateLimited)
 			w.requests(1)
 			if w.doubts.Load() != 1 {
@@ -124,7 +124,7 @@ func TestTheBreakerLetsOneProbeThrough(t *testing.T) {
 	probe.Go(func() { _, _ = w.Get(context.WithoutCancel(t.Context()), somebody, otherID) })
 	<-entered
 	for range 10 {
-		_, err := w.Admit("another")
+		_, err := w.Admit(project.Caller{UID: "another"})
 		if f := w.failure(err, v1alpha1.ReasonUnavailable); !f.Quiet {
 			t.Error("a condition would tell of a probe under way")
 		}
@@ -133,7 +133,7 @@ func TestTheBreakerLetsOneProbeThrough(t *testing.T) {
 	probe.Wait()
 	w.eventually("the Agents to be woken", func() bool { return w.wakes.Load() == 1 })
 	w.eventually("a doubt that clears it", func() bool { return w.doubts.Load() == 2 })
-	ticket, err := w.Admit("another")
+	ticket, err := w.Admit(project.Caller{UID: "another"})
 	noError(t, err)
 	ticket.Release()
 	w.requests(6)

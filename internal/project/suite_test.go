@@ -29,10 +29,11 @@ import (
 const (
 	projectID = "8f6f2f0e-7d1c-4b52-9c6e-3a4f7f0f9d11"
 	otherID   = "1d3c5b7a-0f2e-4d6c-8b9a-7e5f3d1c0b2a"
-	somebody  = types.UID("somebody")
 
 	breakerTimeout = 100 * time.Millisecond
 )
+
+var somebody = project.Caller{UID: "somebody", Namespace: "default"}
 
 // world is a Registry with one Project, and the service that it speaks to, on a clock that stands still.
 type world struct {
@@ -105,7 +106,7 @@ func (w *world) limit(perSecond, burst int32) {
 
 func (w *world) register(machine string) string {
 	w.Helper()
-	ticket, err := w.Admit(types.UID(machine))
+	ticket, err := w.Admit(project.Caller{UID: types.UID(machine)})
 	noError(w, err)
 	made, err := ticket.Register(w.Context(), registration(machine))
 	noError(w, err)

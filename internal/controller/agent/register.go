@@ -173,7 +173,7 @@ func (p *pass) foundByCluster(ctx context.Context) (bool, error) {
 // ours reads a remote agent whose ID came from a Secret, a list or a spec. Only one that shows our machine
 // ID is returned; nil says that it is gone or not ours.
 func (p *pass) ours(ctx context.Context, id string) (*cloud.Agent, error) {
-	remote, err := p.project.Get(ctx, p.agent.UID, id)
+	remote, err := p.project.Get(ctx, p.caller(), id)
 	if err != nil {
 		_, err = p.provesGone(ctx, id, err)
 		return nil, err
@@ -260,7 +260,7 @@ func (p *pass) post(ctx context.Context, repeat bool) error {
 	if err := p.wholeConfig(ctx); err != nil {
 		return err
 	}
-	ticket, err := p.project.Admit(p.agent.UID)
+	ticket, err := p.project.Admit(p.caller())
 	if err != nil {
 		return err
 	}

@@ -246,7 +246,7 @@ func TestTheFirstCallProvesWhatAReadCannot(t *testing.T) {
 	x.cloud.Configure(func(s *cloudtest.Settings) { s.NoList = true })
 	x.cloud.Inject(cloudtest.Fault{Method: "GET", Route: cloudtest.RouteAgent, Status: 422, Body: `{"error":"invalid ID"}`})
 	x.expect(t, "neither yes nor no", v1alpha1.ReasonNotProved, 2)
-	ticket, err := x.project.Admit("somebody")
+	ticket, err := x.project.Admit(project.Caller{UID: "somebody"})
 	noError(t, err)
 	_, err = ticket.Register(t.Context(), registration("m"))
 	noError(t, err)
