@@ -67,6 +67,7 @@ docs: ## Generate the reference under docs/.
 		--config=<(sed "s/KUBERNETES/$$(go list -m -f '{{.Version}}' k8s.io/api | sed 's/^v0\.\([0-9]*\).*/1.\1/')/" hack/docs/crd-ref-docs.yaml) \
 		--templates-dir=hack/docs/templates --renderer=markdown --output-path=docs/reference/api.md
 	go test . -run '^TestThePageOfTheFlagsIsUpToDate$$' -count=1 -update
+	go test ./internal/registration -run '^TestPage_IsGeneratedFromTheTable$$' -count=1 -update
 
 .PHONY: charts
 charts: ## Write what the charts take from config: CRDs, roles, the schema of what can be declared.
@@ -115,6 +116,10 @@ test: control-plane crds ## Run all tests against a real control plane, with a m
 	@go build ./... # In parallel; the tests then run one package after the other, each with a control plane of its own.
 	@for helm in helm helm3; do go tool -modfile=$(CURDIR)/hack/$$helm/go.mod -n helm >/dev/null; done # Built now, which takes minutes once, not within a test.
 	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -p 1 -timeout 30m $(TESTFLAGS) $(PKG)
+
+.PHONY: fuzz
+fuzz: ## Feed the readers of what others write with random input (FUZZTIME=5s for each).
+	@FUZZTIME=$(or $(FUZZTIME),5s) hack/fuzz.sh
 
 .PHONY: test-race
 test-race: control-plane crds ## Run all tests with the race detector (needs a C compiler).

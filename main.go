@@ -32,7 +32,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -159,12 +158,15 @@ func managerOptions(o *options.Options, scheme *runtime.Scheme) ctrl.Options {
 			BindAddress:    o.MetricsAddress,
 			SecureServing:  true,
 			CertDir:        o.MetricsCertPath,
-			FilterProvider: filters.WithAuthenticationAndAuthorization,
+			FilterProvider: metrics.ProvideAccess,
 		},
 		HealthProbeBindAddress:        o.HealthProbeAddress,
-		LeaderElection:                o.LeaderElect,
+		LeaderElection:                o.LeaderElection.Enabled,
 		LeaderElectionID:              o.Lease(),
-		LeaderElectionNamespace:       o.LeaderNamespace,
+		LeaderElectionNamespace:       o.LeaderElection.Namespace,
+		LeaseDuration:                 &o.LeaderElection.LeaseDuration,
+		RenewDeadline:                 &o.LeaderElection.RenewDeadline,
+		RetryPeriod:                   &o.LeaderElection.RetryPeriod,
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       &grace,
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/types"
@@ -73,10 +74,32 @@ func TestABadFlagOrValueEndsBeforeAnythingStarts(t *testing.T) {
 		{"a metrics address with a port beyond the last", []string{"--metrics-bind-address=:99999"}, "--metrics-bind-address"},
 		{"an allowed host with a service for a port", []string{"--allowed-hosts=a.example:https"}, "--allowed-hosts"},
 		{"a lease namespace that is none", []string{"--leader-election-namespace=A_B"}, "--leader-election-namespace"},
+		{"a lease that lasts no time", []string{"--leader-election-lease-duration=0"}, "--leader-election-lease-duration"},
+		{"a negative lease", []string{"--leader-election-lease-duration=-30s"}, "--leader-election-lease-duration"},
+		{"a lease without a unit", []string{"--leader-election-lease-duration=30"}, "--leader-election-lease-duration"},
+		{"a lease of less than a second", []string{"--leader-election-lease-duration=900ms", "--leader-election-renew-deadline=600ms",
+			"--leader-election-retry-period=100ms"}, "--leader-election-lease-duration"},
+		{"a lease that is rounded to its deadline", []string{"--leader-election-lease-duration=20500ms"}, "--leader-election-lease-duration"},
+		{"a lease of a day", []string{"--leader-election-lease-duration=24h"}, "--leader-election-lease-duration"},
+		{"a deadline as long as the lease", []string{"--leader-election-renew-deadline=30s"}, "--leader-election-renew-deadline"},
+		{"a deadline that is none", []string{"--leader-election-renew-deadline=0"}, "--leader-election-renew-deadline"},
+		{"a lease shorter than the default deadline", []string{"--leader-election-lease-duration=15s"}, "--leader-election-renew-deadline"},
+		{"a retry that the deadline leaves no time for", []string{"--leader-election-renew-deadline=12s", "--leader-election-retry-period=10s"},
+			"--leader-election-retry-period"},
+		{"a retry without a pause", []string{"--leader-election-retry-period=0"}, "--leader-election-retry-period"},
+		{"a negative retry", []string{"--leader-election-retry-period=-1s"}, "--leader-election-retry-period"},
+		{"a wrong lease without an election", []string{"--leader-elect=false", "--leader-election-retry-period=1h"}, "--leader-election-retry-period"},
 		{"an empty metrics address", []string{"--metrics-bind-address="}, "--metrics-bind-address"},
 		{"a directory without a certificate", []string{"--metrics-cert-path=/nowhere"}, "--metrics-cert-path"},
 		{"a probe address without a port", []string{"--health-probe-bind-address=8081"}, "--health-probe-bind-address"},
 		{"an unknown log level", []string{"--zap-log-level=loud"}, "--zap-log-level"},
+		{"a log level that shows Secrets", []string{"--zap-log-level=8"}, "the highest is 7"},
+		{"a log level with a sign", []string{"--zap-log-level=+9"}, "the highest is 7"},
+		{"a log level with zeros", []string{"--zap-log-level=0010"}, "the highest is 7"},
+		{"a log level that 8 bits turn into another", []string{"--zap-log-level=250"}, "the highest is 7"},
+		{"a log level beyond all numbers", []string{"--zap-log-level=99999999999999999999"}, "--zap-log-level"},
+		{"the second log level is too high", []string{"--zap-log-level=7", "--zap-log-level=8"}, "the highest is 7"},
+		{"a log level in the way of klog", []string{"--v=10"}, "--v"},
 		{"an unknown log encoder", []string{"--zap-encoder=runes"}, "--zap-encoder"},
 		{"a value that is missing", []string{"--cluster-id"}, "--cluster-id"},
 	} {
@@ -111,6 +134,7 @@ func TestGoodFlagsAreTaken(t *testing.T) {
 		o := options.Options{
 			AllowedHosts: []string{"cloud-api.calyptia.com"}, Concurrency: 16, AgentMetrics: true,
 			MetricsAddress: ":8443", HealthProbeAddress: ":8081",
+			LeaderElection: options.LeaderElection{LeaseDuration: 30 * time.Second, RenewDeadline: 20 * time.Second, RetryPeriod: 2 * time.Second},
 		}
 		for _, change := range changes {
 			change(&o)
@@ -138,8 +162,18 @@ func TestGoodFlagsAreTaken(t *testing.T) {
 			defaults(func(o *options.Options) { o.MetricsAddress, o.HealthProbeAddress = "127.0.0.1:8443", "[::1]:8081" })},
 		{"switches", []string{"--read-only", "--allow-insecure-http", "--leader-elect", "--leader-election-namespace=ops"},
 			defaults(func(o *options.Options) {
-				o.ReadOnly, o.AllowInsecureHTTP, o.LeaderElect, o.LeaderNamespace = true, true, true, "ops"
+				o.ReadOnly, o.AllowInsecureHTTP, o.LeaderElection.Enabled, o.LeaderElection.Namespace = true, true, true, "ops"
 			})},
+		{"the shortest election", []string{"--leader-election-lease-duration=1s", "--leader-election-renew-deadline=999ms",
+			"--leader-election-retry-period=832ms"}, defaults(func(o *options.Options) {
+			o.LeaderElection.LeaseDuration, o.LeaderElection.RenewDeadline = time.Second, 999*time.Millisecond
+			o.LeaderElection.RetryPeriod = 832 * time.Millisecond
+		})},
+		{"the longest election", []string{"--leader-election-lease-duration=1h", "--leader-election-renew-deadline=59m"},
+			defaults(func(o *options.Options) {
+				o.LeaderElection.LeaseDuration, o.LeaderElection.RenewDeadline = time.Hour, 59*time.Minute
+			})},
+		{"the highest log level", []string{"--zap-log-level=7"}, defaults()},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got, err := start(t, row.args...)
@@ -162,7 +196,12 @@ func TestTheManagerLooksAfterTheNamespacesThatAreNamed(t *testing.T) {
 	if all.Cache.DefaultNamespaces != nil || all.LeaderElection || !all.LeaderElectionReleaseOnCancel {
 		t.Errorf("%+v", all)
 	}
-	some := managerOptions(&options.Options{WatchNamespaces: []string{"a", "b"}, LeaderElect: true, LeaderNamespace: "ops"}, nil)
+	some := managerOptions(&options.Options{
+		WatchNamespaces: []string{"a", "b"},
+		LeaderElection: options.LeaderElection{
+			Enabled: true, Namespace: "ops", LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: time.Second,
+		},
+	}, nil)
 	var names []string
 	for name := range some.Cache.DefaultNamespaces {
 		names = append(names, name)
@@ -170,6 +209,10 @@ func TestTheManagerLooksAfterTheNamespacesThatAreNamed(t *testing.T) {
 	slices.Sort(names)
 	if !slices.Equal(names, []string{"a", "b"}) || !some.LeaderElection || some.LeaderElectionNamespace != "ops" {
 		t.Errorf("namespaces %v: %+v", names, some)
+	}
+	times := []time.Duration{*some.LeaseDuration, *some.RenewDeadline, *some.RetryPeriod}
+	if want := []time.Duration{3 * time.Second, 2 * time.Second, time.Second}; !slices.Equal(times, want) {
+		t.Errorf("the leader is elected with %v, want %v", times, want)
 	}
 	if !some.Metrics.SecureServing || some.Metrics.FilterProvider == nil {
 		t.Error("the metrics are open to everybody")

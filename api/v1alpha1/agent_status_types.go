@@ -20,7 +20,8 @@ type AppliedState struct {
 	Generation int64 `json:"generation,omitempty"`
 
 	// Fields holds a hash of each managed field as it was last sent or seen to be
-	// equal.
+	// equal. The one of rawConfig is made with a key where rawConfigFrom is set, so
+	// that nobody can test guesses of what a Secret holds.
 	// +optional
 	Fields map[string]string `json:"fields,omitempty"`
 
@@ -124,9 +125,9 @@ type AgentStatus struct {
 	// +optional
 	URL string `json:"url,omitempty"`
 
-	// Registration tells which registration the ID came from: the value of the
+	// Registration is the registration that was closed last: the value of the
 	// annotation cloud.calyptia.com/registering, which is written before each
-	// registration.
+	// registration. The ID came from it, unless the API refused it.
 	// +optional
 	Registration string `json:"registration,omitempty"`
 

@@ -61,4 +61,7 @@ const (
 	IDKey    = "id"
 	// CABundleKey is the key of the private CA in the operator's copy of the credentials.
 	CABundleKey = "ca.crt"
+	// DigestKeyKey is the key, in the operator's copy of the credentials, of the secret with which status.applied tells
+	// configurations apart.
+	DigestKeyKey = "digest-key"
 )

@@ -18,9 +18,9 @@ var manifestDir = filepath.Join(stageDir, "manifests")
 const kustomization = `# The samples as they are, but for the place and the token of the service.
 resources:
 - ../../config/samples
+- project-token.yaml
 patches:
 - path: cloudproject.yaml
-- path: project-token.yaml
 `
 
 const cloudProjectPatch = `apiVersion: cloud.calyptia.com/v1alpha1
@@ -31,7 +31,7 @@ spec:
   url: %s
 `
 
-const tokenPatch = `apiVersion: v1
+const tokenSecret = `apiVersion: v1
 kind: Secret
 metadata:
   name: calyptia-project-token
@@ -46,7 +46,7 @@ func writeManifests(s *service) error {
 	for name, content := range map[string]string{
 		"kustomization.yaml": kustomization,
 		"cloudproject.yaml":  fmt.Sprintf(cloudProjectPatch, s.url),
-		"project-token.yaml": fmt.Sprintf(tokenPatch, s.token.Reveal()),
+		"project-token.yaml": fmt.Sprintf(tokenSecret, s.token.Reveal()),
 	} {
 		if err := os.WriteFile(filepath.Join(manifestDir, name), []byte(content), 0o600); err != nil {
 			return err

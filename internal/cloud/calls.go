@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"unicode/utf8"
 )
@@ -86,7 +87,7 @@ func (c *Client) Update(ctx context.Context, id string, u Update) error {
 	}
 	return c.do(ctx, call{
 		op: opUpdate, method: http.MethodPatch, path: []string{"agents", id}, body: u,
-		success: done, accept: acceptDone,
+		success: done, maxBody: maxDoneBody, partial: true, accept: acceptDone,
 	})
 }
 
@@ -95,7 +96,7 @@ func (c *Client) Update(ctx context.Context, id string, u Update) error {
 func (c *Client) Delete(ctx context.Context, id string) error {
 	return c.do(ctx, call{
 		op: opDelete, method: http.MethodDelete, path: []string{"agents", id},
-		success: done, accept: acceptDone,
+		success: done, maxBody: maxDoneBody, partial: true, accept: acceptDone,
 	})
 }
 
@@ -127,7 +128,7 @@ func (c *Client) Fetch(ctx context.Context, projectID string, o ListOptions) (*R
 	page.buffer.Reset()
 	err := c.do(ctx, call{
 		op: opList, method: http.MethodGet, path: []string{"projects", projectID, "agents"}, query: query,
-		success: []int{http.StatusOK}, maxBody: defaultMaxListBody, buffer: page.buffer,
+		success: []int{http.StatusOK}, buffer: page.buffer,
 		accept: func(a *answer) error { return page.take(a, o.Before) },
 	})
 	if err != nil {
@@ -184,20 +185,47 @@ func (p *RawPage) read(decode func([]byte) (Page, error)) (*Page, error) {
 // done are the statuses of a call that answers nothing.
 var done = []int{http.StatusNoContent, http.StatusOK, http.StatusAccepted}
 
-// acceptDone takes no body or any JSON but an error: a page of HTML with
-// status 200 is a portal in between, and nothing was done.
+// acceptDone goes by the status, which was a success. The body may be absent,
+// endless or cut short, for nothing in it is needed; but what comes of it has
+// to be the API's: a page of HTML with status 200 is a portal in between, and
+// nothing was done.
 func acceptDone(a *answer) error {
 	body := bytes.TrimSpace(a.body)
-	if len(body) == 0 {
+	switch {
+	case a.status == http.StatusNoContent:
 		return nil
-	}
-	var said struct {
-		Error string `json:"error"`
-	}
-	if !json.Valid(body) || json.Unmarshal(body, &said) == nil && said.Error != "" {
+	case a.err == nil && len(body) > 0 && !json.Valid(body):
+		return errNotAPI
+	case a.err != nil && strings.Contains(strings.ToLower(a.header.Get("Content-Type")), "html"):
+		return errNotAPI
+	case len(body) > 0 && body[0] != '{' && body[0] != '[' && a.err != nil:
+		return errNotAPI
+	case saysError(body):
 		return errNotAPI
 	}
 	return nil
+}
+
+// saysError reports whether an object, or as much of it as came, holds an error in words.
+func saysError(body []byte) bool {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	if open, err := decoder.Token(); err != nil || open != json.Delim('{') {
+		return false
+	}
+	for decoder.More() {
+		key, err := decoder.Token()
+		if err != nil {
+			return false
+		}
+		var value any
+		if decoder.Decode(&value) != nil {
+			return false
+		}
+		if text, ok := value.(string); ok && key == "error" && text != "" {
+			return true
+		}
+	}
+	return false
 }
 
 func agentID(id string) error {

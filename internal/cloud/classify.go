@@ -100,7 +100,7 @@ func (e *Error) doubt(call call, a *answer) {
 	switch {
 	case call.body != nil && a.status == http.StatusRequestEntityTooLarge:
 		e.Class, e.Reason = ClassTerminal, ReasonContentRefused
-	case call.body != nil && refusesContent(a.status) && !(empty && documented(a.status)):
+	case call.body != nil && refusesContent(a.status) && (!empty || !documented(a.status)):
 		e.Class, e.Reason = ClassRetryable, ReasonContentRefused
 	case !empty && yields(a.status):
 		e.Class, e.Reason = ClassRetryable, ReasonInvalidAnswer

@@ -7,10 +7,12 @@ SPDX-License-Identifier: Apache-2.0
 package cloud
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -19,12 +21,21 @@ import (
 )
 
 const (
-	defaultTimeout     = 15 * time.Second
-	defaultMaxBody     = 2 << 20
-	defaultMaxListBody = 8 << 20
-	maxHeaderBytes     = 64 << 10
-	idleConnsPerHost   = 64
-	idleConnTimeout    = 90 * time.Second
+	defaultTimeout = 15 * time.Second
+	// defaultMaxBody holds the largest agent that can be declared (1 MiB of
+	// configuration, 256 KiB of metadata, 128 KiB of flags), each character
+	// escaped in six.
+	defaultMaxBody = 9 << 20
+	// maxDoneBody is what is looked at of the answer to an update or a deletion.
+	maxDoneBody      = 64 << 10
+	maxHeaderBytes   = 64 << 10
+	idleConnsPerHost = 64
+	idleConnTimeout  = 90 * time.Second
+	// What a connection may take to be made; both fit into one call.
+	dialTimeout         = 10 * time.Second
+	tlsHandshakeTimeout = 10 * time.Second
+	defaultPingAfter    = 10 * time.Second
+	defaultPingTimeout  = 5 * time.Second
 )
 
 // Scheme is the way a token is shown to the service.
@@ -77,9 +88,15 @@ type Config struct {
 	UserAgent string
 	// Timeout of one call, its answer's body included. Default 15 s.
 	Timeout time.Duration
-	// MaxBody is how many bytes of an answer are read; a longer one is an
-	// invalid answer. Default 8 MiB for List, 2 MiB else.
+	// MaxBody is how many bytes of an answer are read; a longer one ends in
+	// ReasonTooLarge. Default 9 MiB.
 	MaxBody int64
+	// PingAfter is how long an HTTP/2 connection may be silent before a ping,
+	// and PingTimeout how long the answer may take before the connection is
+	// taken for dead. Default 10 s and 5 s.
+	PingAfter, PingTimeout time.Duration
+	// Proxy gives the proxy of a request. Default: that of the environment.
+	Proxy func(*http.Request) (*url.URL, error)
 	// Wrap puts instrumentation around the transport. It may be nil.
 	Wrap func(http.RoundTripper) http.RoundTripper
 }
@@ -117,7 +134,7 @@ func New(config Config) (*Client, error) {
 		userAgent: config.UserAgent,
 		timeout:   config.Timeout,
 		maxBody:   config.MaxBody,
-		transport: newTransport(roots),
+		transport: newTransport(roots, config),
 		now:       time.Now,
 	}
 	if c.timeout <= 0 {
@@ -165,17 +182,23 @@ func certificates(bundle []byte) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-func newTransport(roots *x509.CertPool) *http.Transport {
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
-	// Another package may have replaced the default transport.
-	if base, ok := http.DefaultTransport.(*http.Transport); ok {
-		transport = base.Clone()
+// newTransport gives connections that end when they are dead. A network that
+// drops a connection's packets tells nobody, and the kernel would try for a
+// quarter of an hour.
+func newTransport(roots *x509.CertPool, config Config) *http.Transport {
+	return &http.Transport{
+		Proxy:                  proxyOf(config.Proxy),
+		OnProxyConnectResponse: onConnect,
+		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSHandshakeTimeout:    tlsHandshakeTimeout,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+		MaxIdleConnsPerHost:    idleConnsPerHost,
+		IdleConnTimeout:        idleConnTimeout,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		ForceAttemptHTTP2:      true,
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout: cmp.Or(max(config.PingAfter, 0), defaultPingAfter),
+			PingTimeout:     cmp.Or(max(config.PingTimeout, 0), defaultPingTimeout),
+		},
 	}
-	transport.MaxIdleConns = 0
-	transport.MaxIdleConnsPerHost = idleConnsPerHost
-	transport.IdleConnTimeout = idleConnTimeout
-	transport.MaxResponseHeaderBytes = maxHeaderBytes
-	transport.ForceAttemptHTTP2 = true
-	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
-	return transport
 }

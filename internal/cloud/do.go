@@ -33,7 +33,8 @@ type call struct {
 	query      url.Values
 	body       any // nil: none is sent
 	success    []int
-	maxBody    int64         // default of this call; 0: the common one
+	maxBody    int64         // of this call at most; 0: the common limit
+	partial    bool          // accept judges a body that is not whole, too
 	buffer     *bytes.Buffer // for the body; nil: one of its own
 	accept     func(*answer) error
 }
@@ -56,12 +57,16 @@ func unsendable(op string, err error) *Error {
 func (c *Client) do(ctx context.Context, call call) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
+	defer c.leaveDead(ctx)
 	request, failure := c.request(ctx, call)
 	if failure != nil {
 		return failure
 	}
 	if err := ctx.Err(); err != nil {
-		return &Error{Op: call.op, Class: ClassRetryable, Reason: ReasonTimeout, NotSent: true, Err: err}
+		return &Error{
+			Op: call.op, Class: ClassRetryable, Reason: ReasonTimeout, NotSent: true,
+			Err: &cause{text: overdue(ctx, "", false), err: err},
+		}
 	}
 	trace := &progress{}
 	request = request.WithContext(httptrace.WithClientTrace(ctx, trace.hooks()))
@@ -69,23 +74,32 @@ func (c *Client) do(ctx context.Context, call call) error {
 	// puts whole URLs into its errors.
 	response, err := c.tripper.RoundTrip(request)
 	if err != nil {
-		return c.unanswered(ctx, call.op, err, trace)
+		return c.unanswered(request, call.op, err, trace)
 	}
 	defer func() { _ = response.Body.Close() }()
 	a := &answer{status: response.StatusCode, header: response.Header}
 	buffer := cmp.Or(call.buffer, &bytes.Buffer{})
-	a.body, a.err = readBody(buffer, response.Body, cmp.Or(max(c.maxBody, 0), call.maxBody, defaultMaxBody))
+	a.body, a.err = readBody(buffer, response.Body, limitOf(c.maxBody, call.maxBody))
 	if !slices.Contains(call.success, a.status) {
 		a.err = bodyTrouble(ctx, a.err)
 		return c.refused(call, a)
 	}
 	reason, cause := ReasonInvalidAnswer, error(nil)
-	if a.err != nil {
+	if a.err != nil && !call.partial {
 		reason, cause = bodyReason(ctx, a.err), bodyTrouble(ctx, a.err)
 	} else if cause = call.accept(a); cause == nil {
 		return nil
 	}
 	return &Error{Op: call.op, Class: ClassRetryable, Reason: reason, Status: a.status, Err: cause}
+}
+
+// leaveDead closes the connections that no call uses, after one ran out of
+// time: what killed its connection may have killed them too, and each would
+// cost a further call its time.
+func (c *Client) leaveDead(ctx context.Context) {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		c.transport.CloseIdleConnections()
+	}
 }
 
 // request builds a call's request, or says why it cannot be sent.
@@ -133,18 +147,24 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, *Error)
 }
 
 // unanswered makes the error of a call that had no answer.
-func (c *Client) unanswered(ctx context.Context, op string, err error, trace *progress) *Error {
+func (c *Client) unanswered(request *http.Request, op string, err error, trace *progress) *Error {
 	e := &Error{Op: op, Class: ClassRetryable, Reason: ReasonNetwork, NotSent: trace.notSent()}
 	if inner, ok := errors.AsType[*url.Error](err); ok {
 		err = inner.Err // a wrapper's url.Error would show the whole URL
 	}
-	text := err.Error()
+	proxy := ""
+	if used, _ := c.transport.Proxy(request); used != nil {
+		proxy = Clean(used.Host, maxName)
+	}
+	var text string
 	switch {
-	case outOfTime(ctx, err):
-		e.Reason = ReasonTimeout
+	case outOfTime(request.Context(), err):
+		e.Reason, text = ReasonTimeout, overdue(request.Context(), proxy, !e.NotSent)
 	case trace.answered.Load() && !isNetwork(err):
 		// The transport's words quote what the server wrote.
 		e.Reason, text = ReasonInvalidAnswer, "the answer is not HTTP, cut short, or its headers exceed 64 KiB"
+	default:
+		text = unreached(err, proxy, !e.NotSent)
 	}
 	e.Err = &cause{text: c.ownWords(text), err: err}
 	return e
@@ -164,6 +184,8 @@ func bodyTrouble(ctx context.Context, err error) error {
 
 func bodyReason(ctx context.Context, err error) Reason {
 	switch {
+	case errors.Is(err, ErrTooLarge):
+		return ReasonTooLarge
 	case outOfTime(ctx, err):
 		return ReasonTimeout
 	case isNetwork(err):
@@ -173,17 +195,22 @@ func bodyReason(ctx context.Context, err error) Reason {
 	}
 }
 
+func limitOf(configured, ofCall int64) int64 {
+	limit := cmp.Or(max(configured, 0), defaultMaxBody)
+	if ofCall > 0 {
+		limit = min(limit, ofCall)
+	}
+	return limit
+}
+
 // readBody reads a whole body, so that the connection can be used again, or
-// gives up on one that is longer than the limit.
+// gives up on one that is longer than the limit. It returns what came.
 func readBody(buffer *bytes.Buffer, body io.Reader, limit int64) ([]byte, error) {
 	read, err := buffer.ReadFrom(io.LimitReader(body, limit+1))
-	if err != nil {
-		return nil, err
+	if err == nil && read > limit {
+		err = ErrTooLarge
 	}
-	if read > limit {
-		return nil, ErrTooLarge
-	}
-	return buffer.Bytes(), nil
+	return buffer.Bytes(), err
 }
 
 func outOfTime(ctx context.Context, err error) bool {

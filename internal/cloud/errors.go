@@ -67,6 +67,8 @@ const (
 	ReasonContentRefused Reason = "ContentRefused"
 	// ReasonNetwork: the service was not reached, or the connection broke.
 	ReasonNetwork Reason = "Network"
+	// ReasonTooLarge: the API answers, but with more than Config.MaxBody.
+	ReasonTooLarge Reason = "TooLarge"
 	// ReasonInvalidAnswer: not the API's JSON: cut short, too large, a
 	// redirect, about another agent, or written by something in between.
 	ReasonInvalidAnswer Reason = "InvalidAnswer"
@@ -75,8 +77,12 @@ const (
 // ErrTooLarge is in the chain of an error about an answer that exceeds Config.MaxBody.
 var ErrTooLarge = errors.New("the answer is too large")
 
-// maxRemoteWords bounds Message and Detail together, in bytes.
-const maxRemoteWords = 512
+const (
+	// maxRemoteWords bounds Message and Detail together, in bytes.
+	maxRemoteWords = 512
+	// maxErrorText bounds all that an error says, in characters.
+	maxErrorText = 1200
+)
 
 // Error is how every failed call ends. None of its texts holds a token.
 type Error struct {
@@ -131,7 +137,7 @@ func (e *Error) Error() string {
 	if e.NotSent {
 		b.WriteString(" (not sent)")
 	}
-	return b.String()
+	return Clean(b.String(), maxErrorText)
 }
 
 // Unwrap gives the cause.

@@ -76,6 +76,33 @@ func TestOfAFrameworksNotFoundNothingIsBelieved(t *testing.T) {
 	}
 }
 
+// Each key alone tells a framework from the API; a key that is merely unknown tells nothing.
+func TestEachForeignKeyAloneIsOneTooMany(t *testing.T) {
+	keys := map[string]bool{"requestID": false, "request_id": false, "detail": false, "docs": false, "hint": false, "quotaLimit": false}
+	for _, key := range []string{
+		"path", "status", "statusCode", "status_code", "timestamp", "message", "msg", "trace", "traces", "stack", "exception", "errors",
+		"type", "title", "instance", "code", "errorCode", "className", "reason", "fault", "error_description", "error_uri", "kind",
+		"apiVersion", "ok", "success",
+	} {
+		keys[key] = true
+	}
+	for key, foreign := range keys {
+		t.Run(key, func(t *testing.T) {
+			server := cloudtest.New(cloudtest.Settings{})
+			web := server.Start()
+			defer web.Close()
+			for _, value := range []string{"null", `"x"`, "404", "{}"} {
+				remove := server.Inject(cloudtest.Fault{Status: 404, Body: `{"error":"agent not found","` + key + `":` + value + `}`})
+				_, err := newClient(t, web.URL, cloud.Config{}).Get(t.Context(), nilID)
+				if e := failure(t, err); e.API == foreign || cloud.IsGone(err) == foreign {
+					t.Errorf("%s beside it: %v: API %t", value, err, e.API)
+				}
+				remove()
+			}
+		})
+	}
+}
+
 func everyCallOfAnAgent(ctx context.Context, c *cloud.Client) map[string]error {
 	_, read := c.Get(ctx, nilID)
 	return map[string]error{

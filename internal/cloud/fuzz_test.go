@@ -8,59 +8,257 @@ package cloud
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
-func FuzzAnswers(f *testing.F) {
-	const id = "3f0d5a4e-9f0c-4f39-8f3b-1a3a53a9a001"
-	for _, seed := range []string{
-		"", "null", "[]", "{}", `{"error":"agent not found"}`, `{"error":"quota","quotaLimit":1e99,"detail":{}}`,
-		`{"id":"` + id + `","token":"t","flags":[null],"metricsCount":-1}`, `[{"id":"` + id + `","createdAt":0}]`,
-		`{"error":"` + strings.Repeat("\u202e", 400) + `secret-token"}`, "<html>",
-	} {
-		f.Add(200, []byte(seed), "120", `</a?before=b>; rel="next"`)
-		f.Add(404, []byte(seed), "", "")
+const fuzzedToken = "secret-token-of-the-project"
+
+// fuzzedClient hides a token.
+func fuzzedClient() *Client {
+	return (&Client{now: time.Now}).WithCredential(Credential{Token: NewToken(fuzzedToken)})
+}
+
+// shows checks a text that goes into conditions, events and logs.
+func shows(t *testing.T, text string, limit int) {
+	t.Helper()
+	if !utf8.ValidString(text) || utf8.RuneCountInString(text) > limit || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		t.Errorf("unfit to be shown: %q", text)
 	}
-	f.Fuzz(func(t *testing.T, status int, body []byte, wait, link string) {
-		c := (&Client{now: time.Now}).WithCredential(Credential{Token: NewToken("secret-token")})
-		a := &answer{status: status, body: body, header: http.Header{"Retry-After": {wait}, "Link": {link}}}
-		e := c.refused(call{op: opGet}, a)
-		if len(e.Message)+len(e.Detail) > maxRemoteWords || !utf8.ValidString(e.Message) || !utf8.ValidString(e.Detail) {
+	if strings.Contains(text, fuzzedToken) {
+		t.Errorf("shows the token: %q", text)
+	}
+}
+
+// bodies are seeds: what the API, frameworks and enemies answer.
+func bodies() []string {
+	const id = "3F0D5A4E-9F0C-4F39-8F3B-1A3A53A9A001"
+	return []string{
+		"", "null", "[]", "{}", " ", `{"error":"agent not found"}`, `{"error":"not found"}`, `{"error":"quota","quotaLimit":1e99,"detail":{}}`,
+		`{"id":"` + id + `","token":"t","flags":[null],"metricsCount":-1,"fleetID":"` + id + `"}`, `[{"id":"` + id + `","createdAt":0}]`,
+		`[{"id":"` + id + `","fleetID":"` + id + `","rawConfig":"\u003c"},{"id":"` + strings.ToLower(id) + `","metricsCount":"many"}]`,
+		`{"error":"agent ` + id + ` not found"}`, `{"error":"` + strings.Repeat("\u202e", 400) + fuzzedToken + `"}`, "<html>",
+		`{"timestamp":1,"path":"/v1/agents","status":404,"error":"Not Found"}`, `{"statusCode":404,"message":"x","error":"Not Found"}`,
+		`{"type":"about:blank","title":"Not Found","status":404}`, `{"error":"x","error_description":"y"}`, `{"error":"\u001b[31m\n` + fuzzedToken + `"}`,
+		`{"a":{"error":"x"},"error":"y"`, `{"error":"host not found"}`,
+	}
+}
+
+func FuzzRefusals(f *testing.F) {
+	for _, body := range bodies() {
+		f.Add(0, 404, []byte(body), "120")
+		f.Add(3, 403, []byte(body), "")
+	}
+	for op, status := range []int{302, 400, 409, 410, 413, 423, 429, 499, 502, 503} {
+		f.Add(op, status, []byte(`{"error":"agent gone"}`), "")
+		f.Add(op, status, []byte("<html>"), "")
+	}
+	f.Fuzz(func(t *testing.T, op, status int, body []byte, wait string) {
+		call := fuzzedCalls[uint(op)%uint(len(fuzzedCalls))]
+		e := fuzzedClient().refused(call, &answer{status: status, body: body, header: http.Header{"Retry-After": {wait}}})
+		if len(e.Message)+len(e.Detail) > maxRemoteWords {
 			t.Errorf("words out of bounds: %q %q", e.Message, e.Detail)
 		}
-		if text := e.Error(); strings.ContainsAny(text, "\r\n\x00") || strings.Contains(text, "secret-token") {
-			t.Errorf("unfit to be shown: %q", text)
-		}
-		if e.Class == "" || e.Reason == "" || (IsGone(e) && !e.API) {
+		shows(t, e.Message, maxRemoteWords)
+		shows(t, e.Detail, maxRemoteWords)
+		shows(t, e.Error(), maxErrorText+1)
+		if e.Class == "" || e.Reason == "" || e.NotSent || e.RetryAfter < 0 || e.RetryAfter > maxRetryAfter {
 			t.Errorf("unclassified: %+v", *e)
 		}
-		for _, read := range []func(*RawPage) (*Page, error){(*RawPage).Page, (*RawPage).Digests} {
-			raw := RawPage{buffer: bytes.NewBuffer(bytes.Clone(body))}
-			if raw.take(a, "") != nil {
-				break
-			}
-			if page, err := read(&raw); err == nil {
-				for _, agent := range page.Agents {
-					if !isUUID(agent.ID) {
-						t.Errorf("accepted the ID %q", agent.ID)
-					}
-				}
-			}
+		var object map[string]any
+		if e.API && (json.Unmarshal(body, &object) != nil || object["status"] != nil || object["path"] != nil || byGateway(status)) {
+			t.Errorf("taken for the API's own: %d %q", status, body)
 		}
+		if (IsGone(e) || MaybeGone(e) || e.NothingMade()) && (!e.API || status < 400 || status > 499) || IsGone(e) && MaybeGone(e) {
+			t.Errorf("proves too much: %+v", *e)
+		}
+		if e.Reason == ReasonConflict && call.op != opRegister || e.Reason == ReasonContentRefused && call.body == nil {
+			t.Errorf("%s: %s", call.op, e.Reason)
+		}
+	})
+}
+
+// fuzzedCalls are the calls that can be refused.
+var fuzzedCalls = []call{
+	{op: opGet, path: []string{"agents", "3f0d5a4e-9f0c-4f39-8f3b-1a3a53a9a001"}},
+	{op: opDelete, path: []string{"agents", "3f0d5a4e-9f0c-4f39-8f3b-1a3a53a9a001"}},
+	{op: opUpdate, path: []string{"agents", "3f0d5a4e-9f0c-4f39-8f3b-1a3a53a9a001"}, body: Update{}},
+	{op: opRegister, path: []string{"agents"}, body: Registration{}},
+	{op: opList, path: []string{"projects", "3f0d5a4e-9f0c-4f39-8f3b-1a3a53a9a001", "agents"}},
+}
+
+// normal checks the IDs of an agent that was read.
+func normal(t *testing.T, a *Agent) {
+	t.Helper()
+	if isUUID(a.ID) && a.ID != strings.ToLower(a.ID) || a.FleetID != nil && *a.FleetID != NormalID(*a.FleetID) {
+		t.Errorf("not normalized: %s of %v", a.ID, a.FleetID)
+	}
+}
+
+func FuzzAgents(f *testing.F) {
+	for _, body := range bodies() {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
 		var agent Agent
 		if json.Unmarshal(body, &agent) == nil {
+			normal(t, &agent)
 			if _, err := json.Marshal(agent); err != nil && len(agent.Metadata) == 0 && validYears(agent) {
 				t.Errorf("cannot be written again: %v", err)
 			}
 		}
-		_ = json.Unmarshal(body, &Registered{})
-		_ = acceptDone(a)
+		var registered Registered
+		if json.Unmarshal(body, &registered) == nil && registered.ID != NormalID(registered.ID) {
+			t.Errorf("not normalized: %s", registered.ID)
+		}
+	})
+}
+
+func FuzzPages(f *testing.F) {
+	for _, body := range bodies() {
+		f.Add([]byte(body), `</a?before=b>; rel="next"`)
+		f.Add([]byte(body), "")
+	}
+	f.Fuzz(func(t *testing.T, body []byte, link string) {
+		a := &answer{status: http.StatusOK, body: body, header: http.Header{"Link": {link}}}
+		var pages []*Page
+		for _, read := range []func(*RawPage) (*Page, error){(*RawPage).Page, (*RawPage).Digests} {
+			raw := RawPage{buffer: bytes.NewBuffer(bytes.Clone(body))}
+			if err := raw.take(a, ""); err != nil {
+				shows(t, err.Error(), maxErrorText)
+				return
+			}
+			page, err := read(&raw)
+			if err != nil {
+				shows(t, err.Error(), maxErrorText)
+				continue
+			}
+			for i := range page.Agents {
+				if normal(t, &page.Agents[i]); !isUUID(page.Agents[i].ID) {
+					t.Errorf("accepted the ID %q", page.Agents[i].ID)
+				}
+			}
+			pages = append(pages, page)
+		}
+		if len(pages) == 1 || len(pages) == 2 && len(pages[0].Agents) != len(pages[1].Agents) {
+			t.Errorf("the two ways to read it differ: %q", body)
+		}
+	})
+}
+
+func FuzzDone(f *testing.F) {
+	for _, body := range bodies() {
+		f.Add(200, []byte(body), false, "application/json")
+		f.Add(202, []byte(body), true, "text/html")
+	}
+	f.Fuzz(func(t *testing.T, status int, body []byte, short bool, kind string) {
+		a := &answer{status: status, body: body, header: http.Header{"Content-Type": {kind}}}
+		if short {
+			a.err = ErrTooLarge
+		}
+		trimmed := bytes.TrimSpace(body)
+		if acceptDone(a) == nil && status != http.StatusNoContent && len(trimmed) > 0 && trimmed[0] == '<' {
+			t.Errorf("a portal is believed: %q", body)
+		}
+	})
+}
+
+func FuzzClean(f *testing.F) {
+	for _, text := range []string{"", "a\nb", "\x1b[31m", "\u202e\u200b\ufeff", "\xff\xfe", strings.Repeat("é", 200), "a\u2028b", "\U000e0041", " … "} {
+		f.Add(text, 10)
+		f.Add(text, 0)
+	}
+	f.Fuzz(func(t *testing.T, text string, limit int) {
+		limit = min(max(limit, 0), 1<<16)
+		got := Clean(text, limit)
+		if shows(t, strings.ReplaceAll(got, fuzzedToken, ""), limit+1); Clean(got, limit) != got {
+			t.Errorf("%q becomes %q when it is cleaned again", got, Clean(got, limit))
+		}
+	})
+}
+
+// FuzzCertificates has certificates of any content fail in every way.
+func FuzzCertificates(f *testing.F) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range []string{"plain.test", "\x1b[31m\n", strings.Repeat("long.", 5000) + "test"} {
+		template := &x509.Certificate{
+			SerialNumber: big.NewInt(1), DNSNames: []string{name}, NotAfter: time.Unix(0, 0), NotBefore: time.Unix(0, 0),
+		}
+		template.Subject.CommonName = name
+		raw, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+		if err != nil {
+			f.Logf("%.20q: %v", name, err) // No such name can be in a certificate.
+			continue
+		}
+		f.Add(raw, "words")
+	}
+	f.Add([]byte{}, "\x1b[31m\u202e"+strings.Repeat("x", 5000))
+	f.Add([]byte{}, "stream error: stream ID 7; CANCEL; received from peer")
+	f.Fuzz(func(t *testing.T, raw []byte, text string) {
+		errs := []error{
+			errors.New(text), &net.DNSError{Err: text, Name: text, Server: text}, &net.OpError{Op: "remote error", Err: errors.New(text)},
+			&net.OpError{Op: "proxyconnect", Err: errors.New(text)}, x509.CertificateInvalidError{Reason: x509.Expired, Detail: text},
+			tls.RecordHeaderError{Msg: text},
+		}
+		if certificate, err := x509.ParseCertificate(raw); err == nil {
+			errs = append(errs, x509.HostnameError{Certificate: certificate, Host: text}, x509.UnknownAuthorityError{Cert: certificate})
+			for reason := x509.NotAuthorizedToSign; reason < 12; reason++ {
+				errs = append(errs, x509.CertificateInvalidError{Cert: certificate, Reason: reason, Detail: text})
+			}
+		} else {
+			errs = append(errs, err)
+		}
+		for _, err := range errs {
+			for _, err := range []error{err, &tls.CertificateVerificationError{Err: err}, fmt.Errorf("wrapped: %w", err)} {
+				for _, connected := range []bool{false, true} {
+					words := fuzzedClient().ownWords(unreached(err, "proxy.test:3128", connected))
+					shows(t, words, 1000)
+				}
+			}
+		}
+	})
+}
+
+func FuzzTrimToken(f *testing.F) {
+	for _, raw := range []string{"", "token", " token\r\n", "\ufefftoken\u200b", "to\u200bken", "to ken", "\xff\xfet\x00", "********", "a.b"} {
+		f.Add([]byte(raw))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		token, err := TrimToken(raw)
+		if err != nil {
+			if shows(t, err.Error(), 200); !token.IsZero() || len(raw) > 8 && strings.Contains(err.Error(), string(raw)) {
+				t.Errorf("%q gives an error and more: %v", raw, err)
+			}
+			return
+		}
+		if !token.IsZero() && !token.Usable() && !token.masked() {
+			t.Errorf("%q is neither usable nor a mask", raw)
+		}
+		if again, err := TrimToken([]byte(token.Reveal())); err != nil || again != token {
+			t.Errorf("%q is not stable", raw)
+		}
+		if name, value, err := (Credential{Scheme: SchemeProjectToken, Token: token}).header(); err == nil &&
+			(name == "" || strings.ContainsAny(value, "\r\n\x00")) {
+			t.Errorf("%q would break a header", raw)
+		}
 	})
 }
 
@@ -140,12 +338,15 @@ func FuzzParseURL(f *testing.F) {
 }
 
 func FuzzTokenProjectID(f *testing.F) {
-	for _, seed := range []string{"", ".", "e30.s", "eyJQcm9qZWN0SUQiOiI3In0.s", "eyJQcm9qZWN0SUQiOm51bGx9.s"} {
+	for _, seed := range []string{
+		"", ".", "e30.s", "eyJQcm9qZWN0SUQiOiI3In0.s", "eyJQcm9qZWN0SUQiOm51bGx9.s",
+		"eyJQcm9qZWN0SUQiOiIzRjBENUE0RS05RjBDLTRGMzktOEYzQi0xQTNBNTNBOUEwMDEifQ.s",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
 		token := NewToken(value)
-		if id, ok := token.ProjectID(); ok != isUUID(id) {
+		if id, ok := token.ProjectID(); ok != isUUID(id) || id != strings.ToLower(id) {
 			t.Errorf("%q gives %q, %t", value, id, ok)
 		}
 		_ = token.Usable()

@@ -8,6 +8,7 @@ package cloud_test
 
 import (
 	"encoding/base64"
+	"os"
 	"strings"
 	"testing"
 
@@ -109,5 +110,46 @@ func TestNormalID(t *testing.T) {
 				t.Errorf("%s, want %s", got, row.want)
 			}
 		})
+	}
+}
+
+func TestMachineIDs(t *testing.T) {
+	for _, row := range []struct {
+		name, id string
+		want     bool
+	}{
+		{"a UUID", fleetID, true},
+		{"one character", "a", true},
+		{"every kind of character", "A9._:-", true},
+		{"as long as may be", strings.Repeat("a", 128), true},
+		{"longer", strings.Repeat("a", 129), false},
+		{"nothing", "", false},
+		{"a hyphen first", "-a", false},
+		{"a space", "a b", false},
+		{"a slash", "a/b", false},
+		{"a line break after it", "a\n", false},
+		{"a line break first", "\na", false},
+		{"an escape", "a\x1b[31m", false},
+		{"a NUL", "a\x00", false},
+		{"another script", "é", false},
+		{"a letter that looks like one", "\u0430", false},
+		{"a direction mark", "a\u202e", false},
+		{"bytes", "a\xff", false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := cloud.ValidMachineID(row.id); got != row.want {
+				t.Errorf("%q: %t", row.id, got)
+			}
+		})
+	}
+	// What may be declared and what may be read are the same.
+	declared, err := os.ReadFile("../../api/v1alpha1/agent_types.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, field, _ := strings.Cut(string(declared), "// MachineID identifies")
+	field, _, _ = strings.Cut(field, "json:")
+	if !strings.Contains(field, "self.matches('"+cloud.MachineIDPattern+"')") || !strings.Contains(field, "MaxLength=128\n") {
+		t.Errorf("spec.machineID is declared by another rule:\n%s", field)
 	}
 }

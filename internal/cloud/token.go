@@ -10,14 +10,14 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 	"unique"
-
-	"github.com/google/uuid"
 )
 
 // Redacted is what stands wherever a token would have been printed.
@@ -37,6 +37,26 @@ func NewToken(value string) Token {
 		return Token{}
 	}
 	return Token{value: unique.Make(value)}
+}
+
+// TrimToken reads a token as people store it: what does not show around it,
+// such as a line break, a byte order mark or a zero-width space, is no part of
+// it. It is empty where nothing else is there. The error says what inside of
+// it can be no part of a token, and never repeats the token.
+func TrimToken(raw []byte) (Token, error) {
+	if !utf8.Valid(raw) {
+		return Token{}, errors.New("the token is not UTF-8 text: store it as plain text")
+	}
+	value := strings.TrimFunc(string(raw), func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) })
+	for _, r := range value {
+		switch {
+		case unicode.IsSpace(r):
+			return Token{}, errors.New("the token holds a space or a line break: store the token alone, in one line")
+		case !unicode.IsPrint(r):
+			return Token{}, fmt.Errorf("the token holds an invisible character (%U): store it again without that", r)
+		}
+	}
+	return NewToken(value), nil
 }
 
 // Reveal gives the secret value.
@@ -65,19 +85,24 @@ func (t Token) Digest() string {
 
 // Usable reports whether this can be a real token: it is false for an empty
 // one, for the masks that servers show instead of a token, and for a value
-// with spaces or control characters.
+// with spaces or characters that do not show.
 func (t Token) Usable() bool {
+	return !t.masked() && !strings.ContainsFunc(t.Reveal(), func(r rune) bool {
+		return unicode.IsSpace(r) || !unicode.IsPrint(r)
+	})
+}
+
+// masked reports whether this stands for a token, and is none.
+func (t Token) masked() bool {
 	value := t.Reveal()
-	if value == "" || strings.Trim(value, "*xX•.-") == "" {
-		return false
+	if strings.Trim(value, "*xX•.-") == "" {
+		return true
 	}
 	switch strings.Trim(strings.ToLower(value), "[]<>(){}*") {
 	case "redacted", "masked", "hidden":
-		return false
+		return true
 	}
-	return !strings.ContainsFunc(value, func(r rune) bool {
-		return unicode.IsSpace(r) || unicode.IsControl(r)
-	})
+	return false
 }
 
 // ProjectID reads the project's ID out of a project token. The signature is
@@ -127,17 +152,4 @@ func (t *Token) UnmarshalJSON(raw []byte) error {
 	}
 	*t = NewToken(value)
 	return nil
-}
-
-// isUUID accepts the canonical form alone: braces, URNs and bare hex digits
-// are not what the API writes.
-func isUUID(s string) bool { return len(s) == 36 && uuid.Validate(s) == nil }
-
-// NormalID gives a UUID in small letters, as every ID is that this package
-// returns, and anything else as it is. IDs are equal if their normal forms are.
-func NormalID(id string) string {
-	if isUUID(id) {
-		return strings.ToLower(id)
-	}
-	return id
 }

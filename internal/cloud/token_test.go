@@ -118,12 +118,49 @@ func TestUsableTokens(t *testing.T) {
 	for value, want := range map[string]bool{
 		"": false, "redacted": false, "[REDACTED]": false, "Masked": false, "hidden": false, "<hidden>": false,
 		"****": false, "xxxxxxxx": false, "XXXX-XXXX": false, "••••": false, "...": false, "-": false,
-		"a b": false, "abc\n": false, "abc\x00": false, "a\u00a0b": false,
+		"a b": false, "a\u200bb": false, "\ufeffa": false, "abc\n": false, "abc\x00": false, "a\u00a0b": false,
 		"a": true, secret: true, "xx9": true, "redacted-not": true, "eyJ.sig": true,
 	} {
 		if got := cloud.NewToken(value).Usable(); got != want {
 			t.Errorf("Usable of %q is %t", value, got)
 		}
+	}
+}
+
+func TestTokensAreReadAsTheyWerePasted(t *testing.T) {
+	for _, row := range []struct{ name, raw, want, err string }{
+		{"as it is", secret, secret, ""},
+		{"a line break after it", secret + "\n", secret, ""},
+		{"one of Windows", secret + "\r\n", secret, ""},
+		{"spaces around it", " \t" + secret + "  ", secret, ""},
+		{"a byte order mark", "\ufeff" + secret, secret, ""},
+		{"a byte order mark before spaces", "\ufeff \ufeff" + secret, secret, ""},
+		{"a zero-width space after it", secret + "\u200b\n", secret, ""},
+		{"direction marks around it", "\u202a" + secret + "\u202c", secret, ""},
+		{"a NUL after it", secret + "\x00", secret, ""},
+		{"nothing", "", "", ""},
+		{"nothing that shows", " \ufeff\u200b\n", "", ""},
+		{"a mask", "********", "********", ""},
+		{"other characters", "tökén-válue", "tökén-válue", ""},
+		{"a zero-width space inside", "s3cret-\u200bvalue", "", "the token holds an invisible character (U+200B): store it again without that"},
+		{"a byte order mark inside", "s3cret\ufeffvalue", "", "the token holds an invisible character (U+FEFF): store it again without that"},
+		{"a soft hyphen inside", "s3cret\u00advalue", "", "the token holds an invisible character (U+00AD): store it again without that"},
+		{"a control character inside", "s3cret\x07value", "", "the token holds an invisible character (U+0007): store it again without that"},
+		{"two lines", "s3cret\nvalue", "", "the token holds a space or a line break: store the token alone, in one line"},
+		{"a space inside", "s3cret value", "", "the token holds a space or a line break: store the token alone, in one line"},
+		{"a space that does not break", "s3cret\u00a0value", "", "the token holds a space or a line break: store the token alone, in one line"},
+		{"UTF-16", "\xff\xfes\x003\x00c\x00", "", "the token is not UTF-8 text: store it as plain text"},
+		{"bytes", "s3cret\xffvalue", "", "the token is not UTF-8 text: store it as plain text"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			token, err := cloud.TrimToken([]byte(row.raw))
+			if token.Reveal() != row.want {
+				t.Errorf("got %q", token.Reveal())
+			}
+			if (err == nil) != (row.err == "") || err != nil && err.Error() != row.err {
+				t.Errorf("got %v, want %s", err, row.err)
+			}
+		})
 	}
 }
 

@@ -37,7 +37,7 @@ func TestBodiesAreBounded(t *testing.T) {
 		reason cloud.Reason
 		status int
 	}{
-		"a body that is too large":         {cloudtest.Fault{Status: 200, Body: huge}, cloud.ReasonInvalidAnswer, 200},
+		"a body that is too large":         {cloudtest.Fault{Status: 200, Body: huge}, cloud.ReasonTooLarge, 200},
 		"an error body that is too large":  {cloudtest.Fault{Status: 404, Body: missing + huge}, cloud.ReasonInvalidAnswer, 404},
 		"a body that is cut short":         {cloudtest.Fault{Status: 200, Body: huge[:100], Truncate: 10}, cloud.ReasonInvalidAnswer, 200},
 		"an error body that is cut short":  {cloudtest.Fault{Status: 404, Body: missing, Truncate: 10}, cloud.ReasonInvalidAnswer, 404},

@@ -58,7 +58,8 @@ func ParseURL(raw string, policy URLPolicy) (*url.URL, error) {
 		return nil, err
 	}
 	if !policy.allows(parsed) {
-		return nil, fmt.Errorf("url: host %q is not permitted; the operator's flag --allowed-hosts names the hosts that are", parsed.Host)
+		return nil, fmt.Errorf("url: host %q is not permitted; the operator's flag --allowed-hosts names the hosts that are",
+			Clean(parsed.Host, maxName))
 	}
 	return &url.URL{Scheme: parsed.Scheme, Host: strings.ToLower(parsed.Host), Path: path}, nil
 }

@@ -37,9 +37,9 @@ func (c *Client) redact(text string) string {
 	return text
 }
 
-// Redact takes a token out of a text that may have been cut within it. What cannot be a token is no secret.
+// Redact takes a token out of a text that may have been cut within it. What stands for a token is no secret.
 func Redact(text string, token Token) string {
-	if !token.Usable() {
+	if token.masked() {
 		return text
 	}
 	for _, secret := range secretsOf(token) {
@@ -78,14 +78,30 @@ func secretsOf(t Token) []string {
 	return secrets
 }
 
-// printable turns line breaks and tabs into spaces and leaves out all else
-// that does not show, direction marks too: it would forge lines in logs.
+// Clean makes a text that somebody else wrote fit for a condition, an event, a
+// log line or a terminal: valid UTF-8 on one line, without control and format
+// characters, direction marks among them, and of at most so many characters;
+// an ellipsis stands for the rest. Everything from outside that is shown
+// passes here.
+func Clean(text string, limit int) string {
+	text = printable(text)
+	count := 0
+	for i := range text {
+		if count++; count > limit {
+			return text[:i] + "…"
+		}
+	}
+	return text
+}
+
+// printable is Clean without a bound. What separates words becomes a space.
+// All else that does not show is left out: a token that holds it is hidden then.
 func printable(text string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		switch {
-		case r == '\n' || r == '\r' || r == '\t' || r == '\u2028' || r == '\u2029':
+		case r == '\n' || r == '\r' || r == '\t' || unicode.IsSpace(r) && !unicode.IsControl(r):
 			return ' '
-		case unicode.IsControl(r) || unicode.Is(unicode.Cf, r):
+		case !unicode.IsPrint(r): // Control and format characters, and what has no meaning.
 			return -1
 		default:
 			return r

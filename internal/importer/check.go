@@ -53,15 +53,18 @@ func (o *options) checkService() (err error) {
 // checkToken finds the token and the project. Neither is repeated in an error, nor is the name of the token's
 // file: a token may be there by mistake.
 func (o *options) checkToken() error {
-	value := o.getenv(TokenVariable)
+	value := []byte(o.getenv(TokenVariable))
 	if o.tokenFile != "" {
 		raw, err := readFile("--token-file", o.tokenFile)
 		if err != nil {
 			return err
 		}
-		value = string(raw)
+		value = raw
 	}
-	o.token = cloud.NewToken(strings.TrimSpace(value))
+	var err error
+	if o.token, err = cloud.TrimToken(value); err != nil {
+		return fmt.Errorf("--token-file: %w", err)
+	}
 	if o.token.IsZero() {
 		return fmt.Errorf("--token-file: must name a file with the project token, or %s hold it", TokenVariable)
 	}

@@ -317,7 +317,7 @@ func TestTheTokenComesFromAFileOrTheEnvironment(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
 	w.agent("web")
 	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte("  "+w.token.Reveal()+"\r\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("\ufeff  "+w.token.Reveal()+"\u200b\r\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	service := []string{"--url", w.url, "--allow-insecure-http"}

@@ -313,10 +313,15 @@ func TestWrongFlagsAndValues(t *testing.T) {
 	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	invisible := filepath.Join(t.TempDir(), "invisible")
+	if err := os.WriteFile(invisible, []byte("token-\u200b-value"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, row := range []struct {
 		args []string
 		word string
 	}{
+		{[]string{"--token-file=" + invisible}, "--token-file: the token holds an invisible character (U+200B)"},
 		{[]string{"agents"}, "no arguments"},
 		{[]string{"--token=x"}, "--token"},
 		{[]string{"--url=cloud-api.calyptia.com"}, "--url: must be an absolute URL"},

@@ -9,8 +9,10 @@ package options
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"testing"
 
+	"github.com/spf13/pflag"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 )
 
@@ -42,5 +44,18 @@ func TestValuesAreEncodedForWhatIsLogged(t *testing.T) {
 		if line[key] != want {
 			t.Errorf("%s is %v in %s, want %s", key, line[key], &out, want)
 		}
+	}
+}
+
+func TestTheHighestLogLevelShowsNoBodies(t *testing.T) {
+	var o Options
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	o.Bind(flags)
+	if err := flags.Parse([]string{"--zap-log-level=7"}); err != nil {
+		t.Fatal(err)
+	}
+	log := o.Logger(zap.WriteTo(io.Discard))
+	if !log.V(7).Enabled() || log.V(8).Enabled() {
+		t.Errorf("7 enabled: %v, 8 enabled: %v; want only 7", log.V(7).Enabled(), log.V(8).Enabled())
 	}
 }

@@ -40,8 +40,7 @@ type Options struct {
 	WatchNamespaces    []string
 	Shard              string
 	Concurrency        int
-	LeaderElect        bool
-	LeaderNamespace    string
+	LeaderElection     LeaderElection
 	MetricsAddress     string
 	MetricsCertPath    string
 	HealthProbeAddress string
@@ -73,10 +72,7 @@ func (o *Options) Bind(flags *pflag.FlagSet) {
 		"Label selector of the CloudProjects to look after, as shard=a; their Agents follow them. Default: all.")
 	flags.IntVar(&o.Concurrency, "concurrency", 16,
 		"Number of Agents that are worked on at once.")
-	flags.BoolVar(&o.LeaderElect, "leader-elect", false,
-		"Work only while holding the lease, so that several replicas may run.")
-	flags.StringVar(&o.LeaderNamespace, "leader-election-namespace", "",
-		"Namespace of the lease. Default: the operator's own, where it runs in a pod.")
+	o.LeaderElection.bind(flags)
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8443",
 		"Address of the metrics, over TLS and for authorized readers only; 0 turns it off.")
 	flags.StringVar(&o.MetricsCertPath, "metrics-cert-path", "",
@@ -92,6 +88,7 @@ func (o *Options) Bind(flags *pflag.FlagSet) {
 	o.Zap.BindFlags(standard)
 	ctrlconfig.RegisterFlags(standard)
 	flags.AddGoFlagSet(standard)
+	boundLogLevel(flags.Lookup("zap-log-level"))
 }
 
 // Validate finds what is wrong with the values, naming the flag and the mend.
@@ -136,8 +133,8 @@ func (o *Options) Validate() error {
 	if o.RegistrationSlack != 0 && o.RegistrationSlack < time.Second {
 		return fmt.Errorf("--registration-slack %s: must be at least 1s", o.RegistrationSlack)
 	}
-	if o.LeaderNamespace != "" && len(validation.IsDNS1123Label(o.LeaderNamespace)) > 0 {
-		return fmt.Errorf("--leader-election-namespace %q: must be the name of a namespace", o.LeaderNamespace)
+	if err := o.LeaderElection.validate(); err != nil {
+		return err
 	}
 	if o.MetricsCertPath != "" { // Without this look the server would make a certificate of its own.
 		if _, err := tls.LoadX509KeyPair(filepath.Join(o.MetricsCertPath, "tls.crt"), filepath.Join(o.MetricsCertPath, "tls.key")); err != nil {

@@ -300,6 +300,9 @@ func TestThePlacesOfTheDeletedAreFree(t *testing.T) {
 			if wait := w.waits("bystander"); wait > row.most {
 				t.Errorf("a bystander waits %s", wait)
 			}
+			if wait := w.waits("another"); wait > row.most+100*time.Millisecond {
+				t.Errorf("the next one waits %s", wait)
+			}
 		})
 	}
 }

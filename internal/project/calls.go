@@ -240,6 +240,9 @@ func isOutage(err error) bool {
 	if !ok {
 		return false
 	}
+	if errors.Is(err, cloud.ErrTooLarge) {
+		return false // The service answers: what is too large is one agent, or a page of them.
+	}
 	switch e.Reason {
 	case cloud.ReasonNetwork, cloud.ReasonTimeout:
 		return true

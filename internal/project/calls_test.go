@@ -8,7 +8,9 @@ package project_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -151,6 +153,7 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 		{"a portal", cloudtest.Fault{Status: 200, Body: "<html>Log in</html>"}, true},
 		{"an error of the service itself", cloudtest.Fault{Status: 500, Body: `{"error":"internal"}`}, false},
 		{"agents that are not there", cloudtest.Fault{}, false},
+		{"an agent that is too large", cloudtest.Fault{Status: 200, Body: strings.Repeat(" ", 10<<20)}, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := proved(t, cloudtest.Settings{})
@@ -162,6 +165,20 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 				t.Errorf("after five: %v", err)
 			}
 		})
+	}
+}
+
+// Nor is it an outage that an agent is larger than what is read of a response: the tenant made it so.
+func TestAnAgentThatIsTooLargeOpensNoBreaker(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	w.cloud.Inject(cloudtest.Fault{Status: http.StatusOK, Body: `{"id":"` + otherID + `","rawConfig":"` + strings.Repeat("x", 10<<20) + `"}`})
+	for range 5 {
+		if _, err := w.Get(t.Context(), somebody, otherID); !errors.Is(err, cloud.ErrTooLarge) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.registry.Get(w.cp); err != nil {
+		t.Errorf("after five: %v", err)
 	}
 }
 

@@ -121,7 +121,7 @@ func notListed(err error, rest time.Duration) error {
 	case classed:
 	case ours && e.Class == cloud.ClassWaiting:
 		return err
-	case ours && e.Reason == cloud.ReasonInvalidAnswer:
+	case ours && (e.Reason == cloud.ReasonInvalidAnswer || e.Reason == cloud.ReasonTooLarge):
 		f = fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
 			"%v: check the CloudProject's url and what stands between it and the operator", e)
 	default:

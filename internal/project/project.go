@@ -9,10 +9,11 @@ package project
 import (
 	"bytes"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"net/url"
 	"sync"
 	"time"
@@ -38,6 +39,7 @@ type Project struct {
 
 	mu          sync.Mutex
 	credentials Credentials
+	digestKey   []byte
 	bare        *cloud.Client                        // with no scheme chosen yet
 	client      *cloud.Client                        // with the scheme in use
 	version     int                                  // counts changes of what is proved
@@ -63,7 +65,9 @@ func newProject(r *Registry, key client.ObjectKey) *Project {
 	counted := r.opts.Metrics.Of(key.String())
 	p := &Project{
 		registry: r, key: key, metrics: counted, budget: newBudget(counted.Waits), fleet: newFleet(), blocked: notProvedYet(key),
+		digestKey: make([]byte, DigestKeySize),
 	}
+	_, _ = rand.Read(p.digestKey) // Never fails. It counts until one is kept.
 	p.listing.project = p
 	p.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
 		Name:          key.String(),
@@ -87,6 +91,9 @@ func (p *Project) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 	place := Place{URL: base.String(), ProjectID: projectID}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(c.DigestKey) == DigestKeySize {
+		p.digestKey = c.DigestKey
+	}
 	same := p.client != nil && p.place == place && p.wanted == cp.Spec.Authentication &&
 		p.credentials.Token.Equal(c.Token) && bytes.Equal(p.credentials.CABundle, c.CABundle)
 	if same {
@@ -157,6 +164,14 @@ func (p *Project) Sign(text string) string {
 	mac := hmac.New(sha256.New, []byte(token.Reveal()))
 	mac.Write([]byte(text))
 	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
+// DigestKey is the secret with which the configurations of the project's Agents are told apart: the one that is kept
+// with the credentials, or one of this process until there is that.
+func (p *Project) DigestKey() []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.digestKey
 }
 
 // Epoch changes whenever calls may have become possible again, so that who failed may try before its time.
@@ -243,7 +258,7 @@ func (p *Project) usable() error {
 
 // spread adds up to a tenth, never less than asked for, so that those who wait do not come back as one.
 func spread(d time.Duration) time.Duration {
-	return d + time.Duration(rand.Int64N(int64(d)/10+int64(10*time.Millisecond)))
+	return d + time.Duration(mathrand.Int64N(int64(d)/10+int64(10*time.Millisecond)))
 }
 
 // breakerMoved runs inside a call of the breaker, which may hold its lock: it must not call it back.

@@ -55,7 +55,12 @@ type Place struct {
 type Credentials struct {
 	Token    cloud.Token
 	CABundle []byte
+	// DigestKey is the secret with which configurations are told apart; one of another length than DigestKeySize is none.
+	DigestKey []byte
 }
+
+// DigestKeySize is the length of a DigestKey.
+const DigestKeySize = 32
 
 // Registry holds the Projects of this process.
 type Registry struct {

@@ -9,7 +9,9 @@ SPDX-License-Identifier: Apache-2.0
 package rawconfig
 
 import (
+	"bytes"
 	"context"
+	"strings"
 	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
@@ -26,10 +29,20 @@ import (
 type Config struct {
 	// Data as it is sent; empty where its hash is all that is known.
 	Data string
-	// Hash of the data, where that is all that is known.
+	// Hash of the data, where that is all that is known; made with the key where there is one.
 	Hash string
+	// Key for a configuration from a Secret or ConfigMap.
+	Key Key
 	// ResourceVersion of the ConfigMap or Secret; empty for inline.
 	ResourceVersion string
+}
+
+// Digest is what stands for the configuration in a status.
+func (c Config) Digest() string {
+	if c.Hash != "" {
+		return c.Hash
+	}
+	return c.Key.Digest(cloud.Hash(c.Data))
 }
 
 // Load returns the configuration that the Agent declares. A source that is not there yet is a waiting
@@ -38,7 +51,14 @@ func Load(ctx context.Context, reader client.Reader, agent *v1alpha1.Agent) (Con
 	from := agent.Spec.RawConfigFrom
 	switch {
 	case agent.Spec.RawConfig != "":
-		return Config{Data: agent.Spec.RawConfig}, nil
+		text := strings.TrimPrefix(agent.Spec.RawConfig, byteOrderMark)
+		switch {
+		case text == "":
+			return Config{}, fault.Terminalf(v1alpha1.ReasonInvalid, "spec.rawConfig: it is empty but for a byte order mark: fill it in")
+		case strings.ContainsRune(text, 0):
+			return Config{}, fault.Terminalf(v1alpha1.ReasonInvalid, "spec.rawConfig: it holds a NUL character: take it out")
+		}
+		return Config{Data: text}, nil
 	case from == nil:
 		return Config{}, nil
 	}
@@ -49,8 +69,12 @@ func Load(ctx context.Context, reader client.Reader, agent *v1alpha1.Agent) (Con
 	return Config{Data: string(value), ResourceVersion: version}, nil
 }
 
-// KeyValue reads the key that source names in namespace. The value is valid UTF-8 and not empty. The
-// field is where the source is declared, for messages.
+// byteOrderMark is what some editors write before UTF-8. It is no part of the text, and Fluent Bit does not read past
+// it. All other characters that do not show are left as they are: what an agent runs is for its author to say.
+const byteOrderMark = "\uFEFF"
+
+// KeyValue reads the key that source names in namespace. The value is UTF-8 text without a byte order mark and
+// without NUL, and not empty. The field is where the source is declared, for messages.
 func KeyValue(
 	ctx context.Context, reader client.Reader, namespace, field string, source *v1alpha1.KeySource,
 ) (value []byte, resourceVersion string, err error) {
@@ -74,6 +98,7 @@ func KeyValue(
 		}
 		resourceVersion = configMap.ResourceVersion
 	}
+	value = bytes.TrimPrefix(value, []byte(byteOrderMark))
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, "", fault.Waitingf(v1alpha1.ReasonSourceNotFound,
@@ -90,6 +115,9 @@ func KeyValue(
 	case !utf8.Valid(value):
 		return nil, "", fault.Terminalf(v1alpha1.ReasonSourceInvalid,
 			"%s: key %q of %s %q is not UTF-8 text: store the plain configuration there", field, key, kind, name)
+	case bytes.IndexByte(value, 0) >= 0:
+		return nil, "", fault.Terminalf(v1alpha1.ReasonSourceInvalid,
+			"%s: key %q of %s %q holds a NUL character: store plain UTF-8 text there, not UTF-16", field, key, kind, name)
 	}
 	return value, resourceVersion, nil
 }

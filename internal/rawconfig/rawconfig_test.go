@@ -66,12 +66,12 @@ func filled() shelf {
 	return shelf{
 		configMap: &corev1.ConfigMap{
 			ObjectMeta: meta,
-			Data:       map[string]string{"good": "[INPUT]\n    name cpu\n", "empty": "", "both": "text"},
-			BinaryData: map[string][]byte{"bytes": []byte("[INPUT] ünïcode"), "bad": {0xff, 0xfe}, "none": {}, "both": []byte("bytes")},
+			Data:       map[string]string{"good": "[INPUT]\n    name cpu\n", "empty": "", "both": "text", "marked": "\ufeff[INPUT]\n", "mark": "\ufeff"},
+			BinaryData: map[string][]byte{"bytes": []byte("[INPUT] ünïcode"), "bad": {0xff, 0xfe}, "none": {}, "both": []byte("bytes"), "wide": []byte("a\x00b\x00")},
 		},
 		secret: &corev1.Secret{
 			ObjectMeta: other,
-			Data:       map[string][]byte{"good": []byte("[OUTPUT]\n    password x\n"), "empty": {}, "bad": {'a', 0xc3, 0x28}},
+			Data:       map[string][]byte{"good": []byte("[OUTPUT]\n    password x\n"), "empty": {}, "bad": {'a', 0xc3, 0x28}, "marked": []byte("\ufeff[OUTPUT]"), "null": []byte("[OUTPUT]\x00")},
 		},
 	}
 }
@@ -90,6 +90,12 @@ func TestLoadFindsTheConfiguration(t *testing.T) {
 		want rawconfig.Config
 	}{
 		{"inline is taken as it is, spaces and all", agent("  [INPUT]\r\n\t", nil), rawconfig.Config{Data: "  [INPUT]\r\n\t"}},
+		{"of an inline one the byte order mark is left out", agent("\ufeff[INPUT]", nil), rawconfig.Config{Data: "[INPUT]"}},
+		{"other marks stay: they are text", agent("a\u200db\ufeffc", nil), rawconfig.Config{Data: "a\u200db\ufeffc"}},
+		{"of a ConfigMap the byte order mark is left out", agent("", configMap("pipeline", "marked")),
+			rawconfig.Config{Data: "[INPUT]\n", ResourceVersion: "41"}},
+		{"of a Secret the byte order mark is left out", agent("", secret("pipeline", "marked")),
+			rawconfig.Config{Data: "[OUTPUT]", ResourceVersion: "42"}},
 		{"none declared is unmanaged", agent("", nil), rawconfig.Config{}},
 		{"data of a ConfigMap", agent("", configMap("pipeline", "good")),
 			rawconfig.Config{Data: "[INPUT]\n    name cpu\n", ResourceVersion: "41"}},
@@ -141,6 +147,12 @@ func TestLoadRefusesWithFieldObjectKeyAndMend(t *testing.T) {
 			[]string{`ConfigMap "pipeline"`, `key "bad"`, "UTF-8", "plain configuration"}},
 		{"bytes of a Secret that are no text", filled(), secret("pipeline", "bad"), fault.Terminal, v1alpha1.ReasonSourceInvalid,
 			[]string{`Secret "pipeline"`, `key "bad"`, "UTF-8", "plain configuration"}},
+		{"a ConfigMap of UTF-16", filled(), configMap("pipeline", "wide"), fault.Terminal, v1alpha1.ReasonSourceInvalid,
+			[]string{`spec.rawConfigFrom: key "wide" of ConfigMap "pipeline"`, "NUL", "UTF-8"}},
+		{"a Secret with a NUL", filled(), secret("pipeline", "null"), fault.Terminal, v1alpha1.ReasonSourceInvalid,
+			[]string{`spec.rawConfigFrom: key "null" of Secret "pipeline"`, "NUL", "UTF-8"}},
+		{"a byte order mark alone", filled(), configMap("pipeline", "mark"), fault.Terminal, v1alpha1.ReasonSourceInvalid,
+			[]string{`ConfigMap "pipeline"`, `key "mark"`, "empty", "fill it in"}},
 		{"an API server that fails", broken, configMap("pipeline", "good"), fault.Retryable, v1alpha1.ReasonAPIServer,
 			[]string{`ConfigMap "pipeline"`, "cannot be read", "etcd is away"}},
 	} {
@@ -193,6 +205,18 @@ func TestASourceThatCannotExistIsMissing(t *testing.T) {
 			if f, ok := fault.As(err); !ok || f.Reason != v1alpha1.ReasonSourceNotFound {
 				t.Errorf("%q: %v", name, err)
 			}
+		}
+	}
+}
+
+func TestAnInlineConfigurationThatIsNoneIsRefused(t *testing.T) {
+	for text, words := range map[string]string{
+		"[INPUT]\x00": "it holds a NUL character", "\ufeff\x00": "it holds a NUL character", "\ufeff": "it is empty",
+	} {
+		_, err := rawconfig.Load(t.Context(), filled(), agent(text, nil))
+		f, ok := fault.As(err)
+		if !ok || f.Class != fault.Terminal || f.Reason != v1alpha1.ReasonInvalid || !strings.Contains(f.Message, "spec.rawConfig: "+words) {
+			t.Errorf("%q: %v", text, err)
 		}
 	}
 }

@@ -10,13 +10,16 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/url"
+	"regexp"
 
-	"github.com/vmihailenco/msgpack/v5"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
 // Keys of the Secret with the session of a real Fluent Bit.
@@ -53,6 +56,9 @@ func Names(agent *v1alpha1.Agent) []string {
 	return names
 }
 
+// MaxToken is the longest token that is stored. A Secret holds up to 1 MiB.
+const MaxToken = 128 << 10
+
 // Session is what a real Fluent Bit needs to run as an agent without a project token.
 type Session struct {
 	ID        string
@@ -61,11 +67,47 @@ type Session struct {
 	URL       *url.URL
 }
 
-// Data is the content of the Secret.
+// hostName is what may be written into a configuration of Fluent Bit as a host, beside IP addresses: a line break would
+// begin another setting or section, and a section can run commands.
+var hostName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$`)
+
+// UsableURL refuses a URL that a Fluent Bit cannot be led to: its configuration has a host and a port, and no path.
+func UsableURL(u *url.URL) error {
+	host := u.Hostname()
+	switch {
+	case u.Path != "" && u.Path != "/":
+		return fault.Terminalf(v1alpha1.ReasonInvalid, "spec.sessionSecretRef: a Fluent Bit session cannot use the path %q "+
+			"of the CloudProject's url: remove sessionSecretRef, or use a url without a path", u.Path)
+	case !hostName.MatchString(host) && net.ParseIP(host) == nil:
+		return fault.Terminalf(v1alpha1.ReasonInvalid, "spec.sessionSecretRef: a Fluent Bit session cannot use the host %q "+
+			"of the CloudProject's url: remove sessionSecretRef, or use a url with a host name or an IP address", host)
+	}
+	return nil
+}
+
+// check refuses what must not reach a configuration or a session file.
+func (s Session) check() error {
+	if err := UsableURL(s.URL); err != nil {
+		return err
+	}
+	for _, value := range []struct{ what, text string }{{"ID", s.ID}, {"machine ID", s.MachineID}} {
+		if !cloud.ValidMachineID(value.text) {
+			return fault.Terminalf(v1alpha1.ReasonInvalidAnswer, "the %s of the remote agent cannot be written into a configuration of "+
+				"Fluent Bit: remove spec.sessionSecretRef, or use an agent whose %s has at most 128 letters, digits, '-', '_', '.' and ':'",
+				value.what, value.what)
+		}
+	}
+	if len(s.Token.Reveal()) > MaxToken {
+		return fault.Terminalf(v1alpha1.ReasonInvalidAnswer,
+			"the token of the remote agent is longer than %d bytes: check what answers at the CloudProject's url", MaxToken)
+	}
+	return nil
+}
+
+// Data is the content of the Secret. An error is terminal: a value cannot be used in a configuration.
 func (s Session) Data() (map[string][]byte, error) {
-	chunk, err := s.chunk()
-	if err != nil {
-		return nil, fmt.Errorf("the session cannot be encoded: %w", err)
+	if err := s.check(); err != nil {
+		return nil, err
 	}
 	port, tls := s.URL.Port(), "on"
 	if s.URL.Scheme == "http" {
@@ -74,7 +116,8 @@ func (s Session) Data() (map[string][]byte, error) {
 	if port == "" {
 		port = map[string]string{"on": "443", "off": "80"}[tls]
 	}
-	settings := [][2]string{
+	classic, settings := bytes.NewBufferString("[CUSTOM]\n"), map[string]string{}
+	for _, setting := range [][2]string{
 		{"name", "calyptia"},
 		{"api_key", "none"}, // Never used: the session speaks for the agent.
 		{"calyptia_host", s.URL.Hostname()},
@@ -82,13 +125,15 @@ func (s Session) Data() (map[string][]byte, error) {
 		{"calyptia_tls", tls},
 		{"machine_id", s.MachineID},
 		{"store_path", StorePath},
-	}
-	classic, yaml := bytes.NewBufferString("[CUSTOM]\n"), bytes.NewBufferString("customs:\n")
-	for i, setting := range settings {
+	} {
 		fmt.Fprintf(classic, "    %-13s %s\n", setting[0], setting[1])
-		fmt.Fprintf(yaml, "  %c %s: %q\n", "- "[min(i, 1)], setting[0], setting[1])
+		settings[setting[0]] = setting[1]
 	}
-	return map[string][]byte{SessionKey: chunk, ClassicKey: classic.Bytes(), YAMLKey: yaml.Bytes()}, nil
+	inYAML, err := yaml.Marshal(map[string]any{"customs": []any{settings}})
+	if err != nil {
+		return nil, fmt.Errorf("the session cannot be encoded: %w", err)
+	}
+	return map[string][]byte{SessionKey: s.chunk(), ClassicKey: classic.Bytes(), YAMLKey: inYAML}, nil
 }
 
 // headerSize is what comes before the length of the metadata: the chunk's mark, its checksum, the length of
@@ -106,29 +151,18 @@ func SessionID(secret *corev1.Secret) string {
 	if metadata > len(content) {
 		return ""
 	}
-	var session struct {
-		ID string `msgpack:"id"`
-	}
-	if msgpack.Unmarshal(content[metadata:], &session) != nil {
-		return ""
-	}
-	return session.ID
+	return readMap(content[metadata:])["id"]
 }
 
 // chunk is the session as Fluent Bit's chunk library stores it: a header without checksum, a short
-// metadata string, and a MessagePack map with the id and the token.
-func (s Session) chunk() ([]byte, error) {
+// metadata string, and a MessagePack map with the id and the token. The same session gives the same bytes.
+func (s Session) chunk() []byte {
 	const metadata = "calyptia-agent-operator"
-	var content bytes.Buffer
-	encoder := msgpack.NewEncoder(&content)
-	encoder.SetSortMapKeys(true) // The same session gives the same bytes.
-	if err := encoder.Encode(map[string]string{"id": s.ID, "token": s.Token.Reveal()}); err != nil {
-		return nil, err
-	}
+	content := appendMap(nil, "id", s.ID, "token", s.Token.Reveal())
 	chunk := append([]byte{0xC1, 0x00}, make([]byte, 8)...)
-	chunk = binary.BigEndian.AppendUint32(chunk, uint32(content.Len()))
+	chunk = binary.BigEndian.AppendUint32(chunk, uint32(len(content)))
 	chunk = append(chunk, make([]byte, 8)...)
 	chunk = binary.BigEndian.AppendUint16(chunk, uint16(len(metadata)))
 	chunk = append(chunk, metadata...)
-	return append(chunk, content.Bytes()...), nil
+	return append(chunk, content...)
 }

@@ -18,10 +18,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vmihailenco/msgpack/v5"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
 const sessionID = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
@@ -152,6 +154,150 @@ func TestTheIncludedConfigurationLeadsToTheService(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whoever answers for the service chooses the machine ID, and whoever writes the CloudProject the host.
+func TestNothingFromOutsideBeginsASectionOfTheConfiguration(t *testing.T) {
+	const attack = "m\n[INPUT]\n    Name exec\n    Command id"
+	for _, row := range []struct {
+		name, id, machineID, url string
+		refused                  string // a word of the refusal; empty for none
+	}{
+		{"all is right", sessionID, "machine-1", "https://cloud-api.calyptia.com", ""},
+		{"the content of /etc/machine-id", sessionID, "fa1b0d2b7b9b4b3f8a1c5d6e7f8a9b0c", "https://cloud-api.calyptia.com/", ""},
+		{"the longest machine ID", sessionID, strings.Repeat("a", 128), "https://cloud-api.calyptia.com", ""},
+		{"a loopback address", sessionID, "m", "http://[::1]:5000", ""},
+		{"a section in the machine ID", sessionID, attack, "https://cloud-api.calyptia.com", "machine ID"},
+		{"a carriage return", sessionID, "m\rName exec", "https://cloud-api.calyptia.com", "machine ID"},
+		{"a line break at the end", sessionID, "m\n", "https://cloud-api.calyptia.com", "machine ID"},
+		{"a space, which ends a value", sessionID, "m 1", "https://cloud-api.calyptia.com", "machine ID"},
+		{"a variable of the environment", sessionID, "${SECRET}", "https://cloud-api.calyptia.com", "machine ID"},
+		{"a comment", sessionID, "#m", "https://cloud-api.calyptia.com", "machine ID"},
+		{"a directive", sessionID, "@INCLUDE", "https://cloud-api.calyptia.com", "machine ID"},
+		{"a quote", sessionID, `m"`, "https://cloud-api.calyptia.com", "machine ID"},
+		{"a character that ends a line in YAML", sessionID, "m\u2028x", "https://cloud-api.calyptia.com", "machine ID"},
+		{"no machine ID", sessionID, "", "https://cloud-api.calyptia.com", "machine ID"},
+		{"a machine ID too long", sessionID, strings.Repeat("a", 129), "https://cloud-api.calyptia.com", "machine ID"},
+		{"a machine ID of 1.5 MiB", sessionID, strings.Repeat("a", 3<<19), "https://cloud-api.calyptia.com", "machine ID"},
+		{"an ID with a line break", "a\nb", "m", "https://cloud-api.calyptia.com", "ID"},
+		{"an ID of 1.5 MiB", strings.Repeat("a", 3<<19), "m", "https://cloud-api.calyptia.com", "ID"},
+		{"a host with a space", sessionID, "m", "https://a%20b", "host"},
+		{"a host with a line break", sessionID, "m", "https://a%0Ab", "host"},
+		{"a zone", sessionID, "m", "https://[fe80::1%25eth0]", "host"},
+		{"no host", sessionID, "m", "https:", "host"},
+		{"a path", sessionID, "m", "https://gw.corp/calyptia", "path"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			parsed, err := url.Parse(row.url)
+			if err != nil {
+				parsed = &url.URL{Scheme: "https", Host: strings.NewReplacer("https://", "", "%20", " ", "%0A", "\n").Replace(row.url)}
+			}
+			data, err := Session{ID: row.id, Token: cloud.NewToken("t"), MachineID: row.machineID, URL: parsed}.Data()
+			if row.refused == "" {
+				if err != nil || bytes.Count(data[ClassicKey], []byte("\n")) != 8 {
+					t.Errorf("error %v, it holds %q", err, data[ClassicKey])
+				}
+				return
+			}
+			f, ok := fault.As(err)
+			if !ok || f.Class != fault.Terminal || !strings.Contains(f.Message, row.refused) || len(f.Message) > 1000 {
+				t.Errorf("error %.300v", err)
+			}
+			if data != nil {
+				t.Errorf("it holds %.300q", data)
+			}
+		})
+	}
+	_, err := Session{ID: sessionID, MachineID: "m", URL: &url.URL{Host: "h"}, Token: cloud.NewToken(strings.Repeat("t", MaxToken+1))}.Data()
+	if f, ok := fault.As(err); !ok || f.Class != fault.Terminal || strings.Contains(f.Message, "ttt") {
+		t.Errorf("a token too long: error %.300v", err)
+	}
+}
+
+// What is read is somebody's Secret of up to 1 MiB.
+func TestASessionIsReadWithinBounds(t *testing.T) {
+	long := strings.Repeat("x", 40)
+	for _, row := range []struct{ name, content, want string }{
+		{"id alone", "\x81\xa2id\xa15", "5"},
+		{"as Fluent Bit writes it, with more keys", "\x83\xa4name\xa3web\xa2id\xa15\xa5token\xa1t", "5"},
+		{"a map with a length of two bytes", "\xde\x00\x01\xa2id\xa15", "5"},
+		{"a map with a length of four bytes", "\xdf\x00\x00\x00\x01\xa2id\xa15", "5"},
+		{"a text with a length of one byte", "\x81\xa2id\xd9\x28" + long, long},
+		{"a text with a length of two bytes", "\x81\xa2id\xda\x00\x28" + long, long},
+		{"a text with a length of four bytes", "\x81\xa2id\xdb\x00\x00\x00\x28" + long, long},
+		{"nothing", "", ""},
+		{"no map", "\xa2id", ""},
+		{"a map without an id", "\x81\xa4name\xa15", ""},
+		{"a map that claims 4 billion pairs", "\xdf\xff\xff\xff\xff\xa2id\xa15", ""},
+		{"a text that claims 4 GiB", "\x81\xa2id\xdb\xff\xff\xff\xff5", ""},
+		{"a text cut short", "\x81\xa2id\xd9\x28x", ""},
+		{"a length cut short", "\x81\xa2id\xdb\x00", ""},
+		{"a number", "\x81\xa2id\x05", ""},
+		{"nested arrays", "\x81\xa2id" + strings.Repeat("\x91", 1000), ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			raw := append(make([]byte, headerSize+2), row.content...)
+			if got := SessionID(&corev1.Secret{Data: map[string][]byte{SessionKey: raw}}); got != row.want {
+				t.Errorf("%q, want %q", got, row.want)
+			}
+		})
+	}
+	claims := append(make([]byte, headerSize+2), "\xdf\xff\xff\xff\xff"+strings.Repeat("\xa0", 100)...)
+	allocated := testing.Benchmark(func(b *testing.B) {
+		for b.Loop() {
+			SessionID(&corev1.Secret{Data: map[string][]byte{SessionKey: claims}})
+		}
+	}).AllocedBytesPerOp()
+	if allocated > 4096 {
+		t.Errorf("%d bytes are allocated for %d", allocated, len(claims))
+	}
+}
+
+func FuzzSessionID(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte(strings.Repeat("\x00", headerSize+2) + "\x81\xa2id\xa15"))
+	f.Add([]byte(strings.Repeat("\x00", headerSize) + "\xff\xff\x81\xa2id\xa15"))
+	f.Add([]byte(strings.Repeat("\x00", headerSize+2) + "\xdf\xff\xff\xff\xff"))
+	if golden, err := hex.DecodeString(golden); err == nil {
+		f.Add(golden)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		id := SessionID(&corev1.Secret{Data: map[string][]byte{SessionKey: raw}})
+		if id != "" && !bytes.Contains(raw, []byte(id)) {
+			t.Errorf("%q is not in it", id)
+		}
+	})
+}
+
+func FuzzSessionData(f *testing.F) {
+	f.Add(sessionID, "machine-1", "cloud-api.calyptia.com:443", "agent.signature")
+	f.Add(sessionID, "m\n[INPUT]\n    Name exec", "h", "t")
+	f.Add("", "", "", "")
+	f.Add(sessionID, "on", "[::1]", strings.Repeat("t", 300))
+	f.Add(sessionID, "1e3", "0", "~")
+	f.Fuzz(func(t *testing.T, id, machineID, host, token string) {
+		data, err := Session{ID: id, MachineID: machineID, Token: cloud.NewToken(token), URL: &url.URL{Scheme: "https", Host: host}}.Data()
+		if err != nil {
+			if f, ok := fault.As(err); !ok || f.Class != fault.Terminal {
+				t.Fatalf("error %v", err)
+			}
+			return
+		}
+		if bytes.Count(data[ClassicKey], []byte("\n")) != 8 || bytes.ContainsAny(data[ClassicKey], "\r\"'$@#\\") {
+			t.Errorf("%q", data[ClassicKey])
+		}
+		var read struct{ Customs []map[string]string }
+		if err := yaml.UnmarshalStrict(data[YAMLKey], &read); err != nil || len(read.Customs) != 1 || read.Customs[0]["machine_id"] != machineID {
+			t.Errorf("%q: %v, error %v", data[YAMLKey], read, err)
+		}
+		_, content, err := readChunk(data[SessionKey])
+		if err != nil || content["id"] != id || content["token"] != token {
+			t.Errorf("%v, error %v", content, err)
+		}
+		if got := SessionID(&corev1.Secret{Data: data}); got != id {
+			t.Errorf("%q, want %q", got, id)
+		}
+	})
 }
 
 func TestTheTokenStandsInTheSessionFileAlone(t *testing.T) {

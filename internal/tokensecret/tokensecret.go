@@ -10,8 +10,10 @@ package tokensecret
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -31,7 +33,7 @@ type Verdict int
 const (
 	// Absent: there is no Secret of the name.
 	Absent Verdict = iota
-	// Ours: labelled for and owned by this Agent.
+	// Ours: labelled for this Agent, and owned by it or recorded as its own.
 	Ours
 	// Ownerless: once kept for an Agent, and owned by none. It is ours if the remote confirms its id.
 	Ownerless
@@ -57,8 +59,10 @@ func Name(agent *v1alpha1.Agent) string {
 
 // Keeper reads and writes the Secrets of Agents.
 type Keeper struct {
-	// Reader reads Secrets from the API server itself, and Agents from where it likes.
+	// Reader reads Secrets from the API server itself, and the Agents that own them.
 	Reader client.Reader
+	// Agents lists the Agents of a namespace, from a cache. It is asked about Secrets without an owner only.
+	Agents client.Reader
 	Writer client.Writer
 }
 
@@ -105,8 +109,57 @@ func (k Keeper) judge(ctx context.Context, agent *v1alpha1.Agent, secret *corev1
 	if len(secret.OwnerReferences) > 0 {
 		return Doomed, nil
 	}
+	return k.judgeOwnerless(ctx, agent, secret)
+}
+
+// judgeOwnerless says whose a Secret is that nobody owns. The label alone proves nothing: whoever may write Secrets
+// may write it.
+func (k Keeper) judgeOwnerless(ctx context.Context, agent *v1alpha1.Agent, secret *corev1.Secret) (Verdict, error) {
+	status := &agent.Status
+	if Labelled(secret, agent) {
+		for _, ref := range []*v1alpha1.LocalSecretReference{status.TokenSecretRef, status.SessionSecretRef} {
+			if ref != nil && ref.Name == secret.Name {
+				return Ours, nil
+			}
+		}
+		if status.ID != "" && Holds(secret) == status.ID {
+			return Ours, nil
+		}
+		return Ownerless, nil
+	}
+	// The Secrets of an Agent that retains its remote agent have no owner while the Agent lives.
+	var others v1alpha1.AgentList
+	if err := k.Agents.List(ctx, &others, client.InNamespace(agent.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return Foreign, readFailure(secret.Name, err)
+	}
+	for i := range others.Items {
+		if string(others.Items[i].UID) == secret.Labels[v1alpha1.LabelAgentUID] {
+			return Foreign, nil
+		}
+	}
 	return Ownerless, nil
 }
+
+// Labelled reports whether a Secret has the label of this very Agent.
+func Labelled(secret metav1.Object, agent *v1alpha1.Agent) bool {
+	uid, labelled := Owner(secret)
+	return labelled && uid == agent.UID
+}
+
+// Plain reports whether a Secret holds nothing but what the operator itself writes.
+func Plain(secret *corev1.Secret) bool {
+	for key := range secret.Data {
+		switch key {
+		case v1alpha1.IDKey, v1alpha1.TokenKey, SessionKey, ClassicKey, YAMLKey:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// Holds is the remote agent that a Secret names, with its id or its session; empty if it names none.
+func Holds(secret *corev1.Secret) string { return cmp.Or(ID(secret), SessionID(secret)) }
 
 // Desired is what a Secret of an Agent shall hold.
 type Desired struct {
@@ -115,6 +168,9 @@ type Desired struct {
 	Data map[string][]byte
 	// Registration is the nonce that the remote agent came from; empty leaves it as it is.
 	Registration string
+	// Retained leaves the Secret without an owner: the garbage collector deletes what a deleted object owns, in the
+	// foreground even before the object's finalizer ends.
+	Retained bool
 }
 
 // Put brings the Secret to what is desired: it creates it where existing is nil, writes it where something
@@ -157,12 +213,14 @@ func shape(secret *corev1.Secret, agent *v1alpha1.Agent, desired Desired) (chang
 	if desired.Registration != "" {
 		set(&secret.Annotations, v1alpha1.AnnotationRegistering, desired.Registration)
 	}
-	owner := metav1.OwnerReference{
-		APIVersion: v1alpha1.GroupVersion.String(), Kind: "Agent", Name: agent.Name, UID: agent.UID,
-		Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(false),
-	}
-	if len(secret.OwnerReferences) != 1 || secret.OwnerReferences[0].UID != agent.UID {
-		secret.OwnerReferences, changed = []metav1.OwnerReference{owner}, true
+	switch owners := secret.OwnerReferences; {
+	case desired.Retained && len(owners) > 0:
+		secret.OwnerReferences, changed = nil, true
+	case !desired.Retained && (len(owners) != 1 || owners[0].UID != agent.UID):
+		secret.OwnerReferences, changed = []metav1.OwnerReference{{
+			APIVersion: v1alpha1.GroupVersion.String(), Kind: "Agent", Name: agent.Name, UID: agent.UID,
+			Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(false),
+		}}, true
 	}
 	for key, value := range desired.Data {
 		have, found := secret.Data[key]
@@ -182,12 +240,19 @@ func shape(secret *corev1.Secret, agent *v1alpha1.Agent, desired Desired) (chang
 	return changed
 }
 
-// ID and Token read what the Secret holds.
-func ID(secret *corev1.Secret) string { return string(secret.Data[v1alpha1.IDKey]) }
+// ID reads the ID that the Secret holds. People paste into Secrets: the ID is trimmed, and in small letters.
+func ID(secret *corev1.Secret) string {
+	return cloud.NormalID(strings.TrimSpace(string(secret.Data[v1alpha1.IDKey])))
+}
 
-// Token reads the token that the Secret holds.
+// Token reads the token that the Secret holds, as people paste it. What can be no token is one that is not usable.
 func Token(secret *corev1.Secret) cloud.Token {
-	return cloud.NewToken(string(secret.Data[v1alpha1.TokenKey]))
+	raw := secret.Data[v1alpha1.TokenKey]
+	token, err := cloud.TrimToken(raw)
+	if err != nil {
+		return cloud.NewToken(string(raw))
+	}
+	return token
 }
 
 // Registration is the nonce of the registration that the Secret's content came from.
@@ -195,22 +260,24 @@ func Registration(secret *corev1.Secret) string {
 	return secret.Annotations[v1alpha1.AnnotationRegistering]
 }
 
-// Disown takes the Agent out of the owners of its Secret, so that it outlives the Agent.
-func (k Keeper) Disown(ctx context.Context, agent *v1alpha1.Agent, name string) error {
+// Disown takes the Agent out of the owners of its Secret, so that it outlives the Agent. It reports whether there is a
+// Secret of the name.
+func (k Keeper) Disown(ctx context.Context, agent *v1alpha1.Agent, name string) (found bool, err error) {
 	secret, verdict, err := k.Find(ctx, agent, name)
 	if err != nil || verdict != Ours || len(secret.OwnerReferences) == 0 {
-		return err
+		return verdict != Absent, err
 	}
 	secret.OwnerReferences = slices.DeleteFunc(secret.OwnerReferences, func(o metav1.OwnerReference) bool {
 		return o.UID == agent.UID
 	})
-	if err := client.IgnoreNotFound(k.Writer.Update(ctx, secret)); err != nil {
-		return writeFailure(name, err)
+	err = k.Writer.Update(ctx, secret)
+	if client.IgnoreNotFound(err) != nil {
+		return true, writeFailure(name, err)
 	}
-	return nil
+	return err == nil, nil
 }
 
-// Remove deletes a Secret of the Agent that is no longer wanted. One that is not the Agent's stays.
+// Remove deletes a Secret of the Agent that is no longer wanted. A Secret that is not the Agent's stays.
 func (k Keeper) Remove(ctx context.Context, agent *v1alpha1.Agent, name string) error {
 	secret, verdict, err := k.Find(ctx, agent, name)
 	if err != nil || verdict != Ours {

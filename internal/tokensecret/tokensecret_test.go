@@ -46,6 +46,14 @@ func (l living) Get(_ context.Context, key client.ObjectKey, object client.Objec
 	return nil
 }
 
+func (l living) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+	for name, uid := range l.agents {
+		list.(*v1alpha1.AgentList).Items = append(list.(*v1alpha1.AgentList).Items,
+			v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "tenant", Name: name, UID: uid}})
+	}
+	return l.err
+}
+
 func web() *v1alpha1.Agent {
 	return &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "tenant", Name: "web", UID: "web-1"}}
 }
@@ -72,6 +80,20 @@ func TestJudgeSaysWhoseASecretIs(t *testing.T) {
 	otherKind, otherGroup := owner("web", "web-0"), owner("web", "web-0")
 	otherKind.Kind, otherGroup.APIVersion = "CloudProject", "apps/v1"
 	alive := map[string]types.UID{"web": "web-1", "other": "other-1"}
+	recorded := web()
+	recorded.Status.ID = "remote-1"
+	recorded.Status.TokenSecretRef = &v1alpha1.LocalSecretReference{Name: "web-keys"}
+	recorded.Status.SessionSecretRef = &v1alpha1.LocalSecretReference{Name: "web-run"}
+	named := func(name string) *corev1.Secret {
+		s := labelled("web-1")
+		s.Name = name
+		return s
+	}
+	holding := func(uid, id string) *corev1.Secret {
+		s := labelled(uid)
+		s.Data = map[string][]byte{v1alpha1.IDKey: []byte(id)}
+		return s
+	}
 	for _, row := range []struct {
 		name   string
 		secret *corev1.Secret
@@ -80,7 +102,15 @@ func TestJudgeSaysWhoseASecretIs(t *testing.T) {
 		{"our label and our UID as owner", labelled("web-1", owner("web", "web-1")), Ours},
 		{"a further owner makes it no less ours", labelled("web-1", owner("other", "other-1"), owner("web", "web-1")), Ours},
 		{"our label, owner stripped", labelled("web-1"), Ownerless},
+		{"our label on a Secret of which the status knows nothing", named("other-secret"), Ownerless},
+		{"our label, named by the status as the token's", named("web-keys"), Ours},
+		{"our label, named by the status as the session's", named("web-run"), Ours},
+		{"our label, with our remote agent's id", holding("web-1", "remote-1"), Ours},
+		{"our label, with another id", holding("web-1", "remote-2"), Ownerless},
 		{"kept for a former Agent of the name, disowned", labelled("web-0"), Ownerless},
+		{"kept for a former Agent, with our remote agent's id", holding("web-0", "remote-1"), Ownerless},
+		{"retained by another living Agent", labelled("other-1"), Foreign},
+		{"retained by another living Agent, with our remote agent's id", holding("other-1", "remote-1"), Foreign},
 		{"kept for a former Agent of the name, restored with its owner", labelled("web-0", owner("web", "web-0")), Doomed},
 		{"owned by an Agent that is no more", labelled("gone-1", owner("gone", "gone-1")), Doomed},
 		{"owned by an Agent of which only the name lives", labelled("other-0", owner("other", "other-0")), Doomed},
@@ -96,7 +126,7 @@ func TestJudgeSaysWhoseASecretIs(t *testing.T) {
 		{"being deleted", going, Foreign},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got, err := Keeper{Reader: living{agents: alive}}.judge(t.Context(), web(), row.secret)
+			got, err := Keeper{Reader: living{agents: alive}, Agents: living{agents: alive}}.judge(t.Context(), recorded, row.secret)
 			if err != nil || got != row.want {
 				t.Errorf("verdict %d, want %d; error %v", got, row.want, err)
 			}
@@ -181,6 +211,48 @@ func TestShapeSetsWhatIsDesiredAndNothingElse(t *testing.T) {
 	}
 }
 
+func TestARetainedSecretHasNoOwner(t *testing.T) {
+	for _, row := range []struct {
+		name              string
+		before            []metav1.OwnerReference
+		retained          bool
+		changed, hasOwner bool
+	}{
+		{"made for an Agent that retains", nil, true, false, false},
+		{"the Agent begins to retain", []metav1.OwnerReference{owner("web", "web-1")}, true, true, false},
+		{"the Agent retains no longer", nil, false, true, true},
+		{"a dead owner of a restored one", []metav1.OwnerReference{owner("web", "web-0")}, true, true, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := labelled("web-1", row.before...)
+			s.Labels["app.kubernetes.io/managed-by"] = "calyptia-agent-operator"
+			changed := shape(s, web(), Desired{Retained: row.retained})
+			if changed != row.changed || (len(s.OwnerReferences) == 1) != row.hasOwner {
+				t.Errorf("changed %v, owners %v", changed, s.OwnerReferences)
+			}
+		})
+	}
+}
+
+func TestPlainSecretsHoldOnlyWhatTheOperatorWrites(t *testing.T) {
+	for _, row := range []struct {
+		keys []string
+		want bool
+	}{
+		{nil, true}, {[]string{"id", "token"}, true}, {[]string{SessionKey, ClassicKey, YAMLKey}, true},
+		{[]string{"id", "token", "ca.crt"}, false}, {[]string{"password"}, false}, {[]string{"ID"}, false},
+	} {
+		s := labelled("web-1")
+		s.Data = map[string][]byte{}
+		for _, key := range row.keys {
+			s.Data[key] = []byte("x")
+		}
+		if got := Plain(s); got != row.want {
+			t.Errorf("%v: %v, want %v", row.keys, got, row.want)
+		}
+	}
+}
+
 func TestNilDataTakesAValueAway(t *testing.T) {
 	s := labelled("web-1", owner("web", "web-1"))
 	s.Data = map[string][]byte{"id": []byte("1"), "token": []byte("another agent's")}
@@ -236,6 +308,16 @@ func TestWhatASecretHolds(t *testing.T) {
 	s.Annotations = map[string]string{v1alpha1.AnnotationRegistering: "nonce"}
 	if ID(s) != "1" || Token(s).Reveal() != "t" || Registration(s) != "nonce" {
 		t.Errorf("%q, %q", ID(s), Registration(s))
+	}
+	// People paste.
+	s.Data = map[string][]byte{"id": []byte(" 5F0C9F6E-3C67-4B62-9D3C-6E2A3E9D7C11\n"), "token": []byte("\ufefft\r\n")}
+	if ID(s) != "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11" || Token(s).Reveal() != "t" {
+		t.Errorf("pasted: %q, %q", ID(s), Token(s).Reveal())
+	}
+	// What cannot be a token stays there, so that nobody takes the Secret for an empty one.
+	s.Data["token"] = []byte("t\u200bt")
+	if Token(s).IsZero() || Token(s).Usable() {
+		t.Error("an invisible character is overlooked")
 	}
 	if uid, kept := Owner(s); uid != "web-1" || !kept {
 		t.Errorf("kept for %q (%v)", uid, kept)

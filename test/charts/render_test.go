@@ -79,6 +79,19 @@ func TestTheNetworkPolicyLetsOutToEachHost(t *testing.T) {
 	}
 }
 
+// TestTheNetworkPolicyLetsOutToNameServers has those of OpenShift, whose pods listen on another port than their Service.
+func TestTheNetworkPolicyLetsOutToNameServers(t *testing.T) {
+	v := values{"networkPolicy": values{"enabled": true}}
+	policy := typed[networkingv1.NetworkPolicy](t, only(t, render(t, operatorChart, "ns", v), "NetworkPolicy"))
+	var got []string
+	for _, port := range policy.Spec.Egress[0].Ports {
+		got = append(got, string(*port.Protocol)+"/"+port.Port.String())
+	}
+	if want := []string{"UDP/53", "TCP/53", "UDP/5353", "TCP/5353"}; !slices.Equal(got, want) || len(policy.Spec.Egress[0].To) > 0 {
+		t.Errorf("it lets out to %v of %v, want %v of all", got, policy.Spec.Egress[0].To, want)
+	}
+}
+
 // TestWhoTheTestPodRunsAs has the user's word go before the chart's, and null mean that nobody says it.
 func TestWhoTheTestPodRunsAs(t *testing.T) {
 	user := func(id int64) *int64 { return &id }

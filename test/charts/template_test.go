@@ -98,7 +98,8 @@ func TestDefaultsAreTheOperators(t *testing.T) {
 	for _, want := range []string{
 		`--allowed-hosts strings .*\(default \[cloud-api\.calyptia\.com\]\)`, `--concurrency int .*\(default 16\)`,
 		`--agent-metrics .*\(default true\)`, `--metrics-bind-address string .*\(default ":8443"\)`,
-		`--health-probe-bind-address string .*\(default ":8081"\)`,
+		`--health-probe-bind-address string .*\(default ":8081"\)`, `--leader-election-lease-duration duration .*\(default 30s\)`,
+		`--leader-election-renew-deadline duration .*\(default 20s\)`, `--leader-election-retry-period duration .*\(default 2s\)`,
 	} {
 		if !regexp.MustCompile(want).MatchString(help) {
 			t.Errorf("the binary's help has no %s:\n%s", want, help)
@@ -106,7 +107,8 @@ func TestDefaultsAreTheOperators(t *testing.T) {
 	}
 	deployment := typed[appsv1.Deployment](t, only(t, render(t, operatorChart, "ns", nil), "Deployment"))
 	for _, want := range []string{"--allowed-hosts=cloud-api.calyptia.com", "--concurrency=16", "--agent-metrics=true",
-		"--metrics-bind-address=:8443", "--health-probe-bind-address=:8081"} {
+		"--metrics-bind-address=:8443", "--health-probe-bind-address=:8081", "--leader-election-lease-duration=30s",
+		"--leader-election-renew-deadline=20s", "--leader-election-retry-period=2s"} {
 		if args := deployment.Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, want) {
 			t.Errorf("no %s among %s", want, args)
 		}

@@ -18,12 +18,16 @@ import (
 
 // otherFields are names in camel case that are nobody's of the operator.
 var otherFields = map[string]string{
-	"dependsOn":         "of a Kustomization of Flux",
-	"healthChecks":      "of a Kustomization of Flux",
-	"serverName":        "of the tlsConfig of a ServiceMonitor",
-	"emptyDir":          "of a pod",
-	"envFrom":           "of a pod",
-	"existingConfigMap": "a value of the chart of Fluent Bit",
+	"dependsOn":          "of a Kustomization of Flux",
+	"healthChecks":       "of a Kustomization of Flux",
+	"serverName":         "of the tlsConfig of a ServiceMonitor",
+	"emptyDir":           "of a pod",
+	"envFrom":            "of a pod",
+	"namePrefix":         "of a Kustomization of kustomize",
+	"nameSuffix":         "of a Kustomization of kustomize",
+	"configMapGenerator": "of a Kustomization of kustomize",
+	"secretGenerator":    "of a Kustomization of kustomize",
+	"existingConfigMap":  "a value of the chart of Fluent Bit",
 }
 
 // otherWords are capitalized names that are nobody's of the operator.

@@ -102,7 +102,14 @@ func (w *World) One(name string) cloud.Agent {
 	return remote[0]
 }
 
-// HoldsToken checks that the Agent's Secret has the remote agent's id and token, and is owned by the Agent.
+// Retains reports whether the remote agent and its Secrets outlive the Agent.
+func Retains(a *v1alpha1.Agent) bool {
+	adopted := a.Spec.AgentID != "" && !a.Status.RegisteredByUs && a.Spec.DeletionPolicy == ""
+	return adopted || a.Spec.SyncPolicy == v1alpha1.SyncObserve || a.Spec.DeletionPolicy == v1alpha1.DeletionRetain
+}
+
+// HoldsToken checks that the Agent's Secret has the remote agent's id and token, and is owned by the Agent unless it is
+// to outlive it.
 func (w *World) HoldsToken(name string, remote cloud.Agent) {
 	w.Helper()
 	a := w.Get(name)
@@ -119,8 +126,9 @@ func (w *World) HoldsToken(name string, remote cloud.Agent) {
 	if !cloud.NewToken(string(s.Data[v1alpha1.TokenKey])).Equal(remote.Token) {
 		w.Fatal("the Secret has another token than the remote agent")
 	}
-	if len(s.OwnerReferences) != 1 || s.OwnerReferences[0].UID != a.UID {
-		w.Fatalf("the Secret is owned by %v, want the Agent", s.OwnerReferences)
+	owned := len(s.OwnerReferences) == 1 && s.OwnerReferences[0].UID == a.UID
+	if owned == Retains(a) || !owned && len(s.OwnerReferences) > 0 {
+		w.Fatalf("the Secret is owned by %v, and the Agent retains it: %v", s.OwnerReferences, Retains(a))
 	}
 }
 

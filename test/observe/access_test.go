@@ -95,18 +95,29 @@ func TestMetricsAreForAuthorizedReadersOverTLS(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	c := launch(w, asOperator(w))
 	c.serves()
+	known := reader(w, "prometheus", true)
+	// {"alg":"RS256"}.{"sub":"x"}.signature
+	const forged = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
 	for _, row := range []struct {
-		name, token string
-		status      int
+		name, authorization string
+		status              int
+		challenge           string
 	}{
-		{"nobody", "", http.StatusUnauthorized},
-		{"an unknown token", "made-up", http.StatusInternalServerError}, // So controller-runtime puts it.
-		{"a ServiceAccount without rights", reader(w, "stranger", false), http.StatusForbidden},
-		{"a ServiceAccount with metrics-reader", reader(w, "prometheus", true), http.StatusOK},
+		{"nobody", "", http.StatusUnauthorized, "Bearer"},
+		{"an unknown token", "Bearer made-up", http.StatusUnauthorized, `Bearer error="invalid_token"`},
+		{"an unknown token, asked again", "Bearer made-up", http.StatusUnauthorized, `Bearer error="invalid_token"`},
+		{"a token that looks like one", "Bearer " + forged, http.StatusUnauthorized, `Bearer error="invalid_token"`},
+		{"a token of a ServiceAccount with another signature", "Bearer " + known[:len(known)-8] + "AAAAAAAA", http.StatusUnauthorized,
+			`Bearer error="invalid_token"`},
+		{"an empty token", "Bearer ", http.StatusUnauthorized, "Bearer"},
+		{"a password", "Basic YWRtaW46YWRtaW4=", http.StatusUnauthorized, "Bearer"},
+		{"a ServiceAccount without rights", "Bearer " + reader(w, "stranger", false), http.StatusForbidden, ""},
+		{"a ServiceAccount with metrics-reader", "Bearer " + known, http.StatusOK, ""},
 	} {
-		status, body, err := c.scrape(row.token, nil)
-		if err != nil || status != row.status {
-			t.Errorf("%s: %d, error %v; want %d", row.name, status, err, row.status)
+		status, header, body, err := c.ask(row.authorization, nil)
+		if err != nil || status != row.status || header.Get("WWW-Authenticate") != row.challenge {
+			t.Errorf("%s: %d, WWW-Authenticate %q, error %v; want %d, %q", row.name, status, header.Get("WWW-Authenticate"), err,
+				row.status, row.challenge)
 		}
 		if told := strings.Contains(body, "calyptia_agent_operator_build_info"); told != (row.status == http.StatusOK) {
 			t.Errorf("%s is told the metrics: %v", row.name, told)
@@ -123,5 +134,40 @@ func TestMetricsAreForAuthorizedReadersOverTLS(t *testing.T) {
 	const want = "Client sent an HTTP request to an HTTPS server.\n"
 	if response.StatusCode != http.StatusBadRequest || string(body) != want {
 		t.Errorf("plain HTTP is answered with %d: %s", response.StatusCode, body)
+	}
+}
+
+// Who cannot be checked is not told that the token is wrong: the fault is not the reader's.
+func TestMetricsAreClosedWhileNobodyCanBeChecked(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+	wire, through := newWire(t, harness.Plane().Config)
+	cut := launch(w, kubeconfig(w, through))
+	cut.serves()
+	token := reader(w, "prometheus", true)
+	if status, _, err := cut.scrape(token, nil); status != http.StatusOK {
+		t.Fatalf("%d, error %v; want %d", status, err, http.StatusOK)
+	}
+	wire.cut()
+	for name, token := range map[string]string{"an unknown token": "made-up", "a known token": reader(w, "later", true)} {
+		if status, _, err := cut.scrape(token, nil); err != nil || status != http.StatusServiceUnavailable {
+			t.Errorf("%s without an API server: %d, error %v; want %d", name, status, err, http.StatusServiceUnavailable)
+		}
+	}
+	config, err := harness.Plane().AddUser("unbound-" + w.Namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "unbound-" + w.Namespace}
+	grant(w, "role.yaml", who)
+	unbound := launch(w, kubeconfig(w, config))
+	unbound.serves()
+	if status, body, err := unbound.scrape(token, nil); err != nil || status != http.StatusInternalServerError {
+		t.Errorf("without the role for reviews: %d, %q, error %v; want %d", status, body, err, http.StatusInternalServerError)
+	}
+	for _, c := range []*child{cut, unbound} {
+		if strings.Contains(c.said(), token) || strings.Contains(c.said(), "made-up") {
+			t.Errorf("the log shows a token:\n%s", c.said())
+		}
 	}
 }

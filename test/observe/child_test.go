@@ -121,6 +121,15 @@ func (c *child) becomes(path string, want int) {
 
 // scrape asks for the metrics with a bearer token; none if it is empty. config may be nil to trust any certificate.
 func (c *child) scrape(token string, config *tls.Config) (status int, body string, err error) {
+	if token != "" {
+		token = "Bearer " + token
+	}
+	status, _, body, err = c.ask(token, config)
+	return status, body, err
+}
+
+// ask asks for the metrics with a header of Authorization; none if it is empty.
+func (c *child) ask(authorization string, config *tls.Config) (status int, header http.Header, body string, err error) {
 	if config == nil {
 		config = &tls.Config{InsecureSkipVerify: true}
 	}
@@ -128,17 +137,17 @@ func (c *child) scrape(token string, config *tls.Config) (status int, body strin
 	defer transport.CloseIdleConnections()
 	request, err := http.NewRequest(http.MethodGet, "https://"+c.metrics+"/metrics", nil)
 	if err != nil {
-		return 0, "", err
+		return 0, nil, "", err
 	}
-	if token != "" {
-		request.Header.Set("Authorization", "Bearer "+token)
+	if authorization != "" {
+		request.Header.Set("Authorization", authorization)
 	}
 	response, err := (&http.Client{Transport: transport, Timeout: 15 * time.Second}).Do(request)
 	if err != nil {
-		return 0, "", err
+		return 0, nil, "", err
 	}
 	content, err := io.ReadAll(response.Body)
-	return response.StatusCode, string(content), errors.Join(err, response.Body.Close())
+	return response.StatusCode, response.Header, string(content), errors.Join(err, response.Body.Close())
 }
 
 // serves waits until the metrics are served, to whomever.

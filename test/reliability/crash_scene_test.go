@@ -359,7 +359,7 @@ func (s *scene) holds(token bool) error {
 		return errors.New("the session is there")
 	case s.former != "" && s.Secret(s.former) != nil:
 		return errors.New("the former Secret is there")
-	case len(secret.OwnerReferences) != 1 || secret.OwnerReferences[0].UID != a.UID:
+	case harness.Retains(a) == (len(secret.OwnerReferences) == 1 && secret.OwnerReferences[0].UID == a.UID):
 		return fmt.Errorf("the Secret is owned by %v", secret.OwnerReferences)
 	case a.Status.TokenSecretRef == nil || a.Status.TokenSecretRef.Name != s.secret:
 		return fmt.Errorf("the status names the Secret %v", a.Status.TokenSecretRef)

@@ -8,8 +8,6 @@ package reliability_test
 
 import (
 	"fmt"
-	"net/http"
-	"strings"
 	"testing"
 	"time"
 

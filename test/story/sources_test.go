@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -147,12 +148,16 @@ func TestMaskedTokens(t *testing.T) {
 			if _, there := s.Data["token"]; there || string(s.Data["id"]) != w.Remote()[0].ID {
 				t.Errorf("the Secret has keys %v", s.Data)
 			}
-			s.Data["token"] = token
+			// As it is pasted by an editor that means well.
+			s.Data["token"] = slices.Concat([]byte("\ufeff"), token, []byte("\r\n"))
 			if err := w.Client.Update(context.Background(), s); err != nil {
 				t.Fatal(err)
 			}
 			w.Ready("web")
 			w.One("web")
+			if s := w.Secret("web-token"); !bytes.Equal(s.Data["token"], token) {
+				t.Error("the Secret does not hold the token alone")
+			}
 		})
 	}
 }

@@ -194,7 +194,7 @@ func TestProjectRef_RecordFromAnotherEndpoint_TakesNothing(t *testing.T) {
 			t.Run(server.name+"/"+row.name, func(t *testing.T) {
 				t.Parallel()
 				w, tenant := harness.Shared(t, server.settings)
-				w.Ready(w.Apply("owned"))
+				w.Register("elsewhere", "machine-1") // By another cluster.
 				victim := w.Remote()[0]
 				liar := lying(t, victim)
 				tenant.Create(tenant.TokenSecret("calyptia-token", "a-token-of-the-tenant"))
@@ -222,7 +222,6 @@ func TestProjectRef_RecordFromAnotherEndpoint_TakesNothing(t *testing.T) {
 				tenant.Delete("thief")
 				tenant.NotReady("thief", v1alpha1.ReasonAdoptionNotAllowed, v1alpha1.AnnotationOrphan)
 				w.Unharmed([]cloud.Agent{victim})
-				w.Ready("owned")
 				tenant.Change("thief", func(a *v1alpha1.Agent) {
 					metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationOrphan, "true")
 				})

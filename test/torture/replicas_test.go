@@ -26,9 +26,8 @@ import (
 )
 
 const (
-	// leaseTime is how long a lease holds without being renewed, and leaseRetry how often it is asked for:
-	// the defaults of controller-runtime.
-	leaseTime, leaseRetry = 15 * time.Second, 2 * time.Second
+	// leaseTime is how long a lease holds without being renewed, and leaseRetry how often it is asked for.
+	leaseTime, renewTime, leaseRetry = 15 * time.Second, 10 * time.Second, 2 * time.Second
 	// strain is what a busy machine may add to any time.
 	strain = 10 * time.Second
 	// leaseName is the operator's.
@@ -49,6 +48,8 @@ func newReplicas(t *testing.T, name string, settings cloudtest.Settings, more fu
 	w, p := alone(t, name, settings)
 	args := []string{
 		"--leader-elect", "--leader-election-namespace=" + p.namespace,
+		"--leader-election-lease-duration=" + leaseTime.String(), "--leader-election-renew-deadline=" + renewTime.String(),
+		"--leader-election-retry-period=" + leaseRetry.String(),
 		"--watch-namespaces=" + p.namespace + "," + p.others[0],
 	}
 	r := &replicas{world: w, place: p}

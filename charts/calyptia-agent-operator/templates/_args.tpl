@@ -2,6 +2,9 @@
 {{- define "operator.args" -}}
 - --leader-elect={{ .Values.leaderElection.enabled }}
 - --leader-election-namespace={{ include "operator.leaseNamespace" . }}
+- --leader-election-lease-duration={{ .Values.leaderElection.leaseDuration }}
+- --leader-election-renew-deadline={{ .Values.leaderElection.renewDeadline }}
+- --leader-election-retry-period={{ .Values.leaderElection.retryPeriod }}
 - --metrics-bind-address={{ if .Values.metrics.enabled }}:{{ int .Values.metrics.port }}{{ else }}0{{ end }}
 - --health-probe-bind-address=:{{ int .Values.probes.port }}
 - --allowed-hosts={{ join "," .Values.allowedHosts }}

@@ -72,6 +72,43 @@ control-plane: controller-manager
 {{ with .Values.shard }}{{ sha256sum . | trunc 16 }}.{{ end }}calyptia-agent-operator.cloud.calyptia.com
 {{- end }}
 
+{{/* The image is built for Linux only. */}}
+{{- define "operator.nodeSelector" -}}
+{{ merge (dict) (default dict .Values.nodeSelector) (dict "kubernetes.io/os" "linux") | toYaml }}
+{{- end }}
+
+{{/* A time of the values in milliseconds. */}}
+{{- define "operator.milliseconds" -}}
+{{- $units := dict "ms" 1 "s" 1000 "m" 60000 -}}
+{{ mul (regexFind "^[0-9]+" .) (get $units (regexFind "[a-z]+$" .)) }}
+{{- end }}
+
+{{/* What the operator itself would refuse when it starts. */}}
+{{- define "operator.validateElection" -}}
+{{- with .Values.leaderElection -}}
+{{- $lease := include "operator.milliseconds" .leaseDuration | int64 -}}
+{{- $deadline := include "operator.milliseconds" .renewDeadline | int64 -}}
+{{- $retry := include "operator.milliseconds" .retryPeriod | int64 -}}
+{{- if gt $lease 3600000 -}}
+{{- fail (printf "leaderElection.leaseDuration: %s must be at most 1h" .leaseDuration) -}}
+{{- end -}}
+{{- if ge $deadline $lease -}}
+{{- fail (printf "leaderElection.renewDeadline: %s must be less than leaseDuration, which is %s" .renewDeadline .leaseDuration) -}}
+{{- end -}}
+{{- if ge (mul $retry 12) (mul $deadline 10) -}}
+{{- fail (printf "leaderElection.retryPeriod: 1.2 times %s must be less than renewDeadline, which is %s" .retryPeriod .renewDeadline) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "operator.enabled" -}}
+{{- if kindIs "bool" .Values.enabled -}}
+{{- if not .Values.enabled -}}
+{{- fail "enabled: only the condition of a parent chart reads it, and there is none: take it out, or do not install this chart" -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "operator.testHook" -}}
 "helm.sh/hook": test
 "helm.sh/hook-delete-policy": before-hook-creation,hook-succeeded
@@ -79,6 +116,8 @@ control-plane: controller-manager
 
 {{/* What needs more than one value to be seen; the schema refuses the rest. */}}
 {{- define "operator.validate" -}}
+{{- include "operator.enabled" . -}}
+{{- include "operator.validateElection" . -}}
 {{- if and .Values.watchNamespaces (not .Values.clusterID) -}}
 {{- fail "watchNamespaces: needs clusterID, because the UID of kube-system cannot be read without a ClusterRole: set clusterID to any text that no other cluster has" -}}
 {{- end -}}

@@ -20,3 +20,26 @@ annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
+
+{{/* Refuses numbers that Helm has rounded: it reads all of them as floating point. From a list of the path and the value. */}}
+{{- define "agents.exact" -}}
+{{- $path := index . 0 -}}
+{{- $value := index . 1 -}}
+{{- if kindIs "map" $value -}}
+{{- range $key, $inner := $value }}{{ include "agents.exact" (list (printf "%s.%s" $path $key) $inner) }}{{ end -}}
+{{- else if kindIs "slice" $value -}}
+{{- range $i, $inner := $value }}{{ include "agents.exact" (list (printf "%s[%d]" $path $i) $inner) }}{{ end -}}
+{{- else if has (kindOf $value) (list "float64" "int64" "int") -}}
+{{- if or (gt (float64 $value) 9007199254740991.0) (lt (float64 $value) -9007199254740991.0) -}}
+{{- fail (printf "%s is a number with more digits than Helm keeps: make it a string, in quotes" $path) -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "agents.enabled" -}}
+{{- if kindIs "bool" .Values.enabled -}}
+{{- if not .Values.enabled -}}
+{{- fail "enabled: only the condition of a parent chart reads it, and there is none: take it out, or do not install this chart" -}}
+{{- end -}}
+{{- end -}}
+{{- end }}

@@ -34,6 +34,7 @@ func (p *pass) provesGone(ctx context.Context, id string, failure error) (bool, 
 		return true, nil
 	}
 	return false, fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
-		"%v, which does not say that agent %s is gone, and nothing else does: check the CloudProject's url and what is between it and the operator",
+		"%v, which does not say that agent %s is gone, and nothing else does: "+
+			"check the CloudProject's url and what is between it and the operator",
 		failure, id).Because(failure)
 }

@@ -50,9 +50,9 @@ func (p *pass) adopt(ctx context.Context) error {
 	}
 	if p.open() && !own {
 		// What a lost registration made must not be forgotten for another agent.
-		if known, err := p.recover(ctx); err != nil {
+		if recorded, err := p.settleRegistration(ctx, true); err != nil {
 			return err
-		} else if status = &p.agent.Status; known && status.ID != id {
+		} else if status = &p.agent.Status; recorded && status.ID != id {
 			return p.anotherID()
 		}
 	}
@@ -90,6 +90,10 @@ func (p *pass) adoptable(ctx context.Context, remote *cloud.Agent, own bool) err
 		return fault.Terminalf(v1alpha1.ReasonAdoptionNotAllowed,
 			"spec.agentID: CloudProject %s/%s lets only Agents of its own namespace take over agents: set its spec.adoption to Allowed",
 			p.cloudProject.Namespace, p.cloudProject.Name)
+	case !cloud.ValidMachineID(remote.MachineID):
+		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
+			"the machine ID of agent %s is not one that spec.machineID could have: delete that agent in Calyptia Cloud and register it again",
+			remote.ID)
 	case spec.Type != "" && string(spec.Type) != remote.Type:
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"spec.type is %s, but agent %s is of type %q: delete this Agent and create it without type, or with the agentID of another agent",

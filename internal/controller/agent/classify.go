@@ -9,7 +9,6 @@ package agent
 import (
 	"errors"
 	"strings"
-	"unicode"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -82,6 +81,8 @@ func fromCloud(e *cloud.Error) *fault.Error {
 		}
 		return fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
 			"%v: have what filters requests allow it, or change the configuration", e).After(e.RetryAfter)
+	case cloud.ReasonTooLarge:
+		return fault.Retryablef(v1alpha1.ReasonInvalidAnswer, "%v: make what the remote agent holds smaller", e)
 	case cloud.ReasonInvalidAnswer, cloud.ReasonNotFound, cloud.ReasonAgentNotFound, cloud.ReasonGone:
 		return fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
 			"%v: check the CloudProject's url and what stands between it and the operator", e).After(e.RetryAfter)
@@ -117,16 +118,8 @@ func refusal(e *cloud.Error) *fault.Error {
 	return fault.Terminalf(v1alpha1.ReasonInvalid, "%v: correct the spec", e)
 }
 
-// clip bounds words of others and takes control characters out.
-func clip(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-			return ' ' // Direction marks too: they change what a terminal shows.
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	return bound(s, maxNote)
-}
+// clip makes words of others fit to be shown.
+func clip(s string) string { return cloud.Clean(s, maxNote) }
 
 // bound cuts a text to so many characters.
 func bound(s string, most int) string {

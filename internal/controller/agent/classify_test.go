@@ -85,6 +85,8 @@ func TestClassifyGivesEveryAnswerOfTheServiceAClassAReasonAndAMend(t *testing.T)
 		{"no answer in time", said(0, cloud.ReasonTimeout, ""), fault.Retryable, v1alpha1.ReasonUnavailable, []string{"timeout"}, 0},
 		{"no connection", network, fault.Retryable, v1alpha1.ReasonUnavailable, []string{"connection refused"}, 0},
 		{"not the API's JSON", said(200, cloud.ReasonInvalidAnswer, ""), fault.Retryable, v1alpha1.ReasonInvalidAnswer, []string{"CloudProject's url"}, 0},
+		{"an agent that is too large", said(200, cloud.ReasonTooLarge, ""), fault.Retryable, v1alpha1.ReasonInvalidAnswer,
+			[]string{"too large", "smaller"}, 0},
 		{"a reason that nobody knows yet", said(299, "Unheard", ""), fault.Retryable, v1alpha1.ReasonUnavailable, []string{"unheard"}, 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -190,7 +192,7 @@ func TestNoMessageHoldsAToken(t *testing.T) {
 		cloud.ReasonInvalid, cloud.ReasonUnauthorized, cloud.ReasonForbidden, cloud.ReasonQuotaExceeded, cloud.ReasonFieldForbidden,
 		cloud.ReasonAgentNotFound, cloud.ReasonFleetNotFound, cloud.ReasonEnvironmentNotFound, cloud.ReasonNotFound, cloud.ReasonConflict,
 		cloud.ReasonGone, cloud.ReasonUnsupported, cloud.ReasonRateLimited, cloud.ReasonUnavailable, cloud.ReasonTimeout,
-		cloud.ReasonNetwork, cloud.ReasonInvalidAnswer, cloud.ReasonContentRefused,
+		cloud.ReasonNetwork, cloud.ReasonInvalidAnswer, cloud.ReasonContentRefused, cloud.ReasonTooLarge,
 	} {
 		e := said(400, reason, fmt.Sprint("you sent ", cloud.NewToken(token)))
 		if got := classify(e); strings.Contains(got.Message, token) || got.Message == "" || strings.Contains(got.Message, "\n") {
@@ -204,8 +206,9 @@ func TestClipBoundsWordsOfOthers(t *testing.T) {
 		{"short words stay", "linux", "linux"},
 		{"nothing stays nothing", "", ""},
 		{"other scripts stay", "línux ✓", "línux ✓"},
-		{"control characters become spaces", "a\nb\tc\x00d\x7fe", "a b c d e"},
-		{"bytes that are no text become question marks", "a\xff\xfeb", "a?b"},
+		{"line breaks become spaces, and other control characters nothing", "a\nb\tc\x00d\x7fe", "a b cde"},
+		{"direction marks become nothing", "a\u202eb\u200bc", "abc"},
+		{"bytes that are no text become a mark", "a\xff\xfeb", "a\uFFFDb"},
 		{"just fitting words stay", strings.Repeat("x", maxNote), strings.Repeat("x", maxNote)},
 		{"long words are cut", strings.Repeat("x", 10000), strings.Repeat("x", maxNote) + "…"},
 		{"characters are cut whole", strings.Repeat("✓", maxNote+1), strings.Repeat("✓", maxNote) + "…"},

@@ -21,6 +21,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
 // silence is after how long without metrics an unhealthy agent counts as stopped: three of Fluent Bit's intervals.
@@ -102,13 +103,22 @@ func (p *pass) summarize(f classed, applied bool) {
 	}
 }
 
+// ownCA reports whether a Fluent Bit with the Agent's session needs a CA that the session cannot hold.
+func (p *pass) ownCA() bool {
+	_, wanted := tokensecret.SessionName(p.agent)
+	return wanted && p.cloudProject != nil && p.cloudProject.Spec.CABundle != nil
+}
+
 // reporting says whether the service hears of the agent.
 func (p *pass) reporting(remote *cloud.Agent) {
 	last := remote.LastMetricsAddedAt
 	switch {
 	case last == nil || last.IsZero():
-		p.set(v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonNeverReported,
-			"the service has not received metrics of this agent yet")
+		message := "the service has not received metrics of this agent yet"
+		if p.ownCA() {
+			message += "; its Fluent Bit has to trust the CA of the CloudProject's caBundle, which is not part of the session"
+		}
+		p.set(v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonNeverReported, message)
 	case remote.Status != "healthy" && p.Clock.Since(*last) > silence:
 		p.set(v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonMetricsStopped,
 			"the service says "+clip(remote.Status)+"; the last metrics came at "+last.UTC().Format(time.RFC3339))

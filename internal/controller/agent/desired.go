@@ -71,13 +71,10 @@ func declared(spec *v1alpha1.AgentSpec, config *rawconfig.Config) []field {
 
 // configField follows the configuration when the rest of it is read.
 func configField(config *rawconfig.Config) field {
-	f := field{name: v1alpha1.FieldRawConfig, hash: config.Hash, set: func(u *cloud.Update) { u.RawConfig = &config.Data }}
-	if f.hash == "" {
-		f.hash = cloud.Hash(config.Data)
-	}
+	f := field{name: v1alpha1.FieldRawConfig, hash: config.Digest(), set: func(u *cloud.Update) { u.RawConfig = &config.Data }}
 	f.same = func(a *cloud.Agent) bool {
 		if config.Data == "" {
-			return cloud.Hash(a.RawConfig) == f.hash
+			return config.Key.Digest(cloud.Hash(a.RawConfig)) == f.hash
 		}
 		return a.RawConfig == config.Data
 	}

@@ -48,6 +48,9 @@ func (p *pass) finalize(ctx context.Context) error {
 		}
 		return hinted(err)
 	}
+	if err := p.removeUnowned(ctx); err != nil {
+		return err
+	}
 	return p.release(ctx, nothing)
 }
 
@@ -60,7 +63,11 @@ func (p *pass) retain(ctx context.Context) error {
 		}
 	}
 	for _, name := range names {
-		if err := p.secrets.Disown(ctx, p.agent, name); err != nil {
+		found, err := p.secrets.Disown(ctx, p.agent, name)
+		if err == nil && !found {
+			err = p.rescue(ctx, name)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -94,12 +101,11 @@ func (p *pass) deleteRemote(ctx context.Context) error {
 	if err := p.connect(); err != nil {
 		return err
 	}
-	if p.open() {
-		if known, err := p.recover(ctx); err != nil {
+	if p.open() && p.agent.Spec.Type != "" { // Without a type nothing was ever registered.
+		if recorded, err := p.settleRegistration(ctx, false); err != nil || !recorded {
 			return err
-		} else if !known {
-			return p.flush(ctx)
 		}
+		p.tellOlder()
 	}
 	for _, id := range p.agent.Status.Withdraw {
 		if err := p.deleteConfirmed(ctx, id); err != nil {
@@ -113,6 +119,15 @@ func (p *pass) deleteRemote(ctx context.Context) error {
 		return p.deleteConfirmed(ctx, p.agent.Status.ID)
 	}
 	return p.deleteID(ctx, p.agent.Status.ID)
+}
+
+// tellOlder tells of an agent that an earlier attempt of a registration may have left, where only another request could
+// tell the ID: what that one registered is new.
+func (p *pass) tellOlder() {
+	began, _ := p.intent().Began(p.Clock.Now())
+	if made := p.agent.Status.Agent; p.registered && (made.CreatedAt == nil || !registration.CreatedBefore(made.CreatedAt.Time, began)) {
+		p.tell(maybeOrphaned, p.machineID())
+	}
 }
 
 // ownsRemote reports whether a deletion has anything to do at the CloudProject. It asks who is admitted, because users
@@ -201,63 +216,6 @@ func (p *pass) goneForGood(id string) error {
 	return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
 		"the service at %s does not have agent %s, which was seen last at %s in project %q: correct the CloudProject's url or token",
 		p.place.URL, id, status.URL, status.ProjectID)
-}
-
-// flush ends an open registration of which nothing was found. Where the service lists its agents, there is
-// none. Where it does not, the POST is made again: a service that keeps machine IDs unique answers with
-// the agent that the lost call made, and that one is deleted.
-func (p *pass) flush(ctx context.Context) error {
-	if p.agent.Spec.Type == "" { // Without a type nothing was ever registered.
-		return nil
-	}
-	switch lists := p.project.Proof().ListSupported; {
-	case lists == nil: // Its credentials have just changed: nothing is posted blindly.
-		return p.outdated()
-	case *lists:
-		return p.doubtful(ctx)
-	}
-	free := p.machineIDFree(ctx)
-	conflict := classify(free).is(v1alpha1.ReasonMachineIDConflict)
-	if free != nil && !conflict {
-		return free
-	}
-	// Posted again, it would reach what another one has under this machine ID.
-	if conflict || p.explicit() && !p.mayAdopt() && !p.authentic() {
-		p.tell(maybeOrphaned, p.machineID())
-		return nil
-	}
-	if p.loadConfig(ctx) != nil || p.wholeConfig(ctx) != nil {
-		p.config.Data = "# deleted" // Its source went first; what is posted here does not live.
-	}
-	if err := p.post(ctx, true); classify(err).is(v1alpha1.ReasonMachineIDConflict) {
-		p.tell(maybeOrphaned, p.machineID())
-		return nil
-	} else if err != nil {
-		return err
-	}
-	id := p.agent.Status.ID
-	began, _ := p.intent().Began(p.Clock.Now())
-	if made := p.agent.Status.Agent.CreatedAt; made == nil || !registration.CreatedBefore(made.Time, began) {
-		p.tell(maybeOrphaned, p.machineID())
-	}
-	return p.deleteID(ctx, id)
-}
-
-// doubtful tells of what a lost registration may have made: elsewhere, before the CloudProject was corrected, or the
-// remote agent with a machine ID that a person chose, which could not be told to be ours.
-func (p *pass) doubtful(ctx context.Context) error {
-	if !p.authentic() {
-		p.tell(maybeOrphaned, p.machineID())
-		return nil
-	}
-	if !p.explicit() {
-		return nil
-	}
-	entries, _, err := p.project.FindByMachine(ctx, p.machineID(), p.memory.nonceAt)
-	if err == nil && len(entries) > 0 {
-		p.tell(maybeOrphaned, p.machineID())
-	}
-	return err
 }
 
 // release lets the Agent go, and tells how once it is gone. Its Secrets follow it: they are owned by it.

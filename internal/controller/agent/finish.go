@@ -39,7 +39,8 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 		p.memory.posted = nil
 		return ctrl.Result{}, nil
 	}
-	if p.memory.posted != nil && !p.forgets(p.memory.posted) {
+	forgets := p.memory.posted != nil && p.forgets(p.memory.posted)
+	if p.memory.posted != nil && !forgets {
 		p.memory.posted = p.agent
 	}
 	f := p.redacted(ctx, classify(err))
@@ -55,7 +56,7 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	}
 	p.memory.unwritten++
 	err = p.writeStatus(write)
-	if err == nil && !p.vanished && !p.open() {
+	if err == nil && !p.vanished && !p.open() && !forgets {
 		p.memory.posted = nil
 	}
 	if client.IgnoreNotFound(err) != nil {
@@ -69,9 +70,10 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	return p.rest()
 }
 
-// forgets reports whether this pass knows less of a registration than what an earlier one came to and could not write.
+// forgets reports whether this pass knows less of a registration than what an earlier one came to and could not write,
+// or whose record somebody removed.
 func (p *pass) forgets(posted *v1alpha1.Agent) bool {
-	return posted.Status.ID != "" && p.agent.Status.ID == "" && intentOf(posted) == p.intent()
+	return p.pruned(posted) || posted.Status.ID != "" && p.agent.Status.ID == "" && intentOf(posted) == p.intent()
 }
 
 // redacted takes the agent's own token out of what the service says: its client knows the project's alone.

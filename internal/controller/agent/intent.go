@@ -90,3 +90,16 @@ func (p *pass) registeredWith(intent string, createdAt time.Time) bool {
 	remote := &cloud.Agent{MachineID: p.machineID(), CreatedAt: createdAt}
 	return p.entitled(remote, registration.ParseIntent(intent))
 }
+
+// met notes when this process met the nonce first, and returns when it was written.
+func (p *pass) met() time.Time {
+	now, intent := p.Clock.Now(), p.intent()
+	if p.memory.nonce != intent.String() {
+		p.memory.nonce, p.memory.nonceAt, p.memory.answered = intent.String(), now, time.Time{}
+	}
+	began, ok := intent.Began(now)
+	if !ok || began.After(p.memory.nonceAt) {
+		began = p.memory.nonceAt
+	}
+	return began
+}

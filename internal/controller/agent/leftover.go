@@ -29,7 +29,7 @@ func (p *pass) tidy(ctx context.Context) error {
 	if session, wanted := tokensecret.SessionName(p.agent); wanted {
 		keep.Insert(session)
 	}
-	kept, err := p.ownedBy(ctx, p.key())
+	kept, err := p.ownedBy(ctx, p.key(), p.agent.UID)
 	if err != nil {
 		return err
 	}
@@ -45,25 +45,36 @@ func (p *pass) tidy(ctx context.Context) error {
 	return nil
 }
 
-// ownedBy are the names of the Secrets that an Agent of this name owns, whether it lives or not.
-func (r *Reconciler) ownedBy(ctx context.Context, key types.NamespacedName) (sets.Set[string], error) {
-	list := metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
-	err := r.Client.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{ownerIndex: bucket(key.Name)},
-		client.UnsafeDisableDeepCopy)
+// ownedBy are the names of the Secrets that an Agent of this name owns, whether it lives or not, and of those that have
+// its UID in their label and no owner.
+func (r *Reconciler) ownedBy(ctx context.Context, key types.NamespacedName, uid types.UID) (sets.Set[string], error) {
 	names := sets.New[string]()
-	for i := range list.Items {
-		if slices.Contains(owners(&list.Items[i]), key.Name) {
-			names.Insert(list.Items[i].Name)
+	for _, value := range []string{key.Name, string(uid)} {
+		if value == "" {
+			continue
+		}
+		list := metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+		err := r.Client.List(ctx, &list, client.InNamespace(key.Namespace), client.MatchingFields{ownerIndex: bucket(value)},
+			client.UnsafeDisableDeepCopy)
+		if err != nil {
+			return nil, err
+		}
+		for i := range list.Items {
+			secret := &list.Items[i]
+			of, kept := tokensecret.Owner(secret)
+			if slices.Contains(owners(secret), key.Name) || kept && of == uid && len(secret.OwnerReferences) == 0 {
+				names.Insert(secret.Name)
+			}
 		}
 	}
-	return names, err
+	return names, nil
 }
 
 // sweep deletes the Secrets of Agents of this name that are no more, some time after they went. The garbage
 // collector does that at once, as a rule; one that was cut off from the API server can miss the end of an Agent.
 func (r *Reconciler) sweep(ctx context.Context, key types.NamespacedName) (ctrl.Result, error) {
-	names, err := r.ownedBy(ctx, key)
+	names, err := r.ownedBy(ctx, key, "")
 	if err != nil {
 		return ctrl.Result{}, err
 	}

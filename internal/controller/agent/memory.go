@@ -70,6 +70,9 @@ type memory struct {
 	// lost is the remote agent that was found gone for good, and lostAt where: there it is not asked for again.
 	lost   string
 	lostAt project.Place
+	// absent is a remote agent that a Secret named and that the service did not have, and absentAt where.
+	absent   string
+	absentAt project.Place
 	// written is the version of the Agent that this process wrote last.
 	written string
 	// unwritten counts the passes in a row that came to something which the status does not tell yet.

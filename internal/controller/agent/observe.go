@@ -8,6 +8,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -79,7 +80,7 @@ func (p *pass) asDeclared(seen project.Entry) bool {
 	return !slices.ContainsFunc(declared(&p.agent.Spec, &p.config), func(f field) bool {
 		switch f.name {
 		case v1alpha1.FieldRawConfig:
-			return f.hash != seen.RawConfig
+			return f.hash != p.config.Key.Digest(seen.RawConfig)
 		case "metadata":
 			return f.hash != seen.Metadata
 		default:
@@ -145,7 +146,7 @@ func (p *pass) read(ctx context.Context) error {
 		if gone, err := p.provesGone(ctx, status.ID, err); !gone {
 			return err
 		}
-		return p.gone(ctx)
+		return p.gone()
 	}
 	if remote.MachineID != status.MachineID {
 		p.memory.confirmed = "" // Nothing is sent until a read shows that it is ours.
@@ -184,7 +185,7 @@ func (p *pass) proved() bool {
 func (p *pass) credential() string { return p.project.Sign("") }
 
 // gone handles a remote agent that the service says it does not have.
-func (p *pass) gone(ctx context.Context) error {
+func (p *pass) gone() error {
 	status, now := &p.agent.Status, p.Clock.Now()
 	switch {
 	case p.project.Version() != p.placed:
@@ -217,8 +218,11 @@ func (p *pass) gone(ctx context.Context) error {
 	p.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRemoteGone, words)
 	p.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonRemoteGone, words)
 	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
-	return p.enlist(ctx, false)
+	return errMissing
 }
+
+// errMissing sends a pass back to its registration: the remote agent is gone for good, and nothing else registers.
+var errMissing = errors.New("the remote agent is missing")
 
 // withdraw deletes doubles that this Agent registered, once a read shows that they are just that.
 func (p *pass) withdraw(ctx context.Context) error {

@@ -11,6 +11,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -143,6 +144,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, nil
 	}
 	deleting := !p.agent.DeletionTimestamp.IsZero()
+	if err := p.fence(ctx); err != nil {
+		return p.finish(ctx, err)
+	}
 	switch {
 	case p.held(ctx):
 		return p.rest()
@@ -160,15 +164,31 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 // run is the story of an Agent that lives.
 func (p *pass) run(ctx context.Context) error {
+	for _, load := range []func(context.Context) error{
+		p.resolveProject,  // which endpoint, with which credentials
+		p.sessionPossible, // a Fluent Bit can reach it, where one is to run
+		p.loadConfig,      // what the agent's configuration is
+	} {
+		if err := load(ctx); err != nil {
+			return err
+		}
+	}
+	err := p.apply(ctx)
+	if errors.Is(err, errMissing) { // Back to the registration.
+		err = p.apply(ctx)
+	}
+	return err
+}
+
+// apply makes the remote agent, its Secrets and its fields what is declared.
+func (p *pass) apply(ctx context.Context) error {
 	detached := false
 	for _, phase := range []func(context.Context) error{
-		p.resolveProject, // which service, with which credentials
-		p.loadConfig,     // what the agent's configuration is
-		p.register,       // the one remote agent exists and is ours
-		p.observe,        // what the service says of it
-		p.keepSecrets,    // its id and token are stored
-		p.sync,           // it is as declared
-		p.tokenKnown,     // and it can be run
+		p.register,    // the one remote agent exists and is ours
+		p.observe,     // what the API says of it
+		p.keepSecrets, // its ID and token are stored
+		p.sync,        // it is as declared
+		p.tokenKnown,  // and it can be run
 	} {
 		if err := phase(ctx); err != nil {
 			return err

@@ -100,30 +100,19 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 			return nil, err
 		}
 	}
-	id := p.agent.Status.ID
-	switch verdict {
-	case tokensecret.Foreign:
-		return nil, foreignSecret(name)
-	case tokensecret.Ownerless:
-		if tokensecret.ID(secret) != id {
-			return nil, foreignSecret(name)
-		}
-	case tokensecret.Ours:
-		if other := tokensecret.ID(secret); other != id && other != "" && other != p.memory.lost && p.agent.Spec.AgentID == "" {
-			if yielded, err := p.yield(ctx, secret); yielded || err != nil {
-				return secret, err
-			}
-		}
-	case tokensecret.Absent, tokensecret.Doomed:
+	if yielded, err := p.settle(ctx, secret, verdict, name); err != nil {
+		return nil, err
+	} else if yielded { // What that agent lacks in the Secret is completed at once.
+		return p.keepToken(ctx, name)
 	}
+	id := p.agent.Status.ID
 	token, err := p.bestToken(ctx, secret)
 	if err != nil {
 		return nil, err
 	}
-	if p.agent.Status.ID != id { // The service lost the agent, and it was registered anew.
-		write, cancel := detach(ctx)
-		defer cancel()
-		return p.keepToken(write, name)
+	if len(token.Reveal()) > tokensecret.MaxToken {
+		return nil, fault.Terminalf(v1alpha1.ReasonInvalidAnswer,
+			"the token of agent %s is longer than %d bytes: check what answers at the CloudProject's url", id, tokensecret.MaxToken)
 	}
 	desired := tokensecret.Desired{
 		Name: name,
@@ -132,7 +121,7 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 			v1alpha1.IDKey:         []byte(id),
 			tokensecret.SessionKey: nil, tokensecret.ClassicKey: nil, tokensecret.YAMLKey: nil,
 		},
-		Registration: p.agent.Status.Registration,
+		Registration: p.agent.Status.Registration, Retained: p.retains(),
 	}
 	if token.Usable() {
 		desired.Data[v1alpha1.TokenKey] = []byte(token.Reveal())
@@ -149,6 +138,25 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 	}
 	p.memory.secretVersion, p.memory.unstored = written.ResourceVersion, cloud.Token{}
 	return written, nil
+}
+
+// settle decides whether the Secret may be written, and reports whether the Agent has taken another remote agent for it.
+func (p *pass) settle(ctx context.Context, secret *corev1.Secret, verdict tokensecret.Verdict, name string) (yielded bool, err error) {
+	id := p.agent.Status.ID
+	switch verdict {
+	case tokensecret.Foreign:
+		return false, foreignSecret(name)
+	case tokensecret.Ownerless:
+		if tokensecret.ID(secret) != id {
+			return false, p.takeover(ctx, secret, foreignSecret(name))
+		}
+	case tokensecret.Ours:
+		if other := tokensecret.ID(secret); other != id && other != "" && other != p.memory.lost && p.agent.Spec.AgentID == "" {
+			return p.yield(ctx, secret)
+		}
+	case tokensecret.Absent, tokensecret.Doomed:
+	}
+	return false, nil
 }
 
 // yield gives way to another live remote agent that the Secret names: a leader that had lost its lease
@@ -242,11 +250,16 @@ func (p *pass) putSession(ctx context.Context, name string, token cloud.Token) e
 	if err != nil {
 		return err
 	}
-	if verdict == tokensecret.Foreign || verdict == tokensecret.Ownerless && tokensecret.SessionID(secret) != status.ID {
+	switch {
+	case verdict == tokensecret.Foreign:
 		return foreignSession(name)
+	case verdict == tokensecret.Ownerless && tokensecret.SessionID(secret) != status.ID:
+		if err := p.takeover(ctx, secret, foreignSession(name)); err != nil {
+			return err
+		}
 	}
 	data[v1alpha1.IDKey], data[v1alpha1.TokenKey] = nil, nil
-	written, err := p.secrets.Put(ctx, p.agent, secret, tokensecret.Desired{Name: name, Data: data})
+	written, err := p.secrets.Put(ctx, p.agent, secret, tokensecret.Desired{Name: name, Data: data, Retained: p.retains()})
 	if err != nil {
 		return err
 	}
@@ -257,21 +270,55 @@ func (p *pass) putSession(ctx context.Context, name string, token cloud.Token) e
 	return nil
 }
 
+// sessionPossible refuses a session that could never report, before anything is registered.
+func (p *pass) sessionPossible(context.Context) error {
+	if _, wanted := tokensecret.SessionName(p.agent); !wanted {
+		return nil
+	}
+	base, err := url.Parse(p.place.URL)
+	if err != nil {
+		return err
+	}
+	return tokensecret.UsableURL(base)
+}
+
 // sessionFree refuses a Secret in the session's place that is not the Agent's, before anything is registered.
 func (p *pass) sessionFree(ctx context.Context) error {
 	name, wanted := tokensecret.SessionName(p.agent)
 	if !wanted || p.version(ctx, "Secret", name) == "" {
 		return nil // One that appears meanwhile is met when the session is stored.
 	}
-	_, verdict, err := p.secrets.Find(ctx, p.agent, name)
-	if err != nil {
+	secret, verdict, err := p.secrets.Find(ctx, p.agent, name)
+	switch {
+	case err != nil:
 		return err
-	}
-	// What is about to be registered has no session yet: one without an owner is not its own.
-	if verdict == tokensecret.Foreign || verdict == tokensecret.Ownerless {
+	case verdict == tokensecret.Foreign:
 		return foreignSession(name)
+	case verdict == tokensecret.Ownerless:
+		return p.takeover(ctx, secret, foreignSession(name))
 	}
 	return nil
+}
+
+// takeover allows a Secret without an owner to be overwritten, as a restored backup brings it back: it holds nothing
+// but what the operator writes, and the remote agent that it names does not exist. Otherwise it returns the conflict.
+func (p *pass) takeover(ctx context.Context, secret *corev1.Secret, conflict error) error {
+	if !tokensecret.Plain(secret) {
+		return conflict
+	}
+	id, m := tokensecret.Holds(secret), p.memory
+	if id == "" || id == m.lost && p.place == m.lostAt || id == m.absent && p.place == m.absentAt {
+		return nil
+	}
+	_, err := p.project.Get(ctx, p.caller(), id)
+	if err == nil {
+		return conflict
+	}
+	gone, err := p.provesGone(ctx, id, err)
+	if gone {
+		m.absent, m.absentAt = id, p.place
+	}
+	return err
 }
 
 // removeFormer deletes a Secret whose name is not declared any more, for the token or the session.

@@ -85,7 +85,7 @@ func atRest(a *v1alpha1.Agent) bool {
 	status := &a.Status
 	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
 	return ready != nil && ready.Status == "True" && ready.Reason != v1alpha1.ReasonSuspended &&
-		status.ID != "" && !registering(a) &&
+		status.ID != "" && !registering(a) && fenced(a) &&
 		status.ObservedGeneration == a.Generation && status.Applied.Generation == a.Generation &&
 		status.LastHandledReconcileAt == a.Annotations[v1alpha1.AnnotationReconcileAt] && len(status.Withdraw) == 0
 }

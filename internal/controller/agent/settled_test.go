@@ -23,6 +23,7 @@ func finished(changes ...func(*v1alpha1.Agent)) (*pass, *view) {
 	done := func(a *v1alpha1.Agent) {
 		a.Spec.ProjectRef = &v1alpha1.CloudProjectReference{Name: "main"}
 		a.Spec.RawConfig, a.Spec.RawConfigFrom = "", configFrom("pipeline")
+		a.Finalizers = []string{v1alpha1.AgentFinalizer}
 		a.Status = v1alpha1.AgentStatus{
 			ObservedGeneration: 2, ID: "id", URL: "https://cloud-api.calyptia.com",
 			TokenSecretRef: &v1alpha1.LocalSecretReference{Name: "web-token"},
@@ -59,6 +60,7 @@ func TestSettledIsAnAgentWithNothingLeftToDo(t *testing.T) {
 		{"not Ready", condition("False", v1alpha1.ReasonUnavailable), nil, false},
 		{"Ready, because it was suspended", condition("True", v1alpha1.ReasonSuspended), nil, false},
 		{"no remote agent", func(a *v1alpha1.Agent) { a.Status.ID = "" }, nil, false},
+		{"a finalizer that somebody removed", func(a *v1alpha1.Agent) { a.Finalizers = []string{"foregroundDeletion"} }, nil, false},
 		{"a registration under way", annotated(v1alpha1.AnnotationRegistering, "t/1"), nil, false},
 		{"a registration that is recorded", func(a *v1alpha1.Agent) {
 			annotated(v1alpha1.AnnotationRegistering, "t/1")(a)

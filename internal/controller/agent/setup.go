@@ -40,7 +40,8 @@ import (
 // with the usual names are not in it: each entry takes memory, and those names tell the Agent.
 const usesIndex = "uses"
 
-// ownerIndex finds the Secrets that are owned by an Agent of a name, whether it lives or not; its values are buckets.
+// ownerIndex finds the Secrets that are owned by an Agent of a name, whether it lives or not, and those without an owner
+// by the UID in their label; its values are buckets.
 const ownerIndex = "owner"
 
 // bucket is where an index has values that are nearly unique. An entry for each value would take some hundred bytes for
@@ -64,7 +65,7 @@ func bucket(value string) string {
 // to be there already.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, options controller.Options) error {
 	r.Settings = r.Settings.withDefaults()
-	r.secrets = tokensecret.Keeper{Reader: r.APIReader, Writer: r.Client}
+	r.secrets = tokensecret.Keeper{Reader: r.APIReader, Agents: r.Client, Writer: r.Client}
 	r.started = r.Clock.Now()
 	for name, values := range indexes {
 		if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Agent{}, name, func(o client.Object) []string {
@@ -78,6 +79,9 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 	err := mgr.GetFieldIndexer().IndexField(ctx, secrets, ownerIndex, func(o client.Object) (values []string) {
 		for _, name := range owners(o) {
 			values = append(values, bucket(name))
+		}
+		if uid, kept := tokensecret.Owner(o); kept && len(o.GetOwnerReferences()) == 0 {
+			values = append(values, bucket(string(uid)))
 		}
 		return values
 	})
@@ -178,7 +182,8 @@ func usualUsers(secret string) (names []string) {
 	return names
 }
 
-// concerns leaves out what the operator itself writes: the status, the finalizer and the nonce.
+// concerns leaves out what the operator itself writes: the status, the finalizer and the nonce. A finalizer that goes
+// is somebody else's doing while the Agent lives: without it a deletion would leak the remote agent.
 func concerns(e event.UpdateEvent) bool {
 	before, after := maps.Clone(e.ObjectOld.GetAnnotations()), maps.Clone(e.ObjectNew.GetAnnotations())
 	delete(before, v1alpha1.AnnotationRegistering)
@@ -186,6 +191,7 @@ func concerns(e event.UpdateEvent) bool {
 	return e.ObjectOld.GetUID() != e.ObjectNew.GetUID() ||
 		e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
 		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() ||
+		fenced(e.ObjectOld) && !fenced(e.ObjectNew) && e.ObjectNew.GetDeletionTimestamp().IsZero() ||
 		!maps.Equal(before, after)
 }
 

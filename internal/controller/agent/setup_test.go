@@ -44,13 +44,20 @@ func TestOnlyWhatPeopleChangeConcernsTheController(t *testing.T) {
 		{"an annotation that goes", func(a *v1alpha1.Agent) { delete(a.Annotations, "note") }, true},
 		{"the operator's own nonce", annotated(v1alpha1.AnnotationRegistering, "t/2"), false},
 		{"the operator's own nonce goes", func(a *v1alpha1.Agent) { delete(a.Annotations, v1alpha1.AnnotationRegistering) }, false},
-		{"the operator's own finalizer", func(a *v1alpha1.Agent) { a.Finalizers = []string{v1alpha1.AgentFinalizer} }, false},
+		{"another finalizer", func(a *v1alpha1.Agent) { a.Finalizers = append(a.Finalizers, "z") }, false},
+		{"the operator's finalizer goes", func(a *v1alpha1.Agent) { a.Finalizers = nil }, true},
+		{"the operator's finalizer goes with a deletion", func(a *v1alpha1.Agent) {
+			a.Finalizers, a.DeletionTimestamp = nil, &metav1.Time{Time: noon}
+		}, true},
+		{"somebody else's finalizer goes", func(a *v1alpha1.Agent) { a.Finalizers = []string{v1alpha1.AgentFinalizer} }, false},
 		{"the operator's own status", func(a *v1alpha1.Agent) { a.Status.ID, a.ResourceVersion = "id", "2" }, false},
 		{"a label", func(a *v1alpha1.Agent) { a.Labels = map[string]string{"a": "b"} }, false},
 		{"another Agent of the name, made while the watch was broken", func(a *v1alpha1.Agent) { a.UID = "web-2" }, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			before := passOf(annotated("note", "n"), annotated(v1alpha1.AnnotationRegistering, "t/1")).agent
+			before := passOf(annotated("note", "n"), annotated(v1alpha1.AnnotationRegistering, "t/1"), func(a *v1alpha1.Agent) {
+				a.Finalizers = []string{v1alpha1.AgentFinalizer, "foregroundDeletion"}
+			}).agent
 			after := before.DeepCopy()
 			row.change(after)
 			keep := maps.Clone(after.Annotations)
@@ -61,6 +68,15 @@ func TestOnlyWhatPeopleChangeConcernsTheController(t *testing.T) {
 				t.Error("the cached object was changed")
 			}
 		})
+	}
+}
+
+func TestTheOperatorsOwnFinalizerDoesNotConcernIt(t *testing.T) {
+	before := passOf().agent
+	after := before.DeepCopy()
+	after.Finalizers = []string{v1alpha1.AgentFinalizer}
+	if concerns(event.UpdateEvent{ObjectOld: before, ObjectNew: after}) {
+		t.Error("it wakes the Agent that wrote it")
 	}
 }
 
@@ -183,7 +199,7 @@ func TestTheSecretsOfAnAgentAreItsOwn(t *testing.T) {
 		names[bucket(name)] = name
 	}
 	r := &Reconciler{Client: drawer{agents: twins}}
-	got, err := r.ownedBy(t.Context(), types.NamespacedName{Namespace: "shop", Name: twins[0]})
+	got, err := r.ownedBy(t.Context(), types.NamespacedName{Namespace: "shop", Name: twins[0]}, "")
 	if err != nil || !got.Equal(sets.New(twins[0]+"-token")) {
 		t.Errorf("%s owns %v, error %v", twins[0], got, err)
 	}

@@ -75,8 +75,11 @@ func (p *pass) toSend(fields []field) []field {
 	if p.agent.Spec.SyncPolicy == v1alpha1.SyncObserve {
 		return nil
 	}
+	// What was accepted is not sent again for want of a read, or where no read shows it.
+	unapplied = slices.DeleteFunc(unapplied, func(f field) bool {
+		return (p.remote == nil || f.same == nil) && p.memory.sent[f.name] == f.hash
+	})
 	if p.remote == nil {
-		unapplied = changed(unapplied, p.memory.sent)
 		return slices.DeleteFunc(slices.Clone(fields), func(f field) bool {
 			return !slices.Contains(p.memory.resend, f.name) && !slices.ContainsFunc(unapplied, func(u field) bool { return u.name == f.name })
 		})
@@ -141,6 +144,7 @@ func (p *pass) send(ctx context.Context, all, send []field) error {
 		p.memory.differs = true
 		return err
 	}
+	p.readBack()
 	ignored := names(differing(send, p.remote))
 	if len(p.doubted) == 0 && (happening == corrected || lived(p.remote)) {
 		p.doubted, ignored = ignored, nil
@@ -165,6 +169,16 @@ func (p *pass) accepted(fields []field) {
 	}
 	p.memory.sentAt, p.memory.refused = p.Clock.Now(), ""
 	maps.Copy(p.memory.sent, hashes(fields))
+}
+
+// readBack notes as applied what was sent, now that the remote agent was read since.
+func (p *pass) readBack() {
+	applied := &p.agent.Status.Applied
+	if applied.Fields == nil {
+		applied.Fields = map[string]string{}
+	}
+	maps.Copy(applied.Fields, p.memory.sent)
+	p.memory.sent = nil
 }
 
 // sentConfirmed fails while nothing has shown the remote agent since it was updated: what was not confirmed is not Ready.

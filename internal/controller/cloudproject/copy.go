@@ -54,7 +54,7 @@ func ours(secret *corev1.Secret, cp *v1alpha1.CloudProject) bool {
 func contents(secret *corev1.Secret) project.Credentials {
 	return project.Credentials{
 		Token:    cloud.NewToken(string(secret.Data[v1alpha1.TokenKey])),
-		CABundle: secret.Data[v1alpha1.CABundleKey],
+		CABundle: secret.Data[v1alpha1.CABundleKey], DigestKey: secret.Data[v1alpha1.DigestKeyKey],
 	}
 }
 
@@ -75,7 +75,9 @@ func (r *Reconciler) keepCopy(ctx context.Context, cp *v1alpha1.CloudProject, c 
 	}
 	wanted := c.copy.DeepCopy()
 	if !accepted {
+		key := c.DigestKey
 		c.Credentials = contents(c.copy)
+		c.DigestKey = key
 	}
 	if !shape(wanted, cp, c.Credentials) {
 		return nil, nil
@@ -150,8 +152,8 @@ func shape(secret *corev1.Secret, cp *v1alpha1.CloudProject, c project.Credentia
 	}
 	changed = controllerutil.AddFinalizer(secret, v1alpha1.CredentialsFinalizer) || changed
 	have := contents(secret)
-	if !have.Token.Equal(c.Token) || !bytes.Equal(have.CABundle, c.CABundle) {
-		secret.Data = map[string][]byte{v1alpha1.TokenKey: []byte(c.Token.Reveal())}
+	if !have.Token.Equal(c.Token) || !bytes.Equal(have.CABundle, c.CABundle) || !bytes.Equal(have.DigestKey, c.DigestKey) {
+		secret.Data = map[string][]byte{v1alpha1.TokenKey: []byte(c.Token.Reveal()), v1alpha1.DigestKeyKey: c.DigestKey}
 		if len(c.CABundle) > 0 {
 			secret.Data[v1alpha1.CABundleKey] = c.CABundle
 		}

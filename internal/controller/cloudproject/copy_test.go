@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package cloudproject
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -53,7 +54,11 @@ func TestTheCopyIsTheOperatorsOwn(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("metadata (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string][]byte{"token": []byte(w.token.Reveal())}, secret.Data); diff != "" {
+	key := secret.Data[v1alpha1.DigestKeyKey]
+	if len(key) != project.DigestKeySize || bytes.Equal(key, make([]byte, project.DigestKeySize)) {
+		t.Errorf("the digest key has %d bytes", len(key))
+	}
+	if diff := cmp.Diff(map[string][]byte{"token": []byte(w.token.Reveal()), v1alpha1.DigestKeyKey: key}, secret.Data); diff != "" {
 		t.Errorf("data (-want +got):\n%s", diff)
 	}
 }
@@ -61,7 +66,11 @@ func TestTheCopyIsTheOperatorsOwn(t *testing.T) {
 func TestTheCopyFollowsGoodCredentialsOnly(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	cp, _ := w.withCopy()
+	cp, first := w.withCopy()
+	key := string(first.Data[v1alpha1.DigestKeyKey])
+	if len(key) != 32 {
+		t.Errorf("the key has %d bytes", len(key))
+	}
 
 	w.hide("wrong-canary-0123456789abcdef")
 	w.putToken("wrong-canary-0123456789abcdef")
@@ -73,6 +82,14 @@ func TestTheCopyFollowsGoodCredentialsOnly(t *testing.T) {
 	w.putToken(fresh.Reveal())
 	w.await(cp, proved)
 	w.eventually("the new token in the copy", func() bool { return string(w.secret(copied).Data["token"]) == fresh.Reveal() })
+	if string(w.secret(copied).Data[v1alpha1.DigestKeyKey]) != key {
+		t.Error("with another token the digests of all configurations would be others")
+	}
+	w.restart()
+	w.eventually("the key is the same after a restart", func() bool {
+		p := w.projects.Lookup(cp.UID)
+		return p != nil && string(p.DigestKey()) == key
+	})
 }
 
 func TestTheCopyIsRepaired(t *testing.T) {
@@ -85,7 +102,7 @@ func TestTheCopyIsRepaired(t *testing.T) {
 	})
 	w.eventually("the repair", func() bool {
 		now := w.secret(copied)
-		return string(now.Data["token"]) == w.token.Reveal() && len(now.Finalizers) == 1 &&
+		return string(now.Data["token"]) == w.token.Reveal() && len(now.Finalizers) == 1 && len(now.Data[v1alpha1.DigestKeyKey]) == 32 &&
 			now.Labels[v1alpha1.LabelCloudProjectUID] == string(cp.UID)
 	}, w.logged)
 }

@@ -8,7 +8,6 @@ package cloudproject
 
 import (
 	"context"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -44,6 +43,9 @@ func (r *Reconciler) load(ctx context.Context, cp *v1alpha1.CloudProject) (crede
 	source, err := r.source(ctx, cp)
 	if err == nil {
 		c.Credentials = source
+		if secret != nil && ours(secret, cp) {
+			c.DigestKey = contents(secret).DigestKey
+		}
 		return c, nil
 	}
 	lost, ok := fault.As(err)
@@ -88,7 +90,7 @@ func (r *Reconciler) token(ctx context.Context, cp *v1alpha1.CloudProject) (clou
 		err = r.APIReader.Get(ctx, source, &secret)
 	}
 	value, found := secret.Data[key]
-	token := cloud.NewToken(strings.TrimSpace(string(value)))
+	token, unfit := cloud.TrimToken(value)
 	switch {
 	case !exists || apierrors.IsNotFound(err):
 		return token, fault.Waitingf(v1alpha1.ReasonSourceNotFound,
@@ -99,6 +101,8 @@ func (r *Reconciler) token(ctx context.Context, cp *v1alpha1.CloudProject) (clou
 	case !found:
 		return token, fault.Waitingf(v1alpha1.ReasonSourceNotFound,
 			"%s: Secret %q has no key %q: store the project token there, or name another key", field, name, key)
+	case unfit != nil:
+		return token, fault.Terminalf(v1alpha1.ReasonSourceInvalid, "%s: key %q of Secret %q: %v", field, key, name, unfit)
 	case token.IsZero():
 		return token, fault.Terminalf(v1alpha1.ReasonSourceInvalid,
 			"%s: key %q of Secret %q is empty: store the project token there", field, key, name)

@@ -8,9 +8,7 @@ package cloudproject
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
-	"net"
+	"strings"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -43,6 +41,7 @@ func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *
 		}
 		return r.block(cp, m, both(unfit, c.lost)), nil
 	}
+	c.DigestKey = p.DigestKey()
 	if c.copy == nil && c.lost == nil && m.uncopied == nil {
 		m.uncopied = fault.Waitingf(v1alpha1.ReasonProgressing, "its credentials are not copied yet")
 	}
@@ -172,19 +171,15 @@ func judge(err error, p *project.Project, proved bool) *fault.Error {
 	return fault.Retryablef(reason, "%s cannot be used: %s; it is tried again by itself", p.Place().URL, words(err)).Because(err)
 }
 
-// words says what went wrong in words that stay the same from try to try: those of the network name ports.
+// words says what went wrong in words that stay the same from try to try.
 func words(err error) string {
-	if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return "its certificate is not trusted (" + certificate.Err.Error() + "): put the CA that signed it into spec.caBundle"
+	e, ok := cloud.AsError(err)
+	if !ok || e.Status != 0 || e.Err == nil {
+		return cloud.Clean(err.Error(), maxWords)
 	}
-	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		return "its host name cannot be resolved"
-	}
-	if network, ok := errors.AsType[*net.OpError](err); ok {
-		return "it cannot be reached (" + network.Err.Error() + ")"
-	}
-	if e, ok := cloud.AsError(err); ok && e.Reason == cloud.ReasonTimeout {
-		return "it did not answer in time"
-	}
-	return err.Error()
+	// The client knows certificates, but not where a CloudProject names them.
+	return strings.Replace(e.Err.Error(), "the CA bundle", "spec.caBundle", 1)
 }
+
+// maxWords bounds what a condition repeats of an error.
+const maxWords = 1000

@@ -7,18 +7,28 @@ SPDX-License-Identifier: Apache-2.0
 package cloudproject
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"io"
 	"log"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -110,6 +120,52 @@ func TestAGoodTokenIsProved(t *testing.T) {
 	}
 }
 
+func TestAnExpiredCertificateIsToldWithoutTheTimeAndTheWrongAdvice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	private := httptest.NewUnstartedServer(w.cloud)
+	private.Config.ErrorLog = log.New(io.Discard, "", 0) // It would tell of the distrust that is tested.
+	pair, tries := expired(t), atomic.Int32{}
+	private.TLS = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
+	private.TLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		tries.Add(1)
+		return nil, nil
+	}
+	private.StartTLS()
+	t.Cleanup(private.Close)
+	bundle := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})
+	w.putSecret("ca", map[string]string{"ca.crt": string(bundle)})
+	cp := w.create(func(cp *v1alpha1.CloudProject) {
+		cp.Spec.URL = private.URL
+		cp.Spec.CABundle = &v1alpha1.KeySource{SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "ca", Key: "ca.crt"}}
+	})
+	got := w.await(cp, notProved("cannot be used: the server's certificate has expired: renew it; it is tried again"))
+	if message := apimeta.FindStatusCondition(got.Status.Conditions, v1alpha1.ConditionReady).Message; strings.Contains(message, "caBundle") {
+		t.Errorf("it says %q", message)
+	}
+	seen := tries.Load()
+	w.eventually("more tries", func() bool { return tries.Load() > seen+1 })
+	after := &v1alpha1.CloudProject{}
+	noError(t, w.client.Get(t.Context(), client.ObjectKeyFromObject(cp), after))
+	if after.ResourceVersion != got.ResourceVersion {
+		t.Errorf("another try changed the status to %v", after.Status)
+	}
+}
+
+// expired makes a certificate for the loopback address that is none any more.
+func expired(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	noError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "private"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(-time.Minute),
+	}
+	raw, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	noError(t, err)
+	return tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key}
+}
+
 func TestACABundleMakesAPrivateServiceKnown(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -118,7 +174,7 @@ func TestACABundleMakesAPrivateServiceKnown(t *testing.T) {
 	private.StartTLS()
 	t.Cleanup(private.Close)
 	cp := w.create(func(cp *v1alpha1.CloudProject) { cp.Spec.URL = private.URL })
-	w.await(cp, notProved("certificate is not trusted", "spec.caBundle"))
+	w.await(cp, notProved("certificate is signed by an unknown authority", "add the authority to spec.caBundle"))
 
 	w.edit(cp, func() {
 		cp.Spec.CABundle = &v1alpha1.KeySource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "ca", Key: "ca.crt"}}

@@ -68,6 +68,14 @@ var sourceTroubles = []trouble{{
 	want: stalledBy(v1alpha1.ReasonSourceInvalid, "in one line"),
 	mend: func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal()) },
 }, {
+	name: "a token with a zero-width space inside",
+	cause: func(w *world) {
+		w.putToken("first-\u200bcanary-0123456789")
+		w.hide("first-canary-0123456789")
+	},
+	want: stalledBy(v1alpha1.ReasonSourceInvalid, `key "token" of Secret "token-source"`, "invisible character (U+200B)"),
+	mend: func(w *world, _ *v1alpha1.CloudProject) { w.putToken("\ufeff" + w.token.Reveal() + "\u200b\r\n") },
+}, {
 	name:   "the name of the operator's own copy",
 	change: func(_ *world, spec *v1alpha1.CloudProjectSpec) { spec.TokenSecretRef.Name = "main-credentials" },
 	want:   stalledBy(v1alpha1.ReasonSourceInvalid, "reserved"),
@@ -145,7 +153,7 @@ var serviceTroubles = []trouble{{
 		spec.URL = closed.URL
 		closed.Close()
 	},
-	want: notProved("cannot be reached (connect: connection refused)"),
+	want: notProved("cannot be reached: connection refused"),
 	mend: func(w *world, cp *v1alpha1.CloudProject) { w.edit(cp, func() { cp.Spec.URL = w.url }) },
 }, {
 	name: "a page of HTML in its place",

@@ -1,0 +1,95 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package reliability_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"testing"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+const blockPage = "<html><body>Request blockPage</body></html>"
+
+// A filter of responses writes its own 4xx over the answer to a registration that took effect. That proves nothing.
+func TestRegister_ResponseReplacedByAFilter_ExactlyOne(t *testing.T) {
+	for _, status := range []int{http.StatusForbidden, http.StatusBadRequest, http.StatusNotFound, http.StatusConflict,
+		http.StatusRequestEntityTooLarge, http.StatusUnavailableForLegalReasons} {
+		for _, body := range []string{blockPage, ""} {
+			for _, server := range services[:2] {
+				t.Run(fmt.Sprintf("%d/%d bytes/%s", status, len(body), server.name), func(t *testing.T) {
+					t.Parallel()
+					w := harness.New(t, server.settings)
+					w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: status, Body: body, After: true})
+					w.Ready(w.Apply("web"))
+					w.One("web")
+					w.Ready(w.Apply("chosen", machine("machine-1")))
+					if n := len(w.Remote()); n != 2 {
+						t.Errorf("the cloud has %d agents for two Agents", n)
+					}
+				})
+			}
+		}
+	}
+}
+
+// Where nothing is listed, each registration that a filter hides may leave an agent: so there are few, far apart.
+func TestRegister_ResponseReplacedByAFilter_NoList_StallsInsteadOfMultiplying(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble})
+	w.Cloud.Inject(cloudtest.Fault{
+		Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: http.StatusForbidden, Body: blockPage, After: true,
+	})
+	w.Apply("web")
+	w.Stalled("web", v1alpha1.ReasonInvalid, "something between the operator and the API", "403")
+	if n := len(w.Remote()); n != 2 {
+		t.Errorf("%d agents, want the first and one more try after the slack", n)
+	}
+}
+
+// One tenant's configuration that something in between refuses stalls its Agent and nobody else's.
+func TestUpdate_ConfigurationRefusedInBetween_StallsThatAgentAlone(t *testing.T) {
+	for _, row := range []struct {
+		status, updates int
+	}{
+		{http.StatusForbidden, 2},
+		{http.StatusRequestEntityTooLarge, 1},
+		{http.StatusBadRequest, 2},
+	} {
+		t.Run(http.StatusText(row.status), func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{})
+			w.Ready(w.Apply("bad"))
+			w.Ready(w.Apply("good"))
+			const marker = "attack-signature"
+			refused := func(r *http.Request) bool {
+				body, err := io.ReadAll(r.Body)
+				return err == nil && bytes.Contains(body, []byte(marker))
+			}
+			w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Match: refused, Status: row.status, Body: blockPage})
+			w.Cloud.ResetRequests()
+			w.Change("bad", func(a *v1alpha1.Agent) { a.Spec.RawConfig = "# " + marker })
+			w.Stalled("bad", v1alpha1.ReasonInvalid, "something between the operator and the API", fmt.Sprint(row.status), "configuration")
+			if n := w.Cloud.Count(http.MethodPatch, cloudtest.RouteAgent); n != row.updates {
+				t.Errorf("%d updates before it stalled, want %d", n, row.updates)
+			}
+			for range 6 { // As many failures as would open the circuit breaker.
+				w.Poke("bad")
+				handled(w, "bad")
+			}
+			w.Change("good", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.1.0" })
+			w.Ready("good")
+			w.Change("bad", func(a *v1alpha1.Agent) { a.Spec.RawConfig = "# harmless" })
+			w.Ready("bad")
+		})
+	}
+}

@@ -1,0 +1,45 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package reliability_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// What a server says of an agent is not believed as it is: a machine ID could write a section into a configuration that
+// Fluent Bit runs, or be too large for the status.
+func TestAdopt_OddMachineID_StallsWithAMessage(t *testing.T) {
+	for _, row := range []struct{ name, machineID string }{
+		{"line breaks that begin a section", "x\n[INPUT]\n    Name exec\n    Command id"},
+		{"too long", strings.Repeat("a", 129)},
+		{"larger than any object", strings.Repeat("a", 3<<19)},
+		{"empty", ""},
+		{"control characters", "a\x1b[31mb"},
+		{"a quote and a brace", `a"}`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{NoList: true})
+			made := w.Register("legacy", "machine-1")
+			w.Cloud.Mutate(made.ID, func(a *cloud.Agent) { a.MachineID = row.machineID })
+			w.Apply("web", func(a *v1alpha1.Agent) {
+				adopting(made.ID)(a)
+				a.Spec.SessionSecretRef = &v1alpha1.LocalSecretReference{}
+			})
+			w.Stalled("web", v1alpha1.ReasonRemoteMismatch, made.ID, "machine ID")
+			if w.Secret("web-session") != nil || w.Secret("web-token") != nil {
+				t.Error("Secrets were written")
+			}
+		})
+	}
+}
