@@ -36,7 +36,7 @@ func (p *pass) adopt(ctx context.Context) error {
 			return err
 		}
 	}
-	remote, err := p.project.Get(ctx, p.agent.UID, id)
+	remote, err := p.project.Get(ctx, p.caller(), id)
 	if cloud.IsGone(err) {
 		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
 			"spec.agentID: the project holds no agent %s: correct spec.projectRef, or delete this Agent and create it with the right agentID", id)

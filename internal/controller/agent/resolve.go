@@ -79,6 +79,11 @@ func (p *pass) connect() (err error) {
 	return err
 }
 
+// caller is who the rate limit counts the calls of this pass for.
+func (p *pass) caller() project.Caller {
+	return project.Caller{UID: p.agent.UID, Namespace: p.agent.Namespace}
+}
+
 // outdated ends a pass whose CloudProject changed under it.
 func (p *pass) outdated() error {
 	return fault.Retryablef(v1alpha1.ReasonProgressing, "CloudProject %s/%s has changed meanwhile",
