@@ -26,15 +26,21 @@ const keptBack = 4
 type budget struct {
 	mu      sync.Mutex
 	limiter *rate.Limiter
-	places  map[types.UID]time.Time
+	places  map[types.UID]spot
 	end     time.Time // of the line
 	late    time.Time // the end of the line of those for whom nothing was left at their time
 	// waits is told of everybody who has to wait, once for each place.
 	waits func(time.Duration)
 }
 
+// spot is a place in line: when to come back, and in which of the two lines.
+type spot struct {
+	at   time.Time
+	late bool
+}
+
 func newBudget(waits func(time.Duration)) *budget {
-	return &budget{limiter: rate.NewLimiter(rate.Inf, 1), places: map[types.UID]time.Time{}, waits: waits}
+	return &budget{limiter: rate.NewLimiter(rate.Inf, 1), places: map[types.UID]spot{}, waits: waits}
 }
 
 func (b *budget) set(limit *v1alpha1.RateLimit) {
@@ -66,35 +72,54 @@ func (b *budget) spare(now time.Time) bool {
 func (b *budget) take(who types.UID, now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	at, kept := b.places[who]
-	switch wait := at.Sub(now); {
+	place, kept := b.places[who]
+	switch wait := place.at.Sub(now); {
 	case kept && wait > 0:
 		return wait
 	case (kept || !b.end.After(now)) && b.limiter.AllowN(now, 1):
 		delete(b.places, who)
 		return 0
 	}
-	gap := time.Duration(float64(time.Second) / float64(b.limiter.Limit()))
 	// Others who were late took what there was: those come back one after the other, not all at once.
 	end := &b.late
 	if !kept {
 		end = &b.end
 	}
-	at = now.Add(gap)
+	at := now.Add(b.gap())
 	if end.After(now) {
-		at = end.Add(gap)
+		at = end.Add(b.gap())
 	}
 	*end = at
-	b.places[who] = at
+	b.places[who] = spot{at: at, late: kept}
 	b.waits(at.Sub(now))
 	return at.Sub(now)
 }
 
-// leave gives up a kept place, for somebody who will not come back.
+// gap is the time between two places in line.
+func (b *budget) gap() time.Duration {
+	return time.Duration(float64(time.Second) / float64(b.limiter.Limit()))
+}
+
+// leave gives up a kept place, for somebody who will not come back. A line whose last one leaves ends with the last one
+// who stays: else whoever creates and deletes Agents all the time would lengthen it for the others without end.
 func (b *budget) leave(who types.UID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	left, kept := b.places[who]
 	delete(b.places, who)
+	end := &b.end
+	if left.late {
+		end = &b.late
+	}
+	if !kept || left.at.Before(*end) {
+		return
+	}
+	*end = time.Time{}
+	for _, place := range b.places {
+		if place.late == left.late && place.at.After(*end) {
+			*end = place.at
+		}
+	}
 }
 
 // wait sleeps until a call may be made. Not for workers.

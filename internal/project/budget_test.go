@@ -112,8 +112,7 @@ func TestWhoLeavesGivesUpTheirPlace(t *testing.T) {
 	w.expectWait("a", 0)
 	w.expectWait("b", time.Second)
 	w.Leave("b")
-	w.expectWait("c", 2*time.Second)
-	w.clock.Step(time.Second)
+	w.expectWait("c", time.Second)
 	w.expectWait("b", 2*time.Second) // Back as somebody new, behind c.
 }
 
@@ -204,4 +203,27 @@ func TestTheRateIsNeverExceeded(t *testing.T) {
 	if took, least := calls[len(calls)-1].Sub(began), time.Duration(500/perSecond)*time.Second; took > least*11/10 {
 		t.Errorf("it took %s, and would have been possible in %s", took, least)
 	}
+}
+
+// A tenant that creates and deletes Agents all the time must not lengthen the line for those who stay.
+func TestPlacesOfThoseWhoLeave_HoldUpNobody(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	w.limit(1, 1)
+	w.expectWait("first", 0)
+	w.expectWait("waits already", time.Second)
+	for i := range 100 {
+		churned := types.UID(fmt.Sprint("churned-", i))
+		w.expectWait(churned, 2*time.Second)
+		w.Leave(churned)
+	}
+	w.expectWait("victim", 2*time.Second)
+	w.expectWait("behind", 3*time.Second)
+	w.Leave("waits already")
+	w.expectWait("victim", 2*time.Second) // A place is kept.
+	w.clock.Step(2 * time.Second)
+	w.expectWait("victim", 0)
+	w.Leave("victim")
+	w.Leave("victim")
+	w.Leave("never seen")
+	w.expectWait("newcomer", 2*time.Second) // Whoever comes now stays behind those in line.
 }
