@@ -92,6 +92,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	before := cp.DeepCopy()
 
+	loaded := r.Projects.Lookup(cp.UID) != nil
 	held, released, err := r.hold(ctx, &cp, m)
 	if err != nil {
 		return r.again(ctx, m, err), nil
@@ -109,6 +110,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	pending, err := r.writeStatus(ctx, before, &cp, m)
 	if err != nil {
 		return r.again(ctx, m, err), nil
+	}
+	if held != nil && !loaded && r.Projects.Lookup(cp.UID) != nil {
+		return requeue(r.backoffMin() / 4), nil // With the credentials it can be told who needs them.
 	}
 	return r.next(m, verdict, pending), nil
 }
