@@ -117,7 +117,7 @@ func (s *scene) tenants() []*harness.World { return []*harness.World{s.guest, s.
 func (s *scene) noLoot() {
 	s.Helper()
 	tokens, ids := map[string]string{"the project token": s.Token.Reveal()}, map[string]string{}
-	tokens["the victim's configuration"] = victimsConfig
+	tokens["the victim's configuration"] = "# of the victim alone" // One line: texts are JSON in places.
 	for _, victim := range s.victims {
 		tokens["the token of "+victim.Name] = victim.Token.Reveal()
 		ids["the ID of "+victim.Name] = victim.ID
@@ -134,7 +134,7 @@ func (s *scene) noLoot() {
 		report(s, tenant, told, ids)
 	}
 	for _, remote := range s.Remote()[len(s.victims):] {
-		report(s, s.guest, map[string]string{"remote agent " + remote.Name: fmt.Sprint(remote.RawConfig, remote.Metadata, remote.Flags)}, tokens)
+		report(s, s.guest, map[string]string{"remote agent " + remote.Name: text(s, remote.RawConfig, remote.Metadata, remote.Flags)}, tokens)
 	}
 }
 
