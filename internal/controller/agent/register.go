@@ -109,7 +109,9 @@ func (p *pass) recorded(ctx context.Context, id, machineID string) {
 	}
 	status.ID, status.MachineID = id, machineID
 	status.URL, status.ProjectID = place.URL, place.ProjectID
-	status.Registration = p.intent().String()
+	if p.open() { // Else the annotation may be gone, or be an older one: what was closed stays closed.
+		p.closeIntent()
+	}
 	p.confirmed(id)
 	p.memory.goneAt, p.memory.unlistedAt = time.Time{}, time.Time{}
 	p.observed(ctx)
