@@ -52,9 +52,13 @@ func NewIntent(now, first time.Time, closed Intent, subject Subject, sign Signer
 		return Intent{}, err
 	}
 	body := at.Format(time.RFC3339Nano) + "/" + hex.EncodeToString(random[:])
-	if first.IsZero() || !first.Before(at) {
+	switch {
+	case first.IsZero():
 		first = at
-	} else {
+	case !first.Before(at): // By another replica's clock. That there was one must not be forgotten.
+		first = at.Add(-time.Nanosecond)
+		fallthrough
+	default:
 		body += "@" + first.UTC().Format(time.RFC3339Nano)
 	}
 	return Intent{At: at, First: first.UTC(), text: body + "-" + signature(body, subject, sign)}, nil

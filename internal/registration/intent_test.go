@@ -84,6 +84,10 @@ func TestIntent_RemembersItsFirstAttempt(t *testing.T) {
 			t.Errorf("attempt %d: %q is not authentic", try, intent)
 		}
 	}
+	behind := ParseIntent(intentAt(t, noon, noon.Add(time.Hour), Intent{}).String()) // by a replica whose clock is behind
+	if behind.First.Equal(behind.At) {
+		t.Errorf("%q: there was an earlier attempt", behind)
+	}
 	for text, want := range map[string]time.Time{
 		"2026-11-01T12:00:00Z/ab@":                        noon, // cut short
 		"2026-11-01T12:00:00Z/ab@2026-11-01T13:00:00Z-cd": noon, // a first attempt that is later
