@@ -52,9 +52,13 @@ func NewIntent(now, first time.Time, closed Intent, subject Subject, sign Signer
 		return Intent{}, err
 	}
 	body := at.Format(time.RFC3339Nano) + "/" + hex.EncodeToString(random[:])
-	if first.IsZero() || !first.Before(at) {
+	switch {
+	case first.IsZero():
 		first = at
-	} else {
+	case !first.Before(at): // By another replica's clock. That there was one must not be forgotten.
+		first = at.Add(-time.Nanosecond)
+		fallthrough
+	default:
 		body += "@" + first.UTC().Format(time.RFC3339Nano)
 	}
 	return Intent{At: at, First: first.UTC(), text: body + "-" + signature(body, subject, sign)}, nil
@@ -99,7 +103,9 @@ func (i Intent) Began(now time.Time) (at time.Time, known bool) {
 }
 
 // Spent reports whether the intent was closed, or is not later than the one that
-// was closed last. A spent intent entitles to nothing, whoever puts it back.
+// was closed last. A spent intent entitles to nothing, whoever puts it back. One
+// without a time is spent, too, where one with a time was closed: else closing it
+// would forget that time.
 func (i Intent) Spent(closed Intent) bool {
 	switch {
 	case closed.IsZero():
@@ -107,7 +113,7 @@ func (i Intent) Spent(closed Intent) bool {
 	case i.text == closed.text:
 		return true
 	}
-	return !closed.At.IsZero() && !i.At.IsZero() && !i.At.After(closed.At)
+	return !closed.At.IsZero() && !i.At.After(closed.At)
 }
 
 func signature(body string, subject Subject, sign Signer) string {

@@ -84,6 +84,10 @@ func TestIntent_RemembersItsFirstAttempt(t *testing.T) {
 			t.Errorf("attempt %d: %q is not authentic", try, intent)
 		}
 	}
+	behind := ParseIntent(intentAt(t, noon, noon.Add(time.Hour), Intent{}).String()) // by a replica whose clock is behind
+	if behind.First.Equal(behind.At) {
+		t.Errorf("%q: there was an earlier attempt", behind)
+	}
 	for text, want := range map[string]time.Time{
 		"2026-11-01T12:00:00Z/ab@":                        noon, // cut short
 		"2026-11-01T12:00:00Z/ab@2026-11-01T13:00:00Z-cd": noon, // a first attempt that is later
@@ -153,7 +157,8 @@ func TestIntent_Spent(t *testing.T) {
 		{"it is the closed one", closed, closed, true},
 		{"it is an earlier one that somebody put back", earlier, closed, true},
 		{"it is later, though its first attempt is not", later, closed, false},
-		{"it holds no time, so it may be in doubt", ParseIntent("garbage"), closed, false},
+		{"it holds no time, and one with a time was closed", ParseIntent("garbage"), closed, true},
+		{"it holds no time, so it may be in doubt", ParseIntent("garbage"), Intent{}, false},
 		{"what was closed holds no time", later, ParseIntent("garbage"), false},
 	} {
 		t.Run(row.name, func(t *testing.T) {

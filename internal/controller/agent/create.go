@@ -45,7 +45,10 @@ func (r *registrar) create(ctx context.Context) error {
 	}
 	began := r.Clock.Now()
 	elsewhere, first := r.open() && !r.facts.Authentic, time.Time{}
-	if r.open() && !elsewhere {
+	switch {
+	case elsewhere:
+		first = began // Whoever wrote that, and whenever: something may have been made.
+	case r.open():
 		first = r.intent().First // What an earlier attempt made may be what the API answers with.
 	}
 	intent, err := r.writeAhead(ctx, began, first)
@@ -111,6 +114,10 @@ func (r *registrar) send(ctx context.Context, ticket *project.Ticket, intent reg
 	// A server that upserts may answer with an agent of somebody else.
 	if r.explicit() && !r.mayAdopt() && !made.CreatedAt.IsZero() && made.CreatedAt.Before(intent.First.Add(-r.Settings.Slack)) {
 		r.closeIntent()
+		if r.facts.Deleting { // Nothing is open any more, so the Agent goes.
+			r.tell(maybeOrphaned, machineID)
+			return nil
+		}
 		return r.machineIDTaken(made.ID)
 	}
 	if err := r.misdirected(ctx, made.ID, machineID); err != nil {

@@ -45,11 +45,12 @@ func fenced(a client.Object) bool {
 	return controllerutil.ContainsFinalizer(a, v1alpha1.AgentFinalizer)
 }
 
-// pruned reports whether somebody removed the record of a registration that this process sent.
+// pruned reports whether somebody removed the record of a registration that this process sent, or put back an older one
+// from a repository or backup. A later one may be another replica's.
 func (p *pass) pruned(posted *v1alpha1.Agent) bool {
-	sent := intentOf(posted)
+	sent, now := intentOf(posted), p.intent()
 	return posted != p.agent && posted.UID == p.agent.UID && p.agent.Status.ID == "" &&
-		!sent.IsZero() && !sent.Spent(p.closed()) && p.intent().IsZero()
+		!sent.IsZero() && !sent.Spent(p.closed()) && now.String() != sent.String() && !now.At.After(sent.At)
 }
 
 // keepIntent restores the record of a registration that this process sent and whose outcome is unknown. Without it the

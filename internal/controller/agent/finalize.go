@@ -95,13 +95,15 @@ func (p *pass) deleteRemote(ctx context.Context) error {
 	if err := p.findProject(ctx); err != nil {
 		return err
 	}
-	if owns, err := p.ownsRemote(ctx); err != nil || !owns {
+	standing, err := p.standing(ctx)
+	if err != nil || standing.Access() == registration.AccessNone {
 		return err
 	}
 	if err := p.connect(); err != nil {
 		return err
 	}
-	if p.open() && p.agent.Spec.Type != "" { // Without a type nothing was ever registered.
+	// Without a type nothing was ever registered. A record alone entitles to nothing but the agent that it names.
+	if p.open() && p.agent.Spec.Type != "" && (standing.Admitted || standing.IntentAuthentic) {
 		if recorded, err := p.settleRegistration(ctx, false); err != nil || !recorded {
 			return err
 		}
@@ -130,34 +132,31 @@ func (p *pass) tellOlder() {
 	}
 }
 
-// ownsRemote reports whether a deletion has anything to do at the CloudProject. It asks who is admitted, because users
-// can write the finalizer and the intent of any Agent: without a record and an authentic intent there is nothing that
-// could be this Agent's, and no request is made for it.
-func (p *pass) ownsRemote(ctx context.Context) (bool, error) {
-	standing := registration.Standing{Admitted: true}
+// standing is what a deletion may ask of the CloudProject. Users can write the finalizer and the intent of any Agent:
+// without a record and an authentic intent there is nothing that could be this Agent's, and no request is made for it.
+func (p *pass) standing(ctx context.Context) (s registration.Standing, err error) {
 	refused := p.admitted(ctx)
-	if refused != nil {
-		if !classify(refused).is(v1alpha1.ReasonProjectNotAllowed) {
-			return false, refused
-		}
+	if refused == nil {
+		return registration.Standing{Admitted: true}, nil
+	}
+	if !classify(refused).is(v1alpha1.ReasonProjectNotAllowed) {
+		return s, refused
+	}
+	if err := p.connect(); err != nil {
 		shared := p.Projects.Lookup(p.cloudProject.UID)
 		if shared == nil {
-			return false, p.connect() // Its credentials are not read yet: they tell whose the intent is.
+			return s, err // Its credentials are not read yet: they tell whose the intent is.
 		}
 		p.project, p.place = shared, shared.Place()
-		standing = registration.Standing{
-			RecordedHere:    p.recordedHere(p.agent.Status.ID),
-			IntentAuthentic: p.open() && p.authentic(),
-		}
 	}
-	switch {
-	case standing.Access() != registration.AccessNone:
-		return true, nil
-	case p.agent.Status.ID != "": // It is recorded elsewhere, where it cannot be deleted from here.
-		return false, refused
-	default:
-		return false, nil
+	s = registration.Standing{
+		RecordedHere:    p.recordedHere(p.agent.Status.ID),
+		IntentAuthentic: p.open() && p.authentic(),
 	}
+	if s.Access() == registration.AccessNone && p.agent.Status.ID != "" {
+		return s, refused // It is recorded elsewhere, where it cannot be deleted from here.
+	}
+	return s, nil
 }
 
 // deleteConfirmed reads first: only what shows our machine ID, and is known to be ours, is deleted.

@@ -65,9 +65,7 @@ func (p *pass) glimpse(ctx context.Context) (enough bool, err error) {
 	if err := p.unclaimed(ctx, seen.Remote); err != nil {
 		return false, err
 	}
-	registration := status.Registration
 	p.recorded(ctx, seen.ID, seen.MachineID)
-	status.Registration = registration
 	// Soon after the list of the next interval: then one list serves all.
 	p.memory.due = at.Add(interval + rand.N(interval/10+1))
 	p.sight = seen.Remote
@@ -161,9 +159,7 @@ func (p *pass) read(ctx context.Context) error {
 	if err := p.unclaimed(ctx, remote); err != nil {
 		return err
 	}
-	registration := status.Registration
 	p.recorded(ctx, remote.ID, remote.MachineID)
-	status.Registration = registration
 	p.remote, p.token = remote, remote.Token
 	p.memory.differs = false
 	p.project.Seen(p.agent.UID, remote.ID)

@@ -102,6 +102,7 @@ func (p *pass) recorded(ctx context.Context, id, machineID string) {
 		if p.memory.confirmed != id { // Else it is this agent's own, from a status that could not be written.
 			p.memory.unstored = cloud.Token{}
 		}
+		p.memory.sent = nil
 		status.Applied = v1alpha1.AppliedState{}
 		status.Agent = nil
 		status.NotHonoured, status.Drift = nil, nil
@@ -109,7 +110,9 @@ func (p *pass) recorded(ctx context.Context, id, machineID string) {
 	}
 	status.ID, status.MachineID = id, machineID
 	status.URL, status.ProjectID = place.URL, place.ProjectID
-	status.Registration = p.intent().String()
+	if p.open() { // Else the annotation may be gone, or be an older one: what was closed stays closed.
+		p.closeIntent()
+	}
 	p.confirmed(id)
 	p.memory.goneAt, p.memory.unlistedAt = time.Time{}, time.Time{}
 	p.observed(ctx)

@@ -71,7 +71,7 @@ func (p *pass) drifts() {
 
 // toSend are the fields that the sync policy wants to be sent now.
 func (p *pass) toSend(fields []field) []field {
-	unapplied := changed(fields, p.agent.Status.Applied.Fields)
+	unapplied := p.unapplied(fields)
 	if p.agent.Spec.SyncPolicy == v1alpha1.SyncObserve {
 		return nil
 	}
@@ -100,6 +100,14 @@ func (p *pass) toSend(fields []field) []field {
 	})
 }
 
+// unapplied are the fields that are not declared as they were applied or, if that is not confirmed yet, sent last.
+func (p *pass) unapplied(fields []field) []field {
+	return slices.DeleteFunc(slices.Clone(fields), func(f field) bool {
+		sent, waits := p.memory.sent[f.name]
+		return p.agent.Status.Applied.Fields[f.name] == f.hash && (!waits || sent == f.hash)
+	})
+}
+
 // kept takes out the fields that the service does not honour.
 func (p *pass) kept(fields []field) []field {
 	return slices.DeleteFunc(fields, func(f field) bool { return slices.Contains(p.agent.Status.NotHonoured, f.name) })
@@ -109,7 +117,7 @@ func (p *pass) kept(fields []field) []field {
 func (p *pass) send(ctx context.Context, all, send []field) error {
 	status := &p.agent.Status
 	happening := updated
-	if len(changed(send, status.Applied.Fields)) == 0 {
+	if len(p.unapplied(send)) == 0 {
 		happening = corrected
 	}
 	var err error

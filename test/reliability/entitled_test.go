@@ -1,0 +1,121 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package reliability_test
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// A deleted Agent chose a machine ID that somebody else's agent has, and the service answers a registration with that.
+func TestDeletion_InDoubtOverSomebodyElsesAgent_Completes(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert})
+	made := w.Register("elsewhere", "machine-elsewhere-1")
+	w.Cloud.Mutate(made.ID, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-time.Hour) })
+	victim, _ := w.Cloud.Agent(made.ID)
+	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutBefore})
+	w.Guest(tenant, "web", chosen("machine-elsewhere-1"))
+	tenant.NotReady("web", v1alpha1.ReasonRegistrationUnknown)
+	tenant.Delete("web")
+	tenant.Gone("web")
+	w.Unharmed([]cloud.Agent{victim})
+	if told := tenant.Events("web", 1); !slices.Contains(told, "MaybeOrphaned") {
+		t.Errorf("events are %v", told)
+	}
+}
+
+// A namespace that is not allowed any more causes requests about what it registered, and none that registers.
+func TestDeletion_NotAllowedAnyMore_RegistersNothing(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{NoList: true})
+	a := tenant.Ready(w.Guest(tenant, "web"))
+	w.Stop()
+	var cp v1alpha1.CloudProject
+	if err := w.Client.Get(t.Context(), w.Key("calyptia"), &cp); err != nil {
+		t.Fatal(err)
+	}
+	cp.Spec.AllowedNamespaces = nil
+	if err := w.Client.Update(t.Context(), &cp); err != nil {
+		t.Fatal(err)
+	}
+	w.Cloud.Remove(a.Status.ID)
+	annotate(tenant, "web", "2999-01-01T10:00:00Z/0011223344556677-00112233445566778899")
+	tenant.Delete("web")
+	w.Cloud.ResetRequests()
+	w.Start(tenant.Namespace)
+	tenant.Eventually("the deletion ends or stalls", func() error {
+		if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n > 0 {
+			return nil
+		}
+		var list v1alpha1.AgentList
+		if err := w.Client.List(t.Context(), &list); err != nil {
+			return err
+		}
+		for i := range list.Items {
+			if list.Items[i].UID == a.UID && harness.Condition(&list.Items[i], v1alpha1.ConditionStalled).Status != metav1.ConditionTrue {
+				return errors.New(harness.Describe(&list.Items[i]))
+			}
+		}
+		return nil
+	})
+	if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 0 {
+		t.Errorf("%d registrations of a namespace that is not allowed", n)
+	}
+}
+
+// The token is replaced while a registration is in doubt, and the next attempt is refused. The first may have made something.
+func TestDeletion_RefusedAfterTheTokenWasReplacedInDoubt_LeavesNothing(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert})
+	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
+	w.Apply("web")
+	w.Eventually("the registration is in doubt", func() error {
+		if a := w.Get("web"); len(a.Status.Conditions) < 2 || len(w.Remote()) != 1 {
+			return errors.New(harness.Describe(a))
+		}
+		return nil
+	})
+	w.Stop()
+	const next = "another-token-of-the-project-0123456789"
+	w.Cloud.AddToken(w.ProjectID, next)
+	w.SetSecret("calyptia-token", map[string]string{v1alpha1.TokenKey: next})
+	refuse := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: 400, Body: `{"error":"invalid agent raw config"}`})
+	before := w.Get("web").Annotations[v1alpha1.AnnotationRegistering]
+	w.Start()
+	w.Eventually("it is refused", func() error {
+		a := w.Get("web")
+		if a.Annotations[v1alpha1.AnnotationRegistering] == before {
+			return errors.New(harness.Describe(a))
+		}
+		return nil
+	})
+	w.Poke("web")
+	w.Eventually("that is handled", func() error {
+		a := w.Get("web")
+		if a.Status.Registration == "" && w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents) < 3 {
+			return errors.New(harness.Describe(a))
+		}
+		return nil
+	})
+	refuse()
+	w.Delete("web")
+	w.Gone("web")
+	if n := len(w.Remote()); n != 0 {
+		t.Errorf("%d remote agents are left", n)
+	}
+}

@@ -1,0 +1,120 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package reliability_test
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// exported is the annotation of an Agent of another cluster, as a manifest in a repository may hold it.
+const exported = "2026-01-01T10:00:00Z/0011223344556677-00112233445566778899"
+
+func annotate(w *harness.World, name, intent string) {
+	w.Helper()
+	w.Change(name, func(a *v1alpha1.Agent) {
+		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistering, intent)
+	})
+}
+
+func chosen(id string) func(*v1alpha1.Agent) {
+	return func(a *v1alpha1.Agent) { a.Spec.MachineID, a.Spec.DeletionPolicy = id, v1alpha1.DeletionDelete }
+}
+
+// A GitOps tool puts an annotation back that the repository has, while the outcome of a registration is unknown. The
+// record of that registration must not get lost with it.
+func TestIntent_ReplacedByAnOlderOneWhileInDoubt_IsNotForgotten(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		change func(*v1alpha1.Agent)
+	}{
+		{"a derived machine ID", func(*v1alpha1.Agent) {}},
+		{"a chosen machine ID", chosen("machine-1")},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w, tenant := harness.Shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
+			tenant.Ready(w.Guest(tenant, "first"))
+			w.Cloud.ResetRequests()
+			w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
+			blind := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteList, Status: 500, Body: `{"error":"internal"}`})
+			w.Guest(tenant, "web", row.change)
+			tenant.Eventually("the registration is in doubt", func() error {
+				if a := tenant.Get("web"); len(a.Status.Conditions) < 2 || len(w.Remote()) != 2 {
+					return errors.New(harness.Describe(a))
+				}
+				return nil
+			})
+			annotate(tenant, "web", exported)
+			tenant.Eventually("the record returns", func() error {
+				if now := tenant.Get("web").Annotations[v1alpha1.AnnotationRegistering]; now == exported {
+					return errors.New("it does not")
+				}
+				return nil
+			})
+			blind()
+			tenant.Ready("web")
+			if n := len(w.Remote()); n != 2 {
+				t.Errorf("%d remote agents, want 2", n)
+			}
+			if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 1 {
+				t.Errorf("%d registrations, want 1", n)
+			}
+		})
+	}
+}
+
+// A tenant makes the operator forget which intent was closed, and puts that one back.
+func TestIntent_PutBackAfterAnUnreadableOne_TakesNothing(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
+	thief := tenant.Ready(w.Guest(tenant, "thief", chosen("machine-1")))
+	intent := thief.Annotations[v1alpha1.AnnotationRegistering]
+	annotate(tenant, "thief", "unreadable")
+	tenant.Poke("thief")
+	tenant.Eventually("the Agent is settled", func() error {
+		a := tenant.Get("thief")
+		if a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
+			return errors.New(harness.Describe(a))
+		}
+		return nil
+	})
+	w.Stop()
+	own, _ := w.Cloud.Agent(thief.Status.ID)
+	w.Cloud.Remove(thief.Status.ID)
+	made := w.Register("elsewhere", "machine-1")
+	w.Cloud.Mutate(made.ID, func(a *cloud.Agent) { a.CreatedAt = own.CreatedAt.Add(time.Second) })
+	victim, _ := w.Cloud.Agent(made.ID)
+	annotate(tenant, "thief", intent)
+	tenant.Poke("thief")
+	w.Cloud.ResetRequests()
+	w.Start(tenant.Namespace)
+	tenant.Eventually("the thief is told", func() error {
+		a := tenant.Get("thief")
+		if a.Status.ID == own.ID {
+			return errors.New(harness.Describe(a))
+		}
+		return nil
+	})
+	tenant.Settled("thief")
+	if tenant.Get("thief").Status.ID == victim.ID {
+		t.Error("the thief has the victim's agent")
+	}
+	tenant.KeepsNothingOf("thief-token", victim)
+	tenant.Delete("thief")
+	tenant.Gone("thief")
+	w.Unharmed([]cloud.Agent{victim})
+}

@@ -1,0 +1,46 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package reliability_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"testing"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// The declaration goes back to what it was while an update is not confirmed yet.
+func TestUpdate_TakenBackBeforeItIsConfirmed_IsTakenBackRemotely(t *testing.T) {
+	for _, policy := range []v1alpha1.SyncPolicy{v1alpha1.SyncEnforce, v1alpha1.SyncOnChange} {
+		t.Run(string(policy), func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{NoList: true})
+			w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.SyncPolicy = policy }))
+			blind := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteAgent, Status: 503})
+			w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.1.0" })
+			w.Eventually("the update is sent", func() error {
+				if got := w.Remote()[0].Version; got != "v4.1.0" {
+					return fmt.Errorf("version %s", got)
+				}
+				return nil
+			})
+			w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.0.0" })
+			blind()
+			w.Ready("web")
+			if got := w.Remote()[0].Version; got != "v4.0.0" {
+				t.Errorf("Ready, and version %s; %s; applied %v", got, harness.Describe(w.Get("web")), w.Get("web").Status.Applied)
+			}
+			if told := w.Events("web", 3); slices.Contains(told, "DriftCorrected") || slices.Contains(told, "Drifted") {
+				t.Errorf("events are %v", told)
+			}
+		})
+	}
+}
