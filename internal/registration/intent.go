@@ -102,6 +102,13 @@ func (i Intent) Began(now time.Time) (at time.Time, known bool) {
 	return i.At, !i.At.IsZero() && !i.At.After(now)
 }
 
+// maxAhead is how far the clock of another replica may be ahead.
+const maxAhead = 24 * time.Hour
+
+// Plausible reports whether an operator can have written the intent. One from the far future is forged: to close it
+// would leave no later time for the next.
+func (i Intent) Plausible(now time.Time) bool { return !i.At.After(now.Add(maxAhead)) }
+
 // Spent reports whether the intent was closed, or is not later than the one that
 // was closed last. A spent intent entitles to nothing, whoever puts it back. One
 // without a time is spent, too, where one with a time was closed: else closing it

@@ -31,11 +31,11 @@ func closedOf(a *v1alpha1.Agent) registration.Intent {
 }
 
 // open reports whether a registration was begun and its outcome is not recorded.
-func (p *pass) open() bool { return registering(p.agent) }
+func (p *pass) open() bool { return registering(p.agent, p.Clock.Now()) }
 
-func registering(a *v1alpha1.Agent) bool {
+func registering(a *v1alpha1.Agent, now time.Time) bool {
 	intent := intentOf(a)
-	return !intent.IsZero() && !intent.Spent(closedOf(a))
+	return !intent.IsZero() && !intent.Spent(closedOf(a)) && intent.Plausible(now)
 }
 
 // closeIntent records that a registration made nothing. Its intent is spent from then on, whoever puts it back. If

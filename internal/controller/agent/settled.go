@@ -61,7 +61,7 @@ func (p *pass) held(ctx context.Context) bool {
 // but the cache.
 func (p *pass) settled(ctx context.Context) bool {
 	status := &p.agent.Status
-	done := atRest(p.agent) &&
+	done := atRest(p.agent, p.Clock.Now()) &&
 		status.Applied.SourceResourceVersion == p.sourceVersion(ctx) &&
 		p.memory.unwritten == 0 && len(p.memory.resend) == 0 &&
 		p.secretsUnchanged(ctx) && p.samePlace(ctx)
@@ -81,11 +81,11 @@ func (p *pass) settled(ctx context.Context) bool {
 }
 
 // atRest reports whether an Agent itself tells that nothing is to be done for it.
-func atRest(a *v1alpha1.Agent) bool {
+func atRest(a *v1alpha1.Agent, now time.Time) bool {
 	status := &a.Status
 	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
 	return ready != nil && ready.Status == "True" && ready.Reason != v1alpha1.ReasonSuspended &&
-		status.ID != "" && !registering(a) && fenced(a) &&
+		status.ID != "" && !registering(a, now) && fenced(a) &&
 		status.ObservedGeneration == a.Generation && status.Applied.Generation == a.Generation &&
 		status.LastHandledReconcileAt == a.Annotations[v1alpha1.AnnotationReconcileAt] && len(status.Withdraw) == 0
 }
@@ -95,7 +95,7 @@ func atRest(a *v1alpha1.Agent) bool {
 func (r *Reconciler) room(ctx context.Context, key types.NamespacedName) time.Duration {
 	var a v1alpha1.Agent
 	if r.memories.before(key) != nil || r.Client.Get(ctx, key, &a, client.UnsafeDisableDeepCopy) != nil ||
-		!a.DeletionTimestamp.IsZero() || !atRest(&a) {
+		!a.DeletionTimestamp.IsZero() || !atRest(&a, r.Clock.Now()) {
 		return 0
 	}
 	var cp v1alpha1.CloudProject
