@@ -48,7 +48,7 @@ func (p *pass) conclude(f classed, grace bool) {
 	if f.Error != nil && f.Quiet {
 		return
 	}
-	applied := status.Applied.Generation == p.agent.Generation && p.agent.DeletionTimestamp.IsZero()
+	applied := status.Applied.Generation == p.agent.Generation && p.agent.DeletionTimestamp.IsZero() && !p.unfinished()
 	// What a person has to mend stands while its CloudProject is proved anew, above all after a restart.
 	stalled := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionStalled)
 	stands := applied || f.is(v1alpha1.ReasonProjectNotReady) && stalled != nil && stalled.ObservedGeneration == p.agent.Generation
@@ -68,6 +68,16 @@ func (p *pass) conclude(f classed, grace bool) {
 	p.listed(v1alpha1.ConditionDrifted, v1alpha1.ReasonChangedElsewhere, status.Drift, "somebody else changed %s; "+who+" lets it stand")
 	p.listed(v1alpha1.ConditionNotHonoured, v1alpha1.ReasonNotKept, status.NotHonoured,
 		"the service accepted %s and did not keep the value; it is sent again when it changes")
+}
+
+// unfinished reports whether this generation was applied and is not any more: its configuration's source changed, or
+// something was sent that no read has confirmed. That is no outage to be patient with.
+func (p *pass) unfinished() bool {
+	if len(p.memory.sent) > 0 {
+		return true
+	}
+	known := p.config.Data != "" || p.config.Hash != ""
+	return known && p.agent.Spec.SyncPolicy != v1alpha1.SyncObserve && len(p.unapplied(declared(&p.agent.Spec, &p.config))) > 0
 }
 
 // summarize sets Ready, Reconciling and Stalled, of which the last two never stand together.
