@@ -51,12 +51,14 @@ type CloudProjectReference struct {
 	// Name of the CloudProject.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="must be the name of a CloudProject: lower-case letters, digits, '-' and '.'"
 	Name string `json:"name"`
 
 	// Namespace of the CloudProject. Default: the namespace of this object. A
 	// CloudProject in another namespace has to admit this one with its
 	// spec.allowedNamespaces.
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="must be the name of a namespace: lower-case letters, digits and '-'"
 	// +optional
 	Namespace string `json:"namespace,omitempty"`
 }

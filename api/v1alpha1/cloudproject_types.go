@@ -53,11 +53,13 @@ type TokenSecretReference struct {
 	// Name of the Secret, in the namespace of the CloudProject.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="must be the name of a Secret: lower-case letters, digits, '-' and '.'"
 	Name string `json:"name"`
 
 	// Key of the Secret that holds the token. Default: token.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[-._a-zA-Z0-9]+$')",message="must be a key of a Secret: letters, digits, '-', '_' and '.'"
 	// +kubebuilder:default=token
 	// +optional
 	Key string `json:"key,omitempty"`
@@ -103,11 +105,13 @@ type RateLimit struct {
 type CloudProjectSpec struct {
 	// URL of the service. Its scheme has to be https, unless the operator runs
 	// with --allow-insecure-http, and its host one of those in the operator's flag
-	// --allowed-hosts. Default: https://cloud-api.calyptia.com.
+	// --allowed-hosts. It does not end in /v1: the operator adds that. Default:
+	// https://cloud-api.calyptia.com.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['https', 'http'] && url(self).getHostname() != ''",message="must be an absolute URL that begins with https://, such as https://cloud-api.calyptia.com"
 	// +kubebuilder:validation:XValidation:rule="!self.contains('@') && !self.contains('?') && !self.contains('#')",message="must have no user, query or fragment: give scheme, host and path only"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[^/:]/+v1/*(agents/*)?$')",message="must not end in /v1: leave it out, the operator adds it to every request"
 	// +kubebuilder:default="https://cloud-api.calyptia.com"
 	// +optional
 	URL string `json:"url,omitempty"`

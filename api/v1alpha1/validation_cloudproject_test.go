@@ -11,6 +11,7 @@ const (
 
 	notAURL           = "must be an absolute URL that begins with https://, such as https://cloud-api.calyptia.com"
 	urlWithMore       = "must have no user, query or fragment: give scheme, host and path only"
+	urlWithVersion    = "must not end in /v1: leave it out, the operator adds it to every request"
 	selectorMismatch  = "set selector if, and only if, from is Selector"
 	intervalOutside   = "must be between 1m and 24h"
 	onTheRoot         = "<nil>" // as the API server names it
@@ -38,6 +39,14 @@ var projectCreates = []createRow{
 	{does: "refuses a user in the URL", spec: `{url: "https://user:pass@cloud-api.calyptia.com"}`, field: "spec.url", message: urlWithMore},
 	{does: "refuses a query in the URL", spec: `{url: "https://cloud-api.calyptia.com/?a=b"}`, field: "spec.url", message: urlWithMore},
 	{does: "refuses a fragment in the URL", spec: `{url: "https://cloud-api.calyptia.com/#a"}`, field: "spec.url", message: urlWithMore},
+	{does: "takes a URL with v1 before the end", spec: `{url: "https://gateway.example/v1/calyptia/"}`},
+	{does: "takes a URL that ends in v10", spec: `{url: "https://gateway.example/v10"}`},
+	{does: "takes a host named v1", spec: `{url: "https://v1"}`},
+	{does: "refuses a URL with the version", spec: `{url: "https://cloud-api.calyptia.com/v1"}`, field: "spec.url", message: urlWithVersion},
+	{does: "refuses a URL with the version and a slash", spec: `{url: "https://cloud-api.calyptia.com/v1/"}`, field: "spec.url", message: urlWithVersion},
+	{does: "refuses a URL with a base, the version and slashes", spec: `{url: "https://cloud.example/base/v1//"}`,
+		field: "spec.url", message: urlWithVersion},
+	{does: "refuses the URL of a request", spec: `{url: "https://cloud-api.calyptia.com/v1/agents"}`, field: "spec.url", message: urlWithVersion},
 	{does: "refuses an empty URL", spec: `{url: ""}`, field: "spec.url", message: tooShort},
 	{does: "takes a URL of 2048 characters", spec: `{url: "https://a.example/` + long(2030) + `"}`},
 	{does: "refuses a URL of 2049 characters", spec: `{url: "https://a.example/` + long(2031) + `"}`, field: "spec.url", message: tooLong(2048)},
@@ -48,6 +57,9 @@ var projectCreates = []createRow{
 	{does: "takes a token Secret name of 253 characters", spec: `{tokenSecretRef: {name: ` + longName(253) + `}}`},
 	{does: "refuses a token Secret name of 254 characters", spec: `{tokenSecretRef: {name: ` + longName(254) + `}}`,
 		field: "spec.tokenSecretRef.name", message: tooLong(253)},
+	{does: "refuses a token Secret name with a slash", spec: `{tokenSecretRef: {name: a/b}}`,
+		field: "spec.tokenSecretRef.name", message: notASecretName},
+	{does: "refuses a key with a slash", spec: `{tokenSecretRef: {key: a/b}}`, field: "spec.tokenSecretRef.key", message: notASecretKey},
 	{does: "takes a key of 253 characters", spec: `{tokenSecretRef: {key: ` + long(253) + `}}`},
 	{does: "refuses an empty key", spec: `{tokenSecretRef: {key: ""}}`, field: "spec.tokenSecretRef.key", message: tooShort},
 	{does: "refuses a key of 254 characters", spec: `{tokenSecretRef: {key: ` + long(254) + `}}`, field: "spec.tokenSecretRef.key", message: tooLong(253)},
@@ -64,6 +76,14 @@ var projectCreates = []createRow{
 	{does: "refuses a CA of nothing", spec: `{caBundle: {}}`, field: "spec.caBundle", message: notOneOfTwoRefs},
 	{does: "refuses a CA of a ConfigMap and a Secret", spec: `{caBundle: {configMapKeyRef: {name: a, key: b}, secretKeyRef: {name: a, key: b}}}`,
 		field: "spec.caBundle", message: notOneOfTwoRefs},
+	{does: "refuses a CA ConfigMap name with a slash", spec: `{caBundle: {configMapKeyRef: {name: a/b, key: b}}}`,
+		field: "spec.caBundle.configMapKeyRef.name", message: notAConfigMap},
+	{does: "refuses a CA ConfigMap key with a slash", spec: `{caBundle: {configMapKeyRef: {name: a, key: a/b}}}`,
+		field: "spec.caBundle.configMapKeyRef.key", message: notAConfigMapKey},
+	{does: "refuses a CA Secret name with a slash", spec: `{caBundle: {secretKeyRef: {name: a/b, key: b}}}`,
+		field: "spec.caBundle.secretKeyRef.name", message: notASecretName},
+	{does: "refuses a CA Secret key with a slash", spec: `{caBundle: {secretKeyRef: {name: a, key: a/b}}}`,
+		field: "spec.caBundle.secretKeyRef.key", message: notASecretKey},
 	{does: "refuses a CA ConfigMap without a name", spec: `{caBundle: {configMapKeyRef: {key: a}}}`,
 		field: "spec.caBundle.configMapKeyRef.name", message: required},
 	{does: "refuses a CA ConfigMap without a key", spec: `{caBundle: {configMapKeyRef: {name: a}}}`,

@@ -6,6 +6,14 @@ SPDX-License-Identifier: Apache-2.0
 
 package v1alpha1_test
 
+const (
+	notAProjectName  = "must be the name of a CloudProject: lower-case letters, digits, '-' and '.'"
+	notANamespace    = "must be the name of a namespace: lower-case letters, digits and '-'"
+	notAConfigMap    = "must be the name of a ConfigMap: lower-case letters, digits, '-' and '.'"
+	notAConfigMapKey = "must be a key of a ConfigMap: letters, digits, '-', '_' and '.'"
+	notASecretKey    = "must be a key of a Secret: letters, digits, '-', '_' and '.'"
+)
+
 // agentNames are about the name of an Agent and the names of what it refers to.
 var agentNames = []createRow{
 	{does: "takes a name of 247 characters", object: longName(247)},
@@ -49,6 +57,24 @@ var agentNames = []createRow{
 	{does: "takes a CloudProject of another namespace", spec: `{projectRef: {name: ` + longName(253) + `, namespace: ` + long(63) + `}}`},
 	{does: "refuses a CloudProject without a name", spec: `{projectRef: {namespace: a}}`, field: "spec.projectRef.name", message: required},
 	{does: "refuses a CloudProject with an empty name", spec: `{projectRef: {name: ""}}`, field: "spec.projectRef.name", message: tooShort},
+	{does: "takes a CloudProject name with dots and digits", spec: `{projectRef: {name: 1.a-b.2, namespace: 1-a}}`},
+	{does: "takes an empty namespace as absent", spec: `{projectRef: {name: a, namespace: ""}}`},
+	{does: "refuses a CloudProject name with a slash", spec: `{projectRef: {name: a/b}}`, field: "spec.projectRef.name", message: notAProjectName},
+	{does: "refuses a CloudProject name in upper case", spec: `{projectRef: {name: Main}}`, field: "spec.projectRef.name", message: notAProjectName},
+	{does: "refuses a CloudProject name of two dots", spec: `{projectRef: {name: ..}}`, field: "spec.projectRef.name", message: notAProjectName},
+	{does: "refuses a CloudProject name with a percent sign", spec: `{projectRef: {name: "a%2fb"}}`, field: "spec.projectRef.name", message: notAProjectName},
+	{does: "refuses a CloudProject name with a line break", spec: `{projectRef: {name: "a\n"}}`, field: "spec.projectRef.name", message: notAProjectName},
+	{does: "refuses a namespace with a slash", spec: `{projectRef: {name: a, namespace: a/b}}`, field: "spec.projectRef.namespace", message: notANamespace},
+	{does: "refuses a namespace with a dot", spec: `{projectRef: {name: a, namespace: a.b}}`, field: "spec.projectRef.namespace", message: notANamespace},
+	{does: "refuses a ConfigMap name with a slash", spec: `{rawConfig: null, rawConfigFrom: {configMapKeyRef: {name: a/b, key: a}}}`,
+		field: "spec.rawConfigFrom.configMapKeyRef.name", message: notAConfigMap},
+	{does: "takes a ConfigMap key of a file", spec: `{rawConfig: null, rawConfigFrom: {configMapKeyRef: {name: a, key: Fluent_bit-1.conf}}}`},
+	{does: "refuses a ConfigMap key with a slash", spec: `{rawConfig: null, rawConfigFrom: {configMapKeyRef: {name: a, key: a/b}}}`,
+		field: "spec.rawConfigFrom.configMapKeyRef.key", message: notAConfigMapKey},
+	{does: "refuses a Secret name with a slash", spec: `{rawConfig: null, rawConfigFrom: {secretKeyRef: {name: a/b, key: a}}}`,
+		field: "spec.rawConfigFrom.secretKeyRef.name", message: notASecretName},
+	{does: "refuses a Secret key with a space", spec: `{rawConfig: null, rawConfigFrom: {secretKeyRef: {name: a, key: "a b"}}}`,
+		field: "spec.rawConfigFrom.secretKeyRef.key", message: notASecretKey},
 	{does: "refuses a CloudProject name of 254 characters", spec: `{projectRef: {name: ` + longName(254) + `}}`,
 		field: "spec.projectRef.name", message: tooLong(253)},
 	{does: "refuses a namespace of 64 characters", spec: `{projectRef: {name: a, namespace: ` + long(64) + `}}`,

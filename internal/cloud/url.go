@@ -72,7 +72,11 @@ func prefix(u *url.URL) (string, error) {
 			return "", fmt.Errorf("url: the path must be plain, without dot segments and escapes")
 		}
 	}
-	return strings.TrimRight(u.Path, "/"), nil
+	path := strings.TrimRight(u.Path, "/")
+	if version := strings.TrimRight(strings.TrimSuffix(path, "/agents"), "/"); strings.HasSuffix(version, "/v1") {
+		return "", fmt.Errorf("url: must not end in /v1: leave it out, the operator adds it to every request")
+	}
+	return path, nil
 }
 
 func validPort(u *url.URL) bool {

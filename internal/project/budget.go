@@ -20,21 +20,41 @@ import (
 // keptBack says that one in so many calls of the burst is not used.
 const keptBack = 4
 
-// budget is the rate limit of a CloudProject. Nobody sleeps for it: who finds it spent gets a place in line,
-// and is told when to come back. A place promises a time, not a call: those who come late all at once still
-// pass at the rate.
+const (
+	// longWait is from when on somebody is told to come back at half time, halvings times at most: the line may have
+	// become shorter until then, but nobody shall ask all the time.
+	longWait = 30 * time.Second
+	halvings = 2
+	// lineMemory is how long after their time somebody who does not come back keeps their place.
+	lineMemory = 2 * time.Minute
+	// sweepRest is how often the line is searched for them.
+	sweepRest = 10 * time.Second
+	// endless is a time that nobody is told to wait for.
+	endless = 1000 * time.Hour
+)
+
+// budget is the rate limit of a CloudProject. Calls are paid for from a bucket that fills at the rate, up to the burst.
+//
+// Nobody sleeps for it: who finds the bucket empty joins the line, and is told when their turn will come. In the line
+// the namespaces take turns, and within a namespace the first to come is the first served. Who leaves, because its
+// Agent was deleted, frees the place, and those behind move up; so does who does not come back within two minutes of
+// their time. Therefore the time that is told is no promise: it is worked out anew whenever somebody asks, and who has
+// long to wait is told to come at half time, in case others left.
+//
+// Who comes at their time is let through if the bucket has a call for each of those ahead, too, that are just about to
+// come; who comes early, or for the first time, only if it has one for everybody ahead. Those ahead who are late, for
+// longer than the bucket takes to fill, do not count: no call is lost for them, and they are the first when they come.
 type budget struct {
 	mu      sync.Mutex
 	limiter *rate.Limiter
-	places  map[types.UID]time.Time
-	end     time.Time // of the line
-	late    time.Time // the end of the line of those for whom nothing was left at their time
+	line    line
+	swept   time.Time
 	// waits is told of everybody who has to wait, once for each place.
 	waits func(time.Duration)
 }
 
 func newBudget(waits func(time.Duration)) *budget {
-	return &budget{limiter: rate.NewLimiter(rate.Inf, 1), places: map[types.UID]time.Time{}, waits: waits}
+	return &budget{limiter: rate.NewLimiter(rate.Inf, 1), line: newLine(), waits: waits}
 }
 
 func (b *budget) set(limit *v1alpha1.RateLimit) {
@@ -50,51 +70,83 @@ func (b *budget) set(limit *v1alpha1.RateLimit) {
 	defer b.mu.Unlock()
 	if b.limiter.Limit() != perSecond || b.limiter.Burst() != burst {
 		b.limiter = rate.NewLimiter(perSecond, burst)
-		clear(b.places)
-		b.end, b.late = time.Time{}, time.Time{}
+		b.line = newLine()
 	}
 }
 
-// spare reports whether a call could be made now without a place in line.
+// spare reports whether a call could be made now that nobody in line waits for.
 func (b *budget) spare(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return !b.end.After(now) && b.limiter.TokensAt(now) >= 1
+	if b.limiter.TokensAt(now) < 1 {
+		return false
+	}
+	for _, w := range b.line.waiting {
+		if !w.told.Before(now.Add(-b.fills())) {
+			return false
+		}
+	}
+	return true
 }
 
-// take returns zero if a call may be made now, else how long to wait for the place that is then kept.
-func (b *budget) take(who types.UID, now time.Time) time.Duration {
+// gap is the time between two calls at the rate; fills is how long an empty bucket takes to be full.
+func (b *budget) gap() time.Duration {
+	return time.Duration(float64(time.Second) / float64(b.limiter.Limit()))
+}
+
+func (b *budget) fills() time.Duration { return time.Duration(b.limiter.Burst()) * b.gap() }
+
+// take returns zero if a call may be made now, else when to come back for the place in line that is then kept.
+func (b *budget) take(who Caller, now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	at, kept := b.places[who]
-	switch wait := at.Sub(now); {
-	case kept && wait > 0:
-		return wait
-	case (kept || !b.end.After(now)) && b.limiter.AllowN(now, 1):
-		delete(b.places, who)
+	if b.limiter.Limit() == rate.Inf {
 		return 0
 	}
-	gap := time.Duration(float64(time.Second) / float64(b.limiter.Limit()))
-	// Others who were late took what there was: those come back one after the other, not all at once.
-	end := &b.late
+	if now.Sub(b.swept) >= sweepRest {
+		b.line.sweep(now.Add(-lineMemory))
+		b.swept = now
+	}
+	w, kept := b.line.waiting[who.UID]
 	if !kept {
-		end = &b.end
+		w = b.line.join(who)
+		w.told = now.Add(endless)
 	}
-	at = now.Add(gap)
-	if end.After(now) {
-		at = end.Add(gap)
+	if b.passes(w, now) && b.limiter.AllowN(now, 1) {
+		b.line.serve(w)
+		return 0
 	}
-	*end = at
-	b.places[who] = at
-	b.waits(at.Sub(now))
-	return at.Sub(now)
+	missing := float64(b.line.rank(w)+1) - b.limiter.TokensAt(now)
+	wait := max(time.Duration(missing*float64(b.gap())), time.Millisecond)
+	if !kept {
+		b.waits(wait)
+	}
+	if wait > longWait && w.halved < halvings {
+		w.halved++
+		wait /= 2
+	}
+	w.told = now.Add(wait)
+	return wait
+}
+
+// passes reports whether the bucket has a call for somebody, beside those that are ahead and come.
+func (b *budget) passes(w *waiter, now time.Time) bool {
+	free := int(b.limiter.TokensAt(now))
+	if free < 1 {
+		return false
+	}
+	until := now.Add(endless)
+	if !w.told.After(now) {
+		until = now.Add(b.gap())
+	}
+	return free > b.line.coming(w, now.Add(-b.fills()), until)
 }
 
 // leave gives up a kept place, for somebody who will not come back.
 func (b *budget) leave(who types.UID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.places, who)
+	b.line.leave(who)
 }
 
 // wait sleeps until a call may be made. Not for workers.

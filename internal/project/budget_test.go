@@ -16,12 +16,18 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
 // waits says how long somebody is told to wait; zero if they are admitted.
 func (w *world) waits(who types.UID) time.Duration {
 	w.Helper()
-	ticket, err := w.Admit(who)
+	return w.waitsIn("default", who)
+}
+
+func (w *world) waitsIn(namespace string, who types.UID) time.Duration {
+	w.Helper()
+	ticket, err := w.Admit(project.Caller{UID: who, Namespace: namespace})
 	if err == nil {
 		ticket.Release()
 		return 0
@@ -112,9 +118,10 @@ func TestWhoLeavesGivesUpTheirPlace(t *testing.T) {
 	w.expectWait("a", 0)
 	w.expectWait("b", time.Second)
 	w.Leave("b")
-	w.expectWait("c", 2*time.Second)
+	w.expectWait("c", time.Second) // It has moved up.
 	w.clock.Step(time.Second)
-	w.expectWait("b", 2*time.Second) // Back as somebody new, behind c.
+	w.expectWait("b", time.Second) // Back as somebody new, behind c, for whom there is a call.
+	w.expectWait("c", 0)
 }
 
 // Those for whom nothing is left at their time come back one after the other: together they would ask all the time.
@@ -204,4 +211,116 @@ func TestTheRateIsNeverExceeded(t *testing.T) {
 	if took, least := calls[len(calls)-1].Sub(began), time.Duration(500/perSecond)*time.Second; took > least*11/10 {
 		t.Errorf("it took %s, and would have been possible in %s", took, least)
 	}
+}
+
+// In one namespace many wait. Another's only Agent waits for one call of theirs, and for no more.
+func TestManyOfOneNamespaceDelayAnotherByItsShare(t *testing.T) {
+	const many, perSecond = 2000, 10
+	for _, row := range []struct {
+		name string
+		few  int
+		most time.Duration // until all few are served
+	}{
+		{"one Agent", 1, 300 * time.Millisecond},
+		{"a share of its own for many", 50, 2*50*time.Second/perSecond + time.Second},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := proved(t, cloudtest.Settings{})
+			w.limit(perSecond, 1)
+			due, spaces := map[types.UID]time.Time{}, map[types.UID]string{}
+			ask := func(namespace string, number int) {
+				who := types.UID(fmt.Sprint(namespace, number))
+				spaces[who] = namespace
+				if wait := w.waitsIn(namespace, who); wait > 0 {
+					due[who] = w.clock.Now().Add(wait)
+				}
+			}
+			for i := range many {
+				ask("many", i)
+			}
+			for i := range row.few {
+				ask("few", i)
+			}
+			began, asked, served := w.clock.Now(), 0, 0
+			for left := row.few; left > 0; {
+				w.clock.Step(5 * time.Millisecond)
+				now := w.clock.Now()
+				for who, at := range due {
+					if at.After(now) {
+						continue
+					}
+					asked++
+					if wait := w.waitsIn(spaces[who], who); wait > 0 {
+						due[who] = now.Add(wait)
+						continue
+					}
+					served++
+					delete(due, who)
+					if spaces[who] == "few" {
+						left--
+					}
+				}
+				if took := now.Sub(began); took > row.most {
+					t.Fatalf("after %s %d of %d wait", took, left, row.few)
+				}
+			}
+			took := w.clock.Since(began)
+			if least := int(took.Seconds()*perSecond) - 2; served < least {
+				t.Errorf("%d calls in %s, want %d", served, took, least)
+			}
+			if asked > 3*served+3 {
+				t.Errorf("asked %d times for %d calls", asked, served)
+			}
+		})
+	}
+}
+
+// What is created and deleted at once leaves nobody waiting: neither those who leave, nor those who never come back.
+func TestThePlacesOfTheDeletedAreFree(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		leaves bool
+		quiet  time.Duration
+		most   time.Duration
+	}{
+		{"deleted at once", true, 0, 100 * time.Millisecond},
+		{"never back", false, 5*time.Minute + 30*time.Second + 3*time.Minute, 100 * time.Millisecond},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := proved(t, cloudtest.Settings{})
+			w.limit(10, 1)
+			for i := range 60 * 50 {
+				who := types.UID(fmt.Sprint(i))
+				w.waits(who)
+				if row.leaves {
+					w.Leave(who)
+				}
+			}
+			w.clock.Step(row.quiet)
+			if wait := w.waits("bystander"); wait > row.most {
+				t.Errorf("a bystander waits %s", wait)
+			}
+			if wait := w.waits("another"); wait > row.most+100*time.Millisecond {
+				t.Errorf("the next one waits %s", wait)
+			}
+		})
+	}
+}
+
+// Who waits long comes back in time to find that others left.
+func TestWhoWaitsLongFindsThatOthersLeft(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	w.limit(1, 1)
+	for i := range 200 {
+		w.waits(types.UID(fmt.Sprint(i)))
+	}
+	wait := w.waits("last")
+	if wait > 101*time.Second {
+		t.Fatalf("it is told to wait %s", wait)
+	}
+	for i := range 200 {
+		w.Leave(types.UID(fmt.Sprint(i)))
+	}
+	w.clock.Step(wait)
+	w.expectWait("last", 0)
 }

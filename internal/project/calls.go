@@ -41,7 +41,7 @@ type moment struct {
 
 // Admit asks for one call on behalf of an Agent. It never sleeps: a project that is not proved, parked,
 // out of budget or does not answer is a waiting failure that says when to come back.
-func (p *Project) Admit(who types.UID) (*Ticket, error) {
+func (p *Project) Admit(who Caller) (*Ticket, error) {
 	if err := p.usable(); err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (t *Ticket) outdated() error {
 }
 
 // Get reads a remote agent.
-func (p *Project) Get(ctx context.Context, who types.UID, id string) (*cloud.Agent, error) {
+func (p *Project) Get(ctx context.Context, who Caller, id string) (*cloud.Agent, error) {
 	t, err := p.Admit(who)
 	if err != nil {
 		return nil, err
@@ -130,7 +130,7 @@ func (p *Project) Get(ctx context.Context, who types.UID, id string) (*cloud.Age
 }
 
 // Update patches a remote agent with the project token.
-func (p *Project) Update(ctx context.Context, who types.UID, id string, u cloud.Update) error {
+func (p *Project) Update(ctx context.Context, who Caller, id string, u cloud.Update) error {
 	t, err := p.Admit(who)
 	if err != nil {
 		return err
@@ -144,7 +144,7 @@ func (p *Project) Update(ctx context.Context, who types.UID, id string, u cloud.
 }
 
 // UpdateAsAgent patches a remote agent with its own token, for fields that only the agent may write.
-func (p *Project) UpdateAsAgent(ctx context.Context, who types.UID, id string, u cloud.Update, token cloud.Token) error {
+func (p *Project) UpdateAsAgent(ctx context.Context, who Caller, id string, u cloud.Update, token cloud.Token) error {
 	t, err := p.Admit(who)
 	if err != nil {
 		return err
@@ -173,7 +173,7 @@ func (p *Project) SetOnlyAgentWrites() {
 }
 
 // Delete deletes a remote agent.
-func (p *Project) Delete(ctx context.Context, who types.UID, id string) error {
+func (p *Project) Delete(ctx context.Context, who Caller, id string) error {
 	t, err := p.Admit(who)
 	if err != nil {
 		return err
@@ -239,6 +239,9 @@ func isOutage(err error) bool {
 	e, ok := cloud.AsError(err)
 	if !ok {
 		return false
+	}
+	if errors.Is(err, cloud.ErrTooLarge) {
+		return false // The service answers: what is too large is one agent, or a page of them.
 	}
 	switch e.Reason {
 	case cloud.ReasonNetwork, cloud.ReasonTimeout:

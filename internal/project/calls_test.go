@@ -8,6 +8,7 @@ package project_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
@@ -88,7 +89,7 @@ func TestAParkHoldsForAll(t *testing.T) {
 				t.Errorf("told to come back in %s, want %s and a little more", f.RetryAfter, row.want)
 			}
 			w.refused(w.Prove(t.Context()), v1alpha1.ReasonRateLimited)
-			_, err = w.Admit("another")
+			_, err = w.Admit(project.Caller{UID: "another"})
 			w.refused(err, v1alpha1.ReasonRateLimited)
 			w.requests(1)
 			if w.doubts.Load() != 1 {
@@ -125,7 +126,7 @@ func TestTheBreakerLetsOneProbeThrough(t *testing.T) {
 	probe.Go(func() { _, _ = w.Get(context.WithoutCancel(t.Context()), somebody, otherID) })
 	<-entered
 	for range 10 {
-		_, err := w.Admit("another")
+		_, err := w.Admit(project.Caller{UID: "another"})
 		if f := w.failure(err, v1alpha1.ReasonUnavailable); !f.Quiet {
 			t.Error("a condition would tell of a probe under way")
 		}
@@ -134,7 +135,7 @@ func TestTheBreakerLetsOneProbeThrough(t *testing.T) {
 	probe.Wait()
 	w.eventually("the Agents to be woken", func() bool { return w.wakes.Load() == 1 })
 	w.eventually("a doubt that clears it", func() bool { return w.doubts.Load() == 2 })
-	ticket, err := w.Admit("another")
+	ticket, err := w.Admit(project.Caller{UID: "another"})
 	noError(t, err)
 	ticket.Release()
 	w.requests(6)
@@ -164,6 +165,20 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 				t.Errorf("after five: %v", err)
 			}
 		})
+	}
+}
+
+// Nor is it an outage that an agent is larger than what is read of a response: the tenant made it so.
+func TestAnAgentThatIsTooLargeOpensNoBreaker(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	w.cloud.Inject(cloudtest.Fault{Status: http.StatusOK, Body: `{"id":"` + otherID + `","rawConfig":"` + strings.Repeat("x", 10<<20) + `"}`})
+	for range 5 {
+		if _, err := w.Get(t.Context(), somebody, otherID); !errors.Is(err, cloud.ErrTooLarge) {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.registry.Get(w.cp); err != nil {
+		t.Errorf("after five: %v", err)
 	}
 }
 

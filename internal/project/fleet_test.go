@@ -18,6 +18,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
 func uid(prefix string, i int) types.UID { return types.UID(fmt.Sprint(prefix, "-", i)) }
@@ -121,7 +122,7 @@ func (w *world) crew(n int) []string {
 // miss has a read find that the remote agent of an Agent is gone. undecided counts the failures that wait for a list.
 func (w *world) miss(i int, id string) (lost bool, undecided int) {
 	w.Helper()
-	if _, err := w.Get(w.Context(), uid("crew", i), id); !cloud.IsGone(err) {
+	if _, err := w.Get(w.Context(), project.Caller{UID: uid("crew", i)}, id); !cloud.IsGone(err) {
 		w.Fatalf("%s is there: %v", id, err)
 	}
 	since := w.clock.Now()

@@ -40,11 +40,12 @@ var schemes = map[v1alpha1.Authentication][]v1alpha1.Authentication{
 }
 
 const (
-	// refusalHolds is how long a 401 to a real call outweighs a proof that says neither yes nor no.
-	refusalHolds = 10 * time.Minute
-	// refusalRest is how long a scheme is taken as refused once calls were refused again after a proof; it
-	// doubles up to refusalHolds.
-	refusalRest = time.Minute
+	// refusalRest is how long a 401 to a real call outweighs what a check of the credentials shows. It doubles with
+	// each in a row, up to refusalMost: a 401 may be a moment's trouble.
+	refusalRest = 5 * time.Second
+	refusalMost = 5 * time.Minute
+	// refusalForgotten is how long after its rest a 401 still counts as the one before the next.
+	refusalForgotten = 10 * time.Minute
 	// listGrace is how long a list that was there may be missing before that is believed.
 	listGrace = 15 * time.Minute
 )
@@ -57,24 +58,24 @@ func (p *Project) Prove(ctx context.Context) error {
 		return err
 	}
 	p.mu.Lock()
-	bare, token, place, version := p.bare, p.credentials.Token, p.place, p.version
+	bare, token, place, version, before := p.bare, p.credentials.Token, p.place, p.version, p.proof
 	tried := inOrder(schemes[p.wanted], p.held)
 	p.mu.Unlock()
 
 	last, pause := errors.New("calls are refused with 401"), time.Duration(0)
 	for _, scheme := range tried {
-		if rest := p.refusedAgain(version, scheme); rest > 0 {
-			if pause == 0 || rest < pause {
-				pause = rest
-			}
+		rest, again := p.refused(version, scheme)
+		if again && rest > 0 {
+			pause = sooner(pause, rest)
 			continue
 		}
 		c := bare.WithCredential(cloud.Credential{Scheme: cloud.Scheme(scheme), Token: token})
-		outcome, err := prove(ctx, c, place.ProjectID)
+		outcome, err := prove(ctx, c, place, before.Proved && before.Authentication == scheme)
 		switch {
 		case isRefusal(err):
 			last = err
-		case err == nil && !outcome.Proved && p.refusedLately(version, scheme):
+		case err == nil && !outcome.Proved && rest > 0:
+			pause = sooner(pause, rest)
 		default:
 			outcome.Authentication = scheme
 			return p.conclude(version, c, outcome, err)
@@ -109,9 +110,8 @@ func inOrder(all []v1alpha1.Authentication, first v1alpha1.Authentication) []v1a
 
 // refusals are what calls met that a proof had let through.
 type refusals struct {
-	count int // in a row; a 401 long after the one before begins anew
-	last  time.Time
-	until time.Time // when the scheme may be proved again; not set by a first one, which may be a moment's trouble
+	count int       // in a row; a 401 long after the one before begins anew
+	until time.Time // when the scheme may be tried again
 }
 
 // refuse counts a 401. It leaves out the calls that were under way together with the one that was counted.
@@ -122,25 +122,33 @@ func (p *Project) refuse(proofs int) {
 	}
 	now, scheme := p.registry.opts.Clock.Now(), p.proof.Authentication
 	r := p.refusals[scheme]
-	if now.Sub(r.last) >= refusalHolds && now.Sub(r.until) >= refusalHolds {
+	if now.Sub(r.until) >= refusalForgotten {
 		r = refusals{}
 	}
-	r.count, r.last = r.count+1, now
-	if r.count > 1 {
-		r.until = now.Add(fault.Backoff(r.count-1, refusalRest, refusalHolds))
-	}
+	r.count++
+	r.until = now.Add(fault.Backoff(max(r.count-1, 1), refusalRest, refusalMost))
 	p.refusals[scheme] = r
 }
 
-// refusedAgain returns for how long a scheme is taken as refused, because calls were refused again after a proof
-// had accepted it: a service may list agents for whom it lets do nothing else.
-func (p *Project) refusedAgain(version int, scheme v1alpha1.Authentication) time.Duration {
+// refused returns for how long calls that were refused outweigh a check that says neither yes nor no. If that happened
+// again after a check had accepted the scheme, they outweigh that, too: a service may list agents for whom it lets do
+// nothing else.
+func (p *Project) refused(version int, scheme v1alpha1.Authentication) (rest time.Duration, again bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.version != version {
-		return 0
+		return 0, false
 	}
-	return max(p.refusals[scheme].until.Sub(p.registry.opts.Clock.Now()), 0)
+	r := p.refusals[scheme]
+	return max(r.until.Sub(p.registry.opts.Clock.Now()), 0), r.count > 1
+}
+
+// sooner is the shorter of two times, of which the first may not be known yet.
+func sooner(pause, rest time.Duration) time.Duration {
+	if pause == 0 {
+		return rest
+	}
+	return min(pause, rest)
 }
 
 // isRefusal tells a no of the service to the token from that of something in between.
@@ -148,13 +156,6 @@ func isRefusal(err error) bool {
 	e, ok := cloud.AsError(err)
 	return ok && (e.Reason == cloud.ReasonUnauthorized ||
 		e.Status == http.StatusForbidden && e.Reason != cloud.ReasonInvalidAnswer)
-}
-
-func (p *Project) refusedLately(version int, scheme v1alpha1.Authentication) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	r, refused := p.refusals[scheme]
-	return refused && p.version == version && p.registry.opts.Clock.Since(r.last) < refusalHolds
 }
 
 func (p *Project) parked() *fault.Error {
@@ -216,30 +217,70 @@ func (p *Project) missesList(outcome Proof) bool {
 	return now.Sub(p.listLostAt) < listGrace
 }
 
-// prove shows the credentials to the service. The outcome is not proved with a nil error where the service
-// speaks, but says nothing of the credentials: then the first real call decides.
-func prove(ctx context.Context, c *cloud.Client, projectID string) (Proof, error) {
-	no, yes := false, true
-	if projectID != "" {
-		_, err := c.List(ctx, projectID, cloud.ListOptions{Last: 1})
-		if err == nil {
-			return Proof{Proved: true, ListSupported: &yes}, nil
-		}
-		if !lacksList(err) {
-			return Proof{}, err
+// prove shows the credentials to the service. What verifies them is a list of agents, or the API's own words that an
+// agent is not there. Other servers, behind a wrong URL, answer any path with an empty list, with a bare 404, or with
+// whatever: an empty list counts only if the credentials were verified before, or together with those words. The
+// outcome is not proved with a nil error where the API speaks, but says nothing of the credentials: then the first real
+// call decides.
+func prove(ctx context.Context, c *cloud.Client, place Place, verified bool) (Proof, error) {
+	lists := false
+	if place.ProjectID != "" {
+		page, err := c.List(ctx, place.ProjectID, cloud.ListOptions{Last: 1})
+		lists = err == nil
+		switch {
+		case lists && (verified || showsAgents(page)):
+			return Proof{Proved: true, ListSupported: &lists}, nil
+		case !lists && !lacksList(err):
+			return Proof{}, unverified(place.URL+"/v1/projects/"+place.ProjectID+"/agents", err)
 		}
 	}
 	_, err := c.Get(ctx, uuid.Nil.String())
 	e, failed := cloud.AsError(err)
 	switch {
-	case !failed, cloud.IsGone(err), cloud.MaybeGone(err):
-		return Proof{Proved: true, ListSupported: &no}, nil
-	case e.API && (e.Status == http.StatusBadRequest || e.Status == http.StatusUnprocessableEntity):
-		return Proof{ListSupported: &no}, nil
-	default:
-		return Proof{}, err
+	case cloud.IsGone(err):
+		return Proof{Proved: true, ListSupported: &lists}, nil
+	case failed && e.API && (e.Status == http.StatusBadRequest || e.Status == http.StatusUnprocessableEntity):
+		return Proof{ListSupported: &lists}, nil
+	case !failed:
+		err = errAnyAgent
 	}
+	return Proof{}, unverified(place.URL+"/v1/agents/"+uuid.Nil.String(), err)
 }
+
+// showsAgents reports whether a list holds what every agent has. Lists of other things have IDs, too.
+func showsAgents(page *cloud.Page) bool {
+	return len(page.Agents) > 0 && !slices.ContainsFunc(page.Agents, func(a cloud.Agent) bool {
+		return a.MachineID == "" || a.Type == ""
+	})
+}
+
+// errAnyAgent is the answer of a server that has whatever it is asked for.
+var errAnyAgent = &cloud.Error{
+	Op: "get agent", Class: cloud.ClassRetryable, Reason: cloud.ReasonInvalidAnswer, Status: http.StatusOK,
+	Err: errors.New("it has an agent that cannot exist"),
+}
+
+// unverified adds to a failure which URL was tried, and what to do where another server may have answered.
+func unverified(url string, err error) error {
+	e, ok := cloud.AsError(err)
+	if !ok || isRefusal(err) {
+		return err
+	}
+	text := "GET " + url + ": " + err.Error()
+	if e.Status != 0 && e.Status < http.StatusInternalServerError && e.Status != http.StatusTooManyRequests {
+		text += ": make sure that spec.url leads to the API of Calyptia Cloud"
+	}
+	return &tried{text, err}
+}
+
+// tried is a failure that names the URL that it came from.
+type tried struct {
+	text string
+	err  error
+}
+
+func (t *tried) Error() string { return t.text }
+func (t *tried) Unwrap() error { return t.err }
 
 // lacksList tells a service without the list endpoint, or one that forbids it, from a failure.
 func lacksList(err error) bool {

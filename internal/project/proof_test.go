@@ -31,6 +31,7 @@ func TestWhatAProofShows(t *testing.T) {
 		settings cloudtest.Settings
 		faults   []cloudtest.Fault
 		opaque   bool
+		agents   bool // the project has some
 		wanted   v1alpha1.Authentication
 		want     project.Proof
 		reason   string // of the failure; "cloud" for one of the service
@@ -38,11 +39,23 @@ func TestWhatAProofShows(t *testing.T) {
 	}{
 		{
 			name: "a list proves it", wanted: v1alpha1.AuthenticationAuto,
-			want: project.Proof{Proved: true, Authentication: bearer, ListSupported: ptr.To(true)}, requests: 1,
+			agents: true,
+			want:   project.Proof{Proved: true, Authentication: bearer, ListSupported: ptr.To(true)}, requests: 1,
+		}, {
+			name: "an empty list, and a read of what is not there", wanted: v1alpha1.AuthenticationAuto,
+			want: project.Proof{Proved: true, Authentication: bearer, ListSupported: ptr.To(true)}, requests: 2,
+		}, {
+			name: "an empty list, and a read that proves nothing", wanted: v1alpha1.AuthenticationAuto,
+			faults: []cloudtest.Fault{neitherYesNorNo},
+			want:   project.Proof{Authentication: bearer, ListSupported: ptr.To(true)}, requests: 2,
+		}, {
+			name: "an empty list, and a read that is refused", wanted: bearer,
+			faults: []cloudtest.Fault{{Route: cloudtest.RouteAgent, Status: 401, Body: `{"error":"invalid token"}`}},
+			reason: v1alpha1.ReasonUnauthorized, requests: 2,
 		}, {
 			name: "the second scheme", wanted: v1alpha1.AuthenticationAuto,
-			settings: cloudtest.Settings{Schemes: []cloud.Scheme{cloud.SchemeProjectToken}},
-			want:     project.Proof{Proved: true, Authentication: header, ListSupported: ptr.To(true)}, requests: 2,
+			settings: cloudtest.Settings{Schemes: []cloud.Scheme{cloud.SchemeProjectToken}}, agents: true,
+			want: project.Proof{Proved: true, Authentication: header, ListSupported: ptr.To(true)}, requests: 2,
 		}, {
 			name: "no scheme", wanted: v1alpha1.AuthenticationBearer,
 			settings: cloudtest.Settings{Schemes: []cloud.Scheme{cloud.SchemeProjectToken}},
@@ -88,6 +101,9 @@ func TestWhatAProofShows(t *testing.T) {
 			if row.opaque {
 				w.cloud.AddToken(projectID, "opaque")
 				w.token = cloud.NewToken("opaque")
+			}
+			if row.agents {
+				w.registerAside("there")
 			}
 			w.cp.Spec.Authentication = row.wanted
 			w.configure()
@@ -152,10 +168,13 @@ func TestACallThatWasRefusedOutweighsASilentProof(t *testing.T) {
 
 	w.cloud.RevokeToken(w.token)
 	_ = w.Delete(t.Context(), somebody, otherID)
-	w.refused(w.Prove(t.Context()), v1alpha1.ReasonUnauthorized)
+	pause := w.failure(w.Prove(t.Context()), v1alpha1.ReasonUnauthorized).RetryAfter
+	if pause <= 0 || pause > 5*time.Second {
+		t.Errorf("after one refusal the next try comes in %s", pause)
+	}
 	_, err = w.registry.Get(w.cp)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
-	w.clock.Step(11 * time.Minute)
+	w.clock.Step(pause)
 	noError(t, w.Prove(t.Context())) // One call may try again.
 	_, err = w.registry.Get(w.cp)
 	noError(t, err)

@@ -120,7 +120,7 @@ func TestABlockLastsUntilTheNextProof(t *testing.T) {
 func TestClosedRegistrationsLetDeletionsThrough(t *testing.T) {
 	w := proved(t, cloudtest.Settings{})
 	id := w.register("first")
-	admitted, err := w.Admit("late") // Before they are closed.
+	admitted, err := w.Admit(project.Caller{UID: "late"}) // Before they are closed.
 	noError(t, err)
 	w.CloseRegistrations(fault.Waitingf(v1alpha1.ReasonProjectNotReady, "being deleted"))
 	w.refused(w.RegistrationsClosed(), v1alpha1.ReasonProjectNotReady)

@@ -16,6 +16,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -81,13 +83,13 @@ func KeyValue(
 	if ref := source.SecretKeyRef; ref != nil {
 		kind, name, key = "Secret", ref.Name, ref.Key
 		var secret corev1.Secret
-		err = reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &secret)
+		err = get(ctx, reader, client.ObjectKey{Namespace: namespace, Name: name}, &secret)
 		value, found = secret.Data[key]
 		resourceVersion = secret.ResourceVersion
 	} else {
 		name, key = source.ConfigMapKeyRef.Name, source.ConfigMapKeyRef.Key
 		var configMap corev1.ConfigMap
-		err = reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &configMap)
+		err = get(ctx, reader, client.ObjectKey{Namespace: namespace, Name: name}, &configMap)
 		var text string
 		if text, found = configMap.Data[key]; found {
 			value = []byte(text)
@@ -118,4 +120,12 @@ func KeyValue(
 			"%s: key %q of %s %q holds a NUL character: store plain UTF-8 text there, not UTF-16", field, key, kind, name)
 	}
 	return value, resourceVersion, nil
+}
+
+// get reads an object. One whose name cannot exist does not: an object that is older than the rule for names may name it.
+func get(ctx context.Context, reader client.Reader, key client.ObjectKey, object client.Object) error {
+	if len(path.IsValidPathSegmentName(key.Name)) > 0 {
+		return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
+	}
+	return reader.Get(ctx, key, object)
 }

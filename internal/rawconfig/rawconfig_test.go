@@ -195,6 +195,20 @@ func TestKeyValueNamesTheFieldThatDeclaresTheSource(t *testing.T) {
 	}
 }
 
+// A source that is older than the rule for names may name what cannot exist. The API server is not asked for it: it
+// would refuse the request, and that reads as its own failure.
+func TestASourceThatCannotExistIsMissing(t *testing.T) {
+	refusing := shelf{err: errors.New("invalid resource name")}
+	for _, name := range []string{"a/b", "..", ".", "a%2fb"} {
+		for _, source := range []*v1alpha1.KeySource{configMap(name, "key"), secret(name, "key")} {
+			_, _, err := rawconfig.KeyValue(t.Context(), refusing, "default", "spec.rawConfigFrom", source)
+			if f, ok := fault.As(err); !ok || f.Reason != v1alpha1.ReasonSourceNotFound {
+				t.Errorf("%q: %v", name, err)
+			}
+		}
+	}
+}
+
 func TestAnInlineConfigurationThatIsNoneIsRefused(t *testing.T) {
 	for text, words := range map[string]string{
 		"[INPUT]\x00": "it holds a NUL character", "\ufeff\x00": "it holds a NUL character", "\ufeff": "it is empty",

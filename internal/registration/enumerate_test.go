@@ -22,11 +22,16 @@ func each(isOpen bool, f func(Facts)) {
 		secret, cluster = []Finding{Unread, None, Named, Ours, Foreign, NotEntitled}, named
 	}
 	ages := []time.Time{{}, started, met, slack, noon.Add(-time.Second)}
-	for bits := range 1 << 6 {
+	for bits := range 1 << 5 {
 		on := func(bit int) bool { return bits&(1<<bit) != 0 }
 		base := Facts{
-			Now: noon, Started: started, Open: isOpen, Met: met, SentAt: met,
-			Deleting: on(0), Explicit: on(1), MayAdopt: on(2), Authentic: on(3), Repeated: on(4), SessionFree: on(5),
+			Now: noon, Started: started, Open: isOpen, Met: met, SentAt: met, SessionFree: true,
+			Deleting: on(0), Explicit: on(1), MayAdopt: on(2),
+		}
+		if isOpen { // What follows is said of an open intent alone.
+			base.Authentic, base.Repeated = on(3), on(4)
+		} else if base.SessionFree = on(3); on(4) {
+			continue
 		}
 		for policy := range 4 {
 			base.ReadOnly, base.Paused, base.Recorded = policy == 1, policy == 2, policy == 3

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -69,4 +70,40 @@ func TestATokenThatOnlyTheListAccepts(t *testing.T) {
 	if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n > 2*harness.Workers {
 		t.Errorf("%d registrations were tried", n)
 	}
+}
+
+// A 401 may be a moment's trouble of the service. The Agents go on soon after it, however seldom the project is
+// compared with the service.
+func TestAMomentOfRefusalsStopsNothingForLong(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		settings cloudtest.Settings
+	}{
+		{"a service that lists", cloudtest.Settings{}},
+		{"a service that does not list", cloudtest.Settings{NoList: true}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, row.settings, func(_ *harness.World, cp *v1alpha1.CloudProject) {
+				cp.Spec.ResyncInterval = &metav1.Duration{Duration: 24 * time.Hour}
+			})
+			w.Ready(w.Apply("web"))
+			repair := w.Cloud.Inject(cloudtest.Fault{Status: http.StatusUnauthorized, Body: `{"error":"invalid token"}`})
+			w.Apply("mail")
+			w.Eventually("the CloudProject tells of it", func() error { return refused(w, metav1.ConditionFalse, v1alpha1.ReasonUnauthorized) })
+			repair()
+			w.Ready("mail")
+			w.Eventually("the CloudProject is good again", func() error { return refused(w, metav1.ConditionTrue, v1alpha1.ReasonProved) })
+		})
+	}
+}
+
+func refused(w *harness.World, status metav1.ConditionStatus, reason string) error {
+	var cp v1alpha1.CloudProject
+	err := w.Client.Get(context.Background(), w.Key("calyptia"), &cp)
+	ready := meta.FindStatusCondition(cp.Status.Conditions, v1alpha1.ConditionReady)
+	if ready == nil || ready.Status != status || ready.Reason != reason {
+		return errors.Join(fmt.Errorf("it shows %+v", ready), err)
+	}
+	return nil
 }

@@ -145,7 +145,7 @@ func TestSecret_NamesAYoungerForeignAgent_TakesNothing(t *testing.T) {
 }
 
 // lying is a server of the tenant's own that says of a victim's agent whatever suits the tenant.
-func lying(t *testing.T, victim cloud.Agent) *httptest.Server {
+func lying(t testing.TB, victim cloud.Agent) *httptest.Server {
 	t.Helper()
 	text, err := json.Marshal(struct {
 		cloud.Agent

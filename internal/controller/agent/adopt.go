@@ -36,7 +36,7 @@ func (p *pass) adopt(ctx context.Context) error {
 			return err
 		}
 	}
-	remote, err := p.project.Get(ctx, p.agent.UID, id)
+	remote, err := p.project.Get(ctx, p.caller(), id)
 	if cloud.IsGone(err) {
 		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
 			"spec.agentID: the project holds no agent %s: correct spec.projectRef, or delete this Agent and create it with the right agentID", id)
@@ -148,11 +148,18 @@ func (p *pass) unclaimed(ctx context.Context, remote *cloud.Agent) error {
 func (p *pass) claimedBy(other *v1alpha1.Agent, id string) error {
 	if !other.DeletionTimestamp.IsZero() {
 		return fault.Retryablef(v1alpha1.ReasonRemoteClaimed,
-			"the remote agent %s belongs to Agent %s/%s, which is being deleted", id, other.Namespace, other.Name)
+			"the remote agent %s belongs to %s, which is being deleted", id, p.called(other))
 	}
 	return fault.Terminalf(v1alpha1.ReasonRemoteClaimed,
-		"the remote agent %s belongs to Agent %s/%s: delete one of the two Agents (this one touches nothing remote)",
-		id, other.Namespace, other.Name)
+		"the remote agent %s belongs to %s: delete one of the two Agents (this one touches nothing remote)", id, p.called(other))
+}
+
+// called names another Agent; to a namespace that may not adopt, not one of another namespace.
+func (p *pass) called(other *v1alpha1.Agent) string {
+	if other.Namespace != p.agent.Namespace && !p.mayAdopt() {
+		return "an Agent of another namespace"
+	}
+	return "Agent " + other.Namespace + "/" + other.Name
 }
 
 // other is another Agent as the cache has it. One that the cache does not have any more is as good as deleted.
@@ -183,36 +190,61 @@ func (p *pass) notEntitled() error {
 // by derivation is refused nothing: whoever else has its machine ID gives way.
 func (p *pass) machineIDFree(ctx context.Context) error {
 	if !p.explicit() {
-		p.memories.seize(claim{place: p.place, machineID: p.machineID()}, p.key())
+		p.memories.seize(p.machineClaim(), p.key())
 		return nil
 	}
 	others, err := p.having(ctx, machineIndex, p.machineID())
 	if err != nil {
 		return err
 	}
-	place := p.place
 	for i := range others {
-		other := &others[i]
-		if other.UID != p.agent.UID && other.Status.ID != "" && other.Status.URL == place.URL && other.Status.ProjectID == place.ProjectID {
+		if other := &others[i]; other.UID != p.agent.UID && other.Status.ID != "" && p.sharesProject(ctx, other) {
 			return p.machineIDOf(other)
 		}
 	}
-	holder, mine := p.memories.claim(claim{place: place, machineID: p.machineID()}, p.key())
+	holder, mine := p.memories.claim(p.machineClaim(), p.key())
 	if mine {
 		return nil
 	}
 	return p.machineIDOf(p.other(ctx, holder))
 }
 
+// sharesProject reports whether another Agent's record is of the same project. What spec.projectID says of a token is
+// only somebody's word: of another CloudProject it counts only where its token or its lists bear it out.
+func (p *pass) sharesProject(ctx context.Context, other *v1alpha1.Agent) bool {
+	if (project.Place{URL: other.Status.URL, ProjectID: other.Status.ProjectID}) != p.place {
+		return false
+	}
+	ref, named := project.Ref(other, p.Settings.DefaultProject)
+	if named && ref == client.ObjectKeyFromObject(p.cloudProject) {
+		return true
+	}
+	var cp v1alpha1.CloudProject
+	if !named || p.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) != nil {
+		return false
+	}
+	shared := p.Projects.Lookup(cp.UID)
+	return shared != nil && shared.Vouched()
+}
+
+// machineClaim is on the machine ID in the project; where only spec.projectID names that, in this CloudProject's alone.
+func (p *pass) machineClaim() claim {
+	place := p.place
+	if !p.project.Vouched() {
+		place.ProjectID += " of " + string(p.cloudProject.UID)
+	}
+	return claim{place: place, machineID: p.machineID()}
+}
+
 // machineIDOf waits for an Agent with the same machine ID that is about to go, and is refused by one that lives.
 func (p *pass) machineIDOf(other *v1alpha1.Agent) error {
 	if !other.DeletionTimestamp.IsZero() {
 		return fault.Retryablef(v1alpha1.ReasonMachineIDConflict,
-			"spec.machineID: Agent %s/%s has the machine ID %q and is being deleted", other.Namespace, other.Name, p.machineID())
+			"spec.machineID: %s has the machine ID %q and is being deleted", p.called(other), p.machineID())
 	}
 	return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,
-		"spec.machineID: Agent %s/%s has the machine ID %q already: delete this Agent and create it with another machineID, or without one",
-		other.Namespace, other.Name, p.machineID())
+		"spec.machineID: %s has the machine ID %q already: delete this Agent and create it with another machineID, or without one",
+		p.called(other), p.machineID())
 }
 
 // takeOver is what to do about a machine ID that another agent holds.

@@ -35,7 +35,7 @@ func (r *registrar) create(ctx context.Context) error {
 	if err := r.bodyFor(ctx); err != nil {
 		return err
 	}
-	ticket, err := r.project.Admit(r.agent.UID)
+	ticket, err := r.project.Admit(r.caller())
 	if err != nil {
 		return err
 	}

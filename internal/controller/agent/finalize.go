@@ -162,7 +162,7 @@ func (p *pass) ownsRemote(ctx context.Context) (bool, error) {
 
 // deleteConfirmed reads first: only what shows our machine ID, and is known to be ours, is deleted.
 func (p *pass) deleteConfirmed(ctx context.Context, id string) error {
-	remote, err := p.project.Get(ctx, p.agent.UID, id)
+	remote, err := p.project.Get(ctx, p.caller(), id)
 	if err != nil {
 		if gone, err := p.provesGone(ctx, id, err); !gone {
 			return err
@@ -192,7 +192,7 @@ func (p *pass) deleteID(ctx context.Context, id string) error {
 		return err
 	}
 	// Cut by a shutdown, it might be done all the same, and leave the next process to wonder where the agent is.
-	err = p.project.Delete(context.WithoutCancel(ctx), p.agent.UID, id)
+	err = p.project.Delete(context.WithoutCancel(ctx), p.caller(), id)
 	if err != nil {
 		if gone, err := p.provesGone(ctx, id, err); !gone {
 			return err

@@ -141,7 +141,7 @@ func (p *pass) mustRead() bool {
 // read asks the service for the remote agent. One that is gone is registered anew where that is ours to do.
 func (p *pass) read(ctx context.Context) error {
 	status := &p.agent.Status
-	remote, err := p.project.Get(ctx, p.agent.UID, status.ID)
+	remote, err := p.project.Get(ctx, p.caller(), status.ID)
 	if err != nil {
 		if gone, err := p.provesGone(ctx, status.ID, err); !gone {
 			return err
@@ -234,7 +234,7 @@ func (p *pass) withdraw(ctx context.Context) error {
 			return err
 		}
 		if double != nil && id != status.ID && double.FirstMetricsAddedAt == nil && !p.Settings.ReadOnly {
-			if err := p.project.Delete(ctx, p.agent.UID, id); err != nil {
+			if err := p.project.Delete(ctx, p.caller(), id); err != nil {
 				if gone, err := p.provesGone(ctx, id, err); !gone {
 					return err
 				}

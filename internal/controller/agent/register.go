@@ -55,7 +55,7 @@ func (p *pass) keepFinalizer(ctx context.Context) error {
 // ours reads a remote agent whose ID came from a Secret, a list or a spec. Only one that shows our machine
 // ID is returned; nil says that it is gone or not ours.
 func (p *pass) ours(ctx context.Context, id string) (*cloud.Agent, error) {
-	remote, err := p.project.Get(ctx, p.agent.UID, id)
+	remote, err := p.project.Get(ctx, p.caller(), id)
 	if err != nil {
 		gone, err := p.provesGone(ctx, id, err)
 		if gone {

@@ -12,8 +12,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -79,6 +77,11 @@ func (p *pass) connect() (err error) {
 	return err
 }
 
+// caller is who the rate limit counts the calls of this pass for.
+func (p *pass) caller() project.Caller {
+	return project.Caller{UID: p.agent.UID, Namespace: p.agent.Namespace}
+}
+
 // outdated ends a pass whose CloudProject changed under it.
 func (p *pass) outdated() error {
 	return fault.Retryablef(v1alpha1.ReasonProgressing, "CloudProject %s/%s has changed meanwhile",
@@ -87,32 +90,13 @@ func (p *pass) outdated() error {
 
 // admitted asks the CloudProject whether it lets this namespace use it.
 func (p *pass) admitted(ctx context.Context) error {
-	refused := fault.Terminalf(v1alpha1.ReasonProjectNotAllowed,
-		"CloudProject %s/%s does not admit namespace %s: add it to its spec.allowedNamespaces, or use another one",
-		p.cloudProject.Namespace, p.cloudProject.Name, p.agent.Namespace)
-	allowed := p.cloudProject.Spec.AllowedNamespaces
-	switch {
-	case p.cloudProject.Namespace == p.agent.Namespace:
-		return nil
-	case allowed == nil || allowed.From == v1alpha1.NamespacesFromSame || allowed.From == "":
-		return refused
-	case allowed.From == v1alpha1.NamespacesFromAll:
-		return nil
-	}
-	selector, err := metav1.LabelSelectorAsSelector(allowed.Selector)
-	if err != nil {
-		return fault.Terminalf(v1alpha1.ReasonProjectNotAllowed,
-			"spec.allowedNamespaces.selector of CloudProject %s/%s is not valid: correct it",
-			p.cloudProject.Namespace, p.cloudProject.Name)
-	}
-	namespace := metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}}
-	if err := p.APIReader.Get(ctx, types.NamespacedName{Name: p.agent.Namespace}, &namespace); err != nil {
+	allowed, err := project.Allows(ctx, p.APIReader, p.cloudProject, p.agent.Namespace)
+	if err != nil || allowed {
 		return err
 	}
-	if !selector.Matches(labels.Set(namespace.Labels)) {
-		return refused
-	}
-	return nil
+	return fault.Terminalf(v1alpha1.ReasonProjectNotAllowed,
+		"CloudProject %s/%s does not admit namespace %s: add it to its spec.allowedNamespaces, or use another one",
+		p.cloudProject.Namespace, p.cloudProject.Name, p.agent.Namespace)
 }
 
 // version is the resourceVersion of a Secret or ConfigMap as the cache has it, empty if it is not there.

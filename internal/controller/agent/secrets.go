@@ -310,7 +310,7 @@ func (p *pass) takeover(ctx context.Context, secret *corev1.Secret, conflict err
 	if id == "" || id == m.lost && p.place == m.lostAt || id == m.absent && p.place == m.absentAt {
 		return nil
 	}
-	_, err := p.project.Get(ctx, p.agent.UID, id)
+	_, err := p.project.Get(ctx, p.caller(), id)
 	if err == nil {
 		return conflict
 	}

@@ -221,7 +221,7 @@ var agentOnly = []string{"version", "edition", "flags", v1alpha1.FieldRawConfig,
 func (p *pass) patchRemote(ctx context.Context, u cloud.Update) error {
 	restricted := slices.ContainsFunc(u.Fields(), func(name string) bool { return slices.Contains(agentOnly, name) })
 	if !restricted || !p.project.OnlyAgentWrites() {
-		err := p.project.Update(ctx, p.agent.UID, p.agent.Status.ID, u)
+		err := p.project.Update(ctx, p.caller(), p.agent.Status.ID, u)
 		if e, ok := cloud.AsError(err); !ok || e.Reason != cloud.ReasonFieldForbidden || !restricted {
 			return p.unlessGone(err)
 		}
@@ -231,7 +231,7 @@ func (p *pass) patchRemote(ctx context.Context, u cloud.Update) error {
 	if err != nil {
 		return err
 	}
-	err = p.project.UpdateAsAgent(ctx, p.agent.UID, p.agent.Status.ID, u, token)
+	err = p.project.UpdateAsAgent(ctx, p.caller(), p.agent.Status.ID, u, token)
 	if e, ok := cloud.AsError(err); ok && e.Status == http.StatusUnauthorized {
 		return fault.Terminalf(v1alpha1.ReasonTokenUnavailable,
 			"the service takes %v only from the agent itself, and refuses the token in Secret %q: delete that Secret to have it written anew",

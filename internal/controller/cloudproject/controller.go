@@ -48,7 +48,8 @@ type Reconciler struct {
 	AgentCountInterval time.Duration
 	// InUseDelay is how long the Agents that go are waited for before a release is looked into; default 500ms.
 	InUseDelay time.Duration
-	// BackoffMin and BackoffMax bound the time to the next try after a failure; default 1s and 5m.
+	// BackoffMin and BackoffMax bound the time to the next try after a failure; default 1s and 5m. After a refusal of the
+	// token it begins with five times BackoffMin.
 	BackoffMin, BackoffMax time.Duration
 
 	memory memory
@@ -67,6 +68,9 @@ type Reconciler struct {
 // Reconcile brings one CloudProject up to date: it is held or released, its credentials are proved and
 // copied, and its status says what came of it.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	if !project.CanExist(req.NamespacedName) {
+		return ctrl.Result{}, nil // Some Agent refers to it.
+	}
 	var cp v1alpha1.CloudProject
 	if err := r.Client.Get(ctx, req.NamespacedName, &cp); err != nil {
 		if apierrors.IsNotFound(err) {
@@ -88,6 +92,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	before := cp.DeepCopy()
 
+	loaded := r.Projects.Lookup(cp.UID) != nil
 	held, released, err := r.hold(ctx, &cp, m)
 	if err != nil {
 		return r.again(ctx, m, err), nil
@@ -105,6 +110,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	pending, err := r.writeStatus(ctx, before, &cp, m)
 	if err != nil {
 		return r.again(ctx, m, err), nil
+	}
+	if held != nil && !loaded && r.Projects.Lookup(cp.UID) != nil {
+		return requeue(r.backoffMin() / 4), nil // With the credentials it can be told who needs them.
 	}
 	return r.next(m, verdict, pending), nil
 }

@@ -154,13 +154,13 @@ func TestTheCopyServesDeletionsWhenTheSourceIsGone(t *testing.T) {
 	if err := p.RegistrationsClosed(); err == nil {
 		t.Error("Agents may be registered with credentials that were taken away")
 	}
-	ticket, err := p.Admit("late")
+	ticket, err := p.Admit(project.Caller{UID: "late"})
 	noError(t, err)
 	_, err = ticket.Register(t.Context(), registration("late"))
 	if e, ok := cloud.AsError(err); !ok || !e.NothingMade() || w.cloud.Count("POST", "") != 1 {
 		t.Errorf("a registration ended with %v", err)
 	}
-	if err := p.Delete(t.Context(), "somebody", agent); err != nil {
+	if err := p.Delete(t.Context(), project.Caller{UID: "somebody"}, agent); err != nil {
 		t.Errorf("the deletion failed: %v", err)
 	}
 
@@ -209,7 +209,7 @@ func (w *world) registerRemote(cp *v1alpha1.CloudProject) string {
 	w.Helper()
 	p, err := w.projects.Get(cp)
 	noError(w, err)
-	ticket, err := p.Admit("somebody")
+	ticket, err := p.Admit(project.Caller{UID: "somebody"})
 	noError(w, err)
 	made, err := ticket.Register(w.Context(), registration("machine"))
 	noError(w, err)

@@ -83,11 +83,16 @@ func (r *Reconciler) token(ctx context.Context, cp *v1alpha1.CloudProject) (clou
 			"%s: the name %q is reserved for the operator's own copy: name your Secret otherwise", field, name)
 	}
 	var secret corev1.Secret
-	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: cp.Namespace, Name: name}, &secret)
+	var err error
+	source := client.ObjectKey{Namespace: cp.Namespace, Name: name}
+	exists := project.CanExist(source)
+	if exists {
+		err = r.APIReader.Get(ctx, source, &secret)
+	}
 	value, found := secret.Data[key]
 	token, unfit := cloud.TrimToken(value)
 	switch {
-	case apierrors.IsNotFound(err):
+	case !exists || apierrors.IsNotFound(err):
 		return token, fault.Waitingf(v1alpha1.ReasonSourceNotFound,
 			"%s: Secret %q does not exist in namespace %s: create it with the project token under the key %q",
 			field, name, cp.Namespace, key)

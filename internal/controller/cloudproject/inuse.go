@@ -76,25 +76,26 @@ func (r *Reconciler) users(ctx context.Context, key types.NamespacedName) ([]v1a
 
 // holders says which Agents hold a CloudProject back. That there is none is only believed of the API server.
 func (r *Reconciler) holders(ctx context.Context, cp *v1alpha1.CloudProject, users []v1alpha1.Agent) (*fault.Error, error) {
-	holding := names(users, holds)
-	if len(holding) == 0 {
+	needs := r.needs(ctx, cp)
+	holding := names(users, needs.holds)
+	if len(holding) == 0 && needs.err == nil {
 		var err error
-		if holding, err = r.listHolders(ctx, client.ObjectKeyFromObject(cp)); err != nil {
+		if holding, err = r.listHolders(ctx, client.ObjectKeyFromObject(cp), needs); err != nil {
 			return nil, err
 		}
 	}
-	if len(holding) == 0 {
-		return nil, nil
+	if needs.err != nil || len(holding) == 0 {
+		return nil, needs.err
 	}
 	return fault.Waitingf(v1alpha1.ReasonInUse,
 		"the deletion waits for %s, which need it for their own: delete them, or give up what they registered with the annotation %s: \"true\"",
 		enumerate(holding), v1alpha1.AnnotationOrphanAgents), nil
 }
 
-func (r *Reconciler) listHolders(ctx context.Context, key types.NamespacedName) ([]string, error) {
+func (r *Reconciler) listHolders(ctx context.Context, key types.NamespacedName, needs *needs) ([]string, error) {
 	uses := func(agent *v1alpha1.Agent) bool {
 		ref, ok := project.Ref(agent, r.DefaultProject)
-		return ok && ref == key && holds(agent)
+		return ok && ref == key && needs.holds(agent)
 	}
 	namespaces := r.Namespaces
 	if len(namespaces) == 0 {

@@ -112,6 +112,7 @@ func TestAnAgentThatTheCacheDoesNotKnowHoldsToo(t *testing.T) {
 	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cproj-other-"}}
 	noError(t, w.client.Create(t.Context(), other))
 	cp, _ := w.withCopy()
+	w.edit(cp, func() { cp.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll} })
 	agent := w.createAgent(other.Name, "elsewhere", cp)
 	lists := w.reader.listed()
 	w.delete(cp)
@@ -219,4 +220,44 @@ func TestAgentsAreCountedNowAndThen(t *testing.T) {
 	for i := range 29 {
 		w.removeAgent(&v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: fmt.Sprintf("agent-%d", i)}})
 	}
+}
+
+// Users of any namespace write finalizers and intents. From one that is not allowed these hold nothing back, also
+// right after a start, when the credentials that tell a forged intent are not loaded yet.
+func TestForgedFinalizerAndIntent_NamespaceNotAllowed_HoldNothing(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		restart bool
+		change  func(*v1alpha1.Agent)
+	}{
+		{"a finalizer", false, func(*v1alpha1.Agent) {}},
+		{"an intent", false, func(a *v1alpha1.Agent) { a.Finalizers = nil; forgeIntent(a) }},
+		{"both", false, forgeIntent},
+		{"both, after a start", true, forgeIntent},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cproj-other-"}}
+			noError(t, w.client.Create(t.Context(), other))
+			cp, secret := w.withCopy()
+			own := w.createAgent(w.namespace, "own", cp)
+			forged := w.createAgent(other.Name, "forged", cp)
+			w.edit(forged, func() { row.change(forged) })
+			w.delete(cp)
+			w.await(cp, inUse("Agent "+w.namespace+"/own, which"))
+			if row.restart {
+				w.restart()
+			}
+			w.removeAgent(own)
+			w.gone(cp)
+			w.gone(secret)
+			w.edit(forged, func() { forged.Finalizers = nil })
+		})
+	}
+}
+
+func forgeIntent(a *v1alpha1.Agent) {
+	metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistering,
+		time.Now().UTC().Format(time.RFC3339Nano)+"/0011223344556677-00112233445566770011223344556677")
 }

@@ -40,7 +40,7 @@ type memo struct {
 	tried    attempt      // what was shown to the service last; zero if nothing was
 	verdict  *fault.Error // what came of it; nil is good
 	due      time.Time    // when to try again
-	failures int          // in a row, of the retryable class
+	failures int          // in a row, of the retryable class or refusals
 	heard    string       // the request to reconcile that was taken for a person's word last
 	handled  string       // the one that an answer of the service came to last
 
@@ -138,6 +138,11 @@ func requeue(after time.Duration) ctrl.Result {
 
 func (r *Reconciler) backoff(failures int) time.Duration {
 	return fault.Backoff(failures, r.backoffMin(), orElse(r.BackoffMax, 5*time.Minute))
+}
+
+// refusedBackoff is longer at first: a token that was revoked is no better a second later.
+func (r *Reconciler) refusedBackoff(failures int) time.Duration {
+	return fault.Backoff(failures, 5*r.backoffMin(), orElse(r.BackoffMax, 5*time.Minute))
 }
 
 func (r *Reconciler) backoffMin() time.Duration { return orElse(r.BackoffMin, time.Second) }

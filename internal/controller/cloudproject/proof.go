@@ -120,18 +120,31 @@ func (r *Reconciler) prove(ctx context.Context, p *project.Project, cp *v1alpha1
 		cp.Status.ListSupported = proof.ListSupported
 		m.interval = r.interval(cp, m.agents, p.ListTook())
 	}
-	wait := spread(m.interval)
-	switch v := m.verdict; {
-	case v != nil && v.RetryAfter > 0:
-		wait = v.RetryAfter
-	case v != nil && v.Class == fault.Retryable:
+	m.due = r.clock().Now().Add(r.untilNext(m))
+	return m.verdict
+}
+
+// untilNext is the time until the credentials are shown again. How often good ones are has no part in it while they are
+// refused: the refusal may be a moment's trouble, and all Agents wait for its end.
+func (r *Reconciler) untilNext(m *memo) time.Duration {
+	v := m.verdict
+	refused := v != nil && v.Reason == v1alpha1.ReasonUnauthorized
+	switch {
+	case refused, v != nil && v.Class == fault.Retryable:
 		m.failures++
-		wait = r.backoff(m.failures)
-	default:
+	case v == nil || v.RetryAfter == 0:
 		m.failures = 0
 	}
-	m.due = r.clock().Now().Add(wait)
-	return m.verdict
+	switch {
+	case v != nil && v.RetryAfter > 0:
+		return v.RetryAfter
+	case refused:
+		return r.refusedBackoff(m.failures)
+	case v != nil && v.Class == fault.Retryable:
+		return r.backoff(m.failures)
+	default:
+		return spread(m.interval)
+	}
 }
 
 // judge turns the outcome of a proof into what the CloudProject shows; proved says that the same credentials

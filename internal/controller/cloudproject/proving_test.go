@@ -30,11 +30,13 @@ type proving struct {
 	cp      *v1alpha1.CloudProject
 	memo    *memo
 	project *project.Project
+
+	interval time.Duration
 }
 
 func newProving(t *testing.T) *proving {
 	t.Helper()
-	x := &proving{clock: clocktesting.NewFakeClock(time.Now()), cloud: cloudtest.New(cloudtest.Settings{}), memo: &memo{}}
+	x := &proving{clock: clocktesting.NewFakeClock(time.Now()), cloud: cloudtest.New(cloudtest.Settings{}), memo: &memo{}, interval: 10 * time.Minute}
 	server := x.cloud.Start()
 	t.Cleanup(server.Close)
 	policy := cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true}
@@ -43,7 +45,9 @@ func newProving(t *testing.T) *proving {
 		ObjectMeta: metav1.ObjectMeta{Name: "main", Namespace: "default", UID: types.UID("uid"), Generation: 1},
 		Spec:       v1alpha1.CloudProjectSpec{URL: server.URL, Authentication: v1alpha1.AuthenticationAuto},
 	}
-	x.configure(t, x.cloud.AddProject(projectID))
+	token := x.cloud.AddProject(projectID)
+	registerAside(t, x.cloud, server.URL, token)
+	x.configure(t, token)
 	return x
 }
 
@@ -58,7 +62,7 @@ func (x *proving) configure(t *testing.T, token cloud.Token) {
 func (x *proving) prove(t *testing.T) (reason string, requests int) {
 	t.Helper()
 	before := len(x.cloud.Requests())
-	x.memo.interval = 10 * time.Minute
+	x.memo.interval = x.interval
 	if verdict := x.Reconciler.prove(t.Context(), x.project, x.cp, x.memo); verdict != nil {
 		reason = verdict.Reason
 	}
@@ -90,12 +94,53 @@ func TestAProofIsRepeatedOnlyWhenItIsDue(t *testing.T) {
 
 	x.configure(t, cloud.NewToken("wrong-token"))
 	x.expect(t, "a wrong token", v1alpha1.ReasonUnauthorized, 2)
-	x.clock.Step(9 * time.Minute)
-	x.expect(t, "a refused token is not tried again soon", v1alpha1.ReasonUnauthorized, 0)
-	x.clock.Step(3 * time.Minute)
-	x.expect(t, "but at the resync", v1alpha1.ReasonUnauthorized, 2)
+	x.expect(t, "a refused token is not tried again at once", v1alpha1.ReasonUnauthorized, 0)
+	x.clock.Step(5 * time.Minute)
+	x.expect(t, "but soon", v1alpha1.ReasonUnauthorized, 2)
 	x.configure(t, x.cloud.AddProject(projectID))
 	x.expect(t, "another token is tried at once", "", 1)
+}
+
+// A 401 may be a moment's trouble of the service. How often good credentials are checked has no part in when refused
+// ones are tried again.
+func TestARefusalIsTriedAgainWithBackoff(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		refusal cloudtest.Fault
+	}{
+		{"401", cloudtest.Fault{Status: http.StatusUnauthorized, Body: `{"error":"invalid token"}`}},
+		{"403 of the API", cloudtest.Fault{Status: http.StatusForbidden, Body: `{"error":"permission denied"}`}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			x := newProving(t)
+			x.interval = 24 * time.Hour
+			x.cp.Spec.ResyncInterval = &metav1.Duration{Duration: x.interval}
+			x.expect(t, "the first", "", 1)
+			repair := x.cloud.Inject(row.refusal)
+			x.memo.doubted.Store(true)
+			for tries, top := range []time.Duration{5, 10, 20, 40, 80, 160, 300, 300} {
+				if reason, _ := x.prove(t); reason != v1alpha1.ReasonUnauthorized {
+					t.Fatalf("try %d: reason %q", tries, reason)
+				}
+				wait := x.memo.due.Sub(x.clock.Now())
+				if top *= time.Second; wait < top/2 || wait > top {
+					t.Fatalf("after %d refusals the next try comes in %s, want %s at most, and half of it at least", tries+1, wait, top)
+				}
+				x.clock.Step(wait)
+			}
+			repair()
+			x.expect(t, "it is over", "", 1)
+			if wait := x.memo.due.Sub(x.clock.Now()); wait < time.Hour {
+				t.Errorf("good credentials are checked again in %s", wait)
+			}
+			x.cloud.Inject(row.refusal)
+			x.memo.doubted.Store(true)
+			_, _ = x.prove(t)
+			if wait := x.memo.due.Sub(x.clock.Now()); wait > 5*time.Second {
+				t.Errorf("the next refusal begins with %s", wait)
+			}
+		})
+	}
 }
 
 // Agents that are new wait for the first list: where there are any, the proof begins it.
@@ -201,7 +246,7 @@ func TestTheFirstCallProvesWhatAReadCannot(t *testing.T) {
 	x.cloud.Configure(func(s *cloudtest.Settings) { s.NoList = true })
 	x.cloud.Inject(cloudtest.Fault{Method: "GET", Route: cloudtest.RouteAgent, Status: 422, Body: `{"error":"invalid ID"}`})
 	x.expect(t, "neither yes nor no", v1alpha1.ReasonNotProved, 2)
-	ticket, err := x.project.Admit("somebody")
+	ticket, err := x.project.Admit(project.Caller{UID: "somebody"})
 	noError(t, err)
 	_, err = ticket.Register(t.Context(), registration("m"))
 	noError(t, err)

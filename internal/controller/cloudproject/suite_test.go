@@ -116,6 +116,7 @@ func newWorld(t *testing.T, change ...func(*options)) *world {
 	w.url = server.URL
 	w.token = w.cloud.AddProject(projectID)
 	w.hide(w.token.Reveal())
+	registerAside(t, w.cloud, w.url, w.token)
 
 	stop := w.start(&o)
 	w.restart = func(meanwhile ...func()) {
@@ -127,6 +128,21 @@ func newWorld(t *testing.T, change ...func(*options)) *world {
 	}
 	t.Cleanup(func() { stop(); w.checkHidden() })
 	return w
+}
+
+// registerAside registers an agent past the operator: a list that shows one verifies the credentials with one request.
+func registerAside(t *testing.T, server *cloudtest.Server, url string, token cloud.Token) {
+	t.Helper()
+	base, err := cloud.ParseURL(url, cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true})
+	noError(t, err)
+	for _, scheme := range []cloud.Scheme{cloud.SchemeBearer, cloud.SchemeProjectToken} {
+		c, err := cloud.New(cloud.Config{BaseURL: base, Credential: cloud.Credential{Scheme: scheme, Token: token}})
+		noError(t, err)
+		if _, err = c.Register(t.Context(), registration("aside")); err == nil {
+			break
+		}
+	}
+	server.ResetRequests()
 }
 
 // start runs the operator until the function that it returns is called.

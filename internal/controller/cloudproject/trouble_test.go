@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +18,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
 // trouble is something wrong with a CloudProject, what it shows then, and the mend that its message tells.
@@ -128,13 +130,16 @@ var sourceTroubles = []trouble{{
 
 var serviceTroubles = []trouble{{
 	name:     "a token that the service refuses",
+	options:  func(o *options) { o.reconciler.BackoffMin = time.Minute }, // so that the next try does not come here
 	cause:    func(w *world) { w.putToken("wrong-canary-0123456789abcdef"); w.hide("wrong-canary-0123456789abcdef") },
 	want:     stalledBy(v1alpha1.ReasonUnauthorized, "refuses the token", "spec.tokenSecretRef"),
 	requests: 2, // one for each scheme
 	mend:     func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal()) },
 }, {
-	name:     "a scheme that the service does not take",
-	options:  func(o *options) { o.settings.Schemes = []cloud.Scheme{cloud.SchemeProjectToken} },
+	name: "a scheme that the service does not take",
+	options: func(o *options) {
+		o.settings.Schemes, o.reconciler.BackoffMin = []cloud.Scheme{cloud.SchemeProjectToken}, time.Minute
+	},
 	change:   func(_ *world, spec *v1alpha1.CloudProjectSpec) { spec.Authentication = v1alpha1.AuthenticationBearer },
 	want:     stalledBy(v1alpha1.ReasonUnauthorized),
 	requests: 1,
@@ -179,7 +184,7 @@ var serviceTroubles = []trouble{{
 	mend: func(w *world, cp *v1alpha1.CloudProject) {
 		p, err := w.projects.Get(cp)
 		noError(w, err)
-		ticket, err := p.Admit("somebody")
+		ticket, err := p.Admit(project.Caller{UID: "somebody"})
 		noError(w, err)
 		_, err = ticket.Register(w.Context(), cloud.Registration{
 			Name: "web", MachineID: "m", Type: "fluentbit", Version: "v4.0.0", Edition: "community", RawConfig: "x",

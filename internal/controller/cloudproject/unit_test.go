@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 
@@ -264,6 +265,28 @@ func TestAStartIsNoNewsOfAgents(t *testing.T) {
 	for initial, want := range map[bool]bool{true: false, false: true} {
 		if got := news.Create(event.CreateEvent{Object: &v1alpha1.Agent{}, IsInInitialList: initial}); got != want {
 			t.Errorf("in the initial list: %v, looked at: %v", initial, got)
+		}
+	}
+}
+
+// An Agent that is older than the rule for references may name a CloudProject that cannot exist. Nothing is asked for
+// that, so nothing fails, and the key does not come back.
+func TestACloudProjectThatCannotExistIsNoError(t *testing.T) {
+	for _, name := range []string{"a/b", "..", ".", "a%2fb", "", "/", "a/../b"} {
+		result, err := (&Reconciler{}).Reconcile(t.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "default", Name: name}})
+		if err != nil || result != (ctrl.Result{}) {
+			t.Errorf("%q: %+v, error %v", name, result, err)
+		}
+	}
+}
+
+// Nor is a Secret that cannot exist asked for: it is one that is missing.
+func TestATokenSecretThatCannotExistIsMissing(t *testing.T) {
+	for _, name := range []string{"a/b", "..", "a%2fb"} {
+		cp := &v1alpha1.CloudProject{Spec: v1alpha1.CloudProjectSpec{TokenSecretRef: v1alpha1.TokenSecretReference{Name: name}}}
+		_, err := (&Reconciler{}).token(t.Context(), cp)
+		if f, ok := fault.As(err); !ok || f.Reason != v1alpha1.ReasonSourceNotFound {
+			t.Errorf("%q: %v", name, err)
 		}
 	}
 }

@@ -1,0 +1,73 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloudproject
+
+import (
+	"context"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+	intents "github.com/calyptia-agent-operator/operator/internal/registration"
+)
+
+// needs judges which Agents need a CloudProject for their deletion. Users write the finalizer and the registration
+// intent of any Agent, so from a namespace that is not allowed only a record at this endpoint or an authentic intent
+// counts. The agent controller asks the same before it uses the credentials for such an Agent.
+type needs struct {
+	allows func(namespace string) (bool, error)
+	place  project.Place
+	sign   intents.Signer  // nil while the credentials are not loaded
+	known  map[string]bool // namespaces that were judged
+	err    error           // of the API server; what was judged is not to be used then
+}
+
+func (r *Reconciler) needs(ctx context.Context, cp *v1alpha1.CloudProject) *needs {
+	n := &needs{
+		allows: func(namespace string) (bool, error) { return project.Allows(ctx, r.APIReader, cp, namespace) },
+		place:  project.Place{URL: cp.Status.URL, ProjectID: cp.Status.ProjectID},
+		known:  map[string]bool{},
+	}
+	if p := r.Projects.Lookup(cp.UID); p != nil {
+		n.place, n.sign = p.Place(), p.Sign
+	}
+	return n
+}
+
+// holds says whether an Agent may have something remote to delete with this CloudProject.
+func (n *needs) holds(agent *v1alpha1.Agent) bool {
+	return holds(agent) && (n.allowed(agent.Namespace) || n.recorded(agent) || n.registering(agent))
+}
+
+func (n *needs) allowed(namespace string) bool {
+	if allowed, known := n.known[namespace]; known {
+		return allowed
+	}
+	allowed, err := n.allows(namespace)
+	if _, invalid := fault.As(err); err != nil && !invalid && !apierrors.IsNotFound(err) {
+		n.err = err
+	}
+	n.known[namespace] = allowed
+	return allowed
+}
+
+func (n *needs) recorded(agent *v1alpha1.Agent) bool {
+	status := &agent.Status
+	return (status.ID != "" || len(status.Withdraw) > 0) && n.place == project.Place{URL: status.URL, ProjectID: status.ProjectID}
+}
+
+// registering says whether an open intent may have registered something here. Until the credentials are loaded nobody
+// can tell whose an intent is.
+func (n *needs) registering(agent *v1alpha1.Agent) bool {
+	intent := intents.ParseIntent(agent.Annotations[v1alpha1.AnnotationRegistering])
+	if intent.IsZero() || intent.Spent(intents.ParseIntent(agent.Status.Registration)) {
+		return false
+	}
+	return n.sign == nil || intent.Authentic(intents.Subject{UID: string(agent.UID), URL: n.place.URL}, n.sign)
+}
