@@ -32,7 +32,10 @@ import (
 
 const (
 	// defaultInterval is the pause between two checks of the rights.
-	defaultInterval = 30 * time.Second
+	defaultInterval = 20 * time.Second
+	// defaultPatience is how long a filled namespace has to be refused before it counts as lost: an API server that was
+	// just started refuses everything for a moment.
+	defaultPatience = 15 * time.Second
 	// defaultQuiet is longer than the longest pause between two tries of a watch.
 	defaultQuiet = 90 * time.Second
 	// checkTimeout bounds the check of one namespace.
@@ -46,11 +49,11 @@ type Cache struct {
 	log    logr.Logger
 	// reader reads past the caches.
 	reader client.Reader
-	// interval is the pause between two checks; after a refused watch a namespace is watched again once none was
-	// refused for the time quiet.
-	interval, quiet time.Duration
-	spaces          []*space
-	running         sync.WaitGroup
+	// interval is the pause between two checks. A filled namespace is lost after refusals for the time patience, and
+	// watched again after none for the time quiet.
+	interval, patience, quiet time.Duration
+	spaces                    []*space
+	running                   sync.WaitGroup
 
 	mu        sync.Mutex
 	started   context.Context // nil before the start
@@ -76,7 +79,8 @@ func New(config *rest.Config, opts cache.Options) (cache.Cache, error) {
 	}
 	c := &Cache{
 		config: config, opts: opts, log: logf.Log.WithName("namespaces"), reader: reader,
-		interval: defaultInterval, quiet: defaultQuiet, failed: make(chan error, 1),
+		interval: defaultInterval, patience: defaultPatience, quiet: defaultQuiet,
+		failed: make(chan error, 1),
 	}
 	for name := range opts.DefaultNamespaces {
 		s := &space{owner: c, name: name, refusedOnce: make(chan struct{})}

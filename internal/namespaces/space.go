@@ -34,9 +34,10 @@ type space struct {
 	parts  map[*informer]cache.Informer
 	synced bool
 	// lost are the rights of a namespace that was filled; its cache stays, and is brought up to date when they are back.
-	lost    bool
-	refused time.Time
-	told    bool // that it is not watched
+	lost bool
+	// refused is the last refusal, and since the first one of those in a row.
+	refused, since time.Time
+	told           bool // that it is not watched
 }
 
 // open makes the cache, with all indexes and handlers.
@@ -107,18 +108,30 @@ func (s *space) refuse(made cache.Cache, filled bool, err error) {
 	if s.cache != made {
 		return
 	}
-	s.tell(err)
-	s.refused = time.Now()
 	if filled && s.synced {
-		s.lost = true
+		s.lose(err)
 		return
 	}
+	s.tell(err)
 	s.cancel()
 	s.cache, s.parts, s.synced = nil, nil, false
 	select {
 	case <-s.refusedOnce:
 	default:
 		close(s.refusedOnce)
+	}
+}
+
+// lose counts a refusal of a filled namespace.
+func (s *space) lose(err error) {
+	now := time.Now()
+	if now.Sub(s.refused) > s.owner.quiet {
+		s.since = now
+	}
+	s.refused = now
+	if now.Sub(s.since) >= s.owner.patience {
+		s.lost = true
+		s.tell(err)
 	}
 }
 
@@ -196,8 +209,7 @@ func (s *space) checked(err error) {
 	defer s.owner.mu.Unlock()
 	switch {
 	case err != nil && s.synced:
-		s.lost, s.refused = true, time.Now()
-		s.tell(err)
+		s.lose(err)
 	case err != nil:
 	case s.cache == nil:
 		if err := s.open(); err != nil {
