@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -113,4 +114,34 @@ func TestCloudProjectsGoWithoutAWatchedNamespace(t *testing.T) {
 		metav1.SetMetaDataAnnotation(&cp.ObjectMeta, v1alpha1.AnnotationOrphanAgents, "true")
 	}))
 	w.check(w.gone(t.Context(), shared))
+}
+
+// TestAWatchedNamespaceIsLeft in the order that the README gives.
+func TestAWatchedNamespaceIsLeft(t *testing.T) {
+	w := newWatching(t, "left")
+	w.restart()
+	w.registers(w.other, "far")
+	w.types("leave", w.other)
+	w.namespaceGone(w.other)
+	if left := w.cloud.Agents(w.projectID); len(left) > 0 {
+		t.Errorf("%d remote agents are left, want none", len(left))
+	}
+}
+
+// TestHelmRestoresTheRoleOfAWatchedNamespace as the runbook says, without a restart of the operator.
+func TestHelmRestoresTheRoleOfAWatchedNamespace(t *testing.T) {
+	s := newSite(t)
+	s.operatorValues(values{"watchNamespaces": []string{agentsNamespace}, "clusterID": "blue"})
+	s.types("install")
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: agentsNamespace, Name: operatorName + "-manager"}}
+	if err := s.c.Delete(t.Context(), role); err != nil {
+		t.Fatal(err)
+	}
+	s.run()
+	s.types("upgrade")
+	s.agents()
+	s.remote(2)
+	s.types("uninstall")
+	s.running.stop()
+	s.types("crds")
 }
