@@ -40,6 +40,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/controller/cloudproject"
 	"github.com/calyptia-agent-operator/operator/internal/importer"
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
+	"github.com/calyptia-agent-operator/operator/internal/namespaces"
 	"github.com/calyptia-agent-operator/operator/internal/options"
 	"github.com/calyptia-agent-operator/operator/internal/project"
 	"github.com/calyptia-agent-operator/operator/internal/version"
@@ -171,6 +172,7 @@ func managerOptions(o *options.Options, scheme *runtime.Scheme) ctrl.Options {
 		GracefulShutdownTimeout:       &grace,
 	}
 	if len(o.WatchNamespaces) > 0 {
+		all.NewCache = namespaces.New
 		all.Cache.DefaultNamespaces = map[string]cache.Config{}
 		for _, namespace := range o.WatchNamespaces {
 			all.Cache.DefaultNamespaces[namespace] = cache.Config{}
@@ -180,7 +182,7 @@ func managerOptions(o *options.Options, scheme *runtime.Scheme) ctrl.Options {
 }
 
 func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, clusterID string) error {
-	if err := metrics.RegisterBuild(ctrlmetrics.Registry); err != nil {
+	if err := addProcessMetrics(mgr); err != nil {
 		return err
 	}
 	counted, err := metrics.NewProjects(ctrlmetrics.Registry)
@@ -236,8 +238,19 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.Concurrency})
 }
 
+// addProcessMetrics adds the metrics that every replica has, whether it leads or not.
+func addProcessMetrics(mgr manager.Manager) error {
+	if err := metrics.RegisterBuild(ctrlmetrics.Registry); err != nil {
+		return err
+	}
+	if some, ok := mgr.GetCache().(*namespaces.Cache); ok {
+		return metrics.RegisterNamespaces(ctrlmetrics.Registry, some.Watched)
+	}
+	return nil
+}
+
 // addProbes makes the operator ready once it sees the cluster. The cloud has no part in that: a pod that is
-// restarted does not mend it.
+// restarted does not mend it. Nor has a namespace that the operator has no rights in.
 func addProbes(mgr manager.Manager) error {
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return err

@@ -18,23 +18,7 @@ import (
 
 // readMetrics has a reader get the metrics, and a stranger not.
 func (l *life) readMetrics(ctx context.Context) error {
-	get := func(token string) (int, string, error) {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, l.metrics, nil)
-		if err != nil {
-			return 0, "", err
-		}
-		request.Header.Set("Authorization", "Bearer "+token)
-		// The operator signs its own certificate.
-		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
-		defer transport.CloseIdleConnections()
-		response, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Do(request)
-		if err != nil {
-			return 0, "", err
-		}
-		defer response.Body.Close()
-		body, err := io.ReadAll(response.Body)
-		return response.StatusCode, string(body), err
-	}
+	get := func(token string) (int, string, error) { return l.scrape(ctx, token) }
 	var status int
 	var body string
 	// The endpoint is opened beside the rest, and may be the last to come.
@@ -49,4 +33,23 @@ func (l *life) readMetrics(ctx context.Context) error {
 		return fmt.Errorf("a stranger gets %d, %w", status, err)
 	}
 	return nil
+}
+
+// scrape reads the metrics with a token.
+func (l *life) scrape(ctx context.Context, token string) (int, string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, l.metrics, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	// The operator signs its own certificate.
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	defer transport.CloseIdleConnections()
+	response, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(body), err
 }

@@ -80,7 +80,11 @@ func (r *Reconciler) holders(ctx context.Context, cp *v1alpha1.CloudProject, use
 	holding := names(users, needs.holds)
 	if len(holding) == 0 && needs.err == nil {
 		var err error
-		if holding, err = r.listHolders(ctx, client.ObjectKeyFromObject(cp), needs); err != nil {
+		holding, err = r.listHolders(ctx, cp, needs)
+		if unseen, ok := fault.As(err); ok {
+			return unseen, nil
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -92,7 +96,10 @@ func (r *Reconciler) holders(ctx context.Context, cp *v1alpha1.CloudProject, use
 		enumerate(holding), v1alpha1.AnnotationOrphanAgents), nil
 }
 
-func (r *Reconciler) listHolders(ctx context.Context, key types.NamespacedName, needs *needs) ([]string, error) {
+// listHolders reads the Agents that hold a CloudProject from the API server. A namespace that the operator may not read
+// holds a CloudProject only if its Agents may be allowed to use it.
+func (r *Reconciler) listHolders(ctx context.Context, cp *v1alpha1.CloudProject, needs *needs) ([]string, error) {
+	key, shared := client.ObjectKeyFromObject(cp), sharedByNamespaces(cp)
 	uses := func(agent *v1alpha1.Agent) bool {
 		ref, ok := project.Ref(agent, r.DefaultProject)
 		return ok && ref == key && needs.holds(agent)
@@ -106,6 +113,12 @@ func (r *Reconciler) listHolders(ctx context.Context, key types.NamespacedName, 
 		var list v1alpha1.AgentList
 		for more := true; more; more = list.Continue != "" {
 			err := r.APIReader.List(ctx, &list, client.InNamespace(namespace), client.Limit(listPage), client.Continue(list.Continue))
+			if apierrors.IsForbidden(err) && namespace != "" && namespace != cp.Namespace {
+				if shared {
+					return nil, unreadable(namespace)
+				}
+				break
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -113,6 +126,19 @@ func (r *Reconciler) listHolders(ctx context.Context, key types.NamespacedName, 
 		}
 	}
 	return holding, nil
+}
+
+// sharedByNamespaces says whether Agents of other namespaces may be allowed to use a CloudProject.
+func sharedByNamespaces(cp *v1alpha1.CloudProject) bool {
+	allowed := cp.Spec.AllowedNamespaces
+	return allowed != nil && allowed.From != v1alpha1.NamespacesFromSame && allowed.From != ""
+}
+
+func unreadable(namespace string) *fault.Error {
+	return fault.Waitingf(v1alpha1.ReasonInUse,
+		"the deletion waits for namespace %s, where the operator may not see whether Agents need it: restore the namespace with its Role, "+
+			"take it out of --watch-namespaces, or release the CloudProject with the annotation %s: \"true\"",
+		namespace, v1alpha1.AnnotationOrphanAgents)
 }
 
 // holds says whether an Agent may have something remote to delete.

@@ -1,0 +1,228 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Package namespaces is the cache of an operator that watches some namespaces only. A namespace that the operator has no
+// rights in, because its Role is missing or because it does not exist, holds up nothing but itself, and is watched as soon
+// as the rights are there. The caches of controller-runtime would wait for it, and end the operator.
+package namespaces
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+const (
+	// defaultInterval is the pause between two checks of the rights.
+	defaultInterval = 20 * time.Second
+	// defaultPatience is how long a filled namespace has to be refused before it counts as lost: an API server that was
+	// just started refuses everything for a moment.
+	defaultPatience = 15 * time.Second
+	// defaultQuiet is longer than the longest pause between two tries of a watch.
+	defaultQuiet = 90 * time.Second
+	// checkTimeout bounds the check of one namespace.
+	checkTimeout = 10 * time.Second
+)
+
+// Cache has a cache for each namespace. It implements cache.Cache for kinds that live in namespaces.
+type Cache struct {
+	config *rest.Config
+	opts   cache.Options
+	log    logr.Logger
+	// reader reads past the caches.
+	reader client.Reader
+	// interval is the pause between two checks. A filled namespace is lost after refusals for the time patience, and
+	// watched again after none for the time quiet.
+	interval, patience, quiet time.Duration
+	spaces                    []*space
+	running                   sync.WaitGroup
+
+	mu        sync.Mutex
+	started   context.Context // nil before the start
+	failed    chan error
+	indexes   []index
+	informers []*informer
+}
+
+var _ cache.Cache = (*Cache)(nil)
+
+// index is a field index that the cache of each namespace gets.
+type index struct {
+	object  client.Object
+	field   string
+	extract client.IndexerFunc
+}
+
+// New is a cache.NewCacheFunc. The namespaces are those of opts.DefaultNamespaces.
+func New(config *rest.Config, opts cache.Options) (cache.Cache, error) {
+	reader, err := client.New(config, client.Options{HTTPClient: opts.HTTPClient, Scheme: opts.Scheme, Mapper: opts.Mapper})
+	if err != nil {
+		return nil, err
+	}
+	c := &Cache{
+		config: config, opts: opts, log: logf.Log.WithName("namespaces"), reader: reader,
+		interval: defaultInterval, patience: defaultPatience, quiet: defaultQuiet,
+		failed: make(chan error, 1),
+	}
+	for name := range opts.DefaultNamespaces {
+		s := &space{owner: c, name: name, refusedOnce: make(chan struct{})}
+		if err := s.open(); err != nil {
+			return nil, err
+		}
+		c.spaces = append(c.spaces, s)
+	}
+	slices.SortFunc(c.spaces, func(a, b *space) int { return strings.Compare(a.name, b.name) })
+	return c, nil
+}
+
+// Watched says of each namespace whether it is watched.
+func (c *Cache) Watched() map[string]bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	watched := map[string]bool{}
+	for _, s := range c.spaces {
+		watched[s.name] = s.synced && !s.lost
+	}
+	return watched
+}
+
+// Start runs the caches of all namespaces and checks the rights again and again, until ctx ends.
+func (c *Cache) Start(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer c.running.Wait()
+	defer cancel()
+	c.mu.Lock()
+	c.started = ctx
+	for _, s := range c.spaces {
+		s.start()
+	}
+	c.mu.Unlock()
+	ticker := time.NewTicker(c.interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-c.failed:
+			return err
+		case <-ticker.C:
+			c.check(ctx)
+		}
+	}
+}
+
+// WaitForCacheSync waits for each namespace but those that the operator had no rights in.
+func (c *Cache) WaitForCacheSync(ctx context.Context) bool {
+	synced := true
+	for _, s := range c.spaces {
+		synced = s.wait(ctx) && synced
+	}
+	return synced
+}
+
+// IndexField implements client.FieldIndexer.
+func (c *Cache) IndexField(ctx context.Context, object client.Object, field string, extract client.IndexerFunc) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.spaces {
+		if s.cache == nil {
+			continue
+		}
+		if err := s.cache.IndexField(ctx, object, field, extract); err != nil {
+			return err
+		}
+	}
+	c.indexes = append(c.indexes, index{object, field, extract})
+	return nil
+}
+
+// Get implements client.Reader.
+func (c *Cache) Get(ctx context.Context, key client.ObjectKey, object client.Object, opts ...client.GetOption) error {
+	from, err := c.of(key.Namespace)
+	if err != nil {
+		return err
+	}
+	return from.Get(ctx, key, object, opts...)
+}
+
+// of is the cache of a namespace. That the namespace is not watched is no reason to believe that an object of it does not
+// exist: hence Forbidden, and not NotFound.
+func (c *Cache) of(namespace string) (cache.Cache, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.spaces {
+		if s.name != namespace {
+			continue
+		}
+		if s.cache == nil {
+			return nil, apierrors.NewForbidden(schema.GroupResource{Resource: "namespaces"}, namespace, errors.New(remedy))
+		}
+		return s.cache, nil
+	}
+	return nil, fmt.Errorf("namespace %q is not watched: add it to --watch-namespaces", namespace)
+}
+
+// open are the caches of the namespaces that can be read.
+func (c *Cache) open() (caches []cache.Cache) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.spaces {
+		if s.cache != nil {
+			caches = append(caches, s.cache)
+		}
+	}
+	return caches
+}
+
+// List implements client.Reader. A list of all namespaces leaves out those that are not watched.
+func (c *Cache) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	var asked client.ListOptions
+	asked.ApplyOptions(opts)
+	if asked.Namespace != "" {
+		from, err := c.of(asked.Namespace)
+		if err != nil {
+			return err
+		}
+		return from.List(ctx, list, opts...)
+	}
+	all := []runtime.Object{}
+	for _, from := range c.open() {
+		part := list.DeepCopyObject().(client.ObjectList)
+		if err := from.List(ctx, part, &asked); err != nil {
+			return err
+		}
+		items, err := meta.ExtractList(part)
+		if err != nil {
+			return err
+		}
+		all = append(all, items...)
+		if asked.Limit > 0 {
+			if asked.Limit -= int64(len(items)); asked.Limit <= 0 {
+				break
+			}
+		}
+	}
+	return meta.SetList(list, all)
+}
+
+func (c *Cache) kindOf(object runtime.Object) (schema.GroupVersionKind, error) {
+	return apiutil.GVKForObject(object, c.opts.Scheme)
+}

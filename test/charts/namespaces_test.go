@@ -1,0 +1,190 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package charts_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
+)
+
+// watching is an installation with Roles in two namespaces, and a run of its operator.
+type watching struct {
+	*testing.T
+	*installation
+	running *operator
+}
+
+func newWatching(t *testing.T, name string) *watching {
+	t.Helper()
+	w := &watching{T: t, installation: install(t, name, true, nil)}
+	w.check(w.create(t.Context(), w.project("calyptia")...))
+	return w
+}
+
+func (w *watching) check(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// restart starts the operator, after its end if it runs, as a kubelet does.
+func (w *watching) restart() {
+	w.Helper()
+	if w.running != nil {
+		w.running.stop()
+	}
+	w.running = startOperator(w, must(shared())(w), w.deployment)
+	w.check(w.running.ready(w.Context(), w.deployment))
+}
+
+// runs wants the operator to be the process that was started last.
+func (w *watching) runs() {
+	w.Helper()
+	select {
+	case <-w.running.done:
+		w.Fatalf("the operator ended: %v", w.running.err)
+	default:
+	}
+}
+
+// registers creates an Agent and waits until it is Ready.
+func (w *watching) registers(namespace, name string) *v1alpha1.Agent {
+	w.Helper()
+	agent := w.agent(metav1.ObjectMeta{Namespace: namespace, Name: name})
+	w.check(w.create(w.Context(), agent))
+	w.check(w.condition(w.Context(), agent.ObjectMeta, v1alpha1.ConditionReady))
+	return agent
+}
+
+// deletes deletes a namespace, and waits until nothing is left in it that the operator's rights come from.
+func (w *watching) deletes(namespace string) {
+	w.Helper()
+	w.check(w.c.Delete(w.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))
+	w.check(eventually(w.Context(), "the Roles stay", func(ctx context.Context) error {
+		var roles rbacv1.RoleList
+		var bindings rbacv1.RoleBindingList
+		err := errors.Join(w.c.List(ctx, &roles, client.InNamespace(namespace)), w.c.List(ctx, &bindings, client.InNamespace(namespace)))
+		if left := len(roles.Items) + len(bindings.Items); err == nil && left > 0 {
+			return fmt.Errorf("%d are left", left)
+		}
+		return err
+	}))
+}
+
+// namespaceGone waits until a namespace is no more.
+func (w *watching) namespaceGone(name string) {
+	w.Helper()
+	w.check(w.gone(w.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
+}
+
+// returns makes the namespace anew, with the Role and the RoleBinding that the chart has for it.
+func (w *watching) returns(namespace string) {
+	w.Helper()
+	if err := w.c.Get(w.Context(), client.ObjectKey{Name: namespace}, &corev1.Namespace{}); apierrors.IsNotFound(err) {
+		createNamespace(w, w.c, namespace, admits)
+	}
+	for _, kind := range []string{"Role", "RoleBinding"} {
+		for _, object := range ofKind(w.objects, kind) {
+			if object.GetNamespace() == namespace {
+				w.check(w.c.Create(w.Context(), again(object)))
+			}
+		}
+	}
+}
+
+// again is an object without what the API server put into it.
+func again(object *unstructured.Unstructured) *unstructured.Unstructured {
+	fresh := object.DeepCopy()
+	for _, field := range []string{"uid", "resourceVersion", "creationTimestamp", "managedFields"} {
+		unstructured.RemoveNestedField(fresh.Object, "metadata", field)
+	}
+	return fresh
+}
+
+// shows waits until the metric tells whether a namespace is watched.
+func (w *watching) shows(namespace string, watched int) {
+	w.Helper()
+	want := fmt.Sprintf("calyptia_agent_operator_namespace_watched{watched_namespace=%q} %d\n", namespace, watched)
+	w.check(eventually(w.Context(), "the metric does not show it", func(ctx context.Context) error {
+		_, body, err := w.scrape(ctx, w.reader)
+		if err == nil && !strings.Contains(body, want) {
+			return fmt.Errorf("no %s", want)
+		}
+		return err
+	}))
+}
+
+// lines counts the lines of the log that have all these words.
+func (w *watching) lines(words ...string) (count int) {
+	w.Helper()
+	for line := range strings.SplitSeq(string(must(os.ReadFile(w.running.log))(w)), "\n") {
+		has := true
+		for _, word := range words {
+			has = has && strings.Contains(line, word)
+		}
+		if has {
+			count++
+		}
+	}
+	return count
+}
+
+const notWatched = "Namespace is not watched"
+
+// TestAWatchedNamespaceIsDeleted with an Agent in it, that nobody may delete any more.
+func TestAWatchedNamespaceIsDeleted(t *testing.T) {
+	w := newWatching(t, "deleted")
+	w.restart()
+	far := w.registers(w.other, "far")
+	w.running.stop() // So that it surely comes too late for the Agent.
+	w.deletes(w.other)
+
+	w.restart()
+	w.registers(w.home, "web")
+	w.shows(w.other, 0)
+	w.shows(w.home, 1)
+	if got := w.lines(notWatched, fmt.Sprintf("%q", w.other), "--watch-namespaces"); got != 1 {
+		t.Errorf("%d lines of the log say that the namespace is not watched, want 1", got)
+	}
+	if err := w.c.Get(t.Context(), client.ObjectKeyFromObject(far), far); err != nil || far.DeletionTimestamp == nil {
+		t.Fatalf("there is nobody to rescue: %v", err)
+	}
+
+	w.types("rescue", w.other)
+	if left := w.cloud.Agents(w.projectID); len(left) != 1 || left[0].Name != "web" {
+		t.Errorf("remote agents: %v, want web alone", left)
+	}
+	w.returns(w.other)
+	w.registers(w.other, "back")
+	w.shows(w.other, 1)
+	w.runs()
+}
+
+// types types commands of the README, for the names of this installation.
+func (w *watching) types(block, namespace string) {
+	w.Helper()
+	commands := strings.NewReplacer(
+		"=calyptia-agent-operator-system:calyptia-agent-operator", "="+w.system+":"+w.deployment.Spec.Template.Spec.ServiceAccountName,
+		"logging", namespace,
+	).Replace(readme(w, block))
+	must(shell(w.Context(), w, must(shared())(w), testenv.ModuleRoot(), commands))(w)
+}
