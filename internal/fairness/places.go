@@ -12,13 +12,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// places counts the workers that each namespace holds, and keeps the keys that wait for one. The zero value has no workers.
+// places counts the workers that each namespace holds, and keeps the keys that wait for one.
 //
 // Invariant: where keys of a namespace wait, the rule refuses the namespace another worker. So a key that arrives never
 // overtakes one that waits.
 type places struct {
 	workers int
 	held    int // by all namespaces
+	lines   int // keys that wait, in all namespaces
 	arrived uint64
 	shares  map[string]*share
 	waiting map[string]*share // those of shares with keys that wait
@@ -68,6 +69,7 @@ func (p *places) enter(key types.NamespacedName, priority int) bool {
 		w := &waiter{key: key, priority: priority, arrival: p.arrived}
 		s.keys[key] = w
 		heap.Push(&s.line, w)
+		p.lines++
 		p.waiting[key.Namespace] = s
 		return false
 	}
@@ -82,6 +84,7 @@ func (p *places) leave(namespace string) (next []waiter) {
 	p.held--
 	for s := p.next(left); s != nil; s = p.next(left) {
 		w := heap.Pop(&s.line).(*waiter)
+		p.lines--
 		delete(s.keys, w.key)
 		if len(s.keys) == 0 {
 			delete(p.waiting, w.key.Namespace)

@@ -222,10 +222,11 @@ func TestPlaces_AnySequence(t *testing.T) {
 
 func check(t *testing.T, p *places, running int) {
 	t.Helper()
-	held, reserved := 0, 0
+	held, reserved, lines := 0, 0, 0
 	for namespace, s := range p.shares {
 		held += s.held
 		reserved += len(s.reserve)
+		lines += len(s.line)
 		if (len(s.keys) > 0) != (p.waiting[namespace] == s) || len(s.keys) != len(s.line) {
 			t.Fatalf("%s waits with %d and %d keys: %v", namespace, len(s.keys), len(s.line), p.waiting)
 		}
@@ -233,7 +234,7 @@ func check(t *testing.T, p *places, running int) {
 			t.Fatalf("%s waits though there is a worker for it: it has %d, held are %d of %d", namespace, s.held, p.held, p.workers)
 		}
 	}
-	if held != p.held || held != running+reserved {
-		t.Fatalf("%d are held, %d running, %d reserved; the sum is %d", p.held, running, reserved, held)
+	if held != p.held || held != running+reserved || lines != p.lines {
+		t.Fatalf("%d are held, %d running, %d reserved; the sum is %d; %d of %d wait", p.held, running, reserved, held, p.lines, lines)
 	}
 }

@@ -17,11 +17,21 @@ package fairness
 import (
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
+
+// waiting is for the whole process, like the workqueue_* metrics: those do not count the keys that wait here.
+var waiting = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	Name: "calyptia_agent_operator_waiting_for_worker",
+	Help: "Objects that wait until their namespace gets another worker, by controller.",
+}, []string{"name"})
+
+// RegisterMetrics registers the metric of all queues.
+func RegisterMetrics(registerer prometheus.Registerer) error { return registerer.Register(waiting) }
 
 // WithFairness returns the options of a controller that works on at most MaxConcurrentReconciles objects of a namespace
 // at a time, and runs as many workers again for other namespaces.
@@ -33,7 +43,7 @@ func WithFairness(options controller.Options) controller.Options {
 	) workqueue.TypedRateLimitingInterface[reconcile.Request] {
 		return newQueue(priorityqueue.New(name, func(o *priorityqueue.Opts[reconcile.Request]) {
 			o.RateLimiter = limiter
-		}), workers)
+		}), workers, waiting.WithLabelValues(name))
 	}
 	return options
 }
@@ -42,12 +52,13 @@ func WithFairness(options controller.Options) controller.Options {
 // in the queue, not in a worker, and is woken when a worker of its namespace is free.
 type queue struct {
 	priorityqueue.PriorityQueue[reconcile.Request]
-	mu     sync.Mutex
-	places *places
+	mu      sync.Mutex
+	places  *places
+	waiting prometheus.Gauge
 }
 
-func newQueue(inner priorityqueue.PriorityQueue[reconcile.Request], workers int) *queue {
-	return &queue{PriorityQueue: inner, places: newPlaces(workers)}
+func newQueue(inner priorityqueue.PriorityQueue[reconcile.Request], workers int, waiting prometheus.Gauge) *queue {
+	return &queue{PriorityQueue: inner, places: newPlaces(workers), waiting: waiting}
 }
 
 // GetWithPriority waits for a key that may be worked on.
@@ -79,11 +90,16 @@ func (q *queue) Done(request reconcile.Request) {
 func (q *queue) enter(request reconcile.Request, priority int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	defer q.count()
 	return q.places.enter(request.NamespacedName, priority)
 }
 
 func (q *queue) leave(namespace string) []waiter {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	defer q.count()
 	return q.places.leave(namespace)
 }
+
+// count sets the metric; the lock is held.
+func (q *queue) count() { q.waiting.Set(float64(q.places.lines)) }

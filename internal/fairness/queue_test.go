@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -92,6 +93,9 @@ func TestQueue_ANamespaceThatHangs_HoldsUpNobody(t *testing.T) {
 				mu.Lock()
 				if hanging != row.hanging || done["victim"] != 100 || done["hostile"] != 0 {
 					t.Errorf("%d hang, want %d; done are %v", hanging, row.hanging, done)
+				}
+				if got, want := testutil.ToFloat64(q.(*queue).waiting), float64(1000-row.hanging); got != want {
+					t.Errorf("the metric counts %v that wait, want %v", got, want)
 				}
 				mu.Unlock()
 				close(release)
