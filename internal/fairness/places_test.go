@@ -168,6 +168,43 @@ func TestPlaces_TheNamespaceWithTheFewestIsServedFirst(t *testing.T) {
 	}
 }
 
+// A worker that comes free goes to the namespace with the fewest, even if others wait longer; among equal ones to the
+// one that waits longest.
+func TestPlaces_WhoseTurnItIs(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		workers int
+		running []string
+		waiting []string
+		leaves  string
+		want    string
+	}{
+		{"the fewest", 6, []string{"a", "b", "a", "b"}, []string{"b", "a"}, "a", "a"},
+		{"the oldest of equal ones", 8, []string{"a", "b", "c", "a", "b", "c"}, []string{"b", "a"}, "c", "b"},
+		{"the oldest of equal ones, the other way around", 8, []string{"a", "b", "c", "a", "b", "c"}, []string{"a", "b"}, "c", "a"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			for range 50 { // The order of a map is random.
+				p := newPlaces(row.workers)
+				for i, namespace := range row.running {
+					if !p.enter(key(fmt.Sprintf("%s/%d", namespace, i)), 0) {
+						t.Fatalf("running %d waits", i)
+					}
+				}
+				for i, namespace := range row.waiting {
+					if p.enter(key(fmt.Sprintf("%s/waiting-%d", namespace, i)), 0) {
+						t.Fatalf("waiting %d does not wait", i)
+					}
+				}
+				next := p.leave(row.leaves)
+				if len(next) != 1 || next[0].key.Namespace != row.want {
+					t.Fatalf("next are %v, want one of %s", next, row.want)
+				}
+			}
+		})
+	}
+}
+
 // Whatever comes and goes: no worker counts twice, whoever waits is refused by the rule, all are served, and nothing is
 // remembered in the end.
 func TestPlaces_AnySequence(t *testing.T) {

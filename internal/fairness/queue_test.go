@@ -33,16 +33,16 @@ func started(t *testing.T, perNamespace int) (priorityqueue.PriorityQueue[reconc
 }
 
 // work starts the workers of a queue; each works until do returns, and all end with the queue.
-func work(q priorityqueue.PriorityQueue[reconcile.Request], workers int, do func(reconcile.Request)) *sync.WaitGroup {
+func work(q priorityqueue.PriorityQueue[reconcile.Request], workers int, do func(reconcile.Request, int)) *sync.WaitGroup {
 	var all sync.WaitGroup
 	for range workers {
 		all.Go(func() {
 			for {
-				r, _, shutdown := q.GetWithPriority()
+				r, priority, shutdown := q.GetWithPriority()
 				if shutdown {
 					return
 				}
-				do(r)
+				do(r, priority)
 				q.Done(r)
 			}
 		})
@@ -67,7 +67,7 @@ func TestQueue_ANamespaceThatHangs_HoldsUpNobody(t *testing.T) {
 				var mu sync.Mutex
 				hanging, most, done := 0, 0, map[string]int{}
 				release := make(chan struct{})
-				all := work(q, workers, func(r reconcile.Request) {
+				all := work(q, workers, func(r reconcile.Request, _ int) {
 					if r.Namespace == "hostile" {
 						mu.Lock()
 						hanging++
@@ -110,15 +110,15 @@ func TestQueue_ANamespaceThatHangs_HoldsUpNobody(t *testing.T) {
 	}
 }
 
-// A key keeps its priority while it waits, and no two workers have one key.
+// A key keeps its priority while it waits, and afterwards: controller-runtime requeues it with that.
 func TestQueue_KeepsPriorities(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, workers := started(t, 1)
 		var order []string
 		turn := make(chan struct{})
-		all := work(q, workers, func(r reconcile.Request) {
+		all := work(q, workers, func(r reconcile.Request, priority int) {
 			<-turn
-			order = append(order, r.Name) // One at a time, as they are of one namespace.
+			order = append(order, fmt.Sprint(r.Name, " ", priority)) // One at a time, as they are of one namespace.
 		})
 		q.Add(request("a/first"))
 		synctest.Wait()
@@ -130,7 +130,7 @@ func TestQueue_KeepsPriorities(t *testing.T) {
 		synctest.Wait()
 		close(turn)
 		synctest.Wait()
-		if got, want := fmt.Sprint(order), "[first raised normal low lower]"; got != want {
+		if got, want := fmt.Sprint(order), "[first 0 raised 0 normal 0 low -100 lower -100]"; got != want {
 			t.Errorf("the order is %s, want %s", got, want)
 		}
 		q.ShutDown()
@@ -146,7 +146,7 @@ func TestQueue_ManyAtOnce(t *testing.T) {
 	busy, seen, held := map[reconcile.Request]bool{}, map[reconcile.Request]bool{}, map[string]int{}
 	var left sync.WaitGroup
 	left.Add(namespaces * keys)
-	all := work(q, workers, func(r reconcile.Request) {
+	all := work(q, workers, func(r reconcile.Request, _ int) {
 		mu.Lock()
 		defer mu.Unlock()
 		if busy[r] {
