@@ -38,7 +38,7 @@ func TestTheExitCodesOfTheImport(t *testing.T) {
 	defer web.Close()
 	token := server.AddProject(projectID)
 	agent := `{"id":"5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11","name":"web"}`
-	refused := `{"id":"5F0C9F6E-3C67-4B62-9D3C-6E2A3E9D7C12"}` // An Agent takes lower case only.
+	refused := `{"id":"5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c12","name":""}` // An Agent needs a name.
 	for _, row := range []struct {
 		name, list string
 		args       []string

@@ -38,6 +38,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
 	"github.com/calyptia-agent-operator/operator/internal/controller/cloudproject"
+	"github.com/calyptia-agent-operator/operator/internal/fairness"
 	"github.com/calyptia-agent-operator/operator/internal/importer"
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
 	"github.com/calyptia-agent-operator/operator/internal/namespaces"
@@ -94,7 +95,8 @@ func newCommand(run func(context.Context, *options.Options) error) *cobra.Comman
 	return command
 }
 
-// projectWorkers keeps a service that hangs from holding up the other CloudProjects.
+// projectWorkers is how many CloudProjects of one namespace are worked on at once. A server that hangs holds up no other
+// CloudProject of the namespace while fewer do.
 const projectWorkers = 8
 
 // shutdownTime is how long the passes that are under way may take to record what they did.
@@ -183,6 +185,9 @@ func managerOptions(o *options.Options, scheme *runtime.Scheme) ctrl.Options {
 
 func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, clusterID string) error {
 	if err := addProcessMetrics(mgr); err != nil {
+		return err
+	}
+	if err := fairness.RegisterMetrics(ctrlmetrics.Registry); err != nil {
 		return err
 	}
 	counted, err := metrics.NewProjects(ctrlmetrics.Registry)

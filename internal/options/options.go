@@ -71,7 +71,7 @@ func (o *Options) Bind(flags *pflag.FlagSet) {
 	flags.StringVar(&o.Shard, "shard", "",
 		"Label selector of the CloudProjects to look after, as shard=a; their Agents follow them. Default: all.")
 	flags.IntVar(&o.Concurrency, "concurrency", 16,
-		"Number of Agents that are worked on at once.")
+		"Number of Agents of one namespace that are worked on at once; other namespaces have as many workers again.")
 	o.LeaderElection.bind(flags)
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8443",
 		"Address of the metrics, over TLS and for authorized readers only; 0 turns it off.")

@@ -31,7 +31,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
-// Workers is how many Agents an operator works on at a time, and so how many calls can be under way at once.
+// Workers is how many Agents of a namespace an operator works on at a time, and so how many of its requests can be under
+// way at once.
 const Workers = 4
 
 // Operator is one running operator.

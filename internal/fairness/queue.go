@@ -1,0 +1,105 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Package fairness shares the workers of a controller among namespaces, so that requests of a namespace that get no
+// response do not hold up the objects of other namespaces.
+//
+// The rule: a namespace gets another worker while it has none, or fewer than are free.
+//
+// Of 2n workers a namespace alone gets n, so WithFairness doubles their number. The last free worker goes only to a
+// namespace without any: while fewer namespaces than there are workers have requests that hang, a further namespace has
+// a worker at once, or as soon as a pass of a namespace with more than one worker ends.
+package fairness
+
+import (
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+// waiting is for the whole process, like the workqueue_* metrics: those do not count the keys that wait here.
+var waiting = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	Name: "calyptia_agent_operator_waiting_for_worker",
+	Help: "Objects that wait until their namespace gets another worker, by controller.",
+}, []string{"name"})
+
+// RegisterMetrics registers the metric of all queues.
+func RegisterMetrics(registerer prometheus.Registerer) error { return registerer.Register(waiting) }
+
+// WithFairness returns the options of a controller that works on at most MaxConcurrentReconciles objects of a namespace
+// at a time, and runs as many workers again for other namespaces.
+func WithFairness(options controller.Options) controller.Options {
+	workers := 2 * max(options.MaxConcurrentReconciles, 1)
+	options.MaxConcurrentReconciles = workers
+	options.NewQueue = func(
+		name string, limiter workqueue.TypedRateLimiter[reconcile.Request],
+	) workqueue.TypedRateLimitingInterface[reconcile.Request] {
+		return newQueue(priorityqueue.New(name, func(o *priorityqueue.Opts[reconcile.Request]) {
+			o.RateLimiter = limiter
+		}), workers, waiting.WithLabelValues(name))
+	}
+	return options
+}
+
+// queue is a priority queue that hands out no key of a namespace that has its share of the workers. Such a key waits
+// in the queue, not in a worker, and is woken when a worker of its namespace is free.
+type queue struct {
+	priorityqueue.PriorityQueue[reconcile.Request]
+	mu      sync.Mutex
+	places  *places
+	waiting prometheus.Gauge
+}
+
+func newQueue(inner priorityqueue.PriorityQueue[reconcile.Request], workers int, waiting prometheus.Gauge) *queue {
+	return &queue{PriorityQueue: inner, places: newPlaces(workers), waiting: waiting}
+}
+
+// GetWithPriority waits for a key that may be worked on.
+func (q *queue) GetWithPriority() (reconcile.Request, int, bool) {
+	for {
+		request, priority, shutdown := q.PriorityQueue.GetWithPriority()
+		if shutdown || q.enter(request, priority) {
+			return request, priority, shutdown
+		}
+		// It is not locked while it waits: an event that makes it more urgent is handed out, and raises it.
+		q.PriorityQueue.Done(request)
+	}
+}
+
+// Get is GetWithPriority without the priority.
+func (q *queue) Get() (reconcile.Request, bool) {
+	request, _, shutdown := q.GetWithPriority()
+	return request, shutdown
+}
+
+// Done gives the worker of a key back, and wakes those that get it.
+func (q *queue) Done(request reconcile.Request) {
+	q.PriorityQueue.Done(request)
+	for _, next := range q.leave(request.Namespace) {
+		q.AddWithOpts(priorityqueue.AddOpts{Priority: &next.priority}, reconcile.Request{NamespacedName: next.key})
+	}
+}
+
+func (q *queue) enter(request reconcile.Request, priority int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	defer q.count()
+	return q.places.enter(request.NamespacedName, priority)
+}
+
+func (q *queue) leave(namespace string) []waiter {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	defer q.count()
+	return q.places.leave(namespace)
+}
+
+// count sets the metric; the lock is held.
+func (q *queue) count() { q.waiting.Set(float64(q.places.lines)) }
