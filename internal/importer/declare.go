@@ -9,7 +9,6 @@ package importer
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -57,9 +56,6 @@ type agentManifest struct {
 // declared is left out, which makes it unmanaged, and left says why. Whatever the operator could not compare
 // with the remote is left out, too: the environment, which is shown by its name and set by its ID.
 func (o *options) declare(a *named) (objects []any, left []string, err error) {
-	if !uuidPattern.MatchString(a.ID) {
-		return nil, nil, errors.New("spec.agentID takes its ID in lower case only: ask who runs the service for that form")
-	}
 	meta := metav1.ObjectMeta{Name: a.object, Namespace: o.namespace}
 	agent := &agentManifest{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Agent"},
