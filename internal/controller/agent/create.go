@@ -133,8 +133,7 @@ func (r *registrar) send(ctx context.Context, ticket *project.Ticket, intent reg
 func (r *registrar) created(ctx context.Context, made *cloud.Registered, machineID string) {
 	r.agent.Status.RegisteredByUs = true
 	r.recorded(ctx, made.ID, machineID)
-	at, _ := r.intent().Began(r.Clock.Now())
-	r.memory.due = at.Add(r.interval(ctx) / 10) // The response does not tell its health.
+	r.memory.due = r.Clock.Now().Add(r.interval(ctx) / 10) // The response does not tell its health.
 	r.agent.Status.Agent = registeredStatus(made, r.agent, r.config)
 	r.registered, r.token, r.memory.unstored, r.memory.refused = true, made.Token, made.Token, ""
 	if r.memory.lost != "" {

@@ -244,6 +244,7 @@ func (r *Reconciler) begin(ctx context.Context, key types.NamespacedName) (*pass
 	if stalled := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionStalled); stalled != nil {
 		p.stalled = stalled.Message
 	}
+	p.recall()
 	return p, nil
 }
 

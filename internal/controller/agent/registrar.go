@@ -259,7 +259,7 @@ func (r *registrar) nextEntry() {
 			r.names(registration.Snapshot, entry.ID)
 			return
 		}
-		r.others = true
+		r.others, r.named[registration.Snapshot] = true, entry.ID
 	}
 	r.facts.Found[registration.Snapshot] = registration.None
 	if r.others {
