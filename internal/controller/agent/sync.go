@@ -78,10 +78,6 @@ func (p *pass) toSend(fields []field) []field {
 	if p.agent.Spec.SyncPolicy == v1alpha1.SyncObserve {
 		return nil
 	}
-	// What was accepted is not sent again for want of a read, or where no read shows it.
-	unapplied = slices.DeleteFunc(unapplied, func(f field) bool {
-		return (p.remote == nil || f.same == nil) && p.memory.sent[f.name] == f.hash
-	})
 	if p.remote == nil {
 		return slices.DeleteFunc(slices.Clone(fields), func(f field) bool {
 			return !slices.Contains(p.memory.resend, f.name) && !slices.ContainsFunc(unapplied, func(u field) bool { return u.name == f.name })
@@ -102,12 +98,13 @@ func (p *pass) toSend(fields []field) []field {
 	})
 }
 
-// unapplied are the fields that are not declared as they were applied or, if that is not confirmed yet, sent last.
+// unapplied are the fields that are not declared as they were applied or, if that is not confirmed yet, sent last: what
+// was accepted is not sent again for want of a read.
 func (p *pass) unapplied(fields []field) []field {
-	return slices.DeleteFunc(slices.Clone(fields), func(f field) bool {
-		sent, waits := p.memory.sent[f.name]
-		return p.agent.Status.Applied.Fields[f.name] == f.hash && (!waits || sent == f.hash)
-	})
+	last := map[string]string{}
+	maps.Copy(last, p.agent.Status.Applied.Fields)
+	maps.Copy(last, p.memory.sent)
+	return changed(fields, last)
 }
 
 // kept takes out the fields that the service does not honour.
