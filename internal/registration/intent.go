@@ -39,8 +39,8 @@ type Subject struct {
 	URL string
 }
 
-// NewIntent returns an intent that is later than the one that was closed last:
-// an intent that is not later is spent. A zero first means that this is the
+// NewIntent returns an intent that is later than the last one, open or closed:
+// one that is not later than the one closed last is spent. A zero first means that this is the
 // first attempt.
 func NewIntent(now, first time.Time, closed Intent, subject Subject, sign Signer) (Intent, error) {
 	at := now.UTC()

@@ -17,6 +17,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/registration"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
@@ -117,4 +118,29 @@ func TestIntent_PutBackAfterAnUnreadableOne_TakesNothing(t *testing.T) {
 	tenant.Delete("thief")
 	tenant.Gone("thief")
 	w.Unharmed([]cloud.Agent{victim})
+}
+
+// The intent of a replica whose clock is ahead is in doubt. The next one is later all the same: else the replica that
+// wrote the former would put it back.
+func TestIntent_AfterOneOfAClockThatIsAhead_IsLater(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{NoList: true}, harness.Idle)
+	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Cut: cloudtest.CutBefore})
+	w.Clock.Step(time.Hour)
+	w.Start()
+	w.NotReady(w.Apply("web"), v1alpha1.ReasonRegistrationUnknown)
+	w.Stop()
+	before := w.Get("web").Annotations[v1alpha1.AnnotationRegistering]
+	w.Clock.Step(-time.Hour)
+	w.Start()
+	w.Eventually("there is another intent", func() error {
+		if now := w.Get("web").Annotations[v1alpha1.AnnotationRegistering]; now == before {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	after := registration.ParseIntent(w.Get("web").Annotations[v1alpha1.AnnotationRegistering])
+	if former := registration.ParseIntent(before); !after.At.After(former.At) || after.First.Equal(after.At) {
+		t.Errorf("%s comes after %s", after, former)
+	}
 }

@@ -44,3 +44,20 @@ func TestUpdate_TakenBackBeforeItIsConfirmed_IsTakenBackRemotely(t *testing.T) {
 		})
 	}
 }
+
+// A service ignores a field, and the rate limit never has a call to spare. The field is reported, not sent for ever.
+func TestUpdate_IgnoredUnderAUsedUpRateLimit_IsReported(t *testing.T) {
+	t.Parallel()
+	limit, burst := int32(4), int32(1)
+	w := harness.New(t, cloudtest.Settings{NoList: true}, func(_ *harness.World, cp *v1alpha1.CloudProject) {
+		cp.Spec.RateLimit = &v1alpha1.RateLimit{RequestsPerSecond: &limit, Burst: &burst}
+	})
+	w.Ready(w.Apply("web"))
+	w.Cloud.ResetRequests()
+	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Route: cloudtest.RouteAgent, Status: http.StatusNoContent})
+	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.1.0" })
+	w.Ready("web")
+	if n := w.Cloud.Count(http.MethodPatch, cloudtest.RouteAgent); n > 2 {
+		t.Errorf("%d updates", n)
+	}
+}

@@ -32,7 +32,7 @@ func (p *pass) suspended(ctx context.Context) error {
 	status := &p.agent.Status
 	if status.ID != "" && !p.open() && p.loadConfig(ctx) == nil {
 		observed := p.agent.Spec.SyncPolicy == v1alpha1.SyncObserve
-		if observed || len(p.unapplied(declared(&p.agent.Spec, &p.config))) == 0 {
+		if observed || len(p.memory.sent)+len(p.unapplied(declared(&p.agent.Spec, &p.config))) == 0 {
 			status.Applied.Generation = p.agent.Generation
 			return nil
 		}

@@ -83,7 +83,11 @@ func (r *registrar) bodyFor(ctx context.Context) error {
 // writeAhead records that a registration is about to begin, and keeps the Agent from going without it.
 func (p *pass) writeAhead(ctx context.Context, began, first time.Time) (intent registration.Intent, err error) {
 	fenced := controllerutil.ContainsFinalizer(p.agent, v1alpha1.AgentFinalizer)
-	intent, err = registration.NewIntent(began, first, p.closed(), p.subject(p.place.URL), p.project.Sign)
+	last := p.closed()
+	if open := p.intent(); open.At.After(last.At) && p.authentic() {
+		last = open // By another replica, whose clock is ahead.
+	}
+	intent, err = registration.NewIntent(began, first, last, p.subject(p.place.URL), p.project.Sign)
 	if err != nil {
 		return intent, err
 	}
@@ -133,8 +137,7 @@ func (r *registrar) send(ctx context.Context, ticket *project.Ticket, intent reg
 func (r *registrar) created(ctx context.Context, made *cloud.Registered, machineID string) {
 	r.agent.Status.RegisteredByUs = true
 	r.recorded(ctx, made.ID, machineID)
-	at, _ := r.intent().Began(r.Clock.Now())
-	r.memory.due = at.Add(r.interval(ctx) / 10) // The response does not tell its health.
+	r.memory.due = r.Clock.Now().Add(r.interval(ctx) / 10) // The response does not tell its health.
 	r.agent.Status.Agent = registeredStatus(made, r.agent, r.config)
 	r.registered, r.token, r.memory.unstored, r.memory.refused = true, made.Token, made.Token, ""
 	if r.memory.lost != "" {

@@ -51,7 +51,8 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 
 	write, cancel := detach(ctx)
 	defer cancel()
-	if ctx.Err() != nil && p.agent.Status.ID == p.base.Status.ID {
+	learned := p.agent.Status.ID != p.base.Status.ID || p.agent.Status.Registration != p.base.Status.Registration
+	if ctx.Err() != nil && !learned {
 		return ctrl.Result{}, nil // Shutting down: the next leader does it all again.
 	}
 	p.memory.unwritten++

@@ -42,6 +42,15 @@ func registering(a *v1alpha1.Agent, now time.Time) bool {
 // the status cannot be written, the next pass finds the same out.
 func (p *pass) closeIntent() { p.agent.Status.Registration = p.intent().String() }
 
+// recall closes an intent again whose closing could not be written: this process knows that it made nothing.
+func (p *pass) recall() {
+	posted := p.memory.posted
+	if posted != nil && posted.UID == p.agent.UID && posted.Status.ID == "" && !registering(posted) &&
+		p.open() && intentOf(posted).String() == p.intent().String() {
+		p.closeIntent()
+	}
+}
+
 // subject is what intents of this Agent are bound to at a URL.
 func (p *pass) subject(url string) registration.Subject {
 	return registration.Subject{UID: string(p.agent.UID), URL: url}

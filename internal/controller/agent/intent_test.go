@@ -125,3 +125,11 @@ func TestTheMachineIDOfAnAgent(t *testing.T) {
 		})
 	}
 }
+
+// Registrations are opened again between the decision and the answer to it.
+func TestWaits_RegistrationsOpenedMeanwhile_DoesNotGoOnUnregistered(t *testing.T) {
+	p := holding(t, &pass{cloudProject: &v1alpha1.CloudProject{}}, "a-token-of-the-project")
+	if err := (&registrar{pass: p}).waits(registration.Action{Kind: registration.Wait, Code: registration.RegistrationPaused}); err == nil {
+		t.Error("the pass goes on without a remote agent")
+	}
+}

@@ -65,6 +65,10 @@ type memory struct {
 	// yet. Lost with the process: they are sent again then, which changes nothing.
 	sent   map[string]string
 	sentAt time.Time
+	// sentCorrects is true if that was to correct what somebody had changed. doubted are fields, with their hashes, that
+	// were sent and not found so, perhaps by another's doing: they are sent once more.
+	sentCorrects bool
+	doubted      map[string]string
 	// refused is the content that something between here and the API refused last.
 	refused string
 	// lost is the remote agent that was found gone for good, and lostAt where: there it is not asked for again.

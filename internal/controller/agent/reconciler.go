@@ -120,7 +120,6 @@ type pass struct {
 	registered   bool         // this pass registered the remote agent
 	released     bool         // this pass removed the finalizer
 	vanished     bool         // the API server has removed the Agent; only this process knows of it
-	doubted      []string     // fields that were sent in this pass and not found so, perhaps by another's doing
 	tokenMissing bool         // the service does not show the agent's token
 	found        string       // the fingerprint that this pass began with
 	stalled      string       // what stalled the Agent before this pass
@@ -244,6 +243,7 @@ func (r *Reconciler) begin(ctx context.Context, key types.NamespacedName) (*pass
 	if stalled := meta.FindStatusCondition(agent.Status.Conditions, v1alpha1.ConditionStalled); stalled != nil {
 		p.stalled = stalled.Message
 	}
+	p.recall()
 	return p, nil
 }
 

@@ -102,7 +102,7 @@ func (p *pass) recorded(ctx context.Context, id, machineID string) {
 		if p.memory.confirmed != id { // Else it is this agent's own, from a status that could not be written.
 			p.memory.unstored = cloud.Token{}
 		}
-		p.memory.sent = nil
+		p.memory.sent, p.memory.doubted = nil, nil
 		status.Applied = v1alpha1.AppliedState{}
 		status.Agent = nil
 		status.NotHonoured, status.Drift = nil, nil

@@ -259,7 +259,7 @@ func (r *registrar) nextEntry() {
 			r.names(registration.Snapshot, entry.ID)
 			return
 		}
-		r.others = true
+		r.others, r.named[registration.Snapshot] = true, entry.ID
 	}
 	r.facts.Found[registration.Snapshot] = registration.None
 	if r.others {
@@ -316,7 +316,10 @@ func (r *registrar) secretOfNone(ctx context.Context) error {
 func (r *registrar) waits(a registration.Action) error {
 	switch {
 	case a.Code == registration.RegistrationPaused:
-		return r.project.RegistrationsClosed()
+		if closed := r.project.RegistrationsClosed(); closed != nil {
+			return closed
+		}
+		return r.outdated() // They were opened just now.
 	case r.failure != nil:
 		return r.inDoubt(r.failure)
 	default:

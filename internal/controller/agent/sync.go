@@ -34,6 +34,9 @@ func (p *pass) sync(ctx context.Context) error {
 	if p.remote != nil && p.remote.FirstMetricsAddedAt != nil && before != nil && before.FirstMetricsAddedAt == nil {
 		p.agent.Status.NotHonoured = nil // It may have been the first start of a Fluent Bit, not the service.
 	}
+	if p.remote != nil && len(p.memory.sent) > 0 { // By an earlier pass.
+		p.readBack(fields)
+	}
 	// The second round corrects what the reading after the first one showed.
 	for range 2 {
 		send := p.toSend(fields)
@@ -75,18 +78,13 @@ func (p *pass) toSend(fields []field) []field {
 	if p.agent.Spec.SyncPolicy == v1alpha1.SyncObserve {
 		return nil
 	}
-	// What was accepted is not sent again for want of a read, or where no read shows it.
-	unapplied = slices.DeleteFunc(unapplied, func(f field) bool {
-		return (p.remote == nil || f.same == nil) && p.memory.sent[f.name] == f.hash
-	})
 	if p.remote == nil {
 		return slices.DeleteFunc(slices.Clone(fields), func(f field) bool {
 			return !slices.Contains(p.memory.resend, f.name) && !slices.ContainsFunc(unapplied, func(u field) bool { return u.name == f.name })
 		})
 	}
 	return slices.DeleteFunc(slices.Clone(fields), func(f field) bool {
-		isNew := slices.Contains(p.doubted, f.name) ||
-			slices.ContainsFunc(unapplied, func(u field) bool { return u.name == f.name })
+		isNew := p.memory.doubts(f) || slices.ContainsFunc(unapplied, func(u field) bool { return u.name == f.name })
 		switch {
 		case f.same == nil:
 			return !isNew
@@ -100,12 +98,13 @@ func (p *pass) toSend(fields []field) []field {
 	})
 }
 
-// unapplied are the fields that are not declared as they were applied or, if that is not confirmed yet, sent last.
+// unapplied are the fields that are not declared as they were applied or, if that is not confirmed yet, sent last: what
+// was accepted is not sent again for want of a read.
 func (p *pass) unapplied(fields []field) []field {
-	return slices.DeleteFunc(slices.Clone(fields), func(f field) bool {
-		sent, waits := p.memory.sent[f.name]
-		return p.agent.Status.Applied.Fields[f.name] == f.hash && (!waits || sent == f.hash)
-	})
+	last := map[string]string{}
+	maps.Copy(last, p.agent.Status.Applied.Fields)
+	maps.Copy(last, p.memory.sent)
+	return changed(fields, last)
 }
 
 // kept takes out the fields that the service does not honour.
@@ -115,7 +114,6 @@ func (p *pass) kept(fields []field) []field {
 
 // send patches the fields and reads back what became of them.
 func (p *pass) send(ctx context.Context, all, send []field) error {
-	status := &p.agent.Status
 	happening := updated
 	if len(p.unapplied(send)) == 0 {
 		happening = corrected
@@ -138,7 +136,8 @@ func (p *pass) send(ctx context.Context, all, send []field) error {
 		return err
 	}
 	p.accepted(send)
-	if len(p.doubted) == 0 {
+	p.memory.sentCorrects = happening == corrected
+	if !slices.ContainsFunc(send, p.memory.doubts) {
 		p.tell(happening, names(send)...)
 	}
 	p.remote, p.sight = nil, nil
@@ -152,18 +151,7 @@ func (p *pass) send(ctx context.Context, all, send []field) error {
 		p.memory.differs = true
 		return err
 	}
-	p.readBack()
-	ignored := names(differing(send, p.remote))
-	if len(p.doubted) == 0 && (happening == corrected || lived(p.remote)) {
-		p.doubted, ignored = ignored, nil
-	}
-	still := p.agent.Status.NotHonoured[:0:0]
-	for _, name := range names(differing(all, p.remote)) {
-		if slices.Contains(ignored, name) || slices.Contains(status.NotHonoured, name) {
-			still = append(still, name)
-		}
-	}
-	status.NotHonoured = still
+	p.readBack(all)
 	return nil
 }
 
@@ -179,15 +167,36 @@ func (p *pass) accepted(fields []field) {
 	maps.Copy(p.memory.sent, hashes(fields))
 }
 
-// readBack notes as applied what was sent, now that the remote agent was read since.
-func (p *pass) readBack() {
-	applied := &p.agent.Status.Applied
-	if applied.Fields == nil {
-		applied.Fields = map[string]string{}
+// readBack notes as applied what was sent, now that the remote agent was read since, and what the service ignored.
+func (p *pass) readBack(all []field) {
+	m, status := p.memory, &p.agent.Status
+	var ignored []string
+	again := map[string]string{}
+	for _, f := range differing(all, p.remote) {
+		switch {
+		case m.sent[f.name] != f.hash:
+		case !m.doubts(f) && (m.sentCorrects || lived(p.remote)):
+			again[f.name] = f.hash
+		default:
+			ignored = append(ignored, f.name)
+		}
 	}
-	maps.Copy(applied.Fields, p.memory.sent)
-	p.memory.sent = nil
+	still := status.NotHonoured[:0:0]
+	for _, name := range names(differing(all, p.remote)) {
+		if slices.Contains(ignored, name) || slices.Contains(status.NotHonoured, name) {
+			still = append(still, name)
+		}
+	}
+	status.NotHonoured = still
+	if status.Applied.Fields == nil {
+		status.Applied.Fields = map[string]string{}
+	}
+	maps.Copy(status.Applied.Fields, m.sent)
+	m.sent, m.doubted = nil, again
 }
+
+// doubts reports whether a field was sent and not found so, perhaps by another's doing.
+func (m *memory) doubts(f field) bool { return m.doubted[f.name] == f.hash }
 
 // sentConfirmed fails while nothing has shown the remote agent since it was updated: what was not confirmed is not Ready.
 func (p *pass) sentConfirmed() error {
@@ -211,7 +220,7 @@ func (p *pass) applied(fields []field) {
 	if p.agent.Spec.SyncPolicy != v1alpha1.SyncObserve {
 		status.Applied.Fields = hashes(fields)
 	}
-	p.memory.sent = nil
+	p.memory.sent, p.memory.doubted = nil, nil
 	status.Applied.Generation = p.agent.Generation
 	status.Applied.SourceResourceVersion = p.config.ResourceVersion
 	if p.remote != nil {

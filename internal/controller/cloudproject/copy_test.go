@@ -156,7 +156,7 @@ func TestTheCopyServesDeletionsWhenTheSourceIsGone(t *testing.T) {
 	}
 	ticket, err := p.Admit(project.Caller{UID: "late"})
 	noError(t, err)
-	_, err = ticket.Register(t.Context(), registration("late"))
+	_, err = ticket.Register(t.Context(), bodyOf("late"))
 	if e, ok := cloud.AsError(err); !ok || !e.NothingMade() || w.cloud.Count("POST", "") != 1 {
 		t.Errorf("a registration ended with %v", err)
 	}
@@ -211,12 +211,12 @@ func (w *world) registerRemote(cp *v1alpha1.CloudProject) string {
 	noError(w, err)
 	ticket, err := p.Admit(project.Caller{UID: "somebody"})
 	noError(w, err)
-	made, err := ticket.Register(w.Context(), registration("machine"))
+	made, err := ticket.Register(w.Context(), bodyOf("machine"))
 	noError(w, err)
 	return made.ID
 }
 
-func registration(machine string) cloud.Registration {
+func bodyOf(machine string) cloud.Registration {
 	return cloud.Registration{
 		Name: "web", MachineID: machine, Type: "fluentbit", Version: "v4.0.0", Edition: "community", RawConfig: "[INPUT]",
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/registration"
 )
 
 const (
@@ -146,8 +147,9 @@ func holds(agent *v1alpha1.Agent) bool {
 	if controllerutil.ContainsFinalizer(agent, v1alpha1.AgentFinalizer) {
 		return true
 	}
-	nonce := agent.Annotations[v1alpha1.AnnotationRegistering]
-	return agent.DeletionTimestamp.IsZero() && (agent.Status.ID != "" || nonce != agent.Status.Registration && nonce != "")
+	intent := registration.ParseIntent(agent.Annotations[v1alpha1.AnnotationRegistering])
+	open := !intent.IsZero() && !intent.Spent(registration.ParseIntent(agent.Status.Registration))
+	return agent.DeletionTimestamp.IsZero() && (agent.Status.ID != "" || open)
 }
 
 func names(agents []v1alpha1.Agent, wanted func(*v1alpha1.Agent) bool) []string {

@@ -248,7 +248,7 @@ func TestTheFirstCallProvesWhatAReadCannot(t *testing.T) {
 	x.expect(t, "neither yes nor no", v1alpha1.ReasonNotProved, 2)
 	ticket, err := x.project.Admit(project.Caller{UID: "somebody"})
 	noError(t, err)
-	_, err = ticket.Register(t.Context(), registration("m"))
+	_, err = ticket.Register(t.Context(), bodyOf("m"))
 	noError(t, err)
 	x.memo.doubted.Store(true) // As the Registry does.
 	x.expect(t, "the call proved it", "", 0)

@@ -193,6 +193,13 @@ func TestWhichAgentsHold(t *testing.T) {
 			}, false,
 		},
 		{
+			"an older registration that was put back does not",
+			v1alpha1.Agent{
+				ObjectMeta: metav1.ObjectMeta{Annotations: nonce},
+				Status:     v1alpha1.AgentStatus{Registration: "2026-01-02T00:00:00Z/y"},
+			}, false,
+		},
+		{
 			"one that was released and waits for somebody else does not",
 			v1alpha1.Agent{
 				ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &now, Finalizers: []string{"other"}},
