@@ -45,7 +45,7 @@ func (p *pass) closeIntent() { p.agent.Status.Registration = p.intent().String()
 // recall closes an intent again whose closing could not be written: this process knows that it made nothing.
 func (p *pass) recall() {
 	posted := p.memory.posted
-	if posted != nil && posted.UID == p.agent.UID && posted.Status.ID == "" && !registering(posted) &&
+	if posted != nil && posted.UID == p.agent.UID && posted.Status.ID == "" && !registering(posted, p.Clock.Now()) &&
 		p.open() && intentOf(posted).String() == p.intent().String() {
 		p.closeIntent()
 	}
