@@ -138,7 +138,7 @@ func registerAside(t *testing.T, server *cloudtest.Server, url string, token clo
 	for _, scheme := range []cloud.Scheme{cloud.SchemeBearer, cloud.SchemeProjectToken} {
 		c, err := cloud.New(cloud.Config{BaseURL: base, Credential: cloud.Credential{Scheme: scheme, Token: token}})
 		noError(t, err)
-		if _, err = c.Register(t.Context(), registration("aside")); err == nil {
+		if _, err = c.Register(t.Context(), bodyOf("aside")); err == nil {
 			break
 		}
 	}
