@@ -99,7 +99,8 @@ func (p *pass) log(ctx context.Context, f classed, grace bool, during string) {
 		return
 	}
 	text := f.Reason + ": " + f.Message
-	outage := grace && p.agent.Status.Applied.Generation == p.agent.Generation || f.is(v1alpha1.ReasonProjectNotReady)
+	outage := grace && p.agent.Status.Applied.Generation == p.agent.Generation || f.is(v1alpha1.ReasonProjectNotReady) ||
+		f.is(v1alpha1.ReasonRemoteGone) // The registration that follows is told.
 	if f.Class == fault.Terminal && f.Message == p.stalled {
 		p.memory.logged = text // By an earlier process, perhaps.
 	}
