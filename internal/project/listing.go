@@ -61,11 +61,33 @@ type listRun struct {
 // time. ok is false where the service lists nothing. A list that takes long is a waiting failure, and so is that it
 // is not known yet whether there is one: just after the token changed, say.
 func (p *Project) FindByMachine(ctx context.Context, machineID string, after time.Time) (found []Entry, ok bool, err error) {
+	l := &p.listing
+	ok, err = p.snapshot(ctx, after, func() {
+		for _, id := range l.byMachine[machineID] {
+			found = append(found, l.entries[id])
+		}
+	})
+	return found, ok, err
+}
+
+// Lacks reports whether a snapshot that was begun after the given time lacks a remote agent. listed is false where the
+// service lists nothing: then nothing is known. Its failures are those of FindByMachine. Who asks again gives the same
+// time again: a later one may need another snapshot each time.
+func (p *Project) Lacks(ctx context.Context, id string, after time.Time) (lacks, listed bool, err error) {
+	listed, err = p.snapshot(ctx, after, func() {
+		_, there := p.listing.entries[cloud.NormalID(id)]
+		lacks = !there
+	})
+	return lacks, listed, err
+}
+
+// snapshot has a list read that was started after the given time; ok is false where the service lists nothing.
+func (p *Project) snapshot(ctx context.Context, after time.Time, read func()) (ok bool, err error) {
 	if lists := p.Proof().ListSupported; lists == nil {
-		return nil, true, fault.Waitingf(v1alpha1.ReasonProjectNotReady,
+		return true, fault.Waitingf(v1alpha1.ReasonProjectNotReady,
 			"it is not known yet whether the service of CloudProject %s lists its agents", p.key).After(spread(time.Second)).Quietly()
 	} else if !*lists {
-		return nil, false, nil
+		return false, nil
 	}
 	// A list that starts from now on is after whatever the caller has seen, even if that was written by
 	// somebody whose clock is ahead.
@@ -77,11 +99,9 @@ func (p *Project) FindByMachine(ctx context.Context, machineID string, after tim
 		unusable := p.usable()
 		l.mu.Lock()
 		if l.startedAt.After(after) {
-			for _, id := range l.byMachine[machineID] {
-				found = append(found, l.entries[id])
-			}
+			read()
 			l.mu.Unlock()
-			return found, true, nil
+			return true, nil
 		}
 		run, err := l.join(unusable)
 		l.mu.Unlock()
@@ -89,7 +109,7 @@ func (p *Project) FindByMachine(ctx context.Context, machineID string, after tim
 			err = l.await(ctx, run)
 		}
 		if err != nil {
-			return nil, true, err
+			return true, err
 		}
 	}
 }
