@@ -112,6 +112,10 @@ func (t *Ticket) outdated() error {
 	return fault.Retryablef(v1alpha1.ReasonProgressing, "CloudProject %s has changed meanwhile", t.project.key).Quietly()
 }
 
+// saysGone reports whether a failure says that an agent does not exist, or may be taken for that together with another
+// source.
+func saysGone(err error) bool { return cloud.IsGone(err) || cloud.MaybeGone(err) }
+
 // Get reads a remote agent.
 func (p *Project) Get(ctx context.Context, who Caller, id string) (*cloud.Agent, error) {
 	t, err := p.Admit(who)
@@ -120,7 +124,7 @@ func (p *Project) Get(ctx context.Context, who Caller, id string) (*cloud.Agent,
 	}
 	agent, err := t.client.Get(ctx, id)
 	t.finish(err)
-	if (err == nil || cloud.IsGone(err)) && !t.current() {
+	if (err == nil || saysGone(err)) && !t.current() {
 		return nil, t.outdated()
 	}
 	if cloud.IsGone(err) {
@@ -137,7 +141,7 @@ func (p *Project) Update(ctx context.Context, who Caller, id string, u cloud.Upd
 	}
 	err = t.client.Update(ctx, id, u)
 	t.finish(err)
-	if cloud.IsGone(err) && !t.current() {
+	if saysGone(err) && !t.current() {
 		return t.outdated()
 	}
 	return err
@@ -155,6 +159,9 @@ func (p *Project) UpdateAsAgent(ctx context.Context, who Caller, id string, u cl
 		return err // It speaks of the agent's token, not of the project's; also of one that cannot be sent.
 	}
 	p.learn(t.moment, err)
+	if saysGone(err) && !t.current() {
+		return t.outdated()
+	}
 	return err
 }
 
@@ -180,7 +187,7 @@ func (p *Project) Delete(ctx context.Context, who Caller, id string) error {
 	}
 	err = t.client.Delete(ctx, id)
 	t.finish(err)
-	if cloud.IsGone(err) && !t.current() {
+	if saysGone(err) && !t.current() {
 		return t.outdated()
 	}
 	if err == nil || cloud.IsGone(err) {

@@ -275,33 +275,57 @@ func TestCallsReachTheService(t *testing.T) {
 	}
 }
 
+// nameless is a 404 of the API that does not say what is missing.
+const nameless = `{"error":"not found"}`
+
 // What was asked of one place is not believed of another, or of another's credentials.
 func TestAnAnswerFromBeforeAChangeIsNone(t *testing.T) {
 	for name, row := range map[string]struct {
 		call func(*world, *project.Project, string) error
 		want string // the reason of the failure; none if the answer counts
+		body string // of a 404 in place of the real response; the real one if empty
 	}{
 		"a read": {func(w *world, p *project.Project, id string) error {
 			_, err := p.Get(w.Context(), somebody, id)
 			return err
-		}, v1alpha1.ReasonProgressing},
+		}, v1alpha1.ReasonProgressing, ""},
 		"a read of what is gone": {func(w *world, p *project.Project, _ string) error {
 			_, err := p.Get(w.Context(), somebody, otherID)
 			return err
-		}, v1alpha1.ReasonProgressing},
+		}, v1alpha1.ReasonProgressing, ""},
 		"an update of what is gone": {func(w *world, p *project.Project, _ string) error {
 			return p.Update(w.Context(), somebody, otherID, cloud.Update{Name: ptr.To("other")})
-		}, v1alpha1.ReasonProgressing},
+		}, v1alpha1.ReasonProgressing, ""},
 		"a deletion of what is gone": {func(w *world, p *project.Project, _ string) error {
 			return p.Delete(w.Context(), somebody, otherID)
-		}, v1alpha1.ReasonProgressing},
-		"a deletion": {func(w *world, p *project.Project, id string) error { return p.Delete(w.Context(), somebody, id) }, ""},
+		}, v1alpha1.ReasonProgressing, ""},
+		"a deletion": {func(w *world, p *project.Project, id string) error { return p.Delete(w.Context(), somebody, id) }, "", ""},
+		"an update by the agent of what is gone": {func(w *world, p *project.Project, _ string) error {
+			return p.UpdateAsAgent(w.Context(), somebody, otherID, cloud.Update{Name: ptr.To("other")}, w.token)
+		}, v1alpha1.ReasonProgressing, `{"error":"agent not found"}`},
+		"a read that meets a 404 which names nothing": {func(w *world, p *project.Project, id string) error {
+			_, err := p.Get(w.Context(), somebody, id)
+			return err
+		}, v1alpha1.ReasonProgressing, nameless},
+		"an update that meets a 404 which names nothing": {func(w *world, p *project.Project, id string) error {
+			return p.Update(w.Context(), somebody, id, cloud.Update{Name: ptr.To("other")})
+		}, v1alpha1.ReasonProgressing, nameless},
+		"an update by the agent that meets a 404 which names nothing": {func(w *world, p *project.Project, id string) error {
+			return p.UpdateAsAgent(w.Context(), somebody, id, cloud.Update{Name: ptr.To("other")}, w.token)
+		}, v1alpha1.ReasonProgressing, nameless},
+		"a deletion that meets a 404 which names nothing": {func(w *world, p *project.Project, id string) error {
+			return p.Delete(w.Context(), somebody, id)
+		}, v1alpha1.ReasonProgressing, nameless},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := proved(t, cloudtest.Settings{})
 			id := w.register("m")
 			entered, release := make(chan struct{}, 1), make(chan struct{})
-			w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteAgent, Entered: entered, Block: release, Times: 1})
+			f := cloudtest.Fault{Route: cloudtest.RouteAgent, Entered: entered, Block: release, Times: 1, Body: row.body}
+			if row.body != "" {
+				f.Status, f.Header = http.StatusNotFound, http.Header{"Content-Type": {"application/json"}}
+			}
+			w.cloud.Inject(f)
 			answer, old := make(chan error), w.Project
 			go func() { answer <- row.call(w, old, id) }()
 			<-entered

@@ -40,6 +40,7 @@ type listing struct {
 	byMachine map[string][]string // IDs by machine ID
 	startedAt time.Time           // of the list that entries came from; zero without one
 	took      time.Duration       // the reading of it
+	pauseTo   time.Time           // when the next list may begin; it is waited for, so the real clock tells
 	failedAt  time.Time           // when the last list failed; zero if it did not
 	failed    error               // what it failed with
 	failures  int                 // in a row
@@ -49,49 +50,12 @@ type listing struct {
 }
 
 type listRun struct {
-	startedAt time.Time
+	startedAt time.Time // or when it starts, while it waits for that
 	cancel    context.CancelFunc
 	done      chan struct{}
 	err       error
 	added     []Entry
 	dropped   sets.Set[string]
-}
-
-// FindByMachine returns the remote agents with a machine ID, from a list that was started after the given
-// time. ok is false where the service lists nothing. A list that takes long is a waiting failure, and so is that it
-// is not known yet whether there is one: just after the token changed, say.
-func (p *Project) FindByMachine(ctx context.Context, machineID string, after time.Time) (found []Entry, ok bool, err error) {
-	if lists := p.Proof().ListSupported; lists == nil {
-		return nil, true, fault.Waitingf(v1alpha1.ReasonProjectNotReady,
-			"it is not known yet whether the service of CloudProject %s lists its agents", p.key).After(spread(time.Second)).Quietly()
-	} else if !*lists {
-		return nil, false, nil
-	}
-	// A list that starts from now on is after whatever the caller has seen, even if that was written by
-	// somebody whose clock is ahead.
-	if now := p.registry.opts.Clock.Now(); !after.Before(now) {
-		after = now.Add(-1)
-	}
-	l := &p.listing
-	for {
-		unusable := p.usable()
-		l.mu.Lock()
-		if l.startedAt.After(after) {
-			for _, id := range l.byMachine[machineID] {
-				found = append(found, l.entries[id])
-			}
-			l.mu.Unlock()
-			return found, true, nil
-		}
-		run, err := l.join(unusable)
-		l.mu.Unlock()
-		if err == nil {
-			err = l.await(ctx, run)
-		}
-		if err != nil {
-			return nil, true, err
-		}
-	}
 }
 
 // join returns the list that is under way, or begins one. After one that failed there is a rest: else everybody who
@@ -130,34 +94,15 @@ func notListed(err error, rest time.Duration) error {
 	return f.After(max(f.RetryAfter, spread(rest))).Because(err)
 }
 
-// Sighting returns a remote agent as a list showed it that was started after the given time, and when that
-// was. ok is false where no such list can be had, or where it lacks the agent: then a read has to tell. It
-// does not wait for a list that is under way, but is a waiting failure.
-func (p *Project) Sighting(id string, after time.Time) (seen Entry, at time.Time, ok bool, err error) {
-	if !p.Proof().lists() {
-		return Entry{}, time.Time{}, false, nil
-	}
-	l := &p.listing
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.startedAt.After(after):
-		seen, ok = l.entries[id]
-		return seen, l.startedAt, ok && seen.Remote != nil, nil
-	case l.running == nil && p.registry.opts.Clock.Now().Sub(l.failedAt) < listRest:
-		return Entry{}, time.Time{}, false, nil
-	case l.running == nil:
-		l.start()
-	}
-	return Entry{}, time.Time{}, false, l.waiting(l.running)
-}
-
 // waiting has callers come back when the list may be ended, if it takes as long as the one before; but not later
 // than after as long as it has taken so far. Thousands may wait for a slow one. l.mu is held.
 func (l *listing) waiting(run *listRun) error {
 	so := l.age(run)
 	wait := so
-	if l.took > 0 {
+	switch {
+	case so < 0:
+		wait = l.took - so
+	case l.took > 0:
 		wait = min(so, (l.took - so).Abs())
 	}
 	return fault.Waitingf(v1alpha1.ReasonProgressing, "waiting for the list of remote agents").
@@ -203,7 +148,10 @@ func (p *Project) Warming() bool {
 
 // await waits for a list, but no longer than until it is listPatience old: workers have other things to do.
 func (l *listing) await(ctx context.Context, run *listRun) error {
-	timer := time.NewTimer(max(listPatience-l.age(run), 0))
+	l.mu.Lock()
+	patience := listPatience - l.age(run).Abs()
+	l.mu.Unlock()
+	timer := time.NewTimer(max(patience, 0))
 	defer timer.Stop()
 	select {
 	case <-run.done:
@@ -244,17 +192,26 @@ func (p *Project) awaitList() error {
 }
 
 // start begins a list on its own; l.mu is held. It may take as long as the rate limit makes it: what is bounded is
-// the time of each page, by that of a call, and the number of agents.
+// the time of each page, by that of a call, and the number of agents. It waits for as long as the list before took, and
+// serves all who come until then: else those who ask all the time would leave no time without a list to the others.
 func (l *listing) start() *listRun {
 	ctx, cancel := context.WithCancel(context.Background())
+	pause := max(time.Until(l.pauseTo), 0)
 	run := &listRun{
-		startedAt: l.project.registry.opts.Clock.Now(), cancel: cancel, done: make(chan struct{}), dropped: sets.New[string](),
+		startedAt: l.project.registry.opts.Clock.Now().Add(pause), cancel: cancel, done: make(chan struct{}), dropped: sets.New[string](),
 	}
 	l.running = run
 	go func() {
 		defer cancel()
+		if pause > 0 {
+			l.pause(ctx, run, pause)
+		}
+		began := time.Now()
 		entries, err := l.project.readAll(ctx)
 		l.mu.Lock()
+		if l.running == run {
+			l.pauseTo = time.Now().Add(time.Since(began))
+		}
 		before := l.took
 		l.end(run, entries, err)
 		slower := l.took-before >= slowerBy
@@ -265,6 +222,19 @@ func (l *listing) start() *listRun {
 		}
 	}()
 	return run
+}
+
+// pause waits until a list may begin, or is given up. What was registered and deleted until then is in the list.
+func (l *listing) pause(ctx context.Context, run *listRun, pause time.Duration) {
+	begin := time.NewTimer(pause)
+	defer begin.Stop()
+	select {
+	case <-begin.C:
+	case <-ctx.Done():
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	run.startedAt, run.added, run.dropped = l.project.registry.opts.Clock.Now(), nil, sets.New[string]()
 }
 
 // end takes over what came of a list; l.mu is held.
@@ -339,5 +309,6 @@ func (l *listing) reset() {
 		l.running.cancel()
 	}
 	l.entries, l.byMachine, l.startedAt, l.took, l.running = nil, nil, time.Time{}, 0, nil
+	l.pauseTo = time.Time{}
 	l.failedAt, l.failed, l.failures, l.restsFor, l.pageSize = time.Time{}, nil, 0, 0, 0
 }

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -313,4 +314,53 @@ func TestAParkedProjectListsNothing(t *testing.T) {
 	_, _, err := w.FindByMachine(t.Context(), "m", w.clock.Now())
 	w.refused(err, v1alpha1.ReasonRateLimited)
 	w.lists(0)
+}
+
+// A read that says "not found" and names nothing needs this second source: what it asks for is one agent, whatever
+// machine ID it has.
+func TestLacks_SnapshotBegunAfterTheTime_TellsByID(t *testing.T) {
+	w := proved(t, cloudtest.Settings{UpperIDs: true})
+	kept, removed := w.register("kept"), w.register("removed")
+	w.clock.Step(time.Second)
+	lacks := func(id string, after time.Time, want bool) {
+		t.Helper()
+		got, listed, err := w.Lacks(t.Context(), id, after)
+		noError(t, err)
+		if !listed || got != want {
+			t.Errorf("lacks %v, listed %v, want %v", got, listed, want)
+		}
+	}
+	start := w.clock.Now()
+	lacks(kept, start, false)
+	lacks(strings.ToUpper(kept), start.Add(-1), false)
+	lacks(otherID, start.Add(-1), true)
+	w.lists(1)
+	w.cloud.Remove(removed)
+	lacks(removed, start.Add(-1), false) // The snapshot is old enough to be believed.
+	w.lists(1)
+	w.clock.Step(time.Second)
+	lacks(removed, w.clock.Now(), true)
+	w.lists(2)
+
+	made := w.register("made")
+	lacks(made, start, false) // It is newer than the snapshot.
+	w.lists(2)
+}
+
+func TestLacks_NoSnapshot_SaysNothing(t *testing.T) {
+	w := proved(t, cloudtest.Settings{NoList: true})
+	if lacks, listed, err := w.Lacks(t.Context(), otherID, w.clock.Now()); lacks || listed || err != nil {
+		t.Errorf("without a list: lacks %v, listed %v, error %v", lacks, listed, err)
+	}
+	unproved := newWorld(t, cloudtest.Settings{})
+	lacks, _, err := unproved.Lacks(t.Context(), otherID, unproved.clock.Now())
+	if unproved.refused(err, v1alpha1.ReasonProjectNotReady); lacks {
+		t.Error("it lacks the agent before it is known whether there is a list")
+	}
+	fails := proved(t, cloudtest.Settings{})
+	fails.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusInternalServerError})
+	lacks, _, err = fails.Lacks(t.Context(), otherID, fails.clock.Now())
+	if fails.refused(err, v1alpha1.ReasonUnavailable); lacks {
+		t.Error("a list that failed lacks the agent")
+	}
 }
