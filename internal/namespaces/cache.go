@@ -53,6 +53,7 @@ type Cache struct {
 	// watched again after none for the time quiet.
 	interval, patience, quiet time.Duration
 	spaces                    []*space
+	byName                    map[string]*space
 	running                   sync.WaitGroup
 
 	mu        sync.Mutex
@@ -80,7 +81,7 @@ func New(config *rest.Config, opts cache.Options) (cache.Cache, error) {
 	c := &Cache{
 		config: config, opts: opts, log: logf.Log.WithName("namespaces"), reader: reader,
 		interval: defaultInterval, patience: defaultPatience, quiet: defaultQuiet,
-		failed: make(chan error, 1),
+		failed: make(chan error, 1), byName: map[string]*space{},
 	}
 	for name := range opts.DefaultNamespaces {
 		s := &space{owner: c, name: name, refusedOnce: make(chan struct{})}
@@ -88,6 +89,7 @@ func New(config *rest.Config, opts cache.Options) (cache.Cache, error) {
 			return nil, err
 		}
 		c.spaces = append(c.spaces, s)
+		c.byName[name] = s
 	}
 	slices.SortFunc(c.spaces, func(a, b *space) int { return strings.Compare(a.name, b.name) })
 	return c, nil
@@ -168,16 +170,14 @@ func (c *Cache) Get(ctx context.Context, key client.ObjectKey, object client.Obj
 func (c *Cache) of(namespace string) (cache.Cache, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, s := range c.spaces {
-		if s.name != namespace {
-			continue
-		}
-		if s.cache == nil {
-			return nil, apierrors.NewForbidden(schema.GroupResource{Resource: "namespaces"}, namespace, errors.New(remedy))
-		}
-		return s.cache, nil
+	s := c.byName[namespace]
+	switch {
+	case s == nil:
+		return nil, fmt.Errorf("namespace %q is not watched: add it to --watch-namespaces", namespace)
+	case s.cache == nil:
+		return nil, apierrors.NewForbidden(schema.GroupResource{Resource: "namespaces"}, namespace, errors.New(remedy))
 	}
-	return nil, fmt.Errorf("namespace %q is not watched: add it to --watch-namespaces", namespace)
+	return s.cache, nil
 }
 
 // open are the caches of the namespaces that can be read.

@@ -59,7 +59,9 @@ func (i *informer) same(object client.Object, kind schema.GroupVersionKind) bool
 }
 
 // GetInformerForKind implements cache.Informers.
-func (c *Cache) GetInformerForKind(ctx context.Context, kind schema.GroupVersionKind, opts ...cache.InformerGetOption) (cache.Informer, error) {
+func (c *Cache) GetInformerForKind(
+	ctx context.Context, kind schema.GroupVersionKind, opts ...cache.InformerGetOption,
+) (cache.Informer, error) {
 	made, err := c.opts.Scheme.New(kind)
 	if err != nil {
 		return nil, err

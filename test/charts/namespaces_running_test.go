@@ -29,12 +29,13 @@ func TestAWatchedNamespaceIsDeletedMeanwhile(t *testing.T) {
 	w.deletes(w.other)
 	w.shows(w.other, 0)
 	w.shows(w.home, 1)
+	w.check(must(shared())(t).RestartAPIServer()) // This ends the watches, which the API server goes on with else.
 	w.registers(w.home, "web")
 	w.runs()
 	if got := w.lines(notWatched); got != 1 {
 		t.Errorf("%d lines of the log say that the namespace is not watched, want 1", got)
 	}
-	if got := w.lines("Failed to watch"); got > 0 {
+	if got := w.lines("Failed to watch", "forbidden", w.other); got > 0 {
 		t.Errorf("%d lines of the log tell of each try", got)
 	}
 	w.types("give-up", w.other)
