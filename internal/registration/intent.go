@@ -64,13 +64,17 @@ func NewIntent(now, first time.Time, closed Intent, subject Subject, sign Signer
 	return Intent{At: at, First: first.UTC(), text: body + "-" + signature(body, subject, sign)}, nil
 }
 
+// endOfTime is from which year on a time counts as none: there has to be a later
+// one that can be written.
+const endOfTime = 9000
+
 // ParseIntent reads an intent. It never fails: a text that holds no readable
 // time has a zero At, and its signature does not verify.
 func ParseIntent(text string) Intent {
 	intent := Intent{text: text}
 	head, rest, _ := strings.Cut(text, "/")
 	at, err := time.Parse(time.RFC3339Nano, head)
-	if err != nil {
+	if err != nil || at.Year() >= endOfTime {
 		return intent
 	}
 	intent.At, intent.First = at, at

@@ -144,6 +144,22 @@ func TestIntent_IsLaterThanTheOneClosedBefore(t *testing.T) {
 	}
 }
 
+// A tenant may write the last time that can be written: what comes after it has to be readable all the same.
+func TestIntent_AfterOneOfTheEndOfTime_IsReadable(t *testing.T) {
+	for _, text := range []string{
+		"9999-12-31T23:59:59.999999999Z/00", "9999-12-31T23:59:59.999999999-23:59/00", "9999-12-31T23:59:59.999999998Z/00-00",
+	} {
+		closed := ParseIntent(text)
+		for range 3 {
+			next := ParseIntent(intentAt(t, noon, time.Time{}, closed).String())
+			if next.At.IsZero() || next.Spent(closed) {
+				t.Errorf("after %q comes %q, which is spent: %v", closed, next, next.Spent(closed))
+			}
+			closed = next
+		}
+	}
+}
+
 func TestIntent_Spent(t *testing.T) {
 	earlier := intentAt(t, noon.Add(-time.Minute), time.Time{}, Intent{})
 	closed := intentAt(t, noon, time.Time{}, Intent{})
