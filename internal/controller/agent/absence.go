@@ -8,12 +8,10 @@ package agent
 
 import (
 	"context"
-	"slices"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
 // provesGone reports whether the failure of a request proves that a remote agent does not exist. It is the only place
@@ -26,11 +24,16 @@ func (p *pass) provesGone(ctx context.Context, id string, failure error) (bool, 
 	case !cloud.MaybeGone(failure):
 		return false, failure
 	}
-	entries, listed, err := p.project.FindByMachine(ctx, p.machineID(), p.Clock.Now())
-	switch {
-	case err != nil:
-		return false, err
-	case listed && !slices.ContainsFunc(entries, func(e project.Entry) bool { return e.ID == id }):
+	m := p.memory
+	if m.unnamed != id {
+		m.unnamed, m.unnamedAt = id, p.Clock.Now()
+	}
+	lacks, listed, err := p.project.Lacks(ctx, id, m.unnamedAt)
+	if err != nil {
+		return false, err // A snapshot may take longer than a pass: the next one asks for the same.
+	}
+	m.unnamed = "" // A second look wants a second snapshot.
+	if listed && lacks {
 		return true, nil
 	}
 	return false, fault.Retryablef(v1alpha1.ReasonInvalidAnswer,

@@ -69,6 +69,10 @@ type memory struct {
 	// were sent and not found so, perhaps by another's doing: they are sent once more.
 	sentCorrects bool
 	doubted      map[string]string
+	// unnamed is the remote agent that a "not found" may have been about, first at unnamedAt: a snapshot that was begun
+	// since tells.
+	unnamed   string
+	unnamedAt time.Time
 	// refused is the content that something between here and the API refused last.
 	refused string
 	// lost is the remote agent that was found gone for good, and lostAt where: there it is not asked for again.
