@@ -10,7 +10,7 @@ import (
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
@@ -99,7 +99,7 @@ func AgentIndexer(defaultProject types.NamespacedName) client.IndexerFunc {
 // CanExist reports whether an object can have this key. One that is older than the rules for references may name what
 // cannot: the API server is not asked for that.
 func CanExist(key types.NamespacedName) bool {
-	return key.Name != "" && len(path.IsValidPathSegmentName(key.Name)) == 0 && len(path.IsValidPathSegmentName(key.Namespace)) == 0
+	return key.Name != "" && len(content.IsPathSegmentName(key.Name)) == 0 && len(content.IsPathSegmentName(key.Namespace)) == 0
 }
 
 // Ref returns the CloudProject that an Agent uses, and false if it names none and there is no default.

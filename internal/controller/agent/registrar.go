@@ -228,7 +228,7 @@ func (r *registrar) readCluster(ctx context.Context) error {
 	}
 	others, err := r.having(ctx, machineIndex, r.machineID())
 	for i := range others {
-		if other := &others[i]; other.UID != r.agent.UID && other.Status.URL == r.place.URL {
+		if other := &others[i]; other.UID != r.agent.UID && other.Status.ID != "" && other.Status.URL == r.place.URL {
 			r.names(registration.Cluster, other.Status.ID)
 		}
 	}
