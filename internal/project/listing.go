@@ -45,7 +45,7 @@ type listing struct {
 	failed    error               // what it failed with
 	failures  int                 // in a row
 	restsFor  time.Duration       // after failedAt
-	pageSize  int                 // that fitted into an answer last; zero for the usual one
+	paging    paging
 	running   *listRun
 }
 
@@ -310,5 +310,5 @@ func (l *listing) reset() {
 	}
 	l.entries, l.byMachine, l.startedAt, l.took, l.running = nil, nil, time.Time{}, 0, nil
 	l.pauseTo = time.Time{}
-	l.failedAt, l.failed, l.failures, l.restsFor, l.pageSize = time.Time{}, nil, 0, 0, 0
+	l.failedAt, l.failed, l.failures, l.restsFor, l.paging = time.Time{}, nil, 0, 0, paging{}
 }
