@@ -22,6 +22,9 @@ import (
 // errUnused tells the breaker that an admitted call was not made.
 var errUnused = errors.New("the call was not made")
 
+// opensAfter is how many failures in a row open the breaker.
+const opensAfter = 5
+
 // parkDefault is how long a 429 without Retry-After parks the project.
 const parkDefault = 10 * time.Second
 
@@ -29,6 +32,7 @@ const parkDefault = 10 * time.Second
 type Ticket struct {
 	project *Project
 	client  *cloud.Client
+	who     Caller
 	moment  // when it was admitted
 	done    func(error)
 }
@@ -56,7 +60,7 @@ func (p *Project) Admit(who Caller) (*Ticket, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return &Ticket{project: p, client: p.client, moment: moment{p.version, p.proofs}, done: done}, nil
+	return &Ticket{project: p, client: p.client, who: who, moment: moment{p.version, p.proofs}, done: done}, nil
 }
 
 // Spare reports whether the rate limit has a call to spare, for what is worth a call and no waiting.
@@ -99,7 +103,7 @@ func (t *Ticket) Repeat(ctx context.Context, r cloud.Registration) (*cloud.Regis
 }
 
 func (t *Ticket) finish(err error) {
-	t.done(err)
+	t.done(t.project.forBreaker(t.who, err))
 	t.project.learn(t.moment, err)
 }
 
@@ -154,7 +158,7 @@ func (p *Project) UpdateAsAgent(ctx context.Context, who Caller, id string, u cl
 		return err
 	}
 	err = t.client.WithCredential(cloud.Credential{Scheme: cloud.SchemeAgentToken, Token: token}).Update(ctx, id, u)
-	t.done(err)
+	t.done(p.forBreaker(who, err))
 	if e, ok := cloud.AsError(err); ok && e.Reason == cloud.ReasonUnauthorized {
 		return err // It speaks of the agent's token, not of the project's; also of one that cannot be sent.
 	}

@@ -158,8 +158,8 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			w := proved(t, cloudtest.Settings{})
 			w.cloud.Inject(row.fault)
-			for range 5 {
-				_, _ = w.Get(t.Context(), somebody, otherID)
+			for i := range 5 {
+				_, _ = w.Get(t.Context(), agentOf("agent", i), otherID)
 			}
 			if _, err := w.registry.Get(w.cp); (err != nil) != row.opens {
 				t.Errorf("after five: %v", err)

@@ -28,7 +28,10 @@ const (
 )
 
 // loss is one vanished agent: when that was certain, and since when it may have been so.
-type loss struct{ at, since time.Time }
+type loss struct {
+	at, since time.Time
+	namespace string
+}
 
 // sight is a remote agent that was there.
 type sight struct {
@@ -65,19 +68,19 @@ func (p *Project) SeenAt(who types.UID, id string, at time.Time) {
 	}
 }
 
-// Gone notes that the remote agent of an Agent has vanished; since is when the look began that found so first. The
+// Gone notes that the remote agent of an Agent vanished; since is when the look began that found so first. The
 // failure says that too many have at once: a service that was restored from an old backup, or another one behind
 // the same URL, must not be filled anew without a person's leave. Or that a list is waited for, which tells.
-func (p *Project) Gone(who types.UID, since time.Time) error {
+func (p *Project) Gone(who Caller, since time.Time) error {
 	f, now := &p.fleet, p.registry.opts.Clock.Now()
 	f.mu.Lock()
-	delete(f.seen, who)
+	delete(f.seen, who.UID)
 	if now.Before(f.forgiven) {
 		f.forgiven = now.Add(fleetWindow)
 		f.mu.Unlock()
 		return nil
 	}
-	f.gone[who] = loss{at: now, since: since}
+	f.gone[who.UID] = loss{at: now, since: since, namespace: who.Namespace}
 	tripped, undecided := false, error(nil)
 	if f.lost == nil { // Once it is known, thousands may come who need not be counted.
 		maps.DeleteFunc(f.gone, func(_ types.UID, l loss) bool { return now.Sub(l.at) >= fleetWindow })
@@ -105,7 +108,7 @@ func (p *Project) losing() (lost bool, undecided error) {
 	f := &p.fleet
 	suspected := f.mostAreLost(time.Time{})
 	if !suspected || !p.Proof().lists() {
-		return suspected, nil
+		return suspected && p.widespread(), nil
 	}
 	if listedAt := p.listing.confirm(f.seen); !listedAt.IsZero() && f.mostAreLost(listedAt) {
 		return true, nil
@@ -114,6 +117,34 @@ func (p *Project) losing() (lost bool, undecided error) {
 		return false, nil
 	}
 	return false, p.awaitList()
+}
+
+// widespread reports whether the losses are more than one tenant's own affair. It is asked where no list tells how many
+// of the others are still there. The namespace that lost most is set apart. If it has more than half of the project's
+// Agents, one loss elsewhere is enough, or that of half of the project's Agents; else the other namespaces have to lose
+// ten, or more than half of theirs. The fleet's lock is held.
+func (p *Project) widespread() bool {
+	lost := map[string]int{}
+	for _, l := range p.fleet.gone {
+		lost[l.namespace]++
+	}
+	worst := ""
+	for namespace, n := range lost {
+		if n > lost[worst] {
+			worst = namespace
+		}
+	}
+	elsewhere := len(p.fleet.gone) - lost[worst]
+	all, own := p.counts(worst)
+	others := all - own
+	switch {
+	case others == 0:
+		return true
+	case own > others:
+		return elsewhere > 0 || 2*lost[worst] > all
+	default:
+		return elsewhere >= fewLost || 2*elsewhere > others
+	}
 }
 
 // mostAreLost reports whether, from some moment on, more agents were missed than seen, in the same list or later.

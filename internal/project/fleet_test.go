@@ -9,6 +9,7 @@ package project_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,25 +24,27 @@ import (
 
 func uid(prefix string, i int) types.UID { return types.UID(fmt.Sprint(prefix, "-", i)) }
 
+func agentOf(prefix string, i int) project.Caller { return project.Caller{UID: uid(prefix, i)} }
+
 // What the rate limit lets come for longer than the window is forgiven to the last.
 func TestForgivenessLastsAsLongAsTheyCome(t *testing.T) {
 	w := proved(t, cloudtest.Settings{NoList: true})
 	for i := range 10 {
-		_ = w.Gone(uid("gone", i), w.clock.Now())
+		_ = w.Gone(agentOf("gone", i), w.clock.Now())
 	}
 	if w.ServerLost() == nil {
 		t.Fatal("nothing is lost")
 	}
 	w.Forgive()
 	for i := range 1000 {
-		noError(t, w.Gone(uid("gone", i), w.clock.Now()))
+		noError(t, w.Gone(agentOf("gone", i), w.clock.Now()))
 		w.clock.Step(40 * time.Minute / 1000)
 	}
 	w.clock.Step(15 * time.Minute)
 	for i := range 9 {
-		noError(t, w.Gone(uid("later", i), w.clock.Now()))
+		noError(t, w.Gone(agentOf("later", i), w.clock.Now()))
 	}
-	w.refused(w.Gone("last", w.clock.Now()), v1alpha1.ReasonServerLost) // That is another loss.
+	w.refused(w.Gone(project.Caller{UID: "last"}, w.clock.Now()), v1alpha1.ReasonServerLost) // That is another loss.
 }
 
 func TestHowManyVanishedAgentsAreALoss(t *testing.T) {
@@ -65,7 +68,7 @@ func TestHowManyVanishedAgentsAreALoss(t *testing.T) {
 				w.SeenAt(uid("seen", i), string(uid("seen", i)), missed.Add(row.sight))
 			}
 			for i := range row.gone {
-				_ = w.Gone(uid("gone", i), missed)
+				_ = w.Gone(agentOf("gone", i), missed)
 			}
 			if lost := w.ServerLost() != nil; lost != row.lost {
 				t.Errorf("lost is %v", lost)
@@ -83,7 +86,7 @@ func TestALongIntervalIsNoLoss(t *testing.T) {
 	}
 	w.clock.Step(2 * time.Hour)
 	for i := range 12 {
-		noError(t, w.Gone(uid("gone", i), listed))
+		noError(t, w.Gone(agentOf("gone", i), listed))
 	}
 }
 
@@ -94,13 +97,13 @@ func TestALossAfterADeletionIsNoticedAsSoon(t *testing.T) {
 	for i := range 99 {
 		w.SeenAt(uid("seen", i), string(uid("seen", i)), listed)
 	}
-	noError(t, w.Gone("deleted", listed))
+	noError(t, w.Gone(project.Caller{UID: "deleted"}, listed))
 	w.clock.Step(10 * time.Minute)
 	next := w.clock.Now()
 	for i := range 9 {
-		noError(t, w.Gone(uid("seen", i), next))
+		noError(t, w.Gone(agentOf("seen", i), next))
 	}
-	w.refused(w.Gone("seen-9", next), v1alpha1.ReasonServerLost)
+	w.refused(w.Gone(agentOf("seen", 9), next), v1alpha1.ReasonServerLost)
 }
 
 // crew registers agents, which are then seen in a list, and returns their IDs.
@@ -128,7 +131,7 @@ func (w *world) miss(i int, id string) (lost bool, undecided int) {
 	since := w.clock.Now()
 	for {
 		w.clock.Step(time.Second)
-		err := w.Gone(uid("crew", i), since)
+		err := w.Gone(agentOf("crew", i), since)
 		f, _ := fault.As(err)
 		switch {
 		case err == nil || f.Reason == v1alpha1.ReasonServerLost:
@@ -185,9 +188,9 @@ func TestALossThatAListShowsNeedsNoOther(t *testing.T) {
 	w.find("any", listed.Add(-1))
 	w.forget()
 	for i := range 9 {
-		noError(t, w.Gone(uid("crew", i), listed))
+		noError(t, w.Gone(agentOf("crew", i), listed))
 	}
-	w.refused(w.Gone(uid("crew", 9), listed), v1alpha1.ReasonServerLost)
+	w.refused(w.Gone(agentOf("crew", 9), listed), v1alpha1.ReasonServerLost)
 	w.requests(0)
 }
 
@@ -197,18 +200,59 @@ func TestASuspicionThatNoListSettlesRegistersNothing(t *testing.T) {
 	ids := w.crew(20)
 	repair := w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusInternalServerError})
 	for i := range 9 {
-		noError(t, w.Gone(uid("crew", i), w.clock.Now()))
+		noError(t, w.Gone(agentOf("crew", i), w.clock.Now()))
 	}
 	since := w.clock.Now()
-	w.refused(w.Gone(uid("crew", 9), since), v1alpha1.ReasonProgressing)
+	w.refused(w.Gone(agentOf("crew", 9), since), v1alpha1.ReasonProgressing)
 	_, _, err := w.FindByMachine(t.Context(), "any", since)
 	w.refused(err, v1alpha1.ReasonUnavailable)
-	w.refused(w.Gone(uid("crew", 9), since), v1alpha1.ReasonUnavailable)
+	w.refused(w.Gone(agentOf("crew", 9), since), v1alpha1.ReasonUnavailable)
 	repair()
 	w.clock.Step(time.Second)
 	w.find("any", since)
 	for _, id := range ids[:10] {
 		w.cloud.Remove(id)
 	}
-	noError(t, w.Gone(uid("crew", 9), since))
+	noError(t, w.Gone(agentOf("crew", 9), since))
 }
+
+// Where nothing is listed, nobody knows whether the agents of other namespaces are still there. A tenant that deletes
+// its own must not stop the registrations of all.
+func TestLosses_WithoutAList_AreWeighedByNamespace(t *testing.T) {
+	type counts map[string]int
+	for _, row := range []struct {
+		name   string
+		agents counts
+		gone   []string // namespaces, one for each loss
+		want   bool
+	}{
+		{"ten of a minority", counts{"a": 20, "b": 80}, times("a", 10), false},
+		{"all of a minority", counts{"a": 20, "b": 80}, times("a", 20), false},
+		{"ten of a minority, and one of another", counts{"a": 20, "b": 80}, append(times("a", 10), "b"), false},
+		{"ten of a minority, and one each of two others", counts{"a": 20, "b": 40, "c": 40}, append(times("a", 10), "b", "c"), false},
+		{"ten of one of two halves", counts{"a": 50, "b": 50}, times("a", 10), false},
+		{"ten of a majority", counts{"a": 60, "b": 40}, times("a", 10), false},
+		{"ten of a majority, and one of another", counts{"a": 60, "b": 40}, append(times("a", 10), "b"), true},
+		{"half of all, all of a majority", counts{"a": 60, "b": 2}, times("a", 31), false},
+		{"more than half of all, all of a majority", counts{"a": 60, "b": 2}, times("a", 32), true},
+		{"ten of each of two minorities", counts{"a": 50, "b": 50, "c": 50}, append(times("a", 10), times("b", 10)...), true},
+		{"more than half of small others", counts{"a": 10, "b": 5, "c": 5}, append(times("a", 10), "b", "b", "b", "c", "c", "c"), true},
+		{"the only namespace", counts{"a": 100}, times("a", 10), true},
+		{"nine of the only namespace", counts{"a": 100}, times("a", 9), false},
+		{"nobody was counted yet", nil, times("a", 10), true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := proved(t, cloudtest.Settings{NoList: true})
+			w.Expect(row.agents)
+			missed := w.clock.Now()
+			for i, namespace := range row.gone {
+				_ = w.Gone(project.Caller{UID: uid("gone", i), Namespace: namespace}, missed)
+			}
+			if got := w.ServerLost() != nil; got != row.want {
+				t.Errorf("the safeguard tripped: %v, want %v", got, row.want)
+			}
+		})
+	}
+}
+
+func times(namespace string, n int) []string { return slices.Repeat([]string{namespace}, n) }

@@ -45,7 +45,7 @@ type listing struct {
 	failed    error               // what it failed with
 	failures  int                 // in a row
 	restsFor  time.Duration       // after failedAt
-	pageSize  int                 // that fitted into an answer last; zero for the usual one
+	paging    paging
 	running   *listRun
 }
 
@@ -120,11 +120,21 @@ func (p *Project) ListTook() time.Duration {
 	return p.listing.took
 }
 
-// Expect tells how many Agents there are. While there are any a proof begins the first list.
-func (p *Project) Expect(agents int) {
+// Expect tells how many Agents of each namespace there are. While there are any a proof begins the first list.
+func (p *Project) Expect(agents map[string]int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.agents = agents
+}
+
+// counts returns how many Agents there are, and how many of them in one namespace.
+func (p *Project) counts(namespace string) (all, there int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, n := range p.agents {
+		all += n
+	}
+	return all, p.agents[namespace]
 }
 
 // Warm begins the first list before anybody asks for it: Agents that are registered after a start wait for it.
@@ -310,5 +320,5 @@ func (l *listing) reset() {
 	}
 	l.entries, l.byMachine, l.startedAt, l.took, l.running = nil, nil, time.Time{}, 0, nil
 	l.pauseTo = time.Time{}
-	l.failedAt, l.failed, l.failures, l.restsFor, l.pageSize = time.Time{}, nil, 0, 0, 0
+	l.failedAt, l.failed, l.failures, l.restsFor, l.paging = time.Time{}, nil, 0, 0, paging{}
 }

@@ -126,7 +126,7 @@ func TestWarmBeginsTheFirstList(t *testing.T) {
 		w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Entered: entered, Block: release, Match: func(r *http.Request) bool {
 			return r.URL.Query().Get("last") != "1" // Which proves.
 		}})
-		w.Expect(agents)
+		w.Expect(map[bool]map[string]int{true: {"default": agents}}[agents > 0])
 		noError(t, w.Prove(t.Context()))
 		if got := <-warms; got != (agents > 0) {
 			t.Errorf("with %d Agents it warms: %v", agents, got)

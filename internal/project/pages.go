@@ -7,7 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 package project
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -20,8 +19,6 @@ import (
 )
 
 const (
-	// pageSize is how many agents are asked for at once.
-	pageSize = 100
 	// room is how many pages wait to be put together, beside the one that is and the one that is fetched. Each takes
 	// memory.
 	room = 1
@@ -58,20 +55,6 @@ func entryOf(a *cloud.Agent) Entry {
 	light.RawConfigHash, light.Metadata, light.Token = "", nil, cloud.Token{}
 	e.Remote, e.RawConfig, e.Metadata = &light, a.RawConfigHash, cloud.Hash(cloud.Canonical(a.Metadata))
 	return e
-}
-
-// size is how many agents a page is asked for.
-func (l *listing) size() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return cmp.Or(l.pageSize, pageSize)
-}
-
-func (l *listing) shrink(from int) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.pageSize = max(from/4, 1)
-	return l.pageSize
 }
 
 // fetched is a page on its way from the service to who puts the list together.
@@ -140,12 +123,13 @@ func (p *Project) readAll(ctx context.Context) ([]Entry, error) {
 func (p *Project) fetchAll(ctx context.Context, pages chan<- *fetched) {
 	defer close(pages)
 	cursors := sets.New[string]()
-	options := cloud.ListOptions{Last: p.listing.size()}
+	var options cloud.ListOptions
 	for more := true; more; {
+		options.Last = p.listing.pageSize()
 		page := p.fetch(ctx, options)
+		p.listing.paged(options.Last, &page)
 		switch {
 		case errors.Is(page.err, cloud.ErrTooLarge) && options.Last > 1:
-			options.Last = p.listing.shrink(options.Last)
 			continue
 		case page.err != nil || page.Before == "":
 			more = false

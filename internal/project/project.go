@@ -56,15 +56,16 @@ type Project struct {
 	blocked     *fault.Error // why no call is made now; nil when calls are made
 	closed      *fault.Error // why nothing new is registered; nil when it is
 	parkedUntil time.Time
-	openUntil   time.Time // when the breaker lets the next probe through
-	agentWrites bool      // some fields are only taken from the agent itself
-	agents      int       // that used it when it was proved last
+	openUntil   time.Time      // when the breaker lets the next probe through
+	agentWrites bool           // some fields are only taken from the agent itself
+	agents      map[string]int // that use it, by namespace
+	odd         oddities
 }
 
 func newProject(r *Registry, key client.ObjectKey) *Project {
 	counted := r.opts.Metrics.Of(key.String())
 	p := &Project{
-		registry: r, key: key, metrics: counted, budget: newBudget(counted.Waits), fleet: newFleet(), blocked: notProvedYet(key),
+		registry: r, key: key, metrics: counted, budget: newBudget(counted.Waits), fleet: newFleet(), blocked: notProvedYet(key), odd: oddities{},
 		digestKey: make([]byte, DigestKeySize),
 	}
 	_, _ = rand.Read(p.digestKey) // Never fails. It counts until one is kept.
@@ -73,7 +74,7 @@ func newProject(r *Registry, key client.ObjectKey) *Project {
 		Name:          key.String(),
 		MaxRequests:   1,
 		Timeout:       r.opts.BreakerTimeout,
-		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= 5 },
+		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= opensAfter },
 		IsSuccessful:  func(err error) bool { return !isOutage(err) },
 		IsExcluded:    func(err error) bool { return errors.Is(err, errUnused) },
 		OnStateChange: func(_ string, from, to gobreaker.State) { p.breakerMoved(from, to) },

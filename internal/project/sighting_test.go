@@ -138,10 +138,10 @@ func TestPagesThatAreTooLongAreAskedForInParts(t *testing.T) {
 			t.Fatalf("machine %d has the agents %v", i, found)
 		}
 	}
-	w.lists(1 + 5) // One is refused; then there are 25 on a page.
+	w.lists(1 + 3) // One is too large; then there are 25, 50 and the rest on a page.
 	w.clock.Step(time.Second)
 	w.find("0", w.clock.Now().Add(-1))
-	w.lists(1 + 5 + 5)
+	w.lists(1 + 3 + 1 + 3) // A hundred are tried once more.
 }
 
 func TestAListWithoutEndIsGivenUp(t *testing.T) {

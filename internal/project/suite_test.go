@@ -39,6 +39,7 @@ var somebody = project.Caller{UID: "somebody", Namespace: "default"}
 type world struct {
 	*testing.T
 	*project.Project
+	options  project.Options
 	registry *project.Registry
 	clock    *clocktesting.FakeClock
 	metrics  *prometheus.Registry
@@ -61,19 +62,34 @@ func newWorld(t *testing.T, settings cloudtest.Settings) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.registry = project.NewRegistry(project.Options{
+	w.options = project.Options{
 		Metrics: counted,
 		Policy:  cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true},
 		Clock:   w.clock, Timeout: 5 * time.Second, BreakerTimeout: breakerTimeout, MostAgents: 120,
-	})
-	w.registry.OnWake(func(client.ObjectKey) { w.wakes.Add(1) })
-	w.registry.OnDoubt(func(client.ObjectKey) { w.doubts.Add(1) })
+	}
 	w.cp = &v1alpha1.CloudProject{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "main", UID: "uid"},
 		Spec:       v1alpha1.CloudProjectSpec{URL: server.URL, Authentication: v1alpha1.AuthenticationAuto},
 	}
-	w.configure()
+	w.renew()
 	return w
+}
+
+// renew makes the Registry and the Project anew.
+func (w *world) renew() {
+	w.Helper()
+	w.registry = project.NewRegistry(w.options)
+	w.registry.OnWake(func(client.ObjectKey) { w.wakes.Add(1) })
+	w.registry.OnDoubt(func(client.ObjectKey) { w.doubts.Add(1) })
+	w.configure()
+}
+
+// most lets a list hold so many agents.
+func (w *world) most(agents int) {
+	w.Helper()
+	w.options.MostAgents = agents
+	w.renew()
+	noError(w, w.Prove(w.Context()))
 }
 
 // proved returns a world whose Project is proved, with no requests on record.

@@ -205,7 +205,7 @@ func (p *pass) gone() error {
 	if at := p.memory.unlistedAt; !at.IsZero() {
 		since = at
 	}
-	if err := p.project.Gone(p.agent.UID, since); err != nil {
+	if err := p.project.Gone(p.caller(), since); err != nil {
 		return err
 	}
 	p.memory.lost, p.memory.lostAt = status.ID, p.place

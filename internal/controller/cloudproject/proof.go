@@ -110,7 +110,7 @@ func (r *Reconciler) prove(ctx context.Context, p *project.Project, cp *v1alpha1
 			return m.verdict
 		}
 	}
-	p.Expect(m.agents)
+	p.Expect(map[string]int{"": m.agents})
 	err := p.Prove(ctx)
 	m.tried, m.verdict = try, judge(err, p, proved)
 	if v := m.verdict; v == nil || v.Class != fault.Retryable && v.Reason != v1alpha1.ReasonRateLimited {
