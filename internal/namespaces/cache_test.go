@@ -130,7 +130,7 @@ func (b *bench) run() {
 		DefaultNamespaces: map[string]cache.Config{b.a: {}, b.b: {}}})
 	b.check(err)
 	b.Cache = made.(*Cache)
-	b.interval, b.patience, b.quiet = 100*time.Millisecond, 2*time.Second, 5*time.Second
+	b.interval, b.patience, b.quiet = 100*time.Millisecond, 2*time.Second, 10*time.Second
 	b.log = funcr.New(func(_, args string) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -303,8 +303,28 @@ func TestTheRightToWatchIsLost(t *testing.T) {
 	b.grantVerbs(b.b, []string{"get", "list"}, "configmaps", "secrets")
 	b.check(plane.RestartAPIServer())
 	b.watches(b.a)
-	b.tells(b.a, "meanwhile")
+	first := b.refusedAt(b.b)
+	b.eventually("another watch is refused", func() error {
+		if b.refusedAt(b.b).Equal(first) {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 	b.says(1)
+}
+
+func (b *bench) refusedAt(namespace string) time.Time {
+	b.Cache.mu.Lock()
+	defer b.Cache.mu.Unlock()
+	return b.byName[namespace].refused
+}
+
+func TestTheFirstNamespaceIsRefused(t *testing.T) {
+	b := newBench(t, "first")
+	b.grant(b.b, "configmaps", "secrets")
+	b.run()
+	b.watches(b.b)
+	b.tells(b.b, "one")
 }
 
 func TestWhatIsNotAskedOfTheCache(t *testing.T) {
