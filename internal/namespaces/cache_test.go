@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -31,6 +32,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
@@ -41,6 +43,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	ctrllog.SetLogger(logr.Discard())
 	var err error
 	if plane, err = testenv.Start(context.Background(), testenv.Options{CRDDirs: []string{}, Controllers: []string{}}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -93,10 +96,15 @@ func (b *bench) check(err error) {
 // grant gives the user rights on these resources of a namespace, in place of those that were there.
 func (b *bench) grant(namespace string, resources ...string) {
 	b.Helper()
+	b.grantVerbs(namespace, []string{"get", "list", "watch"}, resources...)
+}
+
+func (b *bench) grantVerbs(namespace string, verbs []string, resources ...string) {
+	b.Helper()
 	b.revoke(namespace)
 	at := metav1.ObjectMeta{Namespace: namespace, Name: b.user}
 	b.check(b.c.Create(b.Context(), &rbacv1.Role{ObjectMeta: at, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: resources, Verbs: []string{"get", "list", "watch"}}}}))
+		{APIGroups: []string{""}, Resources: resources, Verbs: verbs}}}))
 	b.check(b.c.Create(b.Context(), &rbacv1.RoleBinding{ObjectMeta: at,
 		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: b.user},
 		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: b.user}}}))
@@ -122,7 +130,7 @@ func (b *bench) run() {
 		DefaultNamespaces: map[string]cache.Config{b.a: {}, b.b: {}}})
 	b.check(err)
 	b.Cache = made.(*Cache)
-	b.interval, b.patience, b.quiet = 100*time.Millisecond, 2*time.Second, 5*time.Second
+	b.interval, b.patience, b.quiet = 100*time.Millisecond, 2*time.Second, 10*time.Second
 	b.log = funcr.New(func(_, args string) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -140,6 +148,8 @@ func (b *bench) run() {
 	}})
 	b.check(err)
 	ctx, cancel := context.WithCancel(context.Background())
+	synced := make(chan bool, 1)
+	go func() { synced <- b.WaitForCacheSync(b.Context()) }() // The manager waits like that, and ends if it gets false.
 	go func() { b.done <- b.Start(ctx) }()
 	b.Cleanup(func() {
 		cancel()
@@ -153,6 +163,9 @@ func (b *bench) run() {
 		}
 		return nil
 	})
+	if !<-synced {
+		b.Error("the cache says that it did not sync")
+	}
 	<-registration.HasSyncedChecker().Done()
 	<-informer.HasSyncedChecker().Done()
 }
@@ -278,6 +291,40 @@ func TestRightsThatAreLostMeanwhile(t *testing.T) {
 	b.tells(b.b, "after")
 	b.watches(b.a, b.b)
 	b.says(2)
+}
+
+// TestTheRightToWatchIsLost while that to list stays, so that a check finds nothing wrong.
+func TestTheRightToWatchIsLost(t *testing.T) {
+	b := newBench(t, "unwatched")
+	b.grant(b.a, "configmaps", "secrets")
+	b.grant(b.b, "configmaps", "secrets")
+	b.run()
+	b.watches(b.a, b.b)
+	b.grantVerbs(b.b, []string{"get", "list"}, "configmaps", "secrets")
+	b.check(plane.RestartAPIServer())
+	b.watches(b.a)
+	first := b.refusedAt(b.b)
+	b.eventually("another watch is refused", func() error {
+		if b.refusedAt(b.b).Equal(first) {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	b.says(1)
+}
+
+func (b *bench) refusedAt(namespace string) time.Time {
+	b.Cache.mu.Lock()
+	defer b.Cache.mu.Unlock()
+	return b.byName[namespace].refused
+}
+
+func TestTheFirstNamespaceIsRefused(t *testing.T) {
+	b := newBench(t, "first")
+	b.grant(b.b, "configmaps", "secrets")
+	b.run()
+	b.watches(b.b)
+	b.tells(b.b, "one")
 }
 
 func TestWhatIsNotAskedOfTheCache(t *testing.T) {
