@@ -190,7 +190,7 @@ func TestIntent_Plausible(t *testing.T) {
 		"2026-11-01T12:00:00Z/ab-cd": true,
 		"2026-11-02T12:00:00Z/ab-cd": true, // a clock that is a day ahead
 		"2026-11-02T12:00:01Z/ab-cd": false,
-		"9999-12-31T23:59:59Z/ab-cd": false,
+		"8999-12-31T23:59:59Z/ab-cd": false,
 		"unreadable":                 true, // It may be in doubt.
 	} {
 		if got := ParseIntent(text).Plausible(noon); got != want {
