@@ -131,10 +131,14 @@ func (p *Project) Expect(agents map[string]int) {
 func (p *Project) counts(namespace string) (all, there int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, n := range p.agents {
+	return total(p.agents), p.agents[namespace]
+}
+
+func total(agents map[string]int) (all int) {
+	for _, n := range agents {
 		all += n
 	}
-	return all, p.agents[namespace]
+	return all
 }
 
 // Warm begins the first list before anybody asks for it: Agents that are registered after a start wait for it.

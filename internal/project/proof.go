@@ -171,7 +171,7 @@ func (p *Project) parked() *fault.Error {
 func (p *Project) conclude(version int, c *cloud.Client, outcome Proof, err error) error {
 	p.mu.Lock()
 	stale := p.version != version
-	wasBlocked, expected := p.blocked != nil, len(p.agents) > 0
+	wasBlocked, expected := p.blocked != nil, total(p.agents) > 0
 	lostList := !stale && err == nil && p.missesList(outcome)
 	if !stale && err == nil && !lostList {
 		// A proof that says nothing takes nothing away from calls that were accepted.

@@ -39,7 +39,7 @@ func (r *Reconciler) hold(ctx context.Context, cp *v1alpha1.CloudProject, m *mem
 	if err != nil {
 		return nil, false, err
 	}
-	m.agents = len(users)
+	m.agents = r.needs(ctx, cp).count(users)
 	if cp.DeletionTimestamp.IsZero() {
 		base := cp.DeepCopy()
 		if controllerutil.AddFinalizer(cp, v1alpha1.CloudProjectFinalizer) {

@@ -44,13 +44,21 @@ type memo struct {
 	heard    string       // the request to reconcile that was taken for a person's word last
 	handled  string       // the one that an answer of the service came to last
 
-	uncopied    *fault.Error  // why there is no copy of the credentials; nil when there is
-	agents      int           // that use the CloudProject
-	interval    time.Duration // of the resync, in force
-	written     string        // the version of the CloudProject that this process wrote last
-	writtenAt   time.Time     // when the status was written last
-	refusals    int           // of the API server, in a row
-	lastRefusal string        // as it was logged
+	uncopied    *fault.Error   // why there is no copy of the credentials; nil when there is
+	agents      map[string]int // that use the CloudProject, by namespace
+	interval    time.Duration  // of the resync, in force
+	written     string         // the version of the CloudProject that this process wrote last
+	writtenAt   time.Time      // when the status was written last
+	refusals    int            // of the API server, in a row
+	lastRefusal string         // as it was logged
+}
+
+// counted is how many Agents use the CloudProject.
+func (m *memo) counted() (all int) {
+	for _, n := range m.agents {
+		all += n
+	}
+	return all
 }
 
 // attempt is what a proof depends on. reconcileAt is there so that a person can ask for one.

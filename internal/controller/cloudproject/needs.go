@@ -45,6 +45,24 @@ func (n *needs) holds(agent *v1alpha1.Agent) bool {
 	return holds(agent) && (n.allowed(agent.Namespace) || n.recorded(agent) || n.registering(agent))
 }
 
+// uses says whether an Agent is counted as one of this CloudProject: anybody may refer to it, and the resync interval is
+// stretched for all who are counted. What needs no read of a namespace is asked first.
+func (n *needs) uses(agent *v1alpha1.Agent) bool {
+	return n.recorded(agent) || n.sign != nil && n.registering(agent) || n.allowed(agent.Namespace)
+}
+
+// count returns how many Agents use the CloudProject, by namespace. One whose namespace cannot be read is left out until
+// it is registered: the rest can be counted all the same.
+func (n *needs) count(agents []v1alpha1.Agent) map[string]int {
+	counted := map[string]int{}
+	for i := range agents {
+		if n.uses(&agents[i]) {
+			counted[agents[i].Namespace]++
+		}
+	}
+	return counted
+}
+
 func (n *needs) allowed(namespace string) bool {
 	if allowed, known := n.known[namespace]; known {
 		return allowed
@@ -59,7 +77,7 @@ func (n *needs) allowed(namespace string) bool {
 
 func (n *needs) recorded(agent *v1alpha1.Agent) bool {
 	status := &agent.Status
-	return (status.ID != "" || len(status.Withdraw) > 0) && n.place == project.Place{URL: status.URL, ProjectID: status.ProjectID}
+	return n.place.URL != "" && (status.ID != "" || len(status.Withdraw) > 0) && n.place == project.Place{URL: status.URL, ProjectID: status.ProjectID}
 }
 
 // registering says whether an open intent may have registered something here. Until the credentials are loaded nobody

@@ -25,7 +25,7 @@ const quietPark = 30 * time.Second
 // connect brings the Project to the spec and the credentials, proves them and keeps the copy of them. The
 // verdict is nil where the CloudProject is fit for use. The error is one of the API server.
 func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *memo) (*fault.Error, error) {
-	m.interval = r.interval(cp, m.agents, r.listTook(cp))
+	m.interval = r.interval(cp, m.counted(), r.listTook(cp))
 	c, err := r.load(ctx, cp)
 	if err != nil {
 		return nil, err
@@ -89,6 +89,7 @@ func closed(cp *v1alpha1.CloudProject, lost, uncopied *fault.Error) *fault.Error
 
 // prove shows the credentials to the service when that is due, and else repeats the last verdict.
 func (r *Reconciler) prove(ctx context.Context, p *project.Project, cp *v1alpha1.CloudProject, m *memo) *fault.Error {
+	p.Expect(m.agents)
 	now := r.clock().Now()
 	doubted := m.doubted.Swap(false)
 	try := attempt{
@@ -110,7 +111,6 @@ func (r *Reconciler) prove(ctx context.Context, p *project.Project, cp *v1alpha1
 			return m.verdict
 		}
 	}
-	p.Expect(map[string]int{"": m.agents})
 	err := p.Prove(ctx)
 	m.tried, m.verdict = try, judge(err, p, proved)
 	if v := m.verdict; v == nil || v.Class != fault.Retryable && v.Reason != v1alpha1.ReasonRateLimited {
@@ -118,7 +118,7 @@ func (r *Reconciler) prove(ctx context.Context, p *project.Project, cp *v1alpha1
 	}
 	if proof := p.Proof(); proof.Proved {
 		cp.Status.ListSupported = proof.ListSupported
-		m.interval = r.interval(cp, m.agents, p.ListTook())
+		m.interval = r.interval(cp, m.counted(), p.ListTook())
 	}
 	m.due = r.clock().Now().Add(r.untilNext(m))
 	return m.verdict

@@ -151,7 +151,7 @@ func TestAProofBeginsTheListWhereThereAreAgents(t *testing.T) {
 		x.cloud.Inject(cloudtest.Fault{Entered: entered, Block: release, Match: func(r *http.Request) bool {
 			return r.URL.Query().Get("last") == "100"
 		}})
-		x.memo.agents = agents
+		x.memo.agents = map[string]int{"default": agents}
 		x.expect(t, "the first", "", 1)
 		if got := x.project.Warming(); got != (agents > 0) {
 			t.Errorf("with %d Agents a list is begun: %v", agents, got)

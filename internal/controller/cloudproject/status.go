@@ -41,7 +41,7 @@ const (
 func (r *Reconciler) describe(cp *v1alpha1.CloudProject, m *memo) {
 	s := &cp.Status
 	s.ObservedGeneration = cp.Generation
-	s.Agents = int32(min(m.agents, math.MaxInt32))
+	s.Agents = int32(min(m.counted(), math.MaxInt32))
 	s.ResyncInterval = &metav1.Duration{Duration: m.interval}
 	if m.handled != "" {
 		s.LastHandledReconcileAt = m.handled

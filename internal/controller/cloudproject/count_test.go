@@ -1,0 +1,128 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloudproject
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/project"
+	intents "github.com/calyptia-agent-operator/operator/internal/registration"
+)
+
+var here = project.Place{URL: "https://cloud.example", ProjectID: projectID}
+
+// signer is a Signer that nobody else has.
+func signer(text string) string { return fmt.Sprintf("%x", text) }
+
+func TestCount_AgentsThatAreNotAllowed_CountOnlyWithEvidence(t *testing.T) {
+	in := func(namespace string, change ...func(*v1alpha1.Agent)) v1alpha1.Agent {
+		agent := v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, UID: "uid"}}
+		for _, f := range change {
+			f(&agent)
+		}
+		return agent
+	}
+	recorded := func(place project.Place) func(*v1alpha1.Agent) {
+		return func(a *v1alpha1.Agent) {
+			a.Status.ID, a.Status.URL, a.Status.ProjectID = otherID, place.URL, place.ProjectID
+		}
+	}
+	authentic := func(a *v1alpha1.Agent) {
+		intent, err := intents.NewIntent(time.Now(), time.Time{}, intents.Intent{}, intents.Subject{UID: "uid", URL: here.URL}, signer)
+		noError(t, err)
+		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistering, intent.String())
+	}
+	finalized := func(a *v1alpha1.Agent) { a.Finalizers = []string{v1alpha1.AgentFinalizer} }
+	for _, row := range []struct {
+		name  string
+		agent v1alpha1.Agent
+		place project.Place
+		sign  intents.Signer
+		want  int
+	}{
+		{"allowed, and new", in("allowed"), here, signer, 1},
+		{"not allowed", in("other"), here, signer, 0},
+		{"not allowed, with a finalizer", in("other", finalized), here, signer, 0},
+		{"not allowed, recorded here", in("other", recorded(here)), here, signer, 1},
+		{"not allowed, recorded elsewhere", in("other", recorded(project.Place{URL: "https://else.example"})), here, signer, 0},
+		{"not allowed, recorded nowhere, and the project is nowhere", in("other", recorded(project.Place{})), project.Place{}, signer, 0},
+		{"not allowed, with a forged intent", in("other", forgeIntent), here, signer, 0},
+		{"not allowed, with an authentic intent", in("other", authentic), here, signer, 1},
+		{"not allowed, with an intent that nobody can judge yet", in("other", authentic), here, nil, 0},
+		{"in a namespace that cannot be read", in("unreadable"), here, signer, 0},
+		{"in a namespace that cannot be read, recorded here", in("unreadable", recorded(here)), here, signer, 1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			n := &needs{place: row.place, sign: row.sign, known: map[string]bool{}, allows: func(namespace string) (bool, error) {
+				if namespace == "unreadable" {
+					return false, errors.New("no")
+				}
+				return namespace == "allowed", nil
+			}}
+			want := map[string]int{}
+			if row.want > 0 {
+				want[row.agent.Namespace] = row.want
+			}
+			if diff := cmp.Diff(want, n.count([]v1alpha1.Agent{row.agent})); diff != "" {
+				t.Errorf("counted (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A namespace is read once for all of its Agents, and not at all for those that are recorded.
+func TestCount_TenThousandAgents_ReadsEachNamespaceOnce(t *testing.T) {
+	reads := 0
+	n := &needs{place: here, sign: signer, known: map[string]bool{}, allows: func(string) (bool, error) { reads++; return true, nil }}
+	agents := make([]v1alpha1.Agent, 10_000)
+	for i := range agents {
+		agents[i].Namespace = fmt.Sprint("tenant-", i%10)
+		if i%10 >= 5 {
+			agents[i].Status = v1alpha1.AgentStatus{ID: otherID, URL: here.URL, ProjectID: here.ProjectID}
+		}
+	}
+	if counted := n.count(agents); len(counted) != 10 || counted["tenant-0"] != 1000 || counted["tenant-9"] != 1000 {
+		t.Errorf("counted %v", counted)
+	}
+	if reads != 5 {
+		t.Errorf("%d namespaces were read, want 5", reads)
+	}
+}
+
+// Anybody may refer to a CloudProject. Those that it does not allow are not in its status, and stretch nothing.
+func TestStatusAgents_NamespaceNotAllowed_IsNotCounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *options) { o.everywhere = true })
+	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cproj-other-"}}
+	noError(t, w.client.Create(t.Context(), other))
+	cp, _ := w.withCopy()
+	for i := range 3 {
+		w.createAgent(other.Name, fmt.Sprint("guest-", i), cp)
+	}
+	w.createAgent(w.namespace, "own", cp)
+	counts := func(want int32) {
+		t.Helper()
+		w.eventually(fmt.Sprint(want, " Agents"), func() bool { return w.await(cp, proved).Status.Agents == want })
+	}
+	counts(1)
+	w.edit(cp, func() { cp.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll} })
+	counts(4)
+	w.edit(cp, func() { cp.Spec.AllowedNamespaces = nil })
+	counts(1)
+	for i := range 3 {
+		w.removeAgent(&v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: other.Name, Name: fmt.Sprint("guest-", i)}})
+	}
+	w.removeAgent(&v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "own"}})
+}
