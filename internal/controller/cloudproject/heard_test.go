@@ -31,6 +31,8 @@ func (w *world) loses(cp *v1alpha1.CloudProject) {
 // opened waits until a person's word was heard and acted on.
 func (w *world) opened(cp *v1alpha1.CloudProject) {
 	w.Helper()
+	// The status may still be that of the process before.
+	w.eventually("this process to know the CloudProject", func() bool { return w.projects.Lookup(cp.UID) != nil })
 	now := w.await(cp, proved)
 	if want := cp.Annotations[v1alpha1.AnnotationReconcileAt]; now.Status.LastHandledReconcileAt != want {
 		w.Errorf("handled is %q, want %q", now.Status.LastHandledReconcileAt, want)
