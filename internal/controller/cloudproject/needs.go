@@ -77,7 +77,8 @@ func (n *needs) allowed(namespace string) bool {
 
 func (n *needs) recorded(agent *v1alpha1.Agent) bool {
 	status := &agent.Status
-	return n.place.URL != "" && (status.ID != "" || len(status.Withdraw) > 0) && n.place == project.Place{URL: status.URL, ProjectID: status.ProjectID}
+	place := project.Place{URL: status.URL, ProjectID: status.ProjectID}
+	return n.place.URL != "" && n.place == place && (status.ID != "" || len(status.Withdraw) > 0)
 }
 
 // registering says whether an open intent may have registered something here. Until the credentials are loaded nobody
