@@ -46,7 +46,7 @@ func (p *pass) settleRegistration(ctx context.Context, resolveOnly bool) (record
 		named: map[registration.Source]string{}, remotes: map[registration.Source]*cloud.Agent{},
 		facts: registration.Facts{SessionFree: true},
 	}
-	for {
+	for range mostDecisions {
 		if err := r.gather(ctx); err != nil {
 			return false, err
 		}
@@ -83,7 +83,12 @@ func (p *pass) settleRegistration(ctx context.Context, resolveOnly bool) (record
 			return false, err
 		}
 	}
+	return false, fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
+		"the API lists very many agents with machine ID %s that are not this Agent's: delete those that are not needed", r.machineID())
 }
+
+// mostDecisions is how many decisions one pass follows. Each changes a fact, but a server decides how many agents it lists.
+const mostDecisions = 1000
 
 // gather brings the facts up to date that may have changed.
 func (r *registrar) gather(ctx context.Context) error {
