@@ -20,15 +20,17 @@ import (
 // namespaces use the project, too: fewer than open it.
 const mostOdd = opensAfter - 1
 
-// oddities are the Agents for which the service answered with success, and with something else than it should, since
+// oddities are the Agents for which something else was answered than the service should, and no failure of it, since
 // it last answered anybody as it should. All responses are odd if a portal answers in place of the service. That of one
 // Agent is odd if its agent is: so each Agent counts once, and a namespace less often than opens the breaker.
 type oddities map[types.UID]string // namespaces
 
-// isOdd tells a response with a status of success that cannot be read.
+// isOdd tells a response with a status of success that cannot be read, and one that the API did not write. A filter may
+// redirect, or answer with any 4xx, where it refuses what one Agent sends. A foreign 5xx is an outage.
 func isOdd(err error) bool {
 	e, ok := cloud.AsError(err)
-	return ok && e.Reason == cloud.ReasonInvalidAnswer && e.Status >= http.StatusOK && e.Status < http.StatusMultipleChoices
+	return ok && e.Reason == cloud.ReasonInvalidAnswer && e.Status >= http.StatusOK &&
+		(e.Status < http.StatusMultipleChoices || !e.API && e.Status/100 != 5)
 }
 
 // forBreaker returns what the breaker is told of the outcome of a call.

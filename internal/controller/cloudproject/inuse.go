@@ -77,10 +77,12 @@ func (r *Reconciler) users(ctx context.Context, key types.NamespacedName) ([]v1a
 
 // holders says which Agents hold a CloudProject back. That there is none is only believed of the API server.
 func (r *Reconciler) holders(ctx context.Context, cp *v1alpha1.CloudProject, users []v1alpha1.Agent) (*fault.Error, error) {
-	needs := r.needs(ctx, cp)
+	needs, err := r.needs(ctx, cp)
+	if err != nil {
+		return nil, err
+	}
 	holding := names(users, needs.holds)
 	if len(holding) == 0 && needs.err == nil {
-		var err error
 		holding, err = r.listHolders(ctx, cp, needs)
 		if unseen, ok := fault.As(err); ok {
 			return unseen, nil

@@ -261,3 +261,17 @@ func forgeIntent(a *v1alpha1.Agent) {
 	metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistering,
 		time.Now().UTC().Format(time.RFC3339Nano)+"/0011223344556677-00112233445566770011223344556677")
 }
+
+// Credentials that were never there cannot have signed an intent.
+func TestForgedIntent_CloudProjectNeverWorked_HoldsNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cproj-other-"}}
+	noError(t, w.client.Create(t.Context(), other))
+	cp := w.await(w.createOnly(), waitingFor(v1alpha1.ReasonSourceNotFound))
+	forged := w.createAgent(other.Name, "forged", cp)
+	w.edit(forged, func() { forgeIntent(forged) })
+	w.delete(cp)
+	w.gone(cp)
+	w.edit(forged, func() { forged.Finalizers = nil })
+}

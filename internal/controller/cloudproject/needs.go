@@ -24,11 +24,12 @@ type needs struct {
 	allows func(namespace string) (bool, error)
 	place  project.Place
 	sign   intents.Signer  // nil while the credentials are not loaded
+	unused bool            // the credentials never worked, so nothing was signed with them
 	known  map[string]bool // namespaces that were judged
 	err    error           // of the API server; what was judged is not to be used then
 }
 
-func (r *Reconciler) needs(ctx context.Context, cp *v1alpha1.CloudProject) *needs {
+func (r *Reconciler) needs(ctx context.Context, cp *v1alpha1.CloudProject) (*needs, error) {
 	n := &needs{
 		allows: func(namespace string) (bool, error) { return project.Allows(ctx, r.APIReader, cp, namespace) },
 		place:  project.Place{URL: cp.Status.URL, ProjectID: cp.Status.ProjectID},
@@ -36,8 +37,12 @@ func (r *Reconciler) needs(ctx context.Context, cp *v1alpha1.CloudProject) *need
 	}
 	if p := r.Projects.Lookup(cp.UID); p != nil {
 		n.place, n.sign = p.Place(), p.Sign
+		return n, nil
 	}
-	return n
+	// Nothing is registered before a copy of the credentials is kept.
+	secret, err := r.findCopy(ctx, cp)
+	n.unused = cp.Status.URL == "" && (secret == nil || !ours(secret, cp))
+	return n, err
 }
 
 // holds says whether an Agent may have something remote to delete with this CloudProject.
@@ -82,10 +87,10 @@ func (n *needs) recorded(agent *v1alpha1.Agent) bool {
 }
 
 // registering says whether an open intent may have registered something here. Until the credentials are loaded nobody
-// can tell whose an intent is.
+// can tell whose an intent is; if they never worked, it is forged.
 func (n *needs) registering(agent *v1alpha1.Agent) bool {
 	intent := intents.ParseIntent(agent.Annotations[v1alpha1.AnnotationRegistering])
-	if intent.IsZero() || intent.Spent(intents.ParseIntent(agent.Status.Registration)) {
+	if n.unused || intent.IsZero() || intent.Spent(intents.ParseIntent(agent.Status.Registration)) {
 		return false
 	}
 	return n.sign == nil || intent.Authentic(intents.Subject{UID: string(agent.UID), URL: n.place.URL}, n.sign)
