@@ -218,6 +218,8 @@ func (p *Project) learn(of moment, err error) {
 		p.proof.Proved = true
 		doubt = true
 	case !failed:
+	case e.Status == http.StatusUnauthorized && !e.API:
+		doubt = p.blocked == nil // Something in between may say so of one request: a check of the credentials tells.
 	case e.Reason == cloud.ReasonUnauthorized:
 		doubt = p.blocked == nil
 		p.refuse(of.proofs)

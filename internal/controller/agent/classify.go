@@ -8,6 +8,7 @@ package agent
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -70,6 +71,10 @@ func fromCloud(e *cloud.Error) *fault.Error {
 	case cloud.ReasonConflict:
 		return fault.Terminalf(v1alpha1.ReasonMachineIDConflict, "%v: "+takeOver, e)
 	case cloud.ReasonUnauthorized:
+		if e.Status == http.StatusUnauthorized && !e.API {
+			return fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
+				"%v: the credentials are checked again; if they are good, see what is between the operator and the API", e)
+		}
 		return fault.Waitingf(v1alpha1.ReasonProjectNotReady,
 			"the service refuses the token of the CloudProject: correct the token in its Secret")
 	case cloud.ReasonRateLimited:

@@ -39,7 +39,11 @@ func (r *Reconciler) hold(ctx context.Context, cp *v1alpha1.CloudProject, m *mem
 	if err != nil {
 		return nil, false, err
 	}
-	m.agents = r.needs(ctx, cp).count(users)
+	needs, err := r.needs(ctx, cp)
+	if err != nil {
+		return nil, false, err
+	}
+	m.agents = needs.count(users)
 	if cp.DeletionTimestamp.IsZero() {
 		base := cp.DeepCopy()
 		if controllerutil.AddFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
