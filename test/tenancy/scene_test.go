@@ -288,6 +288,11 @@ func completesOnceOrphaned(s *scene) {
 			strings.Contains(ready.Message, s.stranger.Namespace+"/") || strings.Contains(ready.Message, s.Namespace+"/derived") {
 			return fmt.Errorf("Ready is %+v", ready)
 		}
+		// The message names some of them. Its own Agents the owner must not give up.
+		var own v1alpha1.AgentList
+		if err := s.Client.List(context.Background(), &own, client.InNamespace(s.Namespace)); err != nil || len(own.Items) > 0 {
+			return errors.Join(err, fmt.Errorf("%d Agents of its own are left", len(own.Items)))
+		}
 		return nil
 	})
 	changeProject(s.World, func(cp *v1alpha1.CloudProject) {
