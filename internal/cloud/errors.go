@@ -160,6 +160,10 @@ func (e *Error) NothingMade() bool {
 	return e.API && e.Status >= 400 && e.Status < 500
 }
 
+// OfContent reports whether the request carried what a user declares, so that
+// its failure may be about that.
+func (e *Error) OfContent() bool { return e.Op == opRegister || e.Op == opUpdate }
+
 // AsError finds the *Error in an error's chain.
 func AsError(err error) (*Error, bool) { return errors.AsType[*Error](err) }
 

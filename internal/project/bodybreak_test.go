@@ -19,8 +19,11 @@ import (
 func TestBreaker_OneAgentsBodyIsRefusedInBetween_StaysClosed(t *testing.T) {
 	for _, row := range []struct {
 		name   string
-		status int
+		status int // 0: the connection is dropped
 	}{
+		{"dropped", 0},
+		{"a bad gateway's page", http.StatusBadGateway},
+		{"a page of trouble", http.StatusServiceUnavailable},
 		{"a page to log in", http.StatusFound},
 		{"a bad request", http.StatusBadRequest},
 		{"blocked", http.StatusForbidden},
@@ -34,7 +37,11 @@ func TestBreaker_OneAgentsBodyIsRefusedInBetween_StaysClosed(t *testing.T) {
 			w := proved(t, cloudtest.Settings{})
 			w.Expect(map[string]int{"a": 1, "b": 20})
 			id := w.register("m")
-			w.cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: row.status, Body: "<html>blocked</html>"})
+			refusal := cloudtest.Fault{Method: http.MethodPatch, Status: row.status, Body: "<html>blocked</html>"}
+			if row.status == 0 {
+				refusal.Cut = cloudtest.CutBefore
+			}
+			w.cloud.Inject(refusal)
 			config := "x"
 			for range 10 {
 				err := w.Update(t.Context(), project.Caller{UID: "bad", Namespace: "a"}, id, cloud.Update{RawConfig: &config})

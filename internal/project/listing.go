@@ -26,6 +26,8 @@ const (
 	listRest = time.Minute
 	// slowerBy is how much longer a list has to take for the CloudProject to be told of it at once.
 	slowerBy = 30 * time.Second
+	// shortList is how long a list takes at most to need no pause after it.
+	shortList = 50 * time.Millisecond
 	// listPatience is how long a caller waits for a list before it comes back later.
 	listPatience = 5 * time.Second
 )
@@ -223,8 +225,8 @@ func (l *listing) start() *listRun {
 		began := time.Now()
 		entries, err := l.project.readAll(ctx)
 		l.mu.Lock()
-		if l.running == run {
-			l.pauseTo = time.Now().Add(time.Since(began))
+		if took := time.Since(began); l.running == run && took >= shortList {
+			l.pauseTo = time.Now().Add(took)
 		}
 		before := l.took
 		l.end(run, entries, err)

@@ -26,9 +26,13 @@ const mostOdd = opensAfter - 1
 type oddities map[types.UID]string // namespaces
 
 // isOdd tells a response with a status of success that cannot be read, and one that the API did not write. A filter may
-// redirect, or answer with any 4xx, where it refuses what one Agent sends. A foreign 5xx is an outage.
+// redirect, answer with any status, or drop the connection, where it refuses what one Agent sends. What fails without
+// such content, by a foreign 5xx or no response, is an outage.
 func isOdd(err error) bool {
 	e, ok := cloud.AsError(err)
+	if ok && e.OfContent() && !e.NotSent && isOutage(err) {
+		return true
+	}
 	return ok && e.Reason == cloud.ReasonInvalidAnswer && e.Status >= http.StatusOK &&
 		(e.Status < http.StatusMultipleChoices || !e.API && e.Status/100 != 5)
 }
