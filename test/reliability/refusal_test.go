@@ -64,10 +64,10 @@ func TestMachineIDTaken_AfterALostResponse_TellsTheIDToAdopt(t *testing.T) {
 
 var refusal = cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: 400, Body: `{"error":"invalid agent raw config"}`}
 
-// The operator is told to end while a registration is refused.
-func TestRefusal_DuringAShutdown_IsNotForgotten(t *testing.T) {
-	t.Parallel()
-	w := harness.New(t, cloudtest.Settings{NoList: true})
+// refusedSoon is a World whose first registration is about to be refused: it waits for the answer until that is let go.
+func refusedSoon(t *testing.T) (w *harness.World, answer func()) {
+	t.Helper()
+	w = harness.New(t, cloudtest.Settings{NoList: true})
 	entered, block := make(chan struct{}, 1), make(chan struct{})
 	first := refusal
 	first.Times, first.Entered, first.Block = 1, entered, block
@@ -75,8 +75,15 @@ func TestRefusal_DuringAShutdown_IsNotForgotten(t *testing.T) {
 	w.Cloud.Inject(refusal)
 	w.Apply("web")
 	<-entered
+	return w, func() { close(block) }
+}
+
+// The operator is told to end while a registration is refused.
+func TestRefusal_DuringAShutdown_IsNotForgotten(t *testing.T) {
+	t.Parallel()
+	w, answer := refusedSoon(t)
 	w.Halt()
-	close(block)
+	answer()
 	w.Stop()
 	w.Start()
 	w.Stalled("web", v1alpha1.ReasonInvalid)
@@ -87,16 +94,9 @@ func TestRefusal_DuringAShutdown_IsNotForgotten(t *testing.T) {
 // The status that closes a refused registration cannot be written.
 func TestRefusal_StatusNotWritten_IsNotForgotten(t *testing.T) {
 	t.Parallel()
-	w := harness.New(t, cloudtest.Settings{NoList: true})
-	entered, block := make(chan struct{}, 1), make(chan struct{})
-	first := refusal
-	first.Times, first.Entered, first.Block = 1, entered, block
-	w.Cloud.Inject(first)
-	w.Cloud.Inject(refusal)
-	w.Apply("web")
-	<-entered
+	w, answer := refusedSoon(t)
 	w.API.FailOnce(http.MethodPatch, "/web/status")
-	close(block)
+	answer()
 	w.Stalled("web", v1alpha1.ReasonInvalid)
 	w.Delete("web")
 	w.Gone("web")
