@@ -125,16 +125,17 @@ type AgentStatus struct {
 	// +optional
 	URL string `json:"url,omitempty"`
 
-	// Registration is the registration that was closed last: the value of the
-	// annotation cloud.calyptia.com/registering, which is written before each
+	// RegistrationIntent is the registration that was closed last: the value of the
+	// annotation cloud.calyptia.com/registration-intent, which is written before each
 	// registration. The ID came from it, unless the API refused it.
 	// +optional
-	Registration string `json:"registration,omitempty"`
+	RegistrationIntent string `json:"registrationIntent,omitempty"`
 
-	// RegisteredByUs is true if this object registered the remote agent, false if
-	// it took it over.
+	// Origin says how the remote agent came to this object: Registered by it, or
+	// Adopted.
+	// +kubebuilder:validation:Enum=Registered;Adopted
 	// +optional
-	RegisteredByUs bool `json:"registeredByUs,omitempty"`
+	Origin Origin `json:"origin,omitempty"`
 
 	// TokenSecretRef names the Secret that holds the ID and the token of the
 	// agent.
@@ -151,28 +152,28 @@ type AgentStatus struct {
 	// +structType=atomic
 	Applied AppliedState `json:"applied,omitempty"`
 
-	// NotHonoured names fields that the service accepted and did not keep. They
+	// IgnoredFields names fields that the service accepted and did not keep. They
 	// are not sent again until they change.
 	// +listType=atomic
 	// +optional
-	NotHonoured []string `json:"notHonoured,omitempty"`
+	IgnoredFields []string `json:"ignoredFields,omitempty"`
 
-	// Drift names declared fields that have another value in Calyptia Cloud.
+	// DriftedFields names declared fields that have another value in Calyptia Cloud.
 	// +listType=atomic
 	// +optional
-	Drift []string `json:"drift,omitempty"`
+	DriftedFields []string `json:"driftedFields,omitempty"`
 
 	// LastHandledReconcileAt is the last value of the annotation
 	// cloud.calyptia.com/reconcile-at that was acted on.
 	// +optional
 	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
 
-	// Withdraw lists the IDs of further agents in Calyptia Cloud that this object
+	// DuplicatesToDelete lists the IDs of further agents in Calyptia Cloud that this object
 	// registered by accident, after an answer was lost. They are going to be
 	// deleted.
 	// +listType=set
 	// +optional
-	Withdraw []string `json:"withdraw,omitempty"`
+	DuplicatesToDelete []string `json:"duplicatesToDelete,omitempty"`
 
 	// Agent is what Calyptia Cloud says of the agent.
 	// +optional
@@ -180,7 +181,7 @@ type AgentStatus struct {
 	Agent *RemoteAgent `json:"agent,omitempty"`
 
 	// Conditions of this object: Ready, Reconciling, Stalled, Reporting, Drifted,
-	// NotHonoured.
+	// FieldsIgnored.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

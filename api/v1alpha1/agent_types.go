@@ -46,6 +46,17 @@ const (
 	DeletionRetain DeletionPolicy = "Retain"
 )
 
+// Origin says how a remote agent came to an Agent.
+type Origin string
+
+// Origins.
+const (
+	// The Agent registered the remote agent.
+	OriginRegistered Origin = "Registered"
+	// The Agent adopted a remote agent that existed.
+	OriginAdopted Origin = "Adopted"
+)
+
 // CloudProjectReference names the CloudProject that an Agent belongs to.
 type CloudProjectReference struct {
 	// Name of the CloudProject.

@@ -214,12 +214,12 @@ type CloudProjectStatus struct {
 	// +optional
 	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
 
-	// Doubles lists the IDs of agents in Calyptia Cloud that have the machine ID of
+	// DuplicateAgents lists the IDs of agents in Calyptia Cloud that have the machine ID of
 	// an Agent without being its own. The operator leaves them to a person: see
 	// which one is needed, and delete the other.
 	// +listType=atomic
 	// +optional
-	Doubles []string `json:"doubles,omitempty"`
+	DuplicateAgents []string `json:"duplicateAgents,omitempty"`
 
 	// Conditions of this object: Ready, Reconciling, Stalled.
 	// +listType=map

@@ -7,7 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package v1alpha1
 
 // Condition types. Ready, Reporting and Stalled=False are good; Reconciling, Stalled, Drifted and
-// NotHonoured are only present when they are true.
+// FieldsIgnored are only present when they are true.
 const (
 	// ConditionReady is the summary: the remote agent exists and is as this generation declares.
 	ConditionReady = "Ready"
@@ -19,8 +19,8 @@ const (
 	ConditionReporting = "Reporting"
 	// ConditionDrifted is present when declared fields have another remote value and the sync policy lets it stand.
 	ConditionDrifted = "Drifted"
-	// ConditionNotHonoured is present when the service accepted fields and did not keep them.
-	ConditionNotHonoured = "NotHonoured"
+	// ConditionFieldsIgnored is present when the service accepted fields and did not keep them.
+	ConditionFieldsIgnored = "FieldsIgnored"
 )
 
 // Reasons of Ready=True.
@@ -31,16 +31,16 @@ const (
 	ReasonObserved = "Observed"
 	// ReasonSuspended: reconciliation is suspended. Ready=True only if this generation was applied before.
 	ReasonSuspended = "Suspended"
-	// ReasonProved: the service accepted the credentials of the CloudProject.
-	ReasonProved = "Proved"
+	// ReasonCredentialsVerified: the service accepted the credentials of the CloudProject.
+	ReasonCredentialsVerified = "CredentialsVerified"
 )
 
 // Reasons that end by themselves or by a change elsewhere: Ready=False, or Unknown, without Stalled.
 const (
 	// ReasonProgressing: the operator is at work, or will try again by itself.
 	ReasonProgressing = "Progressing"
-	// ReasonRegistrationUnknown: the outcome of a registration is not known yet, or cannot be known.
-	ReasonRegistrationUnknown = "RegistrationUnknown"
+	// ReasonRegistrationOutcomeUnknown: the outcome of a registration is not known yet, or cannot be known.
+	ReasonRegistrationOutcomeUnknown = "RegistrationOutcomeUnknown"
 	// ReasonProjectNotFound: the CloudProject does not exist.
 	ReasonProjectNotFound = "ProjectNotFound"
 	// ReasonProjectNotReady: the CloudProject cannot be used now; its own conditions say why.
@@ -53,16 +53,16 @@ const (
 	ReasonRateLimited = "RateLimited"
 	// ReasonUnavailable: the service cannot be reached or answers with an error of its own.
 	ReasonUnavailable = "Unavailable"
-	// ReasonInvalidAnswer: something answered that is not the service, or not as the service should.
-	ReasonInvalidAnswer = "InvalidAnswer"
+	// ReasonInvalidResponse: something answered that is not the service, or not as the service should.
+	ReasonInvalidResponse = "InvalidResponse"
 	// ReasonAPIServer: the Kubernetes API server refused or failed a request.
 	ReasonAPIServer = "APIServerError"
-	// ReasonRemoteGone: the remote agent was deleted by somebody else and is registered anew.
-	ReasonRemoteGone = "RemoteGone"
+	// ReasonRemoteDeleted: the remote agent was deleted by somebody else and is registered anew.
+	ReasonRemoteDeleted = "RemoteDeleted"
 	// ReasonInUse: Agents still need the CloudProject that is being deleted.
 	ReasonInUse = "InUse"
-	// ReasonNotProved: nothing has proved the credentials good or bad yet.
-	ReasonNotProved = "NotProved"
+	// ReasonCredentialsUnverified: nothing has proved the credentials good or bad yet.
+	ReasonCredentialsUnverified = "CredentialsUnverified"
 )
 
 // Reasons of Stalled=True: a person has to act.
@@ -81,8 +81,8 @@ const (
 	ReasonQuotaExceeded = "QuotaExceeded"
 	// ReasonMachineIDConflict: another agent holds the machine ID.
 	ReasonMachineIDConflict = "MachineIDConflict"
-	// ReasonRemoteClaimed: another Agent of the cluster holds the remote agent.
-	ReasonRemoteClaimed = "RemoteClaimed"
+	// ReasonRemoteAlreadyManaged: another Agent of the cluster holds the remote agent.
+	ReasonRemoteAlreadyManaged = "RemoteAlreadyManaged"
 	// ReasonRemoteNotFound: the remote agent is not where it should be.
 	ReasonRemoteNotFound = "RemoteNotFound"
 	// ReasonRemoteMismatch: the remote agent is another one than declared.
@@ -91,19 +91,19 @@ const (
 	ReasonAdoptionNotAllowed = "AdoptionNotAllowed"
 	// ReasonSecretConflict: a Secret of the name exists that is not the operator's.
 	ReasonSecretConflict = "SecretConflict"
-	// ReasonSecretRefused: the API server refuses to store the Secret.
-	ReasonSecretRefused = "SecretRefused"
+	// ReasonSecretWriteRefused: the API server refuses to store the Secret.
+	ReasonSecretWriteRefused = "SecretWriteRefused"
 	// ReasonTokenUnavailable: the service does not show the agent's token.
 	ReasonTokenUnavailable = "TokenUnavailable"
 	// ReasonURLNotAllowed: the URL of the CloudProject is not one that the operator may call.
 	ReasonURLNotAllowed = "URLNotAllowed"
-	// ReasonServerLost: so many remote agents vanished at once that the operator stopped to register anew.
-	ReasonServerLost = "ServerLost"
+	// ReasonMassDeletionDetected: so many remote agents vanished at once that the operator stopped to register anew.
+	ReasonMassDeletionDetected = "MassDeletionDetected"
 	// ReasonReadOnly: the operator runs with --read-only and writes nothing remote.
 	ReasonReadOnly = "ReadOnly"
 )
 
-// Reasons of Reporting, Drifted and NotHonoured.
+// Reasons of Reporting, Drifted and FieldsIgnored.
 const (
 	// ReasonMetricsReceived: metrics came, and the service says healthy or the last ones are recent.
 	ReasonMetricsReceived = "MetricsReceived"
@@ -111,8 +111,8 @@ const (
 	ReasonMetricsStopped = "MetricsStopped"
 	// ReasonNeverReported: no metrics have come yet.
 	ReasonNeverReported = "NeverReported"
-	// ReasonChangedElsewhere: somebody else changed declared fields.
-	ReasonChangedElsewhere = "ChangedElsewhere"
-	// ReasonNotKept: the service accepted fields and did not keep them.
-	ReasonNotKept = "NotKept"
+	// ReasonChangedExternally: somebody else changed declared fields.
+	ReasonChangedExternally = "ChangedExternally"
+	// ReasonNotPersisted: the service accepted fields and did not keep them.
+	ReasonNotPersisted = "NotPersisted"
 )

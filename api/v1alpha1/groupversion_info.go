@@ -42,8 +42,8 @@ const (
 	AnnotationOrphan = "cloud.calyptia.com/orphan"
 	// AnnotationOrphanAgents with the value "true" lets the deletion of a CloudProject finish while Agents use it.
 	AnnotationOrphanAgents = "cloud.calyptia.com/orphan-agents"
-	// AnnotationRegistering is the operator's write-ahead record of a registration: "<time>/<random>".
-	AnnotationRegistering = "cloud.calyptia.com/registering"
+	// AnnotationRegistrationIntent is the operator's write-ahead record of a registration: "<time>/<random>".
+	AnnotationRegistrationIntent = "cloud.calyptia.com/registration-intent"
 	// LabelAgentUID marks a Secret that the operator keeps for the Agent with this UID.
 	LabelAgentUID = "cloud.calyptia.com/agent-uid"
 	// LabelCloudProjectUID marks the operator's copy of the credentials of the CloudProject with this UID.

@@ -134,18 +134,18 @@ func (in *AgentStatus) DeepCopyInto(out *AgentStatus) {
 		**out = **in
 	}
 	in.Applied.DeepCopyInto(&out.Applied)
-	if in.NotHonoured != nil {
-		in, out := &in.NotHonoured, &out.NotHonoured
+	if in.IgnoredFields != nil {
+		in, out := &in.IgnoredFields, &out.IgnoredFields
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
-	if in.Drift != nil {
-		in, out := &in.Drift, &out.Drift
+	if in.DriftedFields != nil {
+		in, out := &in.DriftedFields, &out.DriftedFields
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
-	if in.Withdraw != nil {
-		in, out := &in.Withdraw, &out.Withdraw
+	if in.DuplicatesToDelete != nil {
+		in, out := &in.DuplicatesToDelete, &out.DuplicatesToDelete
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
@@ -338,8 +338,8 @@ func (in *CloudProjectStatus) DeepCopyInto(out *CloudProjectStatus) {
 		*out = new(v1.Duration)
 		**out = **in
 	}
-	if in.Doubles != nil {
-		in, out := &in.Doubles, &out.Doubles
+	if in.DuplicateAgents != nil {
+		in, out := &in.DuplicateAgents, &out.DuplicateAgents
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
