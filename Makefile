@@ -70,6 +70,7 @@ docs: ## Generate the reference under docs/.
 		--templates-dir=hack/docs/templates --renderer=markdown --output-path=docs/reference/api.md
 	go test . -run '^TestThePageOfTheFlagsIsUpToDate$$' -count=1 -update
 	go test ./internal/registration -run '^TestPage_IsGeneratedFromTheTable$$' -count=1 -update
+	go run ./hack/reasons
 
 .PHONY: charts
 charts: ## Write what the charts take from config: CRDs, roles, the schema of what can be declared.
