@@ -104,7 +104,7 @@ func (t *Ticket) Repeat(ctx context.Context, r cloud.Registration) (*cloud.Regis
 
 func (t *Ticket) finish(err error) {
 	t.done(t.project.forBreaker(t.who, err))
-	t.project.learn(t.moment, err)
+	t.project.learn(t.who, t.moment, err)
 }
 
 // current reports whether the call was made with the credentials, and in the place, of now.
@@ -162,7 +162,7 @@ func (p *Project) UpdateAsAgent(ctx context.Context, who Caller, id string, u cl
 	if e, ok := cloud.AsError(err); ok && e.Reason == cloud.ReasonUnauthorized {
 		return err // It speaks of the agent's token, not of the project's; also of one that cannot be sent.
 	}
-	p.learn(t.moment, err)
+	p.learn(who, t.moment, err)
 	if saysGone(err) && !t.current() {
 		return t.outdated()
 	}
@@ -208,7 +208,7 @@ func (p *Project) Leave(who types.UID) {
 
 // learn draws the conclusions for the whole project from the answer to one call. What was asked with
 // credentials that are no longer in use says nothing.
-func (p *Project) learn(of moment, err error) {
+func (p *Project) learn(who Caller, of moment, err error) {
 	e, failed := cloud.AsError(err)
 	var doubt bool
 	p.mu.Lock()
@@ -226,11 +226,8 @@ func (p *Project) learn(of moment, err error) {
 		p.blocked = unauthorized(p.key)
 		p.proof.Proved = false
 	case e.Status == http.StatusTooManyRequests || e.Reason == cloud.ReasonUnavailable && e.RetryAfter > 0:
-		wait := e.RetryAfter
-		if wait == 0 {
-			wait = parkDefault
-		}
-		if until := p.registry.opts.Clock.Now().Add(wait); until.After(p.parkedUntil) {
+		wait := p.throttle(who, e)
+		if until := p.registry.opts.Clock.Now().Add(wait); wait > 0 && until.After(p.parkedUntil) {
 			p.parkedUntil = until
 			p.metrics.Parked()
 			doubt = true

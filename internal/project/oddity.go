@@ -50,17 +50,14 @@ func (p *Project) forBreaker(who Caller, err error) error {
 	if p.breaker.State() != gobreaker.StateClosed {
 		return err // It is a probe, and shows no service that works.
 	}
-	known, same, others := false, 0, false
+	known, same := false, 0
 	for agent, namespace := range p.odd {
 		known = known || agent == who.UID
 		if namespace == who.Namespace {
 			same++
 		}
 	}
-	for namespace, agents := range p.agents {
-		others = others || agents > 0 && namespace != who.Namespace
-	}
-	if known || others && same >= mostOdd {
+	if known || p.usedByOthers(who.Namespace) && same >= mostOdd {
 		return errUnused
 	}
 	p.odd[who.UID] = who.Namespace

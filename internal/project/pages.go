@@ -100,7 +100,7 @@ func (p *Project) readAll(ctx context.Context) ([]Entry, error) {
 			return nil, page.err
 		}
 		got := <-page.read
-		p.learn(page.at, got.err)
+		p.learn(Caller{}, page.at, got.err)
 		if got.err != nil {
 			return nil, got.err
 		}
@@ -175,7 +175,7 @@ func (p *Project) fetch(ctx context.Context, options cloud.ListOptions) fetched 
 	p.mu.Unlock()
 	page, err := c.Fetch(ctx, projectID, options)
 	if err != nil {
-		p.learn(now, err)
+		p.learn(Caller{}, now, err)
 	}
 	return fetched{RawPage: page, at: now, err: err}
 }

@@ -60,13 +60,15 @@ type Project struct {
 	agentWrites bool           // some fields are only taken from the agent itself
 	agents      map[string]int // that use it, by namespace
 	odd         oddities
+	throttlers  map[string]time.Time // when content of a namespace last throttled the project
 }
 
 func newProject(r *Registry, key client.ObjectKey) *Project {
 	counted := r.opts.Metrics.Of(key.String())
 	p := &Project{
 		registry: r, key: key, metrics: counted, budget: newBudget(counted.Waits), fleet: newFleet(), blocked: notProvedYet(key), odd: oddities{},
-		digestKey: make([]byte, DigestKeySize),
+		throttlers: map[string]time.Time{},
+		digestKey:  make([]byte, DigestKeySize),
 	}
 	_, _ = rand.Read(p.digestKey) // Never fails. It counts until one is kept.
 	p.listing.project = p

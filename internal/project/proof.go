@@ -188,7 +188,7 @@ func (p *Project) conclude(version int, c *cloud.Client, outcome Proof, err erro
 		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 			"the service listed agents before and does not now: check what stands between it and the operator")
 	case err != nil:
-		p.learn(moment{version: version}, err)
+		p.learn(Caller{}, moment{version: version}, err)
 		if parked := p.parked(); parked != nil {
 			return parked.Because(err)
 		}
