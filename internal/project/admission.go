@@ -32,7 +32,8 @@ func Allows(ctx context.Context, reader client.Reader, cp *v1alpha1.CloudProject
 	selector, err := metav1.LabelSelectorAsSelector(allowed.Selector)
 	if err != nil {
 		return false, fault.Terminalf(v1alpha1.ReasonProjectNotAllowed,
-			"spec.allowedNamespaces.selector of CloudProject %s/%s is not valid: correct it", cp.Namespace, cp.Name)
+			"spec.allowedNamespaces.selector of CloudProject %s/%s is not valid: correct it", cp.Namespace, cp.Name).
+			Coded(fault.ProjectNotAllowed)
 	}
 	object := metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}}
 	if err := reader.Get(ctx, client.ObjectKey{Name: namespace}, &object); err != nil {

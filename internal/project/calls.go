@@ -51,12 +51,12 @@ func (p *Project) Admit(who Caller) (*Ticket, error) {
 	}
 	if wait := p.budget.take(who, p.registry.opts.Clock.Now()); wait > 0 {
 		return nil, fault.Waitingf(v1alpha1.ReasonRateLimited,
-			"waiting for the rate limit of CloudProject %s", p.key).After(wait).Quietly()
+			"waiting for the rate limit of CloudProject %s", p.key).Coded(fault.Throttled).After(wait).Quietly()
 	}
 	done, err := p.breaker.Allow()
 	if err != nil {
 		return nil, fault.Waitingf(v1alpha1.ReasonUnavailable,
-			"the service does not answer; it is tried again by itself").After(spread(time.Second)).Quietly()
+			"the service does not answer; it is tried again by itself").Coded(fault.Unreachable).After(spread(time.Second)).Quietly()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -241,7 +241,7 @@ func (p *Project) learn(who Caller, of moment, err error) {
 
 func unauthorized(key any) *fault.Error {
 	return fault.Waitingf(v1alpha1.ReasonProjectNotReady,
-		"the service refuses the token of CloudProject %s: correct the token in its Secret", key)
+		"the service refuses the token of CloudProject %s: correct the token in its Secret", key).Coded(fault.ProjectNotReady)
 }
 
 // isOutage tells the breaker's failures: nothing answered, or not the service itself.

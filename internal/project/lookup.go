@@ -43,7 +43,7 @@ func (p *Project) Lacks(ctx context.Context, id string, after time.Time) (lacks,
 func (p *Project) snapshot(ctx context.Context, after time.Time, read func()) (ok bool, err error) {
 	if lists := p.Proof().ListSupported; lists == nil {
 		return true, fault.Waitingf(v1alpha1.ReasonProjectNotReady,
-			"it is not known yet whether the service of CloudProject %s lists its agents", p.key).After(spread(time.Second)).Quietly()
+			"it is not known yet whether the service of CloudProject %s lists its agents", p.key).Coded(fault.ProjectNotReady).After(spread(time.Second)).Quietly()
 	} else if !*lists {
 		return false, nil
 	}

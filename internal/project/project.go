@@ -85,7 +85,8 @@ func newProject(r *Registry, key client.ObjectKey) *Project {
 }
 
 func notProvedYet(key client.ObjectKey) *fault.Error {
-	return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s is not proved yet: its own conditions say why", key)
+	return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s is not proved yet: its own conditions say why", key).
+		Coded(fault.ProjectNotReady)
 }
 
 // configure takes over a spec and its credentials. What differs from before makes the Project unproved.
@@ -130,7 +131,7 @@ func (p *Project) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 func (p *Project) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.blocked = fault.Waitingf(v1alpha1.ReasonProjectNotFound, "CloudProject %s was deleted", p.key)
+	p.blocked = fault.Waitingf(v1alpha1.ReasonProjectNotFound, "CloudProject %s was deleted", p.key).Coded(fault.ProjectMissing)
 	p.listing.reset()
 	if p.bare != nil {
 		p.bare.CloseIdleConnections()
@@ -249,11 +250,11 @@ func (p *Project) usable() error {
 	now := p.registry.opts.Clock.Now()
 	if wait := p.parkedUntil.Sub(now); wait > 0 {
 		return fault.Waitingf(v1alpha1.ReasonRateLimited,
-			"the service asked to wait; it is called again by itself").After(spread(wait))
+			"the service asked to wait; it is called again by itself").Coded(fault.Throttled).After(spread(wait))
 	}
 	if p.breaker.State() == gobreaker.StateOpen {
 		return fault.Waitingf(v1alpha1.ReasonUnavailable,
-			"the service at %s does not answer; it is tried again by itself", p.place.URL).
+			"the service at %s does not answer; it is tried again by itself", p.place.URL).Coded(fault.Unreachable).
 			After(spread(max(p.openUntil.Sub(now), time.Second)))
 	}
 	return nil

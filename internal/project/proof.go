@@ -162,7 +162,7 @@ func (p *Project) parked() *fault.Error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if wait := p.parkedUntil.Sub(p.registry.opts.Clock.Now()); wait > 0 {
-		return fault.Waitingf(v1alpha1.ReasonRateLimited, "the service asked to wait").After(spread(wait))
+		return fault.Waitingf(v1alpha1.ReasonRateLimited, "the service asked to wait").Coded(fault.Throttled).After(spread(wait))
 	}
 	return nil
 }

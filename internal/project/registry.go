@@ -100,7 +100,8 @@ func (r *Registry) Get(cp *v1alpha1.CloudProject) (*Project, error) {
 	r.mu.Unlock()
 	if p == nil {
 		return nil, fault.Waitingf(v1alpha1.ReasonProjectNotReady,
-			"CloudProject %s/%s is not proved yet: its own conditions say why", cp.Namespace, cp.Name)
+			"CloudProject %s/%s is not proved yet: its own conditions say why", cp.Namespace, cp.Name).
+			Coded(fault.ProjectNotReady)
 	}
 	if err := p.usable(); err != nil {
 		return nil, err

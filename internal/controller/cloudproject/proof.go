@@ -64,7 +64,8 @@ func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *
 func (r *Reconciler) block(cp *v1alpha1.CloudProject, m *memo, reason *fault.Error) *fault.Error {
 	if p := r.Projects.Lookup(cp.UID); p != nil {
 		p.Block(fault.Waitingf(v1alpha1.ReasonProjectNotReady,
-			"CloudProject %s cannot be used: its own conditions say why", client.ObjectKeyFromObject(cp)))
+			"CloudProject %s cannot be used: its own conditions say why", client.ObjectKeyFromObject(cp)).
+			Coded(fault.ProjectNotReady))
 	}
 	m.tried, m.verdict, m.due, m.failures = attempt{}, nil, time.Time{}, 0
 	return reason
@@ -79,9 +80,11 @@ func closed(cp *v1alpha1.CloudProject, lost, uncopied *fault.Error) *fault.Error
 	}
 	switch {
 	case cp.DeletionTimestamp != nil:
-		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s is being deleted and registers no more Agents", key)
+		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s is being deleted and registers no more Agents", key).
+			Coded(fault.ProjectNotReady)
 	case why != nil:
-		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s registers no Agents now: %s", key, why.Message)
+		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s registers no Agents now: %s", key, why.Message).
+			Coded(fault.ProjectNotReady)
 	default:
 		return nil
 	}
