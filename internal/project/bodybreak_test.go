@@ -12,7 +12,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 // What stands in between refuses the configuration of one Agent in words of its own: that is no outage for the other namespaces.
@@ -44,7 +44,7 @@ func TestBreaker_OneAgentsBodyIsRefusedInBetween_StaysClosed(t *testing.T) {
 			w.cloud.Inject(refusal)
 			config := "x"
 			for range 10 {
-				err := w.Update(t.Context(), project.Caller{UID: "bad", Namespace: "a"}, id, cloud.Update{RawConfig: &config})
+				err := w.Update(t.Context(), ratelimit.Caller{UID: "bad", Namespace: "a"}, id, cloud.Update{RawConfig: &config})
 				if err == nil {
 					t.Fatal("the configuration was taken")
 				}
@@ -52,7 +52,7 @@ func TestBreaker_OneAgentsBodyIsRefusedInBetween_StaysClosed(t *testing.T) {
 			if _, err := w.registry.Get(w.cp); err != nil {
 				t.Errorf("all wait: %v", err)
 			}
-			if _, err := w.Get(t.Context(), project.Caller{UID: "good", Namespace: "b"}, id); err != nil {
+			if _, err := w.Get(t.Context(), ratelimit.Caller{UID: "good", Namespace: "b"}, id); err != nil {
 				t.Errorf("another namespace: %v", err)
 			}
 		})

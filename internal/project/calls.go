@@ -17,6 +17,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 // errUnused tells the breaker that an admitted call was not made.
@@ -32,7 +33,7 @@ const parkDefault = 10 * time.Second
 type Ticket struct {
 	project *Project
 	client  *cloud.Client
-	who     Caller
+	who     ratelimit.Caller
 	moment  // when it was admitted
 	done    func(error)
 }
@@ -45,11 +46,11 @@ type moment struct {
 
 // Admit asks for one call on behalf of an Agent. It never sleeps: a project that is not proved, parked,
 // out of budget or does not answer is a waiting failure that says when to come back.
-func (p *Project) Admit(who Caller) (*Ticket, error) {
+func (p *Project) Admit(who ratelimit.Caller) (*Ticket, error) {
 	if err := p.usable(); err != nil {
 		return nil, err
 	}
-	if wait := p.budget.take(who, p.registry.opts.Clock.Now()); wait > 0 {
+	if wait := p.limiter.Take(who, p.registry.opts.Clock.Now()); wait > 0 {
 		return nil, fault.Waitingf(v1alpha1.ReasonRateLimited,
 			"waiting for the rate limit of CloudProject %s", p.key).Coded(fault.Throttled).After(wait).Quietly()
 	}
@@ -64,7 +65,7 @@ func (p *Project) Admit(who Caller) (*Ticket, error) {
 }
 
 // Spare reports whether the rate limit has a call to spare, for what is worth a call and no waiting.
-func (p *Project) Spare() bool { return p.budget.spare(p.registry.opts.Clock.Now()) }
+func (p *Project) Spare() bool { return p.limiter.Spare(p.registry.opts.Clock.Now()) }
 
 // Version of the project that the call is made with.
 func (t *Ticket) Version() int { return t.version }
@@ -121,7 +122,7 @@ func (t *Ticket) outdated() error {
 func saysGone(err error) bool { return cloud.IsGone(err) || cloud.MaybeGone(err) }
 
 // Get reads a remote agent.
-func (p *Project) Get(ctx context.Context, who Caller, id string) (*cloud.Agent, error) {
+func (p *Project) Get(ctx context.Context, who ratelimit.Caller, id string) (*cloud.Agent, error) {
 	t, err := p.Admit(who)
 	if err != nil {
 		return nil, err
@@ -138,7 +139,7 @@ func (p *Project) Get(ctx context.Context, who Caller, id string) (*cloud.Agent,
 }
 
 // Update patches a remote agent with the project token.
-func (p *Project) Update(ctx context.Context, who Caller, id string, u cloud.Update) error {
+func (p *Project) Update(ctx context.Context, who ratelimit.Caller, id string, u cloud.Update) error {
 	t, err := p.Admit(who)
 	if err != nil {
 		return err
@@ -152,7 +153,7 @@ func (p *Project) Update(ctx context.Context, who Caller, id string, u cloud.Upd
 }
 
 // UpdateAsAgent patches a remote agent with its own token, for fields that only the agent may write.
-func (p *Project) UpdateAsAgent(ctx context.Context, who Caller, id string, u cloud.Update, token cloud.Token) error {
+func (p *Project) UpdateAsAgent(ctx context.Context, who ratelimit.Caller, id string, u cloud.Update, token cloud.Token) error {
 	t, err := p.Admit(who)
 	if err != nil {
 		return err
@@ -184,7 +185,7 @@ func (p *Project) SetOnlyAgentWrites() {
 }
 
 // Delete deletes a remote agent.
-func (p *Project) Delete(ctx context.Context, who Caller, id string) error {
+func (p *Project) Delete(ctx context.Context, who ratelimit.Caller, id string) error {
 	t, err := p.Admit(who)
 	if err != nil {
 		return err
@@ -202,13 +203,13 @@ func (p *Project) Delete(ctx context.Context, who Caller, id string) error {
 
 // Leave gives up what is kept for an Agent that is no more.
 func (p *Project) Leave(who types.UID) {
-	p.budget.leave(who)
+	p.limiter.Leave(who)
 	p.fleet.leave(who)
 }
 
 // learn draws the conclusions for the whole project from the answer to one call. What was asked with
 // credentials that are no longer in use says nothing.
-func (p *Project) learn(who Caller, of moment, err error) {
+func (p *Project) learn(who ratelimit.Caller, of moment, err error) {
 	e, failed := cloud.AsError(err)
 	var doubt bool
 	p.mu.Lock()

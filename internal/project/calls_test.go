@@ -22,6 +22,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 func TestARefusedTokenCostsOneRequest(t *testing.T) {
@@ -89,7 +90,7 @@ func TestAParkHoldsForAll(t *testing.T) {
 				t.Errorf("told to come back in %s, want %s and a little more", f.RetryAfter, row.want)
 			}
 			w.refused(w.Prove(t.Context()), v1alpha1.ReasonRateLimited)
-			_, err = w.Admit(project.Caller{UID: "another"})
+			_, err = w.Admit(ratelimit.Caller{UID: "another"})
 			w.refused(err, v1alpha1.ReasonRateLimited)
 			w.requests(1)
 			if w.doubts.Load() != 1 {
@@ -126,7 +127,7 @@ func TestTheBreakerLetsOneProbeThrough(t *testing.T) {
 	probe.Go(func() { _, _ = w.Get(context.WithoutCancel(t.Context()), somebody, otherID) })
 	<-entered
 	for range 10 {
-		_, err := w.Admit(project.Caller{UID: "another"})
+		_, err := w.Admit(ratelimit.Caller{UID: "another"})
 		if f := w.failure(err, v1alpha1.ReasonUnavailable); !f.Quiet {
 			t.Error("a condition would tell of a probe under way")
 		}
@@ -135,7 +136,7 @@ func TestTheBreakerLetsOneProbeThrough(t *testing.T) {
 	probe.Wait()
 	w.eventually("the Agents to be woken", func() bool { return w.wakes.Load() == 1 })
 	w.eventually("a doubt that clears it", func() bool { return w.doubts.Load() == 2 })
-	ticket, err := w.Admit(project.Caller{UID: "another"})
+	ticket, err := w.Admit(ratelimit.Caller{UID: "another"})
 	noError(t, err)
 	ticket.Release()
 	w.requests(6)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 // contentThrottleEvery is how often what one namespace declares may throttle a project that others use, too.
@@ -18,7 +19,7 @@ const contentThrottleEvery = 10 * time.Minute
 // throttle returns for how long a response that asks to wait throttles the whole project. What the API did not write
 // may be a filter's response to the content of one request: it throttles other namespaces briefly and rarely. A rate
 // limiter in front of the API asks the same of other requests. The caller holds the lock.
-func (p *Project) throttle(who Caller, e *cloud.Error) time.Duration {
+func (p *Project) throttle(who ratelimit.Caller, e *cloud.Error) time.Duration {
 	wait := e.RetryAfter
 	if wait == 0 {
 		wait = parkDefault

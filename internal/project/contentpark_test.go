@@ -16,7 +16,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 // A filter that refuses what one namespace sends, and asks to wait, throttles the others once and briefly.
@@ -49,7 +49,7 @@ func TestThrottle_ForeignResponseToContent_IsBounded(t *testing.T) {
 					w.cloud.Inject(row.fault)
 					var throttled time.Duration
 					for i := range 20 {
-						who := project.Caller{UID: uid("a", i), Namespace: "a"}
+						who := ratelimit.Caller{UID: uid("a", i), Namespace: "a"}
 						var err error
 						if op == "update" {
 							err = w.Update(t.Context(), who, id, cloud.Update{Version: ptr.To("v5.0.0")})

@@ -18,6 +18,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 const (
@@ -71,7 +72,7 @@ func (p *Project) SeenAt(who types.UID, id string, at time.Time) {
 // Gone notes that the remote agent of an Agent vanished; since is when the look began that found so first. The
 // failure says that too many have at once: a service that was restored from an old backup, or another one behind
 // the same URL, must not be filled anew without a person's leave. Or that a list is waited for, which tells.
-func (p *Project) Gone(who Caller, since time.Time) error {
+func (p *Project) Gone(who ratelimit.Caller, since time.Time) error {
 	f, now := &p.fleet, p.registry.opts.Clock.Now()
 	f.mu.Lock()
 	delete(f.seen, who.UID)

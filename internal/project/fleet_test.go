@@ -19,12 +19,12 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 func uid(prefix string, i int) types.UID { return types.UID(fmt.Sprint(prefix, "-", i)) }
 
-func agentOf(prefix string, i int) project.Caller { return project.Caller{UID: uid(prefix, i)} }
+func agentOf(prefix string, i int) ratelimit.Caller { return ratelimit.Caller{UID: uid(prefix, i)} }
 
 // What the rate limit lets come for longer than the window is forgiven to the last.
 func TestForgivenessLastsAsLongAsTheyCome(t *testing.T) {
@@ -44,7 +44,7 @@ func TestForgivenessLastsAsLongAsTheyCome(t *testing.T) {
 	for i := range 9 {
 		noError(t, w.Gone(agentOf("later", i), w.clock.Now()))
 	}
-	w.refused(w.Gone(project.Caller{UID: "last"}, w.clock.Now()), v1alpha1.ReasonMassDeletionDetected) // That is another loss.
+	w.refused(w.Gone(ratelimit.Caller{UID: "last"}, w.clock.Now()), v1alpha1.ReasonMassDeletionDetected) // That is another loss.
 }
 
 func TestHowManyVanishedAgentsAreALoss(t *testing.T) {
@@ -97,7 +97,7 @@ func TestALossAfterADeletionIsNoticedAsSoon(t *testing.T) {
 	for i := range 99 {
 		w.SeenAt(uid("seen", i), string(uid("seen", i)), listed)
 	}
-	noError(t, w.Gone(project.Caller{UID: "deleted"}, listed))
+	noError(t, w.Gone(ratelimit.Caller{UID: "deleted"}, listed))
 	w.clock.Step(10 * time.Minute)
 	next := w.clock.Now()
 	for i := range 9 {
@@ -125,7 +125,7 @@ func (w *world) crew(n int) []string {
 // miss has a read find that the remote agent of an Agent is gone. undecided counts the failures that wait for a list.
 func (w *world) miss(i int, id string) (lost bool, undecided int) {
 	w.Helper()
-	if _, err := w.Get(w.Context(), project.Caller{UID: uid("crew", i)}, id); !cloud.IsGone(err) {
+	if _, err := w.Get(w.Context(), ratelimit.Caller{UID: uid("crew", i)}, id); !cloud.IsGone(err) {
 		w.Fatalf("%s is there: %v", id, err)
 	}
 	since := w.clock.Now()
@@ -246,7 +246,7 @@ func TestLosses_WithoutAList_AreWeighedByNamespace(t *testing.T) {
 			w.Expect(row.agents)
 			missed := w.clock.Now()
 			for i, namespace := range row.gone {
-				_ = w.Gone(project.Caller{UID: uid("gone", i), Namespace: namespace}, missed)
+				_ = w.Gone(ratelimit.Caller{UID: uid("gone", i), Namespace: namespace}, missed)
 			}
 			if got := w.MassDeletionDetected() != nil; got != row.want {
 				t.Errorf("the safeguard tripped: %v, want %v", got, row.want)

@@ -52,7 +52,7 @@ func reading(t *testing.T, service http.RoundTripper, perSecond int32) *Project 
 		t.Fatal(err)
 	}
 	p := newProject(NewRegistry(Options{}), client.ObjectKey{Namespace: "default", Name: "main"})
-	p.budget.set(&v1alpha1.RateLimit{RequestsPerSecond: &perSecond, Burst: ptr.To[int32](1)})
+	p.limiter.Set(&v1alpha1.RateLimit{RequestsPerSecond: &perSecond, Burst: ptr.To[int32](1)})
 	p.bare, p.client, p.blocked = c, c, nil
 	p.place = Place{URL: base.String(), ProjectID: "8f6f2f0e-7d1c-4b52-9c6e-3a4f7f0f9d11"}
 	p.proof = Proof{Proved: true, Authentication: v1alpha1.AuthenticationBearer, ListSupported: ptr.To(true)}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 // mostOdd is how many Agents of one namespace count for the breaker with a response that is none, while other
@@ -38,7 +39,7 @@ func isOdd(err error) bool {
 }
 
 // forBreaker returns what the breaker is told of the outcome of a call.
-func (p *Project) forBreaker(who Caller, err error) error {
+func (p *Project) forBreaker(who ratelimit.Caller, err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !isOdd(err) {

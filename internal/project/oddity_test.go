@@ -13,7 +13,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 // One agent whose response cannot be read is no outage, however often it is tried; a portal in place of the service is.
@@ -60,7 +60,7 @@ func TestBreaker_ResponsesThatCannotBeRead(t *testing.T) {
 				Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, row.agent) },
 			})
 			for _, c := range row.calls {
-				who := project.Caller{UID: uid(c.namespace, c.agent), Namespace: c.namespace}
+				who := ratelimit.Caller{UID: uid(c.namespace, c.agent), Namespace: c.namespace}
 				_, _ = w.Get(t.Context(), who, otherID)
 			}
 			_, err := w.registry.Get(w.cp)

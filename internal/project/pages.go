@@ -16,6 +16,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 const (
@@ -100,7 +101,7 @@ func (p *Project) readAll(ctx context.Context) ([]Entry, error) {
 			return nil, page.err
 		}
 		got := <-page.read
-		p.learn(Caller{}, page.at, got.err)
+		p.learn(ratelimit.Caller{}, page.at, got.err)
 		if got.err != nil {
 			return nil, got.err
 		}
@@ -164,7 +165,7 @@ func (p *Project) fetch(ctx context.Context, options cloud.ListOptions) fetched 
 	if err := p.usable(); err != nil {
 		return fetched{err: err}
 	}
-	if err := p.budget.wait(ctx); err != nil {
+	if err := p.limiter.Wait(ctx); err != nil {
 		return fetched{err: givenUp(err)}
 	}
 	if err := p.usable(); err != nil {
@@ -175,7 +176,7 @@ func (p *Project) fetch(ctx context.Context, options cloud.ListOptions) fetched 
 	p.mu.Unlock()
 	page, err := c.Fetch(ctx, projectID, options)
 	if err != nil {
-		p.learn(Caller{}, now, err)
+		p.learn(ratelimit.Caller{}, now, err)
 	}
 	return fetched{RawPage: page, at: now, err: err}
 }

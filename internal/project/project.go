@@ -25,6 +25,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 // Project is the one way to the service for all Agents of a CloudProject. It may be used by many goroutines.
@@ -32,7 +33,7 @@ type Project struct {
 	registry *Registry
 	key      client.ObjectKey
 	metrics  *metrics.Project
-	budget   *budget
+	limiter  *ratelimit.Limiter
 	breaker  *gobreaker.TwoStepCircuitBreaker[any]
 	listing  listing
 	fleet    fleet
@@ -66,7 +67,7 @@ type Project struct {
 func newProject(r *Registry, key client.ObjectKey) *Project {
 	counted := r.opts.Metrics.Of(key.String())
 	p := &Project{
-		registry: r, key: key, metrics: counted, budget: newBudget(counted.Waits), fleet: newFleet(), blocked: notProvedYet(key), odd: oddities{},
+		registry: r, key: key, metrics: counted, limiter: ratelimit.New(counted.Waits), fleet: newFleet(), blocked: notProvedYet(key), odd: oddities{},
 		throttlers: map[string]time.Time{},
 		digestKey:  make([]byte, DigestKeySize),
 	}
@@ -91,7 +92,7 @@ func notProvedYet(key client.ObjectKey) *fault.Error {
 
 // configure takes over a spec and its credentials. What differs from before makes the Project unproved.
 func (p *Project) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID string, c Credentials) error {
-	p.budget.set(cp.Spec.RateLimit)
+	p.limiter.Set(cp.Spec.RateLimit)
 	place := Place{URL: base.String(), ProjectID: projectID}
 	p.mu.Lock()
 	defer p.mu.Unlock()

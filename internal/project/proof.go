@@ -18,6 +18,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 // Proof is what is known of the credentials of a Project.
@@ -188,7 +189,7 @@ func (p *Project) conclude(version int, c *cloud.Client, outcome Proof, err erro
 		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 			"the service listed agents before and does not now: check what stands between it and the operator")
 	case err != nil:
-		p.learn(Caller{}, moment{version: version}, err)
+		p.learn(ratelimit.Caller{}, moment{version: version}, err)
 		if parked := p.parked(); parked != nil {
 			return parked.Because(err)
 		}

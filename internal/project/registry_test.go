@@ -15,6 +15,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 func TestGetWaitsForTheProof(t *testing.T) {
@@ -120,7 +121,7 @@ func TestABlockLastsUntilTheNextProof(t *testing.T) {
 func TestClosedRegistrationsLetDeletionsThrough(t *testing.T) {
 	w := proved(t, cloudtest.Settings{})
 	id := w.register("first")
-	admitted, err := w.Admit(project.Caller{UID: "late"}) // Before they are closed.
+	admitted, err := w.Admit(ratelimit.Caller{UID: "late"}) // Before they are closed.
 	noError(t, err)
 	w.CloseRegistrations(fault.Waitingf(v1alpha1.ReasonProjectNotReady, "being deleted"))
 	w.refused(w.RegistrationsClosed(), v1alpha1.ReasonProjectNotReady)

@@ -24,6 +24,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
 	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 const (
@@ -33,7 +34,7 @@ const (
 	breakerTimeout = 100 * time.Millisecond
 )
 
-var somebody = project.Caller{UID: "somebody", Namespace: "default"}
+var somebody = ratelimit.Caller{UID: "somebody", Namespace: "default"}
 
 // world is a Registry with one Project, and the service that it speaks to, on a clock that stands still.
 type world struct {
@@ -122,7 +123,7 @@ func (w *world) limit(perSecond, burst int32) {
 
 func (w *world) register(machine string) string {
 	w.Helper()
-	ticket, err := w.Admit(project.Caller{UID: types.UID(machine)})
+	ticket, err := w.Admit(ratelimit.Caller{UID: types.UID(machine)})
 	noError(w, err)
 	made, err := ticket.Register(w.Context(), registration(machine))
 	noError(w, err)

@@ -17,6 +17,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 )
 
 // Field indexes of the cached Agents; their values are buckets.
@@ -218,7 +219,7 @@ func (p *pass) sharesProject(ctx context.Context, other *v1alpha1.Agent) bool {
 	if (project.Place{URL: other.Status.URL, ProjectID: other.Status.ProjectID}) != p.place {
 		return false
 	}
-	ref, named := project.Ref(other, p.Settings.DefaultProject)
+	ref, named := projectref.Ref(other, p.Settings.DefaultProject)
 	if named && ref == client.ObjectKeyFromObject(p.cloudProject) {
 		return true
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -31,7 +32,7 @@ func (p *pass) fingerprint(ctx context.Context) string {
 	annotations := p.agent.Annotations
 	var epoch int
 	var generation int64 // which Agents the CloudProject admits, and who may adopt, stands in its spec
-	if ref, named := project.Ref(p.agent, p.Settings.DefaultProject); named {
+	if ref, named := projectref.Ref(p.agent, p.Settings.DefaultProject); named {
 		var cp v1alpha1.CloudProject
 		if p.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) == nil {
 			generation = cp.Generation
@@ -99,7 +100,7 @@ func (r *Reconciler) room(ctx context.Context, key types.NamespacedName) time.Du
 		return 0
 	}
 	var cp v1alpha1.CloudProject
-	ref, named := project.Ref(&a, r.Settings.DefaultProject)
+	ref, named := projectref.Ref(&a, r.Settings.DefaultProject)
 	if !named || r.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) != nil {
 		return 0
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 const copied = "main-credentials"
@@ -154,13 +155,13 @@ func TestTheCopyServesDeletionsWhenTheSourceIsGone(t *testing.T) {
 	if err := p.RegistrationsClosed(); err == nil {
 		t.Error("Agents may be registered with credentials that were taken away")
 	}
-	ticket, err := p.Admit(project.Caller{UID: "late"})
+	ticket, err := p.Admit(ratelimit.Caller{UID: "late"})
 	noError(t, err)
 	_, err = ticket.Register(t.Context(), bodyOf("late"))
 	if e, ok := cloud.AsError(err); !ok || !e.NothingMade() || w.cloud.Count("POST", "") != 1 {
 		t.Errorf("a registration ended with %v", err)
 	}
-	if err := p.Delete(t.Context(), project.Caller{UID: "somebody"}, agent); err != nil {
+	if err := p.Delete(t.Context(), ratelimit.Caller{UID: "somebody"}, agent); err != nil {
 		t.Errorf("the deletion failed: %v", err)
 	}
 
@@ -209,7 +210,7 @@ func (w *world) registerRemote(cp *v1alpha1.CloudProject) string {
 	w.Helper()
 	p, err := w.projects.Get(cp)
 	noError(w, err)
-	ticket, err := p.Admit(project.Caller{UID: "somebody"})
+	ticket, err := p.Admit(ratelimit.Caller{UID: "somebody"})
 	noError(w, err)
 	made, err := ticket.Register(w.Context(), bodyOf("machine"))
 	noError(w, err)

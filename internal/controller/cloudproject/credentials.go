@@ -18,6 +18,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/project"
 	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 )
 
 // credentials are what a CloudProject is reached with now.
@@ -85,7 +86,7 @@ func (r *Reconciler) token(ctx context.Context, cp *v1alpha1.CloudProject) (clou
 	var secret corev1.Secret
 	var err error
 	source := client.ObjectKey{Namespace: cp.Namespace, Name: name}
-	exists := project.CanExist(source)
+	exists := projectref.CanExist(source)
 	if exists {
 		err = r.APIReader.Get(ctx, source, &secret)
 	}

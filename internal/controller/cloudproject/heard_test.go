@@ -15,7 +15,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 // loses has the service lose most agents of a CloudProject.
@@ -23,7 +23,7 @@ func (w *world) loses(cp *v1alpha1.CloudProject) {
 	w.Helper()
 	p := w.projects.Lookup(cp.UID)
 	for i := range 10 {
-		_ = p.Gone(project.Caller{UID: types.UID(fmt.Sprint(i))}, time.Now())
+		_ = p.Gone(ratelimit.Caller{UID: types.UID(fmt.Sprint(i))}, time.Now())
 	}
 	w.await(cp, stalledBy(v1alpha1.ReasonMassDeletionDetected))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	intents "github.com/calyptia-agent-operator/operator/internal/registration"
 )
 
@@ -31,7 +32,7 @@ type needs struct {
 
 func (r *Reconciler) needs(ctx context.Context, cp *v1alpha1.CloudProject) (*needs, error) {
 	n := &needs{
-		allows: func(namespace string) (bool, error) { return project.Allows(ctx, r.APIReader, cp, namespace) },
+		allows: func(namespace string) (bool, error) { return projectref.Allows(ctx, r.APIReader, cp, namespace) },
 		place:  project.Place{URL: cp.Status.URL, ProjectID: cp.Status.ProjectID},
 		known:  map[string]bool{},
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 // proving is a Project and what decides when it is proved, on a clock that stands still.
@@ -246,7 +247,7 @@ func TestTheFirstCallProvesWhatAReadCannot(t *testing.T) {
 	x.cloud.Configure(func(s *cloudtest.Settings) { s.NoList = true })
 	x.cloud.Inject(cloudtest.Fault{Method: "GET", Route: cloudtest.RouteAgent, Status: 422, Body: `{"error":"invalid ID"}`})
 	x.expect(t, "neither yes nor no", v1alpha1.ReasonCredentialsUnverified, 2)
-	ticket, err := x.project.Admit(project.Caller{UID: "somebody"})
+	ticket, err := x.project.Admit(ratelimit.Caller{UID: "somebody"})
 	noError(t, err)
 	_, err = ticket.Register(t.Context(), bodyOf("m"))
 	noError(t, err)

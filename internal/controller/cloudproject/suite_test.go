@@ -35,6 +35,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
@@ -161,8 +162,8 @@ func (w *world) start(o *options) (stop func()) {
 	}
 	mgr, err := ctrl.NewManager(plane.Config, managerOptions)
 	noError(w, err)
-	noError(w, mgr.GetFieldIndexer().IndexField(w.Context(), &v1alpha1.Agent{}, project.AgentIndex,
-		project.AgentIndexer(types.NamespacedName{})))
+	noError(w, mgr.GetFieldIndexer().IndexField(w.Context(), &v1alpha1.Agent{}, projectref.AgentIndex,
+		projectref.AgentIndexer(types.NamespacedName{})))
 
 	w.projects = project.NewRegistry(project.Options{Policy: o.policy, UserAgent: "test", Timeout: 2 * time.Second})
 	w.projects.OnWake(func(client.ObjectKey) {

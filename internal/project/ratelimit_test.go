@@ -16,7 +16,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 // waits says how long somebody is told to wait; zero if they are admitted.
@@ -27,7 +27,7 @@ func (w *world) waits(who types.UID) time.Duration {
 
 func (w *world) waitsIn(namespace string, who types.UID) time.Duration {
 	w.Helper()
-	ticket, err := w.Admit(project.Caller{UID: who, Namespace: namespace})
+	ticket, err := w.Admit(ratelimit.Caller{UID: who, Namespace: namespace})
 	if err == nil {
 		ticket.Release()
 		return 0

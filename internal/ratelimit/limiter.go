@@ -4,7 +4,9 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-package project
+// Package ratelimit bounds the requests of a project. Nobody sleeps for it: a
+// reservation says when to come back. Namespaces take turns.
+package ratelimit
 
 import (
 	"context"
@@ -33,7 +35,7 @@ const (
 	endless = 1000 * time.Hour
 )
 
-// budget is the rate limit of a CloudProject. Calls are paid for from a bucket that fills at the rate, up to the burst.
+// Limiter is the rate limit of a CloudProject. Calls are paid for from a bucket that fills at the rate, up to the burst.
 //
 // Nobody sleeps for it: who finds the bucket empty joins the line, and is told when their turn will come. In the line
 // the namespaces take turns, and within a namespace the first to come is the first served. Who leaves, because its
@@ -44,20 +46,22 @@ const (
 // Who comes at their time is let through if the bucket has a call for each of those ahead, too, that are just about to
 // come; who comes early, or for the first time, only if it has one for everybody ahead. Those ahead who are late, for
 // longer than the bucket takes to fill, do not count: no call is lost for them, and they are the first when they come.
-type budget struct {
+type Limiter struct {
 	mu      sync.Mutex
 	limiter *rate.Limiter
 	line    line
 	swept   time.Time
-	// waits is told of everybody who has to wait, once for each place.
+	// waits is called for everybody who has to wait, once for each reservation.
 	waits func(time.Duration)
 }
 
-func newBudget(waits func(time.Duration)) *budget {
-	return &budget{limiter: rate.NewLimiter(rate.Inf, 1), line: newLine(), waits: waits}
+// New returns a Limiter without a limit. waits is called for everybody who has to wait, once for each reservation.
+func New(waits func(time.Duration)) *Limiter {
+	return &Limiter{limiter: rate.NewLimiter(rate.Inf, 1), line: newLine(), waits: waits}
 }
 
-func (b *budget) set(limit *v1alpha1.RateLimit) {
+// Set changes the limit. Reservations are void then.
+func (b *Limiter) Set(limit *v1alpha1.RateLimit) {
 	perSecond, burst := rate.Inf, 1
 	if limit != nil && limit.RequestsPerSecond != nil && *limit.RequestsPerSecond > 0 {
 		perSecond = rate.Limit(*limit.RequestsPerSecond)
@@ -74,8 +78,8 @@ func (b *budget) set(limit *v1alpha1.RateLimit) {
 	}
 }
 
-// spare reports whether a call could be made now that nobody in line waits for.
-func (b *budget) spare(now time.Time) bool {
+// Spare reports whether a call could be made now that nobody in line waits for.
+func (b *Limiter) Spare(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.limiter.TokensAt(now) < 1 {
@@ -90,14 +94,14 @@ func (b *budget) spare(now time.Time) bool {
 }
 
 // gap is the time between two calls at the rate; fills is how long an empty bucket takes to be full.
-func (b *budget) gap() time.Duration {
+func (b *Limiter) gap() time.Duration {
 	return time.Duration(float64(time.Second) / float64(b.limiter.Limit()))
 }
 
-func (b *budget) fills() time.Duration { return time.Duration(b.limiter.Burst()) * b.gap() }
+func (b *Limiter) fills() time.Duration { return time.Duration(b.limiter.Burst()) * b.gap() }
 
-// take returns zero if a call may be made now, else when to come back for the place in line that is then kept.
-func (b *budget) take(who Caller, now time.Time) time.Duration {
+// Take returns zero if a call may be made now, else when to come back for the place in line that is then kept.
+func (b *Limiter) Take(who Caller, now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.limiter.Limit() == rate.Inf {
@@ -130,7 +134,7 @@ func (b *budget) take(who Caller, now time.Time) time.Duration {
 }
 
 // passes reports whether the bucket has a call for somebody, beside those that are ahead and come.
-func (b *budget) passes(w *waiter, now time.Time) bool {
+func (b *Limiter) passes(w *waiter, now time.Time) bool {
 	free := int(b.limiter.TokensAt(now))
 	if free < 1 {
 		return false
@@ -142,15 +146,15 @@ func (b *budget) passes(w *waiter, now time.Time) bool {
 	return free > b.line.coming(w, now.Add(-b.fills()), until)
 }
 
-// leave gives up a kept place, for somebody who will not come back.
-func (b *budget) leave(who types.UID) {
+// Leave gives up a kept place, for somebody who will not come back.
+func (b *Limiter) Leave(who types.UID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.line.leave(who)
 }
 
-// wait sleeps until a call may be made. Not for workers.
-func (b *budget) wait(ctx context.Context) error {
+// Wait sleeps until a call may be made. Not for workers.
+func (b *Limiter) Wait(ctx context.Context) error {
 	b.mu.Lock()
 	limiter := b.limiter
 	b.mu.Unlock()
