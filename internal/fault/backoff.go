@@ -26,3 +26,8 @@ func BackoffAt(failures int, least, most time.Duration, jitter float64) time.Dur
 	}
 	return d/2 + time.Duration(jitter*float64(d/2+1))
 }
+
+// Spread adds up to a tenth, never less than asked for, so that those who wait do not come back as one.
+func Spread(d time.Duration) time.Duration {
+	return d + time.Duration(rand.Int64N(int64(d)/10+int64(10*time.Millisecond)))
+}

@@ -16,8 +16,8 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 // resolveProject finds the way to the service that the Agent may use.

@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-package project
+package inventory
 
 import (
 	"errors"
@@ -41,7 +41,7 @@ func (p *paging) next() int {
 	}
 }
 
-// fits takes in that a page of this size fitted. A last page tells nothing: there may have been fewer agents left.
+// fits notes that a page of this size fitted. A last page shows nothing: there may have been fewer agents left.
 func (p *paging) fits(size int, last bool) {
 	switch {
 	case last || p.size == 0:
@@ -55,7 +55,7 @@ func (p *paging) fits(size int, last bool) {
 	}
 }
 
-// tooLarge takes in that a page of this size was too large.
+// tooLarge notes that a page of this size was too large.
 func (p *paging) tooLarge(size int) {
 	if p.size > 0 && size > p.size {
 		p.patience = min(2*max(p.patience, 1), mostPatience)
@@ -65,21 +65,21 @@ func (p *paging) tooLarge(size int) {
 	*p = paging{size: max(size/4, 1)}
 }
 
-// pageSize is how many agents the next page is asked for.
-func (l *listing) pageSize() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.paging.next()
+// pageSize returns how many agents the next page is asked for.
+func (i *Inventory) pageSize() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.paging.next()
 }
 
-// paged takes in what came of a page of this size.
-func (l *listing) paged(size int, page *fetched) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// paged notes what came of a page of this size.
+func (i *Inventory) paged(size int, page *fetched) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	switch {
 	case page.err == nil:
-		l.paging.fits(size, page.Before == "")
+		i.paging.fits(size, page.Before == "")
 	case errors.Is(page.err, cloud.ErrTooLarge):
-		l.paging.tooLarge(size)
+		i.paging.tooLarge(size)
 	}
 }
