@@ -36,6 +36,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
 	"github.com/calyptia-agent-operator/operator/internal/controller/cloudproject"
 	"github.com/calyptia-agent-operator/operator/internal/fairness"
@@ -44,7 +45,6 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
 	"github.com/calyptia-agent-operator/operator/internal/namespaces"
 	"github.com/calyptia-agent-operator/operator/internal/options"
-	"github.com/calyptia-agent-operator/operator/internal/project"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/version"
 )
@@ -196,7 +196,7 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 	if err != nil {
 		return err
 	}
-	projects := project.NewRegistry(project.Options{
+	projects := connection.NewRegistry(connection.Options{
 		Metrics:   counted,
 		Policy:    cloud.URLPolicy{AllowedHosts: o.AllowedHosts, AllowInsecureHTTP: o.AllowInsecureHTTP},
 		UserAgent: "calyptia-agent-operator/" + version.Version,

@@ -26,10 +26,10 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
 	"github.com/calyptia-agent-operator/operator/internal/controller/cloudproject"
 	"github.com/calyptia-agent-operator/operator/internal/kubecache"
-	"github.com/calyptia-agent-operator/operator/internal/project"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
 )
 
@@ -74,7 +74,7 @@ func (w *World) Start(more ...string) {
 }
 
 func (w *World) assemble(ctx context.Context, mgr ctrl.Manager) error {
-	projects := project.NewRegistry(project.Options{
+	projects := connection.NewRegistry(connection.Options{
 		Policy:         cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true},
 		UserAgent:      "calyptia-agent-operator/test",
 		Clock:          w.Clock,

@@ -26,8 +26,8 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/kubecache"
-	"github.com/calyptia-agent-operator/operator/internal/project"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
@@ -89,7 +89,7 @@ type Reconciler struct {
 	// APIReader reads from the API server itself.
 	APIReader client.Reader
 	// Projects are the ways to the service.
-	Projects *project.Registry
+	Projects *connection.Registry
 	Recorder events.EventRecorder
 	Clock    clock.PassiveClock
 	Settings Settings
@@ -111,9 +111,9 @@ type pass struct {
 	events []happened
 
 	cloudProject *v1alpha1.CloudProject
-	project      *project.Project
-	place        project.Place // of the project when this pass began
-	placed       int           // the version of the project when it was that
+	project      *connection.Connection
+	place        connection.Endpoint // of the project when this pass began
+	placed       int                 // the version of the project when it was that
 	config       rawconfig.Config
 	remote       *cloud.Agent // as read in this pass
 	sight        *cloud.Agent // as a list showed it, without token and configuration

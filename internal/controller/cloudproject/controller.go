@@ -22,8 +22,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/kubecache"
-	"github.com/calyptia-agent-operator/operator/internal/project"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
 )
 
@@ -33,7 +33,7 @@ type Reconciler struct {
 	Client client.Client
 	// APIReader reads from the API server itself: Secrets, ConfigMaps, and Agents before a release.
 	APIReader client.Reader
-	Projects  *project.Registry
+	Projects  *connection.Registry
 	Recorder  events.EventRecorder
 	// Clock tells the time; the real one if nil.
 	Clock clock.PassiveClock

@@ -19,7 +19,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
@@ -56,7 +56,7 @@ func TestTheCopyIsTheOperatorsOwn(t *testing.T) {
 		t.Errorf("metadata (-want +got):\n%s", diff)
 	}
 	key := secret.Data[v1alpha1.DigestKeyKey]
-	if len(key) != project.DigestKeySize || bytes.Equal(key, make([]byte, project.DigestKeySize)) {
+	if len(key) != connection.DigestKeySize || bytes.Equal(key, make([]byte, connection.DigestKeySize)) {
 		t.Errorf("the digest key has %d bytes", len(key))
 	}
 	if diff := cmp.Diff(map[string][]byte{"token": []byte(w.token.Reveal()), v1alpha1.DigestKeyKey: key}, secret.Data); diff != "" {
@@ -118,12 +118,12 @@ func TestAForeignSecretIsNotTouched(t *testing.T) {
 		t.Errorf("the foreign Secret was changed:\n%s", diff)
 	}
 	p := w.projects.Lookup(cp.UID)
-	if p.RegistrationsClosed() == nil {
+	if p.RegistrationPaused() == nil {
 		t.Error("Agents may be registered although their deletion is not safe")
 	}
 	w.deleteSecret(copied)
 	w.await(cp, proved)
-	if err := p.RegistrationsClosed(); err != nil {
+	if err := p.RegistrationPaused(); err != nil {
 		t.Errorf("registrations stay closed: %v", err)
 	}
 }
@@ -152,7 +152,7 @@ func TestTheCopyServesDeletionsWhenTheSourceIsGone(t *testing.T) {
 	p, err := w.projects.Get(cp)
 	noError(t, err)
 
-	if err := p.RegistrationsClosed(); err == nil {
+	if err := p.RegistrationPaused(); err == nil {
 		t.Error("Agents may be registered with credentials that were taken away")
 	}
 	ticket, err := p.Admit(ratelimit.Caller{UID: "late"})
@@ -168,7 +168,7 @@ func TestTheCopyServesDeletionsWhenTheSourceIsGone(t *testing.T) {
 	woken := w.wakes()
 	w.putToken(w.token.Reveal())
 	w.await(cp, proved)
-	if err := p.RegistrationsClosed(); err != nil {
+	if err := p.RegistrationPaused(); err != nil {
 		t.Errorf("registrations stay closed: %v", err)
 	}
 	w.eventually("the Agents to be woken", func() bool { return w.wakes() > woken })
@@ -183,7 +183,7 @@ func TestAnUnusableSourceFallsBackToTheCopyToo(t *testing.T) {
 	if _, err := w.projects.Get(cp); err != nil {
 		t.Errorf("deletions are refused: %v", err)
 	}
-	if w.projects.Lookup(cp.UID).RegistrationsClosed() == nil {
+	if w.projects.Lookup(cp.UID).RegistrationPaused() == nil {
 		t.Error("Agents may be registered")
 	}
 }

@@ -53,7 +53,7 @@ func (r *Reconciler) hold(ctx context.Context, cp *v1alpha1.CloudProject, m *mem
 	}
 	// First closed, then looked: what is registered in between is seen.
 	if p := r.Projects.Lookup(cp.UID); p != nil {
-		p.CloseRegistrations(closed(cp, nil, nil))
+		p.PauseRegistration(closed(cp, nil, nil))
 	}
 	orphan := cp.Annotations[v1alpha1.AnnotationOrphanAgents] == "true"
 	if !orphan && controllerutil.ContainsFinalizer(cp, v1alpha1.CloudProjectFinalizer) {

@@ -19,7 +19,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
@@ -30,7 +30,7 @@ type proving struct {
 	cloud   *cloudtest.Server
 	cp      *v1alpha1.CloudProject
 	memo    *memo
-	project *project.Project
+	project *connection.Connection
 
 	interval time.Duration
 }
@@ -41,7 +41,7 @@ func newProving(t *testing.T) *proving {
 	server := x.cloud.Start()
 	t.Cleanup(server.Close)
 	policy := cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true}
-	x.Reconciler = &Reconciler{Projects: project.NewRegistry(project.Options{Policy: policy, Clock: x.clock}), Clock: x.clock}
+	x.Reconciler = &Reconciler{Projects: connection.NewRegistry(connection.Options{Policy: policy, Clock: x.clock}), Clock: x.clock}
 	x.cp = &v1alpha1.CloudProject{
 		ObjectMeta: metav1.ObjectMeta{Name: "main", Namespace: "default", UID: types.UID("uid"), Generation: 1},
 		Spec:       v1alpha1.CloudProjectSpec{URL: server.URL, Authentication: v1alpha1.AuthenticationAuto},
@@ -55,7 +55,7 @@ func newProving(t *testing.T) *proving {
 func (x *proving) configure(t *testing.T, token cloud.Token) {
 	t.Helper()
 	var err error
-	x.project, err = x.Projects.Configure(x.cp, project.Credentials{Token: token})
+	x.project, err = x.Projects.Configure(x.cp, connection.Credentials{Token: token})
 	noError(t, err)
 }
 
@@ -167,7 +167,7 @@ func TestAListThatTakesLongStretchesTheInterval(t *testing.T) {
 	entered, release := make(chan struct{}, 1), make(chan struct{})
 	x.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Entered: entered, Block: release, Times: 1})
 	told := make(chan client.ObjectKey, 1)
-	x.Projects.OnDoubt(func(key client.ObjectKey) { told <- key })
+	x.Projects.OnNeedsVerification(func(key client.ObjectKey) { told <- key })
 	x.project.Warm()
 	<-entered
 	x.clock.Step(8*time.Minute + time.Second)

@@ -42,7 +42,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.CloudProject{}, sourceIndex, sources); err != nil {
 		return err
 	}
-	r.Projects.OnDoubt(r.doubt)
+	r.Projects.OnNeedsVerification(r.doubt)
 	changed := builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}, kubecache.News(v1alpha1.LabelCloudProjectUID))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("cloudproject").

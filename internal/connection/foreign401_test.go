@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-package project_test
+package connection_test
 
 import (
 	"net/http"
@@ -30,7 +30,7 @@ func TestLearn_401OfSomethingInBetween_ChecksAndStopsNobody(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			w := proved(t, cloudtest.Settings{})
 			checks := 0
-			w.registry.OnDoubt(func(client.ObjectKey) { checks++ })
+			w.registry.OnNeedsVerification(func(client.ObjectKey) { checks++ })
 			w.cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: http.StatusUnauthorized, Body: row.body})
 			for range 5 {
 				_ = w.Update(t.Context(), somebody, otherID, cloud.Update{Name: new("other")})

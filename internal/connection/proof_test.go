@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-package project_test
+package connection_test
 
 import (
 	"net/http"
@@ -17,7 +17,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/verification"
 )
 
 var neitherYesNorNo = cloudtest.Fault{
@@ -33,21 +33,21 @@ func TestWhatAProofShows(t *testing.T) {
 		opaque   bool
 		agents   bool // the project has some
 		wanted   v1alpha1.Authentication
-		want     project.Proof
+		want     verification.Result
 		reason   string // of the failure; "cloud" for one of the service
 		requests int
 	}{
 		{
 			name: "a list proves it", wanted: v1alpha1.AuthenticationAuto,
 			agents: true,
-			want:   project.Proof{Proved: true, Authentication: bearer, ListSupported: ptr.To(true)}, requests: 1,
+			want:   verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(true)}, requests: 1,
 		}, {
 			name: "an empty list, and a read of what is not there", wanted: v1alpha1.AuthenticationAuto,
-			want: project.Proof{Proved: true, Authentication: bearer, ListSupported: ptr.To(true)}, requests: 2,
+			want: verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(true)}, requests: 2,
 		}, {
 			name: "an empty list, and a read that proves nothing", wanted: v1alpha1.AuthenticationAuto,
 			faults: []cloudtest.Fault{neitherYesNorNo},
-			want:   project.Proof{Authentication: bearer, ListSupported: ptr.To(true)}, requests: 2,
+			want:   verification.Result{Authentication: bearer, ListSupported: ptr.To(true)}, requests: 2,
 		}, {
 			name: "an empty list, and a read that is refused", wanted: bearer,
 			faults: []cloudtest.Fault{{Route: cloudtest.RouteAgent, Status: 401, Body: `{"error":"invalid token"}`}},
@@ -55,29 +55,29 @@ func TestWhatAProofShows(t *testing.T) {
 		}, {
 			name: "the second scheme", wanted: v1alpha1.AuthenticationAuto,
 			settings: cloudtest.Settings{Schemes: []cloud.Scheme{cloud.SchemeProjectToken}}, agents: true,
-			want: project.Proof{Proved: true, Authentication: header, ListSupported: ptr.To(true)}, requests: 2,
+			want: verification.Result{Verified: true, Authentication: header, ListSupported: ptr.To(true)}, requests: 2,
 		}, {
 			name: "no scheme", wanted: v1alpha1.AuthenticationBearer,
 			settings: cloudtest.Settings{Schemes: []cloud.Scheme{cloud.SchemeProjectToken}},
 			reason:   v1alpha1.ReasonUnauthorized, requests: 1,
 		}, {
 			name: "without a list, a read of what is not there", wanted: bearer, settings: cloudtest.Settings{NoList: true},
-			want: project.Proof{Proved: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 2,
+			want: verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 2,
 		}, {
 			name: "a list that is forbidden is no list", wanted: bearer,
 			faults: []cloudtest.Fault{{Route: cloudtest.RouteList, Status: 403, Body: `{"error":"permission denied"}`}},
-			want:   project.Proof{Proved: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 2,
+			want:   verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 2,
 		}, {
 			name: "without a project there is nothing to list", wanted: bearer, opaque: true,
-			want: project.Proof{Proved: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 1,
+			want: verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 1,
 		}, {
 			name: "410 is as good as 404", wanted: bearer, opaque: true,
 			faults: []cloudtest.Fault{{Status: 410, Body: `{"error":"agent gone"}`}},
-			want:   project.Proof{Proved: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 1,
+			want:   verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 1,
 		}, {
 			name: "400 proves nothing, and calls are made", wanted: bearer, opaque: true,
 			faults: []cloudtest.Fault{neitherYesNorNo},
-			want:   project.Proof{Authentication: bearer, ListSupported: ptr.To(false)}, requests: 1,
+			want:   verification.Result{Authentication: bearer, ListSupported: ptr.To(false)}, requests: 1,
 		}, {
 			name: "a 404 of something else proves nothing", wanted: bearer, opaque: true,
 			faults: []cloudtest.Fault{{Status: 404, Body: "<html>Not Found</html>"}}, reason: "cloud", requests: 1,
@@ -110,7 +110,7 @@ func TestWhatAProofShows(t *testing.T) {
 			for _, fault := range row.faults {
 				w.cloud.Inject(fault)
 			}
-			err := w.Prove(t.Context())
+			err := w.Verify(t.Context())
 			switch row.reason {
 			case "":
 				noError(t, err)
@@ -121,7 +121,7 @@ func TestWhatAProofShows(t *testing.T) {
 			default:
 				w.refused(err, row.reason)
 			}
-			if diff := cmp.Diff(row.want, w.Proof()); diff != "" {
+			if diff := cmp.Diff(row.want, w.Result()); diff != "" {
 				t.Errorf("proof (-want +got):\n%s", diff)
 			}
 			w.requests(row.requests)
@@ -135,14 +135,14 @@ func TestWhatAProofShows(t *testing.T) {
 func TestTheFirstSuccessProvesIt(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{NoList: true})
 	w.cloud.Inject(neitherYesNorNo)
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	w.forget()
 	w.register("m")
-	if !w.Proof().Proved || w.doubts.Load() != 1 {
-		t.Errorf("proved %v, with %d doubts", w.Proof().Proved, w.doubts.Load())
+	if !w.Result().Verified || w.doubts.Load() != 1 {
+		t.Errorf("proved %v, with %d doubts", w.Result().Verified, w.doubts.Load())
 	}
-	noError(t, w.Prove(t.Context()))
-	if !w.Proof().Proved {
+	noError(t, w.Verify(t.Context()))
+	if !w.Result().Verified {
 		t.Error("a proof that says nothing took it back")
 	}
 }
@@ -154,28 +154,28 @@ func TestACallThatWasRefusedOutweighsASilentProof(t *testing.T) {
 	w.cloud.Inject(cloudtest.Fault{
 		Method: http.MethodGet, Route: cloudtest.RouteList, Status: http.StatusNotFound, Body: `{"error":"not found"}`,
 	})
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	ticket, err := w.Admit(somebody)
 	noError(t, err)
 	if _, err = ticket.Register(t.Context(), registration("m")); err == nil {
 		t.Fatal("Bearer is accepted")
 	}
-	noError(t, w.Prove(t.Context()))
-	if got := w.Proof().Authentication; got != v1alpha1.AuthenticationProjectToken {
+	noError(t, w.Verify(t.Context()))
+	if got := w.Result().Authentication; got != v1alpha1.AuthenticationProjectToken {
 		t.Fatalf("the next scheme is not tried, but %s", got)
 	}
 	w.register("m")
 
 	w.cloud.RevokeToken(w.token)
 	_ = w.Delete(t.Context(), somebody, otherID)
-	pause := w.failure(w.Prove(t.Context()), v1alpha1.ReasonUnauthorized).RetryAfter
+	pause := w.failure(w.Verify(t.Context()), v1alpha1.ReasonUnauthorized).RetryAfter
 	if pause <= 0 || pause > 5*time.Second {
 		t.Errorf("after one refusal the next try comes in %s", pause)
 	}
 	_, err = w.registry.Get(w.cp)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
 	w.clock.Step(pause)
-	noError(t, w.Prove(t.Context())) // One call may try again.
+	noError(t, w.Verify(t.Context())) // One call may try again.
 	_, err = w.registry.Get(w.cp)
 	noError(t, err)
 }
@@ -185,23 +185,23 @@ func TestAListThatVanishesIsMissedForAWhile(t *testing.T) {
 	w.registry.Forget(w.cp.UID) // As after a restart.
 	w.cp.Status.URL, w.cp.Status.ProjectID, w.cp.Status.ListSupported = w.cp.Spec.URL, projectID, ptr.To(true)
 	w.configure()
-	w.refused(w.Prove(t.Context()), v1alpha1.ReasonInvalidResponse)
+	w.refused(w.Verify(t.Context()), v1alpha1.ReasonInvalidResponse)
 	_, err := w.registry.Get(w.cp)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
 	w.clock.Step(14 * time.Minute)
-	w.refused(w.Prove(t.Context()), v1alpha1.ReasonInvalidResponse)
+	w.refused(w.Verify(t.Context()), v1alpha1.ReasonInvalidResponse)
 
 	w.cloud.Configure(func(s *cloudtest.Settings) { s.NoList = false })
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	w.cloud.Configure(func(s *cloudtest.Settings) { s.NoList = true })
 	w.clock.Step(14 * time.Minute)
-	w.refused(w.Prove(t.Context()), v1alpha1.ReasonInvalidResponse)
+	w.refused(w.Verify(t.Context()), v1alpha1.ReasonInvalidResponse)
 	if _, err := w.registry.Get(w.cp); err != nil {
 		t.Errorf("what was proved is blocked: %v", err)
 	}
 	w.clock.Step(15 * time.Minute)
-	noError(t, w.Prove(t.Context()))
-	if lists := w.Proof().ListSupported; lists == nil || *lists {
+	noError(t, w.Verify(t.Context()))
+	if lists := w.Result().ListSupported; lists == nil || *lists {
 		t.Error("the list is still believed in")
 	}
 }

@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-package project_test
+package connection_test
 
 import (
 	"sync/atomic"
@@ -21,9 +21,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
-	"github.com/calyptia-agent-operator/operator/internal/project"
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
@@ -39,9 +39,9 @@ var somebody = ratelimit.Caller{UID: "somebody", Namespace: "default"}
 // world is a Registry with one Project, and the service that it speaks to, on a clock that stands still.
 type world struct {
 	*testing.T
-	*project.Project
-	options  project.Options
-	registry *project.Registry
+	*connection.Connection
+	options  connection.Options
+	registry *connection.Registry
 	clock    *clocktesting.FakeClock
 	metrics  *prometheus.Registry
 	cloud    *cloudtest.Server
@@ -63,7 +63,7 @@ func newWorld(t *testing.T, settings cloudtest.Settings) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.options = project.Options{
+	w.options = connection.Options{
 		Metrics: counted,
 		Policy:  cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true},
 		Clock:   w.clock, Timeout: 5 * time.Second, BreakerTimeout: breakerTimeout, MostAgents: 120,
@@ -79,9 +79,9 @@ func newWorld(t *testing.T, settings cloudtest.Settings) *world {
 // renew makes the Registry and the Project anew.
 func (w *world) renew() {
 	w.Helper()
-	w.registry = project.NewRegistry(w.options)
+	w.registry = connection.NewRegistry(w.options)
 	w.registry.OnWake(func(client.ObjectKey) { w.wakes.Add(1) })
-	w.registry.OnDoubt(func(client.ObjectKey) { w.doubts.Add(1) })
+	w.registry.OnNeedsVerification(func(client.ObjectKey) { w.doubts.Add(1) })
 	w.configure()
 }
 
@@ -90,14 +90,14 @@ func (w *world) most(agents int) {
 	w.Helper()
 	w.options.MostAgents = agents
 	w.renew()
-	noError(w, w.Prove(w.Context()))
+	noError(w, w.Verify(w.Context()))
 }
 
 // proved returns a world whose Project is proved, with no requests on record.
 func proved(t *testing.T, settings cloudtest.Settings) *world {
 	t.Helper()
 	w := newWorld(t, settings)
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	w.forget()
 	return w
 }
@@ -111,7 +111,7 @@ func (w *world) forget() {
 func (w *world) configure() {
 	w.Helper()
 	var err error
-	w.Project, err = w.registry.Configure(w.cp, project.Credentials{Token: w.token})
+	w.Connection, err = w.registry.Configure(w.cp, connection.Credentials{Token: w.token})
 	noError(w, err)
 }
 

@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-package project_test
+package connection_test
 
 import (
 	"fmt"
@@ -32,10 +32,10 @@ func TestForgivenessLastsAsLongAsTheyCome(t *testing.T) {
 	for i := range 10 {
 		_ = w.Gone(agentOf("gone", i), w.clock.Now())
 	}
-	if w.MassDeletionDetected() == nil {
+	if w.Tripped() == nil {
 		t.Fatal("nothing is lost")
 	}
-	w.Forgive()
+	w.Reset()
 	for i := range 1000 {
 		noError(t, w.Gone(agentOf("gone", i), w.clock.Now()))
 		w.clock.Step(40 * time.Minute / 1000)
@@ -70,7 +70,7 @@ func TestHowManyVanishedAgentsAreALoss(t *testing.T) {
 			for i := range row.gone {
 				_ = w.Gone(agentOf("gone", i), missed)
 			}
-			if lost := w.MassDeletionDetected() != nil; lost != row.lost {
+			if lost := w.Tripped() != nil; lost != row.lost {
 				t.Errorf("lost is %v", lost)
 			}
 		})
@@ -248,7 +248,7 @@ func TestLosses_WithoutAList_AreWeighedByNamespace(t *testing.T) {
 			for i, namespace := range row.gone {
 				_ = w.Gone(ratelimit.Caller{UID: uid("gone", i), Namespace: namespace}, missed)
 			}
-			if got := w.MassDeletionDetected() != nil; got != row.want {
+			if got := w.Tripped() != nil; got != row.want {
 				t.Errorf("the safeguard tripped: %v, want %v", got, row.want)
 			}
 		})

@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-package project_test
+package connection_test
 
 import (
 	"errors"
@@ -125,12 +125,12 @@ func TestWhoWaitsForAListComesBackWhenItShouldEnd(t *testing.T) {
 		w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Entered: entered, Block: release, Times: 1})
 		w.clock.Step(time.Second)
 		began := w.clock.Now()
-		_, _, _, err := w.Sighting("any", began.Add(-1))
+		_, _, _, err := w.Lookup("any", began.Add(-1))
 		w.refused(err, v1alpha1.ReasonProgressing)
 		<-entered
 		for i, so := range row.so {
 			w.clock.SetTime(began.Add(so))
-			_, _, _, err := w.Sighting("any", began.Add(-1))
+			_, _, _, err := w.Lookup("any", began.Add(-1))
 			got := w.failure(err, v1alpha1.ReasonProgressing).RetryAfter
 			if want := row.want[i]; got < want || got > want*12/10 {
 				t.Errorf("after %s told to come back in %s, want %s", so, got, want)

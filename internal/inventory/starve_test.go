@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-package project
+package inventory
 
 import (
 	"net/http"
@@ -43,7 +43,7 @@ func (s *slow) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // need asks for a snapshot begun after a time until it is served, as a reconciler does: it comes back when it is told.
-func need(t *testing.T, p *Project, after time.Time) (served time.Duration) {
+func need(t *testing.T, p *Inventory, after time.Time) (served time.Duration) {
 	started := time.Now()
 	for {
 		_, listed, err := p.Lacks(t.Context(), "any", after)
@@ -95,7 +95,7 @@ func TestSnapshots_OneNamespaceAsksAllTheTime_OtherIsServedInTime(t *testing.T) 
 					}
 				}
 				asking.Wait()
-				p.close()
+				p.Reset()
 				for i := range len(service.begun) - 1 {
 					if pause := service.begun[i+1].Sub(service.ended[i]); pause < takes {
 						t.Fatalf("%s between lists that take %s", pause, takes)

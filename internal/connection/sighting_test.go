@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-package project_test
+package connection_test
 
 import (
 	"fmt"
@@ -16,17 +16,17 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/inventory"
 )
 
 // sighted waits for a list that is under way and returns what it shows of a remote agent.
-func (w *world) sighted(id string, after time.Time) (project.Entry, bool) {
+func (w *world) sighted(id string, after time.Time) (inventory.Entry, bool) {
 	w.Helper()
-	seen, _, ok, err := w.Sighting(id, after)
+	seen, _, ok, err := w.Lookup(id, after)
 	if err != nil {
 		w.refused(err, v1alpha1.ReasonProgressing)
 		w.find("any", after) // It comes back with the list.
-		seen, _, ok, err = w.Sighting(id, after)
+		seen, _, ok, err = w.Lookup(id, after)
 	}
 	noError(w, err)
 	return seen, ok
@@ -104,7 +104,7 @@ func TestAListThatFailsIsNotTriedAgainAtOnce(t *testing.T) {
 	id := w.register("m")
 	stop := w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusTeapot})
 	w.clock.Step(time.Second)
-	if _, _, _, err := w.Sighting(id, w.clock.Now().Add(-1)); err == nil {
+	if _, _, _, err := w.Lookup(id, w.clock.Now().Add(-1)); err == nil {
 		t.Fatal("it does not wait for the list")
 	}
 	if _, _, err := w.FindByMachine(t.Context(), "m", w.clock.Now().Add(-1)); err == nil {
@@ -112,7 +112,7 @@ func TestAListThatFailsIsNotTriedAgainAtOnce(t *testing.T) {
 	}
 	w.lists(1)
 	for range 3 {
-		if _, _, ok, err := w.Sighting(id, w.clock.Now().Add(-1)); ok || err != nil {
+		if _, _, ok, err := w.Lookup(id, w.clock.Now().Add(-1)); ok || err != nil {
 			t.Fatalf("ok %v, %v; want to be told to read", ok, err)
 		}
 	}
@@ -170,7 +170,7 @@ func TestListsThatTakeLongLeaveTimeBetweenThem(t *testing.T) {
 		before, complete := w.begun(), w.listed()
 		look := func() bool {
 			t.Helper()
-			_, _, ok, err := w.Sighting(id, w.clock.Now().Add(-interval*9/10))
+			_, _, ok, err := w.Lookup(id, w.clock.Now().Add(-interval*9/10))
 			if !ok {
 				w.clock.Step(w.failure(err, v1alpha1.ReasonProgressing).RetryAfter)
 			}

@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-package project_test
+package connection_test
 
 import (
 	"net/http"
@@ -13,8 +13,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
@@ -27,10 +27,10 @@ func TestGetWaitsForTheProof(t *testing.T) {
 	_, err = w.registry.Get(w.cp)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
 
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	got, err := w.registry.Get(w.cp)
 	noError(t, err)
-	if got != w.Project {
+	if got != w.Connection {
 		t.Error("another Project")
 	}
 	if w.wakes.Load() != 1 {
@@ -50,22 +50,22 @@ func TestGetWaitsForTheProof(t *testing.T) {
 func TestConfigureRefusesWhatCannotBe(t *testing.T) {
 	for _, row := range []struct {
 		name   string
-		change func(*v1alpha1.CloudProject, *project.Credentials)
+		change func(*v1alpha1.CloudProject, *connection.Credentials)
 		reason string
 	}{
-		{"another host", func(cp *v1alpha1.CloudProject, _ *project.Credentials) {
+		{"another host", func(cp *v1alpha1.CloudProject, _ *connection.Credentials) {
 			cp.Spec.URL = "http://elsewhere.example"
 		}, v1alpha1.ReasonURLNotAllowed},
-		{"another project than the token's", func(cp *v1alpha1.CloudProject, _ *project.Credentials) {
+		{"another project than the token's", func(cp *v1alpha1.CloudProject, _ *connection.Credentials) {
 			cp.Spec.ProjectID = otherID
 		}, v1alpha1.ReasonInvalid},
-		{"a CA bundle that is none", func(_ *v1alpha1.CloudProject, c *project.Credentials) {
+		{"a CA bundle that is none", func(_ *v1alpha1.CloudProject, c *connection.Credentials) {
 			c.CABundle = []byte("none")
 		}, v1alpha1.ReasonInvalid},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t, cloudtest.Settings{})
-			credentials := project.Credentials{Token: w.token}
+			credentials := connection.Credentials{Token: w.token}
 			row.change(w.cp, &credentials)
 			_, err := w.registry.Configure(w.cp, credentials)
 			if f := w.failure(err, row.reason); f.Class != fault.Terminal {
@@ -112,7 +112,7 @@ func TestABlockLastsUntilTheNextProof(t *testing.T) {
 	w.configure()
 	_, err := w.registry.Get(w.cp)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	if _, err := w.registry.Get(w.cp); err != nil || w.wakes.Load() != 1 {
 		t.Errorf("after the proof: %v, woken %d times", err, w.wakes.Load())
 	}
@@ -123,8 +123,8 @@ func TestClosedRegistrationsLetDeletionsThrough(t *testing.T) {
 	id := w.register("first")
 	admitted, err := w.Admit(ratelimit.Caller{UID: "late"}) // Before they are closed.
 	noError(t, err)
-	w.CloseRegistrations(fault.Waitingf(v1alpha1.ReasonProjectNotReady, "being deleted"))
-	w.refused(w.RegistrationsClosed(), v1alpha1.ReasonProjectNotReady)
+	w.PauseRegistration(fault.Waitingf(v1alpha1.ReasonProjectNotReady, "being deleted"))
+	w.refused(w.RegistrationPaused(), v1alpha1.ReasonProjectNotReady)
 
 	_, err = admitted.Register(t.Context(), registration("late"))
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
@@ -139,21 +139,21 @@ func TestClosedRegistrationsLetDeletionsThrough(t *testing.T) {
 	noError(t, p.Delete(t.Context(), somebody, id))
 
 	epoch := w.Epoch()
-	w.CloseRegistrations(nil)
-	w.CloseRegistrations(nil)
+	w.PauseRegistration(nil)
+	w.PauseRegistration(nil)
 	if w.wakes.Load() != 1 || w.Epoch() == epoch {
 		t.Errorf("opening them woke the Agents %d times", w.wakes.Load())
 	}
-	noError(t, w.RegistrationsClosed())
+	noError(t, w.RegistrationPaused())
 }
 
 func TestAPlaceIsTheCleanURL(t *testing.T) {
-	registry := project.NewRegistry(project.Options{Policy: cloud.URLPolicy{AllowedHosts: []string{"cloud.example"}}})
+	registry := connection.NewRegistry(connection.Options{Policy: cloud.URLPolicy{AllowedHosts: []string{"cloud.example"}}})
 	cp := &v1alpha1.CloudProject{Spec: v1alpha1.CloudProjectSpec{URL: "https://cloud.example/base/"}}
 	cp.Namespace, cp.Name = "infra", "main"
-	p, err := registry.Configure(cp, project.Credentials{Token: cloud.NewToken("opaque")})
+	p, err := registry.Configure(cp, connection.Credentials{Token: cloud.NewToken("opaque")})
 	noError(t, err)
-	if want := (project.Place{URL: "https://cloud.example/base"}); p.Place() != want {
-		t.Errorf("place %+v, want %+v", p.Place(), want)
+	if want := (connection.Endpoint{URL: "https://cloud.example/base"}); p.Endpoint() != want {
+		t.Errorf("place %+v, want %+v", p.Endpoint(), want)
 	}
 }

@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-package project
+package inventory
 
 import (
 	"context"
@@ -19,12 +19,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	"golang.org/x/time/rate"
+	"k8s.io/utils/clock"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/metrics"
 )
 
 // pages is a service that lists so many pages of one agent each, and nothing else.
@@ -40,23 +41,36 @@ func (n pages) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Header: header, Body: io.NopCloser(strings.NewReader(body))}, nil
 }
 
-// reading returns a proved Project of a service whose answers need no network.
-func reading(t *testing.T, service http.RoundTripper, perSecond int32) *Project {
+// source is a project of an API whose responses need no network.
+type source struct {
+	client  *cloud.Client
+	limiter *rate.Limiter
+}
+
+func (source) Usable() error        { return nil }
+func (source) ListSupported() *bool { return new(true) }
+func (source) NeedsVerification()   {}
+
+func (s source) Fetch(ctx context.Context, o cloud.ListOptions) (*cloud.RawPage, func(error), error) {
+	if err := s.limiter.Wait(ctx); err != nil {
+		return nil, nil, GivenUp(err)
+	}
+	page, err := s.client.Fetch(ctx, "8f6f2f0e-7d1c-4b52-9c6e-3a4f7f0f9d11", o)
+	return page, func(error) {}, err
+}
+
+// reading returns the inventory of a project whose rate limit lets so many pages through.
+func reading(t *testing.T, service http.RoundTripper, perSecond float64) *Inventory {
 	t.Helper()
-	base := &url.URL{Scheme: "https", Host: "cloud.example"}
 	c, err := cloud.New(cloud.Config{
-		BaseURL: base, Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: cloud.NewToken("t")},
-		Wrap: func(http.RoundTripper) http.RoundTripper { return service },
+		BaseURL:    &url.URL{Scheme: "https", Host: "cloud.example"},
+		Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: cloud.NewToken("t")},
+		Wrap:       func(http.RoundTripper) http.RoundTripper { return service },
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := newProject(NewRegistry(Options{}), client.ObjectKey{Namespace: "default", Name: "main"})
-	p.limiter.Set(&v1alpha1.RateLimit{RequestsPerSecond: &perSecond, Burst: ptr.To[int32](1)})
-	p.bare, p.client, p.blocked = c, c, nil
-	p.place = Place{URL: base.String(), ProjectID: "8f6f2f0e-7d1c-4b52-9c6e-3a4f7f0f9d11"}
-	p.proof = Proof{Proved: true, Authentication: v1alpha1.AuthenticationBearer, ListSupported: ptr.To(true)}
-	return p
+	return New(source{c, rate.NewLimiter(rate.Limit(perSecond), 1)}, Options{Name: "default/main", Clock: clock.RealClock{}, Metrics: (*metrics.Projects)(nil).Of("default/main"), MostAgents: 200_000})
 }
 
 // elapse lets time pass in a bubble, where that takes none, until all that it brings about is done.
@@ -93,8 +107,8 @@ func TestAListThatNobodyNeedsEnds(t *testing.T) {
 		p := reading(t, pages(1000), 1)
 		p.Warm()
 		elapse(10*time.Second + time.Second/2)
-		run := p.listing.running
-		p.close()
+		run := p.running
+		p.Reset()
 		synctest.Wait()
 		select {
 		case <-run.done:

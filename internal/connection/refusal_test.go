@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-package project_test
+package connection_test
 
 import (
 	"net/http"
@@ -34,7 +34,7 @@ func (w *world) tryToRegister(machine string) error {
 
 func (w *world) authenticatesWith(want v1alpha1.Authentication) {
 	w.Helper()
-	if got := w.Proof().Authentication; got != want {
+	if got := w.Result().Authentication; got != want {
 		w.Errorf("the Project authenticates with %s, want %s", got, want)
 	}
 }
@@ -43,21 +43,21 @@ func (w *world) authenticatesWith(want v1alpha1.Authentication) {
 func TestASchemeThatOnlyTheListAcceptsGivesWay(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
 	w.cloud.Inject(noBearer)
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	if err := w.tryToRegister("m"); err == nil {
 		t.Fatal("Bearer is accepted")
 	}
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	w.authenticatesWith(v1alpha1.AuthenticationBearer) // Once may be a moment's trouble.
 	if err := w.tryToRegister("m"); err == nil {
 		t.Fatal("Bearer is accepted")
 	}
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	w.authenticatesWith(v1alpha1.AuthenticationProjectToken)
 	noError(t, w.tryToRegister("m"))
 
 	w.clock.Step(24 * time.Hour)
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	w.authenticatesWith(v1alpha1.AuthenticationProjectToken) // It is not fallen for again.
 	noError(t, w.tryToRegister("n"))
 	if posts := w.cloud.Count(http.MethodPost, cloudtest.RouteAgents); posts != 4 {
@@ -65,10 +65,10 @@ func TestASchemeThatOnlyTheListAcceptsGivesWay(t *testing.T) {
 	}
 
 	w.cp.Status.URL, w.cp.Status.ProjectID = w.cp.Spec.URL, projectID
-	w.cp.Status.Authentication = w.Proof().Authentication
+	w.cp.Status.Authentication = w.Result().Authentication
 	w.registry.Forget(w.cp.UID) // As after a restart.
 	w.configure()
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	w.authenticatesWith(v1alpha1.AuthenticationProjectToken)
 }
 
@@ -78,20 +78,20 @@ func TestARefusedSchemeWithoutAnotherIsTriedMoreAndMoreSeldom(t *testing.T) {
 	w.cp.Spec.Authentication = v1alpha1.AuthenticationBearer
 	w.configure()
 	w.cloud.Inject(noBearer)
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	_ = w.tryToRegister("m")
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	_ = w.tryToRegister("m")
 	var pauses []time.Duration
 	for range 8 {
 		w.forget()
-		pause := w.failure(w.Prove(t.Context()), v1alpha1.ReasonUnauthorized).RetryAfter
+		pause := w.failure(w.Verify(t.Context()), v1alpha1.ReasonUnauthorized).RetryAfter
 		if w.requests(0); w.wakes.Load() != 0 {
 			t.Error("the Agents are woken")
 		}
 		pauses = append(pauses, pause)
 		w.clock.Step(pause)
-		noError(t, w.Prove(t.Context()))
+		noError(t, w.Verify(t.Context()))
 		_ = w.tryToRegister("m")
 		w.requests(2)
 	}
@@ -99,9 +99,9 @@ func TestARefusedSchemeWithoutAnotherIsTriedMoreAndMoreSeldom(t *testing.T) {
 		t.Errorf("the pauses are %v", pauses)
 	}
 
-	w.refused(w.Prove(t.Context()), v1alpha1.ReasonUnauthorized)
-	w.Forgive() // A person says that it is mended.
-	noError(t, w.Prove(t.Context()))
+	w.refused(w.Verify(t.Context()), v1alpha1.ReasonUnauthorized)
+	w.Reset() // A person says that it is mended.
+	noError(t, w.Verify(t.Context()))
 }
 
 // Calls that were under way together are one refusal, also when some of them are answered after the next proof.
@@ -122,10 +122,10 @@ func TestCallsUnderWayTogetherAreRefusedOnce(t *testing.T) {
 	}
 	w.cloud.Inject(first)
 	_ = w.tryToRegister("m")
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	close(release)
 	calls.Wait()
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	w.authenticatesWith(v1alpha1.AuthenticationBearer)
 }
 
@@ -136,7 +136,7 @@ func TestRefusalsFarApartAreNotCountedTogether(t *testing.T) {
 		once.Times = 1
 		w.cloud.Inject(once)
 		_ = w.tryToRegister("m")
-		noError(t, w.Prove(t.Context()))
+		noError(t, w.Verify(t.Context()))
 		w.authenticatesWith(v1alpha1.AuthenticationBearer)
 		w.clock.Step(11 * time.Minute)
 	}

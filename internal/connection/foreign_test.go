@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-package project_test
+package connection_test
 
 import (
 	"io"
@@ -59,8 +59,8 @@ func TestAServerThatIsNotTheAPIVerifiesNothing(t *testing.T) {
 				}
 				w.cp.Spec.URL = other.URL + "/elsewhere"
 				w.configure()
-				err := w.Prove(t.Context())
-				if w.Proof().Proved {
+				err := w.Verify(t.Context())
+				if w.Result().Verified {
 					t.Fatal("the token is verified")
 				}
 				_, unusable := w.registry.Get(w.cp)
@@ -81,22 +81,22 @@ func TestAServerThatIsNotTheAPIVerifiesNothing(t *testing.T) {
 // answers in its own words.
 func TestWhatAnEmptyListVerifies(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	w.requests(2)
-	if !w.Proof().Proved {
+	if !w.Result().Verified {
 		t.Error("the API's own words verify nothing")
 	}
 	w.forget()
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	w.requests(1) // It was verified, and is still there.
 	w.register("m")
 
 	w.registry.Forget(w.cp.UID)
 	w.configure()
 	w.forget()
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	w.requests(1)
-	if !w.Proof().Proved {
+	if !w.Result().Verified {
 		t.Error("a list of agents verifies nothing")
 	}
 }

@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-package project_test
+package connection_test
 
 import (
 	"context"
@@ -73,7 +73,7 @@ func TestNotKnownYetIsNotNoList(t *testing.T) {
 	if f := w.failure(err, v1alpha1.ReasonProjectNotReady); !f.Quiet || f.RetryAfter <= 0 {
 		t.Errorf("quiet is %v, told to come back in %s", f.Quiet, f.RetryAfter)
 	}
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	w.expectFound("m", w.clock.Now(), id)
 }
 
@@ -127,7 +127,7 @@ func TestWarmBeginsTheFirstList(t *testing.T) {
 			return r.URL.Query().Get("last") != "1" // Which proves.
 		}})
 		w.Expect(map[bool]map[string]int{true: {"default": agents}}[agents > 0])
-		noError(t, w.Prove(t.Context()))
+		noError(t, w.Verify(t.Context()))
 		if got := <-warms; got != (agents > 0) {
 			t.Errorf("with %d Agents it warms: %v", agents, got)
 		}
@@ -303,7 +303,7 @@ func TestAnotherPlaceIsAnotherList(t *testing.T) {
 	w.find("m", start)
 	w.token = w.cloud.AddProject(otherID)
 	w.configure()
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	w.expectFound("m", start.Add(-1))
 }
 

@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-package project_test
+package connection_test
 
 import (
 	"context"
@@ -20,8 +20,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
@@ -37,7 +37,7 @@ func TestARefusedTokenCostsOneRequest(t *testing.T) {
 	}
 	_, err := w.registry.Get(w.cp)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
-	if w.Proof().Proved {
+	if w.Result().Verified {
 		t.Error("it still counts as proved")
 	}
 }
@@ -89,7 +89,7 @@ func TestAParkHoldsForAll(t *testing.T) {
 			if f.RetryAfter < row.want || f.RetryAfter > row.want*12/10 {
 				t.Errorf("told to come back in %s, want %s and a little more", f.RetryAfter, row.want)
 			}
-			w.refused(w.Prove(t.Context()), v1alpha1.ReasonRateLimited)
+			w.refused(w.Verify(t.Context()), v1alpha1.ReasonRateLimited)
 			_, err = w.Admit(ratelimit.Caller{UID: "another"})
 			w.refused(err, v1alpha1.ReasonRateLimited)
 			w.requests(1)
@@ -230,14 +230,14 @@ func TestAnAnswerToOldCredentialsSaysNothing(t *testing.T) {
 	w := proved(t, cloudtest.Settings{})
 	entered, release := make(chan struct{}, 1), make(chan struct{})
 	w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteAgent, Entered: entered, Block: release, Times: 1})
-	old := w.Project
+	old := w.Connection
 	var late sync.WaitGroup
 	late.Go(func() { _, _ = old.Get(context.WithoutCancel(t.Context()), somebody, otherID) })
 	<-entered
 	w.cloud.RevokeToken(w.token)
 	w.token = w.cloud.AddProject(projectID)
 	w.configure()
-	noError(t, w.Prove(t.Context()))
+	noError(t, w.Verify(t.Context()))
 	close(release)
 	late.Wait()
 	if _, err := w.registry.Get(w.cp); err != nil {
@@ -282,39 +282,39 @@ const nameless = `{"error":"not found"}`
 // What was asked of one place is not believed of another, or of another's credentials.
 func TestAnAnswerFromBeforeAChangeIsNone(t *testing.T) {
 	for name, row := range map[string]struct {
-		call func(*world, *project.Project, string) error
+		call func(*world, *connection.Connection, string) error
 		want string // the reason of the failure; none if the answer counts
 		body string // of a 404 in place of the real response; the real one if empty
 	}{
-		"a read": {func(w *world, p *project.Project, id string) error {
+		"a read": {func(w *world, p *connection.Connection, id string) error {
 			_, err := p.Get(w.Context(), somebody, id)
 			return err
 		}, v1alpha1.ReasonProgressing, ""},
-		"a read of what is gone": {func(w *world, p *project.Project, _ string) error {
+		"a read of what is gone": {func(w *world, p *connection.Connection, _ string) error {
 			_, err := p.Get(w.Context(), somebody, otherID)
 			return err
 		}, v1alpha1.ReasonProgressing, ""},
-		"an update of what is gone": {func(w *world, p *project.Project, _ string) error {
+		"an update of what is gone": {func(w *world, p *connection.Connection, _ string) error {
 			return p.Update(w.Context(), somebody, otherID, cloud.Update{Name: ptr.To("other")})
 		}, v1alpha1.ReasonProgressing, ""},
-		"a deletion of what is gone": {func(w *world, p *project.Project, _ string) error {
+		"a deletion of what is gone": {func(w *world, p *connection.Connection, _ string) error {
 			return p.Delete(w.Context(), somebody, otherID)
 		}, v1alpha1.ReasonProgressing, ""},
-		"a deletion": {func(w *world, p *project.Project, id string) error { return p.Delete(w.Context(), somebody, id) }, "", ""},
-		"an update by the agent of what is gone": {func(w *world, p *project.Project, _ string) error {
+		"a deletion": {func(w *world, p *connection.Connection, id string) error { return p.Delete(w.Context(), somebody, id) }, "", ""},
+		"an update by the agent of what is gone": {func(w *world, p *connection.Connection, _ string) error {
 			return p.UpdateAsAgent(w.Context(), somebody, otherID, cloud.Update{Name: ptr.To("other")}, w.token)
 		}, v1alpha1.ReasonProgressing, `{"error":"agent not found"}`},
-		"a read that meets a 404 which names nothing": {func(w *world, p *project.Project, id string) error {
+		"a read that meets a 404 which names nothing": {func(w *world, p *connection.Connection, id string) error {
 			_, err := p.Get(w.Context(), somebody, id)
 			return err
 		}, v1alpha1.ReasonProgressing, nameless},
-		"an update that meets a 404 which names nothing": {func(w *world, p *project.Project, id string) error {
+		"an update that meets a 404 which names nothing": {func(w *world, p *connection.Connection, id string) error {
 			return p.Update(w.Context(), somebody, id, cloud.Update{Name: ptr.To("other")})
 		}, v1alpha1.ReasonProgressing, nameless},
-		"an update by the agent that meets a 404 which names nothing": {func(w *world, p *project.Project, id string) error {
+		"an update by the agent that meets a 404 which names nothing": {func(w *world, p *connection.Connection, id string) error {
 			return p.UpdateAsAgent(w.Context(), somebody, id, cloud.Update{Name: ptr.To("other")}, w.token)
 		}, v1alpha1.ReasonProgressing, nameless},
-		"a deletion that meets a 404 which names nothing": {func(w *world, p *project.Project, id string) error {
+		"a deletion that meets a 404 which names nothing": {func(w *world, p *connection.Connection, id string) error {
 			return p.Delete(w.Context(), somebody, id)
 		}, v1alpha1.ReasonProgressing, nameless},
 	} {
@@ -327,7 +327,7 @@ func TestAnAnswerFromBeforeAChangeIsNone(t *testing.T) {
 				f.Status, f.Header = http.StatusNotFound, http.Header{"Content-Type": {"application/json"}}
 			}
 			w.cloud.Inject(f)
-			answer, old := make(chan error), w.Project
+			answer, old := make(chan error), w.Connection
 			go func() { answer <- row.call(w, old, id) }()
 			<-entered
 			w.token = w.cloud.AddProject(otherID)
@@ -349,7 +349,7 @@ func TestARegistrationIsRepeatedWhereNoneIsBegun(t *testing.T) {
 	w := proved(t, cloudtest.Settings{})
 	ticket, err := w.Admit(somebody)
 	noError(t, err)
-	w.CloseRegistrations(fault.Waitingf(v1alpha1.ReasonProjectNotReady, "closed"))
+	w.PauseRegistration(fault.Waitingf(v1alpha1.ReasonProjectNotReady, "closed"))
 	_, err = ticket.Repeat(t.Context(), registration("m"))
 	noError(t, err)
 }

@@ -4,10 +4,9 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package project turns a CloudProject and its credentials into one shared
-// client of the service: with a rate limit, a breaker, a proof of the
-// credentials, and one list of the remote agents for all who ask.
-package project
+// Package connection turns a CloudProject and its credentials into one shared connection to Calyptia Cloud: with a rate
+// limiter, a circuit breaker, a credential check, and one inventory of the remote agents for all who ask.
+package connection
 
 import (
 	"net/url"
@@ -45,8 +44,8 @@ type Options struct {
 	Metrics *metrics.Projects
 }
 
-// Place is where remote agents live. An ID means something only in its place.
-type Place struct {
+// Endpoint is where remote agents are. An ID means something only at its endpoint.
+type Endpoint struct {
 	URL       string
 	ProjectID string // empty where the token does not reveal it
 }
@@ -62,13 +61,13 @@ type Credentials struct {
 // DigestKeySize is the length of a DigestKey.
 const DigestKeySize = 32
 
-// Registry holds the Projects of this process.
+// Registry holds the Connections of this process.
 type Registry struct {
-	opts     Options
-	mu       sync.Mutex
-	projects map[types.UID]*Project
-	woken    func(client.ObjectKey)
-	doubted  func(client.ObjectKey)
+	opts              Options
+	mu                sync.Mutex
+	connections       map[types.UID]*Connection
+	woken             func(client.ObjectKey)
+	needsVerification func(client.ObjectKey)
 }
 
 // NewRegistry returns an empty Registry.
@@ -83,20 +82,20 @@ func NewRegistry(opts Options) *Registry {
 		opts.MostAgents = 200_000
 	}
 	nothing := func(client.ObjectKey) {}
-	return &Registry{opts: opts, projects: map[types.UID]*Project{}, woken: nothing, doubted: nothing}
+	return &Registry{opts: opts, connections: map[types.UID]*Connection{}, woken: nothing, needsVerification: nothing}
 }
 
 // OnWake sets what is called when Agents of a CloudProject may go on. Call it before anything starts.
 func (r *Registry) OnWake(f func(client.ObjectKey)) { r.woken = f }
 
-// OnDoubt sets what is called when a call casts doubt on the credentials, or clears it, so that the
-// CloudProject has to be looked at. Call it before anything starts.
-func (r *Registry) OnDoubt(f func(client.ObjectKey)) { r.doubted = f }
+// OnNeedsVerification sets what is called when a response says something about the credentials, so that the
+// CloudProject has to be reconciled. Call it before anything starts.
+func (r *Registry) OnNeedsVerification(f func(client.ObjectKey)) { r.needsVerification = f }
 
 // Get returns the Project of a CloudProject, or a waiting failure while it is not proved.
-func (r *Registry) Get(cp *v1alpha1.CloudProject) (*Project, error) {
+func (r *Registry) Get(cp *v1alpha1.CloudProject) (*Connection, error) {
 	r.mu.Lock()
-	p := r.projects[cp.UID]
+	p := r.connections[cp.UID]
 	r.mu.Unlock()
 	if p == nil {
 		return nil, fault.Waitingf(v1alpha1.ReasonProjectNotReady,
@@ -111,7 +110,7 @@ func (r *Registry) Get(cp *v1alpha1.CloudProject) (*Project, error) {
 
 // Configure brings the Project of a CloudProject to its spec and credentials, and returns it. A change of
 // either makes it unproved. The error is terminal: the spec cannot be used.
-func (r *Registry) Configure(cp *v1alpha1.CloudProject, credentials Credentials) (*Project, error) {
+func (r *Registry) Configure(cp *v1alpha1.CloudProject, credentials Credentials) (*Connection, error) {
 	base, err := cloud.ParseURL(cp.Spec.URL, r.opts.Policy)
 	if err != nil {
 		return nil, fault.Terminalf(v1alpha1.ReasonURLNotAllowed, "spec.%v", err)
@@ -125,28 +124,32 @@ func (r *Registry) Configure(cp *v1alpha1.CloudProject, credentials Credentials)
 			"spec.projectID is %s, but the token belongs to project %s: correct one of them", cp.Spec.ProjectID, projectID)
 	}
 	r.mu.Lock()
-	p := r.projects[cp.UID]
+	p := r.connections[cp.UID]
 	if p == nil {
-		p = newProject(r, client.ObjectKeyFromObject(cp))
-		p.recall(cp)
-		r.projects[cp.UID] = p
+		p = newConnection(r, client.ObjectKeyFromObject(cp))
+		p.Restore(cp)
+		r.connections[cp.UID] = p
 	}
 	r.mu.Unlock()
-	return p, p.configure(cp, base, projectID, credentials)
+	moved, err := p.configure(cp, base, projectID, credentials)
+	if moved {
+		p.Inventory.Reset()
+	}
+	return p, err
 }
 
 // Lookup returns the Project of the CloudProject with this UID, whatever its state; nil if there is none.
-func (r *Registry) Lookup(uid types.UID) *Project {
+func (r *Registry) Lookup(uid types.UID) *Connection {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.projects[uid]
+	return r.connections[uid]
 }
 
 // Leave forgets an Agent that is no more, in whatever project it was.
 func (r *Registry) Leave(who types.UID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, p := range r.projects {
+	for _, p := range r.connections {
 		p.Leave(who)
 	}
 }
@@ -154,8 +157,8 @@ func (r *Registry) Leave(who types.UID) {
 // Forget drops the Project of a CloudProject that is no more.
 func (r *Registry) Forget(uid types.UID) {
 	r.mu.Lock()
-	p := r.projects[uid]
-	delete(r.projects, uid)
+	p := r.connections[uid]
+	delete(r.connections, uid)
 	r.mu.Unlock()
 	if p != nil {
 		p.close()
