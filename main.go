@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -46,6 +47,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/namespaces"
 	"github.com/calyptia-agent-operator/operator/internal/options"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
+	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 	"github.com/calyptia-agent-operator/operator/internal/version"
 )
 
@@ -202,9 +204,9 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 		UserAgent: "calyptia-agent-operator/" + version.Version,
 	})
 	shard := projectref.Shard{Selector: o.Selector}
-	agentMetrics, err := agent.NewMetrics(ctrlmetrics.Registry, agent.MetricsOptions{
-		Reader: mgr.GetCache(), DefaultProject: o.Project, Each: o.AgentMetrics, Elected: mgr.Elected(),
-		Shard: shard,
+	agentMetrics, err := metrics.NewAgents(ctrlmetrics.Registry, metrics.AgentsOptions{
+		Reader: mgr.GetCache(), Each: o.AgentMetrics, Elected: mgr.Elected(), Shard: shard, Events: remoteagent.EventReasons(),
+		ProjectOf: func(a *v1alpha1.Agent) (types.NamespacedName, bool) { return projectref.Ref(a, o.Project) },
 	})
 	if err != nil {
 		return err
@@ -230,18 +232,20 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 		return err
 	}
 	return (&agent.Reconciler{
-		Client:    mgr.GetClient(),
-		APIReader: mgr.GetAPIReader(),
-		Projects:  projects,
-		Recorder:  mgr.GetEventRecorder("agent-controller"),
-		Clock:     clock.RealClock{},
-		Settings: agent.Settings{
-			DefaultProject: o.Project, ClusterID: clusterID, ReadOnly: o.ReadOnly, Namespaces: o.WatchNamespaces,
-			Shard: shard,
-			// In the proportion of the defaults; zero stands for those.
-			Slack: o.RegistrationSlack, PostWindow: o.RegistrationSlack / 4,
+		Operator: remoteagent.Operator{
+			Client:    mgr.GetClient(),
+			APIReader: mgr.GetAPIReader(),
+			Projects:  projects,
+			Clock:     clock.RealClock{},
+			Settings: remoteagent.Settings{
+				DefaultProject: o.Project, ClusterID: clusterID, ReadOnly: o.ReadOnly, Namespaces: o.WatchNamespaces,
+				Shard: shard,
+				// In the proportion of the defaults; zero stands for those.
+				Times: remoteagent.Times{Slack: o.RegistrationSlack, PostWindow: o.RegistrationSlack / 4},
+			},
 		},
-		Metrics: agentMetrics,
+		Recorder: mgr.GetEventRecorder("agent-controller"),
+		Metrics:  agentMetrics,
 	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.Concurrency})
 }
 

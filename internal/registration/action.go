@@ -6,10 +6,7 @@ SPDX-License-Identifier: Apache-2.0
 
 package registration
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // Kind of an Action.
 type Kind string
@@ -79,31 +76,4 @@ type Action struct {
 	NotBefore time.Time // of ReadInventory
 	Until     time.Time // of Wait; zero: until something changes
 	Code      Code
-}
-
-// String says in words what is done.
-func (a Action) String() string {
-	switch a.Kind {
-	case Keep:
-		return "keep the agent"
-	case Read:
-		return "read " + a.Source.String()
-	case Lookup:
-		return "look up the agent that " + a.Source.String() + " names"
-	case Adopt:
-		return "record the agent that " + a.Source.String() + " names"
-	case ReadInventory:
-		return "get a snapshot that is begun from now on"
-	case Create:
-		return "create: persist a fresh intent, then send one request"
-	case CloseIntent:
-		return "close the intent"
-	case Release:
-		if a.Code == MaybeOrphaned {
-			return "release the Agent, and tell what may be left"
-		}
-		return "release the Agent"
-	default:
-		return fmt.Sprintf("%s (%s)", map[Kind]string{Wait: "wait", Fail: "fail"}[a.Kind], a.Code)
-	}
 }

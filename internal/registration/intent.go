@@ -12,6 +12,8 @@ import (
 	"encoding/hex"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // Intent is the record that is persisted before a registration is sent. It is
@@ -129,4 +131,10 @@ func (i Intent) Spent(closed Intent) bool {
 
 func signature(body string, subject Subject, sign Signer) string {
 	return sign(subject.UID + " " + body + " " + subject.URL)
+}
+
+// DerivedMachineID is the machine ID of an Agent that declares none. The same cluster, namespace and name always give
+// the same one, so that an Agent restored from a backup finds its remote agent again.
+func DerivedMachineID(clusterID, namespace, name string) string {
+	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("cloud.calyptia.com/"+clusterID+"/"+namespace+"/"+name)).String()
 }

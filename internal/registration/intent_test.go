@@ -228,3 +228,26 @@ func FuzzParseIntent(f *testing.F) {
 		}
 	})
 }
+
+// A changed derivation would lose every registered agent of every cluster.
+func TestTheDerivedMachineIDNeverChanges(t *testing.T) {
+	const want = "6fb93865-063f-5b35-862d-531cebeb0c74"
+	if got := DerivedMachineID("blue", "shop", "web"); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	for _, row := range []struct {
+		name, cluster, namespace, agent string
+	}{
+		{"another cluster", "green", "shop", "web"},
+		{"another namespace", "blue", "stop", "web"},
+		{"another name", "blue", "shop", "web-2"},
+		{"parts that only look the same when joined", "blue", "sho", "pweb"},
+		{"a cluster ID that takes the namespace in", "blue/shop", "web", "web"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := DerivedMachineID(row.cluster, row.namespace, row.agent); got == want {
+				t.Error("two Agents have the same machine ID")
+			}
+		})
+	}
+}

@@ -100,3 +100,30 @@ func edges() []string {
 	moves["recorded --> absent: the agent is missing"] = true
 	return slices.Sorted(maps.Keys(moves))
 }
+
+// String says in words what is done.
+func (a Action) String() string {
+	switch a.Kind {
+	case Keep:
+		return "keep the agent"
+	case Read:
+		return "read " + a.Source.String()
+	case Lookup:
+		return "look up the agent that " + a.Source.String() + " names"
+	case Adopt:
+		return "record the agent that " + a.Source.String() + " names"
+	case ReadInventory:
+		return "get a snapshot that is begun from now on"
+	case Create:
+		return "create: persist a fresh intent, then send one request"
+	case CloseIntent:
+		return "close the intent"
+	case Release:
+		if a.Code == MaybeOrphaned {
+			return "release the Agent, and tell what may be left"
+		}
+		return "release the Agent"
+	default:
+		return fmt.Sprintf("%s (%s)", map[Kind]string{Wait: "wait", Fail: "fail"}[a.Kind], a.Code)
+	}
+}

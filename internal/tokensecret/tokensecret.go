@@ -12,7 +12,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -258,49 +257,6 @@ func Token(secret *corev1.Secret) cloud.Token {
 // Registration is the nonce of the registration that the Secret's content came from.
 func Registration(secret *corev1.Secret) string {
 	return secret.Annotations[v1alpha1.AnnotationRegistrationIntent]
-}
-
-// Disown takes the Agent out of the owners of its Secret, so that it outlives the Agent. It reports whether there is a
-// Secret of the name.
-func (k Keeper) Disown(ctx context.Context, agent *v1alpha1.Agent, name string) (found bool, err error) {
-	secret, verdict, err := k.Find(ctx, agent, name)
-	if err != nil || verdict != Ours || len(secret.OwnerReferences) == 0 {
-		return verdict != Absent, err
-	}
-	secret.OwnerReferences = slices.DeleteFunc(secret.OwnerReferences, func(o metav1.OwnerReference) bool {
-		return o.UID == agent.UID
-	})
-	err = k.Writer.Update(ctx, secret)
-	if client.IgnoreNotFound(err) != nil {
-		return true, writeFailure(name, err)
-	}
-	return err == nil, nil
-}
-
-// Remove deletes a Secret of the Agent that is no longer wanted. A Secret that is not the Agent's stays.
-func (k Keeper) Remove(ctx context.Context, agent *v1alpha1.Agent, name string) error {
-	secret, verdict, err := k.Find(ctx, agent, name)
-	if err != nil || verdict != Ours {
-		return err
-	}
-	return k.delete(ctx, secret)
-}
-
-// Sweep deletes a Secret whose owners are no more, where the garbage collector missed that.
-func (k Keeper) Sweep(ctx context.Context, former *v1alpha1.Agent, name string) (swept bool, err error) {
-	secret, verdict, err := k.Find(ctx, former, name)
-	if err != nil || verdict != Doomed {
-		return false, err
-	}
-	return true, k.delete(ctx, secret)
-}
-
-func (k Keeper) delete(ctx context.Context, secret *corev1.Secret) error {
-	err := k.Writer.Delete(ctx, secret, client.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion})
-	if client.IgnoreNotFound(err) != nil {
-		return writeFailure(secret.Name, err)
-	}
-	return nil
 }
 
 // Owner returns the UID of the Agent that a Secret is kept for, from its metadata.

@@ -31,6 +31,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/controller/cloudproject"
 	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
+	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 )
 
 // Workers is how many Agents of a namespace an operator works on at a time, and so how many of its requests can be under
@@ -95,8 +96,10 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager) error {
 		return err
 	}
 	return (&agent.Reconciler{
-		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Projects: projects,
-		Recorder: mgr.GetEventRecorder("agent"), Clock: w.Clock, Settings: w.Settings,
+		Operator: remoteagent.Operator{
+			Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Projects: projects, Clock: w.Clock, Settings: w.Settings,
+		},
+		Recorder: mgr.GetEventRecorder("agent"),
 	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: Workers})
 }
 

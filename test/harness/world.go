@@ -33,7 +33,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
-	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
+	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
@@ -86,7 +86,7 @@ type World struct {
 	ProjectID string
 	Token     cloud.Token
 	// Settings of the operators that are started from now on.
-	Settings agent.Settings
+	Settings remoteagent.Settings
 	// CloudTimeout of one call to the service.
 	CloudTimeout time.Duration
 	// Clock of the operators.
@@ -128,10 +128,13 @@ func New(t testing.TB, settings cloudtest.Settings, options ...Option) *World {
 		TB: t, Client: c, Namespace: fmt.Sprintf("world-%d", namespace.Add(1)),
 		Cloud: cloudtest.New(settings), ProjectID: uuid.NewString(), API: NewProxy(), Clock: &Clock{},
 		CloudTimeout: 2 * time.Second,
-		Settings: agent.Settings{
-			ClusterID: "test-cluster", PostWindow: 3 * time.Second, Slack: 4 * time.Second,
-			AnsweredSlack: 300 * time.Millisecond, GoneDelay: 200 * time.Millisecond,
-			BackoffMin: 50 * time.Millisecond, BackoffMax: time.Second,
+		Settings: remoteagent.Settings{
+			ClusterID: "test-cluster",
+			Times: remoteagent.Times{
+				PostWindow: 3 * time.Second, Slack: 4 * time.Second,
+				AnsweredSlack: 300 * time.Millisecond, GoneDelay: 200 * time.Millisecond,
+				BackoffMin: 50 * time.Millisecond, BackoffMax: time.Second,
+			},
 		},
 	}
 	w.HTTP = w.Cloud.Start()

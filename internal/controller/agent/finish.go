@@ -7,167 +7,145 @@ SPDX-License-Identifier: Apache-2.0
 package agent
 
 import (
+	"cmp"
 	"context"
-	"errors"
+	"math/rand/v2"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
+	"github.com/calyptia-agent-operator/operator/internal/schedule"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
-// writeTime is how long a status may take that a shutdown must not lose.
-const writeTime = 10 * time.Second
+// finisher turns what a reconciliation came to into conditions, one status write, events and the time of the next check.
+type finisher struct{ *task }
 
-// quietWait is how long a failure that passes by itself is waited for.
-const quietWait = 100 * time.Millisecond
-
-// finish turns what a pass came to into conditions, one status write, events and the time of the next pass.
-func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
-	if p.released || err == nil && !p.agent.DeletionTimestamp.IsZero() {
-		p.report(ctx)
-		if p.vanished {
-			p.forget(p.key())
-			return ctrl.Result{RequeueAfter: time.Millisecond}, nil // There may be a new Agent of the name.
-		}
-		p.memory.posted = nil
-		return ctrl.Result{}, nil
+func (f finisher) finish(ctx context.Context, err error) (ctrl.Result, error) {
+	if f.Released || err == nil && f.Deleting() {
+		return f.letGo(ctx)
 	}
-	forgets := p.memory.posted != nil && p.forgets(p.memory.posted)
-	if p.memory.posted != nil && !forgets {
-		p.memory.posted = p.agent
+	sent := f.Writes.Sent
+	forgets := sent != nil && remoteagent.Fence{Task: f.Task}.Forgets(sent)
+	if sent != nil && !forgets {
+		f.Writes.Sent = f.Agent
 	}
-	f := p.redacted(ctx, classify(err))
-	now := p.Clock.Now()
-	grace := p.remember(ctx, f, now)
-	p.conclude(f, grace)
-	p.volatile(now)
+	failure := f.redacted(ctx, agentstatus.Classify(err))
+	now := f.Clock.Now()
+	grace := f.schedule(ctx, failure, now)
+	seen := cmp.Or(f.Remote, f.Listed)
+	agentstatus.Conclude(f.Agent, agentstatus.Outcome{
+		Failure: failure, Grace: grace, Unfinished: f.unapplied(), Missing: f.Missing, Remote: seen, Now: now,
+		ReadOnly: f.Settings.ReadOnly, OwnCA: f.ownCA(),
+	})
+	if seen != nil && (failure == nil || !failure.Quiet) {
+		f.reconciler.Metrics.Observed(f.Key(), seen.LastMetricsAddedAt)
+	}
+	f.delayVolatile(now)
 
-	write, cancel := detach(ctx)
+	write, cancel := remoteagent.Detach(ctx)
 	defer cancel()
-	learned := p.agent.Status.ID != p.base.Status.ID || p.agent.Status.RegistrationIntent != p.base.Status.RegistrationIntent
+	learned := f.Agent.Status.ID != f.Base.Status.ID || f.Agent.Status.RegistrationIntent != f.Base.Status.RegistrationIntent
 	if ctx.Err() != nil && !learned {
 		return ctrl.Result{}, nil // Shutting down: the next leader does it all again.
 	}
-	p.memory.unwritten++
-	err = p.writeStatus(write)
-	if err == nil && !p.vanished && !p.open() && !forgets {
-		p.memory.posted = nil
+	err = f.WriteStatus(write)
+	if err == nil && !f.Removed && !f.Open() && !forgets {
+		f.Writes.Sent = nil
 	}
 	if client.IgnoreNotFound(err) != nil {
-		p.memory.hold = time.Time{}
-		p.log(ctx, classify(err), false, "status")
-		return ctrl.Result{RequeueAfter: fault.Backoff(p.memory.unwritten, quietWait, p.Settings.BackoffMax), Priority: &lowPriority}, nil
+		f.Known.Timers = f.Known.Timers.NotWritten()
+		f.log(ctx, agentstatus.Classify(err), false)
+		return f.sleep()
 	}
-	p.memory.unwritten = 0
-	p.report(ctx)
-	p.log(ctx, f, grace, "")
-	return p.rest()
+	f.Known.Timers.Unwritten = 0
+	f.emit(ctx)
+	f.log(ctx, failure, grace)
+	return f.sleep()
 }
 
-// forgets reports whether this pass knows less of a registration than what an earlier one came to and could not write,
-// or whose record somebody removed.
-func (p *pass) forgets(posted *v1alpha1.Agent) bool {
-	return p.pruned(posted) || posted.Status.ID != "" && p.agent.Status.ID == "" && intentOf(posted) == p.intent()
+// letGo ends the reconciliation of an Agent that goes.
+func (f finisher) letGo(ctx context.Context) (ctrl.Result, error) {
+	f.emit(ctx)
+	if f.Removed {
+		f.reconciler.forget(f.Key())
+		return ctrl.Result{RequeueAfter: time.Millisecond}, nil // There may be a new Agent of the name.
+	}
+	f.Writes.Sent = nil
+	return ctrl.Result{}, nil
 }
 
-// redacted takes the agent's own token out of what the service says: its client knows the project's alone.
-func (p *pass) redacted(ctx context.Context, f classed) classed {
-	if e, ok := cloud.AsError(f.cause()); !ok || e.Message == "" {
-		return f
+// redacted takes the agent's own token out of what the API says: its client knows the project's alone.
+func (f finisher) redacted(ctx context.Context, failure *fault.Error) *fault.Error {
+	if failure == nil {
+		return nil
 	}
-	tokens := []cloud.Token{p.token, p.memory.unstored}
-	if secret, _, err := p.secrets.Find(ctx, p.agent, tokensecret.Name(p.agent)); err == nil && secret != nil {
+	if e, ok := cloud.AsError(failure.Err); !ok || e.Message == "" {
+		return failure
+	}
+	tokens := []cloud.Token{f.Token, f.Writes.Token}
+	if secret, _, err := f.Secrets.Find(ctx, f.Agent, tokensecret.Name(f.Agent)); err == nil && secret != nil {
 		tokens = append(tokens, tokensecret.Token(secret))
 	}
-	clean := *f.Error
+	clean := *failure
 	for _, token := range tokens {
 		clean.Message = cloud.Redact(clean.Message, token)
 	}
-	return classed{&clean}
+	return &clean
 }
 
-// remember notes the failure and when to try again. It reports whether an applied Agent shows nothing of
-// it yet.
-func (p *pass) remember(ctx context.Context, f classed, now time.Time) (grace bool) {
-	m := p.memory
-	if f.Error == nil {
-		m.failures, m.failing, m.hold, m.holdErr = 0, time.Time{}, time.Time{}, nil
-		return false
+// schedule sets the next check. It is the only place that does. It reports whether an applied Agent does not show the
+// failure yet.
+func (f finisher) schedule(ctx context.Context, failure *fault.Error, now time.Time) (grace bool) {
+	delayed := len(f.Known.Updates.Delayed) > 0
+	facts := schedule.Facts{
+		Now: now, Jitter: rand.Float64(), Limits: f.Settings.Limits(), Interval: f.Interval(ctx),
+		Seen: f.Seen, SeenAt: f.SeenAt, Confirm: f.Confirm,
+		Unfinished: f.Unfinished || failure != nil && (f.Remote != nil && !f.Created && !delayed || f.Remote == nil && f.Reread),
 	}
-	if m.failing.IsZero() {
-		m.failing = now
-	}
-	if p.remote != nil && !p.registered && len(m.resend) == 0 {
-		m.due, m.differs = now, true // What was read has not been acted on.
-	}
-	wait := f.RetryAfter
-	switch f.Class {
-	case fault.Terminal:
-		m.failures = 0
-		if wait == 0 {
-			wait = p.interval(ctx)
+	if failure != nil {
+		facts.Failure = &schedule.Failure{
+			Class: failure.Class, RetryAfter: failure.RetryAfter, Quiet: failure.Quiet, Unwatched: f.Removed,
+			Outage: failure.Class == fault.Retryable && failure.Code != fault.RemoteMissing ||
+				failure.Code == fault.ProjectNotReady || failure.Code == fault.Throttled || failure.Code == fault.Unreachable,
 		}
-	case fault.Waiting:
-		if wait == 0 && p.vanished { // No watch wakes it.
-			m.failures++
-			wait = fault.Backoff(m.failures, p.Settings.BackoffMin, p.Settings.BackoffMax)
-		} else if wait == 0 {
-			wait = p.interval(ctx)
-		}
-	case fault.Retryable:
-		if f.Quiet {
-			wait = max(wait, fault.Backoff(1, quietWait, quietWait)) // A stale cache, as a rule: it catches up at once.
-			break
-		}
-		m.failures++
-		wait = max(wait, fault.Backoff(m.failures, p.Settings.BackoffMin, p.Settings.BackoffMax))
 	}
-	m.hold, m.holdFor = now.Add(wait), p.found
-	if f.Class == fault.Waiting && f.RetryAfter == 0 {
-		m.holdFor = "" // A watch ends it, and looking costs nothing remote.
-	}
-	outage := f.Class == fault.Retryable && f.Reason != v1alpha1.ReasonRemoteDeleted || f.Reason == v1alpha1.ReasonProjectNotReady ||
-		f.Reason == v1alpha1.ReasonRateLimited || f.Reason == v1alpha1.ReasonUnavailable
-	return outage && now.Sub(m.failing) < p.Settings.OutageGrace
+	f.Known.Timers, grace = schedule.Next(f.Known.Timers, facts)
+	f.Known.BackoffFor = f.fingerprint
+	return grace
 }
 
-// writeStatus writes the status once, if it changed. A conflict that is not about the status is no reason
-// to lose it; one that is leaves the Agent to whoever wrote.
-func (p *pass) writeStatus(ctx context.Context) error {
-	if p.vanished {
-		return nil
+// unapplied reports whether this generation was applied and is not any more: the source of its configuration changed, or
+// something was sent that no read has confirmed. An outage has no grace then.
+func (f finisher) unapplied() bool {
+	if len(f.Known.Updates.Sent) > 0 {
+		return true
 	}
-	for range 3 {
-		if equality.Semantic.DeepEqual(p.base.Status, p.agent.Status) {
-			return nil
-		}
-		base, target := v1alpha1.Agent{Status: p.base.Status}, v1alpha1.Agent{Status: p.agent.Status}
-		written, err := p.patch(&base, &target, func(o client.Object, patch client.Patch) error {
-			return p.Client.Status().Patch(ctx, o, patch)
-		})
-		if err == nil {
-			target.ObjectMeta, target.Spec = *written, p.base.Spec
-			p.base = target.DeepCopy()
-			return nil
-		}
-		if !apierrors.IsConflict(err) {
-			return err
-		}
-		var live v1alpha1.Agent
-		if err := p.APIReader.Get(ctx, p.key(), &live); err != nil {
-			return err
-		}
-		if live.UID != p.base.UID || !equality.Semantic.DeepEqual(live.Status, p.base.Status) {
-			return err
-		}
-		p.base = &live
+	known := f.Config.Data != "" || f.Config.Hash != ""
+	return known && f.Agent.Spec.SyncPolicy != v1alpha1.SyncObserve && updater{f.task}.unapplied()
+}
+
+// ownCA reports whether a Fluent Bit with the Agent's session needs a CA that the session cannot hold.
+func (f finisher) ownCA() bool {
+	_, wanted := tokensecret.SessionName(f.Agent)
+	return wanted && f.CloudProject != nil && f.CloudProject.Spec.CABundle != nil
+}
+
+// delayVolatile lets what always changes cause a write now and then.
+func (f finisher) delayVolatile(now time.Time) {
+	at := &f.Known.VolatileAt
+	if at.IsZero() {
+		*at = now
 	}
-	return errors.New("the Agent changes too fast to write its status")
+	if now.Sub(*at) >= f.Settings.VolatileInterval {
+		*at = now
+		return
+	}
+	agentstatus.DelayVolatile(&f.Base.Status, &f.Agent.Status)
 }

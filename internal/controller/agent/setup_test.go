@@ -8,25 +8,23 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
-	"sigs.k8s.io/controller-runtime/pkg/event"
+	ctrlevent "sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 )
 
 func TestOnlyWhatPeopleChangeConcernsTheController(t *testing.T) {
@@ -55,13 +53,13 @@ func TestOnlyWhatPeopleChangeConcernsTheController(t *testing.T) {
 		{"another Agent of the name, made while the watch was broken", func(a *v1alpha1.Agent) { a.UID = "web-2" }, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			before := passOf(annotated("note", "n"), annotated(v1alpha1.AnnotationRegistrationIntent, "t/1"), func(a *v1alpha1.Agent) {
+			before := taskFor(annotated("note", "n"), annotated(v1alpha1.AnnotationRegistrationIntent, "t/1"), func(a *v1alpha1.Agent) {
 				a.Finalizers = []string{v1alpha1.AgentFinalizer, "foregroundDeletion"}
-			}).agent
+			}).Agent
 			after := before.DeepCopy()
 			row.change(after)
 			keep := maps.Clone(after.Annotations)
-			if got := concerns(event.UpdateEvent{ObjectOld: before, ObjectNew: after}); got != row.want {
+			if got := concerns(ctrlevent.UpdateEvent{ObjectOld: before, ObjectNew: after}); got != row.want {
 				t.Errorf("%v, want %v", got, row.want)
 			}
 			if !maps.Equal(keep, after.Annotations) {
@@ -72,10 +70,10 @@ func TestOnlyWhatPeopleChangeConcernsTheController(t *testing.T) {
 }
 
 func TestTheOperatorsOwnFinalizerDoesNotConcernIt(t *testing.T) {
-	before := passOf().agent
+	before := taskFor().Agent
 	after := before.DeepCopy()
 	after.Finalizers = []string{v1alpha1.AgentFinalizer}
-	if concerns(event.UpdateEvent{ObjectOld: before, ObjectNew: after}) {
+	if concerns(ctrlevent.UpdateEvent{ObjectOld: before, ObjectNew: after}) {
 		t.Error("it wakes the Agent that wrote it")
 	}
 }
@@ -99,7 +97,7 @@ func TestAgentsAreFoundByWhatTheyName(t *testing.T) {
 		}, []string{"ConfigMap/web-token"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got := indexes[usesIndex](&v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: row.spec})
+			got := uses(&v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: row.spec})
 			slices.Sort(got)
 			if diff := cmp.Diff(row.want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
@@ -129,13 +127,13 @@ func TestASecretTellsItsAgent(t *testing.T) {
 		{kind: "Secret", name: "x", owners: owned, labels: map[string]string{v1alpha1.LabelAgentUID: "1"}, want: []string{"former"}},
 	} {
 		t.Run(row.kind+" "+row.name, func(t *testing.T) {
-			p := passOf(func(a *v1alpha1.Agent) { a.Spec = row.spec })
-			r := &Reconciler{Client: &unnamed{view{agent: p.agent}}}
+			p := taskFor(func(a *v1alpha1.Agent) { a.Spec = row.spec })
+			r := &Reconciler{Operator: remoteagent.Operator{Client: &unnamed{view{agent: p.Agent}}}}
 			object := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-				Namespace: p.agent.Namespace, Name: row.name, Labels: row.labels, OwnerReferences: row.owners,
+				Namespace: p.Agent.Namespace, Name: row.name, Labels: row.labels, OwnerReferences: row.owners,
 			}}
 			var got []string
-			for _, request := range r.users(row.kind)(t.Context(), object) {
+			for _, request := range (watches{r}).users(row.kind)(t.Context(), object) {
 				got = append(got, request.Name)
 			}
 			if diff := cmp.Diff(row.want, got); diff != "" {
@@ -157,71 +155,6 @@ func (v *unnamed) Get(ctx context.Context, key client.ObjectKey, object client.O
 	return v.view.Get(ctx, key, object, options...)
 }
 
-func TestAgentsAreFoundByTheirRemoteAgent(t *testing.T) {
-	agents := &crowd{}
-	for i := range 10_000 { // More than there are buckets.
-		a := v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("agent-", i)}}
-		a.Status.ID, a.Status.MachineID = fmt.Sprint("id-", i), fmt.Sprint("machine-", i%5_000)
-		agents.agents = append(agents.agents, a)
-	}
-	r := &Reconciler{Client: agents}
-	names := func(index, value string) (names []string) {
-		found, err := r.having(t.Context(), index, value)
-		for i := range found {
-			names = append(names, found[i].Name)
-		}
-		if err != nil {
-			t.Error(err)
-		}
-		return names
-	}
-	if got := names(remoteIndex, "id-77"); !slices.Equal(got, []string{"agent-77"}) {
-		t.Errorf("by the remote agent: %v", got)
-	}
-	if got := names(machineIndex, "machine-77"); !slices.Equal(got, []string{"agent-77", "agent-5077"}) {
-		t.Errorf("by the machine ID: %v", got)
-	}
-	// An empty value would make all that are not registered look like holders of one agent.
-	if id, machine := indexes[remoteIndex](&v1alpha1.Agent{}), indexes[machineIndex](&v1alpha1.Agent{}); len(id)+len(machine) != 0 {
-		t.Errorf("%v, %v", id, machine)
-	}
-}
-
-// In a bucket there may be the Secrets of other Agents.
-func TestTheSecretsOfAnAgentAreItsOwn(t *testing.T) {
-	names := map[string]string{} // by bucket
-	var twins []string
-	for i := 0; len(twins) == 0; i++ {
-		name := fmt.Sprint("agent-", i)
-		if other, taken := names[bucket(name)]; taken {
-			twins = []string{other, name}
-		}
-		names[bucket(name)] = name
-	}
-	r := &Reconciler{Client: drawer{agents: twins}}
-	got, err := r.ownedBy(t.Context(), types.NamespacedName{Namespace: "shop", Name: twins[0]}, "")
-	if err != nil || !got.Equal(sets.New(twins[0]+"-token")) {
-		t.Errorf("%s owns %v, error %v", twins[0], got, err)
-	}
-}
-
-// drawer lists the token Secrets of the Agents of a bucket.
-type drawer struct {
-	client.Client
-	agents []string
-}
-
-func (d drawer) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
-	secrets := list.(*metav1.PartialObjectMetadataList)
-	for _, name := range d.agents {
-		secrets.Items = append(secrets.Items, metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-			Name: name + "-token", Labels: map[string]string{v1alpha1.LabelAgentUID: name},
-			OwnerReferences: []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Agent", Name: name}},
-		}})
-	}
-	return nil
-}
-
 // crowd answers a list by the indexes, as a cache does.
 type crowd struct {
 	client.Client
@@ -233,7 +166,7 @@ func (c crowd) List(_ context.Context, list client.ObjectList, options ...client
 	asked.ApplyOptions(options)
 	for _, wanted := range asked.FieldSelector.Requirements() {
 		for _, a := range c.agents {
-			if index := indexes[wanted.Field]; index == nil || slices.Contains(index(&a), wanted.Value) {
+			if wanted.Field != usesIndex || slices.Contains(uses(&a), wanted.Value) {
 				list.(*v1alpha1.AgentList).Items = append(list.(*v1alpha1.AgentList).Items, a)
 			}
 		}
@@ -275,7 +208,7 @@ func TestWakingEnqueuesTheAgentsOfTheProject(t *testing.T) {
 	}
 	ordered.Done(web)
 	agent.Status.ID = ""
-	appeared := event.CreateEvent{Object: &v1alpha1.CloudProject{
+	appeared := ctrlevent.CreateEvent{Object: &v1alpha1.CloudProject{
 		ObjectMeta: metav1.ObjectMeta{Namespace: main.Namespace, Name: main.Name},
 	}}
 	appeared.IsInInitialList = true
@@ -301,36 +234,18 @@ func TestARegistryWakesWhoMayWaitForIt(t *testing.T) {
 		}
 		agents.agents = append(agents.agents, a)
 	}
-	r := &Reconciler{Client: agents}
-	r.memories.of(client.ObjectKey{Namespace: "shop", Name: "failed"}, "failed")
+	r := &Reconciler{Operator: remoteagent.Operator{Client: agents}}
+	r.caches.of(client.ObjectKey{Namespace: "shop", Name: "failed"}, "failed")
 	names := func(found []v1alpha1.Agent) (names []string) {
 		for i := range found {
 			names = append(names, found[i].Name)
 		}
 		return names
 	}
-	if got := names(r.ofProject(t.Context(), main)); !slices.Equal(got, []string{"rests", "waits", "failed"}) {
+	if got := names((watches{r}).ofProject(t.Context(), main)); !slices.Equal(got, []string{"rests", "waits", "failed"}) {
 		t.Errorf("of the project are %v", got)
 	}
-	if got := names(r.waking(t.Context(), main)); !slices.Equal(got, []string{"waits", "failed"}) {
+	if got := names((watches{r}).waking(t.Context(), main)); !slices.Equal(got, []string{"waits", "failed"}) {
 		t.Errorf("woken are %v", got)
-	}
-}
-
-func TestSettingsHaveDefaults(t *testing.T) {
-	want := Settings{
-		PostWindow: 20 * time.Second, Slack: 80 * time.Second, AnsweredSlack: 5 * time.Second, GoneDelay: 5 * time.Second,
-		SweepDelay:  800 * time.Second,
-		OutageGrace: 15 * time.Minute, VolatileInterval: time.Hour, BackoffMin: time.Second, BackoffMax: 5 * time.Minute,
-	}
-	if diff := cmp.Diff(want, Settings{}.withDefaults()); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
-	set := Settings{
-		ClusterID: "blue", ReadOnly: true, PostWindow: 1, Slack: 2, AnsweredSlack: 3, GoneDelay: 4, SweepDelay: 9, OutageGrace: 5,
-		VolatileInterval: 6, BackoffMin: 7, BackoffMax: 8,
-	}
-	if diff := cmp.Diff(set, set.withDefaults()); diff != "" {
-		t.Errorf("what is set is changed, -want +got:\n%s", diff)
 	}
 }

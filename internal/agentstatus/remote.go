@@ -1,0 +1,76 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agentstatus
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+)
+
+// Registered is what is known of an agent right after its registration.
+func Registered(made *cloud.Registered, sent cloud.Registration) *v1alpha1.RemoteAgent {
+	return &v1alpha1.RemoteAgent{
+		Name: Clip(sent.Name), Version: Clip(sent.Version), FleetID: sent.FleetID,
+		EnvironmentName: Clip(made.EnvironmentName), CreatedAt: timestamp(&made.CreatedAt),
+	}
+}
+
+// Remote is what the service says of the agent, in bounds.
+func Remote(a *cloud.Agent) *v1alpha1.RemoteAgent {
+	const mostTags = 64
+	var tags []string
+	for _, tag := range a.Tags[:min(len(a.Tags), mostTags)] {
+		tags = append(tags, Clip(tag))
+	}
+	return &v1alpha1.RemoteAgent{
+		Name: Clip(a.Name), Version: Clip(a.Version), Status: Clip(a.Status), OS: Clip(a.OS), Arch: Clip(a.Arch),
+		Tags: tags, EnvironmentName: Clip(a.EnvironmentName), FleetID: Clip(fleet(a)),
+		MetricsCount:        a.MetricsCount,
+		FirstMetricsAddedAt: timestamp(a.FirstMetricsAddedAt), LastMetricsAddedAt: timestamp(a.LastMetricsAddedAt),
+		CreatedAt: timestamp(&a.CreatedAt), UpdatedAt: timestamp(&a.UpdatedAt),
+	}
+}
+
+// timestamp has the precision that the API server keeps, so that equal times stay equal.
+func timestamp(t *time.Time) *metav1.Time {
+	if t == nil || t.IsZero() || t.UTC().Year() < 1 || t.UTC().Year() > 9999 {
+		return nil // RFC 3339 has no other years.
+	}
+	return &metav1.Time{Time: t.UTC().Truncate(time.Second)}
+}
+
+func fleet(a *cloud.Agent) string {
+	if a.FleetID == nil {
+		return ""
+	}
+	return *a.FleetID
+}
+
+// DelayVolatile keeps what always changes from causing a write of its own: numbers, and the versions of Secrets that
+// somebody touched. Versions that are not right any more are written at once: the next process believes them.
+func DelayVolatile(before, after *v1alpha1.AgentStatus) {
+	fresh := after.DeepCopy()
+	if before.Agent != nil && after.Agent != nil {
+		after.Agent.MetricsCount = before.Agent.MetricsCount
+		after.Agent.LastMetricsAddedAt, after.Agent.UpdatedAt = before.Agent.LastMetricsAddedAt, before.Agent.UpdatedAt
+	}
+	later := func(before string, after *string) {
+		if before != "" && *after != "" {
+			*after = before
+		}
+	}
+	later(before.Applied.TokenSecretResourceVersion, &after.Applied.TokenSecretResourceVersion)
+	later(before.Applied.SessionSecretResourceVersion, &after.Applied.SessionSecretResourceVersion)
+	if !equality.Semantic.DeepEqual(before, after) {
+		*after = *fresh // There is a write anyway.
+	}
+}

@@ -1,0 +1,245 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agent
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/schedule"
+)
+
+func TestUpToDate_IsAnAgentWithNothingLeftToDo(t *testing.T) {
+	type (
+		agent = func(*v1alpha1.Agent)
+		more  = func(*task, *view)
+	)
+	condition := func(status metav1.ConditionStatus, reason string) agent {
+		return func(a *v1alpha1.Agent) { a.Status.Conditions[0].Status, a.Status.Conditions[0].Reason = status, reason }
+	}
+	for _, row := range []struct {
+		name  string
+		agent agent
+		more  more
+		want  bool
+	}{
+		{"nothing to do", nil, nil, true},
+		{"never seen", func(a *v1alpha1.Agent) { a.Status = v1alpha1.AgentStatus{ObservedGeneration: -1} }, nil, false},
+		{"not Ready", condition("False", v1alpha1.ReasonUnavailable), nil, false},
+		{"no remote agent", func(a *v1alpha1.Agent) { a.Status.ID = "" }, nil, false},
+		{"a finalizer that somebody removed", func(a *v1alpha1.Agent) { a.Finalizers = []string{"foregroundDeletion"} }, nil, false},
+		{"a registration under way", annotated(v1alpha1.AnnotationRegistrationIntent, "t/1"), nil, false},
+		{"a registration that is recorded", func(a *v1alpha1.Agent) {
+			annotated(v1alpha1.AnnotationRegistrationIntent, "t/1")(a)
+			a.Status.RegistrationIntent = "t/1"
+		}, nil, true},
+		{"a new generation", func(a *v1alpha1.Agent) { a.Generation = 3 }, nil, false},
+		{"a generation that is seen and not applied", func(a *v1alpha1.Agent) { a.Status.Applied.Generation = 1 }, nil, false},
+		{"a request to reconcile", annotated(v1alpha1.AnnotationReconcileAt, "now"), nil, false},
+		{"a double to withdraw", func(a *v1alpha1.Agent) { a.Status.DuplicatesToDelete = []string{"other"} }, nil, false},
+		{"a status that is not written", nil, func(p *task, _ *view) { p.Known.Timers.Unwritten = 1 }, false},
+		{"a changed source", nil, func(_ *task, v *view) { v.versions["ConfigMap/pipeline"] = "6" }, false},
+		{"a deleted source", nil, func(_ *task, v *view) { delete(v.versions, "ConfigMap/pipeline") }, false},
+		{"a deleted token Secret", nil, func(_ *task, v *view) { delete(v.versions, "Secret/web-token") }, false},
+		{"a token Secret that changed since it was right", nil, func(p *task, _ *view) { p.Known.Secrets.Token = "6" }, false},
+		{"a token Secret that is as it was right", nil, func(p *task, _ *view) { p.Known.Secrets.Token = "7" }, true},
+		{"a token Secret of another name", func(a *v1alpha1.Agent) {
+			a.Spec.TokenSecretRef = &v1alpha1.LocalSecretReference{Name: "mine"}
+		}, nil, false},
+		{"a session that is wanted and not made", func(a *v1alpha1.Agent) {
+			a.Spec.SessionSecretRef = &v1alpha1.LocalSecretReference{}
+		}, nil, false},
+		{"a session that is made and no longer wanted", func(a *v1alpha1.Agent) {
+			a.Status.SessionSecretRef = &v1alpha1.LocalSecretReference{Name: "web-session"}
+		}, nil, false},
+		{"a session that is there", func(a *v1alpha1.Agent) {
+			a.Spec.SessionSecretRef = &v1alpha1.LocalSecretReference{}
+			a.Status.SessionSecretRef = &v1alpha1.LocalSecretReference{Name: "web-session"}
+		}, func(_ *task, v *view) { v.versions["Secret/web-session"] = "8" }, true},
+		{"a CloudProject that went: it tells of that itself", nil, func(_ *task, v *view) { v.project = nil }, true},
+		{"a look that is due", nil, func(p *task, _ *view) { p.Known.Timers.Check, p.Known.Secrets.Token = noon, "7" }, false},
+		{"a look that is due soon", nil, func(p *task, _ *view) { p.Known.Timers.Check, p.Known.Secrets.Token = noon.Add(time.Second), "7" }, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			change := row.agent
+			if change == nil {
+				change = func(*v1alpha1.Agent) {}
+			}
+			p, v := upToDate(change)
+			if row.more != nil {
+				row.more(p, v)
+			}
+			if got := (gate{p}).upToDate(t.Context()); got != row.want {
+				t.Errorf("%v, want %v", got, row.want)
+			}
+		})
+	}
+}
+
+func TestAStartSpreadsTheLooksOverTheInterval(t *testing.T) {
+	seen := map[time.Time]bool{}
+	for range 100 {
+		p, v := upToDate()
+		v.project.Spec.ResyncInterval = &metav1.Duration{Duration: time.Hour}
+		v.project.Status.ResyncInterval = &metav1.Duration{Duration: 2 * time.Hour} // Stretched to the budget.
+		if !(gate{p}).upToDate(t.Context()) {
+			t.Fatal("a start looks at once")
+		}
+		if p.Known.Timers.Check.Before(noon) || p.Known.Timers.Check.After(noon.Add(2*time.Hour)) {
+			t.Fatalf("due at %s", p.Known.Timers.Check)
+		}
+		seen[p.Known.Timers.Check] = true
+		result, err := p.sleep()
+		if err != nil || result.RequeueAfter <= 0 || result.Priority == nil || *result.Priority >= 0 {
+			t.Fatalf("%+v, error %v", result, err)
+		}
+	}
+	if len(seen) < 90 {
+		t.Errorf("only %d different times", len(seen))
+	}
+}
+
+// A start believes the process before it of the Secrets that are as that one found them right.
+func TestAStartKnowsTheSecretsThatNobodyTouched(t *testing.T) {
+	for _, row := range []struct {
+		name            string
+		token, session  string // as recorded
+		sessionDeclared bool
+		want            bool
+	}{
+		{"untouched", "7", "", false, true},
+		{"touched", "6", "", false, false},
+		{"not recorded", "", "", false, false},
+		{"both untouched", "7", "8", true, true},
+		{"a session that was touched", "7", "7", true, false},
+		{"a session that is not recorded", "7", "", true, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p, v := upToDate(func(a *v1alpha1.Agent) {
+				a.Status.Applied.TokenSecretResourceVersion, a.Status.Applied.SessionSecretResourceVersion = row.token, row.session
+				if row.sessionDeclared {
+					a.Spec.SessionSecretRef = &v1alpha1.LocalSecretReference{}
+					a.Status.SessionSecretRef = &v1alpha1.LocalSecretReference{Name: "web-session"}
+				}
+			})
+			v.versions["Secret/web-session"] = "8"
+			if !(gate{p}).upToDate(t.Context()) {
+				t.Fatal("a start looks at once")
+			}
+			if p.Known.Secrets.Right != row.want {
+				t.Errorf("verified %v, want %v", p.Known.Secrets.Right, row.want)
+			}
+		})
+	}
+}
+
+func TestAFailureIsHeldUntilSomethingThatConcernsItChanges(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		change func(*task, *view)
+		want   bool
+	}{
+		{"nothing changed", func(*task, *view) {}, true},
+		{"the operator's own status write", func(p *task, _ *view) { p.Agent.ResourceVersion = "9" }, true},
+		{"its time has come", func(p *task, _ *view) { p.Known.Timers.Retry = noon }, false},
+		{"the spec", func(p *task, _ *view) { p.Agent.Generation++ }, false},
+		{"a deletion", func(p *task, _ *view) { deleting(p.Agent) }, false},
+		{"a request to reconcile", func(p *task, _ *view) { annotated(v1alpha1.AnnotationReconcileAt, "now")(p.Agent) }, false},
+		{"leave to orphan", func(p *task, _ *view) { annotated(v1alpha1.AnnotationOrphan, "true")(p.Agent) }, false},
+		{"the source", func(_ *task, v *view) { v.versions["ConfigMap/pipeline"] = "6" }, false},
+		{"the token Secret", func(_ *task, v *view) { v.versions["Secret/web-token"] = "8" }, false},
+		{"the token Secret goes", func(_ *task, v *view) { delete(v.versions, "Secret/web-token") }, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p, v := upToDate()
+			if (gate{p}).inBackoff(t.Context()) {
+				t.Fatal("held without a failure")
+			}
+			finisher{p}.schedule(t.Context(), fault.Terminalf(v1alpha1.ReasonInvalid, "x"), noon)
+			row.change(p, v)
+			if got := (gate{p}).inBackoff(t.Context()); got != row.want {
+				t.Errorf("%v, want %v", got, row.want)
+			}
+		})
+	}
+}
+
+func TestIntervals(t *testing.T) {
+	of := func(d time.Duration) *metav1.Duration { return &metav1.Duration{Duration: d} }
+	for _, row := range []struct {
+		name                string
+		declared, stretched *metav1.Duration
+		want                time.Duration
+	}{
+		{"the default", nil, nil, connection.DefaultResyncInterval},
+		{"as declared", of(time.Hour), nil, time.Hour},
+		{"as stretched to the budget", of(time.Hour), of(2 * time.Hour), 2 * time.Hour},
+		{"nonsense is the default", of(-time.Hour), of(0), connection.DefaultResyncInterval},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p, v := upToDate()
+			v.project.Spec.ResyncInterval, v.project.Status.ResyncInterval = row.declared, row.stretched
+			if got := p.Interval(t.Context()); got != row.want {
+				t.Errorf("%s, want %s", got, row.want)
+			}
+			p.Seen = schedule.Read
+			finisher{p}.schedule(t.Context(), nil, noon)
+			if next := p.Known.Timers.Check.Sub(noon); next < row.want*9/10 || next > row.want*11/10+1 {
+				t.Errorf("the next look is after %s", next)
+			}
+		})
+	}
+	p, v := upToDate()
+	v.project, p.CloudProject = nil, nil
+	if got := p.Interval(t.Context()); got != connection.DefaultResyncInterval {
+		t.Errorf("without a CloudProject: %s", got)
+	}
+}
+
+// A pass that ended between its look at the remote agent and acting on it leaves the look to the next one.
+func TestALookThatWasNotActedOnIsRepeated(t *testing.T) {
+	waiting := fault.Waitingf(v1alpha1.ReasonProgressing, "waiting for the list of remote agents").After(time.Second).Quietly()
+	for _, row := range []struct {
+		name string
+		look *cloud.Agent
+		err  error
+		due  bool
+	}{
+		{"it was read, and then had to wait", &cloud.Agent{ID: "id"}, waiting, true},
+		{"it was not read", nil, waiting, false},
+		{"all was done", &cloud.Agent{ID: "id"}, nil, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p, _ := upToDate(appliedAt(2))
+			p.Base.Status = *p.Agent.Status.DeepCopy()
+			p.Remote, p.Known.Timers.Check = row.look, noon.Add(time.Hour)
+			finisher{p}.schedule(t.Context(), agentstatus.Classify(row.err), noon)
+			if due := !p.Known.Timers.Check.After(noon); due != row.due || p.Known.Timers.Read != row.due {
+				t.Errorf("due is %v, by a read %v", due, p.Known.Timers.Read)
+			}
+		})
+	}
+}
+
+func TestASuspendedAgentRestsUntilItIsWoken(t *testing.T) {
+	p := taskFor(func(a *v1alpha1.Agent) { a.Spec.Suspend = true })
+	p.Known.Timers.Check = noon.Add(time.Hour)
+	if result, err := p.sleep(); err != nil || result.RequeueAfter != 0 {
+		t.Errorf("%+v, error %v", result, err)
+	}
+	deleting(p.Agent)
+	if result, err := p.sleep(); err != nil || result.RequeueAfter != time.Hour {
+		t.Errorf("its deletion: %+v, error %v", result, err)
+	}
+}

@@ -1,0 +1,298 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package metrics
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+)
+
+// AgentsOptions say what the metrics of Agents are about.
+type AgentsOptions struct {
+	// Reader is the cache.
+	Reader client.Reader
+	// ProjectOf is the CloudProject that an Agent refers to, and whether it refers to one.
+	ProjectOf func(*v1alpha1.Agent) (types.NamespacedName, bool)
+	// Shard is what this operator manages.
+	Shard Shard
+	// Each wants series for every single Agent.
+	Each bool
+	// Events are the reasons of the events that are counted.
+	Events []string
+	// Elected is closed once this process leads: of several replicas one counts, or sums would count all Agents
+	// several times. nil says that it always leads.
+	Elected <-chan struct{}
+}
+
+// Shard says which CloudProjects an operator manages, and whether it has the Agents without one.
+type Shard interface {
+	Has(cp *v1alpha1.CloudProject) bool
+	HasStrays() bool
+}
+
+// noProject is the label of Agents whose CloudProject does not exist: what people refer to is not bounded.
+const noProject = "none"
+
+// Agents are the metrics of all Agents together and, where that is wanted, of each. Except for what happened they are
+// made at each scrape, in one pass over the cache.
+type Agents struct {
+	opts   AgentsOptions
+	events *prometheus.CounterVec
+
+	agents, conditions, deleting, deletingSince, healthy, reporting, lastMetrics *prometheus.Desc
+
+	mu    sync.Mutex
+	last  map[types.NamespacedName]time.Time // metrics, which the status has only now and then
+	known sets.Set[string]                   // CloudProjects that have counters
+}
+
+// NewAgents makes the metrics and registers them.
+func NewAgents(registerer prometheus.Registerer, opts AgentsOptions) (*Agents, error) {
+	all := func(name, help string, more ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, append([]string{"cloudproject"}, more...), nil)
+	}
+	each := func(name, help string) *prometheus.Desc { return all(name, help, "agent_namespace", "agent") }
+	m := &Agents{
+		opts: opts, last: map[types.NamespacedName]time.Time{}, known: sets.New[string](),
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "calyptia_agent_events_total",
+			Help: "What happened to Agents, by the reason of the event, such as Registered, DriftCorrected, Reregistered or Orphaned.",
+		}, []string{"cloudproject", "reason"}),
+		agents: all("calyptia_agents", "Agents by CloudProject."),
+		conditions: all("calyptia_agents_condition",
+			"Agents by CloudProject that have a condition with this status and reason.", "condition", "status", "reason"),
+		deleting: all("calyptia_agents_deleting", "Agents that are being deleted."),
+		deletingSince: all("calyptia_agents_deletion_oldest_timestamp_seconds",
+			"When the deletion began that has lasted longest, in seconds since 1970."),
+		healthy: each("calyptia_agent_healthy", "1 if the service says that the agent is healthy, 0 if it says anything else."),
+		reporting: each("calyptia_agent_reporting",
+			"1 if the service receives metrics of the agent, 0 if not: the condition Reporting."),
+		lastMetrics: each("calyptia_agent_last_metrics_timestamp_seconds",
+			"When the service received metrics of the agent last, as of the last look, in seconds since 1970."),
+	}
+	for _, collector := range []prometheus.Collector{m.events, m} {
+		if err := registerer.Register(collector); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// Describe implements prometheus.Collector for what is made at each scrape.
+func (m *Agents) Describe(out chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{
+		m.agents, m.conditions, m.deleting, m.deletingSince, m.healthy, m.reporting, m.lastMetrics,
+	} {
+		out <- desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *Agents) Collect(out chan<- prometheus.Metric) {
+	if m.opts.Elected != nil {
+		select {
+		case <-m.opts.Elected:
+		default:
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	var projects v1alpha1.CloudProjectList
+	var agents v1alpha1.AgentList
+	for _, list := range []client.ObjectList{&projects, &agents} {
+		if err := m.opts.Reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+			return // The cache is not filled yet: no number is better than a wrong one.
+		}
+	}
+	names, elsewhere := map[types.NamespacedName]string{}, sets.New[types.NamespacedName]()
+	for i := range projects.Items {
+		key := client.ObjectKeyFromObject(&projects.Items[i])
+		if !m.opts.Shard.Has(&projects.Items[i]) {
+			elsewhere.Insert(key)
+			continue
+		}
+		names[key] = key.String()
+	}
+	m.begin(names)
+	sums := map[string]*sum{}
+	for i := range agents.Items {
+		agent := &agents.Items[i]
+		name := noProject
+		ref, named := m.opts.ProjectOf(agent)
+		switch {
+		case named && names[ref] != "":
+			name = names[ref]
+		case named && elsewhere.Has(ref), !m.opts.Shard.HasStrays():
+			continue
+		}
+		if sums[name] == nil {
+			sums[name] = &sum{conditions: map[state]int{}}
+		}
+		sums[name].add(agent)
+		if m.opts.Each {
+			m.single(out, name, agent)
+		}
+	}
+	for name, s := range sums {
+		m.total(out, name, s)
+	}
+}
+
+// begin has all counters of a CloudProject begin at zero, because the first increase of one that begins with it
+// is not seen, and drops those of CloudProjects that are no more.
+func (m *Agents) begin(names map[types.NamespacedName]string) {
+	now := sets.New(noProject)
+	for _, name := range names {
+		now.Insert(name)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name := range now {
+		for _, reason := range m.opts.Events {
+			m.events.WithLabelValues(name, reason)
+		}
+	}
+	for name := range m.known.Difference(now) {
+		m.events.DeletePartialMatch(prometheus.Labels{"cloudproject": name})
+	}
+	m.known = now
+}
+
+// state is a condition as it is counted.
+type state struct {
+	condition string
+	status    metav1.ConditionStatus
+	reason    string
+}
+
+// sum is what the Agents of a CloudProject are together.
+type sum struct {
+	agents, deleting int
+	deletingSince    time.Time
+	conditions       map[state]int
+}
+
+func (s *sum) add(agent *v1alpha1.Agent) {
+	s.agents++
+	if at := agent.DeletionTimestamp; !at.IsZero() {
+		s.deleting++
+		if s.deletingSince.IsZero() || at.Time.Before(s.deletingSince) {
+			s.deletingSince = at.Time
+		}
+	}
+	judged := false
+	for _, c := range agent.Status.Conditions {
+		switch c.Type {
+		case v1alpha1.ConditionReady:
+			judged = true
+		case v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled, v1alpha1.ConditionReporting,
+			v1alpha1.ConditionDrifted, v1alpha1.ConditionFieldsIgnored:
+		default:
+			continue
+		}
+		if !v1alpha1.IsReason(c.Reason) {
+			c.Reason = "Other"
+		}
+		s.conditions[state{c.Type, c.Status, c.Reason}]++
+	}
+	if !judged {
+		s.conditions[state{v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonProgressing}]++
+	}
+}
+
+func (m *Agents) total(out chan<- prometheus.Metric, name string, s *sum) {
+	gauge(out, m.agents, float64(s.agents), name)
+	gauge(out, m.deleting, float64(s.deleting), name)
+	if s.deleting > 0 {
+		gauge(out, m.deletingSince, float64(s.deletingSince.Unix()), name)
+	}
+	for c, n := range s.conditions {
+		gauge(out, m.conditions, float64(n), name, c.condition, string(c.status), c.reason)
+	}
+}
+
+func (m *Agents) single(out chan<- prometheus.Metric, name string, agent *v1alpha1.Agent) {
+	remote := agent.Status.Agent
+	if remote == nil {
+		return
+	}
+	if remote.Status != "" {
+		gauge(out, m.healthy, number(remote.Status == "healthy"), name, agent.Namespace, agent.Name)
+	}
+	for _, c := range agent.Status.Conditions {
+		if c.Type == v1alpha1.ConditionReporting {
+			gauge(out, m.reporting, number(c.Status == metav1.ConditionTrue), name, agent.Namespace, agent.Name)
+		}
+	}
+	if remote.LastMetricsAddedAt == nil {
+		return // What this process saw of another remote agent of the name says nothing.
+	}
+	m.mu.Lock()
+	last := m.last[client.ObjectKeyFromObject(agent)]
+	m.mu.Unlock()
+	if last.Before(remote.LastMetricsAddedAt.Time) {
+		last = remote.LastMetricsAddedAt.Time
+	}
+	gauge(out, m.lastMetrics, float64(last.Unix()), name, agent.Namespace, agent.Name)
+}
+
+func gauge(out chan<- prometheus.Metric, desc *prometheus.Desc, value float64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+}
+
+func number(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// Happened counts an event. cloudProject is nil where the Agent's does not exist.
+func (m *Agents) Happened(cloudProject *v1alpha1.CloudProject, reason string) {
+	if m == nil {
+		return
+	}
+	name := noProject
+	if cloudProject != nil {
+		name = client.ObjectKeyFromObject(cloudProject).String()
+	}
+	m.mu.Lock()
+	m.known.Insert(name)
+	m.mu.Unlock()
+	m.events.WithLabelValues(name, reason).Inc()
+}
+
+// Observed has the number of one Agent that the status has only now and then; last may be nil.
+func (m *Agents) Observed(key types.NamespacedName, last *time.Time) {
+	if m == nil || !m.opts.Each {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if last == nil {
+		delete(m.last, key)
+		return
+	}
+	m.last[key] = *last
+}
+
+// Forget drops what is kept of an Agent that is deleted.
+func (m *Agents) Forget(key types.NamespacedName) {
+	if m != nil {
+		m.Observed(key, nil)
+	}
+}

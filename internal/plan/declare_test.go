@@ -1,0 +1,259 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package plan
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+)
+
+const (
+	fleetA = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
+	fleetB = "0b7c3f5e-0c1d-4e2f-8a9b-1c2d3e4f5a6b"
+)
+
+// text is a configuration declared inline.
+func text(data string) Configuration {
+	return Configuration{Data: data, Digest: cloud.Hash(data), DigestOf: func(hash string) string { return hash }}
+}
+
+func declaredNames(declared []Declaration) []string { return names(Compare(declared, View{})) }
+
+func hashes(declared []Declaration) map[string]string {
+	all := map[string]string{}
+	for _, d := range declared {
+		all[d.Name] = d.Hash
+	}
+	return all
+}
+
+func object(raw string) *apiextensionsv1.JSON { return &apiextensionsv1.JSON{Raw: []byte(raw)} }
+
+// full declares every field there is; fullRemote is a remote agent that is just so.
+func full(changes ...func(*v1alpha1.AgentSpec)) (v1alpha1.AgentSpec, Configuration) {
+	spec := v1alpha1.AgentSpec{
+		Name: "web-logs", Type: v1alpha1.AgentTypeFluentBit, Version: "v4.0.0", Edition: "community",
+		Flags: []string{"--verbose", "-q"}, Metadata: object(`{"team":"payments","n":1}`),
+		FleetID: fleetA, EnvironmentID: "staging",
+	}
+	for _, change := range changes {
+		change(&spec)
+	}
+	return spec, text("[INPUT]\n    name dummy\n")
+}
+
+func fullRemote(changes ...func(*cloud.Agent)) *cloud.Agent {
+	a := &cloud.Agent{
+		ID: "id", Name: "web-logs", MachineID: "machine", Type: "fluentbit", Version: "v4.0.0", Edition: "community",
+		Flags: []string{"--verbose", "-q"}, Metadata: json.RawMessage(`{"n":1.0,"team":"payments"}`),
+		FleetID: ptr.To(fleetA), RawConfig: "[INPUT]\n    name dummy\n", EnvironmentName: "Staging",
+	}
+	for _, change := range changes {
+		change(a)
+	}
+	return a
+}
+
+func TestOnlyWhatTheSpecSetsIsManaged(t *testing.T) {
+	_, config := full()
+	for _, row := range []struct {
+		name   string
+		spec   v1alpha1.AgentSpec
+		config Configuration
+		want   []string
+	}{
+		{"nothing set", v1alpha1.AgentSpec{}, Configuration{}, nil},
+		{"what cannot change is never sent", v1alpha1.AgentSpec{Type: "fluentbit", MachineID: "m", AgentID: "a"}, Configuration{}, nil},
+		{"name", v1alpha1.AgentSpec{Name: "a"}, Configuration{}, []string{"name"}},
+		{"version", v1alpha1.AgentSpec{Version: "v1.0.0"}, Configuration{}, []string{"version"}},
+		{"edition", v1alpha1.AgentSpec{Edition: "enterprise"}, Configuration{}, []string{"edition"}},
+		{"fleetID", v1alpha1.AgentSpec{FleetID: fleetA}, Configuration{}, []string{"fleetID"}},
+		{"environmentID", v1alpha1.AgentSpec{EnvironmentID: "e"}, Configuration{}, []string{"environmentID"}},
+		{"rawConfig, wherever it came from", v1alpha1.AgentSpec{}, config, []string{"rawConfig"}},
+		{"flags", v1alpha1.AgentSpec{Flags: []string{"-v"}}, Configuration{}, []string{"flags"}},
+		{"an empty list of flags is a wish, too", v1alpha1.AgentSpec{Flags: []string{}}, Configuration{}, []string{"flags"}},
+		{"metadata", v1alpha1.AgentSpec{Metadata: object(`{"a":1}`)}, Configuration{}, []string{"metadata"}},
+		{"empty metadata is a wish, too", v1alpha1.AgentSpec{Metadata: object(`{}`)}, Configuration{}, []string{"metadata"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			fields := Declare(&row.spec, row.config)
+			if diff := cmp.Diff(row.want, declaredNames(fields)); diff != "" {
+				t.Errorf("managed, -want +got:\n%s", diff)
+			}
+			if got := Update(fields, declaredNames(fields)).Fields(); !slices.Equal(got, row.want) {
+				t.Errorf("a PATCH sends %v", got)
+			}
+		})
+	}
+}
+
+func TestAChangeIsNoticedFieldByField(t *testing.T) {
+	before, config := full()
+	applied := State{Applied: hashes(Declare(&before, config))}
+	for _, row := range []struct {
+		name   string
+		change func(*v1alpha1.AgentSpec)
+		config Configuration
+		want   []string
+	}{
+		{"none", func(*v1alpha1.AgentSpec) {}, config, nil},
+		{"name", func(s *v1alpha1.AgentSpec) { s.Name = "web" }, config, []string{"name"}},
+		{"version", func(s *v1alpha1.AgentSpec) { s.Version = "v4.0.1" }, config, []string{"version"}},
+		{"edition", func(s *v1alpha1.AgentSpec) { s.Edition = "enterprise" }, config, []string{"edition"}},
+		{"fleetID", func(s *v1alpha1.AgentSpec) { s.FleetID = fleetB }, config, []string{"fleetID"}},
+		{"environmentID", func(s *v1alpha1.AgentSpec) { s.EnvironmentID = "e" }, config, []string{"environmentID"}},
+		{"rawConfig", func(*v1alpha1.AgentSpec) {}, text("[INPUT]\n    name dummy"), []string{"rawConfig"}},
+		{"the source's version alone", func(*v1alpha1.AgentSpec) {}, config, nil},
+		{"a flag more", func(s *v1alpha1.AgentSpec) { s.Flags = append(s.Flags, "-x") }, config, []string{"flags"}},
+		{"flags in another order", func(s *v1alpha1.AgentSpec) { s.Flags = []string{"-q", "--verbose"} }, config, []string{"flags"}},
+		{"flags cleared", func(s *v1alpha1.AgentSpec) { s.Flags = []string{} }, config, []string{"flags"}},
+		{"flags no longer managed", func(s *v1alpha1.AgentSpec) { s.Flags = nil }, config, nil},
+		{"metadata", func(s *v1alpha1.AgentSpec) { s.Metadata = object(`{"team":"payments","n":2}`) }, config, []string{"metadata"}},
+		{"metadata in another order and spelling", func(s *v1alpha1.AgentSpec) { s.Metadata = object(`{ "n":1.0, "team":"payments"}`) }, config, nil},
+		{"metadata cleared", func(s *v1alpha1.AgentSpec) { s.Metadata = object(`{}`) }, config, []string{"metadata"}},
+		{"everything unset", func(s *v1alpha1.AgentSpec) { *s = v1alpha1.AgentSpec{} }, Configuration{}, nil},
+		{"two at once", func(s *v1alpha1.AgentSpec) { s.Name, s.Version = "a", "v5.0.0" }, config, []string{"name", "version"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			after, _ := full(row.change)
+			got := applied.Unapplied(Compare(Declare(&after, row.config), View{}))
+			if diff := cmp.Diff(row.want, names(got)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+	if got := (State{}).Unapplied(Compare(Declare(&before, config), View{})); len(got) != 8 {
+		t.Errorf("nothing was applied, and only %v are changed", names(got))
+	}
+}
+
+func TestADifferenceIsNoticedFieldByField(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		spec   func(*v1alpha1.AgentSpec)
+		remote func(*cloud.Agent)
+		want   []string
+	}{
+		{"none", nil, nil, nil},
+		{"name", nil, func(a *cloud.Agent) { a.Name = "other" }, []string{"name"}},
+		{"version", nil, func(a *cloud.Agent) { a.Version = "v9.9.9" }, []string{"version"}},
+		{"edition", nil, func(a *cloud.Agent) { a.Edition = "enterprise" }, []string{"edition"}},
+		{"rawConfig by a line's end", nil, func(a *cloud.Agent) { a.RawConfig = "[INPUT]\n    name dummy" }, []string{"rawConfig"}},
+		{"another fleet", nil, func(a *cloud.Agent) { a.FleetID = ptr.To(fleetB) }, []string{"fleetID"}},
+		{"no fleet", nil, func(a *cloud.Agent) { a.FleetID = nil }, []string{"fleetID"}},
+		{"an environment cannot be compared", nil, func(a *cloud.Agent) { a.EnvironmentName = "other" }, nil},
+		{"type and machine ID are no declared fields", nil, func(a *cloud.Agent) { a.Type, a.MachineID = "fluentd", "x" }, nil},
+		{"flags", nil, func(a *cloud.Agent) { a.Flags = []string{"-q"} }, []string{"flags"}},
+		{"flags null where some are declared", nil, func(a *cloud.Agent) { a.Flags = nil }, []string{"flags"}},
+		{"flags null where none are declared", func(s *v1alpha1.AgentSpec) { s.Flags = []string{} }, func(a *cloud.Agent) { a.Flags = nil }, nil},
+		{"flags empty where none are declared", func(s *v1alpha1.AgentSpec) { s.Flags = []string{} }, func(a *cloud.Agent) { a.Flags = []string{} }, nil},
+		{"flags where none are declared", func(s *v1alpha1.AgentSpec) { s.Flags = []string{} }, nil, []string{"flags"}},
+		{"flags that are unmanaged", func(s *v1alpha1.AgentSpec) { s.Flags = nil }, func(a *cloud.Agent) { a.Flags = []string{"-x"} }, nil},
+		{"metadata", nil, func(a *cloud.Agent) { a.Metadata = json.RawMessage(`{"team":"search","n":1}`) }, []string{"metadata"}},
+		{"a further member of metadata", nil, func(a *cloud.Agent) { a.Metadata = json.RawMessage(`{"team":"payments","n":1,"os":"linux"}`) }, []string{"metadata"}},
+		{"no metadata", nil, func(a *cloud.Agent) { a.Metadata = nil }, []string{"metadata"}},
+		{"no metadata where it is declared empty", func(s *v1alpha1.AgentSpec) { s.Metadata = object(`{}`) }, func(a *cloud.Agent) { a.Metadata = nil }, nil},
+		{"metadata that is unmanaged", func(s *v1alpha1.AgentSpec) { s.Metadata = nil }, func(a *cloud.Agent) { a.Metadata = nil }, nil},
+		{"everything that is shown", nil, func(a *cloud.Agent) { *a = cloud.Agent{} },
+			[]string{"edition", "flags", "fleetID", "metadata", "name", "rawConfig", "version"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			spec, config := full()
+			remote := fullRemote()
+			if row.spec != nil {
+				row.spec(&spec)
+			}
+			if row.remote != nil {
+				row.remote(remote)
+			}
+			fields := Declare(&spec, config)
+			if diff := cmp.Diff(row.want, names(different(Compare(fields, View{Agent: remote})))); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			if again := Declare(&spec, config); len(again) != len(fields) {
+				t.Error("comparing changed what is declared")
+			}
+		})
+	}
+}
+
+func TestHashesShowNoValue(t *testing.T) {
+	spec, config := full(func(s *v1alpha1.AgentSpec) { s.Metadata = object(`{"password":"hunter2"}`) })
+	for name, got := range hashes(Declare(&spec, config)) {
+		if len(got) != 16 || slices.Contains([]string{"hunter2", config.Data}, got) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
+
+func TestUpdateSendsValuesAsTheyAreDeclared(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		change func(*v1alpha1.AgentSpec)
+		pick   []string
+		want   string
+	}{
+		{"everything", nil, nil, `{"name":"web-logs","version":"v4.0.0","edition":"community","rawConfig":"[INPUT]\n    name dummy\n",` +
+			`"fleetID":"` + fleetA + `","environmentID":"staging","flags":["--verbose","-q"],"metadata":{"team":"payments","n":1}}`},
+		{"one field", nil, []string{"version"}, `{"version":"v4.0.0"}`},
+		{"an empty list of flags is sent as a list", func(s *v1alpha1.AgentSpec) { s.Flags = []string{} }, []string{"flags"}, `{"flags":[]}`},
+		{"empty metadata is sent as an object", func(s *v1alpha1.AgentSpec) { s.Metadata = object(`{}`) }, []string{"metadata"}, `{"metadata":{}}`},
+		{"nothing", nil, []string{"none"}, `{}`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			spec, config := full()
+			if row.change != nil {
+				row.change(&spec)
+			}
+			fields := Declare(&spec, config)
+			pick := row.pick
+			if pick == nil {
+				pick = declaredNames(fields)
+			}
+			got, err := json.Marshal(Update(fields, pick))
+			if err != nil || string(got) != row.want {
+				t.Errorf("%s, error %v; want %s", got, err, row.want)
+			}
+		})
+	}
+}
+
+func TestRegistrationHoldsEverythingTheServiceRequires(t *testing.T) {
+	spec, config := full()
+	for _, row := range []struct {
+		name string
+		spec v1alpha1.AgentSpec
+		want string
+	}{
+		{"everything declared", spec, `{"name":"web-logs","machineID":"m","type":"fluentbit","version":"v4.0.0","edition":"community",` +
+			`"flags":["--verbose","-q"],"rawConfig":"[INPUT]\n    name dummy\n","metadata":{"team":"payments","n":1},` +
+			`"fleetID":"` + fleetA + `","environmentID":"staging"}`},
+		{"the least: name and edition have defaults, flags are null, the rest is left out",
+			v1alpha1.AgentSpec{Type: v1alpha1.AgentTypeFluentd, Version: "v1.16.2"},
+			`{"name":"web","machineID":"m","type":"fluentd","version":"v1.16.2","edition":"community","flags":null,"rawConfig":"[INPUT]\n    name dummy\n"}`},
+		{"no flags, on purpose", v1alpha1.AgentSpec{Type: v1alpha1.AgentTypeFluentd, Version: "v1.16.2", Edition: "enterprise", Flags: []string{}},
+			`{"name":"web","machineID":"m","type":"fluentd","version":"v1.16.2","edition":"enterprise","flags":[],"rawConfig":"[INPUT]\n    name dummy\n"}`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got, err := json.Marshal(Registration("web", &row.spec, config.Data, "m"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(row.want, string(got)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}

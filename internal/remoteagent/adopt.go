@@ -1,0 +1,112 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package remoteagent
+
+import (
+	"context"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+// Adopter records the remote agent that spec.agentID names. Without it, the registrar decides.
+type Adopter struct{ *Task }
+
+// registered makes sure that one remote agent is recorded as this Agent's own.
+func (a Adopter) Ensure(ctx context.Context) error {
+	if a.Agent.Spec.AgentID != "" {
+		return a.adopt(ctx)
+	}
+	_, err := newRegistrar(a.Task, false).settle(ctx)
+	return err
+}
+
+func (a Adopter) adopt(ctx context.Context) error {
+	id, status := a.Agent.Spec.AgentID, &a.Agent.Status
+	switch {
+	case status.ID == id && !a.Open():
+		return a.keepFinalizer(ctx)
+	case status.ID != "" && status.ID != id:
+		if err := a.superseded(ctx); err != nil {
+			return err
+		}
+	}
+	remote, err := a.Project.Get(ctx, a.Caller(), id)
+	if cloud.IsGone(err) {
+		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
+			"spec.agentID: the project holds no agent %s: correct spec.projectRef, or delete this Agent and create it with the right agentID", id)
+	} else if err != nil {
+		return err
+	}
+	// An agent with our derived machine ID is one that this Agent registered and lost sight of.
+	own := remote.MachineID == a.derived()
+	if err := a.adoptable(ctx, remote, own); err != nil {
+		return err
+	}
+	if a.Open() && !own {
+		// What a lost registration created must not be forgotten for another agent.
+		if recorded, err := newRegistrar(a.Task, true).settle(ctx); err != nil {
+			return err
+		} else if status = &a.Agent.Status; recorded && status.ID != id {
+			return a.anotherID()
+		}
+	}
+	if err := a.keepFinalizer(ctx); err != nil {
+		return err
+	}
+	status.Origin = v1alpha1.OriginAdopted
+	if own && a.Open() {
+		status.Origin = v1alpha1.OriginRegistered
+	}
+	Observer{a.Task}.Put(id, remote.MachineID)
+	a.SawRead(remote)
+	a.Record(adopted, id)
+	return nil
+}
+
+func (a Adopter) anotherID() error {
+	return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
+		"spec.agentID is %s, but this Agent has the remote agent %s: delete it and create one with the agentID",
+		a.Agent.Spec.AgentID, a.Agent.Status.ID)
+}
+
+// superseded allows spec.agentID to name another remote agent than the recorded one where the user ends a lost
+// registration with it: one that was begun because the recorded agent is missing.
+func (a Adopter) superseded(ctx context.Context) error {
+	if a.Open() {
+		o := Observer{a.Task}
+		if remote, err := o.Lookup(ctx, a.Agent.Status.ID); err != nil || remote == nil && o.knownHere() {
+			return err
+		}
+	}
+	return a.anotherID()
+}
+
+func (a Adopter) adoptable(ctx context.Context, remote *cloud.Agent, own bool) error {
+	spec := &a.Agent.Spec
+	switch {
+	case !own && !a.mayAdopt():
+		return fault.Terminalf(v1alpha1.ReasonAdoptionNotAllowed,
+			"spec.agentID: CloudProject %s/%s lets only Agents of its own namespace take over agents: set its spec.adoption to Allowed",
+			a.CloudProject.Namespace, a.CloudProject.Name)
+	case !cloud.ValidMachineID(remote.MachineID):
+		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
+			"the machine ID of agent %s is not one that spec.machineID could have: delete that agent in Calyptia Cloud and register it again",
+			remote.ID)
+	case spec.Type != "" && string(spec.Type) != remote.Type:
+		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
+			"spec.type is %s, but agent %s is of type %q: delete this Agent and create it without type, or with the agentID of another agent",
+			spec.Type, remote.ID, agentstatus.Clip(remote.Type))
+	case spec.MachineID != "" && spec.MachineID != remote.MachineID:
+		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
+			"spec.machineID is not that of agent %s: delete this Agent and create it without machineID, or with the agentID of another agent",
+			remote.ID)
+	}
+	return rivals{a.Task}.unowned(ctx, remote)
+}

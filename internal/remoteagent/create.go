@@ -1,0 +1,190 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package remoteagent
+
+import (
+	"context"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/plan"
+	"github.com/calyptia-agent-operator/operator/internal/registration"
+)
+
+// creation executes the action Create. It is the only code that registers.
+type creation struct{ *registrar }
+
+// create persists a fresh intent and sends the one request that it permits.
+func (r creation) create(ctx context.Context) error {
+	if !r.sessionAsked && !r.facts.Deleting {
+		r.sessionAsked = true
+		if r.why.session = (SecretPlaces{r.Task}).sessionFree(ctx); r.why.session != nil {
+			r.facts.SessionFree = false
+			if !fault.Is(r.why.session, fault.SecretForeign) {
+				return r.why.session
+			}
+			return nil
+		}
+	}
+	if err := r.bodyFor(ctx); err != nil {
+		return err
+	}
+	ticket, err := r.Project.Admit(r.Caller())
+	if err != nil {
+		return err
+	}
+	if ticket.Version() != r.Epoch {
+		ticket.Release()
+		return r.outdated()
+	}
+	began := r.Clock.Now()
+	elsewhere, first := r.Open() && !r.facts.Authentic, time.Time{}
+	switch {
+	case elsewhere:
+		first = began // Whoever wrote that, and whenever: something may have been made.
+	case r.Open():
+		first = r.Intent().First // What an earlier attempt made may be what the API answers with.
+	}
+	intent, err := r.writeAhead(ctx, began, first)
+	left := r.Settings.PostWindow - r.Clock.Since(began)
+	if err == nil && left <= 0 {
+		err = fault.Retryablef(v1alpha1.ReasonAPIServer, "the API server took too long to record the registration")
+	}
+	if err != nil {
+		ticket.Release()
+		return err
+	}
+	if elsewhere { // Nobody looks there any more.
+		r.Record(MaybeOrphaned, r.MachineID())
+	}
+	for _, s := range []registration.Source{registration.Record, registration.Response, registration.SecretIntent} {
+		r.facts.Found[s] = registration.None // The intent is new.
+	}
+	return r.send(ctx, ticket, intent, left)
+}
+
+// bodyFor has the configuration that is registered.
+func (r creation) bodyFor(ctx context.Context) error {
+	if !r.facts.Deleting {
+		return r.WholeConfig(ctx)
+	}
+	if r.LoadConfig(ctx) != nil || r.WholeConfig(ctx) != nil {
+		r.Config.Data = "# deleted" // Its source went first; what is registered here does not live.
+	}
+	return nil
+}
+
+// writeAhead records that a registration is about to begin, and keeps the Agent from going without it.
+func (r creation) writeAhead(ctx context.Context, began, first time.Time) (intent registration.Intent, err error) {
+	wasFenced, e := Fenced(r.Agent), Evidence{r.Task}
+	last := ClosedIntent(r.Agent)
+	if open := r.Intent(); open.At.After(last.At) && e.authentic() {
+		last = open // By another replica, whose clock is ahead.
+	}
+	intent, err = registration.NewIntent(began, first, last, e.subject(r.Place.URL), r.Project.Sign)
+	if err != nil {
+		return intent, err
+	}
+	err = r.PatchMeta(ctx, func(a *v1alpha1.Agent) {
+		controllerutil.AddFinalizer(a, v1alpha1.AgentFinalizer)
+		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistrationIntent, intent.String())
+	})
+	if err == nil && !wasFenced {
+		err = r.stillThere(ctx)
+	}
+	return intent, err
+}
+
+// send sends the request. A shutdown must not cut it: its outcome counts most.
+func (r creation) send(ctx context.Context, ticket *connection.Permit, intent registration.Intent, left time.Duration) error {
+	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), left)
+	defer cancel()
+	machineID := r.MachineID()
+	r.Writes.Sent = r.Agent
+	register := ticket.Register
+	if r.facts.Deleting {
+		register = ticket.Repeat // The CloudProject waits for this Agent.
+	}
+	made, err := register(call, plan.Registration(r.Agent.Name, &r.Agent.Spec, r.Config.Data, machineID))
+	if err != nil {
+		return r.notRegistered(err)
+	}
+	// A server that upserts may answer with an agent of somebody else.
+	if r.explicit() && !r.mayAdopt() && !made.CreatedAt.IsZero() && made.CreatedAt.Before(intent.First.Add(-r.Settings.Slack)) {
+		r.closeIntent()
+		if r.facts.Deleting { // Nothing is open any more, so the Agent goes.
+			r.Record(MaybeOrphaned, machineID)
+			return nil
+		}
+		return rivals{r.Task}.machineIDTaken(made.ID)
+	}
+	if err := (rivals{r.Task}).misdirected(ctx, made.ID, machineID); err != nil {
+		// What it made, if anything, is still to be found out.
+		return fault.Retryablef(v1alpha1.ReasonRegistrationOutcomeUnknown, "the API answered the registration with another's agent: %v", err).
+			After(r.Settings.BackoffMin).Because(err)
+	}
+	r.keep(made, machineID)
+	return nil
+}
+
+// keep records what the API registered.
+func (r creation) keep(made *cloud.Registered, machineID string) {
+	r.Agent.Status.Origin = v1alpha1.OriginRegistered
+	Observer{r.Task}.Put(made.ID, machineID)
+	r.Agent.Status.Agent = agentstatus.Registered(made, plan.Registration(r.Agent.Name, &r.Agent.Spec, "", machineID))
+	r.sawCreated(made.Token)
+	r.Writes.Token, r.Known.Updates.Refused = made.Token, ""
+	if r.Known.Absence.Lost.ID != "" {
+		r.Record(reregistered, made.ID)
+	} else {
+		r.Record(registeredAgent, made.ID)
+	}
+}
+
+// notRegistered turns the failure of a request into facts. What cannot be told by them leaves the registration open:
+// the next reconciliation checks what became of it.
+func (r creation) notRegistered(err error) error {
+	e, ok := cloud.AsError(err)
+	if !ok {
+		return err
+	}
+	r.why.failure, r.facts.SentAt = err, r.Clock.Now()
+	taken := e.Reason == cloud.ReasonConflict && e.Status != 0
+	switch {
+	case taken && e.API:
+		r.facts.Outcome = registration.OutcomeConflict
+	case taken:
+		r.facts.Outcome = registration.OutcomeForeignConflict
+	case e.NothingMade():
+		r.facts.Outcome = registration.OutcomeNothing
+	}
+	if e.API && !taken {
+		now := r.Clock.Now()
+		r.Known.attempt = attempt{intent: r.Intent().String(), met: now, answered: now}
+	}
+	if r.facts.Outcome != registration.OutcomeUnknown {
+		return nil
+	}
+	if refused, stalls := fault.As(r.ContentRefused(err)); stalls {
+		return refused
+	}
+	return r.inDoubt(err)
+}
+
+// inDoubt leaves a registration open: the next reconciliation checks what became of it.
+func (r creation) inDoubt(cause error) error {
+	return fault.Retryablef(v1alpha1.ReasonRegistrationOutcomeUnknown,
+		"the outcome of the registration is unknown (%v); checking whether it succeeded before retrying", cause).
+		After(r.Settings.BackoffMin).Because(cause)
+}

@@ -1,0 +1,146 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package remoteagent
+
+import (
+	"context"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/registration"
+)
+
+// Deleter deletes the remote agent of an Agent that is being deleted.
+type Deleter struct{ *Task }
+
+// DeleteRemote deletes the remote agent, and what an open registration may have made.
+func (d Deleter) DeleteRemote(ctx context.Context) error {
+	if err := d.FindProject(ctx); err != nil {
+		return err
+	}
+	standing, err := d.standing(ctx)
+	if err != nil || standing.Access() == registration.AccessNone {
+		return err
+	}
+	if err := d.connect(); err != nil {
+		return err
+	}
+	// Without a type nothing was ever registered. A record alone entitles to nothing but the agent that it names.
+	if d.Open() && d.Agent.Spec.Type != "" && (standing.Admitted || standing.IntentAuthentic) {
+		if recorded, err := newRegistrar(d.Task, false).settle(ctx); err != nil || !recorded {
+			return err
+		}
+		d.tellOlder()
+	}
+	for _, id := range d.Agent.Status.DuplicatesToDelete {
+		if err := d.deleteConfirmed(ctx, id); err != nil {
+			return err
+		}
+	}
+	if d.Agent.Status.ID == "" {
+		return nil
+	}
+	if !(Observer{d.Task}).verified() {
+		return d.deleteConfirmed(ctx, d.Agent.Status.ID)
+	}
+	return d.deleteID(ctx, d.Agent.Status.ID)
+}
+
+// tellOlder tells of an agent that an earlier attempt of a registration may have left, where only another request could
+// tell the ID: what that one registered is new.
+func (d Deleter) tellOlder() {
+	began, _ := d.Intent().Began(d.Clock.Now())
+	if made := d.Agent.Status.Agent; d.Created && (made.CreatedAt == nil || !registration.CreatedBefore(made.CreatedAt.Time, began)) {
+		d.Record(MaybeOrphaned, d.MachineID())
+	}
+}
+
+// standing is what a deletion may ask of the CloudProject. Users can write the finalizer and the intent of any Agent:
+// without a record and an authentic intent there is nothing that could be this Agent's, and no request is made for it.
+func (d Deleter) standing(ctx context.Context) (s registration.Standing, err error) {
+	refused := d.allowed(ctx)
+	if refused == nil {
+		return registration.Standing{Admitted: true}, nil
+	}
+	if !fault.Is(refused, fault.ProjectNotAllowed) {
+		return s, refused
+	}
+	if err := d.connect(); err != nil {
+		shared := d.Projects.Lookup(d.CloudProject.UID)
+		if shared == nil {
+			return s, err // Its credentials are not read yet: they tell whose the intent is.
+		}
+		d.Project, d.Place = shared, shared.Endpoint()
+	}
+	s = registration.Standing{
+		RecordedHere:    Evidence{d.Task}.recordedHere(d.Agent.Status.ID),
+		IntentAuthentic: d.Open() && Evidence{d.Task}.authentic(),
+	}
+	if s.Access() == registration.AccessNone && d.Agent.Status.ID != "" {
+		return s, refused // It is recorded elsewhere, where it cannot be deleted from here.
+	}
+	return s, nil
+}
+
+// deleteConfirmed reads first: only what shows our machine ID, and is known to be ours, is deleted.
+func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
+	remote, err := d.Project.Get(ctx, d.Caller(), id)
+	if err != nil {
+		if missing, err := (Observer{d.Task}).ProvesMissing(ctx, id, err); !missing {
+			return err
+		}
+		return d.gone(id)
+	}
+	switch {
+	case remote.MachineID != d.MachineID():
+		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
+			"the remote agent %s shows another machine ID than this Agent's, so it is not deleted: check the CloudProject's url", id)
+	case !Evidence{d.Task}.entitled(remote, d.Intent()):
+		return Evidence{d.Task}.notEntitled()
+	}
+	if id == d.Agent.Status.ID { // The deletion may have to wait for its turn, which another look would cost.
+		Observer{d.Task}.verify(id)
+	}
+	return d.deleteID(ctx, id)
+}
+
+// deleteID deletes what is nobody else's.
+func (d Deleter) deleteID(ctx context.Context, id string) error {
+	err := (rivals{d.Task}).unowned(ctx, &cloud.Agent{ID: id, MachineID: d.MachineID()})
+	if fault.Is(err, fault.RemoteOwned) {
+		Logger(ctx).Info("Left the remote agent to the Agent that has it", "id", id, "cause", err.Error())
+		return nil
+	} else if err != nil {
+		return err
+	}
+	// Cut by a shutdown, it might be done all the same, and leave the next process to wonder where the agent is.
+	err = d.Project.Delete(context.WithoutCancel(ctx), d.Caller(), id)
+	if err != nil {
+		if missing, err := (Observer{d.Task}).ProvesMissing(ctx, id, err); !missing {
+			return err
+		}
+		return d.gone(id)
+	}
+	d.Record(Deleted, id)
+	return nil
+}
+
+// gone accepts that a remote agent is missing only where it is known to have been.
+func (d Deleter) gone(id string) error {
+	if d.Project.Version() != d.Epoch {
+		return d.outdated()
+	}
+	if (Observer{d.Task}).knownHere() || id != d.Agent.Status.ID {
+		d.Record(goneAlready, id)
+		return nil
+	}
+	status := &d.Agent.Status
+	return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
+		"the service at %s does not have agent %s, which was seen last at %s in project %q: correct the CloudProject's url or token",
+		d.Place.URL, id, status.URL, status.ProjectID)
+}

@@ -1,0 +1,209 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package remoteagent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/registration"
+)
+
+// writeTime is how long a write may take that a shutdown must not lose.
+const writeTime = 10 * time.Second
+
+// Detach is for what a shutdown must not cut, because the next process could not tell whether it was done.
+func Detach(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), writeTime)
+}
+
+// Draft is the Agent of one reconciliation: as it was read, and with the status that the reconciliation brings about.
+// Everything that is written to the Agent is written here.
+type Draft struct {
+	writer client.Client
+	Reader client.Reader
+	Base   *v1alpha1.Agent // as the API server has it
+	Agent  *v1alpha1.Agent // the same, with the new status
+	// Removed: the API server has removed the Agent; only this process knows of it.
+	Removed bool
+	Writes  *pendingWrites
+	began   time.Time
+	// clusterID makes derived machine IDs unique among clusters.
+	clusterID string
+}
+
+func (d *Draft) Key() types.NamespacedName { return client.ObjectKeyFromObject(d.Agent) }
+
+func (d *Draft) Deleting() bool { return !d.Agent.DeletionTimestamp.IsZero() }
+
+// PatchMeta writes annotations and finalizers at once, only if nobody wrote the Agent meanwhile.
+func (d *Draft) PatchMeta(ctx context.Context, change func(*v1alpha1.Agent)) error {
+	if d.Removed {
+		change(d.Agent)
+		return nil
+	}
+	base := v1alpha1.Agent{ObjectMeta: *d.Base.ObjectMeta.DeepCopy()}
+	target := *base.DeepCopy()
+	change(&target)
+	// The cache leaves annotations out. A map that looks empty must not be patched away as a whole.
+	metav1.SetMetaDataAnnotation(&base.ObjectMeta, v1alpha1.GroupVersion.Group, "")
+	metav1.SetMetaDataAnnotation(&target.ObjectMeta, v1alpha1.GroupVersion.Group, "")
+	written, err := d.patch(&base, &target, func(o client.Object, patch client.Patch) error { return d.writer.Patch(ctx, o, patch) })
+	if err != nil {
+		return err
+	}
+	after := d.Base.DeepCopy()
+	after.ObjectMeta = *written
+	d.Base = after
+	written.DeepCopyInto(&d.Agent.ObjectMeta)
+	return nil
+}
+
+// patch writes what differs between two Agents, only if nobody wrote the Agent meanwhile. The API server responds with
+// the metadata alone: the rest may be large.
+func (d *Draft) patch(base, target *v1alpha1.Agent, send func(client.Object, client.Patch) error) (*metav1.ObjectMeta, error) {
+	base.ResourceVersion, target.ResourceVersion = d.Base.ResourceVersion, d.Base.ResourceVersion
+	data, err := client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}).Data(target)
+	if err != nil {
+		return nil, err
+	}
+	written := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: d.Agent.Namespace, Name: d.Agent.Name}}
+	written.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Agent"))
+	if err := send(written, client.RawPatch(types.MergePatchType, data)); err != nil {
+		return nil, err
+	}
+	d.Writes.Version = written.ResourceVersion
+	return &written.ObjectMeta, nil
+}
+
+// WriteStatus writes the status once, if it changed. A conflict that is not about the status is no reason to lose it; one
+// that is leaves the Agent to whoever wrote.
+func (d *Draft) WriteStatus(ctx context.Context) error {
+	if d.Removed {
+		return nil
+	}
+	for range 3 {
+		if equality.Semantic.DeepEqual(d.Base.Status, d.Agent.Status) {
+			return nil
+		}
+		base, target := v1alpha1.Agent{Status: d.Base.Status}, v1alpha1.Agent{Status: d.Agent.Status}
+		written, err := d.patch(&base, &target, func(o client.Object, patch client.Patch) error {
+			return d.writer.Status().Patch(ctx, o, patch)
+		})
+		if err == nil {
+			target.ObjectMeta, target.Spec = *written, d.Base.Spec
+			d.Base = target.DeepCopy()
+			return nil
+		}
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+		var live v1alpha1.Agent
+		if err := d.Reader.Get(ctx, d.Key(), &live); err != nil {
+			return err
+		}
+		if live.UID != d.Base.UID || !equality.Semantic.DeepEqual(live.Status, d.Base.Status) {
+			return err
+		}
+		d.Base = &live
+	}
+	return errors.New("the Agent changes too fast to write its status")
+}
+
+// refresh reads the Agent from the API server itself. What the reconciliation changed in the status is dropped.
+func (d *Draft) refresh(ctx context.Context) error {
+	if d.Removed {
+		return nil
+	}
+	var live v1alpha1.Agent
+	if err := d.Reader.Get(ctx, d.Key(), &live); err != nil {
+		return err
+	}
+	if live.UID != d.Base.UID || live.Generation != d.Base.Generation {
+		return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("agents").GroupResource(), live.Name, nil)
+	}
+	d.Base, d.Agent = &live, live.DeepCopy()
+	return nil
+}
+
+// keepFinalizer restores the finalizer if somebody removed it.
+func (d *Draft) keepFinalizer(ctx context.Context) error {
+	if Fenced(d.Agent) {
+		return nil
+	}
+	return d.PatchMeta(ctx, func(a *v1alpha1.Agent) { controllerutil.AddFinalizer(a, v1alpha1.AgentFinalizer) })
+}
+
+// Fenced reports whether the Agent has the operator's finalizer.
+func Fenced(a client.Object) bool {
+	return controllerutil.ContainsFinalizer(a, v1alpha1.AgentFinalizer)
+}
+
+// stillThere fails if the Agent was removed while its finalizer was written. Few escape this check; those are found when
+// the status is written.
+func (d *Draft) stillThere(ctx context.Context) error {
+	live := metav1.PartialObjectMetadata{}
+	live.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Agent"))
+	err := d.Reader.Get(ctx, d.Key(), &live)
+	if apierrors.IsNotFound(err) || err == nil && live.UID != d.Agent.UID {
+		return apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource("agents").GroupResource(), d.Agent.Name)
+	}
+	return nil // Not knowing is no reason to leave a registration open that was not tried.
+}
+
+// MachineID is what the remote agent is known by.
+func (d *Draft) MachineID() string {
+	switch {
+	case d.Agent.Status.MachineID != "":
+		return d.Agent.Status.MachineID
+	case d.Agent.Spec.MachineID != "":
+		return d.Agent.Spec.MachineID
+	default:
+		return d.derived()
+	}
+}
+
+// derived is the machine ID that is this Agent's alone, in any cluster that has its name.
+func (d *Draft) derived() string {
+	return registration.DerivedMachineID(d.clusterID, d.Key().Namespace, d.Key().Name)
+}
+
+// explicit reports whether somebody chose the machine ID, so that other agents may have it by right.
+func (d *Draft) explicit() bool { return d.MachineID() != d.derived() }
+
+// Intent is the registration intent on the Agent, open or closed. Whoever may write the Agent may write it.
+func (d *Draft) Intent() registration.Intent { return IntentOf(d.Agent) }
+
+func IntentOf(a *v1alpha1.Agent) registration.Intent {
+	return registration.ParseIntent(a.Annotations[v1alpha1.AnnotationRegistrationIntent])
+}
+
+// closedOf is the intent that was closed last. Only the operator writes it.
+func ClosedIntent(a *v1alpha1.Agent) registration.Intent {
+	return registration.ParseIntent(a.Status.RegistrationIntent)
+}
+
+// Open reports whether a registration was begun and its outcome is not recorded.
+func (d *Draft) Open() bool { return inDoubt(d.Agent, d.began) }
+
+func inDoubt(a *v1alpha1.Agent, now time.Time) bool {
+	intent := IntentOf(a)
+	return !intent.IsZero() && !intent.Spent(ClosedIntent(a)) && intent.Plausible(now)
+}
+
+// closeIntent records that a registration created nothing, or what it created. Its intent is spent from then on, whoever
+// restores it. If the status cannot be written, the next reconciliation finds the same out.
+func (d *Draft) closeIntent() { d.Agent.Status.RegistrationIntent = d.Intent().String() }

@@ -1,0 +1,137 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package remoteagent
+
+import (
+	"context"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
+)
+
+// endpoint is the CloudProject of a reconciliation, and where it leads. What it is told it takes to be said of that.
+type endpoint struct {
+	CloudProject *v1alpha1.CloudProject
+	Project      *connection.Connection
+	Place        connection.Endpoint
+	// Epoch of the project when it led there, and the credential fingerprint of then.
+	Epoch      int
+	credential string
+}
+
+// outdated ends a reconciliation whose CloudProject changed meanwhile.
+func (e *endpoint) outdated() error {
+	return fault.Retryablef(v1alpha1.ReasonProgressing, "CloudProject %s/%s has changed meanwhile",
+		e.CloudProject.Namespace, e.CloudProject.Name).Quietly()
+}
+
+// credentialNow tells the project token of now from others.
+func (e *endpoint) credentialNow() string { return e.Project.Sign("") }
+
+// ResolveProject finds the connection that the Agent may use.
+func (t *Task) ResolveProject(ctx context.Context) error {
+	if err := t.FindProject(ctx); err != nil {
+		return err
+	}
+	if err := t.allowed(ctx); err != nil {
+		return err
+	}
+	return t.connect()
+}
+
+// InShard reports whether this operator manages the Agent. One whose CloudProject cannot be told is managed by the
+// operator that has the strays.
+func (o *Operator) InShard(ctx context.Context, a *v1alpha1.Agent) bool {
+	if o.Settings.Shard.Selector == nil {
+		return true
+	}
+	ref, named := projectref.Ref(a, o.Settings.DefaultProject)
+	var cp v1alpha1.CloudProject
+	if !named || o.Client.Get(ctx, ref, &cp) != nil && o.APIReader.Get(ctx, ref, &cp) != nil {
+		return o.Settings.Shard.HasStrays()
+	}
+	return o.Settings.Shard.Has(&cp)
+}
+
+// FindProject reads the CloudProject that the Agent refers to.
+func (t *Task) FindProject(ctx context.Context) error {
+	ref, named := projectref.Ref(t.Agent, t.Settings.DefaultProject)
+	if !named {
+		return fault.Terminalf(v1alpha1.ReasonNoProject,
+			"spec.projectRef is not set, and the operator has no --default-project: set spec.projectRef")
+	}
+	if watched := t.Settings.Namespaces; len(watched) > 0 && !slices.Contains(watched, ref.Namespace) {
+		return fault.Terminalf(v1alpha1.ReasonProjectNotFound,
+			"CloudProject %s is in a namespace that the operator does not look after: add it to --watch-namespaces, or correct spec.projectRef",
+			ref).Coded(fault.ProjectMissing)
+	}
+	var cp v1alpha1.CloudProject
+	if err := t.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy); apierrors.IsNotFound(err) {
+		return fault.Waitingf(v1alpha1.ReasonProjectNotFound,
+			"CloudProject %s does not exist: create it, or correct spec.projectRef", ref).Coded(fault.ProjectMissing)
+	} else if err != nil {
+		return err
+	}
+	t.CloudProject = &cp
+	return nil
+}
+
+// connect takes the shared client of the CloudProject.
+func (t *Task) connect() (err error) {
+	if t.Project, err = t.Projects.Get(t.CloudProject); err == nil {
+		t.credential = t.credentialNow()
+		t.Place, t.Epoch = t.Project.At()
+	}
+	return err
+}
+
+// Caller is who the rate limit counts the requests of this reconciliation for.
+func (t *Task) Caller() ratelimit.Caller {
+	return ratelimit.Caller{UID: t.Agent.UID, Namespace: t.Agent.Namespace}
+}
+
+// allowed asks the CloudProject whether it allows the namespace of the Agent.
+func (t *Task) allowed(ctx context.Context) error {
+	allowed, err := projectref.Allows(ctx, t.APIReader, t.CloudProject, t.Agent.Namespace)
+	if err != nil || allowed {
+		return err
+	}
+	return fault.Terminalf(v1alpha1.ReasonProjectNotAllowed,
+		"CloudProject %s/%s does not admit namespace %s: add it to its spec.allowedNamespaces, or use another one",
+		t.CloudProject.Namespace, t.CloudProject.Name, t.Agent.Namespace).Coded(fault.ProjectNotAllowed)
+}
+
+// Version is the resourceVersion of a Secret or ConfigMap as the cache has it, empty if it is not there.
+func (o *Operator) Version(ctx context.Context, namespace, kind, name string) string {
+	object := metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: kind}}
+	// A cache that fails to answer reads as a changed object, which is then read itself.
+	if o.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &object, client.UnsafeDisableDeepCopy) != nil {
+		return ""
+	}
+	return object.ResourceVersion
+}
+
+// SourceVersion is the resourceVersion of the object that the configuration comes from.
+func (o *Operator) SourceVersion(ctx context.Context, a *v1alpha1.Agent) string {
+	from := a.Spec.RawConfigFrom
+	switch {
+	case from == nil:
+		return ""
+	case from.SecretKeyRef != nil:
+		return o.Version(ctx, a.Namespace, "Secret", from.SecretKeyRef.Name)
+	default:
+		return o.Version(ctx, a.Namespace, "ConfigMap", from.ConfigMapKeyRef.Name)
+	}
+}

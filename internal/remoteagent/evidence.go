@@ -1,0 +1,80 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package remoteagent
+
+import (
+	"slices"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/registration"
+)
+
+// Evidence collects what shows that a remote agent is this Agent's. The rule itself is registration.Evidence.
+type Evidence struct{ *Task }
+
+// subject is what intents of this Agent are bound to at a URL.
+func (e Evidence) subject(url string) registration.Subject {
+	return registration.Subject{UID: string(e.Agent.UID), URL: url}
+}
+
+// authentic reports whether this operator wrote the Agent's intent, with the project token and the URL of now.
+func (e Evidence) authentic() bool {
+	return e.Intent().Authentic(e.subject(e.Place.URL), e.Project.Sign)
+}
+
+// entitled reports whether a remote agent that shows our machine ID is this Agent's, by its record, or by the intent
+// that is said to have created it.
+func (e Evidence) entitled(remote *cloud.Agent, intent registration.Intent) bool {
+	return registration.Evidence{
+		Derived:      remote.MachineID == e.derived(),
+		MayAdopt:     e.mayAdopt(),
+		RecordedHere: e.recordedHere(remote.ID),
+		Registered:   e.registeredBy(remote, intent),
+	}.Entitled()
+}
+
+// registeredBy reports whether an authentic intent covers the creation of a remote agent: one that is not spent yet,
+// or the very one that the status records this agent with, at the endpoint where it was recorded.
+func (e Evidence) registeredBy(remote *cloud.Agent, intent registration.Intent) bool {
+	url, closed := e.Place.URL, ClosedIntent(e.Agent)
+	if status := &e.Agent.Status; remote.ID != "" && remote.ID == status.ID && status.Origin == v1alpha1.OriginRegistered {
+		intent, url = closed, status.URL
+	} else if intent.Spent(closed) {
+		return false
+	}
+	window := registration.Window{Post: e.Settings.PostWindow, Slack: e.Settings.Slack}
+	return intent.Authentic(e.subject(url), e.Project.Sign) && window.Covers(intent, remote.CreatedAt)
+}
+
+// recordedHere reports whether the status records this remote agent, as the Agent's own or as its duplicate, at the
+// endpoint of now. A record counts only there: elsewhere the same ID is somebody else's to say.
+func (e Evidence) recordedHere(id string) bool {
+	status := &e.Agent.Status
+	return RecordedPlace(e.Agent) == e.Place && id != "" && (status.ID == id || slices.Contains(status.DuplicatesToDelete, id))
+}
+
+// RegisteredWith reports whether a remote agent with our machine ID may come from the registration of this intent.
+func (e Evidence) RegisteredWith(intent string, createdAt time.Time) bool {
+	remote := &cloud.Agent{MachineID: e.MachineID(), CreatedAt: createdAt}
+	return e.entitled(remote, registration.ParseIntent(intent))
+}
+
+// mayAdopt reports whether the CloudProject allows this namespace to adopt agents that others registered.
+func (t *Task) mayAdopt() bool {
+	return t.CloudProject.Namespace == t.Agent.Namespace || t.CloudProject.Spec.Adoption == v1alpha1.AdoptionAllowed
+}
+
+// notEntitled refuses a remote agent that nothing shows to be this Agent's at this endpoint.
+func (e Evidence) notEntitled() error {
+	return fault.Terminalf(v1alpha1.ReasonAdoptionNotAllowed,
+		"the remote agent is not known to be this Agent's at CloudProject %s/%s, which does not allow this namespace to adopt agents: "+
+			"correct spec.projectRef, or set spec.adoption of the CloudProject to Allowed",
+		e.CloudProject.Namespace, e.CloudProject.Name)
+}

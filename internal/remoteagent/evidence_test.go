@@ -1,0 +1,135 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package remoteagent
+
+import (
+	"testing"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/registration"
+)
+
+// holding gives a pass the way to a service with this project token.
+func holding(t *testing.T, p *Task, token string) *Task {
+	t.Helper()
+	p.CloudProject.Spec.URL = "https://cloud-api.calyptia.com"
+	registry := connection.NewRegistry(connection.Options{Policy: cloud.URLPolicy{AllowedHosts: []string{"cloud-api.calyptia.com"}}})
+	var err error
+	p.Project, err = registry.Configure(p.CloudProject, connection.Credentials{Token: cloud.NewToken(token)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Place = p.Project.Endpoint()
+	return p
+}
+
+// By which evidence a remote agent that shows the Agent's machine ID is the Agent's to use, change and delete.
+func TestEntitled_NeedsEvidenceThatTheTenantCannotWrite(t *testing.T) {
+	const here, elsewhere = "https://cloud-api.calyptia.com", "https://cloud.tenant.example"
+	const id = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
+	chosen := func(a *v1alpha1.Agent) { a.Spec.MachineID = "machine-1" }
+	recorded := func(url string, origin v1alpha1.Origin) func(*v1alpha1.Agent) {
+		return func(a *v1alpha1.Agent) {
+			a.Status.ID, a.Status.URL, a.Status.MachineID, a.Status.Origin = id, url, "machine-1", origin
+		}
+	}
+	for _, row := range []struct {
+		name     string
+		change   func(*v1alpha1.Agent)
+		own      bool // the CloudProject is in the Agent's namespace
+		adoption v1alpha1.Adoption
+		intent   time.Time // when the Agent's open intent was written, here
+		forged   bool
+		closed   time.Time // when the intent was written that is closed, at closedAt
+		closedAt string
+		created  time.Time
+		want     bool
+	}{
+		{name: "a derived machine ID is nobody else's", created: noon.Add(-time.Hour), want: true},
+		{name: "a chosen one, in the CloudProject's own namespace", change: chosen, own: true, created: noon.Add(-time.Hour), want: true},
+		{name: "a chosen one, where adoption is allowed", change: chosen, adoption: v1alpha1.AdoptionAllowed, created: noon.Add(-time.Hour), want: true},
+		{name: "a chosen one, created by our registration", change: chosen, intent: noon, created: noon.Add(time.Second), want: true},
+		{name: "a chosen one, by a clock that is a little behind", change: chosen, intent: noon, created: noon.Add(-2 * time.Second), want: true},
+		{name: "a chosen one that was there before", change: chosen, intent: noon, created: noon.Add(-3 * time.Second)},
+		{name: "a chosen one, created long after our registration", change: chosen, intent: noon.Add(-time.Hour), created: noon},
+		{name: "a chosen one, without an intent", change: chosen, created: noon},
+		{name: "a chosen one, with a forged intent", change: chosen, intent: noon, forged: true, created: noon.Add(time.Second)},
+		{name: "a chosen one, with an intent that was closed", change: chosen, intent: noon, closed: noon, closedAt: here, created: noon.Add(time.Second)},
+		{name: "a chosen one, with an intent older than the closed one", change: chosen, intent: noon.Add(-time.Minute), closed: noon, closedAt: here, created: noon},
+		{name: "recorded at this endpoint", change: recorded(here, v1alpha1.OriginRegistered), created: noon.Add(-time.Hour), want: true},
+		{name: "adopted at this endpoint", change: recorded(here, v1alpha1.OriginAdopted), created: noon.Add(-time.Hour), want: true},
+		{name: "recorded at another endpoint", change: recorded(elsewhere, v1alpha1.OriginRegistered), created: noon.Add(-time.Hour)},
+		{name: "adopted at another endpoint", change: recorded(elsewhere, v1alpha1.OriginAdopted), created: noon.Add(-time.Hour)},
+		{name: "registered at another URL with this project's token", change: recorded(elsewhere, v1alpha1.OriginRegistered), closed: noon, closedAt: elsewhere, created: noon.Add(time.Second), want: true},
+		{name: "adopted at another URL while an intent was closed there", change: recorded(elsewhere, v1alpha1.OriginAdopted), closed: noon, closedAt: elsewhere, created: noon.Add(time.Second)},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p := holding(t, taskFor(), "the-project-token")
+			intentAt := func(at time.Time, url string) string {
+				intent, err := registration.NewIntent(at, time.Time{}, registration.Intent{}, (Evidence{p}).subject(url), p.Project.Sign)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return intent.String()
+			}
+			remote := &cloud.Agent{ID: id, MachineID: p.derived(), CreatedAt: row.created}
+			if row.change != nil {
+				row.change(p.Agent)
+				remote.MachineID = p.MachineID()
+			}
+			if !row.closed.IsZero() {
+				p.Agent.Status.RegistrationIntent = intentAt(row.closed, row.closedAt)
+			}
+			if !row.intent.IsZero() {
+				text := intentAt(row.intent, here)
+				if row.forged {
+					text = text[:len(text)-1] + "x"
+				}
+				if row.intent.Equal(row.closed) {
+					text = p.Agent.Status.RegistrationIntent
+				}
+				annotated(v1alpha1.AnnotationRegistrationIntent, text)(p.Agent)
+			}
+			if !row.own {
+				p.CloudProject.Namespace = "platform"
+			}
+			p.CloudProject.Spec.Adoption = row.adoption
+			if got := (Evidence{p}).entitled(remote, p.Intent()); got != row.want {
+				t.Errorf("%v, want %v", got, row.want)
+			}
+		})
+	}
+}
+
+func TestTheMachineIDOfAnAgent(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		change func(*v1alpha1.Agent)
+		want   string
+	}{
+		{"derived", func(*v1alpha1.Agent) {}, "6fb93865-063f-5b35-862d-531cebeb0c74"},
+		{"chosen", func(a *v1alpha1.Agent) { a.Spec.MachineID = "machine-1" }, "machine-1"},
+		{"recorded, whatever the cluster is called now", func(a *v1alpha1.Agent) { a.Status.MachineID = "recorded" }, "recorded"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := taskFor(row.change).MachineID(); got != row.want {
+				t.Errorf("%q, want %q", got, row.want)
+			}
+		})
+	}
+}
+
+// Registrations are opened again between the decision and the answer to it.
+func TestWaits_RegistrationsOpenedMeanwhile_DoesNotGoOnUnregistered(t *testing.T) {
+	p := holding(t, &Task{endpoint: endpoint{CloudProject: &v1alpha1.CloudProject{}}}, "a-token-of-the-project")
+	if err := (&registrar{Task: p}).waits(registration.Action{Kind: registration.Wait, Code: registration.RegistrationPaused}); err == nil {
+		t.Error("the pass goes on without a remote agent")
+	}
+}

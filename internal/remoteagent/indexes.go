@@ -1,0 +1,94 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package remoteagent
+
+import (
+	"context"
+	"hash/fnv"
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
+)
+
+// Field indexes of the cached Agents by their remote agent and machine ID, and of the Secrets by the UID in their label;
+// their values are buckets.
+const (
+	remoteIndex  = "status.id"
+	machineIndex = "status.machineID"
+	ownerIndex   = "owner"
+)
+
+// bucket is where an index has values that are nearly unique. An entry for each value would take some hundred bytes for
+// each; whoever looks into a bucket passes over what else is there.
+func bucket(value string) string {
+	const buckets = 1 << 12
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(value))
+	return strconv.FormatUint(uint64(hash.Sum32()%buckets), 36)
+}
+
+// bucketed are the values of the indexes whose entries are buckets.
+var bucketed = map[string]func(*v1alpha1.Agent) string{
+	remoteIndex:  func(a *v1alpha1.Agent) string { return a.Status.ID },
+	machineIndex: func(a *v1alpha1.Agent) string { return a.Status.MachineID },
+}
+
+// indexes of the cached Agents.
+var indexes = map[string]func(*v1alpha1.Agent) []string{
+	remoteIndex:  func(a *v1alpha1.Agent) []string { return bucketUnlessEmpty(bucketed[remoteIndex](a)) },
+	machineIndex: func(a *v1alpha1.Agent) []string { return bucketUnlessEmpty(bucketed[machineIndex](a)) },
+}
+
+// having are the Agents with this remote agent or machine ID, by the index, as the cache has them, not to be changed.
+func (o *Operator) having(ctx context.Context, index, value string) ([]v1alpha1.Agent, error) {
+	var agents v1alpha1.AgentList
+	err := o.Client.List(ctx, &agents, client.MatchingFields{index: bucket(value)}, client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(agents.Items, func(a v1alpha1.Agent) bool {
+		return bucketed[index](&a) != value
+	}), nil
+}
+
+// addIndexes adds the indexes to the cache.
+func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	for name, values := range indexes {
+		if err := indexer.IndexField(ctx, &v1alpha1.Agent{}, name, func(o client.Object) []string {
+			return values(o.(*v1alpha1.Agent))
+		}); err != nil {
+			return err
+		}
+	}
+	secrets := &metav1.PartialObjectMetadata{}
+	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return indexer.IndexField(ctx, secrets, ownerIndex, func(o client.Object) (values []string) {
+		if uid, kept := tokensecret.Owner(o); kept {
+			values = append(values, bucket(string(uid)))
+		}
+		return values
+	})
+}
+
+// OfSecrets finds the Secrets that have the label of an Agent.
+func OfSecrets(uid types.UID) client.MatchingFields {
+	return client.MatchingFields{ownerIndex: bucket(string(uid))}
+}
+
+func bucketUnlessEmpty(value string) []string {
+	if value == "" {
+		return nil
+	}
+	return []string{bucket(value)}
+}

@@ -1,0 +1,110 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package remoteagent
+
+import (
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/plan"
+	"github.com/calyptia-agent-operator/operator/internal/schedule"
+)
+
+// Known is what this process knows of one Agent between two reconciliations. It is lost with the process, which costs
+// requests and time, never correctness: what counts is in the Agent, its Secrets and Calyptia Cloud. There is one for
+// each Agent that exists, and one worker at a time works on an Agent, so that it needs no lock.
+type Known struct {
+	Identity identity
+	Secrets  secretChecks
+	Writes   pendingWrites
+	Updates  updates
+	Absence  absences
+	attempt  attempt
+	request  request
+	// Timers of the next check, and what a failure in backoff is about: see gate.fingerprint.
+	Timers     schedule.Timers
+	BackoffFor string
+	// Logged is the failure that was logged last. Lost: it is logged once more.
+	Logged string
+	// VolatileAt is when the volatile part of the status was written last. Lost: it is written up to an hour later.
+	VolatileAt time.Time
+}
+
+// identity is the remote agent that this process saw to be ours at an endpoint, by a read or the response to a
+// registration. The observer owns it. Lost: one read before the next update or deletion.
+type identity struct {
+	id string
+	at connection.Endpoint
+	by string // the credential fingerprint it was seen with; empty if that changed meanwhile
+}
+
+// secretChecks are the versions of the Secrets as they were last found right. The secretKeeper owns them. Lost: the
+// versions in the status count, or the Secrets are read once.
+type secretChecks struct {
+	Token, Session string
+	// Digest of the token in the Secret.
+	Digest string
+	// Right: both are as a whole reconciliation left them.
+	Right bool
+}
+
+// pendingWrites are what this process wrote, or could not write yet, to the API server. The draft owns them. Lost: the
+// intent on the Agent says that a registration is in doubt, and it is looked for; a token that Calyptia Cloud never shows
+// again is lost with the process that could not store it.
+type pendingWrites struct {
+	// Version of the Agent that was written last.
+	Version string
+	// Sent is the Agent whose registration was sent, with the status as far as it got, until that is written.
+	Sent *v1alpha1.Agent
+	// Token of the registration, until a Secret holds it.
+	Token cloud.Token
+	// Released: the finalizer is removed. The cache may still show the Agent for a moment.
+	Released bool
+}
+
+// updates are what was sent to the remote agent. The updater owns them. Lost: fields are sent again.
+type updates struct {
+	plan.Pending
+	// SentAt is when the API accepted something last.
+	SentAt time.Time
+	// DelayedFor is the generation that plan.Pending.Delayed is of.
+	DelayedFor int64
+	// Refused is the content that something between here and the API refused last.
+	Refused string
+}
+
+// absences are when agents were found missing. The observer owns them. Lost: the two checks that confirm it begin again.
+type absences struct {
+	// firstAt is when the remote agent was first found missing; unlistedAt when the snapshot began that lacked it.
+	firstAt, unlistedAt time.Time
+	// unnamed is the agent that a "not found" may have been about, since unnamedAt: a snapshot that is begun later tells.
+	unnamed   string
+	unnamedAt time.Time
+	// Lost was found missing for good and is not looked up again; other was named by a Secret and did not exist.
+	Lost, other Whereabouts
+}
+
+// Whereabouts is a remote agent at an endpoint.
+type Whereabouts struct {
+	ID string
+	at connection.Endpoint
+}
+
+// attempt is when this process met the open intent, and when the API itself answered its request with an error. The
+// registrar owns it. Lost: the whole slack is waited for.
+type attempt struct {
+	intent        string
+	met, answered time.Time
+}
+
+// request is the request to reconcile that was met last, and when. Lost: it is met anew.
+type request struct {
+	value string
+	at    time.Time
+}

@@ -1,0 +1,71 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package remoteagent
+
+import (
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/calyptia-agent-operator/operator/internal/connection"
+)
+
+// lease is on a remote agent or a machine ID at an endpoint.
+type lease struct {
+	place     connection.Endpoint
+	agent     string
+	machineID string
+}
+
+// leases give an Agent that is reconciled what only one can have. The cache learns too late of what two Agents do at the
+// same moment. An Agent has a few at most, and loses them when it is forgotten. Lost with the process: the recorded
+// status of the other Agent counts, once the cache has it.
+type leases struct {
+	mu     sync.Mutex
+	owners map[lease]types.NamespacedName
+	owned  map[types.NamespacedName][]lease
+}
+
+// take returns the owner of a lease, which is the Agent of the key unless another one has it.
+func (l *leases) take(what lease, key types.NamespacedName) (owner types.NamespacedName) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if owner, taken := l.owners[what]; taken {
+		return owner
+	}
+	l.put(what, key)
+	return key
+}
+
+// seize takes a lease from whoever has it, for the owner by right.
+func (l *leases) seize(what lease, key types.NamespacedName) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.owners[what] != key {
+		l.put(what, key)
+	}
+}
+
+// put is called with the lock held.
+func (l *leases) put(what lease, key types.NamespacedName) {
+	if l.owners == nil {
+		l.owners, l.owned = map[lease]types.NamespacedName{}, map[types.NamespacedName][]lease{}
+	}
+	l.owners[what], l.owned[key] = key, append(l.owned[key], what)
+}
+
+// drop gives up the leases of an Agent that is forgotten.
+func (l *leases) drop(key types.NamespacedName) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, what := range l.owned[key] {
+		if l.owners[what] == key {
+			delete(l.owners, what)
+		}
+	}
+	delete(l.owned, key)
+}

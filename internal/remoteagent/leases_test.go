@@ -1,0 +1,46 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package remoteagent
+
+import (
+	"testing"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func TestLeases_OfAnAgentThatIsForgotten_AreFree(t *testing.T) {
+	var l leases
+	web, other := types.NamespacedName{Namespace: "shop", Name: "web"}, types.NamespacedName{Namespace: "shop", Name: "other"}
+	machine, agent := lease{machineID: "1"}, lease{agent: "1"}
+	for _, what := range []lease{machine, agent, machine} {
+		if owner := l.take(what, web); owner != web {
+			t.Fatalf("%+v is not its own", what)
+		}
+	}
+	if owner := l.take(machine, other); owner != web {
+		t.Errorf("two have it: %v", owner)
+	}
+	l.drop(web)
+	if len(l.owners)+len(l.owned) != 0 {
+		t.Errorf("left: %v, %v", l.owners, l.owned)
+	}
+	if owner := l.take(machine, other); owner != other {
+		t.Error("nobody can have it any more")
+	}
+	l.drop(web) // It must not take what is another's now.
+	if owner := l.take(machine, web); owner != other {
+		t.Error("the lease of the other one is gone")
+	}
+	l.seize(machine, web)
+	if owner := l.take(machine, other); owner != web {
+		t.Error("the owner by right does not have it")
+	}
+	l.drop(other)
+	if owner := l.take(machine, other); owner != web {
+		t.Error("a lease that was seized is dropped with its former owner")
+	}
+}

@@ -1,0 +1,332 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package remoteagent
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/inventory"
+	"github.com/calyptia-agent-operator/operator/internal/plan"
+	"github.com/calyptia-agent-operator/operator/internal/schedule"
+)
+
+// observation is what a reconciliation saw of the remote agent. Only its methods write it.
+type observation struct {
+	Remote *cloud.Agent // as it was read
+	Listed *cloud.Agent // as a snapshot showed it, without token and configuration
+	Token  cloud.Token  // as the API showed it
+	Seen   schedule.Seen
+	SeenAt time.Time
+	// Created: this reconciliation registered it.
+	Created bool
+	// Missing: it was found missing for good.
+	Missing bool
+}
+
+func (o *observation) SawRead(remote *cloud.Agent) {
+	o.Remote, o.Token, o.Seen, o.Created = remote, remote.Token, schedule.Read, false
+}
+
+func (o *observation) sawListed(remote *cloud.Agent, at time.Time) {
+	o.Listed, o.Seen, o.SeenAt = remote, schedule.Listed, at
+}
+
+func (o *observation) sawCreated(token cloud.Token) {
+	o.Token, o.Seen, o.Created = token, schedule.Created, true
+}
+
+func (o *observation) sawMissing() { o.Missing = true }
+
+// Changed drops what an update has outdated.
+func (o *observation) Changed() { o.Remote, o.Listed, o.Seen = nil, nil, schedule.NotSeen }
+
+// Observer looks at the remote agent, and notes what it saw. It creates and changes nothing.
+type Observer struct{ *Task }
+
+// Observe reads the remote agent when a check is due, or when something casts doubt on what is known of it.
+func (o Observer) Observe(ctx context.Context) error {
+	// By what is declared now, what was found to differ may be right.
+	outdated := len(o.Known.Updates.Delayed) > 0 && o.Known.Updates.DelayedFor != o.Agent.Generation
+	if outdated {
+		o.Known.Updates.Delayed = nil
+	}
+	if o.Created || o.Remote != nil || !outdated && !o.mustRead() {
+		return nil
+	}
+	enough, err := false, error(nil)
+	if !outdated {
+		enough, err = o.find(ctx)
+	}
+	if err == nil && !enough {
+		err = o.Read(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return o.findDuplicates(ctx)
+}
+
+// mustRead leaves a changed Secret out: its keeper asks the API itself, and is not misled by a cache that lags.
+func (o Observer) mustRead() bool {
+	asked := o.Reread || o.Known.Timers.Due(o.Clock.Now()) || !o.Handled()
+	return !o.verified() || asked && len(o.Known.Updates.Delayed) == 0
+}
+
+// verified reports whether this process saw the recorded agent to be ours at this endpoint.
+func (o Observer) verified() bool {
+	return o.Known.Identity.id == o.Agent.Status.ID && o.Known.Identity.at == o.Place
+}
+
+// find looks for the remote agent in the snapshot that all Agents of the project share: one request per page instead of
+// one for each of them. It is enough where nobody asks for more and all is as declared.
+func (o Observer) find(ctx context.Context) (enough bool, err error) {
+	k, status, now, interval := o.Known, &o.Agent.Status, o.Clock.Now(), o.Interval(ctx)
+	sent := len(k.Updates.Sent) > 0
+	checking := schedule.Checking{
+		Verified: k.Secrets.Right && RecordedPlace(o.Agent) == o.Place,
+		Applied:  sent || status.Applied.Generation == o.Agent.Generation,
+		Handled:  o.Handled(),
+		Odd:      !k.Absence.firstAt.IsZero() || len(status.DriftedFields)+len(status.IgnoredFields)+len(status.DuplicatesToDelete) > 0,
+		Read:     k.Timers.Read || o.Reread,
+	}
+	if k.Timers.Check.IsZero() || !k.Timers.Due(now) || !checking.SnapshotSuffices() {
+		return false, nil
+	}
+	after := now.Add(-interval * 9 / 10)
+	if sent && k.Updates.SentAt.After(after) {
+		after = k.Updates.SentAt
+	}
+	seen, at, ok, err := o.Project.Lookup(status.ID, after)
+	if seen.ID == "" {
+		k.Absence.unlistedAt = at
+	}
+	if !ok || err != nil || seen.MachineID != status.MachineID || !o.asDeclared(seen) {
+		return false, err
+	}
+	if err := (rivals{o.Task}).unowned(ctx, seen.Remote); err != nil {
+		return false, err
+	}
+	o.Put(seen.ID, seen.MachineID)
+	o.sawListed(seen.Remote, at)
+	o.Project.SeenAt(o.Agent.UID, seen.ID, at)
+	return true, nil
+}
+
+// asDeclared reports whether a snapshot shows all declared fields as they are declared.
+func (o Observer) asDeclared(seen inventory.Entry) bool {
+	return plan.AsDeclared(plan.Compare(o.Declared(), plan.View{
+		Agent: seen.Remote, Snapshot: &plan.Hashes{RawConfig: seen.RawConfig, Metadata: seen.Metadata},
+	}))
+}
+
+// Read reads the remote agent.
+func (o Observer) Read(ctx context.Context) error {
+	status := &o.Agent.Status
+	remote, err := o.Project.Get(ctx, o.Caller(), status.ID)
+	if err != nil {
+		if missing, err := o.ProvesMissing(ctx, status.ID, err); !missing {
+			return err
+		}
+		return o.confirmMissing()
+	}
+	if remote.MachineID != status.MachineID {
+		o.Known.Identity.id = "" // Nothing is sent until a read shows that it is ours.
+		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
+			"the remote agent %s shows another machine ID than it was registered with: check spec.projectRef and the CloudProject's url",
+			status.ID)
+	}
+	if e := (Evidence{o.Task}); !e.entitled(remote, o.Intent()) {
+		o.Known.Identity.id = ""
+		return e.notEntitled()
+	}
+	if err := (rivals{o.Task}).unowned(ctx, remote); err != nil {
+		return err
+	}
+	o.Put(remote.ID, remote.MachineID)
+	o.SawRead(remote)
+	o.Project.Seen(o.Agent.UID, remote.ID)
+	return nil
+}
+
+// Lookup reads a remote agent whose ID came from a Secret, a snapshot or a spec. Only one that shows our machine ID is
+// returned; nil says that it is missing or not ours.
+func (o Observer) Lookup(ctx context.Context, id string) (*cloud.Agent, error) {
+	remote, err := o.Project.Get(ctx, o.Caller(), id)
+	if err != nil {
+		missing, err := o.ProvesMissing(ctx, id, err)
+		if missing {
+			o.Known.Absence.other = Whereabouts{id, o.Place}
+		}
+		return nil, err
+	}
+	if remote.MachineID != o.MachineID() {
+		return nil, nil //nolint:nilnil // Documented: it is not ours.
+	}
+	return remote, nil
+}
+
+// ProvesMissing reports whether the failure of a request proves that a remote agent does not exist. It is the only place
+// that says so. The API's own words about the agent are proof. A "not found" that names nothing may come from a gateway
+// or a route: then a snapshot that was begun afterwards has to lack the agent, too. Any other failure is returned.
+func (o Observer) ProvesMissing(ctx context.Context, id string, failure error) (bool, error) {
+	switch {
+	case cloud.IsGone(failure):
+		return true, nil
+	case !cloud.MaybeGone(failure):
+		return false, failure
+	}
+	a := &o.Known.Absence
+	if a.unnamed != id {
+		a.unnamed, a.unnamedAt = id, o.Clock.Now()
+	}
+	lacks, listed, err := o.Project.Lacks(ctx, id, a.unnamedAt)
+	if err != nil {
+		return false, err // A snapshot may take longer than a reconciliation: the next one asks for the same.
+	}
+	a.unnamed = "" // A second check wants a second snapshot.
+	if listed && lacks {
+		return true, nil
+	}
+	return false, fault.Retryablef(v1alpha1.ReasonInvalidResponse,
+		"%v, which does not say that agent %s is gone, and nothing else does: "+
+			"check the CloudProject's url and what is between it and the operator",
+		failure, id).Because(failure)
+}
+
+// knownHere reports whether a remote agent that is not found at this endpoint is known to have been there.
+func (o Observer) knownHere() bool {
+	if RecordedPlace(o.Agent) != o.Place {
+		return false
+	}
+	// A token that does not tell its project may be another project's; then only what was seen with it counts.
+	return o.Project.Vouched() || o.verified() && o.Known.Identity.by == o.credentialNow()
+}
+
+// errMissing sends a reconciliation back to the registration: the remote agent is missing for good.
+var ErrMissing = errors.New("the remote agent is missing")
+
+// confirmMissing makes sure, in two checks, that a remote agent is missing for good.
+func (o Observer) confirmMissing() error {
+	status, a, now := &o.Agent.Status, &o.Known.Absence, o.Clock.Now()
+	switch {
+	case o.Project.Version() != o.Epoch:
+		return o.outdated()
+	case !o.knownHere():
+		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
+			"the service at %s does not have agent %s, which was seen last at %s in project %q: "+
+				"correct the CloudProject's url or token, or spec.projectRef",
+			o.Place.URL, status.ID, status.URL, status.ProjectID)
+	case status.Origin != v1alpha1.OriginRegistered || o.Agent.Spec.AgentID != "":
+		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
+			"the agent %s that was taken over is no more: delete this Agent, or create one that registers", status.ID)
+	case a.firstAt.IsZero():
+		a.firstAt = now
+		fallthrough
+	case now.Sub(a.firstAt) < o.Settings.GoneDelay:
+		return fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
+			"the remote agent %s is gone; after a second look it is registered anew", status.ID).
+			Coded(fault.RemoteMissing).After(o.Settings.GoneDelay)
+	}
+	since := a.firstAt
+	if !a.unlistedAt.IsZero() {
+		since = a.unlistedAt
+	}
+	if err := o.Project.Gone(o.Caller(), since); err != nil {
+		return err
+	}
+	a.Lost = Whereabouts{status.ID, o.Place}
+	o.sawMissing()
+	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
+	return ErrMissing
+}
+
+// Put records whose the remote agent is and where it was seen.
+func (o Observer) Put(id, machineID string) {
+	status, place, k := &o.Agent.Status, o.Place, o.Known
+	if status.ID != id || status.URL != place.URL {
+		o.RecheckSecrets() // They hold both.
+	}
+	if len(status.DuplicatesToDelete) > 0 && RecordedPlace(o.Agent) != place {
+		o.Record(MaybeOrphaned, o.MachineID())
+		status.DuplicatesToDelete = nil // At this endpoint the same IDs are another's.
+	}
+	if status.ID != id {
+		if k.Identity.id != id { // Else it is this agent's own, from a status that could not be written.
+			k.Writes.Token = cloud.Token{}
+		}
+		k.Updates.Sent, k.Updates.Confirm = nil, nil
+		status.Applied = v1alpha1.AppliedState{}
+		status.Agent = nil
+		status.IgnoredFields, status.DriftedFields = nil, nil
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionReporting) // It was another agent's.
+	}
+	status.ID, status.MachineID = id, machineID
+	status.URL, status.ProjectID = place.URL, place.ProjectID
+	if o.Open() { // Else the annotation may be gone, or be an older one: what was closed stays closed.
+		o.closeIntent()
+	}
+	o.verify(id)
+	k.Absence.firstAt, k.Absence.unlistedAt = time.Time{}, time.Time{}
+}
+
+// verify notes that a remote agent was seen to be ours at this endpoint.
+func (o Observer) verify(id string) {
+	o.Known.Identity = identity{id: id, at: o.Place}
+	if now := o.credentialNow(); now == o.credential {
+		o.Known.Identity.by = now
+	}
+}
+
+// findDuplicates looks for other remote agents with our derived machine ID. Those that can only have come from a
+// registration of ours that nobody knew of any more are deleted; others are left to the user.
+func (o Observer) findDuplicates(ctx context.Context) error {
+	if o.Remote == nil && o.Listed == nil || o.explicit() || o.Settings.ReadOnly || o.Agent.Status.Origin != v1alpha1.OriginRegistered {
+		return nil
+	}
+	now, status := o.Clock.Now(), &o.Agent.Status
+	age := o.Interval(ctx)
+	if !o.Handled() {
+		// Somebody asks. A younger snapshot could only show agents that are too young to judge. The time of the request
+		// counts, because a snapshot may take longer than that.
+		age = o.Settings.Slack + now.Sub(o.requested(now))
+	}
+	entries, _, err := o.Project.FindByMachine(ctx, o.MachineID(), now.Add(-age))
+	if err != nil {
+		return err
+	}
+	began, known := ClosedIntent(o.Agent).Began(now)
+	var left []string
+	for _, entry := range entries {
+		recent := now.Sub(entry.CreatedAt) < o.Settings.Slack // It may be on its way into a Secret.
+		switch {
+		case entry.ID == status.ID || recent || slices.Contains(status.DuplicatesToDelete, entry.ID):
+		case known && o.Agent.Spec.SyncPolicy != v1alpha1.SyncObserve && !entry.Reported &&
+			!entry.CreatedAt.Before(began.Truncate(time.Second)):
+			status.DuplicatesToDelete = append(status.DuplicatesToDelete, entry.ID)
+		default:
+			left = append(left, entry.ID)
+		}
+	}
+	o.Project.SetDuplicates(o.Agent.UID, left)
+	return nil
+}
+
+// requested is when this process met the request to reconcile that is to be handled.
+func (o Observer) requested(now time.Time) time.Time {
+	if value := o.Agent.Annotations[v1alpha1.AnnotationReconcileAt]; o.Known.request.value != value || o.Known.request.at.IsZero() {
+		o.Known.request = request{value, now}
+	}
+	return o.Known.request.at
+}

@@ -1,0 +1,217 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package remoteagent
+
+import (
+	"context"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/inventory"
+	"github.com/calyptia-agent-operator/operator/internal/registration"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
+	"github.com/calyptia-agent-operator/operator/internal/verification"
+)
+
+// registrar gathers the facts about one registration and executes what package registration decides. Only it calls
+// creation, which registers.
+type registrar struct {
+	*Task
+	facts registration.Facts
+	// named are the IDs that sources name, and remotes what lookups showed of them.
+	named   map[registration.Source]string
+	remotes map[registration.Source]*cloud.Agent
+	// entries are the agents of the snapshot that were not looked up yet; others tells whether one of them is not ours.
+	entries []inventory.Entry
+	others  bool
+	// resolveOnly creates nothing: it finds out what became of an open registration.
+	resolveOnly              bool
+	leaseAsked, sessionAsked bool
+	// why is what is behind a fact, in words.
+	why causes
+}
+
+// causes are what is behind facts, in words.
+type causes struct{ lease, session, secret, failure error }
+
+func newRegistrar(t *Task, resolveOnly bool) *registrar {
+	return &registrar{
+		Task: t, resolveOnly: resolveOnly,
+		named: map[registration.Source]string{}, remotes: map[registration.Source]*cloud.Agent{},
+		facts: registration.Facts{SessionFree: true},
+	}
+}
+
+// settle follows decisions until there is nothing to do about the registration. It reports whether a remote
+// agent is recorded then.
+func (r *registrar) settle(ctx context.Context) (recorded bool, err error) {
+	for range mostDecisions {
+		if err := r.gather(ctx); err != nil {
+			return false, err
+		}
+		a := registration.Decide(r.facts)
+		switch a.Kind {
+		case registration.Keep:
+			return true, r.keepFinalizer(ctx)
+		case registration.Adopt:
+			return true, r.adopt(ctx, r.remotes[a.Source])
+		case registration.Release:
+			if a.Code == registration.MaybeOrphaned && !r.resolveOnly {
+				r.Record(MaybeOrphaned, r.MachineID())
+			}
+			return false, nil
+		case registration.Wait:
+			return false, r.waits(a)
+		case registration.Fail:
+			return false, r.fails(a.Code)
+		case registration.Read:
+			err = sources{r}.read(ctx, a.Source)
+		case registration.Lookup:
+			err = sources{r}.lookup(ctx, a.Source)
+		case registration.ReadInventory:
+			err = sources{r}.list(ctx, a.NotBefore)
+		case registration.CloseIntent:
+			r.closeIntent()
+		case registration.Create:
+			if r.resolveOnly {
+				return false, nil
+			}
+			err = creation{r}.create(ctx)
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return false, fault.Retryablef(v1alpha1.ReasonInvalidResponse,
+		"the API lists very many agents with machine ID %s that are not this Agent's: delete those that are not needed", r.MachineID())
+}
+
+// mostDecisions is how many decisions one pass follows. Each changes a fact, but a server decides how many agents it lists.
+const mostDecisions = 1000
+
+// gather brings the facts up to date that may have changed.
+func (r *registrar) gather(ctx context.Context) error {
+	f, intent := &r.facts, r.Intent()
+	f.Now, f.Started = r.Clock.Now(), r.started
+	f.Deleting = r.Deleting() || r.resolveOnly
+	f.ReadOnly, f.Paused = r.Settings.ReadOnly, r.Project.RegistrationPaused() != nil
+	f.Explicit, f.MayAdopt = r.explicit(), r.mayAdopt()
+	f.Open = r.Open()
+	f.Recorded = r.Agent.Status.ID != "" && !f.Open
+	f.Listing = listing(r.Project.Result())
+	if f.Listing == registration.ListingNo {
+		f.Found[registration.Snapshot] = registration.None
+	}
+	if f.Open {
+		f.Authentic = Evidence{r.Task}.authentic()
+		f.Repeated = f.Authentic && !intent.First.Equal(intent.At)
+		f.Trusted = r.met().Add(r.Settings.Slack)
+		if !r.Known.attempt.answered.IsZero() {
+			f.Trusted = r.Known.attempt.answered.Add(r.Settings.AnsweredSlack)
+		}
+		f.Met = r.Known.attempt.met
+	}
+	if r.leaseAsked || f.Open && f.Now.Before(f.Trusted) || f.Recorded {
+		return nil
+	}
+	r.leaseAsked = true
+	if r.why.lease = (rivals{r.Task}).machineIDFree(ctx); r.why.lease != nil {
+		if !fault.Is(r.why.lease, fault.MachineIDLeased) {
+			return r.why.lease
+		}
+		f.Lease = registration.LeaseTaken
+	}
+	return nil
+}
+
+func listing(proof verification.Result) registration.Listing {
+	switch {
+	case proof.ListSupported == nil:
+		return registration.ListingUnknown
+	case *proof.ListSupported:
+		return registration.ListingYes
+	default:
+		return registration.ListingNo
+	}
+}
+
+func (r *registrar) waits(a registration.Action) error {
+	switch {
+	case a.Code == registration.RegistrationPaused:
+		if closed := r.Project.RegistrationPaused(); closed != nil {
+			return closed
+		}
+		return r.outdated() // They were opened just now.
+	case r.why.failure != nil:
+		return creation{r}.inDoubt(r.why.failure)
+	default:
+		return fault.Waitingf(v1alpha1.ReasonRegistrationOutcomeUnknown,
+			"no response to the registration; checking whether it succeeded before retrying").After(a.Until.Sub(r.facts.Now))
+	}
+}
+
+func (r *registrar) fails(code registration.Code) error {
+	switch code {
+	case registration.OperatorReadOnly:
+		return fault.Terminalf(v1alpha1.ReasonReadOnly,
+			"the operator runs with --read-only and registers nothing: set spec.agentID, or run it without")
+	case registration.MachineIDLeased:
+		return r.why.lease
+	case registration.MachineIDTaken:
+		return rivals{r.Task}.machineIDTaken(r.named[registration.Snapshot])
+	case registration.SecretTaken:
+		return r.why.secret
+	case registration.SessionTaken:
+		return r.why.session
+	case registration.AdoptionNotAllowed:
+		return fault.Terminalf(v1alpha1.ReasonAdoptionNotAllowed,
+			"Secret %q names agent %s, which this namespace may not adopt: "+
+				"delete the Secret, or set spec.adoption of the CloudProject to Allowed",
+			tokensecret.Name(r.Agent), r.named[registration.Secret])
+	case registration.RecordedElsewhere:
+		return Evidence{r.Task}.notEntitled()
+	case registration.IDUnknown:
+		return fault.Terminalf(v1alpha1.ReasonRegistrationOutcomeUnknown,
+			"the API holds an agent with machine ID %s, and does not tell its ID: find it in Calyptia Cloud and set spec.agentID to its ID",
+			r.MachineID()).Because(r.why.failure)
+	default:
+		return r.why.failure
+	}
+}
+
+// met notes when this process met the open intent first, and returns when it was written.
+func (r *registrar) met() time.Time {
+	now, intent, a := r.Clock.Now(), r.Intent(), &r.Known.attempt
+	if a.intent != intent.String() {
+		*a = attempt{intent: intent.String(), met: now}
+	}
+	began, ok := intent.Began(now)
+	if !ok || began.After(a.met) {
+		began = a.met
+	}
+	return began
+}
+
+// adopt records a remote agent that is already there as this Agent's own.
+func (r *registrar) adopt(ctx context.Context, remote *cloud.Agent) error {
+	if e := (Evidence{r.Task}); !e.entitled(remote, r.Intent()) {
+		return e.notEntitled()
+	}
+	if err := (rivals{r.Task}).unowned(ctx, remote); err != nil {
+		return err
+	}
+	if err := r.keepFinalizer(ctx); err != nil {
+		return err
+	}
+	r.Agent.Status.Origin = v1alpha1.OriginRegistered
+	Observer{r.Task}.Put(remote.ID, remote.MachineID)
+	r.SawRead(remote)
+	r.Record(recovered, remote.ID)
+	return nil
+}

@@ -1,0 +1,178 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package remoteagent
+
+import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
+	"github.com/calyptia-agent-operator/operator/internal/registration"
+)
+
+// rivals are other Agents of the cluster that have, or want, the same remote agent or machine ID.
+type rivals struct{ *Task }
+
+// unowned refuses a remote agent that belongs to another Agent: the one whose name the machine ID is derived from, else
+// the one that has it recorded, the older first.
+func (r rivals) unowned(ctx context.Context, remote *cloud.Agent) error {
+	if remote.MachineID == r.derived() {
+		return nil
+	}
+	others, err := r.having(ctx, remoteIndex, remote.ID)
+	if err != nil {
+		return err
+	}
+	recordedHere := r.Agent.Status.ID == remote.ID && r.Agent.Status.URL == r.Place.URL
+	for i := range others {
+		other := &others[i]
+		if other.UID == r.Agent.UID || other.Status.URL != r.Place.URL { // An ID means something only at its endpoint.
+			continue
+		}
+		theirs := remote.MachineID == registration.DerivedMachineID(r.Settings.ClusterID, other.Namespace, other.Name)
+		if recordedHere && !theirs && older(r.Agent, other) {
+			continue
+		}
+		return r.owned(other, remote.ID)
+	}
+	if recordedHere {
+		return nil
+	}
+	if owner := r.leases.take(lease{place: connection.Endpoint{URL: r.Place.URL}, agent: remote.ID}, r.Key()); owner != r.Key() {
+		return r.owned(r.other(ctx, owner), remote.ID)
+	}
+	return nil
+}
+
+// owned waits for an Agent that is about to let the remote agent go, and refuses it while its owner lives.
+func (r rivals) owned(other *v1alpha1.Agent, id string) error {
+	if !other.DeletionTimestamp.IsZero() {
+		return fault.Retryablef(v1alpha1.ReasonRemoteAlreadyManaged,
+			"the remote agent %s belongs to %s, which is being deleted", id, r.called(other)).Coded(fault.RemoteOwned)
+	}
+	return fault.Terminalf(v1alpha1.ReasonRemoteAlreadyManaged,
+		"the remote agent %s belongs to %s: delete one of the two Agents (this one touches nothing remote)", id, r.called(other)).
+		Coded(fault.RemoteOwned)
+}
+
+// called names another Agent; to a namespace that may not adopt, not one of another namespace.
+func (r rivals) called(other *v1alpha1.Agent) string {
+	if other.Namespace != r.Agent.Namespace && !r.mayAdopt() {
+		return "an Agent of another namespace"
+	}
+	return "Agent " + other.Namespace + "/" + other.Name
+}
+
+// other is another Agent as the cache has it. One that the cache does not have any more is as good as deleted.
+func (r rivals) other(ctx context.Context, key types.NamespacedName) *v1alpha1.Agent {
+	var other v1alpha1.Agent
+	if r.Client.Get(ctx, key, &other) != nil {
+		other.Namespace, other.Name, other.DeletionTimestamp = key.Namespace, key.Name, new(metav1.Now())
+	}
+	return &other
+}
+
+func older(a, b *v1alpha1.Agent) bool {
+	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	return a.UID < b.UID
+}
+
+// misdirected refuses a response that names the remote agent of another Agent.
+func (r rivals) misdirected(ctx context.Context, id, machineID string) error {
+	others, err := r.having(ctx, remoteIndex, id)
+	if err != nil {
+		return err
+	}
+	for i := range others {
+		// One with our machine ID adopted what is ours by derivation.
+		if other := &others[i]; other.UID != r.Agent.UID && other.Status.URL == r.Place.URL && other.Status.MachineID != machineID {
+			return r.owned(other, id)
+		}
+	}
+	return r.unowned(ctx, &cloud.Agent{ID: id, MachineID: machineID})
+}
+
+// machineIDFree refuses to register a machine ID that another Agent of the cluster has in the same project. The owner
+// by derivation is refused nothing: whoever else has its machine ID gives way.
+func (r rivals) machineIDFree(ctx context.Context) error {
+	what := r.machineLease()
+	if !r.explicit() {
+		r.leases.seize(what, r.Key())
+		return nil
+	}
+	others, err := r.having(ctx, machineIndex, r.MachineID())
+	if err != nil {
+		return err
+	}
+	for i := range others {
+		if other := &others[i]; other.UID != r.Agent.UID && other.Status.ID != "" && r.sharesProject(ctx, other) {
+			return r.machineIDOf(other)
+		}
+	}
+	if owner := r.leases.take(what, r.Key()); owner != r.Key() {
+		return r.machineIDOf(r.other(ctx, owner))
+	}
+	return nil
+}
+
+// sharesProject reports whether another Agent's record is of the same project. What spec.projectID says of a token is
+// only somebody's word: of another CloudProject it counts only where its token or its snapshots confirm it.
+func (r rivals) sharesProject(ctx context.Context, other *v1alpha1.Agent) bool {
+	if RecordedPlace(other) != r.Place {
+		return false
+	}
+	ref, named := projectref.Ref(other, r.Settings.DefaultProject)
+	if named && ref == client.ObjectKeyFromObject(r.CloudProject) {
+		return true
+	}
+	var cp v1alpha1.CloudProject
+	if !named || r.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) != nil {
+		return false
+	}
+	shared := r.Projects.Lookup(cp.UID)
+	return shared != nil && shared.Vouched()
+}
+
+// machineLease is on the machine ID in the project; where only spec.projectID names that, in this CloudProject's alone.
+func (r rivals) machineLease() lease {
+	place := r.Place
+	if !r.Project.Vouched() {
+		place.ProjectID += " of " + string(r.CloudProject.UID)
+	}
+	return lease{place: place, machineID: r.MachineID()}
+}
+
+// machineIDOf waits for an Agent with the same machine ID that is about to go, and is refused by one that lives.
+func (r rivals) machineIDOf(other *v1alpha1.Agent) error {
+	if !other.DeletionTimestamp.IsZero() {
+		return fault.Retryablef(v1alpha1.ReasonMachineIDConflict,
+			"spec.machineID: %s has the machine ID %q and is being deleted", r.called(other), r.MachineID()).Coded(fault.MachineIDLeased)
+	}
+	return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,
+		"spec.machineID: %s has the machine ID %q already: delete this Agent and create it with another machineID, or without one",
+		r.called(other), r.MachineID()).Coded(fault.MachineIDLeased)
+}
+
+// machineIDTaken shows the ID of the other agent only to who may adopt it.
+func (r rivals) machineIDTaken(id string) error {
+	which := "another agent of the project"
+	if id != "" && r.mayAdopt() {
+		which = "agent " + id + " of the project"
+	}
+	return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,
+		"spec.machineID: %s holds the machine ID %q: "+agentstatus.TakeOver, which, r.MachineID())
+}

@@ -1,0 +1,90 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package remoteagent
+
+import (
+	"context"
+	"net/url"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
+)
+
+// Fields of the spec that name Secrets.
+const (
+	TokenField   = "tokenSecretRef"
+	sessionField = "sessionSecretRef"
+)
+
+// SecretPlaces says whether the Secrets that the Agent wants may be written, before and after the registration.
+type SecretPlaces struct{ *Task }
+
+// Usable refuses a Secret in the session's place that is not the Agent's.
+func (s SecretPlaces) Usable(ctx context.Context, secret *corev1.Secret, verdict tokensecret.Verdict, name string) error {
+	switch verdict {
+	case tokensecret.Foreign:
+		return tokensecret.Conflict(name, sessionField)
+	case tokensecret.Ownerless:
+		return s.Takeover(ctx, secret, tokensecret.Conflict(name, sessionField))
+	default:
+		return nil
+	}
+}
+
+// SessionPossible refuses a session that could never report, before anything is registered.
+func (s SecretPlaces) SessionPossible(context.Context) error {
+	if _, wanted := tokensecret.SessionName(s.Agent); !wanted {
+		return nil
+	}
+	base, err := url.Parse(s.Place.URL)
+	if err != nil {
+		return err
+	}
+	return tokensecret.UsableURL(base)
+}
+
+// sessionFree refuses a Secret in the session's place that is not the Agent's, before anything is registered.
+func (s SecretPlaces) sessionFree(ctx context.Context) error {
+	name, wanted := tokensecret.SessionName(s.Agent)
+	if !wanted || s.Version(ctx, s.Agent.Namespace, "Secret", name) == "" {
+		return nil // One that appears meanwhile is met when the session is stored.
+	}
+	secret, verdict, err := s.Secrets.Find(ctx, s.Agent, name)
+	if err != nil {
+		return err
+	}
+	return s.Usable(ctx, secret, verdict, name)
+}
+
+// Takeover allows a Secret without an owner to be overwritten, as a restored backup brings it back: it holds nothing
+// but what the operator writes, and the remote agent that it names does not exist. Otherwise it returns the conflict.
+func (s SecretPlaces) Takeover(ctx context.Context, secret *corev1.Secret, conflict error) error {
+	if !tokensecret.Plain(secret) {
+		return conflict
+	}
+	a, named := &s.Known.Absence, Whereabouts{tokensecret.Holds(secret), s.Place}
+	if named.ID == "" || named == a.Lost || named == a.other {
+		return nil
+	}
+	_, err := s.Project.Get(ctx, s.Caller(), named.ID)
+	if err == nil {
+		return conflict
+	}
+	missing, err := Observer{s.Task}.ProvesMissing(ctx, named.ID, err)
+	if missing {
+		a.other = named
+	}
+	return err
+}
+
+// RecheckSecrets has this process, or the next one, bring the Secrets about before the Agent counts as up to date.
+func (t *Task) RecheckSecrets() {
+	t.Known.Secrets.Right, t.Known.Secrets.Token = false, ""
+	applied := &t.Agent.Status.Applied
+	applied.TokenSecretResourceVersion, applied.SessionSecretResourceVersion = "", ""
+}

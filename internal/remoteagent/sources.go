@@ -1,0 +1,203 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package remoteagent
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/inventory"
+	"github.com/calyptia-agent-operator/operator/internal/registration"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
+)
+
+// sources reads what may name the remote agent.
+type sources struct{ *registrar }
+
+// names notes what a source says; an empty ID is none.
+func (r sources) names(s registration.Source, id string) {
+	r.named[s] = id
+	r.facts.Found[s] = registration.None
+	if id != "" {
+		r.facts.Found[s] = registration.Named
+	}
+}
+
+func (r sources) read(ctx context.Context, s registration.Source) error {
+	switch s {
+	case registration.Record:
+		// Past the cache: a stale one would register twice.
+		if err := r.refresh(ctx); err != nil {
+			return err
+		}
+		if err := (Fence{r.Task}).keepIntent(ctx); err != nil { // Pruned since the cache heard of it.
+			return err
+		}
+		r.names(s, r.Agent.Status.ID)
+	case registration.Response:
+		r.names(s, "")
+		if sent := r.Writes.Sent; sent != nil && sent.UID == r.Agent.UID && IntentOf(sent) == r.Intent() {
+			r.names(s, sent.Status.ID)
+		}
+	case registration.SecretIntent:
+		return r.readIntentSecret(ctx)
+	case registration.Secret:
+		return r.readSecret(ctx)
+	case registration.Cluster:
+		return r.readCluster(ctx)
+	case registration.Snapshot:
+	}
+	return nil
+}
+
+// readIntentSecret reads the ID that the token Secret got from the open registration.
+func (r sources) readIntentSecret(ctx context.Context) error {
+	r.names(registration.SecretIntent, "")
+	secret, verdict, err := r.Secrets.Find(ctx, r.Agent, tokensecret.Name(r.Agent))
+	if err != nil || secret == nil || tokensecret.Registration(secret) != r.Intent().String() {
+		return err
+	}
+	// One of an Agent that retains has no owner: then a read of the remote agent has to confirm it, as it has to anyway.
+	if verdict == tokensecret.Ours || verdict == tokensecret.Ownerless && tokensecret.Labelled(secret, r.Agent) {
+		r.names(registration.SecretIntent, tokensecret.ID(secret))
+	}
+	return nil
+}
+
+// readSecret reads the ID in the token Secret, whatever registration it came from.
+func (r sources) readSecret(ctx context.Context) error {
+	r.names(registration.Secret, "")
+	name := tokensecret.Name(r.Agent)
+	if r.Version(ctx, r.Agent.Namespace, "Secret", name) == "" {
+		return nil // One that appears meanwhile is met when the token is stored.
+	}
+	secret, verdict, err := r.Secrets.Find(ctx, r.Agent, name)
+	if err != nil || verdict == tokensecret.Absent {
+		return err
+	}
+	id := tokensecret.ID(secret)
+	switch {
+	case verdict == tokensecret.Foreign:
+		r.taken(tokensecret.Conflict(name, TokenField))
+	case id != "" && r.Known.Absence.Lost != Whereabouts{id, r.Place}:
+		r.names(registration.Secret, id)
+	case verdict == tokensecret.Ownerless:
+		return r.ownerless((SecretPlaces{r.Task}).Takeover(ctx, secret, tokensecret.Conflict(name, TokenField)))
+	}
+	return nil
+}
+
+// taken notes that the token Secret is somebody else's.
+func (r sources) taken(conflict error) {
+	r.why.secret, r.facts.Found[registration.Secret] = conflict, registration.Foreign
+}
+
+// ownerless notes whether a Secret without an owner may be used; other failures are returned.
+func (r sources) ownerless(conflict error) error {
+	if !fault.Is(conflict, fault.SecretForeign) {
+		return conflict
+	}
+	r.taken(conflict)
+	return nil
+}
+
+// readCluster looks for another Agent of the cluster that recorded an agent with our derived machine ID: it chose a
+// machine ID that is not its own, and gives way.
+func (r sources) readCluster(ctx context.Context) error {
+	r.names(registration.Cluster, "")
+	if r.explicit() {
+		return nil
+	}
+	others, err := r.having(ctx, machineIndex, r.MachineID())
+	for i := range others {
+		if other := &others[i]; other.UID != r.Agent.UID && other.Status.ID != "" && other.Status.URL == r.Place.URL {
+			r.names(registration.Cluster, other.Status.ID)
+		}
+	}
+	return err
+}
+
+// list gets a snapshot of the agents with our machine ID that was begun after a time, the oldest agent first.
+func (r sources) list(ctx context.Context, notBefore time.Time) error {
+	entries, _, err := r.Project.FindByMachine(ctx, r.MachineID(), notBefore)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(entries, func(a, b inventory.Entry) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	r.facts.SnapshotAt = notBefore.Add(1) // Or later.
+	r.entries, r.others = entries, false
+	r.nextEntry()
+	return nil
+}
+
+// nextEntry takes the next agent of the snapshot that may be ours. With a chosen machine ID, one that was there before
+// the registration is another's.
+func (r sources) nextEntry() {
+	for ; len(r.entries) > 0; r.entries = r.entries[1:] {
+		entry := r.entries[0]
+		if old := r.Open() && r.explicit() && registration.CreatedBefore(entry.CreatedAt, r.first()); !old {
+			r.names(registration.Snapshot, entry.ID)
+			return
+		}
+		r.others, r.named[registration.Snapshot] = true, entry.ID
+	}
+	r.facts.Found[registration.Snapshot] = registration.None
+	if r.others {
+		r.facts.Found[registration.Snapshot] = registration.NotEntitled
+	}
+}
+
+// first is when the first attempt of the open registration began, as far as that is to be believed.
+func (r sources) first() time.Time {
+	if (Evidence{r.Task}).authentic() {
+		return r.Intent().First
+	}
+	return r.met()
+}
+
+// lookup reads the remote agent that a source names.
+func (r sources) lookup(ctx context.Context, s registration.Source) error {
+	remote, err := (Observer{r.Task}).Lookup(ctx, r.named[s])
+	if err != nil {
+		return err
+	}
+	intent := r.Intent()
+	if s == registration.Secret || s == registration.Cluster {
+		intent = registration.Intent{}
+	}
+	finding := registration.None
+	switch {
+	case remote == nil && s == registration.Secret:
+		return r.secretOfNone(ctx)
+	case remote != nil && (Evidence{r.Task}).entitled(remote, intent):
+		finding, r.remotes[s] = registration.Ours, remote
+	case remote != nil:
+		finding = registration.NotEntitled
+	}
+	r.facts.Found[s] = finding
+	if s == registration.Snapshot && finding != registration.Ours {
+		r.entries, r.others = r.entries[1:], r.others || remote != nil
+		r.nextEntry()
+	}
+	return nil
+}
+
+// secretOfNone judges a token Secret whose remote agent does not exist, or is not ours.
+func (r sources) secretOfNone(ctx context.Context) error {
+	r.facts.Found[registration.Secret] = registration.None
+	name := tokensecret.Name(r.Agent)
+	secret, verdict, err := r.Secrets.Find(ctx, r.Agent, name)
+	if err != nil || verdict != tokensecret.Ownerless {
+		return err
+	}
+	return r.ownerless((SecretPlaces{r.Task}).Takeover(ctx, secret, tokensecret.Conflict(name, TokenField)))
+}

@@ -1,0 +1,203 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Package schedule says when an Agent is checked next, and whether there is
+// anything to do for it before. It is the one place that says so. It is pure: it
+// knows no clock and no chance, both are facts.
+package schedule
+
+import (
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+// Limits are the times that the operator's settings give.
+type Limits struct {
+	// BackoffMin and BackoffMax bound the time between two tries.
+	BackoffMin, BackoffMax time.Duration
+	// OutageGrace is how long an outage does not show on an applied Agent.
+	OutageGrace time.Duration
+}
+
+// QuietWait is how long a failure is waited for that ends by itself, such as a cache that lags.
+const QuietWait = 100 * time.Millisecond
+
+// confirmDelay is how long an update at least waits for a snapshot to confirm it where the rate limit is used up.
+const confirmDelay = 2 * time.Second
+
+// Timers are what is known of the times of an Agent between two checks. They live in the process: a new one checks all
+// Agents within one interval.
+type Timers struct {
+	// Check is when the remote agent is looked at next; zero before the first check of this process.
+	Check time.Time
+	// Read: that has to be a read. An older snapshot cannot show what was found since.
+	Read bool
+	// Retry is when a failed check is repeated; zero after a good one.
+	Retry time.Time
+	// AnyChange: whatever wakes the Agent ends the backoff, not only a change of what the failure is about.
+	AnyChange bool
+	// Failures in a row that count, and since when it fails at all.
+	Failures int
+	Since    time.Time
+	// Unwritten counts the statuses in a row that could not be written.
+	Unwritten int
+}
+
+// Seen says how a check saw the remote agent.
+type Seen int
+
+const (
+	// NotSeen: it did not.
+	NotSeen Seen = iota
+	// Read: by a read of the agent itself.
+	Read
+	// Listed: in a snapshot.
+	Listed
+	// Created: by the response to its registration, which does not show its health.
+	Created
+)
+
+// Failure is what a check failed with.
+type Failure struct {
+	Class fault.Class
+	// RetryAfter is when trying again makes sense; zero leaves it to the class.
+	RetryAfter time.Duration
+	// Quiet: it ends by itself at once.
+	Quiet bool
+	// Outage: nothing about the Agent itself failed.
+	Outage bool
+	// Unwatched: no event will tell that it ended.
+	Unwatched bool
+}
+
+// Facts are all that Next looks at.
+type Facts struct {
+	Now time.Time
+	// Jitter is a random number from 0 to 1.
+	Jitter float64
+	Limits Limits
+	// Interval between two checks.
+	Interval time.Duration
+
+	Seen Seen
+	// SeenAt is when the snapshot was begun.
+	SeenAt time.Time
+	// Unfinished: what was read or sent was not brought to its end.
+	Unfinished bool
+	// Confirm is after how long a snapshot shall confirm an update; zero for none.
+	Confirm time.Duration
+	// Failure of the check; nil for none.
+	Failure *Failure
+}
+
+// Next are the timers after a check. It reports whether a failure is in its grace: an applied Agent does not show it yet.
+func Next(before Timers, f Facts) (after Timers, grace bool) {
+	after = before
+	after.look(f)
+	if f.Failure == nil {
+		after.Failures, after.Since = 0, time.Time{}
+		return after.Good(), false
+	}
+	if after.Since.IsZero() {
+		after.Since = f.Now
+	}
+	after.Retry = f.Now.Add(after.wait(f))
+	after.AnyChange = f.Failure.Class == fault.Waiting && f.Failure.RetryAfter == 0
+	return after, f.Failure.Outage && f.Now.Sub(after.Since) < f.Limits.OutageGrace
+}
+
+// Good are the timers where nothing is to be retried.
+func (t Timers) Good() Timers {
+	t.Retry, t.AnyChange = time.Time{}, false
+	return t
+}
+
+// NotWritten are the timers after a check whose status could not be written: nobody knows what it came to.
+func (t Timers) NotWritten() Timers {
+	t.Unwritten++
+	t.Retry = time.Time{}
+	return t
+}
+
+// look sets when the remote agent is looked at next, with jitter so that Agents created together part.
+func (t *Timers) look(f Facts) {
+	jitter := func(d time.Duration) time.Duration { return time.Duration(f.Jitter * float64(d)) }
+	switch f.Seen {
+	case Read:
+		t.Check, t.Read = f.Now.Add(f.Interval*9/10+jitter(f.Interval/5)), false
+	case Listed:
+		// Soon after the snapshot of the next interval: then one snapshot serves all.
+		t.Check = f.SeenAt.Add(f.Interval + jitter(f.Interval/10))
+	case Created:
+		t.Check = f.Now.Add(f.Interval / 10)
+	case NotSeen:
+	}
+	switch {
+	case f.Confirm > 0:
+		t.Check = f.Now.Add(f.Confirm)
+	case f.Unfinished:
+		t.Check, t.Read = f.Now, true
+	}
+}
+
+// wait is the time until a failed check is repeated.
+func (t *Timers) wait(f Facts) time.Duration {
+	failure, backoff := f.Failure, func() time.Duration {
+		t.Failures++
+		return fault.BackoffAt(t.Failures, f.Limits.BackoffMin, f.Limits.BackoffMax, f.Jitter)
+	}
+	switch {
+	case failure.Class == fault.Retryable && failure.Quiet:
+		return max(failure.RetryAfter, fault.BackoffAt(1, QuietWait, QuietWait, f.Jitter))
+	case failure.Class == fault.Retryable:
+		return max(failure.RetryAfter, backoff())
+	}
+	if failure.Class == fault.Terminal {
+		t.Failures = 0
+	}
+	switch {
+	case failure.RetryAfter > 0:
+		return failure.RetryAfter
+	case failure.Unwatched:
+		return backoff()
+	default:
+		return f.Interval
+	}
+}
+
+// First spreads the checks of a process that just started over the whole interval.
+func First(now time.Time, interval time.Duration, jitter float64) time.Time {
+	return now.Add(time.Duration(jitter * float64(interval)))
+}
+
+// Confirm is how long an update waits for a snapshot to confirm it, where the rate limit has no read to spare: one
+// snapshot confirms what was sent to many.
+func Confirm(interval, snapshotTook time.Duration, jitter float64) time.Duration {
+	delay := min(interval/10, max(confirmDelay, 10*snapshotTook))
+	return delay + time.Duration(jitter*float64(delay))
+}
+
+// Requeue is how long the Agent sleeps. What comes around by itself has a low priority.
+func (t Timers) Requeue(now time.Time, jitter float64, limits Limits) time.Duration {
+	switch {
+	case t.Unwritten > 0:
+		return fault.BackoffAt(t.Unwritten, QuietWait, limits.BackoffMax, jitter)
+	case !t.Retry.IsZero():
+		return max(t.Retry.Sub(now), time.Millisecond)
+	default:
+		return max(t.Check.Sub(now), time.Millisecond)
+	}
+}
+
+// Due reports whether the remote agent is to be looked at.
+func (t Timers) Due(now time.Time) bool { return !now.Before(t.Check) }
+
+// InBackoff reports whether a failure is not to be tried again yet, because nothing changed that it is about. The
+// operator's own writes wake an Agent, too: without a backoff a failure would be repeated at full speed.
+func (t Timers) InBackoff(now time.Time, changed bool) bool {
+	return t.Retry.After(now) && !t.AnyChange && !changed
+}
