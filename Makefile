@@ -40,6 +40,8 @@ KUBECTL_NEEDS := $(if $(filter $(BUILT_KUBECTL),$(KUBECTL)),control-plane)
 # What `make test` tests and with which further flags, as in: make test PKG=./internal/cloud/... TESTFLAGS=-v
 PKG ?= ./...
 TESTFLAGS ?=
+# How many packages with a control plane are tested at a time. Their tests wait more than they work.
+TEST_PACKAGES ?= 3
 
 .DEFAULT_GOAL := help
 
@@ -115,11 +117,18 @@ control-plane: ## Build etcd, kube-apiserver, kube-controller-manager and kubect
 crds: ## Download the CRDs of Argo CD, Flux and the Prometheus operator, to check what docs and charts show of their kinds.
 	@hack/crds/fetch.sh
 
+# hack/tests.sh says which packages' tests need a control plane. Those that work in namespaces of their own share one.
+RUN_TESTS = $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- $(TESTFLAGS)
+
+.PHONY: unit
+unit: ## Run the tests that need no control plane (under a minute once built).
+	@hack/tests.sh unit $(PKG) | OPERATOR_TEST_CONTROL_PLANE=none xargs -r $(RUN_TESTS)
+
 .PHONY: test
-test: control-plane crds ## Run all tests against a real control plane, with a minute of torture.
-	@go build ./... # In parallel; the tests then run one package after the other, each with a control plane of its own.
+test: unit control-plane crds ## Run all tests: those of unit, then those against a real control plane, with a minute of torture.
+	@go build ./... && go build -o bin/withplane ./hack/withplane
 	@for helm in helm helm3; do go tool -modfile=$(CURDIR)/hack/$$helm/go.mod -n helm >/dev/null; done # Built now, which takes minutes once, not within a test.
-	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -p 1 -timeout 30m $(TESTFLAGS) $(PKG)
+	@hack/tests.sh plane $(PKG) | xargs -r bin/withplane $(RUN_TESTS) -p $(TEST_PACKAGES) -timeout 30m
 
 .PHONY: fuzz
 fuzz: ## Feed the readers of what others write with random input (FUZZTIME=5s for each).

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -123,11 +122,8 @@ func TestSteadyCosts(t *testing.T) {
 func runSmall(t *testing.T, args ...string) []*result {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "calyptia-agent-operator")
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", binary, ".")
-	build.Dir = testenv.ModuleRoot()
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("the operator cannot be built: %v\n%s", err, out)
+	if err := testenv.BuildOperator(t.Context(), binary); err != nil {
+		t.Fatal(err)
 	}
 	o, err := parse(append(args, "-operator="+binary), os.Stderr)
 	if err != nil {

@@ -25,7 +25,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -35,6 +34,7 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
 var (
@@ -172,14 +172,12 @@ func (b *bench) run() {
 
 func (b *bench) eventually(what string, check func() error) {
 	b.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(b.Context(), 20*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
-		last = check()
-		return last == nil, nil
+	await.Eventually(b, what, func() error {
+		if err := check(); err != nil {
+			return fmt.Errorf("%w; the log: %q", err, b.lines)
+		}
+		return nil
 	})
-	if err != nil {
-		b.Fatalf("%s: %v; the log: %q", what, last, b.lines)
-	}
 }
 
 // watches waits until these namespaces are watched, and no others.

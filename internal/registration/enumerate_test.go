@@ -146,6 +146,7 @@ var invariants = []struct {
 }
 
 func TestDecide_EveryCombinationOfFacts(t *testing.T) {
+	t.Parallel()
 	n := 0
 	failed := map[string]bool{}
 	for _, isOpen := range []bool{true, false} {

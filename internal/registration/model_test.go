@@ -50,17 +50,22 @@ type remote struct {
 
 // model is a server, what is persisted in Kubernetes, and one process of the operator.
 type model struct {
+	table []Row
 	taken policy
 	lists bool
+	masks bool // it shows a token in the response to a registration alone
 
 	now    time.Time
 	agents []remote
 	next   int
+	posts  int // requests that it saw
 
 	// Persisted.
 	intent, first time.Time // the open intent; zero for none
 	recorded      int       // the ID in the status; zero for none
 	secret        int       // the ID that the Secret has from the open intent
+	token         int       // the agent whose token the Secret has
+	deleting      bool
 
 	// Lost with the process.
 	started, met, sent time.Time
@@ -74,6 +79,7 @@ type model struct {
 	script   []choice // what goes wrong, in order
 	asked    int      // how many choices were made
 	options  []int    // how many alternatives each of them had
+	named    scene    // what goes wrong beside the script
 	lost     int      // responses that were lost
 	gateways int      // conflicts that something in between made up
 	trace    []string
@@ -94,7 +100,9 @@ func (m *model) pick(n int) int {
 
 // crash may end the process here and start another.
 func (m *model) crash(where string) bool {
-	if m.pick(2) == 0 {
+	if m.named.dies != "" && m.named.dies == where {
+		m.deleting, m.named.dies = m.named.deleted, ""
+	} else if m.pick(2) == 0 {
 		return false
 	}
 	m.trace = append(m.trace, "crash after "+where)
@@ -116,7 +124,7 @@ func (m *model) forget() {
 func (m *model) facts() Facts {
 	f := Facts{
 		Now: m.now, Started: m.started, SessionFree: true, Authentic: true,
-		Recorded: m.recorded != 0 && m.intent.IsZero(), Open: !m.intent.IsZero(),
+		Recorded: m.there(m.recorded) && m.intent.IsZero(), Open: !m.intent.IsZero(), Deleting: m.deleting,
 		Repeated: !m.first.Equal(m.intent), Outcome: m.outcome, SentAt: m.sent, SnapshotAt: m.snapshotAt,
 		Listing: ListingNo,
 	}
@@ -135,7 +143,7 @@ func (m *model) facts() Facts {
 	return f
 }
 
-func (m *model) named(s Source) int {
+func (m *model) names(s Source) int {
 	switch s {
 	case Record:
 		return m.recorded
@@ -154,7 +162,7 @@ func (m *model) named(s Source) int {
 }
 
 func (m *model) finding(s Source) Finding {
-	id := m.named(s)
+	id := m.names(s)
 	switch {
 	case s != Snapshot && s != Cluster && !m.read[s]:
 		return Unread
@@ -179,6 +187,7 @@ func (m *model) visibleAgents() []remote {
 
 // register is what the server does with a request; zero is a conflict.
 func (m *model) register(visible time.Time) int {
+	m.posts++
 	if there := m.visibleAgents(); len(there) > 0 && m.taken != duplicate {
 		if m.taken == unique {
 			return 0
@@ -192,6 +201,9 @@ func (m *model) register(visible time.Time) int {
 
 // create persists an intent and sends the request, as the operator does.
 func (m *model) create() {
+	if m.named.dies == "nothing" && m.crash("nothing") {
+		return
+	}
 	m.now = m.now.Add(time.Second)
 	if m.intent.IsZero() {
 		m.first = m.now
@@ -203,6 +215,9 @@ func (m *model) create() {
 	}
 	m.sent = m.now
 	what := mishap(m.pick(int(mishaps)))
+	if m.named.mishap != well {
+		what, m.named.mishap = m.named.mishap, well
+	}
 	m.trace = append(m.trace, fmt.Sprintf("request %d", what))
 	switch what {
 	case lostBefore:
@@ -231,22 +246,42 @@ func (m *model) responded(id int) {
 		m.lost++
 		return
 	}
-	if m.secret = id; m.crash("the Secret") {
+	if m.secret, m.token = id, id; m.crash("the Secret") {
 		return
 	}
+	m.record(id)
+}
+
+func (m *model) record(id int) {
 	m.recorded, m.intent, m.first = id, time.Time{}, time.Time{}
+	if !m.masks { // A lookup shows it.
+		m.token = id
+	}
+}
+
+// remove is what the API does with a DELETE of the recorded agent.
+func (m *model) remove() {
+	m.agents = slices.DeleteFunc(m.agents, func(a remote) bool { return a.id == m.recorded })
 }
 
 // run follows decisions until nothing is to be done any more.
 func (m *model) run() (Action, error) {
-	m.now = noon
+	if m.now.IsZero() {
+		m.now = noon
+	}
 	m.restart()
-	for range 200 {
+	for step := range 200 {
 		m.now = m.now.Add(time.Millisecond)
-		a := Decide(m.facts())
+		m.deleting = m.deleting || m.named.deletedAt > 0 && step >= m.named.deletedAt
+		a := decide(m.table, m.facts())
 		m.trace = append(m.trace, fmt.Sprintf("%s %d %s", a.Kind, a.Source, a.Code))
 		switch a.Kind {
-		case Keep, Release:
+		case Keep:
+			if !m.deleting {
+				return a, nil
+			}
+			m.remove()
+		case Release:
 			return a, nil
 		case Fail:
 			if a.Code != Refused {
@@ -257,9 +292,9 @@ func (m *model) run() (Action, error) {
 		case Read:
 			m.read[a.Source] = true
 		case Lookup:
-			m.looked[m.named(a.Source)] = true
+			m.looked[m.names(a.Source)] = true
 		case Adopt:
-			m.recorded, m.intent, m.first = m.named(a.Source), time.Time{}, time.Time{}
+			m.record(m.names(a.Source))
 		case ReadInventory:
 			m.snapshotAt, m.snapshot, m.looked = m.now, nil, map[int]bool{}
 			for _, there := range m.visibleAgents() {
@@ -281,13 +316,14 @@ func (m *model) run() (Action, error) {
 // Every server, with every two things that go wrong at every place where something can: exactly one agent, or the
 // exception that docs/reliability.md documents.
 func TestDecide_EveryInterleaving_ExactlyOne(t *testing.T) {
+	t.Parallel()
 	runs := 0
 	for _, taken := range []policy{unique, upsert, duplicate} {
 		for _, lists := range []bool{true, false} {
 			t.Run(fmt.Sprintf("policy %d, lists %v", taken, lists), func(t *testing.T) {
-				explore(t, func(script []choice) *model {
+				explore(t, 4, func(script []choice) *model {
 					runs++
-					m := &model{taken: taken, lists: lists, script: script}
+					m := &model{table: Table, taken: taken, lists: lists, script: script}
 					end, err := m.run()
 					if err != nil || !m.allowed(end) {
 						t.Fatalf("%v: %d agents, %d responses lost, recorded %d, ended with %+v\n%v", err, len(m.agents), m.lost, m.recorded, end, m.trace)
@@ -300,10 +336,9 @@ func TestDecide_EveryInterleaving_ExactlyOne(t *testing.T) {
 	t.Logf("%d runs", runs)
 }
 
-// explore runs the model with every script of at most three alternatives that are not the first one.
-func explore(t *testing.T, run func([]choice) *model) {
+// explore runs the model with every script of at most depth alternatives that are not the first one.
+func explore(t *testing.T, depth int, run func([]choice) *model) {
 	t.Helper()
-	const depth = 4
 	var extend func(script []choice, left int)
 	extend = func(script []choice, left int) {
 		m := run(script)

@@ -8,8 +8,10 @@ package testenv
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 )
 
@@ -31,6 +33,22 @@ func ModuleRoot() string {
 			return start
 		}
 	}
+}
+
+// BuildOperator builds the operator's binary, as the tests and the benchmark run it.
+func BuildOperator(ctx context.Context, path string) error {
+	return Build(ctx, ModuleRoot(), path, ".")
+}
+
+// Build builds a program of the module in dir. args are those of `go build`.
+func Build(ctx context.Context, dir, path string, args ...string) error {
+	command := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-buildvcs=false", "-o", path}, args...)...)
+	command.Dir = dir
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s cannot be built: %w\n%s", filepath.Base(path), err, out)
+	}
+	return nil
 }
 
 // Assets returns the directory of the control plane's programs: KUBEBUILDER_ASSETS where it is set, else what

@@ -57,6 +57,9 @@ type Options struct {
 	AuditLog string
 	// Dir holds the kubeconfig, certificates, data and logs, and is kept. Default: a temporary one that Stop removes.
 	Dir string
+	// Own asks for a control plane that no other package uses, for tests that watch all namespaces or break it.
+	// Otherwise the shared one is used where SharedVariable names it and no other option is set.
+	Own bool
 	// Log takes what the programs print. Default: one file for each in Dir.
 	Log io.Writer
 }
@@ -67,7 +70,7 @@ type ControlPlane struct {
 	Config *rest.Config
 	// Kubeconfig is the path of an administrator's kubeconfig file.
 	Kubeconfig string
-	// Env is the envtest environment below.
+	// Env is the envtest environment below; nil where the control plane is shared.
 	Env *envtest.Environment
 
 	assets    string
@@ -80,6 +83,12 @@ type ControlPlane struct {
 
 // Start starts a control plane and returns when it serves and the CRDs are established. ctx bounds the start alone.
 func Start(ctx context.Context, options Options) (*ControlPlane, error) {
+	switch shared := os.Getenv(SharedVariable); {
+	case shared == Forbidden:
+		return nil, fmt.Errorf("control plane: %s=%s: this package needs one and is no unit test", SharedVariable, Forbidden)
+	case shared != "" && options.shareable():
+		return join(shared)
+	}
 	assets, err := Assets()
 	if err != nil {
 		return nil, err
@@ -153,6 +162,9 @@ func (c *ControlPlane) stop() error {
 
 // RestartAPIServer kills the kube-apiserver and starts it again on the same port and data; it returns when it is ready.
 func (c *ControlPlane) RestartAPIServer() error {
+	if c.Env == nil {
+		return errShared
+	}
 	server := c.Env.ControlPlane.APIServer
 	if err := ignoreTimeout(server.Stop()); err != nil {
 		return err
@@ -182,9 +194,12 @@ func (c *ControlPlane) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
 	return command
 }
 
-// AddUser returns the configuration of a user with a client certificate, without a client-side throttle.
-// What it may do, RBAC decides.
+// AddUser returns the configuration of a user, without a client-side throttle: one with a client certificate, or on a
+// shared control plane one that the administrator impersonates. What it may do, RBAC decides.
 func (c *ControlPlane) AddUser(name string, groups ...string) (*rest.Config, error) {
+	if c.Env == nil {
+		return c.impersonate(name, groups), nil
+	}
 	user, err := c.Env.AddUser(envtest.User{Name: name, Groups: groups}, &rest.Config{QPS: -1})
 	if err != nil {
 		return nil, fmt.Errorf("control plane: adding user %s: %w", name, err)

@@ -8,6 +8,7 @@ package testenv_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,10 +21,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
 // One control plane serves all tests of this package, each in a namespace of its own.
@@ -214,11 +215,12 @@ func eventuallyGone(t *testing.T, get func(context.Context) error) {
 
 func eventually(t *testing.T, what string, done func(context.Context) bool) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, 30*time.Second, true,
-		func(ctx context.Context) (bool, error) { return done(ctx), nil })
-	if err != nil {
-		t.Fatalf("waited 30s for %s", what)
-	}
+	await.Eventually(t, what, func() error {
+		if !done(t.Context()) {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 }
 
 func noError(t *testing.T, err error) {

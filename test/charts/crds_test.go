@@ -15,11 +15,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
 // TestTheCRDsAreLeft has a release stop bringing the CRDs, bring them again, and end: the Agents stay what they are.
 // Then a release of another name takes over, as the README says.
 func TestTheCRDsAreLeft(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	file := s.operatorValues(values{"fullnameOverride": operatorName}) // The other release's objects are called so, too.
 	s.types("install")
@@ -51,7 +53,7 @@ func TestTheCRDsAreLeft(t *testing.T) {
 	s.run()
 	s.sameAs(before)
 	s.agents("--set", "agents.db-logs=null", "--set", "agents.web-logs.spec.version=v4.0.1")
-	if err := eventually(t.Context(), "the agent stays", func(context.Context) error { return s.one("v4.0.1") }); err != nil {
+	if err := await.Until(t.Context(), "the agent stays", func(context.Context) error { return s.one("v4.0.1") }); err != nil {
 		t.Error(err)
 	}
 	s.helm("uninstall", "agents", "--namespace", agentsNamespace, "--wait")
@@ -65,6 +67,7 @@ func TestTheCRDsAreLeft(t *testing.T) {
 // TestTheCRDsWentFirst is the section of docs/upgrade-uninstall.md: the operator deletes the remote agents, or leaves
 // those whose Agents are annotated while they wait for it.
 func TestTheCRDsWentFirst(t *testing.T) {
+	t.Parallel()
 	for name, remote := range map[string]int{"deleted": 0, "kept": 2} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
@@ -95,7 +98,7 @@ func TestTheCRDsWentFirst(t *testing.T) {
 // waiting waits until so many Agents are being deleted.
 func (s *site) waiting(want int) {
 	s.Helper()
-	err := eventually(s.Context(), "the Agents do not wait", func(ctx context.Context) error {
+	err := await.Until(s.Context(), "the Agents do not wait", func(ctx context.Context) error {
 		var list v1alpha1.AgentList
 		if err := s.c.List(ctx, &list, client.InNamespace(agentsNamespace)); err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 
 // TestLifeByHelm3 types the documented life of an installation with the Helm that many still have.
 func TestLifeByHelm3(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	bin := t.TempDir()
 	if err := os.Symlink(must(helm3Path())(t), filepath.Join(bin, "helm")); err != nil {

@@ -21,10 +21,12 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
 // TestInstallUpgradeUninstall is the life of an installation in the documented order.
 func TestInstallUpgradeUninstall(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	var previous values
 	if err := yaml.Unmarshal(must(os.ReadFile(filepath.Join("testdata", "previous-values.yaml")))(t), &previous); err != nil {
@@ -50,7 +52,7 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 	s.sameAs(before)
 
 	s.agents("--set", "agents.db-logs=null", "--set", "agents.web-logs.spec.version=v4.0.1")
-	if err := eventually(t.Context(), "the agent stays", func(context.Context) error {
+	if err := await.Until(t.Context(), "the agent stays", func(context.Context) error {
 		return s.one("v4.0.1")
 	}); err != nil {
 		t.Error(err)
@@ -113,6 +115,7 @@ func (s *site) sameAs(before map[string]string) {
 
 // TestOperatorWentFirst tries both ways out that the README names.
 func TestOperatorWentFirst(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		way    string
 		remote int
@@ -150,7 +153,7 @@ func (s *site) operatorAgain() {
 	go func() {
 		defer close(done)
 		key := client.ObjectKey{Namespace: operatorNamespace, Name: operatorName}
-		err := eventually(s.Context(), "no Deployment comes", func(ctx context.Context) error {
+		err := await.Until(s.Context(), "no Deployment comes", func(ctx context.Context) error {
 			return s.c.Get(ctx, key, &appsv1.Deployment{})
 		})
 		if err != nil {

@@ -26,6 +26,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
 // life is the whole life of some Agents, for which the operator needs every right that it has.
@@ -73,7 +74,7 @@ func (l *life) run(ctx context.Context) error {
 }
 
 func (l *life) lead(ctx context.Context) error {
-	return eventually(ctx, "nobody leads", func(ctx context.Context) error {
+	return await.Until(ctx, "nobody leads", func(ctx context.Context) error {
 		var lease coordinationv1.Lease
 		err := l.c.Get(ctx, client.ObjectKey{Namespace: l.system, Name: "calyptia-agent-operator.cloud.calyptia.com"}, &lease)
 		if err == nil && (lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "") {
@@ -133,7 +134,7 @@ func change[T client.Object](ctx context.Context, c client.Client, object T, f f
 
 // condition waits for a condition of an Agent, of its generation.
 func (l *life) condition(ctx context.Context, at metav1.ObjectMeta, name string) error {
-	return eventually(ctx, fmt.Sprintf("Agent %s is not %s", at.Name, name), func(ctx context.Context) error {
+	return await.Until(ctx, fmt.Sprintf("Agent %s is not %s", at.Name, name), func(ctx context.Context) error {
 		var a v1alpha1.Agent
 		if err := l.c.Get(ctx, client.ObjectKey{Namespace: at.Namespace, Name: at.Name}, &a); err != nil {
 			return err
@@ -148,7 +149,7 @@ func (l *life) condition(ctx context.Context, at metav1.ObjectMeta, name string)
 
 // remote waits until the agent of the name is in the cloud as it should be.
 func (l *life) remote(ctx context.Context, name string, right func(cloud.Agent) bool) error {
-	return eventually(ctx, "the remote agent "+name+" is not right", func(context.Context) error {
+	return await.Until(ctx, "the remote agent "+name+" is not right", func(context.Context) error {
 		for _, a := range l.cloud.Agents(l.projectID) {
 			if a.Name == name && right(a) {
 				return nil
@@ -160,7 +161,7 @@ func (l *life) remote(ctx context.Context, name string, right func(cloud.Agent) 
 
 // secret waits until a Secret is as it should be.
 func (l *life) secret(ctx context.Context, name string, right func(map[string][]byte) bool) error {
-	return eventually(ctx, "the Secret "+name+" is not right", func(ctx context.Context) error {
+	return await.Until(ctx, "the Secret "+name+" is not right", func(ctx context.Context) error {
 		var s corev1.Secret
 		if err := l.c.Get(ctx, client.ObjectKey{Namespace: l.home, Name: name}, &s); err != nil {
 			return err
@@ -173,7 +174,7 @@ func (l *life) secret(ctx context.Context, name string, right func(map[string][]
 }
 
 func (l *life) gone(ctx context.Context, object client.Object) error {
-	return eventually(ctx, object.GetName()+" is still there", func(ctx context.Context) error {
+	return await.Until(ctx, object.GetName()+" is still there", func(ctx context.Context) error {
 		err := l.c.Get(ctx, client.ObjectKeyFromObject(object), object)
 		if apierrors.IsNotFound(err) {
 			return nil
@@ -298,7 +299,7 @@ func (l *life) lostFinalizer(ctx context.Context) error {
 // way may have seen the Secret touched and the remote agent not yet changed: hence again and again.
 func (l *life) putBack(ctx context.Context, id string) error {
 	var touched time.Time
-	return eventually(ctx, "the remote agent is not put back", func(ctx context.Context) error {
+	return await.Until(ctx, "the remote agent is not put back", func(ctx context.Context) error {
 		if a, _ := l.cloud.Agent(id); a.Version == "v4.0.2" {
 			return nil
 		}
@@ -339,7 +340,7 @@ func (l *life) drift(ctx context.Context) error {
 
 // driftEvent waits for the event of a correction that is as it should be.
 func (l *life) driftEvent(ctx context.Context, right func(eventsv1.Event) bool) error {
-	return eventually(ctx, "no such event of a correction", func(ctx context.Context) error {
+	return await.Until(ctx, "no such event of a correction", func(ctx context.Context) error {
 		var list eventsv1.EventList
 		if err := l.c.List(ctx, &list, client.InNamespace(l.home)); err != nil {
 			return err

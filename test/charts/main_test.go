@@ -12,6 +12,7 @@ package charts_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,12 +20,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/go-logr/logr"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
@@ -32,9 +31,6 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
-
-// patience is how long a test waits for what has to come.
-const patience = 60 * time.Second
 
 var (
 	scheme = runtime.NewScheme()
@@ -47,13 +43,11 @@ var (
 			AuditLog: filepath.Join(work, "audit.log"),
 		})
 	})
-	// bare has no CRDs: they come by the chart.
-	bare = sync.OnceValues(func() (*testenv.ControlPlane, error) {
-		return startPlane(testenv.Options{CRDDirs: []string{}, Controllers: []string{
-			"garbage-collector-controller", "namespace-controller", "clusterrole-aggregation-controller",
-		}})
-	})
-	planes []*testenv.ControlPlane
+	// breakable is for the one test that restarts its API server.
+	breakable = sync.OnceValues(func() (*testenv.ControlPlane, error) { return startPlane(testenv.Options{Own: true}) })
+	// bare have no CRDs, which come by the chart, and belong to one test at a time.
+	bare   = make(chan func() (*testenv.ControlPlane, error), bares)
+	planes started
 
 	// helmPath, helm3Path and kustomizePath are the tools of hack, built once by the go command.
 	helmPath      = sync.OnceValues(func() (string, error) { return tool("helm", "helm") })
@@ -62,11 +56,24 @@ var (
 	// operatorPath is the operator's binary.
 	operatorPath = sync.OnceValues(func() (string, error) {
 		path := filepath.Join(work, "calyptia-agent-operator")
-		return path, goCommand(nil, "build", "-trimpath", "-buildvcs=false", "-o", path, ".")
+		return path, testenv.BuildOperator(context.Background(), path)
 	})
 )
 
+// bares is how many tests may have a cluster for themselves at a time.
+const bares = 3
+
+// started are the control planes to stop.
+type started struct {
+	sync.Mutex
+	all []*testenv.ControlPlane
+}
+
 func TestMain(m *testing.M) {
+	// These tests wait more than they work, most of all for a cluster of their own; the command line has the last word.
+	if err := flag.Set("test.parallel", "24"); err != nil {
+		panic(err)
+	}
 	ctrllog.SetLogger(logr.Discard())
 	code, err := run(m)
 	if err != nil {
@@ -86,17 +93,26 @@ func run(m *testing.M) (code int, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 	defer func() {
-		for _, plane := range planes {
+		for _, plane := range planes.all {
 			err = errors.Join(err, plane.Stop())
 		}
 	}()
+	for range bares {
+		bare <- sync.OnceValues(func() (*testenv.ControlPlane, error) {
+			return startPlane(testenv.Options{CRDDirs: []string{}, Controllers: []string{
+				"garbage-collector-controller", "namespace-controller", "clusterrole-aggregation-controller",
+			}})
+		})
+	}
 	return m.Run(), nil
 }
 
 func startPlane(options testenv.Options) (*testenv.ControlPlane, error) {
 	plane, err := testenv.Start(context.Background(), options)
 	if err == nil {
-		planes = append(planes, plane)
+		planes.Lock()
+		defer planes.Unlock()
+		planes.all = append(planes.all, plane)
 	}
 	return plane, err
 }
@@ -138,20 +154,4 @@ func must[T any](value T, err error) func(testing.TB) T {
 func admin(t testing.TB, plane *testenv.ControlPlane) client.Client {
 	t.Helper()
 	return must(client.New(plane.Config, client.Options{Scheme: scheme}))(t)
-}
-
-// eventually waits until check returns nil; ctx ends the waiting early.
-func eventually(ctx context.Context, what string, check func(context.Context) error) error {
-	var last error
-	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		err := check(ctx)
-		if err == nil || ctx.Err() == nil || last == nil { // The end of the waiting itself says nothing.
-			last = err
-		}
-		return err == nil, nil
-	})
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, errors.Join(err, last))
-	}
-	return nil
 }

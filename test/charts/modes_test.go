@@ -55,6 +55,7 @@ func (s *site) away() {
 
 // TestHelmTestInEachMode runs the commands of its pod with the rights that the chart gives them there.
 func TestHelmTestInEachMode(t *testing.T) {
+	t.Parallel()
 	for name, v := range map[string]values{
 		"namespaced":      {"watchNamespaces": []string{agentsNamespace}, "clusterID": "blue"},
 		"lease elsewhere": {"leaderElection": values{"namespace": agentsNamespace}},
@@ -74,6 +75,7 @@ func TestHelmTestInEachMode(t *testing.T) {
 
 // TestHelmTestFails when the operator is not available, and when it is but does not lead.
 func TestHelmTestFails(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.operatorValues(values{"tests": values{"timeout": "1s"}})
 	s.types("install")
@@ -100,6 +102,7 @@ func commandsOf(notes string) string {
 
 // TestNotesWordForWord types what helm says after the installation.
 func TestNotesWordForWord(t *testing.T) {
+	t.Parallel()
 	for name, row := range map[string]struct {
 		give      values
 		namespace string

@@ -19,17 +19,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
 // TestAWatchedNamespaceIsDeletedMeanwhile while the operator runs, with an Agent that waits for its Secret.
 func TestAWatchedNamespaceIsDeletedMeanwhile(t *testing.T) {
-	w := newWatching(t, "meanwhile")
+	t.Parallel()
+	w := watchingOf(t, installOn(t, must(breakable())(t), "meanwhile", true, nil))
 	w.restart()
 	w.registers(w.other, "far")
 	w.deletes(w.other)
 	w.shows(w.other, 0)
 	w.shows(w.home, 1)
-	w.check(must(shared())(t).RestartAPIServer()) // This ends the watches, which the API server goes on with else.
+	w.check(w.plane.RestartAPIServer()) // This ends the watches, which the API server goes on with else.
 	w.registers(w.home, "web")
 	w.runs()
 	if got := w.lines(notWatched); got != 1 {
@@ -47,6 +49,7 @@ func TestAWatchedNamespaceIsDeletedMeanwhile(t *testing.T) {
 
 // TestNoWatchedNamespaceIsThere leaves the operator Ready, because a restart of the pod would not bring them back.
 func TestNoWatchedNamespaceIsThere(t *testing.T) {
+	t.Parallel()
 	w := newWatching(t, "none")
 	for _, namespace := range []string{w.home, w.other} {
 		w.deletes(namespace)
@@ -64,6 +67,7 @@ func TestNoWatchedNamespaceIsThere(t *testing.T) {
 
 // TestTheNamespaceOfACloudProjectIsDeleted with what it holds, and an Agent elsewhere uses it.
 func TestTheNamespaceOfACloudProjectIsDeleted(t *testing.T) {
+	t.Parallel()
 	w := newWatching(t, "project")
 	w.restart()
 	w.registers(w.home, "web")
@@ -83,6 +87,7 @@ func TestTheNamespaceOfACloudProjectIsDeleted(t *testing.T) {
 
 // TestCloudProjectsGoWithoutAWatchedNamespace that the operator may not look into for Agents that need them.
 func TestCloudProjectsGoWithoutAWatchedNamespace(t *testing.T) {
+	t.Parallel()
 	w := newWatching(t, "leaves")
 	own := w.project("own")
 	own[1].(*v1alpha1.CloudProject).Spec.AllowedNamespaces = nil
@@ -92,7 +97,7 @@ func TestCloudProjectsGoWithoutAWatchedNamespace(t *testing.T) {
 	w.restart()
 	shared := &v1alpha1.CloudProject{ObjectMeta: w.at("calyptia")}
 	for _, project := range []client.Object{own[1], shared} {
-		w.check(eventually(t.Context(), "it has no finalizer", func(ctx context.Context) error {
+		w.check(await.Until(t.Context(), "it has no finalizer", func(ctx context.Context) error {
 			if err := w.c.Get(ctx, client.ObjectKeyFromObject(project), project); err != nil || len(project.GetFinalizers()) > 0 {
 				return err
 			}
@@ -101,7 +106,7 @@ func TestCloudProjectsGoWithoutAWatchedNamespace(t *testing.T) {
 		w.check(w.c.Delete(t.Context(), project))
 	}
 	w.check(w.gone(t.Context(), own[1]))
-	w.check(eventually(t.Context(), "it does not say what it waits for", func(ctx context.Context) error {
+	w.check(await.Until(t.Context(), "it does not say what it waits for", func(ctx context.Context) error {
 		if err := w.c.Get(ctx, client.ObjectKeyFromObject(shared), shared); err != nil {
 			return err
 		}
@@ -119,6 +124,7 @@ func TestCloudProjectsGoWithoutAWatchedNamespace(t *testing.T) {
 
 // TestAWatchedNamespaceIsLeft in the order that the README gives.
 func TestAWatchedNamespaceIsLeft(t *testing.T) {
+	t.Parallel()
 	w := newWatching(t, "left")
 	w.restart()
 	w.registers(w.other, "far")
@@ -131,6 +137,7 @@ func TestAWatchedNamespaceIsLeft(t *testing.T) {
 
 // TestHelmRestoresTheRoleOfAWatchedNamespace as the runbook says, without a restart of the operator.
 func TestHelmRestoresTheRoleOfAWatchedNamespace(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.operatorValues(values{"watchNamespaces": []string{agentsNamespace}, "clusterID": "blue"})
 	s.types("install")

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
 // watching is an installation with Roles in two namespaces, and a run of its operator.
@@ -34,7 +36,12 @@ type watching struct {
 
 func newWatching(t *testing.T, name string) *watching {
 	t.Helper()
-	w := &watching{T: t, installation: install(t, name, true, nil)}
+	return watchingOf(t, install(t, name, true, nil))
+}
+
+func watchingOf(t *testing.T, i *installation) *watching {
+	t.Helper()
+	w := &watching{T: t, installation: i}
 	w.check(w.create(t.Context(), w.project("calyptia")...))
 	return w
 }
@@ -52,17 +59,15 @@ func (w *watching) restart() {
 	if w.running != nil {
 		w.running.stop()
 	}
-	w.running = startOperator(w, must(shared())(w), w.deployment)
+	w.running = startOperator(w, w.plane, w.deployment)
 	w.check(w.running.ready(w.Context(), w.deployment))
 }
 
 // runs wants the operator to be the process that was started last.
 func (w *watching) runs() {
 	w.Helper()
-	select {
-	case <-w.running.done:
-		w.Fatalf("the operator ended: %v", w.running.err)
-	default:
+	if w.running.Ended() {
+		w.Fatalf("the operator ended: %s", w.running.Command.ProcessState)
 	}
 }
 
@@ -79,7 +84,7 @@ func (w *watching) registers(namespace, name string) *v1alpha1.Agent {
 func (w *watching) deletes(namespace string) {
 	w.Helper()
 	w.check(w.c.Delete(w.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))
-	w.check(eventually(w.Context(), "the Roles stay", func(ctx context.Context) error {
+	w.check(await.Until(w.Context(), "the Roles stay", func(ctx context.Context) error {
 		var roles rbacv1.RoleList
 		var bindings rbacv1.RoleBindingList
 		err := errors.Join(w.c.List(ctx, &roles, client.InNamespace(namespace)), w.c.List(ctx, &bindings, client.InNamespace(namespace)))
@@ -124,7 +129,7 @@ func again(object *unstructured.Unstructured) *unstructured.Unstructured {
 func (w *watching) shows(namespace string, watched int) {
 	w.Helper()
 	want := fmt.Sprintf("calyptia_agent_operator_namespace_watched{watched_namespace=%q} %d\n", namespace, watched)
-	w.check(eventually(w.Context(), "the metric does not show it", func(ctx context.Context) error {
+	w.check(await.Until(w.Context(), "the metric does not show it", func(ctx context.Context) error {
 		_, body, err := w.scrape(ctx, w.reader)
 		if err == nil && !strings.Contains(body, want) {
 			return fmt.Errorf("no %s", want)
@@ -152,6 +157,7 @@ const notWatched = "Namespace is not watched"
 
 // TestAWatchedNamespaceIsDeleted with an Agent in it, that nobody may delete any more.
 func TestAWatchedNamespaceIsDeleted(t *testing.T) {
+	t.Parallel()
 	w := newWatching(t, "deleted")
 	w.restart()
 	far := w.registers(w.other, "far")
@@ -179,6 +185,9 @@ func TestAWatchedNamespaceIsDeleted(t *testing.T) {
 	w.runs()
 }
 
+// rescue is held by whom the commands "rescue" give a cluster-wide role, which has one name for all.
+var rescue sync.Mutex
+
 // types types commands of the README, for the names of this installation.
 func (w *watching) types(block, namespace string) {
 	w.Helper()
@@ -186,5 +195,9 @@ func (w *watching) types(block, namespace string) {
 		"=calyptia-agent-operator-system:calyptia-agent-operator", "="+w.system+":"+w.deployment.Spec.Template.Spec.ServiceAccountName,
 		"logging", namespace,
 	).Replace(readme(w, block))
-	must(shell(w.Context(), w, must(shared())(w), testenv.ModuleRoot(), commands))(w)
+	if block == "rescue" {
+		rescue.Lock()
+		defer rescue.Unlock()
+	}
+	must(shell(w.Context(), w, w.plane, testenv.ModuleRoot(), commands))(w)
 }

@@ -15,9 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -30,14 +28,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/process"
 )
 
 // operator is a run of the operator's binary, as a Deployment describes it.
 type operator struct {
-	command *exec.Cmd
-	log     string
-	done    chan struct{}
-	err     error // of its end
+	*process.Child
+	log string
 }
 
 // tokenOf is a fresh token of a ServiceAccount, as a pod gets it.
@@ -70,33 +68,15 @@ func startOperator(t testing.TB, plane *testenv.ControlPlane, deployment *appsv1
 	t.Helper()
 	pod := deployment.Spec.Template.Spec
 	container := pod.Containers[0]
-	o := &operator{
-		command: exec.Command(must(operatorPath())(t), container.Args...),
-		log:     filepath.Join(t.TempDir(), "operator.log"),
-		done:    make(chan struct{}),
-	}
-	file := must(os.Create(o.log))(t)
-	o.command.Stdout, o.command.Stderr = file, file
-	o.command.SysProcAttr = childAttributes()
-	o.command.Env = append(more, "KUBECONFIG="+kubeconfigFor(t, plane, deployment.Namespace, pod.ServiceAccountName))
+	command := exec.Command(must(operatorPath())(t), container.Args...)
+	command.Env = append(more, "KUBECONFIG="+kubeconfigFor(t, plane, deployment.Namespace, pod.ServiceAccountName))
 	for _, env := range container.Env {
-		o.command.Env = append(o.command.Env, env.Name+"="+env.Value)
+		command.Env = append(command.Env, env.Name+"="+env.Value)
 	}
-	started := make(chan error, 1)
-	go func() {
-		defer close(o.done)
-		defer file.Close()
-		// Where the child ends with its parent, the parent is the thread that started it: this one stays.
-		runtime.LockOSThread()
-		o.err = o.command.Start()
-		started <- o.err
-		if o.err == nil {
-			o.err = o.command.Wait()
-		}
-	}()
-	if err := <-started; err != nil {
-		t.Fatal(err)
-	}
+	o := &operator{log: filepath.Join(t.TempDir(), "operator.log")}
+	file := must(os.Create(o.log))(t)
+	command.Stdout, command.Stderr = file, file
+	o.Child = must(process.Start(command, file))(t)
 	t.Cleanup(func() {
 		o.stop()
 		if t.Failed() {
@@ -116,11 +96,9 @@ func (o *operator) ready(ctx context.Context, deployment *appsv1.Deployment) err
 			port = p.ContainerPort
 		}
 	}
-	return eventually(ctx, "the operator is not ready", func(ctx context.Context) error {
-		select {
-		case <-o.done:
-			return fmt.Errorf("it ended: %w", errors.Join(o.err, errors.New(o.tail(5))))
-		default:
+	return await.Until(ctx, "the operator is not ready", func(ctx context.Context) error {
+		if o.Ended() {
+			return fmt.Errorf("it ended: %s: %s", o.Command.ProcessState, o.tail(5))
 		}
 		url := fmt.Sprintf("http://127.0.0.1:%d%s", port, probe.Path)
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -140,20 +118,7 @@ func (o *operator) ready(ctx context.Context, deployment *appsv1.Deployment) err
 }
 
 // stop ends the operator as a kubelet does.
-func (o *operator) stop() {
-	_ = o.command.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-o.done:
-	case <-time.After(20 * time.Second):
-		o.kill()
-	}
-}
-
-// kill ends the operator at once.
-func (o *operator) kill() {
-	_ = o.command.Process.Kill()
-	<-o.done
-}
+func (o *operator) stop() { o.Stop(20 * time.Second) }
 
 // tail is the end of what the operator said.
 func (o *operator) tail(lines int) string {

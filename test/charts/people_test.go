@@ -15,10 +15,13 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
 // TestPeopleMayWhatTheirRoleSays gives people the cluster's own roles in one namespace, and asks what that lets them do.
 func TestPeopleMayWhatTheirRoleSays(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.operatorValues(nil)
 	s.types("install")
@@ -48,7 +51,7 @@ func TestPeopleMayWhatTheirRoleSays(t *testing.T) {
 		for _, resource := range []string{"agents", "cloudprojects"} {
 			t.Run(fmt.Sprint(row.who, " ", row.verb, " ", resource, "/", row.subresource), func(t *testing.T) {
 				// The controller that adds up the roles needs a moment.
-				err := eventually(t.Context(), "it is not as it should be", func(ctx context.Context) error {
+				err := await.Until(t.Context(), "it is not as it should be", func(ctx context.Context) error {
 					review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 						User: row.who,
 						ResourceAttributes: &authorizationv1.ResourceAttributes{

@@ -32,6 +32,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
 // refused reads from the audit log what the API server refused to somebody, since it was asked last.
@@ -77,17 +78,28 @@ func (r *refused) next() ([]string, error) {
 // installation is the operator of one life: where it runs, and what it is installed from.
 type installation struct {
 	*life
+	plane      *testenv.ControlPlane
 	objects    []*unstructured.Unstructured
 	deployment *appsv1.Deployment
 	account    string // user name of the ServiceAccount
 }
 
+// atOnce bounds how many operators run on the shared control plane.
+var atOnce = make(chan struct{}, 6)
+
 // install renders the chart for a life of its own, lets change what is granted, and creates it all.
 func install(t testing.TB, name string, namespaced bool, change func(roles []*unstructured.Unstructured)) *installation {
 	t.Helper()
-	plane := must(shared())(t)
+	atOnce <- struct{}{}
+	t.Cleanup(func() { <-atOnce })
+	return installOn(t, must(shared())(t), name, namespaced, change)
+}
+
+func installOn(t testing.TB, plane *testenv.ControlPlane, name string, namespaced bool,
+	change func(roles []*unstructured.Unstructured)) *installation {
+	t.Helper()
 	c := admin(t, plane)
-	i := &installation{life: newLife(t, c)}
+	i := &installation{life: newLife(t, c), plane: plane}
 	i.system, i.home, i.other = name+"-system", name+"-home", name+"-other"
 	createNamespace(t, c, i.system)
 	createNamespace(t, c, i.home)
@@ -134,7 +146,7 @@ func (i *installation) live(t testing.TB, env ...string) (refusals []string, err
 	ctx, cancel := context.WithCancelCause(t.Context())
 	audit := &refused{user: i.account}
 	watched := make(chan struct{})
-	o := startOperator(t, must(shared())(t), i.deployment, env...)
+	o := startOperator(t, i.plane, i.deployment, env...)
 	go func() {
 		defer close(watched)
 		for tick := time.NewTicker(100 * time.Millisecond); len(refusals) == 0 && ctx.Err() == nil; {
@@ -152,7 +164,7 @@ func (i *installation) live(t testing.TB, env ...string) (refusals []string, err
 		err = i.run(ctx)
 	}
 	if ctx.Err() != nil {
-		o.kill() // Without its rights it does not end in time.
+		o.Kill() // Without its rights it does not end in time.
 	}
 	o.stop()
 	cancel(nil)
@@ -179,7 +191,7 @@ func TestRightsAreEnough(t *testing.T) {
 // TestCloudProjectElsewhere has an Agent name a CloudProject that the operator may not see.
 func TestCloudProjectElsewhere(t *testing.T) {
 	i := install(t, "elsewhere", true, nil)
-	o := startOperator(t, must(shared())(t), i.deployment)
+	o := startOperator(t, i.plane, i.deployment)
 	if err := o.ready(t.Context(), i.deployment); err != nil {
 		t.Fatal(err)
 	}

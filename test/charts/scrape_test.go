@@ -14,6 +14,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
 // readMetrics has a reader get the metrics, and a stranger not.
@@ -22,7 +24,7 @@ func (l *life) readMetrics(ctx context.Context) error {
 	var status int
 	var body string
 	// The endpoint is opened beside the rest, and may be the last to come.
-	err := eventually(ctx, "the metrics are not served", func(context.Context) (err error) {
+	err := await.Until(ctx, "the metrics are not served", func(context.Context) (err error) {
 		status, body, err = get(l.reader)
 		return err
 	})

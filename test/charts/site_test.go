@@ -30,6 +30,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
 // agentsNamespace is where the release "agents" of the README is.
@@ -51,7 +52,9 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	plane := must(bare())(t)
+	start := <-bare
+	t.Cleanup(func() { bare <- start })
+	plane := must(start())(t)
 	s := &site{T: t, plane: plane, c: admin(t, plane), cloud: cloudtest.New(cloudtest.Settings{}), projectID: uuid.NewString(), dir: t.TempDir()}
 	http := s.cloud.Start()
 	t.Cleanup(http.Close)
@@ -92,7 +95,7 @@ func (s *site) clear(ctx context.Context) {
 		if err := client.IgnoreNotFound(s.c.Delete(ctx, namespace)); err != nil {
 			s.Error(err)
 		}
-		err := eventually(ctx, "the namespace stays", func(ctx context.Context) error {
+		err := await.Until(ctx, "the namespace stays", func(ctx context.Context) error {
 			if err := s.c.Get(ctx, client.ObjectKeyFromObject(namespace), namespace); client.IgnoreNotFound(err) != nil || err == nil {
 				return fmt.Errorf("%v, %w", namespace.Status.Conditions, err)
 			}
@@ -202,7 +205,7 @@ func (s *site) remote(want int) {
 // nothingHangs looks for Agents, CloudProjects and Secrets that wait for somebody.
 func (s *site) nothingHangs() {
 	s.Helper()
-	err := eventually(s.Context(), "something is left", func(ctx context.Context) error {
+	err := await.Until(s.Context(), "something is left", func(ctx context.Context) error {
 		var errs []error
 		for _, kind := range []string{"Agent", "CloudProject", "Secret"} {
 			list := &unstructured.UnstructuredList{}
@@ -275,7 +278,7 @@ func (s *site) hasNewField() bool {
 // ServiceAccount, one after the other; then it says how that ended.
 func (s *site) playKubelet(ctx context.Context) error {
 	var pod corev1.Pod
-	err := eventually(ctx, "helm makes no test pod", func(ctx context.Context) error {
+	err := await.Until(ctx, "helm makes no test pod", func(ctx context.Context) error {
 		err := s.c.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: operatorName + "-test"}, &pod)
 		if err == nil && pod.Status.Phase != corev1.PodPending {
 			return errors.New("there is only that of an earlier test")

@@ -32,6 +32,7 @@ var notHere = []string{"git clone", "make push"}
 
 // TestGettingStartedWordForWord types all of docs/getting-started.md, with the public service's own name for the URL.
 func TestGettingStartedWordForWord(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.atPublicService()
 	s.shell("kubectl delete namespace " + agentsNamespace)
@@ -95,6 +96,7 @@ func (s *site) upgrade(begin string) {
 
 // TestImportWordForWord types the commands of docs/import.md: nothing remote changes.
 func TestImportWordForWord(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	token := s.atWork()
 	for _, name := range []string{"web-logs", "db-logs"} {
@@ -132,6 +134,7 @@ func TestImportWordForWord(t *testing.T) {
 // TestGitOpsWordForWord types the commands of docs/gitops that need no Argo CD: the example of a repository, and
 // the two commits that adopt an agent.
 func TestGitOpsWordForWord(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	token := s.atWork()
 	page := doc(t, "gitops/README.md")

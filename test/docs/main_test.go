@@ -10,6 +10,7 @@ SPDX-License-Identifier: Apache-2.0
 package docs_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,8 +29,7 @@ var (
 	// operatorPath is the operator's binary.
 	operatorPath = sync.OnceValues(func() (string, error) {
 		path := filepath.Join(work, "calyptia-agent-operator")
-		_, err := goCommand("build", "-trimpath", "-buildvcs=false", "-o", path, ".")
-		return path, err
+		return path, testenv.BuildOperator(context.Background(), path)
 	})
 	// helmPath and kustomizePath are the tools of hack, built once by the go command.
 	helmPath      = sync.OnceValues(func() (string, error) { return goCommand("tool", "-modfile=hack/helm/go.mod", "-n", "helm") })

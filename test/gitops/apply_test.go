@@ -218,6 +218,7 @@ func unchanged(t *testing.T, w *harness.World, objects []*unstructured.Unstructu
 }
 
 func TestApplyingOnTheServerAgainShowsNoDiff(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	objects := declared(t, w)
 	for _, object := range objects {
@@ -309,6 +310,7 @@ func paths(t *testing.T, entry metav1.ManagedFieldsEntry) map[string]bool {
 }
 
 func TestWhatTheOperatorWritesOutlivesAnApply(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	objects := declared(t, w)
 	for _, object := range objects {
@@ -344,6 +346,7 @@ func TestWhatTheOperatorWritesOutlivesAnApply(t *testing.T) {
 }
 
 func TestKubectlApplySaysUnchanged(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	all := declared(t, w)
 	objects := ofKind(all, agentKind, projectKind)

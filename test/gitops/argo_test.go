@@ -121,6 +121,7 @@ func agree(h health, s status.Status) bool {
 }
 
 func TestTheConfigMapForArgoHoldsTheScripts(t *testing.T) {
+	t.Parallel()
 	var configMap corev1.ConfigMap
 	if err := yaml.UnmarshalStrict([]byte(file(t, "docs", "gitops", "argocd", "argocd-cm.yaml")), &configMap); err != nil {
 		t.Fatal(err)

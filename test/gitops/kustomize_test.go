@@ -243,6 +243,7 @@ func copyFile(t *testing.T, from, to string) {
 
 // TestKustomizeKnowsEachReference finds a field of the kinds that refers to something and that kustomize is not told of.
 func TestKustomizeKnowsEachReference(t *testing.T) {
+	t.Parallel()
 	content, err := os.ReadFile(filepath.Join(testenv.ModuleRoot(), "config", "kustomize", "kustomizeconfig.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -337,6 +338,7 @@ func replacement(t *testing.T) string {
 
 // TestTheManifestsOfThePageCanBeRenamed has a copy of the file where Argo CD and Flux take directories alone.
 func TestTheManifestsOfThePageCanBeRenamed(t *testing.T) {
+	t.Parallel()
 	var copies [2][]byte
 	for i, dir := range []string{"config/kustomize", "docs/gitops/agents"} {
 		content, err := os.ReadFile(filepath.Join(testenv.ModuleRoot(), dir, "kustomizeconfig.yaml"))

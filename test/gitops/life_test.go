@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
@@ -30,6 +29,7 @@ func version(v string) func(*v1alpha1.Agent) { return func(a *v1alpha1.Agent) { 
 func suspend(yes bool) func(*v1alpha1.Agent) { return func(a *v1alpha1.Agent) { a.Spec.Suspend = yes } }
 
 func TestTheLifeOfAnAgentAsToolsSeeIt(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	o := look(t, w)
 	w.Apply("web")
@@ -86,6 +86,7 @@ func TestTheLifeOfAnAgentAsToolsSeeIt(t *testing.T) {
 }
 
 func TestAgentsThatSomethingKeepsFromBeingRegistered(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{Quota: 1})
 	o := look(t, w)
 	w.Apply("first")
@@ -113,6 +114,7 @@ func TestAgentsThatSomethingKeepsFromBeingRegistered(t *testing.T) {
 }
 
 func TestTheLifeOfACloudProjectAsToolsSeeIt(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	o := look(t, w)
 	o.tells("CloudProject calyptia", "1 InProgress Progressing")
@@ -131,14 +133,14 @@ func TestTheLifeOfACloudProjectAsToolsSeeIt(t *testing.T) {
 
 	// A service that does not answer right after a change of the spec has proved nothing.
 	up := w.Cloud.Inject(cloudtest.Fault{Status: http.StatusInternalServerError, Body: broken})
-	changeProject(t, w, func(cp *v1alpha1.CloudProject) { cp.Spec.Authentication = v1alpha1.AuthenticationBearer })
+	w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.Authentication = v1alpha1.AuthenticationBearer })
 	o.tells("CloudProject calyptia", "2 InProgress Progressing")
 	up()
 	o.tells("CloudProject calyptia", "2 Current Healthy")
 
-	changeProject(t, w, func(cp *v1alpha1.CloudProject) { cp.Spec.URL = "https://elsewhere.example" })
+	w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.URL = "https://elsewhere.example" })
 	o.tells("CloudProject calyptia", "3 Failed Degraded")
-	changeProject(t, w, func(cp *v1alpha1.CloudProject) { cp.Spec.URL = w.HTTP.URL })
+	w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.URL = w.HTTP.URL })
 	o.tells("CloudProject calyptia", "4 Current Healthy")
 
 	// It waits for its Agents.
@@ -169,6 +171,7 @@ func kubectl(t *testing.T, w *harness.World, args ...string) (string, error) {
 }
 
 func TestKubectlWait(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	w.Apply("web")
 	const ready, patience = "--for=condition=Ready", "--timeout=45s"
@@ -205,18 +208,5 @@ func TestKubectlWait(t *testing.T) {
 	}
 	if left := w.Remote(); len(left) != 0 {
 		t.Errorf("the service still has %d agents", len(left))
-	}
-}
-
-func changeProject(t *testing.T, w *harness.World, change func(*v1alpha1.CloudProject)) {
-	t.Helper()
-	cp := &v1alpha1.CloudProject{}
-	if err := w.Client.Get(t.Context(), w.Key("calyptia"), cp); err != nil {
-		t.Fatal(err)
-	}
-	base := cp.DeepCopy()
-	change(cp)
-	if err := w.Client.Patch(t.Context(), cp, client.MergeFrom(base)); err != nil {
-		t.Fatal(err)
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 // TestNoSampleAsksForATokenInAFile has the token of the project come by a command, which is the one of the sample's Secret.
 func TestNoSampleAsksForATokenInAFile(t *testing.T) {
+	t.Parallel()
 	objects := kustomize(t, filepath.Join(testenv.ModuleRoot(), "config", "samples"))
 	var secret string
 	for _, object := range objects {
@@ -39,6 +40,7 @@ func TestNoSampleAsksForATokenInAFile(t *testing.T) {
 
 // TestSamplesCanBeRenamed has an overlay over each of the samples.
 func TestSamplesCanBeRenamed(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := os.CopyFS(filepath.Join(dir, "config"), os.DirFS(filepath.Join(testenv.ModuleRoot(), "config"))); err != nil {
 		t.Fatal(err)

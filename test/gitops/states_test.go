@@ -134,6 +134,7 @@ func (s shape) object(kind, reason string, generation, observed int64) *unstruct
 }
 
 func TestEveryReasonHasARow(t *testing.T) {
+	t.Parallel()
 	declared := regexp.MustCompile(`(?m)^\tReason\w+ += "(\w+)"$`).FindAllStringSubmatch(file(t, "api", "v1alpha1", "condition_types.go"), -1)
 	var reasons []string
 	for _, match := range declared {
@@ -151,6 +152,7 @@ func TestEveryReasonHasARow(t *testing.T) {
 
 // The page of each kind tells of every reason that stands on it, and of no other.
 func TestThePageOfEachKindHasItsReasons(t *testing.T) {
+	t.Parallel()
 	named := regexp.MustCompile("(?m)^\\| `(\\w+)` \\|")
 	for _, kind := range []string{agentKind, projectKind} {
 		rows := map[string]bool{}
@@ -168,6 +170,7 @@ func TestThePageOfEachKindHasItsReasons(t *testing.T) {
 }
 
 func TestArgoAndKstatusJudgeEveryStateAlike(t *testing.T) {
+	t.Parallel()
 	for reason, kinds := range states {
 		for kind, shapes := range kinds {
 			for _, s := range shapes {

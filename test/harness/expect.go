@@ -34,9 +34,7 @@ func Condition(a *v1alpha1.Agent, kind string) metav1.Condition {
 // Ready waits until this generation of the Agent is Ready, and returns it.
 func (w *World) Ready(name string) *v1alpha1.Agent {
 	w.Helper()
-	var a *v1alpha1.Agent
-	w.Eventually("Agent "+name+" becomes Ready", func() error {
-		a = w.Get(name)
+	return w.until("Agent "+name+" becomes Ready", name, func(a *v1alpha1.Agent) error {
 		ready := Condition(a, v1alpha1.ConditionReady)
 		if ready.Status != metav1.ConditionTrue || a.Status.ObservedGeneration != a.Generation {
 			return fmt.Errorf("%s %s: %s (generation %d of %d)", ready.Status, ready.Reason, ready.Message,
@@ -44,7 +42,6 @@ func (w *World) Ready(name string) *v1alpha1.Agent {
 		}
 		return nil
 	})
-	return a
 }
 
 // Stalled waits until the Agent is Stalled for a reason, with a message that holds all the words.
@@ -62,9 +59,8 @@ func (w *World) NotReady(name, reason string, words ...string) *v1alpha1.Agent {
 // Becomes waits until a condition of this generation is as given.
 func (w *World) Becomes(name, kind string, status metav1.ConditionStatus, reason string, words ...string) *v1alpha1.Agent {
 	w.Helper()
-	var a *v1alpha1.Agent
-	w.Eventually(fmt.Sprintf("Agent %s becomes %s=%s (%s)", name, kind, status, reason), func() error {
-		a = w.Get(name)
+	what := fmt.Sprintf("Agent %s becomes %s=%s (%s)", name, kind, status, reason)
+	return w.until(what, name, func(a *v1alpha1.Agent) error {
 		c := Condition(a, kind)
 		if c.Status != status || c.Reason != reason || c.ObservedGeneration != a.Generation {
 			return fmt.Errorf("conditions are %s", Describe(a))
@@ -76,7 +72,6 @@ func (w *World) Becomes(name, kind string, status metav1.ConditionStatus, reason
 		}
 		return nil
 	})
-	return a
 }
 
 // Describe is an Agent's conditions in one line.

@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -55,7 +56,10 @@ func (w *World) Start(more ...string) {
 		namespaces[namespace] = cache.Config{}
 	}
 	mgr, err := ctrl.NewManager(apiConfig, ctrl.Options{
-		Scheme:     scheme,
+		Scheme: scheme,
+		MapperProvider: func(*rest.Config, *http.Client) (meta.RESTMapper, error) {
+			return mapper, nil
+		},
 		Cache:      cache.Options{DefaultNamespaces: namespaces, DefaultTransform: kubecache.Trim},
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: &skip},

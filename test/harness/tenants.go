@@ -41,16 +41,13 @@ func (w *World) Guest(tenant *World, name string, changes ...func(*v1alpha1.Agen
 // Settled waits until an Agent is Ready or Stalled.
 func (w *World) Settled(name string) *v1alpha1.Agent {
 	w.Helper()
-	var a *v1alpha1.Agent
-	w.Eventually("Agent "+name+" becomes Ready or Stalled", func() error {
-		a = w.Get(name)
+	return w.until("Agent "+name+" becomes Ready or Stalled", name, func(a *v1alpha1.Agent) error {
 		if Condition(a, v1alpha1.ConditionReady).Status != metav1.ConditionTrue &&
 			Condition(a, v1alpha1.ConditionStalled).Status != metav1.ConditionTrue {
 			return fmt.Errorf("it is %s", Describe(a))
 		}
 		return nil
 	})
-	return a
 }
 
 // KeepsNothingOf checks that a Secret does not hold the token of another's agent.

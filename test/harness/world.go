@@ -12,9 +12,12 @@ package harness
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,11 +25,14 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/util/validation"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
@@ -35,22 +41,42 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
 // Patience is how long a test waits for what has to come.
-const Patience = 45 * time.Second
+const Patience = await.Patience
 
 var (
-	plane     *testenv.ControlPlane
-	scheme    = runtime.NewScheme()
+	plane  *testenv.ControlPlane
+	scheme = runtime.NewScheme()
+	// admin and mapper serve all Worlds: a connection and a discovery for each would cost more than many a test.
+	admin     client.WithWatch
+	mapper    meta.RESTMapper
 	namespace atomic.Int64
+	// prefix of this process's namespaces: other packages, and other runs, may be on the same control plane.
+	prefix = fmt.Sprintf("%s-%s", packageName(), uuid.NewString()[:4])
 )
 
-// Main runs all tests of a package, and ends.
+// packageName is the name of the package that is tested, as a part of a namespace's name.
+func packageName() string {
+	program := strings.TrimSuffix(filepath.Base(os.Args[0]), ".test")
+	if len(validation.IsDNS1123Label(program)) > 0 { // A debugger calls it something else.
+		return "test"
+	}
+	return program
+}
+
+// Main runs all tests of a package, and ends. The control plane may be shared with other packages.
 func Main(m *testing.M) { os.Exit(Run(m, testenv.Options{})) }
 
 // Run starts one control plane, runs all tests of a package and returns the exit code.
 func Run(m *testing.M, options testenv.Options) int {
+	// These tests wait more than they work; the command line has the last word.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	log := logr.Discard()
 	if os.Getenv("OPERATOR_LOG") != "" {
 		log = zap.New(zap.UseDevMode(true))
@@ -59,6 +85,9 @@ func Run(m *testing.M, options testenv.Options) int {
 	err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme))
 	if err == nil {
 		plane, err = testenv.Start(context.Background(), options)
+	}
+	if err == nil {
+		err = connect()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -70,6 +99,18 @@ func Run(m *testing.M, options testenv.Options) int {
 		code = max(code, 1)
 	}
 	return code
+}
+
+func connect() error {
+	connection, err := rest.HTTPClientFor(plane.Config)
+	if err != nil {
+		return err
+	}
+	if mapper, err = apiutil.NewDynamicRESTMapper(plane.Config, connection); err != nil {
+		return err
+	}
+	admin, err = client.NewWithWatch(plane.Config, client.Options{Scheme: scheme, HTTPClient: connection, Mapper: mapper})
+	return err
 }
 
 // Plane is the control plane of the package.
@@ -120,12 +161,8 @@ func Idle(w *World, _ *v1alpha1.CloudProject) { w.operator = &Operator{} }
 // New makes a World whose operator runs.
 func New(t testing.TB, settings cloudtest.Settings, options ...Option) *World {
 	t.Helper()
-	c, err := client.New(plane.Config, client.Options{Scheme: scheme})
-	if err != nil {
-		t.Fatal(err)
-	}
 	w := &World{
-		TB: t, Client: c, Namespace: fmt.Sprintf("world-%d", namespace.Add(1)),
+		TB: t, Client: admin, Namespace: fmt.Sprintf("%s-%d", prefix, namespace.Add(1)),
 		Cloud: cloudtest.New(settings), ProjectID: uuid.NewString(), API: NewProxy(), Clock: &Clock{},
 		CloudTimeout: 2 * time.Second,
 		Settings: remoteagent.Settings{
@@ -278,15 +315,7 @@ func (w *World) Register(name, machineID string) *cloud.Registered {
 // Eventually waits until check returns nil.
 func (w *World) Eventually(what string, check func() error) {
 	w.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(context.Background(), 10*time.Millisecond, Patience, true,
-		func(context.Context) (bool, error) {
-			last = check()
-			return last == nil, nil
-		})
-	if err != nil {
-		w.Fatalf("%s: %v", what, last)
-	}
+	await.Eventually(w, what, check)
 }
 
 // AddNamespace makes another namespace for the World and returns its name.

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,16 +23,16 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"github.com/calyptia-agent-operator/operator/internal/testenv/process"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
 // child is one run of the operator's binary over the namespace of a World.
 type child struct {
 	*harness.World
-	cmd             *exec.Cmd
+	*process.Child
 	log             string
 	probes, metrics string // host:port
-	done            chan struct{}
 }
 
 // launch starts the operator with a kubeconfig and further flags. It ends with the test.
@@ -45,9 +44,9 @@ func launch(w *harness.World, kubeconfig string, args ...string) *child {
 	}
 	c := &child{
 		World: w, probes: freeAddress(w), metrics: freeAddress(w),
-		log: filepath.Join(w.TempDir(), "operator.log"), done: make(chan struct{}),
+		log: filepath.Join(w.TempDir(), "operator.log"),
 	}
-	c.cmd = exec.Command(path, append([]string{
+	command := exec.Command(path, append([]string{
 		"--kubeconfig=" + kubeconfig, "--cluster-id=observed", "--watch-namespaces=" + w.Namespace,
 		"--allowed-hosts=127.0.0.1", "--allow-insecure-http",
 		"--metrics-bind-address=" + c.metrics, "--health-probe-bind-address=" + c.probes,
@@ -56,18 +55,12 @@ func launch(w *harness.World, kubeconfig string, args ...string) *child {
 	if err != nil {
 		w.Fatal(err)
 	}
-	c.cmd.Stdout, c.cmd.Stderr = file, file
-	if err := c.cmd.Start(); err != nil {
+	command.Stdout, command.Stderr = file, file
+	if c.Child, err = process.Start(command, file); err != nil {
 		w.Fatal(err)
 	}
-	go func() {
-		defer close(c.done)
-		defer file.Close()
-		_ = c.cmd.Wait()
-	}()
 	w.Cleanup(func() {
-		_ = c.cmd.Process.Kill()
-		<-c.done
+		c.Kill()
 		if w.Failed() {
 			w.Logf("the operator said:\n%s", c.said())
 		}
@@ -86,10 +79,10 @@ func (c *child) said() string {
 // end has the operator end in order.
 func (c *child) end() {
 	c.Helper()
-	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := c.Command.Process.Signal(syscall.SIGTERM); err != nil {
 		c.Fatal(err)
 	}
-	<-c.done
+	<-c.Done()
 }
 
 // probe asks for the status of /healthz or /readyz; 0 while nothing answers.
@@ -107,10 +100,8 @@ func (c *child) probe(path string) int {
 func (c *child) becomes(path string, want int) {
 	c.Helper()
 	c.Eventually(fmt.Sprintf("%s becomes %d", path, want), func() error {
-		select {
-		case <-c.done:
+		if c.Ended() {
 			c.Fatalf("the operator ended:\n%s", c.said())
-		default:
 		}
 		if got := c.probe(path); got != want {
 			return fmt.Errorf("it is %d", got)
@@ -162,12 +153,11 @@ func (c *child) serves() {
 // freeAddress is one that nobody listens on at the moment.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := process.FreeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return address
 }
 
 // kubeconfig writes a file for this configuration.
@@ -175,7 +165,10 @@ func kubeconfig(t testing.TB, from *rest.Config) string {
 	t.Helper()
 	config := clientcmdapi.NewConfig()
 	config.Clusters["it"] = &clientcmdapi.Cluster{Server: from.Host, CertificateAuthorityData: from.CAData}
-	config.AuthInfos["it"] = &clientcmdapi.AuthInfo{ClientCertificateData: from.CertData, ClientKeyData: from.KeyData}
+	config.AuthInfos["it"] = &clientcmdapi.AuthInfo{
+		ClientCertificateData: from.CertData, ClientKeyData: from.KeyData,
+		Impersonate: from.Impersonate.UserName, ImpersonateGroups: from.Impersonate.Groups,
+	}
 	config.Contexts["it"] = &clientcmdapi.Context{Cluster: "it", AuthInfo: "it"}
 	config.CurrentContext = "it"
 	path := filepath.Join(t.TempDir(), "kubeconfig")

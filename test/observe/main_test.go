@@ -10,9 +10,9 @@ SPDX-License-Identifier: Apache-2.0
 package observe_test
 
 import (
+	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -45,11 +45,5 @@ func TestMain(m *testing.M) {
 // build builds a program of the module in dir, and returns its path.
 func build(dir, name string, args ...string) (string, error) {
 	path := filepath.Join(directory, name)
-	command := exec.Command("go", append([]string{"build", "-trimpath", "-buildvcs=false", "-o", path}, args...)...)
-	command.Dir = dir
-	command.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s cannot be built: %w\n%s", name, err, out)
-	}
-	return path, nil
+	return path, testenv.Build(context.Background(), dir, path, args...)
 }

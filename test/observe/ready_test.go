@@ -115,13 +115,13 @@ func TestWithoutTheCRDsTheOperatorIsNeverReadyAndSaysSo(t *testing.T) {
 			t.Fatal("the operator is ready")
 		}
 		select {
-		case <-c.done:
+		case <-c.Done():
 			return nil
 		default:
 			return errors.New("it runs")
 		}
 	})
-	if code := c.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(c.said(), "CRDs of cloud.calyptia.com/v1alpha1 are not installed") {
+	if code := c.Command.ProcessState.ExitCode(); code != 1 || !strings.Contains(c.said(), "CRDs of cloud.calyptia.com/v1alpha1 are not installed") {
 		t.Errorf("it ended with %d and these words:\n%s", code, c.said())
 	}
 }

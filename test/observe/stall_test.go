@@ -26,7 +26,7 @@ func (c *child) leads(after time.Time) string {
 	var lease coordinationv1.Lease
 	c.Eventually("the lease is renewed", func() error {
 		select {
-		case <-c.done:
+		case <-c.Done():
 			c.Fatalf("the operator ended:\n%s", c.said())
 		default:
 		}
@@ -60,7 +60,7 @@ func TestTheOperatorSurvivesAnAPIServerThatStalls(t *testing.T) {
 	c.Ready(c.Apply("web"))
 	w.stall()
 	select {
-	case <-c.done:
+	case <-c.Done():
 		t.Fatalf("the operator ended while the API server stalled:\n%s", c.said())
 	case <-time.After(13 * time.Second):
 	}
@@ -82,13 +82,13 @@ func TestALeaderThatCannotRenewEnds(t *testing.T) {
 	w.stall()
 	c.Eventually("the operator ends", func() error {
 		select {
-		case <-c.done:
+		case <-c.Done():
 			return nil
 		default:
 			return errors.New("it runs")
 		}
 	})
-	if took := time.Since(began); c.cmd.ProcessState.ExitCode() != 1 || !strings.Contains(c.said(), "leader election lost") || took > 9*time.Second {
-		t.Errorf("after %s it ended with %d and these words:\n%s", took, c.cmd.ProcessState.ExitCode(), c.said())
+	if took := time.Since(began); c.Command.ProcessState.ExitCode() != 1 || !strings.Contains(c.said(), "leader election lost") || took > 9*time.Second {
+		t.Errorf("after %s it ended with %d and these words:\n%s", took, c.Command.ProcessState.ExitCode(), c.said())
 	}
 }

@@ -21,7 +21,6 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	eventsv1 "k8s.io/api/events/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -294,16 +293,7 @@ func TestAnOutageIsToldOnceForAllAgents(t *testing.T) {
 	}
 	ready := func(want metav1.ConditionStatus) {
 		t.Helper()
-		w.Eventually(fmt.Sprintf("the CloudProject becomes Ready=%s", want), func() error {
-			var cp v1alpha1.CloudProject
-			if err := w.Client.Get(context.Background(), w.Key("calyptia"), &cp); err != nil {
-				return err
-			}
-			if !meta.IsStatusConditionPresentAndEqual(cp.Status.Conditions, v1alpha1.ConditionReady, want) {
-				return fmt.Errorf("conditions are %v", cp.Status.Conditions)
-			}
-			return nil
-		})
+		w.ProjectBecomes(want, "")
 	}
 	ready(metav1.ConditionTrue)
 	up := w.Cloud.Inject(cloudtest.Fault{Status: http.StatusBadGateway, Body: "<html>"})

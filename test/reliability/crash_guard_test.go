@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
@@ -70,7 +72,7 @@ func TestACacheThatLagsBehindTheStatus(t *testing.T) {
 	s := newScene(t, strict, harness.Idle)
 	s.lag = slow
 	s.Start()
-	s.proved()
+	s.ProjectBecomes(metav1.ConditionTrue, "")
 	t.Cleanup(slow.end) // Before the World ends: its operator waits for the watch.
 	reached := s.expect(moment{createSecret, deed{status: http.StatusInternalServerError, meddle: slow.begin}})
 	apply(s)

@@ -18,9 +18,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
@@ -98,36 +101,17 @@ func newScene(t *testing.T, settings cloudtest.Settings, options ...harness.Opti
 	w := harness.New(t, settings, append(options, newFence(f), times)...)
 	s := &scene{World: w, fence: f, t: t, wanted: firstConfig, secret: "web-token", listless: settings.NoList}
 	if len(options) == 0 {
-		s.proved()
+		s.ProjectBecomes(metav1.ConditionTrue, "")
 	}
 	return s
-}
-
-// proved waits until the CloudProject can be used.
-func (s *scene) proved() {
-	s.t.Helper()
-	s.Eventually("the CloudProject becomes Ready", func() error {
-		var cp v1alpha1.CloudProject
-		if err := s.Client.Get(s.t.Context(), s.Key("calyptia"), &cp); err != nil {
-			return err
-		}
-		for _, c := range cp.Status.Conditions {
-			if c.Type == v1alpha1.ConditionReady && c.Status == "True" {
-				return nil
-			}
-		}
-		return fmt.Errorf("conditions are %+v", cp.Status.Conditions)
-	})
 }
 
 // await waits until the operator came to the moment that was expected.
 func (s *scene) await(reached <-chan struct{}) {
 	s.t.Helper()
-	select {
-	case <-reached:
-	case <-time.After(harness.Patience):
-		s.t.Fatalf("the operator never came to %+v; calls: %s", s.moments, s.calls())
-	}
+	await.Closed(s.t, "the operator comes to the moment", reached, func() string {
+		return fmt.Sprintf("it never came to %+v; calls: %s", s.moments, s.calls())
+	})
 }
 
 // die stops the operator at the last of the moments of what act sets off.

@@ -12,72 +12,65 @@ import "testing"
 // API server or the service; then one that remembers nothing starts. What has to come of it stands in the
 // tables, by the kind of service.
 
-// crash is a row: where the operator stops, and the end on each kind of service.
+// All 216 combinations of boundary, kind of service, first or repeated registration, alive or deleted are rows of
+// internal/registration/scenes_test.go, where they run against the decision table alone. Here each boundary and each
+// distinct end has one scene on a real API server, to prove that the shell persists what the table counts on.
+
+// crash is a row: where the operator stops, and the end on some kinds of service.
 type crash struct {
 	name    string
 	moments []moment
-	ends    [len(servers)]cell
+	ends    ends
 }
+
+// ends are by the kind of service.
+type ends map[kind]cell
+
+// kind is an index of servers.
+type kind int
+
+const (
+	listUnique kind = iota
+	listDoubles
+	listMasked
+	upserts
+	conflicts
+	doubles
+)
 
 func at(moments ...moment) []moment { return moments }
 
 // registering has the boundaries of a registration; store is the write of its Secret.
-func registering(store request, ends [9][len(servers)]cell) []crash {
+func registering(store request, ends [9]ends) []crash {
 	posted, stored := once(postRemote), once(store)
 	return []crash{
-		{"before the nonce and the finalizer are written", at(before(patchAgent)), ends[0]},
-		{"nonce and finalizer are written, the answer is lost", at(after(patchAgent)), ends[1]},
-		{"before the registration leaves", at(once(patchAgent), before(postRemote)), ends[2]},
-		{"the service registers, the answer is lost", at(after(postRemote)), ends[3]},
-		{"the service registers late, long after the operator has gone", at(late(postRemote)), ends[4]},
-		{"registered, before the Secret is written", at(posted, before(store)), ends[5]},
-		{"the Secret is written, the answer is lost", at(posted, after(store)), ends[6]},
-		{"the Secret is written, before the status is", at(posted, stored, before(patchStatus)), ends[7]},
-		{"the status is written, the answer is lost", at(posted, stored, after(patchStatus)), ends[8]},
+		{"BeforeTheIntentIsWritten", at(before(patchAgent)), ends[0]},
+		{"IntentWritten_ResponseLost", at(after(patchAgent)), ends[1]},
+		{"BeforeTheRequestIsSent", at(once(patchAgent), before(postRemote)), ends[2]},
+		{"Registered_ResponseLost", at(after(postRemote)), ends[3]},
+		{"RegisteredLate_AfterTheOperatorDied", at(late(postRemote)), ends[4]},
+		{"Registered_BeforeTheSecretIsWritten", at(posted, before(store)), ends[5]},
+		{"SecretWritten_ResponseLost", at(posted, after(store)), ends[6]},
+		{"SecretWritten_BeforeTheStatusIs", at(posted, stored, before(patchStatus)), ends[7]},
+		{"StatusWritten_ResponseLost", at(posted, stored, after(patchStatus)), ends[8]},
 	}
 }
 
-// The ends of a registration. Columns: list (unique, doubles, masked), no list (upserts, 409, doubles).
-var registered = [9][len(servers)]cell{
-	{{one, 1}, {one, 1}, {one, 1}, {one, 1}, {one, 1}, {one, 1}},
-	{{one, 1}, {one, 1}, {one, 1}, {one, 1}, {one, 1}, {one, 1}},
-	{{one, 1}, {one, 1}, {one, 1}, {one, 1}, {one, 1}, {one, 1}},
-	{{one, 1}, {one, 1}, {tokenless, 1}, {one, 2}, {stranded, 2}, {two, 2}},
-	{{one, 1}, {one, 1}, {tokenless, 1}, {one, 2}, {stranded, 2}, {two, 2}},
-	{{one, 1}, {one, 1}, {tokenless, 1}, {one, 2}, {stranded, 2}, {two, 2}},
-	{{one, 1}, {one, 1}, {one, 1}, {one, 1}, {one, 1}, {one, 1}},
-	{{one, 1}, {one, 1}, {one, 1}, {one, 1}, {one, 1}, {one, 1}},
-	{{one, 1}, {one, 1}, {one, 1}, {one, 1}, {one, 1}, {one, 1}},
-}
-
-// The ends where the Agent is deleted while the operator is away.
-var unregistered = [9][len(servers)]cell{
-	{{none, 0}, {none, 0}, {none, 0}, {none, 0}, {none, 0}, {none, 0}},
-	{{none, 0}, {none, 0}, {none, 0}, {none, 1}, {none, 1}, {none, 1}},
-	{{none, 0}, {none, 0}, {none, 0}, {none, 1}, {none, 1}, {none, 1}},
-	{{none, 1}, {none, 1}, {none, 1}, {none, 2}, {blocked, 2}, {left, 2}},
-	{{none, 1}, {none, 1}, {none, 1}, {none, 2}, {blocked, 2}, {left, 2}},
-	{{none, 1}, {none, 1}, {none, 1}, {none, 2}, {blocked, 2}, {left, 2}},
-	{{none, 1}, {none, 1}, {none, 1}, {none, 1}, {none, 1}, {none, 1}},
-	{{none, 1}, {none, 1}, {none, 1}, {none, 1}, {none, 1}, {none, 1}},
-	{{none, 1}, {none, 1}, {none, 1}, {none, 1}, {none, 1}, {none, 1}},
-}
-
-// play runs the rows on all kinds of service. prepare comes first, act sets off what the operator stops at,
-// and meanwhile is done while no operator runs.
+// play runs the rows. prepare comes first, act sets off what the operator stops at, and meanwhile is done while no
+// operator runs.
 func play(t *testing.T, rows []crash, prepare, act, meanwhile func(*scene)) {
 	t.Helper()
 	t.Parallel()
 	for _, row := range rows {
-		for i, server := range servers {
-			t.Run(row.name+"/"+server.name, func(t *testing.T) {
-				s := newScene(t, server.settings)
+		for kind, want := range row.ends {
+			t.Run(row.name+"/"+servers[kind].name, func(t *testing.T) {
+				s := newScene(t, servers[kind].settings)
 				prepare(s)
 				s.Cloud.ResetRequests()
 				s.die(act, row.moments...)
 				meanwhile(s)
 				s.revive(row.moments[len(row.moments)-1].late)
-				s.finish(row.ends[i])
+				s.finish(want)
 			})
 		}
 	}
@@ -101,18 +94,59 @@ func lose(s *scene) {
 	s.Poke("web")
 }
 
-func TestCrashWhileRegistering(t *testing.T) {
-	play(t, registering(createSecret, registered), nothing, apply, nothing)
+func TestCrash_Registering_ExactlyOneOrAsDocumented(t *testing.T) {
+	play(t, registering(createSecret, [9]ends{
+		{listUnique: {one, 1}},
+		{upserts: {one, 1}},
+		{conflicts: {one, 1}},
+		{listUnique: {one, 1}, listMasked: {tokenless, 1}, upserts: {one, 2}, conflicts: {stranded, 2}, doubles: {two, 2}},
+		{listDoubles: {one, 1}, listMasked: {tokenless, 1}, upserts: {one, 2}, conflicts: {stranded, 2}, doubles: {two, 2}},
+		{listUnique: {one, 1}, listMasked: {tokenless, 1}, upserts: {one, 2}, conflicts: {stranded, 2}, doubles: {two, 2}},
+		{doubles: {one, 1}},
+		{listMasked: {one, 1}},
+		{doubles: {one, 1}},
+	}), nothing, apply, nothing)
 }
 
-func TestCrashWhileRegisteringAnew(t *testing.T) {
-	play(t, registering(updateSecret, registered), settle, lose, nothing)
+// The status and the Secret still name the agent that somebody deleted.
+func TestCrash_Reregistering_ExactlyOneOrAsDocumented(t *testing.T) {
+	play(t, registering(updateSecret, [9]ends{
+		{conflicts: {one, 1}},
+		{listDoubles: {one, 1}},
+		{doubles: {one, 1}},
+		{conflicts: {stranded, 2}},
+		{doubles: {two, 2}},
+		{listMasked: {tokenless, 1}},
+		{listMasked: {one, 1}},
+		{conflicts: {one, 1}},
+		{listUnique: {one, 1}},
+	}), settle, lose, nothing)
 }
 
-func TestDeletionOfARegistrationThatACrashLeftOpen(t *testing.T) {
-	play(t, registering(createSecret, unregistered), nothing, apply, deleteAgent)
+func TestCrash_RegisteringThenDeleted_NothingIsLeftOrAsDocumented(t *testing.T) {
+	play(t, registering(createSecret, [9]ends{
+		{listUnique: {none, 0}},
+		{listDoubles: {none, 0}, upserts: {none, 1}},
+		{listMasked: {none, 0}, conflicts: {none, 1}},
+		{listUnique: {none, 1}, upserts: {none, 2}, conflicts: {blocked, 2}, doubles: {left, 2}},
+		{listDoubles: {none, 1}, upserts: {none, 2}, conflicts: {blocked, 2}, doubles: {left, 2}},
+		{listMasked: {none, 1}, upserts: {none, 2}, conflicts: {blocked, 2}, doubles: {left, 2}},
+		{doubles: {none, 1}},
+		{listMasked: {none, 1}},
+		{conflicts: {none, 1}},
+	}), nothing, apply, deleteAgent)
 }
 
-func TestDeletionOfARegistrationAnewThatACrashLeftOpen(t *testing.T) {
-	play(t, registering(updateSecret, unregistered), settle, lose, deleteAgent)
+func TestCrash_ReregisteringThenDeleted_NothingIsLeftOrAsDocumented(t *testing.T) {
+	play(t, registering(updateSecret, [9]ends{
+		{doubles: {none, 0}},
+		{conflicts: {none, 1}},
+		{listUnique: {none, 0}},
+		{doubles: {left, 2}},
+		{listMasked: {none, 1}},
+		{conflicts: {blocked, 2}},
+		{upserts: {none, 1}},
+		{doubles: {none, 1}},
+		{listDoubles: {none, 1}},
+	}), settle, lose, deleteAgent)
 }

@@ -163,10 +163,10 @@ func TestNotFoundElsewhereIsNoNewsOfTheAgent(t *testing.T) {
 						t.Errorf("%d agents were registered elsewhere", n)
 					}
 				})
-				changeProject(w, func(cp *v1alpha1.CloudProject) { cp.Spec.URL = server.URL })
+				w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.URL = server.URL })
 			},
 			home: func(w *harness.World) {
-				changeProject(w, func(cp *v1alpha1.CloudProject) { cp.Spec.URL = w.HTTP.URL })
+				w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.URL = w.HTTP.URL })
 			},
 		},
 	}
@@ -222,7 +222,7 @@ func provedAnew(w *harness.World, former string) error {
 	if c := w.Secret("calyptia-credentials"); c != nil && string(c.Data["token"]) != former {
 		return nil
 	}
-	if cp := project(w); cp.Status.URL != w.HTTP.URL {
+	if cp := w.Project(); cp.Status.URL != w.HTTP.URL {
 		return nil
 	}
 	return fmt.Errorf("it uses what it used")

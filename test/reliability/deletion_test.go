@@ -117,7 +117,7 @@ func TestDeletionOfANamespaceWithAllInIt(t *testing.T) {
 			before: func(e *estate) {
 				e.w.Stop()
 				remove(e.w, e.w.Secret("calyptia-token"))
-				remove(e.w, project(e.w))
+				remove(e.w, e.w.Project())
 			},
 			after: func(e *estate) { e.w.Start(e.tenant.Namespace) },
 		},
@@ -164,7 +164,7 @@ func TestDeletionOfANamespaceWithAllInIt(t *testing.T) {
 				e.w.Gone(name)
 			}
 			// The Agent of the other namespace still needs the CloudProject, and nothing was taken from it.
-			projectBecomes(e.w, metav1.ConditionFalse, v1alpha1.ReasonInUse, e.tenant.Namespace+"/guest", v1alpha1.AnnotationOrphanAgents)
+			e.w.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonInUse, e.tenant.Namespace+"/guest", v1alpha1.AnnotationOrphanAgents)
 			if row.orphans {
 				remains(e.w, all...)
 				e.tenant.Change("guest", orphan)
@@ -187,7 +187,7 @@ func TestDeletionOfAgentsAfterWhatTheyNeed(t *testing.T) {
 		name  string
 		first func(*estate)
 	}{
-		{"the CloudProject", func(e *estate) { remove(e.w, project(e.w)) }},
+		{"the CloudProject", func(e *estate) { remove(e.w, e.w.Project()) }},
 		{"the token Secret", func(e *estate) { remove(e.w, e.w.Secret("calyptia-token")) }},
 		{"the CA", func(e *estate) {
 			remove(e.w, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: e.w.Namespace, Name: "ca"}})
@@ -197,7 +197,7 @@ func TestDeletionOfAgentsAfterWhatTheyNeed(t *testing.T) {
 		}},
 		{"all of them while the operator is down", func(e *estate) {
 			e.w.Stop()
-			remove(e.w, project(e.w))
+			remove(e.w, e.w.Project())
 			remove(e.w, e.w.Secret("calyptia-token"))
 			remove(e.w, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: e.w.Namespace, Name: "ca"}})
 			for _, name := range e.own {
@@ -229,15 +229,15 @@ func TestDeletionOfAgentsAfterWhatTheyNeed(t *testing.T) {
 func TestDeletionOfACloudProjectInUse(t *testing.T) {
 	t.Parallel()
 	e := newEstate(t)
-	cp := project(e.w)
+	cp := e.w.Project()
 	remove(e.w, cp)
-	projectBecomes(e.w, metav1.ConditionFalse, v1alpha1.ReasonInUse, e.w.Namespace+"/plain", e.tenant.Namespace+"/guest")
+	e.w.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonInUse, e.w.Namespace+"/plain", e.tenant.Namespace+"/guest")
 	e.w.Guest(e.tenant, "late")
 	e.tenant.NotReady("late", v1alpha1.ReasonProjectNotReady, "being deleted")
 	if n := e.w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 4 {
 		t.Errorf("%d registrations, want the 4 from before", n)
 	}
-	changeProject(e.w, func(cp *v1alpha1.CloudProject) {
+	e.w.ChangeProject(func(cp *v1alpha1.CloudProject) {
 		metav1.SetMetaDataAnnotation(&cp.ObjectMeta, v1alpha1.AnnotationOrphanAgents, "true")
 	})
 	vanishes(e.w, cp)
@@ -260,7 +260,7 @@ func TestDeletionWithARegistrationThatIsOpen(t *testing.T) {
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
 	w.Apply("web")
 	w.NotReady("web", v1alpha1.ReasonRegistrationOutcomeUnknown)
-	cp := project(w)
+	cp := w.Project()
 	remove(w, cp)
 	remove(w, w.Secret("calyptia-token"))
 	w.Delete("web")

@@ -7,7 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 package reliability_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -67,7 +66,7 @@ func TestParkedAgentsWakeWithTheRightToken(t *testing.T) {
 		{"a revoked token is replaced", rotate, func(w *harness.World) { setToken(w, renewed) }},
 		{"a revoked token holds again", func(w *harness.World) { w.Cloud.RevokeToken(w.Token) }, func(w *harness.World) {
 			w.Cloud.AddToken(w.ProjectID, w.Token.Reveal())
-			pokeProject(w)
+			w.PokeProject()
 		}},
 		{"wrong, then right", func(w *harness.World) { setToken(w, "a-wrong-token") }, func(w *harness.World) { setToken(w, w.Token.Reveal()) }},
 		{"wrong, wrong again, then right", func(w *harness.World) { setToken(w, "a-wrong-token") }, func(w *harness.World) {
@@ -89,11 +88,7 @@ func TestParkedAgentsWakeWithTheRightToken(t *testing.T) {
 			w.Poke("settled")
 			// Until the operator has noticed, the former token serves as well as ever.
 			w.Eventually("the CloudProject is not Ready", func() error {
-				var cp v1alpha1.CloudProject
-				if err := w.Client.Get(context.Background(), w.Key("calyptia"), &cp); err != nil {
-					return err
-				}
-				if apimeta.IsStatusConditionTrue(cp.Status.Conditions, v1alpha1.ConditionReady) {
+				if apimeta.IsStatusConditionTrue(w.Project().Status.Conditions, v1alpha1.ConditionReady) {
 					return errors.New("it is")
 				}
 				return nil
@@ -132,7 +127,7 @@ func TestAReplacedSecretCostsNothing(t *testing.T) {
 		remove(w, w.Secret("calyptia-token"))
 		setToken(w, w.Token.Reveal())
 	}
-	projectBecomes(w, metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified)
+	w.ProjectBecomes(metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified)
 	w.Poke("web")
 	handled(w, "web")
 	if w.One("web").ID != id {

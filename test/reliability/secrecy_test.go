@@ -165,7 +165,7 @@ func TestTokensAreInTheirSecretsAlone(t *testing.T) {
 	c.Cloud.Inject(echo("", 401, shown))
 	c.Cloud.RevokeToken(c.Token)
 	c.Poke("web")
-	projectBecomes(c.World, metav1.ConditionFalse, v1alpha1.ReasonUnauthorized)
+	c.World.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonUnauthorized)
 	c.learn()
 	next := c.Cloud.AddProject(c.ProjectID)
 	c.tokens["project, the second"] = next.Reveal()

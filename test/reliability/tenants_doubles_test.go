@@ -45,9 +45,9 @@ func TestDoubles(t *testing.T) {
 			w.Eventually("the resync finds the double", func() error {
 				w.Poke("web")
 				handled(w, "web")
-				pokeProject(w)
+				w.PokeProject()
 				_, there := w.Cloud.Agent(double)
-				named := slices.Contains(project(w).Status.DuplicateAgents, double)
+				named := slices.Contains(w.Project().Status.DuplicateAgents, double)
 				if there == row.withdrawn || named == row.withdrawn {
 					return fmt.Errorf("the double is there: %v, named: %v", there, named)
 				}

@@ -13,10 +13,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -40,28 +38,6 @@ func machine(id string) func(*v1alpha1.Agent) {
 	return func(a *v1alpha1.Agent) { a.Spec.MachineID = id }
 }
 
-// project reads the World's CloudProject.
-func project(w *harness.World) *v1alpha1.CloudProject {
-	w.Helper()
-	var cp v1alpha1.CloudProject
-	if err := w.Client.Get(context.Background(), w.Key("calyptia"), &cp); err != nil {
-		w.Fatal(err)
-	}
-	return &cp
-}
-
-// projectBecomes waits until the CloudProject is not Ready for a reason, with a message that holds all the words.
-func projectBecomes(w *harness.World, status metav1.ConditionStatus, reason string, words ...string) {
-	w.Helper()
-	w.Eventually("the CloudProject becomes "+reason, func() error {
-		ready := meta.FindStatusCondition(project(w).Status.Conditions, v1alpha1.ConditionReady)
-		if ready == nil || ready.Status != status || ready.Reason != reason {
-			return fmt.Errorf("Ready is %+v", ready)
-		}
-		return lacks(ready.Message, words)
-	})
-}
-
 func lacks(text string, words []string) error {
 	for _, word := range words {
 		if !strings.Contains(text, word) {
@@ -69,24 +45,6 @@ func lacks(text string, words []string) error {
 		}
 	}
 	return nil
-}
-
-func changeProject(w *harness.World, change func(*v1alpha1.CloudProject)) {
-	w.Helper()
-	cp := project(w)
-	base := cp.DeepCopy()
-	change(cp)
-	if err := w.Client.Patch(context.Background(), cp, client.MergeFrom(base)); err != nil {
-		w.Fatal(err)
-	}
-}
-
-// pokeProject asks for a reconciliation of the CloudProject now.
-func pokeProject(w *harness.World) {
-	w.Helper()
-	changeProject(w, func(cp *v1alpha1.CloudProject) {
-		metav1.SetMetaDataAnnotation(&cp.ObjectMeta, v1alpha1.AnnotationReconcileAt, uuid.NewString())
-	})
 }
 
 // remove deletes an object and does not wait.

@@ -68,7 +68,7 @@ func TestEachTurnBringsAnAgentOn(t *testing.T) {
 			w.Stop()
 			limit := int32(2)
 			one := int32(1)
-			changeProject(w, func(cp *v1alpha1.CloudProject) {
+			w.ChangeProject(func(cp *v1alpha1.CloudProject) {
 				cp.Spec.RateLimit = &v1alpha1.RateLimit{RequestsPerSecond: &limit, Burst: &one}
 			})
 			for _, name := range names {

@@ -24,6 +24,7 @@ import (
 
 // A service may list agents for a token that it then refuses to register with.
 func TestATokenThatOnlyTheListAccepts(t *testing.T) {
+	t.Parallel()
 	refusing := func(authentication v1alpha1.Authentication) *harness.World {
 		w := harness.New(t, cloudtest.Settings{}, harness.Idle, func(_ *harness.World, cp *v1alpha1.CloudProject) {
 			cp.Spec.Authentication = authentication

@@ -37,6 +37,7 @@ func digest(w *harness.World) string {
 
 // Whoever may read the Agent, and not the Secret, must not be able to test guesses of what the configuration holds.
 func TestTheDigestOfASecretTestsNoGuesses(t *testing.T) {
+	t.Parallel()
 	seen := map[string]bool{}
 	for range 2 {
 		w := harness.New(t, cloudtest.Settings{})

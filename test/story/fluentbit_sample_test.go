@@ -107,6 +107,7 @@ func samplePods(t *testing.T) map[string]corev1.PodSpec {
 }
 
 func TestTheFluentBitSampleIsTakenByTheServer(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	output, err := harness.Plane().Kubectl(t.Context(), "apply", "-k", fluentBitSample, "--dry-run=server", "-n", w.Namespace).CombinedOutput()
 	if err != nil {
@@ -124,6 +125,7 @@ func TestTheFluentBitSampleIsTakenByTheServer(t *testing.T) {
 }
 
 func TestTheFluentBitSamplePassesRestrictedPodSecurity(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	patchNamespace(t, w, w.Namespace, map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
 	for name, spec := range samplePods(t) {
@@ -146,6 +148,7 @@ func TestTheFluentBitSamplePassesRestrictedPodSecurity(t *testing.T) {
 
 // The parts fit together: what the operator makes of the Agent is what the pod takes, and that is all it takes.
 func TestTheFluentBitSampleRunsAsItsAgent(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	config := sample[corev1.ConfigMap](t, "configmap.yaml")
 	config.Namespace = w.Namespace

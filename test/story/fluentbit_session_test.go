@@ -66,6 +66,7 @@ func copySession(t *testing.T, init corev1.Container, path, root string) error {
 
 // TestTheFluentBitSampleCopiesItsSession has each pod of the sample copy it, with what any busybox has.
 func TestTheFluentBitSampleCopiesItsSession(t *testing.T) {
+	t.Parallel()
 	for name, spec := range samplePods(t) {
 		for _, row := range []struct {
 			name    string

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -39,6 +40,7 @@ func leadsTo(w *harness.World, project string) {
 }
 
 func TestGoneIsRegisteredAnewInAProvedPlace(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	before := w.Ready(w.Apply("web"))
 	w.Cloud.Remove(before.Status.ID)
@@ -57,6 +59,7 @@ func TestGoneIsRegisteredAnewInAProvedPlace(t *testing.T) {
 }
 
 func TestGoneAndItsSecretTooIsRegisteredAnew(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	before := w.Ready(w.Apply("web"))
 	w.Cloud.Remove(before.Status.ID)
@@ -75,6 +78,7 @@ func TestGoneAndItsSecretTooIsRegisteredAnew(t *testing.T) {
 
 // Where nothing but this process's own word proves that it was there, a 404 of an update does not take that away.
 func TestGoneIsNoticedByAnUpdateToo(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{NoList: true})
 	w.Cloud.AddToken(w.ProjectID, "opaque-token-of-the-project")
 	w.SetSecret("calyptia-token", map[string]string{"token": "opaque-token-of-the-project"})
@@ -94,6 +98,7 @@ func TestGoneIsNoticedByAnUpdateToo(t *testing.T) {
 
 // A 404 of an update that a read does not confirm is no lost update.
 func TestAnUpdateThatFoundNothingIsSentAgain(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web"))
 	w.Cloud.Inject(cloudtest.Fault{
@@ -110,6 +115,7 @@ func TestAnUpdateThatFoundNothingIsSentAgain(t *testing.T) {
 
 // An Agent whose spec names its remote agent never gets another one.
 func TestGoneAndNamedIsNotRegisteredAnew(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	id := w.Ready(w.Apply("web")).Status.ID
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.AgentID, a.Spec.SyncPolicy = id, v1alpha1.SyncObserve })
@@ -123,6 +129,7 @@ func TestGoneAndNamedIsNotRegisteredAnew(t *testing.T) {
 }
 
 func TestNotFoundInAnotherPlaceDestroysNothing(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	before := w.Ready(w.Apply("web"))
 	other := w.Cloud.AddProject(wrong)
@@ -138,6 +145,7 @@ func TestNotFoundInAnotherPlaceDestroysNothing(t *testing.T) {
 
 // A registration that was under way in another project is recorded as what it is.
 func TestARegistrationInAProjectThatWasCorrectedMeanwhile(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	mistaken := w.Cloud.AddProject(wrong)
 	w.SetSecret("calyptia-token", map[string]string{"token": mistaken.Reveal()})
@@ -164,11 +172,21 @@ func TestARegistrationInAProjectThatWasCorrectedMeanwhile(t *testing.T) {
 
 // What was registered in the wrong project, unheard of, is told when the CloudProject is corrected.
 func TestALostAnswerInAProjectThatWasCorrected(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.SetSecret("calyptia-token", map[string]string{"token": w.Cloud.AddProject(wrong).Reveal()})
+	inWrong := func(r *http.Request) bool { return !strings.Contains(fmt.Sprint(r.Header), w.Token.Reveal()) }
+	var lost atomic.Bool
 	w.Cloud.Inject(cloudtest.Fault{
 		Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter,
-		Match: func(r *http.Request) bool { return !strings.Contains(fmt.Sprint(r.Header), w.Token.Reveal()) },
+		Match: func(r *http.Request) bool {
+			lost.Store(lost.Load() || inWrong(r))
+			return inWrong(r)
+		},
+	})
+	// From then on, or the operator finds what it lost before the token is corrected.
+	w.Cloud.Inject(cloudtest.Fault{
+		Method: http.MethodGet, Cut: cloudtest.CutBefore, Match: func(r *http.Request) bool { return lost.Load() && inWrong(r) },
 	})
 	leadsTo(w, wrong)
 	w.Apply("web")

@@ -158,6 +158,7 @@ func (o *onlooker) met(entered <-chan struct{}) {
 func version(v string) func(*v1alpha1.Agent) { return func(a *v1alpha1.Agent) { a.Spec.Version = v } }
 
 func TestKstatusTellsTheLifeOfAnAgent(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle, patient)
 	o := look(t, w)
 
@@ -227,6 +228,7 @@ func TestKstatusTellsTheLifeOfAnAgent(t *testing.T) {
 }
 
 func TestKstatusIsNotCurrentWhileTheServiceIsDown(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	o := look(t, w)
 	w.Apply("web")
@@ -257,6 +259,7 @@ func TestKstatusIsNotCurrentWhileTheServiceIsDown(t *testing.T) {
 
 // What changes an Agent and what the operator does meet in every order here; the onlooker judges.
 func TestKstatusKeepsUpWithManyChanges(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	o := look(t, w)
 	rows := []struct {

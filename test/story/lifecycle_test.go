@@ -30,6 +30,7 @@ func adopting(id string) func(*v1alpha1.Agent) {
 }
 
 func TestAdoptTakesOverAndLeavesUndeclaredFieldsAlone(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	made := w.Register("legacy", "machine-1")
 	w.Cloud.ResetRequests()
@@ -60,6 +61,7 @@ func TestAdoptTakesOverAndLeavesUndeclaredFieldsAlone(t *testing.T) {
 }
 
 func TestAdoptRefusals(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	made := w.Register("legacy", "machine-1")
 	other := w.Register("taken", "machine-2")
@@ -92,6 +94,7 @@ func TestAdoptRefusals(t *testing.T) {
 }
 
 func TestAgentIDDoesNotMakeALostRegistrationForgotten(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	other := w.Register("legacy", "machine-1")
 	w.Ready(w.Apply("first"))
@@ -114,6 +117,7 @@ func TestAgentIDDoesNotMakeALostRegistrationForgotten(t *testing.T) {
 }
 
 func TestAdoptionFromAnotherNamespaceNeedsLeave(t *testing.T) {
+	t.Parallel()
 	var cp *v1alpha1.CloudProject
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle, func(_ *harness.World, p *v1alpha1.CloudProject) {
 		p.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll}
@@ -136,6 +140,7 @@ func TestAdoptionFromAnotherNamespaceNeedsLeave(t *testing.T) {
 }
 
 func TestDeletion(t *testing.T) {
+	t.Parallel()
 	annotate := func(key string) func(*v1alpha1.Agent) {
 		return func(a *v1alpha1.Agent) { metav1.SetMetaDataAnnotation(&a.ObjectMeta, key, "true") }
 	}
@@ -185,6 +190,7 @@ func TestDeletion(t *testing.T) {
 }
 
 func TestRetainedAgentIsFoundAgain(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble, NoList: true})
 	id := w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionRetain })).Status.ID
 	w.Delete("web")
@@ -197,6 +203,7 @@ func TestRetainedAgentIsFoundAgain(t *testing.T) {
 
 // The Secret of a retained agent stays under the name that it had when its rename was not acted on.
 func TestRetainedAgentKeepsASecretThatWasToBeRenamed(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionRetain }))
 	w.Stop()
@@ -210,6 +217,7 @@ func TestRetainedAgentKeepsASecretThatWasToBeRenamed(t *testing.T) {
 }
 
 func TestDeletionOfWhatWasNeverRegisteredNeedsNoCredentials(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Name = "missing" })
 	w.NotReady("web", v1alpha1.ReasonProjectNotFound, "create it")
@@ -218,6 +226,7 @@ func TestDeletionOfWhatWasNeverRegisteredNeedsNoCredentials(t *testing.T) {
 }
 
 func TestDeletionWaitsForItsCloudProjectAndSaysSo(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web"))
 	w.Cloud.RevokeToken(w.Token)
@@ -232,6 +241,7 @@ func TestDeletionWaitsForItsCloudProjectAndSaysSo(t *testing.T) {
 }
 
 func TestDeletionOfWhatSomebodyElseDeleted(t *testing.T) {
+	t.Parallel()
 	for _, gone := range []bool{false, true} {
 		t.Run(fmt.Sprintf("410 is %v", gone), func(t *testing.T) {
 			w := harness.New(t, cloudtest.Settings{GoneAfterDelete: gone})

@@ -25,6 +25,7 @@ import (
 )
 
 func TestCloudProjectThatComesLaterWakesItsAgents(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Name = "later" })
 	w.NotReady("web", v1alpha1.ReasonProjectNotFound, "later", "create it", "spec.projectRef")
@@ -34,6 +35,7 @@ func TestCloudProjectThatComesLaterWakesItsAgents(t *testing.T) {
 }
 
 func TestDefaultProject(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, func(w *harness.World, _ *v1alpha1.CloudProject) {
 		w.Settings.DefaultProject = types.NamespacedName{Namespace: w.Namespace, Name: "calyptia"}
 	})
@@ -85,21 +87,14 @@ func TestAllowedNamespaces(t *testing.T) {
 }
 
 func TestAChangedCloudProjectLetsWaitingAgentsInAtOnce(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	w.Start(w.AddNamespace("tenant"))
 	tenant := w.In(w.Namespace + "-tenant")
 	w.Apply("own")
 	change := func(change func(*v1alpha1.CloudProjectSpec)) {
 		t.Helper()
-		cp := &v1alpha1.CloudProject{}
-		if err := w.Client.Get(t.Context(), w.Key("calyptia"), cp); err != nil {
-			t.Fatal(err)
-		}
-		base := cp.DeepCopy()
-		change(&cp.Spec)
-		if err := w.Client.Patch(t.Context(), cp, client.MergeFrom(base)); err != nil {
-			t.Fatal(err)
-		}
+		w.ChangeProject(func(cp *v1alpha1.CloudProject) { change(&cp.Spec) })
 	}
 
 	tenant.Apply("web", func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Namespace = w.Namespace })
@@ -142,6 +137,7 @@ func patchNamespace(t *testing.T, w *harness.World, name string, labels map[stri
 }
 
 func TestSuspend(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Apply("new", func(a *v1alpha1.Agent) { a.Spec.Suspend = true })
 	w.NotReady("new", v1alpha1.ReasonSuspended, "spec.suspend")
@@ -163,6 +159,7 @@ func TestSuspend(t *testing.T) {
 }
 
 func TestReadOnlyWritesNothingRemote(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, func(w *harness.World, _ *v1alpha1.CloudProject) { w.Settings.ReadOnly = true })
 	made := w.Register("legacy", "machine-1")
 	w.Cloud.ResetRequests()
@@ -258,6 +255,7 @@ func TestLostAnswerWithoutAList(t *testing.T) {
 }
 
 func TestLateCommitIsFoundAndNotDoubled(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, DetachedDelay: 1})
 	w.Apply("web")
@@ -293,6 +291,7 @@ func TestRestartBetweenAnyTwoStepsOfARegistration(t *testing.T) {
 }
 
 func TestMachineIDOfTwoAgents(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble, NoList: true})
 	same := func(a *v1alpha1.Agent) { a.Spec.MachineID = "machine-7" }
 	w.Ready(w.Apply("first", same))
@@ -304,6 +303,7 @@ func TestMachineIDOfTwoAgents(t *testing.T) {
 }
 
 func TestNamespaceDeletionTakesEverythingWithIt(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	for i := range 5 {
 		w.Ready(w.Apply(fmt.Sprintf("web-%d", i)))

@@ -23,6 +23,7 @@ import (
 )
 
 func TestRegistrationCostsOnePostThreeWritesAndOneEvent(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	// The first Agent pays for the list of remote agents, once per process.
 	w.Ready(w.Apply("first"))
@@ -60,6 +61,7 @@ func TestRegistrationCostsOnePostThreeWritesAndOneEvent(t *testing.T) {
 }
 
 func TestRegistersWhatIsDeclared(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.Name = "web-logs.example.com" }))
 	remote := w.One("web")

@@ -142,6 +142,7 @@ func TestSecretsThatABackupBringsBack(t *testing.T) {
 
 // The place of a Secret may be wrong instead: the Secret is the only copy of the token of an agent that lives elsewhere.
 func TestARestoredSecretIsNotOverwrittenOnTheWordOfAProxy(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web"))
 	b := backUp(w, "web")

@@ -73,6 +73,7 @@ func declaredHere(w *harness.World) string {
 var whatItWrites = []string{"metadata", "name", "rawConfig", "version"}
 
 func TestOnChangeDoesNotFightFluentBit(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	f := started(t, w, v1alpha1.SyncOnChange)
 	for range 3 {
@@ -111,6 +112,7 @@ func TestOnChangeDoesNotFightFluentBit(t *testing.T) {
 }
 
 func TestEnforcePutsBackWhatFluentBitWritesAtEachStart(t *testing.T) {
+	t.Parallel()
 	for _, settings := range []cloudtest.Settings{{}, {MaskTokens: true, MaskAs: "redacted"}} {
 		w := harness.New(t, settings)
 		f := started(t, w, v1alpha1.SyncEnforce)
@@ -135,6 +137,7 @@ func TestEnforcePutsBackWhatFluentBitWritesAtEachStart(t *testing.T) {
 }
 
 func TestEnforceWhereOnlyTheAgentMayWrite(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{OnlyAgentPatches: true})
 	f := started(t, w, v1alpha1.SyncEnforce)
 	if err := f.Start(context.Background()); err != nil {
@@ -149,6 +152,7 @@ func TestEnforceWhereOnlyTheAgentMayWrite(t *testing.T) {
 // A Fluent Bit that starts between the operator's update and its reading looks like a service that does not
 // keep what it took.
 func TestAStartInTheWrongMomentIsNotBlamedOnTheService(t *testing.T) {
+	t.Parallel()
 	for _, policy := range []v1alpha1.SyncPolicy{v1alpha1.SyncEnforce, v1alpha1.SyncOnChange} {
 		t.Run(string(policy), func(t *testing.T) {
 			w := harness.New(t, cloudtest.Settings{})
@@ -181,6 +185,7 @@ func TestAStartInTheWrongMomentIsNotBlamedOnTheService(t *testing.T) {
 // Somebody who changes an agent again at the moment of its correction looks like a service that does not keep what
 // it took.
 func TestAnotherChangeInTheWrongMomentIsNotBlamedOnTheService(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.SyncPolicy = v1alpha1.SyncEnforce })
 	a := w.Ready("web")
@@ -212,6 +217,7 @@ func TestAnotherChangeInTheWrongMomentIsNotBlamedOnTheService(t *testing.T) {
 }
 
 func TestAServiceThatKeepsItsOwnIsStillFoundBesideFluentBit(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	started(t, w, v1alpha1.SyncEnforce)
 	looks(w)
@@ -228,6 +234,7 @@ func TestAServiceThatKeepsItsOwnIsStillFoundBesideFluentBit(t *testing.T) {
 }
 
 func TestReportingFollowsTheMetrics(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	f := started(t, w, v1alpha1.SyncOnChange)
 	rows := []struct {

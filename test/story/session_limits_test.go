@@ -23,6 +23,7 @@ import (
 // A gateway serves the API under a path. The operator can use it, a Fluent Bit cannot: it would send everything to the
 // root of the host, and never report.
 func TestASessionThatCouldNeverReport(t *testing.T) {
+	t.Parallel()
 	gateway := func(w *harness.World, cp *v1alpha1.CloudProject) {
 		front := httptest.NewServer(http.StripPrefix("/calyptia", w.Cloud))
 		w.Cleanup(front.Close)
@@ -49,6 +50,7 @@ func TestASessionThatCouldNeverReport(t *testing.T) {
 
 // A CA of its own cannot be part of the session: the Agent says what its Fluent Bit needs as long as nothing came.
 func TestASessionWithACAOfItsOwnSaysWhatItNeeds(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, func(w *harness.World, cp *v1alpha1.CloudProject) {
 		server := httptest.NewTLSServer(w.Cloud)
 		w.Cleanup(server.Close)

@@ -72,6 +72,7 @@ func someSession(t *testing.T, w *harness.World, id string) map[string]string {
 }
 
 func TestSessionIsRepaired(t *testing.T) {
+	t.Parallel()
 	update := func(change func(*corev1.Secret)) func(*harness.World, *corev1.Secret) error {
 		return func(w *harness.World, s *corev1.Secret) error {
 			change(s)
@@ -126,6 +127,7 @@ func TestSessionIsRepaired(t *testing.T) {
 }
 
 func TestSessionInASecretOfSomebodyElse(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.SetSecret("taken", map[string]string{"password": "theirs"})
 	w.Apply("web", withSession("taken"))
@@ -147,6 +149,7 @@ func TestSessionInASecretOfSomebodyElse(t *testing.T) {
 }
 
 func TestRenamedSession(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web", withSession("")))
 	w.SetSecret("taken", map[string]string{"password": "theirs"})
@@ -181,6 +184,7 @@ func TestRenamedSession(t *testing.T) {
 }
 
 func TestSecretsThatChangePlacesKeepATokenThatNobodyShows(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{MaskTokens: true, MaskAs: "redacted"})
 	w.Ready(w.Apply("web", withSession("")))
 	names := func(token, session string) {
@@ -208,6 +212,7 @@ func TestSecretsThatChangePlacesKeepATokenThatNobodyShows(t *testing.T) {
 }
 
 func TestNewRegistrationRenewsTheSession(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	before := w.Ready(w.Apply("web", withSession(""))).Status.ID
 	old, err := fluentBit(w, "web-session")
@@ -238,6 +243,7 @@ func TestNewRegistrationRenewsTheSession(t *testing.T) {
 }
 
 func TestRetainedSessionIsTakenUpAgain(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	retain := func(a *v1alpha1.Agent) { withSession("")(a); a.Spec.DeletionPolicy = v1alpha1.DeletionRetain }
 	id := w.Ready(w.Apply("web", retain)).Status.ID
@@ -262,6 +268,7 @@ func TestRetainedSessionIsTakenUpAgain(t *testing.T) {
 }
 
 func TestSessionWithoutOwnerOfAnotherAgentIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web", withSession("")))
 	w.SetSecret("other", someSession(t, w, w.Register("legacy", "machine-1").ID))
@@ -278,6 +285,7 @@ func TestSessionWithoutOwnerOfAnotherAgentIsLeftAlone(t *testing.T) {
 }
 
 func TestSessionWaitsForItsToken(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{MaskTokens: true, MaskRegister: true, MaskAs: "redacted"})
 	w.Apply("web", withSession(""))
 	w.Stalled("web", v1alpha1.ReasonTokenUnavailable, "web-token")

@@ -65,6 +65,7 @@ func TestRawConfigFromASource(t *testing.T) {
 }
 
 func TestBinarySourceIsRefused(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	s := w.TokenSecret("pipeline", "")
 	s.StringData, s.Data = nil, map[string][]byte{"conf": {0xff, 0xfe, 0x00}}
@@ -163,6 +164,7 @@ func TestMaskedTokens(t *testing.T) {
 }
 
 func TestTokenSurvivesASecretThatCannotBeWrittenYet(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{MaskTokens: true})
 	w.API.FailOnce(http.MethodPost, "/secrets")
 	w.Ready(w.Apply("web"))
@@ -170,6 +172,7 @@ func TestTokenSurvivesASecretThatCannotBeWrittenYet(t *testing.T) {
 }
 
 func TestRenamedSecret(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web"))
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.TokenSecretRef = &v1alpha1.LocalSecretReference{Name: "elsewhere"} })
@@ -187,6 +190,7 @@ func TestRenamedSecret(t *testing.T) {
 }
 
 func TestSessionSecretComesAndGoes(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.SessionSecretRef = &v1alpha1.LocalSecretReference{} }))
 	s := w.Secret("web-session")

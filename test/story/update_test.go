@@ -40,6 +40,7 @@ func sent(t *testing.T, w *harness.World) map[string]any {
 }
 
 func TestUpdateSendsOnlyWhatChanged(t *testing.T) {
+	t.Parallel()
 	full := func(a *v1alpha1.Agent) {
 		a.Spec.Name, a.Spec.Edition, a.Spec.Flags = "web", "community", []string{"--verbose"}
 		a.Spec.Metadata = &apiextensionsv1.JSON{Raw: []byte(`{"team":"payments","n":1}`)}
@@ -91,6 +92,7 @@ func TestUpdateSendsOnlyWhatChanged(t *testing.T) {
 }
 
 func TestFieldsThatAreTakenOutAreLeftAlone(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.Flags, a.Spec.Edition = []string{"-v"}, "enterprise" }))
 	w.Cloud.ResetRequests()
@@ -105,6 +107,7 @@ func TestFieldsThatAreTakenOutAreLeftAlone(t *testing.T) {
 }
 
 func TestNothingToDoCostsNothing(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	a := w.Ready(w.Apply("web"))
 	w.Cloud.ResetRequests()
@@ -138,6 +141,7 @@ func TestNothingToDoCostsNothing(t *testing.T) {
 }
 
 func TestDriftBySyncPolicy(t *testing.T) {
+	t.Parallel()
 	rows := []struct {
 		name    string
 		policy  v1alpha1.SyncPolicy
@@ -178,6 +182,7 @@ func TestDriftBySyncPolicy(t *testing.T) {
 }
 
 func TestOnChangeStillAppliesEachChange(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	id := w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.SyncPolicy = v1alpha1.SyncOnChange })).Status.ID
 	w.Cloud.Mutate(id, func(a *cloud.Agent) { a.RawConfig = "changed elsewhere" })
@@ -192,6 +197,7 @@ func TestOnChangeStillAppliesEachChange(t *testing.T) {
 }
 
 func TestObserveWritesNothingRemote(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	id := w.Register("legacy", "machine-1").ID
 	w.Cloud.ResetRequests()

@@ -71,7 +71,7 @@ func TestDelete_NoLongerAdmitted_DeletesItsOwnAgent(t *testing.T) {
 			w.Ready(w.Apply("owned"))
 			before := w.Remote()
 			id := tenant.Ready(w.Guest(tenant, "guest")).Status.ID
-			changeProject(w, func(cp *v1alpha1.CloudProject) { cp.Spec.AllowedNamespaces = nil })
+			w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.AllowedNamespaces = nil })
 			tenant.Poke("guest")
 			tenant.Stalled("guest", v1alpha1.ReasonProjectNotAllowed)
 			tenant.Delete("guest")
@@ -96,7 +96,7 @@ func TestDelete_NoLongerAdmitted_ResolvesALostRegistration(t *testing.T) {
 			w.Guest(tenant, "guest")
 			tenant.NotReady("guest", v1alpha1.ReasonRegistrationOutcomeUnknown)
 			w.Stop()
-			changeProject(w, func(cp *v1alpha1.CloudProject) { cp.Spec.AllowedNamespaces = nil })
+			w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.AllowedNamespaces = nil })
 			tenant.Delete("guest")
 			w.Start(tenant.Namespace)
 			mute := server.settings.NoList && server.settings.UniqueMachineIDs == cloudtest.MachineIDConflict

@@ -255,7 +255,7 @@ func deleteChurn(s *scene) {
 // Without a call of their own, Agents that come and go must not take the turns of others.
 func deleteChurnUnderALimit(s *scene) {
 	limit, burst := int32(3), int32(2)
-	changeProject(s.World, func(cp *v1alpha1.CloudProject) {
+	s.World.ChangeProject(func(cp *v1alpha1.CloudProject) {
 		cp.Spec.RateLimit = &v1alpha1.RateLimit{RequestsPerSecond: &limit, Burst: &burst}
 	})
 	for i := range 150 {

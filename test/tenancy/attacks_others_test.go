@@ -89,7 +89,7 @@ func labelManySecrets(s *scene) {
 }
 
 func labelAndOwn(s *scene) {
-	cp := s.project()
+	cp := s.Project()
 	s.Guest(s.stranger, s.name("owned"), finalized, func(a *v1alpha1.Agent) {
 		a.OwnerReferences = []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "CloudProject",
 			Name: cp.Name, UID: cp.UID, BlockOwnerDeletion: new(true)}}
@@ -216,7 +216,7 @@ func secretsHuge(s *scene) {
 }
 
 func secretsLikeTheCredentials(s *scene) {
-	cp := s.project()
+	cp := s.Project()
 	s.stranger.Create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{
 		Namespace: s.stranger.Namespace, Name: "calyptia-credentials", Finalizers: []string{v1alpha1.CredentialsFinalizer},
 		Labels: map[string]string{v1alpha1.LabelCloudProjectUID: string(cp.UID)},

@@ -7,7 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 package tenancy_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -18,7 +17,6 @@ import (
 
 	"github.com/google/uuid"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -29,19 +27,6 @@ import (
 func machine(id string) func(*v1alpha1.Agent) {
 	return func(a *v1alpha1.Agent) {
 		a.Spec.MachineID, a.Spec.DeletionPolicy = id, v1alpha1.DeletionDelete
-	}
-}
-
-func changeProject(w *harness.World, change func(*v1alpha1.CloudProject)) {
-	w.Helper()
-	var cp v1alpha1.CloudProject
-	if err := w.Client.Get(context.Background(), w.Key("calyptia"), &cp); err != nil {
-		w.Fatal(err)
-	}
-	base := cp.DeepCopy()
-	change(&cp)
-	if err := w.Client.Patch(context.Background(), &cp, client.MergeFrom(base)); err != nil {
-		w.Fatal(err)
 	}
 }
 

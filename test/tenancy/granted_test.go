@@ -7,7 +7,9 @@ SPDX-License-Identifier: Apache-2.0
 package tenancy_test
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -21,6 +23,14 @@ import (
 func TestStatus_GrantedToATenant(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
+	// Of two that record one agent the older has it, and creation times are whole seconds: in the same one, chance decides.
+	created := s.Get("chosen").CreationTimestamp
+	s.Eventually("a later second", func() error {
+		if !time.Now().After(created.Add(time.Second)) {
+			return fmt.Errorf("it is %s, and the victim was created at %s", time.Now(), created)
+		}
+		return nil
+	})
 	for i, victim := range s.victims {
 		name := s.Guest(s.guest, s.name("forged-%d", i), func(a *v1alpha1.Agent) { a.Spec.Suspend = true })
 		a := s.guest.Get(name)

@@ -9,20 +9,13 @@ SPDX-License-Identifier: Apache-2.0
 package tenancy_test
 
 import (
-	"flag"
 	"testing"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-func TestMain(m *testing.M) {
-	// These tests wait more than they work; the command line has the last word.
-	if err := flag.Set("test.parallel", "8"); err != nil {
-		panic(err)
-	}
-	harness.Main(m)
-}
+func TestMain(m *testing.M) { harness.Main(m) }
 
 // services are the ways in which the API may treat machine IDs and lists.
 var services = []struct {

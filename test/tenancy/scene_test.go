@@ -234,11 +234,11 @@ func staysPrompt(s *scene) {
 	name := s.Apply(s.name("new"))
 	s.Ready(name)
 	request := uuid.NewString()
-	changeProject(s.World, func(cp *v1alpha1.CloudProject) {
+	s.World.ChangeProject(func(cp *v1alpha1.CloudProject) {
 		metav1.SetMetaDataAnnotation(&cp.ObjectMeta, v1alpha1.AnnotationReconcileAt, request)
 	})
 	s.Eventually("the CloudProject is checked", func() error {
-		if got := s.project().Status.LastHandledReconcileAt; got != request {
+		if got := s.Project().Status.LastHandledReconcileAt; got != request {
 			return fmt.Errorf("the last request handled is %q", got)
 		}
 		return nil
@@ -250,15 +250,6 @@ func staysPrompt(s *scene) {
 	if took > promptly {
 		s.Errorf("the victim waited %s, want at most %s", took, promptly)
 	}
-}
-
-func (s *scene) project() *v1alpha1.CloudProject {
-	s.Helper()
-	var cp v1alpha1.CloudProject
-	if err := s.Client.Get(context.Background(), s.Key("calyptia"), &cp); err != nil {
-		s.Fatal(err)
-	}
-	return &cp
 }
 
 // refused: the API server does not let the tenant.
@@ -283,7 +274,7 @@ func completesOnceOrphaned(s *scene) {
 	s.Helper()
 	s.deleteNamespace()
 	s.Eventually("the CloudProject names who needs it", func() error {
-		ready := meta.FindStatusCondition(s.project().Status.Conditions, v1alpha1.ConditionReady)
+		ready := meta.FindStatusCondition(s.Project().Status.Conditions, v1alpha1.ConditionReady)
 		if ready == nil || ready.Reason != v1alpha1.ReasonInUse || !strings.Contains(ready.Message, s.guest.Namespace+"/") ||
 			strings.Contains(ready.Message, s.stranger.Namespace+"/") || strings.Contains(ready.Message, s.Namespace+"/derived") {
 			return fmt.Errorf("Ready is %+v", ready)
@@ -295,7 +286,7 @@ func completesOnceOrphaned(s *scene) {
 		}
 		return nil
 	})
-	changeProject(s.World, func(cp *v1alpha1.CloudProject) {
+	s.World.ChangeProject(func(cp *v1alpha1.CloudProject) {
 		metav1.SetMetaDataAnnotation(&cp.ObjectMeta, v1alpha1.AnnotationOrphanAgents, "true")
 	})
 	s.vanished()

@@ -17,12 +17,12 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
 const (
@@ -58,7 +58,7 @@ func newReplicas(t *testing.T, name string, settings cloudtest.Settings, more fu
 		firstArgs = append(args[:len(args):len(args)], more(w)...)
 	}
 	r.first = w.start("first", firstArgs...)
-	r.eventually("the first operator leads", strain+leaseTime, func() error {
+	await.Within(r.t, strain+leaseTime, "the first operator leads", func() error {
 		r.leader = r.holder()
 		if r.leader == "" {
 			return fmt.Errorf("nobody holds the lease")
@@ -85,26 +85,13 @@ func (r *replicas) holder() string {
 func (r *replicas) takenOver(patience time.Duration) time.Duration {
 	r.t.Helper()
 	began := time.Now()
-	r.eventually("the second operator takes over", patience, func() error {
+	await.Within(r.t, patience, "the second operator takes over", func() error {
 		if holder := r.holder(); holder == "" || holder == r.leader {
 			return fmt.Errorf("the lease is held by %q, and by %q before", holder, r.leader)
 		}
 		return nil
 	})
 	return time.Since(began)
-}
-
-func (w *world) eventually(what string, patience time.Duration, check func() error) {
-	w.t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(context.Background(), 20*time.Millisecond, patience, true,
-		func(context.Context) (bool, error) {
-			last = check()
-			return last == nil, nil
-		})
-	if err != nil {
-		w.t.Fatalf("%s: not within %s: %v", what, patience, last)
-	}
 }
 
 // apply declares Agents in the place's namespace.
@@ -188,7 +175,7 @@ func TestASecondReplicaTakesOverFromAKilledLeader(t *testing.T) {
 		names = append(names, fmt.Sprintf("agent-%02d", i))
 	}
 	r.apply(names...)
-	r.eventually("the leader is in the middle of its work", time.Minute, func() error {
+	await.Within(r.t, time.Minute, "the leader is in the middle of its work", func() error {
 		if n := len(r.cloud.Agents(r.projectID)); n < 10 {
 			return fmt.Errorf("%d are registered", n)
 		}
@@ -224,7 +211,7 @@ func TestAStaleLeaderLeavesNothingBehind(t *testing.T) {
 	// Only the second one works now, and nothing tells it of what the first one has under way.
 	agreed := r.agree(slack() + time.Minute)
 	close(release)
-	r.eventually("the registration of the stale leader is done", time.Minute, func() error {
+	await.Within(r.t, time.Minute, "the registration of the stale leader is done", func() error {
 		if n := len(r.remotes("during")); n != 2 {
 			return fmt.Errorf("there are %d remote agents", n)
 		}

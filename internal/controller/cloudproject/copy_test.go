@@ -28,7 +28,7 @@ const copied = "main-credentials"
 // withCopy returns a proved CloudProject and the copy of its credentials.
 func (w *world) withCopy() (*v1alpha1.CloudProject, *corev1.Secret) {
 	w.Helper()
-	cp := w.await(w.create(), proved)
+	cp := w.becomes(w.create(), proved)
 	secret := w.secret(copied)
 	if secret == nil {
 		w.Fatal("a proved CloudProject has no copy of its credentials")
@@ -75,13 +75,13 @@ func TestTheCopyFollowsGoodCredentialsOnly(t *testing.T) {
 
 	w.hide("wrong-canary-0123456789abcdef")
 	w.putToken("wrong-canary-0123456789abcdef")
-	w.await(cp, stalledBy(v1alpha1.ReasonUnauthorized))
+	w.becomes(cp, stalledBy(v1alpha1.ReasonUnauthorized))
 	w.stays("the good copy is kept", func() bool { return string(w.secret(copied).Data["token"]) == w.token.Reveal() })
 
 	fresh := w.cloud.AddProject(projectID)
 	w.hide(fresh.Reveal())
 	w.putToken(fresh.Reveal())
-	w.await(cp, proved)
+	w.becomes(cp, proved)
 	w.eventually("the new token in the copy", func() bool { return string(w.secret(copied).Data["token"]) == fresh.Reveal() })
 	if string(w.secret(copied).Data[v1alpha1.DigestKeyKey]) != key {
 		t.Error("with another token the digests of all configurations would be others")
@@ -113,16 +113,18 @@ func TestAForeignSecretIsNotTouched(t *testing.T) {
 	w := newWorld(t)
 	w.putSecret(copied, map[string]string{"token": "foreign"})
 	foreign := w.secret(copied)
-	cp := w.await(w.create(), stalledBy(v1alpha1.ReasonSecretConflict))
+	cp := w.becomes(w.create(), stalledBy(v1alpha1.ReasonSecretConflict))
 	if diff := cmp.Diff(foreign, w.secret(copied)); diff != "" {
 		t.Errorf("the foreign Secret was changed:\n%s", diff)
 	}
+	// Until the registry has it, no Agent can use it at all.
+	w.eventually("the project is in the registry", func() bool { return w.projects.Lookup(cp.UID) != nil })
 	p := w.projects.Lookup(cp.UID)
 	if p.RegistrationPaused() == nil {
 		t.Error("Agents may be registered although their deletion is not safe")
 	}
 	w.deleteSecret(copied)
-	w.await(cp, proved)
+	w.becomes(cp, proved)
 	if err := p.RegistrationPaused(); err != nil {
 		t.Errorf("registrations stay closed: %v", err)
 	}
@@ -145,7 +147,7 @@ func TestTheCopyServesDeletionsWhenTheSourceIsGone(t *testing.T) {
 	cp, _ := w.withCopy()
 	agent := w.registerRemote(cp)
 	w.deleteSecret(tokenName)
-	w.await(cp, waitingFor(v1alpha1.ReasonSourceNotFound, tokenName))
+	w.becomes(cp, waitingFor(v1alpha1.ReasonSourceNotFound, tokenName))
 	w.stays("the copy is kept", func() bool { return w.secret(copied) != nil })
 	w.restart() // Nothing but the copy knows the token now.
 	w.eventually("the project to be usable", func() bool { _, err := w.projects.Get(cp); return err == nil }, w.logged)
@@ -167,7 +169,7 @@ func TestTheCopyServesDeletionsWhenTheSourceIsGone(t *testing.T) {
 
 	woken := w.wakes()
 	w.putToken(w.token.Reveal())
-	w.await(cp, proved)
+	w.becomes(cp, proved)
 	if err := p.RegistrationPaused(); err != nil {
 		t.Errorf("registrations stay closed: %v", err)
 	}
@@ -179,7 +181,7 @@ func TestAnUnusableSourceFallsBackToTheCopyToo(t *testing.T) {
 	w := newWorld(t)
 	cp, _ := w.withCopy()
 	w.putToken("")
-	w.await(cp, stalledBy(v1alpha1.ReasonSourceInvalid, "is empty"))
+	w.becomes(cp, stalledBy(v1alpha1.ReasonSourceInvalid, "is empty"))
 	if _, err := w.projects.Get(cp); err != nil {
 		t.Errorf("deletions are refused: %v", err)
 	}

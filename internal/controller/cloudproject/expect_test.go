@@ -8,6 +8,7 @@ package cloudproject
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
 // expect is what a CloudProject shall come to show.
@@ -38,13 +40,16 @@ var (
 	proved = expect{ready: metav1.ConditionTrue, reason: v1alpha1.ReasonCredentialsVerified, kstatus: status.CurrentStatus}
 )
 
-// await waits until the CloudProject shows what is expected of the present generation, and returns it.
-func (w *world) await(cp *v1alpha1.CloudProject, want expect) *v1alpha1.CloudProject {
+// becomes waits until the CloudProject shows what is expected of the present generation, and returns it.
+func (w *world) becomes(cp *v1alpha1.CloudProject, want expect) *v1alpha1.CloudProject {
 	w.Helper()
 	var now v1alpha1.CloudProject
 	w.eventually(fmt.Sprintf("Ready=%s %s %q", want.ready, want.reason, want.message), func() bool {
 		noError(w, w.client.Get(w.Context(), client.ObjectKeyFromObject(cp), &now))
 		c := apimeta.FindStatusCondition(now.Status.Conditions, ready)
+		if _, err := w.projects.Get(cp); err != nil && want.ready == metav1.ConditionTrue {
+			return false // The status is written before the registry says so.
+		}
 		return c != nil && now.Status.ObservedGeneration == now.Generation && c.ObservedGeneration == now.Generation &&
 			c.Status == want.ready && c.Reason == want.reason &&
 			!slices.ContainsFunc(want.message, func(part string) bool { return !strings.Contains(c.Message, part) })
@@ -70,14 +75,16 @@ func kstatusOf(t testing.TB, cp *v1alpha1.CloudProject) status.Status {
 
 func (w *world) eventually(what string, done func() bool, explain ...func() string) {
 	w.Helper()
-	err := wait.PollUntilContextTimeout(w.Context(), 20*time.Millisecond, 20*time.Second, true,
-		func(context.Context) (bool, error) { return done(), nil })
-	if err != nil {
-		for _, f := range explain {
-			w.Log(f())
+	await.Eventually(w, what, func() error {
+		if done() {
+			return nil
 		}
-		w.Fatalf("waited 20s for %s", what)
-	}
+		text := "not yet"
+		for _, f := range explain {
+			text += "\n" + f()
+		}
+		return errors.New(text)
+	})
 }
 
 // stays fails the test if something that holds does not go on to.

@@ -25,7 +25,7 @@ func (w *world) loses(cp *v1alpha1.CloudProject) {
 	for i := range 10 {
 		_ = p.Gone(ratelimit.Caller{UID: types.UID(fmt.Sprint(i))}, time.Now())
 	}
-	w.await(cp, stalledBy(v1alpha1.ReasonMassDeletionDetected))
+	w.becomes(cp, stalledBy(v1alpha1.ReasonMassDeletionDetected))
 }
 
 // opened waits until a person's word was heard and acted on.
@@ -33,7 +33,7 @@ func (w *world) opened(cp *v1alpha1.CloudProject) {
 	w.Helper()
 	// The status may still be that of the process before.
 	w.eventually("this process to know the CloudProject", func() bool { return w.projects.Lookup(cp.UID) != nil })
-	now := w.await(cp, proved)
+	now := w.becomes(cp, proved)
 	if want := cp.Annotations[v1alpha1.AnnotationReconcileAt]; now.Status.LastHandledReconcileAt != want {
 		w.Errorf("handled is %q, want %q", now.Status.LastHandledReconcileAt, want)
 	}
@@ -45,16 +45,16 @@ func (w *world) opened(cp *v1alpha1.CloudProject) {
 func TestAPersonsWordIsHeardThoughNobodyRan(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *options) { o.settings = cloudtest.Settings{NoList: true} })
-	cp := w.await(w.create(), proved)
+	cp := w.becomes(w.create(), proved)
 	w.loses(cp)
 	w.restart() // A loss outlives it.
 	w.eventually("the loss to be remembered", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Tripped() != nil })
-	w.await(cp, stalledBy(v1alpha1.ReasonMassDeletionDetected))
+	w.becomes(cp, stalledBy(v1alpha1.ReasonMassDeletionDetected))
 	w.restart(func() { w.poke(cp) })
 	w.opened(cp)
 
 	w.restart() // What is lost soon after is forgiven, but not by another process.
-	w.await(cp, proved)
+	w.becomes(cp, proved)
 	w.eventually("a proof", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Result().Verified })
 	w.loses(cp)
 	w.restart() // What was handled is no word for the next loss.
@@ -65,13 +65,13 @@ func TestAPersonsWordIsHeardThoughNobodyRan(t *testing.T) {
 func TestAPersonsWordIsHeardThoughNothingCouldBeCalled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *options) { o.settings = cloudtest.Settings{NoList: true} })
-	cp := w.await(w.create(), proved)
+	cp := w.becomes(w.create(), proved)
 	w.loses(cp)
 	w.edit(cp, func() { cp.Spec.URL = "https://elsewhere.example" })
-	w.await(cp, stalledBy(v1alpha1.ReasonURLNotAllowed))
+	w.becomes(cp, stalledBy(v1alpha1.ReasonURLNotAllowed))
 	w.poke(cp)
 	w.stays("it is not handled", func() bool {
-		return w.await(cp, stalledBy(v1alpha1.ReasonURLNotAllowed)).Status.LastHandledReconcileAt == ""
+		return w.becomes(cp, stalledBy(v1alpha1.ReasonURLNotAllowed)).Status.LastHandledReconcileAt == ""
 	})
 	w.edit(cp, func() { cp.Spec.URL = w.url })
 	w.opened(cp)

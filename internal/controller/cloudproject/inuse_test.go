@@ -51,7 +51,7 @@ func TestWithoutAgentsACloudProjectGoesAtOnce(t *testing.T) {
 func TestACloudProjectThatNeverWorkedGoesToo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	cp := w.await(w.createOnly(), waitingFor(v1alpha1.ReasonSourceNotFound))
+	cp := w.becomes(w.createOnly(), waitingFor(v1alpha1.ReasonSourceNotFound))
 	w.delete(cp)
 	w.gone(cp)
 }
@@ -65,7 +65,7 @@ func TestAgentsHoldTheirCloudProject(t *testing.T) {
 		agents = append(agents, w.createAgent(w.namespace, fmt.Sprintf("agent-%d", i), cp))
 	}
 	w.delete(cp)
-	w.await(cp, inUse(w.namespace+"/agent-0, ", w.namespace+"/agent-4 and 2 more", "delete them", "orphan-agents"))
+	w.becomes(cp, inUse(w.namespace+"/agent-0, ", w.namespace+"/agent-4 and 2 more", "delete them", "orphan-agents"))
 	p, err := w.projects.Get(cp)
 	if err != nil {
 		t.Fatalf("the Agents cannot be deleted: %v", err)
@@ -76,7 +76,7 @@ func TestAgentsHoldTheirCloudProject(t *testing.T) {
 	for _, agent := range agents[:6] {
 		w.removeAgent(agent)
 	}
-	w.await(cp, inUse("Agent "+w.namespace+"/agent-6, which"))
+	w.becomes(cp, inUse("Agent "+w.namespace+"/agent-6, which"))
 	w.removeAgent(agents[6])
 	w.gone(cp)
 	w.gone(secret)
@@ -88,10 +88,10 @@ func TestAHeldCloudProjectKeepsItsProofUp(t *testing.T) {
 	cp, _ := w.withCopy()
 	agent := w.createAgent(w.namespace, "one", cp)
 	w.delete(cp)
-	w.await(cp, inUse())
+	w.becomes(cp, inUse())
 	w.deleteSecret(tokenName)
 	w.eventually("both troubles to show", func() bool {
-		now := w.await(cp, inUse())
+		now := w.becomes(cp, inUse())
 		return strings.Contains(apimeta.FindStatusCondition(now.Status.Conditions, ready).Message, "; besides, spec.tokenSecretRef")
 	})
 	if _, err := w.projects.Get(cp); err != nil {
@@ -116,7 +116,7 @@ func TestAnAgentThatTheCacheDoesNotKnowHoldsToo(t *testing.T) {
 	agent := w.createAgent(other.Name, "elsewhere", cp)
 	lists := w.reader.listed()
 	w.delete(cp)
-	w.await(cp, inUse(other.Name+"/elsewhere"))
+	w.becomes(cp, inUse(other.Name+"/elsewhere"))
 	if w.reader.listed() == lists {
 		t.Error("the release was decided without asking the API server")
 	}
@@ -131,11 +131,12 @@ func TestTheAnnotationEndsTheWait(t *testing.T) {
 	cp, secret := w.withCopy()
 	w.createAgent(w.namespace, "left", cp)
 	w.delete(cp)
-	w.await(cp, inUse())
+	w.becomes(cp, inUse())
 	w.edit(cp, func() { cp.Annotations = map[string]string{v1alpha1.AnnotationOrphanAgents: "true"} })
 	w.gone(cp)
 	w.gone(secret)
 	want := []string{"Normal CredentialsVerified", "Warning InUse", "Warning InUse"}
+	w.eventually("the last event, which comes after the release", func() bool { return len(w.events.all()) >= len(want) })
 	if diff := cmp.Diff(want, kinds(w.events.all())); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
@@ -151,7 +152,7 @@ func TestANamespaceIsDeletedInOrder(t *testing.T) {
 	agent := w.createAgent(w.namespace, "one", cp)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}
 	noError(t, w.client.Delete(t.Context(), namespace))
-	w.await(cp, inUse())
+	w.becomes(cp, inUse())
 	w.eventually("the source to go", func() bool { return w.secret(tokenName) == nil })
 	w.restart()
 	w.eventually("the copy to serve", func() bool { _, err := w.projects.Get(cp); return err == nil }, w.logged)
@@ -176,7 +177,7 @@ func TestInATerminatingNamespaceTheCopyIsNotRenewed(t *testing.T) {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}
 	noError(t, w.client.Delete(t.Context(), namespace))
 	w.eventually("the copy to be deleted", func() bool { return w.secret(copied).DeletionTimestamp != nil })
-	w.await(cp, inUse())
+	w.becomes(cp, inUse())
 	w.stays("the copy is kept", func() bool {
 		now := w.secret(copied)
 		return now != nil && now.UID == before.UID
@@ -199,7 +200,7 @@ func TestAgentsAreCountedNowAndThen(t *testing.T) {
 	versions := map[string]bool{}
 	count := func(want int32) func() bool {
 		return func() bool {
-			now := w.await(cp, proved)
+			now := w.becomes(cp, proved)
 			versions[now.ResourceVersion] = true
 			return now.Status.Agents == want
 		}
@@ -245,7 +246,7 @@ func TestForgedFinalizerAndIntent_NamespaceNotAllowed_HoldNothing(t *testing.T) 
 			forged := w.createAgent(other.Name, "forged", cp)
 			w.edit(forged, func() { row.change(forged) })
 			w.delete(cp)
-			w.await(cp, inUse("Agent "+w.namespace+"/own, which"))
+			w.becomes(cp, inUse("Agent "+w.namespace+"/own, which"))
 			if row.restart {
 				w.restart()
 			}
@@ -268,7 +269,7 @@ func TestForgedIntent_CloudProjectNeverWorked_HoldsNothing(t *testing.T) {
 	w := newWorld(t)
 	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cproj-other-"}}
 	noError(t, w.client.Create(t.Context(), other))
-	cp := w.await(w.createOnly(), waitingFor(v1alpha1.ReasonSourceNotFound))
+	cp := w.becomes(w.createOnly(), waitingFor(v1alpha1.ReasonSourceNotFound))
 	forged := w.createAgent(other.Name, "forged", cp)
 	w.edit(forged, func() { forgeIntent(forged) })
 	w.delete(cp)

@@ -98,7 +98,7 @@ func TestAGoodTokenIsProved(t *testing.T) {
 					row.change(&cp.Spec)
 				}
 			})
-			got := w.await(cp, proved)
+			got := w.becomes(cp, proved)
 			want := row.want
 			want.ObservedGeneration, want.URL = 1, w.url
 			want.ResyncInterval = &metav1.Duration{Duration: 10 * time.Minute}
@@ -139,7 +139,7 @@ func TestAnExpiredCertificateIsToldWithoutTheTimeAndTheWrongAdvice(t *testing.T)
 		cp.Spec.URL = private.URL
 		cp.Spec.CABundle = &v1alpha1.KeySource{SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "ca", Key: "ca.crt"}}
 	})
-	got := w.await(cp, notProved("cannot be used: the server's certificate has expired: renew it; it is tried again"))
+	got := w.becomes(cp, notProved("cannot be used: the server's certificate has expired: renew it; it is tried again"))
 	if message := apimeta.FindStatusCondition(got.Status.Conditions, v1alpha1.ConditionReady).Message; strings.Contains(message, "caBundle") {
 		t.Errorf("it says %q", message)
 	}
@@ -174,14 +174,14 @@ func TestACABundleMakesAPrivateServiceKnown(t *testing.T) {
 	private.StartTLS()
 	t.Cleanup(private.Close)
 	cp := w.create(func(cp *v1alpha1.CloudProject) { cp.Spec.URL = private.URL })
-	w.await(cp, notProved("certificate is signed by an unknown authority", "add the authority to spec.caBundle"))
+	w.becomes(cp, notProved("certificate is signed by an unknown authority", "add the authority to spec.caBundle"))
 
 	w.edit(cp, func() {
 		cp.Spec.CABundle = &v1alpha1.KeySource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "ca", Key: "ca.crt"}}
 	})
-	w.await(cp, waitingFor(v1alpha1.ReasonSourceNotFound, `ConfigMap "ca"`))
+	w.becomes(cp, waitingFor(v1alpha1.ReasonSourceNotFound, `ConfigMap "ca"`))
 	w.putCA("ca", pemOf(private))
-	w.await(cp, proved)
+	w.becomes(cp, proved)
 	if got := string(w.secret("main-credentials").Data[v1alpha1.CABundleKey]); got != pemOf(private) {
 		t.Errorf("the copy holds the CA bundle %q", got)
 	}
@@ -192,9 +192,9 @@ func TestRetryAfterIsHeeded(t *testing.T) {
 	w := newWorld(t)
 	w.cloud.Inject(cloudtest.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"2"}}, Times: 1})
 	cp := w.create()
-	w.await(cp, waitingFor(v1alpha1.ReasonRateLimited))
+	w.becomes(cp, waitingFor(v1alpha1.ReasonRateLimited))
 	w.poke(cp)
-	w.await(cp, proved)
+	w.becomes(cp, proved)
 	requests := w.cloud.Requests()
 	if len(requests) != 2 {
 		t.Fatalf("%d requests, want 2", len(requests))
@@ -207,16 +207,17 @@ func TestRetryAfterIsHeeded(t *testing.T) {
 func TestAnOutageShowsAndPasses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	cp := w.await(w.create(), proved)
+	cp := w.becomes(w.create(), proved)
 	remove := w.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore})
 	w.poke(cp)
-	w.await(cp, waitingFor(v1alpha1.ReasonUnavailable, w.url, "tried again by itself"))
+	w.becomes(cp, waitingFor(v1alpha1.ReasonUnavailable, w.url, "tried again by itself"))
 	if _, err := w.projects.Get(cp); err != nil {
 		t.Errorf("calls are refused already by one failed proof: %v", err)
 	}
 	remove()
-	w.await(cp, proved)
+	w.becomes(cp, proved)
 	want := []string{"Normal CredentialsVerified", "Warning Unavailable", "Normal CredentialsVerified"}
+	w.eventually("the event, which comes after the status", func() bool { return len(w.events.all()) >= len(want) })
 	if diff := cmp.Diff(want, kinds(w.events.all())); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
@@ -225,27 +226,27 @@ func TestAnOutageShowsAndPasses(t *testing.T) {
 func TestARevokedTokenIsNoticedByACall(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	cp := w.await(w.create(), proved)
+	cp := w.becomes(w.create(), proved)
 	p, err := w.projects.Get(cp)
 	noError(t, err)
 	w.cloud.RevokeToken(w.token)
 	if _, err := p.Get(t.Context(), ratelimit.Caller{UID: "somebody"}, otherID); err == nil {
 		t.Fatal("the revoked token is accepted")
 	}
-	w.await(cp, stalledBy(v1alpha1.ReasonUnauthorized))
+	w.becomes(cp, stalledBy(v1alpha1.ReasonUnauthorized))
 	fresh := w.cloud.AddProject(projectID)
 	w.hide(fresh.Reveal())
 	w.putToken(fresh.Reveal())
-	w.await(cp, proved)
+	w.becomes(cp, proved)
 }
 
 func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	cp := w.await(w.create(), proved)
+	cp := w.becomes(w.create(), proved)
 	w.eventually("the copy", func() bool { return w.secret("main-credentials") != nil })
 	w.stays("the status is written once", func() bool { return true })
-	cp = w.await(cp, proved)
+	cp = w.becomes(cp, proved)
 	copied := w.secret("main-credentials")
 	reconciled := w.reader.count(tokenName)
 	for _, name := range []string{tokenName, "main-credentials"} {
@@ -256,7 +257,7 @@ func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
 	}
 	w.eventually("a reconciliation", func() bool { return w.reader.count(tokenName) > reconciled })
 	w.stays("nothing is written", func() bool {
-		return w.await(cp, proved).ResourceVersion == cp.ResourceVersion &&
+		return w.becomes(cp, proved).ResourceVersion == cp.ResourceVersion &&
 			w.secret("main-credentials").ResourceVersion == copied.ResourceVersion
 	})
 	if got := len(w.cloud.Requests()); got != 1 {
@@ -273,11 +274,11 @@ func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
 func TestARestartProvesAnew(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	cp := w.await(w.create(), proved)
+	cp := w.becomes(w.create(), proved)
 	w.restart()
 	w.eventually("a second proof", func() bool { return len(w.cloud.Requests()) == 2 })
 	w.eventually("the project to be usable", func() bool { _, err := w.projects.Get(cp); return err == nil })
-	if again := w.await(cp, proved); again.ResourceVersion != cp.ResourceVersion {
+	if again := w.becomes(cp, proved); again.ResourceVersion != cp.ResourceVersion {
 		t.Error("the restart wrote the status")
 	}
 }

@@ -56,7 +56,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 func run(m *testing.M) int {
 	ctrl.SetLogger(logr.Discard()) // What a manager logs, its test keeps.
 	var err error
-	if plane, err = testenv.Start(context.Background(), testenv.Options{}); err != nil {
+	if plane, err = testenv.Start(context.Background(), testenv.Options{Own: true}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

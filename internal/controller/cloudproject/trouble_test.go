@@ -211,7 +211,7 @@ func TestTroubleIsToldAndMended(t *testing.T) {
 					row.change(w, &cp.Spec)
 				}
 			})
-			cp = w.await(cp, row.want)
+			cp = w.becomes(cp, row.want)
 			if row.want.ready == metav1.ConditionFalse {
 				requests := row.requests
 				w.stays("no further request is made", func() bool { return len(w.cloud.Requests()) <= requests })
@@ -225,7 +225,7 @@ func TestTroubleIsToldAndMended(t *testing.T) {
 			default:
 				return
 			}
-			w.await(cp, proved)
+			w.becomes(cp, proved)
 			if reason := row.want.reason; reason != v1alpha1.ReasonCredentialsUnverified {
 				w.eventually("the Agents to be woken", func() bool { return w.wakes() > woken })
 			}

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Prints the packages with tests of a kind among those given: "unit" needs no control plane, "plane" needs one.
+# What decides is whether the tests of a package reach internal/testenv, however far away. The packages that take
+# longest come first, so that the others run beside them.
+set -euo pipefail
+
+kind=${1:?"usage: hack/tests.sh unit|plane package..."}
+shift
+
+# The import path of a test program ends in ".test"; its dependencies are those of all test files.
+list=$(go list -test -f '{{.ImportPath}} {{join .Deps " "}}' "$@")
+awk -v kind="$kind" '
+	$1 ~ /\.test$/ {
+		needs = "unit"
+		for (i = 2; i <= NF; i++) if ($i ~ /\/operator\/internal\/testenv$/) needs = "plane"
+		if (needs == kind) print substr($1, 1, length($1) - length(".test"))
+	}' <<<"$list" | sort -r
