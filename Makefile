@@ -162,10 +162,12 @@ bench-go: ## Measure what runs in each reconciliation, with allocations (OLD=dis
 test-image: ## Lint the Dockerfile, build the image twice, and check what is in it.
 	go -C hack/image test -count=1 -timeout 60m ./...
 
+# FRESH=1 looks for no control plane, as on a new machine; DOWNLOAD=no builds one even where official binaries can be had.
 .PHONY: demo
-demo: control-plane build ## Show the operator at work on a control plane and a fake cloud of its own (ONCE=1: and end).
-	@go build -o bin/demo ./hack/demo
-	@exec bin/demo $(if $(ONCE),--once)
+demo: ## Show the operator at work on a control plane and a fake cloud of its own (ONCE=1: and end; PICTURE=docs/demo.svg: and draw it).
+	@go list -deps . ./hack/demo >/dev/null 2>&1 & go build -o bin/prepare ./hack/prepare # Modules arrive while this compiles.
+	@bin/prepare -ldflags "$(LDFLAGS)" $(if $(filter no,$(DOWNLOAD)),-download=false) $(if $(FRESH),-fresh)
+	@KUBEBUILDER_ASSETS=$(CURDIR)/bin/controlplane/for-demo exec $(if $(PICTURE),go run ./hack/picture -out $(PICTURE)) bin/demo $(if $(ONCE)$(PICTURE),--once)
 
 ##@ Build
 

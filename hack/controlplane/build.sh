@@ -15,7 +15,7 @@ cd "$here"
 
 export GOWORK=off CGO_ENABLED=0
 version=$(awk '$1 == "k8s.io/kubernetes" { print $2; exit }' go.mod)
-key=$( (cat main.go go.mod go.sum build.sh; go env GOOS GOARCH) | git hash-object --stdin | cut -c1-12)
+key=$( (cat main.go parent/*.go go.mod go.sum build.sh; go env GOOS GOARCH) | git hash-object --stdin | cut -c1-12)
 name=$version-$key
 
 # One line that is overwritten on a terminal; without one, a line for every 200 packages.

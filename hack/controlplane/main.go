@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
@@ -24,20 +23,22 @@ import (
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+
+	"github.com/calyptia-agent-operator/operator/hack/controlplane/parent"
 )
 
 func main() {
 	var command *cobra.Command
 	switch name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"); name {
 	case "etcd":
-		endWithParent()
+		parent.EndWith()
 		etcdmain.Main(os.Args)
 		return
 	case "kube-apiserver":
-		endWithParent()
+		parent.EndWith()
 		command = apiserver.NewAPIServerCommand()
 	case "kube-controller-manager":
-		endWithParent()
+		parent.EndWith()
 		command = controllermanager.NewControllerManagerCommand()
 	case "kubectl":
 		command = kubectl.NewDefaultKubectlCommand()
@@ -46,20 +47,4 @@ func main() {
 		os.Exit(2)
 	}
 	os.Exit(cli.Run(command))
-}
-
-// endWithParent ends this program when the one that started it is gone, where that one asked for it: a test that
-// is killed or panics cannot clean up. Watching the parent works on every platform and however it ends.
-func endWithParent() {
-	if os.Getenv("CONTROLPLANE_ENDS_WITH_PARENT") == "" {
-		return
-	}
-	parent := os.Getppid() // before anything else, or it is already another one
-	go func() {
-		for range time.Tick(time.Second) {
-			if os.Getppid() != parent {
-				os.Exit(1)
-			}
-		}
-	}()
 }

@@ -23,8 +23,9 @@ type printer struct {
 
 func newPrinter(out *os.File) *printer {
 	info, err := out.Stat()
-	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0
-	return &printer{out: out, colour: terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
+	wanted := terminal || os.Getenv("CLICOLOR_FORCE") != "" // as hack/picture does
+	return &printer{out: out, colour: wanted && os.Getenv("NO_COLOR") == ""}
 }
 
 // Colours of a terminal.

@@ -203,7 +203,7 @@ func (s *show) invite() {
 	s.heading("It stays up: try it in another terminal")
 	s.printer.say("  export KUBECONFIG=%s", s.controlPlane.Kubeconfig)
 	if _, err := exec.LookPath("kubectl"); err != nil {
-		s.printer.say("  alias kubectl=%s", filepath.Join(root, "bin", "controlplane", "current", "kubectl"))
+		s.printer.say("  alias kubectl=%s", s.controlPlane.Kubectl(context.Background()).Path)
 	}
 	s.printer.say(`  cd %s
 

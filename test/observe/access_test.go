@@ -149,6 +149,9 @@ func TestMetricsAreClosedWhileNobodyCanBeChecked(t *testing.T) {
 		t.Fatalf("%d, error %v; want %d", status, err, http.StatusOK)
 	}
 	wire.cut()
+	if status, _, err := cut.scrape(token, nil); err != nil || status != http.StatusOK {
+		t.Errorf("a reader of the last minute without an API server: %d, error %v; want %d", status, err, http.StatusOK)
+	}
 	for name, token := range map[string]string{"an unknown token": "made-up", "a known token": reader(w, "later", true)} {
 		if status, _, err := cut.scrape(token, nil); err != nil || status != http.StatusServiceUnavailable {
 			t.Errorf("%s without an API server: %d, error %v; want %d", name, status, err, http.StatusServiceUnavailable)
