@@ -54,6 +54,8 @@ var notHere = []struct {
 	{command: regexp.MustCompile(`^kubectl delete (applications|helmreleases)`), why: "waits for Argo CD or Flux itself"},
 	{command: regexp.MustCompile(`docs/gitops/agents|legacy-logs|kubectl wait cloudprojects\S+ --all`), why: "TestGitOpsWordForWord types it"},
 	{command: regexp.MustCompile(`^bin/calyptia-agent-operator import|^kubectl apply .* agents.yaml`), why: "TestImportWordForWord types it"},
+	{command: regexp.MustCompile(`^kubectl create secret generic calyptia-project-token --from-literal|^kubectl apply -f agent.yaml$`),
+		why: "TestTheSecondWayOfTheReadme types it"},
 	{command: regexp.MustCompile(`^kubectl (delete|wait( --for=delete)?) agents\S+ --all`), why: "would take what other tests have, " +
 		"or wait for it; TestTheSecondWayOfTheReadme types it"},
 	{command: regexp.MustCompile(`^read -rs`), why: "waits for somebody to type; the shell of the test has the token"},
