@@ -169,6 +169,15 @@ push: ## Build the image for all platforms, without Docker, and push it to IMG=r
 	@test "$(IMG)" != "$(DEFAULT_IMG)" || { echo "push: name where to, as in: make push IMG=registry.example.com/operator:v1" >&2; exit 1; }
 	@go -C hack/image run . -version "$(VERSION)" -commit "$(COMMIT)" -date "$(DATE)" -out "$(CURDIR)/bin/image" -push "$(IMG)"
 
+.PHONY: release
+release: ## Make and publish the release VERSION=v0.1.0 (DRY_RUN=1: to a registry on loopback; PLATFORMS= for some only).
+	@go -C hack/release run . -version "$(VERSION)" -commit "$(COMMIT)" -date "$(DATE)" -out "$(CURDIR)/dist/release" \
+		$(if $(DRY_RUN),-dry-run) $(if $(PLATFORMS),-platforms "$(PLATFORMS)")
+
+.PHONY: test-release
+test-release: ## Make a release of this machine's platform in a registry on loopback, and see that faults in it are found.
+	go -C hack/release test -count=1 -timeout 60m ./...
+
 .PHONY: run
 run: build ## Run the operator on this machine, against the current kubeconfig (ARGS=... for its flags).
 	@exec $(BINARY) $(ARGS)
@@ -202,8 +211,13 @@ unused: $(KUBECTL_NEEDS)
 uninstall: unused ## Remove the CRDs from the current cluster, once no Agent and no CloudProject is left.
 	$(KUSTOMIZE) build config/crd | $(KUBECTL) delete --ignore-not-found -f -
 
+.PHONY: named
+named:
+	@test "$(IMG)" != "$(DEFAULT_IMG)" || { \
+		echo "deploy: no image is published: name the one that you pushed, as in: make deploy IMG=registry.example.com/operator:v1" >&2; exit 1; }
+
 .PHONY: deploy
-deploy: $(KUBECTL_NEEDS) build-installer ## Install CRDs and operator (IMG=...) into the current cluster.
+deploy: named $(KUBECTL_NEEDS) build-installer ## Install CRDs and operator (IMG=...) into the current cluster.
 	$(KUBECTL) apply --server-side -f $(DIST)/install.yaml
 
 .PHONY: undeploy

@@ -173,7 +173,7 @@ func (s *shell) deploys() {
 	for _, step := range []struct {
 		command        string
 		operator, crds bool
-	}{{"make deploy", true, true}, {"make uninstall", true, false}, {"make undeploy", false, false}, {"make undeploy", false, false}} {
+	}{{"make deploy IMG=registry.example.com/operator:v1", true, true}, {"make uninstall", true, false}, {"make undeploy", false, false}, {"make undeploy", false, false}} {
 		s.run("Makefile", step.command)
 		if out := s.run("Makefile", operator+"\n"+crdNames); strings.Contains(out, "deployment") != step.operator ||
 			(strings.Count(out, "cloud.calyptia.com") == 2) != step.crds {
