@@ -43,7 +43,9 @@ func TestPROJECTIsTrue(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range paths {
-		var crd struct{ Spec struct{ Names struct{ Kind string } } }
+		var crd struct {
+			Spec struct{ Names struct{ Kind string } }
+		}
 		decode(t, path, &crd)
 		crds = append(crds, crd.Spec.Names.Kind)
 	}

@@ -180,7 +180,7 @@ func TestOneFileForEachAgent(t *testing.T) {
 		}
 		joined.Write(content)
 	}
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 || joined.String() != all {
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 3 || joined.String() != all {
 		t.Errorf("the files %v (%v) hold something else than stdout", entries, err)
 	}
 	web := filepath.Join(dir, "agent-web.yaml")

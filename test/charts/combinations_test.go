@@ -55,7 +55,8 @@ var factors = []factor{
 	{"direct": {}, "proxied": {"httpsProxy": "http://proxy.example:3128", "noProxy": ".example",
 		"hostAliases": []values{{"ip": "10.0.0.1", "hostnames": []string{"a.example"}}}, "dnsPolicy": "None",
 		"dnsConfig": values{"nameservers": []string{"10.0.0.53"}}, "strategy": values{"type": "Recreate"},
-		"extraContainers": []values{{"name": "sidecar", "image": "registry.example/sidecar"}},
+		"extraContainers": []values{{"name": "sidecar", "image": "registry.example/sidecar", "securityContext": values{
+			"allowPrivilegeEscalation": false, "capabilities": values{"drop": []string{"ALL"}}}}},
 		"deploymentAnnotations": values{"a": "b"}, "commonAnnotations": values{"team": "logging"},
 		"extraObjects": []any{values{"apiVersion": "v1", "kind": "ConfigMap", "metadata": values{"name": "more",
 			"namespace": "{{ .Release.Namespace }}", "labels": values{"app.kubernetes.io/instance": "{{ .Release.Name }}"}}}}}},

@@ -142,7 +142,7 @@ func TestTheTemplatesOfIssues(t *testing.T) {
 				Attributes  map[string]any
 				Validations map[string]bool
 			}
-			BlankIssuesEnabled *bool `json:"blank_issues_enabled"`
+			BlankIssuesEnabled *bool                               `json:"blank_issues_enabled"`
 			ContactLinks       []struct{ Name, URL, About string } `json:"contact_links"`
 		}
 		decode(t, read(t, ".github", "ISSUE_TEMPLATE", filepath.Base(file)), &template)
