@@ -97,6 +97,8 @@ var said = map[string]string{
 	"kubectl events --for agent/web-logs": "DriftCorrected",
 	"reason=DriftCorrected":               "web-logs",
 	"MetricsStopped":                      "/silent ",
+	"calyptia-agent-operator status":      "/lonely ",
+	"kubectl calyptia status":             "NEEDS ATTENTION",
 	"@.status.drift":                      `/drifted ["version"]`,
 	"@.metadata.deletionTimestamp":        "/held ",
 	"{.spec.tokenSecretRef}":              `"name"`,
@@ -115,6 +117,9 @@ func prepared(t *testing.T) *shell {
 	s := &shell{World: w, dir: t.TempDir(), namespace: w.Namespace}
 	s.env = []string{"PATH=" + strings.Join([]string{filepath.Dir(must(operatorPath())(t)), filepath.Dir(must(helmPath())(t)),
 		must(testenv.Assets())(t), os.Getenv("PATH")}, ":"), "IMAGE=registry.example.com/calyptia-agent-operator", "TAG=test"}
+	if err := os.Symlink(must(operatorPath())(t), filepath.Join(work, "kubectl-calyptia")); err != nil {
+		t.Fatal(err)
+	}
 	for _, part := range []string{"charts", "config", "docs", "Makefile"} {
 		if err := os.Symlink(filepath.Join(testenv.ModuleRoot(), part), filepath.Join(s.dir, part)); err != nil {
 			t.Fatal(err)
