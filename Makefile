@@ -38,6 +38,13 @@ KUBECTL_NEEDS := $(if $(filter $(BUILT_KUBECTL),$(KUBECTL)),control-plane)
 # What `make test` tests and with which further flags, as in: make test PKG=./internal/cloud/... TESTFLAGS=-v
 PKG ?= ./...
 TESTFLAGS ?=
+# Tests that need what nothing else does are modules of their own, so that the operator does not depend on it.
+TEST_MODULES := test/docs test/gitops test/openapi
+# The modules that PKG is in: all of them, one of those above, or the operator's.
+TESTED := $(if $(filter ./...,$(PKG)),. $(TEST_MODULES),$(or $(strip $(foreach m,$(TEST_MODULES),$(if $(filter ./$(m) ./$(m)/%,$(PKG)),$(m)))),.))
+# runs-tests runs the tests of these modules with these flags of the go command.
+runs-tests = set -e; for module in $(TESTED); do (cd $$module && \
+	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- $(1) $(TESTFLAGS) $(if $(filter .,$(TESTED)),$$([ $$module = . ] && echo $(PKG) || echo ./...),./...)); done
 
 .DEFAULT_GOAL := help
 
@@ -79,11 +86,11 @@ fmt: ## Format the code.
 
 .PHONY: vet
 vet: ## Run go vet.
-	go vet ./...
+	@set -e; for module in . $(TEST_MODULES); do (cd $$module && go vet ./...); done
 
 .PHONY: lint
 lint: ## Run the linters.
-	$(GOLANGCI_LINT) run
+	@set -e; for module in . $(TEST_MODULES); do (cd $$module && $(GOLANGCI_LINT) run); done
 
 .PHONY: lint-fix
 lint-fix: ## Run the linters and mend what they can mend.
@@ -115,7 +122,7 @@ crds: ## Download the CRDs of Argo CD, Flux and the Prometheus operator, to chec
 test: control-plane crds ## Run all tests against a real control plane, with a minute of torture.
 	@go build ./... # In parallel; the tests then run one package after the other, each with a control plane of its own.
 	@for helm in helm helm3; do go tool -modfile=$(CURDIR)/hack/$$helm/go.mod -n helm >/dev/null; done # Built now, which takes minutes once, not within a test.
-	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -p 1 -timeout 30m $(TESTFLAGS) $(PKG)
+	@$(call runs-tests,-p 1 -timeout 30m)
 
 .PHONY: fuzz
 fuzz: ## Feed the readers of what others write with random input (FUZZTIME=5s for each).
@@ -123,7 +130,7 @@ fuzz: ## Feed the readers of what others write with random input (FUZZTIME=5s fo
 
 .PHONY: test-race
 test-race: control-plane crds ## Run all tests with the race detector (needs a C compiler).
-	CGO_ENABLED=1 $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 40m $(TESTFLAGS) $(PKG)
+	@export CGO_ENABLED=1; $(call runs-tests,-race -timeout 40m)
 
 .PHONY: torture
 torture: control-plane ## Kill the operator for 10 minutes among 300 Agents (DURATION=, AGENTS=; SEED= to do the same again).
