@@ -124,6 +124,11 @@ test: control-plane crds ## Run all tests against a real control plane, with a m
 	@for helm in helm helm3; do go tool -modfile=$(CURDIR)/hack/$$helm/go.mod -n helm >/dev/null; done # Built now, which takes minutes once, not within a test.
 	@$(call runs-tests,-p 1 -timeout 30m)
 
+.PHONY: test-oldest
+test-oldest: ## Run the tests of the CRDs and of the operator's work on the oldest Kubernetes that is supported.
+	@export KUBEBUILDER_ASSETS="$$(hack/oldest/build.sh)"; \
+		$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -p 1 -timeout 30m $(TESTFLAGS) ./api/... ./test/story
+
 .PHONY: fuzz
 fuzz: ## Feed the readers of what others write with random input (FUZZTIME=5s for each).
 	@FUZZTIME=$(or $(FUZZTIME),5s) hack/fuzz.sh

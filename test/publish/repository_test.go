@@ -156,6 +156,22 @@ func TestTheTemplatesOfIssues(t *testing.T) {
 	}
 }
 
+// The versions of Kubernetes that are claimed are those that are tested: the oldest control plane's, and newer ones.
+func TestTheOldestKubernetesIsTested(t *testing.T) {
+	match := regexp.MustCompile(`k8s\.io/kubernetes v1\.(\d+)\.`).FindStringSubmatch(read(t, "hack", "oldest", "go.mod"))
+	if match == nil {
+		t.Fatal("hack/oldest has no Kubernetes")
+	}
+	for _, file := range files(t, "charts", "*", "Chart.yaml") {
+		if chart := read(t, "charts", filepath.Base(filepath.Dir(file)), "Chart.yaml"); !strings.Contains(chart, "\nkubeVersion: \">=1."+match[1]+".0-0\"\n") {
+			t.Errorf("%s claims another version than 1.%s", file, match[1])
+		}
+	}
+	if !strings.Contains(read(t, "docs", "getting-started.md"), "Kubernetes 1."+match[1]+" or newer") {
+		t.Errorf("docs/getting-started.md claims another version than 1.%s", match[1])
+	}
+}
+
 var (
 	entry   = regexp.MustCompile(`^## \[(Unreleased|\d+\.\d+\.\d+(-[\w.]+)?)\]( - \d{4}-\d{2}-\d{2})?$`)
 	section = regexp.MustCompile(`^### (Added|Changed|Deprecated|Removed|Fixed|Security)$`)
