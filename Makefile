@@ -127,7 +127,7 @@ test: control-plane crds ## Run all tests against a real control plane, with a m
 .PHONY: test-oldest
 test-oldest: ## Run the tests of the CRDs and of the operator's work on the oldest Kubernetes that is supported.
 	@export KUBEBUILDER_ASSETS="$$(hack/oldest/build.sh)"; \
-		$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -p 1 -timeout 30m $(TESTFLAGS) ./api/... ./test/story
+		$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -p 1 -timeout 30m $(TESTFLAGS) ./api/... ./test/story ./test/publish
 
 .PHONY: fuzz
 fuzz: ## Feed the readers of what others write with random input (FUZZTIME=5s for each).
