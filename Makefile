@@ -38,13 +38,14 @@ KUBECTL_NEEDS := $(if $(filter $(BUILT_KUBECTL),$(KUBECTL)),control-plane)
 # What `make test` tests and with which further flags, as in: make test PKG=./internal/cloud/... TESTFLAGS=-v
 PKG ?= ./...
 TESTFLAGS ?=
-# Tests that need what nothing else does are modules of their own, so that the operator does not depend on it.
-TEST_MODULES := test/docs test/gitops test/openapi
+# Tests that need what nothing else does are modules of their own, so that the operator does not depend on it. The go command
+# does not see that files outside of such a module changed: -count=1.
+TEST_MODULES := test/docs test/gitops test/olm test/openapi
 # The modules that PKG is in: all of them, one of those above, or the operator's.
 TESTED := $(if $(filter ./...,$(PKG)),. $(TEST_MODULES),$(or $(strip $(foreach m,$(TEST_MODULES),$(if $(filter ./$(m) ./$(m)/%,$(PKG)),$(m)))),.))
 # runs-tests runs the tests of these modules with these flags of the go command.
-runs-tests = set -e; for module in $(TESTED); do (cd $$module && \
-	$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- $(1) $(TESTFLAGS) $(if $(filter .,$(TESTED)),$$([ $$module = . ] && echo $(PKG) || echo ./...),./...)); done
+runs-tests = set -e; for module in $(TESTED); do packages="-count=1 ./..."; [ $$module != . ] || packages="$(PKG)"; \
+	(cd $$module && $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- $(1) $(TESTFLAGS) $$packages); done
 
 .DEFAULT_GOAL := help
 
@@ -198,6 +199,10 @@ run: build ## Run the operator on this machine, against the current kubeconfig (
 build-installer: ## Write everything that deploy applies to $(DIST)/install.yaml.
 	@mkdir -p $(DIST)
 	$(KUSTOMIZE) build config/default | sed 's#$(DEFAULT_IMG)#$(IMG)#' > $(DIST)/install.yaml
+
+.PHONY: bundle
+bundle: ## Write the bundle of the Operator Lifecycle Manager, for VERSION= and IMG=, to $(DIST)/bundle.
+	go run ./hack/bundle -version "$(VERSION)" -image "$(IMG)" -created "$(DATE)" -out $(DIST)/bundle
 
 .PHONY: clean
 clean: ## Remove what was built, the control plane too.

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,6 +60,32 @@ func (r *release) buildManifests(ctx context.Context) error {
 	return nil
 }
 
+// buildBundle writes the bundle of the Operator Lifecycle Manager as an archive.
+func (r *release) buildBundle(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "release-bundle-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	bundle := filepath.Join(dir, "bundle")
+	if _, err := r.command(ctx, nil, "go", "run", "./hack/bundle", "-version", r.version, "-image", r.image()+"@"+r.digest,
+		"-created", r.date, "-out", bundle); err != nil {
+		return err
+	}
+	var entries []entry
+	err = filepath.WalkDir(bundle, func(path string, file fs.DirEntry, err error) error {
+		if err == nil && !file.IsDir() {
+			name, _ := filepath.Rel(dir, path)
+			entries = append(entries, entry{name: filepath.ToSlash(name), from: path, mode: 0o644})
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return r.pack(filepath.Join(r.out, operator+"-olm-bundle_"+r.number()+".tar.gz"), entries)
+}
+
 // buildBinaries builds the command line for each platform, with an archive and an SBOM of each.
 func (r *release) buildBinaries(ctx context.Context) error {
 	gomod, err := r.tool(ctx, "release", "cyclonedx-gomod")
@@ -87,7 +114,12 @@ func (r *release) buildBinaries(ctx context.Context) error {
 			"-output", sbom, binary); err != nil {
 			return err
 		}
-		if err := r.pack(filepath.Join(r.out, r.archive(platform)+".tar.gz"), binary, suffix); err != nil {
+		// The program is there under both its names.
+		if err := r.pack(filepath.Join(r.out, r.archive(platform)+".tar.gz"), []entry{
+			{name: operator + suffix, from: binary, mode: 0o755},
+			{name: plugin + suffix, link: operator + suffix, mode: 0o755},
+			{name: "LICENSE", from: filepath.Join(r.root, "LICENSE"), mode: 0o644},
+		}); err != nil {
 			return err
 		}
 	}
@@ -99,8 +131,14 @@ func (r *release) archive(platform string) string {
 	return operator + "_" + r.number() + "_" + strings.ReplaceAll(platform, "/", "_")
 }
 
-// pack archives the binary under both its names, and the licence. The same binary gives the same archive.
-func (r *release) pack(path, binary, suffix string) (err error) {
+// entry is a file of an archive, or a link to another one.
+type entry struct {
+	name, from, link string
+	mode             int64
+}
+
+// pack writes an archive. The same files give the same archive.
+func (r *release) pack(path string, entries []entry) (err error) {
 	modified, err := time.Parse(time.RFC3339, r.date)
 	if err != nil {
 		return err
@@ -112,14 +150,7 @@ func (r *release) pack(path, binary, suffix string) (err error) {
 	defer func() { err = errors.Join(err, file.Close()) }()
 	compressed := gzip.NewWriter(file)
 	archive := tar.NewWriter(compressed)
-	for _, entry := range []struct {
-		name, from, link string
-		mode             int64
-	}{
-		{name: operator + suffix, from: binary, mode: 0o755},
-		{name: plugin + suffix, link: operator + suffix, mode: 0o755},
-		{name: "LICENSE", from: filepath.Join(r.root, "LICENSE"), mode: 0o644},
-	} {
+	for _, entry := range entries {
 		header := &tar.Header{Name: entry.name, Mode: entry.mode, ModTime: modified.UTC(), Typeflag: tar.TypeReg, Format: tar.FormatPAX}
 		var content []byte
 		if entry.link != "" {

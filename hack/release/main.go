@@ -98,6 +98,7 @@ func (r *release) steps(ctx context.Context) error {
 		{name: "image", do: r.buildImage},
 		{name: "charts", do: r.buildCharts},
 		{name: "manifests", do: r.buildManifests},
+		{name: "bundle", do: r.buildBundle},
 		{name: "command line and SBOMs", do: r.buildBinaries},
 		{name: "checksums", do: r.writeChecksums},
 		{name: "provenance", do: r.writeProvenance},
