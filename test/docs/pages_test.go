@@ -99,7 +99,7 @@ var said = map[string]string{
 	"MetricsStopped":                      "/silent ",
 	"calyptia-agent-operator status":      "/lonely ",
 	"kubectl calyptia status":             "NEEDS ATTENTION",
-	"@.status.drift":                      `/drifted ["version"]`,
+	"@.status.driftedFields":              `/drifted ["version"]`,
 	"@.metadata.deletionTimestamp":        "/held ",
 	"{.spec.tokenSecretRef}":              `"name"`,
 	"{.status.url}":                       "http://127.0.0.1:",
@@ -153,7 +153,7 @@ func prepared(t *testing.T) *shell {
 	}
 	w.Eventually("silent is silent, and drifted has drifted", func() error {
 		reporting := harness.Condition(w.Get("silent"), v1alpha1.ConditionReporting)
-		if reporting.Reason != v1alpha1.ReasonMetricsStopped || len(w.Get("drifted").Status.Drift) == 0 {
+		if reporting.Reason != v1alpha1.ReasonMetricsStopped || len(w.Get("drifted").Status.DriftedFields) == 0 {
 			return errors.New("not yet")
 		}
 		return nil
