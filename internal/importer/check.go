@@ -144,10 +144,13 @@ func (o *options) checkFilters() error {
 	for _, row := range []struct {
 		flag   string
 		values []string
-	}{{"--fleet", o.fleets}, {"--except", o.except}} {
-		if slices.ContainsFunc(row.values, func(id string) bool { return !uuidPattern.MatchString(strings.ToLower(id)) }) {
-			return fmt.Errorf("%s: must be a UUID", row.flag)
+	}{{"--fleet", o.fleets}, {"--environment", o.environments}} {
+		if slices.ContainsFunc(row.values, func(value string) bool { return strings.TrimSpace(value) == "" || len(value) > maxName }) {
+			return fmt.Errorf("%s: must be an ID or a name", row.flag)
 		}
+	}
+	if slices.ContainsFunc(o.except, func(id string) bool { return !isUUID(id) }) {
+		return errors.New("--except: must be a UUID")
 	}
 	for _, kind := range o.types {
 		if !knownType(kind) {

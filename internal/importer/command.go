@@ -133,8 +133,8 @@ func (o *options) bind(command *cobra.Command) {
 	flags.StringVar(&o.syncPolicy, "sync-policy", string(v1alpha1.SyncObserve),
 		"syncPolicy of the Agents: Observe, OnChange or Enforce. Only Observe writes nothing whatever changes meanwhile.")
 	flags.StringArrayVar(&o.names, "name", nil, "Only agents whose name matches, such as 'web-*'. May be repeated.")
-	flags.StringSliceVar(&o.fleets, "fleet", nil, "Only agents of the fleet with this ID. May be repeated.")
-	flags.StringSliceVar(&o.environments, "environment", nil, "Only agents of the environment with this name. May be repeated.")
+	flags.StringSliceVar(&o.fleets, "fleet", nil, "Only agents of the fleet with this ID or name. May be repeated.")
+	flags.StringSliceVar(&o.environments, "environment", nil, "Only agents of the environment with this name or ID. May be repeated.")
 	flags.StringSliceVar(&o.types, "type", nil, "Only agents of this type: fluentbit or fluentd. May be repeated.")
 	flags.StringSliceVar(&o.except, "except", nil,
 		"Leave out the agents with these IDs, such as those that Agents of the cluster have already. May be repeated.")

@@ -27,7 +27,7 @@ import (
 func TestFlagsAreCheckedBeforeTheToken(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
 	for _, flag := range []string{
-		"--name=[", "--fleet=blue", "--except=x", "--type=vector", "--sync-policy=Never", "--authentication=Basic", "--namespace=a.b",
+		"--name=[", "--fleet= ", "--except=x", "--type=vector", "--sync-policy=Never", "--authentication=Basic", "--namespace=a.b",
 		"--project-ref=a/b/c", "--config-maps-above=-1", "--output=xml", "--timeout=0s", "--timeout=-1s", "--token-secret=A_b", "--ca-file=/nowhere",
 	} {
 		got := w.runWith("", flag)
