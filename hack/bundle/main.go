@@ -152,7 +152,8 @@ func serviceVersion(version, image, created string, owned []object) (object, err
 	return object{
 		"apiVersion": "operators.coreos.com/v1alpha1", "kind": "ClusterServiceVersion",
 		"metadata": object{"name": name + ".v" + version, "annotations": object{
-			"alm-examples": examples, "capabilities": "Full Lifecycle", "categories": "Logging & Tracing, Monitoring", "containerImage": image,
+			"alm-examples": examples, "capabilities": "Full Lifecycle", "categories": "Logging & Tracing, Monitoring",
+			"containerImage": image,
 			"createdAt": created, "description": "Manages Calyptia Cloud agents as Kubernetes resources.", "repository": home, "support": home + "/issues",
 		}},
 		"spec": object{

@@ -24,7 +24,8 @@ func (r *release) signAll(ctx context.Context) error {
 	}
 	more := []string{"--yes"}
 	if r.keyDir != "" {
-		if _, err := r.command(ctx, r.cosignEnv(), cosign, "generate-key-pair", "--output-key-prefix", filepath.Join(r.keyDir, "cosign")); err != nil {
+		prefix := filepath.Join(r.keyDir, "cosign")
+		if _, err := r.command(ctx, r.cosignEnv(), cosign, "generate-key-pair", "--output-key-prefix", prefix); err != nil {
 			return err
 		}
 		more = append(append(more, "--key", filepath.Join(r.keyDir, "cosign.key")), offline...)

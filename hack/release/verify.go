@@ -35,7 +35,8 @@ func (r *release) verify(ctx context.Context) error {
 			return err
 		}
 	}
-	return errors.Join(r.verifyChart(), r.verifyRegistry(ctx), r.verifyChecksums(), r.verifyProvenance(), r.verifyManifest(), r.verifySignatures(ctx))
+	return errors.Join(r.verifyChart(), r.verifyRegistry(ctx), r.verifyChecksums(), r.verifyProvenance(), r.verifyManifest(),
+		r.verifySignatures(ctx))
 }
 
 // verifySBOM compares the SBOM of a platform's binary with the modules that the binary itself names.

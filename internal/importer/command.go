@@ -145,6 +145,7 @@ func (o *options) bind(command *cobra.Command) {
 	flags.StringVar(&o.outputDir, "output-dir", "",
 		"Directory to write one file for each agent to, and a kustomization.yaml. Default: all to stdout.")
 	flags.BoolVar(&o.overwrite, "overwrite", false, "Replace files in --output-dir that are there with another content.")
-	flags.BoolVar(&o.diff, "diff", false, "Write nothing, and print how the files in --output-dir would change. The exit code is 1 if one would.")
+	flags.BoolVar(&o.diff, "diff", false,
+		"Write nothing, and print how the files in --output-dir would change. The exit code is 1 if one would.")
 	flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "How long listing the agents may take.")
 }

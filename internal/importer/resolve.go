@@ -58,11 +58,13 @@ func (r *reader) each(ctx context.Context, flag string, kind cloud.NamedKind, va
 		}
 		switch len(found) {
 		case 0:
-			return nil, fmt.Errorf("%s: the project has no %s%s: correct it, or leave it out", flag, strings.TrimSuffix(string(kind), "s"), shown(value))
+			return nil, fmt.Errorf("%s: the project has no %s%s: correct it, or leave it out",
+				flag, strings.TrimSuffix(string(kind), "s"), shown(value))
 		case 1:
 			resolved = append(resolved, found[0])
 		default:
-			return nil, fmt.Errorf("%s: the project has %d %s%s: give one of the IDs %s", flag, len(found), kind, shown(value), strings.Join(found, ", "))
+			return nil, fmt.Errorf("%s: the project has %d %s%s: give one of the IDs %s",
+				flag, len(found), kind, shown(value), strings.Join(found, ", "))
 		}
 	}
 	return resolved, nil

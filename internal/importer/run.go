@@ -101,7 +101,8 @@ func (o *options) projectObjects() (objects []any) {
 		source := meta
 		source.Name += "-ca"
 		objects = append(objects, &corev1.ConfigMap{
-			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, ObjectMeta: source, Data: map[string]string{"ca.crt": string(o.caBundle)},
+			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, ObjectMeta: source,
+			Data: map[string]string{"ca.crt": string(o.caBundle)},
 		})
 		spec.CABundle = &v1alpha1.KeySource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: source.Name, Key: "ca.crt"}}
 	}

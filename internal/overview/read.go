@@ -148,7 +148,10 @@ func (o *overview) set(object *unstructured.Unstructured) {
 		}
 		return fmt.Sprint(*n)
 	}
-	row := set{name: object.GetNamespace() + "/" + object.GetName(), desired: number(status.Desired), current: number(status.Current), isReady: number(status.Ready)}
+	row := set{
+		name: object.GetNamespace() + "/" + object.GetName(), desired: number(status.Desired), current: number(status.Current),
+		isReady: number(status.Ready),
+	}
 	row.ready, row.reason = o.condition("AgentSet", object, status.Conditions)
 	o.sets = append(o.sets, row)
 }

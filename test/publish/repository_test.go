@@ -172,6 +172,33 @@ func TestTheOldestKubernetesIsTested(t *testing.T) {
 	}
 }
 
+// Artifact Hub shows the kinds that the chart brings.
+func TestTheChartNamesItsCRDs(t *testing.T) {
+	var chart struct{ Annotations map[string]string }
+	if err := yaml.Unmarshal([]byte(read(t, "charts", "calyptia-agent-operator", "Chart.yaml")), &chart); err != nil {
+		t.Fatal(err)
+	}
+	var named []struct{ Kind, Version, Name, DisplayName, Description string }
+	decode(t, chart.Annotations["artifacthub.io/crds"], &named)
+	found := map[string]bool{}
+	for _, crd := range named {
+		found[crd.Name] = crd.Kind != "" && crd.Version != "" && crd.Description != ""
+	}
+	for _, file := range files(t, "config", "crd", "bases", "*.yaml") {
+		var crd struct{ Metadata struct{ Name string } }
+		if err := yaml.Unmarshal([]byte(read(t, "config", "crd", "bases", filepath.Base(file))), &crd); err != nil {
+			t.Fatal(err)
+		}
+		if !found[crd.Metadata.Name] {
+			t.Errorf("artifacthub.io/crds of Chart.yaml lacks %s", crd.Metadata.Name)
+		}
+		delete(found, crd.Metadata.Name)
+	}
+	if len(found) > 0 {
+		t.Errorf("artifacthub.io/crds names %v, which the chart does not bring", found)
+	}
+}
+
 var (
 	entry   = regexp.MustCompile(`^## \[(Unreleased|\d+\.\d+\.\d+(-[\w.]+)?)\]( - \d{4}-\d{2}-\d{2})?$`)
 	section = regexp.MustCompile(`^### (Added|Changed|Deprecated|Removed|Fixed|Security)$`)
