@@ -154,7 +154,8 @@ func serviceVersion(version, image, created string, owned []object) (object, err
 		"metadata": object{"name": name + ".v" + version, "annotations": object{
 			"alm-examples": examples, "capabilities": "Full Lifecycle", "categories": "Logging & Tracing, Monitoring",
 			"containerImage": image,
-			"createdAt": created, "description": "Manages Calyptia Cloud agents as Kubernetes resources.", "repository": home, "support": home + "/issues",
+			"createdAt":      created, "description": "Manages Calyptia Cloud agents as Kubernetes resources.",
+			"repository": home, "support": home + "/issues",
 		}},
 		"spec": object{
 			"version": version, "displayName": "Calyptia agent operator", "maturity": "alpha", "minKubeVersion": "1.30.0",

@@ -185,7 +185,7 @@ func (r *release) verifyRegistry(ctx context.Context) error {
 	return nil
 }
 
-// verifyChecksums computes each line anew, and misses no file.
+// verifyChecksums computes each line again, and misses no file.
 func (r *release) verifyChecksums() error {
 	content, err := os.ReadFile(filepath.Join(r.out, checksumsFile))
 	if err != nil {

@@ -48,7 +48,7 @@ type overview struct {
 	notReady int
 }
 
-// unnamed stands for the CloudProject of Agents that name none.
+// unnamed is the CloudProject of Agents that name none.
 const unnamed = "(default)"
 
 // read collects what there is in a namespace, or in all.

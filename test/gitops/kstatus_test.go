@@ -16,7 +16,7 @@ import (
 )
 
 // TestTheStatusOfOurTestsIsThatOfKstatus compares, for every combination of what is read, the function that the operator's
-// tests use with the library that it stands for.
+// tests use with the library that it replaces.
 func TestTheStatusOfOurTestsIsThatOfKstatus(t *testing.T) {
 	statuses := []string{"", "True", "False", "Unknown"}
 	seen := map[own.Status]int{}

@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package olm_test has the Operator Lifecycle Manager's own validation judge the bundle. It is a module of its own: that
+// Package olm_test has the Operator Lifecycle Manager's own validation judge the bundle. It is a separate module: that
 // library needs a Kubernetes of long ago.
 package olm_test
 

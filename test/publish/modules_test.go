@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// Whoever imports the API gets what its types need, and nothing of the operator's. That is why api/ is no module of its own:
+// Whoever imports the API gets what its types need, and nothing of the operator's. That is why api/ is no separate module:
 // it would need a replacement in go.mod, with which `go install` of the operator is refused.
 func TestTheAPIBringsLittle(t *testing.T) {
 	command := exec.CommandContext(t.Context(), "go", "list", "-f", `{{join .Imports "\n"}}`, "./api/...")
