@@ -42,6 +42,11 @@ PKG ?= ./...
 TESTFLAGS ?=
 # How many packages with a control plane are tested at a time. Their tests wait more than they work.
 TEST_PACKAGES ?= 3
+# Tests that need what nothing else does are modules of their own, so that the operator does not depend on it. The go command
+# does not see that files outside of such a module changed: -count=1.
+TEST_MODULES := test/docs test/gitops test/olm test/openapi
+# The modules that PKG is in: all of them, one of those above, or the operator's.
+TESTED := $(if $(filter ./...,$(PKG)),. $(TEST_MODULES),$(or $(strip $(foreach m,$(TEST_MODULES),$(if $(filter ./$(m) ./$(m)/%,$(PKG)),$(m)))),.))
 
 .DEFAULT_GOAL := help
 
@@ -84,11 +89,11 @@ fmt: ## Format the code.
 
 .PHONY: vet
 vet: ## Run go vet.
-	go vet ./...
+	@set -e; for module in . $(TEST_MODULES); do (cd $$module && go vet ./...); done
 
 .PHONY: lint
 lint: ## Run the linters.
-	$(GOLANGCI_LINT) run
+	@set -e; for module in . $(TEST_MODULES); do (cd $$module && $(GOLANGCI_LINT) run); done
 	$(API_LINT) run --config hack/apilint/config.yml ./api/...
 
 .PHONY: lint-fix
@@ -119,16 +124,24 @@ crds: ## Download the CRDs of Argo CD, Flux and the Prometheus operator, to chec
 
 # hack/tests.sh says which packages' tests need a control plane. Those that work in namespaces of their own share one.
 RUN_TESTS = $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- $(TESTFLAGS)
+# in-modules runs a command with the packages of this kind, in each module that is tested.
+in-modules = set -e; for module in $(TESTED); do packages="./..."; [ $$module != . ] || packages="$(PKG)"; \
+	(cd $$module && $(CURDIR)/hack/tests.sh $(1) $$packages | xargs -r $(2) $$([ $$module = . ] || echo -count=1)); done
 
 .PHONY: unit
 unit: ## Run the tests that need no control plane (under a minute once built).
-	@hack/tests.sh unit $(PKG) | OPERATOR_TEST_CONTROL_PLANE=none xargs -r $(RUN_TESTS)
+	@export OPERATOR_TEST_CONTROL_PLANE=none; $(call in-modules,unit,$(RUN_TESTS))
 
 .PHONY: test
 test: unit control-plane crds ## Run all tests: those of unit, then those against a real control plane, with a minute of torture.
 	@go build ./... && go build -o bin/withplane ./hack/withplane
 	@for helm in helm helm3; do go tool -modfile=$(CURDIR)/hack/$$helm/go.mod -n helm >/dev/null; done # Built now, which takes minutes once, not within a test.
-	@hack/tests.sh plane $(PKG) | xargs -r bin/withplane $(RUN_TESTS) -p $(TEST_PACKAGES) -timeout 30m
+	@$(call in-modules,plane,$(CURDIR)/bin/withplane $(RUN_TESTS) -p $(TEST_PACKAGES) -timeout 30m)
+
+.PHONY: test-oldest
+test-oldest: ## Run the tests of the CRDs and of the operator's work on the oldest Kubernetes that is supported.
+	@export KUBEBUILDER_ASSETS="$$(hack/oldest/build.sh)"; \
+		$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -p 1 -timeout 30m $(TESTFLAGS) ./api/... ./test/story ./test/publish
 
 .PHONY: fuzz
 fuzz: ## Feed the readers of what others write with random input (FUZZTIME=5s for each).
@@ -184,6 +197,15 @@ push: ## Build the image for all platforms, without Docker, and push it to IMG=r
 	@test "$(IMG)" != "$(DEFAULT_IMG)" || { echo "push: name where to, as in: make push IMG=registry.example.com/operator:v1" >&2; exit 1; }
 	@go -C hack/image run . -version "$(VERSION)" -commit "$(COMMIT)" -date "$(DATE)" -out "$(CURDIR)/bin/image" -push "$(IMG)"
 
+.PHONY: release
+release: ## Make and publish the release VERSION=v0.1.0 (DRY_RUN=1: to a registry on loopback; PLATFORMS= for some only).
+	@go -C hack/release run . -version "$(VERSION)" -commit "$(COMMIT)" -date "$(DATE)" -out "$(CURDIR)/dist/release" \
+		$(if $(DRY_RUN),-dry-run) $(if $(PLATFORMS),-platforms "$(PLATFORMS)")
+
+.PHONY: test-release
+test-release: ## Make a release of this machine's platform in a registry on loopback, and see that faults in it are found.
+	go -C hack/release test -count=1 -timeout 60m ./...
+
 .PHONY: run
 run: build ## Run the operator on this machine, against the current kubeconfig (ARGS=... for its flags).
 	@exec $(BINARY) $(ARGS)
@@ -192,6 +214,10 @@ run: build ## Run the operator on this machine, against the current kubeconfig (
 build-installer: ## Write everything that deploy applies to $(DIST)/install.yaml.
 	@mkdir -p $(DIST)
 	$(KUSTOMIZE) build config/default | sed 's#$(DEFAULT_IMG)#$(IMG)#' > $(DIST)/install.yaml
+
+.PHONY: bundle
+bundle: ## Write the bundle of the Operator Lifecycle Manager, for VERSION= and IMG=, to $(DIST)/bundle.
+	go run ./hack/bundle -version "$(VERSION)" -image "$(IMG)" -created "$(DATE)" -out $(DIST)/bundle
 
 .PHONY: clean
 clean: ## Remove what was built, the control plane too.
@@ -217,8 +243,13 @@ unused: $(KUBECTL_NEEDS)
 uninstall: unused ## Remove the CRDs from the current cluster, once no Agent and no CloudProject is left.
 	$(KUSTOMIZE) build config/crd | $(KUBECTL) delete --ignore-not-found -f -
 
+.PHONY: named
+named:
+	@test "$(IMG)" != "$(DEFAULT_IMG)" || { \
+		echo "deploy: no image is published: name the one that you pushed, as in: make deploy IMG=registry.example.com/operator:v1" >&2; exit 1; }
+
 .PHONY: deploy
-deploy: $(KUBECTL_NEEDS) build-installer ## Install CRDs and operator (IMG=...) into the current cluster.
+deploy: named $(KUBECTL_NEEDS) build-installer ## Install CRDs and operator (IMG=...) into the current cluster.
 	$(KUBECTL) apply --server-side -f $(DIST)/install.yaml
 
 .PHONY: undeploy

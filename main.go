@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// The Calyptia agent operator. Without a subcommand it is the controller manager; import declares what is there.
+// The Calyptia agent operator. Without a subcommand it is the controller manager.
 package main
 
 import (
@@ -12,10 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"time"
 
-	"github.com/spf13/cobra"
 	_ "golang.org/x/crypto/x509roots/fallback" // Where there are no root certificates, as in the image.
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -41,7 +39,6 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
 	"github.com/calyptia-agent-operator/operator/internal/controller/cloudproject"
 	"github.com/calyptia-agent-operator/operator/internal/fairness"
-	"github.com/calyptia-agent-operator/operator/internal/importer"
 	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
 	"github.com/calyptia-agent-operator/operator/internal/namespaces"
@@ -50,54 +47,6 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 	"github.com/calyptia-agent-operator/operator/internal/version"
 )
-
-func main() {
-	command := newCommand(run)
-	command.Version = version.String()
-	err := command.ExecuteContext(ctrl.SetupSignalHandler())
-	var usage usageError
-	switch {
-	case err == nil:
-	case errors.As(err, &usage):
-		fmt.Fprintln(os.Stderr, "calyptia-agent-operator:", err)
-		os.Exit(2)
-	default:
-		fmt.Fprintln(os.Stderr, "calyptia-agent-operator:", err)
-		os.Exit(1)
-	}
-}
-
-// usageError is a wrong flag or value: it ends the operator before anything starts.
-type usageError struct{ error }
-
-// newCommand is the command line; run is called with flags that are right.
-func newCommand(run func(context.Context, *options.Options) error) *cobra.Command {
-	o := &options.Options{}
-	command := &cobra.Command{
-		Use:           "calyptia-agent-operator",
-		Short:         "Declares the agents of Calyptia Cloud projects as Kubernetes objects.",
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError{fmt.Errorf("unexpected argument %q: see --help", args[0])}
-			}
-			return nil
-		},
-		RunE: func(command *cobra.Command, _ []string) error {
-			if err := o.Validate(); err != nil {
-				return usageError{err}
-			}
-			return run(command.Context(), o)
-		},
-	}
-	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w: see --help", err)}
-	})
-	o.Bind(command.Flags())
-	command.AddCommand(importer.NewCommand(func(err error) error { return usageError{err} }))
-	return command
-}
 
 // projectWorkers is how many CloudProjects of one namespace are worked on at once. A server that hangs holds up no other
 // CloudProject of the namespace while fewer do.

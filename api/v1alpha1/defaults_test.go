@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	status "github.com/calyptia-agent-operator/operator/internal/testenv/kstatus"
 )
 
 func TestDefaultsOfAnAgent(t *testing.T) {
@@ -123,6 +123,6 @@ func inProgress(t *testing.T, object *unstructured.Unstructured) {
 	result, err := status.Compute(object)
 	noError(t, err)
 	if result.Status != status.InProgressStatus {
-		t.Errorf("%s without a controller is %s (%s), want InProgress", object.GetKind(), result.Status, result.Message)
+		t.Errorf("%s without a controller is %s, want InProgress", object.GetKind(), result.Status)
 	}
 }

@@ -52,7 +52,10 @@ func run() error {
 			return err
 		}
 	}
-	return writeSchema(filepath.Join("charts", "calyptia-agents", "values.schema.json"))
+	if err := writeSchema(filepath.Join("charts", "calyptia-agents", "values.schema.json")); err != nil {
+		return err
+	}
+	return writeValues(filepath.Join("docs", "reference", "values.md"), "calyptia-agent-operator", "calyptia-agents")
 }
 
 // copyAll copies what the pattern matches into a directory.

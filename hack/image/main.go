@@ -51,8 +51,10 @@ func main() {
 	flag.StringVar(&s.commit, "commit", "unknown", "commit that is built")
 	flag.StringVar(&s.date, "date", "unknown", "time of the commit, RFC 3339")
 	out := flag.String("out", "../../bin/image", "directory of the OCI image layout; what is there goes")
+	only := flag.String("platforms", strings.Join(platforms, ","), "platforms to build for")
 	to := flag.String("push", "", "reference to push it to, such as registry.example.com/operator:v1; empty for nowhere")
 	flag.Parse()
+	platforms = strings.Split(*only, ",")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	digest, err := write(ctx, s, *out)
@@ -147,11 +149,16 @@ func (s source) build(ctx context.Context) (v1.ImageIndex, error) {
 	if err != nil {
 		return nil, err
 	}
-	index, ok := result.(v1.ImageIndex)
-	if !ok {
-		return nil, errors.New("the result is not an index of several platforms")
+	switch result := result.(type) {
+	case v1.ImageIndex:
+		return result, nil
+	case v1.Image: // Of a single platform.
+		system, architecture, _ := strings.Cut(platforms[0], "/")
+		return mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), mutate.IndexAddendum{
+			Add: result, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: system, Architecture: architecture}},
+		}), nil
 	}
-	return index, nil
+	return nil, errors.New("the result is no image")
 }
 
 // labels are those of the Dockerfile, too.

@@ -21,9 +21,10 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
-// validate finds what is wrong with the values, naming the flag and the mend. It reads the files, too.
+// validate finds what is wrong with the values, and names the flag. It reads the files, too. The token comes last: nobody
+// should fetch one to learn that another flag is wrong.
 func (o *options) validate() error {
-	for _, check := range []func() error{o.checkService, o.checkToken, o.checkObjects, o.checkFilters} {
+	for _, check := range []func() error{o.checkService, o.checkObjects, o.checkOutput, o.checkFilters, o.checkToken} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -107,11 +108,29 @@ func (o *options) checkObjects() error {
 	default:
 		return errors.New("--sync-policy: must be Observe, OnChange or Enforce")
 	}
-	if o.configMapsAbove < 0 {
-		return errors.New("--config-maps-above: must not be negative")
+	if o.cloudProject && (o.project == nil || o.project.Namespace != "") {
+		return errors.New("--cloud-project: needs --project-ref with the name of a CloudProject in the same namespace")
 	}
-	if o.overwrite && o.outputDir == "" {
+	if len(validation.IsDNS1123Subdomain(o.tokenSecret)) > 0 {
+		return errors.New("--token-secret: must be the name of a Secret")
+	}
+	return nil
+}
+
+func (o *options) checkOutput() error {
+	switch {
+	case o.configMapsAbove < 0:
+		return errors.New("--config-maps-above: must not be negative")
+	case o.output != "yaml" && o.output != "json":
+		return errors.New("--output: must be yaml or json")
+	case o.overwrite && o.outputDir == "":
 		return errors.New("--overwrite: needs --output-dir")
+	case o.diff && o.outputDir == "":
+		return errors.New("--diff: needs --output-dir")
+	case o.diff && o.overwrite:
+		return errors.New("--diff: writes nothing, so it cannot be combined with --overwrite")
+	case o.timeout <= 0:
+		return errors.New("--timeout: must be more than zero")
 	}
 	return nil
 }
@@ -125,10 +144,13 @@ func (o *options) checkFilters() error {
 	for _, row := range []struct {
 		flag   string
 		values []string
-	}{{"--fleet", o.fleets}, {"--except", o.except}} {
-		if slices.ContainsFunc(row.values, func(id string) bool { return !uuidPattern.MatchString(strings.ToLower(id)) }) {
-			return fmt.Errorf("%s: must be a UUID", row.flag)
+	}{{"--fleet", o.fleets}, {"--environment", o.environments}} {
+		if slices.ContainsFunc(row.values, func(value string) bool { return strings.TrimSpace(value) == "" || len(value) > maxName }) {
+			return fmt.Errorf("%s: must be an ID or a name", row.flag)
 		}
+	}
+	if slices.ContainsFunc(o.except, func(id string) bool { return !isUUID(id) }) {
+		return errors.New("--except: must be a UUID")
 	}
 	for _, kind := range o.types {
 		if !knownType(kind) {

@@ -25,10 +25,16 @@ import (
 // TokenVariable is the environment variable that holds the project token.
 const TokenVariable = "CALYPTIA_CLOUD_TOKEN"
 
+const defaultURL = "https://cloud-api.calyptia.com"
+
 const example = `  # All agents of a project, for the CloudProject "calyptia" in the namespace that they are applied to
   read -rs CALYPTIA_CLOUD_TOKEN && export CALYPTIA_CLOUD_TOKEN # paste the project token, Enter
   calyptia-agent-operator import --project-ref calyptia > agents.yaml
   kubectl apply --server-side -n logging -f agents.yaml
+
+  # A directory for Git: a file for each agent, the CloudProject, and a kustomization.yaml
+  calyptia-agent-operator import --project-ref calyptia --cloud-project --output-dir agents
+  calyptia-agent-operator import --project-ref calyptia --cloud-project --output-dir agents --diff # later: what changed
 
   # One file for each agent of a fleet, large configurations in ConfigMaps
   calyptia-agent-operator import --token-file token --fleet 5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11 \
@@ -44,7 +50,8 @@ The project token is read from --token-file, else from the environment variable 
 No token is ever printed: a field that holds one is left out, and a line on stderr says so. What a manifest
 leaves out is unmanaged.
 
-Exit code: 0 if all chosen agents are declared, 1 if one is not or the service fails, 2 for a wrong flag or value.`
+Exit code: 0 if all chosen agents are declared, 1 if one is not, if --diff finds a difference, or if the service fails, 2 for
+a wrong flag or value.`
 
 // options are the flags of the command.
 type options struct {
@@ -57,8 +64,12 @@ type options struct {
 	except                             []string
 	configMaps                         bool
 	configMapsAbove                    int
+	cloudProject                       bool
+	tokenSecret                        string
+	output                             string
 	outputDir                          string
-	overwrite                          bool
+	overwrite, diff                    bool
+	timeout                            time.Duration
 
 	// What the flags come to.
 	base     *url.URL
@@ -105,7 +116,7 @@ func newCommand(o *options, usage func(error) error) *cobra.Command {
 func (o *options) bind(command *cobra.Command) {
 	flags := command.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&o.url, "url", "https://cloud-api.calyptia.com", "URL of the service.")
+	flags.StringVar(&o.url, "url", defaultURL, "URL of the service.")
 	flags.StringVar(&o.tokenFile, "token-file", "", "File with the project token. Default: the environment variable "+TokenVariable+".")
 	flags.StringVar(&o.projectID, "project-id", "", "UUID of the project, where the token does not reveal it.")
 	flags.StringVar(&o.authentication, "authentication", string(v1alpha1.AuthenticationAuto),
@@ -116,17 +127,25 @@ func (o *options) bind(command *cobra.Command) {
 	flags.StringVarP(&o.namespace, "namespace", "n", "", "Namespace of the manifests. Default: none, kubectl decides.")
 	flags.StringVar(&o.projectRef, "project-ref", "",
 		"CloudProject of the Agents, as name or namespace/name. Default: none, the operator's --default-project.")
+	flags.BoolVar(&o.cloudProject, "cloud-project", false, "Declare the CloudProject of --project-ref, too.")
+	flags.StringVar(&o.tokenSecret, "token-secret", "calyptia-project-token",
+		"Secret with the project token that the CloudProject of --cloud-project names. The token itself is never written.")
 	flags.StringVar(&o.syncPolicy, "sync-policy", string(v1alpha1.SyncObserve),
 		"syncPolicy of the Agents: Observe, OnChange or Enforce. Only Observe writes nothing whatever changes meanwhile.")
 	flags.StringArrayVar(&o.names, "name", nil, "Only agents whose name matches, such as 'web-*'. May be repeated.")
-	flags.StringSliceVar(&o.fleets, "fleet", nil, "Only agents of the fleet with this ID. May be repeated.")
-	flags.StringSliceVar(&o.environments, "environment", nil, "Only agents of the environment with this name. May be repeated.")
+	flags.StringSliceVar(&o.fleets, "fleet", nil, "Only agents of the fleet with this ID or name. May be repeated.")
+	flags.StringSliceVar(&o.environments, "environment", nil, "Only agents of the environment with this name or ID. May be repeated.")
 	flags.StringSliceVar(&o.types, "type", nil, "Only agents of this type: fluentbit or fluentd. May be repeated.")
 	flags.StringSliceVar(&o.except, "except", nil,
 		"Leave out the agents with these IDs, such as those that Agents of the cluster have already. May be repeated.")
 	flags.BoolVar(&o.configMaps, "config-maps", false,
 		"Put rawConfigs of more than --config-maps-above KiB into ConfigMaps. Those of more than 128 KiB always are.")
 	flags.IntVar(&o.configMapsAbove, "config-maps-above", 4, "Size in KiB from which --config-maps makes ConfigMaps; 0 for all.")
-	flags.StringVar(&o.outputDir, "output-dir", "", "Directory to write one file for each agent to. Default: all to stdout.")
+	flags.StringVarP(&o.output, "output", "o", "yaml", "Format of the manifests: yaml or json.")
+	flags.StringVar(&o.outputDir, "output-dir", "",
+		"Directory to write one file for each agent to, and a kustomization.yaml. Default: all to stdout.")
 	flags.BoolVar(&o.overwrite, "overwrite", false, "Replace files in --output-dir that are there with another content.")
+	flags.BoolVar(&o.diff, "diff", false,
+		"Write nothing, and print how the files in --output-dir would change. The exit code is 1 if one would.")
+	flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "How long listing the agents may take.")
 }

@@ -59,6 +59,9 @@ func (o *options) readAll(ctx context.Context) ([]cloud.Agent, error) {
 			r.clients = append(r.clients, c.WithCredential(cloud.Credential{Scheme: scheme, Token: o.token}))
 		}
 	}
+	if err := r.resolve(ctx); err != nil {
+		return nil, err
+	}
 	return r.pages(ctx)
 }
 
@@ -121,10 +124,17 @@ func (r *reader) page(ctx context.Context, before string) (*cloud.Page, error) {
 	}
 }
 
-// try asks once, in each way to show the token that may be the right one.
-func (r *reader) try(ctx context.Context, before string) (page *cloud.Page, err error) {
+// try asks once for a page of agents.
+func (r *reader) try(ctx context.Context, before string) (*cloud.Page, error) {
+	return asked(r, func(c *cloud.Client) (*cloud.Page, error) {
+		return c.List(ctx, r.projectID, cloud.ListOptions{Last: pageSize, Before: before})
+	})
+}
+
+// asked asks once, in each way to show the token that may be the right one, and keeps to the one that is accepted.
+func asked[T any](r *reader, ask func(*cloud.Client) (T, error)) (response T, err error) {
 	for _, c := range r.clients {
-		page, err = c.List(ctx, r.projectID, cloud.ListOptions{Last: pageSize, Before: before})
+		response, err = ask(c)
 		e, failed := cloud.AsError(err)
 		if failed && (e.Reason == cloud.ReasonUnauthorized || e.Reason == cloud.ReasonForbidden) {
 			continue
@@ -132,9 +142,9 @@ func (r *reader) try(ctx context.Context, before string) (page *cloud.Page, err 
 		if !failed {
 			r.clients = []*cloud.Client{c}
 		}
-		return page, err
+		return response, err
 	}
-	return nil, err
+	return response, err
 }
 
 func passes(e *cloud.Error) bool {

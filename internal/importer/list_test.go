@@ -180,7 +180,7 @@ func TestOneFileForEachAgent(t *testing.T) {
 		}
 		joined.Write(content)
 	}
-	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 2 || joined.String() != all {
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 3 || joined.String() != all {
 		t.Errorf("the files %v (%v) hold something else than stdout", entries, err)
 	}
 	web := filepath.Join(dir, "agent-web.yaml")
@@ -337,7 +337,8 @@ func TestWrongFlagsAndValues(t *testing.T) {
 		{[]string{"--project-ref=/b"}, "--project-ref"},
 		{[]string{"--sync-policy=Never"}, "--sync-policy"},
 		{[]string{"--name=["}, "--name"},
-		{[]string{"--fleet=blue"}, "--fleet"},
+		{[]string{"--fleet= "}, "--fleet: must be an ID or a name"},
+		{[]string{"--environment=" + strings.Repeat("a", 254)}, "--environment: must be an ID or a name"},
 		{[]string{"--except=x"}, "--except"},
 		{[]string{"--type=vector"}, "--type"},
 		{[]string{"--config-maps-above=-1"}, "--config-maps-above"},

@@ -12,23 +12,31 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"reflect"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
 
-// run reads the agents, and prints what declares them.
+// run reads the agents, and prints what declares them. Nothing is written before the list is complete.
 func (o *options) run(ctx context.Context) error {
-	if o.outputDir != "" {
-		if err := os.MkdirAll(o.outputDir, 0o755); err != nil {
-			return fmt.Errorf("--output-dir: %w", err)
-		}
-	}
-	agents, err := o.readAll(ctx)
+	listing, cancel := context.WithTimeoutCause(ctx, o.timeout, errTimeout)
+	defer cancel()
+	agents, err := o.readAll(listing)
 	if err != nil {
+		if errors.Is(context.Cause(listing), errTimeout) {
+			return fmt.Errorf("the agents cannot be listed within %s: %w: raise --timeout", o.timeout, err)
+		}
 		return err
+	}
+	out := &output{options: o}
+	if o.cloudProject {
+		if err := out.add("cloudproject", o.projectObjects()); err != nil {
+			return err
+		}
 	}
 	chosen, refused := 0, 0
 	for _, a := range o.inOrder(agents) {
@@ -37,11 +45,17 @@ func (o *options) run(ctx context.Context) error {
 		}
 		chosen++
 		objects, left, err := o.declare(&a)
-		var documents []byte
 		if err == nil {
-			documents, err = encode(objects)
+			err = out.add("agent-"+a.object, objects) // The prefix keeps an agent from being called kustomization.yaml.
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, errThere):
+			refused++
+			o.say("agent %s (%s) is not written: %v", a.ID, a.object, err)
+			continue
+		case errors.As(err, new(*outputError)):
+			return err
+		case err != nil:
 			refused++
 			o.say("agent %s (%s) is not declared: %v", a.ID, a.object, err)
 			continue
@@ -49,49 +63,59 @@ func (o *options) run(ctx context.Context) error {
 		for _, why := range left {
 			o.say("agent %s (%s): %s", a.ID, a.object, why)
 		}
-		switch err := o.write(&a, documents); {
-		case errors.Is(err, errThere):
-			refused++
-			o.say("agent %s (%s) is not written: %v", a.ID, a.object, err)
-		case err != nil:
-			return err
-		}
+	}
+	if err := out.close(); err != nil {
+		return err
 	}
 	o.say("%d of the project's %d agents chosen, %d declared", chosen, len(agents), chosen-refused)
-	if refused > 0 {
+	switch {
+	case refused > 0:
 		return fmt.Errorf("%d of %d agents could not be declared: the lines above say why", refused, chosen)
+	case out.differing > 0:
+		return fmt.Errorf("%d files differ: run it without --diff, and with --overwrite, to write them", out.differing)
 	}
 	return nil
 }
+
+var errTimeout = errors.New("the time is over")
 
 // say tells a person something.
 func (o *options) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(o.stderr, format+"\n", args...) // Nobody is left to tell of a stderr that fails.
 }
 
-var errThere = errors.New("its file is there with another content: remove it, or pass --overwrite")
+// projectObjects declare the CloudProject as the flags reach it: what has a default is left out.
+func (o *options) projectObjects() (objects []any) {
+	meta := metav1.ObjectMeta{Name: o.project.Name, Namespace: o.namespace}
+	spec := v1alpha1.CloudProjectSpec{TokenSecretRef: v1alpha1.TokenSecretReference{Name: o.tokenSecret}}
+	if o.url != defaultURL {
+		spec.URL = o.url
+	}
+	if _, revealed := o.token.ProjectID(); !revealed {
+		spec.ProjectID = o.projectID
+	}
+	if o.authentication != string(v1alpha1.AuthenticationAuto) {
+		spec.Authentication = v1alpha1.Authentication(o.authentication)
+	}
+	if len(o.caBundle) > 0 {
+		source := meta
+		source.Name += "-ca"
+		objects = append(objects, &corev1.ConfigMap{
+			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"}, ObjectMeta: source,
+			Data: map[string]string{"ca.crt": string(o.caBundle)},
+		})
+		spec.CABundle = &v1alpha1.KeySource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: source.Name, Key: "ca.crt"}}
+	}
+	return append(objects, &projectManifest{
+		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "CloudProject"}, ObjectMeta: meta, Spec: spec,
+	})
+}
 
-// write puts the documents of one agent where they belong.
-func (o *options) write(a *named, documents []byte) error {
-	if o.outputDir == "" {
-		_, err := o.stdout.Write(documents)
-		return err
-	}
-	// The prefix keeps an agent from being called kustomization.yaml.
-	name := filepath.Join(o.outputDir, "agent-"+a.object+".yaml")
-	there, err := os.ReadFile(name)
-	switch {
-	case err == nil && bytes.Equal(there, documents):
-		return nil
-	case err == nil && !o.overwrite:
-		return errThere
-	case err != nil && !errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("--output-dir: %w", err)
-	}
-	if err := os.WriteFile(name, documents, 0o644); err != nil {
-		return fmt.Errorf("--output-dir: %w", err)
-	}
-	return nil
+// projectManifest is a CloudProject without a status.
+type projectManifest struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              v1alpha1.CloudProjectSpec `json:"spec"`
 }
 
 // encode writes objects as YAML documents, each led in by its separator.

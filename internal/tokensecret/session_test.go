@@ -17,12 +17,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/vmihailenco/msgpack/v5"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
@@ -85,11 +85,11 @@ func readChunk(raw []byte) (metadata string, content map[string]string, err erro
 		return "", nil, fmt.Errorf("%d bytes, and the header speaks of %d and %d", len(raw), metadataLength, contentLength)
 	}
 	rest := raw[header+2:]
-	decoder := msgpack.NewDecoder(bytes.NewReader(rest[metadataLength:]))
-	if err := decoder.Decode(&content); err != nil {
+	content, more, err := cloudtest.UnpackStrings(rest[metadataLength:])
+	if err != nil {
 		return "", nil, err
 	}
-	if more, err := decoder.PeekCode(); err == nil {
+	if len(more) > 0 {
 		return "", nil, fmt.Errorf("something follows the map: %x", more)
 	}
 	return string(rest[:metadataLength]), content, nil

@@ -29,12 +29,13 @@ type factor map[string]values
 var factors = []factor{
 	{"cluster-wide": {}, "namespaced": {"watchNamespaces": []string{"tenant-a", "tenant-b"}, "clusterID": "blue"}},
 	{"default": {}, "named": {"fullnameOverride": "op", "commonLabels": values{"team": "logging"}}, "named-part": {"nameOverride": "op"}},
-	{"crds": {}, "no-crds": {"crds": values{"install": false}}},
-	{"two": {}, "alone": {"replicas": 1, "leaderElection": values{"enabled": false}},
-		"elsewhere": {"replicas": 3, "leaderElection": values{"namespace": "tenant-b"}}},
+	{"crds": {}, "no-crds": {"crds": values{"enabled": false}}},
+	{"two": {}, "alone": {"replicaCount": 1, "leaderElection": values{"enabled": false}},
+		"elsewhere": {"replicaCount": 3, "leaderElection": values{"namespace": "tenant-b"}}},
 	{"metrics": {}, "none": {"metrics": values{"enabled": false}}, "no-roles": {"metrics": values{"rbac": values{"create": false}}},
 		"monitor": {"metrics": values{"port": 9443, "perAgent": false, "rbac": values{"readers": []values{
 			{"kind": "ServiceAccount", "name": "prometheus", "namespace": "monitoring"}}},
+			"certificate": values{"secretName": "metrics"},
 			"serviceMonitor": values{"enabled": true, "labels": values{"release": "prometheus"}, "relabelings": []values{
 				{"action": "labeldrop", "regex": "pod"}}},
 			"rules": values{"enabled": true}, "dashboards": values{"enabled": true}}},
@@ -51,6 +52,14 @@ var factors = []factor{
 		"unread": {"networkPolicy": values{"enabled": true, "metricsFrom": []values{}}}},
 	{"quiet": {}, "spoken": {"log": values{"level": 5, "encoder": "console", "stacktraceLevel": "error",
 		"timeEncoding": "epoch", "development": true}}},
+	{"direct": {}, "proxied": {"httpsProxy": "http://proxy.example:3128", "noProxy": ".example",
+		"hostAliases": []values{{"ip": "10.0.0.1", "hostnames": []string{"a.example"}}}, "dnsPolicy": "None",
+		"dnsConfig": values{"nameservers": []string{"10.0.0.53"}}, "strategy": values{"type": "Recreate"},
+		"extraContainers": []values{{"name": "sidecar", "image": "registry.example/sidecar", "securityContext": values{
+			"allowPrivilegeEscalation": false, "capabilities": values{"drop": []string{"ALL"}}}}},
+		"deploymentAnnotations": values{"a": "b"}, "commonAnnotations": values{"team": "logging"},
+		"extraObjects": []any{values{"apiVersion": "v1", "kind": "ConfigMap", "metadata": values{"name": "more",
+			"namespace": "{{ .Release.Namespace }}", "labels": values{"app.kubernetes.io/instance": "{{ .Release.Name }}"}}}}}},
 	{"plain": {}, "placed": {"priorityClassName": "system-cluster-critical", "nodeSelector": values{"disk": "ssd"},
 		"tolerations": []values{{"operator": "Exists"}},
 		"affinity": values{"nodeAffinity": values{"requiredDuringSchedulingIgnoredDuringExecution": values{"nodeSelectorTerms": []values{

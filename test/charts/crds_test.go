@@ -30,10 +30,10 @@ func TestTheCRDsAreLeft(t *testing.T) {
 	s.remote(2)
 	before := s.identities()
 	for _, install := range []string{"false", "true", "false"} {
-		s.helm("upgrade", operatorName, operatorChart, "--namespace", operatorNamespace, "--values", file, "--set", "crds.install="+install)
+		s.helm("upgrade", operatorName, operatorChart, "--namespace", operatorNamespace, "--values", file, "--set", "crds.enabled="+install)
 		brought := strings.Contains(s.helm("get", "manifest", operatorName, "--namespace", operatorNamespace), "kind: CustomResourceDefinition")
 		if s.crd().DeletionTimestamp != nil || brought != (install == "true") {
-			t.Errorf("with crds.install=%s the release brings them: %v; deleted %v", install, brought, s.crd().DeletionTimestamp)
+			t.Errorf("with crds.enabled=%s the release brings them: %v; deleted %v", install, brought, s.crd().DeletionTimestamp)
 		}
 		s.sameAs(before)
 	}
@@ -44,7 +44,7 @@ func TestTheCRDsAreLeft(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "invalid ownership metadata") {
 		t.Errorf("under another name: %v", err)
 	}
-	s.helm("install", "another-name", operatorChart, "--namespace", operatorNamespace, "--values", file, "--set", "crds.install=false")
+	s.helm("install", "another-name", operatorChart, "--namespace", operatorNamespace, "--values", file, "--set", "crds.enabled=false")
 	s.helm("uninstall", "another-name", "--namespace", operatorNamespace)
 	s.types("another-name")
 	if owner := s.crd().Annotations["meta.helm.sh/release-name"]; owner != "another-name" {

@@ -60,7 +60,7 @@ func TestHelmTestInEachMode(t *testing.T) {
 		"namespaced":      {"watchNamespaces": []string{agentsNamespace}, "clusterID": "blue"},
 		"lease elsewhere": {"leaderElection": values{"namespace": agentsNamespace}},
 		"shard":           {"shard": "shard in (a, b)"},
-		"alone":           {"replicas": 1, "leaderElection": values{"enabled": false}},
+		"alone":           {"replicaCount": 1, "leaderElection": values{"enabled": false}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)

@@ -107,7 +107,7 @@ func installOn(t testing.TB, plane *testenv.ControlPlane, name string, namespace
 	metrics, probes := freePorts(t)
 	i.metrics = fmt.Sprintf("https://127.0.0.1:%d/metrics", metrics)
 	v := values{
-		"fullnameOverride": name, "crds": values{"install": false}, "rbac": values{"aggregate": false}, "tests": values{"enabled": false},
+		"fullnameOverride": name, "crds": values{"enabled": false}, "rbac": values{"aggregate": false}, "tests": values{"enabled": false},
 		"allowedHosts": []string{"127.0.0.1"}, "allowInsecureHTTP": true, "probes": values{"port": probes},
 		"metrics": values{"port": metrics, "rbac": values{"readers": []values{{"kind": "ServiceAccount", "name": "reader", "namespace": i.system}}}},
 	}

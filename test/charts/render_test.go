@@ -20,7 +20,7 @@ import (
 // endpointOf is the endpoint of the ServiceMonitor with these values of its own.
 func endpointOf(t testing.TB, namespace string, own values) (monitor *unstructured.Unstructured, endpoint map[string]any) {
 	t.Helper()
-	v := values{"metrics": values{"serviceMonitor": merge(values{"enabled": true}, own)}}
+	v := values{"metrics": values{"certificate": values{"secretName": "metrics"}, "serviceMonitor": merge(values{"enabled": true}, own)}}
 	monitor = only(t, render(t, operatorChart, namespace, v), "ServiceMonitor")
 	endpoints, _, err := unstructured.NestedSlice(monitor.Object, "spec", "endpoints")
 	if err != nil || len(endpoints) != 1 {
@@ -34,23 +34,25 @@ func endpointOf(t testing.TB, namespace string, own values) (monitor *unstructur
 func TestHowPrometheusComesIn(t *testing.T) {
 	c := admin(t, must(shared())(t))
 	createNamespace(t, c, "monitored")
-	const file = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 	authority := values{"configMap": values{"name": "ca", "key": "ca.crt"}}
 	token := values{"type": "Bearer", "credentials": values{"name": "prometheus", "key": "token"}}
+	own := values{"type": "Bearer", "credentials": values{"name": "calyptia-agent-operator-metrics-reader", "key": "token"}}
+	checked := values{"serverName": "calyptia-agent-operator-metrics.monitored.svc",
+		"ca": values{"secret": values{"name": "metrics", "key": "ca.crt"}}}
 	for _, row := range []struct {
 		name               string
 		own                values
 		tls, authorization any
-		file               any
 	}{
-		{"by default", nil, values{"insecureSkipVerify": true}, nil, file},
-		{"checked", values{"tlsConfig": values{"ca": authority, "serverName": "op"}}, values{"ca": authority, "serverName": "op"}, nil, file},
-		{"by a Secret", values{"authorization": token}, values{"insecureSkipVerify": true}, token, nil},
+		{"by default", nil, checked, own},
+		{"by another authority", values{"tlsConfig": values{"ca": authority, "serverName": "op"}}, values{"ca": authority, "serverName": "op"}, own},
+		{"unchecked", values{"tlsConfig": values{"insecureSkipVerify": true}}, values{"insecureSkipVerify": true}, own},
+		{"by a Secret", values{"authorization": token}, checked, token},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			monitor, endpoint := endpointOf(t, "monitored", row.own)
 			got := []any{endpoint["tlsConfig"], endpoint["authorization"], endpoint["bearerTokenFile"]}
-			if diff := cmp.Diff([]any{row.tls, row.authorization, row.file}, got); diff != "" {
+			if diff := cmp.Diff([]any{row.tls, row.authorization, nil}, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 			admitted(t, c, monitor)
@@ -130,7 +132,7 @@ func TestLabelsOfOthers(t *testing.T) {
 		"helm.sh/chart": "theirs", "app.kubernetes.io/managed-by": "theirs", "team": "logging"}
 	operator := values{"commonLabels": common, "podLabels": common, "networkPolicy": values{"enabled": true},
 		"podAnnotations": values{"kubectl.kubernetes.io/default-container": "sidecar"},
-		"metrics": values{"serviceMonitor": values{"enabled": true, "labels": common}, "rules": values{"enabled": true, "labels": common},
+		"metrics": values{"certificate": values{"secretName": "c"}, "serviceMonitor": values{"enabled": true, "labels": common}, "rules": values{"enabled": true, "labels": common},
 			"dashboards": values{"enabled": true, "labels": common}}}
 	agents := values{"commonLabels": common, "cloudProjects": values{"p": values{"token": "t", "labels": common}},
 		"agents": values{"a": values{"labels": common}}}
@@ -156,7 +158,7 @@ func TestNamesThatLookLikeNumbers(t *testing.T) {
 	}
 	v := values{"fullnameOverride": "null", "serviceAccount": values{"name": "456"}, "priorityClassName": "789",
 		"watchNamespaces": []string{"123", "1e3"}, "clusterID": "1e9", "leaderElection": values{"namespace": "0123"},
-		"networkPolicy": values{"enabled": true}, "metrics": values{"serviceMonitor": values{"enabled": true}, "rules": values{"enabled": true}}}
+		"networkPolicy": values{"enabled": true}, "metrics": values{"certificate": values{"secretName": "1e3"}, "serviceMonitor": values{"enabled": true}, "rules": values{"enabled": true}}}
 	for path, v := range map[string]values{operatorChart: v, agentsChart: {
 		"cloudProjects": values{"123": values{"token": "t"}},
 		"agents":        values{"456": values{"spec": values{"type": "fluentbit", "version": "v4.0.0", "rawConfig": "[INPUT]"}}}}} {

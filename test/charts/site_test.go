@@ -117,7 +117,8 @@ func (s *site) helm(args ...string) string {
 func (s *site) operatorValues(more values) string {
 	s.Helper()
 	metrics, probes := freePorts(s)
-	v := merge(values{"allowedHosts": []string{"127.0.0.1"}, "allowInsecureHTTP": true}, more)
+	v := merge(values{"allowedHosts": []string{"127.0.0.1"}, "allowInsecureHTTP": true,
+		"image": values{"repository": "registry.example.com/calyptia-agent-operator", "tag": "test"}}, more)
 	v = merge(v, values{"probes": values{"port": probes}, "metrics": values{"port": metrics}})
 	path := filepath.Join(s.dir, "operator-values.yaml")
 	if err := os.WriteFile(path, must(yaml.Marshal(v))(s), 0o600); err != nil {

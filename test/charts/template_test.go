@@ -150,7 +150,7 @@ func TestNamespacedModeNeedsNothingClusterWide(t *testing.T) {
 		slices.Sort(names)
 		return names
 	}
-	bare := merge(v, values{"crds": values{"install": false}, "rbac": values{"aggregate": false}})
+	bare := merge(v, values{"crds": values{"enabled": false}, "rbac": values{"aggregate": false}})
 	// Reviews know no namespace.
 	want := []string{"ClusterRole/calyptia-agent-operator-metrics-auth", "ClusterRole/calyptia-agent-operator-metrics-reader",
 		"ClusterRoleBinding/calyptia-agent-operator-metrics-auth"}
@@ -238,7 +238,7 @@ func TestAlertsAndDashboardsAreTakenFromTheirFiles(t *testing.T) {
 	if err := os.CopyFS(copied, os.DirFS(operatorChart)); err != nil {
 		t.Fatal(err)
 	}
-	both := values{"metrics": values{"rules": values{"enabled": true, "labels": values{"role": "alerts"}}, "dashboards": values{"enabled": true}}}
+	both := values{"image": values{"tag": "test"}, "metrics": values{"rules": values{"enabled": true, "labels": values{"role": "alerts"}}, "dashboards": values{"enabled": true}}}
 	write := func(name, content string) {
 		if err := os.WriteFile(filepath.Join(copied, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)

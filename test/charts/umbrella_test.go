@@ -36,8 +36,8 @@ func umbrella(t *testing.T, path func() (string, error)) string {
 		dependency("calyptia-agent-operator", ""), dependency("calyptia-agents", ""), dependency("calyptia-agents", "more"),
 	}})
 	write("values.yaml", values{
-		"global":                  values{"imageRegistry": "registry.example", "team": "logging"},
-		"calyptia-agent-operator": values{"enabled": true, "global": values{"own": true}},
+		"global":                  values{"imagePullSecrets": []values{{"name": "registry"}}, "team": "logging"},
+		"calyptia-agent-operator": values{"enabled": true, "image": values{"tag": "test"}, "global": values{"own": true}},
 		"calyptia-agents": values{"enabled": true, "cloudProjects": values{"calyptia": values{"spec": values{
 			"tokenSecretRef": values{"name": "token"}}}}, "agents": values{"web": values{}}},
 		"more": values{"enabled": false, "agents": values{"api": values{}}},

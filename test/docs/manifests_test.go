@@ -79,6 +79,9 @@ func TestEveryManifestIsTakenByTheServer(t *testing.T) {
 		for _, object := range objects {
 			kind := object.GetAPIVersion() + " " + object.GetKind()
 			kinds[kind]++
+			if kind == "v1 Secret" {
+				t.Errorf("%s: a Secret is shown, so its value has to be written into a file: make it by a command", m.at)
+			}
 			if unserved[kind] != "" {
 				continue
 			}
@@ -88,7 +91,7 @@ func TestEveryManifestIsTakenByTheServer(t *testing.T) {
 			}
 		}
 	}
-	for _, kind := range []string{"v1 Secret", "cloud.calyptia.com/v1alpha1 CloudProject", "cloud.calyptia.com/v1alpha1 Agent"} {
+	for _, kind := range []string{"cloud.calyptia.com/v1alpha1 CloudProject", "cloud.calyptia.com/v1alpha1 Agent"} {
 		if kinds[kind] == 0 {
 			t.Errorf("no %s was found among %v", kind, kinds)
 		}

@@ -25,7 +25,7 @@ func rendered(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}
 	for _, command := range []*exec.Cmd{
-		exec.Command(must(helmPath())(t), "template", operatorChart, "charts/"+operatorChart),
+		exec.Command(must(helmPath())(t), "template", operatorChart, "charts/"+operatorChart, "--set-string", "image.tag=test"),
 		exec.Command(must(kustomizePath())(t), "build", "config/default"),
 	} {
 		command.Dir = testenv.ModuleRoot()

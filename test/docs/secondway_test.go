@@ -105,20 +105,21 @@ func secondWay(t *testing.T) (s *shell, manifest string) {
 			"PATH=" + strings.Join([]string{filepath.Dir(must(helmPath())(t)), must(testenv.Assets())(t), os.Getenv("PATH")}, ":")},
 	}
 	s.run("namespace", "kubectl create namespace logging")
-	text := s.block(readme, "<your project token>").text
-	for old, replacement := range map[string]string{
-		"<your project token>": s.Token.Reveal(), "  tokenSecretRef:": "  url: " + service.URL + "\n  tokenSecretRef:",
-	} {
-		if strings.Count(text, old) != 1 {
-			t.Fatalf("%q is not once in\n%s", old, text)
-		}
-		text = strings.Replace(text, old, replacement, 1)
+	secret := commands(s.block(readme, "kubectl create secret").text)
+	if len(secret) != 2 || !strings.HasPrefix(secret[0], "read -rs ") {
+		t.Fatalf("the token is stored by %q", secret)
 	}
-	file := filepath.Join(dir, "agent.yaml")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+	s.run(readme, secret[1])
+	text := s.block(readme, "kind: CloudProject").text
+	if old := "  tokenSecretRef:"; strings.Count(text, old) != 1 || strings.Contains(text, "kind: Secret") {
+		t.Fatalf("%q is not once, or a Secret is, in\n%s", old, text)
+	}
+	text = strings.Replace(text, "  tokenSecretRef:", "  url: "+service.URL+"\n  tokenSecretRef:", 1)
+	if err := os.WriteFile(filepath.Join(dir, "agent.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return s, "kubectl apply -f " + file
+	apply := s.line(readme, `kubectl apply -f agent\.yaml`)
+	return s, strings.Replace(apply, "agent.yaml", filepath.Join(dir, "agent.yaml"), 1)
 }
 
 // starts has the operator run, with the flags that a fake cloud on loopback needs.
@@ -172,7 +173,7 @@ func (s *shell) deploys() {
 	for _, step := range []struct {
 		command        string
 		operator, crds bool
-	}{{"make deploy", true, true}, {"make uninstall", true, false}, {"make undeploy", false, false}, {"make undeploy", false, false}} {
+	}{{"make deploy IMG=registry.example.com/operator:v1", true, true}, {"make uninstall", true, false}, {"make undeploy", false, false}, {"make undeploy", false, false}} {
 		s.run("Makefile", step.command)
 		if out := s.run("Makefile", operator+"\n"+crdNames); strings.Contains(out, "deployment") != step.operator ||
 			(strings.Count(out, "cloud.calyptia.com") == 2) != step.crds {

@@ -20,7 +20,6 @@ import (
 var otherFields = map[string]string{
 	"dependsOn":          "of a Kustomization of Flux",
 	"healthChecks":       "of a Kustomization of Flux",
-	"serverName":         "of the tlsConfig of a ServiceMonitor",
 	"emptyDir":           "of a pod",
 	"envFrom":            "of a pod",
 	"namePrefix":         "of a Kustomization of kustomize",

@@ -82,7 +82,7 @@ var (
 )
 
 // otherNames are inline code that looks like a value, and is a field's name or something of another program.
-var otherNames = regexp.MustCompile(`^(spec|status)\.|\.(yaml|md|go|conf|crt|key)$|^registry\.example\.com$|` +
+var otherNames = regexp.MustCompile(`^(spec|status)\.|\.(yaml|json|md|go|conf|crt|key)$|^registry\.example\.com$|` +
 	`^(session\.CALYPTIA|config\.service|configs\.cm)$`)
 
 // setOn are the values that commands set, by the chart that the command names.

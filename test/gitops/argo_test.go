@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"testing"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
@@ -42,9 +42,12 @@ func file(t testing.TB, path ...string) string {
 	return string(content)
 }
 
+// upstream is where the scripts are, as Argo CD's own repository has them.
+var upstream = []string{"config", "argocd", "resource_customizations", "cloud.calyptia.com"}
+
 func script(t testing.TB, kind string) string {
 	t.Helper()
-	return file(t, "docs", "gitops", "argocd", "health-"+strings.ToLower(kind)+".lua")
+	return file(t, append(upstream, kind, "health.lua")...)
 }
 
 // argo judges an object as Argo CD does: one that is being deleted without asking the script, every other with
@@ -129,10 +132,45 @@ func TestTheConfigMapForArgoHoldsTheScripts(t *testing.T) {
 	for _, kind := range []string{"Agent", "CloudProject"} {
 		key := "resource.customizations.health.cloud.calyptia.com_" + kind
 		if configMap.Data[key] != script(t, kind) {
-			t.Errorf("%s is not the content of health-%s.lua: put it there, indented", key, strings.ToLower(kind))
+			t.Errorf("%s is not the content of %s/health.lua: put it there, indented", key, kind)
 		}
 	}
 	if len(configMap.Data) != 2 {
 		t.Errorf("%d keys, want the two of the scripts", len(configMap.Data))
+	}
+}
+
+// TestTheScriptsWithTheirTestData runs the tests beside the scripts as Argo CD does: whoever sends them upstream sends these.
+func TestTheScriptsWithTheirTestData(t *testing.T) {
+	for kind, statuses := range map[string]int{"Agent": 4, "CloudProject": 3} {
+		dir := append(slices.Clone(upstream), kind)
+		var tests struct {
+			Tests []struct {
+				HealthStatus health `json:"healthStatus"`
+				InputPath    string `json:"inputPath"`
+			} `json:"tests"`
+		}
+		if err := yaml.UnmarshalStrict([]byte(file(t, append(slices.Clone(dir), "health_test.yaml")...)), &tests); err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for _, row := range tests.Tests {
+			object := &unstructured.Unstructured{}
+			if err := yaml.UnmarshalStrict([]byte(file(t, append(slices.Clone(dir), row.InputPath)...)), &object.Object); err != nil {
+				t.Fatal(err)
+			}
+			if object.GetKind() != kind {
+				t.Errorf("%s is a %s", row.InputPath, object.GetKind())
+			}
+			got, err := argo(script(t, kind), object)
+			if err != nil || got != row.HealthStatus {
+				t.Errorf("%s: %v %v, want %v", row.InputPath, got, err, row.HealthStatus)
+			}
+			seen[got.Status] = true
+		}
+		data, err := filepath.Glob(filepath.Join(append([]string{testenv.ModuleRoot()}, append(dir, "testdata", "*.yaml")...)...))
+		if err != nil || len(data) != len(tests.Tests) || len(seen) != statuses {
+			t.Errorf("%s: %d files for %d tests of %d statuses, want %d (%v)", kind, len(data), len(tests.Tests), len(seen), statuses, err)
+		}
 	}
 }

@@ -35,7 +35,7 @@
 {{- with .Values.shard }}
 - {{ printf "--shard=%s" . | quote }}
 {{- end }}
-{{- with .Values.metrics.certPath }}
+{{- with include "operator.certPath" . }}
 - --metrics-cert-path={{ . }}
 {{- end }}
 {{- with .Values.extraArgs }}

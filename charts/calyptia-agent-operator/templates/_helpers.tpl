@@ -19,14 +19,17 @@ control-plane: controller-manager
 {{- end }}
 
 {{/* Selectors are made of some of these, so nobody else's labels replace them. */}}
-{{- define "operator.labels" -}}
-{{- $own := dict
+{{- define "operator.ownLabels" -}}
+{{- dict
   "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
   "app.kubernetes.io/name" (include "operator.name" .)
   "app.kubernetes.io/instance" .Release.Name
   "app.kubernetes.io/version" .Chart.AppVersion
-  "app.kubernetes.io/managed-by" .Release.Service -}}
-{{ merge $own (default dict .Values.commonLabels) | toYaml }}
+  "app.kubernetes.io/managed-by" .Release.Service | toYaml -}}
+{{- end }}
+
+{{- define "operator.labels" -}}
+{{ merge (include "operator.ownLabels" . | fromYaml) (default dict .Values.commonLabels) | toYaml }}
 {{- end }}
 
 {{- define "operator.serviceAccount" -}}
@@ -43,10 +46,76 @@ control-plane: controller-manager
   namespace: {{ .Release.Namespace | quote }}
 {{- end }}
 
+{{/* Labels and annotations of an object: (dict "root" $ "labels" … "annotations" …). The operator's own labels stay. */}}
+{{- define "operator.meta" -}}
+labels:
+  {{- merge (include "operator.ownLabels" .root | fromYaml) (default dict .labels) (default dict .root.Values.commonLabels) | toYaml | nindent 2 }}
+{{- with merge (dict) (default dict .annotations) (default dict .root.Values.commonAnnotations) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* The image. A released chart names its own by the digest, unless the values name another. */}}
 {{- define "operator.image" -}}
+{{- $released := index .Chart.Annotations "cloud.calyptia.com/image-digest" -}}
 {{- with .Values.image -}}
-{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ default $.Chart.AppVersion .tag }}{{ end }}
+{{- $digest := default (ternary "" $released (or .repository .tag | empty | not)) .digest -}}
+{{- if not (or $digest .tag) -}}
+{{- fail "image.tag: this chart was not released, and no image belongs to it: set image.repository and image.tag (or image.digest) to the image that you built and pushed with make push" -}}
 {{- end -}}
+{{- $default := printf "%s/%s/%s" $.Values.imageRegistry $.Values.imageNamespace .name -}}
+{{ default $default .repository }}{{ if $digest }}@{{ $digest }}{{ else }}:{{ .tag }}{{ end }}
+{{- end -}}
+{{- end }}
+
+{{- define "operator.pullSecrets" -}}
+{{- $global := default (list) (default dict .Values.global).imagePullSecrets -}}
+{{ concat .Values.imagePullSecrets $global | uniq | toYaml }}
+{{- end }}
+
+{{/* What the container's environment holds: Go's memory limit, the proxies, and what the user adds. */}}
+{{- define "operator.env" -}}
+{{- $env := list -}}
+{{- with include "operator.goMemory" . -}}
+{{- $env = append $env (dict "name" "GOMEMLIMIT" "value" .) -}}
+{{- end -}}
+{{- with .Values.httpProxy -}}
+{{- $env = append $env (dict "name" "HTTP_PROXY" "value" .) -}}
+{{- end -}}
+{{- with .Values.httpsProxy -}}
+{{- $env = append $env (dict "name" "HTTPS_PROXY" "value" .) -}}
+{{- end -}}
+{{- if or .Values.httpProxy .Values.httpsProxy -}}
+{{- $none := printf "$(KUBERNETES_SERVICE_HOST),%s" .Values.noProxy | trimSuffix "," -}}
+{{- $env = append $env (dict "name" "NO_PROXY" "value" $none) -}}
+{{- end -}}
+{{ concat $env .Values.extraEnv | toYaml }}
+{{- end }}
+
+{{/* Where the certificate of the metrics is in the container. */}}
+{{- define "operator.certPath" -}}
+{{- if .Values.metrics.certificate.secretName -}}
+/etc/calyptia-agent-operator/metrics-certificate
+{{- else -}}
+{{ .Values.metrics.certPath }}
+{{- end -}}
+{{- end }}
+
+{{/* The ServiceAccount that Prometheus reads the metrics as; none where it has another one, or may not be granted it. */}}
+{{- define "operator.scraper" -}}
+{{- with .Values.metrics -}}
+{{- if and .enabled .rbac.create .serviceMonitor.enabled (not .serviceMonitor.authorization) -}}
+{{ include "operator.fullname" $ }}-metrics-reader
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* How Prometheus checks the certificate of the metrics. */}}
+{{- define "operator.tls" -}}
+{{- $name := printf "%s-metrics.%s.svc" (include "operator.fullname" .) .Release.Namespace -}}
+{{- $ca := dict "secret" (dict "name" .Values.metrics.certificate.secretName "key" "ca.crt") -}}
+{{ default (dict "ca" $ca "serverName" $name) .Values.metrics.serviceMonitor.tlsConfig | toYaml }}
 {{- end }}
 
 {{/* Nine tenths of the memory limit, in bytes: Go counts not all that the kernel does. None with one's own in extraEnv. */}}
@@ -109,6 +178,33 @@ control-plane: controller-manager
 {{- end -}}
 {{- end }}
 
+{{/* Values that had another name in an earlier version. With helm upgrade --reuse-values they come from the old chart itself. */}}
+{{- define "operator.renamed" -}}
+{{- $hint := "--reuse-values keeps the defaults of the old chart, so upgrade with --reset-then-reuse-values" -}}
+{{- if hasKey .Values "replicas" -}}
+{{- fail (printf "replicas: it is called replicaCount now: rename it (%s)" $hint) -}}
+{{- end -}}
+{{- if hasKey .Values.crds "install" -}}
+{{- fail (printf "crds.install: it is called crds.enabled now: rename it (%s)" $hint) -}}
+{{- end -}}
+{{- end }}
+
+{{- define "operator.validateMonitor" -}}
+{{- with .Values.metrics -}}
+{{- if and .certPath .certificate.secretName -}}
+{{- fail "metrics.certPath: metrics.certificate.secretName mounts the certificate by itself: set one of the two" -}}
+{{- end -}}
+{{- if and .enabled .serviceMonitor.enabled -}}
+{{- if not (or .serviceMonitor.tlsConfig .certificate.secretName) -}}
+{{- fail "metrics.serviceMonitor: the operator signs its own certificate, which Prometheus cannot check: set metrics.certificate.secretName to a Secret with tls.crt, tls.key and ca.crt, or metrics.serviceMonitor.tlsConfig.insecureSkipVerify to true" -}}
+{{- end -}}
+{{- if and (not .rbac.create) (not .serviceMonitor.authorization) -}}
+{{- fail "metrics.serviceMonitor.authorization: without metrics.rbac.create there is no account for Prometheus: name the Secret with its token" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "operator.testHook" -}}
 "helm.sh/hook": test
 "helm.sh/hook-delete-policy": before-hook-creation,hook-succeeded
@@ -117,7 +213,9 @@ control-plane: controller-manager
 {{/* What needs more than one value to be seen; the schema refuses the rest. */}}
 {{- define "operator.validate" -}}
 {{- include "operator.enabled" . -}}
+{{- include "operator.renamed" . -}}
 {{- include "operator.validateElection" . -}}
+{{- include "operator.validateMonitor" . -}}
 {{- if and .Values.watchNamespaces (not .Values.clusterID) -}}
 {{- fail "watchNamespaces: needs clusterID, because the UID of kube-system cannot be read without a ClusterRole: set clusterID to any text that no other cluster has" -}}
 {{- end -}}
@@ -127,8 +225,8 @@ control-plane: controller-manager
 {{- fail (printf "defaultProject: its namespace %s is not looked after: add it to watchNamespaces" $namespace) -}}
 {{- end -}}
 {{- end -}}
-{{- if and (gt (int .Values.replicas) 1) (not .Values.leaderElection.enabled) -}}
-{{- fail "replicas: more than one needs leaderElection.enabled, or each would register every Agent: set it, or replicas to 1" -}}
+{{- if and (gt (int .Values.replicaCount) 1) (not .Values.leaderElection.enabled) -}}
+{{- fail "replicaCount: more than one needs leaderElection.enabled, or each would register every Agent: set it, or replicaCount to 1" -}}
 {{- end -}}
 {{- range list "serviceMonitor" "rules" "dashboards" -}}
 {{- if and (get $.Values.metrics .).enabled (not $.Values.metrics.enabled) -}}

@@ -12,13 +12,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
+	status "github.com/calyptia-agent-operator/operator/internal/testenv/kstatus"
 )
 
 // trouble is something wrong with a CloudProject, what it shows then, and the mend that its message tells.

@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-package cloud_test
+package openapi_test
 
 import (
 	"encoding/json"

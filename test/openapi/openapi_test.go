@@ -4,7 +4,9 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-package cloud_test
+// Package openapi_test holds the client of the cloud, and the fake that all other tests use, against the OpenAPI description
+// of the API. It is a module of its own, because nothing else needs a reader of OpenAPI.
+package openapi_test
 
 import (
 	"bytes"

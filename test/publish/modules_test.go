@@ -1,0 +1,46 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package publish_test
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// Whoever imports the API gets what its types need, and nothing of the operator's. That is why api/ is no separate module:
+// it would need a replacement in go.mod, with which `go install` of the operator is refused.
+func TestTheAPIBringsLittle(t *testing.T) {
+	command := exec.CommandContext(t.Context(), "go", "list", "-f", `{{join .Imports "\n"}}`, "./api/...")
+	command.Dir = path()
+	command.Env = append(os.Environ(), "GOWORK=off")
+	out, err := command.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	little := regexp.MustCompile(`^k8s\.io/(apimachinery|apiextensions-apiserver/pkg/apis)/|^[a-z/]+$`)
+	for imported := range strings.FieldsSeq(string(out)) {
+		if !little.MatchString(imported) {
+			t.Errorf("api/ imports %s", imported)
+		}
+	}
+}
+
+// What only tests need is in the modules of these tests.
+func TestTheOperatorsModuleNamesNoTestLibraries(t *testing.T) {
+	mod := read(t, "go.mod")
+	for _, name := range []string{"kin-openapi", "goldmark", "gopher-lua", "cli-utils", "msgpack"} {
+		if strings.Contains(mod, name) {
+			t.Errorf("go.mod names %s", name)
+		}
+	}
+	if strings.Contains(mod, "replace ") {
+		t.Error("go.mod has a replacement, so the go command refuses to install a released operator")
+	}
+}
