@@ -18,7 +18,7 @@ import (
 // Adopter records the remote agent that spec.agentID names. Without it, the registrar decides.
 type Adopter struct{ *Task }
 
-// registered makes sure that one remote agent is recorded as this Agent's own.
+// Ensure makes sure that one remote agent is recorded as this Agent's own.
 func (a Adopter) Ensure(ctx context.Context) error {
 	if a.Agent.Spec.AgentID != "" {
 		return a.adopt(ctx)

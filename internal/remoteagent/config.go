@@ -27,7 +27,8 @@ func (t *Task) LoadConfig(ctx context.Context) (err error) {
 	switch {
 	case spec.RawConfigHash != "":
 		t.Config = rawconfig.Config{Hash: spec.RawConfigHash}
-	case spec.RawConfigFrom != nil && version != "" && version == t.SourceVersion(ctx, t.Agent) && have != "" && (key == "" || key.Made(have)) &&
+	case spec.RawConfigFrom != nil && version != "" && version == t.SourceVersion(ctx, t.Agent) &&
+		have != "" && (key == "" || key.Made(have)) &&
 		applied.Generation == t.Base.Generation && spec.SyncPolicy != v1alpha1.SyncObserve: // Which applies nothing.
 		t.Config = rawconfig.Config{Hash: have, Key: key, ResourceVersion: version}
 	default:

@@ -45,8 +45,10 @@ type Draft struct {
 	clusterID string
 }
 
+// Key is the namespace and name of the Agent.
 func (d *Draft) Key() types.NamespacedName { return client.ObjectKeyFromObject(d.Agent) }
 
+// Deleting reports whether the Agent is being deleted.
 func (d *Draft) Deleting() bool { return !d.Agent.DeletionTimestamp.IsZero() }
 
 // PatchMeta writes annotations and finalizers at once, only if nobody wrote the Agent meanwhile.
@@ -187,11 +189,12 @@ func (d *Draft) explicit() bool { return d.MachineID() != d.derived() }
 // Intent is the registration intent on the Agent, open or closed. Whoever may write the Agent may write it.
 func (d *Draft) Intent() registration.Intent { return IntentOf(d.Agent) }
 
+// IntentOf is the registration intent on an Agent.
 func IntentOf(a *v1alpha1.Agent) registration.Intent {
 	return registration.ParseIntent(a.Annotations[v1alpha1.AnnotationRegistrationIntent])
 }
 
-// closedOf is the intent that was closed last. Only the operator writes it.
+// ClosedIntent is the intent that was closed last. Only the operator writes it.
 func ClosedIntent(a *v1alpha1.Agent) registration.Intent {
 	return registration.ParseIntent(a.Status.RegistrationIntent)
 }

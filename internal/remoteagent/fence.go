@@ -22,6 +22,7 @@ import (
 // writes only what is not right.
 type Fence struct{ *Task }
 
+// Keep restores what is missing or outdated.
 func (f Fence) Keep(ctx context.Context) error {
 	if f.Removed || f.Deleting() {
 		return nil

@@ -4,6 +4,13 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
+// Package remoteagent is about the one remote agent of an Agent: it finds,
+// registers, adopts, reads and deletes it. What to do is decided by package
+// registration, from facts that are gathered here. Only creation.send registers.
+//
+// A Task is one reconciliation: the draft of the Agent, the endpoint, what was
+// observed, and what it comes to. Known is what one reconciliation leaves to the
+// next in this process.
 package remoteagent
 
 import (

@@ -79,4 +79,5 @@ func (o *outcome) Record(e Event, about ...string) {
 	o.Events = append(o.Events, happened{Event: e, About: strings.Join(about, ", ")})
 }
 
+// Logger is the logger of a reconciliation.
 func Logger(ctx context.Context) logr.Logger { return log.FromContext(ctx) }

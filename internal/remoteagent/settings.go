@@ -66,6 +66,7 @@ func (s Settings) withDefaults() Settings {
 	return s
 }
 
+// Limits are the times that package schedule needs.
 func (s Settings) Limits() schedule.Limits {
 	return schedule.Limits{BackoffMin: s.BackoffMin, BackoffMax: s.BackoffMax, OutageGrace: s.OutageGrace}
 }

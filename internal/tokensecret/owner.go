@@ -28,7 +28,9 @@ func Conflict(name, field string) *fault.Error {
 // KeepOwner makes the Agent the owner of its Secret, or leaves the Secret without an owner where the remote agent is
 // retained: a foreground deletion would delete it before the Agent's finalizer can prevent that. right is the version
 // in which the Secret was found right, and follows.
-func (k Keeper) KeepOwner(ctx context.Context, agent *v1alpha1.Agent, ref *v1alpha1.LocalSecretReference, retained bool, right *string) error {
+func (k Keeper) KeepOwner(
+	ctx context.Context, agent *v1alpha1.Agent, ref *v1alpha1.LocalSecretReference, retained bool, right *string,
+) error {
 	if ref == nil || !k.misowned(ctx, agent, ref.Name, retained) {
 		return nil
 	}

@@ -94,7 +94,9 @@ func (s secretKeeper) keepToken(ctx context.Context, name string) (*corev1.Secre
 }
 
 // put writes a Secret, and logs it where that is a repair.
-func (s secretKeeper) put(ctx context.Context, secret *corev1.Secret, desired tokensecret.Desired, repaired bool) (*corev1.Secret, error) {
+func (s secretKeeper) put(
+	ctx context.Context, secret *corev1.Secret, desired tokensecret.Desired, repaired bool,
+) (*corev1.Secret, error) {
 	written, err := s.Secrets.Put(ctx, s.Agent, secret, desired)
 	if err == nil && repaired && !s.Created && (secret == nil || written.ResourceVersion != secret.ResourceVersion) {
 		remoteagent.Logger(ctx).Info("Repaired a Secret", "secret", desired.Name)
@@ -104,7 +106,9 @@ func (s secretKeeper) put(ctx context.Context, secret *corev1.Secret, desired to
 
 // writable decides whether the Secret may be written, and reports whether the Agent gave its remote agent up for the one
 // that the Secret names.
-func (s secretKeeper) writable(ctx context.Context, secret *corev1.Secret, verdict tokensecret.Verdict, name string) (yielded bool, err error) {
+func (s secretKeeper) writable(
+	ctx context.Context, secret *corev1.Secret, verdict tokensecret.Verdict, name string,
+) (yielded bool, err error) {
 	id := s.Agent.Status.ID
 	switch verdict {
 	case tokensecret.Foreign:
@@ -128,7 +132,8 @@ func (s secretKeeper) writable(ctx context.Context, secret *corev1.Secret, verdi
 func (s secretKeeper) yield(ctx context.Context, secret *corev1.Secret) (bool, error) {
 	o := remoteagent.Observer{Task: s.Task}
 	remote, err := o.Lookup(ctx, tokensecret.ID(secret))
-	if err != nil || remote == nil || !(remoteagent.Evidence{Task: s.Task}).RegisteredWith(tokensecret.Registration(secret), remote.CreatedAt) {
+	evidence := remoteagent.Evidence{Task: s.Task}
+	if err != nil || remote == nil || !evidence.RegisteredWith(tokensecret.Registration(secret), remote.CreatedAt) {
 		return false, err
 	}
 	status := &s.Agent.Status
