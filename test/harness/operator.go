@@ -27,6 +27,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
+	"github.com/calyptia-agent-operator/operator/internal/controller/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/controller/cloudproject"
 	"github.com/calyptia-agent-operator/operator/internal/project"
 )
@@ -53,7 +54,7 @@ func (w *World) Start(more ...string) {
 	}
 	mgr, err := ctrl.NewManager(apiConfig, ctrl.Options{
 		Scheme:     scheme,
-		Cache:      cache.Options{DefaultNamespaces: namespaces, DefaultTransform: project.Trim},
+		Cache:      cache.Options{DefaultNamespaces: namespaces, DefaultTransform: agentset.TrimWorkload},
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: &skip},
 		Logger:     w.Logger,
@@ -92,10 +93,33 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager) error {
 	if err != nil {
 		return err
 	}
+	nodes, err := w.nodes(mgr)
+	if err != nil {
+		return err
+	}
+	err = (&agentset.Reconciler{
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Nodes: nodes, Recorder: mgr.GetEventRecorder("agentset"),
+		Clock: w.Clock, DefaultProject: w.Settings.DefaultProject, Shard: w.Settings.Shard,
+	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: 2})
+	if err != nil {
+		return err
+	}
 	return (&agent.Reconciler{
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Projects: projects,
 		Recorder: mgr.GetEventRecorder("agent"), Clock: w.Clock, Settings: w.Settings,
 	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: Workers})
+}
+
+// nodes is the cache of the nodes, which live in no namespace.
+func (w *World) nodes(mgr ctrl.Manager) (cache.Cache, error) {
+	if w.WithoutNodes {
+		return nil, nil
+	}
+	all, err := agentset.NewNodes(mgr.GetConfig(), scheme)
+	if err != nil {
+		return nil, err
+	}
+	return all.GetCache(), mgr.Add(all)
 }
 
 // Halt tells the operator to end, and does not wait. Stop still has to.
