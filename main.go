@@ -35,6 +35,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	sets "github.com/calyptia-agent-operator/operator/internal/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agentset"
@@ -45,6 +46,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/namespaces"
 	"github.com/calyptia-agent-operator/operator/internal/options"
 	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/sessionfile"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 	"github.com/calyptia-agent-operator/operator/internal/version"
 )
 
@@ -93,7 +96,16 @@ func newCommand(run func(context.Context, *options.Options) error) *cobra.Comman
 	})
 	o.Bind(command.Flags())
 	command.AddCommand(importer.NewCommand(func(err error) error { return usageError{err} }))
+	command.AddCommand(sessionfile.NewCommand(func(err error) error { return usageError{err} }, sessionFormat()))
 	return command
+}
+
+// sessionFormat is how the operator stores sessions.
+func sessionFormat() sessionfile.Format {
+	return sessionfile.Format{
+		Session: tokensecret.SessionKey, YAML: tokensecret.YAMLKey, Classic: tokensecret.ClassicKey, Slot: sets.Slot,
+		Valid: tokensecret.ValidSession,
+	}
 }
 
 // projectWorkers is how many CloudProjects of one namespace are worked on at once. A server that hangs holds up no other

@@ -8,6 +8,7 @@ package tokensecret
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -47,6 +48,19 @@ func Entries(secret *corev1.Secret) map[string]map[string][]byte {
 		}
 	}
 	return entries
+}
+
+// ValidSession reports whether a session names an agent and its token, and is whole.
+func ValidSession(raw []byte) bool {
+	if len(raw) < headerSize+2 || raw[0] != 0xC1 || raw[1] != 0x00 {
+		return false
+	}
+	content, metadata := raw[headerSize+2:], int(binary.BigEndian.Uint16(raw[headerSize:]))
+	if metadata > len(content) || len(content)-metadata != int(binary.BigEndian.Uint32(raw[10:14])) {
+		return false
+	}
+	session := readMap(content[metadata:])
+	return session["id"] != "" && session["token"] != ""
 }
 
 // EntryDigest tells two sessions apart.

@@ -38,15 +38,17 @@ func (w *World) Nodes(names ...string) {
 	}
 }
 
-// NewNode creates one node.
+// NewNode creates one node. The API server gives a new one the taint of a node that is not ready, which goes as soon as it is.
 func (w *World) NewNode(name string, changes ...func(*corev1.Node)) *corev1.Node {
 	w.Helper()
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: w.Node(name), Labels: map[string]string{worldLabel: w.Namespace}}}
 	for _, change := range changes {
 		change(node)
 	}
+	taints := node.Spec.Taints
 	w.Create(node)
 	w.Cleanup(func() { w.removeNode(name) })
+	w.ChangeNode(name, func(created *corev1.Node) { created.Spec.Taints = taints })
 	return node
 }
 

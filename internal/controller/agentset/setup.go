@@ -38,13 +38,13 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
-// +kubebuilder:rbac:groups=cloud.calyptia.com,resources=agentsets,verbs=get;list;watch
+// +kubebuilder:rbac:groups=cloud.calyptia.com,resources=agentsets,verbs=list;watch
 // +kubebuilder:rbac:groups=cloud.calyptia.com,resources=agentsets/status,verbs=patch
 // +kubebuilder:rbac:groups=cloud.calyptia.com,resources=agents,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=cloud.calyptia.com,resources=cloudprojects,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
-// +kubebuilder:rbac:groups=apps,resources=daemonsets;statefulsets,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch
+// +kubebuilder:rbac:groups=apps,resources=daemonsets;statefulsets,verbs=list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // targetIndex finds the sets of a workload; its values are "Kind/name".
