@@ -23,27 +23,29 @@ const (
 
 // WorkloadReference names a workload in the namespace of the AgentSet.
 type WorkloadReference struct {
-	// Kind of the workload: DaemonSet or StatefulSet.
+	// kind of the workload: DaemonSet or StatefulSet.
 	// +kubebuilder:validation:Enum=DaemonSet;StatefulSet
-	Kind TargetKind `json:"kind"`
+	// +required
+	Kind TargetKind `json:"kind,omitempty"`
 
-	// Name of the workload.
+	// name of the workload.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="must be the name of a workload: lower-case letters, digits, '-' and '.'"
-	Name string `json:"name"`
+	// +required
+	Name string `json:"name,omitempty"`
 }
 
 // AgentTemplateMeta is the metadata that every Agent of an AgentSet has.
 // +kubebuilder:validation:XValidation:rule="!has(self.labels) || !self.labels.exists(key, key.startsWith('cloud.calyptia.com/'))",message="labels of cloud.calyptia.com are set by the operator: remove them",fieldPath=".labels"
 // +kubebuilder:validation:XValidation:rule="!has(self.annotations) || !self.annotations.exists(key, key.startsWith('cloud.calyptia.com/'))",message="annotations of cloud.calyptia.com apply to a single Agent: remove them, and annotate that Agent",fieldPath=".annotations"
 type AgentTemplateMeta struct {
-	// Labels of every Agent, besides those that the operator sets.
+	// labels of every Agent, besides those that the operator sets.
 	// +kubebuilder:validation:MaxProperties=64
 	// +optional
 	Labels map[string]string `json:"labels,omitempty"`
 
-	// Annotations of every Agent. Other annotations of an Agent are left alone.
+	// annotations of every Agent. Other annotations of an Agent are left alone.
 	// +kubebuilder:validation:MaxProperties=64
 	// +optional
 	Annotations map[string]string `json:"annotations,omitempty"`
@@ -58,19 +60,19 @@ type AgentTemplateMeta struct {
 // +kubebuilder:validation:XValidation:rule=`!has(self.spec.sessionSecretRef) || !has(self.spec.sessionSecretRef.name) || self.spec.sessionSecretRef.name == ""`,message="a template cannot name Secrets: every Agent has its own",fieldPath=".spec.sessionSecretRef.name"
 // +kubebuilder:validation:XValidation:rule=`!has(self.spec.suspend) || !self.spec.suspend`,message="a template cannot set suspend: suspend single Agents",fieldPath=".spec.suspend"
 type AgentTemplate struct {
-	// Metadata that every Agent has.
+	// metadata that every Agent has.
 	// +optional
 	Metadata AgentTemplateMeta `json:"metadata,omitzero"`
 
-	// Spec of every Agent. It cannot set name, machineID, agentID, suspend or the
+	// spec of every Agent. It cannot set name, machineID, agentID, suspend or the
 	// names of Secrets: these differ from Agent to Agent.
 	// +required
-	Spec AgentSpec `json:"spec"`
+	Spec AgentSpec `json:"spec,omitzero"`
 }
 
 // AgentSetSessions says where the sessions of the agents are stored.
 type AgentSetSessions struct {
-	// SecretName is the beginning of the names of the Secrets that hold the
+	// secretName is the beginning of the names of the Secrets that hold the
 	// sessions: the operator appends "-0", "-1" and so on. Default: the name of
 	// this object with "-sessions" appended.
 	// +kubebuilder:validation:MaxLength=250
@@ -78,39 +80,40 @@ type AgentSetSessions struct {
 	// +optional
 	SecretName string `json:"secretName,omitempty"`
 
-	// Shards is the number of Secrets that the sessions are spread over, from 1
+	// shards is the number of Secrets that the sessions are spread over, from 1
 	// to 32. One Secret holds about 1,000 sessions. Default: 1.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=32
-	// +kubebuilder:default=1
+	// +default=1
+	// +kubebuilder:validation:Minimum=0
 	// +optional
 	Shards int32 `json:"shards,omitempty"`
 }
 
 // AgentSetSpec declares one Agent for each node or replica of a workload.
 type AgentSetSpec struct {
-	// TargetRef names the DaemonSet or StatefulSet, in the namespace of this
+	// targetRef names the DaemonSet or StatefulSet, in the namespace of this
 	// object, whose pods run the agents.
 	// +required
-	TargetRef WorkloadReference `json:"targetRef"`
+	TargetRef WorkloadReference `json:"targetRef,omitzero"`
 
-	// Template is what the Agents have in common.
+	// template is what the Agents have in common.
 	// +required
-	Template AgentTemplate `json:"template"`
+	Template AgentTemplate `json:"template,omitzero"`
 
-	// Sessions says where the sessions of the agents are stored.
-	// +kubebuilder:default={shards: 1}
+	// sessions says where the sessions of the agents are stored.
+	// +default={"shards": 1}
 	// +optional
 	Sessions AgentSetSessions `json:"sessions,omitzero"`
 
-	// RemovalDelay is how long an Agent outlives its node or replica, such as
+	// removalDelay is how long an Agent outlives its node or replica, such as
 	// "10m" or "1h30m", from 0s to 24h. If the node or replica returns within this
 	// time, it keeps its agent. Default: 10m.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
 	// +kubebuilder:validation:XValidation:rule="duration(self) <= duration('24h')",message="must be between 0s and 24h"
-	// +kubebuilder:default="10m"
+	// +default="10m"
 	// +optional
 	RemovalDelay *metav1.Duration `json:"removalDelay,omitempty"`
 }
@@ -118,50 +121,59 @@ type AgentSetSpec struct {
 // AgentSetStatus counts the Agents of an AgentSet. The numbers are updated at most every few
 // seconds.
 type AgentSetStatus struct {
-	// ObservedGeneration is the generation of the spec that the conditions speak
-	// of; -1 as long as the operator has not seen this object.
+	// conditions of this object: Ready, Reconciling, Stalled, Reporting.
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=32
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// observedGeneration is the generation of the spec that the conditions
+	// describe; -1 until the first reconciliation.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Selector is the label selector of the Agents.
+	// selector is the label selector of the Agents.
+	// +kubebuilder:validation:MaxLength=317
 	// +optional
 	Selector string `json:"selector,omitempty"`
 
-	// Desired is the number of nodes or replicas that need an Agent.
+	// desired is the number of nodes or replicas that need an Agent.
+	// +kubebuilder:validation:Minimum=0
 	// +optional
 	Desired int32 `json:"desired"`
 
-	// Current is the number of Agents, including those that wait for removal.
+	// current is the number of Agents, including those that wait for removal.
+	// +kubebuilder:validation:Minimum=0
 	// +optional
 	Current int32 `json:"current"`
 
-	// UpToDate is the number of desired Agents that have the current template.
+	// upToDate is the number of desired Agents that have the current template.
+	// +kubebuilder:validation:Minimum=0
 	// +optional
 	UpToDate int32 `json:"upToDate"`
 
-	// Ready is the number of desired Agents that are Ready.
+	// ready is the number of desired Agents that are Ready.
+	// +kubebuilder:validation:Minimum=0
 	// +optional
 	Ready int32 `json:"ready"`
 
-	// Reporting is the number of desired Agents whose metrics Calyptia Cloud
+	// reporting is the number of desired Agents whose metrics Calyptia Cloud
 	// receives.
+	// +kubebuilder:validation:Minimum=0
 	// +optional
 	Reporting int32 `json:"reporting"`
 
-	// Shards is the number of Secrets that hold sessions.
+	// shards is the number of Secrets that hold sessions.
+	// +kubebuilder:validation:Minimum=0
 	// +optional
 	Shards int32 `json:"shards"`
 
-	// LastHandledReconcileAt is the last value of the annotation
-	// cloud.calyptia.com/reconcile-at that was acted on.
+	// lastHandledReconcileAt is the last value of the annotation
+	// cloud.calyptia.com/reconcile-at that the operator acted on.
+	// +kubebuilder:validation:MaxLength=262144
 	// +optional
 	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
-
-	// Conditions of this object: Ready, Reconciling, Stalled, Reporting.
-	// +listType=map
-	// +listMapKey=type
-	// +optional
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
 // AgentSet declares one Agent for each node of a DaemonSet, or for each replica of a StatefulSet,
@@ -179,17 +191,21 @@ type AgentSetStatus struct {
 // +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="metadata.name is the value of a label of every Agent: use at most 63 characters"
 type AgentSet struct {
-	metav1.TypeMeta   `json:",inline"`
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard metadata of the object.
+	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec declares one Agent for each node or replica of a workload.
+	// spec declares one Agent for each node or replica of a workload.
 	// +required
-	Spec AgentSetSpec `json:"spec"`
+	Spec AgentSetSpec `json:"spec,omitzero"`
 
-	// Status counts the Agents.
-	// +kubebuilder:default:={"observedGeneration":-1,"desired":0,"current":0,"upToDate":0,"ready":0,"reporting":0,"shards":0}
+	// status is what the operator last observed. The operator writes it; do not edit
+	// it.
+	// +default={"observedGeneration":-1,"desired":0,"current":0,"upToDate":0,"ready":0,"reporting":0,"shards":0}
 	// +optional
-	Status AgentSetStatus `json:"status,omitempty"`
+	Status AgentSetStatus `json:"status,omitzero"`
 }
 
 // AgentSetList is a list of AgentSets.

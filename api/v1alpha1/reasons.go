@@ -10,14 +10,14 @@ import "slices"
 
 // reasons are all that the conditions of this API have.
 var reasons = []string{
-	ReasonApplied, ReasonObserved, ReasonSuspended, ReasonProved, ReasonProgressing, ReasonRegistrationUnknown,
+	ReasonApplied, ReasonObserved, ReasonSuspended, ReasonCredentialsVerified, ReasonProgressing, ReasonRegistrationOutcomeUnknown,
 	ReasonProjectNotFound, ReasonProjectNotReady, ReasonSourceNotFound, ReasonUnauthorized, ReasonRateLimited,
-	ReasonUnavailable, ReasonInvalidAnswer, ReasonAPIServer, ReasonRemoteGone, ReasonInUse,
-	ReasonNotProved, ReasonNoProject, ReasonProjectNotAllowed, ReasonInvalid, ReasonSourceInvalid,
-	ReasonForbidden, ReasonQuotaExceeded, ReasonMachineIDConflict, ReasonRemoteClaimed, ReasonRemoteNotFound,
-	ReasonRemoteMismatch, ReasonAdoptionNotAllowed, ReasonSecretConflict, ReasonSecretRefused,
-	ReasonTokenUnavailable, ReasonURLNotAllowed, ReasonServerLost, ReasonReadOnly, ReasonMetricsReceived,
-	ReasonMetricsStopped, ReasonNeverReported, ReasonChangedElsewhere, ReasonNotKept,
+	ReasonUnavailable, ReasonInvalidResponse, ReasonAPIServer, ReasonRemoteDeleted, ReasonInUse,
+	ReasonCredentialsUnverified, ReasonNoProject, ReasonProjectNotAllowed, ReasonInvalid, ReasonSourceInvalid,
+	ReasonForbidden, ReasonQuotaExceeded, ReasonMachineIDConflict, ReasonRemoteAlreadyManaged, ReasonRemoteNotFound,
+	ReasonRemoteMismatch, ReasonAdoptionNotAllowed, ReasonSecretConflict, ReasonSecretWriteRefused,
+	ReasonTokenUnavailable, ReasonURLNotAllowed, ReasonMassDeletionDetected, ReasonReadOnly, ReasonMetricsReceived,
+	ReasonMetricsStopped, ReasonNeverReported, ReasonChangedExternally, ReasonNotPersisted,
 	ReasonTargetNotFound, ReasonTargetConflict, ReasonAgentConflict, ReasonAgentsNotReady, ReasonAgentsNotReporting,
 	ReasonSessionsTooLarge, ReasonTooManyReplicas, ReasonAgentSetsDisabled,
 }

@@ -142,7 +142,7 @@ func (f *floor) register(ctx context.Context, name string) error {
 	}
 	return f.status(ctx, name, map[string]any{
 		"observedGeneration": 1, "id": made.ID, "machineID": name, "projectID": floorProject, "url": f.cloud.Service,
-		"registration": registration, "registeredByUs": true, "tokenSecretRef": map[string]string{"name": name + "-token"},
+		"registration": registration, "origin": "Registered", "tokenSecretRef": map[string]string{"name": name + "-token"},
 		"applied":    map[string]any{"generation": 1, "fields": appliedFields, "tokenSecretResourceVersion": "1"},
 		"agent":      map[string]string{"name": name, "version": "v4.0.0", "environmentName": "default", "createdAt": longAgo},
 		"conditions": readyCondition,

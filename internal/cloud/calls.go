@@ -177,7 +177,7 @@ func (p *RawPage) read(decode func([]byte) (Page, error)) (*Page, error) {
 		err = cmp.Or(err, agentID(page.Agents[i].ID))
 	}
 	if err != nil {
-		return nil, &Error{Op: opList, Class: ClassRetryable, Reason: ReasonInvalidAnswer, Status: p.status, Err: err}
+		return nil, &Error{Op: opList, Class: ClassRetryable, Reason: ReasonInvalidResponse, Status: p.status, Err: err}
 	}
 	return &page, nil
 }

@@ -103,13 +103,13 @@ func (e *Error) doubt(call call, a *answer) {
 	case call.body != nil && refusesContent(a.status) && (!empty || !documented(a.status)):
 		e.Class, e.Reason = ClassRetryable, ReasonContentRefused
 	case !empty && yields(a.status):
-		e.Class, e.Reason = ClassRetryable, ReasonInvalidAnswer
+		e.Class, e.Reason = ClassRetryable, ReasonInvalidResponse
 	}
 	switch {
 	case e.Err != nil:
 	case e.Reason == ReasonContentRefused:
 		e.Err = errContent
-	case e.Reason != ReasonInvalidAnswer:
+	case e.Reason != ReasonInvalidResponse:
 	case a.status >= 300 && a.status < 400:
 		e.Err = errRedirect
 	case !empty && yields(a.status):
@@ -194,7 +194,7 @@ func classify(call call, status int, said refusal, wait time.Duration) (Class, R
 		// Such as 415: the API itself will not take what was sent.
 		return ClassTerminal, ReasonInvalid
 	default:
-		return ClassRetryable, ReasonInvalidAnswer
+		return ClassRetryable, ReasonInvalidResponse
 	}
 }
 

@@ -71,15 +71,15 @@ func verdictRows() []verdictRow {
 		},
 		{
 			"a key in other letters is a proxy's", remove, 404, `{"Error":"agent not found"}`, nil,
-			verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false},
+			verdict{retryable, cloud.ReasonInvalidResponse, false, false, false},
 		},
 		{
 			"an error that is no string is a proxy's", remove, 404, `{"error":{"code":404}}`, nil,
-			verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false},
+			verdict{retryable, cloud.ReasonInvalidResponse, false, false, false},
 		},
 		{
 			"JSON and more is a proxy's", remove, 404, said("agent not found") + "x", nil,
-			verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false},
+			verdict{retryable, cloud.ReasonInvalidResponse, false, false, false},
 		},
 		{"a bad token waits", get, 401, said("invalid token"), nil, verdict{waiting, cloud.ReasonUnauthorized, api, true, false}},
 		{"a proxy's 401 waits as well", get, 401, html, nil, verdict{waiting, cloud.ReasonUnauthorized, false, false, false}},
@@ -120,7 +120,7 @@ func verdictRows() []verdictRow {
 		{"an empty 404 proves nothing of the agent", get, 404, "", nil, verdict{retryable, cloud.ReasonNotFound, false, false, false}},
 		{
 			"an unknown route proves nothing of the agent", get, 404, "404 page not found\n", nil,
-			verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false},
+			verdict{retryable, cloud.ReasonInvalidResponse, false, false, false},
 		},
 		{
 			"a missing fleet is terminal for a registration", register, 404, said("fleet not found"), nil,
@@ -145,7 +145,7 @@ func verdictRows() []verdictRow {
 			verdict{terminal, cloud.ReasonUnsupported, api, true, false},
 		},
 		{"so is one not implemented", update, 501, "", nil, verdict{terminal, cloud.ReasonUnsupported, false, false, false}},
-		{"a proxy's 501 is retried", update, 501, html, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
+		{"a proxy's 501 is retried", update, 501, html, nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
 		{"too many requests wait", register, 429, html, nil, verdict{waiting, cloud.ReasonRateLimited, false, false, false}},
 		{
 			"a late request may have been served", register, 408, said("timeout"), nil,
@@ -176,20 +176,20 @@ func verdictRows() []verdictRow {
 		},
 		{
 			"a redirect is not followed", get, 302, "", http.Header{"Location": {"/v1/agents/" + nilID}},
-			verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false},
+			verdict{retryable, cloud.ReasonInvalidResponse, false, false, false},
 		},
 		{
 			"nor one that keeps the method", register, 308, "", http.Header{"Location": {"/elsewhere"}},
-			verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false},
+			verdict{retryable, cloud.ReasonInvalidResponse, false, false, false},
 		},
-		{"a 2xx of another kind", get, 206, "{}", nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
-		{"a registration without an ID", register, 201, `{"token":"t"}`, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
-		{"a registration answered with HTML", register, 200, html, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
-		{"an agent cut short", get, 200, `{"id":"` + nilID, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
-		{"another agent", get, 200, `{"id":"` + fleetID + `"}`, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
-		{"null for an agent", get, 200, `null`, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
-		{"a portal that answers a deletion", remove, 200, html, nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
-		{"an error inside a success", remove, 200, said("no"), nil, verdict{retryable, cloud.ReasonInvalidAnswer, false, false, false}},
+		{"a 2xx of another kind", get, 206, "{}", nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
+		{"a registration without an ID", register, 201, `{"token":"t"}`, nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
+		{"a registration answered with HTML", register, 200, html, nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
+		{"an agent cut short", get, 200, `{"id":"` + nilID, nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
+		{"another agent", get, 200, `{"id":"` + fleetID + `"}`, nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
+		{"null for an agent", get, 200, `null`, nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
+		{"a portal that answers a deletion", remove, 200, html, nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
+		{"an error inside a success", remove, 200, said("no"), nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
 	}
 }
 

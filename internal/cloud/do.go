@@ -84,7 +84,7 @@ func (c *Client) do(ctx context.Context, call call) error {
 		a.err = bodyTrouble(ctx, a.err)
 		return c.refused(call, a)
 	}
-	reason, cause := ReasonInvalidAnswer, error(nil)
+	reason, cause := ReasonInvalidResponse, error(nil)
 	if a.err != nil && !call.partial {
 		reason, cause = bodyReason(ctx, a.err), bodyTrouble(ctx, a.err)
 	} else if cause = call.accept(a); cause == nil {
@@ -162,7 +162,7 @@ func (c *Client) unanswered(request *http.Request, op string, err error, trace *
 		e.Reason, text = ReasonTimeout, overdue(request.Context(), proxy, !e.NotSent)
 	case trace.answered.Load() && !isNetwork(err):
 		// The transport's words quote what the server wrote.
-		e.Reason, text = ReasonInvalidAnswer, "the answer is not HTTP, cut short, or its headers exceed 64 KiB"
+		e.Reason, text = ReasonInvalidResponse, "the answer is not HTTP, cut short, or its headers exceed 64 KiB"
 	default:
 		text = unreached(err, proxy, !e.NotSent)
 	}
@@ -191,7 +191,7 @@ func bodyReason(ctx context.Context, err error) Reason {
 	case isNetwork(err):
 		return ReasonNetwork
 	default:
-		return ReasonInvalidAnswer
+		return ReasonInvalidResponse
 	}
 }
 

@@ -69,9 +69,9 @@ const (
 	ReasonNetwork Reason = "Network"
 	// ReasonTooLarge: the API answers, but with more than Config.MaxBody.
 	ReasonTooLarge Reason = "TooLarge"
-	// ReasonInvalidAnswer: not the API's JSON: cut short, too large, a
+	// ReasonInvalidResponse: not the API's JSON: cut short, too large, a
 	// redirect, about another agent, or written by something in between.
-	ReasonInvalidAnswer Reason = "InvalidAnswer"
+	ReasonInvalidResponse Reason = "InvalidResponse"
 )
 
 // ErrTooLarge is in the chain of an error about an answer that exceeds Config.MaxBody.

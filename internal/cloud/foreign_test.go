@@ -258,7 +258,7 @@ func TestContentThatSomethingInBetweenRefuses(t *testing.T) {
 		retryable = cloud.ClassRetryable
 		terminal  = cloud.ClassTerminal
 		refused   = cloud.ReasonContentRefused
-		invalid   = cloud.ReasonInvalidAnswer
+		invalid   = cloud.ReasonInvalidResponse
 	)
 	for _, row := range []struct {
 		name   string

@@ -63,7 +63,7 @@ func notFound(call call, message string) (Class, Reason) {
 	missing := missingAgent.FindStringSubmatch(about)
 	switch {
 	case otherAgent(missing, call.path):
-		return ClassRetryable, ReasonInvalidAnswer
+		return ClassRetryable, ReasonInvalidResponse
 	case ofAgent(call.op) && missing != nil && !otherThing.MatchString(about):
 		return ClassRetryable, ReasonAgentNotFound
 	case mentions(message, "fleet"):
@@ -80,7 +80,7 @@ func gone(call call, message string) (Class, Reason) {
 	about := withoutPaths(message)
 	switch {
 	case otherAgent(missingAgent.FindStringSubmatch(about), call.path):
-		return ClassRetryable, ReasonInvalidAnswer
+		return ClassRetryable, ReasonInvalidResponse
 	case otherThing.MatchString(about) || holder.MatchString(about):
 		return ClassRetryable, ReasonNotFound
 	default:

@@ -44,7 +44,7 @@ func TestAPageIsTakenWholeOrNotAtAll(t *testing.T) {
 			server.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: 200, Body: row.body, Header: row.header})
 			page, err := newClient(t, web.URL, cloud.Config{}).List(t.Context(), projectID, cloud.ListOptions{Before: row.before})
 			if !row.taken {
-				if failed := failure(t, err); failed.Reason != cloud.ReasonInvalidAnswer || page != nil {
+				if failed := failure(t, err); failed.Reason != cloud.ReasonInvalidResponse || page != nil {
 					t.Errorf("got %v, %v", page, err)
 				}
 				return

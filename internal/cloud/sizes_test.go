@@ -111,8 +111,8 @@ func TestAnAnswerThatIsTooLargeIsKnown(t *testing.T) {
 	}{
 		"an agent":                 {200, cloud.ReasonTooLarge},
 		"the page of a gateway":    {502, cloud.ReasonUnavailable},
-		"the page of a route":      {404, cloud.ReasonInvalidAnswer},
-		"the page of an unknown":   {302, cloud.ReasonInvalidAnswer},
+		"the page of a route":      {404, cloud.ReasonInvalidResponse},
+		"the page of an unknown":   {302, cloud.ReasonInvalidResponse},
 		"the page of a credential": {401, cloud.ReasonUnauthorized},
 	} {
 		t.Run(name, func(t *testing.T) {

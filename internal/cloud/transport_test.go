@@ -38,13 +38,13 @@ func TestBodiesAreBounded(t *testing.T) {
 		status int
 	}{
 		"a body that is too large":         {cloudtest.Fault{Status: 200, Body: huge}, cloud.ReasonTooLarge, 200},
-		"an error body that is too large":  {cloudtest.Fault{Status: 404, Body: missing + huge}, cloud.ReasonInvalidAnswer, 404},
-		"a body that is cut short":         {cloudtest.Fault{Status: 200, Body: huge[:100], Truncate: 10}, cloud.ReasonInvalidAnswer, 200},
-		"an error body that is cut short":  {cloudtest.Fault{Status: 404, Body: missing, Truncate: 10}, cloud.ReasonInvalidAnswer, 404},
+		"an error body that is too large":  {cloudtest.Fault{Status: 404, Body: missing + huge}, cloud.ReasonInvalidResponse, 404},
+		"a body that is cut short":         {cloudtest.Fault{Status: 200, Body: huge[:100], Truncate: 10}, cloud.ReasonInvalidResponse, 200},
+		"an error body that is cut short":  {cloudtest.Fault{Status: 404, Body: missing, Truncate: 10}, cloud.ReasonInvalidResponse, 404},
 		"a body that drips":                {cloudtest.Fault{Status: 200, Body: huge[:100], Drip: drip}, cloud.ReasonTimeout, 200},
 		"an answer that does not come":     {cloudtest.Fault{Block: make(chan struct{})}, cloud.ReasonTimeout, 0},
 		"a connection that is dropped":     {cloudtest.Fault{Cut: cloudtest.CutBefore}, cloud.ReasonNetwork, 0},
-		"headers that are too large":       {cloudtest.Fault{Status: 200, Body: "{}", Header: hugeHeader}, cloud.ReasonInvalidAnswer, 0},
+		"headers that are too large":       {cloudtest.Fault{Status: 200, Body: "{}", Header: hugeHeader}, cloud.ReasonInvalidResponse, 0},
 		"trouble whose body does not come": {cloudtest.Fault{Status: 500, Body: huge[:100], Drip: drip}, cloud.ReasonUnavailable, 500},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -50,7 +50,7 @@ func NewProjects(registerer prometheus.Registerer) (*Projects, error) {
 		calls: newCalls(),
 		breaker: gauge("calyptia_cloudproject_breaker_state",
 			"1 for the state that the breaker is in: closed, half-open or open. Open, no call is made.", "state"),
-		parks: counter("calyptia_cloudproject_parks_total",
+		parks: counter("calyptia_cloudproject_throttled_total",
 			"How often the service asked to wait (429, or Retry-After), so that no call was made for a time."),
 		waits: counter("calyptia_cloudproject_rate_limit_waits_total",
 			"Calls that had to wait for the rate limit of the CloudProject."),

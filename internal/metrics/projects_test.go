@@ -46,9 +46,9 @@ HELP calyptia_cloudproject_list_snapshots_total Lists of all remote agents that 
 TYPE calyptia_cloudproject_list_snapshots_total counter
 calyptia_cloudproject_list_snapshots_total{cloudproject="logs/main",outcome="complete"} 1
 calyptia_cloudproject_list_snapshots_total{cloudproject="logs/main",outcome="failed"} 1
-HELP calyptia_cloudproject_parks_total How often the service asked to wait (429, or Retry-After), so that no call was made for a time.
-TYPE calyptia_cloudproject_parks_total counter
-calyptia_cloudproject_parks_total{cloudproject="logs/main"} 1
+HELP calyptia_cloudproject_throttled_total How often the service asked to wait (429, or Retry-After), so that no call was made for a time.
+TYPE calyptia_cloudproject_throttled_total counter
+calyptia_cloudproject_throttled_total{cloudproject="logs/main"} 1
 HELP calyptia_cloudproject_rate_limit_wait_seconds_total For how long calls had to wait for the rate limit of the CloudProject, in seconds.
 TYPE calyptia_cloudproject_rate_limit_wait_seconds_total counter
 calyptia_cloudproject_rate_limit_wait_seconds_total{cloudproject="logs/main"} 2.5

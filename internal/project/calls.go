@@ -259,7 +259,7 @@ func isOutage(err error) bool {
 	switch e.Reason {
 	case cloud.ReasonNetwork, cloud.ReasonTimeout:
 		return true
-	case cloud.ReasonUnavailable, cloud.ReasonInvalidAnswer:
+	case cloud.ReasonUnavailable, cloud.ReasonInvalidResponse:
 		return !e.API
 	default:
 		return false

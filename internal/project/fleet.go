@@ -95,7 +95,7 @@ func (p *Project) Gone(who Caller, since time.Time) error {
 		p.registry.doubted(p.key)
 	}
 	if lost != nil {
-		return fault.Waitingf(v1alpha1.ReasonServerLost,
+		return fault.Waitingf(v1alpha1.ReasonMassDeletionDetected,
 			"the remote agent is gone, and so are too many others of CloudProject %s: its own conditions say what to do", p.key)
 	}
 	return undecided
@@ -176,13 +176,13 @@ func (f *fleet) mostAreLost(until time.Time) bool {
 }
 
 func serverLost() *fault.Error {
-	return fault.Terminalf(v1alpha1.ReasonServerLost,
+	return fault.Terminalf(v1alpha1.ReasonMassDeletionDetected,
 		"most remote agents vanished at once, so nothing is registered: make sure that spec.url and the token lead to "+
 			"the right service; to have the agents registered anew, give the annotation %s a new value", v1alpha1.AnnotationReconcileAt)
 }
 
-// ServerLost returns why nothing is registered since most agents vanished; nil in good times.
-func (p *Project) ServerLost() *fault.Error {
+// MassDeletionDetected returns why nothing is registered since most agents vanished; nil in good times.
+func (p *Project) MassDeletionDetected() *fault.Error {
 	p.fleet.mu.Lock()
 	defer p.fleet.mu.Unlock()
 	return p.fleet.lost
@@ -206,7 +206,7 @@ func (p *Project) Forgive() {
 // recall takes up what the status says of an earlier process's findings.
 func (p *Project) recall(cp *v1alpha1.CloudProject) {
 	stalled := apimeta.FindStatusCondition(cp.Status.Conditions, v1alpha1.ConditionStalled)
-	if stalled != nil && stalled.Reason == v1alpha1.ReasonServerLost {
+	if stalled != nil && stalled.Reason == v1alpha1.ReasonMassDeletionDetected {
 		p.fleet.lost = serverLost()
 	}
 }

@@ -32,7 +32,7 @@ func TestForgivenessLastsAsLongAsTheyCome(t *testing.T) {
 	for i := range 10 {
 		_ = w.Gone(agentOf("gone", i), w.clock.Now())
 	}
-	if w.ServerLost() == nil {
+	if w.MassDeletionDetected() == nil {
 		t.Fatal("nothing is lost")
 	}
 	w.Forgive()
@@ -44,7 +44,7 @@ func TestForgivenessLastsAsLongAsTheyCome(t *testing.T) {
 	for i := range 9 {
 		noError(t, w.Gone(agentOf("later", i), w.clock.Now()))
 	}
-	w.refused(w.Gone(project.Caller{UID: "last"}, w.clock.Now()), v1alpha1.ReasonServerLost) // That is another loss.
+	w.refused(w.Gone(project.Caller{UID: "last"}, w.clock.Now()), v1alpha1.ReasonMassDeletionDetected) // That is another loss.
 }
 
 func TestHowManyVanishedAgentsAreALoss(t *testing.T) {
@@ -70,7 +70,7 @@ func TestHowManyVanishedAgentsAreALoss(t *testing.T) {
 			for i := range row.gone {
 				_ = w.Gone(agentOf("gone", i), missed)
 			}
-			if lost := w.ServerLost() != nil; lost != row.lost {
+			if lost := w.MassDeletionDetected() != nil; lost != row.lost {
 				t.Errorf("lost is %v", lost)
 			}
 		})
@@ -103,7 +103,7 @@ func TestALossAfterADeletionIsNoticedAsSoon(t *testing.T) {
 	for i := range 9 {
 		noError(t, w.Gone(agentOf("seen", i), next))
 	}
-	w.refused(w.Gone(agentOf("seen", 9), next), v1alpha1.ReasonServerLost)
+	w.refused(w.Gone(agentOf("seen", 9), next), v1alpha1.ReasonMassDeletionDetected)
 }
 
 // crew registers agents, which are then seen in a list, and returns their IDs.
@@ -134,7 +134,7 @@ func (w *world) miss(i int, id string) (lost bool, undecided int) {
 		err := w.Gone(agentOf("crew", i), since)
 		f, _ := fault.As(err)
 		switch {
-		case err == nil || f.Reason == v1alpha1.ReasonServerLost:
+		case err == nil || f.Reason == v1alpha1.ReasonMassDeletionDetected:
 			return err != nil, undecided
 		case f.Reason == v1alpha1.ReasonProgressing && f.Quiet && undecided == 0:
 			undecided++
@@ -190,7 +190,7 @@ func TestALossThatAListShowsNeedsNoOther(t *testing.T) {
 	for i := range 9 {
 		noError(t, w.Gone(agentOf("crew", i), listed))
 	}
-	w.refused(w.Gone(agentOf("crew", 9), listed), v1alpha1.ReasonServerLost)
+	w.refused(w.Gone(agentOf("crew", 9), listed), v1alpha1.ReasonMassDeletionDetected)
 	w.requests(0)
 }
 
@@ -248,7 +248,7 @@ func TestLosses_WithoutAList_AreWeighedByNamespace(t *testing.T) {
 			for i, namespace := range row.gone {
 				_ = w.Gone(project.Caller{UID: uid("gone", i), Namespace: namespace}, missed)
 			}
-			if got := w.ServerLost() != nil; got != row.want {
+			if got := w.MassDeletionDetected() != nil; got != row.want {
 				t.Errorf("the safeguard tripped: %v, want %v", got, row.want)
 			}
 		})

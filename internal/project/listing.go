@@ -87,8 +87,8 @@ func notListed(err error, rest time.Duration) error {
 	case classed:
 	case ours && e.Class == cloud.ClassWaiting:
 		return err
-	case ours && (e.Reason == cloud.ReasonInvalidAnswer || e.Reason == cloud.ReasonTooLarge):
-		f = fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
+	case ours && (e.Reason == cloud.ReasonInvalidResponse || e.Reason == cloud.ReasonTooLarge):
+		f = fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 			"%v: check the CloudProject's url and what stands between it and the operator", e)
 	default:
 		f = fault.Retryablef(v1alpha1.ReasonUnavailable, "the remote agents are not listed: %v", err)

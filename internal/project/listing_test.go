@@ -253,7 +253,7 @@ func TestCursorsInACircleEndTheList(t *testing.T) {
 		})
 	}
 	_, ok, err := w.FindByMachine(t.Context(), "m", w.clock.Now())
-	if w.refused(err, v1alpha1.ReasonInvalidAnswer); !ok {
+	if w.refused(err, v1alpha1.ReasonInvalidResponse); !ok {
 		t.Error("the failure reads as a service without a list")
 	}
 	w.lists(3)

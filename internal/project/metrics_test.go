@@ -72,10 +72,10 @@ func TestMetricsTellOfTheBreakerAndOfParks(t *testing.T) {
 	w.measures(1, state, "closed")
 	w.measures(0, state, "open")
 
-	w.measures(0, "calyptia_cloudproject_parks_total")
+	w.measures(0, "calyptia_cloudproject_throttled_total")
 	w.cloud.Inject(cloudtest.Fault{Status: http.StatusTooManyRequests, Body: `{"error":"too many"}`, Times: 1})
 	_, _ = w.Get(t.Context(), somebody, otherID)
-	w.measures(1, "calyptia_cloudproject_parks_total")
+	w.measures(1, "calyptia_cloudproject_throttled_total")
 }
 
 func TestMetricsTellOfTheCallsOfTheirProject(t *testing.T) {

@@ -33,7 +33,7 @@ func isOdd(err error) bool {
 	if ok && e.OfContent() && !e.NotSent && isOutage(err) {
 		return true
 	}
-	return ok && e.Reason == cloud.ReasonInvalidAnswer && e.Status >= http.StatusOK &&
+	return ok && e.Reason == cloud.ReasonInvalidResponse && e.Status >= http.StatusOK &&
 		(e.Status < http.StatusMultipleChoices || !e.API && e.Status/100 != 5)
 }
 

@@ -106,7 +106,7 @@ func (p *Project) readAll(ctx context.Context) ([]Entry, error) {
 		}
 		entries = append(entries, got.entries...)
 		if most := p.registry.opts.MostAgents; page.Before != "" && len(entries) > most {
-			return nil, fault.Retryablef(v1alpha1.ReasonInvalidAnswer, "the service lists more than %d agents", most)
+			return nil, fault.Retryablef(v1alpha1.ReasonInvalidResponse, "the service lists more than %d agents", most)
 		}
 		if page.Before != "" && len(got.entries) == 0 {
 			return nil, inACircle()
@@ -155,7 +155,7 @@ func givenUp(err error) error {
 }
 
 func inACircle() error {
-	return fault.Retryablef(v1alpha1.ReasonInvalidAnswer, "the service's list of agents leads in a circle")
+	return fault.Retryablef(v1alpha1.ReasonInvalidResponse, "the service's list of agents leads in a circle")
 }
 
 // fetch gets one page within the budget. It may wait, because no worker does this. Only who has read the page may

@@ -155,7 +155,7 @@ func sooner(pause, rest time.Duration) time.Duration {
 func isRefusal(err error) bool {
 	e, ok := cloud.AsError(err)
 	return ok && (e.Reason == cloud.ReasonUnauthorized ||
-		e.Status == http.StatusForbidden && e.Reason != cloud.ReasonInvalidAnswer)
+		e.Status == http.StatusForbidden && e.Reason != cloud.ReasonInvalidResponse)
 }
 
 func (p *Project) parked() *fault.Error {
@@ -183,9 +183,9 @@ func (p *Project) conclude(version int, c *cloud.Client, outcome Proof, err erro
 	p.mu.Unlock()
 	switch {
 	case stale:
-		return fault.Retryablef(v1alpha1.ReasonNotProved, "the credentials changed while they were proved")
+		return fault.Retryablef(v1alpha1.ReasonCredentialsUnverified, "the credentials changed while they were proved")
 	case lostList:
-		return fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
+		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 			"the service listed agents before and does not now: check what stands between it and the operator")
 	case err != nil:
 		p.learn(moment{version: version}, err)
@@ -256,7 +256,7 @@ func showsAgents(page *cloud.Page) bool {
 
 // errAnyAgent is the answer of a server that has whatever it is asked for.
 var errAnyAgent = &cloud.Error{
-	Op: "get agent", Class: cloud.ClassRetryable, Reason: cloud.ReasonInvalidAnswer, Status: http.StatusOK,
+	Op: "get agent", Class: cloud.ClassRetryable, Reason: cloud.ReasonInvalidResponse, Status: http.StatusOK,
 	Err: errors.New("it has an agent that cannot exist"),
 }
 

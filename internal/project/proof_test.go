@@ -185,17 +185,17 @@ func TestAListThatVanishesIsMissedForAWhile(t *testing.T) {
 	w.registry.Forget(w.cp.UID) // As after a restart.
 	w.cp.Status.URL, w.cp.Status.ProjectID, w.cp.Status.ListSupported = w.cp.Spec.URL, projectID, ptr.To(true)
 	w.configure()
-	w.refused(w.Prove(t.Context()), v1alpha1.ReasonInvalidAnswer)
+	w.refused(w.Prove(t.Context()), v1alpha1.ReasonInvalidResponse)
 	_, err := w.registry.Get(w.cp)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
 	w.clock.Step(14 * time.Minute)
-	w.refused(w.Prove(t.Context()), v1alpha1.ReasonInvalidAnswer)
+	w.refused(w.Prove(t.Context()), v1alpha1.ReasonInvalidResponse)
 
 	w.cloud.Configure(func(s *cloudtest.Settings) { s.NoList = false })
 	noError(t, w.Prove(t.Context()))
 	w.cloud.Configure(func(s *cloudtest.Settings) { s.NoList = true })
 	w.clock.Step(14 * time.Minute)
-	w.refused(w.Prove(t.Context()), v1alpha1.ReasonInvalidAnswer)
+	w.refused(w.Prove(t.Context()), v1alpha1.ReasonInvalidResponse)
 	if _, err := w.registry.Get(w.cp); err != nil {
 		t.Errorf("what was proved is blocked: %v", err)
 	}

@@ -92,13 +92,13 @@ func (s Session) check() error {
 	}
 	for _, value := range []struct{ what, text string }{{"ID", s.ID}, {"machine ID", s.MachineID}} {
 		if !cloud.ValidMachineID(value.text) {
-			return fault.Terminalf(v1alpha1.ReasonInvalidAnswer, "the %s of the remote agent cannot be written into a configuration of "+
+			return fault.Terminalf(v1alpha1.ReasonInvalidResponse, "the %s of the remote agent cannot be written into a configuration of "+
 				"Fluent Bit: remove spec.sessionSecretRef, or use an agent whose %s has at most 128 letters, digits, '-', '_', '.' and ':'",
 				value.what, value.what)
 		}
 	}
 	if len(s.Token.Reveal()) > MaxToken {
-		return fault.Terminalf(v1alpha1.ReasonInvalidAnswer,
+		return fault.Terminalf(v1alpha1.ReasonInvalidResponse,
 			"the token of the remote agent is longer than %d bytes: check what answers at the CloudProject's url", MaxToken)
 	}
 	return nil

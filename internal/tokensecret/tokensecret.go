@@ -211,7 +211,7 @@ func shape(secret *corev1.Secret, agent *v1alpha1.Agent, desired Desired) (chang
 	set(&secret.Labels, v1alpha1.LabelAgentUID, string(agent.UID))
 	set(&secret.Labels, "app.kubernetes.io/managed-by", "calyptia-agent-operator")
 	if desired.Registration != "" {
-		set(&secret.Annotations, v1alpha1.AnnotationRegistering, desired.Registration)
+		set(&secret.Annotations, v1alpha1.AnnotationRegistrationIntent, desired.Registration)
 	}
 	switch owners := secret.OwnerReferences; {
 	case desired.Retained && len(owners) > 0:
@@ -257,7 +257,7 @@ func Token(secret *corev1.Secret) cloud.Token {
 
 // Registration is the nonce of the registration that the Secret's content came from.
 func Registration(secret *corev1.Secret) string {
-	return secret.Annotations[v1alpha1.AnnotationRegistering]
+	return secret.Annotations[v1alpha1.AnnotationRegistrationIntent]
 }
 
 // Disown takes the Agent out of the owners of its Secret, so that it outlives the Agent. It reports whether there is a
@@ -320,7 +320,7 @@ func writeFailure(name string, err error) error {
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
 		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q was changed meanwhile", name).Quietly().Because(err)
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
-		return fault.Terminalf(v1alpha1.ReasonSecretRefused,
+		return fault.Terminalf(v1alpha1.ReasonSecretWriteRefused,
 			"the API server refuses Secret %q: %v: lift what refuses it, or name another Secret in spec.tokenSecretRef", name, err).Because(err)
 	default:
 		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q cannot be written: %v", name, apierrors.ReasonForError(err)).Because(err)

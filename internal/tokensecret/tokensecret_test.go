@@ -166,7 +166,7 @@ func TestShapeSetsWhatIsDesiredAndNothingElse(t *testing.T) {
 	done := func(changes ...func(*corev1.Secret)) *corev1.Secret {
 		s := labelled("web-1", owner("web", "web-1"))
 		s.Labels["app.kubernetes.io/managed-by"] = "calyptia-agent-operator"
-		s.Annotations = map[string]string{v1alpha1.AnnotationRegistering: "nonce"}
+		s.Annotations = map[string]string{v1alpha1.AnnotationRegistrationIntent: "nonce"}
 		s.Data = map[string][]byte{"id": []byte("1"), "token": []byte("t")}
 		for _, change := range changes {
 			change(s)
@@ -289,7 +289,7 @@ func TestWriteFailuresSayWhoCanEndThem(t *testing.T) {
 			if !ok {
 				t.Fatal("it has no class")
 			}
-			want := map[fault.Class]string{fault.Terminal: v1alpha1.ReasonSecretRefused, fault.Retryable: v1alpha1.ReasonAPIServer}[row.class]
+			want := map[fault.Class]string{fault.Terminal: v1alpha1.ReasonSecretWriteRefused, fault.Retryable: v1alpha1.ReasonAPIServer}[row.class]
 			if f.Class != row.class || f.Reason != want || f.Quiet != row.quiet || !errors.Is(f, row.err) {
 				t.Errorf("%+v", f)
 			}
@@ -305,7 +305,7 @@ func TestWriteFailuresSayWhoCanEndThem(t *testing.T) {
 func TestWhatASecretHolds(t *testing.T) {
 	s := labelled("web-1")
 	s.Data = map[string][]byte{"id": []byte("1"), "token": []byte("t")}
-	s.Annotations = map[string]string{v1alpha1.AnnotationRegistering: "nonce"}
+	s.Annotations = map[string]string{v1alpha1.AnnotationRegistrationIntent: "nonce"}
 	if ID(s) != "1" || Token(s).Reveal() != "t" || Registration(s) != "nonce" {
 		t.Errorf("%q, %q", ID(s), Registration(s))
 	}

@@ -93,7 +93,7 @@ var said = map[string]string{
 	"kubectl events --for agent/web-logs": "DriftCorrected",
 	"reason=DriftCorrected":               "web-logs",
 	"MetricsStopped":                      "/silent ",
-	"@.status.drift":                      `/drifted ["version"]`,
+	"@.status.driftedFields":              `/drifted ["version"]`,
 	"@.metadata.deletionTimestamp":        "/held ",
 	"{.spec.tokenSecretRef}":              `"name"`,
 	"{.status.url}":                       "http://127.0.0.1:",
@@ -144,7 +144,7 @@ func prepared(t *testing.T) *shell {
 	}
 	w.Eventually("silent is silent, and drifted has drifted", func() error {
 		reporting := harness.Condition(w.Get("silent"), v1alpha1.ConditionReporting)
-		if reporting.Reason != v1alpha1.ReasonMetricsStopped || len(w.Get("drifted").Status.Drift) == 0 {
+		if reporting.Reason != v1alpha1.ReasonMetricsStopped || len(w.Get("drifted").Status.DriftedFields) == 0 {
 			return errors.New("not yet")
 		}
 		return nil

@@ -240,8 +240,8 @@ func TestTheChecksOfSpellingsTellRightFromWrong(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 	names := named(t)
-	for name, want := range map[string]bool{"ProjectNotReady": true, "ProjectNotReddy": false, "ReRegistered": true, "NetworkPolicies": true,
-		"CloudProjects": true, "NotHonoured": true, "CalyptiaCloudSlow": true, "OnChange": true, "Deluxe": false} {
+	for name, want := range map[string]bool{"ProjectNotReady": true, "ProjectNotReddy": false, "Reregistered": true, "NetworkPolicies": true,
+		"CloudProjects": true, "FieldsIgnored": true, "CalyptiaCloudSlow": true, "OnChange": true, "Deluxe": false} {
 		if names[name] != want {
 			t.Errorf("%s: %v", name, names[name])
 		}

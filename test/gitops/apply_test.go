@@ -267,7 +267,7 @@ func ownsNothingDeclared(t *testing.T, object *unstructured.Unstructured) {
 		"f:metadata.f:finalizers", `f:metadata.f:finalizers.v:"cloud.calyptia.com/` + strings.ToLower(object.GetKind()) + `"`, "status",
 	}
 	if object.GetKind() == agentKind {
-		want = append(want, "f:metadata.f:annotations.f:cloud.calyptia.com/registering")
+		want = append(want, "f:metadata.f:annotations.f:cloud.calyptia.com/registration-intent")
 	}
 	optional := map[string]bool{"f:metadata": true, "f:metadata.f:annotations": true} // The maps around them.
 	for _, path := range want {
@@ -320,7 +320,7 @@ func TestWhatTheOperatorWritesOutlivesAnApply(t *testing.T) {
 		apply(t, w, object)
 	}
 	a := w.Get("maximal")
-	if !slices.Contains(a.Finalizers, v1alpha1.AgentFinalizer) || a.Annotations[v1alpha1.AnnotationRegistering] == "" ||
+	if !slices.Contains(a.Finalizers, v1alpha1.AgentFinalizer) || a.Annotations[v1alpha1.AnnotationRegistrationIntent] == "" ||
 		cmp.Diff(before.Status, a.Status) != "" {
 		t.Errorf("finalizers %q, annotations %v, status %+v", a.Finalizers, a.Annotations, a.Status)
 	}
@@ -336,7 +336,7 @@ func TestWhatTheOperatorWritesOutlivesAnApply(t *testing.T) {
 			}
 		}
 		for key := range maps.All(s.Annotations) {
-			if key != v1alpha1.AnnotationRegistering {
+			if key != v1alpha1.AnnotationRegistrationIntent {
 				t.Errorf("Secret %s has the annotation %s", name, key)
 			}
 		}

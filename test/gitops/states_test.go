@@ -50,48 +50,48 @@ var waits = []shape{reconciling, interrupted}
 
 // states are all reasons of Ready. Those of other conditions have no shapes: they have no part in health.
 var states = map[string]row{
-	v1alpha1.ReasonApplied:   {agentKind: {good}},
-	v1alpha1.ReasonObserved:  {agentKind: {good}},
-	v1alpha1.ReasonProved:    {projectKind: {good}},
-	v1alpha1.ReasonSuspended: {agentKind: {good, reconciling, interrupted}},
+	v1alpha1.ReasonApplied:             {agentKind: {good}},
+	v1alpha1.ReasonObserved:            {agentKind: {good}},
+	v1alpha1.ReasonCredentialsVerified: {projectKind: {good}},
+	v1alpha1.ReasonSuspended:           {agentKind: {good, reconciling, interrupted}},
 
-	v1alpha1.ReasonProgressing:         {agentKind: waits, projectKind: {interrupted}},
-	v1alpha1.ReasonRegistrationUnknown: {agentKind: {reconciling, interrupted, stalled}},
-	v1alpha1.ReasonProjectNotFound:     {agentKind: waits},
-	v1alpha1.ReasonProjectNotReady:     {agentKind: waits},
-	v1alpha1.ReasonSourceNotFound:      {agentKind: waits, projectKind: {interrupted, stalled}},
-	v1alpha1.ReasonUnauthorized:        {projectKind: {stalled}},
-	v1alpha1.ReasonRateLimited:         {agentKind: waits, projectKind: {interrupted}},
-	v1alpha1.ReasonUnavailable:         {agentKind: waits, projectKind: {interrupted, stalled}},
-	v1alpha1.ReasonInvalidAnswer:       {agentKind: {reconciling, interrupted, stalled}},
-	v1alpha1.ReasonAPIServer:           {agentKind: waits},
-	v1alpha1.ReasonRemoteGone:          {agentKind: waits},
-	v1alpha1.ReasonInUse:               {projectKind: {interrupted, stalled}},
-	v1alpha1.ReasonNotProved:           {projectKind: {unproved, unproven, unknown}},
+	v1alpha1.ReasonProgressing:                {agentKind: waits, projectKind: {interrupted}},
+	v1alpha1.ReasonRegistrationOutcomeUnknown: {agentKind: {reconciling, interrupted, stalled}},
+	v1alpha1.ReasonProjectNotFound:            {agentKind: waits},
+	v1alpha1.ReasonProjectNotReady:            {agentKind: waits},
+	v1alpha1.ReasonSourceNotFound:             {agentKind: waits, projectKind: {interrupted, stalled}},
+	v1alpha1.ReasonUnauthorized:               {projectKind: {stalled}},
+	v1alpha1.ReasonRateLimited:                {agentKind: waits, projectKind: {interrupted}},
+	v1alpha1.ReasonUnavailable:                {agentKind: waits, projectKind: {interrupted, stalled}},
+	v1alpha1.ReasonInvalidResponse:            {agentKind: {reconciling, interrupted, stalled}},
+	v1alpha1.ReasonAPIServer:                  {agentKind: waits},
+	v1alpha1.ReasonRemoteDeleted:              {agentKind: waits},
+	v1alpha1.ReasonInUse:                      {projectKind: {interrupted, stalled}},
+	v1alpha1.ReasonCredentialsUnverified:      {projectKind: {unproved, unproven, unknown}},
 
-	v1alpha1.ReasonNoProject:          {agentKind: {stalled}},
-	v1alpha1.ReasonProjectNotAllowed:  {agentKind: {stalled}},
-	v1alpha1.ReasonInvalid:            {agentKind: {stalled}, projectKind: {stalled}},
-	v1alpha1.ReasonSourceInvalid:      {agentKind: {stalled}, projectKind: {stalled}},
-	v1alpha1.ReasonForbidden:          {agentKind: {stalled}},
-	v1alpha1.ReasonQuotaExceeded:      {agentKind: {stalled}},
-	v1alpha1.ReasonMachineIDConflict:  {agentKind: {stalled, reconciling, interrupted}},
-	v1alpha1.ReasonRemoteClaimed:      {agentKind: {stalled, reconciling, interrupted}},
-	v1alpha1.ReasonRemoteNotFound:     {agentKind: {stalled}},
-	v1alpha1.ReasonRemoteMismatch:     {agentKind: {stalled}},
-	v1alpha1.ReasonAdoptionNotAllowed: {agentKind: {stalled}},
-	v1alpha1.ReasonSecretConflict:     {agentKind: {stalled}, projectKind: {stalled}},
-	v1alpha1.ReasonSecretRefused:      {agentKind: {stalled}, projectKind: {stalled, interrupted}},
-	v1alpha1.ReasonTokenUnavailable:   {agentKind: {stalled}},
-	v1alpha1.ReasonURLNotAllowed:      {projectKind: {stalled}},
-	v1alpha1.ReasonServerLost:         {agentKind: waits, projectKind: {stalled}},
-	v1alpha1.ReasonReadOnly:           {agentKind: {stalled}},
+	v1alpha1.ReasonNoProject:            {agentKind: {stalled}},
+	v1alpha1.ReasonProjectNotAllowed:    {agentKind: {stalled}},
+	v1alpha1.ReasonInvalid:              {agentKind: {stalled}, projectKind: {stalled}},
+	v1alpha1.ReasonSourceInvalid:        {agentKind: {stalled}, projectKind: {stalled}},
+	v1alpha1.ReasonForbidden:            {agentKind: {stalled}},
+	v1alpha1.ReasonQuotaExceeded:        {agentKind: {stalled}},
+	v1alpha1.ReasonMachineIDConflict:    {agentKind: {stalled, reconciling, interrupted}},
+	v1alpha1.ReasonRemoteAlreadyManaged: {agentKind: {stalled, reconciling, interrupted}},
+	v1alpha1.ReasonRemoteNotFound:       {agentKind: {stalled}},
+	v1alpha1.ReasonRemoteMismatch:       {agentKind: {stalled}},
+	v1alpha1.ReasonAdoptionNotAllowed:   {agentKind: {stalled}},
+	v1alpha1.ReasonSecretConflict:       {agentKind: {stalled}, projectKind: {stalled}},
+	v1alpha1.ReasonSecretWriteRefused:   {agentKind: {stalled}, projectKind: {stalled, interrupted}},
+	v1alpha1.ReasonTokenUnavailable:     {agentKind: {stalled}},
+	v1alpha1.ReasonURLNotAllowed:        {projectKind: {stalled}},
+	v1alpha1.ReasonMassDeletionDetected: {agentKind: waits, projectKind: {stalled}},
+	v1alpha1.ReasonReadOnly:             {agentKind: {stalled}},
 
-	v1alpha1.ReasonMetricsReceived:  {},
-	v1alpha1.ReasonMetricsStopped:   {},
-	v1alpha1.ReasonNeverReported:    {},
-	v1alpha1.ReasonChangedElsewhere: {},
-	v1alpha1.ReasonNotKept:          {},
+	v1alpha1.ReasonMetricsReceived:   {},
+	v1alpha1.ReasonMetricsStopped:    {},
+	v1alpha1.ReasonNeverReported:     {},
+	v1alpha1.ReasonChangedExternally: {},
+	v1alpha1.ReasonNotPersisted:      {},
 }
 
 // expected is what Argo CD and kstatus shall say of a shape.
@@ -118,7 +118,7 @@ func (s shape) object(kind, reason string, generation, observed int64) *unstruct
 		})
 	}
 	add(v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonNeverReported)
-	add(v1alpha1.ConditionDrifted, metav1.ConditionTrue, v1alpha1.ReasonChangedElsewhere)
+	add(v1alpha1.ConditionDrifted, metav1.ConditionTrue, v1alpha1.ReasonChangedExternally)
 	add(v1alpha1.ConditionReady, s.ready, reason)
 	if s.reconciling {
 		add(v1alpha1.ConditionReconciling, metav1.ConditionTrue, reason)

@@ -104,7 +104,7 @@ func (w *World) One(name string) cloud.Agent {
 
 // Retains reports whether the remote agent and its Secrets outlive the Agent.
 func Retains(a *v1alpha1.Agent) bool {
-	adopted := a.Spec.AgentID != "" && !a.Status.RegisteredByUs && a.Spec.DeletionPolicy == ""
+	adopted := a.Spec.AgentID != "" && a.Status.Origin != v1alpha1.OriginRegistered && a.Spec.DeletionPolicy == ""
 	return adopted || a.Spec.SyncPolicy == v1alpha1.SyncObserve || a.Spec.DeletionPolicy == v1alpha1.DeletionRetain
 }
 

@@ -180,7 +180,7 @@ var stories = []struct {
 			return nil
 		})
 		looks(w, "web")
-	}, []string{registered, "Warning ReRegistered: the remote agent was gone; registered anew as ID"}, nil},
+	}, []string{registered, "Warning Reregistered: the remote agent was gone; registered anew as ID"}, nil},
 	{"adopted, and left when deleted", func(w *harness.World) {
 		id := w.Ready(w.Apply("former", func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionRetain })).Status.ID
 		w.Delete("former")
@@ -225,7 +225,7 @@ var stories = []struct {
 		w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Cut: cloudtest.CutAfter, Times: 1})
 		w.Ready(w.Apply("web"))
 		looks(w, "web")
-	}, []string{"Normal Recovered: found its remote agent ID again"}, map[int]string{0: "info | Not done yet | RegistrationUnknown | *"}},
+	}, []string{"Normal Recovered: found its remote agent ID again"}, map[int]string{0: "info | Not done yet | RegistrationOutcomeUnknown | *"}},
 }
 
 func TestEachChangeIsToldOnceAndNothingElse(t *testing.T) {
@@ -322,7 +322,7 @@ func TestAnOutageIsToldOnceForAllAgents(t *testing.T) {
 			t.Errorf("lines of the log (-want +got):\n%s", diff)
 		}
 	}
-	const good = "info | Ready changed | Proved | the service accepts the credentials"
+	const good = "info | Ready changed | CredentialsVerified | the service accepts the credentials"
 	want := []string{good, "info | Ready changed | Unavailable | *", good}
 	if diff := gocmp.Diff(want, j.lines(t, "CloudProject", "calyptia"), gocmp.Comparer(like)); diff != "" {
 		t.Errorf("lines of the CloudProject (-want +got):\n%s", diff)

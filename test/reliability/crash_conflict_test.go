@@ -242,7 +242,7 @@ func TestARefusedSecretAndAConflictDoNotCostTheID(t *testing.T) {
 	reached := s.expect(moment{createSecret, deed{status: http.StatusForbidden}}, moment{patchStatus, labelled(s)})
 	apply(s)
 	s.await(reached)
-	s.must(s.stalledSoon(v1alpha1.ReasonSecretRefused))
+	s.must(s.stalledSoon(v1alpha1.ReasonSecretWriteRefused))
 	s.Poke("web")
 	s.finish(cell{one, 1})
 }

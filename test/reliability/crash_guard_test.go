@@ -66,7 +66,7 @@ func TestACrashAndAnAgentMadeAnewFindsItselfInTheList(t *testing.T) {
 
 // The cache knows of the nonce and of nothing after it: what is written down counts, not what is cached.
 func TestACacheThatLagsBehindTheStatus(t *testing.T) {
-	slow := newLag(v1alpha1.AnnotationRegistering)
+	slow := newLag(v1alpha1.AnnotationRegistrationIntent)
 	s := newScene(t, strict, harness.Idle)
 	s.lag = slow
 	s.Start()

@@ -229,13 +229,13 @@ func (s *scene) stranded() error {
 	if err == nil && (a.Status.ID != s.lost || s.lost == "" && s.Secret(s.secret) != nil) {
 		err = fmt.Errorf("the status has ID %q, want %q", a.Status.ID, s.lost)
 	}
-	return errors.Join(err, s.remotes(1), s.stalled(v1alpha1.ReasonRegistrationUnknown, "spec.agentID"))
+	return errors.Join(err, s.remotes(1), s.stalled(v1alpha1.ReasonRegistrationOutcomeUnknown, "spec.agentID"))
 }
 
 func (s *scene) none() error { return errors.Join(s.remotes(0), s.gone()) }
 
 func (s *scene) blocked() error {
-	return errors.Join(s.remotes(1), s.stalled(v1alpha1.ReasonRegistrationUnknown, v1alpha1.AnnotationOrphan))
+	return errors.Join(s.remotes(1), s.stalled(v1alpha1.ReasonRegistrationOutcomeUnknown, v1alpha1.AnnotationOrphan))
 }
 
 func (s *scene) left() error {
@@ -317,7 +317,7 @@ func (s *scene) recorded() error {
 		return err
 	}
 	remote, found := s.Cloud.Agent(a.Status.ID)
-	nonce := a.Annotations[v1alpha1.AnnotationRegistering]
+	nonce := a.Annotations[v1alpha1.AnnotationRegistrationIntent]
 	switch {
 	case !found || a.Status.ID == s.lost:
 		return fmt.Errorf("the service has no agent %q of this life", a.Status.ID)
@@ -325,14 +325,14 @@ func (s *scene) recorded() error {
 		return fmt.Errorf("its machine ID is %s, the status has %s", remote.MachineID, a.Status.MachineID)
 	case remote.RawConfig != s.wanted || remote.Version != a.Spec.Version:
 		return fmt.Errorf("version %s with %q, want %s with %q", remote.Version, remote.RawConfig, a.Spec.Version, s.wanted)
-	case nonce != "" && nonce != a.Status.Registration:
+	case nonce != "" && nonce != a.Status.RegistrationIntent:
 		return errors.New("the registration is still open")
 	case !controllerutil.ContainsFinalizer(a, v1alpha1.AgentFinalizer):
 		return errors.New("the finalizer is missing")
-	case a.Status.RegisteredByUs == s.adopted:
-		return fmt.Errorf("registered by us is %v", a.Status.RegisteredByUs)
-	case len(a.Status.Withdraw) != 0:
-		return fmt.Errorf("%v is still to be withdrawn", a.Status.Withdraw)
+	case a.Status.Origin == map[bool]v1alpha1.Origin{true: v1alpha1.OriginRegistered, false: v1alpha1.OriginAdopted}[s.adopted]:
+		return fmt.Errorf("the origin is %s", a.Status.Origin)
+	case len(a.Status.DuplicatesToDelete) != 0:
+		return fmt.Errorf("%v is still to be withdrawn", a.Status.DuplicatesToDelete)
 	}
 	return nil
 }

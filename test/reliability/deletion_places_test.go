@@ -56,8 +56,8 @@ func notFoundInBetween(t *testing.T, settings cloudtest.Settings, contentType, b
 	w.Cloud.ResetRequests()
 	w.Poke("web")
 	w.Delete("doomed")
-	w.NotReady("doomed", v1alpha1.ReasonInvalidAnswer, "404", "url", v1alpha1.AnnotationOrphan)
-	after := w.NotReady("web", v1alpha1.ReasonInvalidAnswer, "404", "url")
+	w.NotReady("doomed", v1alpha1.ReasonInvalidResponse, "404", "url", v1alpha1.AnnotationOrphan)
+	after := w.NotReady("web", v1alpha1.ReasonInvalidResponse, "404", "url")
 	w.Eventually("it was looked at more than once", func() error {
 		if n := w.Cloud.Count(http.MethodGet, cloudtest.RouteAgent); n < 2 {
 			return fmt.Errorf("%d reads", n)
@@ -107,8 +107,8 @@ func TestNotFound_NamesNothing_AListDecides(t *testing.T) {
 					return nil
 				})
 			} else {
-				w.NotReady("doomed", v1alpha1.ReasonInvalidAnswer, "404", "url", v1alpha1.AnnotationOrphan)
-				w.NotReady("web", v1alpha1.ReasonInvalidAnswer, "404", "url")
+				w.NotReady("doomed", v1alpha1.ReasonInvalidResponse, "404", "url", v1alpha1.AnnotationOrphan)
+				w.NotReady("web", v1alpha1.ReasonInvalidResponse, "404", "url")
 				remains(w, both...)
 			}
 			restore()

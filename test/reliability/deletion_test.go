@@ -259,7 +259,7 @@ func TestDeletionWithARegistrationThatIsOpen(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert})
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
 	w.Apply("web")
-	w.NotReady("web", v1alpha1.ReasonRegistrationUnknown)
+	w.NotReady("web", v1alpha1.ReasonRegistrationOutcomeUnknown)
 	cp := project(w)
 	remove(w, cp)
 	remove(w, w.Secret("calyptia-token"))

@@ -30,7 +30,7 @@ func TestDeletion_InDoubtOverSomebodyElsesAgent_Completes(t *testing.T) {
 	victim, _ := w.Cloud.Agent(made.ID)
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutBefore})
 	w.Guest(tenant, "web", chosen("machine-elsewhere-1"))
-	tenant.NotReady("web", v1alpha1.ReasonRegistrationUnknown)
+	tenant.NotReady("web", v1alpha1.ReasonRegistrationOutcomeUnknown)
 	tenant.Delete("web")
 	tenant.Gone("web")
 	w.Unharmed([]cloud.Agent{victim})
@@ -95,11 +95,11 @@ func TestDeletion_RefusedAfterTheTokenWasReplacedInDoubt_LeavesNothing(t *testin
 	w.Cloud.AddToken(w.ProjectID, next)
 	w.SetSecret("calyptia-token", map[string]string{v1alpha1.TokenKey: next})
 	refuse := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: 400, Body: `{"error":"invalid agent raw config"}`})
-	before := w.Get("web").Annotations[v1alpha1.AnnotationRegistering]
+	before := w.Get("web").Annotations[v1alpha1.AnnotationRegistrationIntent]
 	w.Start()
 	w.Eventually("it is refused", func() error {
 		a := w.Get("web")
-		if a.Annotations[v1alpha1.AnnotationRegistering] == before {
+		if a.Annotations[v1alpha1.AnnotationRegistrationIntent] == before {
 			return errors.New(harness.Describe(a))
 		}
 		return nil
@@ -107,7 +107,7 @@ func TestDeletion_RefusedAfterTheTokenWasReplacedInDoubt_LeavesNothing(t *testin
 	w.Poke("web")
 	w.Eventually("that is handled", func() error {
 		a := w.Get("web")
-		if a.Status.Registration == "" && w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents) < 3 {
+		if a.Status.RegistrationIntent == "" && w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents) < 3 {
 			return errors.New(harness.Describe(a))
 		}
 		return nil

@@ -78,7 +78,7 @@ func TestHostileAnswersToARegistration(t *testing.T) {
 			f.Method, f.Route, f.Times = http.MethodPost, cloudtest.RouteAgents, 1
 			w.Cloud.Inject(f)
 			w.Apply("web")
-			w.NotReady("web", v1alpha1.ReasonRegistrationUnknown)
+			w.NotReady("web", v1alpha1.ReasonRegistrationOutcomeUnknown)
 			a := w.Ready("web")
 			remains(w, other, a.Status.ID)
 			remote, _ := w.Cloud.Agent(a.Status.ID)
@@ -104,15 +104,15 @@ func TestHostileAnswersToARead(t *testing.T) {
 		fault  func(other string) cloudtest.Fault
 		reason string
 	}{
-		{"JSON cut short", cutShort, v1alpha1.ReasonInvalidAnswer},
-		{"a megabyte of HTML", says(200, page), v1alpha1.ReasonInvalidAnswer},
-		{"an ID that is no UUID", says(200, `{"id":"web"}`), v1alpha1.ReasonInvalidAnswer},
-		{"another agent", says(200, `{"id":"OTHER","machineID":"x"}`), v1alpha1.ReasonInvalidAnswer},
-		{"headers of absurd size", absurd, v1alpha1.ReasonInvalidAnswer},
+		{"JSON cut short", cutShort, v1alpha1.ReasonInvalidResponse},
+		{"a megabyte of HTML", says(200, page), v1alpha1.ReasonInvalidResponse},
+		{"an ID that is no UUID", says(200, `{"id":"web"}`), v1alpha1.ReasonInvalidResponse},
+		{"another agent", says(200, `{"id":"OTHER","machineID":"x"}`), v1alpha1.ReasonInvalidResponse},
+		{"headers of absurd size", absurd, v1alpha1.ReasonInvalidResponse},
 		{"a byte a second", drips, v1alpha1.ReasonUnavailable},
-		{"10 MB of configuration", says(200, `{"id":"`+anID+`","rawConfig":"`+strings.Repeat("x", 10<<20)+`"}`), v1alpha1.ReasonInvalidAnswer},
-		{"null", says(200, `null`), v1alpha1.ReasonInvalidAnswer},
-		{"null everywhere", says(200, `{"id":null,"machineID":null,"token":null,"flags":null,"metadata":null}`), v1alpha1.ReasonInvalidAnswer},
+		{"10 MB of configuration", says(200, `{"id":"`+anID+`","rawConfig":"`+strings.Repeat("x", 10<<20)+`"}`), v1alpha1.ReasonInvalidResponse},
+		{"null", says(200, `null`), v1alpha1.ReasonInvalidResponse},
+		{"null everywhere", says(200, `{"id":null,"machineID":null,"token":null,"flags":null,"metadata":null}`), v1alpha1.ReasonInvalidResponse},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -206,7 +206,7 @@ func TestHostileLists(t *testing.T) {
 			}
 			w.Apply("web")
 			w.Start()
-			w.NotReady("web", v1alpha1.ReasonInvalidAnswer)
+			w.NotReady("web", v1alpha1.ReasonInvalidResponse)
 			if n := w.Cloud.Count(http.MethodGet, cloudtest.RouteList); n > 50 {
 				t.Errorf("%d pages were read until it was noticed", n)
 			}
@@ -250,7 +250,7 @@ func TestAnAnswerWithoutEndIsCutOff(t *testing.T) {
 	w.Ready(w.Apply("web"))
 	endless.Store(true)
 	w.Poke("web")
-	w.NotReady("web", v1alpha1.ReasonInvalidAnswer, "too large")
+	w.NotReady("web", v1alpha1.ReasonInvalidResponse, "too large")
 	endless.Store(false)
 	w.Ready("web")
 	handled(w, "web")

@@ -27,7 +27,7 @@ const exported = "2026-01-01T10:00:00Z/0011223344556677-00112233445566778899"
 func annotate(w *harness.World, name, intent string) {
 	w.Helper()
 	w.Change(name, func(a *v1alpha1.Agent) {
-		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistering, intent)
+		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistrationIntent, intent)
 	})
 }
 
@@ -61,7 +61,7 @@ func TestIntent_ReplacedByAnOlderOneWhileInDoubt_IsNotForgotten(t *testing.T) {
 			})
 			annotate(tenant, "web", exported)
 			tenant.Eventually("the record returns", func() error {
-				if now := tenant.Get("web").Annotations[v1alpha1.AnnotationRegistering]; now == exported {
+				if now := tenant.Get("web").Annotations[v1alpha1.AnnotationRegistrationIntent]; now == exported {
 					return errors.New("it does not")
 				}
 				return nil
@@ -83,7 +83,7 @@ func TestIntent_PutBackAfterAnUnreadableOne_TakesNothing(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
 	thief := tenant.Ready(w.Guest(tenant, "thief", chosen("machine-1")))
-	intent := thief.Annotations[v1alpha1.AnnotationRegistering]
+	intent := thief.Annotations[v1alpha1.AnnotationRegistrationIntent]
 	annotate(tenant, "thief", "unreadable")
 	tenant.Poke("thief")
 	tenant.Eventually("the Agent is settled", func() error {
@@ -128,18 +128,18 @@ func TestIntent_AfterOneOfAClockThatIsAhead_IsLater(t *testing.T) {
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Cut: cloudtest.CutBefore})
 	w.Clock.Step(time.Hour)
 	w.Start()
-	w.NotReady(w.Apply("web"), v1alpha1.ReasonRegistrationUnknown)
+	w.NotReady(w.Apply("web"), v1alpha1.ReasonRegistrationOutcomeUnknown)
 	w.Stop()
-	before := w.Get("web").Annotations[v1alpha1.AnnotationRegistering]
+	before := w.Get("web").Annotations[v1alpha1.AnnotationRegistrationIntent]
 	w.Clock.Step(-time.Hour)
 	w.Start()
 	w.Eventually("there is another intent", func() error {
-		if now := w.Get("web").Annotations[v1alpha1.AnnotationRegistering]; now == before {
+		if now := w.Get("web").Annotations[v1alpha1.AnnotationRegistrationIntent]; now == before {
 			return errors.New("not yet")
 		}
 		return nil
 	})
-	after := registration.ParseIntent(w.Get("web").Annotations[v1alpha1.AnnotationRegistering])
+	after := registration.ParseIntent(w.Get("web").Annotations[v1alpha1.AnnotationRegistrationIntent])
 	if former := registration.ParseIntent(before); !after.At.After(former.At) || after.First.Equal(after.At) {
 		t.Errorf("%s comes after %s", after, former)
 	}

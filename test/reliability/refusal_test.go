@@ -56,7 +56,7 @@ func TestMachineIDTaken_AfterALostResponse_TellsTheIDToAdopt(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutBefore})
 	w.Apply("web", chosen("machine-1"))
-	w.NotReady("web", v1alpha1.ReasonRegistrationUnknown)
+	w.NotReady("web", v1alpha1.ReasonRegistrationOutcomeUnknown)
 	made := w.Register("elsewhere", "machine-1")
 	w.Cloud.Mutate(made.ID, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-time.Hour) })
 	w.Stalled("web", v1alpha1.ReasonMachineIDConflict, made.ID)

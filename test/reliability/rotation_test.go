@@ -132,7 +132,7 @@ func TestAReplacedSecretCostsNothing(t *testing.T) {
 		remove(w, w.Secret("calyptia-token"))
 		setToken(w, w.Token.Reveal())
 	}
-	projectBecomes(w, metav1.ConditionTrue, v1alpha1.ReasonProved)
+	projectBecomes(w, metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified)
 	w.Poke("web")
 	handled(w, "web")
 	if w.One("web").ID != id {

@@ -129,7 +129,7 @@ func TestAnAgentThatWaitsToBeRegisteredAnewIsNotReady(t *testing.T) {
 		ready := harness.Condition(a, v1alpha1.ConditionReady)
 		if a.Status.ID == "" {
 			waited = true
-			if ready.Status == "True" || ready.Reason != v1alpha1.ReasonRemoteGone {
+			if ready.Status == "True" || ready.Reason != v1alpha1.ReasonRemoteDeleted {
 				t.Fatalf("without a remote agent it is %s", harness.Describe(a))
 			}
 		}

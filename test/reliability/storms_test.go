@@ -244,7 +244,7 @@ func aServiceThatForgotMostAgents(t *testing.T, c *crowd) {
 	}
 	c.Cloud.ResetRequests()
 	c.each(c.Poke)
-	projectBecomes(c.World, metav1.ConditionFalse, v1alpha1.ReasonServerLost, "spec.url", v1alpha1.AnnotationReconcileAt)
+	projectBecomes(c.World, metav1.ConditionFalse, v1alpha1.ReasonMassDeletionDetected, "spec.url", v1alpha1.AnnotationReconcileAt)
 	c.Eventually("all that lost their agent say so", func() error {
 		waiting := 0
 		c.each(func(name string) {
@@ -265,7 +265,7 @@ func aServiceThatForgotMostAgents(t *testing.T, c *crowd) {
 	if n := len(c.Remote()); n != many {
 		t.Errorf("%d remote agents for %d Agents", n, many)
 	}
-	projectBecomes(c.World, metav1.ConditionTrue, v1alpha1.ReasonProved)
+	projectBecomes(c.World, metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified)
 }
 
 // The rate limit holds for all calls together. That it is exact when calls are admitted, and used, is tested with

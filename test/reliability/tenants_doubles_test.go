@@ -47,7 +47,7 @@ func TestDoubles(t *testing.T) {
 				handled(w, "web")
 				pokeProject(w)
 				_, there := w.Cloud.Agent(double)
-				named := slices.Contains(project(w).Status.Doubles, double)
+				named := slices.Contains(project(w).Status.DuplicateAgents, double)
 				if there == row.withdrawn || named == row.withdrawn {
 					return fmt.Errorf("the double is there: %v, named: %v", there, named)
 				}
@@ -64,7 +64,7 @@ func TestDoubles(t *testing.T) {
 			}
 			if row.withdrawn {
 				w.Eventually("an event tells of it", func() error {
-					if !slices.Contains(w.Events("web", 1), "Withdrawn") {
+					if !slices.Contains(w.Events("web", 1), "DuplicateDeleted") {
 						return errors.New("there is none")
 					}
 					return nil

@@ -59,7 +59,7 @@ func TestOneAgentIDOfTwoAgentsAtOnce(t *testing.T) {
 	w.Apply("a", take)
 	w.Apply("b", take)
 	w.Start()
-	winner, loser := oneOf(w, v1alpha1.ReasonRemoteClaimed)
+	winner, loser := oneOf(w, v1alpha1.ReasonRemoteAlreadyManaged)
 	w.Delete(loser)
 	w.Gone(loser)
 	w.One(winner)
@@ -162,8 +162,8 @@ func TestAClusterRebuiltWithTheSameID(t *testing.T) {
 			w.Start()
 			for name, id := range ids {
 				a := w.Ready(name)
-				if a.Status.ID != id || !a.Status.RegisteredByUs {
-					t.Errorf("%s became %s, registered by us %v, want %s", name, a.Status.ID, a.Status.RegisteredByUs, id)
+				if a.Status.ID != id || a.Status.Origin != v1alpha1.OriginRegistered {
+					t.Errorf("%s became %s, origin %s, want %s", name, a.Status.ID, a.Status.Origin, id)
 				}
 				remote, _ := w.Cloud.Agent(id)
 				w.HoldsToken(name, remote)

@@ -28,7 +28,7 @@ func forgedSecret(tenant *harness.World, agent *v1alpha1.Agent, name, id, nonce 
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: tenant.Namespace, Name: name, OwnerReferences: []metav1.OwnerReference{owner},
 			Labels:      map[string]string{v1alpha1.LabelAgentUID: string(agent.UID)},
-			Annotations: map[string]string{v1alpha1.AnnotationRegistering: nonce},
+			Annotations: map[string]string{v1alpha1.AnnotationRegistrationIntent: nonce},
 		},
 		StringData: map[string]string{v1alpha1.IDKey: id},
 	})
@@ -76,7 +76,7 @@ func TestATenantReachesNothingOfAnother(t *testing.T) {
 						a.Spec.DeletionPolicy = v1alpha1.DeletionDelete
 						a.Spec.TokenSecretRef = &v1alpha1.LocalSecretReference{Name: name + "-loot"}
 						if row.nonce != "" {
-							annotated(v1alpha1.AnnotationRegistering, row.nonce)(a)
+							annotated(v1alpha1.AnnotationRegistrationIntent, row.nonce)(a)
 							forgedFinalizer(a)
 						}
 					})
@@ -87,7 +87,7 @@ func TestATenantReachesNothingOfAnother(t *testing.T) {
 					w.Guest(tenant, name+"-gone", func(a *v1alpha1.Agent) {
 						row.change(victim.ID, victim.MachineID)(a)
 						a.Spec.DeletionPolicy = v1alpha1.DeletionDelete
-						annotated(v1alpha1.AnnotationRegistering, row.nonce)(a)
+						annotated(v1alpha1.AnnotationRegistrationIntent, row.nonce)(a)
 						forgedFinalizer(a)
 					})
 					tenant.Delete(name + "-gone")

@@ -93,7 +93,7 @@ func TestAMomentOfRefusalsStopsNothingForLong(t *testing.T) {
 			w.Eventually("the CloudProject tells of it", func() error { return refused(w, metav1.ConditionFalse, v1alpha1.ReasonUnauthorized) })
 			repair()
 			w.Ready("mail")
-			w.Eventually("the CloudProject is good again", func() error { return refused(w, metav1.ConditionTrue, v1alpha1.ReasonProved) })
+			w.Eventually("the CloudProject is good again", func() error { return refused(w, metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified) })
 		})
 	}
 }

@@ -88,7 +88,7 @@ func TestTerminalErrors(t *testing.T) {
 			if a.Status.ID != "" || len(w.Remote()) != 1 {
 				t.Errorf("something was registered: %q, %d agents", a.Status.ID, len(w.Remote()))
 			}
-			if a.Annotations[v1alpha1.AnnotationRegistering] != a.Status.Registration {
+			if a.Annotations[v1alpha1.AnnotationRegistrationIntent] != a.Status.RegistrationIntent {
 				t.Error("a registration that made nothing is still open")
 			}
 			if a.Annotations[corev1.LastAppliedConfigAnnotation] != "{}" {
@@ -272,13 +272,13 @@ func TestAnAgentWithoutATokenIsNoTroubleOfItsCloudProject(t *testing.T) {
 	}
 }
 
-func TestNotHonouredIsSentOnceAndTold(t *testing.T) {
+func TestFieldsIgnoredIsSentOnceAndTold(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	id := w.Ready(w.Apply("web")).Status.ID
 	// A service that accepts a version and keeps its own.
 	keep := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: 204})
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.1.0" })
-	w.Becomes("web", v1alpha1.ConditionNotHonoured, "True", v1alpha1.ReasonNotKept, "version")
+	w.Becomes("web", v1alpha1.ConditionFieldsIgnored, "True", v1alpha1.ReasonNotPersisted, "version")
 	patches := w.Cloud.Count(http.MethodPatch, cloudtest.RouteAgent)
 	last := w.Get("web").Status.LastHandledReconcileAt
 	w.Poke("web")
@@ -294,8 +294,8 @@ func TestNotHonouredIsSentOnceAndTold(t *testing.T) {
 	keep()
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.2.0" })
 	a := w.Ready("web")
-	if remote, _ := w.Cloud.Agent(id); remote.Version != "v4.2.0" || len(a.Status.NotHonoured) != 0 {
-		t.Errorf("version %s, not honoured %v", remote.Version, a.Status.NotHonoured)
+	if remote, _ := w.Cloud.Agent(id); remote.Version != "v4.2.0" || len(a.Status.IgnoredFields) != 0 {
+		t.Errorf("version %s, not honoured %v", remote.Version, a.Status.IgnoredFields)
 	}
 }
 

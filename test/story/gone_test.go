@@ -51,7 +51,7 @@ func TestGoneIsRegisteredAnewInAProvedPlace(t *testing.T) {
 	})
 	w.Ready("web")
 	w.One("web")
-	if got := w.Events("web", 2); !slices.Contains(got, "ReRegistered") {
+	if got := w.Events("web", 2); !slices.Contains(got, "Reregistered") {
 		t.Errorf("events: %v", got)
 	}
 }
@@ -100,8 +100,8 @@ func TestAnUpdateThatFoundNothingIsSentAgain(t *testing.T) {
 		Method: http.MethodPatch, Route: cloudtest.RouteAgent, Times: 1, Status: http.StatusNotFound, Body: `{"error":"agent not found"}`,
 	})
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.0.9" })
-	if a := w.Ready("web"); len(a.Status.NotHonoured) > 0 {
-		t.Errorf("not honoured: %v", a.Status.NotHonoured)
+	if a := w.Ready("web"); len(a.Status.IgnoredFields) > 0 {
+		t.Errorf("not honoured: %v", a.Status.IgnoredFields)
 	}
 	if remote := w.One("web"); remote.Version != "v4.0.9" {
 		t.Errorf("the version is %s", remote.Version)

@@ -155,7 +155,7 @@ func TestApplyingWhatWasImportedChangesNothingRemote(t *testing.T) {
 				t.Fatalf("%d of %d agents are declared: %v", len(declared), len(before), declared)
 			}
 			for id, name := range declared {
-				if a := w.Ready(name); a.Status.ID != id || a.Spec.SyncPolicy != policy || a.Status.RegisteredByUs {
+				if a := w.Ready(name); a.Status.ID != id || a.Spec.SyncPolicy != policy || a.Status.Origin == v1alpha1.OriginRegistered {
 					t.Errorf("%s has agent %s, policy %s", name, a.Status.ID, a.Spec.SyncPolicy)
 				}
 			}
@@ -172,8 +172,8 @@ func TestApplyingWhatWasImportedChangesNothingRemote(t *testing.T) {
 					}
 					return nil
 				})
-				if a := w.Get(name); len(a.Status.Drift)+len(a.Status.NotHonoured) > 0 || a.Generation != 1 {
-					t.Errorf("%s: drift %v, not honoured %v, generation %d", name, a.Status.Drift, a.Status.NotHonoured, a.Generation)
+				if a := w.Get(name); len(a.Status.DriftedFields)+len(a.Status.IgnoredFields) > 0 || a.Generation != 1 {
+					t.Errorf("%s: drift %v, not honoured %v, generation %d", name, a.Status.DriftedFields, a.Status.IgnoredFields, a.Generation)
 				}
 			}
 			onlyRead(w, before)
@@ -201,8 +201,8 @@ func TestImportedAgentsThatChangeBeforeTheyAreAppliedAreLeftAlone(t *testing.T) 
 	w.Cloud.ResetRequests()
 
 	applyAll(w, manifests)
-	if a := w.Ready("web"); !slices.Equal(a.Status.Drift, []string{"version"}) {
-		t.Errorf("drift %v, want the version", a.Status.Drift)
+	if a := w.Ready("web"); !slices.Equal(a.Status.DriftedFields, []string{"version"}) {
+		t.Errorf("drift %v, want the version", a.Status.DriftedFields)
 	}
 	onlyRead(w, before)
 

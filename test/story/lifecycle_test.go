@@ -34,7 +34,7 @@ func TestAdoptTakesOverAndLeavesUndeclaredFieldsAlone(t *testing.T) {
 	made := w.Register("legacy", "machine-1")
 	w.Cloud.ResetRequests()
 	a := w.Ready(w.Apply("web", adopting(made.ID)))
-	if a.Status.RegisteredByUs || a.Status.MachineID != "machine-1" {
+	if a.Status.Origin == v1alpha1.OriginRegistered || a.Status.MachineID != "machine-1" {
 		t.Errorf("status: %+v", a.Status)
 	}
 	w.One("web")
@@ -75,7 +75,7 @@ func TestAdoptRefusals(t *testing.T) {
 			v1alpha1.ReasonRemoteMismatch, []string{"spec.type"}},
 		{"another machine ID", func(a *v1alpha1.Agent) { adopting(made.ID)(a); a.Spec.MachineID = "machine-3" },
 			v1alpha1.ReasonRemoteMismatch, []string{"spec.machineID"}},
-		{"another Agent has it", adopting(other.ID), v1alpha1.ReasonRemoteClaimed, []string{"holder"}},
+		{"another Agent has it", adopting(other.ID), v1alpha1.ReasonRemoteAlreadyManaged, []string{"holder"}},
 	}
 	for i, row := range rows {
 		t.Run(row.name, func(t *testing.T) {

@@ -196,7 +196,7 @@ func TestLostAnswerWithoutAList(t *testing.T) {
 		w := harness.New(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert})
 		w.Cloud.Inject(cut)
 		w.Apply("web")
-		w.NotReady("web", v1alpha1.ReasonRegistrationUnknown)
+		w.NotReady("web", v1alpha1.ReasonRegistrationOutcomeUnknown)
 		w.Ready("web")
 		w.One("web")
 	})
@@ -205,10 +205,10 @@ func TestLostAnswerWithoutAList(t *testing.T) {
 		w := harness.New(t, cloudtest.Settings{NoList: true})
 		w.Cloud.Inject(cut)
 		w.Apply("web")
-		w.Stalled("web", v1alpha1.ReasonRegistrationUnknown, "spec.agentID")
+		w.Stalled("web", v1alpha1.ReasonRegistrationOutcomeUnknown, "spec.agentID")
 		id := w.Remote()[0].ID
 		w.Change("web", func(a *v1alpha1.Agent) { a.Spec.AgentID = id })
-		if a := w.Ready("web"); !a.Status.RegisteredByUs {
+		if a := w.Ready("web"); a.Status.Origin != v1alpha1.OriginRegistered {
 			t.Error("the agent that it registered counts as taken over")
 		}
 		w.One("web")
@@ -223,9 +223,9 @@ func TestLostAnswerWithoutAList(t *testing.T) {
 		w := harness.New(t, cloudtest.Settings{NoList: true})
 		w.Cloud.Inject(cut)
 		w.Apply("web")
-		w.Stalled("web", v1alpha1.ReasonRegistrationUnknown)
+		w.Stalled("web", v1alpha1.ReasonRegistrationOutcomeUnknown)
 		w.Delete("web")
-		w.NotReady("web", v1alpha1.ReasonRegistrationUnknown, v1alpha1.AnnotationOrphan)
+		w.NotReady("web", v1alpha1.ReasonRegistrationOutcomeUnknown, v1alpha1.AnnotationOrphan)
 		w.Change("web", func(a *v1alpha1.Agent) {
 			metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationOrphan, "true")
 		})
@@ -236,7 +236,7 @@ func TestLostAnswerWithoutAList(t *testing.T) {
 		w := harness.New(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert})
 		w.Cloud.Inject(cut)
 		w.Apply("web")
-		w.NotReady("web", v1alpha1.ReasonRegistrationUnknown)
+		w.NotReady("web", v1alpha1.ReasonRegistrationOutcomeUnknown)
 		w.Delete("web")
 		w.Gone("web")
 		if n := len(w.Remote()); n != 0 {

@@ -115,14 +115,14 @@ func TestAPrunedRegistrationIsNotForgotten(t *testing.T) {
 			blind := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteList, Status: 500, Body: `{"error":"internal"}`})
 			w.Apply("web")
 			w.Eventually("the registration is in doubt", func() error {
-				if a := w.Get("web"); len(a.Status.Conditions) < 2 || a.Annotations[v1alpha1.AnnotationRegistering] == "" || len(w.Remote()) != 2 {
+				if a := w.Get("web"); len(a.Status.Conditions) < 2 || a.Annotations[v1alpha1.AnnotationRegistrationIntent] == "" || len(w.Remote()) != 2 {
 					return fmt.Errorf("conditions are %s", harness.Describe(a))
 				}
 				return nil
 			})
 			w.Change("web", prune)
 			w.Eventually("the record of the registration returns", func() error {
-				if a := w.Get("web"); a.Annotations[v1alpha1.AnnotationRegistering] == "" && a.Status.ID == "" {
+				if a := w.Get("web"); a.Annotations[v1alpha1.AnnotationRegistrationIntent] == "" && a.Status.ID == "" {
 					return fmt.Errorf("annotations %v", a.Annotations)
 				}
 				return nil

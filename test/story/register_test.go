@@ -49,7 +49,7 @@ func TestRegistrationCostsOnePostThreeWritesAndOneEvent(t *testing.T) {
 	if got := w.Events("web", 1); !slices.Equal(got, []string{"Registered"}) {
 		t.Errorf("events: %v", got)
 	}
-	if a.Status.Registration != a.Annotations[v1alpha1.AnnotationRegistering] || !a.Status.RegisteredByUs {
+	if a.Status.RegistrationIntent != a.Annotations[v1alpha1.AnnotationRegistrationIntent] || a.Status.Origin != v1alpha1.OriginRegistered {
 		t.Errorf("the registration is not recorded: %+v", a.Status)
 	}
 	for _, kind := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled} {

@@ -156,7 +156,7 @@ func TestARestoredSecretIsNotOverwrittenOnTheWordOfAProxy(t *testing.T) {
 	end := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteAgent, Status: 404, Body: "<html>Not Found</html>"})
 	w.Create(b.secrets[0])
 	w.Create(b.agent)
-	w.NotReady("web", v1alpha1.ReasonInvalidAnswer)
+	w.NotReady("web", v1alpha1.ReasonInvalidResponse)
 	if s := w.Secret("web-token"); s.ResourceVersion != b.secrets[0].ResourceVersion {
 		t.Error("the Secret was touched")
 	}

@@ -80,8 +80,8 @@ func TestOnChangeDoesNotFightFluentBit(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := looks(w)
-		if !slices.Equal(a.Status.Drift, whatItWrites) || harness.Condition(a, v1alpha1.ConditionReady).Status != "True" {
-			t.Errorf("drift %v, conditions %s", a.Status.Drift, harness.Describe(a))
+		if !slices.Equal(a.Status.DriftedFields, whatItWrites) || harness.Condition(a, v1alpha1.ConditionReady).Status != "True" {
+			t.Errorf("drift %v, conditions %s", a.Status.DriftedFields, harness.Describe(a))
 		}
 	}
 	if n := operatorsPatches(w); n != 0 {
@@ -93,8 +93,8 @@ func TestOnChangeDoesNotFightFluentBit(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{"rawConfig": "[INPUT]\n    name mem\n"}, sent(t, w)); diff != "" {
 		t.Errorf("PATCH, -want +got:\n%s", diff)
 	}
-	if !slices.Equal(a.Status.Drift, []string{"metadata", "name", "version"}) {
-		t.Errorf("drift %v", a.Status.Drift)
+	if !slices.Equal(a.Status.DriftedFields, []string{"metadata", "name", "version"}) {
+		t.Errorf("drift %v", a.Status.DriftedFields)
 	}
 	// A change to what Fluent Bit writes anyway ends the drift of that field for good.
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = f.Version })
@@ -102,8 +102,8 @@ func TestOnChangeDoesNotFightFluentBit(t *testing.T) {
 	if err := f.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if a := looks(w); !slices.Equal(a.Status.Drift, []string{"metadata", "name", "rawConfig"}) {
-		t.Errorf("drift %v", a.Status.Drift)
+	if a := looks(w); !slices.Equal(a.Status.DriftedFields, []string{"metadata", "name", "rawConfig"}) {
+		t.Errorf("drift %v", a.Status.DriftedFields)
 	}
 	if n := operatorsPatches(w); n != 2 {
 		t.Errorf("the operator sent %d updates, want one for each change", n)
@@ -120,8 +120,8 @@ func TestEnforcePutsBackWhatFluentBitWritesAtEachStart(t *testing.T) {
 			}
 			for range 2 { // The second look finds nothing to do.
 				a := looks(w)
-				if len(a.Status.Drift)+len(a.Status.NotHonoured) != 0 {
-					t.Errorf("drift %v, not honoured %v", a.Status.Drift, a.Status.NotHonoured)
+				if len(a.Status.DriftedFields)+len(a.Status.IgnoredFields) != 0 {
+					t.Errorf("drift %v, not honoured %v", a.Status.DriftedFields, a.Status.IgnoredFields)
 				}
 			}
 			if diff := declaredHere(w); diff != "" {
@@ -168,8 +168,8 @@ func TestAStartInTheWrongMomentIsNotBlamedOnTheService(t *testing.T) {
 				t.Fatal(err)
 			}
 			a := w.Ready("web")
-			if len(a.Status.NotHonoured) != 0 || w.One("web").Version != "v4.3.0" {
-				t.Errorf("not honoured %v, version %s", a.Status.NotHonoured, w.One("web").Version)
+			if len(a.Status.IgnoredFields) != 0 || w.One("web").Version != "v4.3.0" {
+				t.Errorf("not honoured %v, version %s", a.Status.IgnoredFields, w.One("web").Version)
 			}
 			if n := operatorsPatches(w); n > 2 {
 				t.Errorf("%d updates, want two at most", n)
@@ -206,8 +206,8 @@ func TestAnotherChangeInTheWrongMomentIsNotBlamedOnTheService(t *testing.T) {
 		return nil
 	})
 	looks(w)
-	if now := w.Ready("web"); len(now.Status.NotHonoured)+len(now.Status.Drift) != 0 {
-		t.Errorf("not honoured %v, drift %v", now.Status.NotHonoured, now.Status.Drift)
+	if now := w.Ready("web"); len(now.Status.IgnoredFields)+len(now.Status.DriftedFields) != 0 {
+		t.Errorf("not honoured %v, drift %v", now.Status.IgnoredFields, now.Status.DriftedFields)
 	}
 }
 
@@ -218,7 +218,7 @@ func TestAServiceThatKeepsItsOwnIsStillFoundBesideFluentBit(t *testing.T) {
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: http.StatusNoContent})
 	w.Cloud.ResetRequests()
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.3.0" })
-	w.Becomes("web", v1alpha1.ConditionNotHonoured, metav1.ConditionTrue, v1alpha1.ReasonNotKept, "version")
+	w.Becomes("web", v1alpha1.ConditionFieldsIgnored, metav1.ConditionTrue, v1alpha1.ReasonNotPersisted, "version")
 	for range 3 {
 		looks(w)
 	}

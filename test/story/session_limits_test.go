@@ -80,8 +80,8 @@ func TestAMachineIDOrATokenThatCannotBeStored(t *testing.T) {
 			func(a *cloud.Agent) { a.MachineID = "m\n[INPUT]\n    Name exec\n    Command id" }},
 		{"a machine ID that a configuration cannot hold", v1alpha1.ReasonRemoteMismatch, func(a *cloud.Agent) { a.MachineID = "${SECRET}" }},
 		{"a machine ID of 1.5 MiB", v1alpha1.ReasonRemoteMismatch, func(a *cloud.Agent) { a.MachineID = long }},
-		{"a token of 1.5 MiB", v1alpha1.ReasonInvalidAnswer, func(a *cloud.Agent) { a.Token = cloud.NewToken(long) }},
-		{"a token of 200 KiB", v1alpha1.ReasonInvalidAnswer, func(a *cloud.Agent) { a.Token = cloud.NewToken(long[:200<<10]) }},
+		{"a token of 1.5 MiB", v1alpha1.ReasonInvalidResponse, func(a *cloud.Agent) { a.Token = cloud.NewToken(long) }},
+		{"a token of 200 KiB", v1alpha1.ReasonInvalidResponse, func(a *cloud.Agent) { a.Token = cloud.NewToken(long[:200<<10]) }},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()

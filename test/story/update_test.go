@@ -165,8 +165,8 @@ func TestDriftBySyncPolicy(t *testing.T) {
 				return nil
 			})
 			if row.drifted {
-				if a := w.Ready(name); !slices.Equal(a.Status.Drift, []string{"version"}) {
-					t.Errorf("drift: %v", a.Status.Drift)
+				if a := w.Ready(name); !slices.Equal(a.Status.DriftedFields, []string{"version"}) {
+					t.Errorf("drift: %v", a.Status.DriftedFields)
 				}
 				return
 			}
@@ -186,8 +186,8 @@ func TestOnChangeStillAppliesEachChange(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{"version": "v4.2.0"}, sent(t, w)); diff != "" {
 		t.Errorf("PATCH, -want +got:\n%s", diff)
 	}
-	if !slices.Equal(a.Status.Drift, []string{"rawConfig"}) {
-		t.Errorf("drift: %v", a.Status.Drift)
+	if !slices.Equal(a.Status.DriftedFields, []string{"rawConfig"}) {
+		t.Errorf("drift: %v", a.Status.DriftedFields)
 	}
 }
 
@@ -202,8 +202,8 @@ func TestObserveWritesNothingRemote(t *testing.T) {
 	if got := harness.Condition(a, v1alpha1.ConditionReady).Reason; got != v1alpha1.ReasonObserved {
 		t.Errorf("reason %s", got)
 	}
-	if !slices.Equal(a.Status.Drift, []string{"rawConfig", "version"}) {
-		t.Errorf("drift: %v", a.Status.Drift)
+	if !slices.Equal(a.Status.DriftedFields, []string{"rawConfig", "version"}) {
+		t.Errorf("drift: %v", a.Status.DriftedFields)
 	}
 	w.Delete("seen")
 	w.Gone("seen")

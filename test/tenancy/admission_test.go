@@ -21,7 +21,7 @@ import (
 // forged puts the operator's finalizer and a made-up registration intent on an Agent.
 func forged(a *v1alpha1.Agent) {
 	a.Finalizers = []string{v1alpha1.AgentFinalizer}
-	metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistering,
+	metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistrationIntent,
 		time.Now().UTC().Format(time.RFC3339Nano)+"/0011223344556677-00112233445566770011223344556677")
 }
 
@@ -94,14 +94,14 @@ func TestDelete_NoLongerAdmitted_ResolvesALostRegistration(t *testing.T) {
 			before := w.Remote()
 			w.Cloud.Inject(cloudtest.Fault{Method: "POST", Route: cloudtest.RouteAgents, Cut: cloudtest.CutAfter, Times: 1})
 			w.Guest(tenant, "guest")
-			tenant.NotReady("guest", v1alpha1.ReasonRegistrationUnknown)
+			tenant.NotReady("guest", v1alpha1.ReasonRegistrationOutcomeUnknown)
 			w.Stop()
 			changeProject(w, func(cp *v1alpha1.CloudProject) { cp.Spec.AllowedNamespaces = nil })
 			tenant.Delete("guest")
 			w.Start(tenant.Namespace)
 			mute := server.settings.NoList && server.settings.UniqueMachineIDs == cloudtest.MachineIDConflict
 			if mute { // The API has the agent and does not tell its ID.
-				tenant.NotReady("guest", v1alpha1.ReasonRegistrationUnknown, v1alpha1.AnnotationOrphan)
+				tenant.NotReady("guest", v1alpha1.ReasonRegistrationOutcomeUnknown, v1alpha1.AnnotationOrphan)
 				return
 			}
 			tenant.Gone("guest")

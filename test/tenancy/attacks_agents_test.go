@@ -272,15 +272,15 @@ func deleteButStay(s *scene) {
 }
 
 func annotateWithAnothersIntent(s *scene) {
-	intent := s.guest.Get(s.registered(1)[0]).Annotations[v1alpha1.AnnotationRegistering]
-	s.settled(s.claims(annotated(v1alpha1.AnnotationRegistering, intent))...)
+	intent := s.guest.Get(s.registered(1)[0]).Annotations[v1alpha1.AnnotationRegistrationIntent]
+	s.settled(s.claims(annotated(v1alpha1.AnnotationRegistrationIntent, intent))...)
 }
 
 func annotateAndDelete(s *scene) {
 	for _, at := range []time.Duration{-time.Hour, time.Hour} {
 		s.number++
 		intent := time.Now().Add(at).UTC().Format(time.RFC3339Nano) + "/forged"
-		s.endAll(s.claims(annotated(v1alpha1.AnnotationRegistering, intent)))
+		s.endAll(s.claims(annotated(v1alpha1.AnnotationRegistrationIntent, intent)))
 	}
 }
 

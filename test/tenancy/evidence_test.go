@@ -49,7 +49,7 @@ func changeProject(w *harness.World, change func(*v1alpha1.CloudProject)) {
 func intentOf(w *harness.World, name string) (intent string) {
 	w.Helper()
 	w.Eventually("Agent "+name+" has a registration intent", func() error {
-		if intent = w.Get(name).Annotations[v1alpha1.AnnotationRegistering]; intent == "" {
+		if intent = w.Get(name).Annotations[v1alpha1.AnnotationRegistrationIntent]; intent == "" {
 			return fmt.Errorf("there is none")
 		}
 		return nil
@@ -84,7 +84,7 @@ func TestIntent_PutBackAfterItWasClosed_TakesNothing(t *testing.T) {
 				victims := w.Remote()
 				w.Cloud.ResetRequests()
 				tenant.Change("thief", func(a *v1alpha1.Agent) {
-					metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistering, intent)
+					metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistrationIntent, intent)
 					metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationReconcileAt, uuid.NewString())
 				})
 				w.Start(tenant.Namespace)
@@ -282,7 +282,7 @@ func TestMachineID_SquattingADerivedOne_BlocksNobody(t *testing.T) {
 			tenant.Poke("squatter")
 			tenant.Settled("squatter")
 			if tenant.Get("squatter").Status.ID == owned.Status.ID {
-				tenant.Stalled("squatter", v1alpha1.ReasonRemoteClaimed)
+				tenant.Stalled("squatter", v1alpha1.ReasonRemoteAlreadyManaged)
 			}
 			tenant.Delete("squatter")
 			tenant.Gone("squatter")

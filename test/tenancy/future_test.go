@@ -25,7 +25,7 @@ func TestIntent_OfTheFarFuture_ForgetsNoLostResponse(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	before := w.Ready(w.Apply("web"))
 	w.Change("web", func(a *v1alpha1.Agent) {
-		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistering, "9999-12-31T23:59:59.999999999Z/ab-cd")
+		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistrationIntent, "9999-12-31T23:59:59.999999999Z/ab-cd")
 	})
 	w.Poke("web")
 	w.Ready("web")
@@ -43,7 +43,7 @@ func TestIntent_OfTheFarFuture_ForgetsNoLostResponse(t *testing.T) {
 	if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 2 {
 		t.Errorf("%d registrations, want the first and one more", n)
 	}
-	if got := w.Get("web").Status.Registration; got >= "9999" {
+	if got := w.Get("web").Status.RegistrationIntent; got >= "9999" {
 		t.Errorf("the forged intent was closed: %s", got)
 	}
 }

@@ -25,7 +25,7 @@ func TestStatus_GrantedToATenant(t *testing.T) {
 		name := s.Guest(s.guest, s.name("forged-%d", i), func(a *v1alpha1.Agent) { a.Spec.Suspend = true })
 		a := s.guest.Get(name)
 		base := a.DeepCopy()
-		a.Status.ID, a.Status.MachineID, a.Status.RegisteredByUs = victim.ID, victim.MachineID, true
+		a.Status.ID, a.Status.MachineID, a.Status.Origin = victim.ID, victim.MachineID, v1alpha1.OriginRegistered
 		a.Status.URL, a.Status.ProjectID = s.HTTP.URL, s.ProjectID
 		s.try(s.guest.Client.Status().Patch(t.Context(), a, client.MergeFrom(base)))
 		s.guest.Change(name, finalized)

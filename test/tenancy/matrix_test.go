@@ -79,9 +79,9 @@ var matrix = []cell{
 
 	// The roles for people do not grant it. What happens where somebody does: TestStatus_GrantedToATenant.
 	{"status", "token", forge(`{"status":{"id":"%s"}}`), refused},
-	{"status", "agent", forge(`{"status":{"id":"%s","registeredByUs":true}}`), refused},
+	{"status", "agent", forge(`{"status":{"id":"%s","origin": "Registered"}}`), refused},
 	{"status", "configuration", forge(`{"status":{"id":"%s","applied":{"generation":9}}}`), refused},
-	{"status", "calls", forge(`{"status":{"withdraw":["%s"]}}`), refused},
+	{"status", "calls", forge(`{"status":{"duplicatesToDelete":["%s"]}}`), refused},
 	{"status", "time", forge(`{"status":{"conditions":[],"id":"%s"}}`), refused},
 	{"status", "deletion", forge(`{"status":{"id":"%s","registration":"x"}}`), completes},
 

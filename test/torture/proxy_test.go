@@ -81,7 +81,7 @@ func (p *proxy) answer(r *http.Response) error {
 	body, _ := r.Request.Context().Value(bodyKey{}).(string)
 	p.mu.Lock()
 	hit := p.held != "" && r.Request.Method == http.MethodPatch && r.StatusCode == http.StatusOK &&
-		strings.HasSuffix(r.Request.URL.Path, "/agents/"+p.held) && strings.Contains(body, v1alpha1.AnnotationRegistering)
+		strings.HasSuffix(r.Request.URL.Path, "/agents/"+p.held) && strings.Contains(body, v1alpha1.AnnotationRegistrationIntent)
 	met, free := p.met, p.free
 	if hit {
 		p.held = ""

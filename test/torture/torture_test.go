@@ -154,8 +154,8 @@ func (w *world) lateDoubles(p *place, most int) int {
 		agent := a.agents[key]
 		remote, found := a.remote[agent.Status.ID]
 		// Of an Agent that leaves, nobody would come back to look for doubles.
-		if registered := agent.Status.Registration; made == most || !found || !agent.DeletionTimestamp.IsZero() ||
-			registered == "" || registered != agent.Annotations[v1alpha1.AnnotationRegistering] {
+		if registered := agent.Status.RegistrationIntent; made == most || !found || !agent.DeletionTimestamp.IsZero() ||
+			registered == "" || registered != agent.Annotations[v1alpha1.AnnotationRegistrationIntent] {
 			continue
 		}
 		body, err := json.Marshal(cloud.Registration{

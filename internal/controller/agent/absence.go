@@ -36,7 +36,7 @@ func (p *pass) provesGone(ctx context.Context, id string, failure error) (bool, 
 	if listed && lacks {
 		return true, nil
 	}
-	return false, fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
+	return false, fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 		"%v, which does not say that agent %s is gone, and nothing else does: "+
 			"check the CloudProject's url and what is between it and the operator",
 		failure, id).Because(failure)

@@ -59,7 +59,10 @@ func (p *pass) adopt(ctx context.Context) error {
 	if err := p.keepFinalizer(ctx); err != nil {
 		return err
 	}
-	status.RegisteredByUs = own && p.open()
+	status.Origin = v1alpha1.OriginAdopted
+	if own && p.open() {
+		status.Origin = v1alpha1.OriginRegistered
+	}
 	p.recorded(ctx, id, remote.MachineID)
 	p.remote, p.token = remote, remote.Token
 	p.tell(adopted, id)
@@ -147,10 +150,10 @@ func (p *pass) unclaimed(ctx context.Context, remote *cloud.Agent) error {
 // claimedBy waits for an Agent that is about to let the remote agent go, and refuses it while its holder lives.
 func (p *pass) claimedBy(other *v1alpha1.Agent, id string) error {
 	if !other.DeletionTimestamp.IsZero() {
-		return fault.Retryablef(v1alpha1.ReasonRemoteClaimed,
+		return fault.Retryablef(v1alpha1.ReasonRemoteAlreadyManaged,
 			"the remote agent %s belongs to %s, which is being deleted", id, p.called(other))
 	}
-	return fault.Terminalf(v1alpha1.ReasonRemoteClaimed,
+	return fault.Terminalf(v1alpha1.ReasonRemoteAlreadyManaged,
 		"the remote agent %s belongs to %s: delete one of the two Agents (this one touches nothing remote)", id, p.called(other))
 }
 

@@ -72,7 +72,7 @@ func fromCloud(e *cloud.Error) *fault.Error {
 		return fault.Terminalf(v1alpha1.ReasonMachineIDConflict, "%v: "+takeOver, e)
 	case cloud.ReasonUnauthorized:
 		if e.Status == http.StatusUnauthorized && !e.API {
-			return fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
+			return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 				"%v: the credentials are checked again; if they are good, see what is between the operator and the API", e)
 		}
 		return fault.Waitingf(v1alpha1.ReasonProjectNotReady,
@@ -84,15 +84,15 @@ func fromCloud(e *cloud.Error) *fault.Error {
 		if e.Class == cloud.ClassTerminal {
 			return fault.Terminalf(v1alpha1.ReasonInvalid, "%v: make the configuration smaller, or have the limit raised", e)
 		}
-		return fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
+		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 			"%v: have what filters requests allow it, or change the configuration", e).After(e.RetryAfter)
 	case cloud.ReasonTooLarge:
-		return fault.Retryablef(v1alpha1.ReasonInvalidAnswer, "%v: make what the remote agent holds smaller", e)
-	case cloud.ReasonInvalidAnswer, cloud.ReasonNotFound, cloud.ReasonAgentNotFound, cloud.ReasonGone:
-		return fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
+		return fault.Retryablef(v1alpha1.ReasonInvalidResponse, "%v: make what the remote agent holds smaller", e)
+	case cloud.ReasonInvalidResponse, cloud.ReasonNotFound, cloud.ReasonAgentNotFound, cloud.ReasonGone:
+		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 			"%v: check the CloudProject's url and what stands between it and the operator", e).After(e.RetryAfter)
 	case cloud.ReasonUnsupported:
-		return fault.Terminalf(v1alpha1.ReasonInvalidAnswer,
+		return fault.Terminalf(v1alpha1.ReasonInvalidResponse,
 			"%v: check the CloudProject's url", e)
 	default:
 		return fault.Retryablef(v1alpha1.ReasonUnavailable, "%v", e).After(e.RetryAfter)

@@ -65,8 +65,8 @@ func (p *pass) conclude(f classed, grace bool) {
 	if p.Settings.ReadOnly {
 		who = "the operator runs with --read-only and"
 	}
-	p.listed(v1alpha1.ConditionDrifted, v1alpha1.ReasonChangedElsewhere, status.Drift, "somebody else changed %s; "+who+" lets it stand")
-	p.listed(v1alpha1.ConditionNotHonoured, v1alpha1.ReasonNotKept, status.NotHonoured,
+	p.listed(v1alpha1.ConditionDrifted, v1alpha1.ReasonChangedExternally, status.DriftedFields, "somebody else changed %s; "+who+" lets it stand")
+	p.listed(v1alpha1.ConditionFieldsIgnored, v1alpha1.ReasonNotPersisted, status.IgnoredFields,
 		"the service accepted %s and did not keep the value; it is sent again when it changes")
 }
 

@@ -164,7 +164,7 @@ func TestARequestToReconcileIsAnsweredWhenItIsDone(t *testing.T) {
 
 func TestFieldsAreNamedWithoutTheirValues(t *testing.T) {
 	p := passOf(func(a *v1alpha1.Agent) {
-		a.Status.Drift, a.Status.NotHonoured = []string{"rawConfig", "version"}, []string{"edition"}
+		a.Status.DriftedFields, a.Status.IgnoredFields = []string{"rawConfig", "version"}, []string{"edition"}
 		a.Spec.SyncPolicy = v1alpha1.SyncOnChange
 	})
 	p.conclude(classed{}, false)
@@ -173,11 +173,11 @@ func TestFieldsAreNamedWithoutTheirValues(t *testing.T) {
 		strings.Contains(drifted.Message, "v4.0.0") || drifted.ObservedGeneration != 2 {
 		t.Errorf("Drifted: %+v", drifted)
 	}
-	kept := meta.FindStatusCondition(p.agent.Status.Conditions, v1alpha1.ConditionNotHonoured)
-	if kept == nil || !strings.Contains(kept.Message, "edition") || kept.Reason != v1alpha1.ReasonNotKept {
-		t.Errorf("NotHonoured: %+v", kept)
+	kept := meta.FindStatusCondition(p.agent.Status.Conditions, v1alpha1.ConditionFieldsIgnored)
+	if kept == nil || !strings.Contains(kept.Message, "edition") || kept.Reason != v1alpha1.ReasonNotPersisted {
+		t.Errorf("FieldsIgnored: %+v", kept)
 	}
-	p.agent.Status.Drift, p.agent.Status.NotHonoured = nil, nil
+	p.agent.Status.DriftedFields, p.agent.Status.IgnoredFields = nil, nil
 	p.conclude(classed{}, false)
 	if diff := cmp.Diff(map[string]string{"Ready": "True Applied 2"}, shown(p.agent)); diff != "" {
 		t.Errorf("when all is well again, -want +got:\n%s", diff)
@@ -234,9 +234,9 @@ func TestASuspendedAgentIsReadyIfNothingWaits(t *testing.T) {
 		{"registered, all applied", changes{registered}, true},
 		{"registered, a change waits", changes{registered, func(a *v1alpha1.Agent) { a.Spec.Version = "v5.0.0" }}, false},
 		{"registered, a field is no longer managed", changes{registered, func(a *v1alpha1.Agent) { a.Spec.Version = "" }}, true},
-		{"a registration is under way", changes{registered, annotated(v1alpha1.AnnotationRegistering, "t/1")}, false},
-		{"its registration is recorded", changes{registered, annotated(v1alpha1.AnnotationRegistering, "t/1"),
-			func(a *v1alpha1.Agent) { a.Status.Registration = "t/1" }}, true},
+		{"a registration is under way", changes{registered, annotated(v1alpha1.AnnotationRegistrationIntent, "t/1")}, false},
+		{"its registration is recorded", changes{registered, annotated(v1alpha1.AnnotationRegistrationIntent, "t/1"),
+			func(a *v1alpha1.Agent) { a.Status.RegistrationIntent = "t/1" }}, true},
 		{"observed: nothing ever waits", changes{func(a *v1alpha1.Agent) { a.Status.ID, a.Spec.SyncPolicy = "id", v1alpha1.SyncObserve }}, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -93,7 +93,7 @@ func (p *pass) writeAhead(ctx context.Context, began, first time.Time) (intent r
 	}
 	err = p.patchMeta(ctx, func(a *v1alpha1.Agent) {
 		controllerutil.AddFinalizer(a, v1alpha1.AgentFinalizer)
-		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistering, intent.String())
+		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistrationIntent, intent.String())
 	})
 	if err == nil && !fenced {
 		err = p.stillThere(ctx)
@@ -126,7 +126,7 @@ func (r *registrar) send(ctx context.Context, ticket *project.Ticket, intent reg
 	}
 	if err := r.misdirected(ctx, made.ID, machineID); err != nil {
 		// What it made, if anything, is still to be found out.
-		return fault.Retryablef(v1alpha1.ReasonRegistrationUnknown, "the API answered the registration with another's agent: %v", err).
+		return fault.Retryablef(v1alpha1.ReasonRegistrationOutcomeUnknown, "the API answered the registration with another's agent: %v", err).
 			After(r.Settings.BackoffMin).Because(err)
 	}
 	r.created(ctx, made, machineID)
@@ -135,13 +135,13 @@ func (r *registrar) send(ctx context.Context, ticket *project.Ticket, intent reg
 
 // created records what the API registered.
 func (r *registrar) created(ctx context.Context, made *cloud.Registered, machineID string) {
-	r.agent.Status.RegisteredByUs = true
+	r.agent.Status.Origin = v1alpha1.OriginRegistered
 	r.recorded(ctx, made.ID, machineID)
 	r.memory.due = r.Clock.Now().Add(r.interval(ctx) / 10) // The response does not tell its health.
 	r.agent.Status.Agent = registeredStatus(made, r.agent, r.config)
 	r.registered, r.token, r.memory.unstored, r.memory.refused = true, made.Token, made.Token, ""
 	if r.memory.lost != "" {
-		r.tell(reRegistered, made.ID)
+		r.tell(reregistered, made.ID)
 	} else {
 		r.tell(registeredAgent, made.ID)
 	}
@@ -193,7 +193,7 @@ func (r *registrar) notRegistered(err error) error {
 
 // inDoubt leaves a registration open: the next pass checks what became of it.
 func (p *pass) inDoubt(cause error) error {
-	return fault.Retryablef(v1alpha1.ReasonRegistrationUnknown,
+	return fault.Retryablef(v1alpha1.ReasonRegistrationOutcomeUnknown,
 		"the outcome of the registration is unknown (%v); checking whether it succeeded before retrying", cause).
 		After(p.Settings.BackoffMin).Because(cause)
 }

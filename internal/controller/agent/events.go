@@ -29,7 +29,7 @@ type happening struct {
 var (
 	nothing         = happening{}
 	registeredAgent = happening{reason: "Registered", action: "Register", note: "registered as %s"}
-	reRegistered    = happening{reason: "ReRegistered", action: "Register", warning: true,
+	reregistered    = happening{reason: "Reregistered", action: "Register", warning: true,
 		note: "the remote agent was gone; registered anew as %s"}
 	recovered   = happening{reason: "Recovered", action: "Register", note: "found its remote agent %s again"}
 	adopted     = happening{reason: "Adopted", action: "Adopt", note: "took over the remote agent %s"}
@@ -46,12 +46,12 @@ var (
 		note: "the Agent was removed while it was being registered; delete the remote agent %s in Calyptia Cloud"}
 	maybeOrphaned = happening{reason: "MaybeOrphaned", action: "Delete", warning: true,
 		note: "a registration was never answered; look for another agent with the machine ID %s in Calyptia Cloud"}
-	withdrawn = happening{reason: "Withdrawn", action: "Delete", note: "deleted the double %s", warning: true}
+	withdrawn = happening{reason: "DuplicateDeleted", action: "Delete", note: "deleted the double %s", warning: true}
 )
 
 // happenings are all of them.
 var happenings = []happening{
-	registeredAgent, reRegistered, recovered, adopted, updated, corrected, drifted, deleted, retained, orphaned, maybeOrphaned, withdrawn,
+	registeredAgent, reregistered, recovered, adopted, updated, corrected, drifted, deleted, retained, orphaned, maybeOrphaned, withdrawn,
 }
 
 type happened struct {
@@ -100,7 +100,7 @@ func (p *pass) log(ctx context.Context, f classed, grace bool, during string) {
 	}
 	text := f.Reason + ": " + f.Message
 	outage := grace && p.agent.Status.Applied.Generation == p.agent.Generation || f.is(v1alpha1.ReasonProjectNotReady) ||
-		f.is(v1alpha1.ReasonRemoteGone) // The registration that follows is told.
+		f.is(v1alpha1.ReasonRemoteDeleted) // The registration that follows is told.
 	if f.Class == fault.Terminal && f.Message == p.stalled {
 		p.memory.logged = text // By an earlier process, perhaps.
 	}

@@ -29,7 +29,7 @@ func (p *pass) fence(ctx context.Context) error {
 		return err
 	}
 	status := &p.agent.Status
-	if status.ID != "" || p.open() || len(status.Withdraw) > 0 {
+	if status.ID != "" || p.open() || len(status.DuplicatesToDelete) > 0 {
 		if err := p.keepFinalizer(ctx); err != nil {
 			return err
 		}
@@ -63,7 +63,7 @@ func (p *pass) keepIntent(ctx context.Context) error {
 	intent := intentOf(posted).String()
 	return p.patchMeta(ctx, func(a *v1alpha1.Agent) {
 		controllerutil.AddFinalizer(a, v1alpha1.AgentFinalizer)
-		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistering, intent)
+		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistrationIntent, intent)
 	})
 }
 
@@ -125,7 +125,7 @@ func (p *pass) rescue(ctx context.Context, name string) error {
 	err := p.tokenShown(ctx)
 	if err == nil && p.token.Usable() {
 		desired := tokensecret.Desired{
-			Name: name, Registration: status.Registration, Retained: true,
+			Name: name, Registration: status.RegistrationIntent, Retained: true,
 			Data: map[string][]byte{v1alpha1.IDKey: []byte(status.ID), v1alpha1.TokenKey: []byte(p.token.Reveal())},
 		}
 		if isSession {

@@ -29,7 +29,7 @@ func (p *pass) finalize(ctx context.Context) error {
 	}
 	status := &p.agent.Status
 	switch {
-	case status.ID == "" && !p.open() && len(status.Withdraw) == 0:
+	case status.ID == "" && !p.open() && len(status.DuplicatesToDelete) == 0:
 		return p.release(ctx, nothing)
 	case p.agent.Annotations[v1alpha1.AnnotationOrphan] == "true":
 		return p.release(ctx, orphaned)
@@ -71,7 +71,7 @@ func (p *pass) retain(ctx context.Context) error {
 			return err
 		}
 	}
-	if len(status.Withdraw) > 0 {
+	if len(status.DuplicatesToDelete) > 0 {
 		p.tell(maybeOrphaned, p.machineID())
 	}
 	return p.release(ctx, retained)
@@ -86,7 +86,7 @@ func (p *pass) retains() bool {
 	case spec.DeletionPolicy == v1alpha1.DeletionDelete:
 		return false
 	default:
-		return spec.AgentID != "" && !p.agent.Status.RegisteredByUs
+		return spec.AgentID != "" && p.agent.Status.Origin != v1alpha1.OriginRegistered
 	}
 }
 
@@ -109,7 +109,7 @@ func (p *pass) deleteRemote(ctx context.Context) error {
 		}
 		p.tellOlder()
 	}
-	for _, id := range p.agent.Status.Withdraw {
+	for _, id := range p.agent.Status.DuplicatesToDelete {
 		if err := p.deleteConfirmed(ctx, id); err != nil {
 			return err
 		}
@@ -184,7 +184,7 @@ func (p *pass) deleteConfirmed(ctx context.Context, id string) error {
 // deleteID deletes what is nobody else's.
 func (p *pass) deleteID(ctx context.Context, id string) error {
 	err := p.unclaimed(ctx, &cloud.Agent{ID: id, MachineID: p.machineID()})
-	if classify(err).is(v1alpha1.ReasonRemoteClaimed) {
+	if classify(err).is(v1alpha1.ReasonRemoteAlreadyManaged) {
 		logger(ctx).Info("Left the remote agent to the Agent that has it", "id", id, "cause", err.Error())
 		return nil
 	} else if err != nil {

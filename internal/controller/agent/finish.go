@@ -51,7 +51,7 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 
 	write, cancel := detach(ctx)
 	defer cancel()
-	learned := p.agent.Status.ID != p.base.Status.ID || p.agent.Status.Registration != p.base.Status.Registration
+	learned := p.agent.Status.ID != p.base.Status.ID || p.agent.Status.RegistrationIntent != p.base.Status.RegistrationIntent
 	if ctx.Err() != nil && !learned {
 		return ctrl.Result{}, nil // Shutting down: the next leader does it all again.
 	}
@@ -133,7 +133,7 @@ func (p *pass) remember(ctx context.Context, f classed, now time.Time) (grace bo
 	if f.Class == fault.Waiting && f.RetryAfter == 0 {
 		m.holdFor = "" // A watch ends it, and looking costs nothing remote.
 	}
-	outage := f.Class == fault.Retryable && f.Reason != v1alpha1.ReasonRemoteGone || f.Reason == v1alpha1.ReasonProjectNotReady ||
+	outage := f.Class == fault.Retryable && f.Reason != v1alpha1.ReasonRemoteDeleted || f.Reason == v1alpha1.ReasonProjectNotReady ||
 		f.Reason == v1alpha1.ReasonRateLimited || f.Reason == v1alpha1.ReasonUnavailable
 	return outage && now.Sub(m.failing) < p.Settings.OutageGrace
 }

@@ -20,14 +20,14 @@ import (
 func (p *pass) intent() registration.Intent { return intentOf(p.agent) }
 
 func intentOf(a *v1alpha1.Agent) registration.Intent {
-	return registration.ParseIntent(a.Annotations[v1alpha1.AnnotationRegistering])
+	return registration.ParseIntent(a.Annotations[v1alpha1.AnnotationRegistrationIntent])
 }
 
 // closed is the intent that was closed last. Only the operator writes it.
 func (p *pass) closed() registration.Intent { return closedOf(p.agent) }
 
 func closedOf(a *v1alpha1.Agent) registration.Intent {
-	return registration.ParseIntent(a.Status.Registration)
+	return registration.ParseIntent(a.Status.RegistrationIntent)
 }
 
 // open reports whether a registration was begun and its outcome is not recorded.
@@ -40,7 +40,7 @@ func registering(a *v1alpha1.Agent, now time.Time) bool {
 
 // closeIntent records that a registration made nothing. Its intent is spent from then on, whoever puts it back. If
 // the status cannot be written, the next pass finds the same out.
-func (p *pass) closeIntent() { p.agent.Status.Registration = p.intent().String() }
+func (p *pass) closeIntent() { p.agent.Status.RegistrationIntent = p.intent().String() }
 
 // recall closes an intent again whose closing could not be written: this process knows that it made nothing.
 func (p *pass) recall() {
@@ -78,7 +78,7 @@ func (p *pass) entitled(remote *cloud.Agent, intent registration.Intent) bool {
 // or the very one that the status records this agent with, at the endpoint where it was recorded.
 func (p *pass) registeredBy(remote *cloud.Agent, intent registration.Intent) bool {
 	url := p.place.URL
-	if status := &p.agent.Status; remote.ID != "" && remote.ID == status.ID && status.RegisteredByUs {
+	if status := &p.agent.Status; remote.ID != "" && remote.ID == status.ID && status.Origin == v1alpha1.OriginRegistered {
 		intent, url = p.closed(), status.URL
 	} else if intent.Spent(p.closed()) {
 		return false
@@ -91,7 +91,7 @@ func (p *pass) registeredBy(remote *cloud.Agent, intent registration.Intent) boo
 func (p *pass) recordedHere(id string) bool {
 	status := &p.agent.Status
 	here := (project.Place{URL: status.URL, ProjectID: status.ProjectID}) == p.place
-	return here && id != "" && (status.ID == id || slices.Contains(status.Withdraw, id))
+	return here && id != "" && (status.ID == id || slices.Contains(status.DuplicatesToDelete, id))
 }
 
 // registeredWith reports whether a remote agent with our machine ID may come from the registration of this intent.

@@ -35,9 +35,9 @@ func TestEntitled_NeedsEvidenceThatTheTenantCannotWrite(t *testing.T) {
 	const here, elsewhere = "https://cloud-api.calyptia.com", "https://cloud.tenant.example"
 	const id = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
 	chosen := func(a *v1alpha1.Agent) { a.Spec.MachineID = "machine-1" }
-	recorded := func(url string, origin bool) func(*v1alpha1.Agent) {
+	recorded := func(url string, origin v1alpha1.Origin) func(*v1alpha1.Agent) {
 		return func(a *v1alpha1.Agent) {
-			a.Status.ID, a.Status.URL, a.Status.MachineID, a.Status.RegisteredByUs = id, url, "machine-1", origin
+			a.Status.ID, a.Status.URL, a.Status.MachineID, a.Status.Origin = id, url, "machine-1", origin
 		}
 	}
 	for _, row := range []struct {
@@ -63,12 +63,12 @@ func TestEntitled_NeedsEvidenceThatTheTenantCannotWrite(t *testing.T) {
 		{name: "a chosen one, with a forged intent", change: chosen, intent: noon, forged: true, created: noon.Add(time.Second)},
 		{name: "a chosen one, with an intent that was closed", change: chosen, intent: noon, closed: noon, closedAt: here, created: noon.Add(time.Second)},
 		{name: "a chosen one, with an intent older than the closed one", change: chosen, intent: noon.Add(-time.Minute), closed: noon, closedAt: here, created: noon},
-		{name: "recorded at this endpoint", change: recorded(here, true), created: noon.Add(-time.Hour), want: true},
-		{name: "adopted at this endpoint", change: recorded(here, false), created: noon.Add(-time.Hour), want: true},
-		{name: "recorded at another endpoint", change: recorded(elsewhere, true), created: noon.Add(-time.Hour)},
-		{name: "adopted at another endpoint", change: recorded(elsewhere, false), created: noon.Add(-time.Hour)},
-		{name: "registered at another URL with this project's token", change: recorded(elsewhere, true), closed: noon, closedAt: elsewhere, created: noon.Add(time.Second), want: true},
-		{name: "adopted at another URL while an intent was closed there", change: recorded(elsewhere, false), closed: noon, closedAt: elsewhere, created: noon.Add(time.Second)},
+		{name: "recorded at this endpoint", change: recorded(here, v1alpha1.OriginRegistered), created: noon.Add(-time.Hour), want: true},
+		{name: "adopted at this endpoint", change: recorded(here, v1alpha1.OriginAdopted), created: noon.Add(-time.Hour), want: true},
+		{name: "recorded at another endpoint", change: recorded(elsewhere, v1alpha1.OriginRegistered), created: noon.Add(-time.Hour)},
+		{name: "adopted at another endpoint", change: recorded(elsewhere, v1alpha1.OriginAdopted), created: noon.Add(-time.Hour)},
+		{name: "registered at another URL with this project's token", change: recorded(elsewhere, v1alpha1.OriginRegistered), closed: noon, closedAt: elsewhere, created: noon.Add(time.Second), want: true},
+		{name: "adopted at another URL while an intent was closed there", change: recorded(elsewhere, v1alpha1.OriginAdopted), closed: noon, closedAt: elsewhere, created: noon.Add(time.Second)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p := holding(t, passOf(), "the-project-token")
@@ -85,7 +85,7 @@ func TestEntitled_NeedsEvidenceThatTheTenantCannotWrite(t *testing.T) {
 				remote.MachineID = p.machineID()
 			}
 			if !row.closed.IsZero() {
-				p.agent.Status.Registration = intentAt(row.closed, row.closedAt)
+				p.agent.Status.RegistrationIntent = intentAt(row.closed, row.closedAt)
 			}
 			if !row.intent.IsZero() {
 				text := intentAt(row.intent, here)
@@ -93,9 +93,9 @@ func TestEntitled_NeedsEvidenceThatTheTenantCannotWrite(t *testing.T) {
 					text = text[:len(text)-1] + "x"
 				}
 				if row.intent.Equal(row.closed) {
-					text = p.agent.Status.Registration
+					text = p.agent.Status.RegistrationIntent
 				}
-				annotated(v1alpha1.AnnotationRegistering, text)(p.agent)
+				annotated(v1alpha1.AnnotationRegistrationIntent, text)(p.agent)
 			}
 			if !row.own {
 				p.cloudProject.Namespace = "platform"

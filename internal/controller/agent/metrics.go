@@ -62,7 +62,7 @@ func NewMetrics(registerer prometheus.Registerer, opts MetricsOptions) (*Metrics
 		opts: opts, last: map[types.NamespacedName]time.Time{}, known: sets.New[string](),
 		happenings: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "calyptia_agent_events_total",
-			Help: "What happened to Agents, by the reason of the event, such as Registered, DriftCorrected, ReRegistered or Orphaned.",
+			Help: "What happened to Agents, by the reason of the event, such as Registered, DriftCorrected, Reregistered or Orphaned.",
 		}, []string{"cloudproject", "reason"}),
 		agents: all("calyptia_agents", "Agents by CloudProject."),
 		conditions: all("calyptia_agents_condition",
@@ -193,7 +193,7 @@ func (s *sum) add(agent *v1alpha1.Agent) {
 		case v1alpha1.ConditionReady:
 			judged = true
 		case v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled, v1alpha1.ConditionReporting,
-			v1alpha1.ConditionDrifted, v1alpha1.ConditionNotHonoured:
+			v1alpha1.ConditionDrifted, v1alpha1.ConditionFieldsIgnored:
 		default:
 			continue
 		}

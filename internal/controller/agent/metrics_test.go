@@ -223,7 +223,7 @@ func TestEventsBeginAtZeroAndGoWithTheirCloudProject(t *testing.T) {
 		return found
 	}
 	before := series()
-	for _, key := range []string{"logs/calyptia Orphaned", "logs/other ReRegistered", "none Orphaned"} {
+	for _, key := range []string{"logs/calyptia Orphaned", "logs/other Reregistered", "none Orphaned"} {
 		if value, there := before[key]; !there || value != 0 {
 			t.Errorf("%q begins with %v, %v", key, value, there)
 		}

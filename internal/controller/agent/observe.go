@@ -46,7 +46,7 @@ func (p *pass) glimpse(ctx context.Context) (enough bool, err error) {
 	sent := len(p.memory.sent) > 0
 	plain := p.memory.verified && !p.memory.differs && p.memory.goneAt.IsZero() &&
 		(sent || status.Applied.Generation == p.agent.Generation) &&
-		len(status.Drift)+len(status.NotHonoured)+len(status.Withdraw) == 0 &&
+		len(status.DriftedFields)+len(status.IgnoredFields)+len(status.DuplicatesToDelete) == 0 &&
 		status.LastHandledReconcileAt == p.agent.Annotations[v1alpha1.AnnotationReconcileAt]
 	if !due || !plain || (project.Place{URL: status.URL, ProjectID: status.ProjectID}) != p.place {
 		return false, nil
@@ -90,7 +90,7 @@ func (p *pass) asDeclared(seen project.Entry) bool {
 // findDoubles looks for other remote agents with our derived machine ID. Those that can only have come from
 // a registration of ours that nobody knew of any more are withdrawn; others are left to a person.
 func (p *pass) findDoubles(ctx context.Context) error {
-	if p.remote == nil && p.sight == nil || p.explicit() || p.Settings.ReadOnly || !p.agent.Status.RegisteredByUs {
+	if p.remote == nil && p.sight == nil || p.explicit() || p.Settings.ReadOnly || p.agent.Status.Origin != v1alpha1.OriginRegistered {
 		return nil
 	}
 	now, status := p.Clock.Now(), &p.agent.Status
@@ -109,10 +109,10 @@ func (p *pass) findDoubles(ctx context.Context) error {
 	for _, entry := range entries {
 		recent := now.Sub(entry.CreatedAt) < p.Settings.Slack // It may be on its way into a Secret.
 		switch {
-		case entry.ID == status.ID || recent || slices.Contains(status.Withdraw, entry.ID):
+		case entry.ID == status.ID || recent || slices.Contains(status.DuplicatesToDelete, entry.ID):
 		case known && p.agent.Spec.SyncPolicy != v1alpha1.SyncObserve && !entry.Reported &&
 			!entry.CreatedAt.Before(began.Truncate(time.Second)):
-			status.Withdraw = append(status.Withdraw, entry.ID)
+			status.DuplicatesToDelete = append(status.DuplicatesToDelete, entry.ID)
 		default:
 			left = append(left, entry.ID)
 		}
@@ -191,14 +191,14 @@ func (p *pass) gone() error {
 			"the service at %s does not have agent %s, which was seen last at %s in project %q: "+
 				"correct the CloudProject's url or token, or spec.projectRef",
 			p.place.URL, status.ID, status.URL, status.ProjectID)
-	case !status.RegisteredByUs || p.agent.Spec.AgentID != "":
+	case status.Origin != v1alpha1.OriginRegistered || p.agent.Spec.AgentID != "":
 		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
 			"the agent %s that was taken over is no more: delete this Agent, or create one that registers", status.ID)
 	case p.memory.goneAt.IsZero():
 		p.memory.goneAt = now
 		fallthrough
 	case now.Sub(p.memory.goneAt) < p.Settings.GoneDelay:
-		return fault.Retryablef(v1alpha1.ReasonRemoteGone,
+		return fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
 			"the remote agent %s is gone; after a second look it is registered anew", status.ID).After(p.Settings.GoneDelay)
 	}
 	since := p.memory.goneAt
@@ -211,8 +211,8 @@ func (p *pass) gone() error {
 	p.memory.lost, p.memory.lostAt = status.ID, p.place
 	// The registration may have to wait, for the rate limit or a list.
 	const words = "the remote agent is gone; it is registered anew"
-	p.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRemoteGone, words)
-	p.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonRemoteGone, words)
+	p.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRemoteDeleted, words)
+	p.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonRemoteDeleted, words)
 	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
 	return errMissing
 }
@@ -223,8 +223,8 @@ var errMissing = errors.New("the remote agent is missing")
 // withdraw deletes doubles that this Agent registered, once a read shows that they are just that.
 func (p *pass) withdraw(ctx context.Context) error {
 	status := &p.agent.Status
-	for len(status.Withdraw) > 0 && p.agent.Spec.SyncPolicy != v1alpha1.SyncObserve {
-		id := status.Withdraw[0]
+	for len(status.DuplicatesToDelete) > 0 && p.agent.Spec.SyncPolicy != v1alpha1.SyncObserve {
+		id := status.DuplicatesToDelete[0]
 		double, err := p.ours(ctx, id)
 		if err != nil {
 			return err
@@ -237,7 +237,7 @@ func (p *pass) withdraw(ctx context.Context) error {
 			}
 			p.tell(withdrawn, id)
 		}
-		status.Withdraw = status.Withdraw[1:]
+		status.DuplicatesToDelete = status.DuplicatesToDelete[1:]
 	}
 	return nil
 }

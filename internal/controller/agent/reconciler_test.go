@@ -64,7 +64,7 @@ func TestRefreshGivesWayToAChangedAgent(t *testing.T) {
 	}{
 		{"nothing changed", func(*v1alpha1.Agent) {}, true},
 		{"its status changed", func(a *v1alpha1.Agent) { a.Status.ID, a.ResourceVersion = "id", "2" }, true},
-		{"its nonce changed", annotated(v1alpha1.AnnotationRegistering, "t/2"), true},
+		{"its nonce changed", annotated(v1alpha1.AnnotationRegistrationIntent, "t/2"), true},
 		{"its spec changed", func(a *v1alpha1.Agent) { a.Spec.RawConfig, a.Generation = "[OUTPUT]", 3 }, false},
 		{"another Agent has its name", func(a *v1alpha1.Agent) { a.UID = "web-2" }, false},
 	} {

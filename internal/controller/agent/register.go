@@ -80,7 +80,7 @@ func (p *pass) take(ctx context.Context, remote *cloud.Agent) error {
 	if err := p.keepFinalizer(ctx); err != nil {
 		return err
 	}
-	p.agent.Status.RegisteredByUs = true
+	p.agent.Status.Origin = v1alpha1.OriginRegistered
 	p.recorded(ctx, remote.ID, remote.MachineID)
 	p.remote = remote
 	p.token = remote.Token
@@ -94,9 +94,9 @@ func (p *pass) recorded(ctx context.Context, id, machineID string) {
 	if status.ID != id || status.URL != place.URL {
 		p.doubtSecrets() // They tell both.
 	}
-	if len(status.Withdraw) > 0 && (project.Place{URL: status.URL, ProjectID: status.ProjectID}) != place {
+	if len(status.DuplicatesToDelete) > 0 && (project.Place{URL: status.URL, ProjectID: status.ProjectID}) != place {
 		p.tell(maybeOrphaned, p.machineID())
-		status.Withdraw = nil // At this endpoint the same IDs are another's.
+		status.DuplicatesToDelete = nil // At this endpoint the same IDs are another's.
 	}
 	if status.ID != id {
 		if p.memory.confirmed != id { // Else it is this agent's own, from a status that could not be written.
@@ -105,7 +105,7 @@ func (p *pass) recorded(ctx context.Context, id, machineID string) {
 		p.memory.sent, p.memory.doubted = nil, nil
 		status.Applied = v1alpha1.AppliedState{}
 		status.Agent = nil
-		status.NotHonoured, status.Drift = nil, nil
+		status.IgnoredFields, status.DriftedFields = nil, nil
 		p.unset(v1alpha1.ConditionReporting) // It was another agent's.
 	}
 	status.ID, status.MachineID = id, machineID

@@ -83,7 +83,7 @@ func (p *pass) settleRegistration(ctx context.Context, resolveOnly bool) (record
 			return false, err
 		}
 	}
-	return false, fault.Retryablef(v1alpha1.ReasonInvalidAnswer,
+	return false, fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 		"the API lists very many agents with machine ID %s that are not this Agent's: delete those that are not needed", r.machineID())
 }
 
@@ -328,7 +328,7 @@ func (r *registrar) waits(a registration.Action) error {
 	case r.failure != nil:
 		return r.inDoubt(r.failure)
 	default:
-		return fault.Waitingf(v1alpha1.ReasonRegistrationUnknown,
+		return fault.Waitingf(v1alpha1.ReasonRegistrationOutcomeUnknown,
 			"no response to the registration; checking whether it succeeded before retrying").After(a.Until.Sub(r.facts.Now))
 	}
 }
@@ -354,7 +354,7 @@ func (r *registrar) fails(code registration.Code) error {
 	case registration.RecordedElsewhere:
 		return r.notEntitled()
 	case registration.IDUnknown:
-		return fault.Terminalf(v1alpha1.ReasonRegistrationUnknown,
+		return fault.Terminalf(v1alpha1.ReasonRegistrationOutcomeUnknown,
 			"the API holds an agent with machine ID %s, and does not tell its ID: find it in Calyptia Cloud and set spec.agentID to its ID",
 			r.machineID()).Because(r.failure)
 	default:

@@ -111,7 +111,7 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 		return nil, err
 	}
 	if len(token.Reveal()) > tokensecret.MaxToken {
-		return nil, fault.Terminalf(v1alpha1.ReasonInvalidAnswer,
+		return nil, fault.Terminalf(v1alpha1.ReasonInvalidResponse,
 			"the token of agent %s is longer than %d bytes: check what answers at the CloudProject's url", id, tokensecret.MaxToken)
 	}
 	desired := tokensecret.Desired{
@@ -121,7 +121,7 @@ func (p *pass) keepToken(ctx context.Context, name string) (*corev1.Secret, erro
 			v1alpha1.IDKey:         []byte(id),
 			tokensecret.SessionKey: nil, tokensecret.ClassicKey: nil, tokensecret.YAMLKey: nil,
 		},
-		Registration: p.agent.Status.Registration, Retained: p.retains(),
+		Registration: p.agent.Status.RegistrationIntent, Retained: p.retains(),
 	}
 	if token.Usable() {
 		desired.Data[v1alpha1.TokenKey] = []byte(token.Reveal())
@@ -167,7 +167,7 @@ func (p *pass) yield(ctx context.Context, secret *corev1.Secret) (bool, error) {
 		return false, err
 	}
 	status := &p.agent.Status
-	status.Withdraw = append(status.Withdraw, status.ID)
+	status.DuplicatesToDelete = append(status.DuplicatesToDelete, status.ID)
 	p.recorded(ctx, remote.ID, remote.MachineID)
 	p.registered, p.remote, p.token = false, remote, remote.Token
 	p.memory.secretVersion = secret.ResourceVersion

@@ -87,7 +87,7 @@ func atRest(a *v1alpha1.Agent, now time.Time) bool {
 	return ready != nil && ready.Status == "True" && ready.Reason != v1alpha1.ReasonSuspended &&
 		status.ID != "" && !registering(a, now) && fenced(a) &&
 		status.ObservedGeneration == a.Generation && status.Applied.Generation == a.Generation &&
-		status.LastHandledReconcileAt == a.Annotations[v1alpha1.AnnotationReconcileAt] && len(status.Withdraw) == 0
+		status.LastHandledReconcileAt == a.Annotations[v1alpha1.AnnotationReconcileAt] && len(status.DuplicatesToDelete) == 0
 }
 
 // room is how long the first look of this process at an Agent is put off: while the first list is read, for which new

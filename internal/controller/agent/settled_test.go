@@ -61,15 +61,15 @@ func TestSettledIsAnAgentWithNothingLeftToDo(t *testing.T) {
 		{"Ready, because it was suspended", condition("True", v1alpha1.ReasonSuspended), nil, false},
 		{"no remote agent", func(a *v1alpha1.Agent) { a.Status.ID = "" }, nil, false},
 		{"a finalizer that somebody removed", func(a *v1alpha1.Agent) { a.Finalizers = []string{"foregroundDeletion"} }, nil, false},
-		{"a registration under way", annotated(v1alpha1.AnnotationRegistering, "t/1"), nil, false},
+		{"a registration under way", annotated(v1alpha1.AnnotationRegistrationIntent, "t/1"), nil, false},
 		{"a registration that is recorded", func(a *v1alpha1.Agent) {
-			annotated(v1alpha1.AnnotationRegistering, "t/1")(a)
-			a.Status.Registration = "t/1"
+			annotated(v1alpha1.AnnotationRegistrationIntent, "t/1")(a)
+			a.Status.RegistrationIntent = "t/1"
 		}, nil, true},
 		{"a new generation", func(a *v1alpha1.Agent) { a.Generation = 3 }, nil, false},
 		{"a generation that is seen and not applied", func(a *v1alpha1.Agent) { a.Status.Applied.Generation = 1 }, nil, false},
 		{"a request to reconcile", annotated(v1alpha1.AnnotationReconcileAt, "now"), nil, false},
-		{"a double to withdraw", func(a *v1alpha1.Agent) { a.Status.Withdraw = []string{"other"} }, nil, false},
+		{"a double to withdraw", func(a *v1alpha1.Agent) { a.Status.DuplicatesToDelete = []string{"other"} }, nil, false},
 		{"a status that is not written", nil, func(p *pass, _ *view) { p.memory.unwritten = 1 }, false},
 		{"a changed source", nil, func(_ *pass, v *view) { v.versions["ConfigMap/pipeline"] = "6" }, false},
 		{"a deleted source", nil, func(_ *pass, v *view) { delete(v.versions, "ConfigMap/pipeline") }, false},

@@ -187,8 +187,8 @@ func usualUsers(secret string) (names []string) {
 // is somebody else's doing while the Agent lives: without it a deletion would leak the remote agent.
 func concerns(e event.UpdateEvent) bool {
 	before, after := maps.Clone(e.ObjectOld.GetAnnotations()), maps.Clone(e.ObjectNew.GetAnnotations())
-	delete(before, v1alpha1.AnnotationRegistering)
-	delete(after, v1alpha1.AnnotationRegistering)
+	delete(before, v1alpha1.AnnotationRegistrationIntent)
+	delete(after, v1alpha1.AnnotationRegistrationIntent)
 	return e.ObjectOld.GetUID() != e.ObjectNew.GetUID() ||
 		e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
 		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() ||

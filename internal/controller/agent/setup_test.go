@@ -42,8 +42,8 @@ func TestOnlyWhatPeopleChangeConcernsTheController(t *testing.T) {
 		{"leave to orphan", annotated(v1alpha1.AnnotationOrphan, "true"), true},
 		{"an annotation of somebody else", annotated("note", "changed"), true},
 		{"an annotation that goes", func(a *v1alpha1.Agent) { delete(a.Annotations, "note") }, true},
-		{"the operator's own nonce", annotated(v1alpha1.AnnotationRegistering, "t/2"), false},
-		{"the operator's own nonce goes", func(a *v1alpha1.Agent) { delete(a.Annotations, v1alpha1.AnnotationRegistering) }, false},
+		{"the operator's own nonce", annotated(v1alpha1.AnnotationRegistrationIntent, "t/2"), false},
+		{"the operator's own nonce goes", func(a *v1alpha1.Agent) { delete(a.Annotations, v1alpha1.AnnotationRegistrationIntent) }, false},
 		{"another finalizer", func(a *v1alpha1.Agent) { a.Finalizers = append(a.Finalizers, "z") }, false},
 		{"the operator's finalizer goes", func(a *v1alpha1.Agent) { a.Finalizers = nil }, true},
 		{"the operator's finalizer goes with a deletion", func(a *v1alpha1.Agent) {
@@ -55,7 +55,7 @@ func TestOnlyWhatPeopleChangeConcernsTheController(t *testing.T) {
 		{"another Agent of the name, made while the watch was broken", func(a *v1alpha1.Agent) { a.UID = "web-2" }, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			before := passOf(annotated("note", "n"), annotated(v1alpha1.AnnotationRegistering, "t/1"), func(a *v1alpha1.Agent) {
+			before := passOf(annotated("note", "n"), annotated(v1alpha1.AnnotationRegistrationIntent, "t/1"), func(a *v1alpha1.Agent) {
 				a.Finalizers = []string{v1alpha1.AgentFinalizer, "foregroundDeletion"}
 			}).agent
 			after := before.DeepCopy()

@@ -32,7 +32,7 @@ func (p *pass) sync(ctx context.Context) error {
 	}
 	before := p.base.Status.Agent
 	if p.remote != nil && p.remote.FirstMetricsAddedAt != nil && before != nil && before.FirstMetricsAddedAt == nil {
-		p.agent.Status.NotHonoured = nil // It may have been the first start of a Fluent Bit, not the service.
+		p.agent.Status.IgnoredFields = nil // It may have been the first start of a Fluent Bit, not the service.
 	}
 	if p.remote != nil && len(p.memory.sent) > 0 { // By an earlier pass.
 		p.readBack(fields)
@@ -44,7 +44,7 @@ func (p *pass) sync(ctx context.Context) error {
 			break
 		}
 		if p.Settings.ReadOnly {
-			p.agent.Status.Drift = names(send)
+			p.agent.Status.DriftedFields = names(send)
 			return fault.Terminalf(v1alpha1.ReasonReadOnly,
 				"the operator runs with --read-only and does not send %v: run it without, or set syncPolicy to Observe", names(send))
 		}
@@ -57,7 +57,7 @@ func (p *pass) sync(ctx context.Context) error {
 	}
 	p.applied(fields)
 	if p.remote != nil {
-		p.agent.Status.Drift = names(p.kept(differing(fields, p.remote)))
+		p.agent.Status.DriftedFields = names(p.kept(differing(fields, p.remote)))
 		p.drifts()
 	}
 	return nil
@@ -65,11 +65,11 @@ func (p *pass) sync(ctx context.Context) error {
 
 // drifts tells of declared fields that are found changed and let stand, once for each.
 func (p *pass) drifts() {
-	known := func(name string) bool { return slices.Contains(p.base.Status.Drift, name) }
-	if now := p.agent.Status.Drift; !slices.ContainsFunc(now, func(name string) bool { return !known(name) }) {
+	known := func(name string) bool { return slices.Contains(p.base.Status.DriftedFields, name) }
+	if now := p.agent.Status.DriftedFields; !slices.ContainsFunc(now, func(name string) bool { return !known(name) }) {
 		return
 	}
-	p.tell(drifted, p.agent.Status.Drift...)
+	p.tell(drifted, p.agent.Status.DriftedFields...)
 }
 
 // toSend are the fields that the sync policy wants to be sent now.
@@ -93,7 +93,7 @@ func (p *pass) toSend(fields []field) []field {
 		case isNew:
 			return false
 		default:
-			return p.agent.Spec.SyncPolicy == v1alpha1.SyncOnChange || slices.Contains(p.agent.Status.NotHonoured, f.name)
+			return p.agent.Spec.SyncPolicy == v1alpha1.SyncOnChange || slices.Contains(p.agent.Status.IgnoredFields, f.name)
 		}
 	})
 }
@@ -109,7 +109,7 @@ func (p *pass) unapplied(fields []field) []field {
 
 // kept takes out the fields that the service does not honour.
 func (p *pass) kept(fields []field) []field {
-	return slices.DeleteFunc(fields, func(f field) bool { return slices.Contains(p.agent.Status.NotHonoured, f.name) })
+	return slices.DeleteFunc(fields, func(f field) bool { return slices.Contains(p.agent.Status.IgnoredFields, f.name) })
 }
 
 // send patches the fields and reads back what became of them.
@@ -181,13 +181,13 @@ func (p *pass) readBack(all []field) {
 			ignored = append(ignored, f.name)
 		}
 	}
-	still := status.NotHonoured[:0:0]
+	still := status.IgnoredFields[:0:0]
 	for _, name := range names(differing(all, p.remote)) {
-		if slices.Contains(ignored, name) || slices.Contains(status.NotHonoured, name) {
+		if slices.Contains(ignored, name) || slices.Contains(status.IgnoredFields, name) {
 			still = append(still, name)
 		}
 	}
-	status.NotHonoured = still
+	status.IgnoredFields = still
 	if status.Applied.Fields == nil {
 		status.Applied.Fields = map[string]string{}
 	}
@@ -224,7 +224,7 @@ func (p *pass) applied(fields []field) {
 	status.Applied.Generation = p.agent.Generation
 	status.Applied.SourceResourceVersion = p.config.ResourceVersion
 	if p.remote != nil {
-		status.NotHonoured = slices.DeleteFunc(status.NotHonoured, func(name string) bool {
+		status.IgnoredFields = slices.DeleteFunc(status.IgnoredFields, func(name string) bool {
 			return !slices.Contains(names(differing(fields, p.remote)), name)
 		})
 	}
@@ -262,7 +262,7 @@ func (p *pass) unlessGone(err error) error {
 	if !cloud.IsGone(err) {
 		return err
 	}
-	return fault.Retryablef(v1alpha1.ReasonRemoteGone,
+	return fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
 		"the service says that the remote agent %s is gone; it is looked at again", p.agent.Status.ID).Because(err)
 }
 

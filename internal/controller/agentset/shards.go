@@ -194,7 +194,7 @@ func (p *pass) refused(name string, err error) error {
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return fault.Waitingf(v1alpha1.ReasonProgressing, "namespace %s is being deleted", p.set.Namespace)
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
-		return fault.Terminalf(v1alpha1.ReasonSecretRefused,
+		return fault.Terminalf(v1alpha1.ReasonSecretWriteRefused,
 			"the API server refuses Secret %q: %v: lift what refuses it, or set another spec.sessions.secretName", name, err).Because(err)
 	default:
 		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q cannot be written", name).Because(err)

@@ -168,10 +168,10 @@ func refusedCopy(cp *v1alpha1.CloudProject, err error) (*fault.Error, error) {
 	case err == nil:
 		return nil, nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		return fault.Waitingf(v1alpha1.ReasonSecretRefused,
+		return fault.Waitingf(v1alpha1.ReasonSecretWriteRefused,
 			"namespace %s is being deleted, so the operator keeps no copy of the credentials", cp.Namespace), nil
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsRequestEntityTooLargeError(err):
-		return fault.Terminalf(v1alpha1.ReasonSecretRefused,
+		return fault.Terminalf(v1alpha1.ReasonSecretWriteRefused,
 			"the API server refuses Secret %q, in which the operator keeps its copy of the credentials: %v: lift what refuses it",
 			copyName(cp), err).Because(err), nil
 	default:

@@ -42,7 +42,7 @@ func TestCount_AgentsThatAreNotAllowed_CountOnlyWithEvidence(t *testing.T) {
 	authentic := func(a *v1alpha1.Agent) {
 		intent, err := intents.NewIntent(time.Now(), time.Time{}, intents.Intent{}, intents.Subject{UID: "uid", URL: here.URL}, signer)
 		noError(t, err)
-		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistering, intent.String())
+		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistrationIntent, intent.String())
 	}
 	finalized := func(a *v1alpha1.Agent) { a.Finalizers = []string{v1alpha1.AgentFinalizer} }
 	for _, row := range []struct {

@@ -35,7 +35,7 @@ type expect struct {
 }
 
 var (
-	proved = expect{ready: metav1.ConditionTrue, reason: v1alpha1.ReasonProved, kstatus: status.CurrentStatus}
+	proved = expect{ready: metav1.ConditionTrue, reason: v1alpha1.ReasonCredentialsVerified, kstatus: status.CurrentStatus}
 )
 
 // await waits until the CloudProject shows what is expected of the present generation, and returns it.

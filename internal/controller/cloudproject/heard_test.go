@@ -25,7 +25,7 @@ func (w *world) loses(cp *v1alpha1.CloudProject) {
 	for i := range 10 {
 		_ = p.Gone(project.Caller{UID: types.UID(fmt.Sprint(i))}, time.Now())
 	}
-	w.await(cp, stalledBy(v1alpha1.ReasonServerLost))
+	w.await(cp, stalledBy(v1alpha1.ReasonMassDeletionDetected))
 }
 
 // opened waits until a person's word was heard and acted on.
@@ -48,8 +48,8 @@ func TestAPersonsWordIsHeardThoughNobodyRan(t *testing.T) {
 	cp := w.await(w.create(), proved)
 	w.loses(cp)
 	w.restart() // A loss outlives it.
-	w.eventually("the loss to be remembered", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.ServerLost() != nil })
-	w.await(cp, stalledBy(v1alpha1.ReasonServerLost))
+	w.eventually("the loss to be remembered", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.MassDeletionDetected() != nil })
+	w.await(cp, stalledBy(v1alpha1.ReasonMassDeletionDetected))
 	w.restart(func() { w.poke(cp) })
 	w.opened(cp)
 
@@ -59,7 +59,7 @@ func TestAPersonsWordIsHeardThoughNobodyRan(t *testing.T) {
 	w.loses(cp)
 	w.restart() // What was handled is no word for the next loss.
 	w.eventually("a proof", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Proof().Proved })
-	w.stays("it stops", func() bool { return w.projects.Lookup(cp.UID).ServerLost() != nil })
+	w.stays("it stops", func() bool { return w.projects.Lookup(cp.UID).MassDeletionDetected() != nil })
 }
 
 func TestAPersonsWordIsHeardThoughNothingCouldBeCalled(t *testing.T) {

@@ -153,8 +153,8 @@ func holds(agent *v1alpha1.Agent) bool {
 	if controllerutil.ContainsFinalizer(agent, v1alpha1.AgentFinalizer) {
 		return true
 	}
-	intent := registration.ParseIntent(agent.Annotations[v1alpha1.AnnotationRegistering])
-	open := !intent.IsZero() && !intent.Spent(registration.ParseIntent(agent.Status.Registration))
+	intent := registration.ParseIntent(agent.Annotations[v1alpha1.AnnotationRegistrationIntent])
+	open := !intent.IsZero() && !intent.Spent(registration.ParseIntent(agent.Status.RegistrationIntent))
 	return agent.DeletionTimestamp.IsZero() && (agent.Status.ID != "" || open)
 }
 

@@ -135,7 +135,7 @@ func TestTheAnnotationEndsTheWait(t *testing.T) {
 	w.edit(cp, func() { cp.Annotations = map[string]string{v1alpha1.AnnotationOrphanAgents: "true"} })
 	w.gone(cp)
 	w.gone(secret)
-	want := []string{"Normal Proved", "Warning InUse", "Warning InUse"}
+	want := []string{"Normal CredentialsVerified", "Warning InUse", "Warning InUse"}
 	if diff := cmp.Diff(want, kinds(w.events.all())); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
@@ -258,7 +258,7 @@ func TestForgedFinalizerAndIntent_NamespaceNotAllowed_HoldNothing(t *testing.T) 
 }
 
 func forgeIntent(a *v1alpha1.Agent) {
-	metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistering,
+	metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistrationIntent,
 		time.Now().UTC().Format(time.RFC3339Nano)+"/0011223344556677-00112233445566770011223344556677")
 }
 

@@ -27,7 +27,7 @@ func RegisterMetrics(registerer prometheus.Registerer, reader client.Reader, sha
 		reader: reader, shard: shard, elected: elected,
 		condition: desc("calyptia_cloudproject_condition",
 			"1 for each condition that the CloudProject has, with its status and reason.", "condition", "status", "reason"),
-		doubles: desc("calyptia_cloudproject_doubles",
+		doubles: desc("calyptia_cloudproject_duplicate_agents",
 			"Remote agents that share the machine ID of an Agent's own and are left to a person; 100 at most."),
 		resync: desc("calyptia_cloudproject_resync_interval_seconds",
 			"Time between two looks at a remote agent, as the rate limit allows it, in seconds."),
@@ -88,7 +88,7 @@ func (c *collector) one(out chan<- prometheus.Metric, cp *v1alpha1.CloudProject)
 		}
 		gauge(c.condition, 1, condition.Type, string(condition.Status), condition.Reason)
 	}
-	gauge(c.doubles, float64(len(cp.Status.Doubles)))
+	gauge(c.doubles, float64(len(cp.Status.DuplicateAgents)))
 	if interval := cp.Status.ResyncInterval; interval != nil {
 		gauge(c.resync, interval.Seconds())
 	}

@@ -37,7 +37,7 @@ func (s shelf) List(_ context.Context, list client.ObjectList, _ ...client.ListO
 
 func TestMetricsTellOfCloudProjects(t *testing.T) {
 	cp := v1alpha1.CloudProject{ObjectMeta: metav1.ObjectMeta{Namespace: "logs", Name: "calyptia"}}
-	cp.Status.Doubles = []string{"a", "b"}
+	cp.Status.DuplicateAgents = []string{"a", "b"}
 	cp.Status.ResyncInterval = &metav1.Duration{Duration: 10 * time.Minute}
 	cp.Status.Conditions = []metav1.Condition{
 		{Type: v1alpha1.ConditionReady, Status: "False", Reason: v1alpha1.ReasonUnauthorized},
@@ -54,10 +54,10 @@ func TestMetricsTellOfCloudProjects(t *testing.T) {
 # TYPE calyptia_cloudproject_condition gauge
 calyptia_cloudproject_condition{cloudproject="logs/calyptia",condition="Ready",reason="Unauthorized",status="False"} 1
 calyptia_cloudproject_condition{cloudproject="logs/calyptia",condition="Stalled",reason="Other",status="True"} 1
-# HELP calyptia_cloudproject_doubles Remote agents that share the machine ID of an Agent's own and are left to a person; 100 at most.
-# TYPE calyptia_cloudproject_doubles gauge
-calyptia_cloudproject_doubles{cloudproject="logs/calyptia"} 2
-calyptia_cloudproject_doubles{cloudproject="logs/new"} 0
+# HELP calyptia_cloudproject_duplicate_agents Remote agents that share the machine ID of an Agent's own and are left to a person; 100 at most.
+# TYPE calyptia_cloudproject_duplicate_agents gauge
+calyptia_cloudproject_duplicate_agents{cloudproject="logs/calyptia"} 2
+calyptia_cloudproject_duplicate_agents{cloudproject="logs/new"} 0
 # HELP calyptia_cloudproject_resync_interval_seconds Time between two looks at a remote agent, as the rate limit allows it, in seconds.
 # TYPE calyptia_cloudproject_resync_interval_seconds gauge
 calyptia_cloudproject_resync_interval_seconds{cloudproject="logs/calyptia"} 600

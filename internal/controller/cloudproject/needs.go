@@ -83,14 +83,14 @@ func (n *needs) allowed(namespace string) bool {
 func (n *needs) recorded(agent *v1alpha1.Agent) bool {
 	status := &agent.Status
 	here := n.place == project.Place{URL: status.URL, ProjectID: status.ProjectID}
-	return here && n.place.URL != "" && (status.ID != "" || len(status.Withdraw) > 0)
+	return here && n.place.URL != "" && (status.ID != "" || len(status.DuplicatesToDelete) > 0)
 }
 
 // registering says whether an open intent may have registered something here. Until the credentials are loaded nobody
 // can tell whose an intent is; if they never worked, it is forged.
 func (n *needs) registering(agent *v1alpha1.Agent) bool {
-	intent := intents.ParseIntent(agent.Annotations[v1alpha1.AnnotationRegistering])
-	if n.unused || intent.IsZero() || intent.Spent(intents.ParseIntent(agent.Status.Registration)) {
+	intent := intents.ParseIntent(agent.Annotations[v1alpha1.AnnotationRegistrationIntent])
+	if n.unused || intent.IsZero() || intent.Spent(intents.ParseIntent(agent.Status.RegistrationIntent)) {
 		return false
 	}
 	return n.sign == nil || intent.Authentic(intents.Subject{UID: string(agent.UID), URL: n.place.URL}, n.sign)

@@ -45,17 +45,17 @@ func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *
 	if c.copy == nil && c.lost == nil && m.uncopied == nil {
 		m.uncopied = fault.Waitingf(v1alpha1.ReasonProgressing, "its credentials are not copied yet")
 	}
-	p.CloseRegistrations(closed(cp, both(c.lost, p.ServerLost()), m.uncopied))
+	p.CloseRegistrations(closed(cp, both(c.lost, p.MassDeletionDetected()), m.uncopied))
 	verdict := r.prove(ctx, p, cp, m)
 	proof := p.Proof()
 	if proof.Authentication == "" { // The service did not speak, so there is nothing to copy.
-		return both(both(c.lost, p.ServerLost()), verdict), nil
+		return both(both(c.lost, p.MassDeletionDetected()), verdict), nil
 	}
 	if m.uncopied, err = r.keepCopy(ctx, cp, c, proof.Proved); err != nil {
 		return nil, err
 	}
 	// Read after the proof, because a person's word that it waited for comes with it.
-	lost := both(c.lost, p.ServerLost())
+	lost := both(c.lost, p.MassDeletionDetected())
 	p.CloseRegistrations(closed(cp, lost, m.uncopied))
 	return both(lost, both(verdict, m.uncopied)), nil
 }
@@ -103,7 +103,7 @@ func (r *Reconciler) prove(ctx context.Context, p *project.Project, cp *v1alpha1
 		p.Forgive()
 	}
 	if m.tried == try {
-		if m.verdict != nil && m.verdict.Reason == v1alpha1.ReasonNotProved && proved {
+		if m.verdict != nil && m.verdict.Reason == v1alpha1.ReasonCredentialsUnverified && proved {
 			m.verdict, m.due = nil, now.Add(spread(m.interval)) // A call of an Agent proved it.
 			return nil
 		}
@@ -154,7 +154,7 @@ func judge(err error, p *project.Project, proved bool) *fault.Error {
 		if p.Proof().Proved {
 			return nil
 		}
-		return fault.Waitingf(v1alpha1.ReasonNotProved,
+		return fault.Waitingf(v1alpha1.ReasonCredentialsUnverified,
 			"the service answers, but not in a way that proves the token: the first call for an Agent will")
 	}
 	f, classed := fault.As(err)
@@ -164,7 +164,7 @@ func judge(err error, p *project.Project, proved bool) *fault.Error {
 		}
 		return f
 	}
-	reason := v1alpha1.ReasonNotProved
+	reason := v1alpha1.ReasonCredentialsUnverified
 	if proved {
 		reason = v1alpha1.ReasonUnavailable
 	}

@@ -103,7 +103,7 @@ func TestAGoodTokenIsProved(t *testing.T) {
 			want.ObservedGeneration, want.URL = 1, w.url
 			want.ResyncInterval = &metav1.Duration{Duration: 10 * time.Minute}
 			want.Conditions = []metav1.Condition{{
-				Type: ready, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonProved, ObservedGeneration: 1,
+				Type: ready, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonCredentialsVerified, ObservedGeneration: 1,
 				Message: "the service accepts the credentials",
 			}}
 			if diff := cmp.Diff(want, got.Status, cmpopts.IgnoreFields(metav1.Condition{}, "LastTransitionTime")); diff != "" {
@@ -216,7 +216,7 @@ func TestAnOutageShowsAndPasses(t *testing.T) {
 	}
 	remove()
 	w.await(cp, proved)
-	want := []string{"Normal Proved", "Warning Unavailable", "Normal Proved"}
+	want := []string{"Normal CredentialsVerified", "Warning Unavailable", "Normal CredentialsVerified"}
 	if diff := cmp.Diff(want, kinds(w.events.all())); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}

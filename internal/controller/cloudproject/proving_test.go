@@ -182,11 +182,11 @@ func TestAListThatTakesLongStretchesTheInterval(t *testing.T) {
 func TestAnOutageIsTriedAgainWithBackoff(t *testing.T) {
 	x := newProving(t)
 	repair := x.cloud.Inject(cloudtest.Fault{Status: 502, Body: "<html>"})
-	x.expect(t, "before the first proof", v1alpha1.ReasonNotProved, 1)
-	x.expect(t, "at once", v1alpha1.ReasonNotProved, 0)
+	x.expect(t, "before the first proof", v1alpha1.ReasonCredentialsUnverified, 1)
+	x.expect(t, "at once", v1alpha1.ReasonCredentialsUnverified, 0)
 	for range 5 {
 		x.clock.Step(5 * time.Minute)
-		x.expect(t, "later", v1alpha1.ReasonNotProved, 1)
+		x.expect(t, "later", v1alpha1.ReasonCredentialsUnverified, 1)
 	}
 	if wait := x.memo.due.Sub(x.clock.Now()); wait < 16*time.Second || wait > 32*time.Second {
 		t.Errorf("after six failures the next try comes in %s", wait)
@@ -245,7 +245,7 @@ func TestTheFirstCallProvesWhatAReadCannot(t *testing.T) {
 	x := newProving(t)
 	x.cloud.Configure(func(s *cloudtest.Settings) { s.NoList = true })
 	x.cloud.Inject(cloudtest.Fault{Method: "GET", Route: cloudtest.RouteAgent, Status: 422, Body: `{"error":"invalid ID"}`})
-	x.expect(t, "neither yes nor no", v1alpha1.ReasonNotProved, 2)
+	x.expect(t, "neither yes nor no", v1alpha1.ReasonCredentialsUnverified, 2)
 	ticket, err := x.project.Admit(project.Caller{UID: "somebody"})
 	noError(t, err)
 	_, err = ticket.Register(t.Context(), bodyOf("m"))

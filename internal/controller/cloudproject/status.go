@@ -50,7 +50,7 @@ func (r *Reconciler) describe(cp *v1alpha1.CloudProject, m *memo) {
 	if p == nil {
 		return
 	}
-	s.Doubles = p.Doubles()
+	s.DuplicateAgents = p.Doubles()
 	if proof := p.Proof(); proof.Proved {
 		s.Authentication, s.ListSupported = proof.Authentication, proof.ListSupported
 		s.URL, s.ProjectID = p.Place().URL, p.Place().ProjectID
@@ -129,17 +129,17 @@ func (r *Reconciler) setConditions(cp *v1alpha1.CloudProject, f *fault.Error) {
 		}
 	}
 	if f == nil {
-		set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonProved, "the service accepts the credentials")
+		set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified, "the service accepts the credentials")
 	} else {
 		status := metav1.ConditionFalse
-		if f.Reason == v1alpha1.ReasonNotProved {
+		if f.Reason == v1alpha1.ReasonCredentialsUnverified {
 			status = metav1.ConditionUnknown
 		}
 		set(v1alpha1.ConditionReady, status, f.Reason, f.Message)
 	}
 	stalled := f != nil && stalls(f)
 	setOnly(v1alpha1.ConditionStalled, stalled)
-	setOnly(v1alpha1.ConditionReconciling, f != nil && !stalled && f.Class == fault.Retryable && f.Reason == v1alpha1.ReasonNotProved)
+	setOnly(v1alpha1.ConditionReconciling, f != nil && !stalled && f.Class == fault.Retryable && f.Reason == v1alpha1.ReasonCredentialsUnverified)
 }
 
 // writeStatus writes what changed, if anything did, and tells of it. pending is true if it is too early to

@@ -41,7 +41,7 @@ func waitingFor(reason string, message ...string) expect {
 }
 
 func notProved(message ...string) expect {
-	return expect{metav1.ConditionUnknown, v1alpha1.ReasonNotProved, message, false, status.InProgressStatus}
+	return expect{metav1.ConditionUnknown, v1alpha1.ReasonCredentialsUnverified, message, false, status.InProgressStatus}
 }
 
 var sourceTroubles = []trouble{{
@@ -226,7 +226,7 @@ func TestTroubleIsToldAndMended(t *testing.T) {
 				return
 			}
 			w.await(cp, proved)
-			if reason := row.want.reason; reason != v1alpha1.ReasonNotProved {
+			if reason := row.want.reason; reason != v1alpha1.ReasonCredentialsUnverified {
 				w.eventually("the Agents to be woken", func() bool { return w.wakes() > woken })
 			}
 		})

@@ -113,7 +113,7 @@ func TestConditionsAreRightForKstatus(t *testing.T) {
 		want   map[string]string // condition type to status and reason
 		state  status.Status
 	}{{
-		name: "good", want: map[string]string{"Ready": "True Proved"}, state: status.CurrentStatus,
+		name: "good", want: map[string]string{"Ready": "True CredentialsVerified"}, state: status.CurrentStatus,
 	}, {
 		name: "a person has to act", fault: fault.Terminalf(v1alpha1.ReasonInvalid, "x"),
 		want:  map[string]string{"Ready": "False Invalid", "Stalled": "True Invalid"},
@@ -126,18 +126,18 @@ func TestConditionsAreRightForKstatus(t *testing.T) {
 		name: "waiting is in progress", fault: fault.Waitingf(v1alpha1.ReasonSourceNotFound, "x"),
 		want: map[string]string{"Ready": "False SourceNotFound"}, state: status.InProgressStatus,
 	}, {
-		name: "trying before the first proof", fault: fault.Retryablef(v1alpha1.ReasonNotProved, "x"),
-		want:  map[string]string{"Ready": "Unknown NotProved", "Reconciling": "True NotProved"},
+		name: "trying before the first proof", fault: fault.Retryablef(v1alpha1.ReasonCredentialsUnverified, "x"),
+		want:  map[string]string{"Ready": "Unknown CredentialsUnverified", "Reconciling": "True CredentialsUnverified"},
 		state: status.InProgressStatus,
 	}, {
-		name: "nothing to try", fault: fault.Waitingf(v1alpha1.ReasonNotProved, "x"),
-		want: map[string]string{"Ready": "Unknown NotProved"}, state: status.InProgressStatus,
+		name: "nothing to try", fault: fault.Waitingf(v1alpha1.ReasonCredentialsUnverified, "x"),
+		want: map[string]string{"Ready": "Unknown CredentialsUnverified"}, state: status.InProgressStatus,
 	}, {
 		name: "an outage", fault: fault.Retryablef(v1alpha1.ReasonUnavailable, "x"),
 		want: map[string]string{"Ready": "False Unavailable"}, state: status.InProgressStatus,
 	}, {
 		name: "a short park does not show on what is good", fault: quiet,
-		want: map[string]string{"Ready": "True Proved"}, state: status.CurrentStatus,
+		want: map[string]string{"Ready": "True CredentialsVerified"}, state: status.CurrentStatus,
 	}, {
 		name: "but shows on what is not", before: fault.Terminalf(v1alpha1.ReasonInvalid, "x"), fault: quiet,
 		want: map[string]string{"Ready": "False RateLimited"}, state: status.InProgressStatus,
@@ -175,7 +175,7 @@ func TestAnObjectWithoutStatusIsInProgress(t *testing.T) {
 
 func TestWhichAgentsHold(t *testing.T) {
 	now := metav1.Now()
-	nonce := map[string]string{v1alpha1.AnnotationRegistering: "2026-01-01T00:00:00Z/x"}
+	nonce := map[string]string{v1alpha1.AnnotationRegistrationIntent: "2026-01-01T00:00:00Z/x"}
 	for _, row := range []struct {
 		name  string
 		agent v1alpha1.Agent
@@ -189,14 +189,14 @@ func TestWhichAgentsHold(t *testing.T) {
 			"a finished registration alone does not",
 			v1alpha1.Agent{
 				ObjectMeta: metav1.ObjectMeta{Annotations: nonce},
-				Status:     v1alpha1.AgentStatus{Registration: nonce[v1alpha1.AnnotationRegistering]},
+				Status:     v1alpha1.AgentStatus{RegistrationIntent: nonce[v1alpha1.AnnotationRegistrationIntent]},
 			}, false,
 		},
 		{
 			"an older registration that was put back does not",
 			v1alpha1.Agent{
 				ObjectMeta: metav1.ObjectMeta{Annotations: nonce},
-				Status:     v1alpha1.AgentStatus{Registration: "2026-01-02T00:00:00Z/y"},
+				Status:     v1alpha1.AgentStatus{RegistrationIntent: "2026-01-02T00:00:00Z/y"},
 			}, false,
 		},
 		{
