@@ -85,7 +85,6 @@ type AgentSetSessions struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=32
 	// +default=1
-	// +kubebuilder:validation:Minimum=0
 	// +optional
 	Shards int32 `json:"shards,omitempty"`
 }
