@@ -12,9 +12,11 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -153,6 +155,41 @@ func agentsOn(w *harness.World, set string) (on []string) {
 	return on
 }
 
+// runPods does for the pods of a World what a scheduler and kubelets do: the DaemonSet controller takes no pod from a node
+// that is not bound to it.
+func runPods(w *harness.World) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for tick := time.NewTicker(50 * time.Millisecond); ctx.Err() == nil; {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+			}
+			var pods corev1.PodList
+			if w.Client.List(ctx, &pods, client.InNamespace(w.Namespace)) != nil {
+				continue
+			}
+			for i := range pods.Items {
+				runPod(ctx, w, &pods.Items[i])
+			}
+		}
+	}()
+	w.Cleanup(func() { cancel(); <-done })
+}
+
+func runPod(ctx context.Context, w *harness.World, pod *corev1.Pod) {
+	err := w.Client.Get(ctx, client.ObjectKey{Name: nodeOf(pod)}, &corev1.Node{})
+	switch {
+	case pod.DeletionTimestamp != nil, apierrors.IsNotFound(err):
+		_ = w.Client.Delete(ctx, pod, client.GracePeriodSeconds(0)) // It comes again if this fails.
+	case pod.Spec.NodeName == "":
+		binding := &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: nodeOf(pod)}}
+		_ = w.Client.SubResource("binding").Create(ctx, pod, binding)
+	}
+}
+
 // compare waits until the real controller and the operator agree about every DaemonSet.
 func compare(w *harness.World, when string) (total int) {
 	w.Helper()
@@ -178,6 +215,7 @@ func TestTheSameNodesAsTheDaemonSetController(t *testing.T) {
 	for name, change := range nodes {
 		w.NewNode(name, change)
 	}
+	runPods(w)
 	for name, change := range daemonSets(w) {
 		w.DaemonSet(name, func(ds *appsv1.DaemonSet) { change(&ds.Spec.Template.Spec) })
 		w.AgentSet(name, name)

@@ -224,11 +224,11 @@ func (w *World) AgentsOf(set string) map[string]v1alpha1.Agent {
 	return agents
 }
 
-// StoredSessions are the sessions in the Secrets of an AgentSet: the ID of the remote agent by node or replica. A session
-// in the wrong Secret, or in two, ends the test.
-func (w *World) StoredSessions(set *v1alpha1.AgentSet) map[string]string {
+// StoredSessions are the sessions in the Secrets of an AgentSet: the ID of the remote agent by node or replica. strays is the
+// number of sessions in a Secret that is not theirs.
+func (w *World) StoredSessions(set *v1alpha1.AgentSet) (ids map[string]string, strays int) {
 	w.Helper()
-	ids := map[string]string{}
+	ids = map[string]string{}
 	shards := int(max(set.Spec.Sessions.Shards, 1))
 	for shard := range shards {
 		secret := w.Secret(agentset.SecretName(set.Name, set.Spec.Sessions.SecretName, shard))
@@ -236,15 +236,16 @@ func (w *World) StoredSessions(set *v1alpha1.AgentSet) map[string]string {
 			continue
 		}
 		for slot, entry := range tokensecret.Entries(secret) {
-			if agentset.Shard(slot, shards) != shard || ids[slot] != "" {
-				w.Errorf("the session of %s is in shard %d of %d", slot, shard, shards)
+			if agentset.Shard(slot, shards) != shard {
+				strays++
+				continue
 			}
 			ids[slot] = tokensecret.SessionID(&corev1.Secret{Data: map[string][]byte{
 				tokensecret.SessionKey: entry[slot+"."+tokensecret.SessionKey],
 			}})
 		}
 	}
-	return ids
+	return ids, strays
 }
 
 // HasExactly waits until the cloud has one agent for each node or replica and no other, and the Secrets hold their
@@ -257,9 +258,11 @@ func (w *World) HasExactly(name string, keys ...string) {
 		for _, a := range w.Remote() {
 			remote[a.ID] = a
 		}
-		agents, sessions := w.AgentsOf(name), w.StoredSessions(w.GetSet(name))
-		if len(remote) != len(keys) || len(agents) != len(keys) || len(sessions) != len(keys) {
-			return fmt.Errorf("%d remote agents, %d Agents and %d sessions", len(remote), len(agents), len(sessions))
+		agents := w.AgentsOf(name)
+		sessions, strays := w.StoredSessions(w.GetSet(name))
+		if len(remote) != len(keys) || len(agents) != len(keys) || len(sessions) != len(keys) || strays > 0 {
+			return fmt.Errorf("%d remote agents, %d Agents, %d sessions and %d in a Secret that is not theirs",
+				len(remote), len(agents), len(sessions), strays)
 		}
 		for _, key := range keys {
 			agent := agents[agentset.Slot(key)]

@@ -58,10 +58,8 @@ func (p *pass) keepSessions(ctx context.Context) error {
 	p.plan = agentset.PlanSessions(wanted, stored)
 	p.countStored(wanted, stored)
 	switch {
-	case wait > 0 && (len(p.plan.Writes) > 0 || len(stale) > 0):
-		p.sooner(wait)
-		return nil
 	case wait > 0:
+		p.sooner(wait) // Also for what comes after the writes.
 		return nil
 	case len(p.plan.Writes) == 0:
 		return p.removeExcess(ctx)
