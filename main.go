@@ -95,7 +95,8 @@ func newCommand(run func(context.Context, *options.Options) error) *cobra.Comman
 		return usageError{fmt.Errorf("%w: see --help", err)}
 	})
 	o.Bind(command.Flags())
-	command.AddCommand(importer.NewCommand(func(err error) error { return usageError{err} }))
+	command.AddCommand(importer.NewCommand(func(err error) error { return usageError{err} },
+		importer.Naming{Agent: sets.AgentName, Slot: sets.Slot}))
 	command.AddCommand(sessionfile.NewCommand(func(err error) error { return usageError{err} }, sessionFormat()))
 	return command
 }
