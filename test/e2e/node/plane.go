@@ -1,0 +1,116 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
+)
+
+// startPlane starts the control plane on this machine, at the address by which pods reach it.
+func (c *Cluster) startPlane(ctx context.Context) error {
+	plane, err := testenv.Start(ctx, testenv.Options{
+		Dir: c.slot.path("plane"), Address: c.Address(), Controllers: []string{"*"}, CRDDirs: []string{},
+		APIServerArgs: map[string][]string{
+			"authorization-mode":       {"Node,RBAC"},
+			"enable-admission-plugins": {"NodeRestriction"},
+			// envtest's default is a cluster without ServiceAccounts.
+			"disable-admission-plugins":               {"DefaultIngressClass"},
+			"kubelet-preferred-address-types":         {"InternalIP"},
+			"service-account-max-token-expiration":    {"1h"},
+			"service-account-extend-token-expiration": {"false"},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	c.Plane, c.Config, c.Kubeconfig = plane, plane.Config, plane.Kubeconfig
+	host, err := url.Parse(plane.Config.Host)
+	if err != nil {
+		return err
+	}
+	for _, m := range c.Nodes {
+		m.api = net.JoinHostPort(host.Hostname(), host.Port())
+	}
+	return c.startScheduler()
+}
+
+// startScheduler starts the scheduler, which testenv does not know.
+func (c *Cluster) startScheduler() error {
+	user, err := c.Plane.AddUser("system:kube-scheduler")
+	if err != nil {
+		return err
+	}
+	path := c.slot.path("scheduler.kubeconfig")
+	if err := writeKubeconfig(path, user); err != nil {
+		return err
+	}
+	log, err := os.Create(c.slot.path("kube-scheduler.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	c.scheduler = exec.Command(filepath.Join(c.assets, "kube-scheduler"), "--kubeconfig="+path, "--leader-elect=false", "--secure-port=0",
+		"--authentication-skip-lookup=true")
+	c.scheduler.Stdout, c.scheduler.Stderr = log, log
+	c.scheduler.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return c.scheduler.Start()
+}
+
+func (c *Cluster) stopScheduler() error {
+	if c.scheduler == nil || c.scheduler.Process == nil {
+		return nil
+	}
+	err := c.scheduler.Process.Kill()
+	_ = c.scheduler.Wait()
+	if errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kube-scheduler ended early: %s", c.scheduler.ProcessState)
+	}
+	return err
+}
+
+// waitForNodes waits until each Node is Ready, and each new namespace can hold pods.
+func (c *Cluster) waitForNodes(ctx context.Context) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	for _, m := range c.Nodes {
+		err := eventually(ctx, m.Name+" does not become Ready, see "+m.Logs(), 2*time.Minute, func(ctx context.Context) error {
+			n, err := client.CoreV1().Nodes().Get(ctx, m.Name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			for _, condition := range n.Status.Conditions {
+				if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue {
+					return nil
+				}
+			}
+			return fmt.Errorf("its conditions are %v", n.Status.Conditions)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return eventually(ctx, "the default ServiceAccount does not come", time.Minute, func(ctx context.Context) error {
+		_, err := client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
+		return err
+	})
+}
