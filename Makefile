@@ -19,6 +19,9 @@ DATE ?= $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X $(MODULE)/internal/version.Version=$(VERSION) \
 	-X $(MODULE)/internal/version.Commit=$(COMMIT) -X $(MODULE)/internal/version.Date=$(DATE)
 
+# What image and push build for, such as linux/amd64. Default: all platforms.
+PLATFORMS ?=
+
 # Where build-installer writes.
 DIST ?= dist
 
@@ -161,13 +164,13 @@ build: ## Build the operator.
 	go build -ldflags "$(LDFLAGS)" -o $(BINARY) .
 
 .PHONY: image
-image: ## Build the image for all platforms, without Docker, into the OCI layout bin/image, and print its digest.
-	@go -C hack/image run . -version "$(VERSION)" -commit "$(COMMIT)" -date "$(DATE)" -out "$(CURDIR)/bin/image"
+image: ## Build the image, without Docker, into the OCI layout bin/image, and print its digest (PLATFORMS=linux/amd64 for one only).
+	@go -C hack/image run . -version "$(VERSION)" -commit "$(COMMIT)" -date "$(DATE)" -platforms "$(PLATFORMS)" -out "$(CURDIR)/bin/image"
 
 .PHONY: push
 push: ## Build the image for all platforms, without Docker, and push it to IMG=registry/name:tag.
 	@test "$(IMG)" != "$(DEFAULT_IMG)" || { echo "push: name where to, as in: make push IMG=registry.example.com/operator:v1" >&2; exit 1; }
-	@go -C hack/image run . -version "$(VERSION)" -commit "$(COMMIT)" -date "$(DATE)" -out "$(CURDIR)/bin/image" -push "$(IMG)"
+	@go -C hack/image run . -version "$(VERSION)" -commit "$(COMMIT)" -date "$(DATE)" -platforms "$(PLATFORMS)" -out "$(CURDIR)/bin/image" -push "$(IMG)"
 
 .PHONY: run
 run: build ## Run the operator on this machine, against the current kubeconfig (ARGS=... for its flags).

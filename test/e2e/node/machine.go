@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -234,5 +235,5 @@ func (m *Machine) Cut(ctx context.Context) (restore func() error, err error) {
 		}
 		return errors.Join(errs...)
 	}
-	return func() error { return change(context.Background(), "-D") }, change(ctx, "-I")
+	return sync.OnceValue(func() error { return change(context.Background(), "-D") }), change(ctx, "-I")
 }

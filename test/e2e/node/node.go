@@ -54,10 +54,14 @@ type Cluster struct {
 	assets    string
 	log       io.Writer
 	scheduler *exec.Cmd
+	tokenKey  string // path of the key that signs tokens, without the end; empty for the first one
 }
 
 // Address of this machine, as pods reach it.
 func (c *Cluster) Address() string { return c.Nodes[0].host }
+
+// AuditLog is the path of the API server's audit log.
+func (c *Cluster) AuditLog() string { return c.slot.path("audit.log") }
 
 // Start starts a cluster and returns when its nodes are Ready and names are resolved. The caller has to Stop it.
 func Start(ctx context.Context, options Options) (*Cluster, error) {

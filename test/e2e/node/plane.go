@@ -20,6 +20,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	certutil "k8s.io/client-go/util/cert"
 
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
@@ -28,6 +29,7 @@ import (
 func (c *Cluster) startPlane(ctx context.Context) error {
 	plane, err := testenv.Start(ctx, testenv.Options{
 		Dir: c.slot.path("plane"), Address: c.Address(), Controllers: []string{"*"}, CRDDirs: []string{},
+		AuditLog: c.AuditLog(),
 		APIServerArgs: map[string][]string{
 			"authorization-mode":       {"Node,RBAC"},
 			"enable-admission-plugins": {"NodeRestriction"},
@@ -113,4 +115,27 @@ func (c *Cluster) waitForNodes(ctx context.Context) error {
 		_, err := client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
 		return err
 	})
+}
+
+// SignTokensAnew has the API server sign new tokens of ServiceAccounts with a new key. Old ones are still good.
+func (c *Cluster) SignTokensAnew() error {
+	cert, key, err := certutil.GenerateSelfSignedCertKey("service-accounts", nil, nil)
+	if err != nil {
+		return err
+	}
+	c.tokenKey = c.slot.path("plane", "new-signer")
+	err = errors.Join(os.WriteFile(c.tokenKey+".crt", cert, 0o600), os.WriteFile(c.tokenKey+".key", key, 0o600))
+	if err != nil {
+		return err
+	}
+	old := filepath.Join(c.Plane.Env.ControlPlane.APIServer.CertDir, "sa-signer.crt")
+	c.Plane.Env.ControlPlane.APIServer.Configure().
+		Set("service-account-signing-key-file", c.tokenKey+".key").Set("service-account-key-file", old, c.tokenKey+".crt")
+	return c.Plane.RestartAPIServer()
+}
+
+// RefuseOldTokens has the API server refuse the tokens from before SignTokensAnew.
+func (c *Cluster) RefuseOldTokens() error {
+	c.Plane.Env.ControlPlane.APIServer.Configure().Set("service-account-key-file", c.tokenKey+".crt")
+	return c.Plane.RestartAPIServer()
 }
