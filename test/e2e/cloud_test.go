@@ -42,7 +42,7 @@ type service struct {
 }
 
 func (s *site) serveCloud(ctx context.Context, address string) (*service, error) {
-	cert, key, err := certutil.GenerateSelfSignedCertKey(cloudName, nil, nil)
+	cert, key, err := certutil.GenerateSelfSignedCertKey(cloudName, []net.IP{net.ParseIP(address)}, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -69,9 +69,12 @@ func TestTheLeaderIsKilled_OnTheBuiltInNode(t *testing.T) {
 	began := time.Now()
 	kill(t, leader)
 	w.declare("after")
-	w.exact(41)
+	eventually(t, "nobody takes over", func(ctx context.Context) error { return w.isReady(ctx, "after") })
 	took := time.Since(began)
-	t.Logf("everything is registered after %.1fs; the leader was %s and is %s", took.Seconds(), leader.Name, theLeader(t, "").Name)
+	// What was being registered when the process ended is in doubt, and is registered later.
+	w.exact(41)
+	t.Logf("the next Agent is registered after %.1fs, and all after %.1fs; the leader was %s and is %s",
+		took.Seconds(), time.Since(began).Seconds(), leader.Name, theLeader(t, "").Name)
 	if took > leaseDuration+15*time.Second {
 		t.Errorf("it took %s", took)
 	}

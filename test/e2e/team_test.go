@@ -32,21 +32,30 @@ type team struct {
 
 var teams atomic.Int64
 
+// byAddress has the CloudProject name the address of this machine: outside of the cluster nobody knows the Service.
+func byAddress(c *v1alpha1.CloudProject) {
+	c.Spec.URL = "https://" + here.cloud.listener.Addr().String()
+}
+
 // newTeam makes a namespace and its CloudProject, which is Ready once an operator is there.
-func newTeam(t testing.TB) *team {
+func newTeam(t testing.TB, changes ...func(*v1alpha1.CloudProject)) *team {
 	t.Helper()
 	w := &team{TB: t, namespace: fmt.Sprintf("team-%d-%s", teams.Add(1), metav1.Now().Format("150405"))}
 	w.projectID, w.token = here.cloud.newProject()
 	namespace(t, w.namespace, restricted)
 	object := metav1.ObjectMeta{Namespace: w.namespace, Name: "calyptia"}
+	project := &v1alpha1.CloudProject{ObjectMeta: object, Spec: v1alpha1.CloudProjectSpec{
+		URL: "https://" + cloudName, TokenSecretRef: v1alpha1.TokenSecretReference{Name: "calyptia"},
+		CABundle:  &v1alpha1.KeySource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "calyptia", Key: "ca.crt"}},
+		RateLimit: &v1alpha1.RateLimit{RequestsPerSecond: new(int32(0))},
+	}}
+	for _, change := range changes {
+		change(project)
+	}
 	for _, o := range []client.Object{
 		&corev1.Secret{ObjectMeta: object, StringData: map[string]string{v1alpha1.TokenKey: w.token.Reveal()}},
 		&corev1.ConfigMap{ObjectMeta: object, Data: map[string]string{"ca.crt": string(here.cloud.ca)}},
-		&v1alpha1.CloudProject{ObjectMeta: object, Spec: v1alpha1.CloudProjectSpec{
-			URL: "https://" + cloudName, TokenSecretRef: v1alpha1.TokenSecretReference{Name: "calyptia"},
-			CABundle:  &v1alpha1.KeySource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "calyptia", Key: "ca.crt"}},
-			RateLimit: &v1alpha1.RateLimit{RequestsPerSecond: new(int32(0))},
-		}},
+		project,
 	} {
 		if err := here.client.Create(t.Context(), o); err != nil {
 			t.Fatal(err)
@@ -86,6 +95,18 @@ func (w *team) agents(ctx context.Context) ([]v1alpha1.Agent, error) {
 	var list v1alpha1.AgentList
 	err := here.client.List(ctx, &list, client.InNamespace(w.namespace))
 	return list.Items, err
+}
+
+// isReady is an error until an Agent is Ready.
+func (w *team) isReady(ctx context.Context, name string) error {
+	var a v1alpha1.Agent
+	if err := here.client.Get(ctx, client.ObjectKey{Namespace: w.namespace, Name: name}, &a); err != nil {
+		return err
+	}
+	if !meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionReady) {
+		return fmt.Errorf("%s has the conditions %v", name, a.Status.Conditions)
+	}
+	return nil
 }
 
 // exact waits until so many Agents are Ready, and then wants exactly one remote agent for each, and as many registrations.

@@ -120,20 +120,25 @@ func (c *Cluster) startMachine(m *Machine) error {
 	program := func(name string, flags ...string) []string {
 		return append([]string{filepath.Join(c.assets, name)}, flags...)
 	}
+	programs := [][]string{
+		program("containerd", "--config="+m.path("containerd.toml")),
+		program("kubelet", "--config="+m.path("kubelet.yaml"), "--kubeconfig="+m.path("kubelet.kubeconfig"),
+			"--hostname-override="+m.Name, "--node-ip="+m.Address),
+		program("kube-proxy", "--kubeconfig="+m.path("kube-proxy.kubeconfig"), "--hostname-override="+m.Name,
+			"--proxy-mode=iptables", "--conntrack-max-per-core=0", "--conntrack-min=0",
+			"--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0"),
+	}
+	if m.number == 0 { // The scheduler is no part of a node, but here it ends with one, however that comes.
+		programs = append(programs, program("kube-scheduler", "--kubeconfig="+m.slot.path("kube-scheduler.kubeconfig"),
+			"--leader-elect=false", "--secure-port=0", "--authentication-skip-lookup=true"))
+	}
 	content, err := json.Marshal(map[string]any{
 		"Logs": m.Logs(),
 		"Env":  []string{"PATH=" + c.assets + ":/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"},
 		// What programs write at fixed places, they write in the node's own directory.
-		"Binds": map[string]string{"/var/lib": m.path("lib"), "/var/log": m.path("log")},
-		"Tmpfs": []string{"/run"},
-		"Programs": [][]string{
-			program("containerd", "--config="+m.path("containerd.toml")),
-			program("kubelet", "--config="+m.path("kubelet.yaml"), "--kubeconfig="+m.path("kubelet.kubeconfig"),
-				"--hostname-override="+m.Name, "--node-ip="+m.Address),
-			program("kube-proxy", "--kubeconfig="+m.path("kube-proxy.kubeconfig"), "--hostname-override="+m.Name,
-				"--proxy-mode=iptables", "--conntrack-max-per-core=0", "--conntrack-min=0",
-				"--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0"),
-		},
+		"Binds":    map[string]string{"/var/lib": m.path("lib"), "/var/log": m.path("log")},
+		"Tmpfs":    []string{"/run"},
+		"Programs": programs,
 	})
 	if err != nil {
 		return err

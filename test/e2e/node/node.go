@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -50,11 +49,10 @@ type Cluster struct {
 	// Plane is the control plane.
 	Plane *testenv.ControlPlane
 
-	slot      *slot
-	assets    string
-	log       io.Writer
-	scheduler *exec.Cmd
-	tokenKey  string // path of the key that signs tokens, without the end; empty for the first one
+	slot     *slot
+	assets   string
+	log      io.Writer
+	tokenKey string // path of the key that signs tokens, without the end; empty for the first one
 }
 
 // Address of this machine, as pods reach it.
@@ -132,7 +130,6 @@ func (c *Cluster) Stop() error {
 	for _, m := range c.Nodes {
 		errs = append(errs, m.stop())
 	}
-	errs = append(errs, c.stopScheduler())
 	if c.Plane != nil {
 		errs = append(errs, c.Plane.Stop())
 	}

@@ -13,9 +13,7 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -51,41 +49,11 @@ func (c *Cluster) startPlane(ctx context.Context) error {
 	for _, m := range c.Nodes {
 		m.api = net.JoinHostPort(host.Hostname(), host.Port())
 	}
-	return c.startScheduler()
-}
-
-// startScheduler starts the scheduler, which testenv does not know.
-func (c *Cluster) startScheduler() error {
-	user, err := c.Plane.AddUser("system:kube-scheduler")
+	user, err := plane.AddUser("system:kube-scheduler")
 	if err != nil {
 		return err
 	}
-	path := c.slot.path("scheduler.kubeconfig")
-	if err := writeKubeconfig(path, user); err != nil {
-		return err
-	}
-	log, err := os.Create(c.slot.path("kube-scheduler.log"))
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	c.scheduler = exec.Command(filepath.Join(c.assets, "kube-scheduler"), "--kubeconfig="+path, "--leader-elect=false", "--secure-port=0",
-		"--authentication-skip-lookup=true")
-	c.scheduler.Stdout, c.scheduler.Stderr = log, log
-	c.scheduler.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	return c.scheduler.Start()
-}
-
-func (c *Cluster) stopScheduler() error {
-	if c.scheduler == nil || c.scheduler.Process == nil {
-		return nil
-	}
-	err := c.scheduler.Process.Kill()
-	_ = c.scheduler.Wait()
-	if errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("kube-scheduler ended early: %s", c.scheduler.ProcessState)
-	}
-	return err
+	return writeKubeconfig(c.slot.path("kube-scheduler.kubeconfig"), user)
 }
 
 // waitForNodes waits until each Node is Ready, and each new namespace can hold pods.

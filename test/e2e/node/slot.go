@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package node
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -72,11 +73,24 @@ func (s *slot) release() error {
 	return errors.Join(s.clear(), s.lock.Close())
 }
 
+// unused is an error while a process runs that was started with a file of the slot, such as one of the control plane. Each
+// ends by itself when its parent has.
+func (s *slot) unused() error {
+	commands, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range commands {
+		command, err := os.ReadFile(path)
+		if err == nil && bytes.Contains(command, []byte(s.path()+"/")) {
+			return fmt.Errorf("%s still runs: %.300s", filepath.Dir(path), bytes.ReplaceAll(command, []byte{0}, []byte(" ")))
+		}
+	}
+	return nil
+}
+
 // clear removes the directory and the cgroups. Processes that end right now may still hold them.
 func (s *slot) clear() error {
 	var err error
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		if err = errors.Join(s.removeCgroups(), os.RemoveAll(s.path())); err == nil {
+		if err = errors.Join(s.unused(), s.removeCgroups(), os.RemoveAll(s.path())); err == nil {
 			return nil
 		}
 	}
