@@ -51,7 +51,7 @@ func TestTheFluentBitSample(t *testing.T) {
 		w := *w
 		w.TB = t
 		here.cloud.Remove(id)
-		w.look()
+		w.look(aggregator)
 		eventually(t, "the agent is not registered again", func(ctx context.Context) error {
 			if a := w.aggregator(ctx); a.Status.ID == id || !meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionReady) {
 				return fmt.Errorf("it is %s, %v", a.Status.ID, a.Status.Conditions)
@@ -97,10 +97,10 @@ func (w *team) aggregator(ctx context.Context) *v1alpha1.Agent {
 	return &a
 }
 
-// look has the operator look at the agent now.
-func (w *team) look() {
+// look has the operator look at an agent now.
+func (w *team) look(name string) {
 	w.Helper()
-	kubectl(w, "annotate", "agents.cloud.calyptia.com", aggregator, "--namespace", w.namespace, "--overwrite",
+	kubectl(w, "annotate", "agents.cloud.calyptia.com", name, "--namespace", w.namespace, "--overwrite",
 		"cloud.calyptia.com/reconcile-at="+metav1.NowMicro().Format(metav1.RFC3339Micro))
 }
 
@@ -114,7 +114,7 @@ func (w *team) reports(before string) (id string) {
 		}
 		return nil
 	})
-	w.look()
+	w.look(aggregator)
 	kubectl(w, "wait", "agents.cloud.calyptia.com", aggregator, "--namespace", w.namespace, "--for=condition=Reporting", "--timeout=2m")
 	return id
 }

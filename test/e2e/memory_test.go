@@ -135,10 +135,11 @@ func lastStates(t testing.TB) map[string]string {
 
 // With a limit that is too small the container is killed, and comes back: nothing is lost, and nothing is registered twice.
 func TestTooLittleMemoryLosesNothing(t *testing.T) {
-	install(t)
+	install(t) // the CRDs
 	w := newTeam(t)
+	uninstall(t)
 	// Go is told of a larger limit than the container has, or it would stay below that for long.
-	install(t, "resources.limits.memory=48Mi", "resources.requests.memory=24Mi", "extraEnv[0].name=GOMEMLIMIT", "extraEnv[0].value=1GiB")
+	release(t, []string{"resources.limits.memory=48Mi", "resources.requests.memory=24Mi", "extraEnv[0].name=GOMEMLIMIT", "extraEnv[0].value=1GiB"})
 	w.declareMany(1500)
 	eventually(t, "nothing is killed for want of memory", func(ctx context.Context) error {
 		running, err := pods(ctx)

@@ -79,12 +79,20 @@ func must[T any](value T, err error) func(testing.TB) T {
 	}
 }
 
+// quick is how often a test looks.
+const quick = 100 * time.Millisecond
+
 // eventually waits until check returns nil, and returns how long that took.
 func eventually(t testing.TB, what string, check func(context.Context) error) time.Duration {
 	t.Helper()
+	return eventuallyEvery(t, quick, what, check)
+}
+
+func eventuallyEvery(t testing.TB, interval time.Duration, what string, check func(context.Context) error) time.Duration {
+	t.Helper()
 	began := time.Now()
 	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), interval, patience, true, func(ctx context.Context) (bool, error) {
 		last = check(ctx)
 		return last == nil, nil
 	})
@@ -112,21 +120,37 @@ func diagnose(t testing.TB) {
 // but for the host of the fake of Calyptia Cloud.
 func install(t testing.TB, values ...string) {
 	t.Helper()
+	release(t, append(values, "--wait"))
+}
+
+// release makes the release what the values say; further flags begin with a dash.
+func release(t testing.TB, values []string) {
+	t.Helper()
 	namespace(t, operatorNamespace, restricted)
 	args := []string{"upgrade", "--install", operator, "charts/" + operator, "--namespace", operatorNamespace, "--reset-values",
-		"--wait", "--timeout=3m", "--set", "allowedHosts={" + cloudName + "}"}
+		"--timeout=3m", "--set", "allowedHosts={" + cloudName + "}"}
 	if here.node == nil {
 		tag := must(chartVersion())(t)
 		args = append(args, "--set", "image.repository="+strings.TrimSuffix(image(operatorImage+":"+tag), ":"+tag),
 			"--set", "tests.image="+image(kubectlImage))
 	}
 	for _, value := range values {
-		args = append(args, "--set", value)
+		if strings.HasPrefix(value, "-") {
+			args = append(args, value)
+		} else {
+			args = append(args, "--set", value)
+		}
 	}
 	if _, err := run(t, here.helm, args...); err != nil {
 		diagnose(t)
 		t.Fatal(err)
 	}
+}
+
+// uninstall removes the release, if there is one.
+func uninstall(t testing.TB) {
+	t.Helper()
+	helm(t, "uninstall", operator, "--namespace", operatorNamespace, "--wait", "--ignore-not-found")
 }
 
 // namespace makes a namespace, if it is not there.
