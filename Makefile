@@ -33,6 +33,8 @@ KUSTOMIZE := $(TOOL) kustomize
 GOTESTSUM = "$$($(TOOL) -n gotestsum)"
 GOLANGCI_LINT = "$$(go tool -modfile=$(CURDIR)/hack/golangci/go.mod -n golangci-lint)"
 
+API_LINT = "$$(go tool -modfile=$(CURDIR)/hack/apilint/go.mod -n golangci-lint-kube-api-linter)"
+
 # kubectl from the PATH, else the one that comes with the control plane for tests.
 BUILT_KUBECTL := bin/controlplane/current/kubectl
 KUBECTL ?= $(shell command -v kubectl || echo $(BUILT_KUBECTL))
@@ -71,6 +73,7 @@ docs: ## Generate the reference under docs/.
 		--templates-dir=hack/docs/templates --renderer=markdown --output-path=docs/reference/api.md
 	go test . -run '^TestThePageOfTheFlagsIsUpToDate$$' -count=1 -update
 	go test ./internal/registration -run '^TestPage_IsGeneratedFromTheTable$$' -count=1 -update
+	go run ./hack/reasons
 
 .PHONY: charts
 charts: ## Write what the charts take from config: CRDs, roles, the schema of what can be declared.
@@ -87,6 +90,7 @@ vet: ## Run go vet.
 .PHONY: lint
 lint: ## Run the linters.
 	$(GOLANGCI_LINT) run
+	$(API_LINT) run --config hack/apilint/config.yml ./api/...
 
 .PHONY: lint-fix
 lint-fix: ## Run the linters and mend what they can mend.

@@ -13,189 +13,212 @@ import (
 // FieldRawConfig is the name of spec.rawConfig, or what rawConfigFrom refers to, in status.applied.fields.
 const FieldRawConfig = "rawConfig"
 
-// AppliedState is what the remote agent was last brought to.
+// AppliedState is the last state that was successfully applied.
 type AppliedState struct {
-	// Generation of the spec that reached the remote agent as a whole.
+	// generation of the spec that was last applied completely.
 	// +optional
 	Generation int64 `json:"generation,omitempty"`
 
-	// Fields holds a hash of each managed field as it was last sent or seen to be
-	// equal. The one of rawConfig is made with a key where rawConfigFrom is set, so
-	// that nobody can test guesses of what a Secret holds.
+	// fields holds a hash of each managed field as it was last applied. The hash of
+	// rawConfig is keyed where rawConfigFrom is set, so that the content of a Secret
+	// cannot be guessed from it.
+	// +kubebuilder:validation:MaxProperties=64
 	// +optional
 	Fields map[string]string `json:"fields,omitempty"`
 
-	// SourceResourceVersion is the version of the ConfigMap or Secret that
-	// rawConfig was read from.
+	// sourceResourceVersion is the version of the ConfigMap or Secret that rawConfig
+	// was read from.
+	// +kubebuilder:validation:MaxLength=128
 	// +optional
 	SourceResourceVersion string `json:"sourceResourceVersion,omitempty"`
 
-	// TokenSecretResourceVersion is the version of the token Secret as it was
-	// last found to hold what the service tells.
+	// tokenSecretResourceVersion is the version of the token Secret that was last
+	// verified.
+	// +kubebuilder:validation:MaxLength=128
 	// +optional
 	TokenSecretResourceVersion string `json:"tokenSecretResourceVersion,omitempty"`
 
-	// SessionSecretResourceVersion is the version of the session Secret as it
-	// was last found to be right.
+	// sessionSecretResourceVersion is the version of the session Secret that was
+	// last verified.
+	// +kubebuilder:validation:MaxLength=128
 	// +optional
 	SessionSecretResourceVersion string `json:"sessionSecretResourceVersion,omitempty"`
 }
 
-// RemoteAgent is what Calyptia Cloud says of the agent.
+// RemoteAgent is what Calyptia Cloud reports about the agent.
 type RemoteAgent struct {
-	// Name of the agent in Calyptia Cloud.
+	// name of the agent in Calyptia Cloud.
+	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	Name string `json:"name,omitempty"`
 
-	// Version of the agent.
+	// version of the agent.
+	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	Version string `json:"version,omitempty"`
 
-	// Status of the agent, such as healthy or unhealthy.
+	// status of the agent, such as healthy or unhealthy.
+	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	Status string `json:"status,omitempty"`
 
-	// OS that the agent runs on, such as linux; unknown until it reports.
+	// os that the agent runs on, such as linux; unknown until the agent reports.
+	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	OS string `json:"os,omitempty"`
 
-	// Arch is the processor architecture, such as x86_64; unknown until the agent
+	// arch is the processor architecture, such as x86_64; unknown until the agent
 	// reports.
+	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	Arch string `json:"arch,omitempty"`
 
-	// Tags that the service shows for the agent.
+	// tags of the agent in Calyptia Cloud, at most 64.
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=512
 	// +optional
 	Tags []string `json:"tags,omitempty"`
 
-	// EnvironmentName is the name of the agent's environment.
+	// environmentName is the name of the environment of the agent.
+	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	EnvironmentName string `json:"environmentName,omitempty"`
 
-	// FleetID is the fleet that the agent belongs to.
+	// fleetID is the UUID of the fleet that the agent belongs to.
+	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	FleetID string `json:"fleetID,omitempty"`
 
-	// MetricsCount is the number of metrics received. Updated at most once an hour
-	// when nothing else changes.
+	// metricsCount is the number of metrics received. Updated at most once an hour
+	// if nothing else changes.
 	// +optional
 	MetricsCount int64 `json:"metricsCount,omitempty"`
 
-	// FirstMetricsAddedAt is when the agent reported first.
+	// firstMetricsAddedAt is when the agent first reported.
 	// +optional
 	FirstMetricsAddedAt *metav1.Time `json:"firstMetricsAddedAt,omitempty"`
 
-	// LastMetricsAddedAt is when the agent reported last. Updated at most once an
-	// hour when nothing else changes.
+	// lastMetricsAddedAt is when the agent last reported. Updated at most once an
+	// hour if nothing else changes.
 	// +optional
 	LastMetricsAddedAt *metav1.Time `json:"lastMetricsAddedAt,omitempty"`
 
-	// CreatedAt is when the agent was registered.
+	// createdAt is when the agent was registered.
 	// +optional
 	CreatedAt *metav1.Time `json:"createdAt,omitempty"`
 
-	// UpdatedAt is when the agent was changed last. Updated at most once an hour
-	// when nothing else changes.
+	// updatedAt is when the agent was last changed. Updated at most once an hour if
+	// nothing else changes.
 	// +optional
 	UpdatedAt *metav1.Time `json:"updatedAt,omitempty"`
 }
 
-// AgentStatus is what the operator knows of the remote agent.
+// AgentStatus is what the operator last observed.
 type AgentStatus struct {
-	// ObservedGeneration is the generation of the spec that the conditions speak
-	// of; -1 as long as the operator has not seen this object.
+	// conditions of this object: Ready, Reconciling, Stalled, Reporting, Drifted and
+	// FieldsIgnored.
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=32
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// observedGeneration is the generation of the spec that the conditions describe;
+	// -1 until the first reconciliation.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// ID of the remote agent.
+	// id of the remote agent.
+	// +kubebuilder:validation:MaxLength=64
 	// +optional
 	ID string `json:"id,omitempty"`
 
-	// MachineID that the remote agent is registered with.
+	// machineID of the remote agent.
+	// +kubebuilder:validation:MaxLength=512
 	// +optional
 	MachineID string `json:"machineID,omitempty"`
 
-	// ProjectID is the Calyptia Cloud project of the remote agent, where it is
+	// projectID is the UUID of the Calyptia Cloud project of the remote agent, if
 	// known.
+	// +kubebuilder:validation:MaxLength=64
 	// +optional
 	ProjectID string `json:"projectID,omitempty"`
 
-	// URL of the service where the remote agent was seen last.
+	// url of the API at which the remote agent was last verified.
+	// +kubebuilder:validation:MaxLength=2048
 	// +optional
 	URL string `json:"url,omitempty"`
 
-	// RegistrationIntent is the registration that was closed last: the value of the
-	// annotation cloud.calyptia.com/registration-intent, which is written before each
-	// registration. The ID came from it, unless the API refused it.
+	// registrationIntent is the registration intent that was closed last: a value of
+	// the annotation cloud.calyptia.com/registration-intent, which the operator
+	// writes before each registration.
+	// +kubebuilder:validation:MaxLength=262144
 	// +optional
 	RegistrationIntent string `json:"registrationIntent,omitempty"`
 
-	// Origin says how the remote agent came to this object: Registered by it, or
-	// Adopted.
+	// origin says how this object got its remote agent: Registered or Adopted.
 	// +kubebuilder:validation:Enum=Registered;Adopted
 	// +optional
 	Origin Origin `json:"origin,omitempty"`
 
-	// TokenSecretRef names the Secret that holds the ID and the token of the
-	// agent.
+	// tokenSecretRef names the Secret that holds the ID and the token of the agent.
 	// +optional
 	TokenSecretRef *LocalSecretReference `json:"tokenSecretRef,omitempty"`
 
-	// SessionSecretRef names the Secret that holds the session file for a Fluent
+	// sessionSecretRef names the Secret that holds the session file for a Fluent
 	// Bit.
 	// +optional
 	SessionSecretRef *LocalSecretReference `json:"sessionSecretRef,omitempty"`
 
-	// Applied is what the remote agent was last brought to.
-	// +optional
+	// applied is the last state that was successfully applied.
 	// +structType=atomic
-	Applied AppliedState `json:"applied,omitempty"`
+	// +optional
+	Applied AppliedState `json:"applied,omitzero"`
 
-	// IgnoredFields names fields that the service accepted and did not keep. They
-	// are not sent again until they change.
+	// ignoredFields names fields that the API accepted but did not persist. They are
+	// not sent again until they change.
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=64
 	// +optional
 	IgnoredFields []string `json:"ignoredFields,omitempty"`
 
-	// DriftedFields names declared fields that have another value in Calyptia Cloud.
+	// driftedFields names declared fields that have another value in Calyptia Cloud.
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=64
 	// +optional
 	DriftedFields []string `json:"driftedFields,omitempty"`
 
-	// LastHandledReconcileAt is the last value of the annotation
-	// cloud.calyptia.com/reconcile-at that was acted on.
+	// lastHandledReconcileAt is the last value of the annotation
+	// cloud.calyptia.com/reconcile-at that the operator acted on.
+	// +kubebuilder:validation:MaxLength=262144
 	// +optional
 	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
 
-	// DuplicatesToDelete lists the IDs of further agents in Calyptia Cloud that this object
-	// registered by accident, after an answer was lost. They are going to be
-	// deleted.
+	// duplicatesToDelete lists the IDs of duplicate agents in Calyptia Cloud that
+	// lost responses left behind. The operator deletes them.
 	// +listType=set
+	// +kubebuilder:validation:MaxItems=1000
+	// +kubebuilder:validation:items:MaxLength=64
 	// +optional
 	DuplicatesToDelete []string `json:"duplicatesToDelete,omitempty"`
 
-	// Agent is what Calyptia Cloud says of the agent.
-	// +optional
+	// agent is what Calyptia Cloud reports about the agent.
 	// +structType=atomic
-	Agent *RemoteAgent `json:"agent,omitempty"`
-
-	// Conditions of this object: Ready, Reconciling, Stalled, Reporting, Drifted,
-	// FieldsIgnored.
-	// +listType=map
-	// +listMapKey=type
 	// +optional
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	Agent *RemoteAgent `json:"agent,omitempty"`
 }
 
 // Agent is a Fluent Bit or Fluentd agent of a Calyptia Cloud project. The operator registers it,
-// keeps it as declared, and deletes it with this object.
+// corrects drift, stores its credentials in a Secret, and deletes it with this object.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:shortName=cagt,categories=calyptia
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
-// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.agent.status`,description="What Calyptia Cloud says of its health"
+// +kubebuilder:printcolumn:name="Status",type=string,JSONPath=`.status.agent.status`,description="Health that Calyptia Cloud reports"
 // +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.status.agent.version`
 // +kubebuilder:printcolumn:name="ID",type=string,JSONPath=`.status.id`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -203,24 +226,29 @@ type AgentStatus struct {
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:printcolumn:name="Environment",type=string,priority=1,JSONPath=`.status.agent.environmentName`
 // +kubebuilder:printcolumn:name="Last metrics",type=date,priority=1,JSONPath=`.status.agent.lastMetricsAddedAt`
+// +kubebuilder:selectablefield:JSONPath=`.spec.projectRef.name`
 // +kubebuilder:printcolumn:name="Project",type=string,priority=1,JSONPath=`.spec.projectRef.name`
 // +kubebuilder:validation:XValidation:rule=`size(self.metadata.name) <= 247 || (has(self.spec.tokenSecretRef) && has(self.spec.tokenSecretRef.name) && self.spec.tokenSecretRef.name != "")`,message="metadata.name is too long for the Secret name derived from it: use at most 247 characters, or set tokenSecretRef.name",fieldPath=".spec.tokenSecretRef"
 // +kubebuilder:validation:XValidation:rule=`size(self.metadata.name) <= 245 || !has(self.spec.sessionSecretRef) || (has(self.spec.sessionSecretRef.name) && self.spec.sessionSecretRef.name != "")`,message="metadata.name is too long for the Secret name derived from it: use at most 245 characters, or set sessionSecretRef.name",fieldPath=".spec.sessionSecretRef"
-// +kubebuilder:validation:XValidation:rule=`(has(self.spec.name) && self.spec.name != "") || (has(self.spec.agentID) && self.spec.agentID != "") || !self.metadata.name.split('.').exists(label, size(label) > 63)`,message="metadata.name has a label of more than 63 characters, which is no host name: set spec.name",fieldPath=".spec.name"
-// +kubebuilder:validation:XValidation:rule=`!has(self.spec.sessionSecretRef) || (has(self.spec.sessionSecretRef.name) && self.spec.sessionSecretRef.name != "" ? self.spec.sessionSecretRef.name : self.metadata.name + '-session') != (has(self.spec.tokenSecretRef) && has(self.spec.tokenSecretRef.name) && self.spec.tokenSecretRef.name != "" ? self.spec.tokenSecretRef.name : self.metadata.name + '-token')`,message="the session is a file of its own and must not share a Secret with the token: name another Secret",fieldPath=".spec.sessionSecretRef"
+// +kubebuilder:validation:XValidation:rule=`(has(self.spec.name) && self.spec.name != "") || (has(self.spec.agentID) && self.spec.agentID != "") || !self.metadata.name.split('.').exists(label, size(label) > 63)`,message="metadata.name has a label of more than 63 characters, which is not a host name: set spec.name",fieldPath=".spec.name"
+// +kubebuilder:validation:XValidation:rule=`!has(self.spec.sessionSecretRef) || (has(self.spec.sessionSecretRef.name) && self.spec.sessionSecretRef.name != "" ? self.spec.sessionSecretRef.name : self.metadata.name + '-session') != (has(self.spec.tokenSecretRef) && has(self.spec.tokenSecretRef.name) && self.spec.tokenSecretRef.name != "" ? self.spec.tokenSecretRef.name : self.metadata.name + '-token')`,message="the session and the token must not share a Secret: name another Secret",fieldPath=".spec.sessionSecretRef"
 type Agent struct {
-	metav1.TypeMeta   `json:",inline"`
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard metadata of the object.
+	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec declares the agent. Optional fields that are left out are unmanaged:
-	// they are never sent after the registration and never count as drift.
+	// spec declares the agent. Omitted optional fields are unmanaged: set once at
+	// registration, then ignored.
 	// +required
-	Spec AgentSpec `json:"spec"`
+	Spec AgentSpec `json:"spec,omitzero"`
 
-	// Status is what the operator knows of the remote agent.
-	// +kubebuilder:default:={"observedGeneration":-1}
+	// status is what the operator last observed. The operator writes it; do not edit
+	// it.
+	// +default={"observedGeneration":-1}
 	// +optional
-	Status AgentStatus `json:"status,omitempty"`
+	Status AgentStatus `json:"status,omitzero"`
 }
 
 // AgentList is a list of Agents.

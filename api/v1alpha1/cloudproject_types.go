@@ -10,12 +10,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Authentication is the way in which the project token is shown to the service.
+// Authentication says how the project token is sent.
 type Authentication string
 
 // Ways of authentication.
 const (
-	// Bearer is tried, then ProjectToken; the one that the service accepts is kept.
+	// Bearer, then ProjectToken: the accepted one is kept.
 	AuthenticationAuto Authentication = "Auto"
 	// The header is "Authorization: Bearer <token>".
 	AuthenticationBearer Authentication = "Bearer"
@@ -36,31 +36,32 @@ const (
 	NamespacesFromSelector NamespacesFrom = "Selector"
 )
 
-// Adoption says who may take over existing remote agents with agentID.
+// Adoption says which Agents may adopt existing remote agents with agentID.
 type Adoption string
 
 // Adoption policies.
 const (
-	// Only Agents in the namespace of the CloudProject may take over agents.
+	// Only Agents in the namespace of the CloudProject may adopt agents.
 	AdoptionSameNamespace Adoption = "SameNamespace"
-	// Every Agent that may use the CloudProject may take over any agent of the
+	// Every Agent that may use the CloudProject may adopt any agent of the
 	// project.
 	AdoptionAllowed Adoption = "Allowed"
 )
 
 // TokenSecretReference names the Secret that holds a project token.
 type TokenSecretReference struct {
-	// Name of the Secret, in the namespace of the CloudProject.
+	// name of the Secret, in the namespace of the CloudProject.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",message="must be the name of a Secret: lower-case letters, digits, '-' and '.'"
-	Name string `json:"name"`
+	// +required
+	Name string `json:"name,omitempty"`
 
-	// Key of the Secret that holds the token. Default: token.
+	// key of the Secret that holds the token. Default: token.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[-._a-zA-Z0-9]+$')",message="must be a key of a Secret: letters, digits, '-', '_' and '.'"
-	// +kubebuilder:default=token
+	// +default="token"
 	// +optional
 	Key string `json:"key,omitempty"`
 }
@@ -68,168 +69,180 @@ type TokenSecretReference struct {
 // AllowedNamespaces says which namespaces may use a CloudProject.
 // +kubebuilder:validation:XValidation:rule="(self.from == 'Selector') == has(self.selector)",message="set selector if, and only if, from is Selector",fieldPath=".selector"
 type AllowedNamespaces struct {
-	// From is Same (only the namespace of the CloudProject), All, or Selector
-	// (those that selector chooses). Default: Same.
+	// from is Same (only the namespace of the CloudProject), All, or Selector (the
+	// namespaces that selector matches). Default: Same.
 	// +kubebuilder:validation:Enum=Same;All;Selector
-	// +kubebuilder:default=Same
+	// +default="Same"
 	// +optional
 	From NamespacesFrom `json:"from,omitempty"`
 
-	// Selector chooses namespaces by their labels. Set it if, and only if, from is
+	// selector matches namespaces by their labels. Set it if, and only if, from is
 	// Selector.
 	// +optional
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 }
 
-// RateLimit bounds the calls to the service, over all Agents of a CloudProject.
+// RateLimit bounds the requests to the API, over all Agents of a CloudProject.
 type RateLimit struct {
-	// RequestsPerSecond is the sustained rate of calls; 0 means no limit. Default:
-	// 10.
+	// requestsPerSecond is the sustained rate of requests; 0 means no limit.
+	// Default: 10.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10000
-	// +kubebuilder:default=10
+	// +default=10
 	// +optional
 	RequestsPerSecond *int32 `json:"requestsPerSecond,omitempty"`
 
-	// Burst is the number of calls that may reach the service at once after a
-	// quiet time. A quarter of it is kept back, because calls arrive less evenly
-	// than they are sent. Default: 20.
+	// burst is the number of requests that may reach the API at once after an idle
+	// time. The operator keeps a quarter of it in reserve, because requests arrive
+	// less evenly than they are sent. Default: 20.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
-	// +kubebuilder:default=20
+	// +default=20
 	// +optional
 	Burst *int32 `json:"burst,omitempty"`
 }
 
 // CloudProjectSpec says how a Calyptia Cloud project is reached.
 type CloudProjectSpec struct {
-	// URL of the service. Its scheme has to be https, unless the operator runs
-	// with --allow-insecure-http, and its host one of those in the operator's flag
-	// --allowed-hosts. It does not end in /v1: the operator adds that. Default:
+	// url of the API. The scheme must be https, unless the operator runs with
+	// --allow-insecure-http. The host must be in the operator's flag
+	// --allowed-hosts. Do not append /v1: the operator adds it. Default:
 	// https://cloud-api.calyptia.com.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=2048
 	// +kubebuilder:validation:XValidation:rule="isURL(self) && url(self).getScheme() in ['https', 'http'] && url(self).getHostname() != ''",message="must be an absolute URL that begins with https://, such as https://cloud-api.calyptia.com"
-	// +kubebuilder:validation:XValidation:rule="!self.contains('@') && !self.contains('?') && !self.contains('#')",message="must have no user, query or fragment: give scheme, host and path only"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('[^/:]/+v1/*(agents/*)?$')",message="must not end in /v1: leave it out, the operator adds it to every request"
-	// +kubebuilder:default="https://cloud-api.calyptia.com"
+	// +kubebuilder:validation:XValidation:rule="!self.contains('@') && !self.contains('?') && !self.contains('#')",message="must have no user, query or fragment: use scheme, host and path only"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[^/:]/+v1/*(agents/*)?$')",message="must not end in /v1: remove it, the operator adds it to every request"
+	// +default="https://cloud-api.calyptia.com"
 	// +optional
 	URL string `json:"url,omitempty"`
 
-	// TokenSecretRef names the Secret, in the same namespace, that holds the
-	// project token.
+	// tokenSecretRef names the Secret, in the same namespace, that holds the project
+	// token.
 	// +required
-	TokenSecretRef TokenSecretReference `json:"tokenSecretRef"`
+	TokenSecretRef TokenSecretReference `json:"tokenSecretRef,omitzero"`
 
-	// Authentication is how the token is shown to the service: Bearer,
-	// ProjectToken (the header X-Project-Token), or Auto, which tries both and
-	// keeps the one that is accepted. Default: Auto.
+	// authentication is how the token is sent: Bearer, ProjectToken (the header
+	// X-Project-Token), or Auto, which tries both and keeps the accepted one.
+	// Default: Auto.
 	// +kubebuilder:validation:Enum=Auto;Bearer;ProjectToken
-	// +kubebuilder:default=Auto
+	// +default="Auto"
 	// +optional
 	Authentication Authentication `json:"authentication,omitempty"`
 
-	// ProjectID is the UUID of the project. Usually the token tells it; where it
-	// does not, the agents of the project can be listed only if it is set here.
+	// projectID is the UUID of the project. Usually the token contains it. If the
+	// token does not, the agents of the project can be listed only if projectID is
+	// set.
 	// +kubebuilder:validation:MaxLength=36
 	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')",message="must be a UUID in lower case, such as 5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
 	// +optional
 	ProjectID string `json:"projectID,omitempty"`
 
-	// CABundle names a key of a ConfigMap or Secret in the same namespace that
-	// holds certificates (PEM) of a private authority, such as {"configMapKeyRef":
-	// {"name": "corporate-ca", "key": "ca.crt"}}. They are trusted beside those of
-	// the system.
+	// caBundle names a key of a ConfigMap or Secret in the same namespace that holds
+	// PEM certificates of a private certificate authority, such as
+	// {"configMapKeyRef": {"name": "corporate-ca", "key": "ca.crt"}}. The system's
+	// authorities stay trusted.
 	// +optional
 	CABundle *KeySource `json:"caBundle,omitempty"`
 
-	// AllowedNamespaces says from which namespaces Agents may use this
-	// CloudProject. Default: its own alone.
-	// +kubebuilder:default={from: Same}
+	// allowedNamespaces says from which namespaces Agents may use this CloudProject.
+	// Default: only its own namespace.
+	// +default={"from": "Same"}
 	// +optional
 	AllowedNamespaces *AllowedNamespaces `json:"allowedNamespaces,omitempty"`
 
-	// Adoption says which Agents may set agentID, and so take over existing agents
-	// of the project: only those in the namespace of this CloudProject
-	// (SameNamespace), or all that may use it (Allowed). Default: SameNamespace.
+	// adoption says which Agents may set agentID to adopt existing agents of the
+	// project: only Agents in the namespace of this CloudProject (SameNamespace), or
+	// all Agents that may use it (Allowed). Default: SameNamespace.
 	// +kubebuilder:validation:Enum=SameNamespace;Allowed
-	// +kubebuilder:default=SameNamespace
+	// +default="SameNamespace"
 	// +optional
 	Adoption Adoption `json:"adoption,omitempty"`
 
-	// RateLimit bounds the calls to the service, of all Agents of this
-	// CloudProject together.
-	// +kubebuilder:default={requestsPerSecond: 10, burst: 20}
+	// rateLimit bounds the requests to the API, over all Agents of this
+	// CloudProject.
+	// +default={"requestsPerSecond": 10, "burst": 20}
 	// +optional
 	RateLimit *RateLimit `json:"rateLimit,omitempty"`
 
-	// ResyncInterval is how often every Agent is compared with the service, such
-	// as "10m" or "1h30m", from 1m to 24h. Where the rate limit is too low for
-	// that, or the list of all agents takes longer than half of it, it is longer,
-	// and the status shows the one in force. Default: 10m.
+	// resyncInterval is how often the operator compares each Agent with Calyptia
+	// Cloud, such as "10m" or "1h30m", from 1m to 24h. The operator uses a longer
+	// interval if the rate limit is too low for this one, or if listing all agents
+	// takes longer than half of it; status.resyncInterval shows the interval in use.
+	// Default: 10m.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1m') && duration(self) <= duration('24h')",message="must be between 1m and 24h"
-	// +kubebuilder:default="10m"
+	// +default="10m"
 	// +optional
 	ResyncInterval *metav1.Duration `json:"resyncInterval,omitempty"`
 }
 
-// CloudProjectStatus is what the operator knows of the project.
+// CloudProjectStatus is what the operator last observed.
 type CloudProjectStatus struct {
-	// ObservedGeneration is the generation of the spec that the conditions speak
-	// of; -1 as long as the operator has not seen this object.
+	// conditions of this object: Ready, Reconciling and Stalled.
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=32
+	// +optional
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// observedGeneration is the generation of the spec that the conditions describe;
+	// -1 until the first reconciliation.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// ProjectID is the UUID of the project, where it is known.
+	// projectID is the UUID of the project, if known.
+	// +kubebuilder:validation:MaxLength=64
 	// +optional
 	ProjectID string `json:"projectID,omitempty"`
 
-	// URL at which the credentials were proved.
+	// url at which the credentials were verified.
+	// +kubebuilder:validation:MaxLength=2048
 	// +optional
 	URL string `json:"url,omitempty"`
 
-	// Authentication that the service accepted: Bearer or ProjectToken.
+	// authentication that the API accepted: Bearer or ProjectToken.
+	// +kubebuilder:validation:Enum=Bearer;ProjectToken
 	// +optional
 	Authentication Authentication `json:"authentication,omitempty"`
 
-	// ListSupported says whether the service can list the agents of the project.
+	// listSupported says whether the API lists the agents of the project. It is
+	// absent until that is known.
 	// +optional
 	ListSupported *bool `json:"listSupported,omitempty"`
 
-	// Agents is the number of Agents that use this CloudProject. Updated at most
+	// agents is the number of Agents that use this CloudProject. Updated at most
 	// once a minute.
+	// +kubebuilder:validation:Minimum=0
 	// +optional
 	Agents int32 `json:"agents"`
 
-	// ResyncInterval in force: that of the spec, or longer where the rate limit
-	// could not serve it, or a list of all agents took longer than half of it.
+	// resyncInterval in use: the interval of the spec, or a longer one if the rate
+	// limit is too low for it, or if listing all agents takes longer than half of
+	// it.
 	// +optional
 	ResyncInterval *metav1.Duration `json:"resyncInterval,omitempty"`
 
-	// LastHandledReconcileAt is the last value of the annotation
-	// cloud.calyptia.com/reconcile-at that was acted on.
+	// lastHandledReconcileAt is the last value of the annotation
+	// cloud.calyptia.com/reconcile-at that the operator acted on.
+	// +kubebuilder:validation:MaxLength=262144
 	// +optional
 	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
 
-	// DuplicateAgents lists the IDs of agents in Calyptia Cloud that have the machine ID of
-	// an Agent without being its own. The operator leaves them to a person: see
-	// which one is needed, and delete the other.
+	// duplicateAgents lists the IDs of agents in Calyptia Cloud that have the
+	// machine ID of an Agent without being its remote agent. The operator does not
+	// delete them. Check which agent is needed, and delete the other.
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=100
+	// +kubebuilder:validation:items:MaxLength=64
 	// +optional
 	DuplicateAgents []string `json:"duplicateAgents,omitempty"`
-
-	// Conditions of this object: Ready, Reconciling, Stalled.
-	// +listType=map
-	// +listMapKey=type
-	// +optional
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// CloudProject says how a Calyptia Cloud project is reached: where the service is, with which
-// token, and which Agents may use it.
+// CloudProject says how a Calyptia Cloud project is reached: the URL of the API, the project token,
+// and which Agents may use it.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -244,17 +257,21 @@ type CloudProjectStatus struct {
 // +kubebuilder:printcolumn:name="Authentication",type=string,priority=1,JSONPath=`.status.authentication`
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 241",message="metadata.name is too long for the Secret name derived from it: use at most 241 characters"
 type CloudProject struct {
-	metav1.TypeMeta   `json:",inline"`
+	metav1.TypeMeta `json:",inline"`
+
+	// metadata is the standard metadata of the object.
+	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says how the project is reached.
+	// spec says how the project is reached.
 	// +required
-	Spec CloudProjectSpec `json:"spec"`
+	Spec CloudProjectSpec `json:"spec,omitzero"`
 
-	// Status is what the operator knows of the project.
-	// +kubebuilder:default:={"observedGeneration":-1}
+	// status is what the operator last observed. The operator writes it; do not edit
+	// it.
+	// +default={"observedGeneration":-1}
 	// +optional
-	Status CloudProjectStatus `json:"status,omitempty"`
+	Status CloudProjectStatus `json:"status,omitzero"`
 }
 
 // CloudProjectList is a list of CloudProjects.

@@ -9,17 +9,17 @@ package v1alpha1
 // Condition types. Ready, Reporting and Stalled=False are good; Reconciling, Stalled, Drifted and
 // FieldsIgnored are only present when they are true.
 const (
-	// ConditionReady is the summary: the remote agent exists and is as this generation declares.
+	// ConditionReady is the summary: the latest generation is applied and verified.
 	ConditionReady = "Ready"
-	// ConditionReconciling is present while this generation is not applied yet.
+	// ConditionReconciling is present while the latest generation is being applied.
 	ConditionReconciling = "Reconciling"
-	// ConditionStalled is present when only a person can bring the object on; its message says how.
+	// ConditionStalled is present when user action is required; its message says which.
 	ConditionStalled = "Stalled"
-	// ConditionReporting says whether the service receives metrics of the agent. It is no part of Ready.
+	// ConditionReporting says whether Calyptia Cloud receives metrics of the agent. It does not affect Ready.
 	ConditionReporting = "Reporting"
-	// ConditionDrifted is present when declared fields have another remote value and the sync policy lets it stand.
+	// ConditionDrifted is present when declared fields drifted and the sync policy does not correct them.
 	ConditionDrifted = "Drifted"
-	// ConditionFieldsIgnored is present when the service accepted fields and did not keep them.
+	// ConditionFieldsIgnored is present when the API accepted fields but did not persist them.
 	ConditionFieldsIgnored = "FieldsIgnored"
 )
 
@@ -27,92 +27,92 @@ const (
 const (
 	// ReasonApplied: the remote agent is as declared.
 	ReasonApplied = "Applied"
-	// ReasonObserved: the remote agent is only observed, and exists.
+	// ReasonObserved: the remote agent exists and is only observed.
 	ReasonObserved = "Observed"
 	// ReasonSuspended: reconciliation is suspended. Ready=True only if this generation was applied before.
 	ReasonSuspended = "Suspended"
-	// ReasonCredentialsVerified: the service accepted the credentials of the CloudProject.
+	// ReasonCredentialsVerified: the API accepted the credentials of the CloudProject.
 	ReasonCredentialsVerified = "CredentialsVerified"
 )
 
-// Reasons that end by themselves or by a change elsewhere: Ready=False, or Unknown, without Stalled.
+// Reasons of Ready=False or Unknown without Stalled: retried automatically, or on a change elsewhere.
 const (
-	// ReasonProgressing: the operator is at work, or will try again by itself.
+	// ReasonProgressing: the operator is applying the spec, or retries automatically.
 	ReasonProgressing = "Progressing"
-	// ReasonRegistrationOutcomeUnknown: the outcome of a registration is not known yet, or cannot be known.
+	// ReasonRegistrationOutcomeUnknown: it is unknown whether a registration succeeded.
 	ReasonRegistrationOutcomeUnknown = "RegistrationOutcomeUnknown"
 	// ReasonProjectNotFound: the CloudProject does not exist.
 	ReasonProjectNotFound = "ProjectNotFound"
-	// ReasonProjectNotReady: the CloudProject cannot be used now; its own conditions say why.
+	// ReasonProjectNotReady: the CloudProject is not Ready; see its conditions.
 	ReasonProjectNotReady = "ProjectNotReady"
-	// ReasonSourceNotFound: a ConfigMap, Secret or key that is referred to does not exist.
+	// ReasonSourceNotFound: a referenced ConfigMap, Secret or key does not exist.
 	ReasonSourceNotFound = "SourceNotFound"
-	// ReasonUnauthorized: the service refuses the project token.
+	// ReasonUnauthorized: the API rejects the project token.
 	ReasonUnauthorized = "Unauthorized"
-	// ReasonRateLimited: the service, or the rate limit of the CloudProject, asks to wait.
+	// ReasonRateLimited: the API, or the rate limit of the CloudProject, asked to wait.
 	ReasonRateLimited = "RateLimited"
-	// ReasonUnavailable: the service cannot be reached or answers with an error of its own.
+	// ReasonUnavailable: the API cannot be reached or responds with a server error.
 	ReasonUnavailable = "Unavailable"
-	// ReasonInvalidResponse: something answered that is not the service, or not as the service should.
+	// ReasonInvalidResponse: a response did not come from the API, or is not a valid one.
 	ReasonInvalidResponse = "InvalidResponse"
-	// ReasonAPIServer: the Kubernetes API server refused or failed a request.
+	// ReasonAPIServer: a request to the Kubernetes API server failed.
 	ReasonAPIServer = "APIServerError"
-	// ReasonRemoteDeleted: the remote agent was deleted by somebody else and is registered anew.
+	// ReasonRemoteDeleted: the remote agent was deleted externally; it is re-registered.
 	ReasonRemoteDeleted = "RemoteDeleted"
-	// ReasonInUse: Agents still need the CloudProject that is being deleted.
+	// ReasonInUse: Agents still use the CloudProject that is being deleted.
 	ReasonInUse = "InUse"
-	// ReasonCredentialsUnverified: nothing has proved the credentials good or bad yet.
+	// ReasonCredentialsUnverified: the credentials were neither accepted nor rejected yet.
 	ReasonCredentialsUnverified = "CredentialsUnverified"
 )
 
-// Reasons of Stalled=True: a person has to act.
+// Reasons of Stalled=True: user action is required.
 const (
 	// ReasonNoProject: neither spec.projectRef nor a default project names a CloudProject.
 	ReasonNoProject = "NoProject"
-	// ReasonProjectNotAllowed: the CloudProject does not admit the namespace of the Agent.
+	// ReasonProjectNotAllowed: the CloudProject does not allow the namespace of the Agent.
 	ReasonProjectNotAllowed = "ProjectNotAllowed"
-	// ReasonInvalid: the service, or the operator, refuses what is declared.
+	// ReasonInvalid: the API, or the operator, rejects the spec.
 	ReasonInvalid = "Invalid"
-	// ReasonSourceInvalid: what a referred ConfigMap or Secret holds cannot be used.
+	// ReasonSourceInvalid: the content of a referenced ConfigMap or Secret cannot be used.
 	ReasonSourceInvalid = "SourceInvalid"
-	// ReasonForbidden: the service does not allow the call with this token.
+	// ReasonForbidden: the API does not allow the request with this token.
 	ReasonForbidden = "Forbidden"
-	// ReasonQuotaExceeded: the project holds as many agents as it may.
+	// ReasonQuotaExceeded: the project reached its quota of agents.
 	ReasonQuotaExceeded = "QuotaExceeded"
-	// ReasonMachineIDConflict: another agent holds the machine ID.
+	// ReasonMachineIDConflict: another agent has the machine ID.
 	ReasonMachineIDConflict = "MachineIDConflict"
-	// ReasonRemoteAlreadyManaged: another Agent of the cluster holds the remote agent.
+	// ReasonRemoteAlreadyManaged: another Agent of the cluster manages the remote agent.
 	ReasonRemoteAlreadyManaged = "RemoteAlreadyManaged"
-	// ReasonRemoteNotFound: the remote agent is not where it should be.
+	// ReasonRemoteNotFound: the remote agent does not exist at this endpoint.
 	ReasonRemoteNotFound = "RemoteNotFound"
-	// ReasonRemoteMismatch: the remote agent is another one than declared.
+	// ReasonRemoteMismatch: the remote agent is not the declared one.
 	ReasonRemoteMismatch = "RemoteMismatch"
-	// ReasonAdoptionNotAllowed: the CloudProject does not let this namespace take over agents.
+	// ReasonAdoptionNotAllowed: the CloudProject does not allow this namespace to adopt agents.
 	ReasonAdoptionNotAllowed = "AdoptionNotAllowed"
-	// ReasonSecretConflict: a Secret of the name exists that is not the operator's.
+	// ReasonSecretConflict: a Secret of that name exists that the operator does not manage.
 	ReasonSecretConflict = "SecretConflict"
-	// ReasonSecretWriteRefused: the API server refuses to store the Secret.
+	// ReasonSecretWriteRefused: the Kubernetes API server refuses to store the Secret.
 	ReasonSecretWriteRefused = "SecretWriteRefused"
-	// ReasonTokenUnavailable: the service does not show the agent's token.
+	// ReasonTokenUnavailable: the API does not return the token of the agent.
 	ReasonTokenUnavailable = "TokenUnavailable"
-	// ReasonURLNotAllowed: the URL of the CloudProject is not one that the operator may call.
+	// ReasonURLNotAllowed: the operator may not send requests to the URL of the CloudProject.
 	ReasonURLNotAllowed = "URLNotAllowed"
-	// ReasonMassDeletionDetected: so many remote agents vanished at once that the operator stopped to register anew.
+	// ReasonMassDeletionDetected: many remote agents disappeared at once, so registration is paused.
 	ReasonMassDeletionDetected = "MassDeletionDetected"
-	// ReasonReadOnly: the operator runs with --read-only and writes nothing remote.
+	// ReasonReadOnly: the operator runs with --read-only and writes nothing in Calyptia Cloud.
 	ReasonReadOnly = "ReadOnly"
 )
 
 // Reasons of Reporting, Drifted and FieldsIgnored.
 const (
-	// ReasonMetricsReceived: metrics came, and the service says healthy or the last ones are recent.
+	// ReasonMetricsReceived: metrics were received, and the agent is healthy or its last metrics are recent.
 	ReasonMetricsReceived = "MetricsReceived"
-	// ReasonMetricsStopped: the service does not say healthy, and the last metrics are older than three intervals.
+	// ReasonMetricsStopped: the agent is not healthy, and its last metrics are older than three intervals.
 	ReasonMetricsStopped = "MetricsStopped"
-	// ReasonNeverReported: no metrics have come yet.
+	// ReasonNeverReported: no metrics were received yet.
 	ReasonNeverReported = "NeverReported"
-	// ReasonChangedExternally: somebody else changed declared fields.
+	// ReasonChangedExternally: declared fields were changed externally.
 	ReasonChangedExternally = "ChangedExternally"
-	// ReasonNotPersisted: the service accepted fields and did not keep them.
+	// ReasonNotPersisted: the API accepted fields but did not persist them.
 	ReasonNotPersisted = "NotPersisted"
 )

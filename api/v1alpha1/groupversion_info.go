@@ -36,20 +36,20 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 
 // Names that users and the operator write on objects.
 const (
-	// AnnotationReconcileAt asks for a reconciliation now. Any value that was not there before will do.
+	// AnnotationReconcileAt requests a reconciliation. Set it to a value that it did not have before.
 	AnnotationReconcileAt = "cloud.calyptia.com/reconcile-at"
-	// AnnotationOrphan with the value "true" lets the deletion of an Agent finish without its remote agent.
+	// AnnotationOrphan with the value "true" completes the deletion of an Agent without deleting its remote agent.
 	AnnotationOrphan = "cloud.calyptia.com/orphan"
-	// AnnotationOrphanAgents with the value "true" lets the deletion of a CloudProject finish while Agents use it.
+	// AnnotationOrphanAgents with the value "true" completes the deletion of a CloudProject that Agents still use.
 	AnnotationOrphanAgents = "cloud.calyptia.com/orphan-agents"
-	// AnnotationRegistrationIntent is the operator's write-ahead record of a registration: "<time>/<random>".
+	// AnnotationRegistrationIntent holds the registration intent, which is written before each registration.
 	AnnotationRegistrationIntent = "cloud.calyptia.com/registration-intent"
-	// LabelAgentUID marks a Secret that the operator keeps for the Agent with this UID.
+	// LabelAgentUID is on each Secret that the operator manages for the Agent with this UID.
 	LabelAgentUID = "cloud.calyptia.com/agent-uid"
-	// LabelCloudProjectUID marks the operator's copy of the credentials of the CloudProject with this UID.
+	// LabelCloudProjectUID is on the operator's copy of the credentials of the CloudProject with this UID.
 	LabelCloudProjectUID = "cloud.calyptia.com/cloudproject-uid"
 
-	// AgentFinalizer holds an Agent back until its remote agent is gone or released.
+	// AgentFinalizer keeps an Agent until its remote agent is deleted or released.
 	AgentFinalizer = "cloud.calyptia.com/agent"
 	// CloudProjectFinalizer holds a CloudProject back while Agents need it for their deletion.
 	CloudProjectFinalizer = "cloud.calyptia.com/cloudproject"

@@ -10,8 +10,8 @@ const (
 	minimalProject = `{tokenSecretRef: {name: calyptia-project-token}}`
 
 	notAURL           = "must be an absolute URL that begins with https://, such as https://cloud-api.calyptia.com"
-	urlWithMore       = "must have no user, query or fragment: give scheme, host and path only"
-	urlWithVersion    = "must not end in /v1: leave it out, the operator adds it to every request"
+	urlWithMore       = "must have no user, query or fragment: use scheme, host and path only"
+	urlWithVersion    = "must not end in /v1: remove it, the operator adds it to every request"
 	selectorMismatch  = "set selector if, and only if, from is Selector"
 	intervalOutside   = "must be between 1m and 24h"
 	onTheRoot         = "<nil>" // as the API server names it

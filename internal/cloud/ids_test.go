@@ -147,7 +147,7 @@ func TestMachineIDs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, field, _ := strings.Cut(string(declared), "// MachineID identifies")
+	_, field, _ := strings.Cut(string(declared), "// machineID identifies")
 	field, _, _ = strings.Cut(field, "json:")
 	if !strings.Contains(field, "self.matches('"+cloud.MachineIDPattern+"')") || !strings.Contains(field, "MaxLength=128\n") {
 		t.Errorf("spec.machineID is declared by another rule:\n%s", field)

@@ -117,6 +117,7 @@ func TestCallsThatTheClientDoesNotMakeKeepTheDescription(t *testing.T) {
 		name, method, path, header, token, content string
 		status                                     int
 	}{
+		{"fleets", "GET", "/v1/projects/" + projectID + "/fleets?last=5", "X-Project-Token", s.token.Reveal(), "", 200},
 		{"environments", "GET", "/v1/projects/" + projectID + "/environments?name=staging", "X-Project-Token", s.token.Reveal(), "", 200},
 		{"environments for a bad token", "GET", "/v1/projects/" + projectID + "/environments", "X-Project-Token", "other", "", 401},
 		{"metrics", "POST", "/v1/agents/" + agent.ID + "/metrics", "X-Agent-Token", agent.Token.Reveal(), "application/x-msgpack", 201},

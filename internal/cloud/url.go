@@ -74,7 +74,7 @@ func prefix(u *url.URL) (string, error) {
 	}
 	path := strings.TrimRight(u.Path, "/")
 	if version := strings.TrimRight(strings.TrimSuffix(path, "/agents"), "/"); strings.HasSuffix(version, "/v1") {
-		return "", fmt.Errorf("url: must not end in /v1: leave it out, the operator adds it to every request")
+		return "", fmt.Errorf("url: must not end in /v1: remove it, the operator adds it to every request")
 	}
 	return path, nil
 }

@@ -37,7 +37,7 @@ func (s *Server) register(c *incoming, who caller) answer {
 	}
 	f, refusal := readFields(c.body, true)
 	if refusal == nil {
-		refusal = s.references(f)
+		refusal = s.references(who.project, f)
 	}
 	if refusal != nil {
 		return *refusal
@@ -103,7 +103,7 @@ func (s *Server) update(c *incoming, who caller) answer {
 		refusal = agentsOwn(f)
 	}
 	if refusal == nil {
-		refusal = s.references(f)
+		refusal = s.references(who.project, f)
 	}
 	if refusal != nil {
 		return *refusal
@@ -155,17 +155,13 @@ func (s *Server) find(id string, who caller) (*record, *answer) {
 	return nil, new(refuse(http.StatusNotFound, "agent not found"))
 }
 
-// references refuses IDs of fleets and environments that are not known.
-func (s *Server) references(f fields) *answer {
-	if f.FleetID != nil && len(s.settings.Fleets) > 0 {
-		if _, ok := s.settings.Fleets[*f.FleetID]; !ok {
-			return new(refuse(http.StatusNotFound, "fleet not found"))
-		}
+// references refuses IDs of fleets and environments that the project does not have.
+func (s *Server) references(p *project, f fields) *answer {
+	if known := s.namesOf(p, cloud.Fleets); f.FleetID != nil && len(known) > 0 && nameOf(known, *f.FleetID) == "" {
+		return new(refuse(http.StatusNotFound, "fleet not found"))
 	}
-	if f.EnvironmentID != nil && len(s.settings.Environments) > 0 {
-		if _, ok := s.settings.Environments[*f.EnvironmentID]; !ok {
-			return new(refuse(http.StatusNotFound, "environment not found"))
-		}
+	if known := s.namesOf(p, cloud.Environments); f.EnvironmentID != nil && len(known) > 0 && nameOf(known, *f.EnvironmentID) == "" {
+		return new(refuse(http.StatusNotFound, "environment not found"))
 	}
 	return nil
 }
@@ -206,7 +202,7 @@ func (s *Server) apply(r *record, f fields) {
 	}
 	if f.EnvironmentID != nil {
 		r.environmentID = *f.EnvironmentID
-		a.EnvironmentName = cmp.Or(s.settings.Environments[*f.EnvironmentID], *f.EnvironmentID)
+		a.EnvironmentName = cmp.Or(nameOf(s.namesOf(r.project, cloud.Environments), *f.EnvironmentID), *f.EnvironmentID)
 	}
 	if f.Flags != nil {
 		a.Flags = *f.Flags

@@ -10,10 +10,8 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // list answers a page, newest first, and the next page's cursor if there is
@@ -76,7 +74,7 @@ func nextLink(c *incoming, oldest uint64) string {
 		query[name] = values
 	}
 	query.Set("before", writeCursor(oldest))
-	return "</v1/projects/" + url.PathEscape(c.id) + "/agents?" + query.Encode() + `>; rel="next"`
+	return "</v1/projects/" + url.PathEscape(c.id) + "/" + string(c.route.items()) + "?" + query.Encode() + `>; rel="next"`
 }
 
 const cursorPrefix = "seq:"
@@ -96,25 +94,4 @@ func readCursor(cursor string) (uint64, bool) {
 	}
 	seq, err := strconv.ParseUint(digits, 10, 64)
 	return seq, err == nil
-}
-
-// environments answers the configured ones, by name.
-func (s *Server) environments(c *incoming, who caller) answer {
-	if who.agent != nil || who.project.id != c.id {
-		return refuse(http.StatusForbidden, "permission denied")
-	}
-	type environment struct {
-		ID        string    `json:"id"`
-		Name      string    `json:"name"`
-		CreatedAt time.Time `json:"createdAt"`
-		UpdatedAt time.Time `json:"updatedAt"`
-	}
-	found := []environment{}
-	for id, name := range s.settings.Environments {
-		if wanted := c.query.Get("name"); wanted == "" || wanted == name {
-			found = append(found, environment{id, name, who.project.createdAt, who.project.createdAt})
-		}
-	}
-	slices.SortFunc(found, func(a, b environment) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
-	return reply(http.StatusOK, found)
 }

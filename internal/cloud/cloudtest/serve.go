@@ -33,6 +33,8 @@ const (
 	RouteList Route = "list"
 	// RouteEnvironments is /v1/projects/{projectID}/environments.
 	RouteEnvironments Route = "environments"
+	// RouteFleets is /v1/projects/{projectID}/fleets.
+	RouteFleets Route = "fleets"
 	// RouteUnknown is any other path.
 	RouteUnknown Route = "unknown"
 )
@@ -100,7 +102,8 @@ func (s *Server) answered(record *Request, status int) {
 func (s *Server) handle(c *incoming) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.route == RouteList && s.settings.NoList {
+	if c.route == RouteList && s.settings.NoList ||
+		s.settings.NoNames && (c.route == RouteFleets || c.route == RouteEnvironments) {
 		return notFound()
 	}
 	handlers := map[Route]map[string]func(*incoming, caller) answer{
@@ -110,7 +113,8 @@ func (s *Server) handle(c *incoming) answer {
 		},
 		RouteMetrics:      {http.MethodPost: s.addMetrics},
 		RouteList:         {http.MethodGet: s.list},
-		RouteEnvironments: {http.MethodGet: s.environments},
+		RouteEnvironments: {http.MethodGet: s.named},
+		RouteFleets:       {http.MethodGet: s.named},
 	}
 	methods, known := handlers[c.route]
 	if !known {
@@ -185,6 +189,8 @@ func routeOf(escaped string) (Route, string) {
 		return RouteList, segments[2]
 	case segments[1] == "projects" && len(segments) == 4 && segments[3] == "environments":
 		return RouteEnvironments, segments[2]
+	case segments[1] == "projects" && len(segments) == 4 && segments[3] == "fleets":
+		return RouteFleets, segments[2]
 	}
 	return RouteUnknown, ""
 }

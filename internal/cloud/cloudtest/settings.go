@@ -36,6 +36,8 @@ type Settings struct {
 	UniqueMachineIDs MachineIDPolicy
 	// NoList makes the list an unknown route: a plain-text 404.
 	NoList bool
+	// NoNames makes the lists of fleets and environments unknown routes.
+	NoNames bool
 	// Schemes accepted for project tokens; empty means all.
 	Schemes []cloud.Scheme
 	// OnlyAgentPatches refuses a project token's PATCH of what is the agent's.
@@ -52,8 +54,9 @@ type Settings struct {
 	Quota int
 	// PageSize is the most a page of a list holds. Default 100.
 	PageSize int
-	// Fleets and Environments map the known IDs to names. An empty map accepts
-	// every valid ID.
+	// Fleets and Environments map the known IDs to names, in every project. A
+	// project without any fleet accepts every valid ID of one; likewise
+	// environments.
 	Fleets, Environments map[string]string
 	// Now is the service's clock. It must not call the server. Default time.Now.
 	Now func() time.Time

@@ -32,6 +32,7 @@ type project struct {
 	createdAt time.Time
 	order     []*record
 	machines  map[string][]*record
+	named     map[cloud.NamedKind][]cloud.Named // oldest first
 }
 
 // store is the service's memory. The server's lock guards it.
@@ -55,7 +56,7 @@ func (s *store) project(id string, now time.Time) *project {
 	id = cloud.NormalID(id)
 	p, ok := s.projects[id]
 	if !ok {
-		p = &project{id: id, createdAt: now, machines: map[string][]*record{}}
+		p = &project{id: id, createdAt: now, machines: map[string][]*record{}, named: map[cloud.NamedKind][]cloud.Named{}}
 		s.projects[id] = p
 	}
 	return p

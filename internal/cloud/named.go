@@ -1,0 +1,117 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloud
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// NamedKind is a kind of thing that a project has, and that agents refer to by ID.
+type NamedKind string
+
+const (
+	// Fleets of a project. Their names need not be unique.
+	Fleets NamedKind = "fleets"
+	// Environments of a project. Their names are unique.
+	Environments NamedKind = "environments"
+)
+
+// Named is a fleet or an environment.
+type Named struct {
+	// ID of a fleet is a UUID in lower case; of an environment any text.
+	ID string `json:"id"`
+	// Name is empty where the API's could not be shown: too long, or with control characters.
+	Name string `json:"name"`
+}
+
+// NamedPage is a page of fleets or environments, newest first.
+type NamedPage struct {
+	Items []Named
+	// Before is the cursor of the next page; empty on the last one.
+	Before string
+}
+
+// NamedOptions choose what is listed. The zero value is the first page of all.
+type NamedOptions struct {
+	Name   string // only things with this name
+	Last   int    // how many at most
+	Before string // NamedPage.Before of the page before
+}
+
+// maxNamed bounds the ID and the name of a fleet or environment, in characters.
+const maxNamed = 128
+
+var (
+	errNamed     = errors.New("not an array of objects with an id and a name")
+	errSameNamed = errors.New("the next page's cursor is this page's")
+)
+
+// ListNamed reads a page of a project's fleets or environments. An API may have neither list: see LacksRoute.
+func (c *Client) ListNamed(ctx context.Context, kind NamedKind, projectID string, o NamedOptions) (*NamedPage, error) {
+	query := url.Values{}
+	if o.Last > 0 {
+		query.Set("last", strconv.Itoa(o.Last))
+	}
+	for name, value := range map[string]string{"name": o.Name, "before": o.Before} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	page := &NamedPage{}
+	err := c.do(ctx, call{
+		op: "list " + string(kind), method: http.MethodGet, path: []string{"projects", projectID, string(kind)}, query: query,
+		success: []int{http.StatusOK},
+		accept: func(a *answer) (err error) {
+			if page.Items, err = readNamed(kind, a.body); err != nil {
+				return err
+			}
+			if page.Before, err = nextCursor(a.header.Values("Link")); err != nil {
+				return err
+			}
+			if page.Before != "" && page.Before == o.Before {
+				return errSameNamed
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return page, nil
+}
+
+// readNamed reads all items or none: that a name is missing from a list means something.
+func readNamed(kind NamedKind, body []byte) ([]Named, error) {
+	items := []Named{}
+	if json.Unmarshal(body, &items) != nil || items == nil {
+		return nil, errNamed
+	}
+	for i := range items {
+		item := &items[i]
+		if kind == Fleets {
+			item.ID = NormalID(item.ID)
+		}
+		if item.ID == "" || len(item.ID) > maxNamed || kind == Fleets && !isUUID(item.ID) || Clean(item.ID, maxNamed) != item.ID {
+			return nil, errNamed
+		}
+		if Clean(item.Name, maxNamed) != item.Name {
+			item.Name = ""
+		}
+	}
+	return items, nil
+}
+
+// LacksRoute reports whether an error says that the API has no such list.
+func LacksRoute(err error) bool {
+	e, ok := AsError(err)
+	return ok && (e.Status == http.StatusNotFound || e.Status == http.StatusMethodNotAllowed || e.Status == http.StatusNotImplemented)
+}
