@@ -156,6 +156,15 @@ bench-go: ## Measure what runs in each reconciliation, with allocations (OLD=dis
 test-image: ## Lint the Dockerfile, build the image twice, and check what is in it.
 	go -C hack/image test -count=1 -timeout 60m ./...
 
+.PHONY: e2e
+e2e: ## Test the image in pods, on a node that is started here as root on Linux (E2E_KUBECONFIG= on your cluster; RUN= some tests).
+	@$(if $(E2E_KUBECONFIG),,hack/node/build.sh)
+	@hack/controlplane/build.sh
+	@go -C hack/image run . -version "$(VERSION)" -commit "$(COMMIT)" -date "$(DATE)" \
+		-platforms "$(or $(PLATFORMS),linux/$(shell go env GOARCH))" -out "$(CURDIR)/bin/e2e-image"
+	@go tool -modfile=$(CURDIR)/hack/helm/go.mod -n helm >/dev/null
+	go -C test/e2e test -p 1 -count=1 -v -timeout 60m $(if $(RUN),-run '$(RUN)') . $(if $(E2E_KUBECONFIG)$(RUN),,./node)
+
 .PHONY: demo
 demo: control-plane build ## Show the operator at work on a control plane and a fake cloud of its own (ONCE=1: and end).
 	@go build -o bin/demo ./hack/demo

@@ -37,7 +37,7 @@ fi
 export GOWORK=off CGO_ENABLED=0
 version=$(awk '$1 == "k8s.io/kubernetes" { print $2; exit }' kubernetes/go.mod)
 containerd=$(awk '$1 == "github.com/containerd/containerd/v2" { print $2; exit }' containerd/go.mod)
-key=$( (cat build.sh ./*/go.mod ./*/go.sum kubernetes/*.go; go env GOOS GOARCH) | git hash-object --stdin | cut -c1-12)
+key=$( (cat build.sh ./*/go.mod ./*/go.sum ./*/*.go; go env GOOS GOARCH) | git hash-object --stdin | cut -c1-12)
 name=$version-$key
 
 # What the compiler says, without the names of packages and modules.
@@ -62,7 +62,7 @@ if [ ! -x "$out/$name/coredns" ]; then
 	for program in kubelet kube-proxy kube-scheduler node-init; do
 		ln -s node "$tmp/$program"
 	done
-	build coredns -o "$tmp/" -ldflags "-s -w" github.com/coredns/coredns
+	build coredns -o "$tmp/" -ldflags "-s -w" .
 	# Whoever built the same at the same time was as right as we are.
 	[ -d "$out/$name" ] || mv "$tmp" "$out/$name"
 	say "built in $((SECONDS / 60))m$((SECONDS % 60))s"

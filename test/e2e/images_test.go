@@ -84,12 +84,12 @@ func (s *site) pushImages(ctx context.Context) error {
 	return nil
 }
 
-// pushOperator takes the image that `make image` left.
+// pushOperator takes the image that `make e2e` built.
 func (s *site) pushOperator(ctx context.Context) error {
-	dir := filepath.Join(testenv.ModuleRoot(), "bin", "image")
+	dir := filepath.Join(testenv.ModuleRoot(), "bin", "e2e-image")
 	top, err := layout.ImageIndexFromPath(dir)
 	if err != nil {
-		return fmt.Errorf("the image is not built, run `make image PLATFORMS=linux/amd64`: %w", err)
+		return fmt.Errorf("the image is not built, run `make e2e`: %w", err)
 	}
 	manifest, err := top.IndexManifest()
 	if err != nil {

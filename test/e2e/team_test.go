@@ -179,9 +179,9 @@ func (w *team) registrations() (count int) {
 // leave deletes the team's Agents, waits until the operator has deleted the remote ones, and deletes the namespace.
 func (w *team) leave() {
 	w.Helper()
-	if err := here.client.DeleteAllOf(w.Context(), &v1alpha1.Agent{}, client.InNamespace(w.namespace)); err != nil {
-		w.Fatal(err)
-	}
+	eventually(w, "Agents cannot be deleted", func(ctx context.Context) error { // thousands take longer than one request may
+		return here.client.DeleteAllOf(ctx, &v1alpha1.Agent{}, client.InNamespace(w.namespace))
+	})
 	eventually(w, "remote agents are left", func(context.Context) error {
 		if left := len(here.cloud.Agents(w.projectID)); left > 0 {
 			return fmt.Errorf("%d", left)
