@@ -22,9 +22,8 @@ import (
 // TestInstallUpgradeUninstall is the life of a release: all that it does is seen, none of it is played.
 func TestInstallUpgradeUninstall(t *testing.T) {
 	install(t)
-	running := must(pods(t.Context()))(t)
-	if len(running) != 2 || !ready(&running[0]) || !ready(&running[1]) {
-		t.Fatalf("helm waited, and there are %d pods, not two that are Ready", len(running))
+	if err := allReady(t.Context(), 2); err != nil {
+		t.Fatalf("helm waited, and %v", err)
 	}
 	w := newTeam(t)
 	w.declare("first")

@@ -78,13 +78,7 @@ func TestTheLeaderIsKilled_OnTheBuiltInNode(t *testing.T) {
 	if took > leaseDuration+15*time.Second {
 		t.Errorf("it took %s", took)
 	}
-	eventually(t, "the killed container does not come back", func(ctx context.Context) error {
-		running, err := pods(ctx)
-		if err != nil || len(running) != 2 || !ready(&running[0]) || !ready(&running[1]) {
-			return fmt.Errorf("there are %d pods, not two that are Ready: %w", len(running), err)
-		}
-		return nil
-	})
+	eventually(t, "the killed container does not come back", func(ctx context.Context) error { return allReady(ctx, 2) })
 	if got := restarts(t); got != count+1 {
 		t.Errorf("containers were started again %d times, want 1", got-count)
 	}
@@ -118,18 +112,40 @@ func kill(t testing.TB, pod *corev1.Pod) {
 	}
 }
 
-// Without the API server there is no leader, and nothing is written. With it again, everything goes on.
-func TestTheNodeIsCutOff_OnTheBuiltInNode(t *testing.T) {
+// A leader that is cut off from the API server leads no longer, though it could still reach Calyptia Cloud, and the pod of the
+// other node goes on. When it is back, nothing is there twice.
+func TestTheLeadersNodeIsCutOff_OnTheBuiltInNode(t *testing.T) {
 	install(t)
 	w := newTeam(t)
 	w.declare(names("before", 20)...)
 	w.exact(20)
 	holder := theLeader(t, "")
-	restore, err := machine(t, holder).Cut(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	restore := cut(t, machine(t, holder))
+	w.declare(names("during", 20)...)
+	began := time.Now()
+	w.exact(40)
+	took := time.Since(began)
+	if now := theLeader(t, ""); now.Name == holder.Name || now.Spec.NodeName == holder.Spec.NodeName {
+		t.Errorf("%s on %s still leads", now.Name, now.Spec.NodeName)
 	}
-	t.Cleanup(func() { _ = restore() }) // where the test ends early
+	t.Logf("the other pod has registered everything after %.1fs", took.Seconds())
+	restore()
+	eventually(t, "the pod that was cut off does not come back", func(ctx context.Context) error { return allReady(ctx, 2) })
+	w.declare("after")
+	w.exact(41)
+	if got := w.registrations(); got != 41 {
+		t.Errorf("%d registrations were sent for 41 Agents", got)
+	}
+	w.leave()
+}
+
+// Where no pod reaches the API server there is no leader, and nothing is written. With it again, everything goes on.
+func TestEveryNodeIsCutOff_OnTheBuiltInNode(t *testing.T) {
+	install(t)
+	w := newTeam(t)
+	w.declare(names("before", 20)...)
+	w.exact(20)
+	restore := cut(t, here.node.Nodes...)
 	w.declare(names("during", 20)...)
 	took := eventually(t, "the lease is renewed", func(ctx context.Context) error {
 		var l coordinationv1.Lease
@@ -144,14 +160,35 @@ func TestTheNodeIsCutOff_OnTheBuiltInNode(t *testing.T) {
 	if got := len(here.cloud.Agents(w.projectID)); got != 20 {
 		t.Errorf("cut off, the operator has %d remote agents, not 20", got)
 	}
-	if err := restore(); err != nil {
-		t.Fatal(err)
-	}
+	restore()
 	began := time.Now()
 	w.exact(40)
 	t.Logf("cut off for %.0fs, everything is registered %.1fs after that", took.Seconds(), time.Since(began).Seconds())
 	if got := w.registrations(); got != 40 {
 		t.Errorf("%d registrations were sent for 40 Agents", got)
 	}
+	eventually(t, "the pods do not come back", func(ctx context.Context) error { return allReady(ctx, 2) })
 	w.leave()
+}
+
+// cut cuts nodes off the API server until restore is called, or the test ends.
+func cut(t testing.TB, nodes ...*node.Machine) (restore func()) {
+	t.Helper()
+	var all []func() error
+	for _, m := range nodes {
+		one, err := m.Cut(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = one() })
+		all = append(all, one)
+	}
+	return func() {
+		t.Helper()
+		for _, one := range all {
+			if err := one(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }

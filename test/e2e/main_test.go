@@ -104,7 +104,8 @@ func (s *site) start(ctx context.Context) (err error) {
 
 // startNode starts a cluster and returns the address of this machine there.
 func (s *site) startNode(ctx context.Context) (string, error) {
-	cluster, err := node.Start(ctx, node.Options{Log: os.Stderr})
+	// Two nodes: the chart spreads its replicas, and one can be cut off while the other goes on.
+	cluster, err := node.Start(ctx, node.Options{Nodes: 2, Log: os.Stderr})
 	if err != nil {
 		return "", err
 	}

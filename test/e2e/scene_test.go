@@ -178,6 +178,23 @@ func ready(p *corev1.Pod) bool {
 	return false
 }
 
+// allReady is an error until there are so many pods, and all are Ready.
+func allReady(ctx context.Context, count int) error {
+	running, err := pods(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range running {
+		if !ready(&running[i]) {
+			return fmt.Errorf("pod %s is not Ready: %v", running[i].Name, running[i].Status.ContainerStatuses)
+		}
+	}
+	if len(running) != count {
+		return fmt.Errorf("there are %d pods", len(running))
+	}
+	return nil
+}
+
 // restarts is how often containers of the operator were started again.
 func restarts(t testing.TB) (count int32) {
 	t.Helper()

@@ -40,8 +40,10 @@ func TestTheKubeletRestartsAndTokensRotate_OnTheBuiltInNode(t *testing.T) {
 	if err := here.node.SignTokensAnew(); err != nil {
 		t.Fatal(err)
 	}
-	if err := machine(t, &running[0]).RestartKubelet(); err != nil {
-		t.Fatal(err)
+	for _, m := range here.node.Nodes {
+		if err := m.RestartKubelet(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	w.declare("without-a-kubelet")
 	w.exact(2)

@@ -99,6 +99,34 @@ func (m *Machine) link(ctx context.Context) error {
 	return nil
 }
 
+// join connects two nodes, so that their pods reach each other without this machine, which need not route.
+func (m *Machine) join(ctx context.Context, other *Machine) error {
+	ours, theirs := m.slot.peers(other.number, m.number)
+	name, back := "to-"+other.Name, "to-"+m.Name
+	err := m.Run(ctx, "ip", "link", "add", name, "type", "veth", "peer", "name", back, "netns", strconv.Itoa(other.init.Process.Pid))
+	if err != nil {
+		return err
+	}
+	for _, side := range []struct {
+		at                   *Machine
+		dev, own, peer, pods string
+	}{
+		{m, name, ours, theirs, m.slot.pods(other.number)},
+		{other, back, theirs, ours, m.slot.pods(m.number)},
+	} {
+		for _, args := range [][]string{
+			{"ip", "address", "add", side.own + "/30", "dev", side.dev},
+			{"ip", "link", "set", side.dev, "up"},
+			{"ip", "route", "add", side.pods, "via", side.peer},
+		} {
+			if err := side.at.Run(ctx, args...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // Run runs a program of this machine in the node's network.
 func (m *Machine) Run(ctx context.Context, args ...string) error {
 	return run(ctx, "nsenter", append([]string{"--net=/proc/" + strconv.Itoa(m.init.Process.Pid) + "/ns/net"}, args...)...)

@@ -30,7 +30,7 @@ import (
 
 // Options say what to start. The zero value is a cluster of one node.
 type Options struct {
-	// Nodes is how many there are. Default: 1.
+	// Nodes is how many there are, at most 8. Default: 1.
 	Nodes int
 	// Log takes a line for each step of the start.
 	Log io.Writer
@@ -93,6 +93,11 @@ func (c *Cluster) start(ctx context.Context, nodes int) error {
 		}
 		if err != nil {
 			return err
+		}
+		for _, other := range c.Nodes[:i] {
+			if err := m.join(ctx, other); err != nil {
+				return err
+			}
 		}
 	}
 	step("the network is there")

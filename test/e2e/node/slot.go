@@ -65,6 +65,12 @@ func (s *slot) name(node int) string { return fmt.Sprintf("cal-e2e-%d-%d", s.num
 func (s *slot) host(node int) string { return fmt.Sprintf("10.243.%d.%d", s.number, 4*node+1) }
 func (s *slot) node(node int) string { return fmt.Sprintf("10.243.%d.%d", s.number, 4*node+2) }
 
+// peers are the two ends of the link between two nodes, the lower one's last.
+func (s *slot) peers(lower, higher int) (ours, theirs string) {
+	first := 128 + 4*(higher*(higher-1)/2+lower)
+	return fmt.Sprintf("10.243.%d.%d", s.number, first+1), fmt.Sprintf("10.243.%d.%d", s.number, first+2)
+}
+
 // pods are the addresses of a node's pods.
 func (s *slot) pods(node int) string { return fmt.Sprintf("10.244.%d.0/24", 8*s.number+node) }
 
