@@ -36,14 +36,16 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
 	"github.com/calyptia-agent-operator/operator/internal/controller/cloudproject"
 	"github.com/calyptia-agent-operator/operator/internal/fairness"
 	"github.com/calyptia-agent-operator/operator/internal/importer"
+	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
 	"github.com/calyptia-agent-operator/operator/internal/namespaces"
 	"github.com/calyptia-agent-operator/operator/internal/options"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/version"
 )
 
@@ -155,7 +157,7 @@ func managerOptions(o *options.Options, scheme *runtime.Scheme) ctrl.Options {
 	all := ctrl.Options{
 		Scheme: scheme,
 		Cache: cache.Options{
-			DefaultTransform: project.Trim,
+			DefaultTransform: kubecache.Trim,
 		},
 		Metrics: metricsserver.Options{
 			BindAddress:    o.MetricsAddress,
@@ -194,12 +196,12 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 	if err != nil {
 		return err
 	}
-	projects := project.NewRegistry(project.Options{
+	projects := connection.NewRegistry(connection.Options{
 		Metrics:   counted,
 		Policy:    cloud.URLPolicy{AllowedHosts: o.AllowedHosts, AllowInsecureHTTP: o.AllowInsecureHTTP},
 		UserAgent: "calyptia-agent-operator/" + version.Version,
 	})
-	shard := project.Shard{Selector: o.Selector}
+	shard := projectref.Shard{Selector: o.Selector}
 	agentMetrics, err := agent.NewMetrics(ctrlmetrics.Registry, agent.MetricsOptions{
 		Reader: mgr.GetCache(), DefaultProject: o.Project, Each: o.AgentMetrics, Elected: mgr.Elected(),
 		Shard: shard,
@@ -210,7 +212,7 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 	if err := cloudproject.RegisterMetrics(ctrlmetrics.Registry, mgr.GetCache(), shard, mgr.Elected()); err != nil {
 		return err
 	}
-	err = mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Agent{}, project.AgentIndex, project.AgentIndexer(o.Project))
+	err = mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Agent{}, projectref.AgentIndex, projectref.AgentIndexer(o.Project))
 	if err != nil {
 		return err
 	}
