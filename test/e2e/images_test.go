@@ -30,6 +30,8 @@ const (
 	busyboxImage   = "docker.io/library/busybox:1.37.0"
 	fluentBitImage = "docker.io/fluent/fluent-bit:5.1.1"
 	fetchImage     = "docker.io/library/fetch:built"
+
+	fluentBitPath = "/fluent-bit/bin/fluent-bit"
 )
 
 // busybox are the programs that the sample's init container uses; as in the real image, and no more than it needs.
@@ -62,7 +64,7 @@ func (s *site) pushImages(ctx context.Context) error {
 		{kubectlImage, "", []string{"/bin/kubectl"}, []node.File{{Path: "/bin/kubectl", Source: s.kubectl}}},
 		{busyboxImage, "", []string{"sh"}, append(links, node.File{Path: "/bin/busybox", Source: "/bin/busybox"})},
 		{fetchImage, "65532", []string{"/fetch"}, []node.File{{Path: "/fetch", Source: built["fetch"]}}},
-		{fluentBitImage, "", []string{"/fluent-bit/bin/fluent-bit"}, []node.File{{Path: "/fluent-bit/bin/fluent-bit", Source: built["fluentbit"]}}},
+		{fluentBitImage, "", []string{fluentBitPath}, []node.File{{Path: fluentBitPath, Source: built["fluentbit"]}}},
 	} {
 		if s.node == nil && image.name == busyboxImage {
 			continue // the real one

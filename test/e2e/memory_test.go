@@ -40,7 +40,8 @@ func TestTheKernelHoldsTheOperatorBack_OnTheBuiltInNode(t *testing.T) {
 				t.Errorf("%s: %s does not hold in\n%s", row.what, row.line, status)
 			}
 		}
-		if mounts := string(must(os.ReadFile(filepath.Join(proc, "mountinfo")))(t)); !regexp.MustCompile(`(?m)^\d+ \d+ \S+ \S+ / ro[, ]`).MatchString(mounts) {
+		mounts := string(must(os.ReadFile(filepath.Join(proc, "mountinfo")))(t))
+		if !regexp.MustCompile(`(?m)^\d+ \d+ \S+ \S+ / ro[, ]`).MatchString(mounts) {
 			t.Errorf("the root file system can be written:\n%s", mounts)
 		}
 		files := must(os.ReadDir(filepath.Join(proc, "root")))(t)
@@ -63,7 +64,8 @@ func inCgroup(t testing.TB, proc, first, second string) int64 {
 	t.Helper()
 	content := string(must(os.ReadFile(filepath.Join(proc, "cgroup")))(t))
 	for pattern, file := range map[string]string{
-		`(?m)^\d+:memory:(.*)$`: filepath.Join("/sys/fs/cgroup/memory", "%s", first), `(?m)^0::(.*)$`: filepath.Join("/sys/fs/cgroup", "%s", second),
+		`(?m)^\d+:memory:(.*)$`: filepath.Join("/sys/fs/cgroup/memory", "%s", first),
+		`(?m)^0::(.*)$`:         filepath.Join("/sys/fs/cgroup", "%s", second),
 	} {
 		if match := regexp.MustCompile(pattern).FindStringSubmatch(content); match != nil {
 			if value, err := os.ReadFile(fmt.Sprintf(file, match[1])); err == nil {
@@ -139,7 +141,8 @@ func TestTooLittleMemoryLosesNothing(t *testing.T) {
 	w := newTeam(t)
 	uninstall(t)
 	// Go is told of a larger limit than the container has, or it would stay below that for long.
-	release(t, []string{"resources.limits.memory=48Mi", "resources.requests.memory=24Mi", "extraEnv[0].name=GOMEMLIMIT", "extraEnv[0].value=1GiB"})
+	release(t, []string{"resources.limits.memory=48Mi", "resources.requests.memory=24Mi",
+		"extraEnv[0].name=GOMEMLIMIT", "extraEnv[0].value=1GiB"})
 	w.declareMany(1500)
 	eventually(t, "nothing is killed for want of memory", func(ctx context.Context) error {
 		running, err := pods(ctx)

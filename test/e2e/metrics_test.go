@@ -18,6 +18,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
+// forged has the form of a ServiceAccount's token.
+const forged = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
+
 // The metrics are read by a pod through the Service, by its DNS name, with the token that the pod has of the kubelet.
 func TestMetricsThroughTheService(t *testing.T) {
 	const monitoring = "monitoring"
@@ -28,7 +31,8 @@ func TestMetricsThroughTheService(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	install(t, "metrics.rbac.readers[0].kind=ServiceAccount", "metrics.rbac.readers[0].name=reader", "metrics.rbac.readers[0].namespace="+monitoring)
+	install(t, "metrics.rbac.readers[0].kind=ServiceAccount", "metrics.rbac.readers[0].name=reader",
+		"metrics.rbac.readers[0].namespace="+monitoring)
 	for _, row := range []struct {
 		name, account string
 		args          []string
@@ -38,7 +42,7 @@ func TestMetricsThroughTheService(t *testing.T) {
 		{"a stranger is known and refused", "stranger", []string{"--token-file=/token/token"}, "403", ""},
 		{"nobody is unauthorized", "stranger", nil, "401", ""},
 		{"an unknown token is unauthorized", "stranger", []string{"--token=made-up"}, "401", ""},
-		{"a token like one of Kubernetes is unauthorized", "stranger", []string{"--token=eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"}, "401", ""},
+		{"a token like one of Kubernetes is unauthorized", "stranger", []string{"--token=" + forged}, "401", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			url := "https://" + operator + "-metrics." + operatorNamespace + ".svc.cluster.local:8443/metrics"
@@ -70,7 +74,9 @@ func fetch(t testing.TB, namespace, account string, args ...string) string {
 				VolumeMounts: []corev1.VolumeMount{{Name: "token", MountPath: "/token"}},
 			}},
 			Volumes: []corev1.Volume{{Name: "token", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
-				Sources: []corev1.VolumeProjection{{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: new(int64(600))}}},
+				Sources: []corev1.VolumeProjection{{
+					ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: new(int64(600))},
+				}},
 			}}}},
 		},
 	}

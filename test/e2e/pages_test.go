@@ -121,7 +121,13 @@ func (w *team) typist() func(command string) (string, error) {
 	}
 	kubeconfig := filepath.Join(dir, "kubeconfig")
 	content := must(os.ReadFile(here.kubeconfig))(w)
-	if err := errors.Join(os.WriteFile(kubeconfig, content, 0o600), os.WriteFile(filepath.Join(dir, "calyptia-cluster-id"), []byte("kept"), 0o600)); err != nil {
+	if err := errors.Join(
+		os.WriteFile(kubeconfig, content, 0o600),
+		os.WriteFile(filepath.Join(dir, "calyptia-cluster-id"), []byte("kept"), 0o600),
+		os.WriteFile(filepath.Join(dir, "ca.crt"), here.cloud.ca, 0o600),
+		os.Mkdir(filepath.Join(dir, "bin"), 0o755),
+		os.Symlink(filepath.Join(here.work, "fluentbit"), filepath.Join(dir, "bin", "fluent-bit")),
+	); err != nil {
 		w.Fatal(err)
 	}
 	tag := must(chartVersion())(w)
@@ -130,16 +136,12 @@ func (w *team) typist() func(command string) (string, error) {
 		c.Dir = dir
 		c.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "HOME="+here.work, "TAG="+tag,
 			"IMAGE="+strings.TrimSuffix(image(operatorImage+":"+tag), ":"+tag), "SSL_CERT_FILE="+filepath.Join(dir, "ca.crt"),
-			"PATH="+strings.Join([]string{dir, filepath.Dir(here.kubectl), filepath.Dir(here.helm), os.Getenv("PATH")}, ":"))
+			"PATH="+strings.Join([]string{filepath.Join(dir, "bin"), filepath.Dir(here.kubectl), filepath.Dir(here.helm), os.Getenv("PATH")}, ":"))
 		out, err := c.CombinedOutput()
 		return string(out), err
 	}
 	if out, err := execute("kubectl config set-context --current --namespace " + w.namespace); err != nil {
 		w.Fatal(out)
-	}
-	if err := errors.Join(os.WriteFile(filepath.Join(dir, "ca.crt"), here.cloud.ca, 0o600),
-		os.Symlink(filepath.Join(here.work, "fluentbit"), filepath.Join(dir, "fluent-bit.program"))); err != nil {
-		w.Fatal(err)
 	}
 	return execute
 }
@@ -156,14 +158,16 @@ func (w *team) onAnyMachine(t *testing.T, typist func(string) (string, error)) {
 	if len(blocks) != 3 || !strings.HasPrefix(blocks[1], "@INCLUDE") {
 		t.Fatalf("the page has the blocks %q", blocks)
 	}
-	if out, err := typist("kubectl scale deployment aggregator --replicas=0 && kubectl wait --for=delete pod --selector app.kubernetes.io/name=aggregator"); err != nil {
+	const stop = "kubectl scale deployment aggregator --replicas=0 && " +
+		"kubectl wait --for=delete pod --selector app.kubernetes.io/name=aggregator"
+	if out, err := typist(stop); err != nil {
 		t.Fatal(out)
 	}
 	id := w.aggregator(t.Context()).Status.ID
 	before, _ := here.cloud.Agent(id)
-	script := blocks[0] + "cat >fluent-bit/fluent-bit.conf <<'END'\n" + blocks[1] + "END\nPATH=$PWD/bin:$PATH\n" +
+	script := blocks[0] + "cat >fluent-bit/fluent-bit.conf <<'END'\n" + blocks[1] + "END\n" +
 		strings.Replace(blocks[2], "fluent-bit -c", "timeout --preserve-status 5 fluent-bit -c", 1)
-	out, err := typist("mkdir bin; ln -s ../fluent-bit.program bin/fluent-bit\n" + script)
+	out, err := typist(script)
 	for _, want := range []string{"session setup OK", "known agent registration successful"} {
 		if err != nil || !strings.Contains(out, want) {
 			t.Fatalf("%v, and it prints\n%s", err, out)

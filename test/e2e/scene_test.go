@@ -165,7 +165,8 @@ func namespace(t testing.TB, name string, labels map[string]string) {
 // pods are those of the operator that are not on their way out.
 func pods(ctx context.Context) ([]corev1.Pod, error) {
 	var list corev1.PodList
-	err := here.client.List(ctx, &list, client.InNamespace(operatorNamespace), client.MatchingLabels{"app.kubernetes.io/name": operator, "control-plane": "controller-manager"})
+	err := here.client.List(ctx, &list, client.InNamespace(operatorNamespace),
+		client.MatchingLabels{"app.kubernetes.io/name": operator, "control-plane": "controller-manager"})
 	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil }), err
 }
 

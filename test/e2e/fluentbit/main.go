@@ -59,8 +59,8 @@ func run(ctx context.Context, path string) error {
 	}
 	fmt.Println("[info] known agent registration successful")
 	if c.port != "" {
-		server := &http.Server{Addr: ":" + c.port, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }),
-			ReadHeaderTimeout: time.Second}
+		healthy := func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
+		server := &http.Server{Addr: ":" + c.port, Handler: http.HandlerFunc(healthy), ReadHeaderTimeout: time.Second}
 		defer server.Close()
 		go func() { _ = server.ListenAndServe() }()
 	}
