@@ -37,6 +37,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	sets "github.com/calyptia-agent-operator/operator/internal/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/controller/cloudproject"
@@ -45,7 +46,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
 	"github.com/calyptia-agent-operator/operator/internal/namespaces"
 	"github.com/calyptia-agent-operator/operator/internal/options"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/sessionfile"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 	"github.com/calyptia-agent-operator/operator/internal/version"
@@ -208,12 +209,12 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 	if err != nil {
 		return err
 	}
-	projects := project.NewRegistry(project.Options{
+	projects := connection.NewRegistry(connection.Options{
 		Metrics:   counted,
 		Policy:    cloud.URLPolicy{AllowedHosts: o.AllowedHosts, AllowInsecureHTTP: o.AllowInsecureHTTP},
 		UserAgent: "calyptia-agent-operator/" + version.Version,
 	})
-	shard := project.Shard{Selector: o.Selector}
+	shard := projectref.Shard{Selector: o.Selector}
 	agentMetrics, err := agent.NewMetrics(ctrlmetrics.Registry, agent.MetricsOptions{
 		Reader: mgr.GetCache(), DefaultProject: o.Project, Each: o.AgentMetrics, Elected: mgr.Elected(),
 		Shard: shard,
@@ -224,7 +225,7 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 	if err := cloudproject.RegisterMetrics(ctrlmetrics.Registry, mgr.GetCache(), shard, mgr.Elected()); err != nil {
 		return err
 	}
-	err = mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Agent{}, project.AgentIndex, project.AgentIndexer(o.Project))
+	err = mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Agent{}, projectref.AgentIndex, projectref.AgentIndexer(o.Project))
 	if err != nil {
 		return err
 	}
@@ -264,7 +265,7 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 const setWorkers = 2
 
 // addAgentSets adds the controller of AgentSets. Without access to nodes and workloads it only says so.
-func addAgentSets(ctx context.Context, o *options.Options, mgr ctrl.Manager, shard project.Shard) error {
+func addAgentSets(ctx context.Context, o *options.Options, mgr ctrl.Manager, shard projectref.Shard) error {
 	r := &agentset.Reconciler{
 		Client:         mgr.GetClient(),
 		APIReader:      mgr.GetAPIReader(),

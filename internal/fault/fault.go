@@ -27,9 +27,37 @@ const (
 	Retryable Class = "retryable"
 )
 
+// Code says what a failure is to the operator itself. Control flow asks for codes alone: reasons are for users.
+type Code string
+
+const (
+	// NoCode: nothing but the class matters.
+	NoCode Code = ""
+	// Throttled: a rate limit, the operator's or the server's, delays a request.
+	Throttled Code = "Throttled"
+	// Unreachable: no request is made, because Calyptia Cloud does not respond.
+	Unreachable Code = "Unreachable"
+	// ProjectNotReady: the CloudProject allows no requests now; its own conditions say why.
+	ProjectNotReady Code = "ProjectNotReady"
+	// ProjectMissing: there is no such CloudProject.
+	ProjectMissing Code = "ProjectMissing"
+	// ProjectNotAllowed: the CloudProject does not allow the namespace.
+	ProjectNotAllowed Code = "ProjectNotAllowed"
+	// RemoteMissing: the remote agent was not found.
+	RemoteMissing Code = "RemoteMissing"
+	// RemoteOwned: the remote agent belongs to another Agent.
+	RemoteOwned Code = "RemoteOwned"
+	// MachineIDLeased: another Agent has the machine ID.
+	MachineIDLeased Code = "MachineIDLeased"
+	// SecretForeign: a Secret is somebody else's.
+	SecretForeign Code = "SecretForeign"
+)
+
 // Error is a classed failure.
 type Error struct {
 	Class Class
+	// Code is for the operator itself.
+	Code Code
 	// Reason is the condition reason, one of those in the API package.
 	Reason string
 	// Message is one sentence for a person, with what to do. It never holds a token.
@@ -62,6 +90,13 @@ func (e *Error) Quietly() *Error {
 	return &c
 }
 
+// Coded returns a copy with a code.
+func (e *Error) Coded(code Code) *Error {
+	c := *e
+	c.Code = code
+	return &c
+}
+
 // Because returns a copy that remembers its cause.
 func (e *Error) Because(err error) *Error {
 	c := *e
@@ -82,6 +117,12 @@ func Waitingf(reason, format string, args ...any) *Error {
 // Retryablef is a failure that trying again may end.
 func Retryablef(reason, format string, args ...any) *Error {
 	return &Error{Class: Retryable, Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// Is reports whether a failure with the code is in err's chain.
+func Is(err error, code Code) bool {
+	f, ok := As(err)
+	return ok && f.Code == code
 }
 
 // As returns the classed failure in err's chain.

@@ -26,10 +26,11 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/controller/cloudproject"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 )
 
 // Workers is how many Agents of a namespace an operator works on at a time, and so how many of its requests can be under
@@ -73,15 +74,15 @@ func (w *World) Start(more ...string) {
 }
 
 func (w *World) assemble(ctx context.Context, mgr ctrl.Manager) error {
-	projects := project.NewRegistry(project.Options{
+	projects := connection.NewRegistry(connection.Options{
 		Policy:         cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true},
 		UserAgent:      "calyptia-agent-operator/test",
 		Clock:          w.Clock,
 		Timeout:        w.CloudTimeout,
 		BreakerTimeout: 500 * time.Millisecond,
 	})
-	indexer := project.AgentIndexer(w.Settings.DefaultProject)
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Agent{}, project.AgentIndex, indexer); err != nil {
+	indexer := projectref.AgentIndexer(w.Settings.DefaultProject)
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Agent{}, projectref.AgentIndex, indexer); err != nil {
 		return err
 	}
 	err := (&cloudproject.Reconciler{

@@ -17,17 +17,17 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-func shardOf(t *testing.T, selector string) project.Shard {
+func shardOf(t *testing.T, selector string) projectref.Shard {
 	t.Helper()
 	parsed, err := labels.Parse(selector)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return project.Shard{Selector: parsed}
+	return projectref.Shard{Selector: parsed}
 }
 
 // touches fails if the operator wrote to an Agent or a Secret whose name does not begin so.

@@ -15,8 +15,9 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 )
 
 // Field indexes of the cached Agents; their values are buckets.
@@ -140,7 +141,7 @@ func (p *pass) unclaimed(ctx context.Context, remote *cloud.Agent) error {
 	if recordedHere {
 		return nil
 	}
-	holder, mine := p.memories.claim(claim{place: project.Place{URL: p.place.URL}, agent: remote.ID}, p.key())
+	holder, mine := p.memories.claim(claim{place: connection.Endpoint{URL: p.place.URL}, agent: remote.ID}, p.key())
 	if mine {
 		return nil
 	}
@@ -215,10 +216,10 @@ func (p *pass) machineIDFree(ctx context.Context) error {
 // sharesProject reports whether another Agent's record is of the same project. What spec.projectID says of a token is
 // only somebody's word: of another CloudProject it counts only where its token or its lists bear it out.
 func (p *pass) sharesProject(ctx context.Context, other *v1alpha1.Agent) bool {
-	if (project.Place{URL: other.Status.URL, ProjectID: other.Status.ProjectID}) != p.place {
+	if (connection.Endpoint{URL: other.Status.URL, ProjectID: other.Status.ProjectID}) != p.place {
 		return false
 	}
-	ref, named := project.Ref(other, p.Settings.DefaultProject)
+	ref, named := projectref.Ref(other, p.Settings.DefaultProject)
 	if named && ref == client.ObjectKeyFromObject(p.cloudProject) {
 		return true
 	}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
 )
 
@@ -50,7 +50,7 @@ func TestAConfigurationThatIsAppliedIsNotRead(t *testing.T) {
 			p := passOf(row.agent)
 			p.base = p.agent.DeepCopy()
 			v := &view{versions: map[string]string{"ConfigMap/pipeline": "5"}}
-			p.Client, p.APIReader, p.Projects = v, &view{}, project.NewRegistry(project.Options{Clock: p.Clock})
+			p.Client, p.APIReader, p.Projects = v, &view{}, connection.NewRegistry(connection.Options{Clock: p.Clock})
 			err := p.loadConfig(t.Context())
 			if diff := cmp.Diff(row.want, p.config); diff != "" || (err != nil) != row.err {
 				t.Errorf("error %v, -want +got:\n%s", err, diff)

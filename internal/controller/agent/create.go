@@ -15,8 +15,8 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
 )
 
@@ -102,7 +102,7 @@ func (p *pass) writeAhead(ctx context.Context, began, first time.Time) (intent r
 }
 
 // send sends the request. A shutdown must not cut it: its outcome counts most.
-func (r *registrar) send(ctx context.Context, ticket *project.Ticket, intent registration.Intent, left time.Duration) error {
+func (r *registrar) send(ctx context.Context, ticket *connection.Permit, intent registration.Intent, left time.Duration) error {
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), left)
 	defer cancel()
 	machineID := r.machineID()

@@ -147,7 +147,7 @@ func (p *pass) standing(ctx context.Context) (s registration.Standing, err error
 		if shared == nil {
 			return s, err // Its credentials are not read yet: they tell whose the intent is.
 		}
-		p.project, p.place = shared, shared.Place()
+		p.project, p.place = shared, shared.Endpoint()
 	}
 	s = registration.Standing{
 		RecordedHere:    p.recordedHere(p.agent.Status.ID),

@@ -12,7 +12,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
 )
 
@@ -90,7 +90,7 @@ func (p *pass) registeredBy(remote *cloud.Agent, intent registration.Intent) boo
 // endpoint of now. A record counts only there: elsewhere the same ID is somebody else's to say.
 func (p *pass) recordedHere(id string) bool {
 	status := &p.agent.Status
-	here := (project.Place{URL: status.URL, ProjectID: status.ProjectID}) == p.place
+	here := (connection.Endpoint{URL: status.URL, ProjectID: status.ProjectID}) == p.place
 	return here && id != "" && (status.ID == id || slices.Contains(status.DuplicatesToDelete, id))
 }
 

@@ -12,7 +12,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
 )
 
@@ -20,13 +20,13 @@ import (
 func holding(t *testing.T, p *pass, token string) *pass {
 	t.Helper()
 	p.cloudProject.Spec.URL = "https://cloud-api.calyptia.com"
-	registry := project.NewRegistry(project.Options{Policy: cloud.URLPolicy{AllowedHosts: []string{"cloud-api.calyptia.com"}}})
+	registry := connection.NewRegistry(connection.Options{Policy: cloud.URLPolicy{AllowedHosts: []string{"cloud-api.calyptia.com"}}})
 	var err error
-	p.project, err = registry.Configure(p.cloudProject, project.Credentials{Token: cloud.NewToken(token)})
+	p.project, err = registry.Configure(p.cloudProject, connection.Credentials{Token: cloud.NewToken(token)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.place = p.project.Place()
+	p.place = p.project.Endpoint()
 	return p
 }
 

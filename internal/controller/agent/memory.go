@@ -14,8 +14,8 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
 // memory is what this process remembers of one Agent between two passes. Losing it costs calls, never
@@ -23,7 +23,7 @@ import (
 type memory struct {
 	// confirmed is the remote agent that a read or a registration of this process showed to be ours, there.
 	confirmed   string
-	confirmedAt project.Place
+	confirmedAt connection.Endpoint
 	confirmedBy string // the mark of the project token that showed it; empty if it changed meanwhile
 	// secretVersion of the token Secret as it was last found to be right; sessionVersion of the session. After
 	// a start being there is enough for that.
@@ -77,10 +77,10 @@ type memory struct {
 	refused string
 	// lost is the remote agent that was found gone for good, and lostAt where: there it is not asked for again.
 	lost   string
-	lostAt project.Place
+	lostAt connection.Endpoint
 	// absent is a remote agent that a Secret named and that the service did not have, and absentAt where.
 	absent   string
-	absentAt project.Place
+	absentAt connection.Endpoint
 	// written is the version of the Agent that this process wrote last.
 	written string
 	// unwritten counts the passes in a row that came to something which the status does not tell yet.
@@ -107,7 +107,7 @@ type memories struct {
 
 // claim is on a remote agent or a machine ID in a place.
 type claim struct {
-	place     project.Place
+	place     connection.Endpoint
 	agent     string
 	machineID string
 }

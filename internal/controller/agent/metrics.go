@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 )
 
 // MetricsOptions say what the metrics of Agents tell of.
@@ -28,7 +28,7 @@ type MetricsOptions struct {
 	// DefaultProject is used by Agents without a projectRef.
 	DefaultProject types.NamespacedName
 	// Shard is what this operator tells of.
-	Shard project.Shard
+	Shard projectref.Shard
 	// Each wants series for every single Agent.
 	Each bool
 	// Elected is closed once this process leads: of several replicas one tells, or sums would count all Agents
@@ -125,7 +125,7 @@ func (m *Metrics) Collect(out chan<- prometheus.Metric) {
 	for i := range agents.Items {
 		agent := &agents.Items[i]
 		name := noProject
-		ref, named := project.Ref(agent, m.opts.DefaultProject)
+		ref, named := projectref.Ref(agent, m.opts.DefaultProject)
 		switch {
 		case named && names[ref] != "":
 			name = names[ref]

@@ -16,8 +16,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/inventory"
 )
 
 // observe reads the remote agent when it is time to, or when something casts doubt on what is known of it.
@@ -48,14 +49,14 @@ func (p *pass) glimpse(ctx context.Context) (enough bool, err error) {
 		(sent || status.Applied.Generation == p.agent.Generation) &&
 		len(status.DriftedFields)+len(status.IgnoredFields)+len(status.DuplicatesToDelete) == 0 &&
 		status.LastHandledReconcileAt == p.agent.Annotations[v1alpha1.AnnotationReconcileAt]
-	if !due || !plain || (project.Place{URL: status.URL, ProjectID: status.ProjectID}) != p.place {
+	if !due || !plain || (connection.Endpoint{URL: status.URL, ProjectID: status.ProjectID}) != p.place {
 		return false, nil
 	}
 	after := now.Add(-interval * 9 / 10)
 	if sent && p.memory.sentAt.After(after) {
 		after = p.memory.sentAt
 	}
-	seen, at, ok, err := p.project.Sighting(status.ID, after)
+	seen, at, ok, err := p.project.Lookup(status.ID, after)
 	if seen.ID == "" {
 		p.memory.unlistedAt = at
 	}
@@ -74,7 +75,7 @@ func (p *pass) glimpse(ctx context.Context) (enough bool, err error) {
 }
 
 // asDeclared reports whether a list shows all declared fields as they are declared.
-func (p *pass) asDeclared(seen project.Entry) bool {
+func (p *pass) asDeclared(seen inventory.Entry) bool {
 	return !slices.ContainsFunc(declared(&p.agent.Spec, &p.config), func(f field) bool {
 		switch f.name {
 		case v1alpha1.FieldRawConfig:
@@ -117,7 +118,7 @@ func (p *pass) findDoubles(ctx context.Context) error {
 			left = append(left, entry.ID)
 		}
 	}
-	p.project.SetDoubles(p.agent.UID, left)
+	p.project.SetDuplicates(p.agent.UID, left)
 	return nil
 }
 
@@ -169,7 +170,7 @@ func (p *pass) read(ctx context.Context) error {
 // proved reports whether a remote agent that is not found in this place is known to have been there.
 func (p *pass) proved() bool {
 	status, place := &p.agent.Status, p.place
-	if (project.Place{URL: status.URL, ProjectID: status.ProjectID}) != place {
+	if (connection.Endpoint{URL: status.URL, ProjectID: status.ProjectID}) != place {
 		return false
 	}
 	// A token that does not tell its project may be another project's; then only what was seen with it counts.

@@ -26,7 +26,9 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/kubecache"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
@@ -38,7 +40,7 @@ type Settings struct {
 	// ClusterID makes the derived machine IDs of this cluster its own.
 	ClusterID string
 	// Shard is what this operator looks after.
-	Shard project.Shard
+	Shard projectref.Shard
 	// ReadOnly keeps the operator from writing anything remote.
 	ReadOnly bool
 	// Namespaces that the operator looks after; all if empty.
@@ -87,7 +89,7 @@ type Reconciler struct {
 	// APIReader reads from the API server itself.
 	APIReader client.Reader
 	// Projects are the ways to the service.
-	Projects *project.Registry
+	Projects *connection.Registry
 	Recorder events.EventRecorder
 	Clock    clock.PassiveClock
 	Settings Settings
@@ -109,9 +111,9 @@ type pass struct {
 	events []happened
 
 	cloudProject *v1alpha1.CloudProject
-	project      *project.Project
-	place        project.Place // of the project when this pass began
-	placed       int           // the version of the project when it was that
+	project      *connection.Connection
+	place        connection.Endpoint // of the project when this pass began
+	placed       int                 // the version of the project when it was that
 	config       rawconfig.Config
 	remote       *cloud.Agent // as read in this pass
 	sight        *cloud.Agent // as a list showed it, without token and configuration
@@ -232,7 +234,7 @@ func (r *Reconciler) begin(ctx context.Context, key types.NamespacedName) (*pass
 		r.forget(key)
 		before = nil
 	}
-	if before != nil && project.Behind(&agent, before.written) {
+	if before != nil && kubecache.Behind(&agent, before.written) {
 		var live v1alpha1.Agent
 		if err := r.APIReader.Get(ctx, key, &live); err != nil || live.UID != agent.UID {
 			return nil, client.IgnoreNotFound(err) // The cache will say so, too.

@@ -14,7 +14,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 )
 
 // machineID is what the remote agent is known by.
@@ -94,7 +94,7 @@ func (p *pass) recorded(ctx context.Context, id, machineID string) {
 	if status.ID != id || status.URL != place.URL {
 		p.doubtSecrets() // They tell both.
 	}
-	if len(status.DuplicatesToDelete) > 0 && (project.Place{URL: status.URL, ProjectID: status.ProjectID}) != place {
+	if len(status.DuplicatesToDelete) > 0 && (connection.Endpoint{URL: status.URL, ProjectID: status.ProjectID}) != place {
 		p.tell(maybeOrphaned, p.machineID())
 		status.DuplicatesToDelete = nil // At this endpoint the same IDs are another's.
 	}

@@ -15,9 +15,10 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/inventory"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
+	"github.com/calyptia-agent-operator/operator/internal/verification"
 )
 
 // registrar gathers the facts about one registration and executes what package registration decides. It is the only
@@ -29,7 +30,7 @@ type registrar struct {
 	named   map[registration.Source]string
 	remotes map[registration.Source]*cloud.Agent
 	// entries are the agents of the snapshot that were not looked up yet; others tells whether one of them is not ours.
-	entries []project.Entry
+	entries []inventory.Entry
 	others  bool
 	// resolveOnly creates nothing: it finds out what became of an open registration.
 	resolveOnly              bool
@@ -95,11 +96,11 @@ func (r *registrar) gather(ctx context.Context) error {
 	f, intent := &r.facts, r.intent()
 	f.Now, f.Started = r.Clock.Now(), r.started
 	f.Deleting = !r.agent.DeletionTimestamp.IsZero() || r.resolveOnly
-	f.ReadOnly, f.Paused = r.Settings.ReadOnly, r.project.RegistrationsClosed() != nil
+	f.ReadOnly, f.Paused = r.Settings.ReadOnly, r.project.RegistrationPaused() != nil
 	f.Explicit, f.MayAdopt = r.explicit(), r.mayAdopt()
 	f.Open = r.open()
 	f.Recorded = r.agent.Status.ID != "" && !f.Open
-	f.Listing = listing(r.project.Proof())
+	f.Listing = listing(r.project.Result())
 	if f.Listing == registration.ListingNo {
 		f.Found[registration.Snapshot] = registration.None
 	}
@@ -126,7 +127,7 @@ func (r *registrar) gather(ctx context.Context) error {
 	return nil
 }
 
-func listing(proof project.Proof) registration.Listing {
+func listing(proof verification.Result) registration.Listing {
 	switch {
 	case proof.ListSupported == nil:
 		return registration.ListingUnknown
@@ -246,7 +247,7 @@ func (r *registrar) list(ctx context.Context, notBefore time.Time) error {
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(entries, func(a, b project.Entry) int {
+	slices.SortFunc(entries, func(a, b inventory.Entry) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
 	})
 	r.facts.SnapshotAt = notBefore.Add(1) // Or later.
@@ -321,7 +322,7 @@ func (r *registrar) secretOfNone(ctx context.Context) error {
 func (r *registrar) waits(a registration.Action) error {
 	switch {
 	case a.Code == registration.RegistrationPaused:
-		if closed := r.project.RegistrationsClosed(); closed != nil {
+		if closed := r.project.RegistrationPaused(); closed != nil {
 			return closed
 		}
 		return r.outdated() // They were opened just now.

@@ -16,7 +16,8 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 // resolveProject finds the way to the service that the Agent may use.
@@ -36,7 +37,7 @@ func (p *pass) inShard(ctx context.Context) bool {
 	if p.Settings.Shard.Selector == nil {
 		return true
 	}
-	ref, named := project.Ref(p.agent, p.Settings.DefaultProject)
+	ref, named := projectref.Ref(p.agent, p.Settings.DefaultProject)
 	var cp v1alpha1.CloudProject
 	if !named || p.Client.Get(ctx, ref, &cp) != nil && p.APIReader.Get(ctx, ref, &cp) != nil {
 		return p.Settings.Shard.HasStrays()
@@ -46,7 +47,7 @@ func (p *pass) inShard(ctx context.Context) bool {
 
 // findProject reads the CloudProject that the Agent refers to.
 func (p *pass) findProject(ctx context.Context) error {
-	ref, named := project.Ref(p.agent, p.Settings.DefaultProject)
+	ref, named := projectref.Ref(p.agent, p.Settings.DefaultProject)
 	if !named {
 		return fault.Terminalf(v1alpha1.ReasonNoProject,
 			"spec.projectRef is not set, and the operator has no --default-project: set spec.projectRef")
@@ -78,8 +79,8 @@ func (p *pass) connect() (err error) {
 }
 
 // caller is who the rate limit counts the calls of this pass for.
-func (p *pass) caller() project.Caller {
-	return project.Caller{UID: p.agent.UID, Namespace: p.agent.Namespace}
+func (p *pass) caller() ratelimit.Caller {
+	return ratelimit.Caller{UID: p.agent.UID, Namespace: p.agent.Namespace}
 }
 
 // outdated ends a pass whose CloudProject changed under it.
@@ -90,7 +91,7 @@ func (p *pass) outdated() error {
 
 // admitted asks the CloudProject whether it lets this namespace use it.
 func (p *pass) admitted(ctx context.Context) error {
-	allowed, err := project.Allows(ctx, p.APIReader, p.cloudProject, p.agent.Namespace)
+	allowed, err := projectref.Allows(ctx, p.APIReader, p.cloudProject, p.agent.Namespace)
 	if err != nil || allowed {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 )
 
 // A start brings all Agents at once. While a new one waits for the first list, those at rest are not looked at.
@@ -49,13 +49,13 @@ func TestAgentsAtRestMakeRoomForTheFirstList(t *testing.T) {
 			service := cloudtest.New(cloudtest.Settings{})
 			server := service.Start()
 			defer server.Close()
-			p.Projects = project.NewRegistry(project.Options{
+			p.Projects = connection.NewRegistry(connection.Options{
 				Clock: clocktesting.NewFakeClock(noon), Policy: cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true},
 			})
 			v.project.Spec.URL, v.project.Spec.Authentication = server.URL, v1alpha1.AuthenticationAuto
-			shared, err := p.Projects.Configure(v.project, project.Credentials{Token: service.AddProject(projectID)})
+			shared, err := p.Projects.Configure(v.project, connection.Credentials{Token: service.AddProject(projectID)})
 			if err == nil {
-				err = shared.Prove(t.Context())
+				err = shared.Verify(t.Context())
 			}
 			if err != nil {
 				t.Fatal(err)

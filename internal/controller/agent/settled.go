@@ -19,7 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -31,7 +32,7 @@ func (p *pass) fingerprint(ctx context.Context) string {
 	annotations := p.agent.Annotations
 	var epoch int
 	var generation int64 // which Agents the CloudProject admits, and who may adopt, stands in its spec
-	if ref, named := project.Ref(p.agent, p.Settings.DefaultProject); named {
+	if ref, named := projectref.Ref(p.agent, p.Settings.DefaultProject); named {
 		var cp v1alpha1.CloudProject
 		if p.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) == nil {
 			generation = cp.Generation
@@ -99,7 +100,7 @@ func (r *Reconciler) room(ctx context.Context, key types.NamespacedName) time.Du
 		return 0
 	}
 	var cp v1alpha1.CloudProject
-	ref, named := project.Ref(&a, r.Settings.DefaultProject)
+	ref, named := projectref.Ref(&a, r.Settings.DefaultProject)
 	if !named || r.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) != nil {
 		return 0
 	}
@@ -144,13 +145,13 @@ func (p *pass) samePlace(ctx context.Context) bool {
 		return true // Its CloudProject tells of that; an applied Agent has nothing to do.
 	}
 	shared := p.Projects.Lookup(p.cloudProject.UID)
-	return shared == nil || shared.Place() == project.Place{URL: p.agent.Status.URL, ProjectID: p.agent.Status.ProjectID}
+	return shared == nil || shared.Endpoint() == connection.Endpoint{URL: p.agent.Status.URL, ProjectID: p.agent.Status.ProjectID}
 }
 
 // interval is the time between two looks at the remote agent.
 func (p *pass) interval(ctx context.Context) time.Duration {
 	if p.cloudProject == nil && p.findProject(ctx) != nil {
-		return project.DefaultResyncInterval
+		return connection.DefaultResyncInterval
 	}
 	if stretched := p.cloudProject.Status.ResyncInterval; stretched != nil && stretched.Duration > 0 {
 		return stretched.Duration
@@ -158,7 +159,7 @@ func (p *pass) interval(ctx context.Context) time.Duration {
 	if declared := p.cloudProject.Spec.ResyncInterval; declared != nil && declared.Duration > 0 {
 		return declared.Duration
 	}
-	return project.DefaultResyncInterval
+	return connection.DefaultResyncInterval
 }
 
 // observed sets when the remote agent is looked at next, with jitter so that Agents made together part.

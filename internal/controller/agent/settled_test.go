@@ -14,8 +14,8 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
 // finished is a pass over an Agent with nothing left to do, and what it sees.
@@ -33,7 +33,7 @@ func finished(changes ...func(*v1alpha1.Agent)) (*pass, *view) {
 	}
 	p := passOf(append([]func(*v1alpha1.Agent){done}, changes...)...)
 	v := &view{project: p.cloudProject, versions: map[string]string{"Secret/web-token": "7", "ConfigMap/pipeline": "5"}}
-	p.Client, p.Projects = v, project.NewRegistry(project.Options{Clock: p.Clock})
+	p.Client, p.Projects = v, connection.NewRegistry(connection.Options{Clock: p.Clock})
 	return p, v
 }
 
@@ -204,10 +204,10 @@ func TestIntervals(t *testing.T) {
 		declared, stretched *metav1.Duration
 		want                time.Duration
 	}{
-		{"the default", nil, nil, project.DefaultResyncInterval},
+		{"the default", nil, nil, connection.DefaultResyncInterval},
 		{"as declared", of(time.Hour), nil, time.Hour},
 		{"as stretched to the budget", of(time.Hour), of(2 * time.Hour), 2 * time.Hour},
-		{"nonsense is the default", of(-time.Hour), of(0), project.DefaultResyncInterval},
+		{"nonsense is the default", of(-time.Hour), of(0), connection.DefaultResyncInterval},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p, v := finished()
@@ -223,7 +223,7 @@ func TestIntervals(t *testing.T) {
 	}
 	p, v := finished()
 	v.project, p.cloudProject = nil, nil
-	if got := p.interval(t.Context()); got != project.DefaultResyncInterval {
+	if got := p.interval(t.Context()); got != connection.DefaultResyncInterval {
 		t.Errorf("without a CloudProject: %s", got)
 	}
 }

@@ -33,7 +33,8 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/fairness"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/kubecache"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -62,7 +63,7 @@ func bucket(value string) string {
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// SetupWithManager registers the controller, its indexes and its watches. The index project.AgentIndex has
+// SetupWithManager registers the controller, its indexes and its watches. The index projectref.AgentIndex has
 // to be there already.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, options controller.Options) error {
 	r.Settings = r.Settings.withDefaults()
@@ -97,7 +98,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 	}
 	wake := &waker{agents: r.ofProject}
 	r.Projects.OnWake(func(key client.ObjectKey) { wake.enqueue(key, r.waking) })
-	news := builder.WithPredicates(project.News(v1alpha1.LabelAgentUID))
+	news := builder.WithPredicates(kubecache.News(v1alpha1.LabelAgentUID))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("agent").
 		For(&v1alpha1.Agent{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: concerns})).
@@ -223,7 +224,7 @@ func (r *Reconciler) users(kind string) handler.MapFunc {
 
 // ofProject are the Agents of a CloudProject.
 func (r *Reconciler) ofProject(ctx context.Context, key client.ObjectKey) []v1alpha1.Agent {
-	return r.cached(ctx, client.MatchingFields{project.AgentIndex: key.String()})
+	return r.cached(ctx, client.MatchingFields{projectref.AgentIndex: key.String()})
 }
 
 // waking are the Agents of a CloudProject that may wait for it. Left out are registered ones that this process has not

@@ -28,7 +28,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/kubecache"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -46,7 +47,7 @@ type Reconciler struct {
 	// DefaultProject is the CloudProject of templates that name none.
 	DefaultProject types.NamespacedName
 	// Shard is what this operator manages.
-	Shard project.Shard
+	Shard projectref.Shard
 
 	memories memories
 }
@@ -78,7 +79,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, nil
 	}
 	p := &pass{Reconciler: r, base: &set, set: set.DeepCopy(), memory: r.memories.of(req.NamespacedName, set.UID)}
-	if project.Behind(&set, p.memory.written) {
+	if kubecache.Behind(&set, p.memory.written) {
 		return ctrl.Result{RequeueAfter: staleWait}, nil
 	}
 	begun := time.Now()
@@ -152,8 +153,8 @@ func (r *Reconciler) inShard(ctx context.Context, set *v1alpha1.AgentSet) bool {
 func (r *Reconciler) projectOf(set *v1alpha1.AgentSet) (types.NamespacedName, bool) {
 	agent := &v1alpha1.Agent{Spec: set.Spec.Template.Spec}
 	agent.Namespace = set.Namespace
-	key, ok := project.Ref(agent, r.DefaultProject)
-	return key, ok && project.CanExist(key)
+	key, ok := projectref.Ref(agent, r.DefaultProject)
+	return key, ok && projectref.CanExist(key)
 }
 
 // ownsTarget refuses a set whose target belongs to an older one.
@@ -191,7 +192,7 @@ func (p *pass) sessionsPossible(ctx context.Context) error {
 	if err != nil || tokensecret.UsableURL(base) == nil {
 		return nil //nolint:nilerr // The CloudProject says what is wrong with its url.
 	}
-	allowed, err := project.Allows(ctx, p.APIReader, &cp, p.set.Namespace)
+	allowed, err := projectref.Allows(ctx, p.APIReader, &cp, p.set.Namespace)
 	if err != nil || !allowed {
 		return nil //nolint:nilerr // The Agents say so, and nobody else learns of the url.
 	}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -107,7 +107,7 @@ func (m *memory) pending(agent *v1alpha1.Agent) bool {
 	if !found || write.deleted != "" {
 		return false
 	}
-	if project.Behind(agent, write.version) {
+	if kubecache.Behind(agent, write.version) {
 		return true
 	}
 	delete(m.writes, agent.Name)

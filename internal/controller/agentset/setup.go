@@ -34,7 +34,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/fairness"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -81,7 +81,7 @@ func TrimWorkload(object any) (any, error) {
 		o.Spec = appsv1.StatefulSetSpec{Replicas: o.Spec.Replicas, Ordinals: o.Spec.Ordinals}
 		o.Status, o.Annotations, o.Labels = appsv1.StatefulSetStatus{}, nil, nil
 	}
-	return project.Trim(object)
+	return kubecache.Trim(object)
 }
 
 // NewNodes caches the nodes, apart from what lives in namespaces: an operator may watch some namespaces only.

@@ -20,7 +20,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -68,7 +68,7 @@ func (p *pass) unchanged(ctx context.Context, known *shard) bool {
 	case cached == known.version:
 		return true
 	}
-	return project.Behind(&metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{ResourceVersion: cached}}, known.version)
+	return kubecache.Behind(&metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{ResourceVersion: cached}}, known.version)
 }
 
 func (p *pass) readShard(ctx context.Context, name string) (shard, error) {

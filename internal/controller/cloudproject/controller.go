@@ -22,7 +22,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/kubecache"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 )
 
 // Reconciler keeps CloudProjects.
@@ -31,14 +33,14 @@ type Reconciler struct {
 	Client client.Client
 	// APIReader reads from the API server itself: Secrets, ConfigMaps, and Agents before a release.
 	APIReader client.Reader
-	Projects  *project.Registry
+	Projects  *connection.Registry
 	Recorder  events.EventRecorder
 	// Clock tells the time; the real one if nil.
 	Clock clock.PassiveClock
 	// DefaultProject is the CloudProject of Agents that name none.
 	DefaultProject types.NamespacedName
 	// Shard is what this operator looks after.
-	Shard project.Shard
+	Shard projectref.Shard
 	// Namespaces that the operator watches; all if empty.
 	Namespaces []string
 
@@ -68,7 +70,7 @@ type Reconciler struct {
 // Reconcile brings one CloudProject up to date: it is held or released, its credentials are proved and
 // copied, and its status says what came of it.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	if !project.CanExist(req.NamespacedName) {
+	if !projectref.CanExist(req.NamespacedName) {
 		return ctrl.Result{}, nil // Some Agent refers to it.
 	}
 	var cp v1alpha1.CloudProject
@@ -83,7 +85,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, nil
 	}
 	m := r.remember(&cp)
-	if project.Behind(&cp, m.written) {
+	if kubecache.Behind(&cp, m.written) {
 		cp = v1alpha1.CloudProject{}
 		if err := r.APIReader.Get(ctx, req.NamespacedName, &cp); err != nil {
 			return ctrl.Result{}, client.IgnoreNotFound(err) // If it is gone, the cache will say so, too.

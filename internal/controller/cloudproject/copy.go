@@ -19,8 +19,8 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
 const copySuffix = "-credentials"
@@ -51,8 +51,8 @@ func ours(secret *corev1.Secret, cp *v1alpha1.CloudProject) bool {
 	return marked
 }
 
-func contents(secret *corev1.Secret) project.Credentials {
-	return project.Credentials{
+func contents(secret *corev1.Secret) connection.Credentials {
+	return connection.Credentials{
 		Token:    cloud.NewToken(string(secret.Data[v1alpha1.TokenKey])),
 		CABundle: secret.Data[v1alpha1.CABundleKey], DigestKey: secret.Data[v1alpha1.DigestKeyKey],
 	}
@@ -85,7 +85,7 @@ func (r *Reconciler) keepCopy(ctx context.Context, cp *v1alpha1.CloudProject, c 
 	return refusedCopy(cp, r.Client.Update(ctx, wanted))
 }
 
-func (r *Reconciler) createCopy(ctx context.Context, cp *v1alpha1.CloudProject, c project.Credentials) error {
+func (r *Reconciler) createCopy(ctx context.Context, cp *v1alpha1.CloudProject, c connection.Credentials) error {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cp.Namespace, Name: copyName(cp)}}
 	shape(secret, cp, c)
 	return r.Client.Create(ctx, secret)
@@ -134,7 +134,7 @@ func (r *Reconciler) letGo(ctx context.Context, secret *corev1.Secret) error {
 }
 
 // shape sets what the copy shall be, and reports whether anything differed.
-func shape(secret *corev1.Secret, cp *v1alpha1.CloudProject, c project.Credentials) (changed bool) {
+func shape(secret *corev1.Secret, cp *v1alpha1.CloudProject, c connection.Credentials) (changed bool) {
 	for key, value := range map[string]string{
 		v1alpha1.LabelCloudProjectUID: string(cp.UID), "app.kubernetes.io/managed-by": "calyptia-agent-operator",
 	} {

@@ -19,7 +19,8 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 const copied = "main-credentials"
@@ -55,7 +56,7 @@ func TestTheCopyIsTheOperatorsOwn(t *testing.T) {
 		t.Errorf("metadata (-want +got):\n%s", diff)
 	}
 	key := secret.Data[v1alpha1.DigestKeyKey]
-	if len(key) != project.DigestKeySize || bytes.Equal(key, make([]byte, project.DigestKeySize)) {
+	if len(key) != connection.DigestKeySize || bytes.Equal(key, make([]byte, connection.DigestKeySize)) {
 		t.Errorf("the digest key has %d bytes", len(key))
 	}
 	if diff := cmp.Diff(map[string][]byte{"token": []byte(w.token.Reveal()), v1alpha1.DigestKeyKey: key}, secret.Data); diff != "" {
@@ -117,12 +118,12 @@ func TestAForeignSecretIsNotTouched(t *testing.T) {
 		t.Errorf("the foreign Secret was changed:\n%s", diff)
 	}
 	p := w.projects.Lookup(cp.UID)
-	if p.RegistrationsClosed() == nil {
+	if p.RegistrationPaused() == nil {
 		t.Error("Agents may be registered although their deletion is not safe")
 	}
 	w.deleteSecret(copied)
 	w.await(cp, proved)
-	if err := p.RegistrationsClosed(); err != nil {
+	if err := p.RegistrationPaused(); err != nil {
 		t.Errorf("registrations stay closed: %v", err)
 	}
 }
@@ -151,23 +152,23 @@ func TestTheCopyServesDeletionsWhenTheSourceIsGone(t *testing.T) {
 	p, err := w.projects.Get(cp)
 	noError(t, err)
 
-	if err := p.RegistrationsClosed(); err == nil {
+	if err := p.RegistrationPaused(); err == nil {
 		t.Error("Agents may be registered with credentials that were taken away")
 	}
-	ticket, err := p.Admit(project.Caller{UID: "late"})
+	ticket, err := p.Admit(ratelimit.Caller{UID: "late"})
 	noError(t, err)
 	_, err = ticket.Register(t.Context(), bodyOf("late"))
 	if e, ok := cloud.AsError(err); !ok || !e.NothingMade() || w.cloud.Count("POST", "") != 1 {
 		t.Errorf("a registration ended with %v", err)
 	}
-	if err := p.Delete(t.Context(), project.Caller{UID: "somebody"}, agent); err != nil {
+	if err := p.Delete(t.Context(), ratelimit.Caller{UID: "somebody"}, agent); err != nil {
 		t.Errorf("the deletion failed: %v", err)
 	}
 
 	woken := w.wakes()
 	w.putToken(w.token.Reveal())
 	w.await(cp, proved)
-	if err := p.RegistrationsClosed(); err != nil {
+	if err := p.RegistrationPaused(); err != nil {
 		t.Errorf("registrations stay closed: %v", err)
 	}
 	w.eventually("the Agents to be woken", func() bool { return w.wakes() > woken })
@@ -182,7 +183,7 @@ func TestAnUnusableSourceFallsBackToTheCopyToo(t *testing.T) {
 	if _, err := w.projects.Get(cp); err != nil {
 		t.Errorf("deletions are refused: %v", err)
 	}
-	if w.projects.Lookup(cp.UID).RegistrationsClosed() == nil {
+	if w.projects.Lookup(cp.UID).RegistrationPaused() == nil {
 		t.Error("Agents may be registered")
 	}
 }
@@ -209,7 +210,7 @@ func (w *world) registerRemote(cp *v1alpha1.CloudProject) string {
 	w.Helper()
 	p, err := w.projects.Get(cp)
 	noError(w, err)
-	ticket, err := p.Admit(project.Caller{UID: "somebody"})
+	ticket, err := p.Admit(ratelimit.Caller{UID: "somebody"})
 	noError(w, err)
 	made, err := ticket.Register(w.Context(), bodyOf("machine"))
 	noError(w, err)

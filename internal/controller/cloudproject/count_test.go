@@ -17,11 +17,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	intents "github.com/calyptia-agent-operator/operator/internal/registration"
 )
 
-var here = project.Place{URL: "https://cloud.example", ProjectID: projectID}
+var here = connection.Endpoint{URL: "https://cloud.example", ProjectID: projectID}
 
 // signer is a Signer that nobody else has.
 func signer(text string) string { return fmt.Sprintf("%x", text) }
@@ -34,7 +34,7 @@ func TestCount_AgentsThatAreNotAllowed_CountOnlyWithEvidence(t *testing.T) {
 		}
 		return agent
 	}
-	recorded := func(place project.Place) func(*v1alpha1.Agent) {
+	recorded := func(place connection.Endpoint) func(*v1alpha1.Agent) {
 		return func(a *v1alpha1.Agent) {
 			a.Status.ID, a.Status.URL, a.Status.ProjectID = otherID, place.URL, place.ProjectID
 		}
@@ -48,7 +48,7 @@ func TestCount_AgentsThatAreNotAllowed_CountOnlyWithEvidence(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		agent v1alpha1.Agent
-		place project.Place
+		place connection.Endpoint
 		sign  intents.Signer
 		want  int
 	}{
@@ -56,8 +56,8 @@ func TestCount_AgentsThatAreNotAllowed_CountOnlyWithEvidence(t *testing.T) {
 		{"not allowed", in("other"), here, signer, 0},
 		{"not allowed, with a finalizer", in("other", finalized), here, signer, 0},
 		{"not allowed, recorded here", in("other", recorded(here)), here, signer, 1},
-		{"not allowed, recorded elsewhere", in("other", recorded(project.Place{URL: "https://else.example"})), here, signer, 0},
-		{"not allowed, recorded nowhere, and the project is nowhere", in("other", recorded(project.Place{})), project.Place{}, signer, 0},
+		{"not allowed, recorded elsewhere", in("other", recorded(connection.Endpoint{URL: "https://else.example"})), here, signer, 0},
+		{"not allowed, recorded nowhere, and the project is nowhere", in("other", recorded(connection.Endpoint{})), connection.Endpoint{}, signer, 0},
 		{"not allowed, with a forged intent", in("other", forgeIntent), here, signer, 0},
 		{"not allowed, with an authentic intent", in("other", authentic), here, signer, 1},
 		{"not allowed, with an intent that nobody can judge yet", in("other", authentic), here, nil, 0},

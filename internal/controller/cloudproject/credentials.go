@@ -15,14 +15,15 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
 )
 
 // credentials are what a CloudProject is reached with now.
 type credentials struct {
-	project.Credentials
+	connection.Credentials
 	// copy is the operator's own Secret, or a foreign one of its name; nil where there is none.
 	copy *corev1.Secret
 	// lost is why the source cannot be used; then the credentials are those of the copy, if they are any.
@@ -60,12 +61,12 @@ func (r *Reconciler) load(ctx context.Context, cp *v1alpha1.CloudProject) (crede
 }
 
 // source reads the credentials that the spec refers to.
-func (r *Reconciler) source(ctx context.Context, cp *v1alpha1.CloudProject) (project.Credentials, error) {
+func (r *Reconciler) source(ctx context.Context, cp *v1alpha1.CloudProject) (connection.Credentials, error) {
 	token, err := r.token(ctx, cp)
 	if err != nil {
-		return project.Credentials{}, err
+		return connection.Credentials{}, err
 	}
-	c := project.Credentials{Token: token}
+	c := connection.Credentials{Token: token}
 	if cp.Spec.CABundle != nil {
 		c.CABundle, _, err = rawconfig.KeyValue(ctx, r.APIReader, cp.Namespace, "spec.caBundle", cp.Spec.CABundle)
 	}
@@ -85,7 +86,7 @@ func (r *Reconciler) token(ctx context.Context, cp *v1alpha1.CloudProject) (clou
 	var secret corev1.Secret
 	var err error
 	source := client.ObjectKey{Namespace: cp.Namespace, Name: name}
-	exists := project.CanExist(source)
+	exists := projectref.CanExist(source)
 	if exists {
 		err = r.APIReader.Get(ctx, source, &secret)
 	}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 // loses has the service lose most agents of a CloudProject.
@@ -23,7 +23,7 @@ func (w *world) loses(cp *v1alpha1.CloudProject) {
 	w.Helper()
 	p := w.projects.Lookup(cp.UID)
 	for i := range 10 {
-		_ = p.Gone(project.Caller{UID: types.UID(fmt.Sprint(i))}, time.Now())
+		_ = p.Gone(ratelimit.Caller{UID: types.UID(fmt.Sprint(i))}, time.Now())
 	}
 	w.await(cp, stalledBy(v1alpha1.ReasonMassDeletionDetected))
 }
@@ -37,7 +37,7 @@ func (w *world) opened(cp *v1alpha1.CloudProject) {
 	if want := cp.Annotations[v1alpha1.AnnotationReconcileAt]; now.Status.LastHandledReconcileAt != want {
 		w.Errorf("handled is %q, want %q", now.Status.LastHandledReconcileAt, want)
 	}
-	if err := w.projects.Lookup(cp.UID).RegistrationsClosed(); err != nil {
+	if err := w.projects.Lookup(cp.UID).RegistrationPaused(); err != nil {
 		w.Errorf("registrations are closed: %v", err)
 	}
 }
@@ -48,18 +48,18 @@ func TestAPersonsWordIsHeardThoughNobodyRan(t *testing.T) {
 	cp := w.await(w.create(), proved)
 	w.loses(cp)
 	w.restart() // A loss outlives it.
-	w.eventually("the loss to be remembered", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.MassDeletionDetected() != nil })
+	w.eventually("the loss to be remembered", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Tripped() != nil })
 	w.await(cp, stalledBy(v1alpha1.ReasonMassDeletionDetected))
 	w.restart(func() { w.poke(cp) })
 	w.opened(cp)
 
 	w.restart() // What is lost soon after is forgiven, but not by another process.
 	w.await(cp, proved)
-	w.eventually("a proof", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Proof().Proved })
+	w.eventually("a proof", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Result().Verified })
 	w.loses(cp)
 	w.restart() // What was handled is no word for the next loss.
-	w.eventually("a proof", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Proof().Proved })
-	w.stays("it stops", func() bool { return w.projects.Lookup(cp.UID).MassDeletionDetected() != nil })
+	w.eventually("a proof", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Result().Verified })
+	w.stays("it stops", func() bool { return w.projects.Lookup(cp.UID).Tripped() != nil })
 }
 
 func TestAPersonsWordIsHeardThoughNothingCouldBeCalled(t *testing.T) {

@@ -21,7 +21,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
 )
 
@@ -53,7 +53,7 @@ func (r *Reconciler) hold(ctx context.Context, cp *v1alpha1.CloudProject, m *mem
 	}
 	// First closed, then looked: what is registered in between is seen.
 	if p := r.Projects.Lookup(cp.UID); p != nil {
-		p.CloseRegistrations(closed(cp, nil, nil))
+		p.PauseRegistration(closed(cp, nil, nil))
 	}
 	orphan := cp.Annotations[v1alpha1.AnnotationOrphanAgents] == "true"
 	if !orphan && controllerutil.ContainsFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
@@ -75,7 +75,7 @@ func (r *Reconciler) hold(ctx context.Context, cp *v1alpha1.CloudProject, m *mem
 // users are the Agents of a CloudProject, as the cache knows them. They are the cache's own: do not write.
 func (r *Reconciler) users(ctx context.Context, key types.NamespacedName) ([]v1alpha1.Agent, error) {
 	var list v1alpha1.AgentList
-	err := r.Client.List(ctx, &list, client.MatchingFields{project.AgentIndex: key.String()}, client.UnsafeDisableDeepCopy)
+	err := r.Client.List(ctx, &list, client.MatchingFields{projectref.AgentIndex: key.String()}, client.UnsafeDisableDeepCopy)
 	return list.Items, err
 }
 
@@ -108,7 +108,7 @@ func (r *Reconciler) holders(ctx context.Context, cp *v1alpha1.CloudProject, use
 func (r *Reconciler) listHolders(ctx context.Context, cp *v1alpha1.CloudProject, needs *needs) ([]string, error) {
 	key, shared := client.ObjectKeyFromObject(cp), sharedByNamespaces(cp)
 	uses := func(agent *v1alpha1.Agent) bool {
-		ref, ok := project.Ref(agent, r.DefaultProject)
+		ref, ok := projectref.Ref(agent, r.DefaultProject)
 		return ok && ref == key && needs.holds(agent)
 	}
 	namespaces := r.Namespaces

@@ -70,7 +70,7 @@ func TestAgentsHoldTheirCloudProject(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the Agents cannot be deleted: %v", err)
 	}
-	if p.RegistrationsClosed() == nil {
+	if p.RegistrationPaused() == nil {
 		t.Error("a CloudProject that is being deleted registers Agents")
 	}
 	for _, agent := range agents[:6] {
@@ -99,7 +99,7 @@ func TestAHeldCloudProjectKeepsItsProofUp(t *testing.T) {
 	}
 	w.restart()
 	w.eventually("the project to be usable again", func() bool { _, err := w.projects.Get(cp); return err == nil }, w.logged)
-	if w.projects.Lookup(cp.UID).RegistrationsClosed() == nil {
+	if w.projects.Lookup(cp.UID).RegistrationPaused() == nil {
 		t.Error("registrations are open after a restart")
 	}
 	w.removeAgent(agent)

@@ -14,12 +14,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 )
 
 // RegisterMetrics registers metrics of CloudProjects that are made at each scrape from the cache, once elected
 // is closed; nil says that this process always leads.
-func RegisterMetrics(registerer prometheus.Registerer, reader client.Reader, shard project.Shard, elected <-chan struct{}) error {
+func RegisterMetrics(registerer prometheus.Registerer, reader client.Reader, shard projectref.Shard, elected <-chan struct{}) error {
 	desc := func(name, help string, more ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, append([]string{"cloudproject"}, more...), nil)
 	}
@@ -37,7 +37,7 @@ func RegisterMetrics(registerer prometheus.Registerer, reader client.Reader, sha
 // collector makes the metrics of CloudProjects.
 type collector struct {
 	reader  client.Reader
-	shard   project.Shard
+	shard   projectref.Shard
 	elected <-chan struct{}
 
 	condition, doubles, resync *prometheus.Desc

@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 )
 
 // shelf is a cache with these CloudProjects.
@@ -46,7 +46,7 @@ func TestMetricsTellOfCloudProjects(t *testing.T) {
 	}
 	fresh := v1alpha1.CloudProject{ObjectMeta: metav1.ObjectMeta{Namespace: "logs", Name: "new"}}
 	registry := prometheus.NewRegistry()
-	if err := RegisterMetrics(registry, shelf{projects: []v1alpha1.CloudProject{cp, fresh}}, project.Shard{}, nil); err != nil {
+	if err := RegisterMetrics(registry, shelf{projects: []v1alpha1.CloudProject{cp, fresh}}, projectref.Shard{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	want := `
@@ -83,7 +83,7 @@ func TestOnlyALeaderWithAFilledCacheTellsOfCloudProjects(t *testing.T) {
 		{"one that does not lead", filled, waits, 0},
 	} {
 		registry := prometheus.NewRegistry()
-		if err := RegisterMetrics(registry, row.cache, project.Shard{}, row.elected); err != nil {
+		if err := RegisterMetrics(registry, row.cache, projectref.Shard{}, row.elected); err != nil {
 			t.Fatal(err)
 		}
 		if n, err := testutil.GatherAndCount(registry); n != row.series || err != nil {

@@ -12,8 +12,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	intents "github.com/calyptia-agent-operator/operator/internal/registration"
 )
 
@@ -22,7 +23,7 @@ import (
 // counts. The agent controller asks the same before it uses the credentials for such an Agent.
 type needs struct {
 	allows func(namespace string) (bool, error)
-	place  project.Place
+	place  connection.Endpoint
 	sign   intents.Signer  // nil while the credentials are not loaded
 	unused bool            // the credentials never worked, so nothing was signed with them
 	known  map[string]bool // namespaces that were judged
@@ -31,12 +32,12 @@ type needs struct {
 
 func (r *Reconciler) needs(ctx context.Context, cp *v1alpha1.CloudProject) (*needs, error) {
 	n := &needs{
-		allows: func(namespace string) (bool, error) { return project.Allows(ctx, r.APIReader, cp, namespace) },
-		place:  project.Place{URL: cp.Status.URL, ProjectID: cp.Status.ProjectID},
+		allows: func(namespace string) (bool, error) { return projectref.Allows(ctx, r.APIReader, cp, namespace) },
+		place:  connection.Endpoint{URL: cp.Status.URL, ProjectID: cp.Status.ProjectID},
 		known:  map[string]bool{},
 	}
 	if p := r.Projects.Lookup(cp.UID); p != nil {
-		n.place, n.sign = p.Place(), p.Sign
+		n.place, n.sign = p.Endpoint(), p.Sign
 		return n, nil
 	}
 	// Nothing is registered before a copy of the credentials is kept.
@@ -82,7 +83,7 @@ func (n *needs) allowed(namespace string) bool {
 
 func (n *needs) recorded(agent *v1alpha1.Agent) bool {
 	status := &agent.Status
-	here := n.place == project.Place{URL: status.URL, ProjectID: status.ProjectID}
+	here := n.place == connection.Endpoint{URL: status.URL, ProjectID: status.ProjectID}
 	return here && n.place.URL != "" && (status.ID != "" || len(status.DuplicatesToDelete) > 0)
 }
 

@@ -15,8 +15,8 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
 // quietPark is the longest wait that a service may ask for without a condition telling of it.
@@ -45,18 +45,18 @@ func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *
 	if c.copy == nil && c.lost == nil && m.uncopied == nil {
 		m.uncopied = fault.Waitingf(v1alpha1.ReasonProgressing, "its credentials are not copied yet")
 	}
-	p.CloseRegistrations(closed(cp, both(c.lost, p.MassDeletionDetected()), m.uncopied))
+	p.PauseRegistration(closed(cp, both(c.lost, p.Tripped()), m.uncopied))
 	verdict := r.prove(ctx, p, cp, m)
-	proof := p.Proof()
+	proof := p.Result()
 	if proof.Authentication == "" { // The service did not speak, so there is nothing to copy.
-		return both(both(c.lost, p.MassDeletionDetected()), verdict), nil
+		return both(both(c.lost, p.Tripped()), verdict), nil
 	}
-	if m.uncopied, err = r.keepCopy(ctx, cp, c, proof.Proved); err != nil {
+	if m.uncopied, err = r.keepCopy(ctx, cp, c, proof.Verified); err != nil {
 		return nil, err
 	}
 	// Read after the proof, because a person's word that it waited for comes with it.
-	lost := both(c.lost, p.MassDeletionDetected())
-	p.CloseRegistrations(closed(cp, lost, m.uncopied))
+	lost := both(c.lost, p.Tripped())
+	p.PauseRegistration(closed(cp, lost, m.uncopied))
 	return both(lost, both(verdict, m.uncopied)), nil
 }
 
@@ -64,7 +64,8 @@ func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *
 func (r *Reconciler) block(cp *v1alpha1.CloudProject, m *memo, reason *fault.Error) *fault.Error {
 	if p := r.Projects.Lookup(cp.UID); p != nil {
 		p.Block(fault.Waitingf(v1alpha1.ReasonProjectNotReady,
-			"CloudProject %s cannot be used: its own conditions say why", client.ObjectKeyFromObject(cp)))
+			"CloudProject %s cannot be used: its own conditions say why", client.ObjectKeyFromObject(cp)).
+			Coded(fault.ProjectNotReady))
 	}
 	m.tried, m.verdict, m.due, m.failures = attempt{}, nil, time.Time{}, 0
 	return reason
@@ -79,28 +80,30 @@ func closed(cp *v1alpha1.CloudProject, lost, uncopied *fault.Error) *fault.Error
 	}
 	switch {
 	case cp.DeletionTimestamp != nil:
-		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s is being deleted and registers no more Agents", key)
+		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s is being deleted and registers no more Agents", key).
+			Coded(fault.ProjectNotReady)
 	case why != nil:
-		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s registers no Agents now: %s", key, why.Message)
+		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s registers no Agents now: %s", key, why.Message).
+			Coded(fault.ProjectNotReady)
 	default:
 		return nil
 	}
 }
 
 // prove shows the credentials to the service when that is due, and else repeats the last verdict.
-func (r *Reconciler) prove(ctx context.Context, p *project.Project, cp *v1alpha1.CloudProject, m *memo) *fault.Error {
+func (r *Reconciler) prove(ctx context.Context, p *connection.Connection, cp *v1alpha1.CloudProject, m *memo) *fault.Error {
 	p.Expect(m.agents)
 	now := r.clock().Now()
 	doubted := m.doubted.Swap(false)
 	try := attempt{
 		version: p.Version(), generation: cp.Generation, reconcileAt: cp.Annotations[v1alpha1.AnnotationReconcileAt],
 	}
-	proved := p.Proof().Proved
+	proved := p.Result().Verified
 	// It may have been asked for while nobody ran, or nothing could be called; and once only, also while the status
 	// does not tell yet that it was heard.
 	if at := try.reconcileAt; at != "" && at != cp.Status.LastHandledReconcileAt && at != m.heard {
 		m.heard = at
-		p.Forgive()
+		p.Reset()
 	}
 	if m.tried == try {
 		if m.verdict != nil && m.verdict.Reason == v1alpha1.ReasonCredentialsUnverified && proved {
@@ -111,12 +114,12 @@ func (r *Reconciler) prove(ctx context.Context, p *project.Project, cp *v1alpha1
 			return m.verdict
 		}
 	}
-	err := p.Prove(ctx)
+	err := p.Verify(ctx)
 	m.tried, m.verdict = try, judge(err, p, proved)
 	if v := m.verdict; v == nil || v.Class != fault.Retryable && v.Reason != v1alpha1.ReasonRateLimited {
 		m.handled = try.reconcileAt
 	}
-	if proof := p.Proof(); proof.Proved {
+	if proof := p.Result(); proof.Verified {
 		cp.Status.ListSupported = proof.ListSupported
 		m.interval = r.interval(cp, m.counted(), p.ListTook())
 	}
@@ -149,9 +152,9 @@ func (r *Reconciler) untilNext(m *memo) time.Duration {
 
 // judge turns the outcome of a proof into what the CloudProject shows; proved says that the same credentials
 // were proved before.
-func judge(err error, p *project.Project, proved bool) *fault.Error {
+func judge(err error, p *connection.Connection, proved bool) *fault.Error {
 	if err == nil {
-		if p.Proof().Proved {
+		if p.Result().Verified {
 			return nil
 		}
 		return fault.Waitingf(v1alpha1.ReasonCredentialsUnverified,
@@ -168,7 +171,7 @@ func judge(err error, p *project.Project, proved bool) *fault.Error {
 	if proved {
 		reason = v1alpha1.ReasonUnavailable
 	}
-	return fault.Retryablef(reason, "%s cannot be used: %s; it is tried again by itself", p.Place().URL, words(err)).Because(err)
+	return fault.Retryablef(reason, "%s cannot be used: %s; it is tried again by itself", p.Endpoint().URL, words(err)).Because(err)
 }
 
 // words says what went wrong in words that stay the same from try to try.

@@ -36,7 +36,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 const opaqueToken = "opaque-canary-0123456789abcdef0123456789"
@@ -229,7 +229,7 @@ func TestARevokedTokenIsNoticedByACall(t *testing.T) {
 	p, err := w.projects.Get(cp)
 	noError(t, err)
 	w.cloud.RevokeToken(w.token)
-	if _, err := p.Get(t.Context(), project.Caller{UID: "somebody"}, otherID); err == nil {
+	if _, err := p.Get(t.Context(), ratelimit.Caller{UID: "somebody"}, otherID); err == nil {
 		t.Fatal("the revoked token is accepted")
 	}
 	w.await(cp, stalledBy(v1alpha1.ReasonUnauthorized))

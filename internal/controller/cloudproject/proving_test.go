@@ -19,7 +19,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 // proving is a Project and what decides when it is proved, on a clock that stands still.
@@ -29,7 +30,7 @@ type proving struct {
 	cloud   *cloudtest.Server
 	cp      *v1alpha1.CloudProject
 	memo    *memo
-	project *project.Project
+	project *connection.Connection
 
 	interval time.Duration
 }
@@ -40,7 +41,7 @@ func newProving(t *testing.T) *proving {
 	server := x.cloud.Start()
 	t.Cleanup(server.Close)
 	policy := cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true}
-	x.Reconciler = &Reconciler{Projects: project.NewRegistry(project.Options{Policy: policy, Clock: x.clock}), Clock: x.clock}
+	x.Reconciler = &Reconciler{Projects: connection.NewRegistry(connection.Options{Policy: policy, Clock: x.clock}), Clock: x.clock}
 	x.cp = &v1alpha1.CloudProject{
 		ObjectMeta: metav1.ObjectMeta{Name: "main", Namespace: "default", UID: types.UID("uid"), Generation: 1},
 		Spec:       v1alpha1.CloudProjectSpec{URL: server.URL, Authentication: v1alpha1.AuthenticationAuto},
@@ -54,7 +55,7 @@ func newProving(t *testing.T) *proving {
 func (x *proving) configure(t *testing.T, token cloud.Token) {
 	t.Helper()
 	var err error
-	x.project, err = x.Projects.Configure(x.cp, project.Credentials{Token: token})
+	x.project, err = x.Projects.Configure(x.cp, connection.Credentials{Token: token})
 	noError(t, err)
 }
 
@@ -166,7 +167,7 @@ func TestAListThatTakesLongStretchesTheInterval(t *testing.T) {
 	entered, release := make(chan struct{}, 1), make(chan struct{})
 	x.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Entered: entered, Block: release, Times: 1})
 	told := make(chan client.ObjectKey, 1)
-	x.Projects.OnDoubt(func(key client.ObjectKey) { told <- key })
+	x.Projects.OnNeedsVerification(func(key client.ObjectKey) { told <- key })
 	x.project.Warm()
 	<-entered
 	x.clock.Step(8*time.Minute + time.Second)
@@ -246,7 +247,7 @@ func TestTheFirstCallProvesWhatAReadCannot(t *testing.T) {
 	x.cloud.Configure(func(s *cloudtest.Settings) { s.NoList = true })
 	x.cloud.Inject(cloudtest.Fault{Method: "GET", Route: cloudtest.RouteAgent, Status: 422, Body: `{"error":"invalid ID"}`})
 	x.expect(t, "neither yes nor no", v1alpha1.ReasonCredentialsUnverified, 2)
-	ticket, err := x.project.Admit(project.Caller{UID: "somebody"})
+	ticket, err := x.project.Admit(ratelimit.Caller{UID: "somebody"})
 	noError(t, err)
 	_, err = ticket.Register(t.Context(), bodyOf("m"))
 	noError(t, err)

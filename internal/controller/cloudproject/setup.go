@@ -27,7 +27,8 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/fairness"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/kubecache"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 )
 
 // sourceIndex is the field by which the cache finds the CloudProjects that refer to a Secret or ConfigMap;
@@ -36,13 +37,13 @@ const sourceIndex = "spec.sources"
 
 type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
 
-// SetupWithManager has the manager run the Reconciler. The manager's cache must know project.AgentIndex.
+// SetupWithManager has the manager run the Reconciler. The manager's cache must know projectref.AgentIndex.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Options) error {
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.CloudProject{}, sourceIndex, sources); err != nil {
 		return err
 	}
-	r.Projects.OnDoubt(r.doubt)
-	changed := builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}, project.News(v1alpha1.LabelCloudProjectUID))
+	r.Projects.OnNeedsVerification(r.doubt)
+	changed := builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}, kubecache.News(v1alpha1.LabelCloudProjectUID))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("cloudproject").
 		For(&v1alpha1.CloudProject{}, builder.WithPredicates(declared())).
@@ -118,8 +119,8 @@ func (r *Reconciler) agentChanges() predicate.Predicate {
 			if !ok || !ok2 {
 				return false
 			}
-			before, _ := project.Ref(was, r.DefaultProject)
-			after, _ := project.Ref(is, r.DefaultProject)
+			before, _ := projectref.Ref(was, r.DefaultProject)
+			after, _ := projectref.Ref(is, r.DefaultProject)
 			return before != after || controllerutil.ContainsFinalizer(was, v1alpha1.AgentFinalizer) !=
 				controllerutil.ContainsFinalizer(is, v1alpha1.AgentFinalizer)
 		},
@@ -134,7 +135,7 @@ func (r *Reconciler) agentHandler() handler.EventHandler {
 			if !ok {
 				continue
 			}
-			if key, ok := project.Ref(agent, r.DefaultProject); ok {
+			if key, ok := projectref.Ref(agent, r.DefaultProject); ok {
 				q.AddAfter(ctrl.Request{NamespacedName: key}, r.patience(ctx, key, agent))
 			}
 		}

@@ -20,8 +20,8 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/project"
 )
 
 // What events say the operator did.
@@ -50,17 +50,17 @@ func (r *Reconciler) describe(cp *v1alpha1.CloudProject, m *memo) {
 	if p == nil {
 		return
 	}
-	s.DuplicateAgents = p.Doubles()
-	if proof := p.Proof(); proof.Proved {
+	s.DuplicateAgents = p.Duplicates()
+	if proof := p.Result(); proof.Verified {
 		s.Authentication, s.ListSupported = proof.Authentication, proof.ListSupported
-		s.URL, s.ProjectID = p.Place().URL, p.Place().ProjectID
+		s.URL, s.ProjectID = p.Endpoint().URL, p.Endpoint().ProjectID
 	}
 }
 
 // interval is the resync interval in force: long enough for all Agents with half of the rate limit, and so long that
 // lists, of which the last took that long, are read no more than half of the time.
 func (r *Reconciler) interval(cp *v1alpha1.CloudProject, agents int, took time.Duration) time.Duration {
-	d := project.DefaultResyncInterval
+	d := connection.DefaultResyncInterval
 	if cp.Spec.ResyncInterval != nil {
 		d = cp.Spec.ResyncInterval.Duration
 	}

@@ -34,7 +34,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
@@ -77,7 +78,7 @@ type world struct {
 	cloud     *cloudtest.Server
 	url       string
 	token     cloud.Token
-	projects  *project.Registry
+	projects  *connection.Registry
 	events    *recorder
 	reader    *countingReader
 	restart   func(meanwhile ...func())
@@ -161,10 +162,10 @@ func (w *world) start(o *options) (stop func()) {
 	}
 	mgr, err := ctrl.NewManager(plane.Config, managerOptions)
 	noError(w, err)
-	noError(w, mgr.GetFieldIndexer().IndexField(w.Context(), &v1alpha1.Agent{}, project.AgentIndex,
-		project.AgentIndexer(types.NamespacedName{})))
+	noError(w, mgr.GetFieldIndexer().IndexField(w.Context(), &v1alpha1.Agent{}, projectref.AgentIndex,
+		projectref.AgentIndexer(types.NamespacedName{})))
 
-	w.projects = project.NewRegistry(project.Options{Policy: o.policy, UserAgent: "test", Timeout: 2 * time.Second})
+	w.projects = connection.NewRegistry(connection.Options{Policy: o.policy, UserAgent: "test", Timeout: 2 * time.Second})
 	w.projects.OnWake(func(client.ObjectKey) {
 		w.mu.Lock()
 		defer w.mu.Unlock()

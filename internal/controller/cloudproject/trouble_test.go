@@ -18,7 +18,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
-	"github.com/calyptia-agent-operator/operator/internal/project"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 // trouble is something wrong with a CloudProject, what it shows then, and the mend that its message tells.
@@ -184,7 +184,7 @@ var serviceTroubles = []trouble{{
 	mend: func(w *world, cp *v1alpha1.CloudProject) {
 		p, err := w.projects.Get(cp)
 		noError(w, err)
-		ticket, err := p.Admit(project.Caller{UID: "somebody"})
+		ticket, err := p.Admit(ratelimit.Caller{UID: "somebody"})
 		noError(w, err)
 		_, err = ticket.Register(w.Context(), cloud.Registration{
 			Name: "web", MachineID: "m", Type: "fluentbit", Version: "v4.0.0", Edition: "community", RawConfig: "x",

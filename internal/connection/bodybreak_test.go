@@ -1,0 +1,60 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package connection_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
+)
+
+// What stands in between refuses the configuration of one Agent in words of its own: that is no outage for the other namespaces.
+func TestBreaker_OneAgentsBodyIsRefusedInBetween_StaysClosed(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		status int // 0: the connection is dropped
+	}{
+		{"dropped", 0},
+		{"a bad gateway's page", http.StatusBadGateway},
+		{"a page of trouble", http.StatusServiceUnavailable},
+		{"a page to log in", http.StatusFound},
+		{"a bad request", http.StatusBadRequest},
+		{"blocked", http.StatusForbidden},
+		{"hidden", http.StatusNotFound},
+		{"the proxy's own", http.StatusProxyAuthRequired},
+		{"too slow", http.StatusRequestTimeout},
+		{"legal", http.StatusUnavailableForLegalReasons},
+		{"a status that does not exist", 999},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := proved(t, cloudtest.Settings{})
+			w.Expect(map[string]int{"a": 1, "b": 20})
+			id := w.register("m")
+			refusal := cloudtest.Fault{Method: http.MethodPatch, Status: row.status, Body: "<html>blocked</html>"}
+			if row.status == 0 {
+				refusal.Cut = cloudtest.CutBefore
+			}
+			w.cloud.Inject(refusal)
+			config := "x"
+			for range 10 {
+				err := w.Update(t.Context(), ratelimit.Caller{UID: "bad", Namespace: "a"}, id, cloud.Update{RawConfig: &config})
+				if err == nil {
+					t.Fatal("the configuration was taken")
+				}
+			}
+			if _, err := w.registry.Get(w.cp); err != nil {
+				t.Errorf("all wait: %v", err)
+			}
+			if _, err := w.Get(t.Context(), ratelimit.Caller{UID: "good", Namespace: "b"}, id); err != nil {
+				t.Errorf("another namespace: %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,236 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package connection
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/inventory"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
+)
+
+// errUnused says to the breaker that a permitted request was not made.
+var errUnused = errors.New("the request was not made")
+
+// opensAfter is how many failures in a row open the breaker.
+const opensAfter = 5
+
+// throttleDefault is how long a 429 without Retry-After throttles the project.
+const throttleDefault = 10 * time.Second
+
+// Permit allows one request. It is used by one request or given back with Release.
+type Permit struct {
+	connection *Connection
+	client     *cloud.Client
+	who        ratelimit.Caller
+	at         epoch // when it was given
+	done       func(error)
+}
+
+// Admit asks for one request on behalf of an Agent. It never sleeps: a project that is not verified, is throttled, has
+// used up its rate limit or does not respond is a waiting failure that says when to come back.
+func (c *Connection) Admit(who ratelimit.Caller) (*Permit, error) {
+	if err := c.usable(); err != nil {
+		return nil, err
+	}
+	if wait := c.shared.limiter.Take(who, c.shared.registry.opts.Clock.Now()); wait > 0 {
+		return nil, fault.Waitingf(v1alpha1.ReasonRateLimited,
+			"waiting for the rate limit of CloudProject %s", c.shared.key).Coded(fault.Throttled).After(wait).Quietly()
+	}
+	done, err := c.shared.breaker.Allow()
+	if err != nil {
+		return nil, fault.Waitingf(v1alpha1.ReasonUnavailable,
+			"the service does not answer; it is tried again by itself").Coded(fault.Unreachable).After(fault.Spread(time.Second)).Quietly()
+	}
+	to, _, at := c.target()
+	return &Permit{connection: c, client: to, who: who, at: at, done: done}, nil
+}
+
+// Spare reports whether the rate limit has a request to spare, for what is worth a request and no waiting.
+func (c *Connection) Spare() bool { return c.shared.limiter.Spare(c.shared.registry.opts.Clock.Now()) }
+
+// Version of the session that the request is made with.
+func (p *Permit) Version() int { return p.at.session }
+
+// Release gives a permit back that was not used.
+func (p *Permit) Release() { p.done(errUnused) }
+
+// Register sends the registration that the permit allows. Registration may have been paused since it was given:
+// then nothing is sent, and the failure says so. Whoever pauses it and looks for registrations in doubt
+// afterwards therefore misses none.
+func (p *Permit) Register(ctx context.Context, r cloud.Registration) (*cloud.Registered, error) {
+	if paused := p.connection.pausedWith(); paused != nil {
+		p.Release()
+		return nil, paused.Because(&cloud.Error{
+			Op: "register agent", Class: cloud.ClassWaiting, Reason: cloud.ReasonUnavailable, NotSent: true,
+		})
+	}
+	return p.Repeat(ctx, r)
+}
+
+// Repeat sends it also while registration is paused: it finds out what became of an earlier one.
+func (p *Permit) Repeat(ctx context.Context, r cloud.Registration) (*cloud.Registered, error) {
+	// To persist the intent takes time, in which the API may have asked to wait.
+	if throttled := p.connection.throttled(); throttled != nil {
+		p.Release()
+		return nil, throttled.Because(&cloud.Error{
+			Op: "register agent", Class: cloud.ClassWaiting, Reason: cloud.ReasonRateLimited, NotSent: true,
+		})
+	}
+	made, err := p.client.Register(ctx, r)
+	p.finish(err)
+	if err == nil && p.current() {
+		p.connection.Add(inventory.Entry{ID: made.ID, MachineID: r.MachineID, CreatedAt: made.CreatedAt})
+	}
+	return made, err
+}
+
+func (p *Permit) finish(err error) {
+	p.done(p.connection.shared.forBreaker(p.who, err))
+	p.connection.learn(p.who, p.at, err)
+}
+
+// current reports whether the request was made with the credentials, and at the endpoint, of now.
+func (p *Permit) current() bool { return p.at.session == p.connection.Version() }
+
+// outdated replaces a response that says nothing any more: with other credentials, or at another endpoint, it may
+// differ.
+func (p *Permit) outdated() error {
+	return fault.Retryablef(v1alpha1.ReasonProgressing, "CloudProject %s has changed meanwhile", p.connection.shared.key).Quietly()
+}
+
+// saysGone reports whether a failure says that an agent does not exist, or may be taken for that together with another
+// source.
+func saysGone(err error) bool { return cloud.IsGone(err) || cloud.MaybeGone(err) }
+
+// Get reads a remote agent.
+func (c *Connection) Get(ctx context.Context, who ratelimit.Caller, id string) (*cloud.Agent, error) {
+	p, err := c.Admit(who)
+	if err != nil {
+		return nil, err
+	}
+	agent, err := p.client.Get(ctx, id)
+	p.finish(err)
+	if (err == nil || saysGone(err)) && !p.current() {
+		return nil, p.outdated()
+	}
+	if cloud.IsGone(err) {
+		c.Drop(id)
+	}
+	return agent, err
+}
+
+// Update patches a remote agent with the project token.
+func (c *Connection) Update(ctx context.Context, who ratelimit.Caller, id string, u cloud.Update) error {
+	p, err := c.Admit(who)
+	if err != nil {
+		return err
+	}
+	err = p.client.Update(ctx, id, u)
+	p.finish(err)
+	if saysGone(err) && !p.current() {
+		return p.outdated()
+	}
+	return err
+}
+
+// UpdateAsAgent patches a remote agent with its own token, for fields that only the agent may write.
+func (c *Connection) UpdateAsAgent(ctx context.Context, who ratelimit.Caller, id string, u cloud.Update, token cloud.Token) error {
+	p, err := c.Admit(who)
+	if err != nil {
+		return err
+	}
+	err = p.client.WithCredential(cloud.Credential{Scheme: cloud.SchemeAgentToken, Token: token}).Update(ctx, id, u)
+	p.done(c.shared.forBreaker(who, err))
+	if e, ok := cloud.AsError(err); ok && e.Reason == cloud.ReasonUnauthorized {
+		return err // It speaks of the agent's token, not of the project's; also of one that cannot be sent.
+	}
+	c.learn(who, p.at, err)
+	if saysGone(err) && !p.current() {
+		return p.outdated()
+	}
+	return err
+}
+
+// Delete deletes a remote agent.
+func (c *Connection) Delete(ctx context.Context, who ratelimit.Caller, id string) error {
+	p, err := c.Admit(who)
+	if err != nil {
+		return err
+	}
+	err = p.client.Delete(ctx, id)
+	p.finish(err)
+	if saysGone(err) && !p.current() {
+		return p.outdated()
+	}
+	if err == nil || cloud.IsGone(err) {
+		c.Drop(id)
+	}
+	return err
+}
+
+// learn draws the conclusions for the whole project from the response to one request. What was asked with
+// credentials that are no longer in use says nothing.
+func (c *Connection) learn(who ratelimit.Caller, at epoch, err error) {
+	e, failed := cloud.AsError(err)
+	s, check := c.shared, false
+	s.mu.Lock()
+	switch {
+	case s.epoch.session != at.session:
+	case err == nil && !s.verified.Result.Verified && s.access.blocked == nil:
+		s.verified.Result.Verified, check = true, true
+	case !failed:
+	case e.Status == http.StatusUnauthorized && !e.API:
+		check = s.access.blocked == nil // Something in between may say so of one request: a credential check shows it.
+	case e.Reason == cloud.ReasonUnauthorized:
+		check = s.access.blocked == nil
+		if check && s.epoch.check == at.check { // Requests that were under way together count once.
+			s.verified.Refuse(s.registry.opts.Clock.Now())
+		}
+		s.access.blocked, s.verified.Result.Verified = unauthorized(s.key), false
+	case e.Status == http.StatusTooManyRequests || e.Reason == cloud.ReasonUnavailable && e.RetryAfter > 0:
+		wait := s.throttle(who, e)
+		if until := s.registry.opts.Clock.Now().Add(wait); wait > 0 && until.After(s.access.throttledUntil) {
+			s.access.throttledUntil, check = until, true
+			s.metrics.Parked()
+		}
+	}
+	s.mu.Unlock()
+	if check {
+		s.registry.needsVerification(s.key)
+	}
+}
+
+func unauthorized(key any) *fault.Error {
+	return fault.Waitingf(v1alpha1.ReasonProjectNotReady,
+		"the service refuses the token of CloudProject %s: correct the token in its Secret", key).Coded(fault.ProjectNotReady)
+}
+
+// isOutage reports what counts as a failure for the breaker: no response, or not one of the API itself.
+func isOutage(err error) bool {
+	e, ok := cloud.AsError(err)
+	if !ok {
+		return false
+	}
+	if errors.Is(err, cloud.ErrTooLarge) {
+		return false // The API responds: what is too large is one agent, or a page of them.
+	}
+	switch e.Reason {
+	case cloud.ReasonNetwork, cloud.ReasonTimeout:
+		return true
+	case cloud.ReasonUnavailable, cloud.ReasonInvalidResponse:
+		return !e.API
+	default:
+		return false
+	}
+}

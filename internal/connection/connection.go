@@ -1,0 +1,155 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package connection
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/sony/gobreaker/v2"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/inventory"
+	"github.com/calyptia-agent-operator/operator/internal/metrics"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
+	"github.com/calyptia-agent-operator/operator/internal/safeguard"
+	"github.com/calyptia-agent-operator/operator/internal/verification"
+)
+
+// Connection is the one way to Calyptia Cloud for all Agents of a CloudProject. It may be used by many goroutines.
+type Connection struct {
+	*session
+	*gate
+	*inventory.Inventory
+	*safeguard.Safeguard
+	duplicates
+
+	shared *shared
+}
+
+// shared is what the parts of a Connection have in common. mu guards all fields below it.
+type shared struct {
+	registry *Registry
+	key      client.ObjectKey
+	metrics  *metrics.Project
+	limiter  *ratelimit.Limiter
+	breaker  *gobreaker.TwoStepCircuitBreaker[any]
+
+	mu       sync.Mutex
+	epoch    epoch
+	identity identity
+	verified verification.State
+	access   access
+	tenants  tenants
+}
+
+// epoch counts what makes earlier knowledge outdated.
+type epoch struct {
+	// session counts changes of credentials, endpoint and authentication: a response to a request of an earlier session
+	// says nothing.
+	session int
+	// check counts the checks that let requests through: requests of the same check that are refused together count once.
+	check int
+	// attempt counts the moments at which requests may have become possible again, so that who failed tries again.
+	attempt int
+}
+
+func newConnection(r *Registry, key client.ObjectKey) *Connection {
+	counted := r.opts.Metrics.Of(key.String())
+	s := &shared{
+		registry: r, key: key, metrics: counted, limiter: ratelimit.New(counted.Waits),
+		identity: identity{digestKey: randomKey()}, access: access{blocked: notVerified(key)}, tenants: newTenants(),
+	}
+	c := &Connection{shared: s, session: &session{s}, gate: &gate{s}}
+	c.Inventory = inventory.New(source{c}, inventory.Options{
+		Name: key.String(), Clock: r.opts.Clock, Metrics: counted, MostAgents: r.opts.MostAgents,
+	})
+	c.Safeguard = safeguard.New(watched{c}, r.opts.Clock, key.String())
+	s.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
+		Name:          key.String(),
+		MaxRequests:   1,
+		Timeout:       r.opts.BreakerTimeout,
+		ReadyToTrip:   func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= opensAfter },
+		IsSuccessful:  func(err error) bool { return !isOutage(err) },
+		IsExcluded:    func(err error) bool { return errors.Is(err, errUnused) },
+		OnStateChange: func(_ string, from, to gobreaker.State) { c.breakerMoved(from, to) },
+	})
+	return c
+}
+
+// close ends the use of the Connection of a deleted CloudProject.
+func (c *Connection) close() {
+	c.gate.close()
+	c.Inventory.Reset()
+	c.session.close()
+	c.shared.metrics.Forget()
+}
+
+// Leave gives up what is kept for an Agent that was deleted.
+func (c *Connection) Leave(who types.UID) {
+	c.shared.limiter.Leave(who)
+	c.Forget(who)
+	c.SetDuplicates(who, nil)
+}
+
+// Expect says how many Agents of each namespace there are. While there are any a check begins the first list.
+func (c *Connection) Expect(agents map[string]int) {
+	c.shared.mu.Lock()
+	defer c.shared.mu.Unlock()
+	c.shared.tenants.agents = agents
+}
+
+// Reset has missing agents registered again, and what was refused tried again, because a user said so.
+func (c *Connection) Reset() {
+	c.shared.mu.Lock()
+	c.shared.verified.ForgetRefusals()
+	c.shared.mu.Unlock()
+	c.Safeguard.Reset()
+}
+
+// source is what the inventory sees of a Connection.
+type source struct{ c *Connection }
+
+func (s source) Usable() error        { return s.c.usable() }
+func (s source) ListSupported() *bool { return s.c.Result().ListSupported }
+func (s source) NeedsVerification()   { s.c.shared.registry.needsVerification(s.c.shared.key) }
+
+// Fetch gets one page within the rate limit. Only who has read the page may learn from it that the API responds.
+func (s source) Fetch(ctx context.Context, o cloud.ListOptions) (*cloud.RawPage, func(error), error) {
+	c := s.c
+	if err := c.usable(); err != nil {
+		return nil, nil, err
+	}
+	if err := c.shared.limiter.Wait(ctx); err != nil {
+		return nil, nil, inventory.GivenUp(err)
+	}
+	if err := c.usable(); err != nil {
+		return nil, nil, err // The API asked to wait while the rate limit was waited for.
+	}
+	to, projectID, at := c.target()
+	page, err := to.Fetch(ctx, projectID, o)
+	if err != nil {
+		c.learn(ratelimit.Caller{}, at, err)
+	}
+	return page, func(err error) { c.learn(ratelimit.Caller{}, at, err) }, err
+}
+
+// watched is what the safeguard sees of a Connection.
+type watched struct{ *Connection }
+
+func (w watched) Lists() bool        { return w.Result().Lists() }
+func (w watched) NeedsVerification() { w.shared.registry.needsVerification(w.shared.key) }
+
+// Counts are the Agents of the project, and those in one namespace.
+func (w watched) Counts(namespace string) (all, there int) {
+	w.shared.mu.Lock()
+	defer w.shared.mu.Unlock()
+	return w.shared.tenants.total(), w.shared.tenants.agents[namespace]
+}

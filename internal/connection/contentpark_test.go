@@ -1,0 +1,78 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package connection_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"k8s.io/utils/ptr"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
+)
+
+// A filter that refuses what one namespace sends, and asks to wait, throttles the others once and briefly.
+func TestThrottle_ForeignResponseToContent_IsBounded(t *testing.T) {
+	hour := http.Header{"Retry-After": {"3600"}}
+	for _, row := range []struct {
+		name  string
+		fault cloudtest.Fault
+		alone bool          // no other namespace uses the project
+		most  time.Duration // that the project is throttled in 20 requests
+		least time.Duration
+	}{
+		{"429 page", cloudtest.Fault{Status: 429, Body: "<html>"}, false, 10 * time.Second, 9 * time.Second},
+		{"429 page with a time", cloudtest.Fault{Status: 429, Body: "<html>", Header: hour}, false, 10 * time.Second, 9 * time.Second},
+		{"429 without a body", cloudtest.Fault{Status: 429, Header: hour}, false, 10 * time.Second, 9 * time.Second},
+		{"503 page with a time", cloudtest.Fault{Status: 503, Body: "<html>", Header: hour}, false, 10 * time.Second, 9 * time.Second},
+		{"502 in JSON with a time", cloudtest.Fault{Status: 502, Body: `{"error":"bad"}`, Header: hour}, false, 10 * time.Second, 9 * time.Second},
+		{"429 of the API", cloudtest.Fault{Status: 429, Body: `{"error":"slow down"}`, Header: hour}, false, 20 * time.Hour, 20 * time.Hour},
+		{"429 page, one namespace", cloudtest.Fault{Status: 429, Body: "<html>"}, true, 200 * time.Second, 200 * time.Second},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			for _, op := range []string{"update", "register"} {
+				t.Run(op, func(t *testing.T) {
+					w := proved(t, cloudtest.Settings{})
+					id := w.register("m")
+					w.Expect(map[string]int{"a": 20, "b": 20})
+					if row.alone {
+						w.Expect(map[string]int{"a": 20})
+					}
+					w.cloud.Inject(row.fault)
+					var throttled time.Duration
+					for i := range 20 {
+						who := ratelimit.Caller{UID: uid("a", i), Namespace: "a"}
+						var err error
+						if op == "update" {
+							err = w.Update(t.Context(), who, id, cloud.Update{Version: ptr.To("v5.0.0")})
+						} else if ticket, refused := w.Admit(who); refused == nil {
+							_, err = ticket.Register(t.Context(), cloud.Registration{Name: "n", MachineID: fmt.Sprint("x", i)})
+						}
+						if err == nil {
+							t.Fatal("it was allowed")
+						}
+						w.clock.Step(time.Second) // For the rate limit.
+						for {
+							if _, err := w.registry.Get(w.cp); err == nil {
+								break
+							}
+							w.clock.Step(10 * time.Second)
+							throttled += 10 * time.Second
+						}
+					}
+					if throttled < row.least || throttled > row.most {
+						t.Errorf("throttled for %s, want %s to %s", throttled, row.least, row.most)
+					}
+				})
+			}
+		})
+	}
+}

@@ -1,0 +1,258 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package connection_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
+)
+
+func uid(prefix string, i int) types.UID { return types.UID(fmt.Sprint(prefix, "-", i)) }
+
+func agentOf(prefix string, i int) ratelimit.Caller { return ratelimit.Caller{UID: uid(prefix, i)} }
+
+// What the rate limit lets come for longer than the window is forgiven to the last.
+func TestForgivenessLastsAsLongAsTheyCome(t *testing.T) {
+	w := proved(t, cloudtest.Settings{NoList: true})
+	for i := range 10 {
+		_ = w.Gone(agentOf("gone", i), w.clock.Now())
+	}
+	if w.Tripped() == nil {
+		t.Fatal("nothing is lost")
+	}
+	w.Reset()
+	for i := range 1000 {
+		noError(t, w.Gone(agentOf("gone", i), w.clock.Now()))
+		w.clock.Step(40 * time.Minute / 1000)
+	}
+	w.clock.Step(15 * time.Minute)
+	for i := range 9 {
+		noError(t, w.Gone(agentOf("later", i), w.clock.Now()))
+	}
+	w.refused(w.Gone(ratelimit.Caller{UID: "last"}, w.clock.Now()), v1alpha1.ReasonMassDeletionDetected) // That is another loss.
+}
+
+func TestHowManyVanishedAgentsAreALoss(t *testing.T) {
+	for _, row := range []struct {
+		name       string
+		seen, gone int
+		sight      time.Duration // when the others were seen, after the first was missed
+		lost       bool
+	}{
+		{"a few", 0, 9, 0, false},
+		{"ten, and nothing else is there", 0, 10, 0, true},
+		{"ten, and the others were seen before", 1000, 10, -time.Second, true},
+		{"ten, and the others are in the same list", 1000, 10, 0, false},
+		{"ten, and others were seen later", 10, 10, time.Second, false},
+		{"more than there are in the same list", 11, 12, 0, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := proved(t, cloudtest.Settings{NoList: true})
+			missed := w.clock.Now().Add(-time.Minute)
+			for i := range row.seen {
+				w.SeenAt(uid("seen", i), string(uid("seen", i)), missed.Add(row.sight))
+			}
+			for i := range row.gone {
+				_ = w.Gone(agentOf("gone", i), missed)
+			}
+			if lost := w.Tripped() != nil; lost != row.lost {
+				t.Errorf("lost is %v", lost)
+			}
+		})
+	}
+}
+
+// A list stays young for as long as the interval of the Agents that are compared with it.
+func TestALongIntervalIsNoLoss(t *testing.T) {
+	w := proved(t, cloudtest.Settings{NoList: true})
+	listed := w.clock.Now()
+	for i := range 100 {
+		w.SeenAt(uid("seen", i), string(uid("seen", i)), listed)
+	}
+	w.clock.Step(2 * time.Hour)
+	for i := range 12 {
+		noError(t, w.Gone(agentOf("gone", i), listed))
+	}
+}
+
+// One that somebody deleted does not make what was seen then count against a loss that comes later.
+func TestALossAfterADeletionIsNoticedAsSoon(t *testing.T) {
+	w := proved(t, cloudtest.Settings{NoList: true})
+	listed := w.clock.Now()
+	for i := range 99 {
+		w.SeenAt(uid("seen", i), string(uid("seen", i)), listed)
+	}
+	noError(t, w.Gone(ratelimit.Caller{UID: "deleted"}, listed))
+	w.clock.Step(10 * time.Minute)
+	next := w.clock.Now()
+	for i := range 9 {
+		noError(t, w.Gone(agentOf("seen", i), next))
+	}
+	w.refused(w.Gone(agentOf("seen", 9), next), v1alpha1.ReasonMassDeletionDetected)
+}
+
+// crew registers agents, which are then seen in a list, and returns their IDs.
+func (w *world) crew(n int) []string {
+	w.Helper()
+	var ids []string
+	for i := range n {
+		ids = append(ids, w.register(fmt.Sprint("crew-", i)))
+	}
+	w.clock.Step(time.Second)
+	w.find("any", w.clock.Now().Add(-1))
+	for i, id := range ids {
+		w.SeenAt(uid("crew", i), id, w.clock.Now())
+	}
+	w.clock.Step(time.Minute)
+	return ids
+}
+
+// miss has a read find that the remote agent of an Agent is gone. undecided counts the failures that wait for a list.
+func (w *world) miss(i int, id string) (lost bool, undecided int) {
+	w.Helper()
+	if _, err := w.Get(w.Context(), ratelimit.Caller{UID: uid("crew", i)}, id); !cloud.IsGone(err) {
+		w.Fatalf("%s is there: %v", id, err)
+	}
+	since := w.clock.Now()
+	for {
+		w.clock.Step(time.Second)
+		err := w.Gone(agentOf("crew", i), since)
+		f, _ := fault.As(err)
+		switch {
+		case err == nil || f.Reason == v1alpha1.ReasonMassDeletionDetected:
+			return err != nil, undecided
+		case f.Reason == v1alpha1.ReasonProgressing && f.Quiet && undecided == 0:
+			undecided++
+			w.find("any", since) // It comes back with the list.
+		default:
+			w.Fatal(err)
+		}
+	}
+}
+
+// Those that a read finds gone are not compared with what a list showed before, but with one that is read for that.
+func TestAFewThatReadsMissAreNoLossWhereAListShowsTheOthers(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	lists := 0
+	for i, id := range w.crew(100)[:19] {
+		w.cloud.Remove(id)
+		lost, undecided := w.miss(i, id)
+		if lost {
+			t.Fatalf("the %dth is a loss of the service", i+1)
+		}
+		lists += undecided
+	}
+	if lists != 1 {
+		t.Errorf("%d lists were waited for, want one for the first ten", lists)
+	}
+}
+
+func TestALossThatReadsMeetIsNoticedAtTheTenth(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	ids := w.crew(100)
+	for i, id := range ids { // They were all read since the list.
+		w.Seen(uid("crew", i), id)
+		w.cloud.Remove(id)
+	}
+	w.clock.Step(time.Second)
+	for i, id := range ids[:10] {
+		lost, undecided := w.miss(i, id)
+		if last := i == 9; lost != last || (undecided > 0) != last {
+			t.Fatalf("the %dth: lost is %v, waited for %d lists", i+1, lost, undecided)
+		}
+	}
+}
+
+func TestALossThatAListShowsNeedsNoOther(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	ids := w.crew(100)
+	for _, id := range ids {
+		w.cloud.Remove(id)
+	}
+	listed := w.clock.Now()
+	w.find("any", listed.Add(-1))
+	w.forget()
+	for i := range 9 {
+		noError(t, w.Gone(agentOf("crew", i), listed))
+	}
+	w.refused(w.Gone(agentOf("crew", 9), listed), v1alpha1.ReasonMassDeletionDetected)
+	w.requests(0)
+}
+
+// Where no list can be had, nothing is registered anew on a mere suspicion.
+func TestASuspicionThatNoListSettlesRegistersNothing(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	ids := w.crew(20)
+	repair := w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusInternalServerError})
+	for i := range 9 {
+		noError(t, w.Gone(agentOf("crew", i), w.clock.Now()))
+	}
+	since := w.clock.Now()
+	w.refused(w.Gone(agentOf("crew", 9), since), v1alpha1.ReasonProgressing)
+	_, _, err := w.FindByMachine(t.Context(), "any", since)
+	w.refused(err, v1alpha1.ReasonUnavailable)
+	w.refused(w.Gone(agentOf("crew", 9), since), v1alpha1.ReasonUnavailable)
+	repair()
+	w.clock.Step(time.Second)
+	w.find("any", since)
+	for _, id := range ids[:10] {
+		w.cloud.Remove(id)
+	}
+	noError(t, w.Gone(agentOf("crew", 9), since))
+}
+
+// Where nothing is listed, nobody knows whether the agents of other namespaces are still there. A tenant that deletes
+// its own must not stop the registrations of all.
+func TestLosses_WithoutAList_AreWeighedByNamespace(t *testing.T) {
+	type counts map[string]int
+	for _, row := range []struct {
+		name   string
+		agents counts
+		gone   []string // namespaces, one for each loss
+		want   bool
+	}{
+		{"ten of a minority", counts{"a": 20, "b": 80}, times("a", 10), false},
+		{"all of a minority", counts{"a": 20, "b": 80}, times("a", 20), false},
+		{"ten of a minority, and one of another", counts{"a": 20, "b": 80}, append(times("a", 10), "b"), false},
+		{"ten of a minority, and one each of two others", counts{"a": 20, "b": 40, "c": 40}, append(times("a", 10), "b", "c"), false},
+		{"ten of one of two halves", counts{"a": 50, "b": 50}, times("a", 10), false},
+		{"ten of a majority", counts{"a": 60, "b": 40}, times("a", 10), false},
+		{"ten of a majority, and one of another", counts{"a": 60, "b": 40}, append(times("a", 10), "b"), true},
+		{"half of all, all of a majority", counts{"a": 60, "b": 2}, times("a", 31), false},
+		{"more than half of all, all of a majority", counts{"a": 60, "b": 2}, times("a", 32), true},
+		{"ten of each of two minorities", counts{"a": 50, "b": 50, "c": 50}, append(times("a", 10), times("b", 10)...), true},
+		{"more than half of small others", counts{"a": 10, "b": 5, "c": 5}, append(times("a", 10), "b", "b", "b", "c", "c", "c"), true},
+		{"the only namespace", counts{"a": 100}, times("a", 10), true},
+		{"nine of the only namespace", counts{"a": 100}, times("a", 9), false},
+		{"nobody was counted yet", nil, times("a", 10), true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := proved(t, cloudtest.Settings{NoList: true})
+			w.Expect(row.agents)
+			missed := w.clock.Now()
+			for i, namespace := range row.gone {
+				_ = w.Gone(ratelimit.Caller{UID: uid("gone", i), Namespace: namespace}, missed)
+			}
+			if got := w.Tripped() != nil; got != row.want {
+				t.Errorf("the safeguard tripped: %v, want %v", got, row.want)
+			}
+		})
+	}
+}
+
+func times(namespace string, n int) []string { return slices.Repeat([]string{namespace}, n) }

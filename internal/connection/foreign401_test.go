@@ -1,0 +1,46 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package connection_test
+
+import (
+	"net/http"
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+)
+
+// A firewall's 401 to what one tenant sends has the credentials checked, and stops nobody. The API's own 401 stops all.
+func TestLearn_401OfSomethingInBetween_ChecksAndStopsNobody(t *testing.T) {
+	for _, row := range []struct {
+		name, body string
+		stops      bool
+	}{
+		{"a page", "<html>Blocked</html>", false},
+		{"no body", "", false},
+		{"a gateway's JSON", `{"message":"Unauthorized"}`, false},
+		{"the API's own", `{"error":"invalid token"}`, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := proved(t, cloudtest.Settings{})
+			checks := 0
+			w.registry.OnNeedsVerification(func(client.ObjectKey) { checks++ })
+			w.cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: http.StatusUnauthorized, Body: row.body})
+			for range 5 {
+				_ = w.Update(t.Context(), somebody, otherID, cloud.Update{Name: new("other")})
+			}
+			if _, err := w.registry.Get(w.cp); (err != nil) != row.stops {
+				t.Errorf("the others: %v", err)
+			}
+			if checks == 0 {
+				t.Error("the credentials are not checked")
+			}
+		})
+	}
+}

@@ -1,0 +1,117 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package connection_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
+)
+
+// One agent whose response cannot be read is no outage, however often it is tried; a portal in place of the service is.
+func TestBreaker_ResponsesThatCannotBeRead(t *testing.T) {
+	const html = "<html>Log in</html>"
+	type caller struct {
+		namespace string
+		agent     int
+	}
+	same := func(namespace string, agents, rounds int) (calls []caller) {
+		for range rounds {
+			for i := range agents {
+				calls = append(calls, caller{namespace, i})
+			}
+		}
+		return calls
+	}
+	for _, row := range []struct {
+		name  string
+		body  string
+		agent string // whose response it is; of all if empty
+		calls []caller
+		opens bool
+	}{
+		{"a portal, five Agents", html, "", same("a", 5, 1), true},
+		{"a portal, five Agents of two namespaces", html, "", append(same("a", 3, 1), same("b", 2, 1)...), true},
+		{"a portal, four Agents again and again", html, "", same("a", 4, 5), false},
+		{"JSON that is no agent from everywhere", `{"status":"ok"}`, "", append(same("a", 3, 1), same("b", 2, 1)...), true},
+		{"one agent that is HTML", html, otherID, same("a", 1, 20), false},
+		{"one agent that is an array", `[]`, otherID, same("a", 1, 20), false},
+		{"one agent without an ID", `{}`, otherID, same("a", 1, 20), false},
+		{"one agent that is another", `{"id":"` + projectID + `"}`, otherID, same("a", 1, 20), false},
+		{"one agent of a wrong type", `{"id":"` + otherID + `","name":7}`, otherID, same("a", 1, 20), false},
+		{"one agent that is cut short", `{"id":"` + otherID + `"`, otherID, same("a", 1, 20), false},
+		{"a namespace full of them", html, "", same("a", 20, 3), false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := proved(t, cloudtest.Settings{})
+			if strings.HasPrefix(row.name, "a namespace") || strings.Contains(row.name, "two namespaces") {
+				w.Expect(map[string]int{"a": 20, "b": 20})
+			}
+			w.cloud.Inject(cloudtest.Fault{
+				Route: cloudtest.RouteAgent, Status: http.StatusOK, Body: row.body, Header: http.Header{"Content-Type": {"application/json"}},
+				Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, row.agent) },
+			})
+			for _, c := range row.calls {
+				who := ratelimit.Caller{UID: uid(c.namespace, c.agent), Namespace: c.namespace}
+				_, _ = w.Get(t.Context(), who, otherID)
+			}
+			_, err := w.registry.Get(w.cp)
+			if (err != nil) != row.opens {
+				t.Errorf("after %d calls: %v", len(row.calls), err)
+			}
+		})
+	}
+}
+
+// What is read of others between two odd responses changes nothing for one Agent, and begins the count anew for many.
+func TestBreaker_OddResponsesAmongGoodOnes_StayClosed(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	good := w.register("good")
+	w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteAgent, Status: http.StatusOK, Body: "<html>", Match: func(r *http.Request) bool {
+		return strings.HasSuffix(r.URL.Path, otherID)
+	}})
+	for i := range 20 {
+		if _, err := w.Get(t.Context(), agentOf("odd", i), otherID); err == nil {
+			t.Fatal("the odd one is read")
+		}
+		if i%4 == 3 {
+			_, err := w.Get(t.Context(), somebody, good)
+			noError(t, err)
+		}
+	}
+	if _, err := w.registry.Get(w.cp); err != nil {
+		t.Errorf("%v", err)
+	}
+}
+
+// A probe that meets the portal again keeps the breaker open, whoever makes it.
+func TestBreaker_ProbeThatMeetsThePortal_StaysOpen(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	repair := w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteAgent, Status: http.StatusOK, Body: "<html>"})
+	for i := range 5 {
+		_, _ = w.Get(t.Context(), agentOf("agent", i), otherID)
+	}
+	open := func() bool { _, err := w.registry.Get(w.cp); return err != nil }
+	if !open() {
+		t.Fatal("the breaker is closed")
+	}
+	w.eventually("a probe to be let through", func() bool { return !open() })
+	_, _ = w.Get(t.Context(), agentOf("agent", 0), otherID)
+	if !open() {
+		t.Error("a probe that failed closed it")
+	}
+	repair()
+	w.eventually("a probe to be let through", func() bool { return !open() })
+	if _, err := w.Get(t.Context(), agentOf("agent", 0), otherID); !cloud.IsGone(err) {
+		t.Fatal(err)
+	}
+	w.eventually("the Agents to be woken", func() bool { return w.wakes.Load() == 1 })
+}

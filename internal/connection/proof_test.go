@@ -1,0 +1,207 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package connection_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/utils/ptr"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/verification"
+)
+
+var neitherYesNorNo = cloudtest.Fault{
+	Method: http.MethodGet, Route: cloudtest.RouteAgent, Status: http.StatusBadRequest, Body: `{"error":"invalid ID"}`,
+}
+
+func TestWhatAProofShows(t *testing.T) {
+	bearer, header := v1alpha1.AuthenticationBearer, v1alpha1.AuthenticationProjectToken
+	for _, row := range []struct {
+		name     string
+		settings cloudtest.Settings
+		faults   []cloudtest.Fault
+		opaque   bool
+		agents   bool // the project has some
+		wanted   v1alpha1.Authentication
+		want     verification.Result
+		reason   string // of the failure; "cloud" for one of the service
+		requests int
+	}{
+		{
+			name: "a list proves it", wanted: v1alpha1.AuthenticationAuto,
+			agents: true,
+			want:   verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(true)}, requests: 1,
+		}, {
+			name: "an empty list, and a read of what is not there", wanted: v1alpha1.AuthenticationAuto,
+			want: verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(true)}, requests: 2,
+		}, {
+			name: "an empty list, and a read that proves nothing", wanted: v1alpha1.AuthenticationAuto,
+			faults: []cloudtest.Fault{neitherYesNorNo},
+			want:   verification.Result{Authentication: bearer, ListSupported: ptr.To(true)}, requests: 2,
+		}, {
+			name: "an empty list, and a read that is refused", wanted: bearer,
+			faults: []cloudtest.Fault{{Route: cloudtest.RouteAgent, Status: 401, Body: `{"error":"invalid token"}`}},
+			reason: v1alpha1.ReasonUnauthorized, requests: 2,
+		}, {
+			name: "the second scheme", wanted: v1alpha1.AuthenticationAuto,
+			settings: cloudtest.Settings{Schemes: []cloud.Scheme{cloud.SchemeProjectToken}}, agents: true,
+			want: verification.Result{Verified: true, Authentication: header, ListSupported: ptr.To(true)}, requests: 2,
+		}, {
+			name: "no scheme", wanted: v1alpha1.AuthenticationBearer,
+			settings: cloudtest.Settings{Schemes: []cloud.Scheme{cloud.SchemeProjectToken}},
+			reason:   v1alpha1.ReasonUnauthorized, requests: 1,
+		}, {
+			name: "without a list, a read of what is not there", wanted: bearer, settings: cloudtest.Settings{NoList: true},
+			want: verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 2,
+		}, {
+			name: "a list that is forbidden is no list", wanted: bearer,
+			faults: []cloudtest.Fault{{Route: cloudtest.RouteList, Status: 403, Body: `{"error":"permission denied"}`}},
+			want:   verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 2,
+		}, {
+			name: "without a project there is nothing to list", wanted: bearer, opaque: true,
+			want: verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 1,
+		}, {
+			name: "410 is as good as 404", wanted: bearer, opaque: true,
+			faults: []cloudtest.Fault{{Status: 410, Body: `{"error":"agent gone"}`}},
+			want:   verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 1,
+		}, {
+			name: "400 proves nothing, and calls are made", wanted: bearer, opaque: true,
+			faults: []cloudtest.Fault{neitherYesNorNo},
+			want:   verification.Result{Authentication: bearer, ListSupported: ptr.To(false)}, requests: 1,
+		}, {
+			name: "a 404 of something else proves nothing", wanted: bearer, opaque: true,
+			faults: []cloudtest.Fault{{Status: 404, Body: "<html>Not Found</html>"}}, reason: "cloud", requests: 1,
+		}, {
+			name: "a missing project proves nothing", wanted: bearer, opaque: true,
+			faults: []cloudtest.Fault{{Status: 404, Body: `{"error":"project not found"}`}}, reason: "cloud", requests: 1,
+		}, {
+			name: "a 403 of the service is a no", wanted: bearer, opaque: true,
+			faults: []cloudtest.Fault{{Status: 403, Body: `{"error":"permission denied"}`}},
+			reason: v1alpha1.ReasonUnauthorized, requests: 1,
+		}, {
+			name: "a 403 of a proxy is not", wanted: v1alpha1.AuthenticationAuto, opaque: true,
+			faults: []cloudtest.Fault{{Status: 403, Body: "<html>Forbidden</html>"}}, reason: "cloud", requests: 1,
+		}, {
+			name: "an outage ends the attempt", wanted: v1alpha1.AuthenticationAuto,
+			faults: []cloudtest.Fault{{Status: 500}}, reason: "cloud", requests: 1,
+		},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t, row.settings)
+			if row.opaque {
+				w.cloud.AddToken(projectID, "opaque")
+				w.token = cloud.NewToken("opaque")
+			}
+			if row.agents {
+				w.registerAside("there")
+			}
+			w.cp.Spec.Authentication = row.wanted
+			w.configure()
+			for _, fault := range row.faults {
+				w.cloud.Inject(fault)
+			}
+			err := w.Verify(t.Context())
+			switch row.reason {
+			case "":
+				noError(t, err)
+			case "cloud":
+				if _, ok := cloud.AsError(err); !ok {
+					t.Errorf("error %v, want one of the service", err)
+				}
+			default:
+				w.refused(err, row.reason)
+			}
+			if diff := cmp.Diff(row.want, w.Result()); diff != "" {
+				t.Errorf("proof (-want +got):\n%s", diff)
+			}
+			w.requests(row.requests)
+			if _, err := w.registry.Get(w.cp); (err == nil) != (row.reason == "") {
+				t.Errorf("calls are made: %v", err)
+			}
+		})
+	}
+}
+
+func TestTheFirstSuccessProvesIt(t *testing.T) {
+	w := newWorld(t, cloudtest.Settings{NoList: true})
+	w.cloud.Inject(neitherYesNorNo)
+	noError(t, w.Verify(t.Context()))
+	w.forget()
+	w.register("m")
+	if !w.Result().Verified || w.doubts.Load() != 1 {
+		t.Errorf("proved %v, with %d doubts", w.Result().Verified, w.doubts.Load())
+	}
+	noError(t, w.Verify(t.Context()))
+	if !w.Result().Verified {
+		t.Error("a proof that says nothing took it back")
+	}
+}
+
+// Else the two would chase each other: the proof lets calls through, and the next one is refused.
+func TestACallThatWasRefusedOutweighsASilentProof(t *testing.T) {
+	w := newWorld(t, cloudtest.Settings{NoList: true, Schemes: []cloud.Scheme{cloud.SchemeProjectToken}})
+	w.cloud.Inject(neitherYesNorNo)
+	w.cloud.Inject(cloudtest.Fault{
+		Method: http.MethodGet, Route: cloudtest.RouteList, Status: http.StatusNotFound, Body: `{"error":"not found"}`,
+	})
+	noError(t, w.Verify(t.Context()))
+	ticket, err := w.Admit(somebody)
+	noError(t, err)
+	if _, err = ticket.Register(t.Context(), registration("m")); err == nil {
+		t.Fatal("Bearer is accepted")
+	}
+	noError(t, w.Verify(t.Context()))
+	if got := w.Result().Authentication; got != v1alpha1.AuthenticationProjectToken {
+		t.Fatalf("the next scheme is not tried, but %s", got)
+	}
+	w.register("m")
+
+	w.cloud.RevokeToken(w.token)
+	_ = w.Delete(t.Context(), somebody, otherID)
+	pause := w.failure(w.Verify(t.Context()), v1alpha1.ReasonUnauthorized).RetryAfter
+	if pause <= 0 || pause > 5*time.Second {
+		t.Errorf("after one refusal the next try comes in %s", pause)
+	}
+	_, err = w.registry.Get(w.cp)
+	w.refused(err, v1alpha1.ReasonProjectNotReady)
+	w.clock.Step(pause)
+	noError(t, w.Verify(t.Context())) // One call may try again.
+	_, err = w.registry.Get(w.cp)
+	noError(t, err)
+}
+
+func TestAListThatVanishesIsMissedForAWhile(t *testing.T) {
+	w := newWorld(t, cloudtest.Settings{NoList: true})
+	w.registry.Forget(w.cp.UID) // As after a restart.
+	w.cp.Status.URL, w.cp.Status.ProjectID, w.cp.Status.ListSupported = w.cp.Spec.URL, projectID, ptr.To(true)
+	w.configure()
+	w.refused(w.Verify(t.Context()), v1alpha1.ReasonInvalidResponse)
+	_, err := w.registry.Get(w.cp)
+	w.refused(err, v1alpha1.ReasonProjectNotReady)
+	w.clock.Step(14 * time.Minute)
+	w.refused(w.Verify(t.Context()), v1alpha1.ReasonInvalidResponse)
+
+	w.cloud.Configure(func(s *cloudtest.Settings) { s.NoList = false })
+	noError(t, w.Verify(t.Context()))
+	w.cloud.Configure(func(s *cloudtest.Settings) { s.NoList = true })
+	w.clock.Step(14 * time.Minute)
+	w.refused(w.Verify(t.Context()), v1alpha1.ReasonInvalidResponse)
+	if _, err := w.registry.Get(w.cp); err != nil {
+		t.Errorf("what was proved is blocked: %v", err)
+	}
+	w.clock.Step(15 * time.Minute)
+	noError(t, w.Verify(t.Context()))
+	if lists := w.Result().ListSupported; lists == nil || *lists {
+		t.Error("the list is still believed in")
+	}
+}

@@ -1,0 +1,143 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package connection_test
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+)
+
+// noBearer refuses registrations with Authorization: Bearer, which the list takes.
+var noBearer = cloudtest.Fault{
+	Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: http.StatusUnauthorized, Body: `{"error":"invalid token"}`,
+	Match: func(r *http.Request) bool { return r.Header.Get("Authorization") != "" },
+}
+
+// tryToRegister makes a registration if the Project admits it.
+func (w *world) tryToRegister(machine string) error {
+	w.Helper()
+	ticket, err := w.Admit(somebody)
+	if err == nil {
+		_, err = ticket.Register(w.Context(), registration(machine))
+	}
+	return err
+}
+
+func (w *world) authenticatesWith(want v1alpha1.Authentication) {
+	w.Helper()
+	if got := w.Result().Authentication; got != want {
+		w.Errorf("the Project authenticates with %s, want %s", got, want)
+	}
+}
+
+// What the list accepts, and calls do not, is not proved again and again.
+func TestASchemeThatOnlyTheListAcceptsGivesWay(t *testing.T) {
+	w := newWorld(t, cloudtest.Settings{})
+	w.cloud.Inject(noBearer)
+	noError(t, w.Verify(t.Context()))
+	if err := w.tryToRegister("m"); err == nil {
+		t.Fatal("Bearer is accepted")
+	}
+	noError(t, w.Verify(t.Context()))
+	w.authenticatesWith(v1alpha1.AuthenticationBearer) // Once may be a moment's trouble.
+	if err := w.tryToRegister("m"); err == nil {
+		t.Fatal("Bearer is accepted")
+	}
+	noError(t, w.Verify(t.Context()))
+	w.authenticatesWith(v1alpha1.AuthenticationProjectToken)
+	noError(t, w.tryToRegister("m"))
+
+	w.clock.Step(24 * time.Hour)
+	noError(t, w.Verify(t.Context()))
+	w.authenticatesWith(v1alpha1.AuthenticationProjectToken) // It is not fallen for again.
+	noError(t, w.tryToRegister("n"))
+	if posts := w.cloud.Count(http.MethodPost, cloudtest.RouteAgents); posts != 4 {
+		t.Errorf("%d registrations were sent, want 4", posts)
+	}
+
+	w.cp.Status.URL, w.cp.Status.ProjectID = w.cp.Spec.URL, projectID
+	w.cp.Status.Authentication = w.Result().Authentication
+	w.registry.Forget(w.cp.UID) // As after a restart.
+	w.configure()
+	noError(t, w.Verify(t.Context()))
+	w.authenticatesWith(v1alpha1.AuthenticationProjectToken)
+}
+
+func TestARefusedSchemeWithoutAnotherIsTriedMoreAndMoreSeldom(t *testing.T) {
+	w := newWorld(t, cloudtest.Settings{})
+	w.registerAside("there")
+	w.cp.Spec.Authentication = v1alpha1.AuthenticationBearer
+	w.configure()
+	w.cloud.Inject(noBearer)
+	noError(t, w.Verify(t.Context()))
+	_ = w.tryToRegister("m")
+	noError(t, w.Verify(t.Context()))
+	_ = w.tryToRegister("m")
+	var pauses []time.Duration
+	for range 8 {
+		w.forget()
+		pause := w.failure(w.Verify(t.Context()), v1alpha1.ReasonUnauthorized).RetryAfter
+		if w.requests(0); w.wakes.Load() != 0 {
+			t.Error("the Agents are woken")
+		}
+		pauses = append(pauses, pause)
+		w.clock.Step(pause)
+		noError(t, w.Verify(t.Context()))
+		_ = w.tryToRegister("m")
+		w.requests(2)
+	}
+	if pauses[0] < 2*time.Second || pauses[0] > 5*time.Second || pauses[7] < 2*time.Minute || pauses[7] > 5*time.Minute {
+		t.Errorf("the pauses are %v", pauses)
+	}
+
+	w.refused(w.Verify(t.Context()), v1alpha1.ReasonUnauthorized)
+	w.Reset() // A person says that it is mended.
+	noError(t, w.Verify(t.Context()))
+}
+
+// Calls that were under way together are one refusal, also when some of them are answered after the next proof.
+func TestCallsUnderWayTogetherAreRefusedOnce(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	entered, release := make(chan struct{}), make(chan struct{})
+	refused := noBearer
+	refused.Times, refused.Entered, refused.Block = 8, entered, release
+	w.cloud.Inject(refused)
+	first := noBearer
+	first.Times = 1
+	var calls sync.WaitGroup
+	for range 8 {
+		calls.Go(func() { _ = w.tryToRegister("m") })
+	}
+	for range 8 {
+		<-entered
+	}
+	w.cloud.Inject(first)
+	_ = w.tryToRegister("m")
+	noError(t, w.Verify(t.Context()))
+	close(release)
+	calls.Wait()
+	noError(t, w.Verify(t.Context()))
+	w.authenticatesWith(v1alpha1.AuthenticationBearer)
+}
+
+func TestRefusalsFarApartAreNotCountedTogether(t *testing.T) {
+	w := proved(t, cloudtest.Settings{})
+	for range 3 {
+		once := noBearer
+		once.Times = 1
+		w.cloud.Inject(once)
+		_ = w.tryToRegister("m")
+		noError(t, w.Verify(t.Context()))
+		w.authenticatesWith(v1alpha1.AuthenticationBearer)
+		w.clock.Step(11 * time.Minute)
+	}
+}

@@ -1,0 +1,173 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package connection
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/url"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/verification"
+)
+
+// identity is where a Connection leads to, and with which credentials.
+type identity struct {
+	endpoint    Endpoint
+	revealed    bool // the token itself contains the project ID of endpoint
+	credentials Credentials
+	digestKey   []byte
+	wanted      v1alpha1.Authentication
+	bare        *cloud.Client // with no scheme chosen yet
+	client      *cloud.Client // with the scheme in use
+	agentWrites bool          // some fields are only taken from the agent itself
+}
+
+// session is the part of a Connection that answers for endpoint and credentials.
+type session struct{ *shared }
+
+func randomKey() []byte {
+	key := make([]byte, DigestKeySize)
+	_, _ = rand.Read(key) // Never fails. It counts until one is kept.
+	return key
+}
+
+// configure takes up a spec and its credentials. What differs from before needs verification. It reports whether the
+// endpoint changed.
+func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID string, c Credentials) (moved bool, err error) {
+	s.limiter.Set(cp.Spec.RateLimit)
+	endpoint := Endpoint{URL: base.String(), ProjectID: projectID}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := &s.identity
+	if len(c.DigestKey) == DigestKeySize {
+		now.digestKey = c.DigestKey
+	}
+	if now.client != nil && now.endpoint == endpoint && now.wanted == cp.Spec.Authentication &&
+		now.credentials.Token.Equal(c.Token) && bytes.Equal(now.credentials.CABundle, c.CABundle) {
+		return false, nil
+	}
+	fresh, err := s.registry.newClient(s.metrics, base, c)
+	if err != nil {
+		return false, fault.Terminalf(v1alpha1.ReasonInvalid, "the service cannot be called: %v", err)
+	}
+	if now.bare != nil {
+		now.bare.CloseIdleConnections()
+	}
+	moved = now.endpoint != endpoint
+	preferred := s.verified.Preferred
+	if moved {
+		preferred = ""
+	}
+	known := endpoint == Endpoint{URL: cp.Status.URL, ProjectID: cp.Status.ProjectID}
+	if known && preferred == "" {
+		preferred = cp.Status.Authentication
+	}
+	s.verified.Restart(preferred, known && cp.Status.ListSupported != nil && *cp.Status.ListSupported)
+	_, revealed := c.Token.ProjectID()
+	s.identity = identity{
+		endpoint: endpoint, revealed: revealed, credentials: c, digestKey: now.digestKey, wanted: cp.Spec.Authentication,
+		bare: fresh, client: fresh,
+	}
+	s.epoch.session++
+	s.access.throttledUntil, s.access.blocked = time.Time{}, notVerified(s.key)
+	return moved, nil
+}
+
+func (s *session) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.identity.bare != nil {
+		s.identity.bare.CloseIdleConnections()
+	}
+}
+
+// Endpoint returns where the project's agents are.
+func (s *session) Endpoint() Endpoint {
+	endpoint, _ := s.At()
+	return endpoint
+}
+
+// At returns the Endpoint, and the Version in which it is that.
+func (s *session) At() (Endpoint, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.identity.endpoint, s.epoch.session
+}
+
+// Version counts the changes of what is verified: credentials, endpoint and authentication.
+func (s *session) Version() int {
+	_, version := s.At()
+	return version
+}
+
+// target returns the client in use, the project, and the moment at which it is that.
+func (s *session) target() (*cloud.Client, string, epoch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.identity.client, s.identity.endpoint.ProjectID, s.epoch
+}
+
+// Vouched reports whether the credentials are known to be of the project that Endpoint names: the token contains it, or
+// the API lists that project's agents for it. What spec.projectID says of a token is only somebody's word.
+func (s *session) Vouched() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.identity.endpoint.ProjectID != "" && (s.identity.revealed || s.verified.Result.Lists())
+}
+
+// Sign makes a signature that only a holder of the project token can make, and that does not reveal the token.
+func (s *session) Sign(text string) string {
+	s.mu.Lock()
+	token := s.identity.credentials.Token
+	s.mu.Unlock()
+	mac := hmac.New(sha256.New, []byte(token.Reveal()))
+	mac.Write([]byte(text))
+	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
+// DigestKey is the secret with which the configurations of the project's Agents are distinguished: the one that is kept
+// with the credentials, or one of this process until there is that.
+func (s *session) DigestKey() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.identity.digestKey
+}
+
+// Epoch changes whenever requests may have become possible again, so that who failed may try before its time.
+func (s *session) Epoch() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.epoch.attempt
+}
+
+// Result returns what is known of the credentials.
+func (s *session) Result() verification.Result {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.verified.Result
+}
+
+// OnlyAgentWrites reports whether the API was seen to take some fields only from the agent itself.
+func (s *session) OnlyAgentWrites() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.identity.agentWrites
+}
+
+// SetOnlyAgentWrites remembers what OnlyAgentWrites reports.
+func (s *session) SetOnlyAgentWrites() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.identity.agentWrites = true
+}

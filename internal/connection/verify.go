@@ -1,0 +1,114 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package connection
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
+	"github.com/calyptia-agent-operator/operator/internal/verification"
+)
+
+// Verify finds out, without side effects on the remote, whether the API accepts the credentials. On
+// success the Agents that wait are woken. Failures: waiting (Unauthorized) when the API refuses them;
+// retryable when nothing shows either.
+func (c *Connection) Verify(ctx context.Context) error {
+	if err := c.throttled(); err != nil {
+		return err
+	}
+	s := c.shared
+	s.mu.Lock()
+	now, at, before := s.identity, s.epoch, s.verified.Result
+	schemes := verification.Schemes(now.wanted, s.verified.Preferred)
+	s.mu.Unlock()
+
+	last, pause := errors.New("calls are refused with 401"), time.Duration(0)
+	for _, scheme := range schemes {
+		rest, again := c.refused(at, scheme)
+		if again && rest > 0 {
+			pause = sooner(pause, rest)
+			continue
+		}
+		with := now.bare.WithCredential(cloud.Credential{Scheme: cloud.Scheme(scheme), Token: now.credentials.Token})
+		result, err := verification.Check(ctx, with, now.endpoint.URL, now.endpoint.ProjectID, before.Verified && before.Authentication == scheme)
+		switch {
+		case verification.IsRefusal(err):
+			last = err
+		case err == nil && !result.Verified && rest > 0:
+			pause = sooner(pause, rest)
+		default:
+			result.Authentication = scheme
+			return c.conclude(at, with, result, err)
+		}
+	}
+	s.mu.Lock()
+	if s.epoch.session == at.session {
+		s.access.blocked, s.verified.Result.Verified = unauthorized(s.key), false
+	}
+	s.mu.Unlock()
+	return fault.Waitingf(v1alpha1.ReasonUnauthorized,
+		"the service refuses the token (%v): put a valid project token into the Secret of spec.tokenSecretRef", last).
+		After(pause).Because(last)
+}
+
+// refused returns for how long refused requests outweigh a check of the scheme; see verification.State.
+func (c *Connection) refused(at epoch, scheme v1alpha1.Authentication) (rest time.Duration, again bool) {
+	c.shared.mu.Lock()
+	defer c.shared.mu.Unlock()
+	if c.shared.epoch.session != at.session {
+		return 0, false
+	}
+	return c.shared.verified.Refused(scheme, c.shared.registry.opts.Clock.Now())
+}
+
+// sooner is the shorter of two times, of which the first may not be known yet.
+func sooner(pause, rest time.Duration) time.Duration {
+	if pause == 0 {
+		return rest
+	}
+	return min(pause, rest)
+}
+
+// conclude records the outcome of a check that was not a plain refusal.
+func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.Result, err error) error {
+	s := c.shared
+	s.mu.Lock()
+	stale := s.epoch.session != at.session
+	wasBlocked, expected := s.access.blocked != nil, s.tenants.total() > 0
+	lostList := !stale && err == nil && s.verified.MissesList(result, s.registry.opts.Clock.Now())
+	if !stale && err == nil && !lostList {
+		s.verified.Accept(result)
+		s.identity.client, s.access.blocked = with, nil
+		s.epoch.check++
+	}
+	s.mu.Unlock()
+	switch {
+	case stale:
+		return fault.Retryablef(v1alpha1.ReasonCredentialsUnverified, "the credentials changed while they were proved")
+	case lostList:
+		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
+			"the service listed agents before and does not now: check what stands between it and the operator")
+	case err != nil:
+		c.learn(ratelimit.Caller{}, at, err)
+		if throttled := c.throttled(); throttled != nil {
+			return throttled.Because(err)
+		}
+		return err
+	}
+	if expected {
+		c.Warm() // Before those wake who wait for it.
+	}
+	if wasBlocked {
+		c.wake()
+	}
+	return nil
+}

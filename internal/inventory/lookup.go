@@ -1,0 +1,117 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package inventory
+
+import (
+	"context"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+// FindByMachine returns the remote agents with a machine ID, from a snapshot that was begun after the given
+// time. ok is false where the API lists nothing. A list that takes long is a waiting failure, and so is that it
+// is not known yet whether there is one: just after the token changed, say.
+func (i *Inventory) FindByMachine(ctx context.Context, machineID string, after time.Time) (found []Entry, ok bool, err error) {
+	ok, err = i.read(ctx, after, func() {
+		for _, id := range i.snapshot.byMachine[machineID] {
+			found = append(found, i.snapshot.entries[id])
+		}
+	})
+	return found, ok, err
+}
+
+// Lacks reports whether a snapshot that was begun after the given time lacks a remote agent. listed is false where the
+// API lists nothing: then nothing is known. Its failures are those of FindByMachine. Who asks again gives the same
+// time again: a later one may need another snapshot each time.
+func (i *Inventory) Lacks(ctx context.Context, id string, after time.Time) (lacks, listed bool, err error) {
+	listed, err = i.read(ctx, after, func() {
+		_, there := i.snapshot.entries[cloud.NormalID(id)]
+		lacks = !there
+	})
+	return lacks, listed, err
+}
+
+// read has a snapshot that was begun after the given time looked at; ok is false where the API lists nothing.
+func (i *Inventory) read(ctx context.Context, after time.Time, look func()) (ok bool, err error) {
+	if lists := i.source.ListSupported(); lists == nil {
+		return true, fault.Waitingf(v1alpha1.ReasonProjectNotReady,
+			"it is not known yet whether the service of CloudProject %s lists its agents", i.opts.Name).Coded(fault.ProjectNotReady).
+			After(fault.Spread(time.Second)).Quietly()
+	} else if !*lists {
+		return false, nil
+	}
+	// A list that starts from now on is after whatever the caller has seen, even if that was written by
+	// somebody whose clock is ahead.
+	if now := i.opts.Clock.Now(); !after.Before(now) {
+		after = now.Add(-1)
+	}
+	for {
+		unusable := i.source.Usable()
+		i.mu.Lock()
+		if i.snapshot.startedAt.After(after) {
+			look()
+			i.mu.Unlock()
+			return true, nil
+		}
+		r, err := i.join(unusable)
+		i.mu.Unlock()
+		if err == nil {
+			err = i.await(ctx, r)
+		}
+		if err != nil {
+			return true, err
+		}
+	}
+}
+
+// Lookup returns a remote agent as a snapshot showed it that was begun after the given time, and when that
+// was. ok is false where no such snapshot can be had, or where it lacks the agent: then a read has to show it. It
+// does not wait for a list that is under way, but is a waiting failure.
+func (i *Inventory) Lookup(id string, after time.Time) (seen Entry, at time.Time, ok bool, err error) {
+	if lists := i.source.ListSupported(); lists == nil || !*lists {
+		return Entry{}, time.Time{}, false, nil
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	switch {
+	case i.snapshot.startedAt.After(after):
+		seen, ok = i.snapshot.entries[id]
+		return seen, i.snapshot.startedAt, ok && seen.Remote != nil, nil
+	case i.running == nil && i.opts.Clock.Now().Sub(i.failure.at) < mostRest:
+		return Entry{}, time.Time{}, false, nil
+	case i.running == nil:
+		i.start()
+	}
+	return Entry{}, time.Time{}, false, i.waiting(i.running)
+}
+
+// Newest calls visit with a function that finds agents in the newest snapshot, and returns when that was begun; zero if
+// there is none.
+func (i *Inventory) Newest(visit func(has func(id string) bool)) time.Time {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	visit(func(id string) bool {
+		_, there := i.snapshot.entries[id]
+		return there
+	})
+	return i.snapshot.startedAt
+}
+
+// Await has a list begun, if none is under way, and is a waiting failure until it is there.
+func (i *Inventory) Await() error {
+	unusable := i.source.Usable()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	r, err := i.join(unusable)
+	if err != nil {
+		return err
+	}
+	return i.waiting(r)
+}

@@ -1,0 +1,129 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package inventory
+
+import (
+	"context"
+	"errors"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+// room is how many pages wait to be put together, beside the one that is and the one that is fetched. Each takes memory.
+const room = 1
+
+// fetched is a page on its way from the API to who puts the list together.
+type fetched struct {
+	*cloud.RawPage
+	learn func(error) // called with what came of reading the page
+	err   error       // in its place; then it is the last
+	read  chan read   // what is in it, once
+}
+
+// read is what is in a page, or why that is unknown.
+type read struct {
+	entries []Entry
+	err     error
+}
+
+// begin has the page read while others are fetched and read: on a start, new Agents wait for the list.
+func (f *fetched) begin() {
+	f.read = make(chan read, 1)
+	go func() {
+		page, err := f.Digests()
+		if err != nil {
+			f.read <- read{err: err}
+			return
+		}
+		entries := make([]Entry, len(page.Agents))
+		for i := range page.Agents {
+			entries[i] = entryOf(&page.Agents[i])
+		}
+		f.read <- read{entries: entries}
+	}()
+}
+
+// readAll reads all pages.
+func (i *Inventory) readAll(ctx context.Context) ([]Entry, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	pages := make(chan *fetched, room)
+	go i.fetchAll(ctx, pages)
+	var entries []Entry
+	for page := range pages {
+		if page.err != nil {
+			return nil, page.err
+		}
+		got := <-page.read
+		page.learn(got.err)
+		if got.err != nil {
+			return nil, got.err
+		}
+		entries = append(entries, got.entries...)
+		if most := i.opts.MostAgents; page.Before != "" && len(entries) > most {
+			return nil, fault.Retryablef(v1alpha1.ReasonInvalidResponse, "the service lists more than %d agents", most)
+		}
+		if page.Before != "" && len(got.entries) == 0 {
+			return nil, inACircle()
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, GivenUp(err) // What was read may not be all.
+	}
+	return entries, nil
+}
+
+// fetchAll fetches all pages, in smaller ones where a page of large configurations is too long for a response.
+// Cursors that lead in a circle are an invalid response.
+func (i *Inventory) fetchAll(ctx context.Context, pages chan<- *fetched) {
+	defer close(pages)
+	cursors := sets.New[string]()
+	var options cloud.ListOptions
+	for more := true; more; {
+		options.Last = i.pageSize()
+		page := i.fetch(ctx, options)
+		i.paged(options.Last, &page)
+		switch {
+		case errors.Is(page.err, cloud.ErrTooLarge) && options.Last > 1:
+			continue
+		case page.err != nil || page.Before == "":
+			more = false
+		case cursors.Has(page.Before):
+			page, more = fetched{err: inACircle()}, false
+		default:
+			cursors.Insert(page.Before)
+			options.Before = page.Before
+		}
+		if page.err == nil {
+			page.begin()
+		}
+		select {
+		case pages <- &page:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// fetch gets one page. It may wait, because no worker does this.
+func (i *Inventory) fetch(ctx context.Context, options cloud.ListOptions) fetched {
+	page, learn, err := i.source.Fetch(ctx, options)
+	return fetched{RawPage: page, learn: learn, err: err}
+}
+
+// GivenUp is the failure of a list whose context ended.
+func GivenUp(err error) error {
+	return fault.Retryablef(v1alpha1.ReasonUnavailable, "the list of remote agents was given up").Because(err)
+}
+
+func inACircle() error {
+	return fault.Retryablef(v1alpha1.ReasonInvalidResponse, "the service's list of agents leads in a circle")
+}

@@ -1,0 +1,109 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package inventory
+
+import (
+	"slices"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+)
+
+// mostWords bounds what is kept of one agent's texts, in bytes.
+const mostWords = 4 << 10
+
+// Entry is what a list shows of one remote agent.
+type Entry struct {
+	ID        string
+	MachineID string
+	CreatedAt time.Time
+	// Reported is true if the agent ever sent metrics.
+	Reported bool
+	// Remote is the agent without its token, configuration and metadata; nil if its texts are too long to be
+	// kept, or if it comes from no list.
+	Remote *cloud.Agent
+	// RawConfig and Metadata are the hashes of what Remote lacks.
+	RawConfig, Metadata string
+}
+
+func entryOf(a *cloud.Agent) Entry {
+	e := Entry{ID: a.ID, MachineID: a.MachineID, CreatedAt: a.CreatedAt, Reported: a.FirstMetricsAddedAt != nil}
+	size := 0
+	for _, texts := range [][]string{a.Flags, a.Tags, {a.Name, a.Type, a.Version, a.Edition, a.Status, a.OS, a.Arch, a.EnvironmentName}} {
+		for _, text := range texts {
+			size += len(text) + 16
+		}
+	}
+	if size > mostWords {
+		return e
+	}
+	light := *a
+	light.RawConfigHash, light.Metadata, light.Token = "", nil, cloud.Token{}
+	e.Remote, e.RawConfig, e.Metadata = &light, a.RawConfigHash, cloud.Hash(cloud.Canonical(a.Metadata))
+	return e
+}
+
+// snapshot is a complete list, with what was registered and deleted since.
+type snapshot struct {
+	entries   map[string]Entry    // by ID
+	byMachine map[string][]string // IDs by machine ID
+	startedAt time.Time           // zero without a list
+	took      time.Duration       // the reading of it
+}
+
+// newSnapshot is made of a finished list, with what was registered and deleted while it ran.
+func newSnapshot(r *run, entries []Entry, took time.Duration) snapshot {
+	s := snapshot{entries: map[string]Entry{}, byMachine: map[string][]string{}, startedAt: r.startedAt, took: took}
+	for _, e := range append(entries, r.added...) {
+		if !r.dropped[e.ID] {
+			s.put(e)
+		}
+	}
+	return s
+}
+
+func (s *snapshot) put(e Entry) {
+	if s.entries == nil {
+		return
+	}
+	s.entries[e.ID] = e
+	if ids := s.byMachine[e.MachineID]; !slices.Contains(ids, e.ID) {
+		s.byMachine[e.MachineID] = append(ids, e.ID)
+	}
+}
+
+func (s *snapshot) drop(id string) {
+	e, known := s.entries[id]
+	if !known {
+		return
+	}
+	delete(s.entries, id)
+	ids := slices.DeleteFunc(s.byMachine[e.MachineID], func(other string) bool { return other == id })
+	if s.byMachine[e.MachineID] = ids; len(ids) == 0 {
+		delete(s.byMachine, e.MachineID)
+	}
+}
+
+// Add notes a remote agent that was registered.
+func (i *Inventory) Add(e Entry) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.snapshot.put(e)
+	if i.running != nil {
+		i.running.added = append(i.running.added, e)
+	}
+}
+
+// Drop notes that a remote agent does not exist any more.
+func (i *Inventory) Drop(id string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.snapshot.drop(id)
+	if i.running != nil {
+		i.running.dropped[id] = true
+	}
+}

@@ -1,0 +1,79 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Package kubecache says what the cache of Kubernetes objects keeps, which watches matter, and when the cache is behind
+// a write of this process.
+package kubecache
+
+import (
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+)
+
+// Trim is the transform of the cache that the controllers read from: it leaves out what nobody here reads.
+// What is cached is therefore only ever patched, never written back. Of a configuration that is applied the hash
+// is enough.
+func Trim(object any) (any, error) {
+	if a, ok := object.(*v1alpha1.Agent); ok && a.Spec.RawConfig != "" && a.Status.Applied.Generation == a.Generation {
+		if hash := cloud.Hash(a.Spec.RawConfig); hash == a.Status.Applied.Fields[v1alpha1.FieldRawConfig] {
+			a.Spec.RawConfig, a.Spec.RawConfigHash = "", hash
+		}
+	}
+	if m, ok := object.(*metav1.PartialObjectMetadata); ok {
+		trimMetadata(m)
+	}
+	if o, ok := object.(client.Object); ok {
+		o.SetManagedFields(nil)
+		if annotations := o.GetAnnotations(); annotations[corev1.LastAppliedConfigAnnotation] != "" {
+			delete(annotations, corev1.LastAppliedConfigAnnotation)
+			o.SetAnnotations(annotations)
+		}
+	}
+	return object, nil
+}
+
+// trimMetadata leaves of a Secret or ConfigMap its name, its version, and whose it is. Most of a cluster's are nobody's
+// concern here.
+func trimMetadata(m *metav1.PartialObjectMetadata) {
+	ours := false
+	maps.DeleteFunc(m.Labels, func(label, _ string) bool {
+		mark := label == v1alpha1.LabelAgentUID || label == v1alpha1.LabelCloudProjectUID || label == v1alpha1.LabelAgentSetUID
+		ours = ours || mark
+		return !mark
+	})
+	m.Annotations, m.Finalizers, m.GenerateName = nil, nil, ""
+	if !ours {
+		m.Labels, m.OwnerReferences, m.UID = nil, nil, ""
+	}
+}
+
+// News is for watches of what others refer to. Of what was there before the start it lets through only what has the
+// label: those that refer to the rest are looked at anyway then, and a cluster may have very many.
+func News(label string) predicate.Predicate {
+	return predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool {
+		_, ours := e.Object.GetLabels()[label]
+		return ours || !e.IsInInitialList
+	}}
+}
+
+// Behind reports whether the cache shows an object as it was before a write of this process. What is judged
+// by such a view is judged wrongly: above all, that nothing is to be written.
+func Behind(cached client.Object, written string) bool {
+	if written == "" {
+		return false
+	}
+	order, err := resourceversion.CompareResourceVersion(cached.GetResourceVersion(), written)
+	return err == nil && order < 0
+}

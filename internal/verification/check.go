@@ -1,0 +1,144 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Package verification checks the credentials of a project without side effects, and keeps what such checks and other
+// requests have shown. It knows no Kubernetes client; the caller locks.
+package verification
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+)
+
+// Result is what is known of the credentials.
+type Result struct {
+	// Verified is true once the API accepted the credentials.
+	Verified bool
+	// Authentication that the API accepted.
+	Authentication v1alpha1.Authentication
+	// ListSupported says whether the API lists agents; nil while it is not known, which must not be taken for no:
+	// without a list registrations are repeated blindly.
+	ListSupported *bool
+}
+
+// Lists reports whether the API is known to list agents.
+func (r Result) Lists() bool { return r.ListSupported != nil && *r.ListSupported }
+
+var schemes = map[v1alpha1.Authentication][]v1alpha1.Authentication{
+	v1alpha1.AuthenticationAuto:         {v1alpha1.AuthenticationBearer, v1alpha1.AuthenticationProjectToken},
+	v1alpha1.AuthenticationBearer:       {v1alpha1.AuthenticationBearer},
+	v1alpha1.AuthenticationProjectToken: {v1alpha1.AuthenticationProjectToken},
+}
+
+// Schemes are those that a spec wants tried, with the one first that was accepted last: one that a check accepts, and
+// requests do not, would else be tried first again and again.
+func Schemes(wanted, first v1alpha1.Authentication) []v1alpha1.Authentication {
+	ordered := slices.Clone(schemes[wanted])
+	slices.SortStableFunc(ordered, func(a, b v1alpha1.Authentication) int {
+		switch first {
+		case a:
+			return -1
+		case b:
+			return 1
+		default:
+			return 0
+		}
+	})
+	return ordered
+}
+
+// Check shows the credentials to the API. What verifies them is a list of agents, or the API's own words that an
+// agent is not there. Other servers, behind a wrong URL, respond to any path with an empty list, with a bare 404, or with
+// whatever: an empty list counts only if the credentials were verified before, or together with those words. The
+// result is not verified with a nil error where the API speaks, but says nothing of the credentials: then the first
+// request for an Agent decides.
+func Check(ctx context.Context, c *cloud.Client, url, projectID string, verified bool) (Result, error) {
+	lists := false
+	if projectID != "" {
+		page, err := c.List(ctx, projectID, cloud.ListOptions{Last: 1})
+		lists = err == nil
+		switch {
+		case lists && (verified || showsAgents(page)):
+			return Result{Verified: true, ListSupported: &lists}, nil
+		case !lists && !lacksList(err):
+			return Result{}, unverified(url+"/v1/projects/"+projectID+"/agents", err)
+		}
+	}
+	_, err := c.Get(ctx, uuid.Nil.String())
+	e, failed := cloud.AsError(err)
+	switch {
+	case cloud.IsGone(err):
+		return Result{Verified: true, ListSupported: &lists}, nil
+	case failed && e.API && (e.Status == http.StatusBadRequest || e.Status == http.StatusUnprocessableEntity):
+		return Result{ListSupported: &lists}, nil
+	case !failed:
+		err = errAnyAgent
+	}
+	return Result{}, unverified(url+"/v1/agents/"+uuid.Nil.String(), err)
+}
+
+// IsRefusal reports whether the API itself refuses the token, not something in between.
+func IsRefusal(err error) bool {
+	e, ok := cloud.AsError(err)
+	return ok && (e.Reason == cloud.ReasonUnauthorized ||
+		e.Status == http.StatusForbidden && e.Reason != cloud.ReasonInvalidResponse)
+}
+
+// showsAgents reports whether a list holds what every agent has. Lists of other things have IDs, too.
+func showsAgents(page *cloud.Page) bool {
+	return len(page.Agents) > 0 && !slices.ContainsFunc(page.Agents, func(a cloud.Agent) bool {
+		return a.MachineID == "" || a.Type == ""
+	})
+}
+
+// errAnyAgent is the response of a server that has whatever it is asked for.
+var errAnyAgent = &cloud.Error{
+	Op: "get agent", Class: cloud.ClassRetryable, Reason: cloud.ReasonInvalidResponse, Status: http.StatusOK,
+	Err: errors.New("it has an agent that cannot exist"),
+}
+
+// unverified adds to a failure which URL was tried, and what to do where another server may have responded.
+func unverified(url string, err error) error {
+	e, ok := cloud.AsError(err)
+	if !ok || IsRefusal(err) {
+		return err
+	}
+	text := "GET " + url + ": " + err.Error()
+	if e.Status != 0 && e.Status < http.StatusInternalServerError && e.Status != http.StatusTooManyRequests {
+		text += ": make sure that spec.url leads to the API of Calyptia Cloud"
+	}
+	return &tried{text, err}
+}
+
+// tried is a failure that names the URL that it came from.
+type tried struct {
+	text string
+	err  error
+}
+
+func (t *tried) Error() string { return t.text }
+func (t *tried) Unwrap() error { return t.err }
+
+// lacksList distinguishes an API without the list endpoint, or one that forbids it, from a failure.
+func lacksList(err error) bool {
+	e, ok := cloud.AsError(err)
+	if !ok {
+		return false
+	}
+	switch e.Status {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusForbidden:
+		return true
+	default:
+		return false
+	}
+}

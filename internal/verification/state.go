@@ -1,0 +1,89 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package verification
+
+import (
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+const (
+	// refusalRest is how long a 401 to a request outweighs what a check of the credentials shows. It grows twofold with
+	// each in a row, up to refusalMost: a 401 may be a moment's trouble.
+	refusalRest = 5 * time.Second
+	refusalMost = 5 * time.Minute
+	// refusalForgotten is how long after its rest a 401 still counts as the one before the next.
+	refusalForgotten = 10 * time.Minute
+	// listGrace is how long a list that was there may be missing before that is believed.
+	listGrace = 15 * time.Minute
+)
+
+// State is what checks and requests have shown about the credentials in use.
+type State struct {
+	Result Result
+	// Preferred is the authentication that was accepted last at this endpoint.
+	Preferred v1alpha1.Authentication
+
+	refusals map[v1alpha1.Authentication]refusals // of requests, with 401
+	hadList  bool                                 // the API listed agents at this endpoint before
+	lostAt   time.Time                            // when it was first seen not to list them any more
+}
+
+// refusals are the 401 to requests that a check had let through.
+type refusals struct {
+	count int       // in a row; a 401 long after the one before begins again
+	until time.Time // when the scheme may be tried again
+}
+
+// Restart forgets what was shown of other credentials. hadList says whether the API listed agents at this endpoint.
+func (s *State) Restart(preferred v1alpha1.Authentication, hadList bool) {
+	*s = State{Preferred: preferred, hadList: hadList, refusals: map[v1alpha1.Authentication]refusals{}}
+}
+
+// Accept takes up the result of a check. One that says nothing takes nothing away from requests that were accepted.
+func (s *State) Accept(r Result) {
+	r.Verified = r.Verified || s.Result.Verified && s.Result.Authentication == r.Authentication
+	s.Result, s.hadList, s.Preferred = r, r.Lists(), r.Authentication
+}
+
+// Refuse counts a 401 to a request.
+func (s *State) Refuse(now time.Time) {
+	scheme := s.Result.Authentication
+	r := s.refusals[scheme]
+	if now.Sub(r.until) >= refusalForgotten {
+		r = refusals{}
+	}
+	r.count++
+	r.until = now.Add(fault.Backoff(max(r.count-1, 1), refusalRest, refusalMost))
+	s.refusals[scheme] = r
+}
+
+// Refused returns for how long requests that were refused outweigh a check that says neither yes nor no. If that happened
+// again after a check had accepted the scheme, they outweigh that, too: an API may list agents for a token that it allows
+// nothing else.
+func (s *State) Refused(scheme v1alpha1.Authentication, now time.Time) (rest time.Duration, again bool) {
+	r := s.refusals[scheme]
+	return max(r.until.Sub(now), 0), r.count > 1
+}
+
+// ForgetRefusals has refused schemes tried again at once.
+func (s *State) ForgetRefusals() { clear(s.refusals) }
+
+// MissesList reports that a list which was there is not, and not for long: without it a lost registration is
+// repeated blindly, so one odd response must not end its use.
+func (s *State) MissesList(r Result, now time.Time) bool {
+	switch {
+	case !s.hadList || r.Lists():
+		s.lostAt = time.Time{}
+		return false
+	case s.lostAt.IsZero():
+		s.lostAt = now
+	}
+	return now.Sub(s.lostAt) < listGrace
+}
