@@ -27,15 +27,11 @@ import (
 const (
 	operatorImage  = "ghcr.io/calyptia-agent-operator/calyptia-agent-operator"
 	kubectlImage   = "registry.k8s.io/kubectl:v1.37.2"
-	busyboxImage   = "docker.io/library/busybox:1.37.0"
 	fluentBitImage = "docker.io/fluent/fluent-bit:5.1.1"
 	fetchImage     = "docker.io/library/fetch:built"
 
 	fluentBitPath = "/fluent-bit/bin/fluent-bit"
 )
-
-// busybox are the programs that the sample's init container uses; as in the real image, and no more than it needs.
-var busybox = []string{"sh", "mkdir", "cp", "chmod"}
 
 // pushImages builds the images of the tests and puts them where the cluster pulls from. The node finds each by the very
 // name that it has in the world; another cluster's registry has names of its own.
@@ -52,23 +48,15 @@ func (s *site) pushImages(ctx context.Context) error {
 	if err := s.pushOperator(ctx); err != nil {
 		return err
 	}
-	links := make([]node.File, 0, len(busybox)+1)
-	for _, program := range busybox {
-		links = append(links, node.File{Path: "/bin/" + program, Link: "busybox"})
-	}
 	for _, image := range []struct {
 		name, user string
 		command    []string
 		files      []node.File
 	}{
 		{kubectlImage, "", []string{"/bin/kubectl"}, []node.File{{Path: "/bin/kubectl", Source: s.kubectl}}},
-		{busyboxImage, "", []string{"sh"}, append(links, node.File{Path: "/bin/busybox", Source: "/bin/busybox"})},
 		{fetchImage, "65532", []string{"/fetch"}, []node.File{{Path: "/fetch", Source: built["fetch"]}}},
 		{fluentBitImage, "", []string{fluentBitPath}, []node.File{{Path: fluentBitPath, Source: built["fluentbit"]}}},
 	} {
-		if s.node == nil && image.name == busyboxImage {
-			continue // the real one
-		}
 		if real := os.Getenv("FLUENT_BIT_IMAGE"); real != "" && image.name == fluentBitImage {
 			if err := s.pushRealFluentBit(ctx, real); err != nil {
 				return err
@@ -105,7 +93,10 @@ func (s *site) pushOperator(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.push(ctx, operatorImage+":"+version, index)
+	if err := s.push(ctx, operatorImage+":"+version, index); err != nil {
+		return err
+	}
+	return s.push(ctx, operatorImage+":latest", index) // as the samples name it
 }
 
 // pushRealFluentBit takes the image from where it is: the node has no way out.
