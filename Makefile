@@ -19,6 +19,9 @@ DATE ?= $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X $(MODULE)/internal/version.Version=$(VERSION) \
 	-X $(MODULE)/internal/version.Commit=$(COMMIT) -X $(MODULE)/internal/version.Date=$(DATE)
 
+# What image and push build for, such as linux/amd64. Default: all platforms.
+PLATFORMS ?=
+
 # Where build-installer writes.
 DIST ?= dist
 
@@ -175,6 +178,15 @@ bench-go: ## Measure what runs in each reconciliation, with allocations (OLD=dis
 test-image: ## Lint the Dockerfile, build the image twice, and check what is in it.
 	go -C hack/image test -count=1 -timeout 60m ./...
 
+.PHONY: e2e
+e2e: ## Test the image in pods, on a node that is started here as root on Linux (E2E_KUBECONFIG= on your cluster; RUN= some tests).
+	@$(if $(E2E_KUBECONFIG),,hack/node/build.sh)
+	@hack/controlplane/build.sh
+	@go -C hack/image run . -version "$(VERSION)" -commit "$(COMMIT)" -date "$(DATE)" \
+		-platforms "$(or $(PLATFORMS),linux/$(shell go env GOARCH))" -out "$(CURDIR)/bin/e2e-image"
+	@go tool -modfile=$(CURDIR)/hack/helm/go.mod -n helm >/dev/null
+	go -C test/e2e test -p 1 -count=1 -v -timeout 60m $(if $(RUN),-run '$(RUN)') . $(if $(E2E_KUBECONFIG)$(RUN),,./node)
+
 # FRESH=1 looks for no control plane, as on a new machine; DOWNLOAD=no builds one even where official binaries can be had.
 .PHONY: demo
 demo: ## Show the operator at work on a control plane and a fake cloud of its own (ONCE=1: and end; PICTURE=docs/demo.svg: and draw it).
@@ -189,13 +201,13 @@ build: ## Build the operator.
 	go build -ldflags "$(LDFLAGS)" -o $(BINARY) .
 
 .PHONY: image
-image: ## Build the image for all platforms, without Docker, into the OCI layout bin/image, and print its digest.
-	@go -C hack/image run . -version "$(VERSION)" -commit "$(COMMIT)" -date "$(DATE)" -out "$(CURDIR)/bin/image"
+image: ## Build the image, without Docker, into the OCI layout bin/image, and print its digest (PLATFORMS=linux/amd64 for one only).
+	@go -C hack/image run . -version "$(VERSION)" -commit "$(COMMIT)" -date "$(DATE)" -platforms "$(PLATFORMS)" -out "$(CURDIR)/bin/image"
 
 .PHONY: push
 push: ## Build the image for all platforms, without Docker, and push it to IMG=registry/name:tag.
 	@test "$(IMG)" != "$(DEFAULT_IMG)" || { echo "push: name where to, as in: make push IMG=registry.example.com/operator:v1" >&2; exit 1; }
-	@go -C hack/image run . -version "$(VERSION)" -commit "$(COMMIT)" -date "$(DATE)" -out "$(CURDIR)/bin/image" -push "$(IMG)"
+	@go -C hack/image run . -version "$(VERSION)" -commit "$(COMMIT)" -date "$(DATE)" -platforms "$(PLATFORMS)" -out "$(CURDIR)/bin/image" -push "$(IMG)"
 
 .PHONY: release
 release: ## Make and publish the release VERSION=v0.1.0 (DRY_RUN=1: to a registry on loopback; PLATFORMS= for some only).

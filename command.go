@@ -18,9 +18,12 @@ import (
 	"github.com/spf13/pflag"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	sets "github.com/calyptia-agent-operator/operator/internal/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/importer"
 	"github.com/calyptia-agent-operator/operator/internal/options"
 	"github.com/calyptia-agent-operator/operator/internal/overview"
+	"github.com/calyptia-agent-operator/operator/internal/sessionfile"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 	"github.com/calyptia-agent-operator/operator/internal/version"
 )
 
@@ -101,7 +104,8 @@ func withCommands(root *cobra.Command) *cobra.Command {
 		return usage(fmt.Errorf("%w: %s", err, do))
 	})
 	root.AddGroup(&cobra.Group{ID: groupUse, Title: "Commands:"})
-	for _, command := range []*cobra.Command{importer.NewCommand(usage), overview.NewCommand(usage), versionCommand()} {
+	for _, command := range []*cobra.Command{importer.NewCommand(usage, importer.Naming{Agent: sets.AgentName, Slot: sets.Slot}),
+		overview.NewCommand(usage), sessionfile.NewCommand(usage, sessionFormat()), versionCommand()} {
 		command.GroupID = groupUse
 		root.AddCommand(command)
 	}
@@ -171,4 +175,12 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// sessionFormat is how the operator stores sessions.
+func sessionFormat() sessionfile.Format {
+	return sessionfile.Format{
+		Session: tokensecret.SessionKey, YAML: tokensecret.YAMLKey, Classic: tokensecret.ClassicKey, Slot: sets.Slot,
+		Valid: tokensecret.ValidSession,
+	}
 }

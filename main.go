@@ -37,9 +37,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
+	"github.com/calyptia-agent-operator/operator/internal/controller/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/controller/cloudproject"
 	"github.com/calyptia-agent-operator/operator/internal/fairness"
-	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
 	"github.com/calyptia-agent-operator/operator/internal/namespaces"
 	"github.com/calyptia-agent-operator/operator/internal/options"
@@ -108,7 +108,7 @@ func managerOptions(o *options.Options, scheme *runtime.Scheme) ctrl.Options {
 	all := ctrl.Options{
 		Scheme: scheme,
 		Cache: cache.Options{
-			DefaultTransform: kubecache.Trim,
+			DefaultTransform: agentset.TrimWorkload,
 		},
 		Metrics: metricsserver.Options{
 			BindAddress:    o.MetricsAddress,
@@ -180,6 +180,9 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 	if err != nil {
 		return err
 	}
+	if err := addAgentSets(ctx, o, mgr, shard); err != nil {
+		return err
+	}
 	return (&agent.Reconciler{
 		Operator: remoteagent.Operator{
 			Client:    mgr.GetClient(),
@@ -196,6 +199,35 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 		Recorder: mgr.GetEventRecorder("agent-controller"),
 		Metrics:  agentMetrics,
 	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.Concurrency})
+}
+
+// setWorkers is how many AgentSets of one namespace are worked on at once.
+const setWorkers = 2
+
+// addAgentSets adds the controller of AgentSets. Without access to nodes and workloads it only says so.
+func addAgentSets(ctx context.Context, o *options.Options, mgr ctrl.Manager, shard projectref.Shard) error {
+	r := &agentset.Reconciler{
+		Client:         mgr.GetClient(),
+		APIReader:      mgr.GetAPIReader(),
+		Recorder:       mgr.GetEventRecorder("agentset-controller"),
+		Clock:          clock.RealClock{},
+		DefaultProject: o.Project,
+		Shard:          shard,
+	}
+	if err := r.RegisterMetrics(ctrlmetrics.Registry, mgr.Elected()); err != nil {
+		return err
+	}
+	if o.AgentSets {
+		nodes, err := agentset.NewNodes(mgr.GetConfig(), mgr.GetScheme())
+		if err != nil {
+			return err
+		}
+		if err := mgr.Add(nodes); err != nil {
+			return err
+		}
+		r.Nodes = nodes.GetCache()
+	}
+	return r.SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: setWorkers})
 }
 
 // addProcessMetrics adds the metrics that every replica has, whether it leads or not.

@@ -132,7 +132,7 @@ func TestAFailureOfTheOperatorIsNoUsageError(t *testing.T) {
 func TestGoodFlagsAreTaken(t *testing.T) {
 	defaults := func(changes ...func(*options.Options)) options.Options {
 		o := options.Options{
-			AllowedHosts: []string{"cloud-api.calyptia.com"}, Concurrency: 16, AgentMetrics: true,
+			AllowedHosts: []string{"cloud-api.calyptia.com"}, Concurrency: 16, AgentMetrics: true, AgentSets: true,
 			MetricsAddress: ":8443", HealthProbeAddress: ":8081",
 			LeaderElection: options.LeaderElection{LeaseDuration: 30 * time.Second, RenewDeadline: 20 * time.Second, RetryPeriod: 2 * time.Second},
 		}

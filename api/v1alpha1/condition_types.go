@@ -103,6 +103,26 @@ const (
 	ReasonReadOnly = "ReadOnly"
 )
 
+// Reasons of an AgentSet alone.
+const (
+	// ReasonTargetNotFound: the workload of spec.targetRef does not exist.
+	ReasonTargetNotFound = "TargetNotFound"
+	// ReasonTargetConflict: an older AgentSet has the same workload.
+	ReasonTargetConflict = "TargetConflict"
+	// ReasonAgentConflict: an Agent that the AgentSet needs exists and is not its own, or cannot be what the template says.
+	ReasonAgentConflict = "AgentConflict"
+	// ReasonAgentsNotReady: some Agents of the AgentSet are not Ready.
+	ReasonAgentsNotReady = "AgentsNotReady"
+	// ReasonAgentsNotReporting: some Agents of the AgentSet do not report.
+	ReasonAgentsNotReporting = "AgentsNotReporting"
+	// ReasonSessionsTooLarge: the sessions do not fit into the Secrets.
+	ReasonSessionsTooLarge = "SessionsTooLarge"
+	// ReasonTooManyReplicas: the workload has more replicas than an AgentSet can have Agents.
+	ReasonTooManyReplicas = "TooManyReplicas"
+	// ReasonAgentSetsDisabled: the operator runs without access to nodes and workloads.
+	ReasonAgentSetsDisabled = "AgentSetsDisabled"
+)
+
 // Reasons of Reporting, Drifted and FieldsIgnored.
 const (
 	// ReasonMetricsReceived: metrics were received, and the agent is healthy or its last metrics are recent.

@@ -36,6 +36,28 @@ func TestDefaultsOfAnAgent(t *testing.T) {
 	inProgress(t, created)
 }
 
+func TestDefaultsOfAnAgentSet(t *testing.T) {
+	created := newObject(t, "AgentSet", newNamespace(t), "minimal", minimalSet)
+	noError(t, kube.Create(t.Context(), created))
+	var got v1alpha1.AgentSet
+	noError(t, kube.Get(t.Context(), client.ObjectKeyFromObject(created), &got))
+	want := v1alpha1.AgentSet{
+		Spec: v1alpha1.AgentSetSpec{
+			TargetRef: v1alpha1.WorkloadReference{Kind: v1alpha1.TargetDaemonSet, Name: "fluent-bit"},
+			Template: v1alpha1.AgentTemplate{Spec: v1alpha1.AgentSpec{
+				Type: "fluentbit", Version: "v4.0.0", RawConfig: "[INPUT]\n    Name cpu\n", SyncPolicy: v1alpha1.SyncEnforce,
+			}},
+			Sessions:     v1alpha1.AgentSetSessions{Shards: 1},
+			RemovalDelay: &metav1.Duration{Duration: 10 * time.Minute},
+		},
+		Status: v1alpha1.AgentSetStatus{ObservedGeneration: -1},
+	}
+	if diff := cmp.Diff(want, got, withoutMeta); diff != "" {
+		t.Errorf("a minimal AgentSet (-want +got):\n%s", diff)
+	}
+	inProgress(t, created)
+}
+
 func TestDefaultsOfACloudProject(t *testing.T) {
 	created := newObject(t, "CloudProject", newNamespace(t), "minimal", `{tokenSecretRef: {name: a}}`)
 	noError(t, kube.Create(t.Context(), created))
@@ -81,6 +103,15 @@ func TestObjectsOfAGoClientAreInProgressToo(t *testing.T) {
 	}
 	noError(t, kube.Create(t.Context(), agent))
 	inProgress(t, newObject(t, "Agent", namespace, "a"))
+	set := &v1alpha1.AgentSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "a"},
+		Spec: v1alpha1.AgentSetSpec{
+			TargetRef: v1alpha1.WorkloadReference{Kind: v1alpha1.TargetDaemonSet, Name: "a"},
+			Template:  v1alpha1.AgentTemplate{Spec: v1alpha1.AgentSpec{Type: v1alpha1.AgentTypeFluentd, Version: "v1.18.0", RawConfig: "a"}},
+		},
+	}
+	noError(t, kube.Create(t.Context(), set))
+	inProgress(t, newObject(t, "AgentSet", namespace, "a"))
 	project := &v1alpha1.CloudProject{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "a"},
 		Spec:       v1alpha1.CloudProjectSpec{TokenSecretRef: v1alpha1.TokenSecretReference{Name: "a"}},

@@ -5,8 +5,9 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Package v1alpha1 holds the types of the API group cloud.calyptia.com: Agent,
-// a Fluent Bit or Fluentd agent of a Calyptia Cloud project, and CloudProject,
-// which says how that project is reached.
+// a Fluent Bit or Fluentd agent of a Calyptia Cloud project, AgentSet, one Agent
+// for each node or replica of a workload, and CloudProject, which says how that
+// project is reached.
 //
 // +kubebuilder:object:generate=true
 // +groupName=cloud.calyptia.com
@@ -29,7 +30,7 @@ var (
 )
 
 func addKnownTypes(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(GroupVersion, &Agent{}, &AgentList{}, &CloudProject{}, &CloudProjectList{})
+	scheme.AddKnownTypes(GroupVersion, &Agent{}, &AgentList{}, &AgentSet{}, &AgentSetList{}, &CloudProject{}, &CloudProjectList{})
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
 }
@@ -46,6 +47,14 @@ const (
 	AnnotationRegistrationIntent = "cloud.calyptia.com/registration-intent"
 	// LabelAgentUID is on each Secret that the operator manages for the Agent with this UID.
 	LabelAgentUID = "cloud.calyptia.com/agent-uid"
+	// LabelAgentSet is the name of the AgentSet that an Agent, or a Secret with sessions, belongs to.
+	LabelAgentSet = "cloud.calyptia.com/agentset"
+	// LabelAgentSetKey has the node or replica that an Agent of an AgentSet runs on; shortened with a hash where it is long.
+	LabelAgentSetKey = "cloud.calyptia.com/agentset-key"
+	// LabelAgentSetUID is on each Secret with sessions that the operator manages for the AgentSet with this UID.
+	LabelAgentSetUID = "cloud.calyptia.com/agentset-uid"
+	// AnnotationRemovalStarted is when the node or replica of an AgentSet's Agent went away, as an RFC 3339 time.
+	AnnotationRemovalStarted = "cloud.calyptia.com/removal-started"
 	// LabelCloudProjectUID is on the operator's copy of the credentials of the CloudProject with this UID.
 	LabelCloudProjectUID = "cloud.calyptia.com/cloudproject-uid"
 

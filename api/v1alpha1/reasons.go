@@ -18,6 +18,8 @@ var reasons = []string{
 	ReasonRemoteMismatch, ReasonAdoptionNotAllowed, ReasonSecretConflict, ReasonSecretWriteRefused,
 	ReasonTokenUnavailable, ReasonURLNotAllowed, ReasonMassDeletionDetected, ReasonReadOnly, ReasonMetricsReceived,
 	ReasonMetricsStopped, ReasonNeverReported, ReasonChangedExternally, ReasonNotPersisted,
+	ReasonTargetNotFound, ReasonTargetConflict, ReasonAgentConflict, ReasonAgentsNotReady, ReasonAgentsNotReporting,
+	ReasonSessionsTooLarge, ReasonTooManyReplicas, ReasonAgentSetsDisabled,
 }
 
 // IsReason tells a reason of this API from what somebody else may have written into a status.

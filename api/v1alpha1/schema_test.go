@@ -32,8 +32,8 @@ func readCRDs(t *testing.T) []apiextensionsv1.CustomResourceDefinition {
 		noError(t, err)
 		noError(t, yaml.UnmarshalStrict(content, &crds[i]))
 	}
-	if len(crds) != 2 {
-		t.Fatalf("%d CRDs, want 2", len(crds))
+	if len(crds) != 3 {
+		t.Fatalf("%d CRDs, want 3", len(crds))
 	}
 	return crds
 }
@@ -131,6 +131,7 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 func TestPrinterColumns(t *testing.T) {
 	want := map[string]string{
 		"Agent":        "Ready, Status, Version, ID, Age; wide: Reason, Message, Environment, Last metrics, Project",
+		"AgentSet":     "Desired, Ready, Reporting, Age; wide: Up-to-date, Target, Reason",
 		"CloudProject": "Ready, URL, Project ID, Agents, Age; wide: Reason, Message, Authentication",
 	}
 	for _, crd := range readCRDs(t) {

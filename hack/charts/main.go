@@ -30,7 +30,7 @@ var copies = map[string]string{
 	"":       "config/rbac/{role,leader_election_role,metrics_auth_role,metrics_reader_role}.yaml",
 }
 
-// agentsSchema is the schema of the other chart's values, without the two kinds.
+// agentsSchema is the schema of the other chart's values, without the kinds.
 //
 //go:embed agents.schema.json
 var agentsSchema []byte
@@ -109,7 +109,9 @@ func writeSchema(path string) error {
 	if !ok {
 		return fmt.Errorf("agents.schema.json has no $defs")
 	}
-	for name, plural := range map[string]string{"agentSpec": "agents", "cloudProjectSpec": "cloudprojects"} {
+	for name, plural := range map[string]string{
+		"agentSpec": "agents", "agentSetSpec": "agentsets", "cloudProjectSpec": "cloudprojects",
+	} {
 		spec, err := specOf(plural)
 		if err != nil {
 			return err

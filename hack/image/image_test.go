@@ -83,6 +83,31 @@ func TestTheImage(t *testing.T) {
 	})
 }
 
+// Tests in pods need one platform only, and building for another takes minutes.
+func TestTheImageOfOnePlatform(t *testing.T) {
+	one := release
+	one.platforms = []string{runtime.GOOS + "/" + runtime.GOARCH}
+	if !slices.Contains(platforms, one.platforms[0]) {
+		one.platforms = platforms[:1]
+	}
+	out := t.TempDir()
+	digest, err := write(t.Context(), one, out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	images := readLayout(t, out, digest)
+	if got := slices.Sorted(maps.Keys(images)); !slices.Equal(got, one.platforms) {
+		t.Fatalf("the platforms are %v", got)
+	}
+	checkImage(t, one.platforms[0], images[one.platforms[0]])
+	for _, wrong := range []string{"linux", "amd64", "linux/riscv64", "windows/amd64", "all"} {
+		one.platforms = []string{wrong}
+		if _, err := write(t.Context(), one, out); err == nil || !strings.Contains(err.Error(), "-platforms "+wrong) {
+			t.Errorf("%s: %v", wrong, err)
+		}
+	}
+}
+
 // readLayout finds the images in a layout that is as it should be, by platform.
 func readLayout(t *testing.T, dir string, digest v1.Hash) map[string]v1.Image {
 	t.Helper()

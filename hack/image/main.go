@@ -11,11 +11,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,12 +36,14 @@ const module = "github.com/calyptia-agent-operator/operator"
 // user is no root, and a number, because Kubernetes can tell only of a number that it is not root's.
 const user = "65532:65532"
 
+// platforms are what the image can be built for.
 var platforms = []string{"linux/amd64", "linux/arm64"}
 
 // source is what is built, and what it says of itself.
 type source struct {
 	dir                   string
 	version, commit, date string
+	platforms             []string // empty for all
 }
 
 func main() {
@@ -50,11 +52,11 @@ func main() {
 	flag.StringVar(&s.version, "version", "dev", "version of the operator")
 	flag.StringVar(&s.commit, "commit", "unknown", "commit that is built")
 	flag.StringVar(&s.date, "date", "unknown", "time of the commit, RFC 3339")
+	only := flag.String("platforms", "", "platforms to build for, such as linux/amd64; empty for all: "+strings.Join(platforms, ","))
 	out := flag.String("out", "../../bin/image", "directory of the OCI image layout; what is there goes")
-	only := flag.String("platforms", strings.Join(platforms, ","), "platforms to build for")
 	to := flag.String("push", "", "reference to push it to, such as registry.example.com/operator:v1; empty for nowhere")
 	flag.Parse()
-	platforms = strings.Split(*only, ",")
+	s.platforms = strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	digest, err := write(ctx, s, *out)
@@ -114,6 +116,15 @@ func write(ctx context.Context, s source, out string) (v1.Hash, error) {
 }
 
 func (s source) build(ctx context.Context) (v1.ImageIndex, error) {
+	wanted := platforms
+	if len(s.platforms) > 0 {
+		wanted = s.platforms
+	}
+	for _, platform := range wanted {
+		if !slices.Contains(platforms, platform) {
+			return nil, fmt.Errorf("-platforms %s: must be of %s", platform, strings.Join(platforms, ","))
+		}
+	}
 	created, err := time.Parse(time.RFC3339, s.date)
 	if err != nil {
 		created = time.Unix(0, 0).UTC()
@@ -127,7 +138,7 @@ func (s source) build(ctx context.Context) (v1.ImageIndex, error) {
 		build.WithBaseImages(func(context.Context, string) (name.Reference, build.Result, error) {
 			return name.MustParseReference("scratch"), base, nil
 		}),
-		build.WithPlatforms(platforms...), build.WithTrimpath(true), build.WithDisabledSBOM(), build.WithJobs(1),
+		build.WithPlatforms(wanted...), build.WithTrimpath(true), build.WithDisabledSBOM(), build.WithJobs(1),
 		build.WithCreationTime(v1.Time{Time: created}), build.WithUser(user),
 		build.WithConfig(map[string]build.Config{module: {
 			Env:   []string{"CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-buildvcs=false"},
@@ -152,13 +163,10 @@ func (s source) build(ctx context.Context) (v1.ImageIndex, error) {
 	switch result := result.(type) {
 	case v1.ImageIndex:
 		return result, nil
-	case v1.Image: // Of a single platform.
-		system, architecture, _ := strings.Cut(platforms[0], "/")
-		return mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), mutate.IndexAddendum{
-			Add: result, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: system, Architecture: architecture}},
-		}), nil
+	case v1.Image: // ko's result for one platform
+		return addTo(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), result, wanted[0]), nil
 	}
-	return nil, errors.New("the result is no image")
+	return nil, fmt.Errorf("the result is a %T, and no image", result)
 }
 
 // labels are those of the Dockerfile, too.
@@ -186,10 +194,14 @@ func emptyBase() (v1.ImageIndex, error) {
 			return nil, err
 		}
 		image = mutate.ConfigMediaType(mutate.MediaType(image, types.OCIManifestSchema1), types.OCIConfigJSON)
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{
-			Add:        image,
-			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: system, Architecture: architecture}},
-		})
+		index = addTo(index, image, platform)
 	}
 	return index, nil
+}
+
+func addTo(index v1.ImageIndex, image v1.Image, platform string) v1.ImageIndex {
+	system, architecture, _ := strings.Cut(platform, "/")
+	return mutate.AppendManifests(index, mutate.IndexAddendum{
+		Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: system, Architecture: architecture}},
+	})
 }

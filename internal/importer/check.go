@@ -21,6 +21,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
+// maxLabel is the longest value of a label, and so the longest name of an AgentSet.
+const maxLabel = 63
+
 // validate finds what is wrong with the values, and names the flag. It reads the files, too. The token comes last: nobody
 // should fetch one to learn that another flag is wrong.
 func (o *options) validate() error {
@@ -89,6 +92,9 @@ func (o *options) checkToken() error {
 func (o *options) checkObjects() error {
 	if o.namespace != "" && len(validation.IsDNS1123Label(o.namespace)) > 0 {
 		return errors.New("--namespace: must be the name of a namespace")
+	}
+	if o.agentSet != "" && (len(o.agentSet) > maxLabel || len(validation.IsDNS1123Subdomain(o.agentSet)) > 0) {
+		return fmt.Errorf("--agent-set %q: must be the name of an AgentSet", o.agentSet)
 	}
 	if o.projectRef != "" {
 		namespace, name, found := strings.Cut(o.projectRef, "/")

@@ -58,7 +58,7 @@ type options struct {
 	url, projectID, authentication     string
 	tokenFile, caFile                  string
 	allowInsecureHTTP                  bool
-	namespace, projectRef              string
+	namespace, projectRef, agentSet    string
 	syncPolicy                         string
 	names, fleets, environments, types []string
 	except                             []string
@@ -77,14 +77,22 @@ type options struct {
 	caBundle []byte
 	project  *v1alpha1.CloudProjectReference
 
+	naming         Naming
 	getenv         func(string) string
 	stdout, stderr io.Writer
 	limits         limits
 }
 
+// Naming is how an AgentSet names its Agents, and what it calls a node or replica.
+type Naming struct {
+	Agent func(set, key string) string
+	Slot  func(key string) string
+}
+
 // NewCommand is the subcommand. usage marks an error as a wrong flag or value.
-func NewCommand(usage func(error) error) *cobra.Command {
+func NewCommand(usage func(error) error, naming Naming) *cobra.Command {
 	return newCommand(&options{
+		naming: naming,
 		getenv: os.Getenv, limits: limits{patience: time.Second, agents: 100_000, content: 1 << 30},
 	}, usage)
 }
@@ -130,6 +138,8 @@ func (o *options) bind(command *cobra.Command) {
 	flags.BoolVar(&o.cloudProject, "cloud-project", false, "Declare the CloudProject of --project-ref, too.")
 	flags.StringVar(&o.tokenSecret, "token-secret", "calyptia-project-token",
 		"Secret with the project token that the CloudProject of --cloud-project names. The token itself is never written.")
+	flags.StringVar(&o.agentSet, "agent-set", "",
+		"AgentSet to adopt the Agents: each is named and labeled for the node or replica that its agent has the name of.")
 	flags.StringVar(&o.syncPolicy, "sync-policy", string(v1alpha1.SyncObserve),
 		"syncPolicy of the Agents: Observe, OnChange or Enforce. Only Observe writes nothing whatever changes meanwhile.")
 	flags.StringArrayVar(&o.names, "name", nil, "Only agents whose name matches, such as 'web-*'. May be repeated.")

@@ -57,6 +57,9 @@ type agentManifest struct {
 // with the remote is left out, too: the environment, which is shown by its name and set by its ID.
 func (o *options) declare(a *named) (objects []any, left []string, err error) {
 	meta := metav1.ObjectMeta{Name: a.object, Namespace: o.namespace}
+	if a.key != "" {
+		meta.Labels = map[string]string{v1alpha1.LabelAgentSet: o.agentSet, v1alpha1.LabelAgentSetKey: o.naming.Slot(a.key)}
+	}
 	agent := &agentManifest{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Agent"},
 		ObjectMeta: meta,
@@ -85,6 +88,7 @@ func (o *options) declare(a *named) (objects []any, left []string, err error) {
 	}
 	if len(spec.RawConfig) > maxInline || o.configMaps && len(spec.RawConfig) > o.configMapsAbove<<10 {
 		source := meta
+		source.Labels = nil
 		source.Name += "-config"
 		objects = append(objects, &corev1.ConfigMap{
 			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},

@@ -25,6 +25,7 @@ const longestName = 180
 type named struct {
 	cloud.Agent
 	object string
+	key    string // the node or replica, if the object is for an AgentSet
 }
 
 // inOrder names all agents of a project and sorts them by that. The names depend on no filter, and a new agent
@@ -53,10 +54,23 @@ func (o *options) inOrder(agents []cloud.Agent) []named {
 			}
 		}
 		taken.Insert(name)
-		all = append(all, named{a, name})
+		all = append(all, o.forSet(named{a, name, base}))
 	}
 	slices.SortFunc(all, func(a, b named) int { return cmp.Compare(a.object, b.object) })
 	return all
+}
+
+// forSet names an object as an AgentSet would, if it is for one. Only the first of several agents of a node is.
+func (o *options) forSet(n named) named {
+	if o.agentSet == "" {
+		n.key = ""
+		return n
+	}
+	if n.object != n.key {
+		n.key = ""
+	}
+	n.object = o.naming.Agent(o.agentSet, n.object)
+	return n
 }
 
 // objectName makes a DNS subdomain of any text, of a host name the host name itself.

@@ -49,7 +49,7 @@ func Trim(object any) (any, error) {
 func trimMetadata(m *metav1.PartialObjectMetadata) {
 	ours := false
 	maps.DeleteFunc(m.Labels, func(label, _ string) bool {
-		mark := label == v1alpha1.LabelAgentUID || label == v1alpha1.LabelCloudProjectUID
+		mark := label == v1alpha1.LabelAgentUID || label == v1alpha1.LabelCloudProjectUID || label == v1alpha1.LabelAgentSetUID
 		ours = ours || mark
 		return !mark
 	})

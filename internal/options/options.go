@@ -37,6 +37,7 @@ type Options struct {
 	AllowInsecureHTTP  bool
 	ReadOnly           bool
 	AgentMetrics       bool
+	AgentSets          bool
 	WatchNamespaces    []string
 	Shard              string
 	Concurrency        int
@@ -66,6 +67,8 @@ func (o *Options) Bind(flags *pflag.FlagSet) {
 		"Register, change and delete nothing in Calyptia Cloud, only read: for a cluster that is a copy of another one.")
 	flags.BoolVar(&o.AgentMetrics, "agent-metrics", true,
 		"Serve metrics of each single Agent; with very many Agents these are many series.")
+	flags.BoolVar(&o.AgentSets, "agent-sets", true,
+		"Manage AgentSets. Needs access to nodes, DaemonSets and StatefulSets; without it every AgentSet is Stalled.")
 	flags.StringSliceVar(&o.WatchNamespaces, "watch-namespaces", nil,
 		"Namespaces to look after; needs --cluster-id. Default: all.")
 	flags.StringVar(&o.Shard, "shard", "",

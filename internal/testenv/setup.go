@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package testenv
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -24,6 +25,8 @@ omitStages: [RequestReceived]
 rules:
 - level: Metadata
 `
+
+const loopback = "127.0.0.1"
 
 // prepareDir makes the directories, empty of an earlier run's data.
 func (c *ControlPlane) prepareDir() error {
@@ -82,22 +85,28 @@ func (c *ControlPlane) configure(options Options, logs *logs) error {
 	plane.APIServer = &envtest.APIServer{
 		Path: filepath.Join(c.assets, "kube-apiserver"), CertDir: c.certDir(), Out: serverLog, Err: serverLog,
 	}
-	port, err := lastingPort()
+	address := cmp.Or(options.Address, loopback)
+	port, err := lastingPort(address)
 	if err != nil {
 		return err
 	}
-	plane.APIServer.SecureServing.Address, plane.APIServer.SecureServing.Port = "127.0.0.1", port
+	plane.APIServer.SecureServing.Address, plane.APIServer.SecureServing.Port = address, port
+	if address != loopback {
+		if err := c.serveToPods(address); err != nil {
+			return err
+		}
+	}
 	return c.configureAPIServer(options)
 }
 
 // lastingPort is free, and outside the range from which the kernel gives ports to outgoing connections: one of
 // those, most of all a client's that tries this very port, could have it while the API server is restarted.
-func lastingPort() (string, error) {
+func lastingPort(address string) (string, error) {
 	const lowest, count, tries = 20000, 10000, 100
 	var last error
 	for range tries {
 		port := strconv.Itoa(lowest + rand.IntN(count))
-		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+		listener, err := net.Listen("tcp", net.JoinHostPort(address, port))
 		if last = err; err == nil {
 			return port, listener.Close()
 		}

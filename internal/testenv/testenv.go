@@ -50,6 +50,8 @@ type Options struct {
 	CRDDirs []string
 	// APIServerArgs are extra flags of the kube-apiserver, by name without dashes.
 	APIServerArgs map[string][]string
+	// Address at which the API server listens. Default: loopback. At another one pods reach it, too.
+	Address string
 	// Controllers of the kube-controller-manager. Default: garbage collection and namespace deletion;
 	// an empty slice that is not nil starts none.
 	Controllers []string

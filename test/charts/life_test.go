@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -64,7 +65,7 @@ func (l *life) run(ctx context.Context) error {
 	}{
 		{"lead", l.lead}, {"register", l.register}, {"update", l.update}, {"source", l.source}, {"repair", l.repair},
 		{"rename", l.rename}, {"foreign Secret", l.foreign}, {"rotate", l.rotate}, {"metrics", l.readMetrics},
-		{"drift", l.drift}, {"lost finalizer", l.lostFinalizer}, {"delete", l.delete},
+		{"drift", l.drift}, {"lost finalizer", l.lostFinalizer}, {"agent set", l.agentSet}, {"delete", l.delete},
 	} {
 		if err := step.do(ctx); err != nil {
 			return fmt.Errorf("%s: %w", step.name, errors.Join(err, context.Cause(ctx)))
@@ -356,9 +357,47 @@ func (l *life) driftEvent(ctx context.Context, right func(eventsv1.Event) bool) 
 	})
 }
 
+// agentSet has a node come and go, and the number of Secrets with sessions change.
+func (l *life) agentSet(ctx context.Context) error {
+	labels := map[string]string{"charts-test/life": l.home}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: l.home + "-node", Labels: labels}}
+	pod := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{
+		NodeSelector: labels, Containers: []corev1.Container{{Name: "fluent-bit", Image: "fluent-bit"}},
+		Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
+	}}
+	set := &v1alpha1.AgentSet{ObjectMeta: l.at("logs"), Spec: v1alpha1.AgentSetSpec{
+		TargetRef: v1alpha1.WorkloadReference{Kind: v1alpha1.TargetDaemonSet, Name: "fluent-bit"},
+		Template:  v1alpha1.AgentTemplate{Spec: l.agent(l.at("")).Spec}, RemovalDelay: &metav1.Duration{},
+	}}
+	err := l.create(ctx, node, &appsv1.DaemonSet{ObjectMeta: l.at("fluent-bit"), Spec: appsv1.DaemonSetSpec{
+		Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: pod,
+	}}, set)
+	if err != nil {
+		return err
+	}
+	holds := func(shard string) error {
+		return l.secret(ctx, shard, func(data map[string][]byte) bool { return len(data[node.Name+".session.CALYPTIA"]) > 0 })
+	}
+	if err := holds("logs-sessions-0"); err != nil {
+		return err
+	}
+	err = change(ctx, l.c, set, func(s *v1alpha1.AgentSet) { s.Spec.Sessions.SecretName = "moved" })
+	if err == nil {
+		err = errors.Join(holds("moved-0"), l.gone(ctx, &corev1.Secret{ObjectMeta: l.at("logs-sessions-0")}))
+	}
+	if err == nil {
+		err = l.c.Delete(ctx, node)
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(l.gone(ctx, &v1alpha1.Agent{ObjectMeta: l.at("logs-" + node.Name)}),
+		l.secret(ctx, "moved-0", func(data map[string][]byte) bool { return len(data) == 0 }))
+}
+
 func (l *life) delete(ctx context.Context) error {
 	objects := []client.Object{
-		&v1alpha1.CloudProject{ObjectMeta: l.at("calyptia")},
+		&v1alpha1.AgentSet{ObjectMeta: l.at("logs")}, &v1alpha1.CloudProject{ObjectMeta: l.at("calyptia")},
 		&v1alpha1.Agent{ObjectMeta: l.at("web")}, &v1alpha1.Agent{ObjectMeta: l.at("sourced")}, &v1alpha1.Agent{ObjectMeta: l.at("thief")},
 		&v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: l.other, Name: "far"}},
 	}

@@ -48,7 +48,7 @@ func TestPeopleMayWhatTheirRoleSays(t *testing.T) {
 		{"edit", "create", "", true}, {"edit", "delete", "", true}, {"edit", "patch", "status", false}, {"edit", "deletecollection", "", false},
 		{"admin", "deletecollection", "", true}, {"admin", "patch", "status", false},
 	} {
-		for _, resource := range []string{"agents", "cloudprojects"} {
+		for _, resource := range []string{"agents", "agentsets", "cloudprojects"} {
 			t.Run(fmt.Sprint(row.who, " ", row.verb, " ", resource, "/", row.subresource), func(t *testing.T) {
 				// The controller that adds up the roles needs a moment.
 				err := await.Until(t.Context(), "it is not as it should be", func(ctx context.Context) error {

@@ -84,7 +84,7 @@ func (s *site) clear(ctx context.Context) {
 	if out, err := shell(ctx, s, s.plane, ".", readme(s, "give-up")); err != nil {
 		s.Log(err, out)
 	}
-	for _, crd := range []string{"agents", "cloudprojects"} {
+	for _, crd := range []string{"agents", "agentsets", "cloudprojects"} {
 		object := &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: crd + ".cloud.calyptia.com"}}
 		if err := client.IgnoreNotFound(s.c.Delete(ctx, object)); err != nil {
 			s.Error(err)

@@ -154,6 +154,7 @@ var effects = map[string]effect{
 	"securityContext.allowPrivilegeEscalation": {set: true, want: "allowPrivilegeEscalation: true\n"},
 	"securityContext.readOnlyRootFilesystem":   {set: false, want: "readOnlyRootFilesystem: false\n"},
 	"securityContext.runAsNonRoot":             {set: false, want: "runAsNonRoot: false\n"},
+	"securityContext.runAsGroup":               {set: 1234, want: "runAsGroup: 1234\n"},
 	"securityContext.capabilities.drop":        {set: []string{"NET_RAW"}, want: "- NET_RAW\n"},
 
 	"tests.enabled":                   {set: false, gone: "helm.sh/hook: test\n"},

@@ -129,14 +129,14 @@ func TestTheConfigMapForArgoHoldsTheScripts(t *testing.T) {
 	if err := yaml.UnmarshalStrict([]byte(file(t, "docs", "gitops", "argocd", "argocd-cm.yaml")), &configMap); err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range []string{"Agent", "CloudProject"} {
+	for _, kind := range []string{"Agent", "AgentSet", "CloudProject"} {
 		key := "resource.customizations.health.cloud.calyptia.com_" + kind
 		if configMap.Data[key] != script(t, kind) {
 			t.Errorf("%s is not the content of %s/health.lua: put it there, indented", key, kind)
 		}
 	}
-	if len(configMap.Data) != 2 {
-		t.Errorf("%d keys, want the two of the scripts", len(configMap.Data))
+	if len(configMap.Data) != 3 {
+		t.Errorf("%d keys, want the three of the scripts", len(configMap.Data))
 	}
 }
 

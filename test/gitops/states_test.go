@@ -43,6 +43,7 @@ type row map[string][]shape
 const (
 	agentKind   = "Agent"
 	projectKind = "CloudProject"
+	setKind     = "AgentSet"
 )
 
 // An Agent that waits, or is tried again, in both shapes: before and after it was applied.
@@ -50,12 +51,12 @@ var waits = []shape{reconciling, interrupted}
 
 // states are all reasons of Ready. Those of other conditions have no shapes: they have no part in health.
 var states = map[string]row{
-	v1alpha1.ReasonApplied:             {agentKind: {good}},
+	v1alpha1.ReasonApplied:             {agentKind: {good}, setKind: {good}},
 	v1alpha1.ReasonObserved:            {agentKind: {good}},
 	v1alpha1.ReasonCredentialsVerified: {projectKind: {good}},
 	v1alpha1.ReasonSuspended:           {agentKind: {good, reconciling, interrupted}},
 
-	v1alpha1.ReasonProgressing:                {agentKind: waits, projectKind: {interrupted}},
+	v1alpha1.ReasonProgressing:                {agentKind: waits, projectKind: {interrupted}, setKind: {reconciling}},
 	v1alpha1.ReasonRegistrationOutcomeUnknown: {agentKind: {reconciling, interrupted, stalled}},
 	v1alpha1.ReasonProjectNotFound:            {agentKind: waits},
 	v1alpha1.ReasonProjectNotReady:            {agentKind: waits},
@@ -63,15 +64,15 @@ var states = map[string]row{
 	v1alpha1.ReasonUnauthorized:               {projectKind: {stalled}},
 	v1alpha1.ReasonRateLimited:                {agentKind: waits, projectKind: {interrupted}},
 	v1alpha1.ReasonUnavailable:                {agentKind: waits, projectKind: {interrupted, stalled}},
-	v1alpha1.ReasonInvalidResponse:            {agentKind: {reconciling, interrupted, stalled}},
-	v1alpha1.ReasonAPIServer:                  {agentKind: waits},
+	v1alpha1.ReasonInvalidResponse:            {agentKind: {reconciling, interrupted, stalled}, setKind: {stalled}},
+	v1alpha1.ReasonAPIServer:                  {agentKind: waits, setKind: {reconciling, stalled}},
 	v1alpha1.ReasonRemoteDeleted:              {agentKind: waits},
 	v1alpha1.ReasonInUse:                      {projectKind: {interrupted, stalled}},
 	v1alpha1.ReasonCredentialsUnverified:      {projectKind: {unproved, unproven, unknown}},
 
 	v1alpha1.ReasonNoProject:            {agentKind: {stalled}},
 	v1alpha1.ReasonProjectNotAllowed:    {agentKind: {stalled}},
-	v1alpha1.ReasonInvalid:              {agentKind: {stalled}, projectKind: {stalled}},
+	v1alpha1.ReasonInvalid:              {agentKind: {stalled}, projectKind: {stalled}, setKind: {stalled}},
 	v1alpha1.ReasonSourceInvalid:        {agentKind: {stalled}, projectKind: {stalled}},
 	v1alpha1.ReasonForbidden:            {agentKind: {stalled}},
 	v1alpha1.ReasonQuotaExceeded:        {agentKind: {stalled}},
@@ -80,14 +81,23 @@ var states = map[string]row{
 	v1alpha1.ReasonRemoteNotFound:       {agentKind: {stalled}},
 	v1alpha1.ReasonRemoteMismatch:       {agentKind: {stalled}},
 	v1alpha1.ReasonAdoptionNotAllowed:   {agentKind: {stalled}},
-	v1alpha1.ReasonSecretConflict:       {agentKind: {stalled}, projectKind: {stalled}},
-	v1alpha1.ReasonSecretWriteRefused:   {agentKind: {stalled}, projectKind: {stalled, interrupted}},
+	v1alpha1.ReasonSecretConflict:       {agentKind: {stalled}, projectKind: {stalled}, setKind: {stalled}},
+	v1alpha1.ReasonSecretWriteRefused:   {agentKind: {stalled}, projectKind: {stalled, interrupted}, setKind: {stalled}},
 	v1alpha1.ReasonTokenUnavailable:     {agentKind: {stalled}},
 	v1alpha1.ReasonURLNotAllowed:        {projectKind: {stalled}},
 	v1alpha1.ReasonMassDeletionDetected: {agentKind: waits, projectKind: {stalled}},
 	v1alpha1.ReasonReadOnly:             {agentKind: {stalled}},
 
-	v1alpha1.ReasonMetricsReceived:   {},
+	v1alpha1.ReasonTargetNotFound:     {setKind: {reconciling}},
+	v1alpha1.ReasonTargetConflict:     {setKind: {stalled}},
+	v1alpha1.ReasonAgentConflict:      {setKind: {stalled}},
+	v1alpha1.ReasonAgentsNotReady:     {setKind: {reconciling, stalled}},
+	v1alpha1.ReasonSessionsTooLarge:   {setKind: {stalled}},
+	v1alpha1.ReasonTooManyReplicas:    {setKind: {stalled}},
+	v1alpha1.ReasonAgentSetsDisabled:  {setKind: {stalled}},
+	v1alpha1.ReasonAgentsNotReporting: {setKind: {}},
+
+	v1alpha1.ReasonMetricsReceived:   {setKind: {}},
 	v1alpha1.ReasonMetricsStopped:    {},
 	v1alpha1.ReasonNeverReported:     {},
 	v1alpha1.ReasonChangedExternally: {},
@@ -154,14 +164,14 @@ func TestEveryReasonHasARow(t *testing.T) {
 func TestThePageOfEachKindHasItsReasons(t *testing.T) {
 	t.Parallel()
 	named := regexp.MustCompile("(?m)^\\| `(\\w+)` \\|")
-	for _, kind := range []string{agentKind, projectKind} {
+	for _, kind := range []string{agentKind, projectKind, setKind} {
 		rows := map[string]bool{}
 		for _, match := range named.FindAllStringSubmatch(file(t, "docs", strings.ToLower(kind)+".md"), -1) {
 			rows[match[1]] = true
 		}
 		for reason, kinds := range states {
 			_, ready := kinds[kind]
-			stands := ready || len(kinds) == 0 && kind == agentKind
+			stands := ready || kind == agentKind && (len(kinds) == 0 || reason == v1alpha1.ReasonMetricsReceived)
 			if stands != rows[reason] {
 				t.Errorf("%s: the reason %s stands on it: %v, and its page has a row for it: %v", kind, reason, stands, rows[reason])
 			}
@@ -186,7 +196,7 @@ func TestArgoAndKstatusJudgeEveryStateAlike(t *testing.T) {
 			}
 		}
 	}
-	for _, kind := range []string{agentKind, projectKind} {
+	for _, kind := range []string{agentKind, projectKind, setKind} {
 		fresh := good.object(kind, v1alpha1.ReasonApplied, 1, 1)
 		fresh.Object["status"] = map[string]any{"observedGeneration": int64(-1)}
 		judge(t, kind+" that nobody has seen", fresh, progressing, status.InProgressStatus)

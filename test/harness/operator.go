@@ -29,8 +29,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
+	"github.com/calyptia-agent-operator/operator/internal/controller/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/controller/cloudproject"
-	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 )
@@ -60,7 +60,7 @@ func (w *World) Start(more ...string) {
 		MapperProvider: func(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 			return mapper, nil
 		},
-		Cache:      cache.Options{DefaultNamespaces: namespaces, DefaultTransform: kubecache.Trim},
+		Cache:      cache.Options{DefaultNamespaces: namespaces, DefaultTransform: agentset.TrimWorkload},
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: &skip},
 		Logger:     w.Logger,
@@ -99,12 +99,35 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager) error {
 	if err != nil {
 		return err
 	}
+	nodes, err := w.nodes(mgr)
+	if err != nil {
+		return err
+	}
+	err = (&agentset.Reconciler{
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Nodes: nodes, Recorder: mgr.GetEventRecorder("agentset"),
+		Clock: w.Clock, DefaultProject: w.Settings.DefaultProject, Shard: w.Settings.Shard,
+	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: 2})
+	if err != nil {
+		return err
+	}
 	return (&agent.Reconciler{
 		Operator: remoteagent.Operator{
 			Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Projects: projects, Clock: w.Clock, Settings: w.Settings,
 		},
 		Recorder: mgr.GetEventRecorder("agent"),
 	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: Workers})
+}
+
+// nodes is the cache of the nodes, which live in no namespace.
+func (w *World) nodes(mgr ctrl.Manager) (cache.Cache, error) {
+	if w.WithoutNodes {
+		return nil, nil
+	}
+	all, err := agentset.NewNodes(mgr.GetConfig(), scheme)
+	if err != nil {
+		return nil, err
+	}
+	return all.GetCache(), mgr.Add(all)
 }
 
 // Halt tells the operator to end, and does not wait. Stop still has to.

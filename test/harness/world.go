@@ -134,6 +134,8 @@ type World struct {
 	Clock *Clock
 	// Logger of the operators that are started from now on; what is logged is discarded without one.
 	Logger logr.Logger
+	// WithoutNodes starts operators that have no access to nodes and workloads.
+	WithoutNodes bool
 	// API counts and may break what the operators send to the API server.
 	API *Proxy
 

@@ -85,7 +85,7 @@ func addRemote(w *harness.World, name string, change func(*cloud.Agent)) string 
 func importAll(w *harness.World, t *testing.T, args ...string) (manifests, said string, err error) {
 	w.Helper()
 	t.Setenv(importer.TokenVariable, w.Token.Reveal())
-	command := importer.NewCommand(func(err error) error { return err })
+	command := importer.NewCommand(func(err error) error { return err }, importer.Naming{})
 	var stdout, stderr bytes.Buffer
 	command.SetOut(&stdout)
 	command.SetErr(&stderr)

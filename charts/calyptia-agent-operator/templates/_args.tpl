@@ -9,6 +9,7 @@
 - --health-probe-bind-address=:{{ int .Values.probes.port }}
 - --allowed-hosts={{ join "," .Values.allowedHosts }}
 - --agent-metrics={{ .Values.metrics.perAgent }}
+- --agent-sets={{ .Values.agentSets.enabled }}
 - --concurrency={{ int .Values.concurrency }}
 - --zap-log-level={{ .Values.log.level }}
 - --zap-encoder={{ .Values.log.encoder }}

@@ -46,6 +46,27 @@ control-plane: controller-manager
   namespace: {{ .Release.Namespace | quote }}
 {{- end }}
 
+{{/* The operator's rules: without those that AgentSets need where these are off, and without nodes in a Role, which knows
+none. */}}
+{{- define "operator.rules" -}}
+{{- $off := not .Values.agentSets.enabled -}}
+{{- $rules := list -}}
+{{- range (.Files.Get "files/role.yaml" | fromYaml).rules -}}
+{{- $resources := .resources -}}
+{{- $verbs := .verbs -}}
+{{- if or $off $.Values.watchNamespaces -}}
+{{- $resources = without $resources "nodes" -}}
+{{- end -}}
+{{- if and $off (has "agents" $resources) -}}
+{{- $verbs = without $verbs "create" "delete" -}}
+{{- end -}}
+{{- if and $resources (not (and $off (has "apps" .apiGroups))) -}}
+{{- $rules = append $rules (dict "apiGroups" .apiGroups "resources" $resources "verbs" $verbs) -}}
+{{- end -}}
+{{- end -}}
+{{ dict "rules" $rules | toYaml }}
+{{- end }}
+
 {{/* Labels and annotations of an object: (dict "root" $ "labels" … "annotations" …). The operator's own labels stay. */}}
 {{- define "operator.meta" -}}
 labels:

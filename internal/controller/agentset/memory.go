@@ -1,0 +1,149 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agentset
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/agentset"
+	"github.com/calyptia-agent-operator/operator/internal/kubecache"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
+)
+
+const (
+	// staleWait is how long the cache is waited for when it is behind what this process wrote.
+	staleWait = 50 * time.Millisecond
+	// pendingTime is how long an Agent that was created may be missing in the cache before it counts as deleted.
+	pendingTime = 30 * time.Second
+)
+
+// memories are the process-local caches of all sets. What is lost with them costs reads, never correctness.
+type memories struct {
+	mu  sync.Mutex
+	all map[types.NamespacedName]*memory
+}
+
+// memory is what the process remembers of one set. Only the worker that has the set uses it, but for took.
+type memory struct {
+	uid     types.UID
+	written string                  // resource version of the last status write
+	writes  map[string]pendingWrite // Agents, by name, whose last write the cache may not show
+	created map[string]time.Time    // Secrets, by name, that were created so shortly ago that the cache may not show them
+	shards  []shard                 // the Secrets with sessions, as they were read or written last
+	sources map[string]origin       // by slot, what each session was made of
+	free    time.Time               // before it no further batch of sessions is written
+	stalled string                  // the last recorded message of Stalled
+	status  time.Time               // of the last status write
+	failed  int                     // passes that failed in a row
+	took    atomic.Int64            // the last pass, in nanoseconds
+}
+
+type pendingWrite struct {
+	version string
+	deleted types.UID
+	at      time.Time
+}
+
+// shard is one of the Secrets with sessions.
+type shard struct {
+	name, version string
+	uid           types.UID
+	verdict       tokensecret.Verdict
+	stored        map[string]agentset.Stored
+}
+
+// origin is what the session of a slot was made of, and the result.
+type origin struct {
+	input string
+	agentset.Wanted
+}
+
+func (m *memories) of(key types.NamespacedName, uid types.UID) *memory {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.all == nil {
+		m.all = map[types.NamespacedName]*memory{}
+	}
+	if known := m.all[key]; known != nil && known.uid == uid {
+		return known
+	}
+	m.all[key] = &memory{uid: uid, writes: map[string]pendingWrite{}, created: map[string]time.Time{}, sources: map[string]origin{}}
+	return m.all[key]
+}
+
+func (m *memories) forget(key types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.all, key)
+}
+
+// took is how long the last pass of a set took; zero for one that is not known.
+func (m *memories) took(key types.NamespacedName) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if known := m.all[key]; known != nil {
+		return time.Duration(known.took.Load())
+	}
+	return 0
+}
+
+// forgetSessions has all sessions read again.
+func (m *memory) forgetSessions() {
+	m.shards, m.sources = nil, map[string]origin{}
+}
+
+// pending reports whether the cache shows an Agent as it was before a write of this process.
+func (m *memory) pending(agent *v1alpha1.Agent) bool {
+	write, found := m.writes[agent.Name]
+	if !found || write.deleted != "" {
+		return false
+	}
+	if kubecache.Behind(agent, write.version) {
+		return true
+	}
+	delete(m.writes, agent.Name)
+	return false
+}
+
+// deleted reports whether this process deleted the Agent, which the cache does not show yet.
+func (m *memory) deleted(agent *v1alpha1.Agent) bool {
+	write := m.writes[agent.Name]
+	return write.deleted != "" && write.deleted == agent.UID
+}
+
+// unseen are the Agents that this process created and the cache does not show yet.
+func (m *memory) unseen(seen map[string]*v1alpha1.Agent, now time.Time) map[string]bool {
+	unseen := map[string]bool{}
+	for name, write := range m.writes {
+		switch {
+		case seen[name] != nil:
+		case write.deleted != "" || now.Sub(write.at) > pendingTime:
+			delete(m.writes, name)
+		default:
+			unseen[name] = true
+		}
+	}
+	return unseen
+}
+
+// wrote notes that a Secret was created.
+func (m *memory) wrote(name string, now time.Time) { m.created[name] = now }
+
+// fresh reports whether a Secret was created so shortly ago that the cache may not show it.
+func (m *memory) fresh(name string, now time.Time) bool {
+	at, found := m.created[name]
+	if !found || now.Sub(at) > pendingTime {
+		delete(m.created, name)
+		return false
+	}
+	return true
+}

@@ -1,0 +1,278 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agentset
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/cluster"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/agentset"
+	"github.com/calyptia-agent-operator/operator/internal/fairness"
+	"github.com/calyptia-agent-operator/operator/internal/kubecache"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
+)
+
+// +kubebuilder:rbac:groups=cloud.calyptia.com,resources=agentsets,verbs=list;watch
+// +kubebuilder:rbac:groups=cloud.calyptia.com,resources=agentsets/status,verbs=patch
+// +kubebuilder:rbac:groups=cloud.calyptia.com,resources=agents,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=cloud.calyptia.com,resources=cloudprojects,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch
+// +kubebuilder:rbac:groups=apps,resources=daemonsets;statefulsets,verbs=list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// targetIndex finds the sets of a workload; its values are "Kind/name".
+const targetIndex = "spec.targetRef"
+
+const (
+	// agentDelay, at least, lets changes of many Agents share one pass. It grows with the length of the pass.
+	agentDelay = 200 * time.Millisecond
+	passes     = 10
+	// nodeDelay lets changes of many nodes share one pass.
+	nodeDelay = 50 * time.Millisecond
+)
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+func targetOf(set *v1alpha1.AgentSet) string {
+	return string(set.Spec.TargetRef.Kind) + "/" + set.Spec.TargetRef.Name
+}
+
+// TrimWorkload is the transform of the cache for what an AgentSet reads of workloads and nodes.
+func TrimWorkload(object any) (any, error) {
+	switch o := object.(type) {
+	case *corev1.Node:
+		o.Spec = corev1.NodeSpec{Taints: o.Spec.Taints, Unschedulable: o.Spec.Unschedulable}
+		o.Status, o.Annotations = corev1.NodeStatus{}, nil
+	case *appsv1.DaemonSet:
+		pod := o.Spec.Template.Spec
+		o.Spec = appsv1.DaemonSetSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+			NodeName: pod.NodeName, NodeSelector: pod.NodeSelector, Affinity: pod.Affinity, Tolerations: pod.Tolerations,
+			HostNetwork: pod.HostNetwork,
+		}}}
+		o.Status, o.Annotations, o.Labels = appsv1.DaemonSetStatus{}, nil, nil
+	case *appsv1.StatefulSet:
+		o.Spec = appsv1.StatefulSetSpec{Replicas: o.Spec.Replicas, Ordinals: o.Spec.Ordinals}
+		o.Status, o.Annotations, o.Labels = appsv1.StatefulSetStatus{}, nil, nil
+	}
+	return kubecache.Trim(object)
+}
+
+// NewNodes caches the nodes, apart from what lives in namespaces: an operator may watch some namespaces only.
+func NewNodes(config *rest.Config, scheme *runtime.Scheme) (cluster.Cluster, error) {
+	return cluster.New(config, func(o *cluster.Options) {
+		o.Scheme, o.Cache.DefaultTransform = scheme, TrimWorkload
+	})
+}
+
+// SetupWithManager registers the controller, its index and its watches.
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, options controller.Options) error {
+	err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.AgentSet{}, targetIndex, func(o client.Object) []string {
+		return []string{targetOf(o.(*v1alpha1.AgentSet))}
+	})
+	if err != nil {
+		return err
+	}
+	b := ctrl.NewControllerManagedBy(mgr).
+		Named("agentset").
+		For(&v1alpha1.AgentSet{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: declared}))
+	if r.Nodes != nil {
+		b = b.
+			Watches(&v1alpha1.AgentSet{}, handler.EnqueueRequestsFromMapFunc(r.rivals)).
+			Watches(&v1alpha1.Agent{}, r.agentHandler(), builder.WithPredicates(predicate.Funcs{UpdateFunc: matters})).
+			WatchesMetadata(&corev1.Secret{}, r.secretHandler()).
+			Watches(&appsv1.DaemonSet{}, r.workloadHandler(v1alpha1.TargetDaemonSet), builder.WithPredicates(generation())).
+			Watches(&appsv1.StatefulSet{}, r.workloadHandler(v1alpha1.TargetStatefulSet), builder.WithPredicates(generation())).
+			Watches(&v1alpha1.CloudProject{}, handler.EnqueueRequestsFromMapFunc(r.ofProject), builder.WithPredicates(
+				predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))).
+			WatchesRawSource(source.Kind[client.Object](r.Nodes, &corev1.Node{}, r.nodeHandler(), predicate.Funcs{UpdateFunc: movesPods}))
+	}
+	return b.WithOptions(fairness.WithFairness(options)).Complete(r)
+}
+
+// generation lets through changes of a spec.
+func generation() predicate.Predicate { return predicate.GenerationChangedPredicate{} }
+
+// declared lets through what people change: not the operator's own writes of the status.
+func declared(e event.UpdateEvent) bool {
+	was, is := e.ObjectOld, e.ObjectNew
+	return was.GetUID() != is.GetUID() || was.GetGeneration() != is.GetGeneration() ||
+		was.GetDeletionTimestamp().IsZero() != is.GetDeletionTimestamp().IsZero() ||
+		was.GetAnnotations()[v1alpha1.AnnotationReconcileAt] != is.GetAnnotations()[v1alpha1.AnnotationReconcileAt]
+}
+
+// movesPods lets through the changes of a node that the DaemonSet controller acts on.
+func movesPods(e event.UpdateEvent) bool {
+	was, ok := e.ObjectOld.(*corev1.Node)
+	is, also := e.ObjectNew.(*corev1.Node)
+	return !ok || !also || !equality.Semantic.DeepEqual(was.Labels, is.Labels) ||
+		!equality.Semantic.DeepEqual(was.Spec.Taints, is.Spec.Taints)
+}
+
+// matters lets through the changes of an Agent that a set shows, corrects or makes a session of.
+func matters(e event.UpdateEvent) bool {
+	was, ok := e.ObjectOld.(*v1alpha1.Agent)
+	is, also := e.ObjectNew.(*v1alpha1.Agent)
+	if !ok || !also || was.UID != is.UID || was.Generation != is.Generation || was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() {
+		return true
+	}
+	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionStalled, v1alpha1.ConditionReporting} {
+		before, after := apimeta.FindStatusCondition(was.Status.Conditions, kind), apimeta.FindStatusCondition(is.Status.Conditions, kind)
+		if (before == nil) != (after == nil) || before != nil && (before.Status != after.Status || before.Reason != after.Reason) {
+			return true
+		}
+	}
+	return was.Status.ID != is.Status.ID || was.Status.MachineID != is.Status.MachineID || was.Status.URL != is.Status.URL ||
+		!equality.Semantic.DeepEqual(was.Status.TokenSecretRef, is.Status.TokenSecretRef) ||
+		!equality.Semantic.DeepEqual(was.Labels, is.Labels) || !equality.Semantic.DeepEqual(was.Annotations, is.Annotations) ||
+		!equality.Semantic.DeepEqual(was.OwnerReferences, is.OwnerReferences)
+}
+
+// rivals are the other sets of the same target: one of them may have it now.
+func (r *Reconciler) rivals(ctx context.Context, object client.Object) []reconcile.Request {
+	set, ok := object.(*v1alpha1.AgentSet)
+	if !ok {
+		return nil
+	}
+	return r.requests(ctx, func(other *v1alpha1.AgentSet) bool { return other.Name != set.Name },
+		client.InNamespace(set.Namespace), client.MatchingFields{targetIndex: targetOf(set)})
+}
+
+// ofProject are the sets whose template names a CloudProject.
+func (r *Reconciler) ofProject(ctx context.Context, object client.Object) []reconcile.Request {
+	return r.requests(ctx, func(set *v1alpha1.AgentSet) bool {
+		key, ok := r.projectOf(set)
+		return ok && key == client.ObjectKeyFromObject(object)
+	})
+}
+
+func (r *Reconciler) requests(
+	ctx context.Context, which func(*v1alpha1.AgentSet) bool, options ...client.ListOption,
+) (requests []reconcile.Request) {
+	var sets v1alpha1.AgentSetList
+	if err := r.Client.List(ctx, &sets, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
+		return nil
+	}
+	for i := range sets.Items {
+		if which(&sets.Items[i]) {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&sets.Items[i])})
+		}
+	}
+	return requests
+}
+
+// handle makes a handler of a function that enqueues. What is there at the start concerns nobody: every set is looked at.
+func handle(enqueue func(context.Context, client.Object, queue)) handler.EventHandler {
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
+			if !e.IsInInitialList {
+				enqueue(ctx, e.Object, q)
+			}
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			enqueue(ctx, e.ObjectOld, q)
+			enqueue(ctx, e.ObjectNew, q)
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { enqueue(ctx, e.Object, q) },
+	}
+}
+
+// later enqueues a set, so late that many events share the pass.
+func (r *Reconciler) later(key types.NamespacedName, q queue) {
+	q.AddAfter(reconcile.Request{NamespacedName: key}, max(agentDelay, passes*r.memories.took(key)))
+}
+
+// agentHandler wakes the set that an Agent belongs to, and the one that needs its name.
+func (r *Reconciler) agentHandler() handler.EventHandler {
+	return handle(func(ctx context.Context, object client.Object, q queue) {
+		if owner := setOf(object); owner != "" {
+			r.later(types.NamespacedName{Namespace: object.GetNamespace(), Name: owner}, q)
+			return
+		}
+		r.inTheWay(ctx, object, q, func(set *v1alpha1.AgentSet) string { return set.Name + "-" })
+	})
+}
+
+// inTheWay wakes the sets that may need the name of an object that is not theirs: it may be gone by now.
+func (r *Reconciler) inTheWay(ctx context.Context, object client.Object, q queue, prefix func(*v1alpha1.AgentSet) string) {
+	for _, request := range r.requests(ctx, func(set *v1alpha1.AgentSet) bool {
+		return strings.HasPrefix(object.GetName(), prefix(set))
+	}, client.InNamespace(object.GetNamespace())) {
+		r.later(request.NamespacedName, q)
+	}
+}
+
+// setOf is the name of the set that an object belongs to; empty for none.
+func setOf(object client.Object) string {
+	if owner := metav1.GetControllerOfNoCopy(object); owner != nil && owner.Kind == "AgentSet" {
+		return owner.Name
+	}
+	return object.GetLabels()[v1alpha1.LabelAgentSet]
+}
+
+// secretHandler wakes the set of a Secret with sessions, or of the Agent that a token Secret belongs to.
+func (r *Reconciler) secretHandler() handler.EventHandler {
+	return handle(func(ctx context.Context, object client.Object, q queue) {
+		owner := metav1.GetControllerOfNoCopy(object)
+		_, token := tokensecret.Owner(object)
+		switch {
+		case owner == nil:
+			r.inTheWay(ctx, object, q, func(set *v1alpha1.AgentSet) string {
+				return strings.TrimSuffix(agentset.SecretName(set.Name, set.Spec.Sessions.SecretName, 0), "0")
+			})
+		case owner.Kind == "AgentSet":
+			r.later(types.NamespacedName{Namespace: object.GetNamespace(), Name: owner.Name}, q)
+		case token && owner.Kind == "Agent":
+			var agent v1alpha1.Agent
+			key := types.NamespacedName{Namespace: object.GetNamespace(), Name: owner.Name}
+			if r.Client.Get(ctx, key, &agent, client.UnsafeDisableDeepCopy) == nil && setOf(&agent) != "" {
+				r.later(types.NamespacedName{Namespace: key.Namespace, Name: setOf(&agent)}, q)
+			}
+		}
+	})
+}
+
+func (r *Reconciler) workloadHandler(kind v1alpha1.TargetKind) handler.EventHandler {
+	return handle(func(ctx context.Context, object client.Object, q queue) {
+		for _, request := range r.requests(ctx, func(*v1alpha1.AgentSet) bool { return true },
+			client.InNamespace(object.GetNamespace()), client.MatchingFields{targetIndex: string(kind) + "/" + object.GetName()}) {
+			q.AddAfter(request, nodeDelay)
+		}
+	})
+}
+
+func (r *Reconciler) nodeHandler() handler.EventHandler {
+	return handle(func(ctx context.Context, _ client.Object, q queue) {
+		for _, request := range r.requests(ctx, func(set *v1alpha1.AgentSet) bool {
+			return set.Spec.TargetRef.Kind == v1alpha1.TargetDaemonSet
+		}) {
+			q.AddAfter(request, max(nodeDelay, r.memories.took(request.NamespacedName)))
+		}
+	})
+}

@@ -1,0 +1,113 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package tokensecret
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+)
+
+// entryKeys are what the keys of one session end with, in a Secret that holds many.
+var entryKeys = []string{SessionKey, YAMLKey, ClassicKey}
+
+// Entry is a session under the keys that it has in a Secret with many: each begins with the slot.
+func Entry(slot string, session map[string][]byte) map[string][]byte {
+	entry := map[string][]byte{}
+	for _, key := range entryKeys {
+		entry[slot+"."+key] = session[key]
+	}
+	return entry
+}
+
+// Entries are the sessions that a Secret with many holds, by slot. Other keys are left out.
+func Entries(secret *corev1.Secret) map[string]map[string][]byte {
+	entries := map[string]map[string][]byte{}
+	for key, value := range secret.Data {
+		for _, suffix := range entryKeys {
+			slot, found := strings.CutSuffix(key, "."+suffix)
+			if !found || slot == "" {
+				continue
+			}
+			if entries[slot] == nil {
+				entries[slot] = map[string][]byte{}
+			}
+			entries[slot][key] = value
+		}
+	}
+	return entries
+}
+
+// ValidSession reports whether a session names an agent and its token, and is whole.
+func ValidSession(raw []byte) bool {
+	if len(raw) < headerSize+2 || raw[0] != 0xC1 || raw[1] != 0x00 {
+		return false
+	}
+	content, metadata := raw[headerSize+2:], int(binary.BigEndian.Uint16(raw[headerSize:]))
+	if metadata > len(content) || len(content)-metadata != int(binary.BigEndian.Uint32(raw[10:14])) {
+		return false
+	}
+	session := readMap(content[metadata:])
+	return session["id"] != "" && session["token"] != ""
+}
+
+// EntryDigest tells two sessions apart.
+func EntryDigest(entry map[string][]byte) string {
+	hash := sha256.New()
+	for _, key := range slices.Sorted(maps.Keys(entry)) {
+		part := sha256.Sum256(entry[key])
+		_, _ = hash.Write(append([]byte(key+"\x00"), part[:]...))
+	}
+	return string(hash.Sum(nil)[:16])
+}
+
+// JudgeShard says whose a Secret is that has the name of one with the sessions of a set. Never Ownerless: what it would
+// hold can be written again.
+func JudgeShard(set *v1alpha1.AgentSet, secret *corev1.Secret) Verdict {
+	controller := metav1.GetControllerOfNoCopy(secret)
+	uid, labeled := secret.Labels[v1alpha1.LabelAgentSetUID]
+	switch {
+	case controller == nil || !labeled || controller.Kind != "AgentSet" || controller.APIVersion != v1alpha1.GroupVersion.String():
+		return Foreign
+	case controller.UID == set.UID && uid == string(set.UID) && secret.DeletionTimestamp == nil:
+		return Ours
+	case controller.UID == set.UID && uid == string(set.UID), controller.Name == set.Name && uid == string(controller.UID):
+		return Doomed
+	default:
+		return Foreign
+	}
+}
+
+// NewShard is a Secret with sessions of a set.
+func NewShard(set *v1alpha1.AgentSet, name string, owner metav1.OwnerReference, data map[string][]byte) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: set.Namespace, Name: name, OwnerReferences: []metav1.OwnerReference{owner},
+			Labels: map[string]string{
+				"app.kubernetes.io/managed-by": "calyptia-agent-operator",
+				v1alpha1.LabelAgentSet:         set.Name, v1alpha1.LabelAgentSetUID: string(set.UID),
+			},
+		},
+		Data: data,
+	}
+}
+
+// ShardPatch sets and removes keys of one version of a Secret; those with a nil value are removed.
+func ShardPatch(secret metav1.Object, data map[string][]byte) ([]byte, error) {
+	return json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": secret.GetUID(), "resourceVersion": secret.GetResourceVersion()},
+		"data":     data,
+	})
+}

@@ -1,0 +1,306 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package agentset_test
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/agentset"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+func stalled(w *harness.World, set, reason string, words ...string) {
+	w.Helper()
+	w.SetBecomes(set, v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, words...)
+}
+
+func TestAnAgentOfSomebodyElseIsNeverWritten(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{})
+	w.Nodes("a", "b")
+	name := agentset.AgentName("logs", w.Node("a"))
+	w.Apply(name)
+	before := w.Ready(name)
+	w.AgentSet("logs", w.DaemonSet("fluent-bit"))
+	stalled(w, "logs", v1alpha1.ReasonAgentConflict, name, "delete it")
+	w.Eventually("the other node has its Agent", func() error {
+		if len(w.AgentsOf("logs")) != 1 {
+			return fmt.Errorf("%d Agents", len(w.AgentsOf("logs")))
+		}
+		return nil
+	})
+	if after := w.Get(name); after.Generation != before.Generation || after.OwnerReferences != nil || after.Labels != nil {
+		t.Errorf("it was written: %+v", after)
+	}
+	if ids, _ := w.StoredSessions(w.GetSet("logs")); ids[w.Node("a")] != "" {
+		t.Error("its session is in the set's Secret")
+	}
+	w.Delete(name)
+	w.SetReady("logs", 2)
+	w.HasExactly("logs", keys(w, "a", "b")...)
+}
+
+// Whoever labels an Agent for a set gives it away: so it is with imported agents, and with those that a deleted set left.
+func TestALabeledAgentIsAdopted(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{})
+	w.Nodes("a", "b")
+	theirs := w.Register("former", "machine-elsewhere-a")
+	name := agentset.AgentName("logs", w.Node("a"))
+	w.Apply(name, func(a *v1alpha1.Agent) {
+		a.Labels = map[string]string{v1alpha1.LabelAgentSet: "logs"}
+		a.Spec.AgentID, a.Spec.SyncPolicy = theirs.ID, v1alpha1.SyncObserve
+	})
+	w.Ready(name)
+	w.AgentSet("logs", w.DaemonSet("fluent-bit"))
+	w.SetReady("logs", 2)
+	w.HasExactly("logs", keys(w, "a", "b")...)
+	if got := w.Get(name).Status; got.ID != theirs.ID || got.MachineID != "machine-elsewhere-a" {
+		t.Errorf("the Agent has %s with the machine ID %s", got.ID, got.MachineID)
+	}
+
+	policy := client.PropagationPolicy(metav1.DeletePropagationOrphan)
+	if err := w.Client.Delete(t.Context(), w.GetSet("logs"), policy); err != nil {
+		t.Fatal(err)
+	}
+	w.Eventually("the Agents have no owner", func() error {
+		for _, agent := range w.AgentsOf("logs") {
+			if len(agent.OwnerReferences) > 0 {
+				return fmt.Errorf("%s has", agent.Name)
+			}
+		}
+		return w.Client.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "logs-sessions-0"}})
+	})
+	w.Cloud.ResetRequests()
+	w.AgentSet("logs", "fluent-bit")
+	w.SetReady("logs", 2)
+	w.HasExactly("logs", keys(w, "a", "b")...)
+	if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 0 {
+		t.Errorf("%d agents were registered again", n)
+	}
+}
+
+func TestASecretOfSomebodyElseIsNeverWritten(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		make func(w *harness.World, set *v1alpha1.AgentSet) *corev1.Secret
+	}{
+		{"a Secret of a user", func(*harness.World, *v1alpha1.AgentSet) *corev1.Secret { return &corev1.Secret{} }},
+		{"the label without the owner", func(_ *harness.World, set *v1alpha1.AgentSet) *corev1.Secret {
+			return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelAgentSetUID: string(set.UID)}}}
+		}},
+		{"the owner without the label", func(_ *harness.World, set *v1alpha1.AgentSet) *corev1.Secret {
+			return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{agentset.OwnerReference(set)}}}
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+			w.Nodes("a")
+			w.AgentSet("logs", w.DaemonSet("fluent-bit"))
+			theirs := row.make(w, w.GetSet("logs"))
+			theirs.Namespace, theirs.Name, theirs.Data = w.Namespace, "logs-sessions-0", map[string][]byte{"key": []byte("value")}
+			w.Create(theirs)
+			w.Start()
+			stalled(w, "logs", v1alpha1.ReasonSecretConflict, "logs-sessions-0", "spec.sessions.secretName")
+			if is := w.Secret("logs-sessions-0"); is.ResourceVersion != theirs.ResourceVersion {
+				t.Errorf("it was written: %v", is)
+			}
+			if err := w.Client.Delete(t.Context(), theirs); err != nil {
+				t.Fatal(err)
+			}
+			w.SetReady("logs", 1)
+			w.HasExactly("logs", w.Node("a"))
+		})
+	}
+}
+
+func TestAnEditedSessionIsWrittenAgain(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{})
+	w.Nodes("a", "b")
+	w.AgentSet("logs", w.DaemonSet("fluent-bit"))
+	w.SetReady("logs", 2)
+	for name, edit := range map[string]func(*corev1.Secret){
+		"a session is removed": func(s *corev1.Secret) { delete(s.Data, w.Node("a")+"."+tokensecret.SessionKey) },
+		"the session of another node": func(s *corev1.Secret) {
+			s.Data[w.Node("a")+"."+tokensecret.SessionKey] = s.Data[w.Node("b")+"."+tokensecret.SessionKey]
+		},
+		"a configuration is edited":     func(s *corev1.Secret) { s.Data[w.Node("a")+"."+tokensecret.YAMLKey] = []byte("pipeline:") },
+		"a session of no node is added": func(s *corev1.Secret) { s.Data["stranger."+tokensecret.SessionKey] = []byte("x") },
+	} {
+		w.Clock.Step(time.Minute) // The next batch need not wait.
+		right := maps.Clone(w.Secret("logs-sessions-0").Data)
+		secret := w.Secret("logs-sessions-0")
+		edit(secret)
+		if err := w.Client.Update(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+		w.Eventually(name+": it is corrected", func() error {
+			is := w.Secret("logs-sessions-0")
+			for key, value := range right {
+				if string(is.Data[key]) != string(value) {
+					return fmt.Errorf("%s has another value", key)
+				}
+			}
+			if len(is.Data) != len(right) {
+				return fmt.Errorf("%d keys, want %d", len(is.Data), len(right))
+			}
+			return nil
+		})
+	}
+	w.Clock.Step(time.Minute)
+	if err := w.Client.Delete(t.Context(), w.Secret("logs-sessions-0")); err != nil {
+		t.Fatal(err)
+	}
+	w.HasExactly("logs", keys(w, "a", "b")...)
+}
+
+func TestTwoSetsOnOneDaemonSet(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{})
+	w.Nodes("a")
+	w.AgentSet("aaa", w.DaemonSet("fluent-bit"))
+	w.SetReady("aaa", 1)
+	w.Eventually("a second has passed", func() error { // Times of objects have no smaller part.
+		if since := time.Since(w.GetSet("aaa").CreationTimestamp.Time); since < 1100*time.Millisecond {
+			return fmt.Errorf("only %s", since)
+		}
+		return nil
+	})
+	w.AgentSet("younger", "fluent-bit")
+	stalled(w, "younger", v1alpha1.ReasonTargetConflict, `DaemonSet "fluent-bit"`, `older AgentSet "aaa"`)
+	w.HasExactly("aaa", w.Node("a"))
+	if err := w.Client.Delete(t.Context(), w.GetSet("aaa")); err != nil {
+		t.Fatal(err)
+	}
+	w.SetReady("younger", 1)
+	w.HasExactly("younger", w.Node("a"))
+}
+
+func TestWithoutAccessToNodesTheConditionSaysSo(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+	w.WithoutNodes = true
+	w.Start()
+	w.AgentSet("logs", w.DaemonSet("fluent-bit"))
+	stalled(w, "logs", v1alpha1.ReasonAgentSetsDisabled, "agentSets.enabled")
+}
+
+func TestASessionThatNoFluentBitCouldUseIsRefusedBeforeAnythingIsRegistered(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{}, func(_ *harness.World, cp *v1alpha1.CloudProject) { cp.Spec.URL += "/calyptia" })
+	w.Nodes("a")
+	w.AgentSet("logs", w.DaemonSet("fluent-bit"))
+	stalled(w, "logs", v1alpha1.ReasonInvalid, "no path")
+	if agents := w.AgentsOf("logs"); len(agents) > 0 {
+		t.Errorf("there are Agents: %v", agents)
+	}
+}
+
+func TestATemplateThatTheServerRefusesStallsTheSet(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{})
+	w.Nodes("a", "b")
+	w.AgentSet("logs", w.DaemonSet("fluent-bit"), func(set *v1alpha1.AgentSet) {
+		set.Spec.Template.Metadata.Labels = map[string]string{"not a label!": "x"}
+	})
+	stalled(w, "logs", v1alpha1.ReasonInvalid, "spec.template")
+	w.ChangeSet("logs", func(set *v1alpha1.AgentSet) { set.Spec.Template.Metadata.Labels = nil })
+	w.SetReady("logs", 2)
+}
+
+// The operator dies right before each of its writes, and another takes over.
+func TestTheOperatorDiesAtEveryBoundary(t *testing.T) {
+	for _, row := range []struct{ name, method, suffix string }{
+		{"before an Agent is created", http.MethodPost, "/agents"},
+		{"before the Secret is created", http.MethodPost, "/secrets"},
+		{"before the status is written", http.MethodPatch, "/agentsets/logs/status"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := harness.New(t, cloudtest.Settings{})
+			w.Nodes("a", "b", "c")
+			dead := w.API.StopAt(row.method, row.suffix)
+			w.AgentSet("logs", w.DaemonSet("fluent-bit"))
+			<-dead
+			w.Stop()
+			w.API.Before(nil)
+			w.Start()
+			w.SetReady("logs", 3)
+			w.HasExactly("logs", keys(w, "a", "b", "c")...)
+		})
+	}
+	for _, row := range []struct {
+		name, method, suffix string
+		change               func(*harness.World)
+		left                 []string
+	}{
+		{"before a session is added", http.MethodPatch, "/secrets/logs-sessions-0", func(w *harness.World) { w.Nodes("c") }, []string{"a", "b", "c"}},
+		{"before the removal is recorded", http.MethodPatch, "-b", func(w *harness.World) { w.RemoveNode("b") }, []string{"a", "b"}},
+		{"before the template reaches an Agent", http.MethodPatch, "-a", func(w *harness.World) {
+			w.ChangeSet("logs", func(set *v1alpha1.AgentSet) { set.Spec.Template.Spec.Version = "v4.1.0" })
+		}, []string{"a", "b"}},
+		{"before an Agent is deleted", http.MethodDelete, "-b", func(w *harness.World) {
+			w.ChangeSet("logs", delay(0))
+			w.RemoveNode("b")
+		}, []string{"a"}},
+		{"before a session is removed", http.MethodPatch, "/secrets/logs-sessions-0", func(w *harness.World) {
+			w.ChangeSet("logs", delay(0))
+			w.RemoveNode("b")
+		}, []string{"a"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := harness.New(t, cloudtest.Settings{})
+			w.Nodes("a", "b")
+			w.AgentSet("logs", w.DaemonSet("fluent-bit"))
+			w.SetReady("logs", 2)
+			w.Clock.Step(time.Minute)
+			dead := w.API.StopAt(row.method, row.suffix)
+			row.change(w)
+			<-dead
+			w.Stop()
+			w.API.Before(nil)
+			w.Start()
+			w.HasExactly("logs", keys(w, row.left...)...)
+			if set := w.GetSet("logs"); strings.Contains(row.name, "template") {
+				w.SetReady("logs", 2)
+				for _, agent := range w.AgentsOf("logs") {
+					if agent.Spec.Version != set.Spec.Template.Spec.Version {
+						t.Errorf("%s has the version %s", agent.Name, agent.Spec.Version)
+					}
+				}
+			}
+		})
+	}
+}
+
+// What a full Secret holds, the API server takes.
+func TestAFullSecretIsTaken(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+	set := w.NewAgentSet("logs", "fluent-bit")
+	w.Create(set)
+	for _, row := range []struct{ key, value int }{{12, 300}, {40, 300}, {63, 60}, {12, 100_000}} {
+		data, size := map[string][]byte{}, 0
+		for i := 0; ; i++ {
+			slot := fmt.Sprintf("%0*d", row.key, i)
+			entry := tokensecret.Entry(slot, map[string][]byte{
+				tokensecret.SessionKey: make([]byte, row.value), tokensecret.YAMLKey: make([]byte, row.value), tokensecret.ClassicKey: make([]byte, row.value),
+			})
+			if size += agentset.Size(entry); size > 1_000_000 {
+				t.Logf("%d sessions with keys of %d and values of %d bytes", i, row.key, 3*row.value)
+				break
+			}
+			maps.Copy(data, entry)
+		}
+		secret := tokensecret.NewShard(set, fmt.Sprintf("full-%d-%d", row.key, row.value), agentset.OwnerReference(set), data)
+		w.Create(secret)
+	}
+}

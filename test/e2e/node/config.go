@@ -1,0 +1,114 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package node
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// pauseImage is what a pod's sandbox runs.
+const pauseImage = "registry.k8s.io/pause:3.10"
+
+// The score of the OOM killer cannot be lowered without CAP_SYS_RESOURCE, which not every root has.
+const containerdConfig = `version = 3
+[plugins.'io.containerd.cri.v1.images']
+  [plugins.'io.containerd.cri.v1.images'.pinned_images]
+    sandbox = "%[1]s"
+  [plugins.'io.containerd.cri.v1.images'.registry]
+    config_path = "%[2]s/certs.d"
+[plugins.'io.containerd.cri.v1.runtime']
+  restrict_oom_score_adj = true
+  [plugins.'io.containerd.cri.v1.runtime'.cni]
+    bin_dirs = ["/usr/lib/cni"]
+    conf_dir = "%[2]s/net.d"
+  [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+      SystemdCgroup = false
+`
+
+// Every image comes from the cluster's own registry.
+const hostsConfig = `[host."http://%s"]
+  capabilities = ["pull", "resolve"]
+`
+
+// Each pod has a link of its own to the node, which routes between them: there is no bridge.
+const cniConfig = `{
+  "cniVersion": "1.0.0", "name": "pods",
+  "plugins": [
+    {"type": "ptp", "ipam": {"type": "host-local", "ranges": [[{"subnet": "%s"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+    {"type": "portmap", "capabilities": {"portMappings": true}}
+  ]
+}
+`
+
+// The kubelet is reached by the API server alone, over a network that nobody else is in but pods of tests.
+const kubeletConfig = `apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+address: %[1]s
+authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
+authorization: {mode: AlwaysAllow}
+containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
+cgroupDriver: cgroupfs
+cgroupRoot: /%[2]s
+failCgroupV1: false
+failSwapOn: false
+enforceNodeAllocatable: []
+evictionHard: {}
+imageGCHighThresholdPercent: 100
+clusterDomain: cluster.local
+clusterDNS: [%[3]s]
+resolvConf: %[4]s/resolv.conf
+serializeImagePulls: false
+`
+
+// configure writes the files that a node's programs read.
+func (c *Cluster) configure(m *Machine) error {
+	for _, dir := range []string{"certs.d/_default", "net.d"} {
+		if err := os.MkdirAll(m.path(dir), 0o755); err != nil {
+			return err
+		}
+	}
+	write := func(name, format string, args ...any) error {
+		return os.WriteFile(m.path(name), fmt.Appendf(nil, format, args...), 0o600)
+	}
+	errs := []error{
+		write("containerd.toml", containerdConfig, pauseImage, m.path()),
+		write("certs.d/_default/hosts.toml", hostsConfig, c.Registry.address),
+		write("net.d/10-pods.conflist", cniConfig, m.slot.pods(m.number)),
+		write("kubelet.yaml", kubeletConfig, m.Address, m.slot.name(m.number), dnsAddress, m.path()),
+		write("resolv.conf", "# Names of the cluster alone are resolved.\nnameserver 127.0.0.1\n"),
+	}
+	for file, user := range map[string][]string{
+		"kubelet":    {"system:node:" + m.Name, "system:nodes"},
+		"kube-proxy": {"system:kube-proxy"},
+	} {
+		config, err := c.Plane.AddUser(user[0], user[1:]...)
+		if err != nil {
+			return err
+		}
+		errs = append(errs, writeKubeconfig(m.path(file+".kubeconfig"), config))
+	}
+	return errors.Join(errs...)
+}
+
+func writeKubeconfig(path string, user *rest.Config) error {
+	const name = "cluster"
+	config := clientcmdapi.NewConfig()
+	config.Clusters[name] = &clientcmdapi.Cluster{Server: user.Host, CertificateAuthorityData: user.CAData}
+	config.AuthInfos[name] = &clientcmdapi.AuthInfo{ClientCertificateData: user.CertData, ClientKeyData: user.KeyData}
+	config.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
+	config.CurrentContext = name
+	return clientcmd.WriteToFile(*config, filepath.Clean(path))
+}

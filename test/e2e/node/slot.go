@@ -1,0 +1,173 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package node
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// base holds a directory for each cluster that runs on this machine, and is short, because paths of sockets have to be.
+const base = "/var/tmp/calyptia-e2e"
+
+// slots is how many clusters may run at once: each has its own addresses.
+const slots = 8
+
+// slot is a cluster's share of the machine: a directory, names and addresses that no other cluster has.
+type slot struct {
+	number int
+	lock   *os.File
+}
+
+// takeSlot takes a free one and removes what a cluster left there that was killed.
+func takeSlot() (*slot, error) {
+	if err := os.MkdirAll(base, 0o755); err != nil {
+		return nil, err
+	}
+	for number := range slots {
+		lock, err := os.OpenFile(filepath.Join(base, fmt.Sprintf("%d.lock", number)), os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+			_ = lock.Close()
+			continue
+		}
+		s := &slot{number: number, lock: lock}
+		if err := s.clear(); err != nil {
+			return nil, errors.Join(fmt.Errorf("node: what an earlier run left cannot be removed: %w", err), lock.Close())
+		}
+		return s, os.MkdirAll(s.path(), 0o755)
+	}
+	return nil, fmt.Errorf("node: %d clusters run on this machine already: wait until one ends", slots)
+}
+
+func (s *slot) path(parts ...string) string {
+	return filepath.Join(append([]string{base, fmt.Sprint(s.number)}, parts...)...)
+}
+
+// name is that of a node's cgroup and network interface; the kernel allows 15 characters for the latter.
+func (s *slot) name(node int) string { return fmt.Sprintf("cal-e2e-%d-%d", s.number, node) }
+
+// host and node are the two ends of the link between the machine and a node.
+func (s *slot) host(node int) string { return fmt.Sprintf("10.243.%d.%d", s.number, 4*node+1) }
+func (s *slot) node(node int) string { return fmt.Sprintf("10.243.%d.%d", s.number, 4*node+2) }
+
+// peers are the two ends of the link between two nodes, the lower one's last.
+func (s *slot) peers(lower, higher int) (ours, theirs string) {
+	first := 128 + 4*(higher*(higher-1)/2+lower)
+	return fmt.Sprintf("10.243.%d.%d", s.number, first+1), fmt.Sprintf("10.243.%d.%d", s.number, first+2)
+}
+
+// pods are the addresses of a node's pods.
+func (s *slot) pods(node int) string { return fmt.Sprintf("10.244.%d.0/24", 8*s.number+node) }
+
+// release removes all that is left and gives the slot back.
+func (s *slot) release() error {
+	return errors.Join(s.clear(), s.lock.Close())
+}
+
+// unused is an error while a process runs that was started with a file of the slot, such as one of the control plane. Each
+// ends by itself when its parent has.
+func (s *slot) unused() error {
+	commands, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range commands {
+		command, err := os.ReadFile(path)
+		if err == nil && bytes.Contains(command, []byte(s.path()+"/")) {
+			return fmt.Errorf("%s still runs: %.300s", filepath.Dir(path), bytes.ReplaceAll(command, []byte{0}, []byte(" ")))
+		}
+	}
+	return nil
+}
+
+// clear removes the directory and the cgroups. Processes that end right now may still hold them.
+func (s *slot) clear() error {
+	var err error
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if err = errors.Join(s.unused(), s.removeCgroups(), os.RemoveAll(s.path())); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// hierarchies are where cgroups are: one directory for each controller, or one for all (cgroup v2).
+func hierarchies() []string {
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
+		return []string{"/sys/fs/cgroup"}
+	}
+	found, _ := filepath.Glob("/sys/fs/cgroup/*/cgroup.procs")
+	var dirs []string
+	for _, path := range found {
+		if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil && !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+func (s *slot) removeCgroups() error {
+	var errs []error
+	prefix := strings.TrimSuffix(s.name(0), "0")
+	for _, hierarchy := range hierarchies() {
+		tops, _ := filepath.Glob(filepath.Join(hierarchy, prefix+"*"))
+		for _, top := range tops {
+			errs = append(errs, removeCgroup(top))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// removeCgroup removes a cgroup and those below; its files go with it.
+func removeCgroup(top string) error {
+	var dirs []string
+	err := filepath.WalkDir(top, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() {
+			dirs = append(dirs, path)
+		}
+		return err
+	})
+	slices.Reverse(dirs)
+	for _, dir := range dirs {
+		if removed := syscall.Rmdir(dir); removed != nil && !errors.Is(removed, fs.ErrNotExist) {
+			err = errors.Join(err, fmt.Errorf("%s: %w", dir, removed))
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// makeCgroup makes a node's cgroup in each hierarchy.
+func (s *slot) makeCgroup(node int) error {
+	for _, hierarchy := range hierarchies() {
+		dir := filepath.Join(hierarchy, s.name(node))
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		// Of the first version's cpuset a new cgroup inherits nothing, and without it no process may enter.
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+			value, err := os.ReadFile(filepath.Join(hierarchy, file))
+			if err != nil {
+				continue
+			}
+			if err := os.WriteFile(filepath.Join(dir, file), value, 0o600); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
