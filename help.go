@@ -28,7 +28,7 @@ var operatorGroups = []struct {
 	title string
 	names []string
 }{
-	{"What it manages", []string{"default-project", "watch-namespaces", "shard", "cluster-id", "read-only", "kubeconfig"}},
+	{"What it manages", []string{"default-project", "agent-sets", "watch-namespaces", "shard", "cluster-id", "read-only", "kubeconfig"}},
 	{"Calyptia Cloud", []string{"allowed-hosts", "allow-insecure-http", "concurrency"}},
 	{"Replicas", []string{"leader-elect", "leader-election-"}},
 	{"Metrics and probes", []string{"metrics-", "agent-metrics", "health-probe-bind-address"}},

@@ -63,13 +63,15 @@ type Inventory struct {
 	mu       sync.Mutex
 	snapshot snapshot
 	failure  failure
-	paging   paging
+	reader   *reader
 	pauseTo  time.Time // when the next list may begin; it is waited for, so this is of the real clock
 	running  *run
 }
 
 // New returns an Inventory without a snapshot.
-func New(source Source, opts Options) *Inventory { return &Inventory{source: source, opts: opts} }
+func New(source Source, opts Options) *Inventory {
+	return &Inventory{source: source, opts: opts, reader: &reader{source: source, most: opts.MostAgents}}
+}
 
 // run is a list that is under way.
 type run struct {
@@ -123,8 +125,8 @@ func notListed(err error, rest time.Duration) error {
 
 // waiting has callers come back when the list may be ended, if it takes as long as the one before; but not later
 // than after as long as it has taken so far. Thousands may wait for a slow one. i.mu is held.
-func (i *Inventory) waiting(r *run) error {
-	so := i.age(r)
+func (r *run) waiting(i *Inventory) error {
+	so := r.age(i)
 	wait := so
 	switch {
 	case so < 0:
@@ -136,7 +138,7 @@ func (i *Inventory) waiting(r *run) error {
 		After(fault.Spread(max(wait, time.Second))).Quietly()
 }
 
-func (i *Inventory) age(r *run) time.Duration { return i.opts.Clock.Now().Sub(r.startedAt) }
+func (r *run) age(i *Inventory) time.Duration { return i.opts.Clock.Now().Sub(r.startedAt) }
 
 // ListTook is how long the newest complete list took to be read; zero without one.
 func (i *Inventory) ListTook() time.Duration {
@@ -159,13 +161,13 @@ func (i *Inventory) Warm() {
 func (i *Inventory) Warming() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.snapshot.startedAt.IsZero() && i.running != nil && i.age(i.running) < patience
+	return i.snapshot.startedAt.IsZero() && i.running != nil && i.running.age(i) < patience
 }
 
 // await waits for a list, but no longer than until it is as old as callers have patience: workers have other things to do.
-func (i *Inventory) await(ctx context.Context, r *run) error {
+func (r *run) await(ctx context.Context, i *Inventory) error {
 	i.mu.Lock()
-	left := patience - i.age(r).Abs()
+	left := patience - r.age(i).Abs()
 	i.mu.Unlock()
 	timer := time.NewTimer(max(left, 0))
 	defer timer.Stop()
@@ -178,7 +180,7 @@ func (i *Inventory) await(ctx context.Context, r *run) error {
 	case <-timer.C:
 		i.mu.Lock()
 		defer i.mu.Unlock()
-		return i.waiting(r)
+		return r.waiting(i)
 	}
 }
 
@@ -193,10 +195,10 @@ func (i *Inventory) start() *run {
 	go func() {
 		defer cancel()
 		if pause > 0 {
-			i.pause(ctx, r, pause)
+			r.pause(ctx, i, pause)
 		}
 		began := time.Now()
-		entries, err := i.readAll(ctx)
+		entries, err := i.reader.all(ctx)
 		if slower := i.end(r, entries, err, time.Since(began)); slower {
 			i.source.NeedsVerification() // The interval may have to be longer, and soon.
 		}
@@ -205,7 +207,7 @@ func (i *Inventory) start() *run {
 }
 
 // pause waits until a list may begin, or is given up. What was registered and deleted until then is in the list.
-func (i *Inventory) pause(ctx context.Context, r *run, pause time.Duration) {
+func (r *run) pause(ctx context.Context, i *Inventory, pause time.Duration) {
 	begin := time.NewTimer(pause)
 	defer begin.Stop()
 	select {
@@ -232,7 +234,7 @@ func (i *Inventory) end(r *run, entries []Entry, err error, took time.Duration) 
 	i.running = nil
 	if err == nil {
 		before := i.snapshot.took
-		i.snapshot = newSnapshot(r, entries, i.age(r))
+		i.snapshot = newSnapshot(r, entries, r.age(i))
 		i.failure = failure{}
 		i.opts.Metrics.Listed(r.startedAt, len(entries))
 		return i.snapshot.took-before >= slowerBy
@@ -252,5 +254,6 @@ func (i *Inventory) Reset() {
 	if i.running != nil {
 		i.running.cancel()
 	}
-	i.snapshot, i.running, i.pauseTo, i.failure, i.paging = snapshot{}, nil, time.Time{}, failure{}, paging{}
+	i.snapshot, i.running, i.pauseTo, i.failure = snapshot{}, nil, time.Time{}, failure{}
+	i.reader.reset()
 }

@@ -63,7 +63,7 @@ func (i *Inventory) read(ctx context.Context, after time.Time, look func()) (ok 
 		r, err := i.join(unusable)
 		i.mu.Unlock()
 		if err == nil {
-			err = i.await(ctx, r)
+			err = r.await(ctx, i)
 		}
 		if err != nil {
 			return true, err
@@ -89,7 +89,7 @@ func (i *Inventory) Lookup(id string, after time.Time) (seen Entry, at time.Time
 	case i.running == nil:
 		i.start()
 	}
-	return Entry{}, time.Time{}, false, i.waiting(i.running)
+	return Entry{}, time.Time{}, false, i.running.waiting(i)
 }
 
 // Newest calls visit with a function that finds agents in the newest snapshot, and returns when that was begun; zero if
@@ -113,5 +113,5 @@ func (i *Inventory) Await() error {
 	if err != nil {
 		return err
 	}
-	return i.waiting(r)
+	return r.waiting(i)
 }

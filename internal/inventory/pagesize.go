@@ -66,20 +66,20 @@ func (p *paging) tooLarge(size int) {
 }
 
 // pageSize returns how many agents the next page is asked for.
-func (i *Inventory) pageSize() int {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.paging.next()
+func (r *reader) pageSize() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.paging.next()
 }
 
 // paged notes what came of a page of this size.
-func (i *Inventory) paged(size int, page *fetched) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
+func (r *reader) paged(size int, page *fetched) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	switch {
 	case page.err == nil:
-		i.paging.fits(size, page.Before == "")
+		r.paging.fits(size, page.Before == "")
 	case errors.Is(page.err, cloud.ErrTooLarge):
-		i.paging.tooLarge(size)
+		r.paging.tooLarge(size)
 	}
 }

@@ -9,6 +9,7 @@ package inventory
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/util/sets"
 
@@ -19,6 +20,21 @@ import (
 
 // room is how many pages wait to be put together, beside the one that is and the one that is fetched. Each takes memory.
 const room = 1
+
+// reader reads whole lists, and remembers which size of a page fits.
+type reader struct {
+	source Source
+	most   int // agents
+
+	mu     sync.Mutex
+	paging paging
+}
+
+func (r *reader) reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.paging = paging{}
+}
 
 // fetched is a page on its way from the API to who puts the list together.
 type fetched struct {
@@ -51,12 +67,12 @@ func (f *fetched) begin() {
 	}()
 }
 
-// readAll reads all pages.
-func (i *Inventory) readAll(ctx context.Context) ([]Entry, error) {
+// all reads all pages.
+func (r *reader) all(ctx context.Context) ([]Entry, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	pages := make(chan *fetched, room)
-	go i.fetchAll(ctx, pages)
+	go r.fetchAll(ctx, pages)
 	var entries []Entry
 	for page := range pages {
 		if page.err != nil {
@@ -68,7 +84,7 @@ func (i *Inventory) readAll(ctx context.Context) ([]Entry, error) {
 			return nil, got.err
 		}
 		entries = append(entries, got.entries...)
-		if most := i.opts.MostAgents; page.Before != "" && len(entries) > most {
+		if most := r.most; page.Before != "" && len(entries) > most {
 			return nil, fault.Retryablef(v1alpha1.ReasonInvalidResponse, "the service lists more than %d agents", most)
 		}
 		if page.Before != "" && len(got.entries) == 0 {
@@ -83,14 +99,14 @@ func (i *Inventory) readAll(ctx context.Context) ([]Entry, error) {
 
 // fetchAll fetches all pages, in smaller ones where a page of large configurations is too long for a response.
 // Cursors that lead in a circle are an invalid response.
-func (i *Inventory) fetchAll(ctx context.Context, pages chan<- *fetched) {
+func (r *reader) fetchAll(ctx context.Context, pages chan<- *fetched) {
 	defer close(pages)
 	cursors := sets.New[string]()
 	var options cloud.ListOptions
 	for more := true; more; {
-		options.Last = i.pageSize()
-		page := i.fetch(ctx, options)
-		i.paged(options.Last, &page)
+		options.Last = r.pageSize()
+		page := r.fetch(ctx, options)
+		r.paged(options.Last, &page)
 		switch {
 		case errors.Is(page.err, cloud.ErrTooLarge) && options.Last > 1:
 			continue
@@ -114,8 +130,8 @@ func (i *Inventory) fetchAll(ctx context.Context, pages chan<- *fetched) {
 }
 
 // fetch gets one page. It may wait, because no worker does this.
-func (i *Inventory) fetch(ctx context.Context, options cloud.ListOptions) fetched {
-	page, learn, err := i.source.Fetch(ctx, options)
+func (r *reader) fetch(ctx context.Context, options cloud.ListOptions) fetched {
+	page, learn, err := r.source.Fetch(ctx, options)
 	return fetched{RawPage: page, learn: learn, err: err}
 }
 
