@@ -37,7 +37,7 @@ func TestTheCommandLine(t *testing.T) {
 		{"a command with a letter less", []string{program, "imprt"}, 2, "", `unknown command "imprt": did you mean import?`},
 		{"a command with a letter more", []string{program, "sttatus"}, 2, "", `unknown command "sttatus": did you mean status?`},
 		{"another word", []string{program, "deploy"}, 2, "", `unknown command "deploy": see calyptia-agent-operator --help`},
-		{"a flag with a letter less", []string{program, "--alowed-hosts=x"}, 2, "", "unknown flag: --alowed-hosts: did you mean --allowed-hosts?"},
+		{"a flag with a letter less", []string{program, "--allowed-host=x"}, 2, "", "unknown flag: --allowed-host: did you mean --allowed-hosts?"},
 		{"a flag of a command", []string{program, "import", "--flet=x"}, 2, "", "unknown flag: --flet: did you mean --fleet?"},
 		{"another flag", []string{program, "--colour"}, 2, "", "unknown flag: --colour: see calyptia-agent-operator --help"},
 		{"the plugin alone", []string{plugin}, 0, "kubectl calyptia [command]", ""},

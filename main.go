@@ -137,10 +137,7 @@ func managerOptions(o *options.Options, scheme *runtime.Scheme) ctrl.Options {
 }
 
 func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, clusterID string) error {
-	if err := addProcessMetrics(mgr); err != nil {
-		return err
-	}
-	if err := fairness.RegisterMetrics(ctrlmetrics.Registry); err != nil {
+	if err := errors.Join(addProcessMetrics(mgr), fairness.RegisterMetrics(ctrlmetrics.Registry)); err != nil {
 		return err
 	}
 	counted, err := metrics.NewProjects(ctrlmetrics.Registry)

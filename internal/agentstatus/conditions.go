@@ -75,7 +75,8 @@ func Conclude(agent *v1alpha1.Agent, o Outcome) {
 	if o.ReadOnly {
 		who = "the operator runs with --read-only and"
 	}
-	w.listed(v1alpha1.ConditionDrifted, v1alpha1.ReasonChangedExternally, status.DriftedFields, "somebody else changed %s; "+who+" lets it stand")
+	w.listed(v1alpha1.ConditionDrifted, v1alpha1.ReasonChangedExternally, status.DriftedFields,
+		"somebody else changed %s; "+who+" lets it stand")
 	w.listed(v1alpha1.ConditionFieldsIgnored, v1alpha1.ReasonNotPersisted, status.IgnoredFields,
 		"the service accepted %s and did not keep the value; it is sent again when it changes")
 }

@@ -252,14 +252,14 @@ func TestChecks_EveryServer_End(t *testing.T) {
 						state.Applied = version(before)
 					}
 					in := Input{Policy: policy}
-					done := false
 					for range 6 {
 						in.State = state
-						state, done = s.check(t, in, lived, true, spare)
+						state, _ = s.check(t, in, lived, true, spare)
 					}
 					patches := s.patches
 					in.State = state
-					if state, done = s.check(t, in, lived, true, spare); !done {
+					state, done := s.check(t, in, lived, true, spare)
+					if !done {
 						t.Fatalf("it never ends: %+v", state)
 					}
 					if s.patches != patches {

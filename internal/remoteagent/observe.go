@@ -214,7 +214,7 @@ func (o Observer) knownHere() bool {
 	return o.Project.Vouched() || o.verified() && o.Known.Identity.by == o.credentialNow()
 }
 
-// errMissing sends a reconciliation back to the registration: the remote agent is missing for good.
+// ErrMissing sends a reconciliation back to the registration: the remote agent is missing for good.
 var ErrMissing = errors.New("the remote agent is missing")
 
 // confirmMissing makes sure, in two checks, that a remote agent is missing for good.

@@ -48,7 +48,8 @@ var (
 // EventReasons are the reasons of all events but failures.
 func EventReasons() (reasons []string) {
 	for _, e := range []Event{
-		registeredAgent, reregistered, recovered, adopted, Updated, Corrected, Drifted, Deleted, Retained, Orphaned, MaybeOrphaned, DuplicateDeleted,
+		registeredAgent, reregistered, recovered, adopted, Updated, Corrected, Drifted, Deleted, Retained, Orphaned, MaybeOrphaned,
+		DuplicateDeleted,
 	} {
 		reasons = append(reasons, e.Reason)
 	}

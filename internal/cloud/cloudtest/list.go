@@ -74,7 +74,7 @@ func nextLink(c *incoming, oldest uint64) string {
 		query[name] = values
 	}
 	query.Set("before", writeCursor(oldest))
-	return "</v1/projects/" + url.PathEscape(c.id) + "/" + string(c.route.items()) + "?" + query.Encode() + `>; rel="next"`
+	return "</v1/projects/" + url.PathEscape(c.id) + "/" + c.route.items() + "?" + query.Encode() + `>; rel="next"`
 }
 
 const cursorPrefix = "seq:"

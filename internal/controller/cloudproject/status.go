@@ -139,7 +139,8 @@ func (r *Reconciler) setConditions(cp *v1alpha1.CloudProject, f *fault.Error) {
 	}
 	stalled := f != nil && stalls(f)
 	setOnly(v1alpha1.ConditionStalled, stalled)
-	setOnly(v1alpha1.ConditionReconciling, f != nil && !stalled && f.Class == fault.Retryable && f.Reason == v1alpha1.ReasonCredentialsUnverified)
+	setOnly(v1alpha1.ConditionReconciling, f != nil && !stalled && f.Class == fault.Retryable &&
+		f.Reason == v1alpha1.ReasonCredentialsUnverified)
 }
 
 // writeStatus writes what changed, if anything did, and tells of it. pending is true if it is too early to
