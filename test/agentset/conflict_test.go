@@ -15,6 +15,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -82,6 +83,10 @@ func TestALabeledAgentIsAdopted(t *testing.T) {
 			if len(agent.OwnerReferences) > 0 {
 				return fmt.Errorf("%s has", agent.Name)
 			}
+		}
+		var set v1alpha1.AgentSet
+		if err := w.Client.Get(t.Context(), w.Key("logs"), &set); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the set is there: %v", err)
 		}
 		return w.Client.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "logs-sessions-0"}})
 	})

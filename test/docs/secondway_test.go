@@ -175,7 +175,7 @@ func (s *shell) deploys() {
 	}{{"make deploy", true, true}, {"make uninstall", true, false}, {"make undeploy", false, false}, {"make undeploy", false, false}} {
 		s.run("Makefile", step.command)
 		if out := s.run("Makefile", operator+"\n"+crdNames); strings.Contains(out, "deployment") != step.operator ||
-			(strings.Count(out, "cloud.calyptia.com") == 2) != step.crds {
+			(strings.Count(out, "cloud.calyptia.com") == 3) != step.crds {
 			s.Errorf("after %s there is %q", step.command, out)
 		}
 	}
