@@ -280,7 +280,7 @@ func TestKustomizeKnowsEachReference(t *testing.T) {
 		there = append(there, references(crd.Spec.Names.Kind+" spec", spec)...)
 	}
 	slices.Sort(known)
-	known = slices.Compact(known) // The target of an AgentSet may be of two kinds.
+	known = slices.Compact(known)                             // The target of an AgentSet may be of two kinds.
 	there = slices.DeleteFunc(there, func(path string) bool { // A template names no Secret.
 		return strings.HasSuffix(path, "template/spec/tokenSecretRef") || strings.HasSuffix(path, "template/spec/sessionSecretRef")
 	})
