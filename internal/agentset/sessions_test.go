@@ -155,7 +155,7 @@ func TestFollowingThePlanEnds(t *testing.T) {
 					delete(stored[write.Shard], slot)
 				}
 				for _, slot := range write.Set {
-					stored[write.Shard][slot] = Stored(Stored{Digest: wanted[slot].Digest, Size: wanted[slot].Size})
+					stored[write.Shard][slot] = Stored{Digest: wanted[slot].Digest, Size: wanted[slot].Size}
 				}
 			}
 			for slot := range wanted { // Nobody is without a session meanwhile, who had one.

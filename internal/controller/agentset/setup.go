@@ -139,7 +139,8 @@ func movesPods(e event.UpdateEvent) bool {
 func matters(e event.UpdateEvent) bool {
 	was, ok := e.ObjectOld.(*v1alpha1.Agent)
 	is, also := e.ObjectNew.(*v1alpha1.Agent)
-	if !ok || !also || was.UID != is.UID || was.Generation != is.Generation || was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() {
+	if !ok || !also || was.UID != is.UID || was.Generation != is.Generation ||
+		was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() {
 		return true
 	}
 	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionStalled, v1alpha1.ConditionReporting} {

@@ -29,8 +29,8 @@ import (
 const (
 	// statusInterval is how often mere numbers are written at most.
 	statusInterval = 2 * time.Second
-	// backoffMin and backoffMax bound the time between two tries after a failure.
-	backoffMin, backoffMax = time.Second, 5 * time.Minute
+	// firstBackoff and longestBackoff bound the time between two tries after a failure.
+	firstBackoff, longestBackoff = time.Second, 5 * time.Minute
 	// maxNote is the longest note of an event, in characters.
 	maxNote = 250
 )
@@ -98,7 +98,8 @@ func (p *pass) reporting(c agentset.Counts) {
 	case c.Desired == 0:
 		apimeta.RemoveStatusCondition(&p.set.Status.Conditions, v1alpha1.ConditionReporting)
 	case c.Reporting == c.Desired:
-		p.setCondition(v1alpha1.ConditionReporting, metav1.ConditionTrue, v1alpha1.ReasonMetricsReceived, "Calyptia Cloud receives metrics of all agents")
+		p.setCondition(v1alpha1.ConditionReporting, metav1.ConditionTrue, v1alpha1.ReasonMetricsReceived,
+			"Calyptia Cloud receives metrics of all agents")
 	default:
 		p.setCondition(v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonAgentsNotReporting,
 			"these nodes or replicas do not report: "+agentset.Names(c.Silent)+": check their pods")
@@ -109,7 +110,8 @@ func (p *pass) reporting(c agentset.Counts) {
 func (p *pass) conclude(failure *fault.Error) {
 	conditions := &p.set.Status.Conditions
 	if failure == nil {
-		p.setCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonApplied, "all Agents are Ready, and their sessions are stored")
+		p.setCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonApplied,
+			"all Agents are Ready, and their sessions are stored")
 		apimeta.RemoveStatusCondition(conditions, v1alpha1.ConditionReconciling)
 		apimeta.RemoveStatusCondition(conditions, v1alpha1.ConditionStalled)
 		return
@@ -146,10 +148,10 @@ func (p *pass) schedule(failure *fault.Error) {
 		p.memory.failed = 0
 	case failure.Class == fault.Retryable:
 		p.memory.failed++
-		p.sooner(fault.Backoff(p.memory.failed, backoffMin, backoffMax))
+		p.sooner(fault.Backoff(p.memory.failed, firstBackoff, longestBackoff))
 	default:
 		p.memory.failed = 0
-		p.sooner(backoffMax)
+		p.sooner(longestBackoff)
 	}
 }
 
@@ -207,7 +209,8 @@ func (p *pass) announce(ctx context.Context, failure *fault.Error) {
 // sessionsRenewed records the nodes or replicas whose pods run with a former session.
 func (p *pass) sessionsRenewed(ctx context.Context, slots []string) {
 	logf.FromContext(ctx).Info("Sessions renewed", "keys", agentset.Names(slots))
-	p.event(corev1.EventTypeNormal, "SessionsRenewed", "StoreSessions", "restart the pods of "+agentset.Names(slots)+": their sessions were renewed")
+	p.event(corev1.EventTypeNormal, "SessionsRenewed", "StoreSessions",
+		"restart the pods of "+agentset.Names(slots)+": their sessions were renewed")
 }
 
 func (p *pass) event(kind, reason, action, note string) {
