@@ -27,7 +27,7 @@ const (
 	agentsReadme = "charts/calyptia-agents/README.md"
 	crdNames     = "kubectl get crd --output=name"
 	// deleteAll is in what the page shows and the Makefile says.
-	deleteAll = "kubectl delete agents.cloud.calyptia.com,cloudprojects.cloud.calyptia.com --all --all-namespaces"
+	deleteAll = "kubectl delete agentsets.cloud.calyptia.com,agents.cloud.calyptia.com,cloudprojects.cloud.calyptia.com --all --all-namespaces"
 )
 
 // TestTheSecondWayOfTheReadme types how the operator is run without an image, and removed again. In between it types
