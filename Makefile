@@ -243,12 +243,12 @@ install: $(KUBECTL_NEEDS) ## Install the CRDs into the current cluster.
 
 .PHONY: unused
 unused: $(KUBECTL_NEEDS)
-	@kinds=$$($(KUBECTL) get crd agents.cloud.calyptia.com cloudprojects.cloud.calyptia.com --ignore-not-found --output=name | \
+	@kinds=$$($(KUBECTL) get crd agents.cloud.calyptia.com agentsets.cloud.calyptia.com cloudprojects.cloud.calyptia.com --ignore-not-found --output=name | \
 		sed 's#.*/##' | paste -sd, -); \
 	left=$$(test -z "$$kinds" || $(KUBECTL) get "$$kinds" --all-namespaces --ignore-not-found --output=name | wc -l); \
 	if [ "$${left:-0}" -gt 0 ]; then \
 		echo "There are $$left Agents and CloudProjects. The operator has to delete their remote agents first, while it runs:" >&2; \
-		echo "  kubectl delete agents.cloud.calyptia.com,cloudprojects.cloud.calyptia.com --all --all-namespaces" >&2; exit 1; \
+		echo "  kubectl delete agentsets.cloud.calyptia.com,agents.cloud.calyptia.com,cloudprojects.cloud.calyptia.com --all --all-namespaces" >&2; exit 1; \
 	fi
 
 .PHONY: uninstall

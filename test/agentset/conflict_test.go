@@ -11,10 +11,12 @@ import (
 	"maps"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -82,6 +84,10 @@ func TestALabeledAgentIsAdopted(t *testing.T) {
 			if len(agent.OwnerReferences) > 0 {
 				return fmt.Errorf("%s has", agent.Name)
 			}
+		}
+		var set v1alpha1.AgentSet
+		if err := w.Client.Get(t.Context(), w.Key("logs"), &set); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the set is there: %w", err)
 		}
 		return w.Client.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "logs-sessions-0"}})
 	})
@@ -302,5 +308,32 @@ func TestAFullSecretIsTaken(t *testing.T) {
 		}
 		secret := tokensecret.NewShard(set, fmt.Sprintf("full-%d-%d", row.key, row.value), agentset.OwnerReference(set), data)
 		w.Create(secret)
+	}
+}
+
+// What somebody writes between the operator's look at an Agent and its patch is not lost: a registration intent above all.
+func TestAnAnnotationThatIsWrittenMeanwhileIsNotLost(t *testing.T) {
+	w := harness.New(t, cloudtest.Settings{})
+	w.Nodes("a")
+	w.AgentSet("logs", w.DaemonSet("fluent-bit"))
+	w.SetReady("logs", 1)
+	name := agentset.AgentName("logs", w.Node("a"))
+	w.Change(name, func(a *v1alpha1.Agent) { a.Annotations = nil })
+	var once sync.Once
+	w.API.Before(func(r *http.Request) error {
+		if r.Method == http.MethodPatch && r.Header.Get("Content-Type") == "application/json-patch+json" && strings.HasSuffix(r.URL.Path, name) {
+			once.Do(func() {
+				w.Change(name, func(a *v1alpha1.Agent) { metav1.SetMetaDataAnnotation(&a.ObjectMeta, "example.com/meanwhile", "yes") })
+			})
+		}
+		return nil
+	})
+	w.ChangeSet("logs", func(set *v1alpha1.AgentSet) {
+		set.Spec.Template.Spec.Version = "v4.1.0"
+		set.Spec.Template.Metadata.Annotations = map[string]string{"example.com/template": "yes"}
+	})
+	w.SetReady("logs", 1)
+	if a := w.Get(name); a.Annotations["example.com/meanwhile"] != "yes" || a.Annotations["example.com/template"] != "yes" || a.Spec.Version != "v4.1.0" {
+		t.Errorf("the Agent has the annotations %v and the version %s", a.Annotations, a.Spec.Version)
 	}
 }

@@ -304,7 +304,7 @@ func TestANamespaceIsDeletedWithItsSet(t *testing.T) {
 	w.Eventually("the namespace goes, and the remote agents with it", func() error {
 		err := w.Client.Get(t.Context(), client.ObjectKey{Name: w.Namespace}, &corev1.Namespace{})
 		if remote := w.Remote(); !apierrors.IsNotFound(err) || len(remote) > 0 {
-			return fmt.Errorf("namespace: %w, %d remote agents", err, len(remote))
+			return fmt.Errorf("%d remote agents, and the namespace is there: %w", len(remote), err)
 		}
 		return nil
 	})

@@ -82,7 +82,7 @@ func (p *page) untold(spec schema) (missing []string) {
 func below(field schema, prefix string) (paths []string) {
 	for name, child := range field.Properties {
 		paths = append(paths, prefix+name)
-		if name != "selector" {
+		if name != "selector" && name != "spec" { // The spec in a template is a kind's, which has a page.
 			paths = append(paths, below(child, prefix+name+".")...)
 		}
 	}

@@ -60,6 +60,8 @@ var notHere = []struct {
 		why: "TestTheSecondWayOfTheReadme types it"},
 	{command: regexp.MustCompile(`^kubectl (delete|wait( --for=delete)?) agents\S+ --all`), why: "would take what other tests have, " +
 		"or wait for it; TestTheSecondWayOfTheReadme types it"},
+	{command: regexp.MustCompile(`\bagentsets? |agentset=|fluent-bit-daemonset|name=fluent-bit|^helm install fluent-bit`), why: "needs nodes; " +
+		"TestTheDaemonSetSample has them"},
 	{command: regexp.MustCompile(`^read -rs`), why: "waits for somebody to type; the shell of the test has the token"},
 	{command: regexp.MustCompile(`^docker `), why: "needs Docker"},
 	{command: regexp.MustCompile(`^kubectl create -f calyptia-`), why: "what is restored is there; TestTheSecondWayOfTheReadme types it"},

@@ -85,8 +85,8 @@ func wrongComment(text string, r *reader, flags map[string]bool, kinds map[strin
 	}
 	for _, match := range regexp.MustCompile(`\b(spec|status)(\.[A-Za-z]+)+\b`).FindAllString(text, -1) {
 		path := strings.Split(match, ".")
-		if !kinds["Agent"].has(path) && !kinds["CloudProject"].has(path) {
-			return fmt.Errorf("neither kind has a field %s", match)
+		if !kinds["Agent"].has(path) && !kinds["AgentSet"].has(path) && !kinds["CloudProject"].has(path) {
+			return fmt.Errorf("no kind has a field %s", match)
 		}
 	}
 	return nil

@@ -27,7 +27,7 @@ const (
 	agentsReadme = "charts/calyptia-agents/README.md"
 	crdNames     = "kubectl get crd --output=name"
 	// deleteAll is in what the page shows and the Makefile says.
-	deleteAll = "kubectl delete agents.cloud.calyptia.com,cloudprojects.cloud.calyptia.com --all --all-namespaces"
+	deleteAll = "kubectl delete agentsets.cloud.calyptia.com,agents.cloud.calyptia.com,cloudprojects.cloud.calyptia.com --all --all-namespaces"
 )
 
 // TestTheSecondWayOfTheReadme types how the operator is run without an image, and removed again. In between it types
@@ -176,7 +176,7 @@ func (s *shell) deploys() {
 	}{{"make deploy IMG=registry.example.com/operator:v1", true, true}, {"make uninstall", true, false}, {"make undeploy", false, false}, {"make undeploy", false, false}} {
 		s.run("Makefile", step.command)
 		if out := s.run("Makefile", operator+"\n"+crdNames); strings.Contains(out, "deployment") != step.operator ||
-			(strings.Count(out, "cloud.calyptia.com") == 2) != step.crds {
+			(strings.Count(out, "cloud.calyptia.com") == 3) != step.crds {
 			s.Errorf("after %s there is %q", step.command, out)
 		}
 	}

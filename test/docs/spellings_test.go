@@ -18,6 +18,7 @@ import (
 
 // otherFields are names in camel case that are nobody's of the operator.
 var otherFields = map[string]string{
+	"hostPath":           "of a volume",
 	"dependsOn":          "of a Kustomization of Flux",
 	"healthChecks":       "of a Kustomization of Flux",
 	"emptyDir":           "of a pod",
@@ -31,6 +32,8 @@ var otherFields = map[string]string{
 
 // otherWords are capitalized names that are nobody's of the operator.
 var otherWords = map[string]string{
+	"NoSchedule":                  "an effect of a taint",
+	"SessionsRenewed":             "an event of an AgentSet",
 	"Healthy":                     "health of Argo CD",
 	"Degraded":                    "health of Argo CD",
 	"Current":                     "status of kstatus",

@@ -77,7 +77,7 @@ func labelsOf(f *dto.MetricFamily) sets.Set[string] {
 	return labels
 }
 
-// live registers one agent that reports, and has one deletion hang.
+// live registers one agent that reports, and one of an AgentSet, and has one deletion hang.
 func live(t *testing.T) string {
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	certificates := t.TempDir()
@@ -92,6 +92,9 @@ func live(t *testing.T) string {
 	})
 	w.Poke("web")
 	w.Becomes("web", v1alpha1.ConditionReporting, "True", v1alpha1.ReasonMetricsReceived)
+	w.Nodes("a")
+	w.AgentSet("logs", w.DaemonSet("fluent-bit"))
+	w.SetReady("logs", 1)
 	w.Ready(w.Apply("leaving"))
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodDelete, Status: http.StatusInternalServerError, Body: `{"error":"internal"}`})
 	w.Delete("leaving")

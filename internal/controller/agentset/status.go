@@ -29,8 +29,8 @@ import (
 const (
 	// statusInterval is how often mere numbers are written at most.
 	statusInterval = 2 * time.Second
-	// backoffLeast and backoffMost bound the time between two tries after a failure.
-	backoffLeast, backoffMost = time.Second, 5 * time.Minute
+	// firstBackoff and longestBackoff bound the time between two tries after a failure.
+	firstBackoff, longestBackoff = time.Second, 5 * time.Minute
 	// maxNote is the longest note of an event, in characters.
 	maxNote = 250
 )
@@ -148,10 +148,10 @@ func (p *pass) schedule(failure *fault.Error) {
 		p.memory.failed = 0
 	case failure.Class == fault.Retryable:
 		p.memory.failed++
-		p.sooner(fault.Backoff(p.memory.failed, backoffLeast, backoffMost))
+		p.sooner(fault.Backoff(p.memory.failed, firstBackoff, longestBackoff))
 	default:
 		p.memory.failed = 0
-		p.sooner(backoffMost)
+		p.sooner(longestBackoff)
 	}
 }
 
