@@ -90,6 +90,7 @@ vet: ## Run go vet.
 .PHONY: lint
 lint: ## Run the linters.
 	$(GOLANGCI_LINT) run
+	cd test/e2e && $(GOLANGCI_LINT) run
 	$(API_LINT) run --config hack/apilint/config.yml ./api/...
 
 .PHONY: lint-fix

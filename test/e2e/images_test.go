@@ -69,8 +69,8 @@ func (s *site) pushImages(ctx context.Context) error {
 		if s.node == nil && image.name == busyboxImage {
 			continue // the real one
 		}
-		if real := os.Getenv("FLUENT_BIT_IMAGE"); real != "" && image.name == fluentBitImage {
-			if err := s.pushRealFluentBit(ctx, real); err != nil {
+		if theirs := os.Getenv("FLUENT_BIT_IMAGE"); theirs != "" && image.name == fluentBitImage {
+			if err := s.pushRealFluentBit(ctx, theirs); err != nil {
 				return err
 			}
 			continue
