@@ -132,7 +132,9 @@ func (s *site) push(ctx context.Context, image string, content remote.Taggable) 
 }
 
 // repository is where pods get the operator's image from; its tag is operatorTag.
-func repository() string { return strings.TrimSuffix(image(operatorImage+":"+operatorTag), ":"+operatorTag) }
+func repository() string {
+	return strings.TrimSuffix(image(operatorImage+":"+operatorTag), ":"+operatorTag)
+}
 
 // image is a name by which pods get an image.
 func image(name string) string {
