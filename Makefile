@@ -96,7 +96,7 @@ vet: ## Run go vet.
 
 .PHONY: lint
 lint: ## Run the linters.
-	@set -e; for module in . $(TEST_MODULES); do (cd $$module && $(GOLANGCI_LINT) run); done
+	@set -e; for module in . $(TEST_MODULES) test/e2e; do (cd $$module && $(GOLANGCI_LINT) run); done
 	$(API_LINT) run --config hack/apilint/config.yml ./api/...
 
 .PHONY: lint-fix

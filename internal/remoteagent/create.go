@@ -56,7 +56,13 @@ func (r creation) create(ctx context.Context) error {
 	case r.Open():
 		first = r.Intent().First // What an earlier attempt made may be what the API answers with.
 	}
-	intent, err := r.writeAhead(ctx, began, first)
+	if err := ctx.Err(); err != nil { // A shutdown comes before the intent or after the request, or the next leader has to wait.
+		ticket.Release()
+		return err
+	}
+	whole, done := Detach(ctx)
+	intent, err := r.writeAhead(whole, began, first)
+	done()
 	left := r.Settings.PostWindow - r.Clock.Since(began)
 	if err == nil && left <= 0 {
 		err = fault.Retryablef(v1alpha1.ReasonAPIServer, "the API server took too long to record the registration")

@@ -17,7 +17,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"sigs.k8s.io/yaml"
 
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 	"github.com/calyptia-agent-operator/operator/test/e2e/node"
@@ -25,7 +24,8 @@ import (
 
 // The names of the images, as the chart and the sample have them.
 const (
-	operatorImage  = "ghcr.io/calyptia-agent-operator/calyptia-agent-operator"
+	operatorImage  = "registry.example.com/calyptia-agent-operator"
+	operatorTag    = "e2e"
 	kubectlImage   = "registry.k8s.io/kubectl:v1.37.2"
 	fluentBitImage = "docker.io/fluent/fluent-bit:5.1.1"
 	fetchImage     = "docker.io/library/fetch:built"
@@ -57,8 +57,11 @@ func (s *site) pushImages(ctx context.Context) error {
 		{fetchImage, "65532", []string{"/fetch"}, []node.File{{Path: "/fetch", Source: built["fetch"]}}},
 		{fluentBitImage, "", []string{fluentBitPath}, []node.File{{Path: fluentBitPath, Source: built["fluentbit"]}}},
 	} {
-		if real := os.Getenv("FLUENT_BIT_IMAGE"); real != "" && image.name == fluentBitImage {
-			if err := s.pushRealFluentBit(ctx, real); err != nil {
+		if s.node == nil && image.name == busyboxImage {
+			continue // the real one
+		}
+		if theirs := os.Getenv("FLUENT_BIT_IMAGE"); theirs != "" && image.name == fluentBitImage {
+			if err := s.pushRealFluentBit(ctx, theirs); err != nil {
 				return err
 			}
 			continue
@@ -89,14 +92,7 @@ func (s *site) pushOperator(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	version, err := chartVersion()
-	if err != nil {
-		return err
-	}
-	if err := s.push(ctx, operatorImage+":"+version, index); err != nil {
-		return err
-	}
-	return s.push(ctx, operatorImage+":latest", index) // as the samples name it
+	return s.push(ctx, operatorImage+":"+operatorTag, index)
 }
 
 // pushRealFluentBit takes the image from where it is: the node has no way out.
@@ -126,14 +122,9 @@ func (s *site) push(ctx context.Context, image string, content remote.Taggable) 
 	return node.Push(ctx, reference, content, remote.WithAuthFromKeychain(authn.DefaultKeychain))
 }
 
-// chartVersion is the tag of the image that the chart names.
-func chartVersion() (string, error) {
-	content, err := os.ReadFile(filepath.Join(testenv.ModuleRoot(), "charts", operator, "Chart.yaml"))
-	if err != nil {
-		return "", err
-	}
-	var chart struct{ AppVersion string }
-	return chart.AppVersion, yaml.Unmarshal(content, &chart)
+// repository is where pods get the operator's image from; its tag is operatorTag.
+func repository() string {
+	return strings.TrimSuffix(image(operatorImage+":"+operatorTag), ":"+operatorTag)
 }
 
 // image is a name by which pods get an image.

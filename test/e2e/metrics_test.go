@@ -38,7 +38,7 @@ func TestMetricsThroughTheService(t *testing.T) {
 		args          []string
 		status, says  string
 	}{
-		{"a reader reads them", "reader", []string{"--token-file=/token/token"}, "200", "controller_runtime_reconcile_total"},
+		{"a reader reads them", "reader", []string{"--token-file=/token/token"}, "200", "calyptia_agent_operator_build_info"}, // which every replica has
 		{"a stranger is known and refused", "stranger", []string{"--token-file=/token/token"}, "403", ""},
 		{"nobody is unauthorized", "stranger", nil, "401", ""},
 		{"an unknown token is unauthorized", "stranger", []string{"--token=made-up"}, "401", ""},

@@ -130,12 +130,11 @@ func (w *team) typist() func(command string) (string, error) {
 	); err != nil {
 		w.Fatal(err)
 	}
-	tag := must(chartVersion())(w)
 	execute := func(command string) (string, error) {
 		c := exec.CommandContext(w.Context(), "bash", "-euo", "pipefail", "-c", command)
 		c.Dir = dir
-		c.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "HOME="+here.work, "TAG="+tag,
-			"IMAGE="+strings.TrimSuffix(image(operatorImage+":"+tag), ":"+tag), "SSL_CERT_FILE="+filepath.Join(dir, "ca.crt"),
+		c.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "HOME="+here.work, "TAG="+operatorTag,
+			"IMAGE="+repository(), "SSL_CERT_FILE="+filepath.Join(dir, "ca.crt"),
 			"PATH="+strings.Join([]string{filepath.Join(dir, "bin"), filepath.Dir(here.kubectl), filepath.Dir(here.helm), os.Getenv("PATH")}, ":"))
 		out, err := c.CombinedOutput()
 		return string(out), err

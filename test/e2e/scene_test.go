@@ -117,7 +117,7 @@ func diagnose(t testing.TB) {
 }
 
 // install makes the release what the values say, and waits until its pods are Ready. Without values it is the chart as it is,
-// but for the host of the fake of Calyptia Cloud.
+// but for the image, and the host of the fake of Calyptia Cloud.
 func install(t testing.TB, values ...string) {
 	t.Helper()
 	release(t, append(values, "--wait"))
@@ -128,12 +128,8 @@ func release(t testing.TB, values []string) {
 	t.Helper()
 	namespace(t, operatorNamespace, restricted)
 	args := []string{"upgrade", "--install", operator, "charts/" + operator, "--namespace", operatorNamespace, "--reset-values",
-		"--timeout=3m", "--set", "allowedHosts={" + cloudName + "}"}
-	if here.node == nil {
-		tag := must(chartVersion())(t)
-		args = append(args, "--set", "image.repository="+strings.TrimSuffix(image(operatorImage+":"+tag), ":"+tag),
-			"--set", "tests.image="+image(kubectlImage))
-	}
+		"--timeout=3m", "--set", "allowedHosts={" + cloudName + "}",
+		"--set", "image.repository=" + repository(), "--set", "image.tag=" + operatorTag, "--set", "tests.image=" + image(kubectlImage)}
 	for _, value := range values {
 		if strings.HasPrefix(value, "-") {
 			args = append(args, value)

@@ -48,7 +48,9 @@ func fetch(url, file, token string) error {
 		return err
 	}
 	defer response.Body.Close()
-	fmt.Println(response.StatusCode)
+	if _, err := fmt.Fprintln(os.Stdout, response.StatusCode); err != nil {
+		return err
+	}
 	_, err = io.Copy(os.Stdout, response.Body)
 	return err
 }

@@ -38,10 +38,13 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	if err := run(ctx, path); err != nil {
-		fmt.Fprintln(os.Stderr, "[error]", err)
+		say("[error]", err)
 		os.Exit(1)
 	}
 }
+
+// say logs where Fluent Bit logs.
+func say(words ...any) { _, _ = fmt.Fprintln(os.Stderr, words...) }
 
 func run(ctx context.Context, path string) error {
 	c, err := readConfig(path)
@@ -53,11 +56,11 @@ func run(ctx context.Context, path string) error {
 		// Fluent Bit would register now, with an api_key that it does not have.
 		return fmt.Errorf("agent registration failed: %w", err)
 	}
-	fmt.Println("[info] session setup OK")
+	say("[info] session setup OK")
 	if err := agent.Start(ctx); err != nil {
 		return fmt.Errorf("agent registration failed: %w", err)
 	}
-	fmt.Println("[info] known agent registration successful")
+	say("[info] known agent registration successful")
 	if c.port != "" {
 		healthy := func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 		server := &http.Server{Addr: ":" + c.port, Handler: http.HandlerFunc(healthy), ReadHeaderTimeout: time.Second}
@@ -66,7 +69,7 @@ func run(ctx context.Context, path string) error {
 	}
 	for tick := time.NewTicker(interval); ; {
 		if err := agent.Report(ctx); err != nil && ctx.Err() == nil {
-			fmt.Println("[error]", err)
+			say("[error]", err)
 		}
 		select {
 		case <-tick.C:

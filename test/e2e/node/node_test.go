@@ -39,11 +39,11 @@ func TestMain(m *testing.M) {
 	defer stop()
 	cluster, err := Start(ctx, Options{Log: os.Stdout})
 	if err == nil {
-		fmt.Println("runs")
+		fmt.Fprintln(os.Stdout, "runs")
 		<-ctx.Done()
 		err = cluster.Stop()
 	}
-	fmt.Println(err)
+	fmt.Fprintln(os.Stdout, err)
 }
 
 // However a cluster ends, nothing of it is left: at once where it could clean up, and after the next start where it was

@@ -8,6 +8,7 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -94,13 +95,9 @@ func (s *slot) unused() error {
 
 // clear removes the directory and the cgroups. Processes that end right now may still hold them.
 func (s *slot) clear() error {
-	var err error
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		if err = errors.Join(s.unused(), s.removeCgroups(), os.RemoveAll(s.path())); err == nil {
-			return nil
-		}
-	}
-	return err
+	return eventually(context.Background(), s.path()+" is still used", 20*time.Second, func(context.Context) error {
+		return errors.Join(s.unused(), s.removeCgroups(), os.RemoveAll(s.path()))
+	})
 }
 
 // hierarchies are where cgroups are: one directory for each controller, or one for all (cgroup v2).
