@@ -57,9 +57,6 @@ func (s *site) pushImages(ctx context.Context) error {
 		{fetchImage, "65532", []string{"/fetch"}, []node.File{{Path: "/fetch", Source: built["fetch"]}}},
 		{fluentBitImage, "", []string{fluentBitPath}, []node.File{{Path: fluentBitPath, Source: built["fluentbit"]}}},
 	} {
-		if s.node == nil && image.name == busyboxImage {
-			continue // the real one
-		}
 		if theirs := os.Getenv("FLUENT_BIT_IMAGE"); theirs != "" && image.name == fluentBitImage {
 			if err := s.pushRealFluentBit(ctx, theirs); err != nil {
 				return err
@@ -92,7 +89,10 @@ func (s *site) pushOperator(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.push(ctx, operatorImage+":"+operatorTag, index)
+	if err := s.push(ctx, operatorImage+":"+operatorTag, index); err != nil {
+		return err
+	}
+	return s.push(ctx, operatorImage+":latest", index) // as the samples name it
 }
 
 // pushRealFluentBit takes the image from where it is: the node has no way out.

@@ -64,11 +64,11 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			ended := endChild(t, row.when, row.signal)
 			// What the kernel removes is gone without anybody's help.
-			eventuallyNothing(t, "processes, interfaces or mounts are left", func() error {
-				return errors.Join(ended.unused(), interfaces(ended), mounts(ended))
+			eventuallyNothing(t, "processes or mounts are left", func() error {
+				return errors.Join(ended.unused(), mounts(ended))
 			})
 			if row.cleans {
-				if err := directories(ended); err != nil {
+				if err := errors.Join(directories(ended), interfaces(ended)); err != nil {
 					t.Error(err)
 				}
 				return
@@ -86,7 +86,7 @@ func TestNothingIsLeft(t *testing.T) {
 			if entries, err := os.ReadDir(next.path()); err != nil || len(entries) > 0 {
 				t.Errorf("the next one finds %v, %v", entries, err)
 			}
-			if err := errors.Join(next.release(), directories(ended)); err != nil {
+			if err := errors.Join(interfaces(ended), next.release(), directories(ended)); err != nil {
 				t.Error(err)
 			}
 		})

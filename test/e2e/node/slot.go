@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -95,9 +96,21 @@ func (s *slot) unused() error {
 
 // clear removes the directory and the cgroups. Processes that end right now may still hold them.
 func (s *slot) clear() error {
-	return eventually(context.Background(), s.path()+" is still used", 20*time.Second, func(context.Context) error {
-		return errors.Join(s.unused(), s.removeCgroups(), os.RemoveAll(s.path()))
+	return eventually(context.Background(), s.path()+" is still used", 20*time.Second, func(ctx context.Context) error {
+		return errors.Join(s.unused(), s.removeLinks(ctx), s.removeCgroups(), os.RemoveAll(s.path()))
 	})
+}
+
+// removeLinks removes the links to the nodes. They go with the nodes' networks, but a connection that nobody ends any more
+// keeps such a network for minutes.
+func (s *slot) removeLinks(ctx context.Context) error {
+	all, err := net.Interfaces()
+	for _, one := range all {
+		if strings.HasPrefix(one.Name, strings.TrimSuffix(s.name(0), "0")) {
+			err = errors.Join(err, run(ctx, "ip", "link", "delete", one.Name))
+		}
+	}
+	return err
 }
 
 // hierarchies are where cgroups are: one directory for each controller, or one for all (cgroup v2).
