@@ -26,6 +26,7 @@ import (
 const (
 	operatorImage  = "registry.example.com/calyptia-agent-operator"
 	operatorTag    = "e2e"
+	sampleImage    = "ghcr.io/calyptia-agent-operator/calyptia-agent-operator:latest" // as the samples name the operator's
 	kubectlImage   = "registry.k8s.io/kubectl:v1.37.2"
 	fluentBitImage = "docker.io/fluent/fluent-bit:5.1.1"
 	fetchImage     = "docker.io/library/fetch:built"
@@ -92,7 +93,7 @@ func (s *site) pushOperator(ctx context.Context) error {
 	if err := s.push(ctx, operatorImage+":"+operatorTag, index); err != nil {
 		return err
 	}
-	return s.push(ctx, operatorImage+":latest", index) // as the samples name it
+	return s.push(ctx, sampleImage, index)
 }
 
 // pushRealFluentBit takes the image from where it is: the node has no way out.
