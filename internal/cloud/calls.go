@@ -55,7 +55,7 @@ func (c *Client) Register(ctx context.Context, r Registration) (*Registered, err
 func (c *Client) Get(ctx context.Context, id string) (*Agent, error) {
 	agent := &Agent{}
 	err := c.do(ctx, call{
-		op: opGet, method: http.MethodGet, path: []string{"agents", id},
+		op: opGet, method: http.MethodGet, path: []string{"agents", id}, shortens: true,
 		success: []int{http.StatusOK},
 		accept: func(a *answer) error {
 			if json.Unmarshal(a.body, agent) != nil {
@@ -128,7 +128,7 @@ func (c *Client) Fetch(ctx context.Context, projectID string, o ListOptions) (*R
 	page.buffer.Reset()
 	err := c.do(ctx, call{
 		op: opList, method: http.MethodGet, path: []string{"projects", projectID, "agents"}, query: query,
-		success: []int{http.StatusOK}, buffer: page.buffer,
+		success: []int{http.StatusOK}, buffer: page.buffer, shortens: o.Last == 1,
 		accept: func(a *answer) error { return page.take(a, o.Before) },
 	})
 	if err != nil {

@@ -35,6 +35,7 @@ type call struct {
 	success    []int
 	maxBody    int64         // of this call at most; 0: the common limit
 	partial    bool          // accept judges a body that is not whole, too
+	shortens   bool          // a body that is too large is read with its long strings shortened
 	buffer     *bytes.Buffer // for the body; nil: one of its own
 	accept     func(*answer) error
 }
@@ -79,7 +80,12 @@ func (c *Client) do(ctx context.Context, call call) error {
 	defer func() { _ = response.Body.Close() }()
 	a := &answer{status: response.StatusCode, header: response.Header}
 	buffer := cmp.Or(call.buffer, &bytes.Buffer{})
-	a.body, a.err = readBody(buffer, response.Body, limitOf(c.maxBody, call.maxBody))
+	limit := limitOf(c.maxBody, call.maxBody)
+	a.body, a.err = readBody(buffer, response.Body, limit)
+	if call.shortens && a.status == http.StatusOK && errors.Is(a.err, ErrTooLarge) {
+		a.err = shorten(buffer, response.Body, limit)
+		a.body = buffer.Bytes()
+	}
 	if !slices.Contains(call.success, a.status) {
 		a.err = bodyTrouble(ctx, a.err)
 		return c.refused(call, a)

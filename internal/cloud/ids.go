@@ -35,6 +35,10 @@ func NormalID(id string) string {
 	return id
 }
 
+// ValidID reports whether a text can be the ID of an agent. Nothing else is asked of a server: what somebody wrote in its
+// place may be long, or made for something in between that drops the connection.
+func ValidID(id string) bool { return isUUID(id) }
+
 // isUUID accepts the canonical form alone: braces, URNs and bare hex digits
 // are not what the API writes.
 func isUUID(s string) bool { return len(s) == 36 && uuid.Validate(s) == nil }

@@ -104,7 +104,8 @@ func TestTheLargestAgentCanBeReadBack(t *testing.T) {
 
 // It is no outage: the server is there, and the agent is what is wrong.
 func TestAnAnswerThatIsTooLargeIsKnown(t *testing.T) {
-	agent := `{"id":"` + fleetID + `","rawConfig":"` + strings.Repeat("x", 5000) + `"}`
+	// Its size is in no long text, which would be shortened.
+	agent := `{"id":"` + fleetID + `","flags":[` + strings.Repeat(`"x",`, 1500) + `"x"]}`
 	for name, row := range map[string]struct {
 		status int
 		reason cloud.Reason

@@ -41,7 +41,7 @@ func readMap(from []byte) map[string]string {
 		var pair [2]string
 		for i := range pair {
 			var n int
-			if n, from, ok = readLength(from, 0xa0, 0x1f, 0xd9, 0xda, 0xdb); !ok || n > len(from) {
+			if n, from, ok = readLength(from, 0xa0, 0x1f, 0xd9, 0xda, 0xdb); !ok || n < 0 || n > len(from) { // Below zero: where an int has 32 bits.
 				return nil
 			}
 			pair[i], from = string(from[:n]), from[n:]
