@@ -172,7 +172,7 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 // Nor is it an outage that an agent is larger than what is read of a response: the tenant made it so.
 func TestAnAgentThatIsTooLargeOpensNoBreaker(t *testing.T) {
 	w := proved(t, cloudtest.Settings{})
-	w.cloud.Inject(cloudtest.Fault{Status: http.StatusOK, Body: `{"id":"` + otherID + `","rawConfig":"` + strings.Repeat("x", 10<<20) + `"}`})
+	w.cloud.Inject(cloudtest.Fault{Status: http.StatusOK, Body: strings.Repeat(" ", 10<<20) + `{"id":"` + otherID + `"}`})
 	for range 5 {
 		if _, err := w.Get(t.Context(), somebody, otherID); !errors.Is(err, cloud.ErrTooLarge) {
 			t.Fatal(err)
