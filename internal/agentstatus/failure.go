@@ -71,6 +71,11 @@ func fromCloud(e *cloud.Error) *fault.Error {
 		return fault.Waitingf(v1alpha1.ReasonProjectNotReady,
 			"the service refuses the token of the CloudProject: correct the token in its Secret").Coded(fault.ProjectNotReady)
 	case cloud.ReasonRateLimited:
+		if !e.API && e.OfContent() { // It may not throttle the project, whose end would wake the Agent.
+			return fault.Retryablef(v1alpha1.ReasonRateLimited,
+				"%v: if it persists, have what filters requests allow it, or change the configuration", e).
+				Coded(fault.Throttled).After(e.RetryAfter)
+		}
 		return fault.Waitingf(v1alpha1.ReasonRateLimited,
 			"the service asked to wait; it is called again by itself").Coded(fault.Throttled).After(e.RetryAfter)
 	case cloud.ReasonContentRefused:

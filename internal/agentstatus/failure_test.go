@@ -79,6 +79,8 @@ func TestClassifyGivesEveryAnswerOfTheServiceAClassAReasonAndAMend(t *testing.T)
 		{"429", said(429, cloud.ReasonRateLimited, "slow down"), fault.Waiting, v1alpha1.ReasonRateLimited, []string{"by itself"}, 0},
 		{"429 that says when", waits(said(429, cloud.ReasonRateLimited, "slow down")), fault.Waiting, v1alpha1.ReasonRateLimited,
 			[]string{"by itself"}, 30 * time.Second},
+		{"a firewall's 429", &cloud.Error{Op: "update agent", Class: cloud.ClassWaiting, Reason: cloud.ReasonRateLimited, Status: 429},
+			fault.Retryable, v1alpha1.ReasonRateLimited, []string{"429", "filters requests"}, 0},
 		{"500", said(500, cloud.ReasonUnavailable, "database is down"), fault.Retryable, v1alpha1.ReasonUnavailable, []string{"database is down"}, 0},
 		{"503 that says when", waits(said(503, cloud.ReasonUnavailable, "maintenance")), fault.Retryable, v1alpha1.ReasonUnavailable,
 			[]string{"maintenance"}, 30 * time.Second},

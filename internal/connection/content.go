@@ -40,6 +40,14 @@ func isOdd(err error) bool {
 		(e.Status < http.StatusMultipleChoices || !e.API && e.Status/100 != 5)
 }
 
+// aboutContent reports a response in another form than the API's to what one Agent declares, whose status is no outage: a
+// filter that reads requests may have written it. It says nothing of the API behind the filter: as a success it would
+// close an open breaker, and have what is counted forgotten.
+func aboutContent(err error) bool {
+	e, ok := cloud.AsError(err)
+	return ok && !e.API && e.OfContent() && e.Status >= http.StatusBadRequest && !isOutage(err)
+}
+
 // tenants are the Agents that use the project, and whose content caused trouble.
 type tenants struct {
 	agents     map[string]int // by namespace
@@ -72,6 +80,9 @@ func (t *tenants) beside(namespace string) bool {
 func (s *shared) forBreaker(who ratelimit.Caller, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if aboutContent(err) {
+		return errUnused
+	}
 	odd := s.tenants.odd
 	if !isOdd(err) {
 		if !isOutage(err) && !errors.Is(err, errUnused) {

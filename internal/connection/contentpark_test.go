@@ -76,3 +76,24 @@ func TestThrottle_ForeignResponseToContent_IsBounded(t *testing.T) {
 		})
 	}
 }
+
+// What a filter says of the content of one Agent tells nothing of the service behind it: it hides no outage.
+func TestBreaker_ForeignResponseToContent_HidesNoOutage(t *testing.T) {
+	for _, status := range []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			w := proved(t, cloudtest.Settings{})
+			id := w.register("m")
+			w.Expect(map[string]int{"a": 20, "b": 20})
+			w.cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteAgent, Cut: cloudtest.CutBefore})
+			w.cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: status, Body: "<html>"})
+			for i := range 5 {
+				_ = w.Update(t.Context(), ratelimit.Caller{UID: uid("a", 1), Namespace: "a"}, id, cloud.Update{Version: ptr.To("v5.0.0")})
+				w.clock.Step(11 * time.Second) // The first 429 throttles.
+				_, _ = w.Get(t.Context(), ratelimit.Caller{UID: uid("b", i), Namespace: "b"}, id)
+			}
+			if _, err := w.registry.Get(w.cp); err == nil {
+				t.Error("five requests that found no service did not open the breaker")
+			}
+		})
+	}
+}

@@ -161,8 +161,11 @@ func (o Observer) Read(ctx context.Context) error {
 }
 
 // Lookup reads a remote agent whose ID came from a Secret, a snapshot or a spec. Only one that shows our machine ID is
-// returned; nil says that it is missing or not ours.
+// returned; nil says that it is missing or not ours. No request is made for what can be no ID.
 func (o Observer) Lookup(ctx context.Context, id string) (*cloud.Agent, error) {
+	if !cloud.ValidID(id) {
+		return nil, nil //nolint:nilnil // Documented: it is not ours.
+	}
 	remote, err := o.Project.Get(ctx, o.Caller(), id)
 	if err != nil {
 		missing, err := o.ProvesMissing(ctx, id, err)

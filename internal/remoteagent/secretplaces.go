@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -68,7 +69,7 @@ func (s SecretPlaces) Takeover(ctx context.Context, secret *corev1.Secret, confl
 		return conflict
 	}
 	a, named := &s.Known.Absence, Whereabouts{tokensecret.Holds(secret), s.Place}
-	if named.ID == "" || named == a.Lost || named == a.other {
+	if !cloud.ValidID(named.ID) || named == a.Lost || named == a.other {
 		return nil
 	}
 	_, err := s.Project.Get(ctx, s.Caller(), named.ID)

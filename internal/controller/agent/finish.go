@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -19,6 +20,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
 	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 	"github.com/calyptia-agent-operator/operator/internal/schedule"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
@@ -81,12 +83,14 @@ func (f finisher) letGo(ctx context.Context) (ctrl.Result, error) {
 	return ctrl.Result{}, nil
 }
 
-// redacted takes the agent's own token out of what the API says: its client knows the project's alone.
+// redacted takes the agent's own token out of what the API says: its client knows the project's alone. It takes out what
+// the API repeats of a configuration from a Secret, too: more people may read an Agent than a Secret.
 func (f finisher) redacted(ctx context.Context, failure *fault.Error) *fault.Error {
 	if failure == nil {
 		return nil
 	}
-	if e, ok := cloud.AsError(failure.Err); !ok || e.Message == "" {
+	e, ok := cloud.AsError(failure.Err)
+	if !ok || e.Message == "" {
 		return failure
 	}
 	tokens := []cloud.Token{f.Token, f.Writes.Token}
@@ -96,6 +100,11 @@ func (f finisher) redacted(ctx context.Context, failure *fault.Error) *fault.Err
 	clean := *failure
 	for _, token := range tokens {
 		clean.Message = cloud.Redact(clean.Message, token)
+	}
+	if from := f.Agent.Spec.RawConfigFrom; from != nil && from.SecretKeyRef != nil && e.OfContent() {
+		for _, words := range []string{e.Message, e.Detail} {
+			clean.Message = strings.ReplaceAll(clean.Message, words, rawconfig.Hide(words, f.Config.Data))
+		}
 	}
 	return &clean
 }

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/eventlimit"
 	"github.com/calyptia-agent-operator/operator/internal/fairness"
 	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 )
@@ -41,6 +42,9 @@ const usesIndex = "uses"
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, options controller.Options) error {
 	if err := r.Start(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
+	}
+	if r.Recorder != nil {
+		r.Recorder = eventlimit.New(r.Recorder, mgr.GetScheme(), r.Clock)
 	}
 	err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Agent{}, usesIndex, func(o client.Object) []string {
 		return uses(o.(*v1alpha1.Agent))

@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/eventlimit"
 	"github.com/calyptia-agent-operator/operator/internal/fairness"
 	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
@@ -43,6 +44,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 		return err
 	}
 	r.Projects.OnNeedsVerification(r.doubt)
+	r.Recorder = eventlimit.New(r.Recorder, mgr.GetScheme(), r.clock())
 	changed := builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}, kubecache.News(v1alpha1.LabelCloudProjectUID))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("cloudproject").
