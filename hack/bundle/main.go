@@ -193,6 +193,7 @@ func rules(files ...string) (all []rbacv1.PolicyRule, err error) {
 // samples are one of each kind, as JSON.
 func samples() (string, error) {
 	paths, err := filepath.Glob("config/samples/cloud_v1alpha1_*.yaml")
+	paths = append(paths, "config/samples/fluent-bit-daemonset/agentset.yaml")
 	if err != nil {
 		return "", err
 	}
