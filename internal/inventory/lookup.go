@@ -92,12 +92,6 @@ func (i *Inventory) Lookup(id string, after time.Time) (seen Entry, at time.Time
 	return Entry{}, time.Time{}, false, i.running.waiting(i)
 }
 
-// Shows reports whether the snapshot that this process has, if any, shows a remote agent. It makes no request.
-func (i *Inventory) Shows(id string) (shown bool) {
-	i.Newest(func(has func(id string) bool) { shown = has(cloud.NormalID(id)) })
-	return shown
-}
-
 // Newest calls visit with a function that finds agents in the newest snapshot, and returns when that was begun; zero if
 // there is none.
 func (i *Inventory) Newest(visit func(has func(id string) bool)) time.Time {
