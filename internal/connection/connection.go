@@ -114,12 +114,6 @@ func (c *Connection) Reset() {
 	c.Safeguard.Reset()
 }
 
-// Shows reports whether the snapshot that this process has, if any, shows a remote agent. It makes no request.
-func (c *Connection) Shows(id string) (shown bool) {
-	c.Newest(func(has func(id string) bool) { shown = has(cloud.NormalID(id)) })
-	return shown
-}
-
 // source is what the inventory sees of a Connection.
 type source struct{ c *Connection }
 

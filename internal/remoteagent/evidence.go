@@ -66,13 +66,6 @@ func (e Evidence) RegisteredWith(intent string, createdAt time.Time) bool {
 	return e.entitled(remote, registration.ParseIntent(intent))
 }
 
-// recordedThrough reports whether the status recorded the remote agent through this project, and not through another
-// CloudProject that names the same endpoint: the intent of its registration was signed with the token of now, or the
-// snapshot that this process has shows it.
-func (e Evidence) recordedThrough() bool {
-	return ClosedIntent(e.Agent).Authentic(e.subject(e.Place.URL), e.Project.Sign) || e.Project.Shows(e.Agent.Status.ID)
-}
-
 // mayAdopt reports whether the CloudProject allows this namespace to adopt agents that others registered.
 func (t *Task) mayAdopt() bool {
 	return t.CloudProject.Namespace == t.Agent.Namespace || t.CloudProject.Spec.Adoption == v1alpha1.AdoptionAllowed

@@ -24,8 +24,7 @@ import (
 type needs struct {
 	allows func(namespace string) (bool, error)
 	place  connection.Endpoint
-	sign   intents.Signer // nil while the credentials are not loaded
-	shows  func(id string) bool
+	sign   intents.Signer  // nil while the credentials are not loaded
 	unused bool            // the credentials never worked, so nothing was signed with them
 	known  map[string]bool // namespaces that were judged
 	err    error           // of the API server; what was judged is not to be used then
@@ -38,7 +37,7 @@ func (r *Reconciler) needs(ctx context.Context, cp *v1alpha1.CloudProject) (*nee
 		known:  map[string]bool{},
 	}
 	if p := r.Projects.Lookup(cp.UID); p != nil {
-		n.place, n.sign, n.shows = p.Endpoint(), p.Sign, p.Shows
+		n.place, n.sign = p.Endpoint(), p.Sign
 		return n, nil
 	}
 	// Nothing is registered before a copy of the credentials is kept.
@@ -55,7 +54,7 @@ func (n *needs) holds(agent *v1alpha1.Agent) bool {
 // uses says whether an Agent is counted as one of this CloudProject: anybody may refer to it, and the resync interval is
 // stretched for all who are counted. What needs no read of a namespace is asked first.
 func (n *needs) uses(agent *v1alpha1.Agent) bool {
-	return n.sign != nil && (n.recorded(agent) || n.registering(agent)) || n.allowed(agent.Namespace)
+	return n.recorded(agent) || n.sign != nil && n.registering(agent) || n.allowed(agent.Namespace)
 }
 
 // count returns how many Agents use the CloudProject, by namespace. One whose namespace cannot be read is left out until
@@ -82,17 +81,10 @@ func (n *needs) allowed(namespace string) bool {
 	return allowed
 }
 
-// recorded says whether an Agent has recorded something through this CloudProject. That of anybody may have the same URL,
-// and name the same project in spec.projectID: so the intent of the registration has to be signed with the token of now,
-// or the snapshot has to show the agent. Until the credentials are loaded nobody can tell.
 func (n *needs) recorded(agent *v1alpha1.Agent) bool {
 	status := &agent.Status
 	here := n.place == connection.Endpoint{URL: status.URL, ProjectID: status.ProjectID}
-	if !here || n.place.URL == "" || status.ID == "" && len(status.DuplicatesToDelete) == 0 {
-		return false
-	}
-	intent := intents.ParseIntent(status.RegistrationIntent)
-	return n.sign == nil || n.shows(status.ID) || intent.Authentic(intents.Subject{UID: string(agent.UID), URL: n.place.URL}, n.sign)
+	return here && n.place.URL != "" && (status.ID != "" || len(status.DuplicatesToDelete) > 0)
 }
 
 // registering says whether an open intent may have registered something here. Until the credentials are loaded nobody
