@@ -35,8 +35,8 @@ func TestInstallerIsAdmitted(t *testing.T) {
 		t.Errorf("the image is there %d times, want once", got)
 	}
 	installer := must(parse(manifest))(t)
-	if len(ofKind(installer, "CustomResourceDefinition")) != 2 {
-		t.Error("the installer has not both CRDs")
+	if len(ofKind(installer, "CustomResourceDefinition")) != 3 {
+		t.Error("the installer has not all CRDs")
 	}
 	c := admin(t, must(shared())(t))
 	createNamespace(t, c, operatorNamespace)

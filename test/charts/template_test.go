@@ -150,7 +150,7 @@ func TestNamespacedModeNeedsNothingClusterWide(t *testing.T) {
 		slices.Sort(names)
 		return names
 	}
-	bare := merge(v, values{"crds": values{"enabled": false}, "rbac": values{"aggregate": false}})
+	bare := merge(v, values{"agentSets": values{"enabled": false}, "crds": values{"enabled": false}, "rbac": values{"aggregate": false}})
 	// Reviews know no namespace.
 	want := []string{"ClusterRole/calyptia-agent-operator-metrics-auth", "ClusterRole/calyptia-agent-operator-metrics-reader",
 		"ClusterRoleBinding/calyptia-agent-operator-metrics-auth"}

@@ -148,7 +148,7 @@ func flags(t *testing.T, binary string, command ...string) map[string]bool {
 	for _, match := range regexp.MustCompile(`(?m)^\s+(?:-\w, )?(--[a-z][a-z-]*)`).FindAllSubmatch(out, -1) {
 		all[string(match[1])] = true
 	}
-	_, listed, _ := strings.Cut(string(out), "Available Commands:\n")
+	_, listed, _ := strings.Cut(string(out), "\nCommands:\n")
 	for line := range strings.Lines(listed) {
 		if !strings.HasPrefix(line, "  ") {
 			break
