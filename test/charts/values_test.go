@@ -57,6 +57,7 @@ var effects = map[string]effect{
 	"allowInsecureHTTP":          {set: true, want: "- --allow-insecure-http\n"},
 	"defaultProject":             {set: "a/b", want: "- --default-project=a/b\n"},
 	"clusterID":                  {set: "blue", want: `- "--cluster-id=blue"`},
+	"agentSets.enabled":          {set: false, want: "--agent-sets=false\n"},
 	"watchNamespaces":            {with: values{"clusterID": "blue"}, set: []string{"tenant-a", "tenant-b"}, want: "--watch-namespaces=tenant-a,tenant-b\n"},
 	"readOnly":                   {set: true, want: "- --read-only\n"},
 	"concurrency":                {set: 7, want: "- --concurrency=7\n"},

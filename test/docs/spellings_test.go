@@ -45,6 +45,8 @@ var otherWords = map[string]string{
 	"Dockerfile":                  "a file",
 	"Link":                        "a header of HTTP",
 	"GitOps":                      "a way to work",
+	"CycloneDX":                   "a format of SBOMs",
+	"GitHub":                      "where the repository is",
 	"OpenShift":                   "a distribution of Kubernetes",
 }
 
