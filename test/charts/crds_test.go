@@ -82,7 +82,7 @@ func TestTheCRDsWentFirst(t *testing.T) {
 				s.waiting(2)
 				s.shell(line(t, doc(t, "upgrade-uninstall.md"), "kubectl annotate agents"))
 				s.run()
-				s.shell("kubectl wait --for=delete --timeout=1m crd agents.cloud.calyptia.com cloudprojects.cloud.calyptia.com")
+				s.shell("kubectl wait --for=delete --timeout=1m crd agentsets.cloud.calyptia.com agents.cloud.calyptia.com cloudprojects.cloud.calyptia.com")
 			} else {
 				s.types("crds")
 			}
