@@ -102,12 +102,8 @@ func (m *Agents) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *Agents) Collect(out chan<- prometheus.Metric) {
-	if m.opts.Elected != nil {
-		select {
-		case <-m.opts.Elected:
-		default:
-			return
-		}
+	if !Leads(m.opts.Elected) {
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

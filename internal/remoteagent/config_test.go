@@ -16,6 +16,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/standstill"
 )
 
 // Of a configuration that is applied, nobody is asked for more than its hash.
@@ -50,8 +51,8 @@ func TestAConfigurationThatIsAppliedIsNotRead(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			p := taskFor(row.agent)
 			p.Base = p.Agent.DeepCopy()
-			v := &view{versions: map[string]string{"ConfigMap/pipeline": "5"}}
-			p.Client, p.APIReader, p.Projects = v, &view{}, connection.NewRegistry(connection.Options{Clock: p.Clock})
+			v := &standstill.View{Versions: map[string]string{"ConfigMap/pipeline": "5"}}
+			p.Client, p.APIReader, p.Projects = v, &standstill.View{}, connection.NewRegistry(connection.Options{Clock: p.Clock})
 			err := p.LoadConfig(t.Context())
 			if diff := cmp.Diff(row.want, p.Config); diff != "" || (err != nil) != row.err {
 				t.Errorf("error %v, -want +got:\n%s", err, diff)
@@ -67,7 +68,7 @@ func TestAConfigurationIsReadAgainWhereTheCacheLags(t *testing.T) {
 	live.Spec.RawConfig, old.Spec.RawConfig = "[INPUT]", "[OUTPUT]"
 	sourced := old.DeepCopy()
 	sourced.Spec.RawConfig, sourced.Spec.RawConfigFrom = "", configFrom("gone")
-	for _, v := range []*view{{agent: live, old: old}, {agent: old, old: live}, {agent: live, old: sourced}} {
+	for _, v := range []*standstill.View{{Agent: live, Old: old}, {Agent: old, Old: live}, {Agent: live, Old: sourced}} {
 		p.APIReader, p.Config = v, rawconfig.Config{Hash: cloud.Hash("[INPUT]")}
 		if err := p.WholeConfig(t.Context()); err != nil || p.Config.Data != "[INPUT]" {
 			t.Errorf("%+v, error %v", p.Config, err)
@@ -90,7 +91,7 @@ func TestAConfigurationIsReadBeforeItIsSent(t *testing.T) {
 			p := taskFor()
 			live := p.Agent.DeepCopy()
 			row.change(live)
-			p.APIReader = &view{agent: live}
+			p.APIReader = &standstill.View{Agent: live}
 			p.Config = rawconfig.Config{Hash: cloud.Hash("[INPUT]")}
 			err := p.WholeConfig(t.Context())
 			if (err == nil) != row.goesOn || err == nil && p.Config.Data != "[INPUT]" {

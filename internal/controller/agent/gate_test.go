@@ -18,12 +18,13 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/schedule"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/standstill"
 )
 
 func TestUpToDate_IsAnAgentWithNothingLeftToDo(t *testing.T) {
 	type (
 		agent = func(*v1alpha1.Agent)
-		more  = func(*task, *view)
+		more  = func(*task, *standstill.View)
 	)
 	condition := func(status metav1.ConditionStatus, reason string) agent {
 		return func(a *v1alpha1.Agent) { a.Status.Conditions[0].Status, a.Status.Conditions[0].Reason = status, reason }
@@ -48,12 +49,12 @@ func TestUpToDate_IsAnAgentWithNothingLeftToDo(t *testing.T) {
 		{"a generation that is seen and not applied", func(a *v1alpha1.Agent) { a.Status.Applied.Generation = 1 }, nil, false},
 		{"a request to reconcile", annotated(v1alpha1.AnnotationReconcileAt, "now"), nil, false},
 		{"a double to withdraw", func(a *v1alpha1.Agent) { a.Status.DuplicatesToDelete = []string{"other"} }, nil, false},
-		{"a status that is not written", nil, func(p *task, _ *view) { p.Known.Timers.Unwritten = 1 }, false},
-		{"a changed source", nil, func(_ *task, v *view) { v.versions["ConfigMap/pipeline"] = "6" }, false},
-		{"a deleted source", nil, func(_ *task, v *view) { delete(v.versions, "ConfigMap/pipeline") }, false},
-		{"a deleted token Secret", nil, func(_ *task, v *view) { delete(v.versions, "Secret/web-token") }, false},
-		{"a token Secret that changed since it was right", nil, func(p *task, _ *view) { p.Known.Secrets.Token = "6" }, false},
-		{"a token Secret that is as it was right", nil, func(p *task, _ *view) { p.Known.Secrets.Token = "7" }, true},
+		{"a status that is not written", nil, func(p *task, _ *standstill.View) { p.Known.Timers.Unwritten = 1 }, false},
+		{"a changed source", nil, func(_ *task, v *standstill.View) { v.Versions["ConfigMap/pipeline"] = "6" }, false},
+		{"a deleted source", nil, func(_ *task, v *standstill.View) { delete(v.Versions, "ConfigMap/pipeline") }, false},
+		{"a deleted token Secret", nil, func(_ *task, v *standstill.View) { delete(v.Versions, "Secret/web-token") }, false},
+		{"a token Secret that changed since it was right", nil, func(p *task, _ *standstill.View) { p.Known.Secrets.Token = "6" }, false},
+		{"a token Secret that is as it was right", nil, func(p *task, _ *standstill.View) { p.Known.Secrets.Token = "7" }, true},
 		{"a token Secret of another name", func(a *v1alpha1.Agent) {
 			a.Spec.TokenSecretRef = &v1alpha1.LocalSecretReference{Name: "mine"}
 		}, nil, false},
@@ -66,10 +67,12 @@ func TestUpToDate_IsAnAgentWithNothingLeftToDo(t *testing.T) {
 		{"a session that is there", func(a *v1alpha1.Agent) {
 			a.Spec.SessionSecretRef = &v1alpha1.LocalSecretReference{}
 			a.Status.SessionSecretRef = &v1alpha1.LocalSecretReference{Name: "web-session"}
-		}, func(_ *task, v *view) { v.versions["Secret/web-session"] = "8" }, true},
-		{"a CloudProject that went: it tells of that itself", nil, func(_ *task, v *view) { v.project = nil }, true},
-		{"a look that is due", nil, func(p *task, _ *view) { p.Known.Timers.Check, p.Known.Secrets.Token = noon, "7" }, false},
-		{"a look that is due soon", nil, func(p *task, _ *view) { p.Known.Timers.Check, p.Known.Secrets.Token = noon.Add(time.Second), "7" }, true},
+		}, func(_ *task, v *standstill.View) { v.Versions["Secret/web-session"] = "8" }, true},
+		{"a CloudProject that went: it tells of that itself", nil, func(_ *task, v *standstill.View) { v.Project = nil }, true},
+		{"a look that is due", nil, func(p *task, _ *standstill.View) { p.Known.Timers.Check, p.Known.Secrets.Token = noon, "7" }, false},
+		{"a look that is due soon", nil, func(p *task, _ *standstill.View) {
+			p.Known.Timers.Check, p.Known.Secrets.Token = noon.Add(time.Second), "7"
+		}, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			change := row.agent
@@ -91,8 +94,8 @@ func TestAStartSpreadsTheLooksOverTheInterval(t *testing.T) {
 	seen := map[time.Time]bool{}
 	for range 100 {
 		p, v := upToDate()
-		v.project.Spec.ResyncInterval = &metav1.Duration{Duration: time.Hour}
-		v.project.Status.ResyncInterval = &metav1.Duration{Duration: 2 * time.Hour} // Stretched to the budget.
+		v.Project.Spec.ResyncInterval = &metav1.Duration{Duration: time.Hour}
+		v.Project.Status.ResyncInterval = &metav1.Duration{Duration: 2 * time.Hour} // Stretched to the budget.
 		if !(gate{p}).upToDate(t.Context()) {
 			t.Fatal("a start looks at once")
 		}
@@ -133,7 +136,7 @@ func TestAStartKnowsTheSecretsThatNobodyTouched(t *testing.T) {
 					a.Status.SessionSecretRef = &v1alpha1.LocalSecretReference{Name: "web-session"}
 				}
 			})
-			v.versions["Secret/web-session"] = "8"
+			v.Versions["Secret/web-session"] = "8"
 			if !(gate{p}).upToDate(t.Context()) {
 				t.Fatal("a start looks at once")
 			}
@@ -147,19 +150,19 @@ func TestAStartKnowsTheSecretsThatNobodyTouched(t *testing.T) {
 func TestAFailureIsHeldUntilSomethingThatConcernsItChanges(t *testing.T) {
 	for _, row := range []struct {
 		name   string
-		change func(*task, *view)
+		change func(*task, *standstill.View)
 		want   bool
 	}{
-		{"nothing changed", func(*task, *view) {}, true},
-		{"the operator's own status write", func(p *task, _ *view) { p.Agent.ResourceVersion = "9" }, true},
-		{"its time has come", func(p *task, _ *view) { p.Known.Timers.Retry = noon }, false},
-		{"the spec", func(p *task, _ *view) { p.Agent.Generation++ }, false},
-		{"a deletion", func(p *task, _ *view) { deleting(p.Agent) }, false},
-		{"a request to reconcile", func(p *task, _ *view) { annotated(v1alpha1.AnnotationReconcileAt, "now")(p.Agent) }, false},
-		{"leave to orphan", func(p *task, _ *view) { annotated(v1alpha1.AnnotationOrphan, "true")(p.Agent) }, false},
-		{"the source", func(_ *task, v *view) { v.versions["ConfigMap/pipeline"] = "6" }, false},
-		{"the token Secret", func(_ *task, v *view) { v.versions["Secret/web-token"] = "8" }, false},
-		{"the token Secret goes", func(_ *task, v *view) { delete(v.versions, "Secret/web-token") }, false},
+		{"nothing changed", func(*task, *standstill.View) {}, true},
+		{"the operator's own status write", func(p *task, _ *standstill.View) { p.Agent.ResourceVersion = "9" }, true},
+		{"its time has come", func(p *task, _ *standstill.View) { p.Known.Timers.Retry = noon }, false},
+		{"the spec", func(p *task, _ *standstill.View) { p.Agent.Generation++ }, false},
+		{"a deletion", func(p *task, _ *standstill.View) { deleting(p.Agent) }, false},
+		{"a request to reconcile", func(p *task, _ *standstill.View) { annotated(v1alpha1.AnnotationReconcileAt, "now")(p.Agent) }, false},
+		{"leave to orphan", func(p *task, _ *standstill.View) { annotated(v1alpha1.AnnotationOrphan, "true")(p.Agent) }, false},
+		{"the source", func(_ *task, v *standstill.View) { v.Versions["ConfigMap/pipeline"] = "6" }, false},
+		{"the token Secret", func(_ *task, v *standstill.View) { v.Versions["Secret/web-token"] = "8" }, false},
+		{"the token Secret goes", func(_ *task, v *standstill.View) { delete(v.Versions, "Secret/web-token") }, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p, v := upToDate()
@@ -189,7 +192,7 @@ func TestIntervals(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p, v := upToDate()
-			v.project.Spec.ResyncInterval, v.project.Status.ResyncInterval = row.declared, row.stretched
+			v.Project.Spec.ResyncInterval, v.Project.Status.ResyncInterval = row.declared, row.stretched
 			if got := p.Interval(t.Context()); got != row.want {
 				t.Errorf("%s, want %s", got, row.want)
 			}
@@ -201,7 +204,7 @@ func TestIntervals(t *testing.T) {
 		})
 	}
 	p, v := upToDate()
-	v.project, p.CloudProject = nil, nil
+	v.Project, p.CloudProject = nil, nil
 	if got := p.Interval(t.Context()); got != connection.DefaultResyncInterval {
 		t.Errorf("without a CloudProject: %s", got)
 	}

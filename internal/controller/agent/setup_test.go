@@ -25,6 +25,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/standstill"
 )
 
 func TestOnlyWhatPeopleChangeConcernsTheController(t *testing.T) {
@@ -128,7 +129,7 @@ func TestASecretTellsItsAgent(t *testing.T) {
 	} {
 		t.Run(row.kind+" "+row.name, func(t *testing.T) {
 			p := taskFor(func(a *v1alpha1.Agent) { a.Spec = row.spec })
-			r := &Reconciler{Operator: remoteagent.Operator{Client: &unnamed{view{agent: p.Agent}}}}
+			r := &Reconciler{Operator: remoteagent.Operator{Client: &unnamed{standstill.View{Agent: p.Agent}}}}
 			object := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
 				Namespace: p.Agent.Namespace, Name: row.name, Labels: row.labels, OwnerReferences: row.owners,
 			}}
@@ -144,15 +145,15 @@ func TestASecretTellsItsAgent(t *testing.T) {
 }
 
 // unnamed is a view in which no Agent names a Secret.
-type unnamed struct{ view }
+type unnamed struct{ standstill.View }
 
 func (unnamed) List(context.Context, client.ObjectList, ...client.ListOption) error { return nil }
 
 func (v *unnamed) Get(ctx context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
-	if key.Name != v.agent.Name {
+	if key.Name != v.Agent.Name {
 		return apierrors.NewNotFound(schema.GroupResource{Resource: "agents"}, key.Name)
 	}
-	return v.view.Get(ctx, key, object, options...)
+	return v.View.Get(ctx, key, object, options...)
 }
 
 // crowd answers a list by the indexes, as a cache does.

@@ -7,7 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 package agent
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -17,7 +16,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	clocktesting "k8s.io/utils/clock/testing"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
@@ -25,6 +23,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
+	"github.com/calyptia-agent-operator/operator/internal/testenv/standstill"
 )
 
 var noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
@@ -59,7 +58,7 @@ func annotated(key, value string) func(*v1alpha1.Agent) {
 func deleting(a *v1alpha1.Agent) { a.DeletionTimestamp = &metav1.Time{Time: noon} }
 
 // upToDate is a reconciliation of an Agent with nothing left to do, and what it sees.
-func upToDate(changes ...func(*v1alpha1.Agent)) (*task, *view) {
+func upToDate(changes ...func(*v1alpha1.Agent)) (*task, *standstill.View) {
 	done := func(a *v1alpha1.Agent) {
 		a.Spec.ProjectRef = &v1alpha1.CloudProjectReference{Name: "main"}
 		a.Spec.RawConfig, a.Spec.RawConfigFrom = "", configFrom("pipeline")
@@ -72,7 +71,7 @@ func upToDate(changes ...func(*v1alpha1.Agent)) (*task, *view) {
 		}
 	}
 	t := taskFor(append([]func(*v1alpha1.Agent){done}, changes...)...)
-	v := &view{project: t.CloudProject, versions: map[string]string{"Secret/web-token": "7", "ConfigMap/pipeline": "5"}}
+	v := &standstill.View{Project: t.CloudProject, Versions: map[string]string{"Secret/web-token": "7", "ConfigMap/pipeline": "5"}}
 	t.Client, t.Projects = v, connection.NewRegistry(connection.Options{Clock: t.Clock})
 	return t, v
 }
@@ -131,40 +130,4 @@ func TestWhatHoldsADeletionBackTellsTheWayOut(t *testing.T) {
 	if err := hinted(quiet); !errors.Is(err, quiet) || !agentstatus.Classify(err).Quiet {
 		t.Errorf("%v", err)
 	}
-}
-
-// view answers reads as a cache or an API server that stands still would; all else panics.
-type view struct {
-	client.Client
-	agent    *v1alpha1.Agent
-	old      *v1alpha1.Agent // what the API server's cache has in its place; may be nil
-	project  *v1alpha1.CloudProject
-	versions map[string]string // resourceVersions by "Kind/name"
-}
-
-func (v *view) Get(_ context.Context, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
-	var asked client.GetOptions
-	asked.ApplyOptions(options)
-	switch into := object.(type) {
-	case *v1alpha1.Agent:
-		if v.old != nil && asked.Raw != nil && asked.Raw.ResourceVersion == "0" {
-			v.old.DeepCopyInto(into)
-			return nil
-		}
-		if v.agent != nil {
-			v.agent.DeepCopyInto(into)
-			return nil
-		}
-	case *v1alpha1.CloudProject:
-		if v.project != nil && key == client.ObjectKeyFromObject(v.project) {
-			v.project.DeepCopyInto(into)
-			return nil
-		}
-	case *metav1.PartialObjectMetadata:
-		if version, found := v.versions[into.Kind+"/"+key.Name]; found {
-			into.ResourceVersion = version
-			return nil
-		}
-	}
-	return apierrors.NewNotFound(schema.GroupResource{Resource: "things"}, key.Name)
 }

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/metrics"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
 )
 
@@ -52,12 +53,8 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
-	if c.elected != nil {
-		select {
-		case <-c.elected:
-		default:
-			return
-		}
+	if !metrics.Leads(c.elected) {
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
