@@ -150,6 +150,12 @@ type AgentStatus struct {
 	// +optional
 	URL string `json:"url,omitempty"`
 
+	// cloudProjectUID is the UID of the CloudProject through which the remote
+	// agent was last verified.
+	// +kubebuilder:validation:MaxLength=64
+	// +optional
+	CloudProjectUID string `json:"cloudProjectUID,omitempty"`
+
 	// registrationIntent is the registration intent that was closed last: a value of
 	// the annotation cloud.calyptia.com/registration-intent, which the operator
 	// writes before each registration.

@@ -138,3 +138,10 @@ func signature(body string, subject Subject, sign Signer) string {
 func DerivedMachineID(clusterID, namespace, name string) string {
 	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("cloud.calyptia.com/"+clusterID+"/"+namespace+"/"+name)).String()
 }
+
+// LooksDerived reports whether a machine ID has the form of a derived one, for whatever Agent. Whoever registered it under
+// such a name keeps the token, also when the Agent with that name adopts the remote agent later.
+func LooksDerived(machineID string) bool {
+	id, err := uuid.Parse(machineID)
+	return err == nil && id.Version() == 5 && id.String() == machineID
+}

@@ -78,7 +78,7 @@ func (d Deleter) standing(ctx context.Context) (s registration.Standing, err err
 		d.Project, d.Place = shared, shared.Endpoint()
 	}
 	s = registration.Standing{
-		RecordedHere:    Evidence{d.Task}.recordedHere(d.Agent.Status.ID),
+		RecordedHere:    Evidence{d.Task}.recordedHere(d.Agent.Status.ID) && d.Agent.Status.CloudProjectUID == string(d.CloudProject.UID),
 		IntentAuthentic: d.Open() && Evidence{d.Task}.authentic(),
 	}
 	if s.Access() == registration.AccessNone && d.Agent.Status.ID != "" {

@@ -276,7 +276,7 @@ func (o Observer) Put(id, machineID string) {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionReporting) // It was another agent's.
 	}
 	status.ID, status.MachineID = id, machineID
-	status.URL, status.ProjectID = place.URL, place.ProjectID
+	status.URL, status.ProjectID, status.CloudProjectUID = place.URL, place.ProjectID, string(o.CloudProject.UID)
 	if o.Open() { // Else the annotation may be gone, or be an older one: what was closed stays closed.
 		o.closeIntent()
 	}
@@ -291,6 +291,9 @@ func (o Observer) verify(id string) {
 		o.Known.Identity.by = now
 	}
 }
+
+// mostDuplicates is how many remote agents the status holds that are to be deleted: the rest are left to the next look.
+const mostDuplicates = 100
 
 // findDuplicates looks for other remote agents with our derived machine ID. Those that can only have come from a
 // registration of ours that nobody knew of any more are deleted; others are left to the user.
@@ -315,7 +318,7 @@ func (o Observer) findDuplicates(ctx context.Context) error {
 		recent := now.Sub(entry.CreatedAt) < o.Settings.Slack // It may be on its way into a Secret.
 		switch {
 		case entry.ID == status.ID || recent || slices.Contains(status.DuplicatesToDelete, entry.ID):
-		case known && o.Agent.Spec.SyncPolicy != v1alpha1.SyncObserve && !entry.Reported &&
+		case known && len(status.DuplicatesToDelete) < mostDuplicates && o.Agent.Spec.SyncPolicy != v1alpha1.SyncObserve && !entry.Reported &&
 			!entry.CreatedAt.Before(began.Truncate(time.Second)):
 			status.DuplicatesToDelete = append(status.DuplicatesToDelete, entry.ID)
 		default:

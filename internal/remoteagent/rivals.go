@@ -114,6 +114,12 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 		r.leases.seize(what, r.Key())
 		return nil
 	}
+	// A deletion has nothing to choose any more.
+	if registration.LooksDerived(r.MachineID()) && !r.mayAdopt() && r.Agent.DeletionTimestamp.IsZero() {
+		return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,
+			"spec.machineID: %q has the form of the machine IDs that the operator derives from the names of Agents, and could be that "+
+				"of another: delete this Agent and create it with another machineID, or without one", r.MachineID())
+	}
 	others, err := r.having(ctx, machineIndex, r.MachineID())
 	if err != nil {
 		return err

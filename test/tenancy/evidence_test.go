@@ -253,7 +253,8 @@ func TestMachineID_SquattingADerivedOne_BlocksNobody(t *testing.T) {
 	for _, server := range services {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
-			w, tenant := harness.Shared(t, server.settings)
+			// A namespace that may not adopt is not let choose it at all.
+			w, tenant := harness.Shared(t, server.settings, func(_ *harness.World, cp *v1alpha1.CloudProject) { cp.Spec.Adoption = v1alpha1.AdoptionAllowed })
 			derived := w.Ready(w.Apply("owned")).Status.MachineID
 			w.Delete("owned")
 			w.Gone("owned")

@@ -22,6 +22,31 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
+// A CloudProject of a stranger's own, with an opaque token, names the victim's project in spec.projectID. What is
+// recorded through it looks as if it were recorded at the victim's endpoint.
+func TestProjectRef_RecordThroughAProjectThatPretends_CausesNoRequestAndHoldsNothing(t *testing.T) {
+	t.Parallel()
+	const opaque = "an-opaque-token-of-the-tenant-0123456789"
+	s := newScene(t)
+	s.Cloud.AddToken("0b7e0000-0000-4000-8000-000000000001", opaque)
+	s.own(s.stranger, "pretends", func(cp *v1alpha1.CloudProject) { cp.Spec.ProjectID = s.ProjectID })
+	s.stranger.SetSecret("token-of-pretends", map[string]string{v1alpha1.TokenKey: opaque})
+	for _, name := range []string{"deleted", "stays"} {
+		s.stranger.Apply(name, in(s.stranger.Namespace, "pretends"))
+		s.stranger.Ready(name)
+		s.stranger.Change(name, in(s.Namespace, "calyptia"))
+		s.stranger.Stalled(name, v1alpha1.ReasonProjectNotAllowed)
+	}
+	s.Cloud.ResetRequests()
+	s.stranger.Delete("deleted")
+	s.stranger.NotReady("deleted", v1alpha1.ReasonProjectNotAllowed, v1alpha1.AnnotationOrphan)
+	if calls := s.callsOfTheProject(); calls > 0 {
+		t.Errorf("%d calls with the victim's project token, want none", calls)
+	}
+	s.deleteNamespace()
+	s.vanished()
+}
+
 // A tenant writes what is no ID into its token Secrets. Something in front of the API drops what is that long.
 func TestSecret_WithWhatIsNoID_CausesNoRequest(t *testing.T) {
 	t.Parallel()
@@ -106,6 +131,27 @@ func TestSecretSource_RepeatedInAnError_IsNotShown(t *testing.T) {
 			if text := harness.Describe(a); strings.Contains(text, password[:10]) {
 				t.Errorf("it is shown: %s", text)
 			}
+		})
+	}
+}
+
+// A tenant registers the machine ID that is derived from another Agent's name, keeps the token, and leaves the remote
+// agent to the Agent of that name.
+func TestMachineID_DerivedOneLeftToItsOwner_GivesNoKnownToken(t *testing.T) {
+	for _, server := range services {
+		t.Run(server.name, func(t *testing.T) {
+			t.Parallel()
+			w, tenant := harness.Shared(t, server.settings)
+			derived := w.Ready(w.Apply("owned")).Status.MachineID
+			w.Delete("owned")
+			w.Gone("owned")
+			w.Guest(tenant, "squatter", machine(derived), func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionRetain })
+			tenant.Stalled("squatter", v1alpha1.ReasonMachineIDConflict, "derives")
+			tenant.Delete("squatter")
+			tenant.Gone("squatter")
+			w.Apply("owned")
+			w.Ready("owned")
+			w.One("owned")
 		})
 	}
 }

@@ -23,6 +23,8 @@ import (
 
 var here = connection.Endpoint{URL: "https://cloud.example", ProjectID: projectID}
 
+const projectUID = "uid-of-the-project"
+
 // signer is a Signer that nobody else has.
 func signer(text string) string { return fmt.Sprintf("%x", text) }
 
@@ -36,6 +38,7 @@ func TestCount_AgentsThatAreNotAllowed_CountOnlyWithEvidence(t *testing.T) {
 	}
 	recorded := func(place connection.Endpoint) func(*v1alpha1.Agent) {
 		return func(a *v1alpha1.Agent) {
+			a.Status.CloudProjectUID = projectUID
 			a.Status.ID, a.Status.URL, a.Status.ProjectID = otherID, place.URL, place.ProjectID
 		}
 	}
@@ -56,6 +59,9 @@ func TestCount_AgentsThatAreNotAllowed_CountOnlyWithEvidence(t *testing.T) {
 		{"not allowed", in("other"), here, signer, 0},
 		{"not allowed, with a finalizer", in("other", finalized), here, signer, 0},
 		{"not allowed, recorded here", in("other", recorded(here)), here, signer, 1},
+		{"not allowed, recorded here through another CloudProject", in("other", recorded(here), func(a *v1alpha1.Agent) {
+			a.Status.CloudProjectUID = "another"
+		}), here, signer, 0},
 		{"not allowed, recorded elsewhere", in("other", recorded(connection.Endpoint{URL: "https://else.example"})), here, signer, 0},
 		{"not allowed, recorded nowhere, and the project is nowhere", in("other", recorded(connection.Endpoint{})), connection.Endpoint{}, signer, 0},
 		{"not allowed, with a forged intent", in("other", forgeIntent), here, signer, 0},
@@ -65,7 +71,7 @@ func TestCount_AgentsThatAreNotAllowed_CountOnlyWithEvidence(t *testing.T) {
 		{"in a namespace that cannot be read, recorded here", in("unreadable", recorded(here)), here, signer, 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			n := &needs{place: row.place, sign: row.sign, known: map[string]bool{}, allows: func(namespace string) (bool, error) {
+			n := &needs{uid: projectUID, place: row.place, sign: row.sign, known: map[string]bool{}, allows: func(namespace string) (bool, error) {
 				if namespace == "unreadable" {
 					return false, errors.New("no")
 				}
@@ -85,12 +91,12 @@ func TestCount_AgentsThatAreNotAllowed_CountOnlyWithEvidence(t *testing.T) {
 // A namespace is read once for all of its Agents, and not at all for those that are recorded.
 func TestCount_TenThousandAgents_ReadsEachNamespaceOnce(t *testing.T) {
 	reads := 0
-	n := &needs{place: here, sign: signer, known: map[string]bool{}, allows: func(string) (bool, error) { reads++; return true, nil }}
+	n := &needs{uid: projectUID, place: here, sign: signer, known: map[string]bool{}, allows: func(string) (bool, error) { reads++; return true, nil }}
 	agents := make([]v1alpha1.Agent, 10_000)
 	for i := range agents {
 		agents[i].Namespace = fmt.Sprint("tenant-", i%10)
 		if i%10 >= 5 {
-			agents[i].Status = v1alpha1.AgentStatus{ID: otherID, URL: here.URL, ProjectID: here.ProjectID}
+			agents[i].Status = v1alpha1.AgentStatus{CloudProjectUID: projectUID, ID: otherID, URL: here.URL, ProjectID: here.ProjectID}
 		}
 	}
 	if counted := n.count(agents); len(counted) != 10 || counted["tenant-0"] != 1000 || counted["tenant-9"] != 1000 {

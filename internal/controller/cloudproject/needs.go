@@ -23,6 +23,7 @@ import (
 // counts. The agent controller asks the same before it uses the credentials for such an Agent.
 type needs struct {
 	allows func(namespace string) (bool, error)
+	uid    string
 	place  connection.Endpoint
 	sign   intents.Signer  // nil while the credentials are not loaded
 	unused bool            // the credentials never worked, so nothing was signed with them
@@ -33,6 +34,7 @@ type needs struct {
 func (r *Reconciler) needs(ctx context.Context, cp *v1alpha1.CloudProject) (*needs, error) {
 	n := &needs{
 		allows: func(namespace string) (bool, error) { return projectref.Allows(ctx, r.APIReader, cp, namespace) },
+		uid:    string(cp.UID),
 		place:  connection.Endpoint{URL: cp.Status.URL, ProjectID: cp.Status.ProjectID},
 		known:  map[string]bool{},
 	}
@@ -81,8 +83,13 @@ func (n *needs) allowed(namespace string) bool {
 	return allowed
 }
 
+// recorded says whether an Agent has recorded something through this CloudProject. Anybody's may name the same URL, and
+// the same project in spec.projectID, so the UID has to be that of this one.
 func (n *needs) recorded(agent *v1alpha1.Agent) bool {
 	status := &agent.Status
+	if status.CloudProjectUID != n.uid {
+		return false
+	}
 	here := n.place == connection.Endpoint{URL: status.URL, ProjectID: status.ProjectID}
 	return here && n.place.URL != "" && (status.ID != "" || len(status.DuplicatesToDelete) > 0)
 }
