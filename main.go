@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -198,11 +199,30 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.Concurrency})
 }
 
+// crdInterval is how often an operator without the CRD of AgentSets looks for it.
+const crdInterval = 30 * time.Second
+
 // setWorkers is how many AgentSets of one namespace are worked on at once.
 const setWorkers = 2
 
-// addAgentSets adds the controller of AgentSets. Without access to nodes and workloads it only says so.
+// addAgentSets adds the controller of AgentSets. Without access to nodes and workloads it only says so. Their CRD may be
+// missing: the Agents that an uninstall waits for have to be deleted all the same.
 func addAgentSets(ctx context.Context, o *options.Options, mgr ctrl.Manager, shard projectref.Shard) error {
+	served := func() error {
+		_, err := mgr.GetRESTMapper().RESTMapping(v1alpha1.GroupVersion.WithKind("AgentSet").GroupKind(), v1alpha1.GroupVersion.Version)
+		return err
+	}
+	if meta.IsNoMatchError(served()) {
+		ctrl.Log.Info("AgentSets are not reconciled: install the CRD agentsets." + v1alpha1.GroupVersion.Group)
+		return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
+			return wait.PollUntilContextCancel(ctx, crdInterval, false, func(context.Context) (bool, error) {
+				if served() == nil {
+					return false, errors.New("the CRD of AgentSets was installed: the operator starts again to reconcile them")
+				}
+				return false, nil
+			})
+		}))
+	}
 	r := &agentset.Reconciler{
 		Client:         mgr.GetClient(),
 		APIReader:      mgr.GetAPIReader(),

@@ -9,13 +9,13 @@ package testenv
 import (
 	"cmp"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/calyptia-agent-operator/operator/internal/testenv/process"
 )
 
 // Reading a request twice would only double the log: what was asked stands in the response's line too.
@@ -86,32 +86,17 @@ func (c *ControlPlane) configure(options Options, logs *logs) error {
 		Path: filepath.Join(c.assets, "kube-apiserver"), CertDir: c.certDir(), Out: serverLog, Err: serverLog,
 	}
 	address := cmp.Or(options.Address, loopback)
-	port, err := lastingPort(address)
+	port, err := process.FreePort(address)
 	if err != nil {
 		return err
 	}
-	plane.APIServer.SecureServing.Address, plane.APIServer.SecureServing.Port = address, port
+	plane.APIServer.SecureServing.Address, plane.APIServer.SecureServing.Port = address, strconv.Itoa(port)
 	if address != loopback {
 		if err := c.serveToPods(address); err != nil {
 			return err
 		}
 	}
 	return c.configureAPIServer(options)
-}
-
-// lastingPort is free, and outside the range from which the kernel gives ports to outgoing connections: one of
-// those, most of all a client's that tries this very port, could have it while the API server is restarted.
-func lastingPort(address string) (string, error) {
-	const lowest, count, tries = 20000, 10000, 100
-	var last error
-	for range tries {
-		port := strconv.Itoa(lowest + rand.IntN(count))
-		listener, err := net.Listen("tcp", net.JoinHostPort(address, port))
-		if last = err; err == nil {
-			return port, listener.Close()
-		}
-	}
-	return "", fmt.Errorf("no free port for the API server: %w", last)
 }
 
 func (c *ControlPlane) configureAPIServer(options Options) error {

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -133,11 +132,5 @@ func (o *operator) tail(lines int) string {
 // freePorts are two that nobody listens on at the moment.
 func freePorts(t testing.TB) (metrics, probes int) {
 	t.Helper()
-	var ports [2]int
-	for i := range ports {
-		listener := must(net.Listen("tcp", "127.0.0.1:0"))(t)
-		defer listener.Close()
-		ports[i] = listener.Addr().(*net.TCPAddr).Port
-	}
-	return ports[0], ports[1]
+	return must(process.FreePort("127.0.0.1"))(t), must(process.FreePort("127.0.0.1"))(t)
 }

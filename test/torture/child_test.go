@@ -48,6 +48,13 @@ func (w *world) launch(name string, args ...string) (*child, error) {
 		"--allowed-hosts=127.0.0.1", "--allow-insecure-http",
 		"--metrics-bind-address=0", "--health-probe-bind-address=" + probes,
 	}, args...)
+	if w.among {
+		var watched []string
+		for _, p := range w.places {
+			watched = append(watched, p.namespaces()...)
+		}
+		args = append(args, "--watch-namespaces="+strings.Join(watched, ","))
+	}
 	if !*realTimes {
 		args = append(args, "--registration-slack="+shortSlack.String())
 	}

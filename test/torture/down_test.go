@@ -25,8 +25,7 @@ import (
 func TestWhatHappensWhileTheOperatorIsDownIsMadeUpFor(t *testing.T) {
 	t.Parallel()
 	w, p := alone(t, "down", cloudtest.Settings{PageSize: 10})
-	watched := "--watch-namespaces=" + p.namespace + "," + p.others[0]
-	operator := w.start("operator", watched)
+	operator := w.start("operator")
 	ctx := context.Background()
 	// Plain ones, because an explicit machine ID of an Agent that went is only free when that is done.
 	var all []subject
@@ -59,7 +58,7 @@ func TestWhatHappensWhileTheOperatorIsDownIsMadeUpFor(t *testing.T) {
 		t.Errorf("the operator ended with %d", code)
 	}
 	w.whileDown(all, create, must)
-	w.start("operator", watched)
+	w.start("operator")
 	// What others changed in the cloud is found by the resync, which comes within a minute of the start.
 	took := w.agree(2 * time.Minute)
 	t.Logf("%d Agents agreed %s after the start", len(w.all()), took.Round(100*time.Millisecond))

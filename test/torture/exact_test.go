@@ -160,7 +160,8 @@ func (a *account) leftOver(key types.NamespacedName, secret *corev1.Secret) {
 			of = fmt.Sprintf("of %s %s, which is there: %s", owner.Name, owner.UID, state(agent))
 		}
 	}
-	a.differ("Secret %s (created %s) is left over: it is %s", key, secret.CreationTimestamp.Format(time.RFC3339), of)
+	a.differ("Secret %s (created %s, deleted %s, finalizers %s) is left over: it is %s",
+		key, secret.CreationTimestamp.Format(time.RFC3339), secret.DeletionTimestamp, secret.Finalizers, of)
 }
 
 func (a *account) mine(key types.NamespacedName) bool {

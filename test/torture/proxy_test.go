@@ -89,7 +89,10 @@ func (p *proxy) answer(r *http.Response) error {
 	p.mu.Unlock()
 	if hit {
 		close(met)
-		<-free
+		select {
+		case <-free:
+		case <-r.Request.Context().Done(): // The test ended.
+		}
 	}
 	return nil
 }

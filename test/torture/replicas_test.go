@@ -50,7 +50,6 @@ func newReplicas(t *testing.T, name string, settings cloudtest.Settings, more fu
 		"--leader-elect", "--leader-election-namespace=" + p.namespace,
 		"--leader-election-lease-duration=" + leaseTime.String(), "--leader-election-renew-deadline=" + renewTime.String(),
 		"--leader-election-retry-period=" + leaseRetry.String(),
-		"--watch-namespaces=" + p.namespace + "," + p.others[0],
 	}
 	r := &replicas{world: w, place: p}
 	firstArgs := args

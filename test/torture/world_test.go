@@ -55,6 +55,8 @@ type world struct {
 	clusterID string
 	logs      string // directory of what the operators say
 	places    []*place
+	// among: others use the control plane, so the operators watch the namespaces of the places only.
+	among bool
 
 	mu      sync.Mutex
 	agents  map[types.NamespacedName]v1alpha1.AgentSpec // what is declared, and nothing else
@@ -99,6 +101,7 @@ func alone(t *testing.T, name string, settings cloudtest.Settings) (*world, *pla
 		t.Fatal(err)
 	}
 	w := newWorld(t, plane, name, keptIfFailed(t))
+	w.among = true
 	return w, w.addPlace(name, settings, &faults{})
 }
 

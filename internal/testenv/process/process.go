@@ -12,10 +12,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -80,13 +82,26 @@ func (c *Child) Stop(patience time.Duration) {
 	}
 }
 
-// FreeAddress is one of the loopback that nobody listens on at the moment.
-func FreeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+// FreePort is a port that nobody listens on, outside the range from which the kernel gives ports to outgoing connections:
+// one of those could be taken before the program that it is for listens, or while it is restarted.
+func FreePort(address string) (int, error) {
+	const lowest, count, tries = 20000, 10000, 100
+	var last error
+	for range tries {
+		port := lowest + rand.IntN(count)
+		listener, err := net.Listen("tcp", net.JoinHostPort(address, strconv.Itoa(port)))
+		if last = err; err == nil {
+			return port, listener.Close()
+		}
 	}
-	return listener.Addr().String(), listener.Close()
+	return 0, fmt.Errorf("no free port at %s: %w", address, last)
+}
+
+// FreeAddress is a FreePort of the loopback, as host:port.
+func FreeAddress() (string, error) {
+	const loopback = "127.0.0.1"
+	port, err := FreePort(loopback)
+	return net.JoinHostPort(loopback, strconv.Itoa(port)), err
 }
 
 // WaitReady waits for the operator's own word at this address of its probes.
