@@ -50,7 +50,7 @@ func resolved(spec *v1alpha1.AgentSpec) (t Targets) {
 		t.FleetID = f.ID + ids[f.Name]
 	}
 	if e := spec.Environment; e != nil {
-		t.EnvironmentID, t.EnvironmentName = e.ID + ids[e.Name], e.Name
+		t.EnvironmentID, t.EnvironmentName = e.ID+ids[e.Name], e.Name
 	}
 	return t
 }
