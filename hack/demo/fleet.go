@@ -21,7 +21,8 @@ const lookupPatience = patience + 30*time.Second
 // fleetStep declares an Agent of a fleet that is created afterwards. The operator finds it while the show goes on.
 func (s *show) fleetStep(ctx context.Context) {
 	s.sh(ctx, namedAgent)
-	s.sh(ctx, fmt.Sprintf(`kubectl wait agent store-logs --for=jsonpath='{.status.conditions[?(@.type=="Ready")].reason}'=NameNotFound --timeout=%v`, patience))
+	s.sh(ctx, `kubectl wait agent store-logs --for=jsonpath='{.status.conditions[?(@.type=="Ready")].reason}'=NameNotFound `+
+		fmt.Sprintf("\\\n    --timeout=%v", patience))
 	message := s.sh(ctx, `kubectl get agent store-logs -o jsonpath='{.status.conditions[?(@.type=="Ready")].message}{"\n"}'`)
 	s.check("it waits, and the message lists the fleets that exist", func() error {
 		return errors.Join(contains(message, `no fleet named "stores"`, `"edge"`), equal(s.agent(ctx, "store-logs").Status.ID, ""), s.err)

@@ -79,7 +79,8 @@ func (n Names) resolve(ctx context.Context, kind names.Kind, ref names.Ref) (nam
 			}
 			return names.Entry{}, n.unread(kind, err)
 		case names.Unknown:
-			return names.Entry{}, fault.Waitingf(v1alpha1.ReasonNameNotFound, "%s", d.Message).After(fault.Spread(max(d.Retry.Sub(now), time.Second)))
+			return names.Entry{}, fault.Waitingf(v1alpha1.ReasonNameNotFound, "%s", d.Message).
+				After(fault.Spread(max(d.Retry.Sub(now), time.Second)))
 		case names.Ambiguous, names.NeedsID:
 			return names.Entry{}, fault.Terminalf(v1alpha1.ReasonInvalid, "%s", d.Message)
 		case names.Unmanaged, names.Resolved:

@@ -81,8 +81,8 @@ type ControlPlane struct {
 	manager   *program
 	// startManager starts the controller manager, again if it ran before.
 	startManager func() error
-	closers   []io.Closer
-	stopOnce  sync.Once
+	closers      []io.Closer
+	stopOnce     sync.Once
 }
 
 // Start starts a control plane and returns when it serves and the CRDs are established. ctx bounds the start alone.
