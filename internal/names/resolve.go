@@ -66,6 +66,8 @@ const (
 	Read
 	// Unknown: the project has nothing of that name. It may be created: try again at Decision.Retry.
 	Unknown
+	// Refused: the API lists Decision.Entry and does not know its ID. Try again at Decision.Retry.
+	Refused
 	// Ambiguous: several have the name. User action is required.
 	Ambiguous
 	// NeedsID: the API has no list to find a name in. User action is required.
@@ -80,16 +82,16 @@ type Decision struct {
 	NotBefore time.Time
 	// Retry of Unknown.
 	Retry time.Time
-	// Message of Unknown, Ambiguous and NeedsID: what happened, and what to do.
-	Message string
+	// Choices of Unknown and Ambiguous are the names or IDs that the spec could have instead; empty for none.
+	Choices string
 }
 
-// mostNamed bounds the names and IDs in a message.
+// mostNamed bounds the names and IDs in Choices.
 const mostNamed = 10
 
 // Resolve decides what a Ref stands for. It is total and deterministic. Following it ends: a Read that was done makes
 // the catalog newer, and a catalog that is new enough is not read again.
-func Resolve(kind Kind, ref Ref, c Catalog, now time.Time, limits Limits) Decision {
+func Resolve(ref Ref, c Catalog, now time.Time, limits Limits) Decision {
 	switch {
 	case ref.ID != "":
 		return Decision{Outcome: Resolved, Entry: Entry{ID: ref.ID, Name: c.Name(ref.ID)}}
@@ -104,32 +106,20 @@ func Resolve(kind Kind, ref Ref, c Catalog, now time.Time, limits Limits) Decisi
 	case age >= limits.Resync:
 		return Decision{Outcome: Read, NotBefore: c.At}
 	case c.Unlisted:
-		return Decision{Outcome: NeedsID, Message: fmt.Sprintf(
-			"spec.%s.name: the API does not list %ss, so the name %q cannot be resolved: set spec.%[1]s.id", kind, kind, ref.Name)}
+		return Decision{Outcome: NeedsID}
 	case len(found) == 1 && found[0].ID != c.Refused:
 		return Decision{Outcome: Resolved, Entry: found[0]}
 	case len(found) > 1:
-		return Decision{Outcome: Ambiguous, Message: fmt.Sprintf(
-			"spec.%s.name: the project has %d %ss named %q: set spec.%[1]s.id to one of %[5]s",
-			kind, len(found), kind, ref.Name, listed(found, func(e Entry) string { return e.ID }))}
+		return Decision{Outcome: Ambiguous, Choices: listed(found, func(e Entry) string { return e.ID })}
 	case age >= limits.Missing:
 		return Decision{Outcome: Read, NotBefore: c.At}
 	}
-	d := Decision{Outcome: Unknown, Retry: c.At.Add(limits.Missing), Message: missing(kind, ref.Name, c.Entries)}
+	retry := c.At.Add(limits.Missing)
 	if len(found) == 1 {
-		d.Message = fmt.Sprintf("spec.%s.name: the API lists the %s %q and refuses its ID %s: waiting to read the list again",
-			kind, kind, ref.Name, found[0].ID)
+		return Decision{Outcome: Refused, Entry: found[0], Retry: retry}
 	}
-	return d
-}
-
-func missing(kind Kind, name string, all []Entry) string {
-	remedy := "the project has none"
-	all = slices.DeleteFunc(slices.Clone(all), func(e Entry) bool { return e.Name == "" })
-	if len(all) > 0 {
-		remedy = "it has " + listed(all, func(e Entry) string { return fmt.Sprintf("%q", e.Name) })
-	}
-	return fmt.Sprintf("spec.%s.name: the project has no %s named %q: create it, or use a name that exists (%s)", kind, kind, name, remedy)
+	named := slices.DeleteFunc(slices.Clone(c.Entries), func(e Entry) bool { return e.Name == "" })
+	return Decision{Outcome: Unknown, Retry: retry, Choices: listed(named, func(e Entry) string { return fmt.Sprintf("%q", e.Name) })}
 }
 
 // listed joins at most mostNamed texts.

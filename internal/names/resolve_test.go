@@ -36,41 +36,41 @@ func TestResolve(t *testing.T) {
 		catalog Catalog
 		want    Outcome
 		id      string
-		says    []string
+		choices []string
 	}{
 		{"nothing is declared", Ref{}, Catalog{}, Unmanaged, "", nil},
 		{"an ID needs no catalog", Ref{ID: "9"}, Catalog{}, Resolved, "9", nil},
 		{"an ID wins over a stale catalog", Ref{ID: "9"}, aged(time.Hour, edge), Resolved, "9", nil},
 		{"a name before the first read", Ref{Name: "edge"}, Catalog{}, Read, "", nil},
 		{"a name that exists", Ref{Name: "edge"}, fresh(core, edge), Resolved, "1", nil},
-		{"case counts", Ref{Name: "Edge"}, fresh(core, edge), Unknown, "", []string{`"Edge"`, `"edge"`}},
+		{"case counts", Ref{Name: "Edge"}, fresh(core, edge), Unknown, "", []string{`"edge"`}},
 		{"a part of a name is not the name", Ref{Name: "edg"}, fresh(edge), Unknown, "", nil},
 		{"a name that exists, at the resync", Ref{Name: "edge"}, aged(10*time.Minute, edge), Read, "", nil},
 		{"a name that exists, just before the resync", Ref{Name: "edge"}, aged(10*time.Minute-1, edge), Resolved, "1", nil},
 		{"a missing name, just read", Ref{Name: "new"}, fresh(core, edge), Unknown, "",
-			[]string{`spec.fleet.name: the project has no fleet named "new"`, `create it, or use a name that exists`, `"core", "edge"`}},
-		{"a missing name in an empty project", Ref{Name: "new"}, fresh(), Unknown, "", []string{"the project has none"}},
+			[]string{`"core", "edge"`}},
+		{"a missing name in an empty project", Ref{Name: "new"}, fresh(), Unknown, "", nil},
 		{"a missing name among many", Ref{Name: "new"}, fresh(many...), Unknown, "", []string{`"f00"`, `"f09"`, "15 more"}},
 		{"a missing name, 30 s later", Ref{Name: "new"}, aged(30*time.Second, edge), Read, "", nil},
 		{"a missing name, just before that", Ref{Name: "new"}, aged(30*time.Second-1, edge), Unknown, "", nil},
-		{"two of a name", Ref{Name: "edge"}, fresh(edge, core, edge2), Ambiguous, "", []string{"2 fleets", "set spec.fleet.id to one of 1, 3"}},
+		{"two of a name", Ref{Name: "edge"}, fresh(edge, core, edge2), Ambiguous, "", []string{"1, 3"}},
 		{"two of a name, 30 s later", Ref{Name: "edge"}, aged(time.Minute, edge, edge2), Ambiguous, "", nil},
 		{"a name that the API refuses, just read", Ref{Name: "edge"}, Catalog{At: noon.Add(-time.Second), Entries: []Entry{edge}, Refused: "1"},
-			Unknown, "", []string{`the API lists the fleet "edge" and refuses its ID 1`}},
+			Refused, "1", nil},
 		{"a name that the API refuses, 30 s later", Ref{Name: "edge"}, Catalog{At: noon.Add(-30 * time.Second), Entries: []Entry{edge}, Refused: "1"}, Read, "", nil},
 		{"a name while the API refuses another", Ref{Name: "core"}, Catalog{At: noon, Entries: []Entry{edge, core}, Refused: "1"}, Resolved, "2", nil},
-		{"no list", Ref{Name: "edge"}, Catalog{At: noon, Unlisted: true}, NeedsID, "", []string{"does not list fleets", "set spec.fleet.id"}},
+		{"no list", Ref{Name: "edge"}, Catalog{At: noon, Unlisted: true}, NeedsID, "", nil},
 		{"no list, at the resync", Ref{Name: "edge"}, Catalog{At: noon.Add(-time.Hour), Unlisted: true}, Read, "", nil},
 		{"no list, but an ID", Ref{ID: "9"}, Catalog{At: noon, Unlisted: true}, Resolved, "9", nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got := Resolve(Fleet, row.ref, row.catalog, noon, limits)
+			got := Resolve(row.ref, row.catalog, noon, limits)
 			if got.Outcome != row.want || got.Entry.ID != row.id {
 				t.Errorf("got %+v", got)
 			}
-			for _, words := range row.says {
-				if !strings.Contains(got.Message, words) {
-					t.Errorf("the message lacks %q: %s", words, got.Message)
+			for _, words := range row.choices {
+				if !strings.Contains(got.Choices, words) {
+					t.Errorf("the choices lack %q: %s", words, got.Choices)
 				}
 			}
 		})
@@ -121,10 +121,10 @@ func TestResolve_Enumerated(t *testing.T) {
 
 func check(t *testing.T, name string, ref Ref, c Catalog) {
 	t.Helper()
-	d := Resolve(Environment, ref, c, noon, limits)
-	after := Resolve(Environment, ref, Catalog{Entries: c.Entries, At: noon, Unlisted: c.Unlisted}, noon, limits)
+	d := Resolve(ref, c, noon, limits)
+	after := Resolve(ref, Catalog{Entries: c.Entries, At: noon, Unlisted: c.Unlisted}, noon, limits)
 	switch {
-	case d != Resolve(Environment, ref, c, noon, limits):
+	case d != Resolve(ref, c, noon, limits):
 		t.Errorf("%s: not deterministic", name)
 	case ref.IsZero() != (d.Outcome == Unmanaged):
 		t.Errorf("%s: %+v for %+v", name, d, ref)
@@ -134,9 +134,9 @@ func check(t *testing.T, name string, ref Ref, c Catalog) {
 		t.Errorf("%s: another name: %+v", name, d.Entry)
 	case after.Outcome == Read:
 		t.Errorf("%s: a catalog that was just read is read again", name)
-	case (d.Outcome >= Unknown) != (d.Message != ""):
-		t.Errorf("%s: message %q of outcome %d", name, d.Message, d.Outcome)
-	case d.Outcome == Unknown && !d.Retry.After(noon):
+	case d.Outcome == Ambiguous && d.Choices == "", d.Outcome < Unknown && d.Choices != "":
+		t.Errorf("%s: choices %q of outcome %d", name, d.Choices, d.Outcome)
+	case (d.Outcome == Unknown || d.Outcome == Refused) && !d.Retry.After(noon):
 		t.Errorf("%s: waits until %s, which is over", name, d.Retry)
 	}
 }

@@ -43,6 +43,9 @@ type Targets struct {
 	FleetID, EnvironmentID string
 	// EnvironmentName is known where the spec declares it: the API shows no ID to compare with.
 	EnvironmentName string
+	// EnvironmentListed reports whether the project has an environment of a name. Where a remote agent shows another
+	// name, one was renamed since the list was read, perhaps this one: that is no drift. Nil if there is no list.
+	EnvironmentListed func(name string) bool
 }
 
 // Declaration is one managed field: its hash, how it is compared with the remote value, and how it is sent.
@@ -50,7 +53,9 @@ type Declaration struct {
 	Name, Hash string
 	// same compares with the remote value; nil where the API does not show it.
 	same func(View) bool
-	set  func(*cloud.Update)
+	// shown reports whether what the API shows can be compared; nil if it always can.
+	shown func(View) bool
+	set   func(*cloud.Update)
 }
 
 // Declare lists the managed fields. What the spec leaves out is unmanaged.
@@ -97,6 +102,9 @@ func (t Targets) environment() Declaration {
 	}
 	if t.EnvironmentName != "" {
 		d.same = func(v View) bool { return v.EnvironmentName == t.EnvironmentName }
+		d.shown = func(v View) bool {
+			return d.same(v) || t.EnvironmentListed == nil || t.EnvironmentListed(v.EnvironmentName)
+		}
 	}
 	return d
 }
@@ -149,7 +157,7 @@ func Compare(declared []Declaration, view View) []Field {
 		switch {
 		case view.Agent == nil:
 			f.Remote = NotRead
-		case d.same == nil:
+		case d.same == nil, d.shown != nil && !d.shown(view):
 			f.Remote = NotShown
 		case d.same(view):
 			f.Remote = Same

@@ -221,6 +221,30 @@ func TestADifferenceIsNoticedFieldByField(t *testing.T) {
 	}
 }
 
+// A name that is not in the list says that the list is old: what is declared anew is sent, and nothing is drift.
+func TestAnEnvironmentThatIsNotListedIsNoDrift(t *testing.T) {
+	listed := func(name string) bool { return name == "staging" || name == "production" }
+	targets := Targets{EnvironmentID: "1", EnvironmentName: "staging", EnvironmentListed: listed}
+	for _, row := range []struct {
+		shows string
+		want  Remote
+		sent  bool // where it was applied before
+	}{{"staging", Same, false}, {"production", Different, true}, {"renamed", NotShown, false}, {"", NotShown, false}} {
+		fields := Compare(Declare(&v1alpha1.AgentSpec{}, targets, Configuration{}), View{Agent: &cloud.Agent{EnvironmentName: row.shows}})
+		if len(fields) != 1 || fields[0].Remote != row.want {
+			t.Errorf("%q: %+v", row.shows, fields)
+		}
+		in := Input{Policy: v1alpha1.SyncEnforce, Fields: fields, State: State{Applied: map[string]string{"environment": fields[0].Hash}}}
+		if got := Decide(in).Step == Send; got != row.sent {
+			t.Errorf("%q: sent is %t", row.shows, got)
+		}
+		in.State.Applied = nil
+		if got := Decide(in).Step == Send; got != (row.shows != "staging") {
+			t.Errorf("%q, declared anew: sent is %t", row.shows, got)
+		}
+	}
+}
+
 func TestHashesShowNoValue(t *testing.T) {
 	spec, config := full(func(s *v1alpha1.AgentSpec) { s.Metadata = object(`{"password":"hunter2"}`) })
 	for name, got := range hashes(declare(&spec, config)) {

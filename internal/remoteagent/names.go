@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package remoteagent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -52,6 +53,8 @@ func (n Names) Resolve(ctx context.Context) error {
 		return err
 	}
 	n.Targets.EnvironmentID, n.Targets.EnvironmentName = found.ID, environment.Name
+	listed := n.Project.Catalog(n.Epoch, names.Environment)
+	n.Targets.EnvironmentListed = func(name string) bool { return listed.ID(name) != "" }
 	return nil
 }
 
@@ -59,9 +62,12 @@ func (n Names) Resolve(ctx context.Context) error {
 func (n Names) resolve(ctx context.Context, kind names.Kind, ref names.Ref) (names.Entry, error) {
 	// One time for all decisions: a list that was just read is new enough, however long it took.
 	now, limits := n.Clock.Now(), names.Limits{Missing: catalog.MissingInterval, Resync: n.Interval(ctx)}
+	if !n.Handled() { // Somebody asks.
+		limits.Resync = limits.Missing
+	}
 	for range mostReads {
 		known := n.Project.Catalog(n.Epoch, kind)
-		d := names.Resolve(kind, ref, known, now, limits)
+		d := names.Resolve(ref, known, now, limits)
 		switch d.Outcome {
 		case names.Read:
 			if n.Place.ProjectID == "" {
@@ -74,20 +80,52 @@ func (n Names) resolve(ctx context.Context, kind names.Kind, ref names.Ref) (nam
 				continue
 			}
 			// What was listed before is better than nothing.
-			if last := names.Resolve(kind, ref, known, known.At, limits); last.Outcome == names.Resolved {
+			if last := names.Resolve(ref, known, known.At, limits); last.Outcome == names.Resolved {
 				return last.Entry, nil
 			}
 			return names.Entry{}, n.unread(kind, err)
-		case names.Unknown:
-			return names.Entry{}, fault.Waitingf(v1alpha1.ReasonNameNotFound, "%s", d.Message).
-				After(fault.Spread(max(d.Retry.Sub(now), time.Second)))
-		case names.Ambiguous, names.NeedsID:
-			return names.Entry{}, fault.Terminalf(v1alpha1.ReasonInvalid, "%s", d.Message)
 		case names.Unmanaged, names.Resolved:
 			return d.Entry, nil
+		case names.Refused:
+			if n.has(kind, d.Entry.ID) { // Another Agent was refused; this one has what it declares.
+				return d.Entry, nil
+			}
+			return names.Entry{}, unresolved(kind, ref.Name, d, now)
+		default:
+			return names.Entry{}, unresolved(kind, ref.Name, d, now)
 		}
 	}
 	return names.Entry{}, n.unread(kind, catalog.ErrBusy)
+}
+
+// has reports whether the remote agent was last seen with a fleet or environment.
+func (n Names) has(kind names.Kind, id string) bool {
+	shown := n.Agent.Status.Agent
+	if shown == nil {
+		return false
+	}
+	return id == map[names.Kind]string{names.Fleet: shown.FleetID, names.Environment: shown.EnvironmentID}[kind]
+}
+
+// unresolved says what to do about a name that stands for nothing, or for more than one thing.
+func unresolved(kind names.Kind, name string, d names.Decision, now time.Time) error {
+	again := fault.Spread(max(d.Retry.Sub(now), time.Second))
+	switch d.Outcome {
+	case names.Ambiguous:
+		return fault.Terminalf(v1alpha1.ReasonInvalid,
+			"spec.%s.name: the project has more than one %s named %q: set spec.%s.id to one of %s", kind, kind, name, kind, d.Choices)
+	case names.NeedsID:
+		return fault.Terminalf(v1alpha1.ReasonInvalid,
+			"spec.%s.name: the API does not list %ss, so the name %q cannot be resolved: set spec.%s.id", kind, kind, name, kind)
+	case names.Refused:
+		return fault.Waitingf(v1alpha1.ReasonNameNotFound,
+			"spec.%s.name: the API lists the %s %q and does not know its ID %s: waiting to read the list again",
+			kind, kind, name, d.Entry.ID).After(again)
+	default:
+		return fault.Waitingf(v1alpha1.ReasonNameNotFound,
+			"spec.%s.name: the project has no %s named %q: create it, or use a name that exists (%s)",
+			kind, kind, name, cmp.Or(d.Choices, "there is none")).After(again)
+	}
 }
 
 // unread says what to do about a list that could not be read.

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -22,6 +23,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/names"
 	"github.com/calyptia-agent-operator/operator/internal/plan"
 )
 
@@ -91,7 +93,7 @@ func TestNames_Resolve(t *testing.T) {
 		{name: "an unknown environment", agent: named("edge", "new"), class: fault.Waiting, reason: v1alpha1.ReasonNameNotFound,
 			words: []string{`spec.environment.name`, `no environment named "new"`}, requests: 2},
 		{name: "an ambiguous fleet", agent: named("twice", ""), class: fault.Terminal, reason: v1alpha1.ReasonInvalid,
-			words: []string{"2 fleets", "set spec.fleet.id to one of"}, requests: 1},
+			words: []string{"more than one fleet", "set spec.fleet.id to one of"}, requests: 1},
 		{name: "no list", settings: cloudtest.Settings{NoNames: true}, agent: named("edge", ""), class: fault.Terminal,
 			reason: v1alpha1.ReasonInvalid, words: []string{"does not list fleets", "set spec.fleet.id"}, requests: 1},
 		{name: "not allowed", agent: named("edge", ""), fault: &cloudtest.Fault{Status: 403, Body: `{"error":"permission denied"}`},
@@ -123,8 +125,13 @@ func TestNames_Resolve(t *testing.T) {
 				case w.Task.Agent.Spec.Fleet != nil:
 					want = plan.Targets{FleetID: namesProject, EnvironmentID: "e"}
 				}
-				if err != nil || w.Targets != want {
-					t.Errorf("targets %+v, want %+v, error %v", w.Targets, want, err)
+				got := w.Targets
+				if want.EnvironmentName != "" && (!got.EnvironmentListed("staging") || got.EnvironmentListed("edge")) {
+					t.Error("the names of environments are others than those that are listed")
+				}
+				got.EnvironmentListed = nil
+				if diff := cmp.Diff(want, got); err != nil || diff != "" {
+					t.Errorf("error %v, -want +got:\n%s", err, diff)
 				}
 				return
 			}
@@ -176,6 +183,28 @@ func TestNames_WhenTheListIsReadAgain(t *testing.T) {
 		}
 		lists = now
 	}
+}
+
+// Who asks for a check gets a list that is at most 30 seconds old.
+func TestNames_AnExplicitCheckReadsTheListAgain(t *testing.T) {
+	w := newNamesWorld(t, cloudtest.Settings{}, named("edge", ""))
+	w.AddNamed(namesProject, cloud.Fleets, "edge")
+	twin := w.AddNamed(namesProject, cloud.Fleets, "edge")
+	resolve := func(ambiguous bool, lists int) {
+		t.Helper()
+		err := Names{w.Task}.Resolve(t.Context())
+		if got := w.Count(http.MethodGet, cloudtest.RouteFleets); (err != nil) != ambiguous || got != lists {
+			t.Errorf("error %v, %d lists, want %d", err, got, lists)
+		}
+	}
+	resolve(true, 1)
+	w.RenameNamed(namesProject, cloud.Fleets, twin, "core")
+	w.clock.SetTime(w.clock.Now().Add(29 * time.Second))
+	annotated(v1alpha1.AnnotationReconcileAt, "now")(w.Task.Agent)
+	resolve(true, 1)
+	w.clock.SetTime(w.clock.Now().Add(time.Second))
+	resolve(false, 2)
+	resolve(false, 2)
 }
 
 // A list that fails changes nothing for who found the name before.
@@ -243,6 +272,11 @@ func TestNames_Refused(t *testing.T) {
 			if f := agentstatus.Classify(Names{w.Task}.Resolve(t.Context())); f == nil || f.Reason != v1alpha1.ReasonNameNotFound {
 				t.Errorf("who asks afterwards gets %+v", f)
 			}
+			w.Task.Agent.Status.Agent = &v1alpha1.RemoteAgent{FleetID: w.Project.Catalog(w.Epoch, names.Fleet).ID("edge"), EnvironmentID: w.Project.Catalog(w.Epoch, names.Environment).ID("staging")}
+			if err := (Names{w.Task}).Resolve(t.Context()); err != nil {
+				t.Errorf("who has it already: %v", err)
+			}
+			w.Task.Agent.Status.Agent = nil
 			w.clock.SetTime(w.clock.Now().Add(31 * time.Second))
 			if err := (Names{w.Task}).Resolve(t.Context()); err != nil {
 				t.Errorf("after the next list: %v", err)

@@ -41,6 +41,18 @@ func later(w *harness.World, d time.Duration, names ...string) {
 	}
 }
 
+// checked asks for a check, and waits for it.
+func checked(w *harness.World, name string) {
+	w.Helper()
+	w.Poke(name)
+	w.Eventually("the check", func() error {
+		if a := w.Get(name); a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
+			return errors.New(harness.Describe(a))
+		}
+		return nil
+	})
+}
+
 func fleetLists(w *harness.World) int {
 	return w.Cloud.Count(http.MethodGet, cloudtest.RouteFleets)
 }
@@ -118,7 +130,7 @@ func TestNames_NeedUserAction(t *testing.T) {
 	}{
 		{"two fleets of the name", cloudtest.Settings{}, func(w *harness.World) []string {
 			return []string{
-				"2 fleets", "set spec.fleet.id", w.Cloud.AddNamed(w.ProjectID, cloud.Fleets, "edge"),
+				"more than one fleet", "set spec.fleet.id", w.Cloud.AddNamed(w.ProjectID, cloud.Fleets, "edge"),
 				w.Cloud.AddNamed(w.ProjectID, cloud.Fleets, "edge"),
 			}
 		}, v1alpha1.ReasonInvalid},
@@ -203,6 +215,29 @@ func TestNames_DriftOfTheEnvironment(t *testing.T) {
 			})
 			w.Ready("web")
 		})
+	}
+}
+
+// An environment that is renamed keeps its ID. Agents that name it wait, and nothing is sent.
+func TestNames_RenamedEnvironment(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{})
+	id := w.Cloud.AddNamed(w.ProjectID, cloud.Environments, "staging")
+	w.Apply("web", inEnvironment("staging"))
+	w.Ready("web")
+	w.Cloud.RenameNamed(w.ProjectID, cloud.Environments, id, "stage")
+	checked(w, "web") // With the list of before.
+	if got := w.Get("web").Status.Agent.EnvironmentName; got != "stage" {
+		t.Errorf("the status shows environment %q", got)
+	}
+	later(w, 12*time.Minute, "web")
+	w.NotReady("web", v1alpha1.ReasonNameNotFound, `no environment named "staging"`, `"stage"`)
+	w.Change("web", inEnvironment("stage"))
+	if a := w.Ready("web"); a.Status.Agent.EnvironmentID != id {
+		t.Errorf("the status shows environment %s, want %s", a.Status.Agent.EnvironmentID, id)
+	}
+	if patches := w.Cloud.Count(http.MethodPatch, cloudtest.RouteAgent); patches != 0 {
+		t.Errorf("%d updates were sent, and nothing was to be changed", patches)
 	}
 }
 
@@ -291,7 +326,7 @@ func TestNames_AListThatFailsLater(t *testing.T) {
 			}
 			return nil
 		})
-		w.Poke("web")
+		checked(w, "web")
 		w.Ready("web")
 		done()
 	}
