@@ -29,7 +29,7 @@ BINARY := bin/calyptia-agent-operator
 TOOL := go tool -modfile=$(CURDIR)/hack/tools/go.mod
 CONTROLLER_GEN := $(TOOL) controller-gen
 KUSTOMIZE := $(TOOL) kustomize
-# Run by themselves: `go tool` ends well when its tool is killed, for want of memory for one.
+# Run directly: `go tool` exits with 0 when its tool is killed, such as for want of memory.
 GOTESTSUM = "$$($(TOOL) -n gotestsum)"
 GOLANGCI_LINT = "$$(go tool -modfile=$(CURDIR)/hack/golangci/go.mod -n golangci-lint)"
 
@@ -45,7 +45,7 @@ PKG ?= ./...
 TESTFLAGS ?=
 # How many packages with a control plane are tested at a time. Their tests wait more than they work.
 TEST_PACKAGES ?= 3
-# Tests that need what nothing else does are modules of their own, so that the operator does not depend on it. The go command
+# Tests with heavy dependencies are separate modules, so that the operator does not depend on them. The go command
 # does not see that files outside of such a module changed: -count=1.
 TEST_MODULES := test/docs test/gitops test/olm test/openapi
 # The modules that PKG is in: all of them, one of those above, or the operator's.
@@ -100,7 +100,7 @@ lint: ## Run the linters.
 	$(API_LINT) run --config hack/apilint/config.yml ./api/...
 
 .PHONY: lint-fix
-lint-fix: ## Run the linters and mend what they can mend.
+lint-fix: ## Run the linters and fix what they can fix.
 	$(GOLANGCI_LINT) run --fix
 
 .PHONY: verify
@@ -125,7 +125,7 @@ control-plane: ## Build etcd, kube-apiserver, kube-controller-manager and kubect
 crds: ## Download the CRDs of Argo CD, Flux and the Prometheus operator, to check what docs and charts show of their kinds.
 	@hack/crds/fetch.sh
 
-# hack/tests.sh says which packages' tests need a control plane. Those that work in namespaces of their own share one.
+# hack/tests.sh lists the packages whose tests need a control plane. Those that use separate namespaces share one.
 RUN_TESTS = $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- $(TESTFLAGS)
 # in-modules runs a command with the packages of this kind, in each module that is tested.
 in-modules = set -e; for module in $(TESTED); do packages="./..."; [ $$module != . ] || packages="$(PKG)"; \
@@ -189,7 +189,7 @@ e2e: ## Test the image in pods, on a node that is started here as root on Linux 
 
 # FRESH=1 looks for no control plane, as on a new machine; DOWNLOAD=no builds one even where official binaries can be had.
 .PHONY: demo
-demo: ## Show the operator at work on a control plane and a fake cloud of its own (ONCE=1: and end; PICTURE=docs/demo.svg: and draw it).
+demo: ## Show the operator at work on a throwaway control plane and a fake cloud (ONCE=1: then exit; PICTURE=docs/demo.svg: and draw it).
 	@go list -deps . ./hack/demo >/dev/null 2>&1 & go build -o bin/prepare ./hack/prepare # Modules arrive while this compiles.
 	@bin/prepare -ldflags "$(LDFLAGS)" $(if $(filter no,$(DOWNLOAD)),-download=false) $(if $(FRESH),-fresh)
 	@KUBEBUILDER_ASSETS=$(CURDIR)/bin/controlplane/for-demo exec $(if $(PICTURE),go run ./hack/picture -out $(PICTURE)) bin/demo $(if $(ONCE)$(PICTURE),--once)

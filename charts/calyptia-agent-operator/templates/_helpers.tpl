@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* At most 44 characters: what is derived from it still fits a label. Quoted where it stands alone: it may be a number. */}}
+{{/* At most 44 characters: what is derived from it still fits a label. Quoted where it is a whole value: it may be a number. */}}
 {{- define "operator.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{ .Values.fullnameOverride | trunc 44 | trimSuffix "-" }}
@@ -139,7 +139,7 @@ annotations:
 {{ default (dict "ca" $ca "serverName" $name) .Values.metrics.serviceMonitor.tlsConfig | toYaml }}
 {{- end }}
 
-{{/* Nine tenths of the memory limit, in bytes: Go counts not all that the kernel does. None with one's own in extraEnv. */}}
+{{/* 90% of the memory limit, in bytes, because the kernel counts more than Go does. None with one's own in extraEnv. */}}
 {{- define "operator.goMemory" -}}
 {{- $units := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
 {{- $own := false -}}
@@ -213,7 +213,7 @@ annotations:
 {{- define "operator.validateMonitor" -}}
 {{- with .Values.metrics -}}
 {{- if and .certPath .certificate.secretName -}}
-{{- fail "metrics.certPath: metrics.certificate.secretName mounts the certificate by itself: set one of the two" -}}
+{{- fail "metrics.certPath: metrics.certificate.secretName mounts the certificate, too: set only one of the two" -}}
 {{- end -}}
 {{- if and .enabled .serviceMonitor.enabled -}}
 {{- if not (or .serviceMonitor.tlsConfig .certificate.secretName) -}}
