@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Command charts writes what the charts take from config: the CRDs, the roles, and the schema of what
-// charts/calyptia-agents lets a user declare.
+// Command charts writes what the charts take from config: the CRDs, the roles, and the schema of the
+// values of charts/calyptia-agents.
 package main
 
 import (

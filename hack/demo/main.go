@@ -4,9 +4,9 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Command demo shows the operator at work on a control plane and a fake of Calyptia Cloud of its own, all on
-// loopback. It runs the commands that a person would type, prints what they print, and checks that what is shown
-// is so. Then it stays up to be played with; with --once it ends by itself.
+// Command demo shows the operator at work on a throwaway control plane and a fake of Calyptia Cloud, all on loopback.
+// It runs the commands that you would type, prints their output, and checks it. Then it keeps running so that you can
+// try more; with --once it exits.
 package main
 
 import (
@@ -46,7 +46,7 @@ func run() int {
 	return perform(ctx, *once)
 }
 
-// perform plays the show on a stage of its own and takes that down, however the show ended.
+// perform plays the show on its own stage and takes that down, however the show ended.
 func perform(ctx context.Context, once bool) (status int) {
 	out := newPrinter(os.Stdout)
 	set, err := openStage()
@@ -77,7 +77,7 @@ func perform(ctx context.Context, once bool) (status int) {
 		select {
 		case <-ctx.Done():
 		case <-set.operator.child.Done():
-			out.failed(errors.New("the operator ended by itself"))
+			out.failed(errors.New("the operator exited unexpectedly"))
 			set.tail(out)
 			status = 1
 		}

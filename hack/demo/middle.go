@@ -40,7 +40,7 @@ func (s *show) secretStep(ctx context.Context) {
 		}
 		return equal(secret.OwnerReferences[0].UID, agent.UID)
 	})
-	s.check("the service takes its token for the agent's", func() error {
+	s.check("Calyptia Cloud accepts the token as the agent's", func() error {
 		var itself remoteAgent
 		token := string(secret.Data[v1alpha1.TokenKey])
 		if err := s.service.call(ctx, http.MethodGet, "/v1/agents/"+agent.Status.ID, token, "", &itself); err != nil {
@@ -57,7 +57,7 @@ func (s *show) updateStep(ctx context.Context) {
 	s.sh(ctx, `kubectl patch agent web-logs --type=merge -p '{"spec":{"version":"`+version+`"}}'`)
 	s.sh(ctx, fmt.Sprintf("kubectl wait agent web-logs --for=condition=Ready --timeout=%v", patience))
 	after := s.remote(ctx, id)
-	s.check("the remote agent followed: "+before.Version+" -> "+after.Version, func() error {
+	s.check("the remote agent was updated: "+before.Version+" -> "+after.Version, func() error {
 		if before.Version == version {
 			return errors.New("it had this version before")
 		}
@@ -73,7 +73,7 @@ func (s *show) updateStep(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	s.comes(ctx, "the remote agent has what the ConfigMap holds now", func(ctx context.Context) error {
+	s.comes(ctx, "the remote agent has the new content of the ConfigMap", func(ctx context.Context) error {
 		if after, err = s.service.agent(ctx, id); err != nil {
 			return err
 		}
@@ -110,14 +110,14 @@ func (s *show) driftStep(ctx context.Context) {
 	s.sh(ctx, "kubectl annotate agent web-logs --overwrite cloud.calyptia.com/reconcile-at=drift")
 	s.handled(ctx, "web-logs", "drift")
 	after := s.remote(ctx, agent.Status.ID)
-	s.check("web-logs is enforced, so it is put back: "+changed.Version+" -> "+after.Version, func() error {
+	s.check("web-logs has syncPolicy Enforce, so the drift is corrected: "+changed.Version+" -> "+after.Version, func() error {
 		if changed == before {
 			return errors.New("nobody changed it")
 		}
 		return equal(after, before)
 	})
 	events := s.sh(ctx, "kubectl events --for agent/web-logs")
-	s.check("an event tells which fields", func() error {
+	s.check("an event names the fields", func() error {
 		return contains(events, "DriftCorrected", "version", "rawConfig")
 	})
 
@@ -132,7 +132,7 @@ func (s *show) driftStep(ctx context.Context) {
 	})
 }
 
-// handled waits until the operator answered the annotation.
+// handled waits until the operator handled the annotation.
 func (s *show) handled(ctx context.Context, name, value string) {
 	s.sh(ctx, fmt.Sprintf("kubectl wait agent %s --for=jsonpath='{.status.lastHandledReconcileAt}'=%s --timeout=%v", name, value, patience))
 }

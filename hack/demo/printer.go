@@ -43,7 +43,7 @@ func (p *printer) paint(colour, text string) string {
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
-// Write lets the output of commands through as it comes.
+// Write prints the output of commands as it arrives.
 func (p *printer) Write(raw []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -61,7 +61,7 @@ func (p *printer) heading(title string) {
 // command shows what is run next.
 func (p *printer) command(text string) { p.say("%s", p.paint(cyan, "$ "+text)) }
 
-// passed tells of a check that held.
+// passed reports a check that passed.
 func (p *printer) passed(what string) { p.say("%s %s", p.paint(green, "  ok:"), what) }
 
 func (p *printer) failed(err error) { p.say("%s %v", p.paint(red, "\nFAILED:"), err) }

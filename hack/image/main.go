@@ -33,7 +33,7 @@ import (
 
 const module = "github.com/calyptia-agent-operator/operator"
 
-// user is no root, and a number, because Kubernetes can tell only of a number that it is not root's.
+// user is not root, and a number: with runAsNonRoot, Kubernetes cannot check a name.
 const user = "65532:65532"
 
 // platforms are what the image can be built for.

@@ -17,7 +17,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=$(cd "$here/../.." && pwd)/bin/node
 cd "$here"
 
-# Each package, and a file that tells that it is there.
+# Each package, and a file by which to see that it is installed.
 packages() {
 	[ -x "$(command -v runc)" ] || echo runc
 	[ -x /usr/lib/cni/ptp ] || echo containernetworking-plugins

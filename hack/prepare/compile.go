@@ -25,7 +25,7 @@ type operatorBuild struct {
 	done     chan struct{}           // closed at the end, however
 }
 
-// buildOperator builds the operator and the demo. It tells what it compiles, before it does.
+// buildOperator builds the operator and the demo. It sends what it will compile before it starts.
 func (p *preparation) buildOperator(ctx context.Context, compiles chan<- map[string]float64) error {
 	both := build{module: p.root, packages: []string{".", "./hack/demo"}}
 	work, err := both.plan(ctx)

@@ -18,8 +18,8 @@ import (
 // downloader fetches from a host that need not be there.
 type downloader struct {
 	client *http.Client
-	// answer is how long the host may take to respond, and stall how long it may pause.
-	answer, stall time.Duration
+	// respond is how long the host may take to respond, and stall how long it may pause.
+	respond, stall time.Duration
 	// longest is about what a build takes: a download that would take longer is given up, once measured has passed.
 	longest, measured time.Duration
 	// arrived is called with the bytes that arrived, and with their number in all, or 0 where that is unknown.
@@ -28,15 +28,15 @@ type downloader struct {
 
 func newDownloader(arrived func(got, all int64)) *downloader {
 	return &downloader{
-		client: http.DefaultClient, answer: 5 * time.Second, stall: 10 * time.Second,
+		client: http.DefaultClient, respond: 5 * time.Second, stall: 10 * time.Second,
 		longest: 3 * time.Minute, measured: 5 * time.Second, arrived: arrived,
 	}
 }
 
 var (
-	errNoAnswer = errors.New("the host does not respond")
-	errStalled  = errors.New("the host stopped sending")
-	errSlow     = errors.New("the host is too slow")
+	errNoResponse = errors.New("the host does not respond")
+	errStalled    = errors.New("the host stopped sending")
+	errSlow       = errors.New("the host is too slow")
 )
 
 // download is a response whose body arrives within the downloader's bounds. It has to be closed.
@@ -54,7 +54,7 @@ type download struct {
 func (d *downloader) open(ctx context.Context, url string) (*download, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	result := &download{downloader: d, cancel: cancel, cause: func() error { return context.Cause(ctx) }}
-	slow := time.AfterFunc(d.answer, func() { cancel(errNoAnswer) })
+	slow := time.AfterFunc(d.respond, func() { cancel(errNoResponse) })
 	defer slow.Stop()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -80,7 +80,7 @@ func plainly(content []byte) http.HandlerFunc {
 // impatient is a downloader for hosts that are there, with short bounds.
 func impatient() *downloader {
 	return &downloader{
-		client: http.DefaultClient, answer: 10 * time.Second, stall: 10 * time.Second,
+		client: http.DefaultClient, respond: 10 * time.Second, stall: 10 * time.Second,
 		longest: time.Minute, measured: 0, arrived: func(int64, int64) {},
 	}
 }
@@ -121,7 +121,7 @@ func TestAnArchiveIsInstalledWholeOrNotAtAll(t *testing.T) {
 		{name: "not found", content: good, handler: http.NotFound, want: "404 Not Found"},
 		{name: "a page in its place", content: good, handler: plainly([]byte("<html>Log in</html>")), want: "SHA-512"},
 		{name: "no response", content: good, handler: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
-			patient: func(d *downloader) { d.answer = 20 * time.Millisecond }, want: errNoAnswer.Error()},
+			patient: func(d *downloader) { d.respond = 20 * time.Millisecond }, want: errNoResponse.Error()},
 		{name: "a response that stalls", content: good, handler: func(w http.ResponseWriter, r *http.Request) {
 			sized(w, len(good))
 			_, _ = w.Write(good[:len(good)/2])

@@ -83,7 +83,7 @@ func (p *progress) line(share float64) string {
 	return fmt.Sprintf("%s, about %v left", line, left)
 }
 
-// say prints a line of its own.
+// say prints its own line.
 func (p *progress) say(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -193,7 +193,7 @@ func write(out io.Writer, reasons map[string]*reason, order []string) {
 	_, _ = fmt.Fprint(out, `# Condition reasons
 
 Written by `+"`make docs`"+` from the code. Each condition of an Agent, AgentSet or CloudProject has one of these reasons. Its message says
-what happened, then what to do; `+"`…`"+` stands for names and values. *User action* means that the object is Stalled until you
+what happened, then what to do; `+"`…`"+` means a name or a value. *User action* means that the object is Stalled until you
 change something. *Waits* ends with a change elsewhere, such as a CloudProject that becomes Ready. *Retries* is tried again
 automatically, after 1 second at first and 5 minutes at most.
 `)
