@@ -22,7 +22,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// strict forgives nothing: it shows a token once, lists nothing, and makes a double of every second registration.
+// strict is the most difficult server: it shows a token once, lists nothing, and makes a duplicate of every second registration.
 var strict = cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble, MaskTokens: true}
 
 // live is a row in which the operator lives on: what happens at one request, and the end.
@@ -35,12 +35,12 @@ type live struct {
 
 // writes are all kinds of write that an Agent's life is made of.
 var writes = []live{
-	{"the nonce and the finalizer", nothing, apply, patchAgent, cell{one, 1}},
+	{"the intent and the finalizer", nothing, apply, patchAgent, cell{one, 1}},
 	{"the registration", nothing, apply, postRemote, cell{one, 1}},
 	{"the new Secret", nothing, apply, createSecret, cell{one, 1}},
 	{"the status of a registration", nothing, apply, patchStatus, cell{one, 1}},
-	{"the nonce of a registration anew", settle, lose, patchAgent, cell{one, 1}},
-	{"the Secret of a registration anew", settle, lose, updateSecret, cell{one, 1}},
+	{"the intent of a re-registration", settle, lose, patchAgent, cell{one, 1}},
+	{"the Secret of a re-registration", settle, lose, updateSecret, cell{one, 1}},
 	{"the update", settle, update, patchRemote, cell{one, 0}},
 	{"the status of an update", settle, update, patchStatus, cell{one, 0}},
 	{"the finalizer of an adoption", stranger, adopt, patchAgent, cell{tokenless, 0}},
@@ -69,7 +69,7 @@ func settleWithSession(s *scene) {
 	s.Eventually("the session is there", s.one)
 }
 
-// playLive lets something happen at the one request of each row.
+// playLive interferes with the one request of each row.
 func playLive(t *testing.T, rows []live, what func(*scene) deed, check func(*scene, live)) {
 	t.Helper()
 	t.Parallel()
@@ -148,12 +148,12 @@ func TestAChangedSpecAtEachWriteIsApplied(t *testing.T) {
 
 func TestADeletionAtEachWriteLeavesNothing(t *testing.T) {
 	rows := []live{
-		{"the nonce and the finalizer", nothing, apply, patchAgent, cell{none, 0}},
+		{"the intent and the finalizer", nothing, apply, patchAgent, cell{none, 0}},
 		{"the registration", nothing, apply, postRemote, cell{none, 1}},
 		{"the new Secret", nothing, apply, createSecret, cell{none, 1}},
 		{"the status of a registration", nothing, apply, patchStatus, cell{none, 1}},
-		{"the nonce of a registration anew", settle, lose, patchAgent, cell{none, 0}},
-		{"the Secret of a registration anew", settle, lose, updateSecret, cell{none, 1}},
+		{"the intent of a re-registration", settle, lose, patchAgent, cell{none, 0}},
+		{"the Secret of a re-registration", settle, lose, updateSecret, cell{none, 1}},
 		{"the update", settle, update, patchRemote, cell{none, 0}},
 		{"the status of an update", settle, update, patchStatus, cell{none, 0}},
 		{"the repair of the Secret", settle, spoilSecret, updateSecret, cell{none, 0}},
@@ -169,7 +169,7 @@ func TestADeletionAtEachWriteLeavesNothing(t *testing.T) {
 	}, func(*scene, live) {})
 }
 
-// A status that somebody else wrote, such as a leader that took over, is not written over.
+// A status that somebody else wrote, such as a new leader, is not overwritten.
 func TestAStatusOfSomebodyElseIsKept(t *testing.T) {
 	var rows []live
 	for _, row := range writes {
@@ -193,7 +193,7 @@ func TestAStatusOfSomebodyElseIsKept(t *testing.T) {
 	})
 }
 
-// What the API server answers once, and whether the write takes effect all the same.
+// Errors that the API server returns once, whether or not the write takes effect.
 func TestTroubleOfTheAPIServerAtEachWrite(t *testing.T) {
 	t.Parallel()
 	for _, trouble := range []struct {
@@ -215,7 +215,7 @@ func TestTroubleOfTheAPIServerAtEachWrite(t *testing.T) {
 	}
 }
 
-// The operator lives and gives the registration up; the service makes it all the same, later.
+// The operator lives and gives the registration up; Calyptia Cloud makes it all the same, later.
 func TestALateRegistrationOfAnOperatorThatLives(t *testing.T) {
 	t.Parallel()
 	ends := [len(servers)]cell{{one, 1}, {one, 1}, {tokenless, 1}, {one, 2}, {stranded, 2}, {two, 2}}
@@ -290,7 +290,7 @@ func TestShutdownDoesNotCutARegistration(t *testing.T) {
 	s.finish(cell{one, 1})
 }
 
-// A token that the service shows once is kept until a Secret holds it, also where neither the Secret nor the
+// A token that Calyptia Cloud shows once is kept until a Secret holds it, also where neither the Secret nor the
 // status can be written and the agent has to be found again.
 func TestATokenShownOnceSurvivesTwoRefusedWrites(t *testing.T) {
 	for _, settings := range []cloudtest.Settings{{MaskTokens: true}, {MaskTokens: true, UniqueMachineIDs: cloudtest.MachineIDDouble}} {

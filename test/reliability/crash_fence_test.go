@@ -58,12 +58,12 @@ func (q request) matches(cloud bool, r *http.Request, body []byte) bool {
 
 // deed is what the fence does about a request.
 type deed struct {
-	dies   bool   // the operator stops here: this is the last request that counts, and its answer is lost
+	dies   bool   // the operator stops here: this is the last request that counts, and its response is lost
 	reach  bool   // the request takes effect
 	late   bool   // it takes effect only when the test says so, after its caller gave up
-	cut    bool   // its answer is lost, and the operator lives on
-	status int    // answered instead of the real answer
-	meddle func() // done before the request is let through
+	cut    bool   // its response is lost, and the operator lives on
+	status int    // returned instead of the real response
+	meddle func() // called before the request passes
 }
 
 // moment is a request with what is done about it.
@@ -76,10 +76,10 @@ func before(q request) moment { return moment{q, deed{dies: true}} }
 func after(q request) moment  { return moment{q, deed{dies: true, reach: true}} }
 func late(q request) moment   { return moment{q, deed{dies: true, late: true}} }
 
-// once lets the request pass and only waits for it.
+// once waits for the request and passes it on.
 func once(q request) moment { return moment{q, deed{reach: true}} }
 
-// fence stands between the operator and both the API server and the cloud.
+// fence is a proxy between the operator and both the API server and the fake cloud.
 type fence struct {
 	w      *harness.World
 	server *httptest.Server
@@ -115,7 +115,7 @@ func (f *fence) expect(moments ...moment) <-chan struct{} {
 	return f.reached
 }
 
-// open lets a new operator through. Nothing of the old one may be under way any more.
+// open passes the requests of a new operator. No request of the old one may be in progress.
 func (f *fence) open() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -202,7 +202,7 @@ func readBody(r *http.Request) ([]byte, error) {
 	return io.ReadAll(body)
 }
 
-// apiTrouble is an error answer of the API server.
+// apiTrouble is an error response of the API server.
 func apiTrouble(r *http.Request, status int) *http.Response {
 	body := fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"message":"etcd is in trouble","code":%d}`,
 		map[int]string{403: "Forbidden", 500: "InternalError", 504: "Timeout"}[status], status)
@@ -240,6 +240,6 @@ func (f *fence) later(r *http.Request) {
 	defer remove()
 	gone, cancel := context.WithCancel(r.Context())
 	cancel()
-	defer func() { _ = recover() }() // This is how the handler ends without an answer.
+	defer func() { _ = recover() }() // This is how the handler ends without a response.
 	f.w.Cloud.ServeHTTP(httptest.NewRecorder(), r.WithContext(gone))
 }

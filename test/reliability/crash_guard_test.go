@@ -52,9 +52,9 @@ func TestACrashAndASecretThatNamesAnotherAgent(t *testing.T) {
 	}
 }
 
-// While the operator is away, the Agent is forced away with its Secret, and made anew: nothing in the cluster
+// While the operator is away, the Agent is forced away with its Secret, and created again: nothing in the cluster
 // knows of the remote agent any more.
-func TestACrashAndAnAgentMadeAnewFindsItselfInTheList(t *testing.T) {
+func TestACrashAndARecreatedAgentFindsItselfInTheList(t *testing.T) {
 	s := newScene(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
 	s.die(apply, once(createSecret), after(patchStatus))
 	s.must(s.Client.Delete(t.Context(), s.World.Secret("web-token")))
@@ -66,7 +66,7 @@ func TestACrashAndAnAgentMadeAnewFindsItselfInTheList(t *testing.T) {
 	s.finish(cell{one, 1})
 }
 
-// The cache knows of the nonce and of nothing after it: what is written down counts, not what is cached.
+// The cache knows of the intent and of nothing after it: what is written down counts, not what is cached.
 func TestACacheThatLagsBehindTheStatus(t *testing.T) {
 	slow := newLag(v1alpha1.AnnotationRegistrationIntent)
 	s := newScene(t, strict, harness.Idle)

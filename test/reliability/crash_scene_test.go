@@ -36,11 +36,11 @@ type server struct {
 // The kinds of service that the tables have a column for, in this order.
 var servers = [...]server{
 	{"list, unique", cloudtest.Settings{}},
-	{"list, doubles", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}},
+	{"list, duplicates", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}},
 	{"list, unique, masked", cloudtest.Settings{MaskTokens: true, MaskAs: "redacted"}},
 	{"no list, upserts", cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert}},
 	{"no list, 409", cloudtest.Settings{NoList: true}},
-	{"no list, doubles", cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble}},
+	{"no list, duplicates", cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble}},
 }
 
 // end is what a row ends in. It is checked until it holds, and once more after another look of the operator.
@@ -51,9 +51,9 @@ const (
 	one end = iota
 	// tokenless: as one, but Stalled because nothing shows the token; the Secret holds the id alone.
 	tokenless
-	// stranded: Stalled because the service has one agent and does not tell its ID. Setting agentID ends it.
+	// stranded: Stalled because Calyptia Cloud has an agent but does not return its ID. Setting agentID resolves it.
 	stranded
-	// two: as one, and a double that nothing can find remains. The documentation says so.
+	// two: as one, and a duplicate that nothing can find remains. The documentation says so.
 	two
 	// none: no remote agent, no Agent, no Secret.
 	none
@@ -82,7 +82,7 @@ type scene struct {
 	lost string
 	// strangers are the remote agents that are none of the Agent's business.
 	strangers int
-	// listless is true where the service has no list.
+	// listless is true where Calyptia Cloud has no list.
 	listless bool
 	// adopted is true where the remote agent was somebody else's first.
 	adopted bool
@@ -124,7 +124,7 @@ func (s *scene) die(act func(*scene), moments ...moment) {
 	s.open()
 }
 
-// revive starts an operator that remembers nothing, and lets what is late take effect once that looked.
+// revive starts an operator with empty caches, and delivers late requests once it has searched for the agent.
 func (s *scene) revive(lateCommit bool) {
 	s.t.Helper()
 	before := len(s.Cloud.Requests())
@@ -134,8 +134,8 @@ func (s *scene) revive(lateCommit bool) {
 	}
 }
 
-// commitAfterALook lets what is late take effect once the operator looked for it, in a call after the first ones.
-// Where nothing is listed, it cannot look: then its first reading does.
+// commitAfterALook delivers late requests once the operator has searched for the agent, after its first requests.
+// Where nothing is listed, it cannot search: then its first read counts.
 func (s *scene) commitAfterALook(before int) {
 	s.t.Helper()
 	s.Eventually("the operator looks", func() error {
@@ -162,7 +162,7 @@ func (s *scene) finish(want cell) {
 	}[want.end]
 	s.Eventually("the end", check)
 	if got := s.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); got != want.posts {
-		s.t.Errorf("%d registrations reached the service, want %d: %s", got, want.posts, s.calls())
+		s.t.Errorf("%d registrations reached Calyptia Cloud, want %d: %s", got, want.posts, s.calls())
 	}
 	switch want.end {
 	case none, left, kept:
@@ -225,7 +225,7 @@ func (s *scene) blocked() error {
 func (s *scene) left() error {
 	err := errors.Join(s.remotes(1), s.gone())
 	if err == nil && !strings.Contains(strings.Join(s.Events("web", 1), " "), "MaybeOrphaned") {
-		err = errors.New("no event tells of what may be left")
+		err = errors.New("no event reports the remote agent that may be left")
 	}
 	return err
 }
@@ -301,22 +301,22 @@ func (s *scene) recorded() error {
 		return err
 	}
 	remote, found := s.Cloud.Agent(a.Status.ID)
-	nonce := a.Annotations[v1alpha1.AnnotationRegistrationIntent]
+	intent := a.Annotations[v1alpha1.AnnotationRegistrationIntent]
 	switch {
 	case !found || a.Status.ID == s.lost:
-		return fmt.Errorf("the service has no agent %q of this life", a.Status.ID)
+		return fmt.Errorf("Calyptia Cloud has no agent %q of this life", a.Status.ID)
 	case remote.MachineID != a.Status.MachineID:
 		return fmt.Errorf("its machine ID is %s, the status has %s", remote.MachineID, a.Status.MachineID)
 	case remote.RawConfig != s.wanted || remote.Version != a.Spec.Version:
 		return fmt.Errorf("version %s with %q, want %s with %q", remote.Version, remote.RawConfig, a.Spec.Version, s.wanted)
-	case nonce != "" && nonce != a.Status.RegistrationIntent:
+	case intent != "" && intent != a.Status.RegistrationIntent:
 		return errors.New("the registration is still open")
 	case !controllerutil.ContainsFinalizer(a, v1alpha1.AgentFinalizer):
 		return errors.New("the finalizer is missing")
 	case a.Status.Origin == map[bool]v1alpha1.Origin{true: v1alpha1.OriginRegistered, false: v1alpha1.OriginAdopted}[s.adopted]:
 		return fmt.Errorf("the origin is %s", a.Status.Origin)
 	case len(a.Status.DuplicatesToDelete) != 0:
-		return fmt.Errorf("%v is still to be withdrawn", a.Status.DuplicatesToDelete)
+		return fmt.Errorf("duplicates %v are not deleted yet", a.Status.DuplicatesToDelete)
 	}
 	return nil
 }
@@ -351,7 +351,7 @@ func (s *scene) holds(token bool) error {
 	return nil
 }
 
-// calls tells what reached the service.
+// calls describes the requests that reached Calyptia Cloud.
 func (s *scene) calls() string {
 	var all []string
 	for _, r := range s.Cloud.Requests() {
@@ -360,7 +360,7 @@ func (s *scene) calls() string {
 	return strings.Join(all, ", ")
 }
 
-// edit patches the Agent as a person would; whatever the operator does at that moment meets a conflict.
+// edit patches the Agent as a user would; a write of the operator at that moment gets a conflict.
 func (s *scene) edit(change func(*v1alpha1.Agent)) error {
 	a, err := s.agent()
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// What stands in between says 404 in its own way. It is no news of the agent: nothing is forgotten, nothing
+// Proxies and gateways have their own 404. It does not mean that the agent is not found: nothing is forgotten or
 // registered, and a deletion waits.
 func TestNotFoundFromInBetweenIsNoNewsOfTheAgent(t *testing.T) {
 	rows := []struct{ name, contentType, body string }{
@@ -27,7 +27,7 @@ func TestNotFoundFromInBetweenIsNoNewsOfTheAgent(t *testing.T) {
 		{"an ingress without a backend", "text/plain", "default backend - 404"},
 		{"a gateway without a route", "application/json", `{"message":"no Route matched with those values"}`},
 		{"a service that lost the project", "application/json", `{"error":"project not found"}`},
-		{"an empty answer", "", ""},
+		{"an empty response", "", ""},
 		{"Spring without the route", "application/json",
 			`{"timestamp":"2026-11-01T12:00:00Z","path":"/v1/agents/x","status":404,"error":"Not Found"}`},
 		{"Rails without the route", "application/json", `{"status":404,"error":"Not Found"}`},
@@ -132,21 +132,21 @@ func TestNotFoundElsewhereIsNoNewsOfTheAgent(t *testing.T) {
 	rows := []struct {
 		name     string
 		settings cloudtest.Settings
-		set      func(*harness.World)             // to a token that does not tell its project
+		set      func(*harness.World)             // sets a token that does not name its project
 		named    bool                             // the CloudProject names the project
 		away     func(*testing.T, *harness.World) // leads elsewhere
 		home     func(*harness.World)             // and back
 		restart  bool
 	}{
 		{
-			name: "a token that tells of another project",
+			name: "a token that names another project",
 			away: func(_ *testing.T, w *harness.World) {
 				w.SetSecret("calyptia-token", map[string]string{"token": w.Cloud.AddProject(uuid.NewString()).Reveal()})
 			},
 		},
-		{name: "a token of another project that does not tell so", set: func(w *harness.World) { opaque(w, nil) },
+		{name: "a token of another project that does not name it", set: func(w *harness.World) { opaque(w, nil) },
 			away: func(_ *testing.T, w *harness.World) { elsewhere(w, "opaque-token-of-another-project") }},
-		{name: "a token of another project that does not tell so, after a restart", restart: true, set: func(w *harness.World) { opaque(w, nil) },
+		{name: "a token of another project that does not name it, after a restart", restart: true, set: func(w *harness.World) { opaque(w, nil) },
 			away: func(_ *testing.T, w *harness.World) { elsewhere(w, "opaque-token-of-another-project") }},
 		{name: "a token of another project than spec.projectID says, where nothing is listed", named: true,
 			settings: cloudtest.Settings{NoList: true}, set: func(w *harness.World) { opaque(w, nil) },
@@ -192,7 +192,7 @@ func TestNotFoundElsewhereIsNoNewsOfTheAgent(t *testing.T) {
 			if row.restart {
 				w.Start()
 			}
-			w.Eventually("the CloudProject uses what leads elsewhere", func() error { return provedAnew(w, held) })
+			w.Eventually("the CloudProject uses what leads elsewhere", func() error { return verifiedAgain(w, held) })
 			w.Cloud.ResetRequests()
 			w.Poke("web")
 			w.Delete("doomed")
@@ -217,8 +217,8 @@ func TestNotFoundElsewhereIsNoNewsOfTheAgent(t *testing.T) {
 	}
 }
 
-// provedAnew is nil once the operator's copy of the credentials, or the URL in force, is no longer the former one.
-func provedAnew(w *harness.World, former string) error {
+// verifiedAgain is nil once the operator's copy of the credentials, or the URL in force, is no longer the former one.
+func verifiedAgain(w *harness.World, former string) error {
 	if c := w.Secret("calyptia-credentials"); c != nil && string(c.Data["token"]) != former {
 		return nil
 	}

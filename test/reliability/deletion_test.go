@@ -173,7 +173,7 @@ func TestDeletionOfANamespaceWithAllInIt(t *testing.T) {
 			}
 			e.tenant.Delete("guest")
 			e.tenant.Gone("guest")
-			vanishes(e.w, e.namespace())
+			untilDeleted(e.w, e.namespace())
 			if !row.orphans {
 				remains(e.w, e.kept)
 			}
@@ -240,8 +240,8 @@ func TestDeletionOfACloudProjectInUse(t *testing.T) {
 	e.w.ChangeProject(func(cp *v1alpha1.CloudProject) {
 		metav1.SetMetaDataAnnotation(&cp.ObjectMeta, v1alpha1.AnnotationOrphanAgents, "true")
 	})
-	vanishes(e.w, cp)
-	// An Agent whose CloudProject is gone cannot delete, says so, and lets go on request.
+	untilDeleted(e.w, cp)
+	// An Agent whose CloudProject is gone cannot delete, says so, and drops its finalizer on request.
 	e.w.Delete("plain")
 	e.w.NotReady("plain", v1alpha1.ReasonProjectNotFound, v1alpha1.AnnotationOrphan)
 	e.w.Change("plain", orphan)
@@ -265,7 +265,7 @@ func TestDeletionWithARegistrationThatIsOpen(t *testing.T) {
 	remove(w, w.Secret("calyptia-token"))
 	w.Delete("web")
 	w.Gone("web")
-	vanishes(w, cp)
+	untilDeleted(w, cp)
 	if n := len(w.Remote()); n != 0 {
 		t.Errorf("%d remote agents are left", n)
 	}

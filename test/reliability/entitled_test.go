@@ -21,7 +21,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A deleted Agent chose a machine ID that somebody else's agent has, and the service answers a registration with that.
+// A deleted Agent chose a machine ID that somebody else's agent has, and Calyptia Cloud returns that agent for a registration.
 func TestDeletion_InDoubtOverSomebodyElsesAgent_Completes(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert})
@@ -34,8 +34,8 @@ func TestDeletion_InDoubtOverSomebodyElsesAgent_Completes(t *testing.T) {
 	tenant.Delete("web")
 	tenant.Gone("web")
 	w.Unharmed([]cloud.Agent{victim})
-	if told := tenant.Events("web", 1); !slices.Contains(told, "MaybeOrphaned") {
-		t.Errorf("events are %v", told)
+	if events := tenant.Events("web", 1); !slices.Contains(events, "MaybeOrphaned") {
+		t.Errorf("events are %v", events)
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 
 const blockPage = "<html><body>Request blockPage</body></html>"
 
-// A filter of responses writes its own 4xx over the answer to a registration that took effect. That proves nothing.
+// A filter of responses writes its own 4xx over the response to a registration that took effect. It is no evidence of a failure.
 func TestRegister_ResponseReplacedByAFilter_ExactlyOne(t *testing.T) {
 	for _, status := range []int{http.StatusForbidden, http.StatusBadRequest, http.StatusNotFound, http.StatusConflict,
 		http.StatusRequestEntityTooLarge, http.StatusUnavailableForLegalReasons} {

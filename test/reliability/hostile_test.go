@@ -29,7 +29,7 @@ func hostileSettings(w *harness.World, _ *v1alpha1.CloudProject) {
 	w.Settings.OutageGrace = time.Millisecond
 }
 
-// says is an answer that takes the place of the real one; the call takes effect.
+// says is a response that takes the place of the real one; the call takes effect.
 func says(status int, body string) func(string) cloudtest.Fault {
 	return func(other string) cloudtest.Fault {
 		return cloudtest.Fault{
@@ -50,9 +50,9 @@ var (
 	cutShort = does(cloudtest.Fault{Truncate: 10})
 )
 
-// Whatever a service answers to a registration: the condition says that its outcome is not known, and there is
-// exactly one agent once the service behaves again.
-func TestHostileAnswersToARegistration(t *testing.T) {
+// Whatever the response to a registration, the condition says that its outcome is not known, and there is exactly
+// one agent once Calyptia Cloud works again.
+func TestHostileResponsesToARegistration(t *testing.T) {
 	rows := []struct {
 		name  string
 		fault func(other string) cloudtest.Fault
@@ -97,8 +97,8 @@ func TestAnEmptyTokenIsReadAgain(t *testing.T) {
 	w.One("web")
 }
 
-// Whatever a service answers to a read: nothing is forgotten, and the Agent says what is wrong.
-func TestHostileAnswersToARead(t *testing.T) {
+// Whatever the response to a read, nothing is forgotten, and the condition of the Agent names the problem.
+func TestHostileResponsesToARead(t *testing.T) {
 	rows := []struct {
 		name   string
 		fault  func(other string) cloudtest.Fault
@@ -170,7 +170,7 @@ func TestARemoteAgentOfAnotherMachineIsNotOurs(t *testing.T) {
 
 // Decisions rest on what a list does not hold, so that one that cannot be trusted registers nothing.
 func TestHostileLists(t *testing.T) {
-	whole := func(r *http.Request) bool { return r.URL.Query().Get("last") != "1" } // the proof asks for one
+	whole := func(r *http.Request) bool { return r.URL.Query().Get("last") != "1" } // the credential check asks for one
 	next := func(cursor string) http.Header {
 		return http.Header{"Link": {`</v1/projects/p/agents?before=` + cursor + `>; rel="next"`}}
 	}
@@ -222,8 +222,8 @@ func TestHostileLists(t *testing.T) {
 	}
 }
 
-// Of an answer without end only so much is read.
-func TestAnAnswerWithoutEndIsCutOff(t *testing.T) {
+// Only a limited part of an endless response is read.
+func TestAnEndlessResponseIsCutOff(t *testing.T) {
 	t.Parallel()
 	var endless atomic.Bool
 	var longest atomic.Int64

@@ -78,15 +78,15 @@ func TestIntent_ReplacedByAnOlderOneWhileInDoubt_IsNotForgotten(t *testing.T) {
 	}
 }
 
-// A tenant makes the operator forget which intent was closed, and puts that one back.
-func TestIntent_PutBackAfterAnUnreadableOne_TakesNothing(t *testing.T) {
+// A tenant makes the operator forget which intent was closed, and restores that one.
+func TestIntent_RestoredAfterAnUnreadableOne_AdoptsNothing(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
 	thief := tenant.Ready(w.Guest(tenant, "thief", chosen("machine-1")))
 	intent := thief.Annotations[v1alpha1.AnnotationRegistrationIntent]
 	annotate(tenant, "thief", "unreadable")
 	tenant.Poke("thief")
-	tenant.Eventually("the Agent is settled", func() error {
+	tenant.Eventually("the intent of the Agent is closed", func() error {
 		a := tenant.Get("thief")
 		if a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
 			return errors.New(harness.Describe(a))
@@ -103,14 +103,14 @@ func TestIntent_PutBackAfterAnUnreadableOne_TakesNothing(t *testing.T) {
 	tenant.Poke("thief")
 	w.Cloud.ResetRequests()
 	w.Start(tenant.Namespace)
-	tenant.Eventually("the thief is told", func() error {
+	tenant.Eventually("the thief is Stalled", func() error {
 		a := tenant.Get("thief")
 		if a.Status.ID == own.ID {
 			return errors.New(harness.Describe(a))
 		}
 		return nil
 	})
-	tenant.Settled("thief")
+	tenant.ReadyOrStalled("thief")
 	if tenant.Get("thief").Status.ID == victim.ID {
 		t.Error("the thief has the victim's agent")
 	}

@@ -90,7 +90,7 @@ func TestSecretsOfARetainedAgentSurviveItsDeletion(t *testing.T) {
 	}
 }
 
-// collected waits until the garbage collector did what it does before the operator lets the Agent go.
+// collected waits until the garbage collector is done, before the operator removes the finalizer.
 func collected(w *harness.World, name string) {
 	w.Helper()
 	w.Eventually("the garbage collector is done", func() error {
@@ -191,8 +191,8 @@ func TestTheOwnerOfTheSecretsFollowsThePolicy(t *testing.T) {
 	})
 }
 
-// While an Agent that retains lives, its Secrets are nobody else's, though they have no owner.
-func TestSecretsOfALivingAgentThatRetainsAreNotTakenOver(t *testing.T) {
+// While an Agent with deletionPolicy Retain exists, no other Agent gets its Secrets, although they have no owner.
+func TestSecretsOfALivingAgentThatRetainsAreNotAdopted(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web", retain, session))

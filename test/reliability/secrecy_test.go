@@ -114,7 +114,7 @@ func (c *canaries) check() {
 	}
 }
 
-// echo is a refusal that repeats what the service was shown.
+// echo is a refusal that repeats what Calyptia Cloud was shown.
 func echo(method string, status int, tokens ...string) cloudtest.Fault {
 	said, _ := json.Marshal(map[string]string{
 		"error": "invalid agent name: you sent " + strings.Join(tokens, " and "), "detail": strings.Join(tokens, "\u200b"),

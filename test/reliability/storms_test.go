@@ -101,7 +101,7 @@ func TestStorms(t *testing.T) {
 		{"a long outage is quiet, and all recover", aLongOutageIsQuiet},
 		{"what a 429 asks for is granted by all", retryAfterIsNeverViolated},
 		{"one bad token costs a few calls", oneBadTokenCostsAFewCalls},
-		{"a service that forgot most agents is not filled anew without leave", aServiceThatForgotMostAgents},
+		{"a mass deletion is not corrected before a user confirms it", aServiceThatForgotMostAgents},
 	} {
 		t.Run(storm.name, func(t *testing.T) { storm.test(t, &crowd{World: whole.For(t), lines: whole.lines}) })
 	}
@@ -110,7 +110,7 @@ func TestStorms(t *testing.T) {
 // A long outage costs a probe now and then, whatever the number of Agents, and a line and no event each; then
 // all go on.
 func aLongOutageIsQuiet(t *testing.T, c *crowd) {
-	told, logged := len(c.events()), len(c.lines.since(0, ""))
+	recorded, logged := len(c.events()), len(c.lines.since(0, ""))
 	restore := c.Cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore})
 	c.Cloud.ResetRequests()
 	began := time.Now()
@@ -119,23 +119,23 @@ func aLongOutageIsQuiet(t *testing.T, c *crowd) {
 	lasts(lasting)
 	outage, calls := time.Since(began).Seconds(), len(c.Cloud.Requests())
 	// Of the Agents: the breaker opens after five failures in a row, with one call of each worker under way, and
-	// then lets one probe through every half second. Of the CloudProject: its proof at once and again after
+	// then allows one probe every half second. Of the CloudProject: its credential check at once and again after
 	// 50 ms, twice that, and so on up to a second; half of which is random.
-	proofs := c.Cloud.Count(http.MethodGet, cloudtest.RouteList)
-	if most := 5 + harness.Workers + int(outage*2); calls-proofs > most {
-		t.Errorf("%d calls in an outage of %.0f s with %d Agents, want at most %d", calls-proofs, outage, many, most)
+	checks := c.Cloud.Count(http.MethodGet, cloudtest.RouteList)
+	if most := 5 + harness.Workers + int(outage*2); calls-checks > most {
+		t.Errorf("%d calls in an outage of %.0f s with %d Agents, want at most %d", calls-checks, outage, many, most)
 	}
-	if most := 7 + int(outage*2); proofs > most {
-		t.Errorf("%d proofs in an outage of %.0f s, want at most %d", proofs, outage, most)
+	if most := 7 + int(outage*2); checks > most {
+		t.Errorf("%d credential checks in an outage of %.0f s, want at most %d", checks, outage, most)
 	}
 	if calls < 3 {
 		t.Errorf("%d calls: nobody looks whether it is over", calls)
 	}
 	if n := len(c.lines.since(logged, "Not done yet")); n > 2*many {
-		t.Errorf("%d lines tell of the outage for %d Agents", n, many)
+		t.Errorf("%d log lines about the outage of %d Agents", n, many)
 	}
-	if n := len(c.events()) - told; n > 3 {
-		t.Errorf("%d events tell of the outage", n)
+	if n := len(c.events()) - recorded; n > 3 {
+		t.Errorf("%d events about the outage", n)
 	}
 	restore()
 	c.each(func(name string) { handled(c.World, name) })
@@ -145,15 +145,15 @@ func aLongOutageIsQuiet(t *testing.T, c *crowd) {
 	}
 }
 
-// What the service asks for with a 429 is granted by all, from the moment it is known.
+// All requests wait as long as a 429 asks for, from the moment it arrives.
 func retryAfterIsNeverViolated(t *testing.T, c *crowd) {
-	answered := make(chan struct{}, 1)
+	responded := make(chan struct{}, 1)
 	c.Cloud.ResetRequests()
 	c.Cloud.Inject(cloudtest.Fault{
-		Times: 1, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"3"}}, Body: `{"error":"slow down"}`, Entered: answered,
+		Times: 1, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"3"}}, Body: `{"error":"slow down"}`, Entered: responded,
 	})
 	c.each(c.Poke)
-	<-answered
+	<-responded
 	c.each(func(name string) { handled(c.World, name) })
 	calls := c.Cloud.Requests()
 	var asked time.Time
@@ -167,7 +167,7 @@ func retryAfterIsNeverViolated(t *testing.T, c *crowd) {
 		if since := r.Time.Sub(asked); since > 0 && since < 3*time.Second {
 			underWay++
 			if since > 250*time.Millisecond {
-				t.Errorf("%s %s came %v after the service asked for 3 s", r.Method, r.Path, since)
+				t.Errorf("%s %s came %v after Calyptia Cloud asked for 3 s", r.Method, r.Path, since)
 			}
 		}
 	}
@@ -196,13 +196,13 @@ func TestRetryAfterHoldsForARegistrationThatWasAdmitted(t *testing.T) {
 		Times: 1, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"2"}}, Body: `{"error":"slow down"}`,
 	})
 	w.Poke("other")
-	w.Eventually("the service asked to wait", func() error {
+	w.Eventually("Calyptia Cloud asked to wait", func() error {
 		if calls := w.Cloud.Requests(); len(calls) == 0 || calls[0].Status != http.StatusTooManyRequests {
 			return fmt.Errorf("calls: %d", len(calls))
 		}
 		return nil
 	})
-	lasts(100 * time.Millisecond) // For the answer to arrive.
+	lasts(100 * time.Millisecond) // For the response to arrive.
 	close(write)
 	w.Ready("web")
 	handled(w, "other")
@@ -236,7 +236,7 @@ func oneBadTokenCostsAFewCalls(t *testing.T, c *crowd) {
 	c.each(func(name string) { handled(c.World, name) })
 }
 
-// A service that lost its agents is not filled anew without a person's leave.
+// Agents that Calyptia Cloud lost are not registered again until a user confirms it.
 func aServiceThatForgotMostAgents(t *testing.T, c *crowd) {
 	lost := map[string]bool{}
 	for _, a := range c.Remote()[:many-5] {
@@ -259,7 +259,7 @@ func aServiceThatForgotMostAgents(t *testing.T, c *crowd) {
 		return nil
 	})
 	if n := c.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n > 10+harness.Workers {
-		t.Errorf("%d agents were registered anew before anybody asked", n)
+		t.Errorf("%d agents were registered again before a user confirmed it", n)
 	}
 	c.World.PokeProject()
 	c.each(func(name string) { c.Ready(name) })
@@ -269,8 +269,8 @@ func aServiceThatForgotMostAgents(t *testing.T, c *crowd) {
 	c.World.ProjectBecomes(metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified)
 }
 
-// The rate limit holds for all calls together. That it is exact when calls are admitted, and used, is tested with
-// the budget itself on a clock that stands still; here the time between that and the call comes in.
+// The rate limit holds for all calls together. That reservations are exact is tested with a fake
+// clock in the rate limiter; here requests leave some time after their reservation.
 func TestTheRateLimitIsKept(t *testing.T) {
 	const perSecond, burst, many = 20, 5, 100 // For five seconds; without a limit they would come in one.
 	var agents []cloud.Agent
@@ -300,8 +300,8 @@ func TestTheRateLimitIsKept(t *testing.T) {
 				n++
 			}
 		}
-		// Looser than the limit by a second's share: a registration is admitted before its record is written, and
-		// an API server that stalls in between lets calls bunch.
+		// Looser than the limit by a second's share: a registration gets its permit before its intent is written,
+		// and an API server that stalls in between causes bursts.
 		if most := 2*perSecond + burst; n > most {
 			t.Fatalf("%d calls in the second from %v, want at most %d", n, from.Sub(times[0]), most)
 		}

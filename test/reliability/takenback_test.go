@@ -38,8 +38,8 @@ func TestUpdate_TakenBackBeforeItIsConfirmed_IsTakenBackRemotely(t *testing.T) {
 			if got := w.Remote()[0].Version; got != "v4.0.0" {
 				t.Errorf("Ready, and version %s; %s; applied %v", got, harness.Describe(w.Get("web")), w.Get("web").Status.Applied)
 			}
-			if told := w.Events("web", 3); slices.Contains(told, "DriftCorrected") || slices.Contains(told, "Drifted") {
-				t.Errorf("events are %v", told)
+			if events := w.Events("web", 3); slices.Contains(events, "DriftCorrected") || slices.Contains(events, "Drifted") {
+				t.Errorf("events are %v", events)
 			}
 		})
 	}

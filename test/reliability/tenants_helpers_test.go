@@ -55,8 +55,8 @@ func remove(w *harness.World, object client.Object) {
 	}
 }
 
-// vanishes waits until an object is no more.
-func vanishes(w *harness.World, object client.Object) {
+// untilDeleted waits until an object is deleted.
+func untilDeleted(w *harness.World, object client.Object) {
 	w.Helper()
 	w.Eventually(fmt.Sprintf("%T %s goes", object, object.GetName()), func() error {
 		err := w.Client.Get(context.Background(), client.ObjectKeyFromObject(object), object)
@@ -99,8 +99,8 @@ func handled(w *harness.World, name string) *v1alpha1.Agent {
 	return a
 }
 
-// vanishWithoutOperator removes an Agent as the loss of a cluster does: nobody finalizes it.
-func vanishWithoutOperator(w *harness.World, name string) {
+// deleteWithoutOperator removes an Agent without finalization, as the loss of a cluster does.
+func deleteWithoutOperator(w *harness.World, name string) {
 	w.Helper()
 	w.Change(name, func(a *v1alpha1.Agent) { a.Finalizers = nil })
 	w.Delete(name)

@@ -43,7 +43,7 @@ func TestOneMachineIDOfTwoAgentsAtOnce(t *testing.T) {
 func oneOf(w *harness.World, reason string) (winner, loser string) {
 	w.Helper()
 	winner, loser = "a", "b"
-	if w.Settled("a").Status.ID == "" {
+	if w.ReadyOrStalled("a").Status.ID == "" {
 		winner, loser = "b", "a"
 	}
 	w.Ready(winner)
@@ -76,7 +76,7 @@ func TestARenamedAgent(t *testing.T) {
 		same   bool // the remote agent lives on
 	}{
 		{"with a derived machine ID is another agent", func(string) func(*v1alpha1.Agent) { return func(*v1alpha1.Agent) {} }, false},
-		{"with a machine ID of its own is registered once the old one has gone", func(string) func(*v1alpha1.Agent) { return machine("machine-1") }, false},
+		{"with its own machine ID is registered once the old one has gone", func(string) func(*v1alpha1.Agent) { return machine("machine-1") }, false},
 		{"with an agentID keeps its agent", adopting, true},
 	}
 	for _, row := range rows {
@@ -107,22 +107,22 @@ func TestRestoredFromABackup(t *testing.T) {
 	for _, server := range services {
 		for _, secret := range []bool{true, false} {
 			for _, records := range []bool{true, false} {
-				t.Run(fmt.Sprintf("%s/the Secret is %v/the nonce and finalizer are %v", server.name, secret, records), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s/the Secret is %v/the intent and finalizer are %v", server.name, secret, records), func(t *testing.T) {
 					t.Parallel()
 					w := harness.New(t, server.settings)
 					saved := w.Ready(w.Apply("web"))
 					s := w.Secret("web-token")
 					before := w.Remote()
 					w.Stop()
-					vanishWithoutOperator(w, "web")
+					deleteWithoutOperator(w, "web")
 					remove(w, s)
-					vanishes(w, s.DeepCopy())
+					untilDeleted(w, s.DeepCopy())
 					restored := w.NewAgent("web")
 					if records {
 						restored.Annotations, restored.Finalizers = saved.Annotations, saved.Finalizers
 					}
 					w.Create(restored)
-					if secret { // Its owner is no more, so a backup that keeps the reference loses the Secret.
+					if secret { // Its owner is deleted, so a backup that keeps the reference loses the Secret.
 						s.OwnerReferences, s.ResourceVersion, s.UID = nil, "", types.UID("")
 						w.Create(s)
 					}
@@ -131,7 +131,7 @@ func TestRestoredFromABackup(t *testing.T) {
 					remote, _ := w.Cloud.Agent(a.Status.ID)
 					w.HoldsToken("web", remote)
 					if blind := server.settings.NoList && !secret && server.settings.UniqueMachineIDs == cloudtest.MachineIDDouble; blind {
-						return // Nobody can find it: the one documented double.
+						return // Nobody can find it: the one documented duplicate.
 					}
 					w.One("web")
 					remains(w, before[0].ID)
@@ -155,7 +155,7 @@ func TestAClusterRebuiltWithTheSameID(t *testing.T) {
 			all := remoteIDs(w)
 			w.Stop()
 			for name := range ids {
-				vanishWithoutOperator(w, name)
+				deleteWithoutOperator(w, name)
 				forget(w, name+"-token")
 				w.Apply(name)
 			}
@@ -181,7 +181,7 @@ func TestTheSameManifestsInTwoClusters(t *testing.T) {
 			w := harness.New(t, server.settings)
 			first := w.Ready(w.Apply("web")).Status.ID
 			w.Stop()
-			vanishWithoutOperator(w, "web") // This cluster is another one from here on.
+			deleteWithoutOperator(w, "web") // This cluster is another one from here on.
 			forget(w, "web-token")
 			w.Settings.ClusterID = "another-cluster"
 			w.Apply("web")

@@ -23,7 +23,7 @@ import (
 // Many that need several calls each share a rate limit that grants one at a time: each turn brings them on, and what
 // an earlier turn found out is not asked again.
 func TestEachTurnBringsAnAgentOn(t *testing.T) {
-	const fleet = 9 // Ten that vanish at once would be a loss of the service.
+	const agents = 9 // Ten that are missing at once would trip the mass-deletion safeguard.
 	for _, row := range []struct {
 		name     string
 		settings cloudtest.Settings
@@ -43,7 +43,7 @@ func TestEachTurnBringsAnAgentOn(t *testing.T) {
 			w.Cloud.Mutate(w.Get(name).Status.ID, func(a *cloud.Agent) { a.Version = "v9.9.9" })
 			w.Poke(name)
 		}, asDeclared, 4},
-		{"drift, where only the agent may mend it", cloudtest.Settings{OnlyAgentPatches: true}, func(w *harness.World, name string) {
+		{"drift, where only the agent may correct it", cloudtest.Settings{OnlyAgentPatches: true}, func(w *harness.World, name string) {
 			w.Cloud.Mutate(w.Get(name).Status.ID, func(a *cloud.Agent) { a.Version = "v9.9.9" })
 			w.Poke(name)
 		}, asDeclared, 5},
@@ -59,7 +59,7 @@ func TestEachTurnBringsAnAgentOn(t *testing.T) {
 			t.Parallel()
 			w := harness.New(t, row.settings)
 			var names []string
-			for i := range fleet {
+			for i := range agents {
 				names = append(names, w.Apply(fmt.Sprintf("web-%d", i)))
 			}
 			for _, name := range names {
@@ -85,8 +85,8 @@ func TestEachTurnBringsAnAgentOn(t *testing.T) {
 					calls++
 				}
 			}
-			if calls > fleet*row.calls {
-				t.Errorf("%d calls for %d Agents", calls, fleet)
+			if calls > agents*row.calls {
+				t.Errorf("%d calls for %d Agents", calls, agents)
 			}
 		})
 	}
