@@ -224,7 +224,7 @@ func TestATemplateThatTheServerRefusesStallsTheSet(t *testing.T) {
 	w.SetReady("logs", 2)
 }
 
-// The operator dies right before each of its writes, and another takes over.
+// The operator dies right before each of its writes, and another one continues.
 func TestTheOperatorDiesAtEveryBoundary(t *testing.T) {
 	for _, row := range []struct{ name, method, suffix string }{
 		{"before an Agent is created", http.MethodPost, "/agents"},

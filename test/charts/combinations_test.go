@@ -45,7 +45,7 @@ var factors = []factor{
 	{"account": {}, "own-account": {"serviceAccount": values{"create": false, "name": "mine"}},
 		"annotated": {"serviceAccount": values{"name": "its-own", "annotations": values{"a": "b"}}}},
 	{"roles": {}, "no-roles": {"rbac": values{"create": false, "aggregate": false}}},
-	{"budget": {}, "no-budget": {"podDisruptionBudget": values{"enabled": false}},
+	{"pdb": {}, "no-pdb": {"podDisruptionBudget": values{"enabled": false}},
 		"at-least": {"podDisruptionBudget": values{"minAvailable": "50%"}}},
 	{"open": {}, "closed": {"networkPolicy": values{"enabled": true, "egressPorts": []int{443, 8443}, "extraEgress": []values{
 		{"to": []values{{"ipBlock": values{"cidr": "10.0.0.0/8"}}}}}}},
@@ -73,7 +73,7 @@ var factors = []factor{
 		"extraEnv":     []values{{"name": "SSL_CERT_FILE", "value": "/ca/ca.crt"}},
 		"extraVolumes": []values{{"name": "ca", "configMap": values{"name": "ca"}}}, "extraVolumeMounts": []values{
 			{"name": "ca", "mountPath": "/ca", "readOnly": true}}}},
-	{"strict": {}, "told": {"allowedHosts": []string{"a.example:8443", ".b.example"}, "allowInsecureHTTP": true, "readOnly": true,
+	{"strict": {}, "custom": {"allowedHosts": []string{"a.example:8443", ".b.example"}, "allowInsecureHTTP": true, "readOnly": true,
 		"defaultProject": "tenant-a/calyptia", "clusterID": "green", "concurrency": 64}},
 	{"tested": {}, "untested": {"tests": values{"enabled": false}}},
 }
@@ -122,7 +122,7 @@ func pairwise() [][]string {
 				delete(open, p)
 			}
 		}
-		if len(open) == before { // The greedy choice stands still: take a pair as it is.
+		if len(open) == before { // The greedy choice makes no progress: take a pair as it is.
 			for _, p := range slices.SortedFunc(maps.Keys(open), func(a, b pair) int { return slices.Compare([]int{a.i, a.j}, []int{b.i, b.j}) })[:1] {
 				row[p.i], row[p.j] = p.a, p.b
 				delete(open, p)
@@ -159,7 +159,7 @@ func TestEveryCombinationIsAdmitted(t *testing.T) {
 	}
 }
 
-// createNamespace creates a namespace that lets only restricted pods in.
+// createNamespace creates a namespace in which pods have to be restricted.
 func createNamespace(t testing.TB, c client.Client, name string, labels ...string) {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{

@@ -19,7 +19,7 @@ import (
 )
 
 // TestTheCRDsAreLeft has a release stop bringing the CRDs, bring them again, and end: the Agents stay what they are.
-// Then a release of another name takes over, as the README says.
+// Then a release of another name takes ownership, as the README says.
 func TestTheCRDsAreLeft(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -40,7 +40,7 @@ var (
 	agentsChart   = chart("calyptia-agents")
 )
 
-// values are those of a chart, as a person writes them.
+// values are those of a chart, as a user writes them.
 type values = map[string]any
 
 // kubeVersion is said where there is no cluster to ask: a Helm 3 that was not built for a release knows none.
@@ -152,7 +152,7 @@ func ofKind(objects []*unstructured.Unstructured, kind string) []*unstructured.U
 	return found
 }
 
-// shell runs commands of the documentation as a person would: with helm, kubectl and the operator on the PATH, in a directory in
+// shell runs commands of the documentation as a user would: with helm, kubectl and the operator on the PATH, in a directory in
 // which the charts are. more is added to the environment.
 func shell(ctx context.Context, t testing.TB, plane *testenv.ControlPlane, dir, script string, more ...string) (string, error) {
 	t.Helper()

@@ -37,15 +37,15 @@ type life struct {
 	url         string
 	projectID   string
 	token       cloud.Token
-	home, other string // namespaces; the CloudProject of the one admits the other by label
+	home, other string // namespaces; the CloudProject of home allows other by label
 	system      string // the operator's
 	metrics     string // URL
 	reader      string // token of somebody who may read the metrics
 	stranger    string // and of somebody who may not
 }
 
-// admits is the label by which the CloudProject admits a namespace.
-const admits = "charts-test/admitted"
+// allowedLabel is the label by which the CloudProject allows a namespace.
+const allowedLabel = "charts-test/allowed"
 
 func newLife(t testing.TB, c client.Client) *life {
 	t.Helper()
@@ -94,7 +94,7 @@ func (l *life) project(name string) []client.Object {
 			TokenSecretRef: v1alpha1.TokenSecretReference{Name: name + "-token-source"},
 			RateLimit:      &v1alpha1.RateLimit{RequestsPerSecond: &none},
 			AllowedNamespaces: &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromSelector,
-				Selector: &metav1.LabelSelector{MatchLabels: map[string]string{admits: "true"}}},
+				Selector: &metav1.LabelSelector{MatchLabels: map[string]string{allowedLabel: "true"}}},
 		}},
 	}
 }
@@ -296,11 +296,11 @@ func (l *life) lostFinalizer(ctx context.Context) error {
 	return errors.Join(l.gone(ctx, spare), l.gone(ctx, &corev1.Secret{ObjectMeta: l.at("spare-credentials")}))
 }
 
-// putBack has the operator look at a remote agent, by touching its Secret, until it is as it was. A look that was under
-// way may have seen the Secret touched and the remote agent not yet changed: hence again and again.
-func (l *life) putBack(ctx context.Context, id string) error {
+// corrected triggers a sync by touching the Secret until the drift is corrected. It repeats that, because a sync that
+// was in progress may have read the remote agent before the drift.
+func (l *life) corrected(ctx context.Context, id string) error {
 	var touched time.Time
-	return await.Until(ctx, "the remote agent is not put back", func(ctx context.Context) error {
+	return await.Until(ctx, "the drift is not corrected", func(ctx context.Context) error {
 		if a, _ := l.cloud.Agent(id); a.Version == "v4.0.2" {
 			return nil
 		}
@@ -319,7 +319,7 @@ func (l *life) putBack(ctx context.Context, id string) error {
 // drift has somebody change the remote agent twice. The operator puts it back and has nothing to write in the cluster,
 // so that the second event is the first one, counted.
 func (l *life) drift(ctx context.Context) error {
-	for _, told := range []func(eventsv1.Event) bool{
+	for _, matches := range []func(eventsv1.Event) bool{
 		func(eventsv1.Event) bool { return true },
 		func(e eventsv1.Event) bool { return e.Series != nil },
 	} {
@@ -328,11 +328,11 @@ func (l *life) drift(ctx context.Context) error {
 			return err
 		}
 		l.cloud.Mutate(id, func(a *cloud.Agent) { a.Version = "v9.9.9" })
-		if err := l.putBack(ctx, id); err != nil {
+		if err := l.corrected(ctx, id); err != nil {
 			return err
 		}
 		// A change during the correction would be one with the first.
-		if err := l.driftEvent(ctx, told); err != nil {
+		if err := l.driftEvent(ctx, matches); err != nil {
 			return err
 		}
 	}

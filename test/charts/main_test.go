@@ -5,8 +5,8 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Package charts_test installs the charts by the real helm on a real API server, runs the operator's binary under
-// the chart's own ServiceAccount and with the chart's own arguments, and proves that its rights are enough, and
-// that each is needed. What kustomize renders is tried there, too.
+// the chart's own ServiceAccount and with the chart's own arguments, and checks that its RBAC rules are enough, and
+// that each is needed. The output of kustomize is tested, too.
 package charts_test
 
 import (
@@ -70,7 +70,7 @@ type started struct {
 }
 
 func TestMain(m *testing.M) {
-	// These tests wait more than they work, most of all for a cluster of their own; the command line has the last word.
+	// These tests wait more than they work, mostly for separate clusters; flags of the command line take precedence.
 	if err := flag.Set("test.parallel", "24"); err != nil {
 		panic(err)
 	}

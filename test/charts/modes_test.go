@@ -43,7 +43,7 @@ func (s *site) tests() {
 	}
 }
 
-// away uninstalls an operator that has nothing to look after any more.
+// away uninstalls an operator that has nothing left to manage.
 func (s *site) away() {
 	s.Helper()
 	if s.running != nil {

@@ -38,7 +38,7 @@ func TestAWatchedNamespaceIsDeletedMeanwhile(t *testing.T) {
 		t.Errorf("%d lines of the log say that the namespace is not watched, want 1", got)
 	}
 	if got := w.lines("Failed to watch", "forbidden", w.other); got > 0 {
-		t.Errorf("%d lines of the log tell of each try", got)
+		t.Errorf("%d log lines about single attempts", got)
 	}
 	w.types("give-up", w.other)
 	w.namespaceGone(w.other)

@@ -95,17 +95,17 @@ func (w *watching) deletes(namespace string) {
 	}))
 }
 
-// namespaceGone waits until a namespace is no more.
+// namespaceGone waits until a namespace is deleted.
 func (w *watching) namespaceGone(name string) {
 	w.Helper()
 	w.check(w.gone(w.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
 }
 
-// returns makes the namespace anew, with the Role and the RoleBinding that the chart has for it.
+// returns makes the namespace again, with the Role and the RoleBinding that the chart has for it.
 func (w *watching) returns(namespace string) {
 	w.Helper()
 	if err := w.c.Get(w.Context(), client.ObjectKey{Name: namespace}, &corev1.Namespace{}); apierrors.IsNotFound(err) {
-		createNamespace(w, w.c, namespace, admits)
+		createNamespace(w, w.c, namespace, allowedLabel)
 	}
 	for _, kind := range []string{"Role", "RoleBinding"} {
 		for _, object := range ofKind(w.objects, kind) {
@@ -125,7 +125,7 @@ func again(object *unstructured.Unstructured) *unstructured.Unstructured {
 	return fresh
 }
 
-// shows waits until the metric tells whether a namespace is watched.
+// shows waits until the metric reports whether a namespace is watched.
 func (w *watching) shows(namespace string, watched int) {
 	w.Helper()
 	want := fmt.Sprintf("calyptia_agent_operator_namespace_watched{watched_namespace=%q} %d\n", namespace, watched)

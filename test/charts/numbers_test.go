@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// metadataRow is a value of spec.metadata.id as a person writes it, and what becomes of it.
+// metadataRow is a value of spec.metadata.id as a user writes it, and the result.
 type metadataRow struct {
 	name, yaml string
 	want       any    // as the API server reads it

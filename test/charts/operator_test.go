@@ -85,7 +85,7 @@ func startOperator(t testing.TB, plane *testenv.ControlPlane, deployment *appsv1
 	return o
 }
 
-// ready waits until the operator's readiness probe, as the Deployment has it, is answered.
+// ready waits until the readiness probe of the Deployment succeeds.
 func (o *operator) ready(ctx context.Context, deployment *appsv1.Deployment) error {
 	container := deployment.Spec.Template.Spec.Containers[0]
 	probe := container.ReadinessProbe.HTTPGet

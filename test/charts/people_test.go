@@ -19,7 +19,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
-// TestPeopleMayWhatTheirRoleSays gives people the cluster's own roles in one namespace, and asks what that lets them do.
+// TestPeopleMayWhatTheirRoleSays binds the default user roles in one namespace and checks what they allow.
 func TestPeopleMayWhatTheirRoleSays(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -87,7 +87,7 @@ type installation struct {
 // atOnce bounds how many operators run on the shared control plane.
 var atOnce = make(chan struct{}, 6)
 
-// install renders the chart for a life of its own, lets change what is granted, and creates it all.
+// install renders the chart, applies change to its roles, and creates everything.
 func install(t testing.TB, name string, namespaced bool, change func(roles []*unstructured.Unstructured)) *installation {
 	t.Helper()
 	atOnce <- struct{}{}
@@ -103,7 +103,7 @@ func installOn(t testing.TB, plane *testenv.ControlPlane, name string, namespace
 	i.system, i.home, i.other = name+"-system", name+"-home", name+"-other"
 	createNamespace(t, c, i.system)
 	createNamespace(t, c, i.home)
-	createNamespace(t, c, i.other, admits)
+	createNamespace(t, c, i.other, allowedLabel)
 	metrics, probes := freePorts(t)
 	i.metrics = fmt.Sprintf("https://127.0.0.1:%d/metrics", metrics)
 	v := values{

@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// endpointOf is the endpoint of the ServiceMonitor with these values of its own.
+// endpointOf is the endpoint of the ServiceMonitor with these values.
 func endpointOf(t testing.TB, namespace string, own values) (monitor *unstructured.Unstructured, endpoint map[string]any) {
 	t.Helper()
 	v := values{"metrics": values{"certificate": values{"secretName": "metrics"}, "serviceMonitor": merge(values{"enabled": true}, own)}}
@@ -65,8 +65,8 @@ func TestHowPrometheusComesIn(t *testing.T) {
 	}
 }
 
-// TestTheNetworkPolicyLetsOutToEachHost has hosts with ports of their own.
-func TestTheNetworkPolicyLetsOutToEachHost(t *testing.T) {
+// TestTheNetworkPolicyAllowsEachHost has hosts with different ports.
+func TestTheNetworkPolicyAllowsEachHost(t *testing.T) {
 	v := values{"networkPolicy": values{"enabled": true}, "allowedHosts": []string{
 		"a.example", "a.example:8443", ".b.example:443", "[fd00::1]:9443", "fd00::1"}}
 	policy := typed[networkingv1.NetworkPolicy](t, only(t, render(t, operatorChart, "ns", v), "NetworkPolicy"))
@@ -77,12 +77,12 @@ func TestTheNetworkPolicyLetsOutToEachHost(t *testing.T) {
 		}
 	}
 	if want := []int{443, 6443, 8443, 9443}; !slices.Equal(ports, want) {
-		t.Errorf("it lets out to %v, want %v", ports, want)
+		t.Errorf("it allows egress to %v, want %v", ports, want)
 	}
 }
 
-// TestTheNetworkPolicyLetsOutToNameServers has those of OpenShift, whose pods listen on another port than their Service.
-func TestTheNetworkPolicyLetsOutToNameServers(t *testing.T) {
+// TestTheNetworkPolicyAllowsDNS includes the DNS of OpenShift, whose pods listen on another port than their Service.
+func TestTheNetworkPolicyAllowsDNS(t *testing.T) {
 	v := values{"networkPolicy": values{"enabled": true}}
 	policy := typed[networkingv1.NetworkPolicy](t, only(t, render(t, operatorChart, "ns", v), "NetworkPolicy"))
 	var got []string
@@ -90,7 +90,7 @@ func TestTheNetworkPolicyLetsOutToNameServers(t *testing.T) {
 		got = append(got, string(*port.Protocol)+"/"+port.Port.String())
 	}
 	if want := []string{"UDP/53", "TCP/53", "UDP/5353", "TCP/5353"}; !slices.Equal(got, want) || len(policy.Spec.Egress[0].To) > 0 {
-		t.Errorf("it lets out to %v of %v, want %v of all", got, policy.Spec.Egress[0].To, want)
+		t.Errorf("it allows egress to %v of %v, want %v of all", got, policy.Spec.Egress[0].To, want)
 	}
 }
 

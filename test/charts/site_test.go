@@ -174,7 +174,7 @@ func (s *site) shell(commands string) string {
 	return must(shell(s.Context(), s, s.plane, s.dir, commands, s.env...))(s)
 }
 
-// readme is a block of commands of the chart's README, by what stands behind its "sh".
+// readme is a block of commands of the chart's README, by the word after its "sh".
 func readme(t testing.TB, block string) string {
 	t.Helper()
 	content := must(os.ReadFile(filepath.Join(operatorChart, "README.md")))(t)

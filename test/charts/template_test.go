@@ -115,8 +115,8 @@ func TestDefaultsAreTheOperators(t *testing.T) {
 	}
 }
 
-// TestMemoryLimitIsToldToGo wants nine tenths of it, however it is written.
-func TestMemoryLimitIsToldToGo(t *testing.T) {
+// TestMemoryLimitSetsGOMEMLIMIT expects 90% of the limit, in any notation.
+func TestMemoryLimitSetsGOMEMLIMIT(t *testing.T) {
 	env := func(v values) []corev1.EnvVar {
 		pod := typed[appsv1.Deployment](t, only(t, render(t, operatorChart, "ns", v), "Deployment")).Spec.Template.Spec
 		return pod.Containers[0].Env

@@ -101,7 +101,7 @@ func sameInAnyOrder(got, want []string) bool {
 	return true
 }
 
-// TestEnabledIsForParents has a person who expects an effect of it elsewhere be told that it has none.
+// TestEnabledIsForParents checks that a chart without a parent refuses the value, which has no effect there.
 func TestEnabledIsForParents(t *testing.T) {
 	for version, path := range helms {
 		for _, chart := range []string{operatorChart, agentsChart} {

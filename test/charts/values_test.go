@@ -167,7 +167,7 @@ var effects = map[string]effect{
 	"tests.resources.limits.memory":   {set: "129Mi", want: "memory: 129Mi\n"},
 }
 
-// TestEachValueHasItsEffect sets each leaf of values.yaml by itself.
+// TestEachValueHasItsEffect sets each leaf of values.yaml separately.
 func TestEachValueHasItsEffect(t *testing.T) {
 	var defaults values
 	if err := yaml.Unmarshal(must(os.ReadFile(filepath.Join(operatorChart, "values.yaml")))(t), &defaults); err != nil {

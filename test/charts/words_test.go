@@ -168,7 +168,7 @@ func TestGitOpsWordForWord(t *testing.T) {
 	s.remote(1) // An adopted agent is retained.
 }
 
-// exampleID stands in the examples for the ID of a remote agent.
+// exampleID is the ID of a remote agent in the examples.
 const exampleID = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
 
 // atWork installs an operator for the public service and runs it, and makes the Secret with the project token.

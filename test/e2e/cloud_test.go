@@ -101,7 +101,7 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-// newProject is a project of its own with a token.
+// newProject is its own project with a token.
 func (c *service) newProject() (string, cloud.Token) {
 	id := uuid.NewString()
 	return id, c.AddProject(id)

@@ -43,7 +43,7 @@ func TestTheFluentBitSample(t *testing.T) {
 	}
 	for _, r := range here.cloud.Requests() {
 		if r.Header.Get("X-Project-Token") == "none" || r.Route == cloudtest.RouteMetrics && r.Status != http.StatusCreated {
-			t.Errorf("%s %s was answered %d", r.Method, r.Path, r.Status)
+			t.Errorf("%s %s returned %d", r.Method, r.Path, r.Status)
 		}
 	}
 

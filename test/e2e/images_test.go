@@ -34,8 +34,8 @@ const (
 	fluentBitPath = "/fluent-bit/bin/fluent-bit"
 )
 
-// pushImages builds the images of the tests and puts them where the cluster pulls from. The node finds each by the very
-// name that it has in the world; another cluster's registry has names of its own.
+// pushImages builds the images of the tests and pushes them to the registry of the cluster. The node of the tests
+// resolves each by its public name; in the registry of another cluster it has another name.
 func (s *site) pushImages(ctx context.Context) error {
 	built := map[string]string{}
 	for _, program := range []string{"fluentbit", "fetch"} {

@@ -25,8 +25,8 @@ import (
 // leaseDuration is the chart's default: how long the others wait for a leader that does not say that it ends.
 const leaseDuration = 30 * time.Second
 
-// takesOver ends the leader while Agents are being created, and wants another pod to go on within the time.
-func takesOver(t *testing.T, within time.Duration, end func(leader *corev1.Pod)) {
+// failsOver ends the leader while Agents are being created, and expects another pod to continue within the time.
+func failsOver(t *testing.T, within time.Duration, end func(leader *corev1.Pod)) {
 	t.Helper()
 	w := newTeam(t)
 	w.declare(names("before", 20)...)
@@ -49,7 +49,7 @@ func takesOver(t *testing.T, within time.Duration, end func(leader *corev1.Pod))
 // A pod that is deleted hands the lease over.
 func TestTheLeaderIsDeleted(t *testing.T) {
 	install(t)
-	takesOver(t, leaseDuration/2, func(leader *corev1.Pod) {
+	failsOver(t, leaseDuration/2, func(leader *corev1.Pod) {
 		if err := here.kube.CoreV1().Pods(leader.Namespace).Delete(t.Context(), leader.Name, metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +69,7 @@ func TestTheLeaderIsKilled_OnTheBuiltInNode(t *testing.T) {
 	began := time.Now()
 	kill(t, leader)
 	w.declare("after")
-	eventually(t, "nobody takes over", func(ctx context.Context) error { return w.isReady(ctx, "after") })
+	eventually(t, "no replica continues", func(ctx context.Context) error { return w.isReady(ctx, "after") })
 	took := time.Since(began)
 	// What was being registered when the process ended is in doubt, and is registered later.
 	w.exact(41)

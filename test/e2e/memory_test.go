@@ -140,7 +140,7 @@ func TestTooLittleMemoryLosesNothing(t *testing.T) {
 	install(t) // the CRDs
 	w := newTeam(t)
 	uninstall(t)
-	// Go is told of a larger limit than the container has, or it would stay below that for long.
+	// GOMEMLIMIT is larger than the limit of the container; otherwise Go would stay below that for a long time.
 	release(t, []string{"resources.limits.memory=48Mi", "resources.requests.memory=24Mi",
 		"extraEnv[0].name=GOMEMLIMIT", "extraEnv[0].value=1GiB"})
 	w.declareMany(1500)

@@ -36,7 +36,7 @@ var needPods = []struct {
 	{command: regexp.MustCompile(`--for=condition=Reporting`), says: "condition met", count: 1},
 }
 
-// Every command of the pages that needs pods is typed as it stands there.
+// Every command of the pages that needs pods is run exactly as written.
 func TestTheCommandsOfThePagesThatNeedPods(t *testing.T) {
 	// The pages install it themselves.
 	install(t) // the CRDs

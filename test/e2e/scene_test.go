@@ -103,7 +103,7 @@ func eventuallyEvery(t testing.TB, interval time.Duration, what string, check fu
 	return time.Since(began)
 }
 
-// diagnose logs what a person would look at first.
+// diagnose logs the first things to look at.
 func diagnose(t testing.TB) {
 	t.Helper()
 	for _, args := range [][]string{

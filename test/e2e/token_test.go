@@ -24,7 +24,7 @@ import (
 // tokenFile is where a pod has the token of its ServiceAccount.
 const tokenFile = "var/run/secrets/kubernetes.io/serviceaccount/token"
 
-// A kubelet that starts anew knows no tokens, and so gives each pod a new one: the same as towards the end of a token's hour.
+// A kubelet that starts again knows no tokens, and so gives each pod a new one: the same as towards the end of a token's hour.
 // Then the API server refuses the old ones. The operator has to have taken the new one, and goes on without a restart.
 func TestTheKubeletRestartsAndTokensRotate_OnTheBuiltInNode(t *testing.T) {
 	install(t)
@@ -37,7 +37,7 @@ func TestTheKubeletRestartsAndTokensRotate_OnTheBuiltInNode(t *testing.T) {
 		before[running[i].Name] = tokenOf(t, &running[i])
 	}
 	seen := credentials(t)
-	if err := here.node.SignTokensAnew(); err != nil {
+	if err := here.node.RotateSigningKey(); err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range here.node.Nodes {

@@ -283,7 +283,7 @@ func ownsNothingDeclared(t *testing.T, object *unstructured.Unstructured) {
 	}
 }
 
-// paths are the fields that an entry owns; a dot stands for the field around others.
+// paths are the fields that an entry owns; a dot is the field around others.
 func paths(t *testing.T, entry metav1.ManagedFieldsEntry) map[string]bool {
 	t.Helper()
 	var fields map[string]any

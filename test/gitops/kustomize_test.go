@@ -241,7 +241,7 @@ func copyFile(t *testing.T, from, to string) {
 	}
 }
 
-// TestKustomizeKnowsEachReference finds a field of the kinds that refers to something and that kustomize is not told of.
+// TestKustomizeKnowsEachReference finds reference fields that the kustomize configuration does not name.
 func TestKustomizeKnowsEachReference(t *testing.T) {
 	t.Parallel()
 	content, err := os.ReadFile(filepath.Join(testenv.ModuleRoot(), "config", "kustomize", "kustomizeconfig.yaml"))

@@ -33,39 +33,39 @@ func TestTheLifeOfAnAgentAsToolsSeeIt(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	o := look(t, w)
 	w.Apply("web")
-	o.tells("Agent web", "1 InProgress Progressing")
+	o.becomes("Agent web", "1 InProgress Progressing")
 	w.Start()
-	o.tells("Agent web", "1 Current Healthy")
+	o.becomes("Agent web", "1 Current Healthy")
 
 	w.Change("web", version("v4.0.2"))
-	o.tells("Agent web", "2 Current Healthy")
+	o.becomes("Agent web", "2 Current Healthy")
 
-	mend := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: http.StatusUnprocessableEntity, Body: refused})
+	correct := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: http.StatusUnprocessableEntity, Body: refused})
 	w.Change("web", version("v4.0.3"))
-	o.tells("Agent web", "3 Failed Degraded")
-	mend()
+	o.becomes("Agent web", "3 Failed Degraded")
+	correct()
 	w.Change("web", version("v4.0.4"))
-	o.tells("Agent web", "4 Current Healthy")
+	o.becomes("Agent web", "4 Current Healthy")
 
 	up := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: http.StatusInternalServerError, Body: broken})
 	w.Change("web", version("v4.0.5"))
 	w.NotReady("web", v1alpha1.ReasonUnavailable)
-	o.tells("Agent web", "5 InProgress Progressing")
+	o.becomes("Agent web", "5 InProgress Progressing")
 	up()
-	o.tells("Agent web", "5 Current Healthy")
+	o.becomes("Agent web", "5 Current Healthy")
 
 	w.Change("web", suspend(true))
-	o.tells("Agent web", "6 Current Healthy")
+	o.becomes("Agent web", "6 Current Healthy")
 	w.Change("web", version("v4.0.7"))
-	o.tells("Agent web", "7 InProgress Suspended")
+	o.becomes("Agent web", "7 InProgress Suspended")
 	w.Change("web", suspend(false))
-	o.tells("Agent web", "8 Current Healthy")
+	o.becomes("Agent web", "8 Current Healthy")
 
 	came, goes := make(chan struct{}, 1), make(chan struct{})
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodDelete, Times: 1, Entered: came, Block: goes})
 	w.Delete("web")
 	<-came
-	o.tells("Agent web", "9 Terminating Progressing")
+	o.becomes("Agent web", "9 Terminating Progressing")
 	close(goes)
 	w.Gone("web")
 
@@ -90,7 +90,7 @@ func TestAgentsThatSomethingKeepsFromBeingRegistered(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{Quota: 1})
 	o := look(t, w)
 	w.Apply("first")
-	o.tells("Agent first", "1 Current Healthy")
+	o.becomes("Agent first", "1 Current Healthy")
 	for _, row := range []struct {
 		name, reason, want string
 		change             func(*v1alpha1.Agent)
@@ -109,7 +109,7 @@ func TestAgentsThatSomethingKeepsFromBeingRegistered(t *testing.T) {
 	} {
 		w.Apply(row.name, row.change)
 		w.NotReady(row.name, row.reason)
-		o.tells("Agent "+row.name, row.want)
+		o.becomes("Agent "+row.name, row.want)
 	}
 }
 
@@ -117,37 +117,37 @@ func TestTheLifeOfACloudProjectAsToolsSeeIt(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	o := look(t, w)
-	o.tells("CloudProject calyptia", "1 InProgress Progressing")
+	o.becomes("CloudProject calyptia", "1 InProgress Progressing")
 	w.Start()
-	o.tells("CloudProject calyptia", "1 Current Healthy")
+	o.becomes("CloudProject calyptia", "1 Current Healthy")
 	w.Ready(w.Apply("web"))
 
 	// The token is revoked, which the next change of an Agent finds out.
 	w.Cloud.RevokeToken(w.Token)
 	w.Change("web", version("v4.0.2"))
-	o.tells("CloudProject calyptia", "1 Failed Degraded")
-	o.tells("Agent web", "2 InProgress Progressing")
+	o.becomes("CloudProject calyptia", "1 Failed Degraded")
+	o.becomes("Agent web", "2 InProgress Progressing")
 	w.SetSecret("calyptia-token", map[string]string{v1alpha1.TokenKey: w.Cloud.AddProject(w.ProjectID).Reveal()})
-	o.tells("CloudProject calyptia", "1 Current Healthy")
-	o.tells("Agent web", "2 Current Healthy")
+	o.becomes("CloudProject calyptia", "1 Current Healthy")
+	o.becomes("Agent web", "2 Current Healthy")
 
-	// A service that does not answer right after a change of the spec has proved nothing.
+	// Without a response after a change of the spec, the credentials stay unverified.
 	up := w.Cloud.Inject(cloudtest.Fault{Status: http.StatusInternalServerError, Body: broken})
 	w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.Authentication = v1alpha1.AuthenticationBearer })
-	o.tells("CloudProject calyptia", "2 InProgress Progressing")
+	o.becomes("CloudProject calyptia", "2 InProgress Progressing")
 	up()
-	o.tells("CloudProject calyptia", "2 Current Healthy")
+	o.becomes("CloudProject calyptia", "2 Current Healthy")
 
 	w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.URL = "https://elsewhere.example" })
-	o.tells("CloudProject calyptia", "3 Failed Degraded")
+	o.becomes("CloudProject calyptia", "3 Failed Degraded")
 	w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.URL = w.HTTP.URL })
-	o.tells("CloudProject calyptia", "4 Current Healthy")
+	o.becomes("CloudProject calyptia", "4 Current Healthy")
 
 	// It waits for its Agents.
 	if err := w.Client.Delete(context.Background(), w.NewCloudProject("calyptia")); err != nil {
 		t.Fatal(err)
 	}
-	o.tells("CloudProject calyptia", "5 Terminating Progressing")
+	o.becomes("CloudProject calyptia", "5 Terminating Progressing")
 	w.Delete("web")
 	w.Gone("web")
 
@@ -198,7 +198,7 @@ func TestKubectlWait(t *testing.T) {
 		t.Fatal(err, out)
 	}
 	if remote := w.One("web"); remote.Version != "v4.0.2" {
-		t.Errorf("the service has version %s", remote.Version)
+		t.Errorf("Calyptia Cloud has version %s", remote.Version)
 	}
 	if out, err := kubectl(t, w, "delete", "agent/web", "--wait=false"); err != nil {
 		t.Fatal(err, out)
@@ -207,6 +207,6 @@ func TestKubectlWait(t *testing.T) {
 		t.Fatal(err, out)
 	}
 	if left := w.Remote(); len(left) != 0 {
-		t.Errorf("the service still has %d agents", len(left))
+		t.Errorf("Calyptia Cloud still has %d agents", len(left))
 	}
 }

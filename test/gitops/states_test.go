@@ -28,16 +28,16 @@ type shape struct {
 
 // The shapes that the operator makes.
 var (
-	good        = shape{ready: metav1.ConditionTrue}
-	reconciling = shape{ready: metav1.ConditionFalse, reconciling: true} // this generation is not applied yet
-	interrupted = shape{ready: metav1.ConditionFalse}                    // it was applied, and something came up
-	stalled     = shape{ready: metav1.ConditionFalse, stalled: true}     // a person has to act
-	unproved    = shape{ready: metav1.ConditionUnknown, reconciling: true}
-	unproven    = shape{ready: metav1.ConditionUnknown}
-	unknown     = shape{ready: metav1.ConditionUnknown, stalled: true} // with something that a person has to mend
+	good         = shape{ready: metav1.ConditionTrue}
+	reconciling  = shape{ready: metav1.ConditionFalse, reconciling: true} // this generation is not applied yet
+	interrupted  = shape{ready: metav1.ConditionFalse}                    // it was applied, and then something failed
+	stalled      = shape{ready: metav1.ConditionFalse, stalled: true}     // user action required
+	checking     = shape{ready: metav1.ConditionUnknown, reconciling: true}
+	inconclusive = shape{ready: metav1.ConditionUnknown}
+	unknown      = shape{ready: metav1.ConditionUnknown, stalled: true} // and user action required
 )
 
-// kinds that a reason stands on, each with the shapes that it comes in.
+// row has the kinds that a reason is set on, each with its possible shapes.
 type row map[string][]shape
 
 const (
@@ -68,7 +68,7 @@ var states = map[string]row{
 	v1alpha1.ReasonAPIServer:                  {agentKind: waits, setKind: {reconciling, stalled}},
 	v1alpha1.ReasonRemoteDeleted:              {agentKind: waits},
 	v1alpha1.ReasonInUse:                      {projectKind: {interrupted, stalled}},
-	v1alpha1.ReasonCredentialsUnverified:      {projectKind: {unproved, unproven, unknown}},
+	v1alpha1.ReasonCredentialsUnverified:      {projectKind: {checking, inconclusive, unknown}},
 
 	v1alpha1.ReasonNoProject:            {agentKind: {stalled}},
 	v1alpha1.ReasonProjectNotAllowed:    {agentKind: {stalled}},
@@ -150,7 +150,7 @@ func TestEveryReasonHasARow(t *testing.T) {
 	for _, match := range declared {
 		reasons = append(reasons, match[1])
 		if _, ok := states[match[1]]; !ok {
-			t.Errorf("the reason %s has no row: say on which kind it stands, and in which shapes", match[1])
+			t.Errorf("the reason %s has no row: add its kind and its shapes", match[1])
 		}
 	}
 	for reason := range states {
@@ -160,7 +160,7 @@ func TestEveryReasonHasARow(t *testing.T) {
 	}
 }
 
-// The page of each kind tells of every reason that stands on it, and of no other.
+// The page of each kind has every reason of that kind, and no other.
 func TestThePageOfEachKindHasItsReasons(t *testing.T) {
 	t.Parallel()
 	named := regexp.MustCompile("(?m)^\\| `(\\w+)` \\|")
@@ -171,9 +171,9 @@ func TestThePageOfEachKindHasItsReasons(t *testing.T) {
 		}
 		for reason, kinds := range states {
 			_, ready := kinds[kind]
-			stands := ready || kind == agentKind && (len(kinds) == 0 || reason == v1alpha1.ReasonMetricsReceived)
-			if stands != rows[reason] {
-				t.Errorf("%s: the reason %s stands on it: %v, and its page has a row for it: %v", kind, reason, stands, rows[reason])
+			wanted := ready || kind == agentKind && (len(kinds) == 0 || reason == v1alpha1.ReasonMetricsReceived)
+			if wanted != rows[reason] {
+				t.Errorf("%s: the reason %s is set on it: %v, and its page has a row for it: %v", kind, reason, wanted, rows[reason])
 			}
 		}
 	}

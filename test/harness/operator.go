@@ -130,7 +130,7 @@ func (w *World) nodes(mgr ctrl.Manager) (cache.Cache, error) {
 	return all.GetCache(), mgr.Add(all)
 }
 
-// Halt tells the operator to end, and does not wait. Stop still has to.
+// Halt asks the operator to exit and does not wait for it. Stop does.
 func (w *World) Halt() { w.operator.cancel() }
 
 // Stop ends the operator cleanly, if one runs.
@@ -158,14 +158,14 @@ type Write struct {
 	Status       int
 }
 
-// NewProxy lets everything through.
+// NewProxy passes everything on.
 func NewProxy() *Proxy {
 	p := &Proxy{}
 	p.landed.L = &p.mu
 	return p
 }
 
-// Proxy stands between the operators of a World and the API server.
+// Proxy is between the operators of a World and the API server.
 type Proxy struct {
 	mu     sync.Mutex
 	flying int // writes that are under way
@@ -178,15 +178,15 @@ type Proxy struct {
 // Send sends a request to the API server.
 type Send func(*http.Request) (*http.Response, error)
 
-// Around sets what stands between each request and the API server: it may withhold the request, or its
-// answer. nil lets all through.
+// Around sets a function around each request to the API server: it may withhold the request, or its response.
+// nil passes everything on.
 func (p *Proxy) Around(f func(r *http.Request, send Send) (*http.Response, error)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.around = f
 }
 
-// Before sets what is asked before each request; an error is all that the operator gets. nil lets all through.
+// Before sets a function that runs before each request; the operator gets its error. nil passes everything on.
 func (p *Proxy) Before(f func(*http.Request) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -237,7 +237,7 @@ func (p *Proxy) Reset() {
 func (p *Proxy) Writes() (writes []Write, conflicts int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.flying > 0 { // What a write did may be seen before its answer is.
+	for p.flying > 0 { // What a write did may be seen before its response is.
 		p.landed.Wait()
 	}
 	for _, write := range p.writes {

@@ -38,8 +38,8 @@ func (w *World) Guest(tenant *World, name string, changes ...func(*v1alpha1.Agen
 	return tenant.Apply(name, changes...)
 }
 
-// Settled waits until an Agent is Ready or Stalled.
-func (w *World) Settled(name string) *v1alpha1.Agent {
+// ReadyOrStalled waits until an Agent is Ready or Stalled.
+func (w *World) ReadyOrStalled(name string) *v1alpha1.Agent {
 	w.Helper()
 	return w.until("Agent "+name+" becomes Ready or Stalled", name, func(a *v1alpha1.Agent) error {
 		if Condition(a, v1alpha1.ConditionReady).Status != metav1.ConditionTrue &&

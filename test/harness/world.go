@@ -6,7 +6,7 @@ SPDX-License-Identifier: Apache-2.0
 
 // Package harness runs the operator's controllers in the test process, against
 // a real control plane and a fake cloud over HTTP. Each World has a namespace,
-// a cloud and an operator of its own.
+// a cloud and its own operator.
 package harness
 
 import (
@@ -128,7 +128,7 @@ type World struct {
 	Token     cloud.Token
 	// Settings of the operators that are started from now on.
 	Settings remoteagent.Settings
-	// CloudTimeout of one call to the service.
+	// CloudTimeout of one call to Calyptia Cloud.
 	CloudTimeout time.Duration
 	// Clock of the operators.
 	Clock *Clock
@@ -145,7 +145,7 @@ type World struct {
 // Clock runs with the real one, as far ahead of it as it was stepped.
 type Clock struct{ ahead atomic.Int64 }
 
-// Step lets time pass at once.
+// Step advances the clock.
 func (c *Clock) Step(d time.Duration) { c.ahead.Add(int64(d)) }
 
 // Now is the time.
@@ -335,7 +335,7 @@ func (w *World) In(namespace string) *World {
 	return &other
 }
 
-// Second is the same World with an operator of its own, which is not started yet.
+// Second is the same World with its own operator, which is not started yet.
 func (w *World) Second() *World {
 	other := *w
 	other.operator, other.API = nil, NewProxy()

@@ -23,8 +23,8 @@ func TestMain(m *testing.M) { os.Exit(harness.Run(m, testenv.Options{Controllers
 
 func withSession(a *v1alpha1.Agent) { a.Spec.SessionSecretRef = &v1alpha1.LocalSecretReference{} }
 
-// A new Agent of the name takes over the Secrets that are not deleted yet.
-func TestANewAgentTakesOverWhatItsNamesakeLeft(t *testing.T) {
+// A new Agent of the same name gets the Secrets that are not deleted yet.
+func TestTheNextAgentGetsTheSecretsOfItsNamesake(t *testing.T) {
 	t.Parallel()
 	for _, settings := range []cloudtest.Settings{{}, {MaskTokens: true}, {NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble}} {
 		w := harness.New(t, settings)

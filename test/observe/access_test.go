@@ -119,8 +119,8 @@ func TestMetricsAreForAuthorizedReadersOverTLS(t *testing.T) {
 			t.Errorf("%s: %d, WWW-Authenticate %q, error %v; want %d, %q", row.name, status, header.Get("WWW-Authenticate"), err,
 				row.status, row.challenge)
 		}
-		if told := strings.Contains(body, "calyptia_agent_operator_build_info"); told != (row.status == http.StatusOK) {
-			t.Errorf("%s is told the metrics: %v", row.name, told)
+		if served := strings.Contains(body, "calyptia_agent_operator_build_info"); served != (row.status == http.StatusOK) {
+			t.Errorf("%s gets the metrics: %v", row.name, served)
 		}
 	}
 	response, err := http.Get("http://" + c.metrics + "/metrics")
@@ -133,11 +133,11 @@ func TestMetricsAreForAuthorizedReadersOverTLS(t *testing.T) {
 	}
 	const want = "Client sent an HTTP request to an HTTPS server.\n"
 	if response.StatusCode != http.StatusBadRequest || string(body) != want {
-		t.Errorf("plain HTTP is answered with %d: %s", response.StatusCode, body)
+		t.Errorf("plain HTTP returns %d: %s", response.StatusCode, body)
 	}
 }
 
-// Who cannot be checked is not told that the token is wrong: the fault is not the reader's.
+// If the review fails, the response is not 401, because the token may be valid.
 func TestMetricsAreClosedWhileNobodyCanBeChecked(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)

@@ -27,7 +27,7 @@ import (
 // runbook is where the alerts send people to.
 const runbook = "https://github.com/calyptia-agent-operator/operator/blob/main/docs/runbook.md"
 
-// promtool is Prometheus's own, and selectors what tells what an expression names.
+// promtool is that of Prometheus; selectors prints the selectors of an expression.
 var (
 	promtool = sync.OnceValues(func() (string, error) {
 		return build(module(), "promtool", "-tags=remove_all_sd", "github.com/prometheus/prometheus/cmd/promtool")
@@ -148,7 +148,7 @@ func TestEveryAlertHasItsEntryInTheRunbook(t *testing.T) {
 	}
 }
 
-// expression is what a rule or a panel asks, and where it stands.
+// expression is a query of a rule or panel, and its place.
 type expression struct {
 	where, text string
 	labels      []string // that its words refer to
@@ -259,8 +259,8 @@ func TestAlertsAndDashboardNameOnlyWhatThereIs(t *testing.T) {
 	}
 }
 
-// targetLabels are those by which the Prometheus operator tells the pods behind a ServiceMonitor apart, where they
-// say which release it is.
+// targetLabels are the labels by which the Prometheus operator distinguishes the pods behind a ServiceMonitor, and
+// which name the release.
 var targetLabels = sets.New("namespace", "job")
 
 // labelsOfSeries are the labels of a metric, or of a part of a histogram.
@@ -276,7 +276,7 @@ func labelsOfSeries(metrics map[string]family, name string) (sets.Set[string], b
 	return nil, false
 }
 
-// meaningful reports whether a label can have a value. What stands in the documentation or in what was exposed can.
+// meaningful reports whether a label can have a value: one that is in the documentation or in the exposed metrics.
 func meaningful(label, value, words, body string) bool {
 	switch label {
 	case "cloudproject", "code":

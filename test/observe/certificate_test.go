@@ -62,7 +62,7 @@ func certify(t *testing.T, dir string) *tls.Config {
 	return &tls.Config{RootCAs: roots}
 }
 
-func TestTheCertificateOfTheMetricsIsReadAnewWhenItChanges(t *testing.T) {
+func TestTheCertificateOfTheMetricsIsReloaded(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	dir := t.TempDir()

@@ -85,7 +85,7 @@ func (c *child) end() {
 	<-c.Done()
 }
 
-// probe asks for the status of /healthz or /readyz; 0 while nothing answers.
+// probe returns the status of /healthz or /readyz; 0 while there is no response.
 func (c *child) probe(path string) int {
 	client := http.Client{Timeout: 5 * time.Second}
 	response, err := client.Get("http://" + c.probes + path)
@@ -96,7 +96,7 @@ func (c *child) probe(path string) int {
 	return response.StatusCode
 }
 
-// becomes waits until a probe answers with a status.
+// becomes waits until a probe returns a status.
 func (c *child) becomes(path string, want int) {
 	c.Helper()
 	c.Eventually(fmt.Sprintf("%s becomes %d", path, want), func() error {

@@ -99,7 +99,7 @@ func live(t *testing.T) string {
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodDelete, Status: http.StatusInternalServerError, Body: `{"error":"internal"}`})
 	w.Delete("leaving")
 	var body string
-	w.Eventually("the deletion that hangs is told", func() (err error) {
+	w.Eventually("the metrics have the deletion that hangs", func() (err error) {
 		var status int
 		if status, body, err = c.scrape(token, nil); err != nil || status != http.StatusOK {
 			return fmt.Errorf("%d, %w", status, err)
@@ -111,11 +111,11 @@ func live(t *testing.T) string {
 	})
 	for _, remote := range w.Remote() {
 		if strings.Contains(body, remote.Token.Reveal()) || strings.Contains(body, remote.ID) {
-			t.Error("the metrics tell the ID or the token of a remote agent")
+			t.Error("the metrics contain the ID or the token of a remote agent")
 		}
 	}
 	if strings.Contains(body, w.Token.Reveal()) {
-		t.Error("the metrics tell the project token")
+		t.Error("the metrics contain the project token")
 	}
 	return body
 }
@@ -187,7 +187,7 @@ func TestTheMetricsOfLibrariesAreNamed(t *testing.T) {
 	}
 }
 
-func TestEachAgentIsNotTold(t *testing.T) {
+func TestSeriesPerAgentCanBeTurnedOff(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	c := launch(w, harness.Plane().Kubeconfig, "--agent-metrics=false")

@@ -76,9 +76,9 @@ func (j *journal) lines(t testing.TB, kind, name string) (all []string) {
 	return all
 }
 
-// told are the events of an Agent, in the order in which they were made, each with how often it was told if that
-// is more than once.
-func told(w *harness.World, name string) (all []string) {
+// recorded are the events of an Agent in the order in which they were created, each with its count if that is more
+// than one.
+func recorded(w *harness.World, name string) (all []string) {
 	w.Helper()
 	var list eventsv1.EventList
 	if err := w.Client.List(context.Background(), &list, client.InNamespace(w.Namespace)); err != nil {
@@ -135,8 +135,8 @@ func gone(w *harness.World) {
 	w.Gone("web")
 }
 
-// stories are lives of the Agent "web". What is told of each stands beside it: as events, and in the same words and
-// order as lines of the log. Between any two changes the operator looks three times at an Agent that did not change.
+// stories are lives of the Agent "web", each with the events that are recorded, which are also the messages of the log
+// in the same order. Between any two changes the operator syncs an unchanged Agent three times.
 var stories = []struct {
 	name   string
 	live   func(*harness.World)
@@ -159,7 +159,7 @@ var stories = []struct {
 		w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.Name = "web" }))
 		remotely(w, renamed("other"))
 	}, []string{registered, "Normal DriftCorrected: put back what somebody else changed: name"}, nil},
-	{"drift that may stand", func(w *harness.World) {
+	{"drift that is only reported", func(w *harness.World) {
 		w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.Name, a.Spec.SyncPolicy = "web", v1alpha1.SyncOnChange }))
 		remotely(w, renamed("other"))
 		remotely(w, func(a *cloud.Agent) { a.Version = "v9.0.0" })
@@ -168,7 +168,7 @@ var stories = []struct {
 		"Normal Drifted: somebody else changed name; the sync policy lets it stand",
 		"Normal Drifted: somebody else changed name, version; the sync policy lets it stand",
 	}, nil},
-	{"deleted by somebody else, and registered anew", func(w *harness.World) {
+	{"deleted by somebody else, and registered again", func(w *harness.World) {
 		before := w.Ready(w.Apply("web")).Status.ID
 		w.Cloud.Remove(before)
 		w.Poke("web")
@@ -179,7 +179,7 @@ var stories = []struct {
 			return nil
 		})
 		looks(w, "web")
-	}, []string{registered, "Warning Reregistered: the remote agent was gone; registered anew as ID"}, nil},
+	}, []string{registered, "Warning Reregistered: the remote agent was gone; registered again as ID"}, nil},
 	{"adopted, and left when deleted", func(w *harness.World) {
 		id := w.Ready(w.Apply("former", func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionRetain })).Status.ID
 		w.Delete("former")
@@ -204,7 +204,7 @@ var stories = []struct {
 		w.Cloud.Remove(w.Ready(w.Apply("web")).Status.ID)
 		gone(w)
 	}, []string{registered, "Normal Deleted: the remote agent ID was gone already"}, nil},
-	{"refused by the service, then corrected", func(w *harness.World) {
+	{"refused by Calyptia Cloud, then corrected", func(w *harness.World) {
 		free := w.Cloud.Inject(cloudtest.Fault{
 			Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: http.StatusBadRequest, Body: `{"error":"unsupported agent version"}`,
 		})
@@ -220,14 +220,14 @@ var stories = []struct {
 		w.Stalled(w.Apply("web"), v1alpha1.ReasonSecretConflict)
 		looks(w, "web")
 	}, []string{`Warning SecretConflict: Secret "web-token" exists and is not this Agent's: delete it, or name another Secret in spec.tokenSecretRef`}, nil},
-	{"an answer that was lost", func(w *harness.World) {
+	{"a response that was lost", func(w *harness.World) {
 		w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Cut: cloudtest.CutAfter, Times: 1})
 		w.Ready(w.Apply("web"))
 		looks(w, "web")
 	}, []string{"Normal Recovered: found its remote agent ID again"}, map[int]string{0: "info | Not done yet | RegistrationOutcomeUnknown | *"}},
 }
 
-func TestEachChangeIsToldOnceAndNothingElse(t *testing.T) {
+func TestEachChangeIsRecordedOnceAndNothingElse(t *testing.T) {
 	for _, story := range stories {
 		t.Run(story.name, func(t *testing.T) {
 			t.Parallel()
@@ -235,13 +235,13 @@ func TestEachChangeIsToldOnceAndNothingElse(t *testing.T) {
 			w := harness.New(t, cloudtest.Settings{}, kept(j))
 			story.live(w)
 			expected := func() error {
-				if diff := gocmp.Diff(story.events, told(w, "web")); diff != "" {
+				if diff := gocmp.Diff(story.events, recorded(w, "web")); diff != "" {
 					return fmt.Errorf("(-want +got):\n%s", diff)
 				}
 				return nil
 			}
-			w.Eventually("the events are as expected", expected) // They are sent in their own time, and lost by an end.
-			w.Restart()                                          // What a new process finds done it does not tell again.
+			w.Eventually("the events are as expected", expected) // They are sent asynchronously, and an exit loses them.
+			w.Restart()                                          // A new process does not record old changes again.
 			w.Ready(w.Apply("last"))
 			w.Events("last", 1)
 			w.Stop()
@@ -282,8 +282,8 @@ func like(a, b string) bool {
 	return a == b
 }
 
-// One line for all: an outage is the CloudProject's.
-func TestAnOutageIsToldOnceForAllAgents(t *testing.T) {
+// One log line for all Agents: an outage belongs to the CloudProject.
+func TestAnOutageIsRecordedOnceForAllAgents(t *testing.T) {
 	t.Parallel()
 	j := &journal{}
 	w := harness.New(t, cloudtest.Settings{}, kept(j))
@@ -312,7 +312,7 @@ func TestAnOutageIsToldOnceForAllAgents(t *testing.T) {
 			t.Errorf("lines of the log (-want +got):\n%s", diff)
 		}
 	}
-	const good = "info | Ready changed | CredentialsVerified | the service accepts the credentials"
+	const good = "info | Ready changed | CredentialsVerified | Calyptia Cloud accepts the credentials"
 	want := []string{good, "info | Ready changed | Unavailable | *", good}
 	if diff := gocmp.Diff(want, j.lines(t, "CloudProject", "calyptia"), gocmp.Comparer(like)); diff != "" {
 		t.Errorf("lines of the CloudProject (-want +got):\n%s", diff)

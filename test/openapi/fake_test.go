@@ -258,14 +258,14 @@ func TestGone(t *testing.T) {
 	}
 }
 
-func TestLostAnswerOfARegistration(t *testing.T) {
+func TestLostResponseOfARegistration(t *testing.T) {
 	for name, row := range map[string]struct {
 		fault cloudtest.Fault
 		made  int
 	}{
 		"dropped before it took effect": {cloudtest.Fault{Cut: cloudtest.CutBefore}, 0},
 		"dropped after it took effect":  {cloudtest.Fault{Cut: cloudtest.CutAfter}, 1},
-		"cut within the answer":         {cloudtest.Fault{Truncate: 10}, 1},
+		"cut within the response":       {cloudtest.Fault{Truncate: 10}, 1},
 		"taken for failed by a gateway": {cloudtest.Fault{Status: 502, Body: "<html>", After: true}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,7 +5,7 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Package openapi_test holds the client of the cloud, and the fake that all other tests use, against the OpenAPI description
-// of the API. It is a module of its own, because nothing else needs a reader of OpenAPI.
+// of the API. It is its own module, because nothing else needs a reader of OpenAPI.
 package openapi_test
 
 import (
@@ -27,7 +27,7 @@ import (
 //go:embed openapi.yaml
 var description []byte
 
-// checked is a transport that holds every request and answer against the
+// checked is a transport that holds every request and response against the
 // OpenAPI description. A request that breaks it must be refused as invalid.
 type checked struct {
 	t      *testing.T
@@ -81,7 +81,7 @@ func (c *checked) RoundTrip(r *http.Request) (*http.Response, error) {
 	_ = response.Body.Close()
 	response.Body = io.NopCloser(bytes.NewReader(got))
 	if err != nil {
-		c.t.Errorf("%s %s: the answer broke: %v", r.Method, r.URL.Path, err)
+		c.t.Errorf("%s %s: the response broke: %v", r.Method, r.URL.Path, err)
 	}
 	if invalid != nil && response.StatusCode < 400 {
 		c.t.Errorf("%s %s took a request that breaks the description: %v", r.Method, r.URL.Path, invalid)
@@ -92,7 +92,7 @@ func (c *checked) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	output.SetBodyBytes(got)
 	if err := openapi3filter.ValidateResponse(r.Context(), output); err != nil {
-		c.t.Errorf("%s %s: the answer %d breaks the description: %v", r.Method, r.URL.Path, response.StatusCode, err)
+		c.t.Errorf("%s %s: the response %d breaks the description: %v", r.Method, r.URL.Path, response.StatusCode, err)
 	}
 	return response, nil
 }

@@ -67,14 +67,14 @@ func TestATokenThatOnlyTheListAccepts(t *testing.T) {
 		ready := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
 		return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == v1alpha1.ReasonUnauthorized
 	})
-	// Each worker may have been on its way, before and after the token was proved once more.
+	// Each worker may have had a request in flight, before and after the token was verified again.
 	if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n > 2*harness.Workers {
 		t.Errorf("%d registrations were tried", n)
 	}
 }
 
-// A 401 may be a moment's trouble of the service. The Agents go on soon after it, however seldom the project is
-// compared with the service.
+// A 401 may be a moment's trouble of Calyptia Cloud. The Agents go on soon after it, however seldom the project is
+// compared with Calyptia Cloud.
 func TestAMomentOfRefusalsStopsNothingForLong(t *testing.T) {
 	for _, row := range []struct {
 		name     string
@@ -91,7 +91,7 @@ func TestAMomentOfRefusalsStopsNothingForLong(t *testing.T) {
 			w.Ready(w.Apply("web"))
 			repair := w.Cloud.Inject(cloudtest.Fault{Status: http.StatusUnauthorized, Body: `{"error":"invalid token"}`})
 			w.Apply("mail")
-			w.Eventually("the CloudProject tells of it", func() error { return refused(w, metav1.ConditionFalse, v1alpha1.ReasonUnauthorized) })
+			w.Eventually("the CloudProject reports it", func() error { return refused(w, metav1.ConditionFalse, v1alpha1.ReasonUnauthorized) })
 			repair()
 			w.Ready("mail")
 			w.Eventually("the CloudProject is good again", func() error { return refused(w, metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified) })

@@ -54,7 +54,7 @@ func TestTheDigestOfASecretTestsNoGuesses(t *testing.T) {
 	}
 }
 
-// passed lets the Agent's next check come due, and waits until it is done.
+// passed advances the clock to the next check of the Agent and waits until it is done.
 func passed(w *harness.World, done func() error) {
 	w.Helper()
 	w.Clock.Step(11 * time.Minute)
@@ -92,7 +92,7 @@ func TestADigestThatCannotBeComparedChangesNothing(t *testing.T) {
 			w := harness.New(t, cloudtest.Settings{})
 			w.SetSecret("pipeline", map[string]string{"k": secretConfig})
 			w.Ready(w.Apply("web", fromSecret))
-			w.Poke("web") // What a registration does not tell is read and written.
+			w.Poke("web") // What a registration does not return is read and written.
 			w.Eventually("it is handled", func() error {
 				if a := w.Get("web"); a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
 					return errors.New("not yet")

@@ -159,7 +159,7 @@ func TestTheFluentBitSampleRunsAsItsAgent(t *testing.T) {
 	a := w.Ready("aggregator")
 	secret := a.Status.SessionSecretRef.Name
 	if remote := w.One("aggregator"); remote.RawConfig != config.Data["fluent-bit.yaml"] {
-		t.Errorf("Calyptia Cloud was told of another configuration: %s", remote.RawConfig)
+		t.Errorf("Calyptia Cloud has another configuration: %s", remote.RawConfig)
 	}
 	keys := slices.Sorted(maps.Keys(w.Secret(secret).Data))
 	for name, spec := range samplePods(t) {

@@ -26,7 +26,7 @@ import (
 // wrong is another project than the one that is meant.
 const wrong = "99999999-9999-4999-8999-999999999999"
 
-// leadsTo waits until the CloudProject is proved to lead to a project.
+// leadsTo waits until the CloudProject is verified for a project.
 func leadsTo(w *harness.World, project string) {
 	w.Helper()
 	w.Eventually("the CloudProject leads to "+project, func() error {
@@ -39,13 +39,13 @@ func leadsTo(w *harness.World, project string) {
 	})
 }
 
-func TestGoneIsRegisteredAnewInAProvedPlace(t *testing.T) {
+func TestGoneIsRegisteredAgainAtAVerifiedEndpoint(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	before := w.Ready(w.Apply("web"))
 	w.Cloud.Remove(before.Status.ID)
 	w.Poke("web")
-	w.Eventually("the agent is registered anew", func() error {
+	w.Eventually("the agent is registered again", func() error {
 		if a := w.Get("web"); a.Status.ID == before.Status.ID || a.Status.ID == "" {
 			return errors.New(harness.Describe(a))
 		}
@@ -58,7 +58,7 @@ func TestGoneIsRegisteredAnewInAProvedPlace(t *testing.T) {
 	}
 }
 
-func TestGoneAndItsSecretTooIsRegisteredAnew(t *testing.T) {
+func TestGoneWithItsSecretIsRegisteredAgain(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	before := w.Ready(w.Apply("web"))
@@ -66,7 +66,7 @@ func TestGoneAndItsSecretTooIsRegisteredAnew(t *testing.T) {
 	if err := w.Client.Delete(context.Background(), w.Secret("web-token")); err != nil {
 		t.Fatal(err)
 	}
-	w.Eventually("the agent is registered anew", func() error {
+	w.Eventually("the agent is registered again", func() error {
 		if a := w.Get("web"); a.Status.ID == before.Status.ID || a.Status.ID == "" {
 			return errors.New(harness.Describe(a))
 		}
@@ -76,7 +76,7 @@ func TestGoneAndItsSecretTooIsRegisteredAnew(t *testing.T) {
 	w.One("web")
 }
 
-// Where nothing but this process's own word proves that it was there, a 404 of an update does not take that away.
+// Where only this process knows that the agent existed, a 404 of an update does not invalidate that.
 func TestGoneIsNoticedByAnUpdateToo(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{NoList: true})
@@ -85,7 +85,7 @@ func TestGoneIsNoticedByAnUpdateToo(t *testing.T) {
 	before := w.Ready(w.Apply("web"))
 	w.Cloud.Remove(before.Status.ID)
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.0.9" })
-	w.Eventually("the agent is registered anew", func() error {
+	w.Eventually("the agent is registered again", func() error {
 		if a := w.Get("web"); a.Status.ID == before.Status.ID || a.Status.ID == "" {
 			return errors.New(harness.Describe(a))
 		}
@@ -106,7 +106,7 @@ func TestAnUpdateThatFoundNothingIsSentAgain(t *testing.T) {
 	})
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.0.9" })
 	if a := w.Ready("web"); len(a.Status.IgnoredFields) > 0 {
-		t.Errorf("not honoured: %v", a.Status.IgnoredFields)
+		t.Errorf("ignored fields: %v", a.Status.IgnoredFields)
 	}
 	if remote := w.One("web"); remote.Version != "v4.0.9" {
 		t.Errorf("the version is %s", remote.Version)
@@ -114,7 +114,7 @@ func TestAnUpdateThatFoundNothingIsSentAgain(t *testing.T) {
 }
 
 // An Agent whose spec names its remote agent never gets another one.
-func TestGoneAndNamedIsNotRegisteredAnew(t *testing.T) {
+func TestGoneWithAnAgentIDIsNotRegisteredAgain(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	id := w.Ready(w.Apply("web")).Status.ID
@@ -170,8 +170,8 @@ func TestARegistrationInAProjectThatWasCorrectedMeanwhile(t *testing.T) {
 	}
 }
 
-// What was registered in the wrong project, unheard of, is told when the CloudProject is corrected.
-func TestALostAnswerInAProjectThatWasCorrected(t *testing.T) {
+// An agent that may have been registered in the wrong project is reported once the CloudProject is corrected.
+func TestALostResponseInAProjectThatWasCorrected(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.SetSecret("calyptia-token", map[string]string{"token": w.Cloud.AddProject(wrong).Reveal()})
@@ -204,7 +204,7 @@ func TestALostAnswerInAProjectThatWasCorrected(t *testing.T) {
 		return nil
 	})
 	w.Ready("web")
-	w.Eventually("the one in the wrong project is told of", func() error {
+	w.Eventually("an event reports the agent in the wrong project", func() error {
 		if got := w.Events("web", 2); !slices.Contains(got, "MaybeOrphaned") {
 			return fmt.Errorf("events: %v", got)
 		}

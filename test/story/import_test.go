@@ -95,7 +95,7 @@ func importAll(w *harness.World, t *testing.T, args ...string) (manifests, said 
 	return stdout.String(), stderr.String(), err
 }
 
-// applyAll applies manifests as a person would.
+// applyAll applies manifests as a user would.
 func applyAll(w *harness.World, manifests string) {
 	w.Helper()
 	command := harness.Plane().Kubectl(context.Background(), "apply", "--server-side", "-n", w.Namespace, "-f", "-")
@@ -105,7 +105,7 @@ func applyAll(w *harness.World, manifests string) {
 	}
 }
 
-// agents are the Agents of the World's namespace, by the ID that they take over.
+// agents are the Agents of the World's namespace, by the ID that they adopt.
 func agents(w *harness.World) map[string]string {
 	w.Helper()
 	var list v1alpha1.AgentList
@@ -173,7 +173,7 @@ func TestApplyingWhatWasImportedChangesNothingRemote(t *testing.T) {
 					return nil
 				})
 				if a := w.Get(name); len(a.Status.DriftedFields)+len(a.Status.IgnoredFields) > 0 || a.Generation != 1 {
-					t.Errorf("%s: drift %v, not honoured %v, generation %d", name, a.Status.DriftedFields, a.Status.IgnoredFields, a.Generation)
+					t.Errorf("%s: drift %v, ignored fields %v, generation %d", name, a.Status.DriftedFields, a.Status.IgnoredFields, a.Generation)
 				}
 			}
 			onlyRead(w, before)
@@ -206,7 +206,7 @@ func TestImportedAgentsThatChangeBeforeTheyAreAppliedAreLeftAlone(t *testing.T) 
 	}
 	onlyRead(w, before)
 
-	// From then on the manifest rules, if a person wants that.
+	// From then on the manifest wins, if the user sets Enforce.
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.SyncPolicy = v1alpha1.SyncEnforce })
 	w.Ready("web")
 	if remote, _ := w.Cloud.Agent(id); remote.Version != "v4.0.0" {

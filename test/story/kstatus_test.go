@@ -43,7 +43,7 @@ type onlooker struct {
 type record struct {
 	mu     sync.Mutex
 	states map[string][]state // by name, without repetitions
-	lossy  map[string]bool    // Agents whose calls may take effect without an answer
+	lossy  map[string]bool    // Agents whose calls may take effect without a response
 	faults []string
 }
 
@@ -103,8 +103,8 @@ func (o *onlooker) see(event watch.Event) {
 	}
 }
 
-// reached reports whether the cloud took a POST or PATCH with this version. A call that is under way shows
-// no answer, and neither does one whose answer is lost: only for a lossy Agent it counts.
+// reached reports whether the fake cloud accepted a POST or PATCH with this version. A request in progress has no
+// response, nor has one whose response is lost: the latter counts only for a lossy Agent.
 func (o *onlooker) reached(version string, lossy bool) bool {
 	return slices.ContainsFunc(o.Cloud.Requests(), func(r cloudtest.Request) bool {
 		var body struct {
@@ -133,7 +133,7 @@ func (o *onlooker) sees(name string, generation int64, want status.Status) {
 	})
 }
 
-// patient lets calls be held back for as long as a test wants.
+// patient disables timeouts, so that a test can delay requests as long as it needs.
 func patient(w *harness.World, _ *v1alpha1.CloudProject) {
 	w.CloudTimeout, w.Settings.PostWindow = harness.Patience, harness.Patience
 }
@@ -157,7 +157,7 @@ func (o *onlooker) met(entered <-chan struct{}) {
 
 func version(v string) func(*v1alpha1.Agent) { return func(a *v1alpha1.Agent) { a.Spec.Version = v } }
 
-func TestKstatusTellsTheLifeOfAnAgent(t *testing.T) {
+func TestKstatusFollowsTheLifeOfAnAgent(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle, patient)
 	o := look(t, w)
@@ -166,7 +166,7 @@ func TestKstatusTellsTheLifeOfAnAgent(t *testing.T) {
 	w.Apply("web")
 	o.sees("web", 1, status.InProgressStatus)
 
-	// The service is slow to register it.
+	// Calyptia Cloud is slow to register it.
 	entered, release := o.hold(http.MethodPost)
 	defer release()
 	w.Start()
@@ -175,7 +175,7 @@ func TestKstatusTellsTheLifeOfAnAgent(t *testing.T) {
 	release()
 	o.sees("web", 1, status.CurrentStatus)
 
-	// The service is slow to take a change, and another one comes meanwhile.
+	// Calyptia Cloud is slow to take a change, and another one comes meanwhile.
 	entered, release = o.hold(http.MethodPatch)
 	defer release()
 	w.Change("web", version("v4.0.2"))
@@ -186,7 +186,7 @@ func TestKstatusTellsTheLifeOfAnAgent(t *testing.T) {
 	release()
 	o.sees("web", 3, status.CurrentStatus)
 
-	// The service refuses a change, and a person mends it.
+	// Calyptia Cloud refuses a change, and the user corrects it.
 	refuse := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: http.StatusUnprocessableEntity, Body: `{"error":"unsupported agent version"}`})
 	w.Change("web", version("v4.0.4"))
 	o.sees("web", 4, status.FailedStatus)
@@ -267,9 +267,9 @@ func TestKstatusKeepsUpWithManyChanges(t *testing.T) {
 		fault cloudtest.Fault
 	}{
 		{"all-is-well", cloudtest.Fault{Times: 1}},
-		{"the-service-is-slow", cloudtest.Fault{Latency: 20 * time.Millisecond, Times: 20}},
-		{"the-answer-to-the-registration-is-lost", cloudtest.Fault{Method: http.MethodPost, Cut: cloudtest.CutAfter, Times: 1}},
-		{"answers-to-updates-are-lost", cloudtest.Fault{Method: http.MethodPatch, Cut: cloudtest.CutAfter, Times: 2}},
+		{"the-api-is-slow", cloudtest.Fault{Latency: 20 * time.Millisecond, Times: 20}},
+		{"the-response-to-the-registration-is-lost", cloudtest.Fault{Method: http.MethodPost, Cut: cloudtest.CutAfter, Times: 1}},
+		{"responses-to-updates-are-lost", cloudtest.Fault{Method: http.MethodPatch, Cut: cloudtest.CutAfter, Times: 2}},
 	}
 	for i, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -286,7 +286,7 @@ func TestKstatusKeepsUpWithManyChanges(t *testing.T) {
 			}
 			o.sees(row.name, changes+1, status.CurrentStatus)
 			if a := w.Ready(row.name); a.Status.Agent.Version != a.Spec.Version {
-				t.Errorf("the status tells of version %s, declared is %s", a.Status.Agent.Version, a.Spec.Version)
+				t.Errorf("the status has version %s, want %s", a.Status.Agent.Version, a.Spec.Version)
 			}
 		})
 	}

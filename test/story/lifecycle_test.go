@@ -29,7 +29,7 @@ func adopting(id string) func(*v1alpha1.Agent) {
 	}
 }
 
-func TestAdoptTakesOverAndLeavesUndeclaredFieldsAlone(t *testing.T) {
+func TestAdoptLeavesUndeclaredFieldsAlone(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	made := w.Register("legacy", "machine-1")
@@ -52,7 +52,7 @@ func TestAdoptTakesOverAndLeavesUndeclaredFieldsAlone(t *testing.T) {
 	if got := w.Events("web", 2); !slices.Contains(got, "Adopted") {
 		t.Errorf("events: %v", got)
 	}
-	// What was taken over outlives the Agent, unless it says otherwise.
+	// An adopted agent outlives its Agent by default.
 	w.Delete("web")
 	w.Gone("web")
 	if len(w.Remote()) != 1 {

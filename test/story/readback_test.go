@@ -25,7 +25,7 @@ func seldom(_ *harness.World, cp *v1alpha1.CloudProject) {
 	cp.Spec.ResyncInterval = &metav1.Duration{Duration: 24 * time.Hour}
 }
 
-// confirmed checks that a read answered with the agent after the last update did.
+// confirmed checks that a read returned the agent after the last update.
 func confirmed(w *harness.World) error {
 	updated, read := false, false
 	for _, r := range w.Cloud.Requests() {
@@ -79,7 +79,7 @@ func TestUpdate_RemoteDeletedBeforeReadBack_Reregisters(t *testing.T) {
 	}{
 		{"with a list", cloudtest.Settings{}},
 		{"without a list", cloudtest.Settings{NoList: true}},
-		{"where deleted agents answer 410", cloudtest.Settings{NoList: true, GoneAfterDelete: true}},
+		{"where reads of deleted agents return 410", cloudtest.Settings{NoList: true, GoneAfterDelete: true}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()

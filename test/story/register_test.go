@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package story_test tells the story of Reconcile: each line of it against a
+// Package story_test follows the story of Reconcile: each line of it against a
 // real API server and a fake cloud.
 package story_test
 
@@ -36,7 +36,7 @@ func TestRegistrationCostsOnePostThreeWritesAndOneEvent(t *testing.T) {
 		t.Errorf("calls: %+v, want one POST", got)
 	}
 	writes, conflicts := w.API.Writes()
-	// The answer to the first Agent's last write may come after it was seen to be Ready.
+	// The response to the first Agent's last write may come after it was seen to be Ready.
 	writes = slices.DeleteFunc(writes, func(write harness.Write) bool { return strings.Contains(write.Path, "/first") })
 	base := "/apis/cloud.calyptia.com/v1alpha1/namespaces/" + w.Namespace + "/agents/web"
 	want := []harness.Write{

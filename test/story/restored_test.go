@@ -59,7 +59,7 @@ func TestSecretsThatABackupBringsBack(t *testing.T) {
 	}{
 		{name: "as Velero restores them"},
 		{name: "as Velero restores them, where nothing is listed", settings: cloudtest.Settings{NoList: true}},
-		{name: "as Velero restores them, where 410 is the answer", settings: cloudtest.Settings{GoneAfterDelete: true}},
+		{name: "as Velero restores them, where 410 is the response", settings: cloudtest.Settings{GoneAfterDelete: true}},
 		{name: "the remote agent lives", keeps: true},
 		{name: "the remote agent lives, where nothing is listed", settings: cloudtest.Settings{NoList: true}, keeps: true},
 		{name: "the Secrets are empty", change: func(_ *harness.World, b backup) { token(b).Data, session(b).Data = nil, nil }},

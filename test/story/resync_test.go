@@ -24,7 +24,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// fleet is some Agents that are looked at anew again and again.
+// fleet is some Agents that are looked at again again and again.
 type fleet struct {
 	*harness.World
 	names []string
@@ -55,7 +55,7 @@ func (f *fleet) remote(name string) cloud.Agent {
 	return remote
 }
 
-// touch lets an interval pass and has each Agent looked at.
+// touch advances the clock by an interval and triggers a sync of each Agent.
 func (f *fleet) touch() {
 	f.Helper()
 	f.Cloud.ResetRequests()
@@ -63,14 +63,14 @@ func (f *fleet) touch() {
 	f.Clock.Step(12 * time.Minute)
 	f.round++
 	for _, name := range f.names {
-		// Not a request to look: that would read each agent by itself.
+		// Not a requested sync: that would read each agent individually.
 		f.Change(name, func(a *v1alpha1.Agent) {
 			metav1.SetMetaDataAnnotation(&a.ObjectMeta, "example.com/round", fmt.Sprint(f.round))
 		})
 	}
 }
 
-// pass does so too, and waits until this is what reached the service.
+// pass does so too, and waits until this is what reached Calyptia Cloud.
 func (f *fleet) pass(want map[string]int) {
 	f.Helper()
 	f.touch()
@@ -78,12 +78,12 @@ func (f *fleet) pass(want map[string]int) {
 		got := map[string]int{}
 		for _, r := range f.Cloud.Requests() {
 			if r.Route == cloudtest.RouteList && r.Query == "last=1" {
-				continue // The proof of the CloudProject has its own interval.
+				continue // The credential check has its own interval.
 			}
 			got[r.Method+" "+string(r.Route)]++
 		}
 		if fmt.Sprint(got) != fmt.Sprint(want) {
-			return fmt.Errorf("%v reached the service, want %v", got, want)
+			return fmt.Errorf("%v reached Calyptia Cloud, want %v", got, want)
 		}
 		return nil
 	})
@@ -96,11 +96,11 @@ const (
 	fixing = http.MethodPatch + " " + string(cloudtest.RouteAgent)
 )
 
-// Where the service lists its agents, a resync costs its pages, and a read of those alone that are not as declared.
+// Where Calyptia Cloud lists its agents, a resync costs its pages, and a read of those alone that are not as declared.
 func TestResyncThroughTheList(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{PageSize: 5}, 12)
-	f.pass(map[string]int{pages: 3}) // The first look tells what the answer to the registration did not.
+	f.pass(map[string]int{pages: 3}) // The first sync reads what the response to the registration did not have.
 	f.Eventually("the first look", func() error {
 		for _, name := range f.names {
 			if f.Get(name).Status.Agent.Status == "" {
@@ -127,14 +127,14 @@ func TestResyncThroughTheList(t *testing.T) {
 	f.Cloud.Mutate(f.remote("web-6").ID, func(a *cloud.Agent) { a.Metadata = []byte(`{"n": 1, "team": "shop"}`) })
 	f.pass(map[string]int{pages: 3})
 
-	// Gone is believed after two reads, and registered anew after a list that is no older than this process.
+	// Gone is believed after two reads, and registered again after a list that is no older than this process.
 	f.Cloud.Remove(f.remote("web-7").ID)
 	f.pass(map[string]int{pages: 3, reads: 2, posts: 1})
 	f.Ready("web-7")
 }
 
-// A new process knows from the status that nobody touched the Secrets: it reads no agent by itself, either.
-func TestAStartReadsNoAgentByItself(t *testing.T) {
+// A new process knows from the status that the Secrets are unchanged, so it reads no single agent.
+func TestAStartReadsNoSingleAgent(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{}, 6)
 	f.pass(map[string]int{pages: 1})
@@ -146,7 +146,7 @@ func TestAStartReadsNoAgentByItself(t *testing.T) {
 		for _, r := range f.Cloud.Requests() {
 			switch {
 			case r.Route == cloudtest.RouteAgent:
-				f.Fatalf("%s of an agent by itself", r.Method)
+				f.Fatalf("%s of a single agent", r.Method)
 			case r.Query != "last=1":
 				lists++
 			}
@@ -158,7 +158,7 @@ func TestAStartReadsNoAgentByItself(t *testing.T) {
 	})
 }
 
-// What the service says of an agent's health reaches the status through the list, too.
+// What Calyptia Cloud says of an agent's health reaches the status through the list, too.
 func TestHealthComesThroughTheList(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{}, 2)
@@ -204,7 +204,7 @@ func TestResyncWithoutAList(t *testing.T) {
 	}
 }
 
-// A list does not tell of tokens: an Agent whose token nobody knows stays as it is.
+// Lists have no tokens: an Agent whose token is lost stays Stalled.
 func TestATokenThatIsMissingIsNotForgottenForAList(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{MaskTokens: true}, 1)
@@ -213,9 +213,9 @@ func TestATokenThatIsMissingIsNotForgottenForAList(t *testing.T) {
 	}
 	for range 2 {
 		f.Stalled("web-0", v1alpha1.ReasonTokenUnavailable, "web-0-token")
-		// Once it is answered, no pass is under way that began before the time passes.
+		// Once this is handled, no older pass is still running.
 		f.Poke("web-0")
-		f.Eventually("an answer", func() error {
+		f.Eventually("a response", func() error {
 			a := f.Get("web-0")
 			if a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
 				return errors.New(harness.Describe(a))
@@ -229,7 +229,7 @@ func TestATokenThatIsMissingIsNotForgottenForAList(t *testing.T) {
 			}
 			return nil
 		})
-		// The pass that waited for the list comes back after a second; nothing tells when it is over.
+		// The pass that waited for the list resumes after a second; its end cannot be observed.
 		for end := time.Now().Add(3 * time.Second); time.Now().Before(end); <-time.After(100 * time.Millisecond) {
 			if a := f.Get("web-0"); harness.Condition(a, v1alpha1.ConditionStalled).Status != metav1.ConditionTrue {
 				t.Fatalf("after a look at the list: %s", harness.Describe(a))
@@ -238,30 +238,30 @@ func TestATokenThatIsMissingIsNotForgottenForAList(t *testing.T) {
 	}
 }
 
-// A double that a call made which nobody knew of is found by the resync itself.
+// A duplicate that a call made which nobody knew of is found by the resync itself.
 func TestADoubleIsFoundThroughTheList(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}, 1)
 	f.pass(map[string]int{pages: 1})
 	own := f.remote("web-0")
-	double := f.Register("web-0", own.MachineID)
+	duplicate := f.Register("web-0", own.MachineID)
 	f.touch()
-	f.Eventually("the double is withdrawn", func() error {
+	f.Eventually("the duplicate is deleted", func() error {
 		if remotes := f.World.Remote(); len(remotes) != 1 || remotes[0].ID != own.ID {
-			return fmt.Errorf("%d remote agents, the double is %s", len(remotes), double.ID)
+			return fmt.Errorf("%d remote agents, the duplicate is %s", len(remotes), duplicate.ID)
 		}
 		return nil
 	})
 }
 
-// A drift that could not be put back is not forgotten until the next look, nor covered up by a list from before it.
-func TestADriftThatCouldNotBePutBackIsTriedAgain(t *testing.T) {
+// A failed correction is retried before the next periodic sync, and an older list does not hide the drift.
+func TestAFailedCorrectionIsRetried(t *testing.T) {
 	for name, row := range map[string]struct {
 		settings cloudtest.Settings
 		first    string
 		look     func(*fleet)
 	}{
-		"read by itself":      {cloudtest.Settings{NoList: true}, reads, (*fleet).touch},
+		"read individually":   {cloudtest.Settings{NoList: true}, reads, (*fleet).touch},
 		"read for its Secret": {cloudtest.Settings{}, pages, (*fleet).spoil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -271,7 +271,7 @@ func TestADriftThatCouldNotBePutBackIsTriedAgain(t *testing.T) {
 			f.Cloud.Mutate(f.remote("web-0").ID, func(a *cloud.Agent) { a.Flags = nil })
 			f.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Route: cloudtest.RouteAgent, Status: http.StatusBadGateway, Times: 1})
 			row.look(f)
-			f.Eventually("the flags are put back", func() error {
+			f.Eventually("the flags are corrected", func() error {
 				if len(f.remote("web-0").Flags) != 1 {
 					return errors.New("they are not")
 				}
@@ -291,8 +291,8 @@ func (f *fleet) spoil() {
 	}
 }
 
-// Somebody deleted some of many at once: that is no loss of the service.
-func TestSomeThatVanishFromTheListAreRegisteredAnew(t *testing.T) {
+// Somebody deleted some of many at once: that is no loss of Calyptia Cloud.
+func TestSomeThatAreMissingFromTheListAreRegisteredAgain(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{}, 30)
 	f.pass(map[string]int{pages: 1})
@@ -302,7 +302,7 @@ func TestSomeThatVanishFromTheListAreRegisteredAnew(t *testing.T) {
 		f.Cloud.Remove(before[name])
 	}
 	f.touch()
-	f.Eventually("they are registered anew", func() error {
+	f.Eventually("they are registered again", func() error {
 		for name, id := range before {
 			if a := f.Get(name); a.Status.ID == id || a.Status.ID == "" {
 				return errors.New(harness.Describe(a))

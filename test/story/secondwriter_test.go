@@ -111,7 +111,7 @@ func TestOnChangeDoesNotFightFluentBit(t *testing.T) {
 	}
 }
 
-func TestEnforcePutsBackWhatFluentBitWritesAtEachStart(t *testing.T) {
+func TestEnforceRevertsWhatFluentBitWritesAtEachStart(t *testing.T) {
 	t.Parallel()
 	for _, settings := range []cloudtest.Settings{{}, {MaskTokens: true, MaskAs: "redacted"}} {
 		w := harness.New(t, settings)
@@ -123,7 +123,7 @@ func TestEnforcePutsBackWhatFluentBitWritesAtEachStart(t *testing.T) {
 			for range 2 { // The second look finds nothing to do.
 				a := looks(w)
 				if len(a.Status.DriftedFields)+len(a.Status.IgnoredFields) != 0 {
-					t.Errorf("drift %v, not honoured %v", a.Status.DriftedFields, a.Status.IgnoredFields)
+					t.Errorf("drift %v, ignored fields %v", a.Status.DriftedFields, a.Status.IgnoredFields)
 				}
 			}
 			if diff := declaredHere(w); diff != "" {
@@ -173,7 +173,7 @@ func TestAStartInTheWrongMomentIsNotBlamedOnTheService(t *testing.T) {
 			}
 			a := w.Ready("web")
 			if len(a.Status.IgnoredFields) != 0 || w.One("web").Version != "v4.3.0" {
-				t.Errorf("not honoured %v, version %s", a.Status.IgnoredFields, w.One("web").Version)
+				t.Errorf("ignored fields %v, version %s", a.Status.IgnoredFields, w.One("web").Version)
 			}
 			if n := operatorsPatches(w); n > 2 {
 				t.Errorf("%d updates, want two at most", n)
@@ -212,7 +212,7 @@ func TestAnotherChangeInTheWrongMomentIsNotBlamedOnTheService(t *testing.T) {
 	})
 	looks(w)
 	if now := w.Ready("web"); len(now.Status.IgnoredFields)+len(now.Status.DriftedFields) != 0 {
-		t.Errorf("not honoured %v, drift %v", now.Status.IgnoredFields, now.Status.DriftedFields)
+		t.Errorf("ignored fields %v, drift %v", now.Status.IgnoredFields, now.Status.DriftedFields)
 	}
 }
 
@@ -248,7 +248,7 @@ func TestReportingFollowsTheMetrics(t *testing.T) {
 		{"the first metrics", "healthy", time.Second, metav1.ConditionTrue, v1alpha1.ReasonMetricsReceived},
 		{"unhealthy, and the metrics come", "unhealthy", time.Minute, metav1.ConditionTrue, v1alpha1.ReasonMetricsReceived},
 		{"unhealthy, after three intervals", "unhealthy", 91 * time.Second, metav1.ConditionFalse, v1alpha1.ReasonMetricsStopped},
-		{"late, and the service does not mind", "healthy", time.Hour, metav1.ConditionTrue, v1alpha1.ReasonMetricsReceived},
+		{"late, and Calyptia Cloud does not mind", "healthy", time.Hour, metav1.ConditionTrue, v1alpha1.ReasonMetricsReceived},
 		{"it stops for long", "unhealthy", 24 * time.Hour, metav1.ConditionFalse, v1alpha1.ReasonMetricsStopped},
 		{"and comes back", "healthy", time.Second, metav1.ConditionTrue, v1alpha1.ReasonMetricsReceived},
 	}
@@ -274,7 +274,7 @@ func TestReportingFollowsTheMetrics(t *testing.T) {
 			if row.reason != v1alpha1.ReasonMetricsStopped {
 				return
 			}
-			if want := last.Format(time.RFC3339); got.Message != "the service says unhealthy; the last metrics came at "+want {
+			if want := last.Format(time.RFC3339); got.Message != "Calyptia Cloud says unhealthy; the last metrics came at "+want {
 				t.Errorf("the message is %q, want the time %s", got.Message, want)
 			}
 			// It is written once, and does not age.
@@ -283,7 +283,7 @@ func TestReportingFollowsTheMetrics(t *testing.T) {
 				t.Errorf("the condition became %+v", again)
 			}
 			if writes, _ := w.API.Writes(); len(writes) != 1 {
-				t.Errorf("writes: %+v, want the one that answers the request", writes)
+				t.Errorf("writes: %+v, want the one that responses the request", writes)
 			}
 		})
 	}

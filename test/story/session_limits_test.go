@@ -48,7 +48,7 @@ func TestASessionThatCouldNeverReport(t *testing.T) {
 	w.Gone("plain")
 }
 
-// A CA of its own cannot be part of the session: the Agent says what its Fluent Bit needs as long as nothing came.
+// Its own CA cannot be part of the session: the Agent says what its Fluent Bit needs as long as nothing came.
 func TestASessionWithACAOfItsOwnSaysWhatItNeeds(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, func(w *harness.World, cp *v1alpha1.CloudProject) {
@@ -71,7 +71,7 @@ func TestASessionWithACAOfItsOwnSaysWhatItNeeds(t *testing.T) {
 	}
 }
 
-// Whoever answers for the service chooses machine IDs and tokens. An Agent always says what is wrong with them.
+// The server behind spec.url chooses machine IDs and tokens. The condition of an Agent names any problem with them.
 func TestAMachineIDOrATokenThatCannotBeStored(t *testing.T) {
 	long := strings.Repeat("a", 3<<19)
 	for _, row := range []struct {
@@ -127,7 +127,7 @@ func TestAnAgentThatYieldsCompletesTheSecretAtOnce(t *testing.T) {
 				return nil
 			})
 			w.Ready("web")
-			w.Eventually("the double is deleted", func() error {
+			w.Eventually("the duplicate is deleted", func() error {
 				if n := len(w.Remote()); n != 1 {
 					return fmt.Errorf("%d remote agents", n)
 				}

@@ -226,7 +226,7 @@ func TestNewRegistrationRenewsTheSession(t *testing.T) {
 	w.Becomes("web", v1alpha1.ConditionReporting, "True", v1alpha1.ReasonMetricsReceived)
 	w.Cloud.Remove(before)
 	if err := old.Report(context.Background()); err == nil {
-		t.Error("the service took metrics of an agent that is gone")
+		t.Error("Calyptia Cloud took metrics of an agent that is gone")
 	}
 	w.Poke("web")
 	w.Eventually("a Fluent Bit that starts runs as the new agent", func() error { return runs(w, "web-session") })
@@ -303,7 +303,7 @@ func TestSessionWaitsForItsToken(t *testing.T) {
 	}
 }
 
-// Where the service moves to another URL, the session follows, even if writing it fails at first.
+// Where Calyptia Cloud moves to another URL, the session follows, even if writing it fails at first.
 func TestSessionFollowsTheService(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
@@ -334,11 +334,11 @@ func TestSessionFollowsTheService(t *testing.T) {
 }
 
 // A token that is new and whose writing fails at first is not forgotten.
-func TestANewTokenIsNotForgottenForAFailure(t *testing.T) {
+func TestARotatedTokenOutlivesAFailedWrite(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{NoList: true})
 	id := w.Ready(w.Apply("web")).Status.ID
-	fresh := cloud.NewToken("a-token-that-the-service-made-anew")
+	fresh := cloud.NewToken("a-rotated-token")
 	w.API.FailOnce(http.MethodPut, "/secrets/web-token")
 	w.Cloud.Mutate(id, func(a *cloud.Agent) { a.Token = fresh })
 	w.Clock.Step(12 * time.Minute)

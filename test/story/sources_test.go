@@ -134,12 +134,12 @@ func TestMaskedTokens(t *testing.T) {
 		t.Run(fmt.Sprintf("shown as %q", mask), func(t *testing.T) {
 			t.Parallel()
 			w := harness.New(t, cloudtest.Settings{MaskTokens: true, MaskAs: mask})
-			// The registration's answer has it, and no masked read takes it away.
+			// The response to the registration has the token, and a masked read does not replace it.
 			w.Ready(w.Apply("web"))
 			w.Poke("web")
 			w.Ready("web")
 			w.One("web")
-			// Once lost, only a person can bring it back.
+			// If lost, only the user can restore it.
 			token := bytes.Clone(w.Secret("web-token").Data["token"])
 			if err := w.Client.Delete(context.Background(), w.Secret("web-token")); err != nil {
 				t.Fatal(err)

@@ -120,7 +120,7 @@ func TestNothingToDoCostsNothing(t *testing.T) {
 		return nil
 	})
 	if writes, _ := w.API.Writes(); len(writes) != 1 {
-		t.Errorf("writes: %+v, want only the one that answers the request", writes)
+		t.Errorf("writes: %+v, want only the one that responses the request", writes)
 	}
 	// A label concerns nobody, and the second request finds nothing but itself to note.
 	w.API.Reset()
@@ -135,7 +135,7 @@ func TestNothingToDoCostsNothing(t *testing.T) {
 	}
 	for _, r := range w.Cloud.Requests() {
 		if r.AgentID == a.Status.ID {
-			t.Errorf("a restart called the service for an Agent that had nothing to do: %s %s", r.Method, r.Path)
+			t.Errorf("a restart called Calyptia Cloud for an Agent that had nothing to do: %s %s", r.Method, r.Path)
 		}
 	}
 }
@@ -148,8 +148,8 @@ func TestDriftBySyncPolicy(t *testing.T) {
 		want    string // version that the remote agent ends with
 		drifted bool
 	}{
-		{"Enforce puts back what is declared", v1alpha1.SyncEnforce, "v4.0.0", false},
-		{"OnChange lets it stand and says so", v1alpha1.SyncOnChange, "v9.9.9", true},
+		{"Enforce reverts the drift", v1alpha1.SyncEnforce, "v4.0.0", false},
+		{"OnChange only reports the drift", v1alpha1.SyncOnChange, "v9.9.9", true},
 	}
 	w := harness.New(t, cloudtest.Settings{})
 	for i, row := range rows {

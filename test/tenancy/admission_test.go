@@ -100,14 +100,14 @@ func TestDelete_NoLongerAdmitted_ResolvesALostRegistration(t *testing.T) {
 			tenant.Delete("guest")
 			w.Start(tenant.Namespace)
 			mute := server.settings.NoList && server.settings.UniqueMachineIDs == cloudtest.MachineIDConflict
-			if mute { // The API has the agent and does not tell its ID.
+			if mute { // The API has the agent and does not return its ID.
 				tenant.NotReady("guest", v1alpha1.ReasonRegistrationOutcomeUnknown, v1alpha1.AnnotationOrphan)
 				return
 			}
 			tenant.Gone("guest")
 			left := len(w.Remote()) - len(before)
 			blind := server.settings.NoList && server.settings.UniqueMachineIDs == cloudtest.MachineIDDouble
-			if left != 0 && !blind { // The repeated registration made an agent of its own: the other cannot be known.
+			if left != 0 && !blind { // The repeated registration made its own agent: the other cannot be known.
 				t.Errorf("%d agents were left behind", left)
 			}
 			w.Unharmed(before)

@@ -50,11 +50,11 @@ func (s *scene) claims(changes ...change) (names []string) {
 	return names
 }
 
-func (s *scene) settled(names ...string) {
+func (s *scene) handled(names ...string) {
 	s.Helper()
 	for _, tenant := range s.tenants() {
 		for _, name := range names {
-			tenant.Settled(name)
+			tenant.ReadyOrStalled(name)
 		}
 	}
 }
@@ -66,11 +66,11 @@ func (s *scene) endAll(names []string) {
 	}
 }
 
-func createClaims(s *scene) { s.settled(s.claims()...) }
+func createClaims(s *scene) { s.handled(s.claims()...) }
 
 func createClaimsAndDelete(s *scene) {
 	names := s.claims()
-	s.settled(names...)
+	s.handled(names...)
 	s.endAll(names)
 }
 
@@ -189,7 +189,7 @@ func updateFast(s *scene) {
 	}
 }
 
-// What a stranger registered in a project of its own is nothing that the victim's CloudProject is needed for.
+// What a stranger registered in its own project is nothing that the victim's CloudProject is needed for.
 func updateToForeignProject(s *scene) {
 	s.own(s.stranger, "own")
 	name := s.stranger.Apply(s.name("moves"), in(s.stranger.Namespace, "own"))
@@ -220,7 +220,7 @@ func deleteAndTakeTheName(s *scene) {
 		ends(s.guest, name)
 		s.Guest(s.guest, name, machine(victim.MachineID))
 	}
-	s.guest.Settled(name)
+	s.guest.ReadyOrStalled(name)
 }
 
 func deleteClaims(s *scene) {
@@ -252,7 +252,7 @@ func deleteChurn(s *scene) {
 	}
 }
 
-// Without a call of their own, Agents that come and go must not take the turns of others.
+// Agents that come and go without any request must not delay others.
 func deleteChurnUnderALimit(s *scene) {
 	limit, burst := int32(3), int32(2)
 	s.World.ChangeProject(func(cp *v1alpha1.CloudProject) {
@@ -273,7 +273,7 @@ func deleteButStay(s *scene) {
 
 func annotateWithAnothersIntent(s *scene) {
 	intent := s.guest.Get(s.registered(1)[0]).Annotations[v1alpha1.AnnotationRegistrationIntent]
-	s.settled(s.claims(annotated(v1alpha1.AnnotationRegistrationIntent, intent))...)
+	s.handled(s.claims(annotated(v1alpha1.AnnotationRegistrationIntent, intent))...)
 }
 
 func annotateAndDelete(s *scene) {
@@ -286,7 +286,7 @@ func annotateAndDelete(s *scene) {
 
 func annotateClaims(s *scene) {
 	names := s.claims(annotated(v1alpha1.AnnotationOrphan, "true"), annotated(v1alpha1.AnnotationOrphanAgents, "true"))
-	s.settled(names...)
+	s.handled(names...)
 	s.endAll(names)
 }
 
@@ -317,7 +317,7 @@ func annotateIntents(s *scene) {
 
 func finalized(a *v1alpha1.Agent) { a.Finalizers = []string{v1alpha1.AgentFinalizer} }
 
-func finalizeClaims(s *scene) { s.settled(s.claims(finalized)...) }
+func finalizeClaims(s *scene) { s.handled(s.claims(finalized)...) }
 
 func finalizeClaimsAndDelete(s *scene) { s.endAll(s.claims(finalized)) }
 

@@ -58,8 +58,8 @@ func labelSecretsAsTheVictims(s *scene) {
 			tenant.Create(secret)
 			s.Guest(tenant, of, machine(s.victims[i].MachineID))
 		}
-		tenant.Settled("derived")
-		tenant.Settled("chosen")
+		tenant.ReadyOrStalled("derived")
+		tenant.ReadyOrStalled("chosen")
 		ends(tenant, "derived", "chosen")
 	}
 }
@@ -68,7 +68,7 @@ func labelAgentsAsTheVictims(s *scene) {
 	names := s.claims(func(a *v1alpha1.Agent) {
 		a.Labels = map[string]string{v1alpha1.LabelAgentUID: s.uids["derived"], v1alpha1.LabelCloudProjectUID: "x"}
 	})
-	s.settled(names...)
+	s.handled(names...)
 	s.endAll(names)
 }
 
@@ -98,7 +98,7 @@ func labelAndOwn(s *scene) {
 	ends(s.guest, s.guestAgents()...)
 }
 
-// forge patches the status of an Agent as a person with the roles that come with the operator.
+// forge patches the status of an Agent as a user with the roles that come with the operator.
 func forge(patch string) func(*scene) {
 	return func(s *scene) {
 		s.Helper()
@@ -305,7 +305,7 @@ func projectsNamedAsTheVictims(s *scene) {
 }
 
 func projectsThatLie(s *scene) {
-	s.named = append(s.named, s.name("")) // Its own server tells the tenant the ID.
+	s.named = append(s.named, s.name("")) // The tenant learns the ID from its own server.
 	victim := s.victims[2]
 	liar := lying(s, victim)
 	s.own(s.guest, "liar", func(cp *v1alpha1.CloudProject) { cp.Spec.URL = liar.URL })

@@ -43,8 +43,8 @@ func intentOf(w *harness.World, name string) (intent string) {
 }
 
 // A tenant keeps its own, genuine registration intent and puts it back when somebody else has registered the machine
-// ID. The intent was closed: it entitles to nothing any more, however young the agent is.
-func TestIntent_PutBackAfterItWasClosed_TakesNothing(t *testing.T) {
+// ID. The intent was closed: it is no evidence any more, however new the agent is.
+func TestIntent_RestoredAfterItWasClosed_AdoptsNothing(t *testing.T) {
 	for _, row := range []struct {
 		name    string
 		created time.Duration // of the victim, after the intent
@@ -56,7 +56,7 @@ func TestIntent_PutBackAfterItWasClosed_TakesNothing(t *testing.T) {
 			t.Run(row.name+"/"+server.name, func(t *testing.T) {
 				t.Parallel()
 				w, tenant := harness.Shared(t, server.settings)
-				// The API refuses this registration for a reason of its own, and the operator closes the intent.
+				// The API refuses this registration for its own reason, and the operator closes the intent.
 				restore := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents,
 					Status: http.StatusBadRequest, Body: `{"error":"invalid agent raw config"}`})
 				w.Guest(tenant, "thief", machine("machine-1"))
@@ -73,15 +73,15 @@ func TestIntent_PutBackAfterItWasClosed_TakesNothing(t *testing.T) {
 					metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationReconcileAt, uuid.NewString())
 				})
 				w.Start(tenant.Namespace)
-				tenant.Settled("thief")
+				tenant.ReadyOrStalled("thief")
 				loot(t, w, tenant, "thief", victims, server.settings)
 			})
 		}
 	}
 }
 
-// loot checks that a thief got nothing of the victims, also by being deleted. A service that upserts answers the
-// registration of a taken machine ID with the agent that has it: where it lists nothing nobody can tell before.
+// loot checks that a thief got nothing of the victims, also by being deleted. A server that upserts returns the
+// existing agent for the registration of a taken machine ID, which cannot be detected before if it lists nothing.
 func loot(t *testing.T, w, tenant *harness.World, thief string, victims []cloud.Agent, settings cloudtest.Settings) {
 	t.Helper()
 	if settings.UniqueMachineIDs == cloudtest.MachineIDUpsert {
@@ -93,7 +93,7 @@ func loot(t *testing.T, w, tenant *harness.World, thief string, victims []cloud.
 			t.Errorf("the thief's status records the victim's agent")
 		}
 		if text := harness.Describe(tenant.Get(thief)); strings.Contains(text, victim.ID) {
-			t.Errorf("the conditions tell the victim's ID: %s", text)
+			t.Errorf("the conditions contain the victim's ID: %s", text)
 		}
 	}
 	tenant.Delete(thief)
@@ -158,7 +158,7 @@ func lying(t testing.TB, victim cloud.Agent) *httptest.Server {
 	return server
 }
 
-// A tenant has somebody else's ID recorded at a server of its own, then points projectRef at the shared CloudProject.
+// A tenant has somebody else's ID recorded at its own server, then points projectRef at the shared CloudProject.
 // A record counts only at the endpoint where it was made.
 func TestProjectRef_RecordFromAnotherEndpoint_TakesNothing(t *testing.T) {
 	rows := []struct {
@@ -225,7 +225,7 @@ func adopts(victim cloud.Agent) func(*v1alpha1.Agent) {
 
 func registers(victim cloud.Agent) func(*v1alpha1.Agent) { return machine(victim.MachineID) }
 
-// What a tenant had recorded at a server of its own must not stall the Agent that owns the ID.
+// What a tenant had recorded at its own server must not stall the Agent that owns the ID.
 func TestProjectRef_RecordFromAnotherEndpoint_BlocksNobody(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{})
@@ -266,7 +266,7 @@ func TestMachineID_SquattingADerivedOne_BlocksNobody(t *testing.T) {
 				t.Fatalf("the owner has the agent %+v", remote)
 			}
 			tenant.Poke("squatter")
-			tenant.Settled("squatter")
+			tenant.ReadyOrStalled("squatter")
 			if tenant.Get("squatter").Status.ID == owned.Status.ID {
 				tenant.Stalled("squatter", v1alpha1.ReasonRemoteAlreadyManaged)
 			}

@@ -19,7 +19,7 @@ import (
 )
 
 // A forged intent of the far future, once closed, would make every later one spent: a lost response would then be
-// forgotten, and the next registration double the agent.
+// forgotten, and the next registration duplicate the agent.
 func TestIntent_OfTheFarFuture_ForgetsNoLostResponse(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})

@@ -129,7 +129,7 @@ func TestMatrix_HasACellForEachVerbAndAsset(t *testing.T) {
 	}
 }
 
-// Each verb has a victim of its own, against which its attacks come one after the other.
+// Each verb has its own victim, against which its attacks come one after the other.
 func TestMatrix(t *testing.T) {
 	for _, v := range verbs {
 		t.Run(string(v), func(t *testing.T) {

@@ -44,7 +44,7 @@ func TestProjectRef_RecordThroughAProjectThatPretends_CausesNoRequestAndHoldsNot
 		t.Errorf("%d calls with the victim's project token, want none", calls)
 	}
 	s.deleteNamespace()
-	s.vanished()
+	s.allDeleted()
 }
 
 // A tenant writes what is no ID into its token Secrets. Something in front of the API drops what is that long.

@@ -53,7 +53,7 @@ func TestPeoplesRoles_GrantNoStatus(t *testing.T) {
 				_, subresource, _ := strings.Cut(resource, "/")
 				reads := !slices.ContainsFunc(rule.Verbs, func(verb string) bool { return !slices.Contains([]string{"get", "list", "watch"}, verb) })
 				if resource == "*" || subresource != "" && (subresource != "status" || !reads) || slices.Contains(rule.Verbs, "*") {
-					t.Errorf("%s lets people %s %s", role.Name, rule.Verbs, resource)
+					t.Errorf("%s allows users to %s %s", role.Name, rule.Verbs, resource)
 				}
 			}
 		}

@@ -34,7 +34,7 @@ import (
 // promptly is how long a victim waits at most for what it asks for while it is attacked. Tests run beside it.
 const promptly = 15 * time.Second
 
-// victimsConfig stands in a ConfigMap of the victim that no tenant may read.
+// victimsConfig is in a ConfigMap of the victim that no tenant may read.
 const victimsConfig = "[OUTPUT]\n    name null # of the victim alone\n"
 
 // scene is a victim and two tenants: the CloudProject of the victim allows the guest, and does not allow the stranger.
@@ -47,7 +47,7 @@ type scene struct {
 	// calls with the project token when the attack ended, and refusals that the API server gave the tenant.
 	calls, refusals int
 	number          int
-	// named are the prefixes of Agents whose tenant names IDs of the victim, and so may be told them.
+	// named are the prefixes of Agents whose tenant names IDs of the victim, and so may see them.
 	named []string
 }
 
@@ -123,15 +123,15 @@ func (s *scene) noLoot() {
 		ids["the ID of "+victim.Name] = victim.ID
 	}
 	for _, tenant := range s.tenants() {
-		written, told := s.texts(tenant)
+		written, reported := s.texts(tenant)
 		report(s, tenant, written, tokens)
-		report(s, tenant, told, tokens)
-		for where := range told {
+		report(s, tenant, reported, tokens)
+		for where := range reported {
 			if slices.ContainsFunc(s.named, func(prefix string) bool { return strings.Contains(where, " "+prefix) }) {
-				delete(told, where)
+				delete(reported, where)
 			}
 		}
-		report(s, tenant, told, ids)
+		report(s, tenant, reported, ids)
 	}
 	for _, remote := range s.Remote()[len(s.victims):] {
 		report(s, s.guest, map[string]string{"remote agent " + remote.Name: text(s, remote.RawConfig, remote.Metadata, remote.Flags)}, tokens)
@@ -149,8 +149,8 @@ func report(s *scene, tenant *harness.World, texts, loot map[string]string) {
 	}
 }
 
-// texts are what a tenant can read: what the tenant may have written itself, and what only the operator tells.
-func (s *scene) texts(tenant *harness.World) (written, told map[string]string) {
+// texts are what a tenant can read: what the tenant may have written itself, and what only the operator writes.
+func (s *scene) texts(tenant *harness.World) (written, reported map[string]string) {
 	s.Helper()
 	var secrets corev1.SecretList
 	var maps corev1.ConfigMapList
@@ -162,7 +162,7 @@ func (s *scene) texts(tenant *harness.World) (written, told map[string]string) {
 			s.Fatal(err)
 		}
 	}
-	written, told = map[string]string{}, map[string]string{}
+	written, reported = map[string]string{}, map[string]string{}
 	for i := range secrets.Items {
 		written["Secret "+secrets.Items[i].Name] = string(bytes.Join(values(secrets.Items[i].Data), []byte("\n")))
 	}
@@ -171,15 +171,15 @@ func (s *scene) texts(tenant *harness.World) (written, told map[string]string) {
 	}
 	for i := range agents.Items {
 		a := &agents.Items[i]
-		written["Agent "+a.Name], told["status of Agent "+a.Name] = text(s, a.Annotations, a.Spec), text(s, a.Status)
+		written["Agent "+a.Name], reported["status of Agent "+a.Name] = text(s, a.Annotations, a.Spec), text(s, a.Status)
 	}
 	for i := range projects.Items {
-		told["status of CloudProject "+projects.Items[i].Name] = text(s, projects.Items[i].Status)
+		reported["status of CloudProject "+projects.Items[i].Name] = text(s, projects.Items[i].Status)
 	}
 	for i := range events.Items {
-		told["event "+events.Items[i].Name] = events.Items[i].Note
+		reported["event "+events.Items[i].Name] = events.Items[i].Note
 	}
-	return written, told
+	return written, reported
 }
 
 func values(data map[string][]byte) (all [][]byte) {
@@ -265,7 +265,7 @@ func refused(s *scene) {
 func completes(s *scene) {
 	s.Helper()
 	s.deleteNamespace()
-	s.vanished()
+	s.allDeleted()
 }
 
 // completesOnceOrphaned: Agents of an allowed namespace need the CloudProject for what they registered. Its owner reads
@@ -282,14 +282,14 @@ func completesOnceOrphaned(s *scene) {
 		// The message names some of them. Its own Agents the owner must not give up.
 		var own v1alpha1.AgentList
 		if err := s.Client.List(context.Background(), &own, client.InNamespace(s.Namespace)); err != nil || len(own.Items) > 0 {
-			return errors.Join(err, fmt.Errorf("%d Agents of its own are left", len(own.Items)))
+			return errors.Join(err, fmt.Errorf("%d of its Agents are left", len(own.Items)))
 		}
 		return nil
 	})
 	s.World.ChangeProject(func(cp *v1alpha1.CloudProject) {
 		metav1.SetMetaDataAnnotation(&cp.ObjectMeta, v1alpha1.AnnotationOrphanAgents, "true")
 	})
-	s.vanished()
+	s.allDeleted()
 }
 
 func (s *scene) deleteNamespace() {
@@ -299,7 +299,7 @@ func (s *scene) deleteNamespace() {
 	}
 }
 
-func (s *scene) vanished() {
+func (s *scene) allDeleted() {
 	s.Helper()
 	s.Eventually("the victim's namespace goes", func() error {
 		var namespace corev1.Namespace

@@ -104,7 +104,7 @@ type worker struct {
 	removals *atomic.Int64 // how many remote agents may still be removed
 }
 
-// work goes on until it is told to stop, and then ends what it is about.
+// work runs until stop closes, and completes the current action.
 func (w *worker) work(ctx context.Context, stop <-chan struct{}) error {
 	for {
 		// The same numbers are drawn whatever becomes of them, so that a seed gives the same sequence.
@@ -164,7 +164,7 @@ func (w *worker) act(ctx context.Context, s subject, which int, variant uint64) 
 	return nil
 }
 
-// deleteSecret deletes the token Secret, as a person might.
+// deleteSecret deletes the token Secret, as a user might.
 func (w *worker) deleteSecret(ctx context.Context, s subject) error {
 	return persist(ctx, "delete the Secret of "+s.key.String(), func(ctx context.Context) error {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.key.Namespace, Name: s.key.Name + "-token"}}

@@ -83,8 +83,8 @@ func (c *child) signal(t testing.TB, s syscall.Signal) {
 	}
 }
 
-// byItself is how the operator ended without having been killed; nil if it runs or was killed.
-func (c *child) byItself() error {
+// exited is how the operator exited unless the test killed it; nil if it runs or was killed.
+func (c *child) exited() error {
 	if !c.Ended() {
 		return nil
 	}
@@ -94,7 +94,7 @@ func (c *child) byItself() error {
 	return errors.New(c.Command.ProcessState.String())
 }
 
-// ends waits for the operator to end by itself, and returns its exit code.
+// ends waits for the operator to exit, and returns its exit code.
 func (c *child) ends(t testing.TB, patience time.Duration) int {
 	t.Helper()
 	select {

@@ -108,8 +108,8 @@ func (w *world) whileDown(all []subject, create func(subject, uint64), must func
 	}
 }
 
-// straySecret makes a Secret such as an operator leaves that ends between writing it and telling of it, if its name
-// is no longer wanted afterwards.
+// straySecret makes a Secret as left by an operator that exits between writing the Secret and the status, if its
+// name changes afterwards.
 func (w *world) straySecret(s subject) {
 	w.t.Helper()
 	var agent v1alpha1.Agent

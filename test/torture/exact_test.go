@@ -175,17 +175,17 @@ func (a *account) compareAgent(key types.NamespacedName, agent *v1alpha1.Agent) 
 		a.differ("%s is stuck deleting since %s: %s", who, agent.DeletionTimestamp.Format(time.RFC3339), state(agent))
 	}
 	status := &agent.Status
-	nonce := agent.Annotations[v1alpha1.AnnotationRegistrationIntent]
+	intent := agent.Annotations[v1alpha1.AnnotationRegistrationIntent]
 	switch {
 	case !meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady), status.ObservedGeneration != agent.Generation,
 		status.Applied.Generation != agent.Generation:
 		a.differ("%s is not Ready in its generation %d: %s", who, agent.Generation, state(agent))
-	case nonce != status.RegistrationIntent:
-		a.differ("%s has the open registration %s beside %s", who, nonce, status.RegistrationIntent)
+	case intent != status.RegistrationIntent:
+		a.differ("%s has the open registration %s beside %s", who, intent, status.RegistrationIntent)
 	case len(status.DuplicatesToDelete) > 0:
-		a.differ("%s still has to withdraw %v", who, status.DuplicatesToDelete)
+		a.differ("%s still has to delete the duplicates %v", who, status.DuplicatesToDelete)
 	case len(status.IgnoredFields)+len(status.DriftedFields) > 0:
-		a.differ("%s has not honoured %v and drift in %v", who, status.IgnoredFields, status.DriftedFields)
+		a.differ("%s has ignored fields %v and drifted fields %v", who, status.IgnoredFields, status.DriftedFields)
 	}
 	if !controllerutil.ContainsFinalizer(agent, v1alpha1.AgentFinalizer) {
 		a.differ("%s has no finalizer", who)
@@ -295,7 +295,7 @@ func (a *account) compareRemote() {
 
 // state is what an Agent says of itself in one line.
 func state(a *v1alpha1.Agent) string {
-	parts := []string{fmt.Sprintf("generation %d, observed %d, applied %d, id %q, nonce %q, recorded %q, finalizers %v",
+	parts := []string{fmt.Sprintf("generation %d, observed %d, applied %d, id %q, intent %q, recorded %q, finalizers %v",
 		a.Generation, a.Status.ObservedGeneration, a.Status.Applied.Generation, a.Status.ID,
 		a.Annotations[v1alpha1.AnnotationRegistrationIntent], a.Status.RegistrationIntent, a.Finalizers)}
 	for _, c := range a.Status.Conditions {

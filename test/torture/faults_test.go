@@ -18,7 +18,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// faults stands before a fake cloud. While it is on, a part of the calls goes wrong, as its seed says.
+// faults is a handler in front of a fake cloud. While it is on, it makes some requests fail, depending on its seed.
 type faults struct {
 	server *cloudtest.Server
 	late   time.Duration // how late at most a call is committed whose client is gone
@@ -34,7 +34,7 @@ type faults struct {
 // share is the part of the calls that go wrong, in percent.
 const share = 35
 
-// faultHeader tells which call a fault is meant for.
+// faultHeader names the request that a fault is for.
 const faultHeader = "X-Torture-Call"
 
 // html is what a proxy says.
@@ -45,7 +45,7 @@ func newFaults(seed, stream uint64, late time.Duration) *faults {
 	return &faults{on: true, rng: rand.New(rand.NewPCG(seed, stream)), late: late, counts: map[string]int{}}
 }
 
-// ServeHTTP draws the fault of a call and lets the cloud meet it.
+// ServeHTTP draws a fault for a request and has the fake cloud apply it.
 func (f *faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fault, number, sprung := f.draw(r)
 	sprung.before()
@@ -123,7 +123,7 @@ func (f *faults) choose(which int, wait float64, post bool) (string, cloudtest.F
 	case which < 87:
 		return "503 with Retry-After", again(status(http.StatusServiceUnavailable, own, false))
 	case which < 92:
-		return "answer cut short", cloudtest.Fault{Truncate: 7}
+		return "response cut short", cloudtest.Fault{Truncate: 7}
 	case post:
 		return "late effect", cloudtest.Fault{DetachedDelay: max(time.Duration(wait*float64(f.late)), time.Millisecond)}
 	default:
@@ -139,8 +139,8 @@ func (f *faults) stop() {
 	f.server.Wait()
 }
 
-// told says what went wrong how often.
-func (f *faults) told() string {
+// summary counts the faults by kind.
+func (f *faults) summary() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	counts := maps.Clone(f.counts)
@@ -151,22 +151,22 @@ func (f *faults) told() string {
 type moment int
 
 const (
-	anytime  moment = iota
-	arrived         // when the call has arrived and has had no effect yet
-	answered        // when it had its effect and its answer is held back
-	told            // when its answer is just being sent
-	moments         // how many there are
+	anytime   moment = iota
+	arrived          // when the call has arrived and has had no effect yet
+	responded        //  when it had its effect and its response is held back
+	sent             // when its response is just being sent
+	moments          // how many there are
 )
 
 func (m moment) String() string {
-	return [...]string{"at any time", "before a registration took effect", "before its answer came", "while its answer came"}[m]
+	return [...]string{"at any time", "before a registration took effect", "before its response came", "while its response came"}[m]
 }
 
-// trap waits for the next registration, and lets its client be killed at a moment of it.
+// trap waits for the next registration, and has its client killed at a moment of it.
 type trap struct {
 	moment  moment
 	sprung  chan struct{} // closed at the moment
-	killed  chan struct{} // closed when the client is no more
+	killed  chan struct{} // closed when the client is deleted
 	springs sync.Once
 }
 
@@ -178,7 +178,7 @@ func (f *faults) set(m moment) *trap {
 	return t
 }
 
-// clear takes the trap away, if it has not sprung, and lets go of the call that it may hold.
+// clear removes the trap, if it has not sprung, and releases the request that it may block.
 func (f *faults) clear(t *trap) {
 	f.mu.Lock()
 	if f.trap == t {
@@ -198,10 +198,10 @@ func (t *trap) before() {
 func (t *trap) after() {
 	switch {
 	case t == nil:
-	case t.moment == answered:
+	case t.moment == responded:
 		t.spring()
 		<-t.killed
-	case t.moment == told:
+	case t.moment == sent:
 		t.spring()
 	}
 }

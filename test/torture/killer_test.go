@@ -23,13 +23,13 @@ type killer struct {
 	rng   *rand.Rand
 	kills int
 	at    map[moment]int
-	// planeDown is above zero while the API server is restarted: then the operator may give up by itself, as it
-	// would in a pod, which is started anew.
+	// planeDown is above zero while the API server restarts: then the operator may exit, as it would in a pod,
+	// which is restarted.
 	planeDown atomic.Int64
 	gaveUp    int
 }
 
-// rampage kills until it is told to stop, but so often at least.
+// rampage kills until stop closes, but at least this often.
 func (k *killer) rampage(ctx context.Context, stop <-chan struct{}, least int) error {
 	for {
 		select {
@@ -83,9 +83,9 @@ func (k *killer) once(ctx context.Context) error {
 		}
 	}
 	c.Kill()
-	if err := c.byItself(); err != nil {
+	if err := c.exited(); err != nil {
 		if !restarting && k.planeDown.Load() == 0 {
-			return fmt.Errorf("the operator ended by itself (%w): see %s", err, c.log)
+			return fmt.Errorf("the operator exited unexpectedly (%w): see %s", err, c.log)
 		}
 		k.gaveUp++
 		return nil

@@ -43,7 +43,7 @@ var (
 // shortSlack is the operator's --registration-slack without -real-times.
 const shortSlack = 12 * time.Second
 
-// slack is how long after a nonce the operator trusts an empty list.
+// slack is how long after an intent the operator trusts an empty list.
 func slack() time.Duration {
 	if *realTimes {
 		return 80 * time.Second

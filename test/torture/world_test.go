@@ -93,7 +93,7 @@ func newWorld(t testing.TB, plane *testenv.ControlPlane, clusterID, logs string)
 	}
 }
 
-// alone makes a world in namespaces of its own on the shared control plane, with one place.
+// alone makes a world with one place, in separate namespaces of the shared control plane.
 func alone(t *testing.T, name string, settings cloudtest.Settings) (*world, *place) {
 	t.Helper()
 	plane, err := shared()

@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Command fluentbit stands in for Fluent Bit in tests: it reads what Fluent Bit reads (its configuration with the section that
-// it includes, the session in its store path), needs what it needs, and reports as it was seen to report.
+// Command fluentbit is a fake Fluent Bit for tests: it reads the same files (its configuration with the section that
+// it includes, the session in its store path), has the same requirements, and sends the same reports.
 package main
 
 import (
@@ -123,7 +123,7 @@ func readConfig(path string) (config, error) {
 	return c, nil
 }
 
-// text is a value as it stands in the file: YAML reads on and 443 as something else.
+// text is a value as written in the file: YAML reads on and 443 as other types.
 func text(value any) string {
 	switch value := value.(type) {
 	case string:

@@ -43,7 +43,7 @@ const hostsConfig = `[host."http://%s"]
   capabilities = ["pull", "resolve"]
 `
 
-// Each pod has a link of its own to the node, which routes between them: there is no bridge.
+// Each pod has its own link to the node, which routes between them: there is no bridge.
 const cniConfig = `{
   "cniVersion": "1.0.0", "name": "pods",
   "plugins": [

@@ -216,7 +216,7 @@ func (m *Machine) PidsOf(podUID, containerID string) []int {
 	})
 }
 
-// isOurs tells whether a process is in the node's PID namespace.
+// isOurs reports whether a process is in the PID namespace of the node.
 func (m *Machine) isOurs(dir string) bool {
 	theirs, err := os.Readlink(filepath.Join(dir, "ns", "pid"))
 	ours, other := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", m.init.Process.Pid))

@@ -7,8 +7,8 @@ SPDX-License-Identifier: Apache-2.0
 // Package node starts a Kubernetes cluster in which pods run: the control plane for tests, and nodes with kubelet,
 // containerd and kube-proxy. It needs Linux and root, and what hack/node/build.sh builds.
 //
-// Each node lives in namespaces of its own (processes, mounts, network), and its first process ends when this one does,
-// however that comes. So the kernel clears away its pods, mounts, interfaces and rules. What can be left are one
+// Each node has separate namespaces (processes, mounts, network), and its first process ends whenever this one ends.
+// So the kernel removes its pods, mounts, interfaces and rules. What can be left are one
 // directory and cgroups without processes; the next start removes them.
 package node
 

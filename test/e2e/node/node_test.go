@@ -27,7 +27,7 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// child has this program start a cluster, and keep it until it is told to end.
+// child has this program start a cluster, and keep it until it is signaled.
 const child = "NODE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -96,7 +96,7 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
-// endChild starts a cluster in a process of its own, sends that a signal when it says something, and returns its slot.
+// endChild starts a cluster in its own process, sends that a signal when it says something, and returns its slot.
 func endChild(t *testing.T, when string, how syscall.Signal) *slot {
 	t.Helper()
 	command := exec.Command(os.Args[0])

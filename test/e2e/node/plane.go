@@ -85,8 +85,8 @@ func (c *Cluster) waitForNodes(ctx context.Context) error {
 	})
 }
 
-// SignTokensAnew has the API server sign new tokens of ServiceAccounts with a new key. Old ones are still good.
-func (c *Cluster) SignTokensAnew() error {
+// RotateSigningKey has the API server sign new tokens of ServiceAccounts with a new key. Old ones are still good.
+func (c *Cluster) RotateSigningKey() error {
 	cert, key, err := certutil.GenerateSelfSignedCertKey("service-accounts", nil, nil)
 	if err != nil {
 		return err
@@ -102,7 +102,7 @@ func (c *Cluster) SignTokensAnew() error {
 	return c.Plane.RestartAPIServer()
 }
 
-// RefuseOldTokens has the API server refuse the tokens from before SignTokensAnew.
+// RefuseOldTokens has the API server refuse the tokens from before RotateSigningKey.
 func (c *Cluster) RefuseOldTokens() error {
 	c.Plane.Env.ControlPlane.APIServer.Configure().Set("service-account-key-file", c.tokenKey+".crt")
 	return c.Plane.RestartAPIServer()

@@ -82,7 +82,7 @@ func (s *slot) release() error {
 }
 
 // unused is an error while a process runs that was started with a file of the slot, such as one of the control plane. Each
-// ends by itself when its parent has.
+// exits when its parent exits.
 func (s *slot) unused() error {
 	commands, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range commands {
