@@ -35,8 +35,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 )
 
-// Workers is how many Agents of a namespace an operator works on at a time, and so how many of its requests can be under
-// way at once.
+// Workers is the number of concurrent reconciles for the Agents of one namespace, and so of concurrent requests.
 const Workers = 4
 
 // Operator is one running operator.
@@ -118,7 +117,7 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager) error {
 	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: Workers})
 }
 
-// nodes is the cache of the nodes, which live in no namespace.
+// nodes is the cache of nodes, which are not namespaced.
 func (w *World) nodes(mgr ctrl.Manager) (cache.Cache, error) {
 	if w.WithoutNodes {
 		return nil, nil
@@ -145,14 +144,14 @@ func (w *World) Stop() {
 	w.operator = nil
 }
 
-// Restart ends the operator and starts a new one, which remembers nothing.
+// Restart stops the operator and starts a new one with empty caches.
 func (w *World) Restart() {
 	w.Helper()
 	w.Stop()
 	w.Start()
 }
 
-// Write is one request of an operator that was meant to change something.
+// Write is one write request of an operator.
 type Write struct {
 	Method, Path string
 	Status       int
@@ -168,7 +167,7 @@ func NewProxy() *Proxy {
 // Proxy is between the operators of a World and the API server.
 type Proxy struct {
 	mu     sync.Mutex
-	flying int // writes that are under way
+	flying int // writes in progress
 	landed sync.Cond
 	writes []Write
 	before func(*http.Request) error
@@ -193,8 +192,8 @@ func (p *Proxy) Before(f func(*http.Request) error) {
 	p.before = f
 }
 
-// StopAt fails the next request with this method and end of the path, and every write after it, as if the
-// operator had died there. The channel is closed when it has.
+// StopAt fails the next request with this method and path suffix, and every write after it, as if the operator had
+// died there. The channel is closed when that happens.
 func (p *Proxy) StopAt(method, suffix string) <-chan struct{} {
 	stopped := make(chan struct{})
 	var once sync.Once
@@ -212,7 +211,7 @@ func (p *Proxy) StopAt(method, suffix string) <-chan struct{} {
 	return stopped
 }
 
-// FailOnce fails the next request with this method and end of the path.
+// FailOnce fails the next request with this method and path suffix.
 func (p *Proxy) FailOnce(method, suffix string) {
 	var once sync.Once
 	p.Before(func(r *http.Request) (err error) {
@@ -237,7 +236,7 @@ func (p *Proxy) Reset() {
 func (p *Proxy) Writes() (writes []Write, conflicts int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.flying > 0 { // What a write did may be seen before its response is.
+	for p.flying > 0 { // The effect of a write may be visible before its response.
 		p.landed.Wait()
 	}
 	for _, write := range p.writes {
@@ -288,7 +287,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// Key names an object of the World's namespace.
+// Key names an object in the namespace of the World.
 func (w *World) Key(name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: w.Namespace, Name: name}
 }

@@ -42,7 +42,7 @@ func (w *World) until(what, name string, check func(*v1alpha1.Agent) error) *v1a
 	return nil
 }
 
-// follow returns the Agent once check of it returns nil, or what check said last when the watch ended.
+// follow returns the Agent once check returns nil, or the last error of check when the watch ends.
 func (w *World) follow(ctx context.Context, from *v1alpha1.Agent, check func(*v1alpha1.Agent) error) (*v1alpha1.Agent, error) {
 	changes, err := admin.Watch(ctx, &v1alpha1.AgentList{},
 		client.InNamespace(from.Namespace), client.MatchingFields{"metadata.name": from.Name},

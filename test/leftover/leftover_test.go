@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package leftover_test tests what becomes of the Secrets of Agents that are gone before the garbage collector deletes
-// them. That it does is tested in test/story.
+// Package leftover_test tests the Secrets of deleted Agents before the garbage collector deletes them. test/story tests
+// that it does.
 package leftover_test
 
 import (

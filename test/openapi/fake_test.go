@@ -26,7 +26,7 @@ const (
 	nilID     = "00000000-0000-0000-0000-000000000000"
 )
 
-// service is a fake over HTTP and a client whose every call is checked.
+// service is a fake over HTTP and a client whose every request is checked.
 type service struct {
 	*cloudtest.Server
 	token  cloud.Token
@@ -214,7 +214,7 @@ func TestPagesCoverTheListOnce(t *testing.T) {
 		if options.Before = page.Before; page.Before == "" {
 			break
 		}
-		// What is new meanwhile must not shift the pages.
+		// New agents must not shift the pages.
 		if len(got) == 3 {
 			s.register(t, "machine-late")
 		}

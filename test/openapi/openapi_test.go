@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package openapi_test holds the client of the cloud, and the fake that all other tests use, against the OpenAPI description
-// of the API. It is its own module, because nothing else needs a reader of OpenAPI.
+// Package openapi_test checks the client of the cloud, and the fake that all other tests use, against the OpenAPI
+// description of the API. It is a separate module, because nothing else needs an OpenAPI library.
 package openapi_test
 
 import (
@@ -27,15 +27,15 @@ import (
 //go:embed openapi.yaml
 var description []byte
 
-// checked is a transport that holds every request and response against the
-// OpenAPI description. A request that breaks it must be refused as invalid.
+// checked is a transport that checks every request and response against the OpenAPI description. A request that violates
+// it must be refused as invalid.
 type checked struct {
 	t      *testing.T
 	router routers.Router
 	next   http.RoundTripper
 }
 
-// checking gives the Wrap of a client's configuration.
+// checking returns the Wrap of a client's configuration.
 func checking(t *testing.T) func(http.RoundTripper) http.RoundTripper {
 	t.Helper()
 	loader := openapi3.NewLoader()
@@ -97,7 +97,7 @@ func (c *checked) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// hasCredential asks for the described header, not for a good token.
+// hasCredential requires the described header, not a valid token.
 func hasCredential(_ context.Context, input *openapi3filter.AuthenticationInput) error {
 	name := input.SecurityScheme.Name
 	if input.SecurityScheme.Type == "http" {

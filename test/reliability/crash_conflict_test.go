@@ -25,7 +25,7 @@ import (
 // strict is the most difficult server: it shows a token once, lists nothing, and makes a duplicate of every second registration.
 var strict = cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble, MaskTokens: true}
 
-// live is a row in which the operator lives on: what happens at one request, and the end.
+// live is a row in which the operator keeps running: the disturbed request, and the expected end.
 type live struct {
 	name         string
 	prepare, act func(*scene)
@@ -33,7 +33,7 @@ type live struct {
 	want         cell
 }
 
-// writes are all kinds of write that an Agent's life is made of.
+// writes are all kinds of write in the life of an Agent.
 var writes = []live{
 	{"the intent and the finalizer", nothing, apply, patchAgent, cell{one, 1}},
 	{"the registration", nothing, apply, postRemote, cell{one, 1}},
@@ -87,14 +87,14 @@ func playLive(t *testing.T, rows []live, what func(*scene) deed, check func(*sce
 	}
 }
 
-// must is for what is done inside a request, where a test cannot be ended.
+// must is for calls inside a request, where t.Fatal is not allowed.
 func (s *scene) must(err error) {
 	if err != nil {
 		s.t.Error(err)
 	}
 }
 
-// labelled has somebody label the Agent and its Secret.
+// labelled labels the Agent and its Secret externally.
 func labelled(s *scene) deed {
 	return deed{reach: true, meddle: func() {
 		s.must(s.edit(func(a *v1alpha1.Agent) { metav1.SetMetaDataLabel(&a.ObjectMeta, "team", "web") }))
@@ -215,7 +215,7 @@ func TestTroubleOfTheAPIServerAtEachWrite(t *testing.T) {
 	}
 }
 
-// The operator lives and gives the registration up; Calyptia Cloud makes it all the same, later.
+// The operator keeps running and gives up on the registration, which Calyptia Cloud commits later.
 func TestALateRegistrationOfAnOperatorThatLives(t *testing.T) {
 	t.Parallel()
 	ends := [len(servers)]cell{{one, 1}, {one, 1}, {tokenless, 1}, {one, 2}, {stranded, 2}, {two, 2}}
@@ -236,7 +236,7 @@ func TestALateRegistrationOfAnOperatorThatLives(t *testing.T) {
 	}
 }
 
-// A Secret that is refused and an edit of the Agent at the next moment do not cost the ID: the status has it at once.
+// Neither a refused write of the Secret nor an edit of the Agent right afterwards loses the ID: the status has it at once.
 func TestARefusedSecretAndAConflictDoNotCostTheID(t *testing.T) {
 	s := newScene(t, cloudtest.Settings{NoList: true})
 	reached := s.expect(moment{createSecret, deed{status: http.StatusForbidden}}, moment{patchStatus, labelled(s)})
@@ -255,7 +255,7 @@ func (s *scene) stalledSoon(reason string) error {
 	return nil
 }
 
-// A clean shutdown neither cuts a registration that is under way nor loses what it showed.
+// A clean shutdown neither cuts a registration in progress nor loses its response.
 func TestShutdownWhileRegistering(t *testing.T) {
 	s := newScene(t, strict)
 	reached := s.expect(moment{postRemote, deed{reach: true, meddle: func() { s.Halt() }}})
@@ -266,7 +266,7 @@ func TestShutdownWhileRegistering(t *testing.T) {
 	s.finish(cell{one, 1})
 }
 
-// The same where the call outlasts the shutdown: it would be cut if the shutdown reached it.
+// The same where the request takes longer than the shutdown would wait.
 func TestShutdownDoesNotCutARegistration(t *testing.T) {
 	s := newScene(t, strict)
 	entered, block := make(chan struct{}), make(chan struct{})
@@ -290,7 +290,7 @@ func TestShutdownDoesNotCutARegistration(t *testing.T) {
 	s.finish(cell{one, 1})
 }
 
-// A token that Calyptia Cloud shows once is kept until a Secret holds it, also where neither the Secret nor the
+// A token that Calyptia Cloud returns only once is kept until a Secret holds it, even if neither the Secret nor the
 // status can be written and the agent has to be found again.
 func TestATokenShownOnceSurvivesTwoRefusedWrites(t *testing.T) {
 	for _, settings := range []cloudtest.Settings{{MaskTokens: true}, {MaskTokens: true, UniqueMachineIDs: cloudtest.MachineIDDouble}} {

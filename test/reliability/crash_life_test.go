@@ -14,20 +14,20 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// later is a row of what comes after a registration: where the operator stops, and the end on three kinds of
-// service: one that lists, one that lists and shows no tokens, and one that does not list.
+// later is a row for what follows a registration: where the operator stops, and the end on three kinds of server: one
+// that lists, one that lists and masks tokens, and one that does not list.
 type later struct {
 	name    string
 	moments []moment
 	ends    [3]end
-	// look is true where the new operator learns of it at its next look at the remote agent only.
+	// look is true if the new operator finds it only at its next sync of the remote agent.
 	look bool
 }
 
 var laterServers = [3]server{servers[0], servers[2], servers[4]}
 
-// playLater runs the rows; nothing is registered in any. Each distinct end of a row has one scene; where all kinds of
-// service end alike, the rows take turns with them.
+// playLater runs the rows, none of which registers anything. Each distinct end of a row has one scene; if all kinds of
+// server have the same end, the rows alternate between them.
 func playLater(t *testing.T, rows []later, prepare, act func(*scene), check func(*scene)) {
 	t.Helper()
 	t.Parallel()
@@ -81,7 +81,7 @@ func TestCrash_Updating_EndsAsDeclared(t *testing.T) {
 	}, settle, update, updates)
 }
 
-// somebodyElses registers an agent without the operator.
+// somebodyElses registers an agent externally.
 func somebodyElses(s *scene) string { return s.Register("legacy", "machine-1").ID }
 
 func stranger(s *scene) { s.adopted, s.lost = true, ""; somebodyElses(s) }
@@ -92,7 +92,7 @@ func adopt(s *scene) {
 }
 
 func TestCrash_Adopting_EndsAsDeclared(t *testing.T) {
-	ends := [3]end{one, tokenless, one} // A masked token of somebody else's agent was never shown to us.
+	ends := [3]end{one, tokenless, one} // The masked token of an adopted agent was never returned.
 	playLater(t, []later{
 		{"before the finalizer is written", at(before(patchAgent)), ends, false},
 		{"the finalizer is written, the response is lost", at(after(patchAgent)), ends, false},
@@ -141,7 +141,7 @@ func TestCrash_Retaining_KeepsAgentAndSecret(t *testing.T) {
 }
 
 func TestCrash_SecretRecreated_EndsAsDeclared(t *testing.T) {
-	ends := [3]end{one, tokenless, one} // Where Calyptia Cloud shows no token, the Secret was the only place.
+	ends := [3]end{one, tokenless, one} // Where tokens are masked, only the Secret had it.
 	playLater(t, []later{
 		{"before it is written", at(before(createSecret)), ends, false},
 		{"it is written, the response is lost", at(after(createSecret)), ends, true},

@@ -27,13 +27,13 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// server is a kind of service.
+// server is a kind of server.
 type server struct {
 	name     string
 	settings cloudtest.Settings
 }
 
-// The kinds of service that the tables have a column for, in this order.
+// The kinds of server that the tables have a column for, in this order.
 var servers = [...]server{
 	{"list, unique", cloudtest.Settings{}},
 	{"list, duplicates", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}},
@@ -43,13 +43,13 @@ var servers = [...]server{
 	{"no list, duplicates", cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble}},
 }
 
-// end is what a row ends in. It is checked until it holds, and once more after another look of the operator.
+// end is the expected end of a row. It is checked until it holds, and again after one more sync.
 type end int
 
 const (
 	// one: Ready, one remote agent, with the declared configuration and with id and token in the Secret.
 	one end = iota
-	// tokenless: as one, but Stalled because nothing shows the token; the Secret holds the id alone.
+	// tokenless: as one, but Stalled because the token cannot be read; the Secret has only the ID.
 	tokenless
 	// stranded: Stalled because Calyptia Cloud has an agent but does not return its ID. Setting agentID resolves it.
 	stranded
@@ -57,40 +57,40 @@ const (
 	two
 	// none: no remote agent, no Agent, no Secret.
 	none
-	// blocked: the deletion waits and says how to end it; one remote agent that nothing can find.
+	// blocked: the deletion waits and its message has the remedy; one remote agent that cannot be found.
 	blocked
-	// left: no Agent and no Secret; one remote agent that nothing can find, and a warning event that says so.
+	// left: no Agent and no Secret; one remote agent that cannot be found, and a warning event about it.
 	left
-	// kept: no Agent; its remote agent and its Secret live on.
+	// kept: no Agent; its remote agent and its Secret remain.
 	kept
 )
 
-// cell is what a row ends in on one kind of service, and how many registrations reach that until then.
+// cell is the end of a row on one kind of server, and the number of registrations that reach it.
 type cell struct {
 	end   end
 	posts int
 }
 
-// scene is a World whose operator is going to be stopped.
+// scene is a World whose operator will be stopped.
 type scene struct {
 	*harness.World
 	*fence
 	t *testing.T
-	// wanted is the configuration that is declared now; secret is the name of the token Secret, former its name before.
+	// wanted is the declared configuration; secret is the name of the token Secret, former its previous name.
 	wanted, secret, former string
-	// lost is the ID of a remote agent that went.
+	// lost is the ID of a deleted remote agent.
 	lost string
-	// strangers are the remote agents that are none of the Agent's business.
+	// strangers are remote agents that the Agent must not touch.
 	strangers int
 	// listless is true where Calyptia Cloud has no list.
 	listless bool
-	// adopted is true where the remote agent was somebody else's first.
+	// adopted is true if the remote agent was registered externally.
 	adopted bool
 }
 
 const firstConfig, secondConfig = "[INPUT]\n    name dummy\n", "[INPUT]\n    name cpu\n"
 
-// newScene makes a World behind a fence. With options, who calls it starts the operator.
+// newScene makes a World behind a fence. With options, the caller starts the operator.
 func newScene(t *testing.T, settings cloudtest.Settings, options ...harness.Option) *scene {
 	t.Helper()
 	t.Parallel()
@@ -106,7 +106,7 @@ func newScene(t *testing.T, settings cloudtest.Settings, options ...harness.Opti
 	return s
 }
 
-// await waits until the operator came to the moment that was expected.
+// await waits until the operator reaches the expected moment.
 func (s *scene) await(reached <-chan struct{}) {
 	s.t.Helper()
 	await.Closed(s.t, "the operator comes to the moment", reached, func() string {
@@ -114,7 +114,7 @@ func (s *scene) await(reached <-chan struct{}) {
 	})
 }
 
-// die stops the operator at the last of the moments of what act sets off.
+// die runs act and stops the operator at the last moment.
 func (s *scene) die(act func(*scene), moments ...moment) {
 	s.t.Helper()
 	reached := s.expect(moments...)
@@ -154,7 +154,7 @@ func (s *scene) commitNow() {
 	s.Cloud.Wait()
 }
 
-// finish checks that all ends as the cell says, also after the operator was asked to look again.
+// finish checks the end of the cell, also after one more requested sync.
 func (s *scene) finish(want cell) {
 	s.t.Helper()
 	check := map[end]func() error{
@@ -294,7 +294,7 @@ func (s *scene) stalled(reason string, words ...string) error {
 	return nil
 }
 
-// recorded checks that the status names the remote agent, which is as declared, and that nothing is open.
+// recorded checks that the status names the remote agent, that it matches the spec, and that no registration is open.
 func (s *scene) recorded() error {
 	a, err := s.agent()
 	if err != nil {

@@ -16,14 +16,14 @@ import "testing"
 // internal/registration/scenes_test.go, where they run against the decision table alone. Here each boundary and each
 // distinct end has one scene on a real API server, to check that the shell persists what the table relies on.
 
-// crash is a row: where the operator stops, and the end on some kinds of service.
+// crash is a row: where the operator stops, and the end on some kinds of server.
 type crash struct {
 	name    string
 	moments []moment
 	ends    ends
 }
 
-// ends are by the kind of service.
+// ends are by kind of server.
 type ends map[kind]cell
 
 // kind is an index of servers.
@@ -56,8 +56,8 @@ func registering(store request, ends [9]ends) []crash {
 	}
 }
 
-// play runs the rows. prepare comes first, act sets off what the operator stops at, and meanwhile is done while no
-// operator runs.
+// play runs the rows. prepare runs first, act triggers the request at which the operator stops, and meanwhile runs while
+// no operator runs.
 func play(t *testing.T, rows []crash, prepare, act, meanwhile func(*scene)) {
 	t.Helper()
 	t.Parallel()
@@ -87,7 +87,7 @@ func settle(s *scene) {
 
 func deleteAgent(s *scene) { s.Delete("web") }
 
-// lose removes the remote agent as somebody else would, and asks the operator to look.
+// lose deletes the remote agent externally and requests a sync.
 func lose(s *scene) {
 	s.lost = s.Get("web").Status.ID
 	s.Cloud.Remove(s.lost)

@@ -77,7 +77,7 @@ func notFoundInBetween(t *testing.T, settings cloudtest.Settings, contentType, b
 	w.One("web")
 }
 
-// A "not found" that names nothing is believed where a list that was begun afterwards lacks the agent, too.
+// A "not found" without a name counts only if a list that began afterwards lacks the agent, too.
 func TestNotFound_NamesNothing_AListDecides(t *testing.T) {
 	bare := cloudtest.Fault{Route: cloudtest.RouteAgent, Status: http.StatusNotFound, Body: `{"error":"not found"}`}
 	t.Run("there is no list", func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestNotFound_NamesNothing_AListDecides(t *testing.T) {
 	}
 }
 
-// Credentials or a URL that lead elsewhere find nothing there. That is believed of no agent.
+// Credentials or a URL of another project find no agent. That is not evidence of a deletion.
 func TestNotFoundElsewhereIsNoNewsOfTheAgent(t *testing.T) {
 	opaque := func(w *harness.World, _ *v1alpha1.CloudProject) {
 		w.Cloud.AddToken(w.ProjectID, "opaque-token-of-the-right-project")

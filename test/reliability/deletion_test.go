@@ -23,12 +23,12 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// estate is a namespace with all that Agents need in it: the CloudProject, its token and CA, a source of
-// configuration, Agents that delete and one that retains; and an Agent of another namespace.
+// estate is a namespace with everything that Agents need: the CloudProject, its token and CA, a source of configuration,
+// Agents with both deletion policies; and an Agent of another namespace.
 type estate struct {
 	w, tenant *harness.World
 	own       []string // names of the Agents of the namespace
-	kept      string   // the remote agent that is to remain
+	kept      string   // the remote agent that has to remain
 	guest     string   // the remote agent of the other namespace
 	restore   func()   // ends the outage
 }
@@ -55,7 +55,7 @@ func newEstate(t *testing.T) *estate {
 	}
 	e.kept = e.w.Get("kept").Status.ID
 	e.guest = e.tenant.Ready("guest").Status.ID
-	// The copy of the credentials is what deletions rest on.
+	// Deletions use the copy of the credentials.
 	e.w.Eventually("the credentials are copied", func() error {
 		if e.w.Secret("calyptia-credentials") == nil {
 			return fmt.Errorf("there is no copy")
@@ -69,7 +69,7 @@ func (e *estate) namespace() *corev1.Namespace {
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: e.w.Namespace}}
 }
 
-// blocked waits until an Agent says why its deletion waits and what ends that.
+// blocked waits until the condition of an Agent says why its deletion waits, with the remedy.
 func (e *estate) blocked(reason string, words ...string) {
 	e.w.Helper()
 	for _, name := range []string{"plain", "sourced"} {
@@ -96,8 +96,8 @@ func (e *estate) orphanAll() {
 	}
 }
 
-// Whatever is out of order when a namespace goes, what can be deleted is, what is to remain does, and what
-// waits says for what.
+// Whatever fails while a namespace is deleted: what can be deleted is deleted, what has to remain remains, and what
+// waits says why.
 func TestDeletionOfANamespaceWithAllInIt(t *testing.T) {
 	down := cloudtest.Fault{Cut: cloudtest.CutBefore}
 	rows := []struct {
@@ -163,7 +163,7 @@ func TestDeletionOfANamespaceWithAllInIt(t *testing.T) {
 			for _, name := range e.own {
 				e.w.Gone(name)
 			}
-			// The Agent of the other namespace still needs the CloudProject, and nothing was taken from it.
+			// The Agent of the other namespace still needs the CloudProject, and keeps its agent.
 			e.w.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonInUse, e.tenant.Namespace+"/guest", v1alpha1.AnnotationOrphanAgents)
 			if row.orphans {
 				remains(e.w, all...)
@@ -225,7 +225,7 @@ func TestDeletionOfAgentsAfterWhatTheyNeed(t *testing.T) {
 	}
 }
 
-// A CloudProject that goes registers nothing more, says who holds it, and goes with the last of them.
+// A CloudProject that is being deleted registers nothing, names the Agents that it waits for, and goes with the last.
 func TestDeletionOfACloudProjectInUse(t *testing.T) {
 	t.Parallel()
 	e := newEstate(t)
@@ -253,7 +253,7 @@ func TestDeletionOfACloudProjectInUse(t *testing.T) {
 	}
 }
 
-// All at once, and one registration is open: the CloudProject does not wait for the Agent that waits for it.
+// Everything is deleted at once while a registration is open: the CloudProject does not wait for an Agent that waits for it.
 func TestDeletionWithARegistrationThatIsOpen(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert})

@@ -39,7 +39,7 @@ func TestDeletion_InDoubtOverSomebodyElsesAgent_Completes(t *testing.T) {
 	}
 }
 
-// A namespace that is not allowed any more causes requests about what it registered, and none that registers.
+// A namespace that is no longer allowed causes requests only about its registered agents, and registers none.
 func TestDeletion_NotAllowedAnyMore_RegistersNothing(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{NoList: true})
@@ -78,7 +78,7 @@ func TestDeletion_NotAllowedAnyMore_RegistersNothing(t *testing.T) {
 	}
 }
 
-// The token is replaced while a registration is in doubt, and the next attempt is refused. The first may have made something.
+// The token is replaced while a registration is in doubt, and the next attempt is refused. The first may have succeeded.
 func TestDeletion_RefusedAfterTheTokenWasReplacedInDoubt_LeavesNothing(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert})

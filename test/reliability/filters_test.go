@@ -42,7 +42,7 @@ func TestRegister_ResponseReplacedByAFilter_ExactlyOne(t *testing.T) {
 	}
 }
 
-// Where nothing is listed, each registration that a filter hides may leave an agent: so there are few, far apart.
+// Without a list, each registration whose response is replaced may leave an agent, so retries are few and far apart.
 func TestRegister_ResponseReplacedByAFilter_NoList_StallsInsteadOfMultiplying(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble})
@@ -56,7 +56,7 @@ func TestRegister_ResponseReplacedByAFilter_NoList_StallsInsteadOfMultiplying(t 
 	}
 }
 
-// One tenant's configuration that something in between refuses stalls its Agent and nobody else's.
+// A configuration that a filter refuses stalls its Agent and no other.
 func TestUpdate_ConfigurationRefusedInBetween_StallsThatAgentAlone(t *testing.T) {
 	for _, row := range []struct {
 		status, updates int

@@ -25,7 +25,7 @@ var deletions = []struct {
 	name string
 	at   request
 	deed deed
-	// ends where the Agent is not made again. Columns as in the crash tables.
+	// ends if the Agent is not created again. Columns as in the crash tables.
 	ends [len(servers)]cell
 }{
 	{"while it is registered", postRemote, deed{reach: true},
@@ -71,7 +71,7 @@ func TestAnAgentIsForceDeleted(t *testing.T) {
 	}
 }
 
-// The same, and an Agent of the same name is there at once.
+// The same, and an Agent of the same name is created at once.
 func TestAnAgentIsForceDeletedAndRecreated(t *testing.T) {
 	t.Parallel()
 	for _, row := range deletions {
@@ -116,7 +116,7 @@ func (s *scene) forceDelete(at request, how deed, then func(*scene), changes ...
 	s.must(<-failed)
 	switch {
 	case how.late && s.listless:
-		s.commitNow() // Nothing looks there before it registers again.
+		s.commitNow() // Nothing reads the agent before the next registration.
 	case how.late:
 		s.commitAfterALook(before)
 	}

@@ -29,7 +29,7 @@ func hostileSettings(w *harness.World, _ *v1alpha1.CloudProject) {
 	w.Settings.OutageGrace = time.Millisecond
 }
 
-// says is a response that takes the place of the real one; the call takes effect.
+// says replaces the real response; the request takes effect.
 func says(status int, body string) func(string) cloudtest.Fault {
 	return func(other string) cloudtest.Fault {
 		return cloudtest.Fault{
@@ -141,7 +141,7 @@ func TestHostileResponsesToARead(t *testing.T) {
 	}
 }
 
-// What has our ID and shows the machine ID of something else is not ours to change or delete.
+// An agent with our ID and another machine ID must not be changed or deleted.
 func TestARemoteAgentOfAnotherMachineIsNotOurs(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, hostileSettings)
@@ -153,7 +153,7 @@ func TestARemoteAgentOfAnotherMachineIsNotOurs(t *testing.T) {
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.9.9" })
 	w.Poke("web")
 	handled(w, "web")
-	w.Restart() // What was confirmed before is not remembered.
+	w.Restart() // The new process remembers no confirmation.
 	w.Delete("web")
 	w.Stalled("web", v1alpha1.ReasonRemoteMismatch, id, v1alpha1.AnnotationOrphan)
 	for _, method := range []string{http.MethodPost, http.MethodPatch, http.MethodDelete} {
@@ -168,7 +168,7 @@ func TestARemoteAgentOfAnotherMachineIsNotOurs(t *testing.T) {
 	}
 }
 
-// Decisions rest on what a list does not hold, so that one that cannot be trusted registers nothing.
+// An agent that is not in a list may be registered again, so a list that cannot be trusted registers nothing.
 func TestHostileLists(t *testing.T) {
 	whole := func(r *http.Request) bool { return r.URL.Query().Get("last") != "1" } // the credential check asks for one
 	next := func(cursor string) http.Header {
@@ -254,7 +254,7 @@ func TestAnEndlessResponseIsCutOff(t *testing.T) {
 	endless.Store(false)
 	w.Ready("web")
 	handled(w, "web")
-	// What is read, and what the kernel holds on the way.
+	// Bytes that were read, and bytes in the buffers of the kernel.
 	if n := longest.Load(); n > 32<<20 || n == 0 {
 		t.Errorf("%d bytes were taken", n)
 	}

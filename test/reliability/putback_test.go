@@ -21,7 +21,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// exported is the annotation of an Agent of another cluster, as a manifest in a repository may hold it.
+// exported is the annotation of an Agent of another cluster, as a manifest in a repository may have it.
 const exported = "2026-01-01T10:00:00Z/0011223344556677-00112233445566778899"
 
 func annotate(w *harness.World, name, intent string) {
@@ -35,8 +35,8 @@ func chosen(id string) func(*v1alpha1.Agent) {
 	return func(a *v1alpha1.Agent) { a.Spec.MachineID, a.Spec.DeletionPolicy = id, v1alpha1.DeletionDelete }
 }
 
-// A GitOps tool puts an annotation back that the repository has, while the outcome of a registration is unknown. The
-// record of that registration must not get lost with it.
+// A GitOps tool restores the annotation of the repository while the outcome of a registration is unknown. The intent of
+// that registration must not be lost.
 func TestIntent_ReplacedByAnOlderOneWhileInDoubt_IsNotForgotten(t *testing.T) {
 	for _, row := range []struct {
 		name   string
@@ -120,8 +120,8 @@ func TestIntent_RestoredAfterAnUnreadableOne_AdoptsNothing(t *testing.T) {
 	w.Unharmed([]cloud.Agent{victim})
 }
 
-// The intent of a replica whose clock is ahead is in doubt. The next one is later all the same: else the replica that
-// wrote the former would put it back.
+// The intent of a replica whose clock is ahead is in doubt. The next intent still has a later time; otherwise that replica
+// would restore its own.
 func TestIntent_AfterOneOfAClockThatIsAhead_IsLater(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{NoList: true}, harness.Idle)

@@ -21,7 +21,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A replica whose clock was an hour ahead closed the registration before.
+// A replica whose clock was an hour ahead has closed the previous registration.
 func TestReregistration_AfterAClockThatWasAhead_IsLookedAtInTime(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle, func(_ *harness.World, cp *v1alpha1.CloudProject) {

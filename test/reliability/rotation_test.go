@@ -23,7 +23,7 @@ import (
 
 const renewed = "renewed-project-token"
 
-// rotate makes Calyptia Cloud take another token of the project instead of the former one.
+// rotate replaces the token of the project.
 func rotate(w *harness.World) {
 	w.Cloud.AddToken(w.ProjectID, renewed)
 	w.Cloud.RevokeToken(w.Token)
@@ -38,7 +38,7 @@ func TestARotatedTokenIsUsedFromTheNextRequest(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, func(w *harness.World, cp *v1alpha1.CloudProject) { cp.Spec.ProjectID = w.ProjectID })
 	w.Ready(w.Apply("web"))
-	w.Cloud.AddToken(w.ProjectID, renewed) // The former one still holds, so nothing fails.
+	w.Cloud.AddToken(w.ProjectID, renewed) // The former one is still valid, so nothing fails.
 	setToken(w, renewed)
 	w.Eventually("the new token is in use", func() error { return verifiedAgain(w, w.Token.Reveal()) })
 	w.Cloud.ResetRequests()
@@ -118,7 +118,7 @@ func TestWaitingAgentsContinueWithTheRightToken(t *testing.T) {
 	}
 }
 
-// A Secret that is replaced, as a GitOps tool does, costs no Agent anything.
+// Replacing the Secret, as GitOps tools do, disturbs no Agent.
 func TestAReplacedSecretCostsNothing(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
@@ -164,8 +164,7 @@ func TestTheTokenChangesUnderATenantsChosenMachineID(t *testing.T) {
 	}
 }
 
-// The token changes while a registration is under way, and its response is lost: the agent that it made is found
-// with the new token.
+// The token changes during a registration whose response is lost: the agent is found with the new token.
 func TestTheTokenChangesBetweenIntentAndRecovery(t *testing.T) {
 	rows := []struct {
 		name   string

@@ -20,7 +20,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// Where only this process knows that the remote agent was there, its deletion has to be recorded before the process ends.
+// If only this process knows that the remote agent existed, it records the deletion before it exits.
 func TestADeletionOutlastsAShutdown(t *testing.T) {
 	t.Parallel()
 	const opaque = "opaque-token-of-the-project"
@@ -95,7 +95,7 @@ func TestAResponseThatCouldNotBeWritten(t *testing.T) {
 	}
 }
 
-// A list that takes longer than what it has to be younger than comes to an end all the same.
+// A list takes longer than the age that it may have: it still completes.
 func TestARequestToReconcileOutlastsASlowList(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})

@@ -28,8 +28,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// many is how many Agents a storm concerns: ten times what each bound below allows. What a thousand cost, hack/bench
-// measures.
+// many is the number of Agents in a storm: ten times what each limit below allows. hack/bench measures a thousand.
 const many = 300
 
 // crowd is a World with many registered Agents.
@@ -53,7 +52,7 @@ func newCrowd(t *testing.T, options ...harness.Option) *crowd {
 	return c
 }
 
-// lines are what an operator logs.
+// lines are the log lines of an operator.
 type lines struct {
 	mu  sync.Mutex
 	all []string
@@ -67,7 +66,7 @@ func (l *lines) logger(verbosity int) logr.Logger {
 	}, funcr.Options{Verbosity: verbosity})
 }
 
-// since are the lines after the first n that hold the word.
+// since are the lines after the first n that contain the word.
 func (l *lines) since(n int, word string) (found []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -88,10 +87,10 @@ func (c *crowd) events() (all []eventsv1.Event) {
 	return list.Items
 }
 
-// lasts waits for a time, which is what an outage is made of.
+// lasts waits; outages take time.
 func lasts(d time.Duration) { <-time.After(d) }
 
-// What concerns many Agents at once, one storm after the other, and nothing beside them.
+// Events that concern many Agents at once, one storm after the other.
 func TestStorms(t *testing.T) {
 	whole := newCrowd(t)
 	for _, storm := range []struct {
@@ -107,8 +106,8 @@ func TestStorms(t *testing.T) {
 	}
 }
 
-// A long outage costs a probe now and then, whatever the number of Agents, and a line and no event each; then
-// all go on.
+// A long outage costs a few probes, whatever the number of Agents, and one log line and no event each; then all Agents
+// continue.
 func aLongOutageIsQuiet(t *testing.T, c *crowd) {
 	recorded, logged := len(c.events()), len(c.lines.since(0, ""))
 	restore := c.Cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore})
@@ -176,7 +175,7 @@ func retryAfterIsNeverViolated(t *testing.T, c *crowd) {
 	}
 }
 
-// A registration whose record was being written when the 429 came waits as well.
+// A registration whose intent was being written when the 429 arrived waits as well.
 func TestRetryAfterHoldsForARegistrationThatWasAdmitted(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
@@ -221,7 +220,7 @@ func oneBadTokenCostsAFewCalls(t *testing.T, c *crowd) {
 	c.each(c.Poke)
 	c.World.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonUnauthorized, "token")
 	lasts(time.Second)
-	// One for each worker at most. Besides, the credentials are checked by lists now and then, however many Agents wait.
+	// One for each worker at most, besides the periodic credential checks.
 	n := 0
 	for _, r := range c.Cloud.Requests() {
 		if r.Route != cloudtest.RouteList {

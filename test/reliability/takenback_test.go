@@ -17,7 +17,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// The declaration goes back to what it was while an update is not confirmed yet.
+// The spec is reverted while an update is not confirmed yet.
 func TestUpdate_TakenBackBeforeItIsConfirmed_IsTakenBackRemotely(t *testing.T) {
 	for _, policy := range []v1alpha1.SyncPolicy{v1alpha1.SyncEnforce, v1alpha1.SyncOnChange} {
 		t.Run(string(policy), func(t *testing.T) {
@@ -45,7 +45,7 @@ func TestUpdate_TakenBackBeforeItIsConfirmed_IsTakenBackRemotely(t *testing.T) {
 	}
 }
 
-// A service ignores a field, and the rate limit never has a call to spare. The field is reported, not sent for ever.
+// The API ignores a field, and the rate limiter never has a permit to spare. The field is reported, not sent forever.
 func TestUpdate_IgnoredUnderAUsedUpRateLimit_IsReported(t *testing.T) {
 	t.Parallel()
 	limit, burst := int32(4), int32(1)

@@ -67,7 +67,7 @@ func untilDeleted(w *harness.World, object client.Object) {
 	})
 }
 
-// remoteIDs are the IDs of what the cloud has, sorted.
+// remoteIDs are the sorted IDs of the remote agents.
 func remoteIDs(w *harness.World) []string {
 	var ids []string
 	for _, a := range w.Remote() {
@@ -77,7 +77,7 @@ func remoteIDs(w *harness.World) []string {
 	return ids
 }
 
-// remains checks that the cloud has just these agents.
+// remains checks that the cloud has exactly these agents.
 func remains(w *harness.World, want ...string) {
 	w.Helper()
 	slices.Sort(want)
@@ -86,7 +86,7 @@ func remains(w *harness.World, want ...string) {
 	}
 }
 
-// handled waits until the last request to reconcile was acted on.
+// handled waits until the last requested sync is done.
 func handled(w *harness.World, name string) *v1alpha1.Agent {
 	w.Helper()
 	var a *v1alpha1.Agent
@@ -107,7 +107,7 @@ func deleteWithoutOperator(w *harness.World, name string) {
 	w.Gone(name)
 }
 
-// forget deletes a Secret that may be collected with its owner at any moment.
+// forget deletes a Secret that the garbage collector may delete at any time.
 func forget(w *harness.World, name string) {
 	w.Helper()
 	remove(w, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}})

@@ -17,8 +17,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// Two Agents want one machine ID at the same moment: one has it, the other says who does, and the end of the
-// one that has it not takes nothing from the one that has.
+// Two Agents want one machine ID at the same time: one gets it, the other names the owner, and deleting the latter
+// takes nothing from the former.
 func TestOneMachineIDOfTwoAgentsAtOnce(t *testing.T) {
 	for _, server := range services {
 		t.Run(server.name, func(t *testing.T) {
@@ -39,7 +39,7 @@ func TestOneMachineIDOfTwoAgentsAtOnce(t *testing.T) {
 	}
 }
 
-// oneOf waits until just one of the Agents a and b is Ready, and the other Stalled for a reason.
+// oneOf waits until exactly one of the Agents a and b is Ready, and the other Stalled for a reason.
 func oneOf(w *harness.World, reason string) (winner, loser string) {
 	w.Helper()
 	winner, loser = "a", "b"
@@ -68,12 +68,12 @@ func TestOneAgentIDOfTwoAgentsAtOnce(t *testing.T) {
 	remains(w)
 }
 
-// A rename in Git deletes the old Agent and creates the new one at once.
+// A rename in Git deletes the old Agent and creates the new one at the same time.
 func TestARenamedAgent(t *testing.T) {
 	rows := []struct {
 		name   string
 		change func(id string) func(*v1alpha1.Agent)
-		same   bool // the remote agent lives on
+		same   bool // the remote agent is kept
 	}{
 		{"with a derived machine ID is another agent", func(string) func(*v1alpha1.Agent) { return func(*v1alpha1.Agent) {} }, false},
 		{"with its own machine ID is registered once the old one has gone", func(string) func(*v1alpha1.Agent) { return machine("machine-1") }, false},
@@ -102,7 +102,7 @@ func TestARenamedAgent(t *testing.T) {
 	}
 }
 
-// What a backup brings back: the Agents without their status, with or without their Secrets.
+// A restore from a backup: Agents without their status, with or without their Secrets.
 func TestRestoredFromABackup(t *testing.T) {
 	for _, server := range services {
 		for _, secret := range []bool{true, false} {
@@ -131,7 +131,7 @@ func TestRestoredFromABackup(t *testing.T) {
 					remote, _ := w.Cloud.Agent(a.Status.ID)
 					w.HoldsToken("web", remote)
 					if blind := server.settings.NoList && !secret && server.settings.UniqueMachineIDs == cloudtest.MachineIDDouble; blind {
-						return // Nobody can find it: the one documented duplicate.
+						return // It cannot be found: the only documented duplicate.
 					}
 					w.One("web")
 					remains(w, before[0].ID)
@@ -141,7 +141,7 @@ func TestRestoredFromABackup(t *testing.T) {
 	}
 }
 
-// A cluster is rebuilt from Git with the same cluster ID: every Agent finds its own again.
+// A cluster is rebuilt from Git with the same cluster ID: every Agent finds its remote agent again.
 func TestAClusterRebuiltWithTheSameID(t *testing.T) {
 	for _, server := range services[:3] {
 		t.Run(server.name, func(t *testing.T) {
@@ -173,7 +173,7 @@ func TestAClusterRebuiltWithTheSameID(t *testing.T) {
 	}
 }
 
-// The same manifests in two clusters that share a project: each registers its own, and ends its own alone.
+// The same manifests in two clusters that share a project: each cluster registers and deletes only its own agents.
 func TestTheSameManifestsInTwoClusters(t *testing.T) {
 	for _, server := range services {
 		t.Run(server.name, func(t *testing.T) {
@@ -181,7 +181,7 @@ func TestTheSameManifestsInTwoClusters(t *testing.T) {
 			w := harness.New(t, server.settings)
 			first := w.Ready(w.Apply("web")).Status.ID
 			w.Stop()
-			deleteWithoutOperator(w, "web") // This cluster is another one from here on.
+			deleteWithoutOperator(w, "web") // From here on, this is another cluster.
 			forget(w, "web-token")
 			w.Settings.ClusterID = "another-cluster"
 			w.Apply("web")

@@ -20,7 +20,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// forgedSecret is a token Secret as the operator would have written it for the Agent, with another's id.
+// forgedSecret is a token Secret like those of the operator, with the ID of another agent.
 func forgedSecret(tenant *harness.World, agent *v1alpha1.Agent, name, id, intent string) {
 	tenant.Helper()
 	owner := metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Agent", Name: agent.Name, UID: agent.UID}
@@ -34,8 +34,8 @@ func forgedSecret(tenant *harness.World, agent *v1alpha1.Agent, name, id, intent
 	})
 }
 
-// A tenant may write Agents, Secrets and annotations of its namespace. Nothing of that reaches what another
-// tenant, or another cluster, has in the same project: not its token, not its configuration, not its life.
+// A tenant may write Agents, Secrets and annotations in its namespace. That does not give it access to the agents of
+// another tenant or cluster in the same project: their tokens, their configuration, their existence.
 func TestATenantReachesNothingOfAnother(t *testing.T) {
 	when := func(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) + "/forged" }
 	past, future := when(time.Now().Add(-24*time.Hour)), when(time.Now().Add(24*time.Hour))
@@ -83,7 +83,7 @@ func TestATenantReachesNothingOfAnother(t *testing.T) {
 					if row.secret {
 						forgedSecret(tenant, tenant.Get(name), name+"-loot", victim.ID, row.intent)
 					}
-					// And one that is deleted before the operator ever saw it alive.
+					// And one that is deleted before the operator ever sees it.
 					w.Guest(tenant, name+"-gone", func(a *v1alpha1.Agent) {
 						row.change(victim.ID, victim.MachineID)(a)
 						a.Spec.DeletionPolicy = v1alpha1.DeletionDelete
@@ -120,12 +120,12 @@ var services = []struct {
 	{"no list and duplicates", cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble}},
 }
 
-// A tenant edits the Secret of its living Agent to name another's agent with the same machine ID.
+// A tenant edits the Secret of its Agent to name another agent with the same machine ID.
 func TestAnEditedSecretTakesNothingOver(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble})
 	victim := w.Register("elsewhere", "machine-1")
-	// Times of a service may lack fractions, so what was made in the second of the intent counts as made after it.
+	// Times may lack fractions, so an agent created in the second of the intent counts as created after it.
 	w.Cloud.Mutate(victim.ID, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-time.Minute) })
 	before := w.Remote()
 	id := tenant.Ready(w.Guest(tenant, "thief", machine("machine-1"))).Status.ID

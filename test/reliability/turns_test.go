@@ -20,14 +20,14 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// Many that need several calls each share a rate limit that grants one at a time: each turn brings them on, and what
-// an earlier turn found out is not asked again.
+// Many Agents that need several requests share a rate limit of one at a time: each turn makes progress, and repeats no
+// request of an earlier turn.
 func TestEachTurnBringsAnAgentOn(t *testing.T) {
 	const agents = 9 // Ten that are missing at once would trip the mass-deletion safeguard.
 	for _, row := range []struct {
 		name     string
 		settings cloudtest.Settings
-		happens  func(*harness.World, string) // to each Agent, while no operator runs
+		happens  func(*harness.World, string) // to each Agent while no operator runs
 		done     func(*harness.World, string) error
 		calls    int // at most, for each Agent
 	}{
@@ -92,7 +92,7 @@ func TestEachTurnBringsAnAgentOn(t *testing.T) {
 	}
 }
 
-// asDeclared checks that the Agent is Ready and its remote agent as declared.
+// asDeclared checks that the Agent is Ready and its remote agent matches the spec.
 func asDeclared(w *harness.World, name string) error {
 	a := w.Get(name)
 	remote, there := w.Cloud.Agent(a.Status.ID)

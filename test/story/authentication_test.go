@@ -22,7 +22,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A service may list agents for a token that it then refuses to register with.
+// The API may list agents for a token with which it refuses registrations.
 func TestATokenThatOnlyTheListAccepts(t *testing.T) {
 	t.Parallel()
 	refusing := func(authentication v1alpha1.Authentication) *harness.World {
@@ -73,8 +73,7 @@ func TestATokenThatOnlyTheListAccepts(t *testing.T) {
 	}
 }
 
-// A 401 may be a moment's trouble of Calyptia Cloud. The Agents go on soon after it, however seldom the project is
-// compared with Calyptia Cloud.
+// A 401 may be transient. The Agents continue soon after it, however long the interval between credential checks.
 func TestAMomentOfRefusalsStopsNothingForLong(t *testing.T) {
 	for _, row := range []struct {
 		name     string

@@ -35,7 +35,7 @@ func digest(w *harness.World) string {
 	return w.Get("web").Status.Applied.Fields[v1alpha1.FieldRawConfig]
 }
 
-// Whoever may read the Agent, and not the Secret, must not be able to test guesses of what the configuration holds.
+// A user who may read the Agent but not the Secret must not be able to test guesses of the configuration.
 func TestTheDigestOfASecretTestsNoGuesses(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
@@ -66,7 +66,7 @@ func passed(w *harness.World, done func() error) {
 func TestADigestThatCannotBeComparedChangesNothing(t *testing.T) {
 	for _, row := range []struct {
 		name string
-		// damage happens while the operator is down.
+		// damage happens while no operator runs.
 		damage func(*harness.World)
 		gets   int // single reads of the remote agent, at most
 	}{
@@ -127,7 +127,7 @@ func TestADigestThatCannotBeComparedChangesNothing(t *testing.T) {
 			if n := w.Cloud.Count(http.MethodGet, cloudtest.RouteAgent); n > row.gets {
 				t.Errorf("%d reads of the remote agent, want %d", n, row.gets)
 			}
-			// What changes is still sent.
+			// Changes are still sent.
 			w.SetSecret("pipeline", map[string]string{"k": secretConfig + "# 2\n"})
 			w.Eventually("the change is sent", func() error {
 				if got := w.Remote()[0].RawConfig; got != secretConfig+"# 2\n" {

@@ -97,7 +97,7 @@ func TestTerminalErrors(t *testing.T) {
 			if got := w.Events("web", 1); !slices.Equal(got, []string{row.reason}) {
 				t.Errorf("events: %v", got)
 			}
-			// Another Agent comes and goes meanwhile: time enough for a second try, which must not come.
+			// Meanwhile another Agent is created and deleted: enough time for a second attempt, which must not happen.
 			posts := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents)
 			w.Apply("passer-by", func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Name = "missing" })
 			w.NotReady("passer-by", v1alpha1.ReasonProjectNotFound)
@@ -217,7 +217,7 @@ func TestRefusedTokenStopsEverythingUntilAValidOne(t *testing.T) {
 	for _, name := range names {
 		w.NotReady(name, v1alpha1.ReasonProjectNotReady)
 	}
-	// One for each worker at most. Besides, a list checks the credentials once a second, however many Agents wait.
+	// One for each worker at most, besides a credential check each second.
 	lists := w.Cloud.Count(http.MethodGet, cloudtest.RouteList)
 	if n := len(w.Cloud.Requests()) - lists; n > harness.Workers {
 		t.Errorf("one bad token cost %d calls for 20 Agents", n)
@@ -252,7 +252,7 @@ func TestPatchAsTheAgentWhereTheServiceWantsThat(t *testing.T) {
 	}
 }
 
-// What only the agent may change needs its token. That it is not to be had is this Agent's trouble alone.
+// Updates that only the agent may make need its token. If that is missing, only this Agent is affected.
 func TestAnAgentWithoutATokenIsNoTroubleOfItsCloudProject(t *testing.T) {
 	t.Parallel()
 	for name, token := range map[string]string{"none": "", "one with a line break": "an-agent\ntoken"} {
@@ -288,7 +288,7 @@ func TestFieldsIgnoredIsSentOnceAndReported(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	id := w.Ready(w.Apply("web")).Status.ID
-	// A service that accepts a version and keeps its own.
+	// The API accepts a version but does not persist it.
 	keep := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: 204})
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.1.0" })
 	w.Becomes("web", v1alpha1.ConditionFieldsIgnored, "True", v1alpha1.ReasonNotPersisted, "version")

@@ -23,7 +23,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// wrong is another project than the one that is meant.
+// wrong is not the project of the World.
 const wrong = "99999999-9999-4999-8999-999999999999"
 
 // leadsTo waits until the CloudProject is verified for a project.
@@ -96,7 +96,7 @@ func TestGoneIsNoticedByAnUpdateToo(t *testing.T) {
 	}
 }
 
-// A 404 of an update that a read does not confirm is no lost update.
+// A 404 of an update that a read does not confirm is not a lost update.
 func TestAnUpdateThatFoundNothingIsSentAgain(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
@@ -113,7 +113,7 @@ func TestAnUpdateThatFoundNothingIsSentAgain(t *testing.T) {
 	}
 }
 
-// An Agent whose spec names its remote agent never gets another one.
+// An Agent with an agentID is never registered again.
 func TestGoneWithAnAgentIDIsNotRegisteredAgain(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
@@ -143,7 +143,7 @@ func TestNotFoundInAnotherPlaceDestroysNothing(t *testing.T) {
 	w.One("web")
 }
 
-// A registration that was under way in another project is recorded as what it is.
+// A registration that completes in another project is recorded for that project.
 func TestARegistrationInAProjectThatWasCorrectedMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
@@ -184,7 +184,7 @@ func TestALostResponseInAProjectThatWasCorrected(t *testing.T) {
 			return inWrong(r)
 		},
 	})
-	// From then on, or the operator finds what it lost before the token is corrected.
+	// Only from here on; otherwise the operator finds the lost agent before the token is corrected.
 	w.Cloud.Inject(cloudtest.Fault{
 		Method: http.MethodGet, Cut: cloudtest.CutBefore, Match: func(r *http.Request) bool { return lost.Load() && inWrong(r) },
 	})

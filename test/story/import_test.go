@@ -27,7 +27,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// remoteShapes are agents as projects have them, good ones and odd ones.
+// remoteShapes are remote agents of all kinds, including unusual ones.
 var remoteShapes = map[string]func(*cloud.Agent){
 	"web-logs":          func(*cloud.Agent) {},
 	"Web.Example.COM":   func(a *cloud.Agent) { a.Edition = "enterprise" },
@@ -70,7 +70,7 @@ func withMetadata(metadata string) func(*cloud.Agent) {
 	return func(a *cloud.Agent) { a.Metadata = json.RawMessage(metadata) }
 }
 
-// addRemote makes an agent that no Agent knows of.
+// addRemote registers an agent that no Agent manages.
 func addRemote(w *harness.World, name string, change func(*cloud.Agent)) string {
 	w.Helper()
 	made := w.Register("host", uuid.NewString())
@@ -81,7 +81,7 @@ func addRemote(w *harness.World, name string, change func(*cloud.Agent)) string 
 	return made.ID
 }
 
-// importAll runs the import over the World's project.
+// importAll imports the project of the World.
 func importAll(w *harness.World, t *testing.T, args ...string) (manifests, said string, err error) {
 	w.Helper()
 	t.Setenv(importer.TokenVariable, w.Token.Reveal())
@@ -119,7 +119,7 @@ func agents(w *harness.World) map[string]string {
 	return all
 }
 
-// onlyRead checks that nobody wrote to the cloud since the requests were last forgotten.
+// onlyRead checks that nothing was written to the cloud since the requests were reset.
 func onlyRead(w *harness.World, before []cloud.Agent) {
 	w.Helper()
 	for _, r := range w.Cloud.Requests() {
@@ -159,7 +159,7 @@ func TestApplyingWhatWasImportedChangesNothingRemote(t *testing.T) {
 					t.Errorf("%s has agent %s, policy %s", name, a.Status.ID, a.Spec.SyncPolicy)
 				}
 			}
-			// A second look, and a second apply, find nothing to do either.
+			// A second sync and a second apply change nothing either.
 			applyAll(w, manifests)
 			for _, name := range declared {
 				w.Poke(name)

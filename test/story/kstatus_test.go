@@ -27,14 +27,14 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// state is what a tool that waits for an Agent sees of it.
+// state is what a tool that waits for an Agent sees.
 type state struct {
 	Generation int64
 	Status     status.Status
 }
 
-// onlooker sees every state that the Agents of a World go through, as Flux or Argo would, and finds fault with
-// a Current whose declared version did not reach the cloud.
+// onlooker sees every state of the Agents of a World, as Flux or Argo CD would, and reports a Current whose declared
+// version did not reach the cloud.
 type onlooker struct {
 	*harness.World
 	*record
@@ -43,7 +43,7 @@ type onlooker struct {
 type record struct {
 	mu     sync.Mutex
 	states map[string][]state // by name, without repetitions
-	lossy  map[string]bool    // Agents whose calls may take effect without a response
+	lossy  map[string]bool    // Agents whose requests may take effect without a response
 	faults []string
 }
 
@@ -138,14 +138,14 @@ func patient(w *harness.World, _ *v1alpha1.CloudProject) {
 	w.CloudTimeout, w.Settings.PostWindow = harness.Patience, harness.Patience
 }
 
-// hold holds back all calls of a method until the returned function is called; entered says that one came.
+// hold delays all requests of a method until the returned function is called; entered gets a value when one arrives.
 func (o *onlooker) hold(method string) (entered <-chan struct{}, release func()) {
 	came, goes := make(chan struct{}, 1), make(chan struct{})
 	remove := o.Cloud.Inject(cloudtest.Fault{Method: method, Times: 1, Entered: came, Block: goes})
 	return came, sync.OnceFunc(func() { remove(); close(goes) })
 }
 
-// met waits for a call that is held back.
+// met waits for a delayed request.
 func (o *onlooker) met(entered <-chan struct{}) {
 	o.Helper()
 	select {
@@ -162,7 +162,7 @@ func TestKstatusFollowsTheLifeOfAnAgent(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle, patient)
 	o := look(t, w)
 
-	// Nobody has seen it yet.
+	// No operator has seen it yet.
 	w.Apply("web")
 	o.sees("web", 1, status.InProgressStatus)
 
@@ -175,7 +175,7 @@ func TestKstatusFollowsTheLifeOfAnAgent(t *testing.T) {
 	release()
 	o.sees("web", 1, status.CurrentStatus)
 
-	// Calyptia Cloud is slow to take a change, and another one comes meanwhile.
+	// Calyptia Cloud is slow to apply a change, and another one follows.
 	entered, release = o.hold(http.MethodPatch)
 	defer release()
 	w.Change("web", version("v4.0.2"))
@@ -194,7 +194,7 @@ func TestKstatusFollowsTheLifeOfAnAgent(t *testing.T) {
 	w.Change("web", version("v4.0.5"))
 	o.sees("web", 5, status.CurrentStatus)
 
-	// Suspended with nothing left to do it is as declared; with a change that waits it is not.
+	// Suspended without a pending change it is Current; with a pending change it is not.
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Suspend = true })
 	o.sees("web", 6, status.CurrentStatus)
 	w.Change("web", version("v4.0.7"))
@@ -239,7 +239,7 @@ func TestKstatusIsNotCurrentWhileTheServiceIsDown(t *testing.T) {
 	o.sees("web", 2, status.InProgressStatus)
 	up()
 	o.sees("web", 2, status.CurrentStatus)
-	// What is applied stays Current in an outage: a GitOps wave must not fall back for it.
+	// An applied Agent stays Current in an outage: a GitOps wave must not fall back because of it.
 	down := w.Cloud.Inject(cloudtest.Fault{Status: http.StatusInternalServerError, Body: `{"error":"database is down"}`})
 	w.Poke("web")
 	w.Eventually("the outage is met", func() error {
@@ -257,7 +257,7 @@ func TestKstatusIsNotCurrentWhileTheServiceIsDown(t *testing.T) {
 	}
 }
 
-// What changes an Agent and what the operator does meet in every order here; the onlooker judges.
+// Edits and writes of the operator meet in every order here; the onlooker checks all states.
 func TestKstatusKeepsUpWithManyChanges(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})

@@ -22,7 +22,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// register makes a remote agent as somebody else would, without the operator.
+// register registers a remote agent externally.
 func adopting(id string) func(*v1alpha1.Agent) {
 	return func(a *v1alpha1.Agent) {
 		a.Spec = v1alpha1.AgentSpec{ProjectRef: a.Spec.ProjectRef, AgentID: id}
@@ -98,7 +98,7 @@ func TestAgentIDDoesNotMakeALostRegistrationForgotten(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	other := w.Register("legacy", "machine-1")
 	w.Ready(w.Apply("first"))
-	// The agent is registered, and the operator neither hears of it nor finds it in the list for now.
+	// The agent is registered, but the operator gets no response and does not find it in the list for now.
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
 	blind := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteList, Status: 500, Body: `{"error":"internal"}`})
 	w.Apply("web")
@@ -201,7 +201,7 @@ func TestRetainedAgentIsFoundAgain(t *testing.T) {
 	w.One("web")
 }
 
-// The Secret of a retained agent stays under the name that it had when its rename was not acted on.
+// The Secret of a retained agent keeps its name if a rename was not handled before.
 func TestRetainedAgentKeepsASecretThatWasToBeRenamed(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})

@@ -265,7 +265,7 @@ func TestLateCommitIsFoundAndNotDoubled(t *testing.T) {
 }
 
 func TestRestartBetweenAnyTwoStepsOfARegistration(t *testing.T) {
-	// The operator may send requests up to the named one, which fails, and nothing after it until it is restarted.
+	// The operator may send requests up to the named one, which fails, and none after it until it is restarted.
 	rows := []struct{ name, method, suffix string }{
 		{"before the intent", http.MethodPatch, "/agents/web"},
 		{"before the Secret", http.MethodPost, "/secrets"},

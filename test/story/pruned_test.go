@@ -31,8 +31,8 @@ func finalizerReturns(w *harness.World, name string) {
 	})
 }
 
-// Without its finalizer a deleted Agent leaks its remote agent. So the finalizer returns at once, whatever state the
-// Agent is in, and no remote call is needed for that.
+// Without its finalizer a deleted Agent leaks its remote agent. So the operator restores the finalizer at once, in every
+// state of the Agent and without a request to Calyptia Cloud.
 func TestAPrunedFinalizerIsRestoredAtOnce(t *testing.T) {
 	suspend := func(a *v1alpha1.Agent) { a.Spec.Suspend = true }
 	rows := []struct {

@@ -20,7 +20,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// seldom makes the next check come too late for any test.
+// seldom is an interval that outlasts every test.
 func seldom(_ *harness.World, cp *v1alpha1.CloudProject) {
 	cp.Spec.ResyncInterval = &metav1.Duration{Duration: 24 * time.Hour}
 }
@@ -71,7 +71,7 @@ func TestUpdate_ReadBackFails_NotReadyBeforeAReadConfirmsIt(t *testing.T) {
 	}
 }
 
-// The remote agent is deleted by somebody between the update and the read-back.
+// The remote agent is deleted externally between the update and the read-back.
 func TestUpdate_RemoteDeletedBeforeReadBack_Reregisters(t *testing.T) {
 	for _, row := range []struct {
 		name     string
@@ -114,7 +114,7 @@ func TestUpdate_RemoteDeletedBeforeReadBack_Reregisters(t *testing.T) {
 	}
 }
 
-// Where the rate limit is used up, one snapshot confirms what was sent to many.
+// While the rate limit is exhausted, one snapshot confirms the updates of many.
 func TestUpdate_RateLimitUsedUp_ReadyOnceASnapshotConfirmsIt(t *testing.T) {
 	for _, row := range []struct {
 		name     string

@@ -24,7 +24,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// fleet is some Agents that are looked at again again and again.
+// fleet is a number of Agents that are synced again and again.
 type fleet struct {
 	*harness.World
 	names []string
@@ -70,7 +70,7 @@ func (f *fleet) touch() {
 	}
 }
 
-// pass does so too, and waits until this is what reached Calyptia Cloud.
+// pass does so too, and waits until exactly these requests reached Calyptia Cloud.
 func (f *fleet) pass(want map[string]int) {
 	f.Helper()
 	f.touch()
@@ -96,7 +96,7 @@ const (
 	fixing = http.MethodPatch + " " + string(cloudtest.RouteAgent)
 )
 
-// Where Calyptia Cloud lists its agents, a resync costs its pages, and a read of those alone that are not as declared.
+// Where Calyptia Cloud lists its agents, a resync reads its pages, and only those single agents that have drifted.
 func TestResyncThroughTheList(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{PageSize: 5}, 12)
@@ -123,11 +123,11 @@ func TestResyncThroughTheList(t *testing.T) {
 	f.pass(map[string]int{pages: 3, reads: 2, fixing: 1})
 	f.Cloud.Mutate(f.remote("web-5").ID, func(a *cloud.Agent) { a.Flags = nil })
 	f.pass(map[string]int{pages: 3, reads: 2, fixing: 1})
-	// The same value, written in another way, is no drift.
+	// The same value in another notation is not drift.
 	f.Cloud.Mutate(f.remote("web-6").ID, func(a *cloud.Agent) { a.Metadata = []byte(`{"n": 1, "team": "shop"}`) })
 	f.pass(map[string]int{pages: 3})
 
-	// Gone is believed after two reads, and registered again after a list that is no older than this process.
+	// An agent counts as not found after two reads, and is registered again after a list that this process began.
 	f.Cloud.Remove(f.remote("web-7").ID)
 	f.pass(map[string]int{pages: 3, reads: 2, posts: 1})
 	f.Ready("web-7")
@@ -158,7 +158,7 @@ func TestAStartReadsNoSingleAgent(t *testing.T) {
 	})
 }
 
-// What Calyptia Cloud says of an agent's health reaches the status through the list, too.
+// The health of an agent reaches the status through the list, too.
 func TestHealthComesThroughTheList(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{}, 2)
@@ -179,7 +179,7 @@ func TestHealthComesThroughTheList(t *testing.T) {
 	})
 }
 
-// Where nothing is listed, or the list fails, each agent is read.
+// If Calyptia Cloud lists nothing, or the list fails, each agent is read.
 func TestResyncWithoutAList(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{NoList: true}, 3)
@@ -238,7 +238,7 @@ func TestATokenThatIsMissingIsNotForgottenForAList(t *testing.T) {
 	}
 }
 
-// A duplicate that a call made which nobody knew of is found by the resync itself.
+// A duplicate from a lost response is found by the resync.
 func TestADoubleIsFoundThroughTheList(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}, 1)
@@ -291,7 +291,7 @@ func (f *fleet) spoil() {
 	}
 }
 
-// Somebody deleted some of many at once: that is no loss of Calyptia Cloud.
+// A few of many agents were deleted at once: that does not trip the mass-deletion safeguard.
 func TestSomeThatAreMissingFromTheListAreRegisteredAgain(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{}, 30)
@@ -315,7 +315,7 @@ func TestSomeThatAreMissingFromTheListAreRegisteredAgain(t *testing.T) {
 	}
 }
 
-// What was done to a Secret while no operator ran is found by the first look.
+// Changes of a Secret while no operator runs are found by the first sync.
 func TestASecretThatWasEditedMeanwhileIsRepaired(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{}, 1)
@@ -333,7 +333,7 @@ func TestASecretThatWasEditedMeanwhileIsRepaired(t *testing.T) {
 	})
 }
 
-// Suspending and resuming makes no token known that is not.
+// Suspending and resuming does not bring back a lost token.
 func TestATokenThatIsMissingIsNotForgottenForASuspension(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{MaskTokens: true}, 1)

@@ -24,7 +24,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// started makes an Agent with this policy, and a Fluent Bit that runs as it, started once.
+// started creates an Agent with this policy and starts a Fluent Bit with its session once.
 func started(t *testing.T, w *harness.World, policy v1alpha1.SyncPolicy) *cloudtest.FluentBit {
 	t.Helper()
 	w.Ready(w.Apply("web", withSession(""), func(a *v1alpha1.Agent) {
@@ -38,7 +38,7 @@ func started(t *testing.T, w *harness.World, policy v1alpha1.SyncPolicy) *cloudt
 	return f
 }
 
-// looks asks the operator to look at the remote agent, waits until it has, and returns what came of it.
+// looks requests a sync, waits for it, and returns the Agent.
 func looks(w *harness.World) *v1alpha1.Agent {
 	w.Helper()
 	w.Poke("web")
@@ -53,7 +53,7 @@ func looks(w *harness.World) *v1alpha1.Agent {
 	return a
 }
 
-// operatorsPatches counts the updates that the operator sent, which come with the project's token.
+// operatorsPatches counts the updates of the operator, which have the project token.
 func operatorsPatches(w *harness.World) (count int) {
 	for _, r := range w.Cloud.Requests() {
 		if r.Method == http.MethodPatch && r.Scheme != cloud.SchemeAgentToken {
@@ -63,7 +63,7 @@ func operatorsPatches(w *harness.World) (count int) {
 	return count
 }
 
-// declaredHere compares what the remote agent has with what is declared.
+// declaredHere compares the remote agent with the spec.
 func declaredHere(w *harness.World) string {
 	spec, remote := w.Get("web").Spec, w.One("web")
 	got := []string{remote.Name, remote.Version, remote.Edition, remote.RawConfig, string(remote.Metadata)}
@@ -88,7 +88,7 @@ func TestOnChangeDoesNotFightFluentBit(t *testing.T) {
 	if n := operatorsPatches(w); n != 0 {
 		t.Errorf("the operator sent %d updates, want none", n)
 	}
-	// Each change is applied, and nothing but the change.
+	// Each change is applied, and nothing else.
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.RawConfig = "[INPUT]\n    name mem\n" })
 	a := w.Ready("web")
 	if diff := cmp.Diff(map[string]any{"rawConfig": "[INPUT]\n    name mem\n"}, sent(t, w)); diff != "" {
@@ -97,7 +97,7 @@ func TestOnChangeDoesNotFightFluentBit(t *testing.T) {
 	if !slices.Equal(a.Status.DriftedFields, []string{"metadata", "name", "version"}) {
 		t.Errorf("drift %v", a.Status.DriftedFields)
 	}
-	// A change to what Fluent Bit writes anyway ends the drift of that field for good.
+	// A change to the value that Fluent Bit writes ends the drift of that field permanently.
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = f.Version })
 	w.Ready("web")
 	if err := f.Start(context.Background()); err != nil {
@@ -120,7 +120,7 @@ func TestEnforceRevertsWhatFluentBitWritesAtEachStart(t *testing.T) {
 			if err := errors.Join(f.Start(context.Background()), f.Report(context.Background())); err != nil {
 				t.Fatal(err)
 			}
-			for range 2 { // The second look finds nothing to do.
+			for range 2 { // The second sync changes nothing.
 				a := looks(w)
 				if len(a.Status.DriftedFields)+len(a.Status.IgnoredFields) != 0 {
 					t.Errorf("drift %v, ignored fields %v", a.Status.DriftedFields, a.Status.IgnoredFields)
@@ -149,8 +149,7 @@ func TestEnforceWhereOnlyTheAgentMayWrite(t *testing.T) {
 	}
 }
 
-// A Fluent Bit that starts between the operator's update and its reading looks like a service that does not
-// keep what it took.
+// A Fluent Bit that starts between the update and its read-back looks like an API that does not persist fields.
 func TestAStartInTheWrongMomentIsNotBlamedOnTheService(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []v1alpha1.SyncPolicy{v1alpha1.SyncEnforce, v1alpha1.SyncOnChange} {
@@ -182,8 +181,7 @@ func TestAStartInTheWrongMomentIsNotBlamedOnTheService(t *testing.T) {
 	}
 }
 
-// Somebody who changes an agent again at the moment of its correction looks like a service that does not keep what
-// it took.
+// An external change at the time of the correction looks like an API that does not persist fields.
 func TestAnotherChangeInTheWrongMomentIsNotBlamedOnTheService(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
@@ -277,7 +275,7 @@ func TestReportingFollowsTheMetrics(t *testing.T) {
 			if want := last.Format(time.RFC3339); got.Message != "Calyptia Cloud says unhealthy; the last metrics came at "+want {
 				t.Errorf("the message is %q, want the time %s", got.Message, want)
 			}
-			// It is written once, and does not age.
+			// It is written once and not refreshed.
 			w.API.Reset()
 			if again := harness.Condition(looks(w), v1alpha1.ConditionReporting); again != got {
 				t.Errorf("the condition became %+v", again)

@@ -20,8 +20,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A gateway serves the API under a path. The operator can use it, a Fluent Bit cannot: it would send everything to the
-// root of the host, and never report.
+// A gateway serves the API under a path. The operator can use that, but Fluent Bit cannot: it would send everything to the
+// root of the host and never report.
 func TestASessionThatCouldNeverReport(t *testing.T) {
 	t.Parallel()
 	gateway := func(w *harness.World, cp *v1alpha1.CloudProject) {
@@ -38,7 +38,7 @@ func TestASessionThatCouldNeverReport(t *testing.T) {
 	}
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.SessionSecretRef = nil })
 	w.Ready("web")
-	// Also for an agent that is registered already.
+	// Also for an agent that is already registered.
 	w.Change("plain", withSession(""))
 	w.Stalled("plain", v1alpha1.ReasonInvalid, "spec.sessionSecretRef")
 	if w.Secret("plain-session") != nil {
@@ -48,7 +48,7 @@ func TestASessionThatCouldNeverReport(t *testing.T) {
 	w.Gone("plain")
 }
 
-// Its own CA cannot be part of the session: the Agent says what its Fluent Bit needs as long as nothing came.
+// A CA cannot be part of the session: until metrics arrive, the condition says what Fluent Bit needs.
 func TestASessionWithACAOfItsOwnSaysWhatItNeeds(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, func(w *harness.World, cp *v1alpha1.CloudProject) {
@@ -102,7 +102,7 @@ func TestAMachineIDOrATokenThatCannotBeStored(t *testing.T) {
 	}
 }
 
-// Another leader may have registered the agent that the Secret names, and not have completed the Secret.
+// Another leader may have registered the agent in the Secret, without completing the Secret.
 func TestAnAgentThatYieldsCompletesTheSecretAtOnce(t *testing.T) {
 	for _, row := range []struct {
 		name   string

@@ -27,12 +27,12 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// withSession asks for a session in the Secret of the name.
+// withSession requests a session in the named Secret.
 func withSession(name string) func(*v1alpha1.Agent) {
 	return func(a *v1alpha1.Agent) { a.Spec.SessionSecretRef = &v1alpha1.LocalSecretReference{Name: name} }
 }
 
-// fluentBit starts a Fluent Bit with nothing but the Secret, and says as which agent it runs.
+// fluentBit starts a Fluent Bit with only the Secret, and returns the agent that it runs as.
 func fluentBit(w *harness.World, secret string) (*cloudtest.FluentBit, error) {
 	s := w.Secret(secret)
 	if s == nil {
@@ -45,8 +45,8 @@ func fluentBit(w *harness.World, secret string) (*cloudtest.FluentBit, error) {
 	return f, f.Start(context.Background())
 }
 
-// runs checks that a Fluent Bit with the Secret runs as the one remote agent, and that the Agent owns the Secret, unless
-// that is to outlive it.
+// runs checks that a Fluent Bit with the Secret runs as the only remote agent, and that the Agent owns the Secret unless
+// it retains.
 func runs(w *harness.World, secret string) error {
 	f, err := fluentBit(w, secret)
 	if err != nil {
@@ -63,7 +63,7 @@ func runs(w *harness.World, secret string) error {
 	return nil
 }
 
-// someSession is a session that was good for another agent.
+// someSession is a valid session of another agent.
 func someSession(t *testing.T, w *harness.World, id string) map[string]string {
 	t.Helper()
 	return map[string]string{
@@ -138,7 +138,7 @@ func TestSessionInASecretOfSomebodyElse(t *testing.T) {
 	if s := w.Secret("taken"); len(s.Data) != 1 || string(s.Data["password"]) != "theirs" || len(s.Labels) != 0 {
 		t.Errorf("the Secret was touched: %+v", s)
 	}
-	// Its deletion wakes the Agent.
+	// Its deletion triggers a reconciliation of the Agent.
 	if err := w.Client.Delete(context.Background(), w.Secret("taken")); err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestRenamedSession(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web", withSession("")))
 	w.SetSecret("taken", map[string]string{"password": "theirs"})
-	// Where the new one finds no place, the old one stays.
+	// If the new Secret cannot be created, the old one stays.
 	w.Change("web", withSession("taken"))
 	w.Stalled("web", v1alpha1.ReasonSecretConflict, "taken")
 	if err := runs(w, "web-session"); err != nil {
@@ -303,7 +303,7 @@ func TestSessionWaitsForItsToken(t *testing.T) {
 	}
 }
 
-// Where Calyptia Cloud moves to another URL, the session follows, even if writing it fails at first.
+// If Calyptia Cloud moves to another URL, the session is updated, even if the first write fails.
 func TestSessionFollowsTheService(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
@@ -333,7 +333,7 @@ func TestSessionFollowsTheService(t *testing.T) {
 	}
 }
 
-// A token that is new and whose writing fails at first is not forgotten.
+// A rotated token whose first write fails is not lost.
 func TestARotatedTokenOutlivesAFailedWrite(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{NoList: true})

@@ -30,7 +30,7 @@ func shardOf(t *testing.T, selector string) projectref.Shard {
 	return projectref.Shard{Selector: parsed}
 }
 
-// touches fails if the operator wrote to an Agent or a Secret whose name does not begin so.
+// touches fails if the operator wrote to an Agent or a Secret without this prefix.
 func touches(w *harness.World, prefixes ...string) {
 	w.Helper()
 	writes, _ := w.API.Writes()

@@ -15,8 +15,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A changed ConfigMap changes no generation. The Agent is not Ready all the same until the API took the change and a
-// read confirmed it: an outage that sets nothing on an applied Agent is no excuse.
+// A changed ConfigMap changes no generation. Still, the Agent is not Ready until the API accepted the change and a read
+// confirmed it, even if an outage otherwise keeps an applied Agent Ready.
 func TestSource_Changed_NotReadyBeforeItIsConfirmed(t *testing.T) {
 	for _, row := range []struct {
 		name  string

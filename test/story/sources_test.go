@@ -149,7 +149,7 @@ func TestMaskedTokens(t *testing.T) {
 			if _, there := s.Data["token"]; there || string(s.Data["id"]) != w.Remote()[0].ID {
 				t.Errorf("the Secret has keys %v", s.Data)
 			}
-			// As it is pasted by an editor that means well.
+			// A token as some editors paste it.
 			s.Data["token"] = slices.Concat([]byte("\ufeff"), token, []byte("\r\n"))
 			if err := w.Client.Update(context.Background(), s); err != nil {
 				t.Fatal(err)

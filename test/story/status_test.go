@@ -44,7 +44,7 @@ func words(text string) (lines []string) {
 	return lines
 }
 
-// One command shows what five of kubectl's do: the numbers for each project, and what needs attention.
+// One command replaces five of kubectl: the numbers of each project, and the Agents that need attention.
 func TestTheStatusAtAGlance(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web-logs"))

@@ -122,7 +122,7 @@ func TestNothingToDoCostsNothing(t *testing.T) {
 	if writes, _ := w.API.Writes(); len(writes) != 1 {
 		t.Errorf("writes: %+v, want only the one that responses the request", writes)
 	}
-	// A label concerns nobody, and the second request finds nothing but itself to note.
+	// A label triggers nothing, and the second request only records itself.
 	w.API.Reset()
 	w.Cloud.ResetRequests()
 	w.Restart()
@@ -145,7 +145,7 @@ func TestDriftBySyncPolicy(t *testing.T) {
 	rows := []struct {
 		name    string
 		policy  v1alpha1.SyncPolicy
-		want    string // version that the remote agent ends with
+		want    string // final version of the remote agent
 		drifted bool
 	}{
 		{"Enforce reverts the drift", v1alpha1.SyncEnforce, "v4.0.0", false},

@@ -35,7 +35,7 @@ func ends(tenant *harness.World, names ...string) {
 	}
 }
 
-// claims creates, for each victim and tenant, Agents that claim its agent by ID and by machine ID.
+// claims creates Agents, for each victim and tenant, that claim the victim's agent by ID and by machine ID.
 func (s *scene) claims(changes ...change) (names []string) {
 	s.Helper()
 	for i, victim := range s.victims {
@@ -112,7 +112,7 @@ func createUsers(s *scene) {
 	s.stranger.Stalled(s.Guest(s.stranger, s.name("user")), v1alpha1.ReasonProjectNotAllowed)
 }
 
-// registered makes Agents of the guest that are Ready.
+// registered creates Agents of the guest and waits until they are Ready.
 func (s *scene) registered(n int) (names []string) {
 	s.Helper()
 	for i := range n {
@@ -145,7 +145,7 @@ func updateToAdoptAndDelete(s *scene) {
 	ends(s.guest, names...)
 }
 
-// own makes a CloudProject of a tenant's own, in another project of the same API.
+// own creates a CloudProject of a tenant, in another project of the same API.
 func (s *scene) own(tenant *harness.World, name string, changes ...func(*v1alpha1.CloudProject)) *v1alpha1.CloudProject {
 	s.Helper()
 	tenant.SetSecret("token-of-"+name, map[string]string{v1alpha1.TokenKey: s.Cloud.AddProject(uuid.NewString()).Reveal()})
@@ -189,7 +189,7 @@ func updateFast(s *scene) {
 	}
 }
 
-// What a stranger registered in its own project is nothing that the victim's CloudProject is needed for.
+// Agents of a stranger in another project do not hold the victim's CloudProject.
 func updateToForeignProject(s *scene) {
 	s.own(s.stranger, "own")
 	name := s.stranger.Apply(s.name("moves"), in(s.stranger.Namespace, "own"))
@@ -201,7 +201,7 @@ func updateToForeignProject(s *scene) {
 	}
 }
 
-// guestAgents are the Agents of the guest that earlier attacks of the scene left.
+// guestAgents are the Agents of the guest from earlier attacks of the scene.
 func (s *scene) guestAgents() (names []string) {
 	s.Helper()
 	var list v1alpha1.AgentList
@@ -235,7 +235,7 @@ func deleteInDoubt(s *scene) {
 	s.endAll(names)
 }
 
-// filled gives an Agent what one without agentID needs.
+// filled sets the fields that an Agent without agentID needs.
 func filled(a *v1alpha1.Agent) {
 	a.Spec.Type, a.Spec.Version, a.Spec.RawConfig = v1alpha1.AgentTypeFluentBit, "v4.0.0", "# of the thief"
 }

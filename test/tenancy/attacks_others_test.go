@@ -25,7 +25,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// try ends the test if the administrator's own doing fails.
+// try ends the test if a call of the administrator fails.
 func (s *scene) try(err error) {
 	s.Helper()
 	if err != nil {
@@ -43,7 +43,7 @@ func labelLikeTheSelector(s *scene) {
 	s.stranger.Stalled(s.name("labelled"), v1alpha1.ReasonProjectNotAllowed)
 }
 
-// victimsSecret is a Secret as the operator would have written it for an Agent of the victim.
+// victimsSecret is a Secret like those of the operator for an Agent of the victim.
 func (s *scene) victimsSecret(name, of string) *corev1.Secret {
 	owner := metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Agent", Name: of, UID: types.UID(s.uids[of])}
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, OwnerReferences: []metav1.OwnerReference{owner},
@@ -116,7 +116,7 @@ func forge(patch string) func(*scene) {
 			}
 			s.refusals++
 		}
-		// Through the object itself the API server takes no status.
+		// The API server ignores the status in a write of the object itself.
 		s.try(person.Patch(s.Context(), a, data))
 		if id := s.stranger.Get(name).Status.ID; id != "" {
 			s.Errorf("the status has the ID %s", id)
@@ -124,7 +124,7 @@ func forge(patch string) func(*scene) {
 	}
 }
 
-// person is somebody with the admin role for Agents in a tenant's namespace.
+// person is a user with the admin role for Agents in the namespace of a tenant.
 func (s *scene) person(tenant *harness.World) client.Client {
 	s.Helper()
 	name := "tenant-" + tenant.Namespace
@@ -141,7 +141,7 @@ func (s *scene) person(tenant *harness.World) client.Client {
 	s.try(err)
 	c, err := client.New(config, client.Options{Scheme: s.Client.Scheme()})
 	s.try(err)
-	s.Eventually("the role takes effect", func() error { // The authorizer learns of it by a watch.
+	s.Eventually("the role takes effect", func() error { // The authorizer gets it through a watch.
 		return c.List(s.Context(), &v1alpha1.AgentList{}, client.InNamespace(tenant.Namespace))
 	})
 	return c

@@ -42,7 +42,7 @@ func intentOf(w *harness.World, name string) (intent string) {
 	return intent
 }
 
-// A tenant keeps its own, genuine registration intent and puts it back when somebody else has registered the machine
+// A tenant keeps a genuine registration intent and restores it when somebody else has registered the machine
 // ID. The intent was closed: it is no evidence any more, however new the agent is.
 func TestIntent_RestoredAfterItWasClosed_AdoptsNothing(t *testing.T) {
 	for _, row := range []struct {
@@ -56,7 +56,7 @@ func TestIntent_RestoredAfterItWasClosed_AdoptsNothing(t *testing.T) {
 			t.Run(row.name+"/"+server.name, func(t *testing.T) {
 				t.Parallel()
 				w, tenant := harness.Shared(t, server.settings)
-				// The API refuses this registration for its own reason, and the operator closes the intent.
+				// The API refuses this registration, and the operator closes the intent.
 				restore := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents,
 					Status: http.StatusBadRequest, Body: `{"error":"invalid agent raw config"}`})
 				w.Guest(tenant, "thief", machine("machine-1"))
@@ -101,7 +101,7 @@ func loot(t *testing.T, w, tenant *harness.World, thief string, victims []cloud.
 	w.Unharmed(victims)
 }
 
-// A tenant writes the ID of somebody else's agent, younger than its own, into its token Secret.
+// A tenant writes the ID of another agent, newer than its own, into its token Secret.
 func TestSecret_NamesAYoungerForeignAgent_TakesNothing(t *testing.T) {
 	for _, settings := range []cloudtest.Settings{
 		{UniqueMachineIDs: cloudtest.MachineIDDouble},
@@ -129,7 +129,7 @@ func TestSecret_NamesAYoungerForeignAgent_TakesNothing(t *testing.T) {
 	}
 }
 
-// lying is a server of the tenant's own that says of a victim's agent whatever suits the tenant.
+// lying is a server of the tenant that returns forged data about a victim's agent.
 func lying(t testing.TB, victim cloud.Agent) *httptest.Server {
 	t.Helper()
 	text, err := json.Marshal(struct {
@@ -158,14 +158,14 @@ func lying(t testing.TB, victim cloud.Agent) *httptest.Server {
 	return server
 }
 
-// A tenant has somebody else's ID recorded at its own server, then points projectRef at the shared CloudProject.
+// A tenant has another ID recorded through its own server, then points projectRef at the shared CloudProject.
 // A record counts only at the endpoint where it was made.
 func TestProjectRef_RecordFromAnotherEndpoint_TakesNothing(t *testing.T) {
 	rows := []struct {
 		name   string
 		change func(victim cloud.Agent) func(*v1alpha1.Agent)
-		forge  bool // an open intent besides
-		gone   bool // deleted in the same moment
+		forge  bool // an open intent, too
+		gone   bool // deleted at the same time
 	}{
 		{name: "adopted there", change: adopts},
 		{name: "adopted there, with a forged intent", change: adopts, forge: true},
@@ -225,7 +225,7 @@ func adopts(victim cloud.Agent) func(*v1alpha1.Agent) {
 
 func registers(victim cloud.Agent) func(*v1alpha1.Agent) { return machine(victim.MachineID) }
 
-// What a tenant had recorded at its own server must not stall the Agent that owns the ID.
+// An ID that a tenant had recorded through its own server must not stall the Agent that owns it.
 func TestProjectRef_RecordFromAnotherEndpoint_BlocksNobody(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{})
@@ -253,7 +253,7 @@ func TestMachineID_SquattingADerivedOne_BlocksNobody(t *testing.T) {
 	for _, server := range services {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
-			// A namespace that may not adopt is not let choose it at all.
+			// A namespace that may not adopt may not choose it at all.
 			w, tenant := harness.Shared(t, server.settings, func(_ *harness.World, cp *v1alpha1.CloudProject) { cp.Spec.Adoption = v1alpha1.AdoptionAllowed })
 			derived := w.Ready(w.Apply("owned")).Status.MachineID
 			w.Delete("owned")

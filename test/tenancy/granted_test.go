@@ -23,7 +23,7 @@ import (
 func TestStatus_GrantedToATenant(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	// Of two that record one agent the older has it, and creation times are whole seconds: in the same one, chance decides.
+	// Of two Agents that record one agent the older owns it. Creation times are whole seconds; within one, it is random.
 	created := s.Get("chosen").CreationTimestamp
 	s.Eventually("a later second", func() error {
 		if !time.Now().After(created.Add(time.Second)) {

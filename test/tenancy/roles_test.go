@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// peoplesRoles are the roles for people that come with the operator, in Kustomize and in the chart.
+// peoplesRoles are the user roles of the operator, in Kustomize and in the chart.
 func peoplesRoles(t testing.TB) (roles []rbacv1.ClusterRole) {
 	t.Helper()
 	for _, pattern := range []string{"../../config/rbac/*_role.yaml", "../../charts/calyptia-agent-operator/files/people/*.yaml"} {
@@ -45,7 +45,7 @@ func peoplesRoles(t testing.TB) (roles []rbacv1.ClusterRole) {
 	return roles
 }
 
-// Whoever may write a status, or a subresource for finalizers, may claim any agent of the project.
+// A user who may write the status, or the finalizers subresource, may claim any agent of the project.
 func TestPeoplesRoles_GrantNoStatus(t *testing.T) {
 	for _, role := range peoplesRoles(t) {
 		for _, rule := range role.Rules {

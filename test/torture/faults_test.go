@@ -21,7 +21,7 @@ import (
 // faults is a handler in front of a fake cloud. While it is on, it makes some requests fail, depending on its seed.
 type faults struct {
 	server *cloudtest.Server
-	late   time.Duration // how late at most a call is committed whose client is gone
+	late   time.Duration // maximum delay of a request whose client has gone
 
 	mu     sync.Mutex
 	on     bool
@@ -31,13 +31,13 @@ type faults struct {
 	trap   *trap
 }
 
-// share is the part of the calls that go wrong, in percent.
+// share is the percentage of requests that fail.
 const share = 35
 
 // faultHeader names the request that a fault is for.
 const faultHeader = "X-Torture-Call"
 
-// html is what a proxy says.
+// html is the error page of a proxy.
 const html = "<html><head><title>Oops</title></head><body><h1>Something went wrong</h1></body></html>"
 
 // newFaults makes faults that are on.
@@ -61,7 +61,7 @@ func (f *faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.server.ServeHTTP(w, r)
 }
 
-// draw decides about a call. It takes the same number of random numbers for each.
+// draw chooses what happens to a request. It draws the same number of random numbers for each.
 func (f *faults) draw(r *http.Request) (fault *cloudtest.Fault, number string, sprung *trap) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -82,7 +82,7 @@ func (f *faults) draw(r *http.Request) (fault *cloudtest.Fault, number string, s
 	return &chosen, strconv.Itoa(f.calls), sprung
 }
 
-// choose is the table of what goes wrong.
+// choose is the table of faults.
 func (f *faults) choose(which int, wait float64, post bool) (string, cloudtest.Fault) {
 	status := func(status int, body string, after bool) cloudtest.Fault {
 		fault := cloudtest.Fault{Status: status, Body: body, After: after, Header: http.Header{"Content-Type": {"text/html"}}}
@@ -131,7 +131,7 @@ func (f *faults) choose(which int, wait float64, post bool) (string, cloudtest.F
 	}
 }
 
-// stop ends the faults and waits for what they still hold back.
+// stop ends the faults and waits for delayed requests.
 func (f *faults) stop() {
 	f.mu.Lock()
 	f.on = false
@@ -147,15 +147,15 @@ func (f *faults) summary() string {
 	return fmt.Sprintf("%d calls, faults %v", f.calls, counts)
 }
 
-// moment is where in a registration the operator is killed.
+// moment is the moment of a registration at which the operator is killed.
 type moment int
 
 const (
 	anytime   moment = iota
-	arrived          // when the call has arrived and has had no effect yet
-	responded        //  when it had its effect and its response is held back
-	sent             // when its response is just being sent
-	moments          // how many there are
+	arrived          // the request has arrived and has not taken effect
+	responded        // it has taken effect and its response is delayed
+	sent             // its response is being sent
+	moments          // the number of moments
 )
 
 func (m moment) String() string {
@@ -166,7 +166,7 @@ func (m moment) String() string {
 type trap struct {
 	moment  moment
 	sprung  chan struct{} // closed at the moment
-	killed  chan struct{} // closed when the client is deleted
+	killed  chan struct{} // closed when the client is dead
 	springs sync.Once
 }
 

@@ -27,7 +27,7 @@ import (
 
 // proxy is between one operator and the API server, and may delay a response.
 type proxy struct {
-	kubeconfig string // that leads through it
+	kubeconfig string // of the proxy
 
 	mu   sync.Mutex
 	held string // name of the Agent whose next intent is written, but gets no response
@@ -35,7 +35,7 @@ type proxy struct {
 	free chan struct{}
 }
 
-// newProxy serves the world's API server without asking who is there.
+// newProxy serves the world's API server without authentication.
 func (w *world) newProxy() *proxy {
 	w.t.Helper()
 	target, err := url.Parse(w.plane.Config.Host)
@@ -67,8 +67,8 @@ func (w *world) newProxy() *proxy {
 	return p
 }
 
-// hold keeps back the response to the next intent of the Agent: met is closed once it is written, and the response
-// goes on when free is closed.
+// hold delays the response to the next intent of the Agent: met is closed once the intent is written, and the response is
+// sent when free is closed.
 func (p *proxy) hold(agent string) (met <-chan struct{}, free chan<- struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,7 +99,7 @@ func (p *proxy) modify(r *http.Response) error {
 
 type bodyKey struct{}
 
-// recording remembers what a PATCH said, for the one who sees its response.
+// recording records the body of a PATCH for modify.
 type recording struct{ next http.RoundTripper }
 
 func (t recording) RoundTrip(r *http.Request) (*http.Response, error) {

@@ -26,11 +26,11 @@ import (
 )
 
 const (
-	// leaseTime is how long a lease holds without being renewed, and leaseRetry how often it is asked for.
+	// leaseTime is the duration of a lease, and leaseRetry the interval of attempts to acquire it.
 	leaseTime, renewTime, leaseRetry = 15 * time.Second, 10 * time.Second, 2 * time.Second
-	// strain is what a busy machine may add to any time.
+	// strain is the extra time that a busy machine may need.
 	strain = 10 * time.Second
-	// leaseName is the operator's.
+	// leaseName is the name of the operator's lease.
 	leaseName = "calyptia-agent-operator.cloud.calyptia.com"
 )
 
@@ -39,7 +39,7 @@ type replicas struct {
 	*world
 	*place
 	first, second *child
-	leader        string // the first one's name in the lease
+	leader        string // the identity of the first one in the lease
 }
 
 // newReplicas starts two operators on one lease. more returns extra flags of the first one.
@@ -70,7 +70,7 @@ func newReplicas(t *testing.T, name string, settings cloudtest.Settings, more fu
 	return r
 }
 
-// holder is who has the lease; empty if nobody has.
+// holder is the holder of the lease; empty if there is none.
 func (r *replicas) holder() string {
 	var lease coordinationv1.Lease
 	err := r.kube.Get(context.Background(), client.ObjectKey{Namespace: r.namespace, Name: leaseName}, &lease)
@@ -93,7 +93,7 @@ func (r *replicas) failover(patience time.Duration) time.Duration {
 	return time.Since(began)
 }
 
-// apply declares Agents in the place's namespace.
+// apply declares Agents in the namespace of the place.
 func (r *replicas) apply(names ...string) {
 	r.t.Helper()
 	for i, name := range names {
@@ -132,7 +132,7 @@ func (r *replicas) remotes(name string) (ids []string) {
 	return ids
 }
 
-// held is a fault that holds the next registration of an Agent. entered gets a value once it has arrived.
+// held is a fault that delays the next registration of an Agent. entered gets a value once it has arrived.
 func (r *replicas) held(name string) (entered <-chan struct{}, release chan<- struct{}) {
 	arrived, block := make(chan struct{}, 1), make(chan struct{})
 	r.cloud.Inject(cloudtest.Fault{
@@ -155,7 +155,7 @@ func (r *replicas) within(what string, c <-chan struct{}) {
 	}
 }
 
-// finish kills what still runs and looks for panics.
+// finish kills the remaining processes and looks for panics.
 func (r *replicas) finish() {
 	r.t.Helper()
 	r.first.Kill()
@@ -199,7 +199,7 @@ func TestAStaleLeaderLeavesNothingBehind(t *testing.T) {
 		api = w.newProxy()
 		return []string{"--kubeconfig=" + api.kubeconfig}
 	})
-	// One registration has arrived and is not done; of the other there is the intent alone.
+	// One registration has arrived and is not complete; of the other there is only the intent.
 	entered, release := r.held("during")
 	written, free := api.hold("before")
 	r.apply("during", "before", "calm")
@@ -226,7 +226,7 @@ func TestAStaleLeaderLeavesNothingBehind(t *testing.T) {
 	if n := r.posts("before"); n != 1 {
 		t.Errorf("%d registrations of an Agent arrived, of which the stale leader had written the intent alone; want the second one's", n)
 	}
-	// A lost response makes the operator read the list again, which else would take it a resync interval.
+	// A lost response makes the operator read the list again; otherwise the resync would, an interval later.
 	r.cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
 	r.apply("later")
 	poked := false

@@ -26,10 +26,10 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// workers act on Agents at the same time.
+// workers act on Agents concurrently.
 const workers = 6
 
-// leastKills is how often the operator is killed at least, however slow the machine is.
+// leastKills is the minimum number of kills, however slow the machine is.
 const leastKills = 10
 
 // Streams of random numbers; those of the workers follow.
@@ -66,7 +66,7 @@ func TestExactlyOneThroughKills(t *testing.T) {
 		}
 	})
 	w := newWorld(t, plane, "torture", logs)
-	// Late, but as early as the operator counts on: its own window is over at a quarter of the slack.
+	// Late, but within what the operator allows: its own window ends at a quarter of the slack.
 	late := slack() / 2
 	w.addPlace("conflict", cloudtest.Settings{PageSize: 20}, newFaults(*seed, faultStream, late))
 	w.addPlace("duplicate", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble, GoneAfterDelete: true},
@@ -80,11 +80,11 @@ func TestExactlyOneThroughKills(t *testing.T) {
 	w.summarize(k, restarts, actions, duplicates, tortured, took)
 }
 
-// torture is the bad time. Afterwards nothing goes wrong any more, and no operator runs.
+// torture is the phase with faults. Afterwards nothing fails, and no operator runs.
 func (w *world) torture(k *killer) (restarts int, actions int64) {
 	w.t.Helper()
 	var done, removals atomic.Int64
-	removals.Store(6) // Fewer than make the operator doubt Calyptia Cloud.
+	removals.Store(6) // Too few to trip the mass-deletion safeguard.
 	var runs []func(context.Context, <-chan struct{}) error
 	for n := range workers {
 		runner := &worker{world: w, rng: rand.New(rand.NewPCG(*seed, workerStream+uint64(n))), actions: &done, removals: &removals}
@@ -110,17 +110,17 @@ func (w *world) torture(k *killer) (restarts int, actions int64) {
 	return restarts, done.Load()
 }
 
-// recovers starts the operator for good and waits until all is as declared.
+// recovers starts the last operator and waits until everything matches.
 func (w *world) recovers(k *killer) time.Duration {
 	w.t.Helper()
 	last := w.start("operator")
 	began, poked := time.Now(), false
-	took := w.agree(10*slack()+90*time.Second, func() error { // The garbage collector has its time, too.
+	took := w.agree(10*slack()+90*time.Second, func() error { // The garbage collector needs time, too.
 		if err := last.exited(); err != nil {
 			return fmt.Errorf("the operator exited unexpectedly (%w): see %s", err, last.log)
 		}
-		// Once, for all: what others changed is found now and not at the next resync. A second time would hide
-		// an Agent that waits for longer than it should.
+		// Once, for all: external changes are found now and not at the next resync. A second time would hide an Agent that
+		// waits for longer than it should.
 		if !poked && time.Since(began) > slack()+3*time.Second {
 			poked = true
 			for key := range w.all() {
@@ -141,8 +141,8 @@ func (w *world) recovers(k *killer) time.Duration {
 	return took
 }
 
-// lateDuplicates registers some remote agents once more, as a service would that commits a lost call very late, and
-// keeps several agents with one machine ID. It returns how many.
+// lateDuplicates registers some remote agents again, like an API that commits a lost request very late and allows several
+// agents with one machine ID. It returns their number.
 func (w *world) lateDuplicates(p *place, most int) int {
 	w.t.Helper()
 	a := &account{world: w, place: p}
@@ -153,7 +153,7 @@ func (w *world) lateDuplicates(p *place, most int) int {
 	for _, key := range sorted(a.agents) {
 		agent := a.agents[key]
 		remote, found := a.remote[agent.Status.ID]
-		// Of an Agent that leaves, nobody would come back to look for duplicates.
+		// The duplicates of an Agent that is deleted would not be searched for.
 		if registered := agent.Status.RegistrationIntent; made == most || !found || !agent.DeletionTimestamp.IsZero() ||
 			registered == "" || registered != agent.Annotations[v1alpha1.AnnotationRegistrationIntent] {
 			continue
