@@ -57,7 +57,7 @@ func TestAnAgentOfSomebodyElseIsNeverWritten(t *testing.T) {
 	w.HasExactly("logs", keys(w, "a", "b")...)
 }
 
-// Whoever labels an Agent for a set gives it away: so it is with imported agents, and with those that a deleted set left.
+// A user who labels an Agent for a set hands it over to the set. That is how imported agents, and those of a deleted set, join.
 func TestALabeledAgentIsAdopted(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a", "b")
@@ -147,7 +147,7 @@ func TestAnEditedSessionIsWrittenAgain(t *testing.T) {
 		"a configuration is edited":     func(s *corev1.Secret) { s.Data[w.Node("a")+"."+tokensecret.YAMLKey] = []byte("pipeline:") },
 		"a session of no node is added": func(s *corev1.Secret) { s.Data["stranger."+tokensecret.SessionKey] = []byte("x") },
 	} {
-		w.Clock.Step(time.Minute) // The next batch need not wait.
+		w.Clock.Step(time.Minute) // Skips the pause before the next batch.
 		right := maps.Clone(w.Secret("logs-sessions-0").Data)
 		secret := w.Secret("logs-sessions-0")
 		edit(secret)
@@ -179,7 +179,7 @@ func TestTwoSetsOnOneDaemonSet(t *testing.T) {
 	w.Nodes("a")
 	w.AgentSet("aaa", w.DaemonSet("fluent-bit"))
 	w.SetReady("aaa", 1)
-	w.Eventually("a second has passed", func() error { // Times of objects have no smaller part.
+	w.Eventually("a second has passed", func() error { // Times of objects are whole seconds.
 		if since := time.Since(w.GetSet("aaa").CreationTimestamp.Time); since < 1100*time.Millisecond {
 			return fmt.Errorf("only %s", since)
 		}
@@ -288,7 +288,7 @@ func TestTheOperatorDiesAtEveryBoundary(t *testing.T) {
 	}
 }
 
-// What a full Secret holds, the API server takes.
+// The API server accepts what a full Secret holds.
 func TestAFullSecretIsTaken(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	set := w.NewAgentSet("logs", "fluent-bit")
@@ -311,7 +311,7 @@ func TestAFullSecretIsTaken(t *testing.T) {
 	}
 }
 
-// What somebody writes between the operator's look at an Agent and its patch is not lost: a registration intent above all.
+// A write between the operator's read of an Agent and its patch is not lost, in particular a registration intent.
 func TestAnAnnotationThatIsWrittenMeanwhileIsNotLost(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a")

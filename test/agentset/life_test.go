@@ -58,7 +58,7 @@ func TestEveryNodeHasItsAgentAndSession(t *testing.T) {
 	}
 	w.SetBecomes("logs", v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonAgentsNotReporting, w.Node("a"))
 
-	w.Restart() // A new process finds that all is well: it writes nothing, and calls nothing but what it did before.
+	w.Restart() // A new process has nothing to do: it writes nothing, and repeats only the usual requests.
 	w.API.Reset()
 	w.Cloud.ResetRequests()
 	w.ChangeSet("logs", func(set *v1alpha1.AgentSet) {
@@ -257,7 +257,7 @@ func TestAgentsDeletedByHandComeBack(t *testing.T) {
 	})
 }
 
-// hasEvent looks for events of a set with this reason that hold all the words, together.
+// hasEvent looks for events of a set with this reason that together contain all words.
 func hasEvent(w *harness.World, set, reason string, words ...string) error {
 	var list eventsv1.EventList
 	if err := w.Client.List(context.Background(), &list, client.InNamespace(w.Namespace)); err != nil {
@@ -332,7 +332,7 @@ func TestShardsChange(t *testing.T) {
 			}
 			return nil
 		})
-		w.Clock.Step(time.Minute) // The next batch need not wait.
+		w.Clock.Step(time.Minute) // Skips the pause before the next batch.
 	}
 	if err := hasEvent(w, "logs", "SessionsRenewed", "node"); err == nil {
 		t.Error("a session that moved counts as renewed")

@@ -22,10 +22,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// factor is a part of the values with the settings that are tried for it.
+// factor is a group of values with the settings to test.
 type factor map[string]values
 
-// factors of the operator's values. Each setting of one meets each setting of every other in some combination.
+// factors of the operator's values. Each pair of settings of two factors is in some combination.
 var factors = []factor{
 	{"cluster-wide": {}, "namespaced": {"watchNamespaces": []string{"tenant-a", "tenant-b"}, "clusterID": "blue"}},
 	{"default": {}, "named": {"fullnameOverride": "op", "commonLabels": values{"team": "logging"}}, "named-part": {"nameOverride": "op"}},
@@ -78,7 +78,7 @@ var factors = []factor{
 	{"tested": {}, "untested": {"tests": values{"enabled": false}}},
 }
 
-// pairwise is a small set of combinations in which every two settings meet. It is the same every time.
+// pairwise is a small set of combinations that has every pair of settings. It is deterministic.
 func pairwise() [][]string {
 	type pair struct {
 		i, j int
@@ -103,7 +103,7 @@ func pairwise() [][]string {
 		row := make([]string, len(names))
 		for i := range names {
 			best := -1
-			// The first to win begins elsewhere in each row, or the rows would be alike where nothing is decided yet.
+			// Each row starts with another factor; otherwise rows would be alike while no pair decides.
 			for k := range names[i] {
 				name, gain := names[i][(k+len(all))%len(names[i])], 0
 				for p := range open {
@@ -172,13 +172,13 @@ func createNamespace(t testing.TB, c client.Client, name string, labels ...strin
 	}
 }
 
-// admitted asks the API server whether it would take an object, and, of a Deployment, its pods.
+// admitted checks by a dry run whether the API server accepts an object, and the pods of a Deployment.
 func admitted(t testing.TB, c client.Client, object *unstructured.Unstructured) {
 	t.Helper()
 	if object.GetKind() == "Deployment" {
 		pod := podOf(t, object)
 		admitted(t, c, pod)
-		// Where any pod were let in, this would say nothing.
+		// If any pod were admitted, the check would be meaningless.
 		containers, _, _ := unstructured.NestedSlice(pod.Object, "spec", "containers")
 		delete(containers[0].(map[string]any), "securityContext")
 		pod.Object["spec"].(map[string]any)["containers"] = containers
@@ -187,13 +187,13 @@ func admitted(t testing.TB, c client.Client, object *unstructured.Unstructured) 
 		}
 	}
 	err := c.Create(context.Background(), object.DeepCopy(), client.DryRunAll, client.FieldValidation("Strict"))
-	// A CRD is checked before it is found to be there.
+	// A CRD is validated before the API server checks whether it exists.
 	if err != nil && (object.GetKind() != "CustomResourceDefinition" || !apierrors.IsAlreadyExists(err)) {
 		t.Errorf("%s %s: %v", object.GetKind(), object.GetName(), err)
 	}
 }
 
-// podOf is a pod as a Deployment would make it.
+// podOf is a pod as the Deployment controller would create it.
 func podOf(t testing.TB, deployment *unstructured.Unstructured) *unstructured.Unstructured {
 	t.Helper()
 	template, _, err := unstructured.NestedMap(deployment.Object, "spec", "template")
@@ -208,7 +208,7 @@ func podOf(t testing.TB, deployment *unstructured.Unstructured) *unstructured.Un
 	return pod
 }
 
-// merge lays one set of values over another, as helm does.
+// merge merges values over others, as helm does.
 func merge(under, over values) values {
 	all := values{}
 	maps.Copy(all, under)

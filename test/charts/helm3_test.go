@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// TestLifeByHelm3 types the documented life of an installation with the Helm that many still have.
+// TestLifeByHelm3 runs the documented life of an installation with Helm 3.
 func TestLifeByHelm3(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

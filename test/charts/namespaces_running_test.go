@@ -31,7 +31,7 @@ func TestAWatchedNamespaceIsDeletedMeanwhile(t *testing.T) {
 	w.deletes(w.other)
 	w.shows(w.other, 0)
 	w.shows(w.home, 1)
-	w.check(w.plane.RestartAPIServer()) // This ends the watches, which the API server goes on with else.
+	w.check(w.plane.RestartAPIServer()) // This ends the watches, which would otherwise continue.
 	w.registers(w.home, "web")
 	w.runs()
 	if got := w.lines(notWatched); got != 1 {
@@ -65,7 +65,7 @@ func TestNoWatchedNamespaceIsThere(t *testing.T) {
 	w.runs()
 }
 
-// TestTheNamespaceOfACloudProjectIsDeleted with what it holds, and an Agent elsewhere uses it.
+// TestTheNamespaceOfACloudProjectIsDeleted with its contents, while an Agent elsewhere uses it.
 func TestTheNamespaceOfACloudProjectIsDeleted(t *testing.T) {
 	t.Parallel()
 	w := newWatching(t, "project")
@@ -85,7 +85,7 @@ func TestTheNamespaceOfACloudProjectIsDeleted(t *testing.T) {
 	w.runs()
 }
 
-// TestCloudProjectsGoWithoutAWatchedNamespace that the operator may not look into for Agents that need them.
+// TestCloudProjectsGoWithoutAWatchedNamespace in which the operator cannot search for Agents that need them.
 func TestCloudProjectsGoWithoutAWatchedNamespace(t *testing.T) {
 	t.Parallel()
 	w := newWatching(t, "leaves")

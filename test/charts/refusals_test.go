@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestRefusals has a row for each kind of mistake, with what helm must say of it.
+// TestRefusals has a row for each kind of mistake, with the expected message of helm.
 func TestRefusals(t *testing.T) {
 	project := values{"p": values{"spec": values{"tokenSecretRef": values{"name": "s"}}}}
 	for _, row := range []struct {

@@ -29,8 +29,8 @@ func endpointOf(t testing.TB, namespace string, own values) (monitor *unstructur
 	return monitor, endpoints[0].(map[string]any)
 }
 
-// TestHowPrometheusComesIn has what a user sets replace the default as a whole: a certificate that is to be checked
-// is not skipped for a default that stayed, and a token does not come from two places.
+// TestHowPrometheusComesIn: a setting replaces the default as a whole. A certificate that is to be verified is not skipped
+// because of a remaining default, and there is only one source of a token.
 func TestHowPrometheusComesIn(t *testing.T) {
 	c := admin(t, must(shared())(t))
 	createNamespace(t, c, "monitored")
@@ -58,7 +58,7 @@ func TestHowPrometheusComesIn(t *testing.T) {
 			admitted(t, c, monitor)
 		})
 	}
-	// What the Prometheus operator does not know, its own CRD refuses.
+	// The CRD refuses what the Prometheus operator does not know.
 	monitor, _ := endpointOf(t, "monitored", values{"authorization": values{"secret": "prometheus"}})
 	if err := c.Create(t.Context(), monitor, client.DryRunAll, client.FieldValidation("Strict")); err == nil {
 		t.Error("any authorization is taken")
@@ -94,7 +94,7 @@ func TestTheNetworkPolicyAllowsDNS(t *testing.T) {
 	}
 }
 
-// TestWhoTheTestPodRunsAs has the user's word go before the chart's, and null mean that nobody says it.
+// TestWhoTheTestPodRunsAs: the setting of the user takes precedence over that of the chart, and null removes both.
 func TestWhoTheTestPodRunsAs(t *testing.T) {
 	user := func(id int64) *int64 { return &id }
 	for _, row := range []struct {
@@ -126,7 +126,7 @@ func TestWhoTheTestPodRunsAs(t *testing.T) {
 	}
 }
 
-// TestLabelsOfOthers has labels that the charts set themselves: they are there once, and as the selectors need them.
+// TestLabelsOfOthers sets labels that the charts set themselves: each occurs once, with the value of the selectors.
 func TestLabelsOfOthers(t *testing.T) {
 	common := values{"app.kubernetes.io/name": "theirs", "app.kubernetes.io/instance": "theirs", "control-plane": "theirs",
 		"helm.sh/chart": "theirs", "app.kubernetes.io/managed-by": "theirs", "team": "logging"}
@@ -150,7 +150,7 @@ func TestLabelsOfOthers(t *testing.T) {
 	}
 }
 
-// TestNamesThatLookLikeNumbers has names which YAML takes for something else than text.
+// TestNamesThatLookLikeNumbers uses names that YAML does not read as strings.
 func TestNamesThatLookLikeNumbers(t *testing.T) {
 	c := admin(t, must(shared())(t))
 	for _, name := range []string{"123", "1e3", "0123"} {

@@ -38,7 +38,7 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// typed turns a rendered object into one of Go.
+// typed converts a rendered object to a Go type.
 func typed[T any](t testing.TB, object *unstructured.Unstructured) *T {
 	t.Helper()
 	into := new(T)
@@ -92,7 +92,7 @@ func TestEachFlagIsAValue(t *testing.T) {
 	}
 }
 
-// TestDefaultsAreTheOperators finds a default of the chart that differs from the flag's.
+// TestDefaultsAreTheOperators finds defaults of the chart that differ from those of the flags.
 func TestDefaultsAreTheOperators(t *testing.T) {
 	help := string(must(exec.Command(must(operatorPath())(t), "--help").CombinedOutput())(t))
 	for _, want := range []string{
@@ -138,7 +138,7 @@ func TestMemoryLimitSetsGOMEMLIMIT(t *testing.T) {
 	}
 }
 
-// TestNamespacedModeNeedsNothingClusterWide renders what an administrator of some namespaces may be given.
+// TestNamespacedModeNeedsNothingClusterWide renders the chart for an administrator of some namespaces.
 func TestNamespacedModeNeedsNothingClusterWide(t *testing.T) {
 	v := values{"watchNamespaces": []string{"tenant-a"}, "clusterID": "blue"}
 	names := func(v values) (names []string) {
@@ -151,7 +151,7 @@ func TestNamespacedModeNeedsNothingClusterWide(t *testing.T) {
 		return names
 	}
 	bare := merge(v, values{"agentSets": values{"enabled": false}, "crds": values{"enabled": false}, "rbac": values{"aggregate": false}})
-	// Reviews know no namespace.
+	// Reviews are not namespaced.
 	want := []string{"ClusterRole/calyptia-agent-operator-metrics-auth", "ClusterRole/calyptia-agent-operator-metrics-reader",
 		"ClusterRoleBinding/calyptia-agent-operator-metrics-auth"}
 	if got := names(bare); !slices.Equal(got, want) {
@@ -164,7 +164,7 @@ func TestNamespacedModeNeedsNothingClusterWide(t *testing.T) {
 	}
 }
 
-// TestChartIsAsKustomize compares what both give the operator and the people.
+// TestChartIsAsKustomize compares the roles of both for the operator and for users.
 func TestChartIsAsKustomize(t *testing.T) {
 	kustomized := kustomize(t, "config/default")
 	rendered := render(t, operatorChart, operatorNamespace, nil)
@@ -215,7 +215,7 @@ func accountOf(t testing.TB, objects []*unstructured.Unstructured) *corev1.Servi
 	return typed[corev1.ServiceAccount](t, only(t, accounts, "ServiceAccount"))
 }
 
-// describe is what a role gives, and to which of the cluster's own roles.
+// describe is the rules of a role and the default roles that it is aggregated to.
 func describe(t testing.TB, object *unstructured.Unstructured) string {
 	t.Helper()
 	role := typed[rbacv1.ClusterRole](t, object)

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// umbrella is a chart of somebody else that has both charts as dependencies, the one of the agents under another name, too.
+// umbrella is a parent chart with both charts as dependencies, that of the agents also under another name.
 func umbrella(t *testing.T, path func() (string, error)) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -48,7 +48,7 @@ func umbrella(t *testing.T, path func() (string, error)) string {
 	return dir
 }
 
-// TestInAnUmbrellaChart has the condition of a parent chart, which is a value of the chart itself.
+// TestInAnUmbrellaChart sets the condition of a parent chart, which is a value of the chart itself.
 func TestInAnUmbrellaChart(t *testing.T) {
 	for version, path := range helms {
 		t.Run(version, func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestEnabledIsForParents(t *testing.T) {
 	}
 }
 
-// TestPodsRunOnLinux has what a user asks for come beside it.
+// TestPodsRunOnLinux: the node selector of the user is added to that of the chart.
 func TestPodsRunOnLinux(t *testing.T) {
 	const system = "kubernetes.io/os"
 	for _, row := range []struct {

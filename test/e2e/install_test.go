@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestInstallUpgradeUninstall is the life of a release: all that it does is seen, none of it is played.
+// TestInstallUpgradeUninstall is the life of a release, with real pods throughout.
 func TestInstallUpgradeUninstall(t *testing.T) {
 	install(t)
 	if err := allReady(t.Context(), 2); err != nil {
@@ -75,7 +75,7 @@ func rolls(t *testing.T, w *team) {
 	}
 }
 
-// TestOtherPodsAreRefused sees that the namespaces enforce what the operator's pods are said to pass.
+// TestOtherPodsAreRefused checks that the namespaces enforce the standard that the operator's pods meet.
 func TestOtherPodsAreRefused(t *testing.T) {
 	namespace(t, operatorNamespace, restricted)
 	err := here.client.Create(t.Context(), &corev1.Pod{

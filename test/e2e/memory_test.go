@@ -22,7 +22,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// What the chart's security settings come to, as the kernel has it.
+// The effect of the chart's security settings, as the kernel shows it.
 func TestTheKernelHoldsTheOperatorBack_OnTheBuiltInNode(t *testing.T) {
 	install(t)
 	for _, pod := range must(pods(t.Context()))(t) {
@@ -59,7 +59,7 @@ func TestTheKernelHoldsTheOperatorBack_OnTheBuiltInNode(t *testing.T) {
 	}
 }
 
-// inCgroup reads a number of a process's memory cgroup, by its name in the first or the second version.
+// inCgroup reads a number of the memory cgroup of a process, by its name in cgroup v1 or v2.
 func inCgroup(t testing.TB, proc, first, second string) int64 {
 	t.Helper()
 	content := string(must(os.ReadFile(filepath.Join(proc, "cgroup")))(t))
@@ -77,7 +77,7 @@ func inCgroup(t testing.TB, proc, first, second string) int64 {
 	return 0
 }
 
-// many is how many Agents the chart's default memory limit is meant for, and more.
+// many is more Agents than the default memory limit of the chart is meant for.
 const many = 5000
 
 // The chart's default limit holds 5,000 Agents.
@@ -104,7 +104,7 @@ func TestTheDefaultMemoryHolds5000Agents(t *testing.T) {
 	w.leave()
 }
 
-// declareMany creates Agents by several clients at once.
+// declareMany creates Agents with several clients concurrently.
 func (w *team) declareMany(count int) {
 	w.Helper()
 	const clients = 8
@@ -121,7 +121,7 @@ func (w *team) declareMany(count int) {
 	}
 }
 
-// lastStates are how the operator's containers ended the last time.
+// lastStates are the last termination states of the operator's containers.
 func lastStates(t testing.TB) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -135,7 +135,7 @@ func lastStates(t testing.TB) map[string]string {
 	return all
 }
 
-// With a limit that is too small the container is killed, and comes back: nothing is lost, and nothing is registered twice.
+// With a limit that is too small the container is killed and restarted: nothing is lost or registered twice.
 func TestTooLittleMemoryLosesNothing(t *testing.T) {
 	install(t) // the CRDs
 	w := newTeam(t)

@@ -15,8 +15,8 @@ import (
 	own "github.com/calyptia-agent-operator/operator/internal/testenv/kstatus"
 )
 
-// TestTheStatusOfOurTestsIsThatOfKstatus compares, for every combination of what is read, the function that the operator's
-// tests use with the library that it replaces.
+// TestTheStatusOfOurTestsIsThatOfKstatus compares, for every combination of inputs, the function that the operator's tests
+// use with the library that it replaces.
 func TestTheStatusOfOurTestsIsThatOfKstatus(t *testing.T) {
 	statuses := []string{"", "True", "False", "Unknown"}
 	seen := map[own.Status]int{}

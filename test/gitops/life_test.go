@@ -122,7 +122,7 @@ func TestTheLifeOfACloudProjectAsToolsSeeIt(t *testing.T) {
 	o.becomes("CloudProject calyptia", "1 Current Healthy")
 	w.Ready(w.Apply("web"))
 
-	// The token is revoked, which the next change of an Agent finds out.
+	// The token is revoked, which the next change of an Agent detects.
 	w.Cloud.RevokeToken(w.Token)
 	w.Change("web", version("v4.0.2"))
 	o.becomes("CloudProject calyptia", "1 Failed Degraded")
@@ -175,7 +175,7 @@ func TestKubectlWait(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	w.Apply("web")
 	const ready, patience = "--for=condition=Ready", "--timeout=45s"
-	// Nobody is at work: neither kind may pass for ready.
+	// No operator runs: neither kind may count as ready.
 	for _, name := range []string{"agent/web", "cloudproject/calyptia"} {
 		if out, err := kubectl(t, w, "wait", name, ready, "--timeout=1s"); err == nil || !strings.Contains(out, "timed out") {
 			t.Errorf("%s without an operator: %v %s", name, err, out)
@@ -187,7 +187,7 @@ func TestKubectlWait(t *testing.T) {
 	}
 	w.One("web")
 
-	// Ready as of an older generation is not Ready.
+	// Ready of an older generation does not count.
 	w.Stop()
 	w.Change("web", version("v4.0.2"))
 	if out, err := kubectl(t, w, "wait", "agent/web", ready, "--timeout=1s"); err == nil || !strings.Contains(out, "timed out") {

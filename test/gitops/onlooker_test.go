@@ -28,7 +28,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// onlooker judges every version of every Agent and CloudProject of a World, from their creation on.
+// onlooker checks every version of every Agent and CloudProject of a World from their creation on.
 type onlooker struct {
 	*harness.World
 	scripts map[string]string
@@ -39,8 +39,8 @@ type onlooker struct {
 	faults   []string
 }
 
-// look watches the namespaces of the World until the test ends. The World's own CloudProject is seen from its
-// creation, too: the watch begins with what is there, in versions that nobody has touched.
+// look watches the namespaces of the World until the test ends. The watch starts with the existing objects, which are
+// still unchanged, so it sees the CloudProject of the World from its creation on.
 func look(t *testing.T, w *harness.World) *onlooker {
 	t.Helper()
 	o := &onlooker{World: w, reported: map[string][]string{}, seen: map[string]int{}, scripts: map[string]string{
@@ -107,7 +107,7 @@ func (o *onlooker) see(event watch.Event) {
 	}
 }
 
-// judge holds what kstatus says against the object itself, and against the requests to Calyptia Cloud.
+// judge compares the result of kstatus with the object itself and with the requests to Calyptia Cloud.
 func (o *onlooker) judge(object *unstructured.Unstructured, s status.Status) (problems []string) {
 	claim := func(right bool, format string, args ...any) {
 		if !right {
@@ -145,7 +145,7 @@ func (o *onlooker) judge(object *unstructured.Unstructured, s status.Status) (pr
 	return problems
 }
 
-// took reports whether Calyptia Cloud took a registration or an update with this version.
+// took reports whether Calyptia Cloud accepted a registration or an update with this version.
 func (o *onlooker) took(version string) bool {
 	return slices.ContainsFunc(o.Cloud.Requests(), func(r cloudtest.Request) bool {
 		var body struct {

@@ -20,13 +20,13 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
 
-// shape is how the conditions Ready, Reconciling and Stalled stand together.
+// shape is a combination of the conditions Ready, Reconciling and Stalled.
 type shape struct {
 	ready                metav1.ConditionStatus
 	reconciling, stalled bool
 }
 
-// The shapes that the operator makes.
+// The combinations that the operator sets.
 var (
 	good         = shape{ready: metav1.ConditionTrue}
 	reconciling  = shape{ready: metav1.ConditionFalse, reconciling: true} // this generation is not applied yet
@@ -46,10 +46,10 @@ const (
 	setKind     = "AgentSet"
 )
 
-// An Agent that waits, or is tried again, in both shapes: before and after it was applied.
+// An Agent that waits or is retried has both shapes: before and after it was applied.
 var waits = []shape{reconciling, interrupted}
 
-// states are all reasons of Ready. Those of other conditions have no shapes: they have no part in health.
+// states are all reasons of Ready. Other conditions do not affect health, so their reasons have no shapes.
 var states = map[string]row{
 	v1alpha1.ReasonApplied:             {agentKind: {good}, setKind: {good}},
 	v1alpha1.ReasonObserved:            {agentKind: {good}},
@@ -104,7 +104,7 @@ var states = map[string]row{
 	v1alpha1.ReasonNotPersisted:      {},
 }
 
-// expected is what Argo CD and kstatus shall say of a shape.
+// expected is the expected result of Argo CD and kstatus for a shape.
 func (s shape) expected(reason string) (string, status.Status) {
 	switch {
 	case s.stalled:
@@ -118,7 +118,7 @@ func (s shape) expected(reason string) (string, status.Status) {
 	}
 }
 
-// object is one with these conditions, beside those that have no part in its health.
+// object has these conditions, and others that do not affect its health.
 func (s shape) object(kind, reason string, generation, observed int64) *unstructured.Unstructured {
 	var conditions []any
 	add := func(kind string, is metav1.ConditionStatus, reason string) {
@@ -187,7 +187,7 @@ func TestArgoAndKstatusJudgeEveryStateAlike(t *testing.T) {
 				name := fmt.Sprintf("%s %s %+v", kind, reason, s)
 				wantHealth, wantStatus := s.expected(reason)
 				judge(t, name, s.object(kind, reason, 3, 3), wantHealth, wantStatus)
-				// A change of the spec that the operator has not seen yet is never judged by what was before.
+				// If the operator has not seen a change of the spec yet, the old conditions do not count.
 				judge(t, name+", outdated", s.object(kind, reason, 4, 3), progressing, status.InProgressStatus)
 				gone := s.object(kind, reason, 4, 4)
 				now := metav1.Now()

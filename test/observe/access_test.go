@@ -29,7 +29,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// grant binds a ClusterRole of config/rbac to somebody.
+// grant binds a ClusterRole of config/rbac to a user.
 func grant(w *harness.World, file string, to rbacv1.Subject) {
 	w.Helper()
 	kube, err := kubernetes.NewForConfig(harness.Plane().Config)
@@ -58,7 +58,7 @@ func grant(w *harness.World, file string, to rbacv1.Subject) {
 	}
 }
 
-// asOperator is a kubeconfig with the rights that the operator is deployed with, the lease apart.
+// asOperator is a kubeconfig with the deployed rights of the operator, except for the lease.
 func asOperator(w *harness.World) string {
 	w.Helper()
 	config, err := harness.Plane().AddUser("operator-" + w.Namespace)

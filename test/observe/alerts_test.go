@@ -24,7 +24,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// runbook is where the alerts send people to.
+// runbook is the page that the alerts link to.
 const runbook = "https://github.com/calyptia-agent-operator/operator/blob/main/docs/runbook.md"
 
 // promtool is that of Prometheus; selectors prints the selectors of an expression.
@@ -151,10 +151,10 @@ func TestEveryAlertHasItsEntryInTheRunbook(t *testing.T) {
 // expression is a query of a rule or panel, and its place.
 type expression struct {
 	where, text string
-	labels      []string // that its words refer to
+	labels      []string // that its text refers to
 }
 
-// reference is a label in an alert's or a legend's text.
+// reference is a label in the text of an alert or a legend.
 var reference = regexp.MustCompile(`\{\{-? *(?:\$labels\.)?([a-z_]+) *-?\}\}`)
 
 func refers(texts ...string) (labels []string) {
@@ -166,7 +166,7 @@ func refers(texts ...string) (labels []string) {
 	return labels
 }
 
-// panels are the expressions of the dashboard, with its variables as Grafana would fill them in.
+// panels are the expressions of the dashboard, with its variables filled in as Grafana would.
 func panels(t *testing.T) (all []expression) {
 	t.Helper()
 	type target struct {
@@ -286,12 +286,12 @@ func meaningful(label, value, words, body string) bool {
 	case "status":
 		return slices.Contains([]string{"True", "False", "Unknown"}, value)
 	default:
-		value = strings.TrimPrefix(value, ".*") // that of a shard, too
+		value = strings.TrimPrefix(value, ".*") // including that of a shard
 		return strings.Contains(words, "`"+value+"`") || strings.Contains(body, label+`="`+value+`"`)
 	}
 }
 
-// names is what hack/promtool says of an expression.
+// names is the output of hack/promtool for an expression.
 type names struct {
 	Metrics, Labels []string
 	Asked           []struct{ Metric, Label, Value string }

@@ -26,7 +26,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// certify puts a new certificate for the loopback address into dir, and returns what trusts it alone.
+// certify writes a new certificate for the loopback address to dir, and returns a TLS configuration that trusts only it.
 func certify(t *testing.T, dir string) *tls.Config {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -32,13 +32,13 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// family is what is known of a metric: its type, and the labels that its series have.
+// family is a metric: its type, and the labels of its series.
 type family struct {
 	kind   string
 	labels sets.Set[string]
 }
 
-// exposed are the metrics of the real binary after a life that has something of each.
+// exposed are the metrics of the real binary after a life that produces all of them.
 var exposed = struct {
 	once sync.Once
 	all  map[string]family
@@ -135,7 +135,7 @@ func file(t *testing.T, path ...string) string {
 	return string(content)
 }
 
-// row is a line of the table of metrics: name, type, labels.
+// row is a row of the table of metrics: name, type, labels.
 var row = regexp.MustCompile("(?m)^\\| `(calyptia_[a-z_]+)` \\| ([a-z]+) \\| ([^|]*) \\| [^|]+ \\|$")
 
 // documented are the metrics of docs/metrics.md.
@@ -162,7 +162,7 @@ func TestTheTableOfMetricsIsWhatTheOperatorExposes(t *testing.T) {
 	}
 }
 
-// libraries is the sentence that names the metrics of others.
+// libraries is the sentence that names the metrics of libraries.
 var libraries = regexp.MustCompile("`([a-z_]+_)\\*`")
 
 func TestTheMetricsOfLibrariesAreNamed(t *testing.T) {

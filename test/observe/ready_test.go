@@ -33,7 +33,7 @@ func TestTheOperatorIsReadyWithTheCloudDown(t *testing.T) {
 	name := w.Apply("web")
 	c := launch(w, harness.Plane().Kubeconfig)
 	c.becomes("/readyz", http.StatusOK)
-	w.NotReady(name, v1alpha1.ReasonProjectNotReady) // It works, and cannot reach the cloud.
+	w.NotReady(name, v1alpha1.ReasonProjectNotReady) // It reconciles, but cannot reach the cloud.
 	for _, path := range []string{"/readyz", "/healthz"} {
 		if got := c.probe(path); got != http.StatusOK {
 			t.Errorf("%s is %d while the cloud is down", path, got)
@@ -167,5 +167,5 @@ func TestAStandbyIsReadyAndExportsNoAgents(t *testing.T) {
 	t.Logf("the standby exports Agents %s after the leader was stopped", time.Since(began))
 }
 
-// leaderMetric is the series that says whether a replica leads.
+// leaderMetric is the series that reports whether a replica is the leader.
 const leaderMetric = `leader_election_master_status{name="calyptia-agent-operator.cloud.calyptia.com"}`

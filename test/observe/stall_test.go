@@ -20,7 +20,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// leads waits until the operator has renewed its lease after a time, and returns who holds it.
+// leads waits until the operator has renewed its lease after a given time, and returns the holder.
 func (c *child) leads(after time.Time) string {
 	c.Helper()
 	var lease coordinationv1.Lease
@@ -42,7 +42,7 @@ func (c *child) leads(after time.Time) string {
 	return *lease.Spec.HolderIdentity
 }
 
-// stalling launches an operator that leads, behind a wire.
+// stalling launches an operator that is the leader, behind a wire.
 func stalling(t *testing.T, args ...string) (c *child, w *wire, holder string) {
 	t.Helper()
 	world := harness.New(t, cloudtest.Settings{}, harness.Idle)
@@ -52,8 +52,8 @@ func stalling(t *testing.T, args ...string) (c *child, w *wire, holder string) {
 	return c, w, holder
 }
 
-// The time is a bit more than the 10 s of client-go's defaults and the 2 s between two renewals, so that an operator
-// with those never survives it.
+// The time exceeds the 10 s of client-go's defaults and the 2 s between two renewals, so that an operator with those
+// defaults never survives it.
 func TestTheOperatorSurvivesAnAPIServerThatStalls(t *testing.T) {
 	t.Parallel()
 	c, w, before := stalling(t)
@@ -74,7 +74,7 @@ func TestTheOperatorSurvivesAnAPIServerThatStalls(t *testing.T) {
 	}
 }
 
-// What the flags say is what ends it: two leaders would work at once after the lease.
+// The flags decide when it exits: after the lease expires, there would be two leaders.
 func TestALeaderThatCannotRenewEnds(t *testing.T) {
 	t.Parallel()
 	c, w, _ := stalling(t, "--leader-election-lease-duration=3s", "--leader-election-renew-deadline=2s", "--leader-election-retry-period=200ms")

@@ -31,7 +31,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// journal is what the operator logs at its default level, as JSON lines.
+// journal is the log of the operator at its default level, as JSON lines.
 type journal struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -44,15 +44,15 @@ func (j *journal) Write(p []byte) (int, error) {
 	return j.text.Write(p)
 }
 
-// kept has a World's operators write into a journal, in the form that the real one has.
+// kept has the operators of a World write to a journal, in the format of the real one.
 func kept(j *journal) harness.Option {
 	return func(w *harness.World, _ *v1alpha1.CloudProject) { w.Logger = zap.New(zap.WriteTo(j)) }
 }
 
-// ids are what differs from run to run.
+// ids are the parts that differ from run to run.
 var ids = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 
-// lines are those of an object, within its reconciliation or not: level, what happened, and the sentence for people.
+// lines are the log lines about an object: level, message, and the sentence for users.
 func (j *journal) lines(t testing.TB, kind, name string) (all []string) {
 	t.Helper()
 	j.mu.Lock()
@@ -100,7 +100,7 @@ func recorded(w *harness.World, name string) (all []string) {
 	return all
 }
 
-// looks has the operator look at the Agent some times, with nothing changed in between.
+// looks triggers a number of syncs of the Agent with nothing changed in between.
 func looks(w *harness.World, name string) {
 	w.Helper()
 	for range 3 {
@@ -115,7 +115,7 @@ func looks(w *harness.World, name string) {
 	}
 }
 
-// remotely changes the one remote agent behind the operator's back, and has it look.
+// remotely changes the only remote agent externally and requests a sync.
 func remotely(w *harness.World, change func(*cloud.Agent)) {
 	w.Helper()
 	w.Cloud.Mutate(w.Remote()[0].ID, change)
@@ -141,7 +141,7 @@ var stories = []struct {
 	name   string
 	live   func(*harness.World)
 	events []string
-	// extra are lines that are no events, by the index of the line that they stand before.
+	// extra are log lines without an event, by the index of the line that they precede.
 	extra map[int]string
 }{
 	{"registered, looked at and deleted", func(w *harness.World) {
@@ -262,7 +262,7 @@ func TestEachChangeIsRecordedOnceAndNothingElse(t *testing.T) {
 	}
 }
 
-// asLine is an event as the log has it.
+// asLine is an event in the format of the log.
 func asLine(event string) string {
 	kind, text, _ := strings.Cut(event, " ")
 	reason, note, _ := strings.Cut(text, ": ")
@@ -272,7 +272,7 @@ func asLine(event string) string {
 	return "info | " + reason + " | " + note
 }
 
-// like compares lines, of which one may end in a star.
+// like compares lines; a star at the end of a line matches anything.
 func like(a, b string) bool {
 	for _, pair := range [][2]string{{a, b}, {b, a}} {
 		if head, open := strings.CutSuffix(pair[0], "*"); open && strings.HasPrefix(pair[1], head) {

@@ -19,7 +19,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A client of Kubernetes logs the bodies of its requests where the log's level is high enough, and they are Secrets here.
+// At a high log level, a client of Kubernetes logs the bodies of its requests, which include Secrets.
 func TestTheHighestLogLevelShowsNoToken(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
@@ -34,7 +34,7 @@ func TestTheHighestLogLevelShowsNoToken(t *testing.T) {
 		t.Errorf("nothing of the level is logged:\n%s", said)
 	}
 	for whose, token := range tokens {
-		// As it is, as JSON has the data of a Secret, and as a dump of protobuf begins it.
+		// Plain, as in the JSON of a Secret, and as a dump of protobuf begins.
 		for _, form := range []string{token, base64.StdEncoding.EncodeToString([]byte(token))[:len(token)/3*4], spaced(token[:8])} {
 			if strings.Contains(said, form) {
 				t.Errorf("the log shows the token of %s as %s", whose, form)
@@ -46,7 +46,7 @@ func TestTheHighestLogLevelShowsNoToken(t *testing.T) {
 	}
 }
 
-// spaced is text as the left half of a dump has it.
+// spaced is text as in the left half of a dump.
 func spaced(text string) string {
 	var all []string
 	for _, b := range []byte(text) {

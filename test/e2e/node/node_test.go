@@ -46,8 +46,7 @@ func TestMain(m *testing.M) {
 	fmt.Fprintln(os.Stdout, err)
 }
 
-// However a cluster ends, nothing of it is left: at once where it could clean up, and after the next start where it was
-// killed.
+// However a cluster ends, nothing of it remains: at once if it could clean up, and after the next start if it was killed.
 func TestNothingIsLeft(t *testing.T) {
 	rules := iptables(t)
 	for _, row := range []struct {
@@ -63,7 +62,7 @@ func TestNothingIsLeft(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			ended := endChild(t, row.when, row.signal)
-			// What the kernel removes is gone without anybody's help.
+			// What the kernel removes is gone without a next start.
 			eventuallyNothing(t, "processes or mounts are left", func() error {
 				return errors.Join(ended.unused(), mounts(ended))
 			})
@@ -96,7 +95,7 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
-// endChild starts a cluster in its own process, sends that a signal when it says something, and returns its slot.
+// endChild starts a cluster in a child process, signals that when it prints something, and returns its slot.
 func endChild(t *testing.T, when string, how syscall.Signal) *slot {
 	t.Helper()
 	command := exec.Command(os.Args[0])
@@ -125,7 +124,7 @@ func endChild(t *testing.T, when string, how syscall.Signal) *slot {
 	return taken
 }
 
-// slotOf is the one whose lock a process has.
+// slotOf is the slot whose lock a process holds.
 func slotOf(t *testing.T, pid int) *slot {
 	t.Helper()
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
@@ -158,7 +157,7 @@ func mounts(s *slot) error {
 	return err
 }
 
-// directories are an error while there are any: the slot's own, and cgroups.
+// directories are an error while there are any: that of the slot, and cgroups.
 func directories(s *slot) error {
 	var found []string
 	if _, err := os.Stat(s.path()); err == nil {
