@@ -141,4 +141,4 @@ func (c *cloudProcess) set(state cloudState) {
 	}
 }
 
-var errCloudSilent = errors.New("the fake cloud ended before it said where it is")
+var errCloudSilent = errors.New("the fake cloud exited before it printed its address")

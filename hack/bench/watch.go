@@ -178,7 +178,7 @@ func (t *tracker) wait(ctx context.Context, r *round) error {
 		now, missing := r.left, t.missing(r)
 		t.mu.Unlock()
 		if now == left {
-			return fmt.Errorf("nothing happened for %s; %d Agents are missing, such as %s", patience, now, missing)
+			return fmt.Errorf("no progress for %s; %d Agents are missing, such as %s", patience, now, missing)
 		}
 		left = now
 	}

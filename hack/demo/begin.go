@@ -171,7 +171,7 @@ func (s *show) declaredConfig(ctx context.Context, agent *v1alpha1.Agent) (strin
 // equal compares what is with what should be.
 func equal[T comparable](got, want T) error {
 	if got != want {
-		return fmt.Errorf("it is %+v, should be %+v", got, want)
+		return fmt.Errorf("it is %+v, want %+v", got, want)
 	}
 	return nil
 }

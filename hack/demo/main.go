@@ -29,7 +29,7 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
-	once := flags.Bool("once", false, "end after the show, with exit status 0 only if all of it was so")
+	once := flags.Bool("once", false, "exit after the demo, with status 0 only if all checks passed")
 	if err := flags.Parse(os.Args[1:]); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil || flags.NArg() > 0 {
@@ -54,7 +54,7 @@ func perform(ctx context.Context, once bool) (status int) {
 		out.failed(err)
 		return 1
 	}
-	defer context.AfterFunc(ctx, func() { out.say("\nEnding, and cleaning up ...") })()
+	defer context.AfterFunc(ctx, func() { out.say("\nStopping and cleaning up ...") })()
 	began := time.Now()
 	s := &show{printer: out, stage: set}
 	shown, left := context.WithCancelCause(ctx)

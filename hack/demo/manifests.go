@@ -15,7 +15,7 @@ import (
 // manifestDir holds the overlay that brings the samples to the fake cloud.
 var manifestDir = filepath.Join(stageDir, "manifests")
 
-const kustomization = `# The samples as they are, but for the place and the token of Calyptia Cloud.
+const kustomization = `# The samples, with the URL and the token of the fake cloud.
 resources:
 - ../../config/samples
 - project-token.yaml

@@ -81,7 +81,7 @@ func (s *show) updateStep(ctx context.Context) {
 			return errors.New("the ConfigMap did not change")
 		}
 		if after.RawConfig != config {
-			return errors.New("its rawConfig is another one")
+			return errors.New("its rawConfig differs")
 		}
 		return nil
 	})
@@ -112,7 +112,7 @@ func (s *show) driftStep(ctx context.Context) {
 	after := s.remote(ctx, agent.Status.ID)
 	s.check("web-logs has syncPolicy Enforce, so the drift is corrected: "+changed.Version+" -> "+after.Version, func() error {
 		if changed == before {
-			return errors.New("nobody changed it")
+			return errors.New("it was not changed")
 		}
 		return equal(after, before)
 	})
@@ -140,7 +140,7 @@ func (s *show) handled(ctx context.Context, name, value string) {
 func contains(text string, words ...string) error {
 	for _, word := range words {
 		if !strings.Contains(text, word) {
-			return fmt.Errorf("it does not say %q", word)
+			return fmt.Errorf("it lacks %q", word)
 		}
 	}
 	return nil

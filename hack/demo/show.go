@@ -48,7 +48,7 @@ func (s *show) play(ctx context.Context, abort context.CancelCauseFunc) {
 		{"A Kubernetes control plane, with the CRDs", s.controlPlaneStep},
 		{"The operator, and a fake of Calyptia Cloud", func(ctx context.Context) { s.operatorStep(ctx, abort) }},
 		{"The samples are applied and become Ready", s.samplesStep},
-		{"The agents as Calyptia Cloud has them", s.remoteStep},
+		{"The agents in Calyptia Cloud", s.remoteStep},
 		{"The Secret with an agent's token", s.secretStep},
 		{"A Fluent Bit runs as one of the agents", s.fluentBitStep},
 		{"A new version and a new configuration are applied", s.updateStep},
@@ -84,7 +84,7 @@ func (s *show) refused(ctx context.Context, script, words string) {
 			return errors.New("the command succeeded")
 		}
 		if !strings.Contains(output, words) {
-			return fmt.Errorf("the message does not say %q", words)
+			return fmt.Errorf("the message lacks %q", words)
 		}
 		return nil
 	})
@@ -200,7 +200,7 @@ func (s *show) diagnose(ctx context.Context) {
 // invite explains how to try more.
 func (s *show) invite() {
 	root := testenv.ModuleRoot()
-	s.heading("It stays up: try it in another terminal")
+	s.heading("The demo keeps running: try it in another terminal")
 	s.printer.say("  export KUBECONFIG=%s", s.controlPlane.Kubeconfig)
 	if _, err := exec.LookPath("kubectl"); err != nil {
 		s.printer.say("  alias kubectl=%s", s.controlPlane.Kubectl(context.Background()).Path)

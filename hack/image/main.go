@@ -166,7 +166,7 @@ func (s source) build(ctx context.Context) (v1.ImageIndex, error) {
 	case v1.Image: // ko's result for one platform
 		return addTo(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), result, wanted[0]), nil
 	}
-	return nil, fmt.Errorf("the result is a %T, and no image", result)
+	return nil, fmt.Errorf("the result is a %T, not an image", result)
 }
 
 // labels are those of the Dockerfile, too.

@@ -25,7 +25,7 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	out := flag.String("out", "docs/demo.svg", "File to write.")
-	title := flag.String("title", "make demo", "What the window is called.")
+	title := flag.String("title", "make demo", "Title of the window.")
 	flag.Parse()
 	if flag.NArg() == 0 {
 		fmt.Fprintln(os.Stderr, "picture: name the command to run, as in: picture -out docs/demo.svg bin/demo --once")
@@ -35,7 +35,7 @@ func run() int {
 	defer stop()
 	lines, err := record(ctx, os.Stdout, flag.Args())
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "picture: nothing is drawn of a run that failed:", err)
+		fmt.Fprintln(os.Stderr, "picture: the command failed, so there is no picture:", err)
 		return 1
 	}
 	if err := os.WriteFile(*out, []byte(draw(*title, lines)), 0o644); err != nil {

@@ -87,7 +87,7 @@ func TestALabeledAgentIsAdopted(t *testing.T) {
 		}
 		var set v1alpha1.AgentSet
 		if err := w.Client.Get(t.Context(), w.Key("logs"), &set); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("the set is there: %w", err)
+			return fmt.Errorf("the set still exists: %w", err)
 		}
 		return w.Client.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "logs-sessions-0"}})
 	})

@@ -130,7 +130,7 @@ func podsOn(w *harness.World, daemonSet string) ([]string, error) {
 	}
 	slices.Sort(on)
 	if s := ds.Status; s.ObservedGeneration != ds.Generation || int(s.DesiredNumberScheduled) > len(on) {
-		return nil, fmt.Errorf("the controller is at work: %+v, pods on %v", s, on)
+		return nil, fmt.Errorf("the controller is not done: %+v, pods on %v", s, on)
 	}
 	return on, nil
 }
@@ -241,9 +241,9 @@ func TestTheSameNodesAsTheDaemonSetController(t *testing.T) {
 	compare(w, "after changes of nodes")
 	w.RemoveNode("full")
 	w.NewNode("late", nodes["gpu"])
-	compare(w, "after a node went and a node came")
+	compare(w, "after a node was removed and a node was added")
 	w.RemoveNode("late")
-	compare(w, "after it went again")
+	compare(w, "after it was removed again")
 }
 
 // TestAChangedDaemonSetMovesItsAgents changes the constraints of a DaemonSet, deletes it, and creates it again.

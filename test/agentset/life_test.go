@@ -64,7 +64,7 @@ func TestEveryNodeHasItsAgentAndSession(t *testing.T) {
 	w.ChangeSet("logs", func(set *v1alpha1.AgentSet) {
 		metav1.SetMetaDataAnnotation(&set.ObjectMeta, v1alpha1.AnnotationReconcileAt, "now")
 	})
-	w.Eventually("the set is looked at", func() error {
+	w.Eventually("the set is synced", func() error {
 		if got := w.GetSet("logs").Status.LastHandledReconcileAt; got != "now" {
 			return fmt.Errorf("handled %q", got)
 		}
@@ -192,7 +192,7 @@ func TestARowOfValuesThatAMergePatchCouldNotWrite(t *testing.T) {
 		w.ChangeSet("logs", func(set *v1alpha1.AgentSet) {
 			metav1.SetMetaDataAnnotation(&set.ObjectMeta, v1alpha1.AnnotationReconcileAt, fmt.Sprint(i))
 		})
-		w.Eventually("the set is looked at", func() error {
+		w.Eventually("the set is synced", func() error {
 			if got := w.GetSet("logs").Status.LastHandledReconcileAt; got != fmt.Sprint(i) {
 				return fmt.Errorf("handled %q", got)
 			}
@@ -285,7 +285,7 @@ func TestADeletedSetLeavesNothing(t *testing.T) {
 	if err := w.Client.Delete(t.Context(), w.GetSet("logs")); err != nil {
 		t.Fatal(err)
 	}
-	w.Eventually("all is gone", func() error {
+	w.Eventually("everything is deleted", func() error {
 		if agents, remote, secret := w.AgentsOf("logs"), w.Remote(), w.Secret("logs-sessions-0"); len(agents)+len(remote) > 0 || secret != nil {
 			return fmt.Errorf("%d Agents, %d remote agents, Secret %v", len(agents), len(remote), secret != nil)
 		}
@@ -301,7 +301,7 @@ func TestANamespaceIsDeletedWithItsSet(t *testing.T) {
 	if err := w.Client.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}}); err != nil {
 		t.Fatal(err)
 	}
-	w.Eventually("the namespace goes, and the remote agents with it", func() error {
+	w.Eventually("the namespace is deleted with its remote agents", func() error {
 		err := w.Client.Get(t.Context(), client.ObjectKey{Name: w.Namespace}, &corev1.Namespace{})
 		if remote := w.Remote(); !apierrors.IsNotFound(err) || len(remote) > 0 {
 			return fmt.Errorf("%d remote agents, and the namespace is there: %w", len(remote), err)

@@ -133,7 +133,7 @@ func TestOperatorWentFirst(t *testing.T) {
 			s.helm("uninstall", "agents", "--namespace", agentsNamespace)
 			var agents v1alpha1.AgentList
 			if err := s.c.List(t.Context(), &agents); err != nil || len(agents.Items) != 2 || agents.Items[0].DeletionTimestamp == nil {
-				t.Fatalf("there is nothing to get out of: %v, %v", agents.Items, err)
+				t.Fatalf("nothing waits for the operator: %v, %v", agents.Items, err)
 			}
 			if row.way == "again" {
 				s.operatorAgain()
@@ -153,7 +153,7 @@ func (s *site) operatorAgain() {
 	go func() {
 		defer close(done)
 		key := client.ObjectKey{Namespace: operatorNamespace, Name: operatorName}
-		err := await.Until(s.Context(), "no Deployment comes", func(ctx context.Context) error {
+		err := await.Until(s.Context(), "no Deployment appears", func(ctx context.Context) error {
 			return s.c.Get(ctx, key, &appsv1.Deployment{})
 		})
 		if err != nil {

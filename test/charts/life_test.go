@@ -150,7 +150,7 @@ func (l *life) condition(ctx context.Context, at metav1.ObjectMeta, name string)
 
 // remote waits until the remote agent with the name is as expected.
 func (l *life) remote(ctx context.Context, name string, right func(cloud.Agent) bool) error {
-	return await.Until(ctx, "the remote agent "+name+" is not right", func(context.Context) error {
+	return await.Until(ctx, "the remote agent "+name+" is not as expected", func(context.Context) error {
 		for _, a := range l.cloud.Agents(l.projectID) {
 			if a.Name == name && right(a) {
 				return nil
@@ -162,7 +162,7 @@ func (l *life) remote(ctx context.Context, name string, right func(cloud.Agent) 
 
 // secret waits until a Secret is as expected.
 func (l *life) secret(ctx context.Context, name string, right func(map[string][]byte) bool) error {
-	return await.Until(ctx, "the Secret "+name+" is not right", func(ctx context.Context) error {
+	return await.Until(ctx, "the Secret "+name+" is not as expected", func(ctx context.Context) error {
 		var s corev1.Secret
 		if err := l.c.Get(ctx, client.ObjectKey{Namespace: l.home, Name: name}, &s); err != nil {
 			return err

@@ -127,7 +127,7 @@ func TestNotesWordForWord(t *testing.T) {
 			for _, words := range []string{"Phase:          Succeeded", "secret/calyptia-project-token created",
 				"NAME: agents", "cloudproject.cloud.calyptia.com/calyptia"} {
 				if !strings.Contains(said, words) {
-					t.Errorf("%q was not said:\n%s", words, said)
+					t.Errorf("the output lacks %q:\n%s", words, said)
 				}
 			}
 			s.shell("kubectl wait cloudproject calyptia --for=condition=Ready --timeout=1m --namespace " + row.namespace)

@@ -129,7 +129,7 @@ func again(object *unstructured.Unstructured) *unstructured.Unstructured {
 func (w *watching) shows(namespace string, watched int) {
 	w.Helper()
 	want := fmt.Sprintf("calyptia_agent_operator_namespace_watched{watched_namespace=%q} %d\n", namespace, watched)
-	w.check(await.Until(w.Context(), "the metric does not show it", func(ctx context.Context) error {
+	w.check(await.Until(w.Context(), "the metric does not report it", func(ctx context.Context) error {
 		_, body, err := w.scrape(ctx, w.reader)
 		if err == nil && !strings.Contains(body, want) {
 			return fmt.Errorf("no %s", want)
@@ -172,7 +172,7 @@ func TestAWatchedNamespaceIsDeleted(t *testing.T) {
 		t.Errorf("%d lines of the log say that the namespace is not watched, want 1", got)
 	}
 	if err := w.c.Get(t.Context(), client.ObjectKeyFromObject(far), far); err != nil || far.DeletionTimestamp == nil {
-		t.Fatalf("there is nobody to rescue: %v", err)
+		t.Fatalf("no Agent waits: %v", err)
 	}
 
 	w.types("rescue", w.other)

@@ -79,7 +79,7 @@ func startOperator(t testing.TB, plane *testenv.ControlPlane, deployment *appsv1
 	t.Cleanup(func() {
 		o.stop()
 		if t.Failed() {
-			t.Logf("the operator said last:\n%s", o.tail(25))
+			t.Logf("the last output of the operator:\n%s", o.tail(25))
 		}
 	})
 	return o

@@ -51,7 +51,7 @@ func TestPeopleMayWhatTheirRoleSays(t *testing.T) {
 		for _, resource := range []string{"agents", "agentsets", "cloudprojects"} {
 			t.Run(fmt.Sprint(row.who, " ", row.verb, " ", resource, "/", row.subresource), func(t *testing.T) {
 				// The controller that aggregates the roles needs a moment.
-				err := await.Until(t.Context(), "it is not as it should be", func(ctx context.Context) error {
+				err := await.Until(t.Context(), "it is not as expected", func(ctx context.Context) error {
 					review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 						User: row.who,
 						ResourceAttributes: &authorizationv1.ResourceAttributes{

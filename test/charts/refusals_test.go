@@ -55,7 +55,7 @@ func TestRefusals(t *testing.T) {
 			[]string{"watchNamespaces: needs clusterID", "set clusterID to"}},
 		{"a default project elsewhere", operatorChart,
 			values{"watchNamespaces": []string{"a"}, "clusterID": "x", "defaultProject": "b/calyptia"},
-			[]string{"defaultProject: its namespace b is not looked after: add it to watchNamespaces"}},
+			[]string{"defaultProject: its namespace b is not watched: add it to watchNamespaces"}},
 		{"two without election", operatorChart, values{"leaderElection": values{"enabled": false}},
 			[]string{"replicaCount: more than one needs leaderElection.enabled"}},
 		{"a monitor without metrics", operatorChart, values{"metrics": values{"enabled": false, "serviceMonitor": values{"enabled": true}}},

@@ -106,8 +106,8 @@ func TestWhoTheTestPodRunsAs(t *testing.T) {
 		{"as the operator", values{"podSecurityContext": values{"runAsUser": 1000}}, user(1000)},
 		{"as its own", values{"tests": values{"runAsUser": 2000}}, user(2000)},
 		{"as both", values{"podSecurityContext": values{"runAsUser": 1000}, "tests": values{"runAsUser": 2000}}, user(1000)},
-		{"as the cluster says", values{"tests": values{"runAsUser": nil}}, nil},
-		{"as the cluster says of both", values{"podSecurityContext": values{"runAsUser": nil}, "tests": values{"runAsUser": nil}}, nil},
+		{"as the cluster assigns", values{"tests": values{"runAsUser": nil}}, nil},
+		{"both as the cluster assigns", values{"podSecurityContext": values{"runAsUser": nil}, "tests": values{"runAsUser": nil}}, nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			pod := typed[corev1.Pod](t, only(t, render(t, operatorChart, "ns", row.give), "Pod"))

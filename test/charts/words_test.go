@@ -77,7 +77,7 @@ func TestGettingStartedWordForWord(t *testing.T) {
 		`release "calyptia-agent-operator" uninstalled`, `"agents.cloud.calyptia.com" deleted`,
 	} {
 		if !strings.Contains(said.String(), words) {
-			t.Errorf("%q was not said:\n%s", words, said.String())
+			t.Errorf("the output lacks %q:\n%s", words, said.String())
 		}
 	}
 	s.remote(0)
@@ -141,7 +141,7 @@ func TestGitOpsWordForWord(t *testing.T) {
 	said := s.shell(line(t, page, "kubectl apply --server-side"))
 	for _, words := range []string{"cloudproject.cloud.calyptia.com/calyptia condition met", "agent.cloud.calyptia.com/web-logs condition met"} {
 		if !strings.Contains(said, words) {
-			t.Errorf("%q was not said:\n%s", words, said)
+			t.Errorf("the output lacks %q:\n%s", words, said)
 		}
 	}
 	s.remote(1)

@@ -140,7 +140,7 @@ func (o *onlooker) judge(object *unstructured.Unstructured, s status.Status) (pr
 		}
 		claim(a.Status.ID != "", "nothing is registered")
 		claim(a.Status.Applied.Generation == a.Generation, "generation %d of %d is applied", a.Status.Applied.Generation, a.Generation)
-		claim(a.Spec.Version == "" || o.took(a.Spec.Version), "Calyptia Cloud never took version %s", a.Spec.Version)
+		claim(a.Spec.Version == "" || o.took(a.Spec.Version), "Calyptia Cloud never got version %s", a.Spec.Version)
 	}
 	return problems
 }

@@ -261,7 +261,7 @@ func (w *World) HasExactly(name string, keys ...string) {
 		agents := w.AgentsOf(name)
 		sessions, strays := w.StoredSessions(w.GetSet(name))
 		if len(remote) != len(keys) || len(agents) != len(keys) || len(sessions) != len(keys) || strays > 0 {
-			return fmt.Errorf("%d remote agents, %d Agents, %d sessions and %d in a Secret that is not theirs",
+			return fmt.Errorf("%d remote agents, %d Agents, %d sessions and %d in a wrong Secret",
 				len(remote), len(agents), len(sessions), strays)
 		}
 		for _, key := range keys {

@@ -137,7 +137,7 @@ func TestEveryAlertHasItsEntryInTheRunbook(t *testing.T) {
 		}
 		entries.Delete(a.Alert)
 		if want := runbook + "#" + strings.ToLower(a.Alert); a.Annotations["runbook_url"] != want {
-			t.Errorf("%s leads to %q, want %q", a.Alert, a.Annotations["runbook_url"], want)
+			t.Errorf("%s links to %q, want %q", a.Alert, a.Annotations["runbook_url"], want)
 		}
 		if !slices.Contains([]string{"info", "warning", "critical"}, a.Labels["severity"]) {
 			t.Errorf("%s has the severity %q", a.Alert, a.Labels["severity"])
@@ -192,7 +192,7 @@ func panels(t *testing.T) (all []expression) {
 	variables := strings.NewReplacer("$cloudproject", ".*", "$__rate_interval", "5m")
 	for _, p := range dashboard.Panels {
 		if p.Type != "row" && len(p.Targets) == 0 {
-			t.Errorf("panel %q asks nothing", p.Title)
+			t.Errorf("panel %q has no query", p.Title)
 		}
 		for _, asked := range p.Targets {
 			text := variables.Replace(asked.Expr)

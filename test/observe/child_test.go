@@ -62,7 +62,7 @@ func launch(w *harness.World, kubeconfig string, args ...string) *child {
 	w.Cleanup(func() {
 		c.Kill()
 		if w.Failed() {
-			w.Logf("the operator said:\n%s", c.said())
+			w.Logf("the output of the operator:\n%s", c.said())
 		}
 	})
 	return c

@@ -105,7 +105,7 @@ func looks(w *harness.World, name string) {
 	w.Helper()
 	for range 3 {
 		w.Poke(name)
-		w.Eventually("the Agent is looked at", func() error {
+		w.Eventually("the Agent is synced", func() error {
 			a := w.Get(name)
 			if a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
 				return fmt.Errorf("conditions are %s", harness.Describe(a))
@@ -144,7 +144,7 @@ var stories = []struct {
 	// extra are log lines without an event, by the index of the line that they precede.
 	extra map[int]string
 }{
-	{"registered, looked at and deleted", func(w *harness.World) {
+	{"registered, synced and deleted", func(w *harness.World) {
 		w.Ready(w.Apply("web"))
 		looks(w, "web")
 		gone(w)

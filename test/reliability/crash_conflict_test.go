@@ -201,7 +201,7 @@ func TestTroubleOfTheAPIServerAtEachWrite(t *testing.T) {
 		deed
 	}{
 		{"500", deed{status: http.StatusInternalServerError}},
-		{"a timeout of what takes effect", deed{status: http.StatusGatewayTimeout, reach: true}},
+		{"a timeout of a request that takes effect", deed{status: http.StatusGatewayTimeout, reach: true}},
 	} {
 		t.Run(trouble.name, func(t *testing.T) {
 			var rows []live

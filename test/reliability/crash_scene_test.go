@@ -109,8 +109,8 @@ func newScene(t *testing.T, settings cloudtest.Settings, options ...harness.Opti
 // await waits until the operator reaches the expected moment.
 func (s *scene) await(reached <-chan struct{}) {
 	s.t.Helper()
-	await.Closed(s.t, "the operator comes to the moment", reached, func() string {
-		return fmt.Sprintf("it never came to %+v; calls: %s", s.moments, s.calls())
+	await.Closed(s.t, "the operator reaches the moment", reached, func() string {
+		return fmt.Sprintf("it never reached %+v; requests: %s", s.moments, s.calls())
 	})
 }
 
@@ -138,7 +138,7 @@ func (s *scene) revive(lateCommit bool) {
 // Where nothing is listed, it cannot search: then its first read counts.
 func (s *scene) commitAfterALook(before int) {
 	s.t.Helper()
-	s.Eventually("the operator looks", func() error {
+	s.Eventually("the operator syncs", func() error {
 		for _, r := range s.Cloud.Requests()[before:] {
 			if r.Status != 0 && (strings.Contains(r.Query, "last=100") || s.listless && r.Route == cloudtest.RouteAgent) {
 				return nil
@@ -170,10 +170,10 @@ func (s *scene) finish(want cell) {
 	case one, tokenless, two:
 		s.lookAgain()
 		if err := check(); err != nil {
-			s.t.Errorf("after another look: %v", err)
+			s.t.Errorf("after another sync: %v", err)
 		}
 		if got := s.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); got != want.posts {
-			s.t.Errorf("%d registrations after another look, want %d", got, want.posts)
+			s.t.Errorf("%d registrations after another sync, want %d", got, want.posts)
 		}
 	case stranded:
 		s.Change("web", func(a *v1alpha1.Agent) { a.Spec.AgentID = s.Remote()[0].ID })
@@ -184,7 +184,7 @@ func (s *scene) finish(want cell) {
 		})
 		s.Gone("web")
 		if n := len(s.Remote()); n != 1 {
-			s.t.Errorf("%d remote agents, want the one that was left behind", n)
+			s.t.Errorf("%d remote agents, want the orphaned one", n)
 		}
 	}
 }
@@ -255,11 +255,11 @@ func (s *scene) gone() error {
 	a, err := s.agent()
 	switch {
 	case err == nil:
-		return fmt.Errorf("the Agent is there: %s", harness.Describe(a))
+		return fmt.Errorf("the Agent still exists: %s", harness.Describe(a))
 	case !apierrors.IsNotFound(err):
 		return err
 	case s.Secret(s.secret) != nil:
-		return errors.New("the Secret is there")
+		return errors.New("the Secret still exists")
 	}
 	return nil
 }
@@ -304,7 +304,7 @@ func (s *scene) recorded() error {
 	intent := a.Annotations[v1alpha1.AnnotationRegistrationIntent]
 	switch {
 	case !found || a.Status.ID == s.lost:
-		return fmt.Errorf("Calyptia Cloud has no agent %q of this life", a.Status.ID)
+		return fmt.Errorf("Calyptia Cloud has no current agent %q", a.Status.ID)
 	case remote.MachineID != a.Status.MachineID:
 		return fmt.Errorf("its machine ID is %s, the status has %s", remote.MachineID, a.Status.MachineID)
 	case remote.RawConfig != s.wanted || remote.Version != a.Spec.Version:
@@ -334,15 +334,15 @@ func (s *scene) holds(token bool) error {
 	case string(secret.Data[v1alpha1.IDKey]) != a.Status.ID:
 		return errors.New("the Secret has another id")
 	case token && !cloud.NewToken(string(held)).Equal(remote.Token):
-		return errors.New("the Secret has not the token")
+		return errors.New("the Secret does not have the token")
 	case !token && has:
-		return errors.New("the Secret has a token, want the id alone")
+		return errors.New("the Secret has a token, want only the ID")
 	case a.Spec.SessionSecretRef != nil && (a.Status.SessionSecretRef == nil || s.Secret("web-session") == nil):
 		return errors.New("the session is missing")
 	case a.Spec.SessionSecretRef == nil && s.Secret("web-session") != nil:
-		return errors.New("the session is there")
+		return errors.New("the session still exists")
 	case s.former != "" && s.Secret(s.former) != nil:
-		return errors.New("the former Secret is there")
+		return errors.New("the former Secret still exists")
 	case harness.Retains(a) == (len(secret.OwnerReferences) == 1 && secret.OwnerReferences[0].UID == a.UID):
 		return fmt.Errorf("the Secret is owned by %v", secret.OwnerReferences)
 	case a.Status.TokenSecretRef == nil || a.Status.TokenSecretRef.Name != s.secret:

@@ -26,7 +26,7 @@ func TestNotFoundFromInBetweenIsNoNewsOfTheAgent(t *testing.T) {
 		{"a proxy's page", "text/html", "<html><body><h1>404 Not Found</h1></body></html>"},
 		{"an ingress without a backend", "text/plain", "default backend - 404"},
 		{"a gateway without a route", "application/json", `{"message":"no Route matched with those values"}`},
-		{"a service that lost the project", "application/json", `{"error":"project not found"}`},
+		{"a server that lost the project", "application/json", `{"error":"project not found"}`},
 		{"an empty response", "", ""},
 		{"Spring without the route", "application/json",
 			`{"timestamp":"2026-11-01T12:00:00Z","path":"/v1/agents/x","status":404,"error":"Not Found"}`},
@@ -148,11 +148,11 @@ func TestNotFoundElsewhereIsNoNewsOfTheAgent(t *testing.T) {
 			away: func(_ *testing.T, w *harness.World) { elsewhere(w, "opaque-token-of-another-project") }},
 		{name: "a token of another project that does not name it, after a restart", restart: true, set: func(w *harness.World) { opaque(w, nil) },
 			away: func(_ *testing.T, w *harness.World) { elsewhere(w, "opaque-token-of-another-project") }},
-		{name: "a token of another project than spec.projectID says, where nothing is listed", named: true,
+		{name: "a token of another project than spec.projectID, without a list", named: true,
 			settings: cloudtest.Settings{NoList: true}, set: func(w *harness.World) { opaque(w, nil) },
 			away: func(_ *testing.T, w *harness.World) { elsewhere(w, "opaque-token-of-another-project") }},
 		{
-			name: "another service that takes the same token",
+			name: "another server that accepts the same token",
 			away: func(t *testing.T, w *harness.World) {
 				other := cloudtest.New(cloudtest.Settings{})
 				other.AddToken(w.ProjectID, w.Token.Reveal())
@@ -192,7 +192,7 @@ func TestNotFoundElsewhereIsNoNewsOfTheAgent(t *testing.T) {
 			if row.restart {
 				w.Start()
 			}
-			w.Eventually("the CloudProject uses what leads elsewhere", func() error { return verifiedAgain(w, held) })
+			w.Eventually("the CloudProject uses the other token or URL", func() error { return verifiedAgain(w, held) })
 			w.Cloud.ResetRequests()
 			w.Poke("web")
 			w.Delete("doomed")
@@ -225,5 +225,5 @@ func verifiedAgain(w *harness.World, former string) error {
 	if cp := w.Project(); cp.Status.URL != w.HTTP.URL {
 		return nil
 	}
-	return fmt.Errorf("it uses what it used")
+	return fmt.Errorf("it still uses the former one")
 }

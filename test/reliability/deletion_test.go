@@ -75,7 +75,7 @@ func (e *estate) blocked(reason string, words ...string) {
 	for _, name := range []string{"plain", "sourced"} {
 		e.w.NotReady(name, reason, append(words, v1alpha1.AnnotationOrphan)...)
 	}
-	e.w.Eventually("the namespace says what holds it", func() error {
+	e.w.Eventually("the namespace has a condition about what holds it", func() error {
 		var ns corev1.Namespace
 		if err := e.w.Client.Get(context.Background(), client.ObjectKey{Name: e.w.Namespace}, &ns); err != nil {
 			return err
@@ -106,7 +106,7 @@ func TestDeletionOfANamespaceWithAllInIt(t *testing.T) {
 		after   func(*estate) // while it is being deleted
 		orphans bool
 	}{
-		{name: "in good order"},
+		{name: "without failures"},
 		{
 			name:   "while the operator is down",
 			before: func(e *estate) { e.w.Stop() },
@@ -195,7 +195,7 @@ func TestDeletionOfAgentsAfterWhatTheyNeed(t *testing.T) {
 		{"the source of the configuration", func(e *estate) {
 			remove(e.w, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: e.w.Namespace, Name: "fluent"}})
 		}},
-		{"all of them while the operator is down", func(e *estate) {
+		{"all of them, while the operator is down", func(e *estate) {
 			e.w.Stop()
 			remove(e.w, e.w.Project())
 			remove(e.w, e.w.Secret("calyptia-token"))

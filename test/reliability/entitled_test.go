@@ -97,7 +97,7 @@ func TestDeletion_RefusedAfterTheTokenWasReplacedInDoubt_LeavesNothing(t *testin
 	refuse := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: 400, Body: `{"error":"invalid agent raw config"}`})
 	before := w.Get("web").Annotations[v1alpha1.AnnotationRegistrationIntent]
 	w.Start()
-	w.Eventually("it is refused", func() error {
+	w.Eventually("the registration is refused", func() error {
 		a := w.Get("web")
 		if a.Annotations[v1alpha1.AnnotationRegistrationIntent] == before {
 			return errors.New(harness.Describe(a))
@@ -105,7 +105,7 @@ func TestDeletion_RefusedAfterTheTokenWasReplacedInDoubt_LeavesNothing(t *testin
 		return nil
 	})
 	w.Poke("web")
-	w.Eventually("that is handled", func() error {
+	w.Eventually("the deletion is handled", func() error {
 		a := w.Get("web")
 		if a.Status.RegistrationIntent == "" && w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents) < 3 {
 			return errors.New(harness.Describe(a))

@@ -86,7 +86,7 @@ func TestAnAgentIsForceDeletedAndRecreated(t *testing.T) {
 				}
 				s.lookAgain()
 				if err := s.one(); err != nil {
-					t.Errorf("after another look: %v", err)
+					t.Errorf("after another sync: %v", err)
 				}
 			})
 		}

@@ -84,7 +84,7 @@ func TestHostileResponsesToARegistration(t *testing.T) {
 			remote, _ := w.Cloud.Agent(a.Status.ID)
 			w.HoldsToken("web", remote)
 			if a.Status.MachineID != remote.MachineID {
-				t.Error("it is not the Agent's own")
+				t.Error("it is not that of the Agent")
 			}
 		})
 	}
@@ -182,13 +182,13 @@ func TestHostileLists(t *testing.T) {
 		name   string
 		faults []cloudtest.Fault
 	}{
-		{"cursors that lead in a circle", []cloudtest.Fault{
+		{"cursors that form a cycle", []cloudtest.Fault{
 			{Match: at(""), Status: 200, Body: entry, Header: next("a")},
 			{Match: at("a"), Status: 200, Body: entry, Header: next("b")},
 			{Match: at("b"), Status: 200, Body: entry, Header: next("a")},
 		}},
-		{"a cursor that leads to itself", []cloudtest.Fault{{Match: whole, Status: 200, Body: entry, Header: next("a")}}},
-		{"empty pages without end", []cloudtest.Fault{{Match: whole, Status: 200, Body: `[]`, Header: next("a")}}},
+		{"a cursor that points to itself", []cloudtest.Fault{{Match: whole, Status: 200, Body: entry, Header: next("a")}}},
+		{"endless empty pages", []cloudtest.Fault{{Match: whole, Status: 200, Body: `[]`, Header: next("a")}}},
 		{"null", []cloudtest.Fault{{Match: whole, Status: 200, Body: `null`}}},
 		{"a list of null", []cloudtest.Fault{{Match: whole, Status: 200, Body: `[null]`}}},
 		{"an ID that is no UUID", []cloudtest.Fault{{Match: whole, Status: 200, Body: `[{"id":"web","machineID":"m"}]`}}},
@@ -208,10 +208,10 @@ func TestHostileLists(t *testing.T) {
 			w.Start()
 			w.NotReady("web", v1alpha1.ReasonInvalidResponse)
 			if n := w.Cloud.Count(http.MethodGet, cloudtest.RouteList); n > 50 {
-				t.Errorf("%d pages were read until it was noticed", n)
+				t.Errorf("%d pages were read before the operator stopped", n)
 			}
 			if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 0 {
-				t.Errorf("%d registrations on the word of a list that cannot be trusted", n)
+				t.Errorf("%d registrations after an invalid list", n)
 			}
 			for _, end := range behave {
 				end()
@@ -256,7 +256,7 @@ func TestAnEndlessResponseIsCutOff(t *testing.T) {
 	handled(w, "web")
 	// Bytes that were read, and bytes in the buffers of the kernel.
 	if n := longest.Load(); n > 32<<20 || n == 0 {
-		t.Errorf("%d bytes were taken", n)
+		t.Errorf("%d bytes were read", n)
 	}
 	w.One("web")
 }

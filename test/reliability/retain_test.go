@@ -111,7 +111,7 @@ func survives(w *harness.World, name string) {
 		w.Fatalf("Secret %s is gone", name)
 	}
 	if len(s.OwnerReferences) != 0 || s.DeletionTimestamp != nil {
-		w.Errorf("Secret %s goes with %v", name, s.OwnerReferences)
+		w.Errorf("Secret %s is deleted with %v", name, s.OwnerReferences)
 	}
 	if want := map[string]int{"web-token": 2, "web-session": 3}[name]; len(s.Data) != want {
 		w.Errorf("Secret %s holds %d keys, want %d", name, len(s.Data), want)
@@ -181,7 +181,7 @@ func TestTheOwnerOfTheSecretsFollowsThePolicy(t *testing.T) {
 		w.Start()
 		w.Gone("web")
 		for _, name := range []string{"web-token", "web-session"} {
-			w.Eventually("it goes with the Agent", func() error {
+			w.Eventually("it is deleted with the Agent", func() error {
 				if w.Secret(name) != nil {
 					return errors.New(name + " is there")
 				}

@@ -48,7 +48,7 @@ func TestARotatedTokenIsUsedFromTheNextRequest(t *testing.T) {
 	w.Ready("next")
 	for _, r := range w.Cloud.Requests() {
 		if got := r.Header.Get("Authorization"); got != "Bearer "+renewed {
-			t.Errorf("%s %s shows another token", r.Method, r.Path)
+			t.Errorf("%s %s has another token", r.Method, r.Path)
 		}
 	}
 	if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 1 {
@@ -64,7 +64,7 @@ func TestWaitingAgentsContinueWithTheRightToken(t *testing.T) {
 		fixed func(*harness.World)
 	}{
 		{"a revoked token is replaced", rotate, func(w *harness.World) { setToken(w, renewed) }},
-		{"a revoked token holds again", func(w *harness.World) { w.Cloud.RevokeToken(w.Token) }, func(w *harness.World) {
+		{"a revoked token is valid again", func(w *harness.World) { w.Cloud.RevokeToken(w.Token) }, func(w *harness.World) {
 			w.Cloud.AddToken(w.ProjectID, w.Token.Reveal())
 			w.PokeProject()
 		}},
@@ -151,7 +151,7 @@ func TestTheTokenChangesUnderATenantsChosenMachineID(t *testing.T) {
 	<-entered
 	setToken(w, w.Cloud.AddProject(w.ProjectID).Reveal())
 	close(block)
-	w.Eventually("the first token has done its work", func() error {
+	w.Eventually("the first token was used", func() error {
 		if len(w.Remote()) == 0 {
 			return fmt.Errorf("nothing is registered")
 		}
@@ -191,7 +191,7 @@ func TestTheTokenChangesBetweenIntentAndRecovery(t *testing.T) {
 			<-entered
 			setToken(w, w.Cloud.AddProject(w.ProjectID).Reveal())
 			close(block)
-			w.Eventually("the first token has done its work", func() error {
+			w.Eventually("the first token was used", func() error {
 				if len(w.Remote()) == 0 {
 					return fmt.Errorf("nothing is registered")
 				}

@@ -98,7 +98,7 @@ func TestStorms(t *testing.T) {
 		test func(*testing.T, *crowd)
 	}{
 		{"a long outage is quiet, and all recover", aLongOutageIsQuiet},
-		{"what a 429 asks for is granted by all", retryAfterIsNeverViolated},
+		{"all requests wait as a 429 asks", retryAfterIsNeverViolated},
 		{"one bad token costs a few calls", oneBadTokenCostsAFewCalls},
 		{"a mass deletion is not corrected before a user confirms it", aServiceThatForgotMostAgents},
 	} {
@@ -128,7 +128,7 @@ func aLongOutageIsQuiet(t *testing.T, c *crowd) {
 		t.Errorf("%d credential checks in an outage of %.0f s, want at most %d", checks, outage, most)
 	}
 	if calls < 3 {
-		t.Errorf("%d calls: nobody looks whether it is over", calls)
+		t.Errorf("%d calls: no probe checks whether the outage is over", calls)
 	}
 	if n := len(c.lines.since(logged, "Not done yet")); n > 2*many {
 		t.Errorf("%d log lines about the outage of %d Agents", n, many)
@@ -171,7 +171,7 @@ func retryAfterIsNeverViolated(t *testing.T, c *crowd) {
 		}
 	}
 	if underWay >= harness.Workers {
-		t.Errorf("%d calls came within the 3 s, more than can have been under way", underWay)
+		t.Errorf("%d calls came within the 3 s, more than can have been in progress", underWay)
 	}
 }
 
@@ -245,7 +245,7 @@ func aServiceThatForgotMostAgents(t *testing.T, c *crowd) {
 	c.Cloud.ResetRequests()
 	c.each(c.Poke)
 	c.World.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonMassDeletionDetected, "spec.url", v1alpha1.AnnotationReconcileAt)
-	c.Eventually("all that lost their agent say so", func() error {
+	c.Eventually("all that lost their agent report it", func() error {
 		waiting := 0
 		c.each(func(name string) {
 			if harness.Condition(c.Get(name), v1alpha1.ConditionReady).Status != metav1.ConditionTrue {

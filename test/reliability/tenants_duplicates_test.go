@@ -55,7 +55,7 @@ func TestDuplicates(t *testing.T) {
 			})
 			after := w.Ready("web")
 			if after.Status.ID != a.Status.ID {
-				t.Errorf("the Agent went over to %s", after.Status.ID)
+				t.Errorf("the Agent switched to %s", after.Status.ID)
 			}
 			remote, _ := w.Cloud.Agent(a.Status.ID)
 			w.HoldsToken("web", remote)

@@ -63,7 +63,7 @@ func untilDeleted(w *harness.World, object client.Object) {
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
-		return errors.Join(fmt.Errorf("it is there, with finalizers %v", object.GetFinalizers()), err)
+		return errors.Join(fmt.Errorf("it still exists, with finalizers %v", object.GetFinalizers()), err)
 	})
 }
 

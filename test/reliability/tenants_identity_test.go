@@ -76,7 +76,7 @@ func TestARenamedAgent(t *testing.T) {
 		same   bool // the remote agent is kept
 	}{
 		{"with a derived machine ID is another agent", func(string) func(*v1alpha1.Agent) { return func(*v1alpha1.Agent) {} }, false},
-		{"with its own machine ID is registered once the old one has gone", func(string) func(*v1alpha1.Agent) { return machine("machine-1") }, false},
+		{"with its own machine ID is registered once the old one is deleted", func(string) func(*v1alpha1.Agent) { return machine("machine-1") }, false},
 		{"with an agentID keeps its agent", adopting, true},
 	}
 	for _, row := range rows {
@@ -188,7 +188,7 @@ func TestTheSameManifestsInTwoClusters(t *testing.T) {
 			w.Start()
 			second := w.Ready("web").Status.ID
 			if first == second {
-				t.Fatal("the second cluster took the agent of the first")
+				t.Fatal("the second cluster adopted the agent of the first")
 			}
 			remains(w, first, second)
 			w.Delete("web")

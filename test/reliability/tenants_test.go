@@ -52,7 +52,7 @@ func TestATenantReachesNothingOfAnother(t *testing.T) {
 		{name: "by machineID", change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
 		{name: "by machineID, with an old intent", intent: past, change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
 		{name: "by machineID, with an intent of the future", intent: future, change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
-		{name: "by machineID, with an intent that is none", intent: "x", change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
+		{name: "by machineID, with an invalid intent", intent: "x", change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
 		{name: "by a forged Secret", secret: true, change: func(string, string) func(*v1alpha1.Agent) { return func(*v1alpha1.Agent) {} }},
 		{name: "by machineID and a forged Secret", secret: true, change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
 		{name: "by machineID, a forged Secret and its intent", intent: past, secret: true, change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},

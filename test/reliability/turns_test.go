@@ -50,7 +50,7 @@ func TestEachTurnBringsAnAgentOn(t *testing.T) {
 		{"changes right after a start", cloudtest.Settings{}, func(w *harness.World, name string) {
 			w.Change(name, func(a *v1alpha1.Agent) { a.Spec.Version = "v4.2.0" })
 		}, asDeclared, 4},
-		{"remote agents that are gone", cloudtest.Settings{}, func(w *harness.World, name string) {
+		{"missing remote agents", cloudtest.Settings{}, func(w *harness.World, name string) {
 			w.Cloud.Remove(w.Get(name).Status.ID)
 			w.Poke(name)
 		}, asDeclared, 4},

@@ -79,8 +79,8 @@ func TestAMomentOfRefusalsStopsNothingForLong(t *testing.T) {
 		name     string
 		settings cloudtest.Settings
 	}{
-		{"a service that lists", cloudtest.Settings{}},
-		{"a service that does not list", cloudtest.Settings{NoList: true}},
+		{"a server that lists", cloudtest.Settings{}},
+		{"a server that does not list", cloudtest.Settings{NoList: true}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -93,7 +93,7 @@ func TestAMomentOfRefusalsStopsNothingForLong(t *testing.T) {
 			w.Eventually("the CloudProject reports it", func() error { return refused(w, metav1.ConditionFalse, v1alpha1.ReasonUnauthorized) })
 			repair()
 			w.Ready("mail")
-			w.Eventually("the CloudProject is good again", func() error { return refused(w, metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified) })
+			w.Eventually("the CloudProject is Ready again", func() error { return refused(w, metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified) })
 		})
 	}
 }

@@ -194,7 +194,7 @@ func TestOutageSetsNothingOnAnAppliedAgentUntilItLasts(t *testing.T) {
 	began := time.Now()
 	after := w.NotReady("web", v1alpha1.ReasonUnavailable, "502")
 	if early := time.Since(began); early < 2*time.Second {
-		t.Errorf("shown after %v already", early)
+		t.Errorf("reported after only %v", early)
 	}
 	if after.Status.ID != before.Status.ID {
 		t.Error("the outage cost the ID")
@@ -248,7 +248,7 @@ func TestPatchAsTheAgentWhereTheServiceWantsThat(t *testing.T) {
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.2.0" })
 	w.Ready("web")
 	if n := w.Cloud.Count(http.MethodPatch, cloudtest.RouteAgent); n != 1 {
-		t.Errorf("%d PATCHes, want one: what Calyptia Cloud wants was seen before", n)
+		t.Errorf("%d PATCHes, want one: the refusal is remembered", n)
 	}
 }
 

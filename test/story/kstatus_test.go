@@ -99,7 +99,7 @@ func (o *onlooker) see(event watch.Event) {
 	}
 	version, _, _ := unstructured.NestedString(object.Object, "spec", "version")
 	if now.Status == status.CurrentStatus && !o.reached(version, o.lossy[name]) {
-		o.faults = append(o.faults, fmt.Sprintf("%s is Current at generation %d, and the cloud never took version %s", name, now.Generation, version))
+		o.faults = append(o.faults, fmt.Sprintf("%s is Current at generation %d, and the cloud never got version %s", name, now.Generation, version))
 	}
 }
 
@@ -253,7 +253,7 @@ func TestKstatusIsNotCurrentWhileTheServiceIsDown(t *testing.T) {
 	down()
 	o.sees("web", 2, status.CurrentStatus)
 	if all := o.seen("web"); slices.ContainsFunc(all, func(s state) bool { return s.Status == status.FailedStatus }) {
-		t.Errorf("an outage is nobody's mistake: %v", all)
+		t.Errorf("an outage must not stall an Agent: %v", all)
 	}
 }
 

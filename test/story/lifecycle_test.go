@@ -168,7 +168,7 @@ func TestDeletion(t *testing.T) {
 			w.Delete(name)
 			w.Gone(name)
 			if writes, _ := w.API.Writes(); !row.secret && len(writes) != 1 {
-				t.Errorf("writes: %+v, want the release of the finalizer alone", writes)
+				t.Errorf("writes: %+v, want only the release of the finalizer", writes)
 			}
 			if got := len(w.Remote()) == 1; got != row.remains {
 				t.Errorf("the remote agent remains: %v, want %v", got, row.remains)
@@ -212,7 +212,7 @@ func TestRetainedAgentKeepsASecretThatWasToBeRenamed(t *testing.T) {
 	w.Start()
 	w.Gone("web")
 	if owners := w.Secret("web-token").OwnerReferences; len(owners) != 0 {
-		t.Errorf("it goes with %v", owners)
+		t.Errorf("it is deleted with %v", owners)
 	}
 }
 

@@ -215,7 +215,7 @@ func TestLostResponseWithoutAList(t *testing.T) {
 			t.Errorf("%d remote agents are left", n)
 		}
 	})
-	t.Run("409: a deletion names the way out", func(t *testing.T) {
+	t.Run("409: a deletion names the remedy", func(t *testing.T) {
 		t.Parallel()
 		w := harness.New(t, cloudtest.Settings{NoList: true})
 		w.Cloud.Inject(cut)
@@ -312,7 +312,7 @@ func TestNamespaceDeletionTakesEverythingWithIt(t *testing.T) {
 	if err := w.Client.Delete(context.Background(), ns); err != nil {
 		t.Fatal(err)
 	}
-	w.Eventually("the namespace goes", func() error {
+	w.Eventually("the namespace is deleted", func() error {
 		if err := w.Client.Get(context.Background(), client.ObjectKeyFromObject(ns), ns); client.IgnoreNotFound(err) != nil || err == nil {
 			return errors.New("it is there")
 		}

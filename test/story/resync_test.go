@@ -74,7 +74,7 @@ func (f *fleet) touch() {
 func (f *fleet) pass(want map[string]int) {
 	f.Helper()
 	f.touch()
-	f.Eventually("the look at all", func() error {
+	f.Eventually("the sync of all", func() error {
 		got := map[string]int{}
 		for _, r := range f.Cloud.Requests() {
 			if r.Route == cloudtest.RouteList && r.Query == "last=1" {
@@ -101,7 +101,7 @@ func TestResyncThroughTheList(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{PageSize: 5}, 12)
 	f.pass(map[string]int{pages: 3}) // The first sync reads what the response to the registration did not have.
-	f.Eventually("the first look", func() error {
+	f.Eventually("the first sync", func() error {
 		for _, name := range f.names {
 			if f.Get(name).Status.Agent.Status == "" {
 				return errors.New(name)
@@ -142,7 +142,7 @@ func TestAStartReadsNoSingleAgent(t *testing.T) {
 	f.Cloud.ResetRequests()
 	f.Start()
 	lists := 0
-	f.Eventually("three looks at all", func() error {
+	f.Eventually("three syncs of all", func() error {
 		for _, r := range f.Cloud.Requests() {
 			switch {
 			case r.Route == cloudtest.RouteAgent:
@@ -232,7 +232,7 @@ func TestATokenThatIsMissingIsNotForgottenForAList(t *testing.T) {
 		// The pass that waited for the list resumes after a second; its end cannot be observed.
 		for end := time.Now().Add(3 * time.Second); time.Now().Before(end); <-time.After(100 * time.Millisecond) {
 			if a := f.Get("web-0"); harness.Condition(a, v1alpha1.ConditionStalled).Status != metav1.ConditionTrue {
-				t.Fatalf("after a look at the list: %s", harness.Describe(a))
+				t.Fatalf("after a read of the list: %s", harness.Describe(a))
 			}
 		}
 	}

@@ -44,7 +44,7 @@ func looks(w *harness.World) *v1alpha1.Agent {
 	w.Poke("web")
 	want := w.Get("web").Annotations[v1alpha1.AnnotationReconcileAt]
 	var a *v1alpha1.Agent
-	w.Eventually("the operator has looked", func() error {
+	w.Eventually("the operator has synced", func() error {
 		if a = w.Get("web"); a.Status.LastHandledReconcileAt != want {
 			return errors.New("not yet")
 		}
@@ -163,7 +163,7 @@ func TestAStartInTheWrongMomentIsNotBlamedOnTheService(t *testing.T) {
 			w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.3.0" })
 			<-entered
 			if n := operatorsPatches(w); n != 1 {
-				t.Errorf("%d updates before the reading, want one", n)
+				t.Errorf("%d updates before the read-back, want one", n)
 			}
 			err := f.Start(context.Background())
 			close(release)
@@ -227,7 +227,7 @@ func TestAServiceThatKeepsItsOwnIsStillFoundBesideFluentBit(t *testing.T) {
 		looks(w)
 	}
 	if n := operatorsPatches(w); n != 2 {
-		t.Errorf("%d updates, want one and its repetition", n)
+		t.Errorf("%d updates, want one and one retry", n)
 	}
 }
 
@@ -246,7 +246,7 @@ func TestReportingFollowsTheMetrics(t *testing.T) {
 		{"the first metrics", "healthy", time.Second, metav1.ConditionTrue, v1alpha1.ReasonMetricsReceived},
 		{"unhealthy, and the metrics come", "unhealthy", time.Minute, metav1.ConditionTrue, v1alpha1.ReasonMetricsReceived},
 		{"unhealthy, after three intervals", "unhealthy", 91 * time.Second, metav1.ConditionFalse, v1alpha1.ReasonMetricsStopped},
-		{"late, and Calyptia Cloud does not mind", "healthy", time.Hour, metav1.ConditionTrue, v1alpha1.ReasonMetricsReceived},
+		{"late, but healthy in Calyptia Cloud", "healthy", time.Hour, metav1.ConditionTrue, v1alpha1.ReasonMetricsReceived},
 		{"it stops for long", "unhealthy", 24 * time.Hour, metav1.ConditionFalse, v1alpha1.ReasonMetricsStopped},
 		{"and comes back", "healthy", time.Second, metav1.ConditionTrue, v1alpha1.ReasonMetricsReceived},
 	}
@@ -281,7 +281,7 @@ func TestReportingFollowsTheMetrics(t *testing.T) {
 				t.Errorf("the condition became %+v", again)
 			}
 			if writes, _ := w.API.Writes(); len(writes) != 1 {
-				t.Errorf("writes: %+v, want the one that responses the request", writes)
+				t.Errorf("writes: %+v, want the one that handles the request", writes)
 			}
 		})
 	}

@@ -34,7 +34,7 @@ func TestASessionThatCouldNeverReport(t *testing.T) {
 	w.Apply("web", withSession(""))
 	w.Stalled("web", v1alpha1.ReasonInvalid, "spec.sessionSecretRef", `"/calyptia"`, "remove sessionSecretRef")
 	if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 1 {
-		t.Errorf("%d registrations, want the other Agent's alone", n)
+		t.Errorf("%d registrations, want only that of the other Agent", n)
 	}
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.SessionSecretRef = nil })
 	w.Ready("web")

@@ -104,7 +104,7 @@ func TestSessionIsRepaired(t *testing.T) {
 			w.Eventually("the session is repaired", func() error {
 				s := w.Secret("web-session")
 				if s == nil || len(s.OwnerReferences) != 1 {
-					return errors.New("it is not there, or nobody's")
+					return errors.New("it does not exist or has no owner")
 				}
 				for key, value := range good {
 					if !bytes.Equal(s.Data[key], value) {
@@ -133,7 +133,7 @@ func TestSessionInASecretOfSomebodyElse(t *testing.T) {
 	w.Apply("web", withSession("taken"))
 	w.Stalled("web", v1alpha1.ReasonSecretConflict, "taken", "spec.sessionSecretRef", "delete")
 	if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 0 {
-		t.Errorf("%d registrations, want none: it was known that the session has no place", n)
+		t.Errorf("%d registrations, want none: the session has no Secret", n)
 	}
 	if s := w.Secret("taken"); len(s.Data) != 1 || string(s.Data["password"]) != "theirs" || len(s.Labels) != 0 {
 		t.Errorf("the Secret was touched: %+v", s)
@@ -226,7 +226,7 @@ func TestNewRegistrationRenewsTheSession(t *testing.T) {
 	w.Becomes("web", v1alpha1.ConditionReporting, "True", v1alpha1.ReasonMetricsReceived)
 	w.Cloud.Remove(before)
 	if err := old.Report(context.Background()); err == nil {
-		t.Error("Calyptia Cloud took metrics of an agent that is gone")
+		t.Error("Calyptia Cloud accepted metrics of a deleted agent")
 	}
 	w.Poke("web")
 	w.Eventually("a Fluent Bit that starts runs as the new agent", func() error { return runs(w, "web-session") })
@@ -238,7 +238,7 @@ func TestNewRegistrationRenewsTheSession(t *testing.T) {
 	})
 	a := w.Ready("web")
 	if reporting := harness.Condition(a, v1alpha1.ConditionReporting); reporting.Status == "True" {
-		t.Errorf("the new agent is said to report already: %s", harness.Describe(a))
+		t.Errorf("the new agent is reporting already: %s", harness.Describe(a))
 	}
 }
 
@@ -254,7 +254,7 @@ func TestRetainedSessionIsTakenUpAgain(t *testing.T) {
 	w.Delete("web")
 	w.Gone("web")
 	if owners := w.Secret("web-session").OwnerReferences; len(owners) != 0 {
-		t.Errorf("the session is owned by %+v and goes with it", owners)
+		t.Errorf("the session is owned by %+v and is deleted with it", owners)
 	}
 	if err := running.Report(context.Background()); err != nil {
 		t.Error(err)
@@ -322,7 +322,7 @@ func TestSessionFollowsTheService(t *testing.T) {
 	if err := w.Client.Patch(t.Context(), &cp, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
-	w.Eventually("the session leads to the new URL", func() error {
+	w.Eventually("the session has the new URL", func() error {
 		if text := string(w.Secret("web-session").Data[tokensecret.ClassicKey]); !strings.Contains(text, port) {
 			return errors.New(text)
 		}

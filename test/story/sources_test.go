@@ -157,7 +157,7 @@ func TestMaskedTokens(t *testing.T) {
 			w.Ready("web")
 			w.One("web")
 			if s := w.Secret("web-token"); !bytes.Equal(s.Data["token"], token) {
-				t.Error("the Secret does not hold the token alone")
+				t.Error("the Secret does not have only the token")
 			}
 		})
 	}
@@ -203,7 +203,7 @@ func TestSessionSecretComesAndGoes(t *testing.T) {
 		}
 	}
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.SessionSecretRef = nil })
-	w.Eventually("the session goes", func() error {
+	w.Eventually("the session is deleted", func() error {
 		if w.Secret("web-session") != nil {
 			return errors.New("it is there")
 		}

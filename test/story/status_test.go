@@ -86,7 +86,7 @@ func TestTheStatusAtAGlance(t *testing.T) {
 		}
 	}
 	if strings.Contains(lines, "/web-logs") {
-		t.Errorf("an Agent that needs nothing is named:\n%s", out)
+		t.Errorf("an Agent that needs no attention is listed:\n%s", out)
 	}
 	if all, err := overviewOf(t, "-A"); err != nil || !strings.Contains(all, w.Namespace+"/lonely") {
 		t.Errorf("of all namespaces: %v\n%s", err, all)

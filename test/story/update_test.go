@@ -120,7 +120,7 @@ func TestNothingToDoCostsNothing(t *testing.T) {
 		return nil
 	})
 	if writes, _ := w.API.Writes(); len(writes) != 1 {
-		t.Errorf("writes: %+v, want only the one that responses the request", writes)
+		t.Errorf("writes: %+v, want only the one that handles the request", writes)
 	}
 	// A label triggers nothing, and the second request only records itself.
 	w.API.Reset()

@@ -275,7 +275,7 @@ func TestMachineID_SquattingADerivedOne_BlocksNobody(t *testing.T) {
 			w.Poke("owned")
 			w.Ready("owned")
 			if _, there := w.Cloud.Agent(owned.Status.ID); !there {
-				t.Error("the squatter's deletion took the owner's agent")
+				t.Error("the squatter's deletion deleted the owner's agent")
 			}
 			w.HoldsToken("owned", remote)
 		})

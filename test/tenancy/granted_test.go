@@ -44,6 +44,6 @@ func TestStatus_GrantedToATenant(t *testing.T) {
 	s.Unharmed(s.victims[:2])
 	harmsNothing(s)
 	if _, there := s.Cloud.Agent(s.victims[2].ID); there {
-		t.Error("the agent of another cluster is there: the limit is deleted")
+		t.Error("the agent of another cluster still exists: the documented limit is gone")
 	}
 }

@@ -65,7 +65,7 @@ func TestSecret_WithWhatIsNoID_CausesNoRequest(t *testing.T) {
 			})
 			for _, r := range w.Cloud.Requests() {
 				if r.Route == cloudtest.RouteAgent && r.AgentID != own || r.Route == cloudtest.RouteUnknown {
-					t.Errorf("%s of an ID that is none, in %d characters", r.Method, len(r.Path))
+					t.Errorf("%s of an invalid ID of %d characters", r.Method, len(r.Path))
 				}
 			}
 		})

@@ -301,7 +301,7 @@ func (s *scene) deleteNamespace() {
 
 func (s *scene) allDeleted() {
 	s.Helper()
-	s.Eventually("the victim's namespace goes", func() error {
+	s.Eventually("the victim's namespace is deleted", func() error {
 		var namespace corev1.Namespace
 		err := s.Client.Get(context.Background(), client.ObjectKey{Name: s.Namespace}, &namespace)
 		if apierrors.IsNotFound(err) {

@@ -57,7 +57,7 @@ func newBlackHole(t *testing.T, verifies bool) *blackHole {
 // swallows waits until n requests are in progress.
 func (h *blackHole) swallows(w *harness.World, n int64) {
 	w.Helper()
-	w.Eventually(fmt.Sprintf("%d requests are under way", n), func() error {
+	w.Eventually(fmt.Sprintf("%d requests are in progress", n), func() error {
 		if begun := h.begun.Load(); begun < n {
 			return fmt.Errorf("only %d", begun)
 		}

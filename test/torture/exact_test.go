@@ -181,7 +181,7 @@ func (a *account) compareAgent(key types.NamespacedName, agent *v1alpha1.Agent) 
 		status.Applied.Generation != agent.Generation:
 		a.differ("%s is not Ready in its generation %d: %s", who, agent.Generation, state(agent))
 	case intent != status.RegistrationIntent:
-		a.differ("%s has the open registration %s beside %s", who, intent, status.RegistrationIntent)
+		a.differ("%s has the open registration %s and the recorded one %s", who, intent, status.RegistrationIntent)
 	case len(status.DuplicatesToDelete) > 0:
 		a.differ("%s still has to delete the duplicates %v", who, status.DuplicatesToDelete)
 	case len(status.IgnoredFields)+len(status.DriftedFields) > 0:
@@ -281,7 +281,7 @@ func (a *account) compareRemote() {
 	for _, id := range sorted(a.remote) {
 		remote := a.remote[id]
 		if owners[id] == "" {
-			a.differ("remote agent %s (name %q, machine ID %s, created %s) is no Agent's",
+			a.differ("remote agent %s (name %q, machine ID %s, created %s) has no Agent",
 				id, remote.Name, remote.MachineID, remote.CreatedAt.Format(time.RFC3339Nano))
 		}
 		machines[remote.MachineID] = append(machines[remote.MachineID], id)

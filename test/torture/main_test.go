@@ -35,7 +35,7 @@ var (
 	seed      = flag.Uint64("seed", 0, "of the actions, the faults and the kills; 0 takes one from the clock")
 	duration  = flag.Duration("duration", 45*time.Second, "of the faults and the kills")
 	agents    = flag.Int("agents", 100, "number of names of Agents")
-	realTimes = flag.Bool("real-times", false, "leave the operator the times that it has in production")
+	realTimes = flag.Bool("real-times", false, "use the operator's production timings")
 )
 
 // shortSlack is the operator's --registration-slack without -real-times.

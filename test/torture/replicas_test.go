@@ -220,7 +220,7 @@ func TestAStaleLeaderLeavesNothingBehind(t *testing.T) {
 	close(free)
 	r.first.signal(t, syscall.SIGCONT)
 	if code := r.first.ends(t, leaseTime+strain); code == 0 {
-		t.Error("the stale leader ended as if all were well")
+		t.Error("the stale leader exited without an error")
 	}
 	ended := time.Since(doubled)
 	if n := r.posts("before"); n != 1 {
@@ -257,7 +257,7 @@ func TestALeaderThatEndsInOrderHandsOverAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r.first.Ended() {
-		t.Error("the leader did not wait for the registration that it had under way")
+		t.Error("the leader did not wait for its registration in progress")
 	}
 	close(release)
 	if code := r.first.ends(t, strain); code != 0 {
@@ -276,7 +276,7 @@ func TestALeaderThatEndsInOrderHandsOverAtOnce(t *testing.T) {
 	took := r.failover(leaseTime - 3*leaseRetry)
 	agreed := r.agree(strain + leaseTime)
 	if n := r.posts("under-way"); n != 1 {
-		t.Errorf("%d registrations of what was under way arrived, want 1", n)
+		t.Errorf("%d registrations of the one in progress arrived, want 1", n)
 	}
 	t.Logf("the leader ended after %s, the second one took the lease %s after that and was done %s later", ended, took, agreed)
 	r.finish()

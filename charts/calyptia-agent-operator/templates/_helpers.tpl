@@ -243,7 +243,7 @@ annotations:
 {{- if and .Values.watchNamespaces .Values.defaultProject -}}
 {{- $namespace := first (splitList "/" .Values.defaultProject) -}}
 {{- if not (has $namespace .Values.watchNamespaces) -}}
-{{- fail (printf "defaultProject: its namespace %s is not looked after: add it to watchNamespaces" $namespace) -}}
+{{- fail (printf "defaultProject: its namespace %s is not watched: add it to watchNamespaces" $namespace) -}}
 {{- end -}}
 {{- end -}}
 {{- if and (gt (int .Values.replicaCount) 1) (not .Values.leaderElection.enabled) -}}

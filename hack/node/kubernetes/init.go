@@ -39,7 +39,7 @@ func runNode(args []string) error {
 	}
 	input := bufio.NewReader(os.Stdin)
 	if _, err := input.ReadString('\n'); err != nil {
-		return fmt.Errorf("nobody said that all is prepared: %w", err)
+		return fmt.Errorf("the parent did not confirm the preparation: %w", err)
 	}
 	go func() {
 		_, _ = io.Copy(io.Discard, input)
