@@ -131,7 +131,7 @@ func TestTheDockerfileIsClean(t *testing.T) {
 	}
 }
 
-func TestTheLinterFindsWhatIsWrong(t *testing.T) {
+func TestTheLinterFindsMistakes(t *testing.T) {
 	text := strings.Replace(read(t, "Dockerfile"), `ENTRYPOINT ["/calyptia-agent-operator"]`, "MAINTAINER me\nentrypoint /calyptia-agent-operator", 1)
 	_, said := lint(t, text)
 	for _, rule := range []string{"MaintainerDeprecated", "ConsistentInstructionCasing", "JSONArgsRecommended"} {
@@ -141,7 +141,7 @@ func TestTheLinterFindsWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestTheBuildContextHoldsWhatIsBuiltAndNothingElse(t *testing.T) {
+func TestTheBuildContextHasOnlyTheSources(t *testing.T) {
 	patterns, err := ignorefile.ReadAll(strings.NewReader(read(t, ".dockerignore")))
 	if err != nil {
 		t.Fatal(err)

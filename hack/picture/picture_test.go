@@ -75,7 +75,7 @@ func TestThePictureShowsWhatWasPrinted(t *testing.T) {
 	}
 }
 
-func TestTheTimesAreTheRunsWithinWhatCanBeRead(t *testing.T) {
+func TestTheTimesAreThoseOfTheRunWithinLimits(t *testing.T) {
 	lines := []line{{"first", 0}, {"at once", 0}, {"later", 300 * time.Millisecond}, {"after a long wait", time.Hour}, {"$ command", time.Hour}}
 	times, whole := pace(lines)
 	var last time.Duration

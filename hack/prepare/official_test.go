@@ -184,7 +184,7 @@ func expectInstall(t *testing.T, pinned archive, from *downloader, want string) 
 	}
 }
 
-func TestADeadHostIsSaidAtOnce(t *testing.T) {
+func TestADeadHostIsReportedAtOnce(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	noError(t, err)
 	url := "http://" + listener.Addr().String() + "/envtest.tar.gz"
@@ -204,7 +204,7 @@ func TestCtrlCEndsADownload(t *testing.T) {
 }
 
 // Even a pinned archive writes nothing but programs into its own directory.
-func TestNothingIsUnpackedBesideThePrograms(t *testing.T) {
+func TestOnlyTheProgramsAreUnpacked(t *testing.T) {
 	for _, row := range []struct {
 		name    string
 		entries []entry

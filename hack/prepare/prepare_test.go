@@ -78,7 +78,7 @@ func sources(t *testing.T, p *preparation) string {
 	return strings.Join(lines, " ")
 }
 
-func TestTheControlPlaneIsTheFirstThatThereIs(t *testing.T) {
+func TestTheFirstAvailableControlPlaneIsUsed(t *testing.T) {
 	all := []string{etcd, apiserver, manager, kubectl}
 	current := func(t *testing.T, p *preparation) {
 		install(t, p.path("bin", "controlplane", "current"), "Kubernetes v1.37.2", all...)
@@ -167,7 +167,7 @@ func TestTheControlPlaneIsTheFirstThatThereIs(t *testing.T) {
 	}
 }
 
-func TestASecondPreparationFindsWhatTheFirstOneMade(t *testing.T) {
+func TestASecondPreparationReusesTheFirst(t *testing.T) {
 	good := pack(t, official)
 	for _, row := range []struct {
 		name, says string
@@ -244,7 +244,7 @@ func TestAPreparationEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestProgressSaysShareAndTimeLeft(t *testing.T) {
+func TestProgressShowsShareAndTimeLeft(t *testing.T) {
 	var said bytes.Buffer
 	now := time.Unix(0, 0)
 	p := &progress{out: &said, began: now, now: func() time.Time { return now }}
@@ -270,7 +270,7 @@ func TestProgressSaysShareAndTimeLeft(t *testing.T) {
 	}
 }
 
-func TestWhatTheCompilerSaysIsNoProgress(t *testing.T) {
+func TestCompilerMessagesAreNotProgress(t *testing.T) {
 	const output = "go: downloading k8s.io/api v0.37.2\ninternal/abi\nk8s.io/api/core/v1\n# example.com/operator\n./main.go:3: undefined: x\n"
 	var compiled []string
 	rest := follow(strings.NewReader(output), func(pkg string) { compiled = append(compiled, pkg) })

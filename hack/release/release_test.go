@@ -91,7 +91,7 @@ func TestARelease(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeReleased(t *testing.T) {
+func TestInvalidReleasesAreRefused(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		give release

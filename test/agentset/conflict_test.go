@@ -32,7 +32,7 @@ func stalled(w *harness.World, set, reason string, words ...string) {
 	w.SetBecomes(set, v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, words...)
 }
 
-func TestAnAgentOfSomebodyElseIsNeverWritten(t *testing.T) {
+func TestAnotherOwnersAgentIsNeverWritten(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a", "b")
 	name := agentset.AgentName("logs", w.Node("a"))
@@ -100,7 +100,7 @@ func TestALabeledAgentIsAdopted(t *testing.T) {
 	}
 }
 
-func TestASecretOfSomebodyElseIsNeverWritten(t *testing.T) {
+func TestAnotherOwnersSecretIsNeverWritten(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		make func(w *harness.World, set *v1alpha1.AgentSet) *corev1.Secret
@@ -195,7 +195,7 @@ func TestTwoSetsOnOneDaemonSet(t *testing.T) {
 	w.HasExactly("younger", w.Node("a"))
 }
 
-func TestWithoutAccessToNodesTheConditionSaysSo(t *testing.T) {
+func TestWithoutAccessToNodesTheConditionNamesIt(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	w.WithoutNodes = true
 	w.Start()
@@ -312,7 +312,7 @@ func TestAFullSecretIsTaken(t *testing.T) {
 }
 
 // A write between the operator's read of an Agent and its patch is not lost, in particular a registration intent.
-func TestAnAnnotationThatIsWrittenMeanwhileIsNotLost(t *testing.T) {
+func TestAConcurrentAnnotationIsNotLost(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a")
 	w.AgentSet("logs", w.DaemonSet("fluent-bit"))

@@ -169,7 +169,7 @@ func TestTheTemplateReachesAllAgents(t *testing.T) {
 	})
 }
 
-func TestARowOfValuesThatAMergePatchCouldNotWrite(t *testing.T) {
+func TestValuesThatAMergePatchCouldNotWrite(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a")
 	w.ConfigMap("fluent-bit", "conf", "[INPUT]\n    name cpu\n")
@@ -233,7 +233,7 @@ func TestReplicasOfAStatefulSet(t *testing.T) {
 	w.SetBecomes("logs", v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonTooManyReplicas, "50000")
 }
 
-func TestAgentsDeletedByHandComeBack(t *testing.T) {
+func TestManuallyDeletedAgentsAreRecreated(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a", "b")
 	w.AgentSet("logs", w.DaemonSet("fluent-bit"))

@@ -76,7 +76,7 @@ func TestTheSampleFitsTogether(t *testing.T) {
 }
 
 // Except for the host paths, it passes the Pod Security Standard baseline.
-func TestTheSampleNeedsNothingButFilesOfTheHost(t *testing.T) {
+func TestTheSampleNeedsOnlyHostPaths(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	var namespace corev1.Namespace
 	w.Read(client.ObjectKey{Name: w.Namespace}, &namespace)

@@ -18,9 +18,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
-// TestTheCRDsAreLeft stops a release from bringing the CRDs, brings them again, and uninstalls it: the Agents stay
+// TestTheCRDsOutliveTheRelease stops a release from bringing the CRDs, brings them again, and uninstalls it: the Agents stay
 // unchanged. Then a release of another name takes ownership, as the README says.
-func TestTheCRDsAreLeft(t *testing.T) {
+func TestTheCRDsOutliveTheRelease(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	file := s.operatorValues(values{"fullnameOverride": operatorName}) // The objects of the other release have the same name.
@@ -64,9 +64,9 @@ func TestTheCRDsAreLeft(t *testing.T) {
 	s.types("crds")
 }
 
-// TestTheCRDsWentFirst runs that section of docs/upgrade-uninstall.md: the operator deletes the remote agents, or leaves
+// TestTheCRDsAreDeletedFirst runs that section of docs/upgrade-uninstall.md: the operator deletes the remote agents, or leaves
 // those whose Agents are annotated.
-func TestTheCRDsWentFirst(t *testing.T) {
+func TestTheCRDsAreDeletedFirst(t *testing.T) {
 	t.Parallel()
 	for name, remote := range map[string]int{"deleted": 0, "kept": 2} {
 		t.Run(name, func(t *testing.T) {

@@ -113,8 +113,8 @@ func (s *site) sameAs(before map[string]string) {
 	}
 }
 
-// TestOperatorWentFirst runs both solutions of the README.
-func TestOperatorWentFirst(t *testing.T) {
+// TestTheOperatorIsUninstalledFirst runs both solutions of the README.
+func TestTheOperatorIsUninstalledFirst(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		way    string

@@ -47,8 +47,8 @@ func TestAWatchedNamespaceIsDeletedMeanwhile(t *testing.T) {
 	w.runs()
 }
 
-// TestNoWatchedNamespaceIsThere leaves the operator Ready, because a restart of the pod would not bring them back.
-func TestNoWatchedNamespaceIsThere(t *testing.T) {
+// TestNoWatchedNamespaceExists leaves the operator Ready, because a restart of the pod would not bring them back.
+func TestNoWatchedNamespaceExists(t *testing.T) {
 	t.Parallel()
 	w := newWatching(t, "none")
 	for _, namespace := range []string{w.home, w.other} {
@@ -122,8 +122,8 @@ func TestCloudProjectsGoWithoutAWatchedNamespace(t *testing.T) {
 	w.check(w.gone(t.Context(), shared))
 }
 
-// TestAWatchedNamespaceIsLeft in the order that the README gives.
-func TestAWatchedNamespaceIsLeft(t *testing.T) {
+// TestAWatchedNamespaceIsRemoved in the order that the README gives.
+func TestAWatchedNamespaceIsRemoved(t *testing.T) {
 	t.Parallel()
 	w := newWatching(t, "left")
 	w.restart()

@@ -64,8 +64,8 @@ func TestNumbersOfMetadata(t *testing.T) {
 	}
 }
 
-// TestNumbersByOtherWays sets the same numbers on the command line and in the defaults of all agents.
-func TestNumbersByOtherWays(t *testing.T) {
+// TestNumbersFromOtherSources sets the same numbers on the command line and in the defaults of all agents.
+func TestNumbersFromOtherSources(t *testing.T) {
 	const large = "1234567890123456789"
 	refused := metadataRow{refused: "metadata.id"}
 	for version, path := range helms {

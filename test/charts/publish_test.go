@@ -158,8 +158,8 @@ func alertsOf(t testing.TB, change values) map[string]map[string]any {
 	return all
 }
 
-// TestThePageOfTheValuesHasEach compares docs/reference/values.md with the values.
-func TestThePageOfTheValuesHasEach(t *testing.T) {
+// TestThePageOfTheValuesHasEachValue compares docs/reference/values.md with the values.
+func TestThePageOfTheValuesHasEachValue(t *testing.T) {
 	page := string(must(os.ReadFile(filepath.Join(testenv.ModuleRoot(), "docs", "reference", "values.md")))(t))
 	for _, chart := range []string{operatorChart, agentsChart} {
 		var defaults values

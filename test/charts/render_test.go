@@ -29,9 +29,9 @@ func endpointOf(t testing.TB, namespace string, own values) (monitor *unstructur
 	return monitor, endpoints[0].(map[string]any)
 }
 
-// TestHowPrometheusComesIn: a setting replaces the default as a whole. A certificate that is to be verified is not skipped
+// TestPrometheusAuthorization: a setting replaces the default as a whole. A certificate that is to be verified is not skipped
 // because of a remaining default, and there is only one source of a token.
-func TestHowPrometheusComesIn(t *testing.T) {
+func TestPrometheusAuthorization(t *testing.T) {
 	c := admin(t, must(shared())(t))
 	createNamespace(t, c, "monitored")
 	authority := values{"configMap": values{"name": "ca", "key": "ca.crt"}}
@@ -94,8 +94,8 @@ func TestTheNetworkPolicyAllowsDNS(t *testing.T) {
 	}
 }
 
-// TestWhoTheTestPodRunsAs: the setting of the user takes precedence over that of the chart, and null removes both.
-func TestWhoTheTestPodRunsAs(t *testing.T) {
+// TestTheUserOfTheTestPod: the setting of the user takes precedence over that of the chart, and null removes both.
+func TestTheUserOfTheTestPod(t *testing.T) {
 	user := func(id int64) *int64 { return &id }
 	for _, row := range []struct {
 		name string

@@ -164,8 +164,8 @@ func TestNamespacedModeNeedsNothingClusterWide(t *testing.T) {
 	}
 }
 
-// TestChartIsAsKustomize compares the roles of both for the operator and for users.
-func TestChartIsAsKustomize(t *testing.T) {
+// TestTheChartMatchesKustomize compares the roles of both for the operator and for users.
+func TestTheChartMatchesKustomize(t *testing.T) {
 	kustomized := kustomize(t, "config/default")
 	rendered := render(t, operatorChart, operatorNamespace, nil)
 	for _, kind := range []string{"ClusterRole", "Role"} {
@@ -233,7 +233,7 @@ func yamlOf(t testing.TB, parts ...any) string {
 	return string(must(yaml.Marshal(parts))(t))
 }
 
-func TestAlertsAndDashboardsAreTakenFromTheirFiles(t *testing.T) {
+func TestAlertsAndDashboardsComeFromTheirFiles(t *testing.T) {
 	copied := filepath.Join(t.TempDir(), "chart")
 	if err := os.CopyFS(copied, os.DirFS(operatorChart)); err != nil {
 		t.Fatal(err)

@@ -101,8 +101,8 @@ func sameInAnyOrder(got, want []string) bool {
 	return true
 }
 
-// TestEnabledIsForParents checks that a chart without a parent refuses the value, which has no effect there.
-func TestEnabledIsForParents(t *testing.T) {
+// TestEnabledNeedsAParentChart checks that a chart without a parent refuses the value, which has no effect there.
+func TestEnabledNeedsAParentChart(t *testing.T) {
 	for version, path := range helms {
 		for _, chart := range []string{operatorChart, agentsChart} {
 			if _, err := tryRender(t, path, chart, "ns", values{"enabled": true}); err != nil {

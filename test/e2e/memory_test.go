@@ -23,7 +23,7 @@ import (
 )
 
 // The effect of the chart's security settings, as the kernel shows it.
-func TestTheKernelHoldsTheOperatorBack_OnTheBuiltInNode(t *testing.T) {
+func TestTheKernelConfinesTheOperator_OnTheBuiltInNode(t *testing.T) {
 	install(t)
 	for _, pod := range must(pods(t.Context()))(t) {
 		proc := filepath.Join("/proc", strconv.Itoa(process(t, &pod)))
@@ -81,7 +81,7 @@ func inCgroup(t testing.TB, proc, first, second string) int64 {
 const many = 5000
 
 // The chart's default limit holds 5,000 Agents.
-func TestTheDefaultMemoryHolds5000Agents(t *testing.T) {
+func TestTheDefaultMemorySuffices5000Agents(t *testing.T) {
 	install(t)
 	w := newTeam(t)
 	before := restarts(t)

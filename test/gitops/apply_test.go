@@ -309,7 +309,7 @@ func paths(t *testing.T, entry metav1.ManagedFieldsEntry) map[string]bool {
 	return all
 }
 
-func TestWhatTheOperatorWritesOutlivesAnApply(t *testing.T) {
+func TestTheOperatorsFieldsSurviveAnApply(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	objects := declared(t, w)

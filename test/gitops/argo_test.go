@@ -140,8 +140,8 @@ func TestTheConfigMapForArgoHoldsTheScripts(t *testing.T) {
 	}
 }
 
-// TestTheScriptsWithTheirTestData runs the tests next to the scripts as Argo CD does. They are ready to be sent upstream.
-func TestTheScriptsWithTheirTestData(t *testing.T) {
+// TestTheScriptsPassTheirTestData runs the tests next to the scripts as Argo CD does. They are ready to be sent upstream.
+func TestTheScriptsPassTheirTestData(t *testing.T) {
 	for kind, statuses := range map[string]int{"Agent": 4, "CloudProject": 3} {
 		dir := append(slices.Clone(upstream), kind)
 		var tests struct {

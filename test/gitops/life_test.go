@@ -28,7 +28,7 @@ func version(v string) func(*v1alpha1.Agent) { return func(a *v1alpha1.Agent) { 
 
 func suspend(yes bool) func(*v1alpha1.Agent) { return func(a *v1alpha1.Agent) { a.Spec.Suspend = yes } }
 
-func TestTheLifeOfAnAgentAsToolsSeeIt(t *testing.T) {
+func TestToolsFollowTheLifeOfAnAgent(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	o := look(t, w)
@@ -85,7 +85,7 @@ func TestTheLifeOfAnAgentAsToolsSeeIt(t *testing.T) {
 	}
 }
 
-func TestAgentsThatSomethingKeepsFromBeingRegistered(t *testing.T) {
+func TestAgentsThatCannotBeRegisteredYet(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{Quota: 1})
 	o := look(t, w)
@@ -113,7 +113,7 @@ func TestAgentsThatSomethingKeepsFromBeingRegistered(t *testing.T) {
 	}
 }
 
-func TestTheLifeOfACloudProjectAsToolsSeeIt(t *testing.T) {
+func TestToolsFollowTheLifeOfACloudProject(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	o := look(t, w)

@@ -17,8 +17,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// TestNoSampleAsksForATokenInAFile: a command creates the project token, in the Secret that the sample names.
-func TestNoSampleAsksForATokenInAFile(t *testing.T) {
+// TestNoSampleNeedsATokenInAFile: a command creates the project token, in the Secret that the sample names.
+func TestNoSampleNeedsATokenInAFile(t *testing.T) {
 	t.Parallel()
 	objects := kustomize(t, filepath.Join(testenv.ModuleRoot(), "config", "samples"))
 	var secret string

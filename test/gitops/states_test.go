@@ -179,7 +179,7 @@ func TestThePageOfEachKindHasItsReasons(t *testing.T) {
 	}
 }
 
-func TestArgoAndKstatusJudgeEveryStateAlike(t *testing.T) {
+func TestArgoAndKstatusAgreeOnEveryState(t *testing.T) {
 	t.Parallel()
 	for reason, kinds := range states {
 		for kind, shapes := range kinds {

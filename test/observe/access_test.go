@@ -138,7 +138,7 @@ func TestMetricsAreForAuthorizedReadersOverTLS(t *testing.T) {
 }
 
 // If the review fails, the response is not 401, because the token may be valid.
-func TestMetricsAreClosedWhileNobodyCanBeChecked(t *testing.T) {
+func TestMetricsAreRefusedWhileReadersCannotBeAuthorized(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	wire, through := newWire(t, harness.Plane().Config)

@@ -213,7 +213,7 @@ func panels(t *testing.T) (all []expression) {
 	return all
 }
 
-func TestAlertsAndDashboardNameOnlyWhatThereIs(t *testing.T) {
+func TestAlertsAndDashboardUseExistingMetricsOnly(t *testing.T) {
 	t.Parallel()
 	all, _ := alerts(t)
 	asked := panels(t)

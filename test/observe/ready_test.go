@@ -75,7 +75,7 @@ func gate(w *harness.World, resource string) (kubeconfigPath string, open func()
 	return kubeconfig(w, &rest.Config{Host: server.URL}), open
 }
 
-func TestTheOperatorIsNotReadyBeforeItSeesAll(t *testing.T) {
+func TestTheOperatorIsNotReadyBeforeItsCachesAreFilled(t *testing.T) {
 	for _, resource := range []string{"agents", "cloudprojects", "secrets", "configmaps"} {
 		t.Run(resource, func(t *testing.T) {
 			t.Parallel()
@@ -97,7 +97,7 @@ func TestTheOperatorIsNotReadyBeforeItSeesAll(t *testing.T) {
 	}
 }
 
-func TestWithoutTheCRDsTheOperatorIsNeverReadyAndSaysSo(t *testing.T) {
+func TestWithoutTheCRDsTheOperatorExitsWithARemedy(t *testing.T) {
 	t.Parallel()
 	plane, err := testenv.Start(context.Background(), testenv.Options{CRDDirs: []string{t.TempDir()}, Controllers: []string{}})
 	if err != nil {

@@ -75,7 +75,7 @@ func TestTheOperatorSurvivesAnAPIServerThatStalls(t *testing.T) {
 }
 
 // The flags decide when it exits: after the lease expires, there would be two leaders.
-func TestALeaderThatCannotRenewEnds(t *testing.T) {
+func TestALeaderThatCannotRenewExits(t *testing.T) {
 	t.Parallel()
 	c, w, _ := stalling(t, "--leader-election-lease-duration=3s", "--leader-election-renew-deadline=2s", "--leader-election-retry-period=200ms")
 	began := time.Now()

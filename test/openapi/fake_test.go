@@ -296,7 +296,7 @@ func TestLostResponseOfARegistration(t *testing.T) {
 	}
 }
 
-func TestMasksAreNoErrors(t *testing.T) {
+func TestMaskedTokensAreNoErrors(t *testing.T) {
 	s := newService(t, cloudtest.Settings{MaskTokens: true, MaskRegister: true, MaskAs: "********"})
 	registered := s.register(t, "machine-1")
 	agent, err := s.client.Get(t.Context(), registered.ID)

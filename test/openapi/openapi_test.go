@@ -109,7 +109,7 @@ func hasCredential(_ context.Context, input *openapi3filter.AuthenticationInput)
 	return nil
 }
 
-func TestCallsThatTheClientDoesNotMakeKeepTheDescription(t *testing.T) {
+func TestOtherCallsMatchTheDescription(t *testing.T) {
 	s := newService(t, cloudtest.Settings{Environments: map[string]string{nilID: "staging"}})
 	web := s.Start()
 	defer web.Close()

@@ -16,7 +16,7 @@ import (
 
 // A module that imports the API gets the dependencies of its types, and none of the operator's. Still, api/ is no separate
 // module: it would need a replace in go.mod, which `go install` of the operator refuses.
-func TestTheAPIBringsLittle(t *testing.T) {
+func TestTheAPIHasFewDependencies(t *testing.T) {
 	command := exec.CommandContext(t.Context(), "go", "list", "-f", `{{join .Imports "\n"}}`, "./api/...")
 	command.Dir = path()
 	command.Env = append(os.Environ(), "GOWORK=off")
@@ -33,7 +33,7 @@ func TestTheAPIBringsLittle(t *testing.T) {
 }
 
 // Dependencies that only tests need are in the modules of these tests.
-func TestTheOperatorsModuleNamesNoTestLibraries(t *testing.T) {
+func TestTheOperatorsModuleHasNoTestLibraries(t *testing.T) {
 	mod := read(t, "go.mod")
 	for _, name := range []string{"kin-openapi", "goldmark", "gopher-lua", "cli-utils", "msgpack"} {
 		if strings.Contains(mod, name) {

@@ -170,7 +170,7 @@ func TestADeletionAtEachWriteLeavesNothing(t *testing.T) {
 }
 
 // A status that somebody else wrote, such as a new leader, is not overwritten.
-func TestAStatusOfSomebodyElseIsKept(t *testing.T) {
+func TestAnExternalStatusIsKept(t *testing.T) {
 	var rows []live
 	for _, row := range writes {
 		if row.at.path == patchStatus.path {
@@ -194,7 +194,7 @@ func TestAStatusOfSomebodyElseIsKept(t *testing.T) {
 }
 
 // Errors that the API server returns once, whether or not the write takes effect.
-func TestTroubleOfTheAPIServerAtEachWrite(t *testing.T) {
+func TestAnErrorOfTheAPIServerAtEachWrite(t *testing.T) {
 	t.Parallel()
 	for _, trouble := range []struct {
 		name string
@@ -216,7 +216,7 @@ func TestTroubleOfTheAPIServerAtEachWrite(t *testing.T) {
 }
 
 // The operator keeps running and gives up on the registration, which Calyptia Cloud commits later.
-func TestALateRegistrationOfAnOperatorThatLives(t *testing.T) {
+func TestALateRegistrationWithoutARestart(t *testing.T) {
 	t.Parallel()
 	ends := [len(servers)]cell{{one, 1}, {one, 1}, {tokenless, 1}, {one, 2}, {stranded, 2}, {two, 2}}
 	for i, server := range servers {
@@ -237,7 +237,7 @@ func TestALateRegistrationOfAnOperatorThatLives(t *testing.T) {
 }
 
 // Neither a refused write of the Secret nor an edit of the Agent right afterwards loses the ID: the status has it at once.
-func TestARefusedSecretAndAConflictDoNotCostTheID(t *testing.T) {
+func TestARefusedSecretAndAConflictDoNotLoseTheID(t *testing.T) {
 	s := newScene(t, cloudtest.Settings{NoList: true})
 	reached := s.expect(moment{createSecret, deed{status: http.StatusForbidden}}, moment{patchStatus, labelled(s)})
 	apply(s)
@@ -267,7 +267,7 @@ func TestShutdownWhileRegistering(t *testing.T) {
 }
 
 // The same where the request takes longer than the shutdown would wait.
-func TestShutdownDoesNotCutARegistration(t *testing.T) {
+func TestShutdownDoesNotInterruptARegistration(t *testing.T) {
 	s := newScene(t, strict)
 	entered, block := make(chan struct{}), make(chan struct{})
 	cut := make(chan struct{})

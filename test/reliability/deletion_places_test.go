@@ -21,7 +21,7 @@ import (
 
 // Proxies and gateways have their own 404. It does not mean that the agent is not found: nothing is forgotten or
 // registered, and a deletion waits.
-func TestNotFoundFromInBetweenIsNoNewsOfTheAgent(t *testing.T) {
+func TestNotFoundFromAProxyIsNoEvidence(t *testing.T) {
 	rows := []struct{ name, contentType, body string }{
 		{"a proxy's page", "text/html", "<html><body><h1>404 Not Found</h1></body></html>"},
 		{"an ingress without a backend", "text/plain", "default backend - 404"},
@@ -78,7 +78,7 @@ func notFoundInBetween(t *testing.T, settings cloudtest.Settings, contentType, b
 }
 
 // A "not found" without a name counts only if a list that began afterwards lacks the agent, too.
-func TestNotFound_NamesNothing_AListDecides(t *testing.T) {
+func TestNotFound_WithoutAName_AListDecides(t *testing.T) {
 	bare := cloudtest.Fault{Route: cloudtest.RouteAgent, Status: http.StatusNotFound, Body: `{"error":"not found"}`}
 	t.Run("there is no list", func(t *testing.T) {
 		notFoundInBetween(t, cloudtest.Settings{NoList: true}, "application/json", bare.Body)
@@ -120,7 +120,7 @@ func TestNotFound_NamesNothing_AListDecides(t *testing.T) {
 }
 
 // Credentials or a URL of another project find no agent. That is not evidence of a deletion.
-func TestNotFoundElsewhereIsNoNewsOfTheAgent(t *testing.T) {
+func TestNotFoundInAnotherProjectIsNoEvidence(t *testing.T) {
 	opaque := func(w *harness.World, _ *v1alpha1.CloudProject) {
 		w.Cloud.AddToken(w.ProjectID, "opaque-token-of-the-right-project")
 		w.SetSecret("calyptia-token", map[string]string{"token": "opaque-token-of-the-right-project"})

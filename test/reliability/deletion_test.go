@@ -98,7 +98,7 @@ func (e *estate) orphanAll() {
 
 // Whatever fails while a namespace is deleted: what can be deleted is deleted, what has to remain remains, and what
 // waits says why.
-func TestDeletionOfANamespaceWithAllInIt(t *testing.T) {
+func TestDeletionOfANamespaceWithEverythingInIt(t *testing.T) {
 	down := cloudtest.Fault{Cut: cloudtest.CutBefore}
 	rows := []struct {
 		name    string
@@ -182,7 +182,7 @@ func TestDeletionOfANamespaceWithAllInIt(t *testing.T) {
 }
 
 // Agents are deleted although what they need was deleted before them.
-func TestDeletionOfAgentsAfterWhatTheyNeed(t *testing.T) {
+func TestDeletionOfAgentsAfterTheirDependencies(t *testing.T) {
 	rows := []struct {
 		name  string
 		first func(*estate)
@@ -254,7 +254,7 @@ func TestDeletionOfACloudProjectInUse(t *testing.T) {
 }
 
 // Everything is deleted at once while a registration is open: the CloudProject does not wait for an Agent that waits for it.
-func TestDeletionWithARegistrationThatIsOpen(t *testing.T) {
+func TestDeletionWithAnOpenRegistration(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert})
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})

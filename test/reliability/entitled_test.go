@@ -22,7 +22,7 @@ import (
 )
 
 // A deleted Agent chose a machine ID that somebody else's agent has, and Calyptia Cloud returns that agent for a registration.
-func TestDeletion_InDoubtOverSomebodyElsesAgent_Completes(t *testing.T) {
+func TestDeletion_InDoubtAboutAnotherOwnersAgent_Completes(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert})
 	made := w.Register("elsewhere", "machine-elsewhere-1")
@@ -40,7 +40,7 @@ func TestDeletion_InDoubtOverSomebodyElsesAgent_Completes(t *testing.T) {
 }
 
 // A namespace that is no longer allowed causes requests only about its registered agents, and registers none.
-func TestDeletion_NotAllowedAnyMore_RegistersNothing(t *testing.T) {
+func TestDeletion_NoLongerAllowed_RegistersNothing(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{NoList: true})
 	a := tenant.Ready(w.Guest(tenant, "web"))

@@ -43,7 +43,7 @@ func TestRegister_ResponseReplacedByAFilter_ExactlyOne(t *testing.T) {
 }
 
 // Without a list, each registration whose response is replaced may leave an agent, so retries are few and far apart.
-func TestRegister_ResponseReplacedByAFilter_NoList_StallsInsteadOfMultiplying(t *testing.T) {
+func TestRegister_ResponseReplacedByAFilter_NoList_StallsWithoutDuplicates(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble})
 	w.Cloud.Inject(cloudtest.Fault{
@@ -57,7 +57,7 @@ func TestRegister_ResponseReplacedByAFilter_NoList_StallsInsteadOfMultiplying(t 
 }
 
 // A configuration that a filter refuses stalls its Agent and no other.
-func TestUpdate_ConfigurationRefusedInBetween_StallsThatAgentAlone(t *testing.T) {
+func TestUpdate_ConfigurationRefusedByAFilter_StallsOnlyThatAgent(t *testing.T) {
 	for _, row := range []struct {
 		status, updates int
 	}{

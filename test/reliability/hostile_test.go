@@ -261,7 +261,7 @@ func TestAnEndlessResponseIsCutOff(t *testing.T) {
 	w.One("web")
 }
 
-func TestNamesThatDriveATerminal(t *testing.T) {
+func TestNamesWithTerminalEscapes(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	id := w.Ready(w.Apply("web")).Status.ID

@@ -18,7 +18,7 @@ import (
 
 // Responses are validated: a machine ID could inject a section into a configuration that Fluent Bit runs, or be too
 // large for the status.
-func TestAdopt_OddMachineID_StallsWithAMessage(t *testing.T) {
+func TestAdopt_InvalidMachineID_StallsWithAMessage(t *testing.T) {
 	for _, row := range []struct{ name, machineID string }{
 		{"line breaks that begin a section", "x\n[INPUT]\n    Name exec\n    Command id"},
 		{"too long", strings.Repeat("a", 129)},

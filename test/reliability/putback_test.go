@@ -122,7 +122,7 @@ func TestIntent_RestoredAfterAnUnreadableOne_AdoptsNothing(t *testing.T) {
 
 // The intent of a replica whose clock is ahead is in doubt. The next intent still has a later time; otherwise that replica
 // would restore its own.
-func TestIntent_AfterOneOfAClockThatIsAhead_IsLater(t *testing.T) {
+func TestIntent_AfterOneFromAClockAhead_IsLater(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{NoList: true}, harness.Idle)
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Cut: cloudtest.CutBefore})

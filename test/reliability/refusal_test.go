@@ -22,7 +22,7 @@ import (
 )
 
 // A replica whose clock was an hour ahead has closed the previous registration.
-func TestReregistration_AfterAClockThatWasAhead_IsLookedAtInTime(t *testing.T) {
+func TestReregistration_AfterAClockThatWasAhead_IsInTime(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle, func(_ *harness.World, cp *v1alpha1.CloudProject) {
 		cp.Spec.ResyncInterval = &metav1.Duration{Duration: time.Minute}

@@ -119,7 +119,7 @@ func survives(w *harness.World, name string) {
 }
 
 // Also while the operator runs and the API is slow: foreground deletion with the finalizer still set.
-func TestForegroundDeletionOfARetainedAgentThatTheOperatorSees(t *testing.T) {
+func TestForegroundDeletionOfARetainedAgentWhileTheOperatorRuns(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web", retain, session))

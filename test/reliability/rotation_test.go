@@ -119,7 +119,7 @@ func TestWaitingAgentsContinueWithTheRightToken(t *testing.T) {
 }
 
 // Replacing the Secret, as GitOps tools do, disturbs no Agent.
-func TestAReplacedSecretCostsNothing(t *testing.T) {
+func TestAReplacedSecretDisturbsNoAgent(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	id := w.Ready(w.Apply("web")).Status.ID

@@ -123,7 +123,7 @@ func echo(method string, status int, tokens ...string) cloudtest.Fault {
 }
 
 // The whole life of an operator at the highest verbosity: tokens are in their Secrets and nowhere else.
-func TestTokensAreInTheirSecretsAlone(t *testing.T) {
+func TestTokensAreOnlyInTheirSecrets(t *testing.T) {
 	t.Parallel()
 	c := &canaries{lines: &lines{}, tokens: map[string]string{}}
 	c.World = harness.New(t, cloudtest.Settings{}, func(w *harness.World, _ *v1alpha1.CloudProject) {

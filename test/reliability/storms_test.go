@@ -176,7 +176,7 @@ func retryAfterIsNeverViolated(t *testing.T, c *crowd) {
 }
 
 // A registration whose intent was being written when the 429 arrived waits as well.
-func TestRetryAfterHoldsForARegistrationThatWasAdmitted(t *testing.T) {
+func TestRetryAfterHoldsForARegistrationWithAPermit(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("other"))

@@ -18,7 +18,7 @@ import (
 )
 
 // The spec is reverted while an update is not confirmed yet.
-func TestUpdate_TakenBackBeforeItIsConfirmed_IsTakenBackRemotely(t *testing.T) {
+func TestUpdate_RevertedBeforeItIsConfirmed_IsRevertedRemotely(t *testing.T) {
 	for _, policy := range []v1alpha1.SyncPolicy{v1alpha1.SyncEnforce, v1alpha1.SyncOnChange} {
 		t.Run(string(policy), func(t *testing.T) {
 			t.Parallel()
@@ -46,7 +46,7 @@ func TestUpdate_TakenBackBeforeItIsConfirmed_IsTakenBackRemotely(t *testing.T) {
 }
 
 // The API ignores a field, and the rate limiter never has a permit to spare. The field is reported, not sent forever.
-func TestUpdate_IgnoredUnderAUsedUpRateLimit_IsReported(t *testing.T) {
+func TestUpdate_IgnoredUnderAnExhaustedRateLimit_IsReported(t *testing.T) {
 	t.Parallel()
 	limit, burst := int32(4), int32(1)
 	w := harness.New(t, cloudtest.Settings{NoList: true}, func(_ *harness.World, cp *v1alpha1.CloudProject) {

@@ -19,7 +19,7 @@ import (
 
 // Two Agents want one machine ID at the same time: one gets it, the other names the owner, and deleting the latter
 // takes nothing from the former.
-func TestOneMachineIDOfTwoAgentsAtOnce(t *testing.T) {
+func TestTwoAgentsWantOneMachineID(t *testing.T) {
 	for _, server := range services {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
@@ -51,7 +51,7 @@ func oneOf(w *harness.World, reason string) (winner, loser string) {
 	return winner, loser
 }
 
-func TestOneAgentIDOfTwoAgentsAtOnce(t *testing.T) {
+func TestTwoAgentsWantOneAgentID(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	made := w.Register("legacy", "machine-1")

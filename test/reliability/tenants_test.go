@@ -36,7 +36,7 @@ func forgedSecret(tenant *harness.World, agent *v1alpha1.Agent, name, id, intent
 
 // A tenant may write Agents, Secrets and annotations in its namespace. That does not give it access to the agents of
 // another tenant or cluster in the same project: their tokens, their configuration, their existence.
-func TestATenantReachesNothingOfAnother(t *testing.T) {
+func TestATenantCannotReachAnother(t *testing.T) {
 	when := func(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) + "/forged" }
 	past, future := when(time.Now().Add(-24*time.Hour)), when(time.Now().Add(24*time.Hour))
 	rows := []struct {
@@ -121,7 +121,7 @@ var services = []struct {
 }
 
 // A tenant edits the Secret of its Agent to name another agent with the same machine ID.
-func TestAnEditedSecretTakesNothingOver(t *testing.T) {
+func TestAnEditedSecretAdoptsNothing(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble})
 	victim := w.Register("elsewhere", "machine-1")

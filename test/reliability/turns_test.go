@@ -22,7 +22,7 @@ import (
 
 // Many Agents that need several requests share a rate limit of one at a time: each turn makes progress, and repeats no
 // request of an earlier turn.
-func TestEachTurnBringsAnAgentOn(t *testing.T) {
+func TestEachTurnMakesProgress(t *testing.T) {
 	const agents = 9 // Ten that are missing at once would trip the mass-deletion safeguard.
 	for _, row := range []struct {
 		name     string

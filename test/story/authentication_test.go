@@ -23,7 +23,7 @@ import (
 )
 
 // The API may list agents for a token with which it refuses registrations.
-func TestATokenThatOnlyTheListAccepts(t *testing.T) {
+func TestATokenWithWhichOnlyTheListWorks(t *testing.T) {
 	t.Parallel()
 	refusing := func(authentication v1alpha1.Authentication) *harness.World {
 		w := harness.New(t, cloudtest.Settings{}, harness.Idle, func(_ *harness.World, cp *v1alpha1.CloudProject) {
@@ -74,7 +74,7 @@ func TestATokenThatOnlyTheListAccepts(t *testing.T) {
 }
 
 // A 401 may be transient. The Agents continue soon after it, however long the interval between credential checks.
-func TestAMomentOfRefusalsStopsNothingForLong(t *testing.T) {
+func TestTransientRefusalsDelayAgentsOnlyBriefly(t *testing.T) {
 	for _, row := range []struct {
 		name     string
 		settings cloudtest.Settings

@@ -21,7 +21,7 @@ import (
 
 // The garbage collector deletes the Secrets of deleted Agents even if it missed the deletion: it compares UIDs whenever
 // it processes a Secret, in particular after its own restart. So the operator need not search for them.
-func TestSecretsOfAgents_GoneUnseen_AreCollected(t *testing.T) {
+func TestSecretsOfAgents_DeletedUnseen_AreCollected(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web"))

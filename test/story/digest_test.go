@@ -36,7 +36,7 @@ func digest(w *harness.World) string {
 }
 
 // A user who may read the Agent but not the Secret must not be able to test guesses of the configuration.
-func TestTheDigestOfASecretTestsNoGuesses(t *testing.T) {
+func TestTheDigestOfASecretCannotConfirmGuesses(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for range 2 {

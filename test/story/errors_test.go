@@ -235,7 +235,7 @@ func TestRefusedTokenStopsEverythingUntilAValidOne(t *testing.T) {
 	}
 }
 
-func TestPatchAsTheAgentWhereTheServiceWantsThat(t *testing.T) {
+func TestPatchAsTheAgentWhereRequired(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{OnlyAgentPatches: true})
 	w.Ready(w.Apply("web"))
@@ -253,7 +253,7 @@ func TestPatchAsTheAgentWhereTheServiceWantsThat(t *testing.T) {
 }
 
 // Updates that only the agent may make need its token. If that is missing, only this Agent is affected.
-func TestAnAgentWithoutATokenIsNoTroubleOfItsCloudProject(t *testing.T) {
+func TestAnAgentWithoutATokenDoesNotAffectItsCloudProject(t *testing.T) {
 	t.Parallel()
 	for name, token := range map[string]string{"none": "", "one with a line break": "an-agent\ntoken"} {
 		t.Run(name, func(t *testing.T) {
@@ -312,7 +312,7 @@ func TestFieldsIgnoredIsSentOnceAndReported(t *testing.T) {
 	}
 }
 
-func TestRemoteWordsInConditionsAreBoundedAndHoldNoToken(t *testing.T) {
+func TestRemoteMessagesInConditionsAreBoundedAndHaveNoToken(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Cloud.Inject(failure(422, "invalid agent name\x1b[31m "+w.Token.Reveal()+strings.Repeat(" long", 1000)))

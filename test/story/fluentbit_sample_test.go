@@ -106,7 +106,7 @@ func samplePods(t *testing.T) map[string]corev1.PodSpec {
 	}
 }
 
-func TestTheFluentBitSampleIsTakenByTheServer(t *testing.T) {
+func TestTheFluentBitSampleIsAdmitted(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	output, err := harness.Plane().Kubectl(t.Context(), "apply", "-k", fluentBitSample, "--dry-run=server", "-n", w.Namespace).CombinedOutput()

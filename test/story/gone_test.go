@@ -97,7 +97,7 @@ func TestGoneIsNoticedByAnUpdateToo(t *testing.T) {
 }
 
 // A 404 of an update that a read does not confirm is not a lost update.
-func TestAnUpdateThatFoundNothingIsSentAgain(t *testing.T) {
+func TestAnUpdateWithA404IsRetried(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web"))
@@ -128,7 +128,7 @@ func TestGoneWithAnAgentIDIsNotRegisteredAgain(t *testing.T) {
 	}
 }
 
-func TestNotFoundInAnotherPlaceDestroysNothing(t *testing.T) {
+func TestNotFoundAtAnotherEndpointDestroysNothing(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	before := w.Ready(w.Apply("web"))
@@ -144,7 +144,7 @@ func TestNotFoundInAnotherPlaceDestroysNothing(t *testing.T) {
 }
 
 // A registration that completes in another project is recorded for that project.
-func TestARegistrationInAProjectThatWasCorrectedMeanwhile(t *testing.T) {
+func TestARegistrationWhileItsProjectIsCorrected(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	mistaken := w.Cloud.AddProject(wrong)

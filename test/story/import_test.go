@@ -132,7 +132,7 @@ func onlyRead(w *harness.World, before []cloud.Agent) {
 	}
 }
 
-func TestApplyingWhatWasImportedChangesNothingRemote(t *testing.T) {
+func TestApplyingAnImportChangesNothingRemote(t *testing.T) {
 	for _, policy := range []v1alpha1.SyncPolicy{v1alpha1.SyncObserve, v1alpha1.SyncEnforce} {
 		t.Run(string(policy), func(t *testing.T) {
 			w := harness.New(t, cloudtest.Settings{PageSize: 7})
@@ -189,7 +189,7 @@ func TestApplyingWhatWasImportedChangesNothingRemote(t *testing.T) {
 	}
 }
 
-func TestImportedAgentsThatChangeBeforeTheyAreAppliedAreLeftAlone(t *testing.T) {
+func TestImportedAgentsThatChangeBeforeTheApplyAreLeftAlone(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	id := addRemote(w, "web", func(*cloud.Agent) {})
 	manifests, _, err := importAll(w, t)

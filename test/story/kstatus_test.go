@@ -227,7 +227,7 @@ func TestKstatusFollowsTheLifeOfAnAgent(t *testing.T) {
 	}
 }
 
-func TestKstatusIsNotCurrentWhileTheServiceIsDown(t *testing.T) {
+func TestKstatusIsNotCurrentDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	o := look(t, w)

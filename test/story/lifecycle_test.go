@@ -93,7 +93,7 @@ func TestAdoptRefusals(t *testing.T) {
 	}
 }
 
-func TestAgentIDDoesNotMakeALostRegistrationForgotten(t *testing.T) {
+func TestAnAgentIDDoesNotHideALostRegistration(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	other := w.Register("legacy", "machine-1")
@@ -116,7 +116,7 @@ func TestAgentIDDoesNotMakeALostRegistrationForgotten(t *testing.T) {
 	}
 }
 
-func TestAdoptionFromAnotherNamespaceNeedsLeave(t *testing.T) {
+func TestAdoptionFromAnotherNamespaceNeedsPermission(t *testing.T) {
 	t.Parallel()
 	var cp *v1alpha1.CloudProject
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle, func(_ *harness.World, p *v1alpha1.CloudProject) {
@@ -202,7 +202,7 @@ func TestRetainedAgentIsFoundAgain(t *testing.T) {
 }
 
 // The Secret of a retained agent keeps its name if a rename was not handled before.
-func TestRetainedAgentKeepsASecretThatWasToBeRenamed(t *testing.T) {
+func TestARetainedAgentKeepsItsSecretDespiteARename(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionRetain }))
@@ -216,7 +216,7 @@ func TestRetainedAgentKeepsASecretThatWasToBeRenamed(t *testing.T) {
 	}
 }
 
-func TestDeletionOfWhatWasNeverRegisteredNeedsNoCredentials(t *testing.T) {
+func TestDeletionBeforeRegistrationNeedsNoCredentials(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Name = "missing" })
@@ -225,7 +225,7 @@ func TestDeletionOfWhatWasNeverRegisteredNeedsNoCredentials(t *testing.T) {
 	w.Gone("web")
 }
 
-func TestDeletionWaitsForItsCloudProjectAndSaysSo(t *testing.T) {
+func TestDeletionWaitsForItsCloudProjectWithAMessage(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web"))
@@ -240,7 +240,7 @@ func TestDeletionWaitsForItsCloudProjectAndSaysSo(t *testing.T) {
 	}
 }
 
-func TestDeletionOfWhatSomebodyElseDeleted(t *testing.T) {
+func TestDeletionOfAnAgentThatWasDeletedExternally(t *testing.T) {
 	t.Parallel()
 	for _, gone := range []bool{false, true} {
 		t.Run(fmt.Sprintf("410 is %v", gone), func(t *testing.T) {

@@ -24,7 +24,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-func TestCloudProjectThatComesLaterWakesItsAgents(t *testing.T) {
+func TestALaterCloudProjectTriggersItsAgents(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Name = "later" })
@@ -254,7 +254,7 @@ func TestLostResponseWithoutAList(t *testing.T) {
 	})
 }
 
-func TestLateCommitIsFoundAndNotDoubled(t *testing.T) {
+func TestALateCommitIsFoundAndNotDuplicated(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, DetachedDelay: 1})
@@ -302,7 +302,7 @@ func TestMachineIDOfTwoAgents(t *testing.T) {
 	w.One("first")
 }
 
-func TestNamespaceDeletionTakesEverythingWithIt(t *testing.T) {
+func TestNamespaceDeletionDeletesEverything(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	for i := range 5 {

@@ -115,7 +115,7 @@ func TestUpdate_RemoteDeletedBeforeReadBack_Reregisters(t *testing.T) {
 }
 
 // While the rate limit is exhausted, one snapshot confirms the updates of many.
-func TestUpdate_RateLimitUsedUp_ReadyOnceASnapshotConfirmsIt(t *testing.T) {
+func TestUpdate_RateLimitExhausted_ReadyOnceASnapshotConfirmsIt(t *testing.T) {
 	for _, row := range []struct {
 		name     string
 		settings cloudtest.Settings

@@ -45,7 +45,7 @@ func backUp(w *harness.World, name string) backup {
 // Velero restores a deleted namespace, and so do the commands of docs/upgrade-uninstall.md: the Secrets return with our
 // label and without an owner, and name a remote agent that does not exist. The operator rewrites its own Secrets, and no
 // others.
-func TestSecretsThatABackupBringsBack(t *testing.T) {
+func TestSecretsRestoredFromABackup(t *testing.T) {
 	token := func(b backup) *corev1.Secret { return b.secrets[0] }
 	session := func(b backup) *corev1.Secret { return b.secrets[1] }
 	rows := []struct {
@@ -141,7 +141,7 @@ func TestSecretsThatABackupBringsBack(t *testing.T) {
 }
 
 // The Secret may be in the wrong place instead: it may be the only copy of the token of an agent in another cluster.
-func TestARestoredSecretIsNotOverwrittenOnTheWordOfAProxy(t *testing.T) {
+func TestARestoredSecretIsNotOverwrittenBecauseOfAProxy(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web"))

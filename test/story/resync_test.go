@@ -159,7 +159,7 @@ func TestAStartReadsNoSingleAgent(t *testing.T) {
 }
 
 // The health of an agent reaches the status through the list, too.
-func TestHealthComesThroughTheList(t *testing.T) {
+func TestHealthIsReadFromTheList(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{}, 2)
 	f.pass(map[string]int{pages: 1})
@@ -205,7 +205,7 @@ func TestResyncWithoutAList(t *testing.T) {
 }
 
 // Lists have no tokens: an Agent whose token is lost stays Stalled.
-func TestATokenThatIsMissingIsNotForgottenForAList(t *testing.T) {
+func TestAMissingTokenStaysStalledAfterAList(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{MaskTokens: true}, 1)
 	if err := f.Client.Delete(t.Context(), f.Secret("web-0-token")); err != nil {
@@ -239,7 +239,7 @@ func TestATokenThatIsMissingIsNotForgottenForAList(t *testing.T) {
 }
 
 // A duplicate from a lost response is found by the resync.
-func TestADoubleIsFoundThroughTheList(t *testing.T) {
+func TestADuplicateIsFoundThroughTheList(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}, 1)
 	f.pass(map[string]int{pages: 1})
@@ -316,7 +316,7 @@ func TestSomeThatAreMissingFromTheListAreRegisteredAgain(t *testing.T) {
 }
 
 // Changes of a Secret while no operator runs are found by the first sync.
-func TestASecretThatWasEditedMeanwhileIsRepaired(t *testing.T) {
+func TestASecretEditedDuringADowntimeIsRepaired(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{}, 1)
 	f.pass(map[string]int{pages: 1})
@@ -334,7 +334,7 @@ func TestASecretThatWasEditedMeanwhileIsRepaired(t *testing.T) {
 }
 
 // Suspending and resuming does not bring back a lost token.
-func TestATokenThatIsMissingIsNotForgottenForASuspension(t *testing.T) {
+func TestAMissingTokenStaysStalledAfterASuspension(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{MaskTokens: true}, 1)
 	if err := f.Client.Delete(t.Context(), f.Secret("web-0-token")); err != nil {

@@ -150,7 +150,7 @@ func TestEnforceWhereOnlyTheAgentMayWrite(t *testing.T) {
 }
 
 // A Fluent Bit that starts between the update and its read-back looks like an API that does not persist fields.
-func TestAStartInTheWrongMomentIsNotBlamedOnTheService(t *testing.T) {
+func TestAStartDuringAnUpdateIsNotAnIgnoredField(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []v1alpha1.SyncPolicy{v1alpha1.SyncEnforce, v1alpha1.SyncOnChange} {
 		t.Run(string(policy), func(t *testing.T) {
@@ -182,7 +182,7 @@ func TestAStartInTheWrongMomentIsNotBlamedOnTheService(t *testing.T) {
 }
 
 // An external change at the time of the correction looks like an API that does not persist fields.
-func TestAnotherChangeInTheWrongMomentIsNotBlamedOnTheService(t *testing.T) {
+func TestAnExternalChangeDuringACorrectionIsNotAnIgnoredField(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.SyncPolicy = v1alpha1.SyncEnforce })
@@ -214,7 +214,7 @@ func TestAnotherChangeInTheWrongMomentIsNotBlamedOnTheService(t *testing.T) {
 	}
 }
 
-func TestAServiceThatKeepsItsOwnIsStillFoundBesideFluentBit(t *testing.T) {
+func TestIgnoredFieldsAreDetectedDespiteFluentBit(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	started(t, w, v1alpha1.SyncEnforce)
@@ -287,7 +287,7 @@ func TestReportingFollowsTheMetrics(t *testing.T) {
 	}
 }
 
-func TestReportingComesWithinAResync(t *testing.T) {
+func TestReportingIsUpdatedWithinAResync(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, func(_ *harness.World, cp *v1alpha1.CloudProject) {
 		cp.Spec.ResyncInterval = &metav1.Duration{Duration: time.Minute}

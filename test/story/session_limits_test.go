@@ -49,7 +49,7 @@ func TestASessionThatCouldNeverReport(t *testing.T) {
 }
 
 // A CA cannot be part of the session: until metrics arrive, the condition says what Fluent Bit needs.
-func TestASessionWithACAOfItsOwnSaysWhatItNeeds(t *testing.T) {
+func TestASessionWithAPrivateCASaysWhatItNeeds(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, func(w *harness.World, cp *v1alpha1.CloudProject) {
 		server := httptest.NewTLSServer(w.Cloud)

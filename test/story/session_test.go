@@ -126,7 +126,7 @@ func TestSessionIsRepaired(t *testing.T) {
 	}
 }
 
-func TestSessionInASecretOfSomebodyElse(t *testing.T) {
+func TestSessionInAnotherOwnersSecret(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.SetSecret("taken", map[string]string{"password": "theirs"})
@@ -183,7 +183,7 @@ func TestRenamedSession(t *testing.T) {
 	}
 }
 
-func TestSecretsThatChangePlacesKeepATokenThatNobodyShows(t *testing.T) {
+func TestSwappedSecretsKeepAMaskedToken(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{MaskTokens: true, MaskAs: "redacted"})
 	w.Ready(w.Apply("web", withSession("")))
@@ -242,7 +242,7 @@ func TestNewRegistrationRenewsTheSession(t *testing.T) {
 	}
 }
 
-func TestRetainedSessionIsTakenUpAgain(t *testing.T) {
+func TestRetainedSessionIsReused(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	retain := func(a *v1alpha1.Agent) { withSession("")(a); a.Spec.DeletionPolicy = v1alpha1.DeletionRetain }
@@ -304,7 +304,7 @@ func TestSessionWaitsForItsToken(t *testing.T) {
 }
 
 // If Calyptia Cloud moves to another URL, the session is updated, even if the first write fails.
-func TestSessionFollowsTheService(t *testing.T) {
+func TestSessionFollowsTheURL(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web", withSession("")))

@@ -163,7 +163,7 @@ func TestMaskedTokens(t *testing.T) {
 	}
 }
 
-func TestTokenSurvivesASecretThatCannotBeWrittenYet(t *testing.T) {
+func TestTokenSurvivesAFailedWriteOfItsSecret(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{MaskTokens: true})
 	w.API.FailOnce(http.MethodPost, "/secrets")

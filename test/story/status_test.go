@@ -45,7 +45,7 @@ func words(text string) (lines []string) {
 }
 
 // One command replaces five of kubectl: the numbers of each project, and the Agents that need attention.
-func TestTheStatusAtAGlance(t *testing.T) {
+func TestTheStatusCommand(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web-logs"))
 	w.Eventually("nothing needs attention", func() error {

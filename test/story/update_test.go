@@ -91,7 +91,7 @@ func TestUpdateSendsOnlyWhatChanged(t *testing.T) {
 	}
 }
 
-func TestFieldsThatAreTakenOutAreLeftAlone(t *testing.T) {
+func TestOmittedFieldsAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.Flags, a.Spec.Edition = []string{"-v"}, "enterprise" }))
@@ -106,7 +106,7 @@ func TestFieldsThatAreTakenOutAreLeftAlone(t *testing.T) {
 	}
 }
 
-func TestNothingToDoCostsNothing(t *testing.T) {
+func TestAnUpToDateAgentCostsNothing(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	a := w.Ready(w.Apply("web"))

@@ -36,7 +36,7 @@ func outsider(t *testing.T, settings cloudtest.Settings) (w, tenant *harness.Wor
 
 // Users can write finalizers and annotations. From a namespace that is not allowed neither causes a request with the
 // project token, and neither delays a deletion.
-func TestDelete_ForgedFinalizerAndIntent_NotAdmitted_NoRemoteRequest(t *testing.T) {
+func TestDelete_ForgedFinalizerAndIntent_NotAllowed_NoRemoteRequest(t *testing.T) {
 	for _, server := range services {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
@@ -63,7 +63,7 @@ func TestDelete_ForgedFinalizerAndIntent_NotAdmitted_NoRemoteRequest(t *testing.
 }
 
 // A verified remote agent is deleted with its Agent, even if its namespace is no longer allowed.
-func TestDelete_NoLongerAdmitted_DeletesItsOwnAgent(t *testing.T) {
+func TestDelete_NoLongerAllowed_DeletesItsOwnAgent(t *testing.T) {
 	for _, server := range services {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
@@ -85,7 +85,7 @@ func TestDelete_NoLongerAdmitted_DeletesItsOwnAgent(t *testing.T) {
 }
 
 // A registration whose response was lost is resolved, even if the namespace is no longer allowed.
-func TestDelete_NoLongerAdmitted_ResolvesALostRegistration(t *testing.T) {
+func TestDelete_NoLongerAllowed_ResolvesALostRegistration(t *testing.T) {
 	for _, server := range services {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()

@@ -102,7 +102,7 @@ func loot(t *testing.T, w, tenant *harness.World, thief string, victims []cloud.
 }
 
 // A tenant writes the ID of another agent, newer than its own, into its token Secret.
-func TestSecret_NamesAYoungerForeignAgent_TakesNothing(t *testing.T) {
+func TestSecret_NamesANewerForeignAgent_AdoptsNothing(t *testing.T) {
 	for _, settings := range []cloudtest.Settings{
 		{UniqueMachineIDs: cloudtest.MachineIDDouble},
 		{UniqueMachineIDs: cloudtest.MachineIDDouble, NoList: true},
@@ -160,7 +160,7 @@ func lying(t testing.TB, victim cloud.Agent) *httptest.Server {
 
 // A tenant has another ID recorded through its own server, then points projectRef at the shared CloudProject.
 // A record counts only at the endpoint where it was made.
-func TestProjectRef_RecordFromAnotherEndpoint_TakesNothing(t *testing.T) {
+func TestProjectRef_RecordFromAnotherEndpoint_AdoptsNothing(t *testing.T) {
 	rows := []struct {
 		name   string
 		change func(victim cloud.Agent) func(*v1alpha1.Agent)

@@ -20,7 +20,7 @@ import (
 
 // A forged intent in the far future, once closed, would invalidate every later one: a lost response would be forgotten,
 // and the next registration would make a duplicate.
-func TestIntent_OfTheFarFuture_ForgetsNoLostResponse(t *testing.T) {
+func TestIntent_FromTheFarFuture_ForgetsNoLostResponse(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	before := w.Ready(w.Apply("web"))

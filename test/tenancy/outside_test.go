@@ -24,7 +24,7 @@ import (
 
 // A CloudProject of a stranger, with an opaque token, names the victim's project in spec.projectID. Records made through
 // it look as if they were made at the victim's endpoint.
-func TestProjectRef_RecordThroughAProjectThatPretends_CausesNoRequestAndHoldsNothing(t *testing.T) {
+func TestProjectRef_RecordThroughAForgedProject_CausesNoRequestAndBlocksNothing(t *testing.T) {
 	t.Parallel()
 	const opaque = "an-opaque-token-of-the-tenant-0123456789"
 	s := newScene(t)
@@ -48,7 +48,7 @@ func TestProjectRef_RecordThroughAProjectThatPretends_CausesNoRequestAndHoldsNot
 }
 
 // A tenant writes invalid IDs into its token Secrets. A proxy in front of the API drops requests that are this long.
-func TestSecret_WithWhatIsNoID_CausesNoRequest(t *testing.T) {
+func TestSecret_WithAnInvalidID_CausesNoRequest(t *testing.T) {
 	t.Parallel()
 	for name, id := range map[string]string{"long": strings.Repeat("x", 500_000), "attack": "' OR 1=1 --", "dots": "../../projects"} {
 		t.Run(name, func(t *testing.T) {
@@ -73,7 +73,7 @@ func TestSecret_WithWhatIsNoID_CausesNoRequest(t *testing.T) {
 }
 
 // The first Events of an Agent that changes all the time are written one by one; later ones of a reason are a series.
-func TestEvents_OfAnAgentThatFlaps_AreBounded(t *testing.T) {
+func TestEvents_OfAFlappingAgent_AreBounded(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{})
 	tenant.Ready(w.Guest(tenant, "flaps"))
@@ -137,7 +137,7 @@ func TestSecretSource_RepeatedInAnError_IsNotShown(t *testing.T) {
 
 // A tenant registers the machine ID that is derived from the name of another Agent, keeps the token, and leaves the
 // remote agent for that Agent to adopt.
-func TestMachineID_DerivedOneLeftToItsOwner_GivesNoKnownToken(t *testing.T) {
+func TestMachineID_DerivedOneLeftToItsOwner_LeaksNoToken(t *testing.T) {
 	for _, server := range services {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
@@ -158,7 +158,7 @@ func TestMachineID_DerivedOneLeftToItsOwner_GivesNoKnownToken(t *testing.T) {
 
 // The configuration of an agent may be too large to be read. It does not hide other agents or block the credential check,
 // and can be deleted.
-func TestHugeAgent_HidesNobodyAndIsDeleted(t *testing.T) {
+func TestHugeAgent_HidesNoOtherAndIsDeleted(t *testing.T) {
 	for _, server := range services {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()

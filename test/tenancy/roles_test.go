@@ -46,7 +46,7 @@ func peoplesRoles(t testing.TB) (roles []rbacv1.ClusterRole) {
 }
 
 // A user who may write the status, or the finalizers subresource, may claim any agent of the project.
-func TestPeoplesRoles_GrantNoStatus(t *testing.T) {
+func TestUserRoles_GrantNoStatus(t *testing.T) {
 	for _, role := range peoplesRoles(t) {
 		for _, rule := range role.Rules {
 			for _, resource := range rule.Resources {

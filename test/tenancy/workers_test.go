@@ -90,7 +90,7 @@ func swallowed(tenant *harness.World, hole *blackHole, name string) {
 
 // Requests of a tenant that get no response occupy workers until they time out. That must not delay the Agents of
 // others.
-func TestAgents_OfABlackHole_HoldUpNobody(t *testing.T) {
+func TestAgents_OfABlackHole_DelayNoOthers(t *testing.T) {
 	for _, hostile := range []int{1, 3} {
 		t.Run(fmt.Sprintf("%d namespaces", hostile), func(t *testing.T) {
 			t.Parallel()
@@ -116,7 +116,7 @@ func TestAgents_OfABlackHole_HoldUpNobody(t *testing.T) {
 }
 
 // The same for the credential checks of CloudProjects.
-func TestCloudProjects_OfABlackHole_HoldUpNobody(t *testing.T) {
+func TestCloudProjects_OfABlackHole_DelayNoOthers(t *testing.T) {
 	t.Parallel()
 	w, tenants := busy(t, 1)
 	hole := newBlackHole(t, false)

@@ -21,8 +21,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// TestWhatHappensWhileTheOperatorIsDownIsMadeUpFor changes everything while no operator runs.
-func TestWhatHappensWhileTheOperatorIsDownIsMadeUpFor(t *testing.T) {
+// TestChangesDuringADowntimeAreApplied changes everything while no operator runs.
+func TestChangesDuringADowntimeAreApplied(t *testing.T) {
 	t.Parallel()
 	w, p := alone(t, "down", cloudtest.Settings{PageSize: 10})
 	operator := w.start("operator")

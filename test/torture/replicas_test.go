@@ -245,7 +245,7 @@ func TestAStaleLeaderLeavesNothingBehind(t *testing.T) {
 	r.finish()
 }
 
-func TestALeaderThatEndsInOrderHandsOverAtOnce(t *testing.T) {
+func TestALeaderThatShutsDownReleasesTheLeaseAtOnce(t *testing.T) {
 	t.Parallel()
 	r := newReplicas(t, "clean-handover", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}, nil)
 	entered, release := r.held("under-way")
