@@ -5,8 +5,8 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Command bench measures the operator: its real binary, against a real control plane and a fake of Calyptia Cloud in
-// its own process, and beside it a bare client that does the least possible work, the floor. Rates mean
-// something only as ratios to the floor of the same run; calls and writes are exact.
+// a separate process, and the floor: a bare client that does the least possible work. Rates are only meaningful as ratios to
+// the floor of the same run; calls and writes are exact.
 package main
 
 import (

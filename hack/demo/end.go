@@ -44,7 +44,7 @@ func (s *show) mistakeStep(ctx context.Context) {
 }
 
 func (s *show) deletionStep(ctx context.Context) {
-	s.fluentBit.stop() // The one that runs as payments-logs.
+	s.fluentBit.stop() // It runs as payments-logs.
 	gone, retained := s.agent(ctx, "payments-logs"), s.agent(ctx, "audit-logs")
 	s.sh(ctx, "kubectl delete agent payments-logs")
 	s.sh(ctx, fmt.Sprintf("kubectl wait secret payments-logs-agent payments-logs-session --for=delete --timeout=%v", patience))

@@ -36,7 +36,7 @@ func run() int {
 		fmt.Fprintln(os.Stderr, "demo: its only flag is --once")
 		return 2
 	}
-	// SIGPIPE too: who pipes the output into head wants everything to end, and nothing left behind.
+	// SIGPIPE, too: if the output is piped into head, everything has to stop and nothing may be left behind.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	if err := os.Chdir(testenv.ModuleRoot()); err != nil {
@@ -46,7 +46,7 @@ func run() int {
 	return perform(ctx, *once)
 }
 
-// perform plays the show on its own stage and takes that down, however the show ended.
+// perform runs the demo on a new stage and closes that, however the demo ended.
 func perform(ctx context.Context, once bool) (status int) {
 	out := newPrinter(os.Stdout)
 	set, err := openStage()
@@ -67,7 +67,7 @@ func perform(ctx context.Context, once bool) (status int) {
 	case err != nil:
 		out.failed(err)
 		s.diagnose(ctx)
-		out.failed(err) // again, because it is what matters
+		out.failed(err) // repeated at the end, where it is seen
 		status = 1
 	default:
 		out.say("\nAll %d checks passed, in %.1f s.", s.checks, time.Since(began).Seconds())

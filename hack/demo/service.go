@@ -19,8 +19,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
-// service is Calyptia Cloud as anybody with a token sees it: over HTTP. It is not the operator's client, so that
-// the one does not vouch for the other.
+// service reads Calyptia Cloud over HTTP. It does not use the operator's client, so that the checks are independent of
+// it.
 type service struct {
 	url, projectID string
 	token          cloud.Token // the project's

@@ -174,7 +174,7 @@ func (s *show) remote(ctx context.Context, id string) (agent remoteAgent) {
 	return agent
 }
 
-// somebodyElse changes a remote agent as anybody with the project token could.
+// somebodyElse changes a remote agent externally, with the project token.
 func (s *show) somebodyElse(ctx context.Context, name, id, body string) {
 	if s.err != nil {
 		return

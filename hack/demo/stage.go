@@ -45,7 +45,7 @@ type stage struct {
 	fluentBit    *program // nil unless there is a real one
 }
 
-// openStage takes the directory, which only one demo at a time can use, empty of what an earlier one left.
+// openStage locks the directory, which only one demo at a time can use, and removes the files of earlier ones.
 func openStage() (*stage, error) {
 	if err := os.MkdirAll(stageDir, 0o700); err != nil {
 		return nil, err

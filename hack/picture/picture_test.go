@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// texts are what a reader of the picture sees, line by line.
+// texts are the visible lines of the picture.
 func texts(t *testing.T, picture string) (lines []string) {
 	t.Helper()
 	decoder := xml.NewDecoder(strings.NewReader(picture))
@@ -90,7 +90,7 @@ func TestTheTimesAreThoseOfTheRunWithinLimits(t *testing.T) {
 	}
 }
 
-// At the end, which is also what is seen without motion, the last line is the lowest of the window.
+// At the end, which is also the picture without animation, the last line is at the bottom of the window.
 func TestThePictureEndsWithTheLastLine(t *testing.T) {
 	var lines []line
 	for range rows + 5 {

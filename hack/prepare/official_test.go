@@ -26,7 +26,7 @@ import (
 	"time"
 )
 
-// script is a program of a control plane that runs anywhere.
+// script is a fake program of a control plane that runs on every platform.
 const script = "#!/bin/sh\necho Kubernetes v1.36.2\n"
 
 type entry struct {
@@ -34,7 +34,7 @@ type entry struct {
 	kind          byte
 }
 
-// official are the entries of an archive as it is published.
+// official are the entries of a published archive.
 var official = []entry{
 	{name: "controller-tools/envtest/", kind: tar.TypeDir},
 	{name: "controller-tools/envtest/etcd", content: script},
@@ -65,7 +65,7 @@ func checksum(content []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// serve is a host on loopback, and the pinned archive on it.
+// serve starts a host on loopback with the pinned archive.
 func serve(t *testing.T, content []byte, handler http.HandlerFunc) archive {
 	t.Helper()
 	host := httptest.NewServer(handler)
@@ -77,7 +77,7 @@ func plainly(content []byte) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content) }
 }
 
-// impatient is a downloader for hosts that are there, with short bounds.
+// impatient is a downloader for reachable hosts, with short limits.
 func impatient() *downloader {
 	return &downloader{
 		client: http.DefaultClient, respond: 10 * time.Second, stall: 10 * time.Second,
@@ -91,7 +91,7 @@ func TestAnArchiveIsInstalledWholeOrNotAtAll(t *testing.T) {
 		w.Header().Set("Content-Length", strconv.Itoa(size))
 		w.WriteHeader(http.StatusOK)
 	}
-	flush := func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() } // The client may be gone.
+	flush := func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() } // The client may have disconnected.
 	for _, row := range []struct {
 		name    string
 		content []byte // whose checksum is pinned
@@ -159,7 +159,7 @@ func flipped(content []byte) []byte {
 	return content
 }
 
-// expectInstall installs, and wants the programs, or an error with these words and nothing left behind.
+// expectInstall installs, and expects the programs, or an error with this text and nothing left behind.
 func expectInstall(t *testing.T, pinned archive, from *downloader, want string) {
 	t.Helper()
 	parent := filepath.Join(t.TempDir(), "controlplane")
@@ -203,7 +203,7 @@ func TestCtrlCEndsADownload(t *testing.T) {
 	}
 }
 
-// Even a pinned archive writes nothing but programs into its own directory.
+// Even a pinned archive writes only programs, and only to its directory.
 func TestOnlyTheProgramsAreUnpacked(t *testing.T) {
 	for _, row := range []struct {
 		name    string

@@ -169,7 +169,7 @@ func TestADeletionAtEachWriteLeavesNothing(t *testing.T) {
 	}, func(*scene, live) {})
 }
 
-// A status that somebody else wrote, such as a new leader, is not overwritten.
+// The status of another writer, such as a new leader, is not overwritten.
 func TestAnExternalStatusIsKept(t *testing.T) {
 	var rows []live
 	for _, row := range writes {
@@ -255,7 +255,7 @@ func (s *scene) stalledSoon(reason string) error {
 	return nil
 }
 
-// A clean shutdown neither cuts a registration in progress nor loses its response.
+// A clean shutdown neither interrupts a registration in progress nor loses its response.
 func TestShutdownWhileRegistering(t *testing.T) {
 	s := newScene(t, strict)
 	reached := s.expect(moment{postRemote, deed{reach: true, meddle: func() { s.Halt() }}})

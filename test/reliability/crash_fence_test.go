@@ -61,7 +61,7 @@ type deed struct {
 	dies   bool   // the operator stops here: this is the last request that counts, and its response is lost
 	reach  bool   // the request takes effect
 	late   bool   // it takes effect only when the test says so, after its caller gave up
-	cut    bool   // its response is lost, and the operator lives on
+	cut    bool   // its response is lost, and the operator keeps running
 	status int    // returned instead of the real response
 	meddle func() // called before the request passes
 }

@@ -108,7 +108,7 @@ func TestCrash_Registering_ExactlyOneOrAsDocumented(t *testing.T) {
 	}), nothing, apply, nothing)
 }
 
-// The status and the Secret still name the agent that somebody deleted.
+// The status and the Secret still name the deleted agent.
 func TestCrash_Reregistering_ExactlyOneOrAsDocumented(t *testing.T) {
 	play(t, registering(updateSecret, [9]ends{
 		{conflicts: {one, 1}},

@@ -21,7 +21,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A deleted Agent chose a machine ID that somebody else's agent has, and Calyptia Cloud returns that agent for a registration.
+// A deleted Agent chose the machine ID of another owner's agent, and Calyptia Cloud returns that agent for a registration.
 func TestDeletion_InDoubtAboutAnotherOwnersAgent_Completes(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert})

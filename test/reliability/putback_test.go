@@ -78,7 +78,7 @@ func TestIntent_ReplacedByAnOlderOneWhileInDoubt_IsNotForgotten(t *testing.T) {
 	}
 }
 
-// A tenant makes the operator forget which intent was closed, and restores that one.
+// A tenant makes the operator forget which intent was closed, and restores it.
 func TestIntent_RestoredAfterAnUnreadableOne_AdoptsNothing(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})

@@ -117,7 +117,7 @@ func aLongOutageIsQuiet(t *testing.T, c *crowd) {
 	const lasting = 10 * time.Second
 	lasts(lasting)
 	outage, calls := time.Since(began).Seconds(), len(c.Cloud.Requests())
-	// Of the Agents: the breaker opens after five failures in a row, with one call of each worker under way, and
+	// Of the Agents: the circuit breaker opens after five failures in a row, with one request of each worker in progress, and
 	// then allows one probe every half second. Of the CloudProject: its credential check at once and again after
 	// 50 ms, twice that, and so on up to a second; half of which is random.
 	checks := c.Cloud.Count(http.MethodGet, cloudtest.RouteList)
