@@ -15,7 +15,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-// What stands in between refuses the configuration of one Agent in words of its own: that is no outage for the other namespaces.
+// A filter rejects the configuration of one Agent in its own words: that is no outage for the other namespaces.
 func TestBreaker_OneAgentsBodyIsRefusedInBetween_StaysClosed(t *testing.T) {
 	for _, row := range []struct {
 		name   string
@@ -34,7 +34,7 @@ func TestBreaker_OneAgentsBodyIsRefusedInBetween_StaysClosed(t *testing.T) {
 		{"a status that does not exist", 999},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			w.Expect(map[string]int{"a": 1, "b": 20})
 			id := w.register("m")
 			refusal := cloudtest.Fault{Method: http.MethodPatch, Status: row.status, Body: "<html>blocked</html>"}

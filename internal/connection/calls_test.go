@@ -26,7 +26,7 @@ import (
 )
 
 func TestARefusedTokenCostsOneRequest(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	w.cloud.RevokeToken(w.token)
 	for range 100 {
 		_, _ = w.Get(t.Context(), somebody, otherID)
@@ -38,12 +38,12 @@ func TestARefusedTokenCostsOneRequest(t *testing.T) {
 	_, err := w.registry.Get(w.cp)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
 	if w.Result().Verified {
-		t.Error("it still counts as proved")
+		t.Error("it still counts as verified")
 	}
 }
 
 func TestTheTokenOfAnAgentIsItsOwnAffair(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	id := w.register("m")
 	update := cloud.Update{Version: ptr.To("v5.0.0")}
 	err := w.UpdateAsAgent(t.Context(), somebody, id, update, cloud.NewToken("revoked"))
@@ -51,7 +51,7 @@ func TestTheTokenOfAnAgentIsItsOwnAffair(t *testing.T) {
 		t.Fatalf("error %v", err)
 	}
 	if _, err := w.registry.Get(w.cp); err != nil || w.doubts.Load() != 0 {
-		t.Errorf("the project is blocked (%v) or doubted (%d)", err, w.doubts.Load())
+		t.Errorf("the project is blocked (%v) or needs verification (%d times)", err, w.doubts.Load())
 	}
 	agent, _ := w.cloud.Agent(id)
 	noError(t, w.UpdateAsAgent(t.Context(), somebody, id, update, agent.Token))
@@ -66,7 +66,7 @@ func TestAParkHoldsForAll(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		fault cloudtest.Fault
-		want  time.Duration // zero: no park
+		want  time.Duration // zero: not throttled
 	}{
 		{"429 with a time", cloudtest.Fault{Status: 429, Header: seconds("30")}, 30 * time.Second},
 		{"429 without", cloudtest.Fault{Status: 429}, 10 * time.Second},
@@ -76,7 +76,7 @@ func TestAParkHoldsForAll(t *testing.T) {
 		{"404", cloudtest.Fault{Status: 404, Header: seconds("60")}, 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			row.fault.Times = 1
 			w.cloud.Inject(row.fault)
 			_, _ = w.Get(t.Context(), somebody, otherID)
@@ -87,10 +87,10 @@ func TestAParkHoldsForAll(t *testing.T) {
 			}
 			f := w.failure(err, v1alpha1.ReasonRateLimited)
 			if f.RetryAfter < row.want || f.RetryAfter > row.want*12/10 {
-				t.Errorf("told to come back in %s, want %s and a little more", f.RetryAfter, row.want)
+				t.Errorf("asked to retry in %s, want %s and a little more", f.RetryAfter, row.want)
 			}
 			w.refused(w.Verify(t.Context()), v1alpha1.ReasonRateLimited)
-			_, err = w.Admit(ratelimit.Caller{UID: "another"})
+			_, err = w.Acquire(ratelimit.Caller{UID: "another"})
 			w.refused(err, v1alpha1.ReasonRateLimited)
 			w.requests(1)
 			if w.doubts.Load() != 1 {
@@ -104,8 +104,8 @@ func TestAParkHoldsForAll(t *testing.T) {
 	}
 }
 
-func TestTheBreakerLetsOneProbeThrough(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestTheBreakerAllowsOneProbe(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	repair := w.cloud.Inject(cloudtest.Fault{Status: http.StatusBadGateway, Body: "<html>"})
 	w.eventually("the breaker to open", func() bool {
 		_, _ = w.Get(t.Context(), somebody, otherID)
@@ -115,7 +115,7 @@ func TestTheBreakerLetsOneProbeThrough(t *testing.T) {
 	w.requests(5)
 	_, err := w.registry.Get(w.cp)
 	if f := w.failure(err, v1alpha1.ReasonUnavailable); f.RetryAfter <= 0 {
-		t.Error("nobody is told when to come back")
+		t.Error("nobody is given a retry time")
 	}
 	w.eventually("a doubt", func() bool { return w.doubts.Load() == 1 })
 
@@ -127,18 +127,18 @@ func TestTheBreakerLetsOneProbeThrough(t *testing.T) {
 	probe.Go(func() { _, _ = w.Get(context.WithoutCancel(t.Context()), somebody, otherID) })
 	<-entered
 	for range 10 {
-		_, err := w.Admit(ratelimit.Caller{UID: "another"})
+		_, err := w.Acquire(ratelimit.Caller{UID: "another"})
 		if f := w.failure(err, v1alpha1.ReasonUnavailable); !f.Quiet {
-			t.Error("a condition would tell of a probe under way")
+			t.Error("a condition would report a probe under way")
 		}
 	}
 	close(release)
 	probe.Wait()
 	w.eventually("the Agents to be woken", func() bool { return w.wakes.Load() == 1 })
 	w.eventually("a doubt that clears it", func() bool { return w.doubts.Load() == 2 })
-	ticket, err := w.Admit(ratelimit.Caller{UID: "another"})
+	permit, err := w.Acquire(ratelimit.Caller{UID: "another"})
 	noError(t, err)
-	ticket.Release()
+	permit.Release()
 	w.requests(6)
 }
 
@@ -150,14 +150,14 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 	}{
 		{"connections that break", cloudtest.Fault{Cut: cloudtest.CutBefore}, true},
 		{"a proxy's own error", cloudtest.Fault{Status: 502, Body: "<html>"}, true},
-		{"a gateway's error that looks like the service's", cloudtest.Fault{Status: 504, Body: `{"error":"upstream timeout"}`}, true},
+		{"a gateway's error that looks like the API's", cloudtest.Fault{Status: 504, Body: `{"error":"upstream timeout"}`}, true},
 		{"a portal", cloudtest.Fault{Status: 200, Body: "<html>Log in</html>"}, true},
-		{"an error of the service itself", cloudtest.Fault{Status: 500, Body: `{"error":"internal"}`}, false},
+		{"an error of the API itself", cloudtest.Fault{Status: 500, Body: `{"error":"internal"}`}, false},
 		{"agents that are not there", cloudtest.Fault{}, false},
 		{"an agent that is too large", cloudtest.Fault{Status: 200, Body: strings.Repeat(" ", 10<<20)}, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			w.cloud.Inject(row.fault)
 			for i := range 5 {
 				_, _ = w.Get(t.Context(), agentOf("agent", i), otherID)
@@ -171,7 +171,7 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 
 // Nor is it an outage that an agent is larger than what is read of a response: the tenant made it so.
 func TestAnAgentThatIsTooLargeOpensNoBreaker(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	w.cloud.Inject(cloudtest.Fault{Status: http.StatusOK, Body: strings.Repeat(" ", 10<<20) + `{"id":"` + otherID + `"}`})
 	for range 5 {
 		if _, err := w.Get(t.Context(), somebody, otherID); !errors.Is(err, cloud.ErrTooLarge) {
@@ -186,7 +186,7 @@ func TestAnAgentThatIsTooLargeOpensNoBreaker(t *testing.T) {
 // A tenant chooses what is sent: what a firewall makes of it must not stop the others.
 func TestContentThatIsRefusedOpensNoBreaker(t *testing.T) {
 	for _, status := range []int{http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusBadRequest, http.StatusNotAcceptable} {
-		w := proved(t, cloudtest.Settings{})
+		w := verified(t, cloudtest.Settings{})
 		w.cloud.Inject(cloudtest.Fault{Status: status, Body: "<html>Blocked</html>"})
 		for range 5 {
 			err := w.Update(t.Context(), somebody, otherID, cloud.Update{Name: new("other")})
@@ -201,33 +201,33 @@ func TestContentThatIsRefusedOpensNoBreaker(t *testing.T) {
 }
 
 func TestATicketThatIsNotUsedCountsForNothing(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	for range 100 {
-		ticket, err := w.Admit(somebody)
+		permit, err := w.Acquire(somebody)
 		noError(t, err)
-		ticket.Release()
+		permit.Release()
 	}
 	if _, err := w.registry.Get(w.cp); err != nil {
-		t.Errorf("unused tickets opened the breaker: %v", err)
+		t.Errorf("unused permits opened the breaker: %v", err)
 	}
 	w.requests(0)
 }
 
 func TestARegistrationThatNeverLeftSaysSo(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
-	ticket, err := w.Admit(somebody)
+	w := verified(t, cloudtest.Settings{})
+	permit, err := w.Acquire(somebody)
 	noError(t, err)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = ticket.Register(ended, registration("m"))
+	_, err = permit.Register(ended, registration("m"))
 	if e, ok := cloud.AsError(err); !ok || !e.NotSent || !e.NothingMade() {
 		t.Errorf("error %v", err)
 	}
 	w.requests(0)
 }
 
-func TestAnAnswerToOldCredentialsSaysNothing(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestAResponseToOldCredentialsSaysNothing(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	entered, release := make(chan struct{}, 1), make(chan struct{})
 	w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteAgent, Entered: entered, Block: release, Times: 1})
 	old := w.Connection
@@ -246,7 +246,7 @@ func TestAnAnswerToOldCredentialsSaysNothing(t *testing.T) {
 }
 
 func TestOnlyAgentWritesIsRememberedForTheCredentials(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	if w.OnlyAgentWrites() {
 		t.Error("remembered before it was seen")
 	}
@@ -261,8 +261,8 @@ func TestOnlyAgentWritesIsRememberedForTheCredentials(t *testing.T) {
 	}
 }
 
-func TestCallsReachTheService(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestCallsReachTheAPI(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	id := w.register("m")
 	noError(t, w.Update(t.Context(), somebody, id, cloud.Update{Name: ptr.To("other")}))
 	agent, err := w.Get(t.Context(), somebody, id)
@@ -280,10 +280,10 @@ func TestCallsReachTheService(t *testing.T) {
 const nameless = `{"error":"not found"}`
 
 // What was asked of one place is not believed of another, or of another's credentials.
-func TestAnAnswerFromBeforeAChangeIsNone(t *testing.T) {
+func TestAResponseFromBeforeAChangeIsNone(t *testing.T) {
 	for name, row := range map[string]struct {
 		call func(*world, *connection.Connection, string) error
-		want string // the reason of the failure; none if the answer counts
+		want string // the reason of the failure; none if the response counts
 		body string // of a 404 in place of the real response; the real one if empty
 	}{
 		"a read": {func(w *world, p *connection.Connection, id string) error {
@@ -319,7 +319,7 @@ func TestAnAnswerFromBeforeAChangeIsNone(t *testing.T) {
 		}, v1alpha1.ReasonProgressing, nameless},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			id := w.register("m")
 			entered, release := make(chan struct{}, 1), make(chan struct{})
 			f := cloudtest.Fault{Route: cloudtest.RouteAgent, Entered: entered, Block: release, Times: 1, Body: row.body}
@@ -327,15 +327,15 @@ func TestAnAnswerFromBeforeAChangeIsNone(t *testing.T) {
 				f.Status, f.Header = http.StatusNotFound, http.Header{"Content-Type": {"application/json"}}
 			}
 			w.cloud.Inject(f)
-			answer, old := make(chan error), w.Connection
-			go func() { answer <- row.call(w, old, id) }()
+			failure, old := make(chan error), w.Connection
+			go func() { failure <- row.call(w, old, id) }()
 			<-entered
 			w.token = w.cloud.AddProject(otherID)
 			w.configure()
 			close(release)
-			if err := <-answer; row.want != "" {
+			if err := <-failure; row.want != "" {
 				if !w.failure(err, row.want).Quiet {
-					t.Errorf("%v is told", err)
+					t.Errorf("%v is shown", err)
 				}
 			} else if err != nil {
 				t.Error(err)
@@ -346,10 +346,10 @@ func TestAnAnswerFromBeforeAChangeIsNone(t *testing.T) {
 
 // An open registration is found out about even where nothing new is registered.
 func TestARegistrationIsRepeatedWhereNoneIsBegun(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
-	ticket, err := w.Admit(somebody)
+	w := verified(t, cloudtest.Settings{})
+	permit, err := w.Acquire(somebody)
 	noError(t, err)
 	w.PauseRegistration(fault.Waitingf(v1alpha1.ReasonProjectNotReady, "closed"))
-	_, err = ticket.Repeat(t.Context(), registration("m"))
+	_, err = permit.Repeat(t.Context(), registration("m"))
 	noError(t, err)
 }

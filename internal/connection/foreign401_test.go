@@ -28,7 +28,7 @@ func TestLearn_401OfSomethingInBetween_ChecksAndStopsNobody(t *testing.T) {
 		{"the API's own", `{"error":"invalid token"}`, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			checks := 0
 			w.registry.OnNeedsVerification(func(client.ObjectKey) { checks++ })
 			w.cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: http.StatusUnauthorized, Body: row.body})

@@ -19,7 +19,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-// waits says how long somebody is told to wait; zero if they are admitted.
+// waits says how long somebody waits; zero if they are admitted.
 func (w *world) waits(who types.UID) time.Duration {
 	w.Helper()
 	return w.waitsIn("default", who)
@@ -27,14 +27,14 @@ func (w *world) waits(who types.UID) time.Duration {
 
 func (w *world) waitsIn(namespace string, who types.UID) time.Duration {
 	w.Helper()
-	ticket, err := w.Admit(ratelimit.Caller{UID: who, Namespace: namespace})
+	permit, err := w.Acquire(ratelimit.Caller{UID: who, Namespace: namespace})
 	if err == nil {
-		ticket.Release()
+		permit.Release()
 		return 0
 	}
 	f := w.failure(err, v1alpha1.ReasonRateLimited)
 	if !f.Quiet {
-		w.Error("a condition would tell of the rate limit")
+		w.Error("a condition would report the rate limit")
 	}
 	return f.RetryAfter
 }
@@ -47,7 +47,7 @@ func (w *world) expectWait(who types.UID, want time.Duration) {
 }
 
 func TestABudgetThatIsSpentKeepsPlaces(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	w.limit(1, 2)
 	w.expectWait("a", 0)
 	w.expectWait("b", 0)
@@ -64,10 +64,10 @@ func TestABudgetThatIsSpentKeepsPlaces(t *testing.T) {
 	w.expectWait("f", time.Second) // No more than the burst is saved up, not for those in line either.
 }
 
-// What is admitted evenly does not reach the service so.
+// What is admitted evenly does not reach the API so.
 func TestAQuarterOfTheBurstIsKeptBack(t *testing.T) {
 	for burst, want := range map[int32]int{1: 1, 3: 3, 4: 3, 20: 15, 10_000: 7_500} {
-		w := proved(t, cloudtest.Settings{})
+		w := verified(t, cloudtest.Settings{})
 		w.limit(1, burst)
 		admitted := 0
 		for w.waits(types.UID(fmt.Sprint(admitted))) == 0 {
@@ -80,7 +80,7 @@ func TestAQuarterOfTheBurstIsKeptBack(t *testing.T) {
 }
 
 func TestManyAreServedAtTheRate(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	w.limit(10, 20)
 	waiting := map[types.UID]bool{}
 	for i := range 100 {
@@ -100,7 +100,7 @@ func TestManyAreServedAtTheRate(t *testing.T) {
 }
 
 func TestALimitCanBeChangedAndLifted(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	w.limit(1, 1)
 	w.expectWait("a", 0)
 	w.expectWait("b", time.Second)
@@ -113,7 +113,7 @@ func TestALimitCanBeChangedAndLifted(t *testing.T) {
 }
 
 func TestWhoLeavesGivesUpTheirPlace(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	w.limit(1, 1)
 	w.expectWait("a", 0)
 	w.expectWait("b", time.Second)
@@ -127,7 +127,7 @@ func TestWhoLeavesGivesUpTheirPlace(t *testing.T) {
 // Those for whom nothing is left at their time come back one after the other: together they would ask all the time.
 func TestWhoComesLateDoesNotAskAllTheTime(t *testing.T) {
 	const perSecond, many = 10, 200
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	w.limit(perSecond, 1)
 	due := map[types.UID]time.Time{}
 	for i := range many {
@@ -155,7 +155,7 @@ func TestWhoComesLateDoesNotAskAllTheTime(t *testing.T) {
 }
 
 func TestWhatIsSpareTakesNoPlace(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	w.limit(1, 2)
 	for _, want := range []bool{true, true, false} {
 		if got := w.Spare(); got != want {
@@ -178,7 +178,7 @@ func TestWhatIsSpareTakesNoPlace(t *testing.T) {
 // Whenever they come back, on time, early or late, no window has more calls than its share and the burst.
 func TestTheRateIsNeverExceeded(t *testing.T) {
 	const perSecond, burst = 20, 5
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	w.limit(perSecond, burst)
 	random := rand.New(rand.NewPCG(1, 2))
 	began, due := w.clock.Now(), map[types.UID]time.Time{}
@@ -222,10 +222,10 @@ func TestManyOfOneNamespaceDelayAnotherByItsShare(t *testing.T) {
 		most time.Duration // until all few are served
 	}{
 		{"one Agent", 1, 300 * time.Millisecond},
-		{"a share of its own for many", 50, 2*50*time.Second/perSecond + time.Second},
+		{"its own share for many", 50, 2*50*time.Second/perSecond + time.Second},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			w.limit(perSecond, 1)
 			due, spaces := map[types.UID]time.Time{}, map[types.UID]string{}
 			ask := func(namespace string, number int) {
@@ -287,7 +287,7 @@ func TestThePlacesOfTheDeletedAreFree(t *testing.T) {
 		{"never back", false, 5*time.Minute + 30*time.Second + 3*time.Minute, 100 * time.Millisecond},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			w.limit(10, 1)
 			for i := range 60 * 50 {
 				who := types.UID(fmt.Sprint(i))
@@ -309,14 +309,14 @@ func TestThePlacesOfTheDeletedAreFree(t *testing.T) {
 
 // Who waits long comes back in time to find that others left.
 func TestWhoWaitsLongFindsThatOthersLeft(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	w.limit(1, 1)
 	for i := range 200 {
 		w.waits(types.UID(fmt.Sprint(i)))
 	}
 	wait := w.waits("last")
 	if wait > 101*time.Second {
-		t.Fatalf("it is told to wait %s", wait)
+		t.Fatalf("it waits %s", wait)
 	}
 	for i := range 200 {
 		w.Leave(types.UID(fmt.Sprint(i)))

@@ -22,12 +22,12 @@ var noBearer = cloudtest.Fault{
 	Match: func(r *http.Request) bool { return r.Header.Get("Authorization") != "" },
 }
 
-// tryToRegister makes a registration if the Project admits it.
+// tryToRegister makes a registration if the Connection allows it.
 func (w *world) tryToRegister(machine string) error {
 	w.Helper()
-	ticket, err := w.Admit(somebody)
+	permit, err := w.Acquire(somebody)
 	if err == nil {
-		_, err = ticket.Register(w.Context(), registration(machine))
+		_, err = permit.Register(w.Context(), registration(machine))
 	}
 	return err
 }
@@ -39,7 +39,7 @@ func (w *world) authenticatesWith(want v1alpha1.Authentication) {
 	}
 }
 
-// What the list accepts, and calls do not, is not proved again and again.
+// What the list accepts, and calls do not, is not verified again and again.
 func TestASchemeThatOnlyTheListAcceptsGivesWay(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
 	w.cloud.Inject(noBearer)
@@ -100,13 +100,13 @@ func TestARefusedSchemeWithoutAnotherIsTriedMoreAndMoreSeldom(t *testing.T) {
 	}
 
 	w.refused(w.Verify(t.Context()), v1alpha1.ReasonUnauthorized)
-	w.Reset() // A person says that it is mended.
+	w.Reset() // A user says that it is fixed.
 	noError(t, w.Verify(t.Context()))
 }
 
-// Calls that were under way together are one refusal, also when some of them are answered after the next proof.
+// Concurrent requests are one rejection, also if some of the responses arrive after the next check.
 func TestCallsUnderWayTogetherAreRefusedOnce(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	entered, release := make(chan struct{}), make(chan struct{})
 	refused := noBearer
 	refused.Times, refused.Entered, refused.Block = 8, entered, release
@@ -130,7 +130,7 @@ func TestCallsUnderWayTogetherAreRefusedOnce(t *testing.T) {
 }
 
 func TestRefusalsFarApartAreNotCountedTogether(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	for range 3 {
 		once := noBearer
 		once.Times = 1

@@ -59,7 +59,7 @@ func (s source) Fetch(ctx context.Context, o cloud.ListOptions) (*cloud.RawPage,
 	return page, func(error) {}, err
 }
 
-// reading returns the inventory of a project whose rate limit lets so many pages through.
+// reading returns the inventory of a project whose rate limit allows so many pages.
 func reading(t *testing.T, service http.RoundTripper, perSecond float64) *Inventory {
 	t.Helper()
 	c, err := cloud.New(cloud.Config{
@@ -73,7 +73,7 @@ func reading(t *testing.T, service http.RoundTripper, perSecond float64) *Invent
 	return New(source{c, rate.NewLimiter(rate.Limit(perSecond), 1)}, Options{Name: "default/main", Clock: clock.RealClock{}, Metrics: (*metrics.Projects)(nil).Of("default/main"), MostAgents: 200_000})
 }
 
-// elapse lets time pass in a bubble, where that takes none, until all that it brings about is done.
+// elapse advances the time of a synctest bubble until all goroutines are blocked again.
 func elapse(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
@@ -101,7 +101,7 @@ func TestAListMayTakeAsLongAsItsPagesNeed(t *testing.T) {
 	})
 }
 
-// A list of a CloudProject that is no more, or leads elsewhere now, is not read to its end.
+// A list of a CloudProject that was deleted, or leads elsewhere now, is not read to its end.
 func TestAListThatNobodyNeedsEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := reading(t, pages(1000), 1)

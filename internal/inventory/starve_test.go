@@ -42,7 +42,7 @@ func (s *slow) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// need asks for a snapshot begun after a time until it is served, as a reconciler does: it comes back when it is told.
+// need asks for a snapshot begun after a time until it is served, as a reconciler does: it retries when asked to.
 func need(t *testing.T, p *Inventory, after time.Time) (served time.Duration) {
 	started := time.Now()
 	for {

@@ -120,7 +120,7 @@ func TestStatusAgents_NamespaceNotAllowed_IsNotCounted(t *testing.T) {
 	w.createAgent(w.namespace, "own", cp)
 	counts := func(want int32) {
 		t.Helper()
-		w.eventually(fmt.Sprint(want, " Agents"), func() bool { return w.becomes(cp, proved).Status.Agents == want })
+		w.eventually(fmt.Sprint(want, " Agents"), func() bool { return w.becomes(cp, verified).Status.Agents == want })
 	}
 	counts(1)
 	w.edit(cp, func() { cp.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll} })

@@ -37,7 +37,7 @@ type expect struct {
 }
 
 var (
-	proved = expect{ready: metav1.ConditionTrue, reason: v1alpha1.ReasonCredentialsVerified, kstatus: status.CurrentStatus}
+	verified = expect{ready: metav1.ConditionTrue, reason: v1alpha1.ReasonCredentialsVerified, kstatus: status.CurrentStatus}
 )
 
 // becomes waits until the CloudProject shows what is expected of the present generation, and returns it.

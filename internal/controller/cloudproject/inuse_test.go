@@ -82,7 +82,7 @@ func TestAgentsHoldTheirCloudProject(t *testing.T) {
 	w.gone(secret)
 }
 
-func TestAHeldCloudProjectKeepsItsProofUp(t *testing.T) {
+func TestACloudProjectInUseIsStillVerified(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cp, _ := w.withCopy()
@@ -200,7 +200,7 @@ func TestAgentsAreCountedNowAndThen(t *testing.T) {
 	versions := map[string]bool{}
 	count := func(want int32) func() bool {
 		return func() bool {
-			now := w.becomes(cp, proved)
+			now := w.becomes(cp, verified)
 			versions[now.ResourceVersion] = true
 			return now.Status.Agents == want
 		}
@@ -224,7 +224,7 @@ func TestAgentsAreCountedNowAndThen(t *testing.T) {
 }
 
 // Users of any namespace write finalizers and intents. From one that is not allowed these hold nothing back, also
-// right after a start, when the credentials that tell a forged intent are not loaded yet.
+// right after a start, when the credentials that show a forged intent are not loaded yet.
 func TestForgedFinalizerAndIntent_NamespaceNotAllowed_HoldNothing(t *testing.T) {
 	for _, row := range []struct {
 		name    string

@@ -70,7 +70,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// world is an operator of its own, in a namespace of its own, with a service of its own.
+// world is its own operator, in its own namespace, with its own service.
 type world struct {
 	*testing.T
 	namespace string

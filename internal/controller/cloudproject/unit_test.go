@@ -30,7 +30,7 @@ import (
 	status "github.com/calyptia-agent-operator/operator/internal/testenv/kstatus"
 )
 
-func TestTheIntervalIsStretchedToTheBudget(t *testing.T) {
+func TestTheIntervalIsStretchedToTheRateLimit(t *testing.T) {
 	for _, row := range []struct {
 		name      string
 		declared  time.Duration
@@ -41,8 +41,8 @@ func TestTheIntervalIsStretchedToTheBudget(t *testing.T) {
 		want      time.Duration
 	}{
 		{"few Agents fit", 10 * time.Minute, 10, nil, 3000, 0, 10 * time.Minute},
-		{"a read for each Agent takes half of the budget", 10 * time.Minute, 10, nil, 10000, 0, 34 * time.Minute},
-		{"where the service lists, a page for a hundred is enough", 10 * time.Minute, 10, ptr.To(true), 10000, 0, 10 * time.Minute},
+		{"a read for each Agent takes half of the rate limit", 10 * time.Minute, 10, nil, 10000, 0, 34 * time.Minute},
+		{"where the API lists, a page for a hundred is enough", 10 * time.Minute, 10, ptr.To(true), 10000, 0, 10 * time.Minute},
 		{"no list is no list", 10 * time.Minute, 10, ptr.To(false), 10000, 0, 34 * time.Minute},
 		{"one Agent more changes nothing", 10 * time.Minute, 10, nil, 10001, 0, 34 * time.Minute},
 		{"without a limit there is nothing to stretch", time.Minute, 0, nil, 100000, 0, time.Minute},
@@ -92,7 +92,7 @@ func TestTwoTroublesAreOneMessage(t *testing.T) {
 		{"a quiet second adds nothing", held, waits, held},
 		{"a quiet first gives way", waits, held, held},
 		{
-			"both, and a person has to act if either wants it", held, refused,
+			"both, and user action is required if either wants it", held, refused,
 			&fault.Error{Class: fault.Terminal, Reason: v1alpha1.ReasonInUse, Message: "in use; besides, refused"},
 		},
 	} {
@@ -115,7 +115,7 @@ func TestConditionsAreRightForKstatus(t *testing.T) {
 	}{{
 		name: "good", want: map[string]string{"Ready": "True CredentialsVerified"}, state: status.CurrentStatus,
 	}, {
-		name: "a person has to act", fault: fault.Terminalf(v1alpha1.ReasonInvalid, "x"),
+		name: "user action is required", fault: fault.Terminalf(v1alpha1.ReasonInvalid, "x"),
 		want:  map[string]string{"Ready": "False Invalid", "Stalled": "True Invalid"},
 		state: status.FailedStatus,
 	}, {
@@ -126,7 +126,7 @@ func TestConditionsAreRightForKstatus(t *testing.T) {
 		name: "waiting is in progress", fault: fault.Waitingf(v1alpha1.ReasonSourceNotFound, "x"),
 		want: map[string]string{"Ready": "False SourceNotFound"}, state: status.InProgressStatus,
 	}, {
-		name: "trying before the first proof", fault: fault.Retryablef(v1alpha1.ReasonCredentialsUnverified, "x"),
+		name: "trying before the first check", fault: fault.Retryablef(v1alpha1.ReasonCredentialsUnverified, "x"),
 		want:  map[string]string{"Ready": "Unknown CredentialsUnverified", "Reconciling": "True CredentialsUnverified"},
 		state: status.InProgressStatus,
 	}, {
@@ -136,7 +136,7 @@ func TestConditionsAreRightForKstatus(t *testing.T) {
 		name: "an outage", fault: fault.Retryablef(v1alpha1.ReasonUnavailable, "x"),
 		want: map[string]string{"Ready": "False Unavailable"}, state: status.InProgressStatus,
 	}, {
-		name: "a short park does not show on what is good", fault: quiet,
+		name: "a short throttle does not show on a ready CloudProject", fault: quiet,
 		want: map[string]string{"Ready": "True CredentialsVerified"}, state: status.CurrentStatus,
 	}, {
 		name: "but shows on what is not", before: fault.Terminalf(v1alpha1.ReasonInvalid, "x"), fault: quiet,
@@ -175,7 +175,7 @@ func TestAnObjectWithoutStatusIsInProgress(t *testing.T) {
 
 func TestWhichAgentsHold(t *testing.T) {
 	now := metav1.Now()
-	nonce := map[string]string{v1alpha1.AnnotationRegistrationIntent: "2026-01-01T00:00:00Z/x"}
+	intent := map[string]string{v1alpha1.AnnotationRegistrationIntent: "2026-01-01T00:00:00Z/x"}
 	for _, row := range []struct {
 		name  string
 		agent v1alpha1.Agent
@@ -184,18 +184,18 @@ func TestWhichAgentsHold(t *testing.T) {
 		{"a new one does not", v1alpha1.Agent{}, false},
 		{"the finalizer does", v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Finalizers: []string{v1alpha1.AgentFinalizer}}}, true},
 		{"a recorded ID does", v1alpha1.Agent{Status: v1alpha1.AgentStatus{ID: "id"}}, true},
-		{"an open registration does", v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Annotations: nonce}}, true},
+		{"a registration in doubt does", v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Annotations: intent}}, true},
 		{
 			"a finished registration alone does not",
 			v1alpha1.Agent{
-				ObjectMeta: metav1.ObjectMeta{Annotations: nonce},
-				Status:     v1alpha1.AgentStatus{RegistrationIntent: nonce[v1alpha1.AnnotationRegistrationIntent]},
+				ObjectMeta: metav1.ObjectMeta{Annotations: intent},
+				Status:     v1alpha1.AgentStatus{RegistrationIntent: intent[v1alpha1.AnnotationRegistrationIntent]},
 			}, false,
 		},
 		{
-			"an older registration that was put back does not",
+			"an older registration that was restored does not",
 			v1alpha1.Agent{
-				ObjectMeta: metav1.ObjectMeta{Annotations: nonce},
+				ObjectMeta: metav1.ObjectMeta{Annotations: intent},
 				Status:     v1alpha1.AgentStatus{RegistrationIntent: "2026-01-02T00:00:00Z/y"},
 			}, false,
 		},

@@ -26,9 +26,9 @@ func uid(prefix string, i int) types.UID { return types.UID(fmt.Sprint(prefix, "
 
 func agentOf(prefix string, i int) ratelimit.Caller { return ratelimit.Caller{UID: uid(prefix, i)} }
 
-// What the rate limit lets come for longer than the window is forgiven to the last.
+// A reset lasts to the last agent, even if the rate limit spreads them over longer than the window.
 func TestForgivenessLastsAsLongAsTheyCome(t *testing.T) {
-	w := proved(t, cloudtest.Settings{NoList: true})
+	w := verified(t, cloudtest.Settings{NoList: true})
 	for i := range 10 {
 		_ = w.Gone(agentOf("gone", i), w.clock.Now())
 	}
@@ -47,7 +47,7 @@ func TestForgivenessLastsAsLongAsTheyCome(t *testing.T) {
 	w.refused(w.Gone(ratelimit.Caller{UID: "last"}, w.clock.Now()), v1alpha1.ReasonMassDeletionDetected) // That is another loss.
 }
 
-func TestHowManyVanishedAgentsAreALoss(t *testing.T) {
+func TestHowManyMissingAgentsAreAMassDeletion(t *testing.T) {
 	for _, row := range []struct {
 		name       string
 		seen, gone int
@@ -62,7 +62,7 @@ func TestHowManyVanishedAgentsAreALoss(t *testing.T) {
 		{"more than there are in the same list", 11, 12, 0, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{NoList: true})
+			w := verified(t, cloudtest.Settings{NoList: true})
 			missed := w.clock.Now().Add(-time.Minute)
 			for i := range row.seen {
 				w.SeenAt(uid("seen", i), string(uid("seen", i)), missed.Add(row.sight))
@@ -79,7 +79,7 @@ func TestHowManyVanishedAgentsAreALoss(t *testing.T) {
 
 // A list stays young for as long as the interval of the Agents that are compared with it.
 func TestALongIntervalIsNoLoss(t *testing.T) {
-	w := proved(t, cloudtest.Settings{NoList: true})
+	w := verified(t, cloudtest.Settings{NoList: true})
 	listed := w.clock.Now()
 	for i := range 100 {
 		w.SeenAt(uid("seen", i), string(uid("seen", i)), listed)
@@ -92,7 +92,7 @@ func TestALongIntervalIsNoLoss(t *testing.T) {
 
 // One that somebody deleted does not make what was seen then count against a loss that comes later.
 func TestALossAfterADeletionIsNoticedAsSoon(t *testing.T) {
-	w := proved(t, cloudtest.Settings{NoList: true})
+	w := verified(t, cloudtest.Settings{NoList: true})
 	listed := w.clock.Now()
 	for i := range 99 {
 		w.SeenAt(uid("seen", i), string(uid("seen", i)), listed)
@@ -147,13 +147,13 @@ func (w *world) miss(i int, id string) (lost bool, undecided int) {
 
 // Those that a read finds gone are not compared with what a list showed before, but with one that is read for that.
 func TestAFewThatReadsMissAreNoLossWhereAListShowsTheOthers(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	lists := 0
 	for i, id := range w.crew(100)[:19] {
 		w.cloud.Remove(id)
 		lost, undecided := w.miss(i, id)
 		if lost {
-			t.Fatalf("the %dth is a loss of the service", i+1)
+			t.Fatalf("the %dth is a loss of the API", i+1)
 		}
 		lists += undecided
 	}
@@ -163,7 +163,7 @@ func TestAFewThatReadsMissAreNoLossWhereAListShowsTheOthers(t *testing.T) {
 }
 
 func TestALossThatReadsMeetIsNoticedAtTheTenth(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	ids := w.crew(100)
 	for i, id := range ids { // They were all read since the list.
 		w.Seen(uid("crew", i), id)
@@ -179,7 +179,7 @@ func TestALossThatReadsMeetIsNoticedAtTheTenth(t *testing.T) {
 }
 
 func TestALossThatAListShowsNeedsNoOther(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	ids := w.crew(100)
 	for _, id := range ids {
 		w.cloud.Remove(id)
@@ -194,9 +194,9 @@ func TestALossThatAListShowsNeedsNoOther(t *testing.T) {
 	w.requests(0)
 }
 
-// Where no list can be had, nothing is registered anew on a mere suspicion.
+// Where no list can be had, nothing is registered again on a mere suspicion.
 func TestASuspicionThatNoListSettlesRegistersNothing(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	ids := w.crew(20)
 	repair := w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusInternalServerError})
 	for i := range 9 {
@@ -242,7 +242,7 @@ func TestLosses_WithoutAList_AreWeighedByNamespace(t *testing.T) {
 		{"nobody was counted yet", nil, times("a", 10), true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{NoList: true})
+			w := verified(t, cloudtest.Settings{NoList: true})
 			w.Expect(row.agents)
 			missed := w.clock.Now()
 			for i, namespace := range row.gone {

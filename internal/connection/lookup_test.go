@@ -32,8 +32,8 @@ func (w *world) sighted(id string, after time.Time) (inventory.Entry, bool) {
 	return seen, ok
 }
 
-func TestASightingTellsAllButTheSecretAndTheLarge(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestALookupReportsAllButTheSecretAndTheLarge(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	id := w.register("m")
 	w.cloud.Mutate(id, func(a *cloud.Agent) {
 		a.Status, a.Flags, a.Metadata = "healthy", []string{"--verbose"}, []byte(`{"b":1.0,"a":2}`)
@@ -61,7 +61,7 @@ func TestASightingTellsAllButTheSecretAndTheLarge(t *testing.T) {
 }
 
 func TestASightingIsNoOlderThanAskedFor(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	id := w.register("m")
 	w.clock.Step(time.Second)
 	first := w.clock.Now()
@@ -79,7 +79,7 @@ func TestASightingIsNoOlderThanAskedFor(t *testing.T) {
 
 // What the operator just registered is in no list yet: there is nothing to compare.
 func TestWhatWasJustRegisteredIsNotSeen(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	w.clock.Step(time.Second)
 	start := w.clock.Now().Add(-1)
 	w.sighted("none", start)
@@ -89,7 +89,7 @@ func TestWhatWasJustRegisteredIsNotSeen(t *testing.T) {
 }
 
 func TestWordsWithoutEndAreNotKept(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	id := w.register("m")
 	w.cloud.Mutate(id, func(a *cloud.Agent) { a.Tags = []string{strings.Repeat("x", 64<<10)} })
 	w.clock.Step(time.Second)
@@ -100,7 +100,7 @@ func TestWordsWithoutEndAreNotKept(t *testing.T) {
 }
 
 func TestAListThatFailsIsNotTriedAgainAtOnce(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	id := w.register("m")
 	stop := w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusTeapot})
 	w.clock.Step(time.Second)
@@ -113,7 +113,7 @@ func TestAListThatFailsIsNotTriedAgainAtOnce(t *testing.T) {
 	w.lists(1)
 	for range 3 {
 		if _, _, ok, err := w.Lookup(id, w.clock.Now().Add(-1)); ok || err != nil {
-			t.Fatalf("ok %v, %v; want to be told to read", ok, err)
+			t.Fatalf("ok %v, %v; want to be sent to read", ok, err)
 		}
 	}
 	w.lists(1)
@@ -124,9 +124,9 @@ func TestAListThatFailsIsNotTriedAgainAtOnce(t *testing.T) {
 	}
 }
 
-// A page of the largest configurations is longer than an answer may be.
+// A page of the largest configurations is longer than a response may be.
 func TestPagesThatAreTooLongAreAskedForInParts(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	large := strings.Repeat("#", 128<<10)
 	for i := range 110 {
 		id := w.register(fmt.Sprint(i))
@@ -145,7 +145,7 @@ func TestPagesThatAreTooLongAreAskedForInParts(t *testing.T) {
 }
 
 func TestAListWithoutEndIsGivenUp(t *testing.T) {
-	w := proved(t, cloudtest.Settings{PageSize: 10})
+	w := verified(t, cloudtest.Settings{PageSize: 10})
 	for i := range 131 {
 		w.register(fmt.Sprint(i))
 	}
@@ -158,7 +158,7 @@ func TestAListWithoutEndIsGivenUp(t *testing.T) {
 // waited for one finds it young enough.
 func TestListsThatTakeLongLeaveTimeBetweenThem(t *testing.T) {
 	const takes = 10 * time.Minute
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	id := w.register("m")
 	interval := 10 * time.Minute
 	w.clock.Step(time.Second)
