@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-func TestBackoffDoublesAndIsBounded(t *testing.T) {
+func TestBackoffGrowsAndIsBounded(t *testing.T) {
 	const least, most = time.Second, 5 * time.Minute
 	for _, row := range []struct {
 		failures int

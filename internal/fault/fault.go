@@ -19,7 +19,7 @@ import (
 type Class string
 
 const (
-	// Terminal failures end when a person changes something.
+	// Terminal failures end when a user changes something.
 	Terminal Class = "terminal"
 	// Waiting failures end by an event elsewhere, or at a known time.
 	Waiting Class = "waiting"
@@ -60,11 +60,11 @@ type Error struct {
 	Code Code
 	// Reason is the condition reason, one of those in the API package.
 	Reason string
-	// Message is one sentence for a person, with what to do. It never holds a token.
+	// Message is one sentence for users: what happened and what to do. It never has a token.
 	Message string
 	// RetryAfter is when trying again makes sense; zero leaves it to the class.
 	RetryAfter time.Duration
-	// Quiet failures pass by themselves so soon that no condition tells of them.
+	// Quiet failures end so soon that no condition reports them.
 	Quiet bool
 	// Err is the cause, for errors.Is; it is not printed.
 	Err error
@@ -83,7 +83,7 @@ func (e *Error) After(d time.Duration) *Error {
 	return &c
 }
 
-// Quietly returns a copy that no condition tells of.
+// Quietly returns a copy that no condition reports.
 func (e *Error) Quietly() *Error {
 	c := *e
 	c.Quiet = true
@@ -104,7 +104,7 @@ func (e *Error) Because(err error) *Error {
 	return &c
 }
 
-// Terminalf is a failure that only a person can end.
+// Terminalf is a failure that only a user can end.
 func Terminalf(reason, format string, args ...any) *Error {
 	return &Error{Class: Terminal, Reason: reason, Message: fmt.Sprintf(format, args...)}
 }

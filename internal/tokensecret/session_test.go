@@ -118,7 +118,7 @@ func TestTheSessionFileIsReadBack(t *testing.T) {
 	}
 }
 
-func TestTheIncludedConfigurationLeadsToTheService(t *testing.T) {
+func TestTheIncludedConfigurationLeadsToTheAPI(t *testing.T) {
 	for _, row := range []struct{ name, url, host, port, tls string }{
 		{"https", "https://cloud-api.calyptia.com", "cloud-api.calyptia.com", "443", "on"},
 		{"https with a port", "https://calyptia.internal:8443", "calyptia.internal", "8443", "on"},
@@ -156,7 +156,7 @@ func TestTheIncludedConfigurationLeadsToTheService(t *testing.T) {
 	}
 }
 
-// Whoever answers for the service chooses the machine ID, and whoever writes the CloudProject the host.
+// The server chooses the machine ID, and a user the host in the CloudProject.
 func TestNothingFromOutsideBeginsASectionOfTheConfiguration(t *testing.T) {
 	const attack = "m\n[INPUT]\n    Name exec\n    Command id"
 	for _, row := range []struct {
@@ -300,7 +300,7 @@ func FuzzSessionData(f *testing.F) {
 	})
 }
 
-func TestTheTokenStandsInTheSessionFileAlone(t *testing.T) {
+func TestTheTokenIsInTheSessionFileAlone(t *testing.T) {
 	data := session(t, "agent-token", "https://cloud-api.calyptia.com")
 	if len(data) != 3 {
 		t.Errorf("%d keys, want three", len(data))

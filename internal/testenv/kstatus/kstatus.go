@@ -14,10 +14,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// Status is what somebody who waits for an object takes it for.
+// Status is the status of an object for a client that waits for it.
 type Status string
 
-// The statuses of an object that is there.
+// The statuses of an existing object.
 const (
 	InProgressStatus  Status = "InProgress"
 	FailedStatus      Status = "Failed"
@@ -28,7 +28,7 @@ const (
 // Result is the status of an object.
 type Result struct{ Status Status }
 
-// Compute reads the status of a custom resource.
+// Compute returns the status of a custom resource.
 func Compute(object *unstructured.Unstructured) (*Result, error) {
 	if object.GetDeletionTimestamp() != nil {
 		return &Result{TerminatingStatus}, nil
