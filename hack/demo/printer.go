@@ -16,19 +16,19 @@ import (
 
 // printer writes what the audience sees. Its lines come from more than one goroutine.
 type printer struct {
-	mu     sync.Mutex
-	out    io.Writer
-	colour bool
+	mu    sync.Mutex
+	out   io.Writer
+	color bool
 }
 
 func newPrinter(out *os.File) *printer {
 	info, err := out.Stat()
 	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
 	wanted := terminal || os.Getenv("CLICOLOR_FORCE") != "" // as hack/picture does
-	return &printer{out: out, colour: wanted && os.Getenv("NO_COLOR") == ""}
+	return &printer{out: out, color: wanted && os.Getenv("NO_COLOR") == ""}
 }
 
-// Colours of a terminal.
+// Colors of a terminal.
 const (
 	bold  = "1"
 	cyan  = "36"
@@ -36,11 +36,11 @@ const (
 	red   = "31"
 )
 
-func (p *printer) paint(colour, text string) string {
-	if !p.colour {
+func (p *printer) paint(color, text string) string {
+	if !p.color {
 		return text
 	}
-	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+	return "\x1b[" + color + "m" + text + "\x1b[0m"
 }
 
 // Write prints the output of commands as it arrives.

@@ -56,13 +56,13 @@ func TestThePictureShowsWhatWasPrinted(t *testing.T) {
 	}{
 		{"plain lines", "one\ntwo", []string{"one", "two"}},
 		{"what XML would take for its own", `<b> & "c" ]]>`, []string{`<b> & "c" ]]>`}},
-		{"colours", "\x1b[36m$ kubectl get\x1b[0m agents", []string{"$ kubectl get agents"}},
-		{"a colour that is unknown", "\x1b[35mx\x1b[0m", []string{"x"}},
+		{"colors", "\x1b[36m$ kubectl get\x1b[0m agents", []string{"$ kubectl get agents"}},
+		{"a color that is unknown", "\x1b[35mx\x1b[0m", []string{"x"}},
 		{"columns", "NAME     READY", []string{"NAME     READY"}},
 		{"a tab", "a\tb", []string{"a    b"}},
 		{"as wide as the window", wide, []string{wide}},
 		{"wider than the window", wide + "é", []string{wide, "é"}},
-		{"wider, in colour", "\x1b[32m" + wide + "éé\x1b[0m", []string{wide, "éé"}},
+		{"wider, in color", "\x1b[32m" + wide + "éé\x1b[0m", []string{wide, "éé"}},
 	} {
 		var lines []line
 		for i, text := range strings.Split(row.printed, "\n") {

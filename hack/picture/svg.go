@@ -46,8 +46,8 @@ func draw(title string, lines []line) string {
 	fmt.Fprintf(&svg, ` xml:space="preserve" role="img" aria-label="%s">`+"\n", html.EscapeString(title))
 	fmt.Fprintf(&svg, "<style>%s\n%s</style>\n", style, motion(shown))
 	fmt.Fprintf(&svg, `<rect width="%.0f" height="%d" rx="8" fill="#0d1117"/>`+"\n", width, height)
-	for i, colour := range []string{"#ff5f57", "#febc2e", "#28c840"} {
-		fmt.Fprintf(&svg, `<circle cx="%d" cy="%d" r="6" fill="%s"/>`+"\n", margin+6+20*i, bar/2+2, colour)
+	for i, color := range []string{"#ff5f57", "#febc2e", "#28c840"} {
+		fmt.Fprintf(&svg, `<circle cx="%d" cy="%d" r="6" fill="%s"/>`+"\n", margin+6+20*i, bar/2+2, color)
 	}
 	fmt.Fprintf(&svg, `<text class="t" x="%.0f" y="%d" text-anchor="middle">%s</text>`+"\n", width/2, bar/2+6, html.EscapeString(title))
 	fmt.Fprintf(&svg, `<svg x="%d" y="%d" width="%.0f" height="%d"><g class="s">`+"\n", margin, bar+margin, width-margin, rows*lineHeight)
@@ -124,10 +124,10 @@ func fold(lines []line) (folded []line) {
 	for _, l := range lines {
 		text := strings.ReplaceAll(l.text, "\t", "    ")
 		for first := true; first || text != ""; first = false {
-			part, colour := cut(text)
+			part, color := cut(text)
 			folded = append(folded, line{part, l.at})
-			if text = strings.TrimPrefix(text, part); text != "" && colour != "" && plain(text) != "" {
-				text = colour + text
+			if text = strings.TrimPrefix(text, part); text != "" && color != "" && plain(text) != "" {
+				text = color + text
 			} else if plain(text) == "" {
 				text = ""
 			}
@@ -137,20 +137,20 @@ func fold(lines []line) (folded []line) {
 }
 
 // cut returns the part of the text that fits the window, and the color at its end.
-func cut(text string) (part, colour string) {
+func cut(text string) (part, color string) {
 	seen := 0
 	for at := 0; at < len(text); {
 		if found := escape.FindStringIndex(text[at:]); found != nil && found[0] == 0 {
-			colour = text[at : at+found[1]]
+			color = text[at : at+found[1]]
 			at += found[1]
 			continue
 		}
 		if seen == columns {
-			return text[:at], colour
+			return text[:at], color
 		}
 		_, size := utf8.DecodeRuneInString(text[at:])
 		at += size
 		seen++
 	}
-	return text, colour
+	return text, color
 }

@@ -252,7 +252,7 @@ func TestEachRightIsNeeded(t *testing.T) {
 			}
 			refusals, err := i.live(t, env...)
 			if len(refusals) == 0 {
-				t.Errorf("nothing was refused without it (%v): take it out of the role, or have the life show what it is for", err)
+				t.Errorf("nothing was refused without it (%v): remove it from the role, or extend the life to need it", err)
 			}
 		})
 	}

@@ -69,7 +69,7 @@ func TestRefusals(t *testing.T) {
 		{"a name that no Service can have", operatorChart, values{"fullnameOverride": "1-op"},
 			[]string{"fullnameOverride: no Service can be named after 1-op: set it to"}},
 		{"a memory limit that is none", operatorChart, values{"resources": values{"limits": values{"memory": "much"}}},
-			[]string{"resources.limits.memory: much is no quantity"}},
+			[]string{"resources.limits.memory: much is not a quantity"}},
 		{"a test as root", operatorChart, values{"tests": values{"runAsUser": 0}}, []string{"/tests/runAsUser"}},
 		{"no account", operatorChart, values{"serviceAccount": values{"create": false}}, []string{"serviceAccount.name: name the ServiceAccount"}},
 		{"a reader without namespace", operatorChart, values{"metrics": values{"rbac": values{"readers": []values{

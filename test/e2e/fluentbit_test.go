@@ -47,7 +47,7 @@ func TestTheFluentBitSample(t *testing.T) {
 		}
 	}
 
-	t.Run("a session is renewed as the page says", func(t *testing.T) {
+	t.Run("a session is renewed as the page describes", func(t *testing.T) {
 		w := *w
 		w.TB = t
 		here.cloud.Remove(id)
@@ -107,7 +107,7 @@ func (w *team) look(name string) {
 // reports waits until the operator sees that the agent reports, and returns its ID, which differs from the last one.
 func (w *team) reports(before string) (id string) {
 	w.Helper()
-	eventually(w, "metrics do not come", func(ctx context.Context) error {
+	eventually(w, "no metrics arrive", func(ctx context.Context) error {
 		id = w.aggregator(ctx).Status.ID
 		if remote, _ := here.cloud.Agent(id); id == before || remote.MetricsCount == 0 {
 			return fmt.Errorf("agent %s has sent none", id)

@@ -39,7 +39,7 @@ func failsOver(t *testing.T, within time.Duration, end func(leader *corev1.Pod))
 	second := theLeader(t, first.Name)
 	w.exact(41)
 	took := time.Since(began)
-	t.Logf("%s leads in place of %s, and everything is registered, after %.1fs", second.Name, first.Name, took.Seconds())
+	t.Logf("%s replaced the leader %s, and everything is registered, after %.1fs", second.Name, first.Name, took.Seconds())
 	if took > within {
 		t.Errorf("it took %s", took)
 	}
@@ -78,9 +78,9 @@ func TestTheLeaderIsKilled_OnTheBuiltInNode(t *testing.T) {
 	if took > leaseDuration+15*time.Second {
 		t.Errorf("it took %s", took)
 	}
-	eventually(t, "the killed container does not come back", func(ctx context.Context) error { return allReady(ctx, 2) })
+	eventually(t, "the killed container is not restarted", func(ctx context.Context) error { return allReady(ctx, 2) })
 	if got := restarts(t); got != count+1 {
-		t.Errorf("containers were started again %d times, want 1", got-count)
+		t.Errorf("containers were restarted %d times, want 1", got-count)
 	}
 	w.leave()
 }
@@ -130,7 +130,7 @@ func TestTheLeadersNodeIsCutOff_OnTheBuiltInNode(t *testing.T) {
 	}
 	t.Logf("the other pod has registered everything after %.1fs", took.Seconds())
 	restore()
-	eventually(t, "the pod that was cut off does not come back", func(ctx context.Context) error { return allReady(ctx, 2) })
+	eventually(t, "the pod that was cut off does not recover", func(ctx context.Context) error { return allReady(ctx, 2) })
 	w.declare("after")
 	w.exact(41)
 	if got := w.registrations(); got != 41 {
@@ -167,7 +167,7 @@ func TestEveryNodeIsCutOff_OnTheBuiltInNode(t *testing.T) {
 	if got := w.registrations(); got != 40 {
 		t.Errorf("%d registrations were sent for 40 Agents", got)
 	}
-	eventually(t, "the pods do not come back", func(ctx context.Context) error { return allReady(ctx, 2) })
+	eventually(t, "the pods do not recover", func(ctx context.Context) error { return allReady(ctx, 2) })
 	w.leave()
 }
 

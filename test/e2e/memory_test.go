@@ -29,10 +29,10 @@ func TestTheKernelConfinesTheOperator_OnTheBuiltInNode(t *testing.T) {
 		proc := filepath.Join("/proc", strconv.Itoa(process(t, &pod)))
 		status := string(must(os.ReadFile(filepath.Join(proc, "status")))(t))
 		for _, row := range []struct{ what, line string }{
-			{"it is no root", `Uid:\s+65532\s+65532\s+65532\s+65532`},
-			{"its group neither", `Gid:\s+65532\s+65532\s+65532\s+65532`},
+			{"it is not root", `Uid:\s+65532\s+65532\s+65532\s+65532`},
+			{"its group is not root", `Gid:\s+65532\s+65532\s+65532\s+65532`},
 			{"it has no capabilities", `CapEff:\s+0+\n`},
-			{"and none to gain", `CapBnd:\s+0+\n`},
+			{"it can gain no capabilities", `CapBnd:\s+0+\n`},
 			{"it gains no privileges", `NoNewPrivs:\s+1`},
 			{"seccomp filters its calls", `Seccomp:\s+2`},
 		} {
@@ -96,7 +96,7 @@ func TestTheDefaultMemorySuffices5000Agents(t *testing.T) {
 		}
 	}
 	if got := restarts(t); got != before {
-		t.Errorf("containers were started again %d times; last: %v", got-before, lastStates(t))
+		t.Errorf("containers were restarted %d times; last: %v", got-before, lastStates(t))
 	}
 	if got := w.registrations(); got != many {
 		t.Errorf("%d registrations were sent for %d Agents", got, many)

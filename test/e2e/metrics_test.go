@@ -39,10 +39,10 @@ func TestMetricsThroughTheService(t *testing.T) {
 		status, says  string
 	}{
 		{"a reader reads them", "reader", []string{"--token-file=/token/token"}, "200", "calyptia_agent_operator_build_info"}, // which every replica has
-		{"a stranger is known and refused", "stranger", []string{"--token-file=/token/token"}, "403", ""},
-		{"nobody is unauthorized", "stranger", nil, "401", ""},
+		{"an authenticated stranger is forbidden", "stranger", []string{"--token-file=/token/token"}, "403", ""},
+		{"a request without a token is unauthorized", "stranger", nil, "401", ""},
 		{"an unknown token is unauthorized", "stranger", []string{"--token=made-up"}, "401", ""},
-		{"a token like one of Kubernetes is unauthorized", "stranger", []string{"--token=" + forged}, "401", ""},
+		{"a forged ServiceAccount token is unauthorized", "stranger", []string{"--token=" + forged}, "401", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			url := "https://" + operator + "-metrics." + operatorNamespace + ".svc.cluster.local:8443/metrics"

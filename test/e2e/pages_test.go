@@ -66,7 +66,7 @@ func TestTheCommandsOfThePagesThatNeedPods(t *testing.T) {
 			}
 		}
 		if row.count > 0 {
-			t.Errorf("%d commands too few match %s", row.count, row.command)
+			t.Errorf("%d too few commands match %s", row.count, row.command)
 		}
 	}
 	t.Run("on any machine", func(t *testing.T) { w.onAnyMachine(t, typist) })

@@ -221,7 +221,7 @@ func leader(ctx context.Context) (*corev1.Pod, error) {
 // theLeader waits until a pod other than the last leader is the leader.
 func theLeader(t testing.TB, before string) (pod *corev1.Pod) {
 	t.Helper()
-	eventually(t, "no pod leads but "+before, func(ctx context.Context) (err error) {
+	eventually(t, "no other pod leads than "+before, func(ctx context.Context) (err error) {
 		if pod, err = leader(ctx); err == nil && pod.Name == before {
 			err = errors.New(before + " still leads")
 		}

@@ -94,8 +94,8 @@ func (s *scene) must(err error) {
 	}
 }
 
-// labelled labels the Agent and its Secret externally.
-func labelled(s *scene) deed {
+// labeled labels the Agent and its Secret externally.
+func labeled(s *scene) deed {
 	return deed{reach: true, meddle: func() {
 		s.must(s.edit(func(a *v1alpha1.Agent) { metav1.SetMetaDataLabel(&a.ObjectMeta, "team", "web") }))
 		var secret corev1.Secret
@@ -108,7 +108,7 @@ func labelled(s *scene) deed {
 }
 
 func TestALabelAtEachWriteIsKept(t *testing.T) {
-	playLive(t, writes, labelled, func(s *scene, row live) {
+	playLive(t, writes, labeled, func(s *scene, row live) {
 		if row.want.end == none {
 			return
 		}
@@ -239,7 +239,7 @@ func TestALateRegistrationWithoutARestart(t *testing.T) {
 // Neither a refused write of the Secret nor an edit of the Agent right afterwards loses the ID: the status has it at once.
 func TestARefusedSecretAndAConflictDoNotLoseTheID(t *testing.T) {
 	s := newScene(t, cloudtest.Settings{NoList: true})
-	reached := s.expect(moment{createSecret, deed{status: http.StatusForbidden}}, moment{patchStatus, labelled(s)})
+	reached := s.expect(moment{createSecret, deed{status: http.StatusForbidden}}, moment{patchStatus, labeled(s)})
 	apply(s)
 	s.await(reached)
 	s.must(s.stalledSoon(v1alpha1.ReasonSecretWriteRefused))

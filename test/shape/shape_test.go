@@ -153,7 +153,7 @@ func TestNothingIsTooLarge(t *testing.T) {
 	}
 	for _, name := range slices.Concat(exempt, records) {
 		if !slices.ContainsFunc(found, func(f finding) bool { return exempts(name, strings.TrimPrefix(f.where, "../../")) }) {
-			t.Errorf("%s is exempt and not too large: take it out of the list", name)
+			t.Errorf("%s is exempt but not too large: remove it from the list", name)
 		}
 	}
 }

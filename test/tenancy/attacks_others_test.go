@@ -39,8 +39,8 @@ func (s *scene) list(tenant *harness.World, list client.ObjectList) {
 }
 
 func labelLikeTheSelector(s *scene) {
-	s.Guest(s.stranger, s.name("labelled"), func(a *v1alpha1.Agent) { a.Labels = map[string]string{"team": "guest"} })
-	s.stranger.Stalled(s.name("labelled"), v1alpha1.ReasonProjectNotAllowed)
+	s.Guest(s.stranger, s.name("labeled"), func(a *v1alpha1.Agent) { a.Labels = map[string]string{"team": "guest"} })
+	s.stranger.Stalled(s.name("labeled"), v1alpha1.ReasonProjectNotAllowed)
 }
 
 // victimsSecret is a Secret like those of the operator for an Agent of the victim.

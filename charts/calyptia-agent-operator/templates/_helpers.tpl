@@ -148,7 +148,7 @@ annotations:
 {{- if and $limit (not $own) -}}
 {{- $unit := regexFind "[A-Za-z]*$" $limit -}}
 {{- if not (and (hasKey $units $unit) (regexMatch "^[0-9.]+(e[+]?[0-9]+)?$" (trimSuffix $unit $limit))) -}}
-{{- fail (printf "resources.limits.memory: %s is no quantity such as 512Mi" $limit) -}}
+{{- fail (printf "resources.limits.memory: %s is not a quantity such as 512Mi" $limit) -}}
 {{- end -}}
 {{ mulf (trimSuffix $unit $limit | float64) (get $units $unit) 0.9 | int64 }}
 {{- end -}}
@@ -194,7 +194,7 @@ annotations:
 {{- define "operator.enabled" -}}
 {{- if kindIs "bool" .Values.enabled -}}
 {{- if not .Values.enabled -}}
-{{- fail "enabled: only the condition of a parent chart reads it, and there is none: take it out, or do not install this chart" -}}
+{{- fail "enabled: only the condition of a parent chart reads it, and there is no parent chart: remove it, or do not install this chart" -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

@@ -39,7 +39,7 @@ annotations:
 {{- define "agents.enabled" -}}
 {{- if kindIs "bool" .Values.enabled -}}
 {{- if not .Values.enabled -}}
-{{- fail "enabled: only the condition of a parent chart reads it, and there is none: take it out, or do not install this chart" -}}
+{{- fail "enabled: only the condition of a parent chart reads it, and there is no parent chart: remove it, or do not install this chart" -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

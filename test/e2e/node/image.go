@@ -75,7 +75,7 @@ func Push(ctx context.Context, to name.Reference, image remote.Taggable, options
 	case v1.Image:
 		return remote.Write(to, image, options...)
 	}
-	return fmt.Errorf("%T is no image", image)
+	return fmt.Errorf("%T is not an image", image)
 }
 
 // File is one of an Image: a regular one with the content of Source, or a link to Link.

@@ -100,7 +100,7 @@ func (c *Cluster) start(ctx context.Context, nodes int) error {
 			}
 		}
 	}
-	step("the network is there")
+	step("the network is ready")
 	var err error
 	if c.Registry, err = serveRegistry(c.Address(), c.slot.path("registry")); err != nil {
 		return err
@@ -167,7 +167,7 @@ func eventually(ctx context.Context, what string, timeout time.Duration, check f
 func requirements() (string, error) {
 	if os.Geteuid() != 0 {
 		return "", errors.New("node: needs root on Linux, for namespaces, mounts and cgroups: use sudo, " +
-			"or E2E_KUBECONFIG with a cluster that is there, such as kind")
+			"or E2E_KUBECONFIG with an existing cluster, such as kind")
 	}
 	dir, err := filepath.EvalSymlinks(filepath.Join(testenv.ModuleRoot(), "bin", "node", "current"))
 	if err != nil {

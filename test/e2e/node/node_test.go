@@ -54,7 +54,7 @@ func TestNothingIsLeft(t *testing.T) {
 		signal     syscall.Signal
 		cleans     bool // without the next start
 	}{
-		{"interrupted while the control plane starts", "the network is there", syscall.SIGINT, true},
+		{"interrupted while the control plane starts", "the network is ready", syscall.SIGINT, true},
 		{"interrupted while the node starts", "the nodes are starting", syscall.SIGINT, true},
 		{"interrupted while it runs", "runs", syscall.SIGINT, true},
 		{"killed while the node starts", "the nodes are starting", syscall.SIGKILL, false},
@@ -73,17 +73,17 @@ func TestNothingIsLeft(t *testing.T) {
 				return
 			}
 			if directories(ended) == nil {
-				t.Error("a killed one left no directory: the next lines try nothing")
+				t.Error("a killed cluster left no directory: the next lines test nothing")
 			}
 			next, err := takeSlot()
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := directories(ended); err != nil && next.number != ended.number {
-				t.Fatalf("the next one took another slot, %d in place of %d", next.number, ended.number)
+				t.Fatalf("the next cluster took slot %d instead of %d", next.number, ended.number)
 			}
 			if entries, err := os.ReadDir(next.path()); err != nil || len(entries) > 0 {
-				t.Errorf("the next one finds %v, %v", entries, err)
+				t.Errorf("the next cluster finds %v, %v", entries, err)
 			}
 			if err := errors.Join(interfaces(ended), next.release(), directories(ended)); err != nil {
 				t.Error(err)

@@ -79,7 +79,7 @@ func (c *Cluster) waitForNodes(ctx context.Context) error {
 			return err
 		}
 	}
-	return eventually(ctx, "the default ServiceAccount does not come", time.Minute, func(ctx context.Context) error {
+	return eventually(ctx, "there is no default ServiceAccount", time.Minute, func(ctx context.Context) error {
 		_, err := client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
 		return err
 	})

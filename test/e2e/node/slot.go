@@ -49,7 +49,7 @@ func takeSlot() (*slot, error) {
 		}
 		s := &slot{number: number, lock: lock}
 		if err := s.clear(); err != nil {
-			return nil, errors.Join(fmt.Errorf("node: what an earlier run left cannot be removed: %w", err), lock.Close())
+			return nil, errors.Join(fmt.Errorf("node: the files of an earlier run cannot be removed: %w", err), lock.Close())
 		}
 		return s, os.MkdirAll(s.path(), 0o755)
 	}
