@@ -16,7 +16,7 @@ import (
 )
 
 // A filter rejects the configuration of one Agent in its own words: that is no outage for the other namespaces.
-func TestBreaker_OneAgentsBodyIsRefusedInBetween_StaysClosed(t *testing.T) {
+func TestBreaker_OneAgentsBodyIsRejectedByAProxy_StaysClosed(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		status int // 0: the connection is dropped
@@ -46,7 +46,7 @@ func TestBreaker_OneAgentsBodyIsRefusedInBetween_StaysClosed(t *testing.T) {
 			for range 10 {
 				err := w.Update(t.Context(), ratelimit.Caller{UID: "bad", Namespace: "a"}, id, cloud.Update{RawConfig: &config})
 				if err == nil {
-					t.Fatal("the configuration was taken")
+					t.Fatal("the configuration was accepted")
 				}
 			}
 			if _, err := w.registry.Get(w.cp); err != nil {

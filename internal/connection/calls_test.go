@@ -25,15 +25,15 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-func TestARefusedTokenCostsOneRequest(t *testing.T) {
+func TestARejectedTokenCostsOneRequest(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	w.cloud.RevokeToken(w.token)
 	for range 100 {
 		_, _ = w.Get(t.Context(), somebody, otherID)
 	}
 	w.requests(1)
-	if got := w.doubts.Load(); got != 1 {
-		t.Errorf("%d doubts were cast", got)
+	if got := w.checks.Load(); got != 1 {
+		t.Errorf("%d checks were requested, want 1", got)
 	}
 	_, err := w.registry.Get(w.cp)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
@@ -42,7 +42,7 @@ func TestARefusedTokenCostsOneRequest(t *testing.T) {
 	}
 }
 
-func TestTheTokenOfAnAgentIsItsOwnAffair(t *testing.T) {
+func TestTheTokenOfAnAgentDoesNotAffectTheProject(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	id := w.register("m")
 	update := cloud.Update{Version: ptr.To("v5.0.0")}
@@ -50,8 +50,8 @@ func TestTheTokenOfAnAgentIsItsOwnAffair(t *testing.T) {
 	if e, ok := cloud.AsError(err); !ok || e.Status != http.StatusUnauthorized {
 		t.Fatalf("error %v", err)
 	}
-	if _, err := w.registry.Get(w.cp); err != nil || w.doubts.Load() != 0 {
-		t.Errorf("the project is blocked (%v) or needs verification (%d times)", err, w.doubts.Load())
+	if _, err := w.registry.Get(w.cp); err != nil || w.checks.Load() != 0 {
+		t.Errorf("the project is blocked (%v) or needs verification (%d times)", err, w.checks.Load())
 	}
 	agent, _ := w.cloud.Agent(id)
 	noError(t, w.UpdateAsAgent(t.Context(), somebody, id, update, agent.Token))
@@ -61,7 +61,7 @@ func TestTheTokenOfAnAgentIsItsOwnAffair(t *testing.T) {
 	}
 }
 
-func TestAParkHoldsForAll(t *testing.T) {
+func TestAThrottleAppliesToAll(t *testing.T) {
 	seconds := func(s string) http.Header { return http.Header{"Retry-After": {s}} }
 	for _, row := range []struct {
 		name  string
@@ -93,8 +93,8 @@ func TestAParkHoldsForAll(t *testing.T) {
 			_, err = w.Acquire(ratelimit.Caller{UID: "another"})
 			w.refused(err, v1alpha1.ReasonRateLimited)
 			w.requests(1)
-			if w.doubts.Load() != 1 {
-				t.Errorf("%d doubts", w.doubts.Load())
+			if w.checks.Load() != 1 {
+				t.Errorf("%d checks", w.checks.Load())
 			}
 			w.clock.Step(row.want)
 			if _, err := w.registry.Get(w.cp); err != nil {
@@ -117,7 +117,7 @@ func TestTheBreakerAllowsOneProbe(t *testing.T) {
 	if f := w.failure(err, v1alpha1.ReasonUnavailable); f.RetryAfter <= 0 {
 		t.Error("nobody is given a retry time")
 	}
-	w.eventually("a doubt", func() bool { return w.doubts.Load() == 1 })
+	w.eventually("a doubt", func() bool { return w.checks.Load() == 1 })
 
 	repair()
 	entered, release := make(chan struct{}, 1), make(chan struct{})
@@ -135,7 +135,7 @@ func TestTheBreakerAllowsOneProbe(t *testing.T) {
 	close(release)
 	probe.Wait()
 	w.eventually("the Agents to be woken", func() bool { return w.wakes.Load() == 1 })
-	w.eventually("a doubt that clears it", func() bool { return w.doubts.Load() == 2 })
+	w.eventually("a doubt that clears it", func() bool { return w.checks.Load() == 2 })
 	permit, err := w.Acquire(ratelimit.Caller{UID: "another"})
 	noError(t, err)
 	permit.Release()
@@ -200,7 +200,7 @@ func TestContentThatIsRefusedOpensNoBreaker(t *testing.T) {
 	}
 }
 
-func TestATicketThatIsNotUsedCountsForNothing(t *testing.T) {
+func TestAnUnusedPermitDoesNotCount(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	for range 100 {
 		permit, err := w.Acquire(somebody)
@@ -213,7 +213,7 @@ func TestATicketThatIsNotUsedCountsForNothing(t *testing.T) {
 	w.requests(0)
 }
 
-func TestARegistrationThatNeverLeftSaysSo(t *testing.T) {
+func TestARegistrationThatWasNotSentSaysSo(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	permit, err := w.Acquire(somebody)
 	noError(t, err)
@@ -226,7 +226,7 @@ func TestARegistrationThatNeverLeftSaysSo(t *testing.T) {
 	w.requests(0)
 }
 
-func TestAResponseToOldCredentialsSaysNothing(t *testing.T) {
+func TestAResponseToOldCredentialsIsIgnored(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	entered, release := make(chan struct{}, 1), make(chan struct{})
 	w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteAgent, Entered: entered, Block: release, Times: 1})
@@ -279,8 +279,8 @@ func TestCallsReachTheAPI(t *testing.T) {
 // nameless is a 404 of the API that does not say what is missing.
 const nameless = `{"error":"not found"}`
 
-// What was asked of one place is not believed of another, or of another's credentials.
-func TestAResponseFromBeforeAChangeIsNone(t *testing.T) {
+// A response from one endpoint, or to other credentials, does not count for the current ones.
+func TestAResponseFromBeforeAChangeIsIgnored(t *testing.T) {
 	for name, row := range map[string]struct {
 		call func(*world, *connection.Connection, string) error
 		want string // the reason of the failure; none if the response counts
@@ -344,8 +344,8 @@ func TestAResponseFromBeforeAChangeIsNone(t *testing.T) {
 	}
 }
 
-// An open registration is found out about even where nothing new is registered.
-func TestARegistrationIsRepeatedWhereNoneIsBegun(t *testing.T) {
+// The outcome of a registration in doubt is found even while registration is paused.
+func TestARegistrationIsRepeatedWhileRegistrationIsPaused(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	permit, err := w.Acquire(somebody)
 	noError(t, err)

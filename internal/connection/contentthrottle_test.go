@@ -92,7 +92,7 @@ func TestBreaker_ForeignResponseToContent_HidesNoOutage(t *testing.T) {
 				_, _ = w.Get(t.Context(), ratelimit.Caller{UID: uid("b", i), Namespace: "b"}, id)
 			}
 			if _, err := w.registry.Get(w.cp); err == nil {
-				t.Error("five requests that found no service did not open the breaker")
+				t.Error("five requests without a response of the API did not open the breaker")
 			}
 		})
 	}

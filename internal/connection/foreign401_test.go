@@ -17,7 +17,7 @@ import (
 )
 
 // A firewall's 401 to what one tenant sends has the credentials checked, and stops nobody. The API's own 401 stops all.
-func TestLearn_401OfSomethingInBetween_ChecksAndStopsNobody(t *testing.T) {
+func TestLearn_401OfAProxy_ChecksAndStopsNobody(t *testing.T) {
 	for _, row := range []struct {
 		name, body string
 		stops      bool

@@ -17,7 +17,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// A wrong URL leads to servers of all kinds. None of them verifies a token that it never looked at.
+// A wrong URL may lead to any server. None of them verifies a token that it never checked.
 func TestAServerThatIsNotTheAPIVerifiesNothing(t *testing.T) {
 	const some = "2b1f8c1e-0c53-4f0f-9d0e-5f2a6a0b9c11"
 	for _, row := range []struct {

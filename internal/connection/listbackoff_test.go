@@ -30,8 +30,8 @@ func (w *world) begun() (n int) {
 	return n
 }
 
-// A list that fails is not begun again by each of those who need one.
-func TestAListThatAlwaysFailsIsBegunSeldom(t *testing.T) {
+// A list that fails is not started again by each caller that needs one.
+func TestAListThatAlwaysFailsBacksOff(t *testing.T) {
 	w := verified(t, cloudtest.Settings{PageSize: 1})
 	w.register("a")
 	w.register("b")
@@ -55,7 +55,7 @@ func TestAListThatAlwaysFailsIsBegunSeldom(t *testing.T) {
 		}
 	}
 	if n := w.begun(); n < 6 || n > 16 {
-		t.Errorf("%d lists were begun in five minutes", n)
+		t.Errorf("%d lists were started in five minutes", n)
 	}
 
 	repair()
@@ -73,8 +73,8 @@ func TestAListThatAlwaysFailsIsBegunSeldom(t *testing.T) {
 	w.find("a", start.Add(-time.Minute))
 }
 
-// A list that takes long holds no worker.
-func TestAListThatTakesLongHoldsNobody(t *testing.T) {
+// A slow list blocks no worker.
+func TestASlowListBlocksNoWorker(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	entered, release := make(chan struct{}, 1), make(chan struct{})
 	w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Entered: entered, Block: release, Times: 1})
@@ -101,14 +101,14 @@ func TestAListThatTakesLongHoldsNobody(t *testing.T) {
 				t.Errorf("quiet is %v, asked to retry in %s", f.Quiet, f.RetryAfter)
 			}
 		case <-patience.C:
-			t.Fatal("callers are held")
+			t.Fatal("callers are blocked")
 		}
 	}
 	callers.Wait()
 }
 
-// Those who wait come back when the list should be at its end: later it may be too old for them.
-func TestWhoWaitsForAListComesBackWhenItShouldEnd(t *testing.T) {
+// Callers retry when the list should end: later it may be too old for them.
+func TestCallersRetryWhenTheListShouldEnd(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	for _, row := range []struct {
 		so   []time.Duration // that it takes

@@ -54,7 +54,7 @@ func (w *world) lists(want int) {
 	}
 }
 
-func TestWhereNothingIsListedNothingIsFound(t *testing.T) {
+func TestWithoutAListNothingIsFound(t *testing.T) {
 	w := verified(t, cloudtest.Settings{NoList: true})
 	if _, ok, err := w.FindByMachine(t.Context(), "m", w.clock.Now()); ok || err != nil {
 		t.Errorf("ok %v, error %v", ok, err)
@@ -63,7 +63,7 @@ func TestWhereNothingIsListedNothingIsFound(t *testing.T) {
 }
 
 // Else a registration whose response was lost would be repeated while a new token is verified.
-func TestNotKnownYetIsNotNoList(t *testing.T) {
+func TestUnknownListSupportIsNotNoList(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	id := w.register("m")
 	w.cloud.AddToken(projectID, w.token.Reveal()+"-renewed")
@@ -102,8 +102,8 @@ func TestOneListServesAll(t *testing.T) {
 	w.lists(3)
 }
 
-// The list that those ask for who come first has begun before them, once.
-func TestWarmBeginsTheFirstList(t *testing.T) {
+// The first list starts before the first callers ask for it, once.
+func TestWarmStartsTheFirstList(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	after := w.clock.Now().Add(-time.Millisecond)
 	w.Warm()
@@ -165,7 +165,7 @@ func TestAProjectWarmsWhileItsFirstListIsRead(t *testing.T) {
 	end()
 }
 
-func TestAListFromBeforeIsNotBelieved(t *testing.T) {
+func TestAnOldListIsNotUsed(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	w.expectFound("m", w.clock.Now())
 	w.lists(1)
@@ -243,7 +243,7 @@ func TestAnEntrySaysWhetherItReported(t *testing.T) {
 	}
 }
 
-func TestCursorsInACircleEndTheList(t *testing.T) {
+func TestCursorsInALoopEndTheList(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	const page = `[{"id":"` + otherID + `"}]`
 	for at, next := range map[string]string{"": "a", "a": "b", "b": "a"} {
@@ -254,12 +254,12 @@ func TestCursorsInACircleEndTheList(t *testing.T) {
 	}
 	_, ok, err := w.FindByMachine(t.Context(), "m", w.clock.Now())
 	if w.refused(err, v1alpha1.ReasonInvalidResponse); !ok {
-		t.Error("the failure reads as a service without a list")
+		t.Error("the failure reads like an API without a list")
 	}
 	w.lists(3)
 }
 
-func TestAListThatFailsIsNotBelieved(t *testing.T) {
+func TestAFailedListIsNotUsed(t *testing.T) {
 	w := verified(t, cloudtest.Settings{PageSize: 1})
 	w.register("a")
 	w.register("b")
@@ -296,7 +296,7 @@ func TestACallerMayGiveUpAndTheListGoesOn(t *testing.T) {
 	w.lists(1)
 }
 
-func TestAnotherPlaceIsAnotherList(t *testing.T) {
+func TestAnotherEndpointIsAnotherList(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	w.register("m")
 	start := w.clock.Now()
@@ -307,7 +307,7 @@ func TestAnotherPlaceIsAnotherList(t *testing.T) {
 	w.expectFound("m", start.Add(-1))
 }
 
-func TestAParkedProjectListsNothing(t *testing.T) {
+func TestAThrottledProjectListsNothing(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	w.cloud.Inject(cloudtest.Fault{Status: http.StatusTooManyRequests, Times: 1})
 	_, _ = w.Get(t.Context(), somebody, otherID)

@@ -41,7 +41,7 @@ func (w *world) measures(want float64, name string, labels ...string) {
 	}
 }
 
-func TestMetricsCountAWaitOnceForEachPlace(t *testing.T) {
+func TestMetricsCountAWaitOnceForEachReservation(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	w.limit(1, 1)
 	w.measures(0, "calyptia_cloudproject_rate_limit_waits_total")

@@ -16,7 +16,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-// One agent whose response cannot be read is no outage, however often it is tried; a portal in place of the API is.
+// One unreadable agent is no outage, however often it is read; a portal in place of the API is.
 func TestBreaker_ResponsesThatCannotBeRead(t *testing.T) {
 	const html = "<html>Log in</html>"
 	type caller struct {
@@ -71,7 +71,7 @@ func TestBreaker_ResponsesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// What is read of others between two odd responses changes nothing for one Agent, and begins the count again for many.
+// Good responses between odd ones change nothing for one Agent, and reset the count for many.
 func TestBreaker_OddResponsesAmongGoodOnes_StayClosed(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	good := w.register("good")
@@ -106,7 +106,7 @@ func TestBreaker_ProbeThatMeetsThePortal_StaysOpen(t *testing.T) {
 	w.eventually("a probe to be let through", func() bool { return !open() })
 	_, _ = w.Get(t.Context(), agentOf("agent", 0), otherID)
 	if !open() {
-		t.Error("a probe that failed closed it")
+		t.Error("a failed probe closed it")
 	}
 	repair()
 	w.eventually("a probe to be let through", func() bool { return !open() })

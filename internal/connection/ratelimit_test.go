@@ -19,7 +19,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-// waits says how long somebody waits; zero if they are admitted.
+// waits returns the wait of a caller; zero if it gets a permit.
 func (w *world) waits(who types.UID) time.Duration {
 	w.Helper()
 	return w.waitsIn("default", who)
@@ -46,7 +46,7 @@ func (w *world) expectWait(who types.UID, want time.Duration) {
 	}
 }
 
-func TestABudgetThatIsSpentKeepsPlaces(t *testing.T) {
+func TestAnExhaustedRateLimitKeepsReservations(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	w.limit(1, 2)
 	w.expectWait("a", 0)
@@ -64,8 +64,8 @@ func TestABudgetThatIsSpentKeepsPlaces(t *testing.T) {
 	w.expectWait("f", time.Second) // No more than the burst is saved up, not for those in line either.
 }
 
-// What is admitted evenly does not reach the API so.
-func TestAQuarterOfTheBurstIsKeptBack(t *testing.T) {
+// Requests that leave evenly do not arrive evenly.
+func TestAQuarterOfTheBurstIsReserved(t *testing.T) {
 	for burst, want := range map[int32]int{1: 1, 3: 3, 4: 3, 20: 15, 10_000: 7_500} {
 		w := verified(t, cloudtest.Settings{})
 		w.limit(1, burst)
@@ -79,7 +79,7 @@ func TestAQuarterOfTheBurstIsKeptBack(t *testing.T) {
 	}
 }
 
-func TestManyAreServedAtTheRate(t *testing.T) {
+func TestManyCallersAreServedAtTheRate(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	w.limit(10, 20)
 	waiting := map[types.UID]bool{}
@@ -112,7 +112,7 @@ func TestALimitCanBeChangedAndLifted(t *testing.T) {
 	}
 }
 
-func TestWhoLeavesGivesUpTheirPlace(t *testing.T) {
+func TestACallerThatLeavesDropsItsReservation(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	w.limit(1, 1)
 	w.expectWait("a", 0)
@@ -124,8 +124,8 @@ func TestWhoLeavesGivesUpTheirPlace(t *testing.T) {
 	w.expectWait("c", 0)
 }
 
-// Those for whom nothing is left at their time come back one after the other: together they would ask all the time.
-func TestWhoComesLateDoesNotAskAllTheTime(t *testing.T) {
+// Callers that get no token at their retry time retry one after the other, not all at once.
+func TestALateCallerDoesNotRetryConstantly(t *testing.T) {
 	const perSecond, many = 10, 200
 	w := verified(t, cloudtest.Settings{})
 	w.limit(perSecond, 1)
@@ -154,7 +154,7 @@ func TestWhoComesLateDoesNotAskAllTheTime(t *testing.T) {
 	}
 }
 
-func TestWhatIsSpareTakesNoPlace(t *testing.T) {
+func TestASpareRequestNeedsNoReservation(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	w.limit(1, 2)
 	for _, want := range []bool{true, true, false} {
@@ -175,7 +175,7 @@ func TestWhatIsSpareTakesNoPlace(t *testing.T) {
 	}
 }
 
-// Whenever they come back, on time, early or late, no window has more calls than its share and the burst.
+// Whether callers retry on time, early or late, no window has more requests than its share and the burst.
 func TestTheRateIsNeverExceeded(t *testing.T) {
 	const perSecond, burst = 20, 5
 	w := verified(t, cloudtest.Settings{})
@@ -213,7 +213,7 @@ func TestTheRateIsNeverExceeded(t *testing.T) {
 	}
 }
 
-// In one namespace many wait. Another's only Agent waits for one call of theirs, and for no more.
+// Many wait in one namespace. The only Agent of another waits for one of their requests, and for no more.
 func TestManyOfOneNamespaceDelayAnotherByItsShare(t *testing.T) {
 	const many, perSecond = 2000, 10
 	for _, row := range []struct {
@@ -275,8 +275,8 @@ func TestManyOfOneNamespaceDelayAnotherByItsShare(t *testing.T) {
 	}
 }
 
-// What is created and deleted at once leaves nobody waiting: neither those who leave, nor those who never come back.
-func TestThePlacesOfTheDeletedAreFree(t *testing.T) {
+// Agents that are created and deleted at once delay nobody: neither those that leave, nor those that never return.
+func TestTheReservationsOfDeletedAgentsAreFree(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		leaves bool
@@ -307,8 +307,8 @@ func TestThePlacesOfTheDeletedAreFree(t *testing.T) {
 	}
 }
 
-// Who waits long comes back in time to find that others left.
-func TestWhoWaitsLongFindsThatOthersLeft(t *testing.T) {
+// A caller with a long wait retries early enough to see that others left.
+func TestALongWaiterSeesThatOthersLeft(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	w.limit(1, 1)
 	for i := range 200 {

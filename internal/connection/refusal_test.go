@@ -16,7 +16,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// noBearer refuses registrations with Authorization: Bearer, which the list takes.
+// noBearer rejects registrations with Authorization: Bearer, which the list accepts.
 var noBearer = cloudtest.Fault{
 	Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: http.StatusUnauthorized, Body: `{"error":"invalid token"}`,
 	Match: func(r *http.Request) bool { return r.Header.Get("Authorization") != "" },
@@ -39,8 +39,8 @@ func (w *world) authenticatesWith(want v1alpha1.Authentication) {
 	}
 }
 
-// What the list accepts, and calls do not, is not verified again and again.
-func TestASchemeThatOnlyTheListAcceptsGivesWay(t *testing.T) {
+// A scheme that the list accepts, and other requests do not, is not verified again and again.
+func TestASchemeThatOnlyTheListAcceptsIsReplaced(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
 	w.cloud.Inject(noBearer)
 	noError(t, w.Verify(t.Context()))
@@ -72,7 +72,7 @@ func TestASchemeThatOnlyTheListAcceptsGivesWay(t *testing.T) {
 	w.authenticatesWith(v1alpha1.AuthenticationProjectToken)
 }
 
-func TestARefusedSchemeWithoutAnotherIsTriedMoreAndMoreSeldom(t *testing.T) {
+func TestARejectedOnlySchemeIsRetriedWithBackoff(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
 	w.registerAside("there")
 	w.cp.Spec.Authentication = v1alpha1.AuthenticationBearer
@@ -105,7 +105,7 @@ func TestARefusedSchemeWithoutAnotherIsTriedMoreAndMoreSeldom(t *testing.T) {
 }
 
 // Concurrent requests are one rejection, also if some of the responses arrive after the next check.
-func TestCallsUnderWayTogetherAreRefusedOnce(t *testing.T) {
+func TestConcurrentRejectionsCountOnce(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	entered, release := make(chan struct{}), make(chan struct{})
 	refused := noBearer
@@ -129,7 +129,7 @@ func TestCallsUnderWayTogetherAreRefusedOnce(t *testing.T) {
 	w.authenticatesWith(v1alpha1.AuthenticationBearer)
 }
 
-func TestRefusalsFarApartAreNotCountedTogether(t *testing.T) {
+func TestRejectionsFarApartAreNotCountedTogether(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	for range 3 {
 		once := noBearer

@@ -47,7 +47,7 @@ func TestGetWaitsForTheCredentialCheck(t *testing.T) {
 	}
 }
 
-func TestConfigureRefusesWhatCannotBe(t *testing.T) {
+func TestConfigureRejectsImpossibleSpecs(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		change func(*v1alpha1.CloudProject, *connection.Credentials)
@@ -118,7 +118,7 @@ func TestABlockLastsUntilTheNextCheck(t *testing.T) {
 	}
 }
 
-func TestClosedRegistrationsLetDeletionsThrough(t *testing.T) {
+func TestPausedRegistrationAllowsDeletions(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	id := w.register("first")
 	admitted, err := w.Acquire(ratelimit.Caller{UID: "late"}) // Before they are closed.
@@ -142,18 +142,18 @@ func TestClosedRegistrationsLetDeletionsThrough(t *testing.T) {
 	w.PauseRegistration(nil)
 	w.PauseRegistration(nil)
 	if w.wakes.Load() != 1 || w.Epoch() == epoch {
-		t.Errorf("opening them woke the Agents %d times", w.wakes.Load())
+		t.Errorf("resuming woke the Agents %d times", w.wakes.Load())
 	}
 	noError(t, w.RegistrationPaused())
 }
 
-func TestAPlaceIsTheCleanURL(t *testing.T) {
+func TestAnEndpointHasTheCleanURL(t *testing.T) {
 	registry := connection.NewRegistry(connection.Options{Policy: cloud.URLPolicy{AllowedHosts: []string{"cloud.example"}}})
 	cp := &v1alpha1.CloudProject{Spec: v1alpha1.CloudProjectSpec{URL: "https://cloud.example/base/"}}
 	cp.Namespace, cp.Name = "infra", "main"
 	p, err := registry.Configure(cp, connection.Credentials{Token: cloud.NewToken("opaque")})
 	noError(t, err)
 	if want := (connection.Endpoint{URL: "https://cloud.example/base"}); p.Endpoint() != want {
-		t.Errorf("place %+v, want %+v", p.Endpoint(), want)
+		t.Errorf("endpoint %+v, want %+v", p.Endpoint(), want)
 	}
 }

@@ -36,7 +36,7 @@ const (
 
 var somebody = ratelimit.Caller{UID: "somebody", Namespace: "default"}
 
-// world is a Registry with one Project, and the API that it speaks to, on a fake clock.
+// world is a Registry with one Connection, and its API, on a fake clock.
 type world struct {
 	*testing.T
 	*connection.Connection
@@ -48,10 +48,10 @@ type world struct {
 	cp       *v1alpha1.CloudProject
 	token    cloud.Token
 	wakes    atomic.Int32
-	doubts   atomic.Int32
+	checks   atomic.Int32
 }
 
-// newWorld returns a world whose Project is configured, but not verified.
+// newWorld returns a world whose Connection is configured, but not verified.
 func newWorld(t *testing.T, settings cloudtest.Settings) *world {
 	t.Helper()
 	w := &world{T: t, clock: clocktesting.NewFakeClock(time.Now()), cloud: cloudtest.New(settings)}
@@ -76,12 +76,12 @@ func newWorld(t *testing.T, settings cloudtest.Settings) *world {
 	return w
 }
 
-// renew makes the Registry and the Project again.
+// renew replaces the Registry and the Connection.
 func (w *world) renew() {
 	w.Helper()
 	w.registry = connection.NewRegistry(w.options)
 	w.registry.OnWake(func(client.ObjectKey) { w.wakes.Add(1) })
-	w.registry.OnNeedsVerification(func(client.ObjectKey) { w.doubts.Add(1) })
+	w.registry.OnNeedsVerification(func(client.ObjectKey) { w.checks.Add(1) })
 	w.configure()
 }
 
@@ -93,7 +93,7 @@ func (w *world) most(agents int) {
 	noError(w, w.Verify(w.Context()))
 }
 
-// verified returns a world whose Project is verified, with no requests on record.
+// verified returns a world whose Connection is verified, without recorded requests.
 func verified(t *testing.T, settings cloudtest.Settings) *world {
 	t.Helper()
 	w := newWorld(t, settings)
@@ -105,7 +105,7 @@ func verified(t *testing.T, settings cloudtest.Settings) *world {
 func (w *world) forget() {
 	w.cloud.ResetRequests()
 	w.wakes.Store(0)
-	w.doubts.Store(0)
+	w.checks.Store(0)
 }
 
 func (w *world) configure() {
@@ -130,7 +130,7 @@ func (w *world) register(machine string) string {
 	return made.ID
 }
 
-// registerAside registers an agent past the Project, with whatever scheme the API accepts.
+// registerAside registers an agent without the Connection, with any scheme that the API accepts.
 func (w *world) registerAside(machine string) {
 	w.Helper()
 	base, err := cloud.ParseURL(w.cp.Spec.URL, cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true})

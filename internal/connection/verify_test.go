@@ -24,7 +24,7 @@ var neitherYesNorNo = cloudtest.Fault{
 	Method: http.MethodGet, Route: cloudtest.RouteAgent, Status: http.StatusBadRequest, Body: `{"error":"invalid ID"}`,
 }
 
-func TestWhatAProofShows(t *testing.T) {
+func TestResultsOfTheCredentialCheck(t *testing.T) {
 	bearer, header := v1alpha1.AuthenticationBearer, v1alpha1.AuthenticationProjectToken
 	for _, row := range []struct {
 		name     string
@@ -64,7 +64,7 @@ func TestWhatAProofShows(t *testing.T) {
 			name: "without a list, a read of what is not there", wanted: bearer, settings: cloudtest.Settings{NoList: true},
 			want: verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 2,
 		}, {
-			name: "a list that is forbidden is no list", wanted: bearer,
+			name: "a forbidden list is no list", wanted: bearer,
 			faults: []cloudtest.Fault{{Route: cloudtest.RouteList, Status: 403, Body: `{"error":"permission denied"}`}},
 			want:   verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 2,
 		}, {
@@ -85,7 +85,7 @@ func TestWhatAProofShows(t *testing.T) {
 			name: "a missing project is inconclusive", wanted: bearer, opaque: true,
 			faults: []cloudtest.Fault{{Status: 404, Body: `{"error":"project not found"}`}}, reason: "cloud", requests: 1,
 		}, {
-			name: "a 403 of the API is a no", wanted: bearer, opaque: true,
+			name: "a 403 of the API is a rejection", wanted: bearer, opaque: true,
 			faults: []cloudtest.Fault{{Status: 403, Body: `{"error":"permission denied"}`}},
 			reason: v1alpha1.ReasonUnauthorized, requests: 1,
 		}, {
@@ -138,8 +138,8 @@ func TestTheFirstSuccessVerifiesIt(t *testing.T) {
 	noError(t, w.Verify(t.Context()))
 	w.forget()
 	w.register("m")
-	if !w.Result().Verified || w.doubts.Load() != 1 {
-		t.Errorf("verified %v, with %d calls for a check", w.Result().Verified, w.doubts.Load())
+	if !w.Result().Verified || w.checks.Load() != 1 {
+		t.Errorf("verified %v, with %d calls for a check", w.Result().Verified, w.checks.Load())
 	}
 	noError(t, w.Verify(t.Context()))
 	if !w.Result().Verified {
@@ -170,7 +170,7 @@ func TestARejectedRequestOutweighsAnInconclusiveCheck(t *testing.T) {
 	_ = w.Delete(t.Context(), somebody, otherID)
 	pause := w.failure(w.Verify(t.Context()), v1alpha1.ReasonUnauthorized).RetryAfter
 	if pause <= 0 || pause > 5*time.Second {
-		t.Errorf("after one refusal the next try comes in %s", pause)
+		t.Errorf("after one rejection the next try is in %s", pause)
 	}
 	_, err = w.registry.Get(w.cp)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
@@ -202,6 +202,6 @@ func TestAListThatDisappearsIsMissedForAWhile(t *testing.T) {
 	w.clock.Step(15 * time.Minute)
 	noError(t, w.Verify(t.Context()))
 	if lists := w.Result().ListSupported; lists == nil || *lists {
-		t.Error("the list is still believed in")
+		t.Error("the list is still expected")
 	}
 }

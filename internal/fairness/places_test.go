@@ -30,7 +30,7 @@ func fill(p *places, namespace string) (held int) {
 	return held
 }
 
-// Who arrives finds what the rule leaves, whatever the others do.
+// A new namespace gets what the rule leaves, whatever the others do.
 func TestPlaces_Shares(t *testing.T) {
 	for _, row := range []struct {
 		name    string
@@ -168,7 +168,7 @@ func TestPlaces_TheNamespaceWithTheFewestIsServedFirst(t *testing.T) {
 	}
 }
 
-// A worker that comes free goes to the namespace with the fewest, even if others wait longer; among equal ones to the
+// A released worker goes to the namespace with the fewest, even if others wait longer; among equal ones to the
 // one that waits longest.
 func TestPlaces_WhoseTurnItIs(t *testing.T) {
 	for _, row := range []struct {
@@ -205,7 +205,7 @@ func TestPlaces_WhoseTurnItIs(t *testing.T) {
 	}
 }
 
-// Whatever comes and goes: no worker counts twice, whoever waits is refused by the rule, all are served, and nothing is
+// In any sequence: no worker counts twice, the rule rejects every waiting key, all are served, and nothing is
 // remembered in the end.
 func TestPlaces_AnySequence(t *testing.T) {
 	for seed := range uint64(300) {

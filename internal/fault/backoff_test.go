@@ -30,7 +30,7 @@ func TestBackoffGrowsAndIsBounded(t *testing.T) {
 				seen[got] = true
 			}
 			if len(seen) < 100 {
-				t.Errorf("only %d different times: those who fail together come back together", len(seen))
+				t.Errorf("only %d different times: Agents that fail together retry together", len(seen))
 			}
 		})
 	}

@@ -39,7 +39,7 @@ func TestEachClassHasItsConstructor(t *testing.T) {
 	}
 }
 
-func TestWhatIsAddedLeavesTheOriginalAlone(t *testing.T) {
+func TestCopiesLeaveTheOriginalUnchanged(t *testing.T) {
 	plain := fault.Waitingf("RateLimited", "wait")
 	cause := errors.New("secret cause")
 	rows := []struct {

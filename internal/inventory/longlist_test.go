@@ -28,7 +28,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
 )
 
-// pages is a service that lists so many pages of one agent each, and nothing else.
+// pages is an API that lists so many pages of one agent each, and nothing else.
 type pages int
 
 func (n pages) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -79,7 +79,7 @@ func elapse(d time.Duration) {
 	synctest.Wait()
 }
 
-// However long the rate limit makes a list of very many agents, it comes to its end.
+// A list of very many agents completes, however slow the rate limit makes it.
 func TestAListMayTakeAsLongAsItsPagesNeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most = 5000 // pages, at one a second
@@ -101,7 +101,7 @@ func TestAListMayTakeAsLongAsItsPagesNeed(t *testing.T) {
 	})
 }
 
-// A list of a CloudProject that was deleted, or leads elsewhere now, is not read to its end.
+// A list of a CloudProject that was deleted, or has another endpoint now, is not completed.
 func TestAListThatNobodyNeedsEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := reading(t, pages(1000), 1)
@@ -121,7 +121,7 @@ func TestAListThatNobodyNeedsEnds(t *testing.T) {
 	})
 }
 
-// counting is a service that counts what it is asked.
+// counting is an API that counts its requests.
 type counting struct {
 	pages
 	asked atomic.Int32
@@ -132,7 +132,7 @@ func (c *counting) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.pages.RoundTrip(r)
 }
 
-// While a page is read the next ones are fetched and read, and no more than there is room for.
+// While a page is read the next ones are fetched and read, up to a limit.
 func TestPagesAreFetchedAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := &counting{pages: 10}

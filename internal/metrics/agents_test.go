@@ -222,7 +222,7 @@ func TestOnlyALeaderWithAFilledCacheReportsAgents(t *testing.T) {
 	}
 }
 
-func TestEventsBeginAtZeroAndGoWithTheirCloudProject(t *testing.T) {
+func TestEventCountersStartAtZeroAndAreDroppedWithTheirCloudProject(t *testing.T) {
 	mine, other := projectNamed("calyptia"), projectNamed("other")
 	cache := &shelf{projects: []v1alpha1.CloudProject{mine, other}}
 	m, registry := measure(t, AgentsOptions{ProjectOf: refersTo, Reader: cache})

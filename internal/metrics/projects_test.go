@@ -108,7 +108,7 @@ func TestACloudProjectThatWasDeletedLeavesNoSeries(t *testing.T) {
 	}
 }
 
-func TestNoMetricsCountNothing(t *testing.T) {
+func TestNilMetricsCountNothing(t *testing.T) {
 	var none *Projects
 	p := none.Of("logs/main")
 	p.Throttled()

@@ -57,7 +57,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// bench is a cache of two namespaces, as a user who has what the test grants.
+// bench is a cache of two namespaces, as a user with the rights that the test grants.
 type bench struct {
 	*testing.T
 	c    client.Client
@@ -239,7 +239,7 @@ func (b *bench) says(want int) {
 	}
 }
 
-func TestANamespaceWithoutAllRightsHoldsUpNothing(t *testing.T) {
+func TestANamespaceWithoutAllRightsBlocksNothing(t *testing.T) {
 	for name, resources := range map[string][]string{
 		"none": {"pods"}, "the-first-alone": {"configmaps"}, "the-last-alone": {"secrets"},
 	} {
@@ -272,7 +272,7 @@ func TestANamespaceWithoutAllRightsHoldsUpNothing(t *testing.T) {
 	}
 }
 
-func TestRightsThatAreLostMeanwhile(t *testing.T) {
+func TestRightsThatAreLostLater(t *testing.T) {
 	b := newBench(t, "lost")
 	b.grant(b.a, "configmaps", "secrets")
 	b.grant(b.b, "configmaps", "secrets")
@@ -325,7 +325,7 @@ func TestTheFirstNamespaceIsRefused(t *testing.T) {
 	b.notifies(b.b, "one")
 }
 
-func TestWhatIsNotAskedOfTheCache(t *testing.T) {
+func TestUnsupportedUsesOfTheCache(t *testing.T) {
 	b := newBench(t, "others")
 	b.grant(b.a, "configmaps", "secrets")
 	b.grant(b.b, "configmaps", "secrets")

@@ -83,7 +83,7 @@ func agent(inline string, from *v1alpha1.KeySource) *v1alpha1.Agent {
 	}
 }
 
-func TestLoadFindsTheConfiguration(t *testing.T) {
+func TestLoadReturnsTheConfiguration(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		of   *v1alpha1.Agent
@@ -209,7 +209,7 @@ func TestASourceThatCannotExistIsMissing(t *testing.T) {
 	}
 }
 
-func TestAnInlineConfigurationThatIsNoneIsRefused(t *testing.T) {
+func TestAnInvalidInlineConfigurationFails(t *testing.T) {
 	for text, words := range map[string]string{
 		"[INPUT]\x00": "it contains a NUL character", "\ufeff\x00": "it contains a NUL character", "\ufeff": "it is empty",
 	} {

@@ -157,7 +157,7 @@ func TestTheIncludedConfigurationLeadsToTheAPI(t *testing.T) {
 }
 
 // The server chooses the machine ID, and a user the host in the CloudProject.
-func TestNothingFromOutsideBeginsASectionOfTheConfiguration(t *testing.T) {
+func TestForeignValuesCannotStartASectionOfTheConfiguration(t *testing.T) {
 	const attack = "m\n[INPUT]\n    Name exec\n    Command id"
 	for _, row := range []struct {
 		name, id, machineID, url string

@@ -72,7 +72,7 @@ func labelled(uid string, owners ...metav1.OwnerReference) *corev1.Secret {
 	}}
 }
 
-func TestJudgeSaysWhoseASecretIs(t *testing.T) {
+func TestJudgeReturnsTheOwnerOfASecret(t *testing.T) {
 	unlabelled := labelled("", owner("web", "web-1"))
 	unlabelled.Labels = nil
 	going := labelled("web-1", owner("web", "web-1"))
@@ -134,7 +134,7 @@ func TestJudgeSaysWhoseASecretIs(t *testing.T) {
 	}
 }
 
-func TestJudgeDoesNotGuessWhenItCannotLook(t *testing.T) {
+func TestJudgeDoesNotGuessIfAReadFails(t *testing.T) {
 	cause := apierrors.NewTimeoutError("slow", 1)
 	verdict, err := Keeper{Reader: living{err: cause}}.judge(t.Context(), web(), labelled("other-1", owner("other", "other-1")))
 	f, ok := fault.As(err)
@@ -191,7 +191,7 @@ func TestShapeSetsWhatIsDesiredAndNothingElse(t *testing.T) {
 		{"an emptied Secret is filled", done(func(s *corev1.Secret) { s.Data = nil }), desired, done(), true},
 		{"a removed owner is restored", done(func(s *corev1.Secret) { s.OwnerReferences = nil }), desired, done(), true},
 		{"a dead owner is replaced", done(func(s *corev1.Secret) { s.OwnerReferences[0].UID = "web-0" }), desired, done(), true},
-		{"a former life's label is replaced", done(func(s *corev1.Secret) { s.Labels[v1alpha1.LabelAgentUID] = "web-0" }), desired, done(), true},
+		{"the label of an earlier Agent is replaced", done(func(s *corev1.Secret) { s.Labels[v1alpha1.LabelAgentUID] = "web-0" }), desired, done(), true},
 		{"no new registration leaves the record", done(), Desired{Data: desired.Data}, done(), false},
 		{"a new registration is recorded", done(func(s *corev1.Secret) { s.Annotations = nil }), desired, done(), true},
 		{"a key desired empty is made", done(func(s *corev1.Secret) { delete(s.Data, "token") }), Desired{Data: map[string][]byte{"token": {}}},
@@ -205,7 +205,7 @@ func TestShapeSetsWhatIsDesiredAndNothingElse(t *testing.T) {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 			if shape(row.before, web(), row.desired) {
-				t.Error("the second time it changes again")
+				t.Error("it is not idempotent")
 			}
 		})
 	}
@@ -253,7 +253,7 @@ func TestPlainSecretsHoldOnlyWhatTheOperatorWrites(t *testing.T) {
 	}
 }
 
-func TestNilDataTakesAValueAway(t *testing.T) {
+func TestNilDataRemovesAValue(t *testing.T) {
 	s := labelled("web-1", owner("web", "web-1"))
 	s.Data = map[string][]byte{"id": []byte("1"), "token": []byte("another agent's")}
 	without := Desired{Data: map[string][]byte{"token": nil}}
@@ -261,7 +261,7 @@ func TestNilDataTakesAValueAway(t *testing.T) {
 		t.Errorf("it holds %v", s.Data)
 	}
 	if shape(s, web(), without) {
-		t.Error("the second time it changes again")
+		t.Error("it is not idempotent")
 	}
 }
 
@@ -302,7 +302,7 @@ func TestWriteFailuresSayWhoCanEndThem(t *testing.T) {
 	}
 }
 
-func TestWhatASecretHolds(t *testing.T) {
+func TestTheContentOfASecret(t *testing.T) {
 	s := labelled("web-1")
 	s.Data = map[string][]byte{"id": []byte("1"), "token": []byte("t")}
 	s.Annotations = map[string]string{v1alpha1.AnnotationRegistrationIntent: "intent"}
@@ -314,7 +314,7 @@ func TestWhatASecretHolds(t *testing.T) {
 	if ID(s) != "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11" || Token(s).Reveal() != "t" {
 		t.Errorf("pasted: %q, %q", ID(s), Token(s).Reveal())
 	}
-	// What cannot be a token stays there, so that nobody takes the Secret for an empty one.
+	// A malformed token is kept, so that the Secret does not count as empty.
 	s.Data["token"] = []byte("t\u200bt")
 	if Token(s).IsZero() || Token(s).Usable() {
 		t.Error("an invisible character is overlooked")

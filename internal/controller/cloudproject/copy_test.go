@@ -64,7 +64,7 @@ func TestTheCopyIsTheOperatorsOwn(t *testing.T) {
 	}
 }
 
-func TestTheCopyFollowsGoodCredentialsOnly(t *testing.T) {
+func TestTheCopyIsUpdatedOnlyWithAcceptedCredentials(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cp, first := w.withCopy()
@@ -126,7 +126,7 @@ func TestAForeignSecretIsNotTouched(t *testing.T) {
 	w.deleteSecret(copied)
 	w.becomes(cp, verified)
 	if err := p.RegistrationPaused(); err != nil {
-		t.Errorf("registrations stay closed: %v", err)
+		t.Errorf("registration stays paused: %v", err)
 	}
 }
 
@@ -171,7 +171,7 @@ func TestTheCopyServesDeletionsWhenTheSourceIsGone(t *testing.T) {
 	w.putToken(w.token.Reveal())
 	w.becomes(cp, verified)
 	if err := p.RegistrationPaused(); err != nil {
-		t.Errorf("registrations stay closed: %v", err)
+		t.Errorf("registration stays paused: %v", err)
 	}
 	w.eventually("the Agents to be woken", func() bool { return w.wakes() > woken })
 }
@@ -190,7 +190,7 @@ func TestAnUnusableSourceFallsBackToTheCopyToo(t *testing.T) {
 	}
 }
 
-func TestACopyThatOutlivesItsCloudProjectIsLetGo(t *testing.T) {
+func TestACopyThatOutlivesItsCloudProjectIsReleased(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cp, secret := w.withCopy()

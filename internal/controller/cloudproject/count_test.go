@@ -66,7 +66,7 @@ func TestCount_AgentsThatAreNotAllowed_CountOnlyWithEvidence(t *testing.T) {
 		{"not allowed, recorded nowhere, and the project is nowhere", in("other", recorded(connection.Endpoint{})), connection.Endpoint{}, signer, 0},
 		{"not allowed, with a forged intent", in("other", forgeIntent), here, signer, 0},
 		{"not allowed, with an authentic intent", in("other", authentic), here, signer, 1},
-		{"not allowed, with an intent that nobody can judge yet", in("other", authentic), here, nil, 0},
+		{"not allowed, with an intent that cannot be authenticated yet", in("other", authentic), here, nil, 0},
 		{"in a namespace that cannot be read", in("unreadable"), here, signer, 0},
 		{"in a namespace that cannot be read, recorded here", in("unreadable", recorded(here)), here, signer, 1},
 	} {

@@ -18,7 +18,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-// loses has the API lose most agents of a CloudProject.
+// loses removes most remote agents of a CloudProject.
 func (w *world) loses(cp *v1alpha1.CloudProject) {
 	w.Helper()
 	p := w.projects.Lookup(cp.UID)
@@ -38,11 +38,11 @@ func (w *world) opened(cp *v1alpha1.CloudProject) {
 		w.Errorf("handled is %q, want %q", now.Status.LastHandledReconcileAt, want)
 	}
 	if err := w.projects.Lookup(cp.UID).RegistrationPaused(); err != nil {
-		w.Errorf("registrations are closed: %v", err)
+		w.Errorf("registration is paused: %v", err)
 	}
 }
 
-func TestAPersonsWordIsHeardThoughNobodyRan(t *testing.T) {
+func TestAResetRequestedWhileTheOperatorWasDownCounts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *options) { o.settings = cloudtest.Settings{NoList: true} })
 	cp := w.becomes(w.create(), verified)
@@ -62,7 +62,7 @@ func TestAPersonsWordIsHeardThoughNobodyRan(t *testing.T) {
 	w.stays("it stops", func() bool { return w.projects.Lookup(cp.UID).Tripped() != nil })
 }
 
-func TestAPersonsWordIsHeardThoughNothingCouldBeCalled(t *testing.T) {
+func TestAResetRequestedWhileTheAPIWasUnreachableCounts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *options) { o.settings = cloudtest.Settings{NoList: true} })
 	cp := w.becomes(w.create(), verified)

@@ -147,7 +147,7 @@ var serviceTroubles = []trouble{{
 		w.edit(cp, func() { cp.Spec.Authentication = v1alpha1.AuthenticationAuto })
 	},
 }, {
-	name: "a service that nobody runs",
+	name: "an API that does not listen",
 	change: func(_ *world, spec *v1alpha1.CloudProjectSpec) {
 		closed := httptest.NewServer(nil)
 		spec.URL = closed.URL

@@ -49,12 +49,12 @@ func TestAGoodTokenIsVerified(t *testing.T) {
 		change   func(*v1alpha1.CloudProjectSpec)
 		want     v1alpha1.CloudProjectStatus
 	}{{
-		name: "Auto takes Bearer where the API does",
+		name: "Auto uses Bearer if the API accepts it",
 		want: v1alpha1.CloudProjectStatus{
 			ProjectID: projectID, Authentication: v1alpha1.AuthenticationBearer, ListSupported: ptr.To(true),
 		},
 	}, {
-		name:     "Auto finds ProjectToken where Bearer is refused",
+		name:     "Auto uses ProjectToken if Bearer is rejected",
 		settings: cloudtest.Settings{Schemes: []cloud.Scheme{cloud.SchemeProjectToken}},
 		want: v1alpha1.CloudProjectStatus{
 			ProjectID: projectID, Authentication: v1alpha1.AuthenticationProjectToken, ListSupported: ptr.To(true),
@@ -152,7 +152,7 @@ func TestAnExpiredCertificateIsReportedWithoutTheTimeAndTheWrongAdvice(t *testin
 	}
 }
 
-// expired makes a certificate for the loopback address that is none any more.
+// expired returns an expired certificate for the loopback address.
 func expired(t *testing.T) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -166,7 +166,7 @@ func expired(t *testing.T) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key}
 }
 
-func TestACABundleMakesAPrivateServiceKnown(t *testing.T) {
+func TestACABundleMakesAPrivateAuthorityTrusted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	private := httptest.NewUnstartedServer(w.cloud)
@@ -187,7 +187,7 @@ func TestACABundleMakesAPrivateServiceKnown(t *testing.T) {
 	}
 }
 
-func TestRetryAfterIsHeeded(t *testing.T) {
+func TestRetryAfterIsRespected(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.cloud.Inject(cloudtest.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"2"}}, Times: 1})
@@ -212,7 +212,7 @@ func TestAnOutageShowsAndPasses(t *testing.T) {
 	w.poke(cp)
 	w.becomes(cp, waitingFor(v1alpha1.ReasonUnavailable, w.url, "retrying automatically"))
 	if _, err := w.projects.Get(cp); err != nil {
-		t.Errorf("calls are refused already by one failed check: %v", err)
+		t.Errorf("requests are already blocked after one failed check: %v", err)
 	}
 	remove()
 	w.becomes(cp, verified)
@@ -223,7 +223,7 @@ func TestAnOutageShowsAndPasses(t *testing.T) {
 	}
 }
 
-func TestARevokedTokenIsNoticedByACall(t *testing.T) {
+func TestARevokedTokenIsDetectedByARequest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cp := w.becomes(w.create(), verified)

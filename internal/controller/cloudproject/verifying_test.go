@@ -77,7 +77,7 @@ func (x *verifying) expect(t *testing.T, why, reason string, requests int) {
 	}
 }
 
-func TestAProofIsRepeatedOnlyWhenItIsDue(t *testing.T) {
+func TestACheckIsRepeatedOnlyWhenItIsDue(t *testing.T) {
 	x := newVerifying(t)
 	x.expect(t, "the first", "", 1)
 	x.expect(t, "a reconciliation for another reason", "", 0)
@@ -102,9 +102,9 @@ func TestAProofIsRepeatedOnlyWhenItIsDue(t *testing.T) {
 	x.expect(t, "another token is tried at once", "", 1)
 }
 
-// A 401 may be a moment's trouble of the API. How often good credentials are checked has no part in when refused
+// A 401 may be temporary. The interval of checks of good credentials does not affect when rejected
 // ones are tried again.
-func TestARefusalIsTriedAgainWithBackoff(t *testing.T) {
+func TestARejectionIsRetriedWithBackoff(t *testing.T) {
 	for _, row := range []struct {
 		name    string
 		refusal cloudtest.Fault
@@ -125,7 +125,7 @@ func TestARefusalIsTriedAgainWithBackoff(t *testing.T) {
 				}
 				wait := x.memo.nextCheck.Sub(x.clock.Now())
 				if top *= time.Second; wait < top/2 || wait > top {
-					t.Fatalf("after %d refusals the next try comes in %s, want %s at most, and half of it at least", tries+1, wait, top)
+					t.Fatalf("after %d rejections the next try is in %s, want %s at most, and half of it at least", tries+1, wait, top)
 				}
 				x.clock.Step(wait)
 			}
@@ -138,14 +138,14 @@ func TestARefusalIsTriedAgainWithBackoff(t *testing.T) {
 			x.memo.needsCheck.Store(true)
 			_, _ = x.verify(t)
 			if wait := x.memo.nextCheck.Sub(x.clock.Now()); wait > 5*time.Second {
-				t.Errorf("the next refusal begins with %s", wait)
+				t.Errorf("the next rejection starts with %s", wait)
 			}
 		})
 	}
 }
 
 // Agents that are new wait for the first list: if there are any, the check starts it.
-func TestAProofBeginsTheListWhereThereAreAgents(t *testing.T) {
+func TestACheckStartsTheListIfThereAreAgents(t *testing.T) {
 	for _, agents := range []int{0, 3} {
 		x := newVerifying(t)
 		entered, release := make(chan struct{}, 1), make(chan struct{})
@@ -155,13 +155,13 @@ func TestAProofBeginsTheListWhereThereAreAgents(t *testing.T) {
 		x.memo.agents = map[string]int{"default": agents}
 		x.expect(t, "the first", "", 1)
 		if got := x.project.Warming(); got != (agents > 0) {
-			t.Errorf("with %d Agents a list is begun: %v", agents, got)
+			t.Errorf("with %d Agents a list is started: %v", agents, got)
 		}
 		close(release)
 	}
 }
 
-func TestAListThatTakesLongStretchesTheInterval(t *testing.T) {
+func TestASlowListStretchesTheInterval(t *testing.T) {
 	x := newVerifying(t)
 	x.expect(t, "the first", "", 1)
 	entered, release := make(chan struct{}, 1), make(chan struct{})
@@ -180,7 +180,7 @@ func TestAListThatTakesLongStretchesTheInterval(t *testing.T) {
 	}
 }
 
-func TestAnOutageIsTriedAgainWithBackoff(t *testing.T) {
+func TestAnOutageIsRetriedWithBackoff(t *testing.T) {
 	x := newVerifying(t)
 	repair := x.cloud.Inject(cloudtest.Fault{Status: 502, Body: "<html>"})
 	x.expect(t, "before the first check", v1alpha1.ReasonCredentialsUnverified, 1)
@@ -203,7 +203,7 @@ func TestAnOutageIsTriedAgainWithBackoff(t *testing.T) {
 	}
 }
 
-func TestARequestIsHandledOnceTheAPIAnswered(t *testing.T) {
+func TestARequestIsHandledOnceTheAPIResponded(t *testing.T) {
 	x := newVerifying(t)
 	x.expect(t, "the first", "", 1)
 	x.cp.Annotations = map[string]string{v1alpha1.AnnotationReconcileAt: "now"}
@@ -232,7 +232,7 @@ func TestARequestIsHandledOnceTheAPIAnswered(t *testing.T) {
 	handled("nothing is asked for any more", "now")
 }
 
-func TestAParkIsWaitedOut(t *testing.T) {
+func TestAThrottleIsWaitedOut(t *testing.T) {
 	x := newVerifying(t)
 	x.cloud.Inject(cloudtest.Fault{Status: 429, Times: 1})
 	x.expect(t, "throttled", v1alpha1.ReasonRateLimited, 1)
