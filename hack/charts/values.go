@@ -18,7 +18,7 @@ import (
 
 const valuesHead = `# Values of the charts
 
-Written by ` + "`make charts`" + ` from the charts' values.yaml. A value that is not here is refused.
+Written by ` + "`make charts`" + ` from the charts' values.yaml. Other values are refused.
 `
 
 // writeValues writes the page with a table for each chart.
