@@ -105,7 +105,7 @@ func (s *show) difference(before, after string) {
 func (s *show) driftStep(ctx context.Context) {
 	agent := s.agent(ctx, "web-logs")
 	before := s.remote(ctx, agent.Status.ID)
-	s.somebodyElse(ctx, "web-logs", agent.Status.ID, `{"version":"v3.2.0","rawConfig":"[INPUT]\n    Name dummy\n"}`)
+	s.changeExternally(ctx, "web-logs", agent.Status.ID, `{"version":"v3.2.0","rawConfig":"[INPUT]\n    Name dummy\n"}`)
 	changed := s.remote(ctx, agent.Status.ID)
 	s.sh(ctx, "kubectl annotate agent web-logs --overwrite cloud.calyptia.com/reconcile-at=drift")
 	s.handled(ctx, "web-logs", "drift")
@@ -123,7 +123,7 @@ func (s *show) driftStep(ctx context.Context) {
 
 	s.say("")
 	id := s.agent(ctx, "node-logs").Status.ID
-	s.somebodyElse(ctx, "node-logs", id, `{"version":"v3.2.0"}`)
+	s.changeExternally(ctx, "node-logs", id, `{"version":"v3.2.0"}`)
 	s.sh(ctx, "kubectl annotate agent node-logs cloud.calyptia.com/reconcile-at=drift")
 	s.sh(ctx, fmt.Sprintf("kubectl wait agent node-logs --for=condition=Drifted --timeout=%v", patience))
 	message := s.sh(ctx, `kubectl get agent node-logs -o jsonpath='{.status.conditions[?(@.type=="Drifted")].message}{"\n"}'`)

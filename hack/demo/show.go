@@ -174,8 +174,8 @@ func (s *show) remote(ctx context.Context, id string) (agent remoteAgent) {
 	return agent
 }
 
-// somebodyElse changes a remote agent externally, with the project token.
-func (s *show) somebodyElse(ctx context.Context, name, id, body string) {
+// changeExternally changes a remote agent externally, with the project token.
+func (s *show) changeExternally(ctx context.Context, name, id, body string) {
 	if s.err != nil {
 		return
 	}

@@ -120,14 +120,14 @@ func TestNotesWordForWord(t *testing.T) {
 			commands := commandsOf(s.helm("get", "notes", operatorName, "--namespace", operatorNamespace))
 			commands = regexp.MustCompile("<[^<>\n]+>").ReplaceAllLiteralString(commands, token)
 			played := s.played()
-			said := s.shell("{\n" + commands + "} <<'END'\n" + token + "\nEND\n") // Where they read the token, it is typed.
+			output := s.shell("{\n" + commands + "} <<'END'\n" + token + "\nEND\n") // Where they read the token, it is typed.
 			if err := <-played; err != nil {
 				t.Error(err)
 			}
 			for _, words := range []string{"Phase:          Succeeded", "secret/calyptia-project-token created",
 				"NAME: agents", "cloudproject.cloud.calyptia.com/calyptia"} {
-				if !strings.Contains(said, words) {
-					t.Errorf("the output lacks %q:\n%s", words, said)
+				if !strings.Contains(output, words) {
+					t.Errorf("the output lacks %q:\n%s", words, output)
 				}
 			}
 			s.shell("kubectl wait cloudproject calyptia --for=condition=Ready --timeout=1m --namespace " + row.namespace)

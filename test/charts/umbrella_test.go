@@ -129,8 +129,8 @@ func TestPodsRunOnLinux(t *testing.T) {
 	}{
 		{"by default", nil, map[string]string{system: "linux"}},
 		{"beside others", values{"nodeSelector": values{"disk": "ssd"}}, map[string]string{system: "linux", "disk": "ssd"}},
-		{"said twice", values{"nodeSelector": values{system: "linux"}}, map[string]string{system: "linux"}},
-		{"said otherwise", values{"nodeSelector": values{system: "plan9"}}, map[string]string{system: "plan9"}},
+		{"set twice", values{"nodeSelector": values{system: "linux"}}, map[string]string{system: "linux"}},
+		{"set differently", values{"nodeSelector": values{system: "plan9"}}, map[string]string{system: "plan9"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			objects := render(t, operatorChart, "ns", row.give)

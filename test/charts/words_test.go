@@ -41,7 +41,7 @@ func TestGettingStartedWordForWord(t *testing.T) {
 	page := doc(t, "getting-started.md")
 	save := regexp.MustCompile("Save this as `(.+)`").FindAllStringSubmatch(page, -1)
 	var ran, skipped int
-	var said strings.Builder
+	var output strings.Builder
 	for _, block := range regexp.MustCompile("(?s)```(sh|yaml)\n(.*?)```").FindAllStringSubmatch(page, -1) {
 		language, text := block[1], block[2]
 		switch {
@@ -63,7 +63,7 @@ func TestGettingStartedWordForWord(t *testing.T) {
 			s.upgrade(strings.Replace(begin, "TAG=test", "TAG=newer", 1))
 		}
 		ran++
-		said.WriteString(s.shell(begin+text) + "\n")
+		output.WriteString(s.shell(begin+text) + "\n")
 		if strings.Contains(text, "helm uninstall") {
 			s.running.stop()
 		}
@@ -76,8 +76,8 @@ func TestGettingStartedWordForWord(t *testing.T) {
 		"https://cloud-api.calyptia.com", "web-logs   True", "v4.0.1", `agent.cloud.calyptia.com "web-logs" deleted`,
 		`release "calyptia-agent-operator" uninstalled`, `"agents.cloud.calyptia.com" deleted`,
 	} {
-		if !strings.Contains(said.String(), words) {
-			t.Errorf("the output lacks %q:\n%s", words, said.String())
+		if !strings.Contains(output.String(), words) {
+			t.Errorf("the output lacks %q:\n%s", words, output.String())
 		}
 	}
 	s.remote(0)
@@ -121,9 +121,9 @@ func TestImportWordForWord(t *testing.T) {
 		t.Fatal("the page does not apply")
 	}
 	s.shell(strings.Replace(apply[1], "NAMESPACE", agentsNamespace, 1))
-	said := s.shell("kubectl wait agents --all --namespace logging --for=condition=Ready --timeout=1m")
-	if strings.Count(said, "condition met") != 2 {
-		t.Error(said)
+	output := s.shell("kubectl wait agents --all --namespace logging --for=condition=Ready --timeout=1m")
+	if strings.Count(output, "condition met") != 2 {
+		t.Error(output)
 	}
 	s.leave()
 	if diff := cmp.Diff(before, s.cloud.Agents(s.projectID), cmpopts.EquateComparable(cloud.Token{})); diff != "" {
@@ -138,10 +138,10 @@ func TestGitOpsWordForWord(t *testing.T) {
 	s := newSite(t)
 	token := s.atWork()
 	page := doc(t, "gitops/README.md")
-	said := s.shell(line(t, page, "kubectl apply --server-side"))
+	output := s.shell(line(t, page, "kubectl apply --server-side"))
 	for _, words := range []string{"cloudproject.cloud.calyptia.com/calyptia condition met", "agent.cloud.calyptia.com/web-logs condition met"} {
-		if !strings.Contains(said, words) {
-			t.Errorf("the output lacks %q:\n%s", words, said)
+		if !strings.Contains(output, words) {
+			t.Errorf("the output lacks %q:\n%s", words, output)
 		}
 	}
 	s.remote(1)

@@ -31,7 +31,7 @@ func suspend(yes bool) func(*v1alpha1.Agent) { return func(a *v1alpha1.Agent) { 
 func TestToolsFollowTheLifeOfAnAgent(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
-	o := look(t, w)
+	o := observe(t, w)
 	w.Apply("web")
 	o.becomes("Agent web", "1 InProgress Progressing")
 	w.Start()
@@ -88,7 +88,7 @@ func TestToolsFollowTheLifeOfAnAgent(t *testing.T) {
 func TestAgentsThatCannotBeRegisteredYet(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{Quota: 1})
-	o := look(t, w)
+	o := observe(t, w)
 	w.Apply("first")
 	o.becomes("Agent first", "1 Current Healthy")
 	for _, row := range []struct {
@@ -116,7 +116,7 @@ func TestAgentsThatCannotBeRegisteredYet(t *testing.T) {
 func TestToolsFollowTheLifeOfACloudProject(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
-	o := look(t, w)
+	o := observe(t, w)
 	o.becomes("CloudProject calyptia", "1 InProgress Progressing")
 	w.Start()
 	o.becomes("CloudProject calyptia", "1 Current Healthy")

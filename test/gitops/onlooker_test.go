@@ -39,9 +39,9 @@ type onlooker struct {
 	faults   []string
 }
 
-// look watches the namespaces of the World until the test ends. The watch starts with the existing objects, which are
+// observe watches the namespaces of the World until the test ends. The watch starts with the existing objects, which are
 // still unchanged, so it sees the CloudProject of the World from its creation on.
-func look(t *testing.T, w *harness.World) *onlooker {
+func observe(t *testing.T, w *harness.World) *onlooker {
 	t.Helper()
 	o := &onlooker{World: w, reported: map[string][]string{}, seen: map[string]int{}, scripts: map[string]string{
 		agentKind: script(t, agentKind), projectKind: script(t, projectKind),

@@ -169,8 +169,8 @@ func TestMetricsAreRefusedWhileReadersCannotBeAuthorized(t *testing.T) {
 		t.Errorf("without the role for reviews: %d, %q, error %v; want %d", status, body, err, http.StatusInternalServerError)
 	}
 	for _, c := range []*child{cut, unbound} {
-		if strings.Contains(c.said(), token) || strings.Contains(c.said(), "made-up") {
-			t.Errorf("the log shows a token:\n%s", c.said())
+		if strings.Contains(c.output(), token) || strings.Contains(c.output(), "made-up") {
+			t.Errorf("the log shows a token:\n%s", c.output())
 		}
 	}
 }

@@ -312,10 +312,10 @@ func named(t *testing.T, asked []expression) (all []names) {
 		t.Fatal(err)
 	}
 	command := exec.Command(path)
-	var out, said bytes.Buffer
-	command.Stdin, command.Stdout, command.Stderr = bytes.NewReader(input), &out, &said
+	var out, stderr bytes.Buffer
+	command.Stdin, command.Stdout, command.Stderr = bytes.NewReader(input), &out, &stderr
 	if err := command.Run(); err != nil {
-		t.Fatalf("%v: %s", err, said.String())
+		t.Fatalf("%v: %s", err, stderr.String())
 	}
 	if err := json.Unmarshal(out.Bytes(), &all); err != nil || len(all) != len(asked) {
 		t.Fatalf("%d of %d expressions were understood: %v", len(all), len(asked), err)

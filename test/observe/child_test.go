@@ -62,13 +62,13 @@ func launch(w *harness.World, kubeconfig string, args ...string) *child {
 	w.Cleanup(func() {
 		c.Kill()
 		if w.Failed() {
-			w.Logf("the output of the operator:\n%s", c.said())
+			w.Logf("the output of the operator:\n%s", c.output())
 		}
 	})
 	return c
 }
 
-func (c *child) said() string {
+func (c *child) output() string {
 	content, err := os.ReadFile(c.log)
 	if err != nil {
 		return err.Error()
@@ -101,7 +101,7 @@ func (c *child) becomes(path string, want int) {
 	c.Helper()
 	c.Eventually(fmt.Sprintf("%s becomes %d", path, want), func() error {
 		if c.Ended() {
-			c.Fatalf("the operator ended:\n%s", c.said())
+			c.Fatalf("the operator ended:\n%s", c.output())
 		}
 		if got := c.probe(path); got != want {
 			return fmt.Errorf("it is %d", got)

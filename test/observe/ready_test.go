@@ -121,8 +121,8 @@ func TestWithoutTheCRDsTheOperatorExitsWithARemedy(t *testing.T) {
 			return errors.New("it runs")
 		}
 	})
-	if code := c.Command.ProcessState.ExitCode(); code != 1 || !strings.Contains(c.said(), "CRDs of cloud.calyptia.com/v1alpha1 are not installed") {
-		t.Errorf("it ended with %d and these words:\n%s", code, c.said())
+	if code := c.Command.ProcessState.ExitCode(); code != 1 || !strings.Contains(c.output(), "CRDs of cloud.calyptia.com/v1alpha1 are not installed") {
+		t.Errorf("it ended with %d and these words:\n%s", code, c.output())
 	}
 }
 

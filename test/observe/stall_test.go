@@ -27,7 +27,7 @@ func (c *child) leads(after time.Time) string {
 	c.Eventually("the lease is renewed", func() error {
 		select {
 		case <-c.Done():
-			c.Fatalf("the operator ended:\n%s", c.said())
+			c.Fatalf("the operator ended:\n%s", c.output())
 		default:
 		}
 		key := client.ObjectKey{Namespace: c.Namespace, Name: "calyptia-agent-operator.cloud.calyptia.com"}
@@ -61,7 +61,7 @@ func TestTheOperatorSurvivesAnAPIServerThatStalls(t *testing.T) {
 	w.stall()
 	select {
 	case <-c.Done():
-		t.Fatalf("the operator ended while the API server stalled:\n%s", c.said())
+		t.Fatalf("the operator ended while the API server stalled:\n%s", c.output())
 	case <-time.After(13 * time.Second):
 	}
 	w.resume()
@@ -69,8 +69,8 @@ func TestTheOperatorSurvivesAnAPIServerThatStalls(t *testing.T) {
 		t.Errorf("%s leads, and %s before", after, before)
 	}
 	c.Ready(c.Apply("api"))
-	if strings.Contains(c.said(), "leader election lost") {
-		t.Errorf("it lost the lease:\n%s", c.said())
+	if strings.Contains(c.output(), "leader election lost") {
+		t.Errorf("it lost the lease:\n%s", c.output())
 	}
 }
 
@@ -88,7 +88,7 @@ func TestALeaderThatCannotRenewExits(t *testing.T) {
 			return errors.New("it runs")
 		}
 	})
-	if took := time.Since(began); c.Command.ProcessState.ExitCode() != 1 || !strings.Contains(c.said(), "leader election lost") || took > 9*time.Second {
-		t.Errorf("after %s it ended with %d and these words:\n%s", took, c.Command.ProcessState.ExitCode(), c.said())
+	if took := time.Since(began); c.Command.ProcessState.ExitCode() != 1 || !strings.Contains(c.output(), "leader election lost") || took > 9*time.Second {
+		t.Errorf("after %s it ended with %d and these words:\n%s", took, c.Command.ProcessState.ExitCode(), c.output())
 	}
 }

@@ -100,8 +100,8 @@ func recorded(w *harness.World, name string) (all []string) {
 	return all
 }
 
-// looks triggers a number of syncs of the Agent with nothing changed in between.
-func looks(w *harness.World, name string) {
+// syncs triggers a number of syncs of the Agent with nothing changed in between.
+func syncs(w *harness.World, name string) {
 	w.Helper()
 	for range 3 {
 		w.Poke(name)
@@ -119,7 +119,7 @@ func looks(w *harness.World, name string) {
 func remotely(w *harness.World, change func(*cloud.Agent)) {
 	w.Helper()
 	w.Cloud.Mutate(w.Remote()[0].ID, change)
-	looks(w, "web")
+	syncs(w, "web")
 }
 
 const (
@@ -146,14 +146,14 @@ var stories = []struct {
 }{
 	{"registered, synced and deleted", func(w *harness.World) {
 		w.Ready(w.Apply("web"))
-		looks(w, "web")
+		syncs(w, "web")
 		gone(w)
 	}, []string{registered, deleted}, nil},
 	{"updated", func(w *harness.World) {
 		w.Ready(w.Apply("web"))
 		w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version, a.Spec.RawConfig = "v4.1.0", "[INPUT]\n    name cpu\n" })
 		w.Ready("web")
-		looks(w, "web")
+		syncs(w, "web")
 	}, []string{registered, "Normal Updated: sent rawConfig, version"}, nil},
 	{"drift that is corrected", func(w *harness.World) {
 		w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.Name = "web" }))
@@ -178,7 +178,7 @@ var stories = []struct {
 			}
 			return nil
 		})
-		looks(w, "web")
+		syncs(w, "web")
 	}, []string{registered, "Warning Reregistered: the remote agent was gone; registered again as ID"}, nil},
 	{"adopted, and left when deleted", func(w *harness.World) {
 		id := w.Ready(w.Apply("former", func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionRetain })).Status.ID
@@ -187,7 +187,7 @@ var stories = []struct {
 		w.Ready(w.Apply("web", func(a *v1alpha1.Agent) {
 			a.Spec = v1alpha1.AgentSpec{ProjectRef: a.Spec.ProjectRef, AgentID: id}
 		}))
-		looks(w, "web")
+		syncs(w, "web")
 		gone(w)
 	}, []string{
 		"Normal Adopted: took over the remote agent ID",
@@ -209,21 +209,21 @@ var stories = []struct {
 			Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: http.StatusBadRequest, Body: `{"error":"unsupported agent version"}`,
 		})
 		w.Stalled(w.Apply("web"), v1alpha1.ReasonInvalid)
-		looks(w, "web")
+		syncs(w, "web")
 		free()
 		w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.1.0" })
 		w.Ready("web")
-		looks(w, "web")
+		syncs(w, "web")
 	}, []string{"Warning Invalid: register agent: 400 invalid: unsupported agent version: correct spec.version", registered}, nil},
 	{"refused by the operator", func(w *harness.World) {
 		w.SetSecret("web-token", map[string]string{"somebody": "else's"})
 		w.Stalled(w.Apply("web"), v1alpha1.ReasonSecretConflict)
-		looks(w, "web")
+		syncs(w, "web")
 	}, []string{`Warning SecretConflict: Secret "web-token" exists and is not this Agent's: delete it, or name another Secret in spec.tokenSecretRef`}, nil},
 	{"a response that was lost", func(w *harness.World) {
 		w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Cut: cloudtest.CutAfter, Times: 1})
 		w.Ready(w.Apply("web"))
-		looks(w, "web")
+		syncs(w, "web")
 	}, []string{"Normal Recovered: found its remote agent ID again"}, map[int]string{0: "info | Not done yet | RegistrationOutcomeUnknown | *"}},
 }
 
@@ -304,7 +304,7 @@ func TestAnOutageIsRecordedOnceForAllAgents(t *testing.T) {
 	up()
 	ready(metav1.ConditionTrue)
 	for _, name := range names {
-		looks(w, name)
+		syncs(w, name)
 	}
 	w.Stop()
 	for _, name := range names {

@@ -112,8 +112,8 @@ func TestTheWorkflows(t *testing.T) {
 				}
 			}
 		}
-		if said := len(versions.FindAllString(content, -1)); said != uses {
-			t.Errorf("%s: %d of %d actions have their version beside the digest", w.Name, said, uses)
+		if named := len(versions.FindAllString(content, -1)); named != uses {
+			t.Errorf("%s: %d of %d actions have their version beside the digest", w.Name, named, uses)
 		}
 	}
 }

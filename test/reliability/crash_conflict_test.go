@@ -229,7 +229,7 @@ func TestALateRegistrationWithoutARestart(t *testing.T) {
 			if server.settings.NoList {
 				s.commitNow() // It waits for the slack, and then has nothing to look with.
 			} else {
-				s.commitAfterALook(before)
+				s.commitAfterASearch(before)
 			}
 			s.finish(ends[i])
 		})

@@ -38,7 +38,7 @@ func TestACrashAndASecretThatNamesAnotherAgent(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := newScene(t, cloudtest.Settings{})
-			other := somebodyElses(s)
+			other := registeredExternally(s)
 			s.strangers = 1
 			s.Cloud.ResetRequests()
 			s.die(apply, once(createSecret), before(patchStatus))

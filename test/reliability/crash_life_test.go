@@ -47,7 +47,7 @@ func playLater(t *testing.T, rows []later, prepare, act func(*scene), check func
 				s.die(act, row.moments...)
 				s.revive(false)
 				if row.look {
-					s.lookAgain()
+					s.syncAgain()
 				}
 				s.finish(cell{row.ends[i], 0})
 				check(s)
@@ -81,10 +81,10 @@ func TestCrash_Updating_EndsAsDeclared(t *testing.T) {
 	}, settle, update, updates)
 }
 
-// somebodyElses registers an agent externally.
-func somebodyElses(s *scene) string { return s.Register("legacy", "machine-1").ID }
+// registeredExternally registers an agent externally.
+func registeredExternally(s *scene) string { return s.Register("legacy", "machine-1").ID }
 
-func stranger(s *scene) { s.adopted, s.lost = true, ""; somebodyElses(s) }
+func stranger(s *scene) { s.adopted, s.lost = true, ""; registeredExternally(s) }
 
 func adopt(s *scene) {
 	id := s.Remote()[0].ID

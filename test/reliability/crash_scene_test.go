@@ -130,13 +130,13 @@ func (s *scene) revive(lateCommit bool) {
 	before := len(s.Cloud.Requests())
 	s.Start()
 	if lateCommit {
-		s.commitAfterALook(before)
+		s.commitAfterASearch(before)
 	}
 }
 
-// commitAfterALook delivers late requests once the operator has searched for the agent, after its first requests.
+// commitAfterASearch delivers late requests once the operator has searched for the agent, after its first requests.
 // Where nothing is listed, it cannot search: then its first read counts.
-func (s *scene) commitAfterALook(before int) {
+func (s *scene) commitAfterASearch(before int) {
 	s.t.Helper()
 	s.Eventually("the operator syncs", func() error {
 		for _, r := range s.Cloud.Requests()[before:] {
@@ -168,7 +168,7 @@ func (s *scene) finish(want cell) {
 	case none, left, kept:
 		return
 	case one, tokenless, two:
-		s.lookAgain()
+		s.syncAgain()
 		if err := check(); err != nil {
 			s.t.Errorf("after another sync: %v", err)
 		}
@@ -189,10 +189,10 @@ func (s *scene) finish(want cell) {
 	}
 }
 
-func (s *scene) lookAgain() {
+func (s *scene) syncAgain() {
 	s.t.Helper()
 	s.Poke("web")
-	s.Eventually("another look", func() error {
+	s.Eventually("another sync", func() error {
 		a := s.Get("web")
 		if a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
 			return errors.New(harness.Describe(a))

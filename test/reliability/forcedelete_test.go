@@ -84,7 +84,7 @@ func TestAnAgentIsForceDeletedAndRecreated(t *testing.T) {
 				if s.Get("web").UID == old {
 					t.Error("the old Agent is still there")
 				}
-				s.lookAgain()
+				s.syncAgain()
 				if err := s.one(); err != nil {
 					t.Errorf("after another sync: %v", err)
 				}
@@ -118,7 +118,7 @@ func (s *scene) forceDelete(at request, how deed, then func(*scene), changes ...
 	case how.late && s.listless:
 		s.commitNow() // Nothing reads the agent before the next registration.
 	case how.late:
-		s.commitAfterALook(before)
+		s.commitAfterASearch(before)
 	}
 	return gone
 }

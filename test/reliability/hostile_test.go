@@ -29,8 +29,8 @@ func hostileSettings(w *harness.World, _ *v1alpha1.CloudProject) {
 	w.Settings.OutageGrace = time.Millisecond
 }
 
-// says replaces the real response; the request takes effect.
-func says(status int, body string) func(string) cloudtest.Fault {
+// responds replaces the real response; the request takes effect.
+func responds(status int, body string) func(string) cloudtest.Fault {
 	return func(other string) cloudtest.Fault {
 		return cloudtest.Fault{
 			Status: status, After: true, Body: strings.ReplaceAll(body, "OTHER", other),
@@ -58,16 +58,16 @@ func TestHostileResponsesToARegistration(t *testing.T) {
 		fault func(other string) cloudtest.Fault
 	}{
 		{"JSON cut short", cutShort},
-		{"a megabyte of HTML", says(200, page)},
-		{"an ID that is no UUID", says(201, `{"id":"../../etc","token":"t","name":"web","createdAt":"2026-01-01T00:00:00Z"}`)},
-		{"the ID of another agent", says(201, `{"id":"OTHER","token":"t","name":"web","createdAt":"2026-01-01T00:00:00Z"}`)},
+		{"a megabyte of HTML", responds(200, page)},
+		{"an ID that is no UUID", responds(201, `{"id":"../../etc","token":"t","name":"web","createdAt":"2026-01-01T00:00:00Z"}`)},
+		{"the ID of another agent", responds(201, `{"id":"OTHER","token":"t","name":"web","createdAt":"2026-01-01T00:00:00Z"}`)},
 		{"headers of absurd size", absurd},
 		{"a byte a second", drips},
-		{"null", says(201, `null`)},
-		{"null everywhere", says(201, `{"id":null,"token":null,"name":null,"createdAt":null,"environmentName":null}`)},
-		{"a list", says(201, `[]`)},
-		{"nothing", says(201, ``)},
-		{"an error with a success", says(201, `{"error":"not really"}`)},
+		{"null", responds(201, `null`)},
+		{"null everywhere", responds(201, `{"id":null,"token":null,"name":null,"createdAt":null,"environmentName":null}`)},
+		{"a list", responds(201, `[]`)},
+		{"nothing", responds(201, ``)},
+		{"an error with a success", responds(201, `{"error":"not really"}`)},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -105,14 +105,14 @@ func TestHostileResponsesToARead(t *testing.T) {
 		reason string
 	}{
 		{"JSON cut short", cutShort, v1alpha1.ReasonInvalidResponse},
-		{"a megabyte of HTML", says(200, page), v1alpha1.ReasonInvalidResponse},
-		{"an ID that is no UUID", says(200, `{"id":"web"}`), v1alpha1.ReasonInvalidResponse},
-		{"another agent", says(200, `{"id":"OTHER","machineID":"x"}`), v1alpha1.ReasonInvalidResponse},
+		{"a megabyte of HTML", responds(200, page), v1alpha1.ReasonInvalidResponse},
+		{"an ID that is no UUID", responds(200, `{"id":"web"}`), v1alpha1.ReasonInvalidResponse},
+		{"another agent", responds(200, `{"id":"OTHER","machineID":"x"}`), v1alpha1.ReasonInvalidResponse},
 		{"headers of absurd size", absurd, v1alpha1.ReasonInvalidResponse},
 		{"a byte a second", drips, v1alpha1.ReasonUnavailable},
-		{"10 MB of configuration", says(200, `{"id":"`+anID+`","rawConfig":"`+strings.Repeat("x", 10<<20)+`"}`), v1alpha1.ReasonInvalidResponse},
-		{"null", says(200, `null`), v1alpha1.ReasonInvalidResponse},
-		{"null everywhere", says(200, `{"id":null,"machineID":null,"token":null,"flags":null,"metadata":null}`), v1alpha1.ReasonInvalidResponse},
+		{"10 MB of configuration", responds(200, `{"id":"`+anID+`","rawConfig":"`+strings.Repeat("x", 10<<20)+`"}`), v1alpha1.ReasonInvalidResponse},
+		{"null", responds(200, `null`), v1alpha1.ReasonInvalidResponse},
+		{"null everywhere", responds(200, `{"id":null,"machineID":null,"token":null,"flags":null,"metadata":null}`), v1alpha1.ReasonInvalidResponse},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {

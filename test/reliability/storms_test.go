@@ -100,7 +100,7 @@ func TestStorms(t *testing.T) {
 		{"a long outage is quiet, and all recover", aLongOutageIsQuiet},
 		{"all requests wait as a 429 asks", retryAfterIsNeverViolated},
 		{"one bad token costs a few calls", oneBadTokenCostsAFewCalls},
-		{"a mass deletion is not corrected before a user confirms it", aServiceThatForgotMostAgents},
+		{"a mass deletion is not corrected before a user confirms it", aMassDeletionWaitsForAUser},
 	} {
 		t.Run(storm.name, func(t *testing.T) { storm.test(t, &crowd{World: whole.For(t), lines: whole.lines}) })
 	}
@@ -236,7 +236,7 @@ func oneBadTokenCostsAFewCalls(t *testing.T, c *crowd) {
 }
 
 // Agents that Calyptia Cloud lost are not registered again until a user confirms it.
-func aServiceThatForgotMostAgents(t *testing.T, c *crowd) {
+func aMassDeletionWaitsForAUser(t *testing.T, c *crowd) {
 	lost := map[string]bool{}
 	for _, a := range c.Remote()[:many-5] {
 		lost[a.ID] = true

@@ -82,7 +82,7 @@ func addRemote(w *harness.World, name string, change func(*cloud.Agent)) string 
 }
 
 // importAll imports the project of the World.
-func importAll(w *harness.World, t *testing.T, args ...string) (manifests, said string, err error) {
+func importAll(w *harness.World, t *testing.T, args ...string) (manifests, output string, err error) {
 	w.Helper()
 	t.Setenv(importer.TokenVariable, w.Token.Reveal())
 	command := importer.NewCommand(func(err error) error { return err }, importer.Naming{})
@@ -144,9 +144,9 @@ func TestApplyingAnImportChangesNothingRemote(t *testing.T) {
 			before := w.Remote()
 			w.Cloud.ResetRequests()
 
-			manifests, said, err := importAll(w, t, "--sync-policy", string(policy))
-			if err == nil || !strings.Contains(said, "agent "+tooLarge+" (too-large) is not declared: its rawConfig has 1048577 bytes") {
-				t.Errorf("an agent that is too large is not refused: %v\n%s", err, said)
+			manifests, output, err := importAll(w, t, "--sync-policy", string(policy))
+			if err == nil || !strings.Contains(output, "agent "+tooLarge+" (too-large) is not declared: its rawConfig has 1048577 bytes") {
+				t.Errorf("an agent that is too large is not refused: %v\n%s", err, output)
 			}
 			applyAll(w, manifests)
 

@@ -47,8 +47,8 @@ type record struct {
 	faults []string
 }
 
-// look watches from now on, until the test ends.
-func look(t *testing.T, w *harness.World) *onlooker {
+// observe watches from now on, until the test ends.
+func observe(t *testing.T, w *harness.World) *onlooker {
 	t.Helper()
 	c, err := client.NewWithWatch(harness.Plane().Config, client.Options{})
 	if err != nil {
@@ -160,7 +160,7 @@ func version(v string) func(*v1alpha1.Agent) { return func(a *v1alpha1.Agent) { 
 func TestKstatusFollowsTheLifeOfAnAgent(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle, patient)
-	o := look(t, w)
+	o := observe(t, w)
 
 	// No operator has seen it yet.
 	w.Apply("web")
@@ -230,7 +230,7 @@ func TestKstatusFollowsTheLifeOfAnAgent(t *testing.T) {
 func TestKstatusIsNotCurrentDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
-	o := look(t, w)
+	o := observe(t, w)
 	w.Apply("web")
 	o.sees("web", 1, status.CurrentStatus)
 	up := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: http.StatusInternalServerError, Body: `{"error":"database is down"}`})
@@ -261,7 +261,7 @@ func TestKstatusIsNotCurrentDuringAnOutage(t *testing.T) {
 func TestKstatusKeepsUpWithManyChanges(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
-	o := look(t, w)
+	o := observe(t, w)
 	rows := []struct {
 		name  string
 		fault cloudtest.Fault

@@ -20,8 +20,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// seldom is an interval that outlasts every test.
-func seldom(_ *harness.World, cp *v1alpha1.CloudProject) {
+// rarely is an interval that outlasts every test.
+func rarely(_ *harness.World, cp *v1alpha1.CloudProject) {
 	cp.Spec.ResyncInterval = &metav1.Duration{Duration: 24 * time.Hour}
 }
 
@@ -54,7 +54,7 @@ func TestUpdate_ReadBackFails_NotReadyBeforeAReadConfirmsIt(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			w := harness.New(t, cloudtest.Settings{NoList: true}, seldom)
+			w := harness.New(t, cloudtest.Settings{NoList: true}, rarely)
 			w.Ready(w.Apply("web"))
 			w.Cloud.ResetRequests()
 			row.fault.Method, row.fault.Route, row.fault.Times = http.MethodGet, cloudtest.RouteAgent, 3
@@ -83,7 +83,7 @@ func TestUpdate_RemoteDeletedBeforeReadBack_Reregisters(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			w := harness.New(t, row.settings, seldom)
+			w := harness.New(t, row.settings, rarely)
 			before := w.Ready(w.Apply("web"))
 			entered, block := make(chan struct{}, 1), make(chan struct{})
 			w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteAgent, Times: 1, Entered: entered, Block: block})
@@ -126,7 +126,7 @@ func TestUpdate_RateLimitExhausted_ReadyOnceASnapshotConfirmsIt(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			limit, burst := int32(10), int32(4)
-			w := harness.New(t, row.settings, seldom, func(_ *harness.World, cp *v1alpha1.CloudProject) {
+			w := harness.New(t, row.settings, rarely, func(_ *harness.World, cp *v1alpha1.CloudProject) {
 				cp.Spec.RateLimit = &v1alpha1.RateLimit{RequestsPerSecond: &limit, Burst: &burst}
 			})
 			var names []string

@@ -223,7 +223,7 @@ func TestAMissingTokenStaysStalledAfterAList(t *testing.T) {
 			return nil
 		})
 		f.touch()
-		f.Eventually("the look", func() error {
+		f.Eventually("the sync", func() error {
 			if f.Cloud.Count(http.MethodGet, cloudtest.RouteList) == 0 {
 				return errors.New("not yet")
 			}
@@ -259,7 +259,7 @@ func TestAFailedCorrectionIsRetried(t *testing.T) {
 	for name, row := range map[string]struct {
 		settings cloudtest.Settings
 		first    string
-		look     func(*fleet)
+		trigger  func(*fleet)
 	}{
 		"read individually":   {cloudtest.Settings{NoList: true}, reads, (*fleet).touch},
 		"read for its Secret": {cloudtest.Settings{}, pages, (*fleet).spoil},
@@ -270,7 +270,7 @@ func TestAFailedCorrectionIsRetried(t *testing.T) {
 			f.pass(map[string]int{row.first: 1})
 			f.Cloud.Mutate(f.remote("web-0").ID, func(a *cloud.Agent) { a.Flags = nil })
 			f.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Route: cloudtest.RouteAgent, Status: http.StatusBadGateway, Times: 1})
-			row.look(f)
+			row.trigger(f)
 			f.Eventually("the flags are corrected", func() error {
 				if len(f.remote("web-0").Flags) != 1 {
 					return errors.New("they are not")

@@ -38,8 +38,8 @@ func started(t *testing.T, w *harness.World, policy v1alpha1.SyncPolicy) *cloudt
 	return f
 }
 
-// looks requests a sync, waits for it, and returns the Agent.
-func looks(w *harness.World) *v1alpha1.Agent {
+// synced requests a sync, waits for it, and returns the Agent.
+func synced(w *harness.World) *v1alpha1.Agent {
 	w.Helper()
 	w.Poke("web")
 	want := w.Get("web").Annotations[v1alpha1.AnnotationReconcileAt]
@@ -80,7 +80,7 @@ func TestOnChangeDoesNotFightFluentBit(t *testing.T) {
 		if err := errors.Join(f.Start(context.Background()), f.Report(context.Background())); err != nil {
 			t.Fatal(err)
 		}
-		a := looks(w)
+		a := synced(w)
 		if !slices.Equal(a.Status.DriftedFields, whatItWrites) || harness.Condition(a, v1alpha1.ConditionReady).Status != "True" {
 			t.Errorf("drift %v, conditions %s", a.Status.DriftedFields, harness.Describe(a))
 		}
@@ -103,7 +103,7 @@ func TestOnChangeDoesNotFightFluentBit(t *testing.T) {
 	if err := f.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if a := looks(w); !slices.Equal(a.Status.DriftedFields, []string{"metadata", "name", "rawConfig"}) {
+	if a := synced(w); !slices.Equal(a.Status.DriftedFields, []string{"metadata", "name", "rawConfig"}) {
 		t.Errorf("drift %v", a.Status.DriftedFields)
 	}
 	if n := operatorsPatches(w); n != 2 {
@@ -121,7 +121,7 @@ func TestEnforceRevertsWhatFluentBitWritesAtEachStart(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 2 { // The second sync changes nothing.
-				a := looks(w)
+				a := synced(w)
 				if len(a.Status.DriftedFields)+len(a.Status.IgnoredFields) != 0 {
 					t.Errorf("drift %v, ignored fields %v", a.Status.DriftedFields, a.Status.IgnoredFields)
 				}
@@ -143,7 +143,7 @@ func TestEnforceWhereOnlyTheAgentMayWrite(t *testing.T) {
 	if err := f.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	looks(w)
+	synced(w)
 	if diff := declaredHere(w); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
@@ -156,7 +156,7 @@ func TestAStartDuringAnUpdateIsNotAnIgnoredField(t *testing.T) {
 		t.Run(string(policy), func(t *testing.T) {
 			w := harness.New(t, cloudtest.Settings{})
 			f := started(t, w, policy)
-			looks(w)
+			synced(w)
 			w.Cloud.ResetRequests()
 			entered, release := make(chan struct{}), make(chan struct{})
 			w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteAgent, Times: 1, Entered: entered, Block: release})
@@ -208,7 +208,7 @@ func TestAnExternalChangeDuringACorrectionIsNotAnIgnoredField(t *testing.T) {
 		}
 		return nil
 	})
-	looks(w)
+	synced(w)
 	if now := w.Ready("web"); len(now.Status.IgnoredFields)+len(now.Status.DriftedFields) != 0 {
 		t.Errorf("ignored fields %v, drift %v", now.Status.IgnoredFields, now.Status.DriftedFields)
 	}
@@ -218,13 +218,13 @@ func TestIgnoredFieldsAreDetectedDespiteFluentBit(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	started(t, w, v1alpha1.SyncEnforce)
-	looks(w)
+	synced(w)
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: http.StatusNoContent})
 	w.Cloud.ResetRequests()
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.3.0" })
 	w.Becomes("web", v1alpha1.ConditionFieldsIgnored, metav1.ConditionTrue, v1alpha1.ReasonNotPersisted, "version")
 	for range 3 {
-		looks(w)
+		synced(w)
 	}
 	if n := operatorsPatches(w); n != 2 {
 		t.Errorf("%d updates, want one and one retry", n)
@@ -261,7 +261,7 @@ func TestReportingFollowsTheMetrics(t *testing.T) {
 				}
 			}
 			w.Cloud.Mutate(f.ID, func(a *cloud.Agent) { a.Status = row.health })
-			a := looks(w)
+			a := synced(w)
 			got := harness.Condition(a, v1alpha1.ConditionReporting)
 			if got.Status != row.status || got.Reason != row.reason || a.Status.Agent.Status != row.health {
 				t.Errorf("Reporting is %+v, the remote agent %s", got, a.Status.Agent.Status)
@@ -277,7 +277,7 @@ func TestReportingFollowsTheMetrics(t *testing.T) {
 			}
 			// It is written once and not refreshed.
 			w.API.Reset()
-			if again := harness.Condition(looks(w), v1alpha1.ConditionReporting); again != got {
+			if again := harness.Condition(synced(w), v1alpha1.ConditionReporting); again != got {
 				t.Errorf("the condition became %+v", again)
 			}
 			if writes, _ := w.API.Writes(); len(writes) != 1 {

@@ -222,7 +222,7 @@ func TestNewRegistrationRenewsTheSession(t *testing.T) {
 	if err := old.Report(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	looks(w)
+	synced(w)
 	w.Becomes("web", v1alpha1.ConditionReporting, "True", v1alpha1.ReasonMetricsReceived)
 	w.Cloud.Remove(before)
 	if err := old.Report(context.Background()); err == nil {

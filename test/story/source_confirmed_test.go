@@ -27,7 +27,7 @@ func TestSource_Changed_NotReadyBeforeItIsConfirmed(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			w := harness.New(t, cloudtest.Settings{NoList: true}, seldom)
+			w := harness.New(t, cloudtest.Settings{NoList: true}, rarely)
 			w.ConfigMap("web", "fluent-bit.conf", "[INPUT]\n    name dummy\n")
 			w.Ready(w.Apply("web", func(a *v1alpha1.Agent) {
 				a.Spec.RawConfig = ""

@@ -103,12 +103,12 @@ func forge(patch string) func(*scene) {
 	return func(s *scene) {
 		s.Helper()
 		name := s.Guest(s.stranger, s.name("forged"))
-		person := s.person(s.stranger)
+		user := s.user(s.stranger)
 		a := s.stranger.Get(name)
 		data := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, patch, s.victims[0].ID))
 		for _, err := range []error{
-			person.Status().Patch(s.Context(), a.DeepCopy(), data),
-			person.Status().Update(s.Context(), a.DeepCopy()),
+			user.Status().Patch(s.Context(), a.DeepCopy(), data),
+			user.Status().Update(s.Context(), a.DeepCopy()),
 		} {
 			if !apierrors.IsForbidden(err) {
 				s.Errorf("writing the status gave: %v, want it forbidden", err)
@@ -117,18 +117,18 @@ func forge(patch string) func(*scene) {
 			s.refusals++
 		}
 		// The API server ignores the status in a write of the object itself.
-		s.try(person.Patch(s.Context(), a, data))
+		s.try(user.Patch(s.Context(), a, data))
 		if id := s.stranger.Get(name).Status.ID; id != "" {
 			s.Errorf("the status has the ID %s", id)
 		}
 	}
 }
 
-// person is a user with the admin role for Agents in the namespace of a tenant.
-func (s *scene) person(tenant *harness.World) client.Client {
+// user is a user with the admin role for Agents in the namespace of a tenant.
+func (s *scene) user(tenant *harness.World) client.Client {
 	s.Helper()
 	name := "tenant-" + tenant.Namespace
-	for _, object := range peoplesRoles(s) {
+	for _, object := range userRoles(s) {
 		role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: tenant.Namespace, Name: object.Name}, Rules: object.Rules}
 		s.try(client.IgnoreAlreadyExists(s.Client.Create(s.Context(), role)))
 		s.try(client.IgnoreAlreadyExists(s.Client.Create(s.Context(), &rbacv1.RoleBinding{

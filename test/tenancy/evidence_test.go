@@ -74,15 +74,15 @@ func TestIntent_RestoredAfterItWasClosed_AdoptsNothing(t *testing.T) {
 				})
 				w.Start(tenant.Namespace)
 				tenant.ReadyOrStalled("thief")
-				loot(t, w, tenant, "thief", victims, server.settings)
+				learnedNothing(t, w, tenant, "thief", victims, server.settings)
 			})
 		}
 	}
 }
 
-// loot checks that a thief got nothing of the victims, also by being deleted. A server that upserts returns the
+// learnedNothing checks that a thief got nothing of the victims, also by being deleted. A server that upserts returns the
 // existing agent for the registration of a taken machine ID, which cannot be detected before if it lists nothing.
-func loot(t *testing.T, w, tenant *harness.World, thief string, victims []cloud.Agent, settings cloudtest.Settings) {
+func learnedNothing(t *testing.T, w, tenant *harness.World, thief string, victims []cloud.Agent, settings cloudtest.Settings) {
 	t.Helper()
 	if settings.UniqueMachineIDs == cloudtest.MachineIDUpsert {
 		return
@@ -124,7 +124,7 @@ func TestSecret_NamesANewerForeignAgent_AdoptsNothing(t *testing.T) {
 				}
 				return nil
 			})
-			loot(t, w, tenant, "thief", victims, settings)
+			learnedNothing(t, w, tenant, "thief", victims, settings)
 		})
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// peoplesRoles are the user roles of the operator, in Kustomize and in the chart.
-func peoplesRoles(t testing.TB) (roles []rbacv1.ClusterRole) {
+// userRoles are the user roles of the operator, in Kustomize and in the chart.
+func userRoles(t testing.TB) (roles []rbacv1.ClusterRole) {
 	t.Helper()
 	for _, pattern := range []string{"../../config/rbac/*_role.yaml", "../../charts/calyptia-agent-operator/files/people/*.yaml"} {
 		files, err := filepath.Glob(pattern)
@@ -47,7 +47,7 @@ func peoplesRoles(t testing.TB) (roles []rbacv1.ClusterRole) {
 
 // A user who may write the status, or the finalizers subresource, may claim any agent of the project.
 func TestUserRoles_GrantNoStatus(t *testing.T) {
-	for _, role := range peoplesRoles(t) {
+	for _, role := range userRoles(t) {
 		for _, rule := range role.Rules {
 			for _, resource := range rule.Resources {
 				_, subresource, _ := strings.Cut(resource, "/")

@@ -138,10 +138,10 @@ func (s *scene) noLoot() {
 	}
 }
 
-func report(s *scene, tenant *harness.World, texts, loot map[string]string) {
+func report(s *scene, tenant *harness.World, texts, secrets map[string]string) {
 	s.Helper()
 	for where, text := range texts {
-		for what, value := range loot {
+		for what, value := range secrets {
 			if strings.Contains(text, value) {
 				s.Errorf("%s of namespace %s holds %s", where, tenant.Namespace, what)
 			}
