@@ -89,13 +89,13 @@ func (c *Client) refused(call call, a *response) *Error {
 	}
 	e.Class, e.Reason = classify(call, a.status, said, e.RetryAfter)
 	if !e.API {
-		e.doubt(call, a)
+		e.classifyForeign(call, a)
 	}
 	return e
 }
 
-// doubt classifies a response that is not in the API's own form: something in between may have set its status.
-func (e *Error) doubt(call call, a *response) {
+// classifyForeign classifies a response that is not in the API's own form: something in between may have set its status.
+func (e *Error) classifyForeign(call call, a *response) {
 	empty := a.err == nil && len(bytes.TrimSpace(a.body)) == 0
 	switch {
 	case call.body != nil && a.status == http.StatusRequestEntityTooLarge:

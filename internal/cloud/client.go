@@ -177,7 +177,7 @@ func certificates(bundle []byte) (*x509.CertPool, error) {
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM(bundle) {
-		return nil, errors.New("cloud client: the CA bundle holds no PEM certificate")
+		return nil, errors.New("cloud client: the CA bundle has no PEM certificate")
 	}
 	return pool, nil
 }

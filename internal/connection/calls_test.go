@@ -117,7 +117,7 @@ func TestTheBreakerAllowsOneProbe(t *testing.T) {
 	if f := w.failure(err, v1alpha1.ReasonUnavailable); f.RetryAfter <= 0 {
 		t.Error("nobody is given a retry time")
 	}
-	w.eventually("a doubt", func() bool { return w.checks.Load() == 1 })
+	w.eventually("a check", func() bool { return w.checks.Load() == 1 })
 
 	repair()
 	entered, release := make(chan struct{}, 1), make(chan struct{})
@@ -135,7 +135,7 @@ func TestTheBreakerAllowsOneProbe(t *testing.T) {
 	close(release)
 	probe.Wait()
 	w.eventually("the Agents to be woken", func() bool { return w.wakes.Load() == 1 })
-	w.eventually("a doubt that clears it", func() bool { return w.checks.Load() == 2 })
+	w.eventually("a further check", func() bool { return w.checks.Load() == 2 })
 	permit, err := w.Acquire(ratelimit.Caller{UID: "another"})
 	noError(t, err)
 	permit.Release()

@@ -128,7 +128,7 @@ func (s source) Fetch(ctx context.Context, o cloud.ListOptions) (*cloud.RawPage,
 		return nil, nil, err
 	}
 	if err := c.shared.limiter.Wait(ctx); err != nil {
-		return nil, nil, inventory.GivenUp(err)
+		return nil, nil, inventory.Canceled(err)
 	}
 	if err := c.usable(); err != nil {
 		return nil, nil, err // The API asked to wait during the wait for the rate limit.

@@ -118,7 +118,7 @@ func notListed(err error, wait time.Duration) error {
 		f = fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 			"%v: check the CloudProject's url and any proxy between it and the operator", e)
 	default:
-		f = fault.Retryablef(v1alpha1.ReasonUnavailable, "the remote agents are not listed: %v", err)
+		f = fault.Retryablef(v1alpha1.ReasonUnavailable, "listing the remote agents failed: %v", err)
 	}
 	return f.After(max(f.RetryAfter, fault.Spread(wait))).Because(err)
 }

@@ -53,7 +53,7 @@ func (source) NeedsVerification()   {}
 
 func (s source) Fetch(ctx context.Context, o cloud.ListOptions) (*cloud.RawPage, func(error), error) {
 	if err := s.limiter.Wait(ctx); err != nil {
-		return nil, nil, GivenUp(err)
+		return nil, nil, Canceled(err)
 	}
 	page, err := s.client.Fetch(ctx, "8f6f2f0e-7d1c-4b52-9c6e-3a4f7f0f9d11", o)
 	return page, func(error) {}, err
@@ -138,7 +138,7 @@ func TestPagesAreFetchedAhead(t *testing.T) {
 		service := &counting{pages: 10}
 		p := reading(t, service, 1000)
 		ctx, cancel := context.WithCancel(t.Context())
-		ahead := make(chan *fetched, room)
+		ahead := make(chan *fetched, pagesAhead)
 		go p.reader.fetchAll(ctx, ahead)
 		for read := range 4 {
 			page := <-(<-ahead).read
@@ -146,7 +146,7 @@ func TestPagesAreFetchedAhead(t *testing.T) {
 				t.Fatalf("page %d: %+v", read, page)
 			}
 			elapse(time.Second) // As long as it wants to.
-			if asked := int(service.asked.Load()); asked != read+2+room {
+			if asked := int(service.asked.Load()); asked != read+2+pagesAhead {
 				t.Errorf("%d pages were asked for while the %dth is read", asked, read+1)
 			}
 		}

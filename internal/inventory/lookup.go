@@ -38,8 +38,8 @@ func (i *Inventory) Lacks(ctx context.Context, id string, after time.Time) (lack
 	return lacks, listed, err
 }
 
-// read calls look once there is a snapshot that was begun after the given time; ok is false if the API does not list agents.
-func (i *Inventory) read(ctx context.Context, after time.Time, look func()) (ok bool, err error) {
+// read calls found once there is a snapshot that was begun after the given time; ok is false if the API does not list agents.
+func (i *Inventory) read(ctx context.Context, after time.Time, found func()) (ok bool, err error) {
 	if lists := i.source.ListSupported(); lists == nil {
 		return true, fault.Waitingf(v1alpha1.ReasonProjectNotReady,
 			"it is not known yet whether the API of CloudProject %s lists agents", i.opts.Name).Coded(fault.ProjectNotReady).
@@ -55,7 +55,7 @@ func (i *Inventory) read(ctx context.Context, after time.Time, look func()) (ok 
 		unusable := i.source.Usable()
 		i.mu.Lock()
 		if i.snapshot.startedAt.After(after) {
-			look()
+			found()
 			i.mu.Unlock()
 			return true, nil
 		}

@@ -18,8 +18,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
-// room is how many fetched pages may wait to be merged. Each takes memory.
-const room = 1
+// pagesAhead is how many fetched pages may wait to be merged. Each takes memory.
+const pagesAhead = 1
 
 // reader reads whole lists, and remembers which page size fits.
 type reader struct {
@@ -71,7 +71,7 @@ func (f *fetched) begin() {
 func (r *reader) all(ctx context.Context) ([]Entry, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	pages := make(chan *fetched, room)
+	pages := make(chan *fetched, pagesAhead)
 	go r.fetchAll(ctx, pages)
 	var entries []Entry
 	for page := range pages {
@@ -92,7 +92,7 @@ func (r *reader) all(ctx context.Context) ([]Entry, error) {
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, GivenUp(err) // The list may be incomplete.
+		return nil, Canceled(err) // The list may be incomplete.
 	}
 	return entries, nil
 }
@@ -135,8 +135,8 @@ func (r *reader) fetch(ctx context.Context, options cloud.ListOptions) fetched {
 	return fetched{RawPage: page, learn: learn, err: err}
 }
 
-// GivenUp is the failure of a list whose context was canceled.
-func GivenUp(err error) error {
+// Canceled is the failure of a list whose context was canceled.
+func Canceled(err error) error {
 	return fault.Retryablef(v1alpha1.ReasonUnavailable, "reading the list of remote agents was canceled").Because(err)
 }
 

@@ -87,7 +87,7 @@ func unauthorized(w http.ResponseWriter, challenge string) {
 
 // fail responds if the check itself failed: the API server is unavailable, or rejects the operator's review.
 func (a access) fail(w http.ResponseWriter, err error) {
-	a.log.Error(err, "A reader of the metrics cannot be checked")
+	a.log.Error(err, "A reader of the metrics cannot be authorized")
 	status := http.StatusServiceUnavailable
 	if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
 		status = http.StatusInternalServerError

@@ -68,7 +68,7 @@ func (c *Cache) GetInformerForKind(
 	}
 	object, ok := made.(client.Object)
 	if !ok {
-		return nil, fmt.Errorf("%s is no kind of objects", kind)
+		return nil, fmt.Errorf("%s is not an object kind", kind)
 	}
 	return c.GetInformer(ctx, object, opts...)
 }

@@ -117,7 +117,7 @@ func KeyValue(
 			"%s: key %q of %s %q is not UTF-8 text: store the plain configuration there", field, key, kind, name)
 	case bytes.IndexByte(value, 0) >= 0:
 		return nil, "", fault.Terminalf(v1alpha1.ReasonSourceInvalid,
-			"%s: key %q of %s %q holds a NUL character: store plain UTF-8 text there, not UTF-16", field, key, kind, name)
+			"%s: key %q of %s %q contains a NUL character: store plain UTF-8 text there, not UTF-16", field, key, kind, name)
 	}
 	return value, resourceVersion, nil
 }

@@ -98,7 +98,7 @@ type Facts struct {
 // show it.
 func Next(before Timers, f Facts) (after Timers, grace bool) {
 	after = before
-	after.look(f)
+	after.schedule(f)
 	if f.Failure == nil {
 		after.Failures, after.Since = 0, time.Time{}
 		return after.Good(), false
@@ -124,8 +124,8 @@ func (t Timers) NotWritten() Timers {
 	return t
 }
 
-// look sets the time of the next check, with jitter so that Agents created together drift apart.
-func (t *Timers) look(f Facts) {
+// schedule sets the time of the next check, with jitter so that Agents created together drift apart.
+func (t *Timers) schedule(f Facts) {
 	jitter := func(d time.Duration) time.Duration { return time.Duration(f.Jitter * float64(d)) }
 	switch f.Seen {
 	case Read:

@@ -95,7 +95,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	before := cp.DeepCopy()
 
 	loaded := r.Projects.Lookup(cp.UID) != nil
-	held, released, err := r.hold(ctx, &cp, m)
+	held, released, err := r.protect(ctx, &cp, m)
 	if err != nil {
 		return r.again(ctx, m, err), nil
 	}

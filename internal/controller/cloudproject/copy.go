@@ -101,7 +101,7 @@ func (r *Reconciler) renewCopy(ctx context.Context, cp *v1alpha1.CloudProject, c
 	if err := r.Client.Create(ctx, trial, client.DryRunAll); err != nil {
 		return err
 	}
-	if err := r.letGo(ctx, c.copy); err != nil {
+	if err := r.removeFinalizer(ctx, c.copy); err != nil {
 		return err
 	}
 	return r.createCopy(ctx, cp, c.Credentials)
@@ -122,10 +122,10 @@ func (r *Reconciler) removeCopy(ctx context.Context, cp *v1alpha1.CloudProject) 
 			return err
 		}
 	}
-	return r.letGo(ctx, secret)
+	return r.removeFinalizer(ctx, secret)
 }
 
-func (r *Reconciler) letGo(ctx context.Context, secret *corev1.Secret) error {
+func (r *Reconciler) removeFinalizer(ctx context.Context, secret *corev1.Secret) error {
 	base := secret.DeepCopy()
 	if !controllerutil.RemoveFinalizer(secret, v1alpha1.CredentialsFinalizer) {
 		return nil

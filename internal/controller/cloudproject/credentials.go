@@ -81,7 +81,7 @@ func (r *Reconciler) token(ctx context.Context, cp *v1alpha1.CloudProject) (clou
 	}
 	if name == copyName(cp) {
 		return cloud.Token{}, fault.Terminalf(v1alpha1.ReasonSourceInvalid,
-			"%s: the name %q is reserved for the operator's own copy: name your Secret otherwise", field, name)
+			"%s: the name %q is reserved for the operator's own copy: name your Secret differently", field, name)
 	}
 	var secret corev1.Secret
 	var err error

@@ -32,9 +32,9 @@ const (
 	listPage = 500
 )
 
-// hold adds the finalizer to a CloudProject before anything can be registered with it. One that is being deleted is
+// protect adds the finalizer to a CloudProject before anything can be registered with it. One that is being deleted is
 // released once no Agent needs it; held says which Agents do.
-func (r *Reconciler) hold(ctx context.Context, cp *v1alpha1.CloudProject, m *memo) (held *fault.Error, released bool, err error) {
+func (r *Reconciler) protect(ctx context.Context, cp *v1alpha1.CloudProject, m *memo) (held *fault.Error, released bool, err error) {
 	users, err := r.users(ctx, client.ObjectKeyFromObject(cp))
 	if err != nil {
 		return nil, false, err
@@ -53,7 +53,7 @@ func (r *Reconciler) hold(ctx context.Context, cp *v1alpha1.CloudProject, m *mem
 	}
 	// Pause registration first: then no registration can be missed below.
 	if p := r.Projects.Lookup(cp.UID); p != nil {
-		p.PauseRegistration(closed(cp, nil, nil))
+		p.PauseRegistration(pauseReason(cp, nil, nil))
 	}
 	orphan := cp.Annotations[v1alpha1.AnnotationOrphanAgents] == "true"
 	if !orphan && controllerutil.ContainsFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
@@ -213,5 +213,5 @@ func (r *Reconciler) gone(ctx context.Context, key types.NamespacedName) error {
 	if err := r.APIReader.Get(ctx, key, cp); !apierrors.IsNotFound(err) {
 		return err
 	}
-	return client.IgnoreNotFound(r.letGo(ctx, secret))
+	return client.IgnoreNotFound(r.removeFinalizer(ctx, secret))
 }

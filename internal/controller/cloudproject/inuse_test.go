@@ -92,7 +92,7 @@ func TestACloudProjectInUseIsStillVerified(t *testing.T) {
 	w.deleteSecret(tokenName)
 	w.eventually("both troubles to show", func() bool {
 		now := w.becomes(cp, inUse())
-		return strings.Contains(apimeta.FindStatusCondition(now.Status.Conditions, ready).Message, "; besides, spec.tokenSecretRef")
+		return strings.Contains(apimeta.FindStatusCondition(now.Status.Conditions, ready).Message, "; also, spec.tokenSecretRef")
 	})
 	if _, err := w.projects.Get(cp); err != nil {
 		t.Errorf("the Agent cannot be deleted: %v", err)

@@ -131,7 +131,7 @@ func (r *Reconciler) agentChanges() predicate.Predicate {
 
 // agentHandler enqueues the CloudProjects of Agents, once for all changes within some time.
 func (r *Reconciler) agentHandler() handler.EventHandler {
-	look := func(ctx context.Context, q queue, objects ...client.Object) {
+	enqueue := func(ctx context.Context, q queue, objects ...client.Object) {
 		for _, obj := range objects {
 			agent, ok := obj.(*v1alpha1.Agent)
 			if !ok {
@@ -143,10 +143,10 @@ func (r *Reconciler) agentHandler() handler.EventHandler {
 		}
 	}
 	return handler.Funcs{
-		CreateFunc:  func(ctx context.Context, e event.CreateEvent, q queue) { look(ctx, q, e.Object) },
-		UpdateFunc:  func(ctx context.Context, e event.UpdateEvent, q queue) { look(ctx, q, e.ObjectOld, e.ObjectNew) },
-		DeleteFunc:  func(ctx context.Context, e event.DeleteEvent, q queue) { look(ctx, q, e.Object) },
-		GenericFunc: func(ctx context.Context, e event.GenericEvent, q queue) { look(ctx, q, e.Object) },
+		CreateFunc:  func(ctx context.Context, e event.CreateEvent, q queue) { enqueue(ctx, q, e.Object) },
+		UpdateFunc:  func(ctx context.Context, e event.UpdateEvent, q queue) { enqueue(ctx, q, e.ObjectOld, e.ObjectNew) },
+		DeleteFunc:  func(ctx context.Context, e event.DeleteEvent, q queue) { enqueue(ctx, q, e.Object) },
+		GenericFunc: func(ctx context.Context, e event.GenericEvent, q queue) { enqueue(ctx, q, e.Object) },
 	}
 }
 

@@ -96,7 +96,7 @@ func both(first, second *fault.Error) *fault.Error {
 		return first
 	}
 	f := *first
-	f.Message += "; besides, " + second.Message
+	f.Message += "; also, " + second.Message
 	if stalls(second) {
 		f.Class = fault.Terminal
 	}

@@ -93,7 +93,7 @@ func TestTwoFailuresAreOneMessage(t *testing.T) {
 		{"a quiet first gives way", waits, held, held},
 		{
 			"both, and user action is required if either wants it", held, refused,
-			&fault.Error{Class: fault.Terminal, Reason: v1alpha1.ReasonInUse, Message: "in use; besides, refused"},
+			&fault.Error{Class: fault.Terminal, Reason: v1alpha1.ReasonInUse, Message: "in use; also, refused"},
 		},
 	} {
 		t.Run(row.name, func(t *testing.T) {

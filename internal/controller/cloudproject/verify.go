@@ -45,7 +45,7 @@ func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *
 	if c.copy == nil && c.lost == nil && m.uncopied == nil {
 		m.uncopied = fault.Waitingf(v1alpha1.ReasonProgressing, "its credentials are not copied yet")
 	}
-	p.PauseRegistration(closed(cp, both(c.lost, p.Tripped()), m.uncopied))
+	p.PauseRegistration(pauseReason(cp, both(c.lost, p.Tripped()), m.uncopied))
 	verdict := r.verify(ctx, p, cp, m)
 	result := p.Result()
 	if result.Authentication == "" { // The API did not respond, so there is nothing to copy.
@@ -56,7 +56,7 @@ func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *
 	}
 	// Read after the check, which may process a user's reset.
 	lost := both(c.lost, p.Tripped())
-	p.PauseRegistration(closed(cp, lost, m.uncopied))
+	p.PauseRegistration(pauseReason(cp, lost, m.uncopied))
 	return both(lost, both(verdict, m.uncopied)), nil
 }
 
@@ -71,8 +71,8 @@ func (r *Reconciler) block(cp *v1alpha1.CloudProject, m *memo, reason *fault.Err
 	return reason
 }
 
-// closed returns why registration is paused; nil if it is not.
-func closed(cp *v1alpha1.CloudProject, lost, uncopied *fault.Error) *fault.Error {
+// pauseReason returns why registration is paused; nil if it is not.
+func pauseReason(cp *v1alpha1.CloudProject, lost, uncopied *fault.Error) *fault.Error {
 	key := client.ObjectKeyFromObject(cp)
 	why := lost
 	if why == nil {
@@ -83,7 +83,7 @@ func closed(cp *v1alpha1.CloudProject, lost, uncopied *fault.Error) *fault.Error
 		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s is being deleted and registers no more Agents", key).
 			Coded(fault.ProjectNotReady)
 	case why != nil:
-		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s registers no Agents now: %s", key, why.Message).
+		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "registration is paused for CloudProject %s: %s", key, why.Message).
 			Coded(fault.ProjectNotReady)
 	default:
 		return nil

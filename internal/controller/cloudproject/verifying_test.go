@@ -90,8 +90,8 @@ func TestACheckIsRepeatedOnlyWhenItIsDue(t *testing.T) {
 	x.cp.Annotations = map[string]string{v1alpha1.AnnotationReconcileAt: "now"}
 	x.expect(t, "on demand", "", 1)
 	x.memo.needsCheck.Store(true)
-	x.expect(t, "in doubt", "", 1)
-	x.expect(t, "the doubt is over", "", 0)
+	x.expect(t, "a check is requested", "", 1)
+	x.expect(t, "the check was made", "", 0)
 
 	x.configure(t, cloud.NewToken("wrong-token"))
 	x.expect(t, "a wrong token", v1alpha1.ReasonUnauthorized, 2)
@@ -237,7 +237,7 @@ func TestAThrottleIsWaitedOut(t *testing.T) {
 	x.cloud.Inject(cloudtest.Fault{Status: 429, Times: 1})
 	x.expect(t, "throttled", v1alpha1.ReasonRateLimited, 1)
 	x.memo.needsCheck.Store(true)
-	x.expect(t, "the doubt that the 429 itself casts", v1alpha1.ReasonRateLimited, 0)
+	x.expect(t, "the check that the 429 itself requests", v1alpha1.ReasonRateLimited, 0)
 	x.clock.Step(12 * time.Second)
 	x.expect(t, "it is over", "", 1)
 }
