@@ -123,8 +123,8 @@ func remotely(w *harness.World, change func(*cloud.Agent)) {
 }
 
 const (
-	registered = "Normal Registered: registered as ID"
-	deleted    = "Normal Deleted: deleted the remote agent ID"
+	registered = "Normal Registered: *ID"
+	deleted    = "Normal Deleted: *ID"
 )
 
 func renamed(name string) func(*cloud.Agent) { return func(a *cloud.Agent) { a.Name = name } }
@@ -154,19 +154,19 @@ var stories = []struct {
 		w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version, a.Spec.RawConfig = "v4.1.0", "[INPUT]\n    name cpu\n" })
 		w.Ready("web")
 		syncs(w, "web")
-	}, []string{registered, "Normal Updated: sent rawConfig, version"}, nil},
+	}, []string{registered, "Normal Updated: *rawConfig, version"}, nil},
 	{"drift that is corrected", func(w *harness.World) {
 		w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.Name = "web" }))
 		remotely(w, renamed("other"))
-	}, []string{registered, "Normal DriftCorrected: put back what somebody else changed: name"}, nil},
+	}, []string{registered, "Normal DriftCorrected: *name"}, nil},
 	{"drift that is only reported", func(w *harness.World) {
 		w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.Name, a.Spec.SyncPolicy = "web", v1alpha1.SyncOnChange }))
 		remotely(w, renamed("other"))
 		remotely(w, func(a *cloud.Agent) { a.Version = "v9.0.0" })
 	}, []string{
 		registered,
-		"Normal Drifted: somebody else changed name; the sync policy lets it stand",
-		"Normal Drifted: somebody else changed name, version; the sync policy lets it stand",
+		"Normal Drifted: * name;*",
+		"Normal Drifted: * name, version;*",
 	}, nil},
 	{"deleted by somebody else, and registered again", func(w *harness.World) {
 		before := w.Ready(w.Apply("web")).Status.ID
@@ -179,7 +179,7 @@ var stories = []struct {
 			return nil
 		})
 		syncs(w, "web")
-	}, []string{registered, "Warning Reregistered: the remote agent was gone; registered again as ID"}, nil},
+	}, []string{registered, "Warning Reregistered: *ID"}, nil},
 	{"adopted, and left when deleted", func(w *harness.World) {
 		id := w.Ready(w.Apply("former", func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionRetain })).Status.ID
 		w.Delete("former")
@@ -190,8 +190,8 @@ var stories = []struct {
 		syncs(w, "web")
 		gone(w)
 	}, []string{
-		"Normal Adopted: took over the remote agent ID",
-		"Normal Retained: left the remote agent ID and its Secrets, as the deletion policy says",
+		"Normal Adopted: *ID",
+		"Normal Retained: * ID *",
 	}, nil},
 	{"orphaned", func(w *harness.World) {
 		w.Ready(w.Apply("web"))
@@ -199,11 +199,11 @@ var stories = []struct {
 			metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationOrphan, "true")
 		})
 		gone(w)
-	}, []string{registered, "Warning Orphaned: left the remote agent ID behind, as the annotation says"}, nil},
+	}, []string{registered, "Warning Orphaned: * ID *"}, nil},
 	{"gone before it was deleted", func(w *harness.World) {
 		w.Cloud.Remove(w.Ready(w.Apply("web")).Status.ID)
 		gone(w)
-	}, []string{registered, "Normal Deleted: the remote agent ID was gone already"}, nil},
+	}, []string{registered, "Normal Deleted: * ID *"}, nil},
 	{"refused by Calyptia Cloud, then corrected", func(w *harness.World) {
 		free := w.Cloud.Inject(cloudtest.Fault{
 			Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: http.StatusBadRequest, Body: `{"error":"unsupported agent version"}`,
@@ -214,17 +214,17 @@ var stories = []struct {
 		w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.1.0" })
 		w.Ready("web")
 		syncs(w, "web")
-	}, []string{"Warning Invalid: register agent: 400 invalid: unsupported agent version: correct spec.version", registered}, nil},
+	}, []string{"Warning Invalid: *400*unsupported agent version*spec.version*", registered}, nil},
 	{"refused by the operator", func(w *harness.World) {
 		w.SetSecret("web-token", map[string]string{"somebody": "else's"})
 		w.Stalled(w.Apply("web"), v1alpha1.ReasonSecretConflict)
 		syncs(w, "web")
-	}, []string{`Warning SecretConflict: Secret "web-token" exists and is not this Agent's: delete it, or name another Secret in spec.tokenSecretRef`}, nil},
+	}, []string{"Warning SecretConflict: *web-token*spec.tokenSecretRef*"}, nil},
 	{"a response that was lost", func(w *harness.World) {
 		w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Cut: cloudtest.CutAfter, Times: 1})
 		w.Ready(w.Apply("web"))
 		syncs(w, "web")
-	}, []string{"Normal Recovered: found its remote agent ID again"}, map[int]string{0: "info | Not done yet | RegistrationOutcomeUnknown | *"}},
+	}, []string{"Normal Recovered: * ID*"}, map[int]string{0: "info | Not done yet | RegistrationOutcomeUnknown | *"}},
 }
 
 func TestEachChangeIsRecordedOnceAndNothingElse(t *testing.T) {
@@ -235,7 +235,7 @@ func TestEachChangeIsRecordedOnceAndNothingElse(t *testing.T) {
 			w := harness.New(t, cloudtest.Settings{}, kept(j))
 			story.live(w)
 			expected := func() error {
-				if diff := gocmp.Diff(story.events, recorded(w, "web")); diff != "" {
+				if diff := gocmp.Diff(story.events, recorded(w, "web"), gocmp.Comparer(like)); diff != "" {
 					return fmt.Errorf("(-want +got):\n%s", diff)
 				}
 				return nil
@@ -272,14 +272,16 @@ func asLine(event string) string {
 	return "info | " + reason + " | " + note
 }
 
-// like compares lines; a star at the end of a line matches anything.
+// like compares lines; a star in one of them matches anything.
 func like(a, b string) bool {
-	for _, pair := range [][2]string{{a, b}, {b, a}} {
-		if head, open := strings.CutSuffix(pair[0], "*"); open && strings.HasPrefix(pair[1], head) {
-			return true
+	matches := func(pattern, line string) bool {
+		parts := strings.Split(pattern, "*")
+		for i := range parts {
+			parts[i] = regexp.QuoteMeta(parts[i])
 		}
+		return regexp.MustCompile("^" + strings.Join(parts, ".*") + "$").MatchString(line)
 	}
-	return a == b
+	return matches(a, b) || matches(b, a)
 }
 
 // One log line for all Agents: an outage belongs to the CloudProject.
@@ -308,11 +310,11 @@ func TestAnOutageIsRecordedOnceForAllAgents(t *testing.T) {
 	}
 	w.Stop()
 	for _, name := range names {
-		if diff := gocmp.Diff([]string{asLine(registered)}, j.lines(t, "Agent", name)); diff != "" {
+		if diff := gocmp.Diff([]string{asLine(registered)}, j.lines(t, "Agent", name), gocmp.Comparer(like)); diff != "" {
 			t.Errorf("lines of the log (-want +got):\n%s", diff)
 		}
 	}
-	const good = "info | Ready changed | CredentialsVerified | Calyptia Cloud accepts the credentials"
+	const good = "info | Ready changed | CredentialsVerified | *"
 	want := []string{good, "info | Ready changed | Unavailable | *", good}
 	if diff := gocmp.Diff(want, j.lines(t, "CloudProject", "calyptia"), gocmp.Comparer(like)); diff != "" {
 		t.Errorf("lines of the CloudProject (-want +got):\n%s", diff)
