@@ -165,8 +165,8 @@ var stories = []struct {
 		remotely(w, func(a *cloud.Agent) { a.Version = "v9.0.0" })
 	}, []string{
 		registered,
-		"Normal Drifted: * name;*",
-		"Normal Drifted: * name, version;*",
+		"Normal Drifted: *name*",
+		"Normal Drifted: *name, version*",
 	}, nil},
 	{"deleted by somebody else, and registered again", func(w *harness.World) {
 		before := w.Ready(w.Apply("web")).Status.ID
