@@ -221,7 +221,7 @@ func TestATokenIsTakenOutOfAText(t *testing.T) {
 		{long, "twice " + long + long[:16] + "!", "twice [redacted][redacted]!"},
 		{long, "too short " + long[:15], "too short " + long[:15]},
 		{"header." + long, "its part " + long, "its part [redacted]"},
-		// What represents a token holds these itself.
+		// A mask contains these itself.
 		{"e", "here", "h[redacted]r[redacted]"},
 		{"act", "an act", "an [redacted]"},
 		{"[redacted]", "of [redacted]", "of [redacted]"},

@@ -5,7 +5,7 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Package connection turns a CloudProject and its credentials into one shared connection to Calyptia Cloud: with a rate
-// limiter, a circuit breaker, a credential check, and one inventory of the remote agents for all who ask.
+// limiter, a circuit breaker, a credential check, and one inventory of the remote agents.
 package connection
 
 import (
@@ -47,7 +47,7 @@ type Options struct {
 // Endpoint is where remote agents are. An agent ID is meaningful only at its endpoint.
 type Endpoint struct {
 	URL       string
-	ProjectID string // empty where the token does not reveal it
+	ProjectID string // empty if the token does not reveal it
 }
 
 // Credentials are the secrets that a CloudProject refers to.

@@ -4,14 +4,14 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package fairness shares the workers of a controller among namespaces, so that requests of a namespace that get no
-// response do not hold up the objects of other namespaces.
+// Package fairness shares the workers of a controller among namespaces, so that hanging requests of one namespace do not
+// block the objects of others.
 //
 // The rule: a namespace gets another worker while it has none, or fewer than are free.
 //
 // Of 2n workers a namespace alone gets n, so WithFairness makes their number 2n. The last free worker goes only to a
-// namespace without any: while fewer namespaces than there are workers have requests that hang, a further namespace has
-// a worker at once, or as soon as a pass of a namespace with more than one worker ends.
+// namespace without any: as long as fewer namespaces than workers have hanging requests, a further namespace gets a worker
+// immediately, or as soon as a namespace with several workers releases one.
 package fairness
 
 import (

@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package inventory is the project's remote agents as one shared snapshot: all Agents that ask cause one list. What the
-// operator itself registers and deletes is kept up in it. It is lost with the process, which costs one list.
+// Package inventory has one shared snapshot of a project's remote agents, so that one list serves all Agents. Registrations
+// and deletions by the operator update it. It is lost with the process, which costs one list.
 package inventory
 
 import (

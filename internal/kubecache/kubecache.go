@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package kubecache says what the cache of Kubernetes objects keeps, which watches matter, and when the cache is behind
+// Package kubecache says what the cache of Kubernetes objects keeps, which watch events matter, and when the cache is behind
 // a write of this process.
 package kubecache
 

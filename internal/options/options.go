@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package options has the operator's flags: what they are called, and what is wrong with their values.
+// Package options has the operator's flags, and validates their values.
 package options
 
 import (

@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package ratelimit bounds the requests of a project. Nobody sleeps for it: a
-// reservation says when to come back. Namespaces take turns.
+// Package ratelimit bounds the request rate of a project. Workers never sleep for
+// it: a reservation is a retry time. Namespaces take turns.
 package ratelimit
 
 import (

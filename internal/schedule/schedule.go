@@ -5,8 +5,8 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Package schedule says when an Agent is checked next, and whether there is
-// anything to do for it before. It is the one place that says so. It is pure: it
-// knows no clock and no chance, both are facts.
+// anything to do for it before. It is pure: the time and random numbers are part
+// of its input.
 package schedule
 
 import (

@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package await is how tests wait: for a condition, never for a time.
+// Package await has helpers with which tests wait for a condition, never for a fixed time.
 package await
 
 import (

@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package status computes what kstatus, with which Flux and others wait, makes of a custom resource. It is for tests: the
-// library itself, which knows every built-in kind, would be a dependency of the operator. test/gitops compares the two.
+// Package status computes the status of a custom resource as kstatus does, which Flux and others use to wait. It is for tests:
+// the library itself, which knows every built-in kind, would be a dependency of the operator. test/gitops compares the two.
 package status
 
 import (

@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package standstill has a view of a cluster in which nothing happens, for tests of single steps.
+// Package standstill has a view of a frozen cluster, for tests of single steps.
 package standstill
 
 import (
