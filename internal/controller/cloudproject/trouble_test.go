@@ -132,7 +132,7 @@ var serviceTroubles = []trouble{{
 	name:     "a token that the API refuses",
 	options:  func(o *options) { o.reconciler.BackoffMin = time.Minute }, // so that the next try does not come here
 	cause:    func(w *world) { w.putToken("wrong-canary-0123456789abcdef"); w.hide("wrong-canary-0123456789abcdef") },
-	want:     stalledBy(v1alpha1.ReasonUnauthorized, "refuses the token", "spec.tokenSecretRef"),
+	want:     stalledBy(v1alpha1.ReasonUnauthorized, "rejected the token", "spec.tokenSecretRef"),
 	requests: 2, // one for each scheme
 	fix:      func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal()) },
 }, {
