@@ -74,7 +74,7 @@ func run(ctx context.Context, o *options.Options) error {
 	}
 	mgr, err := ctrl.NewManager(config, managerOptions(o, scheme))
 	if err != nil {
-		return fmt.Errorf("the manager cannot be made: %w", err)
+		return fmt.Errorf("the manager cannot be created: %w", err)
 	}
 	if err := addControllers(ctx, o, mgr, clusterID); meta.IsNoMatchError(err) {
 		return fmt.Errorf("the CRDs of %s are not installed: install them first: %w", v1alpha1.GroupVersion, err)

@@ -281,7 +281,7 @@ func TestRightsThatAreLostLater(t *testing.T) {
 	b.notifies(b.b, "before")
 	b.revoke(b.b)
 	b.watches(b.a)
-	b.check(plane.RestartAPIServer()) // This ends the watches, which the server goes on with else.
+	b.check(plane.RestartAPIServer()) // This ends the watches, which would continue otherwise.
 	b.notifies(b.a, "meanwhile")
 	b.lists([]string{b.a + "/meanwhile", b.b + "/before"})
 	b.says(1)

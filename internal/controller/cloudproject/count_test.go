@@ -107,7 +107,7 @@ func TestCount_TenThousandAgents_ReadsEachNamespaceOnce(t *testing.T) {
 	}
 }
 
-// Anybody may refer to a CloudProject. Those that it does not allow are not in its status, and stretch nothing.
+// Anybody may refer to a CloudProject. Agents that it does not allow are not in its status, and stretch nothing.
 func TestStatusAgents_NamespaceNotAllowed_IsNotCounted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *options) { o.everywhere = true })

@@ -47,7 +47,7 @@ func TestAResetRequestedWhileTheOperatorWasDownCounts(t *testing.T) {
 	w := newWorld(t, func(o *options) { o.settings = cloudtest.Settings{NoList: true} })
 	cp := w.becomes(w.create(), verified)
 	w.loses(cp)
-	w.restart() // A loss outlives it.
+	w.restart() // A detected mass deletion survives a restart.
 	w.eventually("the loss to be remembered", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Tripped() != nil })
 	w.becomes(cp, stalledBy(v1alpha1.ReasonMassDeletionDetected))
 	w.restart(func() { w.poke(cp) })
@@ -57,7 +57,7 @@ func TestAResetRequestedWhileTheOperatorWasDownCounts(t *testing.T) {
 	w.becomes(cp, verified)
 	w.eventually("a credential check", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Result().Verified })
 	w.loses(cp)
-	w.restart() // What was handled is no word for the next loss.
+	w.restart() // A handled request does not reset the next mass deletion.
 	w.eventually("a credential check", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Result().Verified })
 	w.stays("it stops", func() bool { return w.projects.Lookup(cp.UID).Tripped() != nil })
 }

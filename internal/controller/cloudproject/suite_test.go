@@ -54,7 +54,7 @@ var (
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	ctrl.SetLogger(logr.Discard()) // What a manager logs, its test keeps.
+	ctrl.SetLogger(logr.Discard()) // The test captures the logs of its manager.
 	var err error
 	if plane, err = testenv.Start(context.Background(), testenv.Options{Own: true}); err != nil {
 		fmt.Fprintln(os.Stderr, err)

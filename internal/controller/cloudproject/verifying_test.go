@@ -103,7 +103,7 @@ func TestACheckIsRepeatedOnlyWhenItIsDue(t *testing.T) {
 }
 
 // A 401 may be temporary. The interval of checks of good credentials does not affect when rejected
-// ones are tried again.
+// ones are retried.
 func TestARejectionIsRetriedWithBackoff(t *testing.T) {
 	for _, row := range []struct {
 		name    string
@@ -224,7 +224,7 @@ func TestARequestIsHandledOnceTheAPIResponded(t *testing.T) {
 	x.clock.Step(time.Minute)
 	x.expect(t, "a response", "", 1)
 	handled("a response", "now")
-	x.cp.Status.LastHandledReconcileAt = "" // As where the write met a conflict.
+	x.cp.Status.LastHandledReconcileAt = "" // As after a conflict.
 	x.expect(t, "the next reconciliation", "", 0)
 	handled("the next reconciliation", "now")
 	x.cp.Annotations = nil
