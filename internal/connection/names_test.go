@@ -92,7 +92,7 @@ func TestCatalog_Failures(t *testing.T) {
 				t.Errorf("a credential check is asked for: %t, want %t", got, row.doubts)
 			}
 			w.requests(1)
-			if err := w.readFleets(); (err != nil) != row.fails { // The gate is closed, or the failure stands for all.
+			if err := w.readFleets(); (err != nil) != row.fails { // The gate is closed, or everybody gets the last failure.
 				t.Errorf("error %v", err)
 			}
 		})

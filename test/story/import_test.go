@@ -27,6 +27,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
+// listedFleet has a name; the fleets of other agents are not listed.
+const listedFleet = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c31"
+
 // remoteShapes are remote agents of all kinds, including unusual ones.
 var remoteShapes = map[string]func(*cloud.Agent){
 	"web-logs":          func(*cloud.Agent) {},
@@ -35,6 +38,7 @@ var remoteShapes = map[string]func(*cloud.Agent){
 	"flags":             func(a *cloud.Agent) { a.Flags = []string{"--verbose", "-c", "a b: 'c' \"d\" # e"} },
 	"cleared-flags":     func(a *cloud.Agent) { a.Flags = []string{} },
 	"fleet":             func(a *cloud.Agent) { a.FleetID, a.EnvironmentName = new(uuid.NewString()), "production" },
+	"named-fleet":       func(a *cloud.Agent) { a.FleetID, a.EnvironmentName = new(listedFleet), "staging" },
 	"metadata":          withMetadata(`{"b":{"y":[1,2.50,-0,1e3,{"no":false,"":{}}],"null":"null","~":"~"},"a/b c":"é","1":"01","x":[]}`),
 	"empty-metadata":    withMetadata(`{}`),
 	"null-metadata":     withMetadata(`{"gone":null,"kept":1}`),
@@ -135,7 +139,9 @@ func onlyRead(w *harness.World, before []cloud.Agent) {
 func TestApplyingAnImportChangesNothingRemote(t *testing.T) {
 	for _, policy := range []v1alpha1.SyncPolicy{v1alpha1.SyncObserve, v1alpha1.SyncEnforce} {
 		t.Run(string(policy), func(t *testing.T) {
-			w := harness.New(t, cloudtest.Settings{PageSize: 7})
+			w := harness.New(t, cloudtest.Settings{
+				PageSize: 7, Fleets: map[string]string{listedFleet: "edge"}, Environments: map[string]string{"s": "staging"},
+			})
 			for name, change := range remoteShapes {
 				addRemote(w, name, change)
 			}
@@ -147,6 +153,11 @@ func TestApplyingAnImportChangesNothingRemote(t *testing.T) {
 			manifests, output, err := importAll(w, t, "--sync-policy", string(policy))
 			if err == nil || !strings.Contains(output, "agent "+tooLarge+" (too-large) is not declared: its rawConfig has 1048577 bytes") {
 				t.Errorf("an agent that is too large is not refused: %v\n%s", err, output)
+			}
+			for _, words := range []string{"fleet:\n    name: edge\n", "environment:\n    name: staging\n"} {
+				if strings.Count(manifests, words) != 1 {
+					t.Errorf("the manifests do not have %q once", words)
+				}
 			}
 			applyAll(w, manifests)
 
