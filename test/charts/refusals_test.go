@@ -35,7 +35,7 @@ func TestRefusals(t *testing.T) {
 		{"a monitor without an account", operatorChart, merge(monitored, values{"metrics": values{"rbac": values{"create": false}}}),
 			[]string{"metrics.serviceMonitor.authorization: without metrics.rbac.create there is no account for Prometheus"}},
 		{"two certificates", operatorChart, values{"metrics": values{"certPath": "/c", "certificate": values{"secretName": "c"}}},
-			[]string{"set one of the two"}},
+			[]string{"set only one of the two"}},
 		{"an alert that does not exist", operatorChart, merge(ruled, values{"metrics": values{"rules": values{"alerts": values{"Slow": values{}}}}}),
 			[]string{"metrics.rules.alerts.Slow: there is no such alert", "CalyptiaCloudSlow"}},
 		{"a threshold of an alert without one", operatorChart, merge(ruled, values{"metrics": values{"rules": values{"alerts": values{
