@@ -23,6 +23,7 @@ import (
 
 const (
 	readme       = "README.md"
+	contributing = "docs/contributing.md"
 	gitopsPage   = "docs/gitops/README.md"
 	agentsReadme = "charts/calyptia-agents/README.md"
 	crdNames     = "kubectl get crd --output=name"
@@ -30,24 +31,24 @@ const (
 	deleteAll = "kubectl delete agentsets.cloud.calyptia.com,agents.cloud.calyptia.com,cloudprojects.cloud.calyptia.com --all --all-namespaces"
 )
 
-// TestTheSecondWayOfTheReadme types how the operator is run without an image, and removed again. In between it types
-// what would take the objects of other tests: a backup and its restoring, and the chart of the agents. That, and that
-// the CRDs come and go, needs a control plane of its own.
+// TestTheSecondWayOfTheReadme types how the operator runs without an image, and is removed again. In between it types
+// what would affect other tests: a backup and its restoration, and the chart of the agents. These commands, and those
+// that create and delete the CRDs, need a separate control plane.
 func TestTheSecondWayOfTheReadme(t *testing.T) {
 	s, manifest := secondWay(t)
-	install := commands(s.block(readme, "make install").text)
+	install := commands(s.block(contributing, "make install").text)
 	if len(install) != 2 || !strings.HasPrefix(install[1], "make run ") {
 		t.Fatalf("it is installed by %q", install)
 	}
-	s.run(readme, install[0])
+	s.run(contributing, install[0])
 	s.run("the CRDs", "kubectl wait crd --all --for=condition=Established --timeout=30s")
-	help := s.span(readme, `^make run ARGS=--help$`)
-	if out := s.run(readme, help); !strings.Contains(out, "--allowed-hosts") {
+	help := s.span(contributing, `^make run ARGS=--help$`)
+	if out := s.run(contributing, help); !strings.Contains(out, "--allowed-hosts") {
 		t.Errorf("%s does not show the flags:\n%s", help, out)
 	}
 	operator := s.starts(install[1])
 
-	remove := commands(s.block(readme, "make uninstall").text)
+	remove := commands(s.block(contributing, "make uninstall").text)
 	if len(remove) != 2 || remove[0] != deleteAll {
 		t.Fatalf("it is removed by %q", remove)
 	}
@@ -57,7 +58,7 @@ func TestTheSecondWayOfTheReadme(t *testing.T) {
 	s.refused(remove[1])
 	s.refused("make undeploy")
 	s.restores(ready)
-	s.run(readme, remove[0])
+	s.run(contributing, remove[0])
 
 	// The same again by the chart of the agents, and with those who delete without waiting, and wait then.
 	s.chart()
@@ -73,7 +74,7 @@ func TestTheSecondWayOfTheReadme(t *testing.T) {
 	case <-time.After(harness.Patience):
 		t.Error("the operator does not end")
 	}
-	s.run(readme, remove[1])
+	s.run(contributing, remove[1])
 	if left := s.run("the CRDs", crdNames); left != "" {
 		t.Errorf("there are still %s", left)
 	}
