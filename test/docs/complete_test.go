@@ -72,9 +72,9 @@ func (p *page) shown() (names []string) {
 	return names
 }
 
-// untold are the fields of a spec that a page does not describe. A field of the first level has a section; the fields
+// missingFields are the fields of a spec that a page does not describe. A field of the first level has a section; the fields
 // below are in its words or in an example. Names of references and what a selector may hold need no words.
-func (p *page) untold(spec schema) (missing []string) {
+func (p *page) missingFields(spec schema) (missing []string) {
 	rows, shown := p.rows(), p.shown()
 	for name, field := range spec.Properties {
 		if rows[name] == "" {
@@ -98,25 +98,25 @@ func (p *page) untold(spec schema) (missing []string) {
 	return missing
 }
 
-// below are the paths of all fields below one, selectors being whole.
+// below are the paths of all fields below a field, except those in selectors.
 func below(field schema, prefix string) (paths []string) {
 	for name, child := range field.Properties {
 		paths = append(paths, prefix+name)
-		if name != "selector" && name != "spec" { // The spec in a template is a kind's, which has a page.
+		if name != "selector" && name != "spec" { // The spec in a template is that of another kind, which has a page.
 			paths = append(paths, below(child, prefix+name+".")...)
 		}
 	}
 	return paths
 }
 
-func TestEveryFieldIsToldOnThePageOfItsKind(t *testing.T) {
+func TestEveryFieldIsOnThePageOfItsKind(t *testing.T) {
 	for kind, path := range kindPages {
 		spec := crds(t)[kind].Properties["spec"]
 		if len(spec.Properties) < 4 {
 			t.Fatalf("%s has only %d fields", kind, len(spec.Properties))
 		}
-		if missing := parse(path, read(t, path)).untold(spec); len(missing) > 0 {
-			t.Errorf("%s does not tell of %q", path, missing)
+		if missing := parse(path, read(t, path)).missingFields(spec); len(missing) > 0 {
+			t.Errorf("%s does not describe %q", path, missing)
 		}
 	}
 }
@@ -137,7 +137,7 @@ func TestEveryReasonIsExplained(t *testing.T) {
 }
 
 // The checks above must be able to fail.
-func TestWhatIsUntoldIsFound(t *testing.T) {
+func TestMissingFieldsAreFound(t *testing.T) {
 	const table = "| field | in words |\n| --- | --- |\n| `a` | the one, by name; its key, and a Secret |\n| `b` | |\n| c | bare |\n"
 	leaf := schema{}
 	spec := schema{Properties: map[string]schema{
@@ -150,7 +150,7 @@ func TestWhatIsUntoldIsFound(t *testing.T) {
 		{"\n```yaml\na: {depth: 1}\n```\n", "a.configMapKeyRef a.depth a.keys b c"},
 	} {
 		p := parse("x.md", []byte(table+row.more))
-		if got := strings.Join(p.untold(spec), " "); got != row.want {
+		if got := strings.Join(p.missingFields(spec), " "); got != row.want {
 			t.Errorf("%s: %s, want %s", row.more, got, row.want)
 		}
 		if rows := p.rows(); rows["a"] != "the one, by name; its key, and a Secret" || rows["b"] != "" || rows["c"] != "" {

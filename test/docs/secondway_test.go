@@ -27,7 +27,7 @@ const (
 	gitopsPage   = "docs/gitops/README.md"
 	agentsReadme = "charts/calyptia-agents/README.md"
 	crdNames     = "kubectl get crd --output=name"
-	// deleteAll is in what the page shows and the Makefile says.
+	// deleteAll is the command on the page and in the message of the Makefile.
 	deleteAll = "kubectl delete agentsets.cloud.calyptia.com,agents.cloud.calyptia.com,cloudprojects.cloud.calyptia.com --all --all-namespaces"
 )
 
@@ -60,7 +60,7 @@ func TestTheSecondWayOfTheReadme(t *testing.T) {
 	s.restores(ready)
 	s.run(contributing, remove[0])
 
-	// The same again by the chart of the agents, and with those who delete without waiting, and wait then.
+	// Again with the chart of the agents, and with a deletion that does not wait.
 	s.chart()
 	s.run(readme, manifest)
 	s.run(gitopsPage, ready)
@@ -81,8 +81,8 @@ func TestTheSecondWayOfTheReadme(t *testing.T) {
 	s.deploys()
 }
 
-// secondWay is a shell in the repository, for a control plane without CRDs, and the command that applies the agent of
-// the README, in a project of a fake cloud.
+// secondWay returns a shell in the repository, for a control plane without CRDs, and the command that applies the agent
+// of the README, in a project of a fake cloud.
 func secondWay(t *testing.T) (s *shell, manifest string) {
 	t.Helper()
 	plane, err := testenv.Start(t.Context(), testenv.Options{CRDDirs: []string{}})
@@ -101,7 +101,7 @@ func secondWay(t *testing.T) (s *shell, manifest string) {
 	s = &shell{
 		World: &harness.World{TB: t, Namespace: "logging", Token: cloud.AddProject("5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11")},
 		dir:   dir, namespace: "logging", plane: plane, at: testenv.ModuleRoot(), service: service.URL,
-		// What make builds and writes is not to be in anybody's way.
+		// make writes into a separate directory.
 		env: []string{"MAKEFLAGS= -- BINARY=" + filepath.Join(dir, "operator") + " DIST=" + dir,
 			"PATH=" + strings.Join([]string{filepath.Dir(must(helmPath())(t)), must(testenv.Assets())(t), os.Getenv("PATH")}, ":")},
 	}
@@ -123,7 +123,7 @@ func secondWay(t *testing.T) (s *shell, manifest string) {
 	return s, strings.Replace(apply, "agent.yaml", filepath.Join(dir, "agent.yaml"), 1)
 }
 
-// starts has the operator run, with the flags that a fake cloud on loopback needs.
+// starts runs the operator, with the flags that a fake cloud on loopback needs.
 func (s *shell) starts(command string) *process.Child {
 	s.Helper()
 	probes, err := process.FreeAddress()
@@ -153,7 +153,7 @@ func (s *shell) starts(command string) *process.Child {
 	return child
 }
 
-// refused wants a command to stop before it takes the CRDs of what is there.
+// refused checks that a command stops before it deletes the CRDs of existing objects.
 func (s *shell) refused(command string) {
 	s.Helper()
 	before := s.run("the CRDs", crdNames)
@@ -166,8 +166,8 @@ func (s *shell) refused(command string) {
 	}
 }
 
-// deploys has CRDs and operator come and go as the Makefile does it. That the CRDs are gone already, and that all is,
-// is no reason to stop.
+// deploys installs and removes CRDs and operator by the Makefile. It works without the CRDs, and without any object,
+// too.
 func (s *shell) deploys() {
 	s.Helper()
 	const operator = "kubectl get deployment calyptia-agent-operator --namespace calyptia-agent-operator-system --ignore-not-found --output=name"
@@ -183,7 +183,7 @@ func (s *shell) deploys() {
 	}
 }
 
-// restores types the backup, loses everything but the agents in Calyptia Cloud, and types what brings it back.
+// restores runs the backup, deletes everything except the agents in Calyptia Cloud, and runs the restoration.
 func (s *shell) restores(ready string) {
 	s.Helper()
 	const page, ids = "docs/upgrade-uninstall.md", "kubectl get agents --output=jsonpath='{.items[*].status.id}'"
@@ -204,7 +204,7 @@ func (s *shell) restores(ready string) {
 	}
 }
 
-// chart types the README of the chart of the agents, whose CloudProject is to find the fake cloud.
+// chart runs the README of the chart of the agents, with the URL of the fake cloud in the CloudProject.
 func (s *shell) chart() {
 	s.Helper()
 	if err := os.Symlink(filepath.Join(testenv.ModuleRoot(), "charts"), filepath.Join(s.dir, "charts")); err != nil {
@@ -226,7 +226,7 @@ func (s *shell) chart() {
 	}
 }
 
-// line is the one line of a page's blocks that matches.
+// line is the only line of a page's blocks that matches.
 func (s *shell) line(path, pattern string) string {
 	s.Helper()
 	var found []string
@@ -239,7 +239,7 @@ func (s *shell) line(path, pattern string) string {
 	return found[0]
 }
 
-// span is the inline code of a page that matches.
+// span is the only inline code of a page that matches.
 func (s *shell) span(path, pattern string) string {
 	s.Helper()
 	var found []string
