@@ -85,6 +85,16 @@ type RemoteAgent struct {
 	// +optional
 	EnvironmentName string `json:"environmentName,omitempty"`
 
+	// environmentID is the ID of the environment of the agent, if known.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	EnvironmentID string `json:"environmentID,omitempty"`
+
+	// fleetName is the name of the fleet that the agent belongs to, if known.
+	// +kubebuilder:validation:MaxLength=512
+	// +optional
+	FleetName string `json:"fleetName,omitempty"`
+
 	// fleetID is the UUID of the fleet that the agent belongs to.
 	// +kubebuilder:validation:MaxLength=512
 	// +optional

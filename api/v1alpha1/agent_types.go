@@ -73,6 +73,40 @@ type CloudProjectReference struct {
 	Namespace string `json:"namespace,omitempty"`
 }
 
+// FleetReference names a fleet of the project.
+// +kubebuilder:validation:XValidation:rule="has(self.id) != has(self.name)",message="set exactly one of id and name"
+type FleetReference struct {
+	// id is the UUID of the fleet, such as 5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=36
+	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')",message="must be a UUID in lower case, such as 5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
+	// +optional
+	ID string `json:"id,omitempty"`
+
+	// name of the fleet, such as "edge". If several fleets of the project have the
+	// name, set id instead.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	// +optional
+	Name string `json:"name,omitempty"`
+}
+
+// EnvironmentReference names an environment of the project.
+// +kubebuilder:validation:XValidation:rule="has(self.id) != has(self.name)",message="set exactly one of id and name"
+type EnvironmentReference struct {
+	// id of the environment.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +optional
+	ID string `json:"id,omitempty"`
+
+	// name of the environment, such as "production".
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +optional
+	Name string `json:"name,omitempty"`
+}
+
 // AgentSpec declares an agent of a Calyptia Cloud project. Omitted optional fields are unmanaged: set
 // once at registration, then ignored.
 //
@@ -163,20 +197,17 @@ type AgentSpec struct {
 	// +optional
 	Metadata *apiextensionsv1.JSON `json:"metadata,omitempty"`
 
-	// fleetID is the UUID of the fleet that the agent belongs to, such as
-	// 5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11. Calyptia Cloud cannot remove an agent
+	// fleet is the fleet that the agent belongs to: {"name": "edge"} or {"id":
+	// "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"}. Calyptia Cloud cannot remove an agent
 	// from a fleet: if you remove this field, the agent stays in the fleet.
-	// +kubebuilder:validation:MaxLength=36
-	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')",message="must be a UUID in lower case, such as 5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
 	// +optional
-	FleetID string `json:"fleetID,omitempty"`
+	Fleet *FleetReference `json:"fleet,omitempty"`
 
-	// environmentID is the ID of the environment that the agent belongs to. Calyptia
-	// Cloud shows only the name of an environment, so the operator cannot detect
-	// drift of this field.
-	// +kubebuilder:validation:MaxLength=128
+	// environment is the environment that the agent belongs to: {"name":
+	// "production"} or {"id": "..."}. Calyptia Cloud shows only the name of an
+	// agent's environment, so the operator detects drift only if you set name.
 	// +optional
-	EnvironmentID string `json:"environmentID,omitempty"`
+	Environment *EnvironmentReference `json:"environment,omitempty"`
 
 	// agentID is the UUID of an existing agent in Calyptia Cloud, which this object
 	// adopts instead of registering a new one. It can be added later. Immutable once

@@ -47,6 +47,8 @@ const (
 	ReasonProjectNotReady = "ProjectNotReady"
 	// ReasonSourceNotFound: a referenced ConfigMap, Secret or key does not exist.
 	ReasonSourceNotFound = "SourceNotFound"
+	// ReasonNameNotFound: the project has no fleet or environment of the name.
+	ReasonNameNotFound = "NameNotFound"
 	// ReasonUnauthorized: the API rejects the project token.
 	ReasonUnauthorized = "Unauthorized"
 	// ReasonRateLimited: the API, or the rate limit of the CloudProject, asked to wait.

@@ -11,7 +11,7 @@ import "slices"
 // reasons are all that the conditions of this API have.
 var reasons = []string{
 	ReasonApplied, ReasonObserved, ReasonSuspended, ReasonCredentialsVerified, ReasonProgressing, ReasonRegistrationOutcomeUnknown,
-	ReasonProjectNotFound, ReasonProjectNotReady, ReasonSourceNotFound, ReasonUnauthorized, ReasonRateLimited,
+	ReasonProjectNotFound, ReasonProjectNotReady, ReasonSourceNotFound, ReasonNameNotFound, ReasonUnauthorized, ReasonRateLimited,
 	ReasonUnavailable, ReasonInvalidResponse, ReasonAPIServer, ReasonRemoteDeleted, ReasonInUse,
 	ReasonCredentialsUnverified, ReasonNoProject, ReasonProjectNotAllowed, ReasonInvalid, ReasonSourceInvalid,
 	ReasonForbidden, ReasonQuotaExceeded, ReasonMachineIDConflict, ReasonRemoteAlreadyManaged, ReasonRemoteNotFound,

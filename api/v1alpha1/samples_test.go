@@ -56,6 +56,16 @@ func TestSamples(t *testing.T) {
 	}
 }
 
+func TestSampleOfAFleet(t *testing.T) {
+	document, err := os.ReadFile(filepath.Join(testenv.ModuleRoot(), "config", "samples", "fleet", "agent.yaml"))
+	noError(t, err)
+	decodeStrictly(t, "the sample", document, &v1alpha1.Agent{})
+	object := &unstructured.Unstructured{}
+	noError(t, yaml.Unmarshal(document, object))
+	object.SetNamespace(newNamespace(t))
+	appliesAgain(t, object)
+}
+
 func TestApplyingAgainChangesNothing(t *testing.T) {
 	namespace := newNamespace(t)
 	agent := newObject(t, "Agent", namespace, "a", minimalAgent, `{projectRef: {name: p}, name: web-logs, flags: [], metadata: {a: [1, {b: 2.5}]},

@@ -19,6 +19,7 @@ const (
 	someUUID  = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
 	otherUUID = "0a1b2c3d-4e5f-4678-9abc-def012345678"
 
+	idOrName         = "set exactly one of id and name"
 	notAUUID         = "must be a UUID in lower case, such as 5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
 	notAHostname     = "must be a host name: letters, digits, '-' and '.', each label beginning and ending with a letter or digit, such as web-logs"
 	notAMachineID    = "must be letters, digits, '-', '_', '.' and ':', such as the content of /etc/machine-id"
@@ -73,9 +74,9 @@ func object(n int) string {
 var agentCreates = []createRow{
 	{does: "takes the minimum"},
 	{does: "takes every field", spec: `{projectRef: {name: p, namespace: elsewhere}, name: web-logs, machineID: "m:1", edition: community,
-		flags: ["--verbose"], metadata: {a: [1, {b: null}]}, fleetID: ` + someUUID + `, environmentID: default,
+		flags: ["--verbose"], metadata: {a: [1, {b: null}]}, fleet: {id: ` + someUUID + `}, environment: {id: default},
 		tokenSecretRef: {name: a}, sessionSecretRef: {name: b}, syncPolicy: OnChange, deletionPolicy: Retain, suspend: true}`},
-	{does: "takes empty optional strings as absent", spec: `{name: "", machineID: "", edition: "", fleetID: "", environmentID: "",
+	{does: "takes empty optional strings as absent", spec: `{name: "", machineID: "", edition: "",
 		agentID: "", deletionPolicy: "", projectRef: {name: p, namespace: ""}, tokenSecretRef: {name: ""}}`},
 
 	{does: "takes a host name of several labels", spec: `{name: Web-1.logs.example}`},
@@ -139,11 +140,24 @@ var agentCreates = []createRow{
 	{does: "refuses metadata that is a string", spec: `{metadata: team}`, field: "spec.metadata", message: "must be of type object"},
 	{does: "refuses metadata that is a list", spec: `{metadata: [team]}`, field: "spec.metadata", message: "must be of type object"},
 
-	{does: "refuses a fleet ID that is a name", spec: `{fleetID: edge}`, field: "spec.fleetID", message: notAUUID},
-	{does: "refuses a fleet ID in upper case", spec: `{fleetID: ` + strings.ToUpper(someUUID) + `}`, field: "spec.fleetID", message: notAUUID},
-	{does: "refuses a fleet ID that is too long", spec: `{fleetID: ` + someUUID + `0}`, field: "spec.fleetID", message: tooLong(36)},
-	{does: "takes an environment ID of 128 characters", spec: `{environmentID: ` + long(128) + `}`},
-	{does: "refuses an environment ID of 129 characters", spec: `{environmentID: ` + long(129) + `}`, field: "spec.environmentID", message: tooLong(128)},
+	{does: "takes a fleet by ID", spec: `{fleet: {id: ` + someUUID + `}}`},
+	{does: "takes a fleet by a name of 32 characters", spec: `{fleet: {name: ` + long(32) + `}}`},
+	{does: "refuses a fleet name of 33 characters", spec: `{fleet: {name: ` + long(33) + `}}`, field: "spec.fleet.name", message: tooLong(32)},
+	{does: "refuses an empty fleet name", spec: `{fleet: {name: ""}}`, field: "spec.fleet.name", message: tooShort},
+	{does: "refuses an empty fleet ID", spec: `{fleet: {id: ""}}`, field: "spec.fleet.id", message: tooShort},
+	{does: "refuses a fleet by ID and name", spec: `{fleet: {id: ` + someUUID + `, name: edge}}`, field: "spec.fleet", message: idOrName},
+	{does: "refuses a fleet by neither", spec: `{fleet: {}}`, field: "spec.fleet", message: idOrName},
+	{does: "refuses a fleet ID that is a name", spec: `{fleet: {id: edge}}`, field: "spec.fleet.id", message: notAUUID},
+	{does: "refuses a fleet ID in upper case", spec: `{fleet: {id: ` + strings.ToUpper(someUUID) + `}}`, field: "spec.fleet.id", message: notAUUID},
+	{does: "refuses a fleet ID that is too long", spec: `{fleet: {id: ` + someUUID + `0}}`, field: "spec.fleet.id", message: tooLong(36)},
+	{does: "takes an environment by an ID of 128 characters", spec: `{environment: {id: ` + long(128) + `}}`},
+	{does: "refuses an environment ID of 129 characters", spec: `{environment: {id: ` + long(129) + `}}`, field: "spec.environment.id", message: tooLong(128)},
+	{does: "refuses an empty environment ID", spec: `{environment: {id: ""}}`, field: "spec.environment.id", message: tooShort},
+	{does: "takes an environment by a name of 128 characters", spec: `{environment: {name: ` + long(128) + `}}`},
+	{does: "refuses an environment name of 129 characters", spec: `{environment: {name: ` + long(129) + `}}`, field: "spec.environment.name", message: tooLong(128)},
+	{does: "refuses an empty environment name", spec: `{environment: {name: ""}}`, field: "spec.environment.name", message: tooShort},
+	{does: "refuses an environment by ID and name", spec: `{environment: {id: a, name: b}}`, field: "spec.environment", message: idOrName},
+	{does: "refuses an environment by neither", spec: `{environment: {}}`, field: "spec.environment", message: idOrName},
 
 	{does: "takes an agent ID alone", spec: adoptedAgent},
 	{does: "takes an agent ID with a declaration", spec: `{agentID: ` + someUUID + `}`},
@@ -159,8 +173,8 @@ var agentCreates = []createRow{
 }
 
 var agentUpdates = []updateRow{
-	{does: "lets everything else change", to: `{name: other, version: v4.1.0, edition: enterprise, flags: [-v], rawConfig: other, fleetID: ` + someUUID + `,
-		environmentID: e, metadata: {a: 1}, syncPolicy: OnChange, deletionPolicy: Retain, suspend: true, projectRef: {name: other}}`},
+	{does: "lets everything else change", to: `{name: other, version: v4.1.0, edition: enterprise, flags: [-v], rawConfig: other, fleet: {id: ` + someUUID + `},
+		environment: {name: e}, metadata: {a: 1}, syncPolicy: OnChange, deletionPolicy: Retain, suspend: true, projectRef: {name: other}}`},
 	{does: "lets the source change", to: `{rawConfig: null, rawConfigFrom: {configMapKeyRef: {name: a, key: b}}}`},
 	{does: "keeps the type", to: `{type: fluentd}`, field: "spec.type", message: typeImmutable},
 	{does: "keeps the type of an adopted agent", from: adoptedAgent, to: `{type: fluentd}`, field: "spec.type", message: typeImmutable},

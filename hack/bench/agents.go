@@ -24,6 +24,7 @@ const (
 	sourceKey    = "fluent-bit.conf"
 	finalizer    = "cloud.calyptia.com/agent"
 	rateBurst    = 20
+	fleetName    = "edge"
 )
 
 func agentsPath(namespace string) string {
@@ -44,6 +45,9 @@ func configText(size, number int) string {
 // apply creates an Agent.
 func (s *stage) apply(namespace string) func(context.Context, string) error {
 	spec := map[string]any{"type": "fluentbit", "version": "v4.0.0", "projectRef": map[string]string{"name": projectName}}
+	if s.inFleet {
+		spec["fleet"] = map[string]string{"name": fleetName}
+	}
 	if s.fromConfigMap {
 		spec["rawConfigFrom"] = map[string]any{"configMapKeyRef": map[string]string{"name": sourceName, "key": sourceKey}}
 	} else {

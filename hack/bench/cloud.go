@@ -85,6 +85,7 @@ func serveCloud(out io.Writer) error {
 		token := c.fake.AddProject(project)
 		hello.Tokens[project] = token.Reveal()
 	}
+	c.fake.AddNamed(operatorProject, cloud.Fleets, fleetName)
 	if err := json.NewEncoder(out).Encode(hello); err != nil {
 		return err
 	}

@@ -51,17 +51,18 @@ func TestMain(m *testing.M) {
 // TestCosts runs the small form of the benchmark: it checks what an Agent costs, and no time.
 func TestCosts(t *testing.T) {
 	results := map[string]*result{}
-	for _, r := range runSmall(t, "-phases=register,update,delete") {
+	for _, r := range runSmall(t, "-fleet", "-phases=register,update,delete") {
 		results[r.Phase] = r
 	}
 	for _, want := range []struct {
 		phase         string
 		calls, writes int
 		each          map[string]int
+		fleetLists    int // for all Agents, which name one fleet
 	}{
-		{"register", registerCalls, registerWrites, map[string]int{http.MethodPost: 1}},
-		{"update", updateCalls, updateWrites, map[string]int{http.MethodPatch: 1}},
-		{"delete", deleteCalls, deleteWrites, map[string]int{http.MethodDelete: 1}},
+		{"register", registerCalls, registerWrites, map[string]int{http.MethodPost: 1}, 1},
+		{"update", updateCalls, updateWrites, map[string]int{http.MethodPatch: 1}, 0},
+		{"delete", deleteCalls, deleteWrites, map[string]int{http.MethodDelete: 1}, 0},
 	} {
 		t.Run(want.phase, func(t *testing.T) {
 			r := results[want.phase]
@@ -78,6 +79,9 @@ func TestCosts(t *testing.T) {
 				if r.Calls[method] != n*costsAgents {
 					t.Errorf("%d calls with %s for %d Agents, want %d each", r.Calls[method], method, costsAgents, n)
 				}
+			}
+			if got := r.Calls["fleets"]; got != want.fleetLists {
+				t.Errorf("fleets were listed %d times for %d Agents, want %d", got, costsAgents, want.fleetLists)
 			}
 			if r.Objects != want.writes*costsAgents {
 				t.Errorf("%d writes for %d Agents, want %d each: %v", r.Objects, costsAgents, want.writes, r.Writes)

@@ -124,6 +124,8 @@ func (s *stage) end(ctx context.Context, phase string, took timing, before map[s
 			r.Calls["proof"]++
 		case c.Route == cloudtest.RouteList:
 			r.Pages++
+		case c.Route == cloudtest.RouteFleets:
+			r.Calls["fleets"]++
 		default:
 			r.Calls[c.Method]++
 		}

@@ -25,6 +25,7 @@ type options struct {
 	rawConfig     int
 	fromConfigMap bool
 	noList        bool
+	inFleet       bool
 	unrelated     int
 	unrelatedSize int
 	singles       int
@@ -59,6 +60,7 @@ func parse(args []string, out io.Writer) (*options, error) {
 	flags.BoolVar(&o.fromConfigMap, "from-config-map", false,
 		"let all Agents take their rawConfig from one ConfigMap; update changes that one")
 	flags.BoolVar(&o.noList, "no-list", false, "let the service list nothing")
+	flags.BoolVar(&o.inFleet, "fleet", false, "let all Agents name one fleet")
 	flags.IntVar(&o.unrelated, "unrelated", 0, "number of Secrets and ConfigMaps in the cluster that are nobody's concern, half of each")
 	flags.IntVar(&o.unrelatedSize, "unrelated-size", 10<<10, "size of each of those, in bytes")
 	flags.IntVar(&o.singles, "singles", 200, "number of single applies on the idle operator")

@@ -35,9 +35,9 @@ func (s *show) mistakeStep(ctx context.Context) {
 		if meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady) {
 			return errors.New("it is Ready")
 		}
-		return contains(message, "fleet not found", "spec.fleetID")
+		return contains(message, "fleet not found", "spec.fleet")
 	})
-	s.sh(ctx, `kubectl patch agent edge-logs --type=merge -p '{"spec":{"fleetID":"`+fleetID+`"}}'`)
+	s.sh(ctx, `kubectl patch agent edge-logs --type=merge -p '{"spec":{"fleet":{"id":"`+fleetID+`"}}}'`)
 	s.sh(ctx, fmt.Sprintf("kubectl wait agent edge-logs --for=condition=Ready --timeout=%v", patience))
 	id := s.agent(ctx, "edge-logs").Status.ID
 	s.check("mended, it is registered", func() error { return errors.Join(equal(s.remote(ctx, id).Name, "edge-logs"), s.err) })

@@ -70,6 +70,22 @@ spec:
         Name cpu
 EOF`
 
+// namedAgent names a fleet that somebody is about to create.
+const namedAgent = `kubectl apply -f - <<EOF
+apiVersion: cloud.calyptia.com/v1alpha1
+kind: Agent
+metadata:
+  name: store-logs
+spec:
+  projectRef: {name: calyptia}
+  type: fluentbit
+  version: v4.0.0
+  fleet: {name: stores}
+  rawConfig: |
+    [INPUT]
+        Name cpu
+EOF`
+
 // fleetAgent is well formed; only the service knows that there is no such fleet.
 const fleetAgent = `kubectl apply -f - <<EOF
 apiVersion: cloud.calyptia.com/v1alpha1
@@ -80,7 +96,7 @@ spec:
   projectRef: {name: calyptia}
   type: fluentbit
   version: v4.0.0
-  fleetID: 11111111-2222-4333-8444-555555555555
+  fleet: {id: 11111111-2222-4333-8444-555555555555}
   rawConfig: |
     [INPUT]
         Name cpu

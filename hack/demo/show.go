@@ -37,6 +37,8 @@ type show struct {
 	*stage
 	err    error
 	checks int
+	// storesFleet is the ID of the fleet that is created during the show.
+	storesFleet string
 }
 
 // play goes through the steps, until one fails. The operator's end ends them as well.
@@ -49,11 +51,13 @@ func (s *show) play(ctx context.Context, abort context.CancelCauseFunc) {
 		{"The operator, and a fake of Calyptia Cloud", func(ctx context.Context) { s.operatorStep(ctx, abort) }},
 		{"The samples are applied and become Ready", s.samplesStep},
 		{"The agents as Calyptia Cloud has them", s.remoteStep},
+		{"An Agent names a fleet that does not exist yet", s.fleetStep},
 		{"The Secret with an agent's token", s.secretStep},
 		{"A Fluent Bit runs as one of the agents", s.fluentBitStep},
 		{"A new version and a new configuration flow through", s.updateStep},
 		{"Somebody else changes agents in Calyptia Cloud", s.driftStep},
 		{"Mistakes are told, and can be mended", s.mistakeStep},
+		{"The fleet exists by now", s.fleetFoundStep},
 		{"Agents are deleted", s.deletionStep},
 		{"What must not be seen anywhere", s.silenceStep},
 	} {

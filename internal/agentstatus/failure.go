@@ -107,8 +107,8 @@ var fieldOf = []struct{ words, field string }{
 	{"agent flags", "spec.flags"},
 	{"raw config", "spec.rawConfig (or what spec.rawConfigFrom refers to)"},
 	{"metadata", "spec.metadata"},
-	{"fleet", "spec.fleetID"},
-	{"environment", "spec.environmentID"},
+	{"fleet", "spec.fleet"},
+	{"environment", "spec.environment"},
 }
 
 func refusal(e *cloud.Error) *fault.Error {

@@ -56,9 +56,9 @@ func TestClassifyGivesEveryAnswerOfTheServiceAClassAReasonAndAMend(t *testing.T)
 		{"422 that names a field", said(422, cloud.ReasonInvalid, "unsupported agent version"), fault.Terminal, v1alpha1.ReasonInvalid,
 			[]string{"422", "unsupported agent version", "correct spec.version"}, 0},
 		{"a fleet that is not there", said(404, cloud.ReasonFleetNotFound, "fleet not found"), fault.Terminal, v1alpha1.ReasonInvalid,
-			[]string{"fleet not found", "correct spec.fleetID"}, 0},
+			[]string{"fleet not found", "correct spec.fleet"}, 0},
 		{"an environment that is not there", said(404, cloud.ReasonEnvironmentNotFound, "environment not found"), fault.Terminal,
-			v1alpha1.ReasonInvalid, []string{"correct spec.environmentID"}, 0},
+			v1alpha1.ReasonInvalid, []string{"correct spec.environment"}, 0},
 		{"401", said(401, cloud.ReasonUnauthorized, "invalid token"), fault.Waiting, v1alpha1.ReasonProjectNotReady,
 			[]string{"token of the CloudProject", "Secret"}, 0},
 		{"403", said(403, cloud.ReasonForbidden, "permission denied"), fault.Terminal, v1alpha1.ReasonForbidden,
@@ -120,8 +120,8 @@ func TestARefusalNamesTheFieldThatItSpeaksOf(t *testing.T) {
 		"invalid agent flags":       "spec.flags",
 		"invalid agent raw config":  "spec.rawConfig (or what spec.rawConfigFrom refers to)",
 		"invalid agent metadata":    "spec.metadata",
-		"invalid fleet ID":          "spec.fleetID",
-		"invalid environment ID":    "spec.environmentID",
+		"invalid fleet ID":          "spec.fleet",
+		"invalid environment ID":    "spec.environment",
 		"something else":            "the spec",
 	} {
 		t.Run(message, func(t *testing.T) {

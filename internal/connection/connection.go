@@ -30,6 +30,7 @@ type Connection struct {
 	*inventory.Inventory
 	*safeguard.Safeguard
 	duplicates
+	catalogs
 
 	shared *shared
 }
@@ -71,6 +72,7 @@ func newConnection(r *Registry, key client.ObjectKey) *Connection {
 	c.Inventory = inventory.New(source{c}, inventory.Options{
 		Name: key.String(), Clock: r.opts.Clock, Metrics: counted, MostAgents: r.opts.MostAgents,
 	})
+	c.catalogs.connection = c
 	c.Safeguard = safeguard.New(watched{c}, r.opts.Clock, key.String())
 	s.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{
 		Name:          key.String(),

@@ -76,6 +76,7 @@ type options struct {
 	token    cloud.Token
 	caBundle []byte
 	project  *v1alpha1.CloudProjectReference
+	targets  targets
 
 	naming         Naming
 	getenv         func(string) string

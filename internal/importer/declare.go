@@ -53,8 +53,8 @@ type agentManifest struct {
 }
 
 // declare makes the objects that declare a remote agent as it is: the Agent comes last. A field that cannot be
-// declared is left out, which makes it unmanaged, and left says why. Whatever the operator could not compare
-// with the remote is left out, too: the environment, which is shown by its name and set by its ID.
+// declared is left out, which makes it unmanaged, and left says why. An environment whose name is not in the list of the
+// project is left out, too: the API does not show its ID.
 func (o *options) declare(a *named) (objects []any, left []string, err error) {
 	meta := metav1.ObjectMeta{Name: a.object, Namespace: o.namespace}
 	if a.key != "" {
@@ -142,8 +142,11 @@ func (o *options) fields(a *named, spec *v1alpha1.AgentSpec) []field {
 			"it is no version such as v4.0.0: correct it, or leave it unmanaged", func() { spec.Version = a.Version }),
 		text("edition", a.Edition, a.Edition == "community" || a.Edition == "enterprise",
 			"it is neither community nor enterprise: correct it, or leave it unmanaged", func() { spec.Edition = a.Edition }),
-		text("fleetID", fleet, uuidPattern.MatchString(fleet),
-			"it is no UUID in lower case: correct it, or leave it unmanaged", func() { spec.FleetID = fleet }),
+		o.fleet(fleet, spec),
+		{
+			name: "environment", texts: []string{a.EnvironmentName}, empty: !o.targets.environments[a.EnvironmentName],
+			set: func() { spec.Environment = &v1alpha1.EnvironmentReference{Name: a.EnvironmentName} },
+		},
 		{
 			name: "flags", texts: a.Flags, empty: len(a.Flags) == 0, wrong: wrongFlags(a.Flags),
 			set: func() { spec.Flags = a.Flags },
@@ -154,6 +157,19 @@ func (o *options) fields(a *named, spec *v1alpha1.AgentSpec) []field {
 		},
 		text("rawConfig", a.RawConfig, true, "", func() { spec.RawConfig = a.RawConfig }),
 	}
+}
+
+// fleet is declared by its name where that is unambiguous.
+func (o *options) fleet(id string, spec *v1alpha1.AgentSpec) field {
+	ref := v1alpha1.FleetReference{ID: id}
+	if name := o.targets.fleets[id]; name != "" {
+		ref = v1alpha1.FleetReference{Name: name}
+	}
+	f := field{name: "fleet", texts: []string{id, ref.Name}, empty: id == "", set: func() { spec.Fleet = &ref }}
+	if !uuidPattern.MatchString(id) {
+		f.wrong = "its ID is no UUID in lower case: correct it, or leave it unmanaged"
+	}
+	return f
 }
 
 func knownType(kind string) bool {

@@ -175,7 +175,8 @@ spec:
   edition: enterprise
   flags:
   - --verbose
-  fleetID: 5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11
+  fleet:
+    id: 5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11
   metadata:
     "n":
     - 1
@@ -209,7 +210,7 @@ func TestWhatCannotBeDeclaredIsLeftOutAndTold(t *testing.T) {
 		"a version that is none":      {func(a *cloud.Agent) { a.Version = "latest" }, "version", "no version such as v4.0.0"},
 		"a version with a line break": {func(a *cloud.Agent) { a.Version = "v4.0.0\n" }, "version", "no version"},
 		"an edition that is new":      {func(a *cloud.Agent) { a.Edition = "free" }, "edition", "neither community nor enterprise"},
-		"a fleet that is no UUID":     {func(a *cloud.Agent) { a.FleetID = new("Edge") }, "fleetID", "UUID"},
+		"a fleet that is no UUID":     {func(a *cloud.Agent) { a.FleetID = new("Edge") }, "fleet", "UUID"},
 		"a flag that is empty":        {func(a *cloud.Agent) { a.Flags = []string{""} }, "flags", "is empty"},
 		"a flag that is too long":     {func(a *cloud.Agent) { a.Flags = []string{strings.Repeat("x", 1025)} }, "flags", "longer than 1024"},
 		"too many flags":              {func(a *cloud.Agent) { a.Flags = slices.Repeat([]string{"-v"}, 129) }, "flags", "more than 128"},
@@ -246,7 +247,7 @@ func TestWhatCannotBeDeclaredIsLeftOutAndTold(t *testing.T) {
 			if raw, err := json.Marshal(agents[0].Spec); err != nil || json.Unmarshal(raw, &spec) != nil {
 				t.Fatal(err)
 			}
-			for _, field := range []string{"name", "type", "version", "edition", "fleetID", "flags", "metadata", "rawConfig"} {
+			for _, field := range []string{"name", "type", "version", "edition", "fleet", "flags", "metadata", "rawConfig"} {
 				if _, there := spec[field]; there == (field == row.field) {
 					t.Errorf("spec.%s: there is %v", field, spec[field])
 				}

@@ -41,6 +41,7 @@ type limits struct {
 type reader struct {
 	*options
 	clients []*cloud.Client // one for each way to show the token, until one is accepted
+	lists   map[cloud.NamedKind][]cloud.Named
 }
 
 // readAll reads all agents of the project. Those that are not chosen keep what tells them apart alone.
@@ -53,7 +54,7 @@ func (o *options) readAll(ctx context.Context) ([]cloud.Agent, error) {
 		return nil, err
 	}
 	defer c.CloseIdleConnections()
-	r := &reader{options: o}
+	r := &reader{options: o, lists: map[cloud.NamedKind][]cloud.Named{}}
 	for _, scheme := range []cloud.Scheme{cloud.SchemeBearer, cloud.SchemeProjectToken} {
 		if o.authentication == string(v1alpha1.AuthenticationAuto) || o.authentication == string(scheme) {
 			r.clients = append(r.clients, c.WithCredential(cloud.Credential{Scheme: scheme, Token: o.token}))
@@ -62,16 +63,20 @@ func (o *options) readAll(ctx context.Context) ([]cloud.Agent, error) {
 	if err := r.resolve(ctx); err != nil {
 		return nil, err
 	}
-	return r.pages(ctx)
+	agents, err := r.pages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return agents, r.nameTargets(ctx, agents)
 }
 
 func (r *reader) pages(ctx context.Context) ([]cloud.Agent, error) {
 	var agents []cloud.Agent
 	content, ids, cursors, before := 0, sets.New[string](), sets.New[string](), ""
 	for {
-		page, err := r.page(ctx, before)
+		page, err := retried(ctx, r, func() (*cloud.Page, error) { return r.try(ctx, before) })
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("the agents cannot be listed: %w%s", err, mend(err))
 		}
 		for _, a := range page.Agents {
 			if ids.Has(a.ID) {
@@ -99,18 +104,18 @@ func (r *reader) pages(ctx context.Context) ([]cloud.Agent, error) {
 	}
 }
 
-// page reads one page, and tries again what may pass.
-func (r *reader) page(ctx context.Context, before string) (*cloud.Page, error) {
+// retried reads one page, and tries again what may pass.
+func retried[T any](ctx context.Context, r *reader, ask func() (T, error)) (none T, err error) {
 	wait := r.limits.patience
 	for try := 1; ; try++ {
-		page, err := r.try(ctx, before)
+		page, err := ask()
 		e, failed := cloud.AsError(err)
 		if !failed {
 			return page, err
 		}
 		after := max(wait, e.RetryAfter)
 		if ctx.Err() != nil || !passes(e) || try == tries || after > longestOf {
-			return nil, fmt.Errorf("the agents cannot be listed: %w%s", err, mend(e))
+			return none, err
 		}
 		r.say("%v: trying again in %s", err, after)
 		timer := time.NewTimer(after)
@@ -118,7 +123,7 @@ func (r *reader) page(ctx context.Context, before string) (*cloud.Page, error) {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return nil, ctx.Err()
+			return none, ctx.Err()
 		}
 		wait *= 2
 	}
@@ -157,8 +162,11 @@ func passes(e *cloud.Error) bool {
 }
 
 // mend says what a person can do about a failure.
-func mend(e *cloud.Error) string {
+func mend(err error) string {
+	e, failed := cloud.AsError(err)
 	switch {
+	case !failed:
+		return ""
 	case e.Reason == cloud.ReasonUnauthorized:
 		return ": give a valid project token"
 	case e.Reason == cloud.ReasonForbidden:

@@ -253,7 +253,7 @@ func TestIDsInUpperCaseAreDeclaredInLowerCase(t *testing.T) {
 	w.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Times: 1, Status: 200, Body: body})
 	got := w.run()
 	agents, _ := objects(t, got)
-	if got.err != nil || len(agents) != 1 || agents[0].Spec.AgentID != id || agents[0].Spec.FleetID != fleet {
+	if got.err != nil || len(agents) != 1 || agents[0].Spec.AgentID != id || agents[0].Spec.Fleet.ID != fleet {
 		t.Error(got.all())
 	}
 }

@@ -8,8 +8,11 @@ package importer
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
@@ -78,20 +81,85 @@ func shown(value string) string {
 	return fmt.Sprintf(" %q", value)
 }
 
-// named lists all fleets or environments, in each way to show the token that may be the right one.
+// named lists all fleets or environments for a flag.
 func (r *reader) named(ctx context.Context, flag string, kind cloud.NamedKind) ([]cloud.Named, error) {
+	all, err := r.list(ctx, kind)
+	if err != nil {
+		return nil, fmt.Errorf("%s: the %s cannot be listed: %w: give the ID of a fleet, or the name of an environment", flag, kind, err)
+	}
+	return all, nil
+}
+
+var errEndless = errors.New("the list does not end")
+
+// list reads all fleets or environments, once, in each way to show the token that may be the right one.
+func (r *reader) list(ctx context.Context, kind cloud.NamedKind) ([]cloud.Named, error) {
+	if all, known := r.lists[kind]; known {
+		return all, nil
+	}
 	all, before := []cloud.Named{}, ""
 	for range maxNamedPages {
-		page, err := asked(r, func(c *cloud.Client) (*cloud.NamedPage, error) {
-			return c.ListNamed(ctx, kind, r.projectID, cloud.NamedOptions{Before: before})
+		page, err := retried(ctx, r, func() (*cloud.NamedPage, error) {
+			return asked(r, func(c *cloud.Client) (*cloud.NamedPage, error) {
+				return c.ListNamed(ctx, kind, r.projectID, cloud.NamedOptions{Before: before})
+			})
 		})
 		if err != nil {
-			return nil, fmt.Errorf("%s: the %s cannot be listed: %w: give the ID of a fleet, or the name of an environment", flag, kind, err)
+			return nil, err
 		}
 		if all = append(all, page.Items...); page.Before == "" {
+			r.lists[kind] = all
 			return all, nil
 		}
 		before = page.Before
 	}
-	return nil, fmt.Errorf("%s: the list of %s does not end: give the ID of a fleet, or the name of an environment", flag, kind)
+	return nil, errEndless
+}
+
+// targets are what the manifests name instead of an ID.
+type targets struct {
+	fleets       map[string]string // names, by ID
+	environments map[string]bool
+}
+
+const (
+	maxFleetName       = 32
+	maxEnvironmentName = 128
+)
+
+// nameTargets finds the names of fleets and environments that only one has. Where the API does not list them, or not
+// for this token, IDs have to do.
+func (r *reader) nameTargets(ctx context.Context, agents []cloud.Agent) error {
+	r.targets = targets{fleets: map[string]string{}, environments: map[string]bool{}}
+	for _, kind := range []struct {
+		kind cloud.NamedKind
+		used func(cloud.Agent) bool
+		most int
+		take func(cloud.Named)
+	}{
+		{cloud.Fleets, func(a cloud.Agent) bool { return a.FleetID != nil }, maxFleetName,
+			func(n cloud.Named) { r.targets.fleets[n.ID] = n.Name }},
+		{cloud.Environments, func(a cloud.Agent) bool { return a.EnvironmentName != "" }, maxEnvironmentName,
+			func(n cloud.Named) { r.targets.environments[n.Name] = true }},
+	} {
+		if !slices.ContainsFunc(agents, kind.used) {
+			continue
+		}
+		all, err := r.list(ctx, kind.kind)
+		if e, failed := cloud.AsError(err); cloud.LacksRoute(err) || failed && e.Reason == cloud.ReasonForbidden {
+			continue
+		} else if err != nil {
+			return fmt.Errorf("the %s cannot be listed: %w%s", kind.kind, err, mend(err))
+		}
+		ids := map[string][]cloud.Named{}
+		for _, n := range all {
+			ids[n.Name] = append(ids[n.Name], n)
+		}
+		for name, having := range ids {
+			if name != "" && utf8.RuneCountInString(name) <= kind.most && len(having) == 1 {
+				kind.take(having[0])
+			}
+		}
+	}
+	return nil
 }

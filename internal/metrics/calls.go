@@ -10,6 +10,7 @@ package metrics
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,6 +69,9 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
+// lists are what a project has lists of.
+var lists = []string{"agents", "fleets", "environments"}
+
 // route is the path without IDs and without the prefix of the installation, so that labels stay few.
 func route(path string) string {
 	_, path, _ = strings.Cut(path, "/v1/")
@@ -77,8 +81,8 @@ func route(path string) string {
 		return "/v1/agents"
 	case len(parts) == 2 && parts[0] == "agents":
 		return "/v1/agents/{agentID}"
-	case len(parts) == 3 && parts[0] == "projects" && parts[2] == "agents":
-		return "/v1/projects/{projectID}/agents"
+	case len(parts) == 3 && parts[0] == "projects" && slices.Contains(lists, parts[2]):
+		return "/v1/projects/{projectID}/" + parts[2]
 	default:
 		return "other"
 	}

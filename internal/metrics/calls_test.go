@@ -43,6 +43,9 @@ func TestCallsAreCountedByRouteAndCode(t *testing.T) {
 		httptest.NewRequest(http.MethodGet, "https://cloud.example.com/v1/projects/5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11/agents?last=1", nil),
 		httptest.NewRequest(http.MethodDelete, "https://cloud.example.com/v1/agents/5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11", nil),
 		httptest.NewRequest(http.MethodPatch, "https://cloud.example.com/v1/agents/5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11", nil),
+		httptest.NewRequest(http.MethodGet, "https://cloud.example.com/v1/projects/5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11/fleets", nil),
+		httptest.NewRequest(http.MethodGet, "https://cloud.example.com/v1/projects/5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11/environments", nil),
+		httptest.NewRequest(http.MethodGet, "https://cloud.example.com/v1/projects/5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11/else", nil),
 		httptest.NewRequest(http.MethodGet, "https://cloud.example.com/elsewhere", nil),
 	} {
 		response, err := transport.RoundTrip(r)
@@ -60,7 +63,9 @@ func TestCallsAreCountedByRouteAndCode(t *testing.T) {
 # TYPE calyptia_cloud_requests_total counter
 calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="GET",route="/v1/agents/{agentID}"} 1
 calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="GET",route="/v1/projects/{projectID}/agents"} 1
-calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="GET",route="other"} 1
+calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="GET",route="/v1/projects/{projectID}/environments"} 1
+calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="GET",route="/v1/projects/{projectID}/fleets"} 1
+calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="GET",route="other"} 2
 calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="POST",route="/v1/agents"} 2
 calyptia_cloud_requests_total{cloudproject="default/calyptia",code="error",method="DELETE",route="/v1/agents/{agentID}"} 1
 calyptia_cloud_requests_total{cloudproject="default/calyptia",code="other",method="PATCH",route="/v1/agents/{agentID}"} 1
@@ -68,8 +73,8 @@ calyptia_cloud_requests_total{cloudproject="default/calyptia",code="other",metho
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "calyptia_cloud_requests_total"); err != nil {
 		t.Error(err)
 	}
-	if n := testutil.CollectAndCount(projects.calls.duration); n != 6 {
-		t.Errorf("%d series of durations, want 6", n)
+	if n := testutil.CollectAndCount(projects.calls.duration); n != 8 {
+		t.Errorf("%d series of durations, want 8", n)
 	}
 	if _, err := NewProjects(registry); err == nil {
 		t.Error("the same metrics were registered twice")

@@ -38,16 +38,28 @@ type View struct {
 // Hashes stand for the large fields of an agent in a snapshot.
 type Hashes struct{ RawConfig, Metadata string }
 
+// Targets are the fleet and environment that the spec declares, once names are resolved; empty where it declares none.
+type Targets struct {
+	FleetID, EnvironmentID string
+	// EnvironmentName is known where the spec declares it: the API shows no ID to compare with.
+	EnvironmentName string
+	// EnvironmentListed reports whether the project has an environment of a name. Where a remote agent shows another
+	// name, one was renamed since the list was read, perhaps this one: that is no drift. Nil if there is no list.
+	EnvironmentListed func(name string) bool
+}
+
 // Declaration is one managed field: its hash, how it is compared with the remote value, and how it is sent.
 type Declaration struct {
 	Name, Hash string
 	// same compares with the remote value; nil where the API does not show it.
 	same func(View) bool
-	set  func(*cloud.Update)
+	// shown reports whether what the API shows can be compared; nil if it always can.
+	shown func(View) bool
+	set   func(*cloud.Update)
 }
 
 // Declare lists the managed fields. What the spec leaves out is unmanaged.
-func Declare(spec *v1alpha1.AgentSpec, config Configuration) []Declaration {
+func Declare(spec *v1alpha1.AgentSpec, targets Targets, config Configuration) []Declaration {
 	var all []Declaration
 	text := func(name, value string, remote func(*cloud.Agent) string, target func(*cloud.Update) **string) {
 		if value == "" {
@@ -59,8 +71,10 @@ func Declare(spec *v1alpha1.AgentSpec, config Configuration) []Declaration {
 		}
 		all = append(all, d)
 	}
-	text("environmentID", spec.EnvironmentID, nil, func(u *cloud.Update) **string { return &u.EnvironmentID })
-	text("fleetID", spec.FleetID, Fleet, func(u *cloud.Update) **string { return &u.FleetID })
+	if targets.EnvironmentID != "" {
+		all = append(all, targets.environment())
+	}
+	text("fleet", targets.FleetID, Fleet, func(u *cloud.Update) **string { return &u.FleetID })
 	text("name", spec.Name, func(a *cloud.Agent) string { return a.Name }, func(u *cloud.Update) **string { return &u.Name })
 	text("version", spec.Version, func(a *cloud.Agent) string { return a.Version }, func(u *cloud.Update) **string { return &u.Version })
 	text("edition", spec.Edition, func(a *cloud.Agent) string { return a.Edition }, func(u *cloud.Update) **string { return &u.Edition })
@@ -78,6 +92,21 @@ func Declare(spec *v1alpha1.AgentSpec, config Configuration) []Declaration {
 		all = append(all, metadata(spec.Metadata.Raw))
 	}
 	return all
+}
+
+// environment is compared by its name, which is unique in a project.
+func (t Targets) environment() Declaration {
+	d := Declaration{
+		Name: "environment", Hash: cloud.Hash(t.EnvironmentID),
+		set: func(u *cloud.Update) { u.EnvironmentID = &t.EnvironmentID },
+	}
+	if t.EnvironmentName != "" {
+		d.same = func(v View) bool { return v.EnvironmentName == t.EnvironmentName }
+		d.shown = func(v View) bool {
+			return d.same(v) || t.EnvironmentListed == nil || t.EnvironmentListed(v.EnvironmentName)
+		}
+	}
+	return d
 }
 
 func (c Configuration) declaration() Declaration {
@@ -128,7 +157,7 @@ func Compare(declared []Declaration, view View) []Field {
 		switch {
 		case view.Agent == nil:
 			f.Remote = NotRead
-		case d.same == nil:
+		case d.same == nil, d.shown != nil && !d.shown(view):
 			f.Remote = NotShown
 		case d.same(view):
 			f.Remote = Same
@@ -151,7 +180,7 @@ func Update(declared []Declaration, names []string) (u cloud.Update) {
 }
 
 // Registration is the body that registers the Agent.
-func Registration(name string, spec *v1alpha1.AgentSpec, config, machineID string) cloud.Registration {
+func Registration(name string, spec *v1alpha1.AgentSpec, targets Targets, config, machineID string) cloud.Registration {
 	r := cloud.Registration{
 		Name:          spec.Name,
 		MachineID:     machineID,
@@ -160,8 +189,8 @@ func Registration(name string, spec *v1alpha1.AgentSpec, config, machineID strin
 		Edition:       spec.Edition,
 		Flags:         spec.Flags,
 		RawConfig:     config,
-		FleetID:       spec.FleetID,
-		EnvironmentID: spec.EnvironmentID,
+		FleetID:       targets.FleetID,
+		EnvironmentID: targets.EnvironmentID,
 	}
 	if r.Name == "" {
 		r.Name = name

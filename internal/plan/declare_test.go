@@ -41,12 +41,34 @@ func hashes(declared []Declaration) map[string]string {
 
 func object(raw string) *apiextensionsv1.JSON { return &apiextensionsv1.JSON{Raw: []byte(raw)} }
 
+// ids are those of the names in these tests.
+var ids = map[string]string{"edge": fleetA, "core": fleetB, "Staging": "staging", "prod": "production"}
+
+// resolved stands for what package names finds.
+func resolved(spec *v1alpha1.AgentSpec) (t Targets) {
+	if f := spec.Fleet; f != nil {
+		t.FleetID = f.ID + ids[f.Name]
+	}
+	if e := spec.Environment; e != nil {
+		t.EnvironmentID, t.EnvironmentName = e.ID+ids[e.Name], e.Name
+	}
+	return t
+}
+
+func declare(spec *v1alpha1.AgentSpec, config Configuration) []Declaration {
+	return Declare(spec, resolved(spec), config)
+}
+
+func byName(environment string) func(*v1alpha1.AgentSpec) {
+	return func(s *v1alpha1.AgentSpec) { s.Environment = &v1alpha1.EnvironmentReference{Name: environment} }
+}
+
 // full declares every field there is; fullRemote is a remote agent that is just so.
 func full(changes ...func(*v1alpha1.AgentSpec)) (v1alpha1.AgentSpec, Configuration) {
 	spec := v1alpha1.AgentSpec{
 		Name: "web-logs", Type: v1alpha1.AgentTypeFluentBit, Version: "v4.0.0", Edition: "community",
 		Flags: []string{"--verbose", "-q"}, Metadata: object(`{"team":"payments","n":1}`),
-		FleetID: fleetA, EnvironmentID: "staging",
+		Fleet: &v1alpha1.FleetReference{ID: fleetA}, Environment: &v1alpha1.EnvironmentReference{ID: "staging"},
 	}
 	for _, change := range changes {
 		change(&spec)
@@ -79,8 +101,8 @@ func TestOnlyWhatTheSpecSetsIsManaged(t *testing.T) {
 		{"name", v1alpha1.AgentSpec{Name: "a"}, Configuration{}, []string{"name"}},
 		{"version", v1alpha1.AgentSpec{Version: "v1.0.0"}, Configuration{}, []string{"version"}},
 		{"edition", v1alpha1.AgentSpec{Edition: "enterprise"}, Configuration{}, []string{"edition"}},
-		{"fleetID", v1alpha1.AgentSpec{FleetID: fleetA}, Configuration{}, []string{"fleetID"}},
-		{"environmentID", v1alpha1.AgentSpec{EnvironmentID: "e"}, Configuration{}, []string{"environmentID"}},
+		{"fleet", v1alpha1.AgentSpec{Fleet: &v1alpha1.FleetReference{ID: fleetA}}, Configuration{}, []string{"fleet"}},
+		{"environment", v1alpha1.AgentSpec{Environment: &v1alpha1.EnvironmentReference{ID: "e"}}, Configuration{}, []string{"environment"}},
 		{"rawConfig, wherever it came from", v1alpha1.AgentSpec{}, config, []string{"rawConfig"}},
 		{"flags", v1alpha1.AgentSpec{Flags: []string{"-v"}}, Configuration{}, []string{"flags"}},
 		{"an empty list of flags is a wish, too", v1alpha1.AgentSpec{Flags: []string{}}, Configuration{}, []string{"flags"}},
@@ -88,11 +110,15 @@ func TestOnlyWhatTheSpecSetsIsManaged(t *testing.T) {
 		{"empty metadata is a wish, too", v1alpha1.AgentSpec{Metadata: object(`{}`)}, Configuration{}, []string{"metadata"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			fields := Declare(&row.spec, row.config)
+			fields := declare(&row.spec, row.config)
 			if diff := cmp.Diff(row.want, declaredNames(fields)); diff != "" {
 				t.Errorf("managed, -want +got:\n%s", diff)
 			}
-			if got := Update(fields, declaredNames(fields)).Fields(); !slices.Equal(got, row.want) {
+			sent := row.want
+			if row.name == "fleet" || row.name == "environment" {
+				sent = []string{row.name + "ID"} // as the API calls it
+			}
+			if got := Update(fields, declaredNames(fields)).Fields(); !slices.Equal(got, sent) {
 				t.Errorf("a PATCH sends %v", got)
 			}
 		})
@@ -101,7 +127,7 @@ func TestOnlyWhatTheSpecSetsIsManaged(t *testing.T) {
 
 func TestAChangeIsNoticedFieldByField(t *testing.T) {
 	before, config := full()
-	applied := State{Applied: hashes(Declare(&before, config))}
+	applied := State{Applied: hashes(declare(&before, config))}
 	for _, row := range []struct {
 		name   string
 		change func(*v1alpha1.AgentSpec)
@@ -112,8 +138,12 @@ func TestAChangeIsNoticedFieldByField(t *testing.T) {
 		{"name", func(s *v1alpha1.AgentSpec) { s.Name = "web" }, config, []string{"name"}},
 		{"version", func(s *v1alpha1.AgentSpec) { s.Version = "v4.0.1" }, config, []string{"version"}},
 		{"edition", func(s *v1alpha1.AgentSpec) { s.Edition = "enterprise" }, config, []string{"edition"}},
-		{"fleetID", func(s *v1alpha1.AgentSpec) { s.FleetID = fleetB }, config, []string{"fleetID"}},
-		{"environmentID", func(s *v1alpha1.AgentSpec) { s.EnvironmentID = "e" }, config, []string{"environmentID"}},
+		{"fleet", func(s *v1alpha1.AgentSpec) { s.Fleet = &v1alpha1.FleetReference{ID: fleetB} }, config, []string{"fleet"}},
+		{"a fleet by the name that stands for the same ID", func(s *v1alpha1.AgentSpec) { s.Fleet = &v1alpha1.FleetReference{Name: "edge"} }, config, nil},
+		{"a fleet by another name", func(s *v1alpha1.AgentSpec) { s.Fleet = &v1alpha1.FleetReference{Name: "core"} }, config, []string{"fleet"}},
+		{"environment", func(s *v1alpha1.AgentSpec) { s.Environment = &v1alpha1.EnvironmentReference{ID: "e"} }, config, []string{"environment"}},
+		{"an environment by the name of the same ID", byName("Staging"), config, nil},
+		{"an environment by another name", byName("prod"), config, []string{"environment"}},
 		{"rawConfig", func(*v1alpha1.AgentSpec) {}, text("[INPUT]\n    name dummy"), []string{"rawConfig"}},
 		{"the source's version alone", func(*v1alpha1.AgentSpec) {}, config, nil},
 		{"a flag more", func(s *v1alpha1.AgentSpec) { s.Flags = append(s.Flags, "-x") }, config, []string{"flags"}},
@@ -128,13 +158,13 @@ func TestAChangeIsNoticedFieldByField(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			after, _ := full(row.change)
-			got := applied.Unapplied(Compare(Declare(&after, row.config), View{}))
+			got := applied.Unapplied(Compare(declare(&after, row.config), View{}))
 			if diff := cmp.Diff(row.want, names(got)); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
 	}
-	if got := (State{}).Unapplied(Compare(Declare(&before, config), View{})); len(got) != 8 {
+	if got := (State{}).Unapplied(Compare(declare(&before, config), View{})); len(got) != 8 {
 		t.Errorf("nothing was applied, and only %v are changed", names(got))
 	}
 }
@@ -151,9 +181,11 @@ func TestADifferenceIsNoticedFieldByField(t *testing.T) {
 		{"version", nil, func(a *cloud.Agent) { a.Version = "v9.9.9" }, []string{"version"}},
 		{"edition", nil, func(a *cloud.Agent) { a.Edition = "enterprise" }, []string{"edition"}},
 		{"rawConfig by a line's end", nil, func(a *cloud.Agent) { a.RawConfig = "[INPUT]\n    name dummy" }, []string{"rawConfig"}},
-		{"another fleet", nil, func(a *cloud.Agent) { a.FleetID = ptr.To(fleetB) }, []string{"fleetID"}},
-		{"no fleet", nil, func(a *cloud.Agent) { a.FleetID = nil }, []string{"fleetID"}},
-		{"an environment cannot be compared", nil, func(a *cloud.Agent) { a.EnvironmentName = "other" }, nil},
+		{"another fleet", nil, func(a *cloud.Agent) { a.FleetID = ptr.To(fleetB) }, []string{"fleet"}},
+		{"no fleet", nil, func(a *cloud.Agent) { a.FleetID = nil }, []string{"fleet"}},
+		{"an environment by name", byName("Staging"), nil, nil},
+		{"another environment than the name", byName("Staging"), func(a *cloud.Agent) { a.EnvironmentName = "other" }, []string{"environment"}},
+		{"an environment by ID cannot be compared", nil, func(a *cloud.Agent) { a.EnvironmentName = "other" }, nil},
 		{"type and machine ID are no declared fields", nil, func(a *cloud.Agent) { a.Type, a.MachineID = "fluentd", "x" }, nil},
 		{"flags", nil, func(a *cloud.Agent) { a.Flags = []string{"-q"} }, []string{"flags"}},
 		{"flags null where some are declared", nil, func(a *cloud.Agent) { a.Flags = nil }, []string{"flags"}},
@@ -167,7 +199,7 @@ func TestADifferenceIsNoticedFieldByField(t *testing.T) {
 		{"no metadata where it is declared empty", func(s *v1alpha1.AgentSpec) { s.Metadata = object(`{}`) }, func(a *cloud.Agent) { a.Metadata = nil }, nil},
 		{"metadata that is unmanaged", func(s *v1alpha1.AgentSpec) { s.Metadata = nil }, func(a *cloud.Agent) { a.Metadata = nil }, nil},
 		{"everything that is shown", nil, func(a *cloud.Agent) { *a = cloud.Agent{} },
-			[]string{"edition", "flags", "fleetID", "metadata", "name", "rawConfig", "version"}},
+			[]string{"edition", "flags", "fleet", "metadata", "name", "rawConfig", "version"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			spec, config := full()
@@ -178,20 +210,44 @@ func TestADifferenceIsNoticedFieldByField(t *testing.T) {
 			if row.remote != nil {
 				row.remote(remote)
 			}
-			fields := Declare(&spec, config)
+			fields := declare(&spec, config)
 			if diff := cmp.Diff(row.want, names(different(Compare(fields, View{Agent: remote})))); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
-			if again := Declare(&spec, config); len(again) != len(fields) {
+			if again := declare(&spec, config); len(again) != len(fields) {
 				t.Error("comparing changed what is declared")
 			}
 		})
 	}
 }
 
+// A name that is not in the list says that the list is old: what is declared anew is sent, and nothing is drift.
+func TestAnEnvironmentThatIsNotListedIsNoDrift(t *testing.T) {
+	listed := func(name string) bool { return name == "staging" || name == "production" }
+	targets := Targets{EnvironmentID: "1", EnvironmentName: "staging", EnvironmentListed: listed}
+	for _, row := range []struct {
+		shows string
+		want  Remote
+		sent  bool // where it was applied before
+	}{{"staging", Same, false}, {"production", Different, true}, {"renamed", NotShown, false}, {"", NotShown, false}} {
+		fields := Compare(Declare(&v1alpha1.AgentSpec{}, targets, Configuration{}), View{Agent: &cloud.Agent{EnvironmentName: row.shows}})
+		if len(fields) != 1 || fields[0].Remote != row.want {
+			t.Errorf("%q: %+v", row.shows, fields)
+		}
+		in := Input{Policy: v1alpha1.SyncEnforce, Fields: fields, State: State{Applied: map[string]string{"environment": fields[0].Hash}}}
+		if got := Decide(in).Step == Send; got != row.sent {
+			t.Errorf("%q: sent is %t", row.shows, got)
+		}
+		in.State.Applied = nil
+		if got := Decide(in).Step == Send; got != (row.shows != "staging") {
+			t.Errorf("%q, declared anew: sent is %t", row.shows, got)
+		}
+	}
+}
+
 func TestHashesShowNoValue(t *testing.T) {
 	spec, config := full(func(s *v1alpha1.AgentSpec) { s.Metadata = object(`{"password":"hunter2"}`) })
-	for name, got := range hashes(Declare(&spec, config)) {
+	for name, got := range hashes(declare(&spec, config)) {
 		if len(got) != 16 || slices.Contains([]string{"hunter2", config.Data}, got) {
 			t.Errorf("%s: %q", name, got)
 		}
@@ -217,7 +273,7 @@ func TestUpdateSendsValuesAsTheyAreDeclared(t *testing.T) {
 			if row.change != nil {
 				row.change(&spec)
 			}
-			fields := Declare(&spec, config)
+			fields := declare(&spec, config)
 			pick := row.pick
 			if pick == nil {
 				pick = declaredNames(fields)
@@ -247,7 +303,7 @@ func TestRegistrationHoldsEverythingTheServiceRequires(t *testing.T) {
 			`{"name":"web","machineID":"m","type":"fluentd","version":"v1.16.2","edition":"enterprise","flags":[],"rawConfig":"[INPUT]\n    name dummy\n"}`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got, err := json.Marshal(Registration("web", &row.spec, config.Data, "m"))
+			got, err := json.Marshal(Registration("web", &row.spec, resolved(&row.spec), config.Data, "m"))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -122,7 +122,7 @@ func (r creation) send(ctx context.Context, ticket *connection.Permit, intent re
 	if r.facts.Deleting {
 		register = ticket.Repeat // The CloudProject waits for this Agent.
 	}
-	made, err := register(call, plan.Registration(r.Agent.Name, &r.Agent.Spec, r.Config.Data, machineID))
+	made, err := register(call, plan.Registration(r.Agent.Name, &r.Agent.Spec, r.Targets, r.Config.Data, machineID))
 	if err != nil {
 		return r.notRegistered(err)
 	}
@@ -148,7 +148,7 @@ func (r creation) send(ctx context.Context, ticket *connection.Permit, intent re
 func (r creation) keep(made *cloud.Registered, machineID string) {
 	r.Agent.Status.Origin = v1alpha1.OriginRegistered
 	Observer{r.Task}.Put(made.ID, machineID)
-	r.Agent.Status.Agent = agentstatus.Registered(made, plan.Registration(r.Agent.Name, &r.Agent.Spec, "", machineID))
+	r.Agent.Status.Agent = agentstatus.Registered(made, plan.Registration(r.Agent.Name, &r.Agent.Spec, r.Targets, "", machineID))
 	r.sawCreated(made.Token)
 	r.Writes.Token, r.Known.Updates.Refused = made.Token, ""
 	if r.Known.Absence.Lost.ID != "" {
@@ -165,7 +165,7 @@ func (r creation) notRegistered(err error) error {
 	if !ok {
 		return err
 	}
-	r.why.failure, r.facts.SentAt = err, r.Clock.Now()
+	r.why.failure, r.facts.SentAt = Names{r.Task}.Refused(err), r.Clock.Now()
 	taken := e.Reason == cloud.ReasonConflict && e.Status != 0
 	switch {
 	case taken && e.API:

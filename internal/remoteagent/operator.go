@@ -56,6 +56,8 @@ type Task struct {
 	// Config is the declared configuration, and reread that the remote agent has to be read because of it.
 	Config rawconfig.Config
 	Reread bool
+	// Targets are the fleet and environment that the spec declares, once Names resolved them.
+	Targets plan.Targets
 }
 
 // NewTask begins the reconciliation of an Agent.
@@ -112,5 +114,5 @@ func (t *Task) Declared() []plan.Declaration {
 	if c := t.Config; c.Data != "" || c.Hash != "" {
 		config = plan.Configuration{Data: c.Data, Digest: c.Digest(), DigestOf: c.Key.Digest}
 	}
-	return plan.Declare(&t.Agent.Spec, config)
+	return plan.Declare(&t.Agent.Spec, t.Targets, config)
 }

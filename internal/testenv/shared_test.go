@@ -43,6 +43,9 @@ func TestStart_Shared_JoinsItAndLeavesItRunning(t *testing.T) {
 	if err := joined.RestartAPIServer(); err == nil {
 		t.Error("the API server of all is restarted for one")
 	}
+	if err := joined.RestartControllerManager(); err == nil {
+		t.Error("the controller manager of all is restarted for one")
+	}
 	config, err := joined.AddUser("somebody", "people")
 	noError(t, err)
 	client, err := kubernetes.NewForConfig(config)

@@ -79,8 +79,10 @@ type ControlPlane struct {
 	dir       string
 	removeDir bool
 	manager   *program
-	closers   []io.Closer
-	stopOnce  sync.Once
+	// startManager starts the controller manager, again if it ran before.
+	startManager func() error
+	closers      []io.Closer
+	stopOnce     sync.Once
 }
 
 // Start starts a control plane and returns when it serves and the CRDs are established. ctx bounds the start alone.
@@ -133,7 +135,8 @@ func (c *ControlPlane) start(ctx context.Context, options Options) error {
 	if len(options.Controllers) == 0 {
 		return nil
 	}
-	return c.startControllerManager(options.Controllers, logs)
+	c.startManager = func() error { return c.startControllerManager(options.Controllers, logs) }
+	return c.startManager()
 }
 
 // Stop ends everything within bounds and removes the temporary directory. Calling it again does nothing.
@@ -187,6 +190,15 @@ func (c *ControlPlane) RestartAPIServer() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	return c.waitReady(ctx)
+}
+
+// RestartControllerManager kills the kube-controller-manager and starts it again. Its garbage collector does not see that
+// an owner was deleted if another object of that name was created before its watch was restored; a restart does.
+func (c *ControlPlane) RestartControllerManager() error {
+	if c.manager == nil {
+		return errShared
+	}
+	return errors.Join(c.manager.kill(), c.startManager())
 }
 
 // Kubectl returns a kubectl command that talks to this control plane as administrator.

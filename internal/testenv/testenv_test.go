@@ -123,6 +123,11 @@ func TestRestartOfTheAPIServerKeepsDataAndClients(t *testing.T) {
 	}
 }
 
+func TestRestartControllerManager_AnObjectIsOwned_CollectsItStill(t *testing.T) {
+	noError(t, plane.RestartControllerManager())
+	TestGarbageCollectionDeletesWhatIsOwned(t)
+}
+
 func TestKubectlServesTheInstalledCRD(t *testing.T) {
 	namespace := newNamespace(t)
 	command := plane.Kubectl(t.Context(), "apply", "-n", namespace, "-f", "-")

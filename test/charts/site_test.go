@@ -267,7 +267,7 @@ func previousChart(t testing.TB) string {
 }
 
 // newField is a field that the previous CRD has not.
-const newField = "environmentID"
+const newField = "environment"
 
 // hasNewField says whether the CRD in the cluster has the new field.
 func (s *site) hasNewField() bool {

@@ -70,8 +70,7 @@ spec:
   flags: []
   rawConfig: "[INPUT]\n    name dummy\n"
   metadata: {team: web, empty: "", list: [], none: null, number: 1.50, nested: {a: [1, {b: true}]}}
-  fleetID: 5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11
-  environmentID: ""
+  fleet: {id: 5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11}
   agentID: ""
   tokenSecretRef: {name: ""}
   sessionSecretRef: {}

@@ -102,6 +102,9 @@ func TestAgentsThatSomethingKeepsFromBeingRegistered(t *testing.T) {
 			a.Spec.RawConfig = ""
 			a.Spec.RawConfigFrom = &v1alpha1.KeySource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "none", Key: "a"}}
 		}},
+		{"no-fleet", v1alpha1.ReasonNameNotFound, "1 InProgress Progressing", func(a *v1alpha1.Agent) {
+			a.Spec.Fleet = &v1alpha1.FleetReference{Name: "none"}
+		}},
 		{"no-such-agent", v1alpha1.ReasonRemoteNotFound, "1 Failed Degraded", func(a *v1alpha1.Agent) {
 			a.Spec.AgentID = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
 		}},

@@ -61,6 +61,7 @@ var states = map[string]row{
 	v1alpha1.ReasonProjectNotFound:            {agentKind: waits},
 	v1alpha1.ReasonProjectNotReady:            {agentKind: waits},
 	v1alpha1.ReasonSourceNotFound:             {agentKind: waits, projectKind: {interrupted, stalled}},
+	v1alpha1.ReasonNameNotFound:               {agentKind: waits},
 	v1alpha1.ReasonUnauthorized:               {projectKind: {stalled}},
 	v1alpha1.ReasonRateLimited:                {agentKind: waits, projectKind: {interrupted}},
 	v1alpha1.ReasonUnavailable:                {agentKind: waits, projectKind: {interrupted, stalled}},

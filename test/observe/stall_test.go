@@ -78,6 +78,7 @@ func TestTheOperatorSurvivesAnAPIServerThatStalls(t *testing.T) {
 func TestALeaderThatCannotRenewEnds(t *testing.T) {
 	t.Parallel()
 	c, w, _ := stalling(t, "--leader-election-lease-duration=3s", "--leader-election-renew-deadline=2s", "--leader-election-retry-period=200ms")
+	c.Ready(c.Apply("web")) // The lease may exist before the operator knows that it has it.
 	began := time.Now()
 	w.stall()
 	c.Eventually("the operator ends", func() error {

@@ -51,11 +51,13 @@ func TestTerminalErrors(t *testing.T) {
 		{name: "422 of the configuration", fault: new(answer(422, "invalid agent raw config")), reason: v1alpha1.ReasonInvalid, words: []string{"spec.rawConfig"}},
 		{name: "422 of the machine ID", fault: new(answer(422, "invalid machine ID")), reason: v1alpha1.ReasonInvalid, words: []string{"spec.machineID"}},
 		{name: "fleet not found", settings: cloudtest.Settings{Fleets: map[string]string{"11111111-1111-4111-8111-111111111111": "f"}},
-			change: func(a *v1alpha1.Agent) { a.Spec.FleetID = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11" },
-			reason: v1alpha1.ReasonInvalid, words: []string{"fleet not found", "spec.fleetID"}},
+			change: func(a *v1alpha1.Agent) {
+				a.Spec.Fleet = &v1alpha1.FleetReference{ID: "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"}
+			},
+			reason: v1alpha1.ReasonInvalid, words: []string{"fleet not found", "spec.fleet"}},
 		{name: "environment not found", settings: cloudtest.Settings{Environments: map[string]string{"prod": "production"}},
-			change: func(a *v1alpha1.Agent) { a.Spec.EnvironmentID = "dev" },
-			reason: v1alpha1.ReasonInvalid, words: []string{"environment not found", "spec.environmentID"}},
+			change: func(a *v1alpha1.Agent) { a.Spec.Environment = &v1alpha1.EnvironmentReference{ID: "dev"} },
+			reason: v1alpha1.ReasonInvalid, words: []string{"environment not found", "spec.environment"}},
 		{name: "permission denied", fault: new(answer(403, "permission denied")), reason: v1alpha1.ReasonForbidden, words: []string{"project token"}},
 		{name: "quota exceeded", settings: cloudtest.Settings{Quota: 1}, reason: v1alpha1.ReasonQuotaExceeded, words: []string{"limit 1", "quota"}},
 		{name: "machine ID taken", reason: v1alpha1.ReasonMachineIDConflict,

@@ -59,9 +59,11 @@ func TestUpdateSendsOnlyWhatChanged(t *testing.T) {
 		{"metadata is replaced as a whole", func(a *v1alpha1.Agent) {
 			a.Spec.Metadata = &apiextensionsv1.JSON{Raw: []byte(`{"team":"search"}`)}
 		}, map[string]any{"metadata": map[string]any{"team": "search"}}},
-		{"fleetID", func(a *v1alpha1.Agent) { a.Spec.FleetID = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11" },
+		{"fleet", func(a *v1alpha1.Agent) {
+			a.Spec.Fleet = &v1alpha1.FleetReference{ID: "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"}
+		},
 			map[string]any{"fleetID": "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"}},
-		{"environmentID", func(a *v1alpha1.Agent) { a.Spec.EnvironmentID = "staging" }, map[string]any{"environmentID": "staging"}},
+		{"environment", func(a *v1alpha1.Agent) { a.Spec.Environment = &v1alpha1.EnvironmentReference{ID: "staging"} }, map[string]any{"environmentID": "staging"}},
 		{"two fields in one call", func(a *v1alpha1.Agent) { a.Spec.Version, a.Spec.Name = "v5.0.0", "web-5" },
 			map[string]any{"version": "v5.0.0", "name": "web-5"}},
 	}

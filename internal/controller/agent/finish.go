@@ -46,6 +46,7 @@ func (f finisher) finish(ctx context.Context, err error) (ctrl.Result, error) {
 		Failure: failure, Grace: grace, Unfinished: f.unapplied(), Missing: f.Missing, Remote: seen, Now: now,
 		ReadOnly: f.Settings.ReadOnly, OwnCA: f.ownCA(),
 	})
+	remoteagent.Names{Task: f.Task}.Show()
 	if seen != nil && (failure == nil || !failure.Quiet) {
 		f.reconciler.Metrics.Observed(f.Key(), seen.LastMetricsAddedAt)
 	}

@@ -91,7 +91,8 @@ func (t *task) run(ctx context.Context) error {
 	for _, load := range []func(context.Context) error{
 		t.ResolveProject, // which endpoint, with which credentials
 		remoteagent.SecretPlaces{Task: t.Task}.SessionPossible, // a Fluent Bit can reach it, where one is to run
-		t.LoadConfig, // what the agent's configuration is
+		remoteagent.Names{Task: t.Task}.Resolve,                // which fleet and environment its names stand for
+		t.LoadConfig,                                           // what the agent's configuration is
 	} {
 		if err := load(ctx); err != nil {
 			return err
@@ -179,13 +180,21 @@ func (t *task) suspended(ctx context.Context) error {
 	status := &t.Agent.Status
 	if status.ID != "" && !t.Open() && t.LoadConfig(ctx) == nil {
 		observed := t.Agent.Spec.SyncPolicy == v1alpha1.SyncObserve
-		if observed || len(t.Known.Updates.Sent) == 0 && !(updater{t}).unapplied() {
+		if observed || len(t.Known.Updates.Sent) == 0 && t.asApplied() {
 			status.Applied.Generation = t.Agent.Generation
 			return nil
 		}
 	}
 	return fault.Waitingf(v1alpha1.ReasonSuspended,
 		"spec.suspend is true: nothing is done until it is taken out")
+}
+
+// asApplied reports, without a request, whether what is declared was applied.
+func (t *task) asApplied() bool {
+	if (remoteagent.Names{Task: t.Task}).Recall() {
+		return !(updater{t}).unapplied()
+	}
+	return t.Agent.Status.Applied.Generation == t.Agent.Generation
 }
 
 // sleep ends a reconciliation until the next check.

@@ -115,6 +115,7 @@ func (u updater) send(ctx context.Context, in plan.Input, c plan.Changes) error 
 	}
 	if err == nil {
 		err = u.ContentRefused(u.patchRemote(ctx, plan.Update(u.Declared(), c.Fields)))
+		err = remoteagent.Names{Task: u.Task}.Refused(err)
 	}
 	updates := &u.Known.Updates
 	updates.Delayed = nil

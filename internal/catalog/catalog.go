@@ -1,0 +1,171 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+// Package catalog shares the fleets and environments of a project among its
+// Agents: thousands of Agents that name one fleet cost one list.
+package catalog
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/names"
+)
+
+// Limits of all catalogs.
+const (
+	// MissingInterval is the least time between two lists for want of a name.
+	MissingInterval = 30 * time.Second
+	// failedInterval is how long a failure of a list stands for all who ask.
+	failedInterval = 5 * time.Second
+	// partialAge is how long the beginning of a list is worth continuing.
+	partialAge = 10 * time.Minute
+	// mostEntries bounds what is read for one catalog.
+	mostEntries = 20_000
+)
+
+var (
+	// ErrBusy says that somebody else is reading the catalog.
+	ErrBusy = errors.New("the catalog is being read")
+	// ErrTooLong says that the API lists more than a catalog holds.
+	ErrTooLong = errors.New("the API lists too many")
+	// ErrListGone says that the API listed things of this kind before, and has no such list now.
+	ErrListGone = errors.New("the API listed them before, and has no list of them now")
+)
+
+// Fetch reads one page.
+type Fetch func(ctx context.Context, kind cloud.NamedKind, o cloud.NamedOptions) (*cloud.NamedPage, error)
+
+// Project is the catalogs of one endpoint. What it holds is lost with the process: it costs one list again.
+type Project struct {
+	clock clock.PassiveClock
+	kinds map[names.Kind]*shelf
+}
+
+// shelf is the catalog of one kind. mu is held for a moment.
+type shelf struct {
+	reading progress
+	mu      sync.Mutex
+	catalog names.Catalog
+}
+
+// progress is of the list that is under way, or failed. mu is held while it is read.
+type progress struct {
+	mu sync.Mutex
+	// partial is the list as far as it was read, and before the cursor of the page that is missing.
+	partial names.Catalog
+	before  string
+	// failure of the last list, and when it was.
+	failure  error
+	failedAt time.Time
+}
+
+// New returns catalogs that are not read yet.
+func New(clock clock.PassiveClock) *Project {
+	return &Project{clock: clock, kinds: map[names.Kind]*shelf{names.Fleet: {}, names.Environment: {}}}
+}
+
+// Get is what is known; its At is zero before the first read.
+func (p *Project) Get(kind names.Kind) names.Catalog {
+	s := p.kinds[kind]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.catalog
+}
+
+// Refuse notes that the API does not know an ID that it listed. The next list decides.
+func (p *Project) Refuse(kind names.Kind, id string) {
+	s := p.kinds[kind]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.catalog.Refused = id
+}
+
+var listed = map[names.Kind]cloud.NamedKind{names.Fleet: cloud.Fleets, names.Environment: cloud.Environments}
+
+// Read lists everything of a kind, unless a list was begun after notBefore. It fails with ErrBusy while another caller
+// reads, so that no worker waits for it, and with the last failure shortly after that, so that not everybody repeats
+// the request. What a request was not permitted for is continued by the next caller.
+func (p *Project) Read(ctx context.Context, kind names.Kind, notBefore time.Time, fetch Fetch) error {
+	s := p.kinds[kind]
+	r := &s.reading
+	if !r.mu.TryLock() {
+		return ErrBusy
+	}
+	defer r.mu.Unlock()
+	now, before := p.clock.Now(), p.Get(kind)
+	if !before.At.IsZero() && before.At.After(notBefore) {
+		return nil
+	}
+	if since := now.Sub(r.failedAt); r.failure != nil && since >= 0 && since < failedInterval {
+		return r.failure
+	}
+	fresh, err := r.list(ctx, listed[kind], now, fetch)
+	if err == nil && fresh.Unlisted && !before.At.IsZero() && !before.Unlisted {
+		err = ErrListGone
+	}
+	r.failure, r.failedAt = nil, now
+	switch _, sent := cloud.AsError(err); {
+	case err == nil:
+	case sent && ctx.Err() == nil, errors.Is(err, ErrListGone), errors.Is(err, ErrTooLong):
+		r.failure = err
+		return err
+	default:
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.catalog = fresh
+	return nil
+}
+
+// list reads all pages, or those that an earlier caller left.
+func (r *progress) list(ctx context.Context, kind cloud.NamedKind, now time.Time, fetch Fetch) (names.Catalog, error) {
+	if r.before == "" || now.Sub(r.partial.At) >= partialAge {
+		r.partial, r.before = names.Catalog{At: now}, ""
+	}
+	for {
+		page, err := fetch(ctx, kind, cloud.NamedOptions{Before: r.before})
+		if err != nil {
+			first := r.before == ""
+			if _, sent := cloud.AsError(err); sent {
+				r.before = ""
+			}
+			if first && cloud.LacksRoute(err) {
+				return names.Catalog{At: now, Unlisted: true}, nil
+			}
+			return names.Catalog{}, err
+		}
+		for _, item := range page.Items {
+			r.partial.Entries = append(r.partial.Entries, names.Entry{ID: item.ID, Name: item.Name})
+		}
+		r.before = page.Before
+		if len(r.partial.Entries) > mostEntries || len(page.Items) == 0 && r.before != "" {
+			r.before = ""
+			return names.Catalog{}, ErrTooLong
+		}
+		if r.before == "" {
+			return names.Catalog{At: r.partial.At, Entries: once(r.partial.Entries)}, nil
+		}
+	}
+}
+
+// once leaves out what is listed twice: what is made or deleted meanwhile can shift the pages.
+func once(entries []names.Entry) (all []names.Entry) {
+	seen := map[string]bool{}
+	for _, e := range entries {
+		if !seen[e.ID] {
+			seen[e.ID] = true
+			all = append(all, e)
+		}
+	}
+	return all
+}
