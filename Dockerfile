@@ -39,6 +39,6 @@ LABEL org.opencontainers.image.title="calyptia-agent-operator" \
       org.opencontainers.image.revision="${COMMIT}" \
       org.opencontainers.image.created="${DATE}"
 COPY --from=build /out/calyptia-agent-operator /calyptia-agent-operator
-# A number, because Kubernetes can tell only of a number that it is not root's.
+# A number: with runAsNonRoot, Kubernetes cannot check a name.
 USER 65532:65532
 ENTRYPOINT ["/calyptia-agent-operator"]

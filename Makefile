@@ -1,13 +1,13 @@
-# Go, make and git are all it takes: every other tool is built from a pinned module under hack/.
+# Requires only Go, make and git: every other tool is built from a pinned module under hack/.
 
-# Image that deploy and build-installer put into the manifests.
+# Image for the manifests of deploy and build-installer.
 IMG ?= $(DEFAULT_IMG)
 DEFAULT_IMG := ghcr.io/calyptia-agent-operator/calyptia-agent-operator:latest
 
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 
-# The same settings everywhere, or the go command compiles every package once for each of them.
+# The same settings everywhere; otherwise the go command compiles every package once for each of them.
 export CGO_ENABLED ?= 0
 export GOFLAGS := $(filter-out -mod=% -modfile=% -trimpath -buildvcs=%,$(shell go env GOFLAGS)) -trimpath -buildvcs=false
 export GOWORK := off
@@ -19,33 +19,33 @@ DATE ?= $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X $(MODULE)/internal/version.Version=$(VERSION) \
 	-X $(MODULE)/internal/version.Commit=$(COMMIT) -X $(MODULE)/internal/version.Date=$(DATE)
 
-# What image and push build for, such as linux/amd64. Default: all platforms.
+# Platforms of image and push, such as linux/amd64. Default: all.
 PLATFORMS ?=
 
-# Where build-installer writes.
+# Output directory of build-installer.
 DIST ?= dist
 
 BINARY := bin/calyptia-agent-operator
 TOOL := go tool -modfile=$(CURDIR)/hack/tools/go.mod
 CONTROLLER_GEN := $(TOOL) controller-gen
 KUSTOMIZE := $(TOOL) kustomize
-# Run by themselves: `go tool` ends well when its tool is killed, for want of memory for one.
+# Run directly: `go tool` exits with 0 when its tool is killed, such as for want of memory.
 GOTESTSUM = "$$($(TOOL) -n gotestsum)"
 GOLANGCI_LINT = "$$(go tool -modfile=$(CURDIR)/hack/golangci/go.mod -n golangci-lint)"
 
 API_LINT = "$$(go tool -modfile=$(CURDIR)/hack/apilint/go.mod -n golangci-lint-kube-api-linter)"
 
-# kubectl from the PATH, else the one that comes with the control plane for tests.
+# kubectl from the PATH, or else from the control plane for tests.
 BUILT_KUBECTL := bin/controlplane/current/kubectl
 KUBECTL ?= $(shell command -v kubectl || echo $(BUILT_KUBECTL))
 KUBECTL_NEEDS := $(if $(filter $(BUILT_KUBECTL),$(KUBECTL)),control-plane)
 
-# What `make test` tests and with which further flags, as in: make test PKG=./internal/cloud/... TESTFLAGS=-v
+# Packages and further flags of `make test`, as in: make test PKG=./internal/cloud/... TESTFLAGS=-v
 PKG ?= ./...
 TESTFLAGS ?=
-# How many packages with a control plane are tested at a time. Their tests wait more than they work.
+# Number of packages with a control plane that are tested in parallel. Their tests wait most of the time.
 TEST_PACKAGES ?= 3
-# Tests that need what nothing else does are modules of their own, so that the operator does not depend on it. The go command
+# Tests with heavy dependencies are separate modules, so that the operator does not depend on them. The go command
 # does not see that files outside of such a module changed: -count=1.
 TEST_MODULES := test/docs test/gitops test/olm test/openapi
 # The modules that PKG is in: all of them, one of those above, or the operator's.
@@ -83,7 +83,7 @@ docs: ## Generate the reference under docs/.
 	go run ./hack/reasons
 
 .PHONY: charts
-charts: ## Write what the charts take from config: CRDs, roles, the schema of what can be declared.
+charts: ## Generate the parts of the charts that come from config: CRDs, roles, the schema of the values.
 	go run ./hack/charts
 
 .PHONY: fmt
@@ -100,11 +100,11 @@ lint: ## Run the linters.
 	$(API_LINT) run --config hack/apilint/config.yml ./api/...
 
 .PHONY: lint-fix
-lint-fix: ## Run the linters and mend what they can mend.
+lint-fix: ## Run the linters and fix what they can fix.
 	$(GOLANGCI_LINT) run --fix
 
 .PHONY: verify
-verify: ## Check that what is generated and every go.mod are up to date.
+verify: ## Check that generated files and every go.mod are up to date.
 	@sum() { { cat api/*/zz_generated.*.go config/crd/bases/*.yaml config/rbac/role.yaml docs/reference/*.md charts/*/values.schema.json || true; \
 		find charts/*/files -type f | LC_ALL=C sort | while read -r file; do echo "$$file"; cat "$$file"; done; } 2>/dev/null | git hash-object --stdin; }; \
 		before=$$(sum); $(MAKE) --no-print-directory generate manifests charts docs; \
@@ -122,10 +122,10 @@ control-plane: ## Build etcd, kube-apiserver, kube-controller-manager and kubect
 	@hack/controlplane/build.sh
 
 .PHONY: crds
-crds: ## Download the CRDs of Argo CD, Flux and the Prometheus operator, to check what docs and charts show of their kinds.
+crds: ## Download the CRDs of Argo CD, Flux and the Prometheus operator, to validate examples in docs and charts.
 	@hack/crds/fetch.sh
 
-# hack/tests.sh says which packages' tests need a control plane. Those that work in namespaces of their own share one.
+# hack/tests.sh lists the packages whose tests need a control plane. Those that use separate namespaces share one.
 RUN_TESTS = $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- $(TESTFLAGS)
 # in-modules runs a command with the packages of this kind, in each module that is tested.
 in-modules = set -e; for module in $(TESTED); do packages="./..."; [ $$module != . ] || packages="$(PKG)"; \
@@ -142,12 +142,12 @@ test: unit control-plane crds ## Run all tests: those of unit, then those agains
 	@$(call in-modules,plane,$(CURDIR)/bin/withplane $(RUN_TESTS) -p $(TEST_PACKAGES) -timeout 30m)
 
 .PHONY: test-oldest
-test-oldest: ## Run the tests of the CRDs and of the operator's work on the oldest Kubernetes that is supported.
+test-oldest: ## Run the tests of CRDs and reconciliation on the oldest supported Kubernetes.
 	@export KUBEBUILDER_ASSETS="$$(hack/oldest/build.sh)"; \
 		$(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -p 1 -timeout 30m $(TESTFLAGS) ./api/... ./test/story ./test/publish
 
 .PHONY: fuzz
-fuzz: ## Feed the readers of what others write with random input (FUZZTIME=5s for each).
+fuzz: ## Fuzz the parsers of external input (FUZZTIME=5s for each).
 	@FUZZTIME=$(or $(FUZZTIME),5s) hack/fuzz.sh
 
 .PHONY: test-race
@@ -155,31 +155,31 @@ test-race: control-plane crds ## Run all tests with the race detector (needs a C
 	CGO_ENABLED=1 $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- -race -timeout 40m $(TESTFLAGS) $(PKG)
 
 .PHONY: torture
-torture: control-plane ## Kill the operator for 10 minutes among 300 Agents (DURATION=, AGENTS=; SEED= to do the same again).
+torture: control-plane ## Kill the operator repeatedly for 10 minutes, with 300 Agents (DURATION=, AGENTS=; SEED= repeats a run).
 	go test ./test/torture -run TestExactlyOneThroughKills -count=1 -v -timeout 120m -real-times \
 		-duration=$(or $(DURATION),10m) -agents=$(or $(AGENTS),300) $(if $(SEED),-seed=$(SEED))
 
 comma := ,
 
 .PHONY: bench
-bench: control-plane build ## Measure the operator beside a bare client (N=, LATENCY=, RATE=, REPEAT=, BENCHFLAGS=; OLD= for benchstat).
+bench: control-plane build ## Measure the operator against a bare client (N=, LATENCY=, RATE=, REPEAT=, BENCHFLAGS=; OLD= for benchstat).
 	@go build -o bin/bench ./hack/bench
 	bin/bench -n $(or $(N),100$(comma)1000) -latency $(or $(LATENCY),0$(comma)50ms) -rate-limit $(or $(RATE),0) -repeat $(or $(REPEAT),1) \
 		-json dist/bench.json -benchstat dist/bench.txt $(BENCHFLAGS)
 	$(if $(OLD),$(TOOL) benchstat $(OLD) dist/bench.txt)
 
 .PHONY: bench-go
-bench-go: ## Measure what runs in each reconciliation, with allocations (OLD=dist/old.txt compares with an earlier run).
+bench-go: ## Benchmark the code of each reconciliation, with allocations (OLD=dist/old.txt compares with an earlier run).
 	@mkdir -p dist
 	go test -run '^$$' -bench . -benchmem -count $(or $(REPEAT),6) ./internal/... | tee dist/bench-go.txt
 	$(TOOL) benchstat $(OLD) dist/bench-go.txt
 
 .PHONY: test-image
-test-image: ## Lint the Dockerfile, build the image twice, and check what is in it.
+test-image: ## Lint the Dockerfile, build the image twice, and check its content.
 	go -C hack/image test -count=1 -timeout 60m ./...
 
 .PHONY: e2e
-e2e: ## Test the image in pods, on a node that is started here as root on Linux (E2E_KUBECONFIG= on your cluster; RUN= some tests).
+e2e: ## Test the image in pods, on a local node as root on Linux (E2E_KUBECONFIG= for your cluster; RUN= for some tests).
 	@$(if $(E2E_KUBECONFIG),,hack/node/build.sh)
 	@hack/controlplane/build.sh
 	@go -C hack/image run . -version "$(VERSION)" -commit "$(COMMIT)" -date "$(DATE)" \
@@ -187,9 +187,9 @@ e2e: ## Test the image in pods, on a node that is started here as root on Linux 
 	@go tool -modfile=$(CURDIR)/hack/helm/go.mod -n helm >/dev/null
 	go -C test/e2e test -p 1 -count=1 -v -timeout 60m $(if $(RUN),-run '$(RUN)') . $(if $(E2E_KUBECONFIG)$(RUN),,./node)
 
-# FRESH=1 looks for no control plane, as on a new machine; DOWNLOAD=no builds one even where official binaries can be had.
+# FRESH=1 ignores existing control planes, as on a new machine; DOWNLOAD=no builds one instead of downloading it.
 .PHONY: demo
-demo: ## Show the operator at work on a control plane and a fake cloud of its own (ONCE=1: and end; PICTURE=docs/demo.svg: and draw it).
+demo: ## Show the operator at work on a throwaway control plane and a fake cloud (ONCE=1: then exit; PICTURE=docs/demo.svg: and draw it).
 	@go list -deps . ./hack/demo >/dev/null 2>&1 & go build -o bin/prepare ./hack/prepare # Modules arrive while this compiles.
 	@bin/prepare -ldflags "$(LDFLAGS)" $(if $(filter no,$(DOWNLOAD)),-download=false) $(if $(FRESH),-fresh)
 	@KUBEBUILDER_ASSETS=$(CURDIR)/bin/controlplane/for-demo exec $(if $(PICTURE),go run ./hack/picture -out $(PICTURE)) bin/demo $(if $(ONCE)$(PICTURE),--once)
@@ -215,15 +215,15 @@ release: ## Make and publish the release VERSION=v0.1.0 (DRY_RUN=1: to a registr
 		$(if $(DRY_RUN),-dry-run) $(if $(PLATFORMS),-platforms "$(PLATFORMS)")
 
 .PHONY: test-release
-test-release: ## Make a release of this machine's platform in a registry on loopback, and see that faults in it are found.
+test-release: ## Make a release for this platform in a registry on loopback, and check that faults in it are found.
 	go -C hack/release test -count=1 -timeout 60m ./...
 
 .PHONY: run
-run: build ## Run the operator on this machine, against the current kubeconfig (ARGS=... for its flags).
+run: build ## Run the operator locally against the current kubeconfig (ARGS=... for its flags).
 	@exec $(BINARY) $(ARGS)
 
 .PHONY: build-installer
-build-installer: ## Write everything that deploy applies to $(DIST)/install.yaml.
+build-installer: ## Write the manifests of deploy to $(DIST)/install.yaml.
 	@mkdir -p $(DIST)
 	$(KUSTOMIZE) build config/default | sed 's#$(DEFAULT_IMG)#$(IMG)#' > $(DIST)/install.yaml
 
@@ -232,7 +232,7 @@ bundle: ## Write the bundle of the Operator Lifecycle Manager, for VERSION= and 
 	go run ./hack/bundle -version "$(VERSION)" -image "$(IMG)" -created "$(DATE)" -out $(DIST)/bundle
 
 .PHONY: clean
-clean: ## Remove what was built, the control plane too.
+clean: ## Remove everything that was built, including the control plane.
 	rm -rf bin dist cover.out .demo
 
 ##@ Deployment

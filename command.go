@@ -58,7 +58,7 @@ type usageError struct{ error }
 
 func usage(err error) error { return usageError{err} }
 
-// newCommand is the command line; run is called with flags that are right.
+// newCommand returns the command line; run is called with valid flags.
 func newCommand(run func(context.Context, *options.Options) error) *cobra.Command {
 	o := &options.Options{}
 	command := &cobra.Command{
@@ -78,20 +78,20 @@ func newCommand(run func(context.Context, *options.Options) error) *cobra.Comman
 	return withCommands(command)
 }
 
-// newPlugin is what kubectl runs: the commands without the operator itself.
+// newPlugin returns the command of the kubectl plugin: without the operator itself.
 func newPlugin() *cobra.Command {
 	return withCommands(&cobra.Command{
 		Use:         plugin,
 		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl calyptia"},
-		Short:       "Look at Calyptia Cloud agents in a cluster, and declare those that a project already has.",
-		Long: "Look at Calyptia Cloud agents in a cluster, and declare those that a project already has.\n\n" +
+		Short:       "Show the Calyptia Cloud agents of a cluster, and write manifests for those that a project already has.",
+		Long: "Show the Calyptia Cloud agents of a cluster, and write manifests for those that a project already has.\n\n" +
 			exitCodes + "\nDocumentation: " + docsURL,
 		Args: func(command *cobra.Command, args []string) error { return unknown(command, args) },
 		RunE: func(command *cobra.Command, _ []string) error { return command.Help() },
 	})
 }
 
-// withCommands adds the commands, and what all of them have in common.
+// withCommands adds the commands, and their common settings.
 func withCommands(root *cobra.Command) *cobra.Command {
 	root.Version = version.String()
 	root.SilenceUsage, root.SilenceErrors = true, true
@@ -131,7 +131,7 @@ func versionCommand() *cobra.Command {
 	}
 }
 
-// unknown refuses a word that is no command, and names the one that may be meant.
+// unknown returns the error for an unknown command, and suggests a similar one.
 func unknown(command *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -143,7 +143,7 @@ func unknown(command *cobra.Command, args []string) error {
 	return usage(fmt.Errorf("unknown command %q: %s", args[0], do))
 }
 
-// similar are the flags that may be meant by an unknown one.
+// similar returns the flags that are similar to an unknown one.
 func similar(command *cobra.Command, err error) (like []string) {
 	missing := &pflag.NotExistError{}
 	if !errors.As(err, &missing) || len(missing.GetSpecifiedName()) < 2 {
@@ -157,7 +157,7 @@ func similar(command *cobra.Command, err error) (like []string) {
 	return like
 }
 
-// distance is how many letters have to be added, taken or replaced.
+// distance is the edit distance.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

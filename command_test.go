@@ -63,7 +63,7 @@ func TestTheCommandLine(t *testing.T) {
 	}
 }
 
-// Every flag of the operator is in one group of the help, and no group is for flags that are not there.
+// Every flag of the operator is in one group of the help, and every group has flags.
 func TestEveryFlagHasItsGroup(t *testing.T) {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	(&options.Options{}).Bind(flags)

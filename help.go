@@ -20,10 +20,10 @@ type flagGroup struct {
 	flags *pflag.FlagSet
 }
 
-// Text is how the help shows the flags.
+// Text returns the flags as the help shows them.
 func (g flagGroup) Text() string { return strings.TrimRight(g.flags.FlagUsages(), "\n") }
 
-// operatorGroups are the flags of the operator by what they are for: a name, or the beginning of one with a dash at its end.
+// operatorGroups are the flags of the operator by purpose: a name, or a prefix with a dash at its end.
 var operatorGroups = []struct {
 	title string
 	names []string
@@ -35,7 +35,7 @@ var operatorGroups = []struct {
 	{"Logs", []string{"zap-"}},
 }
 
-// flagGroups are the flags of a command as its help shows them. Only the operator itself has so many that they need groups.
+// flagGroups returns the flags of a command for its help. Only the operator has so many that they need groups.
 func flagGroups(command *cobra.Command) (groups []flagGroup) {
 	sets := make([]*pflag.FlagSet, len(operatorGroups)+1)
 	for i := range sets {

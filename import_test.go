@@ -48,7 +48,7 @@ func TestTheExitCodesOfTheImport(t *testing.T) {
 		{"all is well", "[" + agent + "]", nil, 0, "1 declared"},
 		{"there is none", "[]", nil, 0, "0 declared"},
 		{"one agent is refused", "[" + refused + "," + agent + "]", nil, 1, "calyptia-agent-operator: 1 of 2 agents"},
-		{"the service fails", "{}", nil, 1, "calyptia-agent-operator: the agents cannot be listed"},
+		{"the API fails", "{}", nil, 1, "calyptia-agent-operator: the agents cannot be listed"},
 		{"a wrong value", "[]", []string{"--type=vector"}, 2, "--type"},
 		{"a wrong flag", "[]", []string{"--no-such-flag"}, 2, "--no-such-flag"},
 		{"an argument", "[]", []string{"agents"}, 2, "no arguments"},

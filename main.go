@@ -14,7 +14,7 @@ import (
 	"net/http"
 	"time"
 
-	_ "golang.org/x/crypto/x509roots/fallback" // Where there are no root certificates, as in the image.
+	_ "golang.org/x/crypto/x509roots/fallback" // For systems without root certificates, such as the image.
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -49,11 +49,11 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/version"
 )
 
-// projectWorkers is how many CloudProjects of one namespace are worked on at once. A server that hangs holds up no other
-// CloudProject of the namespace while fewer do.
+// projectWorkers is the number of concurrent reconciles of CloudProjects in one namespace. Fewer hanging servers do not block
+// the other CloudProjects of the namespace.
 const projectWorkers = 8
 
-// shutdownTime is how long the passes that are under way may take to record what they did.
+// shutdownTime bounds the time for running reconciles to record what they did.
 const shutdownTime = 45 * time.Second
 
 // run starts the manager and ends with it.
@@ -64,7 +64,7 @@ func run(ctx context.Context, o *options.Options) error {
 		return fmt.Errorf("no cluster to work on: %w", err)
 	}
 	config.UserAgent = "calyptia-agent-operator/" + version.Version
-	config.QPS = -1 // The API server's own fairness does that better.
+	config.QPS = -1 // The API server's priority and fairness does that better.
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
@@ -74,7 +74,7 @@ func run(ctx context.Context, o *options.Options) error {
 	}
 	mgr, err := ctrl.NewManager(config, managerOptions(o, scheme))
 	if err != nil {
-		return fmt.Errorf("the manager cannot be made: %w", err)
+		return fmt.Errorf("the manager cannot be created: %w", err)
 	}
 	if err := addControllers(ctx, o, mgr, clusterID); meta.IsNoMatchError(err) {
 		return fmt.Errorf("the CRDs of %s are not installed: install them first: %w", v1alpha1.GroupVersion, err)
@@ -88,7 +88,7 @@ func run(ctx context.Context, o *options.Options) error {
 	return mgr.Start(ctx)
 }
 
-// cluster is what makes the derived machine IDs of this cluster its own.
+// cluster makes the derived machine IDs unique to this cluster.
 func cluster(ctx context.Context, o *options.Options, config *rest.Config, scheme *runtime.Scheme) (string, error) {
 	if o.ClusterID != "" {
 		return o.ClusterID, nil
@@ -99,7 +99,7 @@ func cluster(ctx context.Context, o *options.Options, config *rest.Config, schem
 	}
 	var system corev1.Namespace
 	if err := reader.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, &system); err != nil {
-		return "", fmt.Errorf("the namespace kube-system cannot be read for its UID (--cluster-id does without): %w", err)
+		return "", fmt.Errorf("the namespace kube-system cannot be read for its UID (set --cluster-id instead): %w", err)
 	}
 	return string(system.UID), nil
 }
@@ -190,7 +190,7 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 			Settings: remoteagent.Settings{
 				DefaultProject: o.Project, ClusterID: clusterID, ReadOnly: o.ReadOnly, Namespaces: o.WatchNamespaces,
 				Shard: shard,
-				// In the proportion of the defaults; zero stands for those.
+				// In the proportion of the defaults; zero means the default.
 				Times: remoteagent.Times{Slack: o.RegistrationSlack, PostWindow: o.RegistrationSlack / 4},
 			},
 		},
@@ -199,14 +199,14 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.Concurrency})
 }
 
-// crdInterval is how often an operator without the CRD of AgentSets looks for it.
+// crdInterval is how often an operator without the CRD of AgentSets checks for it.
 const crdInterval = 30 * time.Second
 
-// setWorkers is how many AgentSets of one namespace are worked on at once.
+// setWorkers is the number of concurrent reconciles of AgentSets in one namespace.
 const setWorkers = 2
 
-// addAgentSets adds the controller of AgentSets. Without access to nodes and workloads it only says so. Their CRD may be
-// missing: the Agents that an uninstall waits for have to be deleted all the same.
+// addAgentSets adds the controller of AgentSets. Without access to nodes and workloads it only reports that. The CRD may be
+// missing: an uninstall still has to delete the Agents.
 func addAgentSets(ctx context.Context, o *options.Options, mgr ctrl.Manager, shard projectref.Shard) error {
 	served := func() error {
 		_, err := mgr.GetRESTMapper().RESTMapping(v1alpha1.GroupVersion.WithKind("AgentSet").GroupKind(), v1alpha1.GroupVersion.Version)
@@ -217,7 +217,7 @@ func addAgentSets(ctx context.Context, o *options.Options, mgr ctrl.Manager, sha
 		return mgr.Add(manager.RunnableFunc(func(ctx context.Context) error {
 			return wait.PollUntilContextCancel(ctx, crdInterval, false, func(context.Context) (bool, error) {
 				if served() == nil {
-					return false, errors.New("the CRD of AgentSets was installed: the operator starts again to reconcile them")
+					return false, errors.New("the CRD of AgentSets was installed: the operator restarts to reconcile them")
 				}
 				return false, nil
 			})
@@ -258,8 +258,8 @@ func addProcessMetrics(mgr manager.Manager) error {
 	return nil
 }
 
-// addProbes makes the operator ready once it sees the cluster. The cloud has no part in that: a pod that is
-// restarted does not mend it. Nor has a namespace that the operator has no rights in.
+// addProbes makes the operator ready once its caches are filled. Readiness does not depend on Calyptia Cloud, nor on
+// namespaces without rights: restarting the pod would not help.
 func addProbes(mgr manager.Manager) error {
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return err

@@ -21,7 +21,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/options"
 )
 
-// start runs the command line and returns the options that the operator would run with; nil if it would not.
+// start runs the command line and returns the options of the operator; nil if it would not run.
 func start(t *testing.T, args ...string) (*options.Options, error) {
 	t.Helper()
 	var got *options.Options
@@ -191,7 +191,7 @@ func TestGoodFlagsAreTaken(t *testing.T) {
 	}
 }
 
-func TestTheManagerLooksAfterTheNamespacesThatAreNamed(t *testing.T) {
+func TestTheManagerWatchesTheNamespacesThatAreNamed(t *testing.T) {
 	all := managerOptions(&options.Options{}, nil)
 	if all.Cache.DefaultNamespaces != nil || all.LeaderElection || !all.LeaderElectionReleaseOnCancel {
 		t.Errorf("%+v", all)

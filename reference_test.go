@@ -21,7 +21,7 @@ import (
 
 var update = flag.Bool("update", false, "write docs/reference/flags.md")
 
-// `make docs` writes the page, and this test notices when it is not as the flags are.
+// `make docs` writes the page, and this test fails if it does not match the flags.
 func TestThePageOfTheFlagsIsUpToDate(t *testing.T) {
 	path := filepath.Join("docs", "reference", "flags.md")
 	page := []byte("# Command line\n\nWritten by `make docs` from the command itself.\n" + reference(newCommand(nil)))
@@ -70,7 +70,7 @@ func reference(command *cobra.Command) string {
 	return page.String()
 }
 
-// standard is the value of a flag that is not given, where it has one.
+// standard returns the default of a flag, if it has one.
 func standard(f *pflag.Flag) string {
 	value := strings.TrimSuffix(strings.TrimPrefix(f.DefValue, "["), "]")
 	if value == "" || value == "0s" {

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// The image holds the binary alone, so https works only with root certificates that are in it.
+// The image has only the binary, so https needs root certificates inside it.
 func TestThereAreRootCertificatesWithoutAFile(t *testing.T) {
 	const bare = "TEST_WITHOUT_ROOTS"
 	if os.Getenv(bare) == "" {

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Runs every fuzz target for FUZZTIME (5s each by default). What breaks one is written below its package's testdata/fuzz:
-# commit it with the correction, and `go test` runs it from then on.
+# Runs every fuzz target for FUZZTIME (5s each by default). A failing input is written to testdata/fuzz of its package:
+# commit it with the fix, and `go test` runs it from then on.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Listing builds a package's tests, so only those that can have a target are asked.
+# Listing builds the tests of a package, so only packages that can have a target are listed.
 mapfile -t packages < <(git grep -l --untracked '^func Fuzz' -- '*_test.go' | xargs -r -n 1 dirname | sort -u)
 ran=0
 for package in "${packages[@]}"; do

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prints the packages with tests of a kind among those given: "unit" needs no control plane, "plane" needs one.
-# What decides is whether the tests of a package reach internal/testenv, however far away. The packages that take
-# longest come first, so that the others run beside them.
+# Packages whose tests depend on internal/testenv, directly or indirectly, need one. The slowest packages come first, so
+# that the others run at the same time.
 set -euo pipefail
 
 kind=${1:?"usage: hack/tests.sh unit|plane package..."}

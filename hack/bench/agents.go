@@ -35,7 +35,7 @@ func configMapsPath(namespace string) string {
 	return "/api/v1/namespaces/" + namespace + "/configmaps"
 }
 
-// configText is a rawConfig of a size; another number makes another text.
+// configText is a rawConfig of the given size; each number makes a different text.
 func configText(size, number int) string {
 	head := fmt.Sprintf("# configuration %d\n", number)
 	const lines = "[INPUT]\n    Name  tail\n    Path  /var/log/containers/*.log\n"
@@ -63,7 +63,7 @@ func (s *stage) change(namespace string, number int) func(context.Context, strin
 	return s.patch(namespace, map[string]any{"spec": map[string]string{"rawConfig": configText(s.rawConfig, number)}})
 }
 
-// poke asks for a look at the Agent now.
+// poke requests a sync of the Agent now.
 func (s *stage) poke(namespace, mark string) func(context.Context, string) error {
 	return s.patch(namespace, map[string]any{
 		"metadata": map[string]any{"annotations": map[string]string{"cloud.calyptia.com/reconcile-at": mark}},
@@ -87,8 +87,8 @@ func (s *stage) delete(namespace string) func(context.Context, string) error {
 	}
 }
 
-// batch does something to all names, as fast as the concurrency lets it, and waits until the watch shows that it
-// came about for each.
+// batch applies a change to all names, as fast as the concurrency allows, and waits until the watch shows it for
+// each of them.
 func (s *stage) batch(ctx context.Context, t *tracker, names []string, done func(before, now sight) bool,
 	do func(context.Context, string) error) (timing, error) {
 	r := t.round(len(names))
@@ -106,7 +106,7 @@ func (s *stage) batch(ctx context.Context, t *tracker, names []string, done func
 	return newTiming(r.last.Sub(began), r.took), nil
 }
 
-// oneByOne does something to each name after the one before came about.
+// oneByOne applies a change to each name and waits for it before the next.
 func (s *stage) oneByOne(ctx context.Context, t *tracker, names []string, done func(before, now sight) bool,
 	do func(context.Context, string) error) (timing, error) {
 	var all []time.Duration
@@ -125,7 +125,7 @@ func (s *stage) oneByOne(ctx context.Context, t *tracker, names []string, done f
 	return newTiming(time.Since(began), all), nil
 }
 
-// mark is a value for the annotation that was not there before.
+// mark is a new value for the annotation.
 func (s *stage) mark() string {
 	s.marks++
 	return fmt.Sprintf("mark-%d", s.marks)

@@ -26,7 +26,7 @@ type auditLog struct {
 	rest   []byte // a line that is not complete yet
 }
 
-// request is one that was answered. Watches are left out: how many there are depends on how often they are cut.
+// request is one that got a response. Watches are left out: their number depends on how often they are cut.
 type request struct {
 	At        time.Time
 	Agent     string // user agent, without its version
@@ -52,7 +52,7 @@ func (a *auditLog) close() error {
 	return a.file.Close()
 }
 
-// line is what matters of one event of the API server.
+// line holds the fields in use of one audit event of the API server.
 type line struct {
 	Stage          string
 	Verb           string
@@ -102,7 +102,7 @@ func (l *line) request() (request, bool) {
 	}, true
 }
 
-// fence makes sure that all that was answered before is in the log: it reads on until a request of its own is there.
+// fence reads on until its own request is in the log, so that all earlier requests are there, too.
 func (s *stage) fence(ctx context.Context) (requests []request, err error) {
 	s.fences++
 	mark := fmt.Sprintf("/healthz?fence=%d", s.fences)
@@ -124,19 +124,19 @@ func (s *stage) fence(ctx context.Context) (requests []request, err error) {
 
 // tally counts the requests of one user agent.
 type tally struct {
-	// Reads that no cache answered, by verb and resource.
+	// Reads that bypassed the cache, by verb and resource.
 	Reads map[string]int
-	// Writes of objects that were accepted, by verb and resource. Deletes of what was gone count, too.
+	// Writes that were accepted, by verb and resource. Deletes of objects that did not exist count, too.
 	Writes map[string]int
 	// Objects is their sum.
 	Objects int
-	// EventsOf counts the writes of events by what they are about.
+	// EventsOf counts the writes of events by the name of their object.
 	EventsOf map[string]int
-	// Events is their sum; Conflicts are those that the API server refused with 409, Refused all others.
+	// Events is their sum. Conflicts are writes that the API server refused with 409, Refused all other refusals.
 	Events, Conflicts, Refused int
 }
 
-// everybody stands for all user agents.
+// everybody selects all user agents.
 const everybody = ""
 
 func count(requests []request, agent string) tally {
@@ -148,7 +148,7 @@ func count(requests []request, agent string) tally {
 			t.Reads[w.Verb+" "+w.Resource]++
 		case w.Resource == "events":
 			about := w.Name
-			if dot := strings.LastIndexByte(about, '.'); dot >= 0 { // The rest of its name is made up.
+			if dot := strings.LastIndexByte(about, '.'); dot >= 0 { // The rest of the event name is generated.
 				about = about[:dot]
 			}
 			t.EventsOf[about]++

@@ -20,8 +20,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// cloudCommand is the subcommand that serves the fake cloud, in a process of its own so that what it burns is not
-// the benchmark's.
+// cloudCommand is the subcommand that serves the fake cloud, in its own process so that its processor time is not
+// counted as the benchmark's.
 const cloudCommand = "cloud"
 
 // The projects of the fake cloud: the operator and the floor do not see each other's agents.
@@ -30,19 +30,19 @@ const (
 	floorProject    = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
 )
 
-// greeting is what the process of the fake cloud says first, to its parent alone: it holds tokens.
+// greeting is the first output of the fake cloud, on a pipe to its parent because it holds tokens.
 type greeting struct {
 	Service, Control string
 	Tokens           map[string]string // by project
 }
 
-// cloudState is how the fake cloud is to behave.
+// cloudState configures the behavior of the fake cloud.
 type cloudState struct {
 	Latency time.Duration
 	NoList  bool
 }
 
-// call is one that the fake cloud got.
+// call is a request that the fake cloud received.
 type call struct {
 	At      time.Time
 	Method  string
@@ -52,7 +52,7 @@ type call struct {
 	Status  int
 }
 
-// calls are those since the last reset.
+// calls are the requests since the last reset.
 type calls struct {
 	Connections int64
 	Calls       []call
@@ -63,10 +63,10 @@ type cloudProcess struct {
 	connections atomic.Int64
 
 	mu     sync.Mutex
-	prompt func() // takes the latency away
+	prompt func() // turns the latency off
 }
 
-// serveCloud serves the fake cloud, and a second port to steer it, until the process is killed.
+// serveCloud serves the fake cloud, and a second port to control it, until the process is killed.
 func serveCloud(out io.Writer) error {
 	c := &cloudProcess{fake: cloudtest.New(cloudtest.Settings{}), prompt: func() {}}
 	service, err := net.Listen("tcp", "127.0.0.1:0")
@@ -142,4 +142,4 @@ func (c *cloudProcess) set(state cloudState) {
 	}
 }
 
-var errCloudSilent = errors.New("the fake cloud ended before it said where it is")
+var errCloudSilent = errors.New("the fake cloud exited before it printed its address")

@@ -21,22 +21,22 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// What the operator may cost, for each Agent. These are counts: they are exact on any machine.
+// Limits of the requests and writes for each Agent. Counts are exact on any machine.
 const (
 	registerCalls  = 1
-	registerWrites = 3 // nonce with finalizer, Secret, status
-	updateCalls    = 2 // a look and a PATCH
+	registerWrites = 3 // intent with finalizer, Secret, status
+	updateCalls    = 2 // a GET and a PATCH
 	updateWrites   = 1
 	deleteCalls    = 1
 	deleteWrites   = 1 // the finalizer; the Secret goes with its owner
 	mostEvents     = 1 // of each of these
 
-	// In a steady state, where the service lists its agents: pages for each interval, and no read of a single one.
+	// In a steady state, where Calyptia Cloud lists its agents: pages for each interval, and no read of a single one.
 	pageSize    = 100
 	steadyReads = 0
 )
 
-// costsAgents are few enough for a minute of a small machine; counts do not need more.
+// costsAgents is small enough for a test of one minute on a small machine.
 const costsAgents = 50
 
 func TestMain(m *testing.M) {
@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestCosts runs the small form of the benchmark: it checks what an Agent costs, and no time.
+// TestCosts runs a small benchmark and checks the counts of an Agent, not times.
 func TestCosts(t *testing.T) {
 	results := map[string]*result{}
 	for _, r := range runSmall(t, "-fleet", "-phases=register,update,delete") {
@@ -70,7 +70,7 @@ func TestCosts(t *testing.T) {
 			t.Logf("%d events, %d conflicts, %d refused writes", r.Events, r.Conflicts, r.Refused)
 			calls := r.Calls[http.MethodGet] + r.Calls[http.MethodPost] + r.Calls[http.MethodPatch] + r.Calls[http.MethodDelete]
 			switch {
-			case want.phase == "update" && calls > want.calls*costsAgents: // A look before the PATCH may be spared.
+			case want.phase == "update" && calls > want.calls*costsAgents: // The GET before the PATCH may be omitted.
 				t.Errorf("%d calls for %d Agents, want at most %d each", calls, costsAgents, want.calls)
 			case want.phase != "update" && calls != want.calls*costsAgents:
 				t.Errorf("%d calls for %d Agents, want %d each", calls, costsAgents, want.calls)
@@ -91,7 +91,7 @@ func TestCosts(t *testing.T) {
 					t.Errorf("%d events about %s, want at most %d", n, about, mostEvents)
 				}
 			}
-			delete(r.EventsOf, projectName) // Written late, its becoming Ready falls into the first phase.
+			delete(r.EventsOf, projectName) // Its Ready event may be written late, in the first phase.
 			if len(r.EventsOf) > costsAgents {
 				t.Errorf("events about %d objects, want them about %d Agents alone", len(r.EventsOf), costsAgents)
 			}
@@ -102,10 +102,10 @@ func TestCosts(t *testing.T) {
 	}
 }
 
-// TestSteadyCosts looks on for a bit more than an interval, in which nothing changes.
+// TestSteadyCosts measures a little more than an interval in which nothing changes.
 func TestSteadyCosts(t *testing.T) {
 	const stretch = 70 * time.Second
-	// The update looks at each agent: what a registration does not tell, such as its health, is written then, once.
+	// The update reads each agent: what a registration does not return, such as its health, is written then, once.
 	results := runSmall(t, "-phases=register,update,steady", "-stretch="+stretch.String())
 	r := results[len(results)-1]
 	t.Log(r.details())
@@ -118,7 +118,7 @@ func TestSteadyCosts(t *testing.T) {
 		t.Errorf("%d pages were listed within %s, want %d for each interval of %s", r.Pages, stretch, pages, time.Minute)
 	}
 	if gets := r.Calls[http.MethodGet]; gets != steadyReads {
-		t.Errorf("%d agents were read one by one although the service lists them, want %d", gets, steadyReads)
+		t.Errorf("%d agents were read one by one although Calyptia Cloud lists them, want %d", gets, steadyReads)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 )
 
 // floor is a bare client that does the least possible work for each Agent, at the operator's concurrency: no cache,
-// no watch, no check, and it knows by itself what is to be done next.
+// no watch, no check, and it always knows the next step.
 type floor struct {
 	*stage
 	tracker *tracker
@@ -51,7 +51,7 @@ func (s *stage) startFloor(ctx context.Context, fail context.CancelCauseFunc) *f
 	return f
 }
 
-// run does the floor's part of a phase.
+// run runs a phase of the floor.
 func (f *floor) run(ctx context.Context, phase string) (took timing, err error) {
 	fleet, singles := names("floor", f.N), names("single", f.singles)
 	before := f.processor()
@@ -82,7 +82,7 @@ func (f *floor) run(ctx context.Context, phase string) (took timing, err error) 
 	return took, err
 }
 
-// bare is the rate of registrations where the Agents are there already, so that nobody applies meanwhile.
+// bare is the rate of registrations of Agents that already exist, so that nothing is applied at the same time.
 func (f *floor) bare(ctx context.Context) (timing, error) {
 	some := names("bare", min(f.N, 1000))
 	if err := each(ctx, f.concurrency, some, f.apply(floorNamespace)); err != nil {
@@ -99,7 +99,7 @@ func (f *floor) bare(ctx context.Context) (timing, error) {
 	return took, err
 }
 
-// then hands an Agent on to the workers once it was applied.
+// then queues an Agent for the workers once it is applied.
 func (f *floor) then(first, second func(context.Context, string) error) func(context.Context, string) error {
 	return func(ctx context.Context, name string) error {
 		if err := first(ctx, name); err != nil {
@@ -112,12 +112,12 @@ func (f *floor) then(first, second func(context.Context, string) error) func(con
 
 // register is one POST, the finalizer, the Secret, and the status.
 func (f *floor) register(ctx context.Context, name string) error {
-	answer, err := f.patchAgent(ctx, name, "", map[string]any{"metadata": map[string]any{"finalizers": []string{finalizer}}})
+	body, err := f.patchAgent(ctx, name, "", map[string]any{"metadata": map[string]any{"finalizers": []string{finalizer}}})
 	if err != nil {
 		return err
 	}
 	var agent struct{ Metadata struct{ UID string } }
-	if err := json.Unmarshal(answer, &agent); err != nil {
+	if err := json.Unmarshal(body, &agent); err != nil {
 		return err
 	}
 	var made struct{ ID, Token string }
@@ -159,7 +159,7 @@ func (f *floor) update(generation int) func(context.Context, string) error {
 	}
 }
 
-// correct is one look, one PATCH and the status.
+// correct is one GET, one PATCH and the status.
 func (f *floor) correct(mark string) func(context.Context, string) error {
 	return func(ctx context.Context, name string) error {
 		if err := f.ask(ctx, http.MethodGet, f.id(name), nil, &struct{ ID string }{}); err != nil {
@@ -172,7 +172,7 @@ func (f *floor) correct(mark string) func(context.Context, string) error {
 	}
 }
 
-// remove is one DELETE and the finalizer. The Secret goes with its owner, at nobody's expense.
+// remove is one DELETE and the finalizer. The garbage collector deletes the Secret.
 func (f *floor) remove(ctx context.Context, name string) error {
 	if err := f.ask(ctx, http.MethodDelete, f.id(name), nil, nil); err != nil {
 		return err
@@ -181,7 +181,7 @@ func (f *floor) remove(ctx context.Context, name string) error {
 	return err
 }
 
-// What a status has that is not of one Agent alone, as long as the operator's.
+// The parts of a status that all Agents share, as long as those that the operator writes.
 const (
 	longAgo      = "2026-01-01T00:00:00Z"
 	registration = longAgo + "/f1be0c1dd478be26-9c2e62c0873c4922871bae994536be54"
@@ -214,7 +214,7 @@ func (f *floor) patchAgent(ctx context.Context, name, subresource string, change
 	return f.floorAPI.Patch(types.MergePatchType).AbsPath(path).Body(body).Do(ctx).Raw()
 }
 
-// ask calls the fake cloud.
+// ask sends a request to the fake cloud.
 func (f *floor) ask(ctx context.Context, method, id string, body map[string]any, into any) error {
 	var encoded []byte
 	if body != nil {

@@ -5,8 +5,8 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Command bench measures the operator: its real binary, against a real control plane and a fake of Calyptia Cloud in
-// a process of its own, and beside it a bare client that does the least possible work, the floor. Rates mean
-// something only as ratios to the floor of the same run; calls and writes are exact.
+// a separate process, and the floor: a bare client that does the least possible work. Rates are only meaningful as ratios to
+// the floor of the same run; calls and writes are exact.
 package main
 
 import (
@@ -49,7 +49,7 @@ func main() {
 	}
 }
 
-// run runs all cells, and writes after each what is known by then.
+// run runs all cells and writes the results after each of them.
 func (o *options) run(ctx context.Context, out io.Writer) error {
 	if err := os.Chdir(testenv.ModuleRoot()); err != nil {
 		return err
@@ -73,7 +73,7 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// runCell runs one cell on a control plane of its own.
+// runCell runs one cell on its own control plane.
 func (o *options) runCell(ctx context.Context, c cell) (_ []*result, err error) {
 	dir, remove, err := o.tempDir(c)
 	if err != nil {

@@ -16,17 +16,17 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// timing says how long many changes took.
+// timing is how long a batch of changes took.
 type timing struct {
 	Count     int
 	Seconds   float64
 	PerSecond float64
-	P50, P99  float64 // seconds from apply to what was waited for
-	// Burnt is the processor time in seconds until all is quiet, garbage collection included, by process.
+	P50, P99  float64 // seconds from apply to the expected state
+	// Burnt is the processor time in seconds until all processes are idle, including garbage collection, by process.
 	Burnt map[string]float64
 }
 
-// newTiming sums up changes that came about.
+// newTiming summarizes completed changes.
 func newTiming(elapsed time.Duration, took []time.Duration) timing {
 	slices.Sort(took)
 	return timing{
@@ -51,7 +51,7 @@ func percentile(sorted []time.Duration, percent int) float64 {
 	return sorted[min(len(sorted)-1, len(sorted)*percent/100)].Seconds()
 }
 
-// result is what one phase came to.
+// result is the result of one phase.
 type result struct {
 	cell
 	Phase string
@@ -78,10 +78,10 @@ type result struct {
 	calls []call
 }
 
-// per is a count for each Agent.
+// per is a count per Agent.
 func (r *result) per(n int) float64 { return float64(n) / float64(max(r.Count, 1)) }
 
-// measure runs a phase of the operator and counts what it caused, until nobody has anything more to do.
+// measure runs a phase of the operator and counts its requests until everything is idle.
 func (s *stage) measure(ctx context.Context, phase string, run func() (timing, error)) (*result, error) {
 	if err := s.begin(ctx); err != nil {
 		return nil, fmt.Errorf("%s: %w", phase, err)
@@ -98,7 +98,7 @@ func (s *stage) measure(ctx context.Context, phase string, run func() (timing, e
 	return s.end(ctx, phase, took, before, requests)
 }
 
-// begin forgets what was counted before.
+// begin resets the counters.
 func (s *stage) begin(ctx context.Context) error {
 	if _, err := s.fence(ctx); err != nil {
 		return err
@@ -106,7 +106,7 @@ func (s *stage) begin(ctx context.Context) error {
 	return s.cloud.reset(ctx)
 }
 
-// end counts.
+// end reads the counters.
 func (s *stage) end(ctx context.Context, phase string, took timing, before map[string]float64, requests []request) (*result, error) {
 	took.Burnt = s.since(before)
 	r := &result{
@@ -120,8 +120,8 @@ func (s *stage) end(ctx context.Context, phase string, took timing, before map[s
 	r.calls, r.Connections = got.Calls, got.Connections
 	for _, c := range got.Calls {
 		switch {
-		case c.Route == cloudtest.RouteList && isProof(c.Query):
-			r.Calls["proof"]++
+		case c.Route == cloudtest.RouteList && isCredentialCheck(c.Query):
+			r.Calls["credential check"]++
 		case c.Route == cloudtest.RouteList:
 			r.Pages++
 		case c.Route == cloudtest.RouteFleets:
@@ -139,11 +139,11 @@ func (s *stage) end(ctx context.Context, phase string, took timing, before map[s
 	return r, nil
 }
 
-// isProof tells the one call that proves a CloudProject's token from a page of its agents.
-func isProof(query string) bool { return query == "last=1" }
+// isCredentialCheck distinguishes the request that verifies the token of a CloudProject from a page of its agents.
+func isCredentialCheck(query string) bool { return query == "last=1" }
 
-// settle waits until the user agent writes nothing, and the operator burns next to nothing, for a while. It returns
-// all that was asked until then.
+// settle waits until the user agent writes nothing and the operator is idle for a while. It returns all requests until
+// then.
 func (s *stage) settle(ctx context.Context, agent string) (all []request, err error) {
 	const tick, quietTicks = 200 * time.Millisecond, 5
 	quiet, burnt := 0, s.processor()["operator"]

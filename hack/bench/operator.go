@@ -20,7 +20,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv/process"
 )
 
-// operator is the operator's binary at work.
+// operator is a running process of the operator.
 type operator struct {
 	child  *process.Child
 	probes string
@@ -42,7 +42,7 @@ func (s *stage) startOperator(ctx context.Context) (time.Duration, error) {
 		"--concurrency=" + strconv.Itoa(s.concurrency),
 	}
 	if s.phases["floor"] {
-		args = append(args, "--watch-namespaces="+benchNamespace, "--cluster-id=bench") // The floor's Agents are not its own.
+		args = append(args, "--watch-namespaces="+benchNamespace, "--cluster-id=bench") // The Agents of the floor are not managed.
 	}
 	command := exec.Command(s.options.operator, append(args, s.operatorArgs...)...)
 	command.Stdout, command.Stderr = log, log

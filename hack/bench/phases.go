@@ -18,7 +18,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// show is one cell's run.
+// show is the run of one cell.
 type show struct {
 	*stage
 	tracker *tracker
@@ -26,7 +26,7 @@ type show struct {
 	floor   *floor // nil without one
 }
 
-// play runs the phases that were chosen.
+// play runs the selected phases.
 func (s *stage) play(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -57,8 +57,8 @@ func (s *stage) play(ctx context.Context) error {
 	return nil
 }
 
-// paced measures a phase that has a floor, which comes right before it: on a busy machine only what is near in time
-// compares.
+// paced measures the floor and then the operator in a phase: on a busy machine, only measurements close in time
+// compare.
 func (p *show) paced(ctx context.Context, phase string, run func() (timing, error)) error {
 	var floor *timing
 	if p.floor != nil {
@@ -80,7 +80,7 @@ func (p *show) paced(ctx context.Context, phase string, run func() (timing, erro
 		r.CPURatio = floor.processor() / r.timing.processor()
 	}
 	if p.RateLimit > 0 && phase != "single" {
-		r.budget()
+		r.rateLimit()
 	}
 	return nil
 }
@@ -102,7 +102,7 @@ func (p *show) update(ctx context.Context) error {
 		if !p.fromConfigMap {
 			return p.batch(ctx, p.tracker, p.fleet, isUpdated, p.change(benchNamespace, 1))
 		}
-		// One write changes them all.
+		// One write changes all Agents.
 		r, began := p.tracker.round(p.N), time.Now()
 		for _, name := range p.fleet {
 			p.tracker.expect(r, name, isSourced)
@@ -122,7 +122,7 @@ func (p *show) update(ctx context.Context) error {
 	})
 }
 
-// drift has somebody else change all remote agents, and asks for a look at each.
+// drift changes all remote agents externally and requests a sync of each.
 func (p *show) drift(ctx context.Context) error {
 	if err := p.cloud.drift(ctx, operatorProject); err != nil {
 		return err
@@ -133,7 +133,7 @@ func (p *show) drift(ctx context.Context) error {
 	})
 }
 
-// single applies one Agent after the other on the operator that has nothing else to do.
+// single applies one Agent at a time while the operator is otherwise idle.
 func (p *show) single(ctx context.Context) error {
 	some := names("single", p.singles)
 	err := p.paced(ctx, "single", func() (timing, error) {
@@ -145,7 +145,7 @@ func (p *show) single(ctx context.Context) error {
 	return err
 }
 
-// wake changes what all Agents share: the interval of the CloudProject.
+// wake changes the interval of the CloudProject, which all Agents share.
 func (p *show) wake(ctx context.Context) error {
 	_, err := p.measure(ctx, "wake", func() (timing, error) {
 		began := time.Now()
@@ -170,7 +170,7 @@ func (s *stage) setInterval(ctx context.Context, interval time.Duration) error {
 	return s.projectShows(ctx, "True", interval.String())
 }
 
-// projectShows waits until the CloudProject has this Ready, and this interval in force unless it is empty.
+// projectShows waits until the CloudProject has this status of Ready and, unless it is empty, this interval.
 func (s *stage) projectShows(ctx context.Context, ready, interval string) error {
 	return poll(ctx, time.Minute, "the CloudProject is Ready="+ready+" "+interval, func() (bool, error) {
 		raw, err := s.api.Get().AbsPath(projectsPath + "/" + projectName).Do(ctx).Raw()
@@ -202,9 +202,9 @@ func (r *result) figure(name string, value float64) {
 	r.Figures[name] = value
 }
 
-// budget compares the calls with what the rate limit permits: how much of it was used while there was work, and by
-// how many calls the bucket was ever overdrawn, which network and scheduler may do by one or two.
-func (r *result) budget() {
+// rateLimit compares the calls with what the rate limit permits: the share that was used while there was work, and by
+// how many requests it was exceeded. Network and scheduler may cause an excess of one or two.
+func (r *result) rateLimit() {
 	tokens, least := float64(rateBurst), 0.0
 	var before time.Time
 	var first, last time.Time

@@ -20,14 +20,14 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv/process"
 )
 
-// remote is the fake cloud as the benchmark sees it.
+// remote is the client of the fake cloud's control port.
 type remote struct {
 	greeting
 	child *process.Child
 	http  *http.Client
 }
 
-// startCloud starts this program anew as the fake cloud.
+// startCloud starts this program again as the fake cloud.
 func startCloud(connections int) (*remote, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -61,7 +61,7 @@ func (r *remote) stop() {
 	}
 }
 
-// calls gives what arrived since the last reset.
+// calls returns the requests since the last reset.
 func (r *remote) calls(ctx context.Context) (got calls, err error) {
 	return got, r.do(ctx, http.MethodGet, r.Control+"/calls", "", nil, &got)
 }
@@ -78,12 +78,12 @@ func (r *remote) set(ctx context.Context, state cloudState) error {
 	return r.do(ctx, http.MethodPost, r.Control+"/state", "", body, nil)
 }
 
-// drift changes each agent of a project behind the back of whoever declares it.
+// drift changes each agent of a project externally.
 func (r *remote) drift(ctx context.Context, project string) error {
 	return r.do(ctx, http.MethodPost, r.Control+"/drift/"+project, "", nil, nil)
 }
 
-// do sends a request; a token is a project's.
+// do sends a request with a project token.
 func (r *remote) do(ctx context.Context, method, url, token string, body []byte, into any) error {
 	request, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
@@ -97,15 +97,15 @@ func (r *remote) do(ctx context.Context, method, url, token string, body []byte,
 		return err
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
+	content, err := io.ReadAll(response.Body)
 	if err != nil {
 		return err
 	}
 	if response.StatusCode/100 != 2 {
-		return fmt.Errorf("%s %s: %s %s", method, request.URL.Path, response.Status, answer)
+		return fmt.Errorf("%s %s: %s %s", method, request.URL.Path, response.Status, content)
 	}
 	if into == nil {
 		return nil
 	}
-	return json.Unmarshal(answer, into)
+	return json.Unmarshal(content, into)
 }

@@ -18,7 +18,7 @@ import (
 	"text/tabwriter"
 )
 
-// table prints the results of a cell: rates and times beside the floor's, costs for each Agent.
+// table prints the results of a cell: rates and times compared with the floor, and counts per Agent.
 func table(out io.Writer, c cell, results []*result) error {
 	fmt.Fprintf(out, "\n%d Agents, cloud latency %s, rate limit %d/s (0: none)\n", c.N, c.Latency, c.RateLimit)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -50,7 +50,7 @@ func table(out io.Writer, c cell, results []*result) error {
 
 func mebibytes(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 
-// details are the counts behind the table, and what only this phase has.
+// details are the counts behind the table, and the figures that only this phase has.
 func (r *result) details() string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(r.Calls)) {

@@ -23,7 +23,7 @@ import (
 // burstWindow is the time after a restart in which a burst would come.
 const burstWindow = 10 * time.Second
 
-// catchUp is what a start may take until it is over; it is no part of the steady state.
+// catchUp is how long a start may take; it is not part of the steady state.
 const catchUp = 5 * time.Second
 
 // lateApplies are made while the operator catches up.
@@ -64,7 +64,7 @@ func (p *show) restart(ctx context.Context) error {
 	return err
 }
 
-// fleetCalled counts the remote agents that were there before and were called.
+// fleetCalled counts the earlier remote agents that were requested.
 func fleetCalled(all []call) int {
 	called, made := sets.New[string](), sets.New[string]()
 	for _, c := range all {
@@ -83,12 +83,12 @@ func without(requests []request, prefix string) []request {
 	return slices.DeleteFunc(requests, func(w request) bool { return strings.HasPrefix(w.Name, prefix) })
 }
 
-// steady lets the operator look at its Agents for a while. Nothing changes.
+// steady gives the operator time to sync its Agents. Nothing changes.
 func (p *show) steady(ctx context.Context) error {
 	if err := p.setInterval(ctx, p.interval); err != nil {
 		return err
 	}
-	// A new process knows the new interval only, and finds out whether there is a list.
+	// A new process knows only the new interval, and detects whether Calyptia Cloud lists agents.
 	p.stopOperator()
 	if _, err := p.startOperator(ctx); err != nil {
 		return err

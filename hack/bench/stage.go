@@ -35,7 +35,7 @@ const (
 	operatorAgent = "calyptia-agent-operator"
 )
 
-// cell is what one run is about.
+// cell holds the parameters of one run.
 type cell struct {
 	N         int
 	Latency   time.Duration
@@ -49,7 +49,7 @@ type stage struct {
 	dir      string
 	plane    *testenv.ControlPlane
 	cloud    *remote
-	api      rest.Interface // of whoever applies
+	api      rest.Interface // of the client that applies
 	floorAPI rest.Interface
 	audit    *auditLog
 	operator *operator
@@ -89,7 +89,7 @@ func open(ctx context.Context, o *options, c cell, dir string) (_ *stage, err er
 	return s, s.furnish(ctx)
 }
 
-// newAPI is a client that sends and takes bytes as they are.
+// newAPI is a client that sends and receives raw bytes.
 func newAPI(config *rest.Config, agent string) (rest.Interface, error) {
 	config = rest.CopyConfig(config)
 	config.UserAgent = agent + "/1"
@@ -97,7 +97,7 @@ func newAPI(config *rest.Config, agent string) (rest.Interface, error) {
 	return rest.UnversionedRESTClientFor(config)
 }
 
-// close ends everything, the last one first.
+// close stops everything in reverse order.
 func (s *stage) close() error {
 	s.stopOperator()
 	s.cloud.stop()
@@ -108,7 +108,7 @@ func (s *stage) close() error {
 	return errors.Join(errs...)
 }
 
-// furnish makes the namespaces, the CloudProject and what is nobody's concern.
+// furnish creates the namespaces, the CloudProject and the unrelated objects.
 func (s *stage) furnish(ctx context.Context) error {
 	for _, namespace := range []string{benchNamespace, floorNamespace, unrelatedNamespace} {
 		if err := s.create(ctx, "/api/v1/namespaces", object("v1", "Namespace", namespace, nil)); err != nil {
@@ -122,7 +122,7 @@ func (s *stage) furnish(ctx context.Context) error {
 	project := map[string]any{"spec": map[string]any{
 		"url": s.cloud.Service, "tokenSecretRef": map[string]string{"name": "calyptia-project-token"},
 		"rateLimit": map[string]int{"requestsPerSecond": s.RateLimit, "burst": rateBurst},
-		// So long that no look at an Agent falls into a phase that is not about it.
+		// So long that no periodic sync falls into another phase.
 		"resyncInterval": "24h",
 	}}
 	if err := s.create(ctx, projectsPath, object(apiVersion, "CloudProject", projectName, project)); err != nil {
@@ -162,7 +162,7 @@ func object(version, kind, name string, rest map[string]any) []byte {
 	}
 	body, err := json.Marshal(all)
 	if err != nil {
-		panic(err) // Of strings and numbers alone.
+		panic(err) // Impossible: strings and numbers only.
 	}
 	return body
 }
@@ -175,7 +175,7 @@ func names(prefix string, n int) []string {
 	return all
 }
 
-// each does something to each name, so many at a time, and ends with the first error.
+// each calls a function for each name, with limited concurrency, and stops at the first error.
 func each(ctx context.Context, workers int, names []string, do func(context.Context, string) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -212,7 +212,7 @@ func poll(ctx context.Context, patience time.Duration, what string, holds func()
 	}
 }
 
-// tempDir is a directory for one cell; it is kept where the person asked for logs.
+// tempDir is a directory for one cell; it is kept if logs were requested.
 func (o *options) tempDir(c cell) (dir string, remove func() error, err error) {
 	if o.logs == "" {
 		dir, err = os.MkdirTemp("", "bench-")

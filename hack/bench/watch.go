@@ -20,16 +20,16 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// sight is what a watch shows of an Agent, no more of it than is needed: decoding is not free.
+// sight holds the fields in use of an Agent from a watch, because decoding costs time.
 type sight struct {
 	Generation, Observed int64
 	Ready                bool
-	Handled              string // the annotation reconcile-at that was honoured last
+	Handled              string // the value of reconcile-at that was handled last
 	Source               string // the version of the source that was applied
 	Gone                 bool
 }
 
-// tracker watches the Agents of a namespace and notes when each shows what is waited for.
+// tracker watches the Agents of a namespace and notes when each reaches the expected state.
 type tracker struct {
 	mu     sync.Mutex
 	seen   map[string]sight
@@ -69,7 +69,7 @@ type watchEvent struct {
 	}
 }
 
-// watch starts to watch. The context ends it.
+// watch watches until the context is done.
 func watch(ctx context.Context, api rest.Interface, namespace string) *tracker {
 	t := &tracker{seen: map[string]sight{}, rounds: map[string]*round{}, done: make(chan struct{})}
 	go func() {
@@ -89,7 +89,7 @@ func watch(ctx context.Context, api rest.Interface, namespace string) *tracker {
 	return t
 }
 
-// stream reads one watch to its end, and returns where the next one goes on.
+// stream reads one watch to its end, and returns the resource version for the next.
 func (t *tracker) stream(ctx context.Context, api rest.Interface, namespace, version string) (string, error) {
 	body, err := api.Get().AbsPath(agentsPath(namespace)).Param("watch", "1").Param("timeoutSeconds", "7200").
 		Param("resourceVersion", version).Stream(ctx)
@@ -101,7 +101,7 @@ func (t *tracker) stream(ctx context.Context, api rest.Interface, namespace, ver
 	for {
 		var e watchEvent
 		if err := decoder.Decode(&e); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return version, nil // Cut by the API server, as watches are.
+			return version, nil // The API server closes watches regularly.
 		} else if err != nil {
 			return version, err
 		}
@@ -143,12 +143,12 @@ func (t *tracker) see(e *watchEvent, now time.Time) {
 	}
 }
 
-// round begins a change of so many Agents.
+// round begins a change of the given number of Agents.
 func (t *tracker) round(n int) *round {
 	return &round{left: n, finished: make(chan struct{}), wanted: map[string]wanted{}}
 }
 
-// expect has the Agent's time run from now until the watch shows what is wanted.
+// expect starts the time of an Agent, which ends when the watch shows the expected state.
 func (t *tracker) expect(r *round, name string, done func(before, now sight) bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -157,7 +157,7 @@ func (t *tracker) expect(r *round, name string, done func(before, now sight) boo
 	t.rounds[name] = r
 }
 
-// wait waits for all Agents of the round, as long as it goes on.
+// wait waits for all Agents of the round, as long as there is progress.
 func (t *tracker) wait(ctx context.Context, r *round) error {
 	const patience = 2 * time.Minute
 	left := -1
@@ -178,7 +178,7 @@ func (t *tracker) wait(ctx context.Context, r *round) error {
 		now, missing := r.left, t.missing(r)
 		t.mu.Unlock()
 		if now == left {
-			return fmt.Errorf("nothing happened for %s; %d Agents are missing, such as %s", patience, now, missing)
+			return fmt.Errorf("no progress for %s; %d Agents are missing, such as %s", patience, now, missing)
 		}
 		left = now
 	}
@@ -194,7 +194,7 @@ func (t *tracker) missing(r *round) string {
 	return strings.Join(some, ", ")
 }
 
-// The states that are waited for.
+// The expected states.
 
 func isReady(_, now sight) bool { return now.Ready && now.Observed == now.Generation }
 

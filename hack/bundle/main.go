@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Command bundle writes what the Operator Lifecycle Manager installs the operator from: a bundle, made of the same CRDs,
-// roles and Deployment as config/default.
+// Command bundle writes the bundle for the Operator Lifecycle Manager, from the CRDs, roles and Deployment of
+// config/default.
 package main
 
 import (
@@ -92,7 +92,7 @@ func load(path string, into any) error {
 	return nil
 }
 
-// copyCRDs copies the CRDs, and describes each for the list of what the operator owns.
+// copyCRDs copies the CRDs, and returns a description of each for the list of owned CRDs.
 func copyCRDs(manifests string) (owned []object, err error) {
 	paths, err := filepath.Glob("config/crd/bases/*.yaml")
 	if err != nil || len(paths) == 0 {

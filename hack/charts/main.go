@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Command charts writes what the charts take from config: the CRDs, the roles, and the schema of what
-// charts/calyptia-agents lets a user declare.
+// Command charts writes what the charts take from config: the CRDs, the roles, and the schema of the
+// values of charts/calyptia-agents.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// copies are the files of config that charts/calyptia-agent-operator holds, by their place in files.
+// copies are the files of config in charts/calyptia-agent-operator, by their path in files.
 var copies = map[string]string{
 	"crds":   "config/crd/bases/*.yaml",
 	"people": "config/rbac/*_{viewer,editor,admin}_role.yaml",
@@ -58,7 +58,7 @@ func run() error {
 	return writeValues(filepath.Join("docs", "reference", "values.md"), "calyptia-agent-operator", "calyptia-agents")
 }
 
-// copyAll copies what the pattern matches into a directory.
+// copyAll copies the files that match the pattern to a directory.
 func copyAll(pattern, dir string) error {
 	var found []string
 	for _, p := range braces(pattern) {
@@ -86,7 +86,7 @@ func copyAll(pattern, dir string) error {
 	return nil
 }
 
-// braces spells out a {list,of,words}, which filepath.Glob does not know.
+// braces expands a {list,of,words}, which filepath.Glob does not support.
 func braces(pattern string) []string {
 	before, rest, found := strings.Cut(pattern, "{")
 	if !found {
@@ -150,9 +150,9 @@ func specOf(plural string) (map[string]any, error) {
 	return plain(schema), nil
 }
 
-// plain makes a schema of values of a CRD's: without what only the API server knows; unknown fields are refused;
-// null takes back what a default, or another file of values, says. What is required may come from the defaults, so
-// at the top the API server asks for it.
+// plain converts the schema of a CRD to one for values: without extensions of the API server, and without unknown
+// fields; null removes a default or a value of another file. Required fields may come from the defaults, so at the
+// top level only the API server requires them.
 func plain(schema map[string]any) map[string]any {
 	delete(schema, "required")
 	return strict(schema)

@@ -18,7 +18,7 @@ import (
 
 const valuesHead = `# Values of the charts
 
-Written by ` + "`make charts`" + ` from the charts' values.yaml. A value that is not here is refused.
+Written by ` + "`make charts`" + ` from the charts' values.yaml. Other values are refused.
 `
 
 // writeValues writes the page with a table for each chart.
@@ -39,8 +39,8 @@ func writeValues(path string, charts ...string) error {
 	return os.WriteFile(path, []byte(page.String()), 0o644)
 }
 
-// table has a row for each value that has no values below it. What it means is the comment above it that begins with two
-// dashes, or that of the value which holds it.
+// table has a row for each value that has no values below it. Its meaning is the comment above it that begins with two
+// dashes, or that of its parent.
 func table(content []byte) (string, error) {
 	var defaults map[string]any
 	if err := yaml.Unmarshal(content, &defaults); err != nil {
@@ -89,7 +89,7 @@ func lookup(values map[string]any, path []string) (any, bool) {
 	return value, known && len(path) == 1
 }
 
-// last is the last text that is not empty.
+// last is the last non-empty text.
 func last(texts []string) string {
 	for i := len(texts) - 1; i >= 0; i-- {
 		if texts[i] != "" {
@@ -99,7 +99,7 @@ func last(texts []string) string {
 	return ""
 }
 
-// escape keeps a text within its cell.
+// escape escapes a text for a table cell.
 func escape(text string) string {
 	return strings.ReplaceAll(text, "|", `\|`)
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts the CRDs of others, whose kinds the docs and the chart show, into bin/crds/. They come out of the Go modules of
-# their projects, which the checksum database vouches for; nothing of those is built.
+# Puts the CRDs of other projects, for examples in the docs and the chart, into bin/crds/. They come from the Go modules of
+# these projects, which the checksum database verifies; nothing is built.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -12,7 +12,7 @@ fi
 
 rm -rf "$out"
 mkdir -p "$out"
-cd / # No go.mod has a say there.
+cd / # Outside of any Go module.
 export GOWORK=off GOFLAGS=
 
 # fetch <module@version> <file>...

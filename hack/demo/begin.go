@@ -45,7 +45,7 @@ func (s *show) controlPlaneStep(ctx context.Context) {
 func (s *show) operatorStep(ctx context.Context, abort context.CancelCauseFunc) {
 	s.startService()
 	s.say("The fake listens at %s, with one project; no account and no network is needed.", s.service.url)
-	s.say("The operator has the rights of its ServiceAccount, as it would in a pod, and no more.")
+	s.say("The operator has the rights of its ServiceAccount, as it would in a pod, and nothing more.")
 	s.sh(ctx, "kubectl create namespace "+systemNamespace)
 	s.sh(ctx, "kubectl apply -k config/rbac | grep manager-role")
 	if s.err != nil {
@@ -63,9 +63,9 @@ func (s *show) operatorStep(ctx context.Context, abort context.CancelCauseFunc) 
 	s.operator = operator
 	go func() {
 		<-operator.child.Done()
-		abort(errors.New("the operator ended by itself"))
+		abort(errors.New("the operator exited unexpectedly"))
 	}()
-	s.check("the operator says at /readyz that it is", func() error { return operator.ready(ctx) })
+	s.check("/readyz reports that the operator is ready", func() error { return operator.ready(ctx) })
 }
 
 func (s *show) samplesStep(ctx context.Context) {
@@ -95,7 +95,7 @@ func (s *show) samplesStep(ctx context.Context) {
 	}
 	s.sh(ctx, "kubectl get cloudprojects")
 	s.sh(ctx, "kubectl get agents")
-	s.check("the CloudProject found out its project from the token", func() error {
+	s.check("the CloudProject read its project ID from the token", func() error {
 		var project v1alpha1.CloudProject
 		s.read(ctx, "calyptia", &project)
 		return equal(project.Status.ProjectID, s.service.projectID)
@@ -104,7 +104,7 @@ func (s *show) samplesStep(ctx context.Context) {
 
 func (s *show) remoteStep(ctx context.Context) {
 	agents := s.listRemote(ctx)
-	s.check("each Agent has its one remote agent, which is as declared", func() error {
+	s.check("each Agent has exactly one remote agent, which matches its spec", func() error {
 		if err := equal(len(agents), len(sampleAgents)); err != nil {
 			return fmt.Errorf("the number of remote agents: %w", err)
 		}
@@ -133,7 +133,7 @@ func (s *show) remoteStep(ctx context.Context) {
 	})
 }
 
-// listRemote shows what the service's list answers.
+// listRemote shows the agents that Calyptia Cloud lists.
 func (s *show) listRemote(ctx context.Context) (agents []remoteAgent) {
 	if s.err != nil {
 		return nil
@@ -151,7 +151,7 @@ func (s *show) listRemote(ctx context.Context) (agents []remoteAgent) {
 	return agents
 }
 
-// declaredConfig is the configuration that an Agent declares, wherever it stands.
+// declaredConfig is the configuration that an Agent declares, inline or in a ConfigMap or Secret.
 func (s *show) declaredConfig(ctx context.Context, agent *v1alpha1.Agent) (string, error) {
 	from := agent.Spec.RawConfigFrom
 	switch {
@@ -171,7 +171,7 @@ func (s *show) declaredConfig(ctx context.Context, agent *v1alpha1.Agent) (strin
 // equal compares what is with what should be.
 func equal[T comparable](got, want T) error {
 	if got != want {
-		return fmt.Errorf("it is %+v, should be %+v", got, want)
+		return fmt.Errorf("it is %+v, want %+v", got, want)
 	}
 	return nil
 }

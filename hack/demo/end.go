@@ -23,9 +23,9 @@ import (
 )
 
 func (s *show) mistakeStep(ctx context.Context) {
-	s.say("What is wrong in itself, the API server refuses:")
+	s.say("The API server refuses an invalid spec:")
 	s.refused(ctx, latestAgent, "must be a version such as v4.0.0")
-	s.say("\nWhat only the service can know is wrong shows on the Agent:")
+	s.say("\nWhat only Calyptia Cloud can reject shows in the conditions of the Agent:")
 	s.sh(ctx, fleetAgent)
 	s.sh(ctx, fmt.Sprintf("kubectl wait agent edge-logs --for=condition=Stalled --timeout=%v", patience))
 	s.sh(ctx, "kubectl get agent edge-logs")
@@ -40,11 +40,11 @@ func (s *show) mistakeStep(ctx context.Context) {
 	s.sh(ctx, `kubectl patch agent edge-logs --type=merge -p '{"spec":{"fleet":{"id":"`+fleetID+`"}}}'`)
 	s.sh(ctx, fmt.Sprintf("kubectl wait agent edge-logs --for=condition=Ready --timeout=%v", patience))
 	id := s.agent(ctx, "edge-logs").Status.ID
-	s.check("mended, it is registered", func() error { return errors.Join(equal(s.remote(ctx, id).Name, "edge-logs"), s.err) })
+	s.check("once corrected, it is registered", func() error { return errors.Join(equal(s.remote(ctx, id).Name, "edge-logs"), s.err) })
 }
 
 func (s *show) deletionStep(ctx context.Context) {
-	s.fluentBit.stop() // The one that runs as payments-logs.
+	s.fluentBit.stop() // It runs as payments-logs.
 	gone, retained := s.agent(ctx, "payments-logs"), s.agent(ctx, "audit-logs")
 	s.sh(ctx, "kubectl delete agent payments-logs")
 	s.sh(ctx, fmt.Sprintf("kubectl wait secret payments-logs-agent payments-logs-session --for=delete --timeout=%v", patience))
@@ -55,7 +55,7 @@ func (s *show) deletionStep(ctx context.Context) {
 		}
 		return nil
 	})
-	s.check("so are its Secrets, by Kubernetes' own garbage collection", func() error {
+	s.check("its Secrets are deleted by the garbage collector of Kubernetes", func() error {
 		for _, name := range []string{"payments-logs-agent", "payments-logs-session"} {
 			err := s.kube.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &corev1.Secret{})
 			if !apierrors.IsNotFound(err) {
@@ -79,7 +79,7 @@ func (s *show) deletionStep(ctx context.Context) {
 	s.listRemote(ctx)
 }
 
-// silenceStep looks for tokens where none must stand, and for errors.
+// silenceStep looks for tokens where none may be, and for errors.
 func (s *show) silenceStep(ctx context.Context) {
 	if s.err != nil {
 		return
@@ -98,20 +98,20 @@ func (s *show) silenceStep(ctx context.Context) {
 	for _, agent := range s.fake.Agents(s.service.projectID) {
 		tokens = append(tokens, agent.Token.Reveal())
 	}
-	for _, place := range []struct{ name, text, proof string }{
+	for _, place := range []struct{ name, text, present string }{
 		{"the operator's log", string(log), "Registered"},
 		{"any Agent, CloudProject or event", string(objects), "DriftCorrected"},
 	} {
-		s.check("no token stands in "+place.name, func() error {
+		s.check("no token is in "+place.name, func() error {
 			for _, token := range tokens {
 				if strings.Contains(place.text, token) {
 					return errors.New("one does")
 				}
 			}
-			return contains(place.text, place.proof) // or it is not the text to look into
+			return contains(place.text, place.present) // Otherwise it is the wrong text.
 		})
 	}
-	s.check("the operator logged no error, nor a panic", func() error {
+	s.check("the operator logged no error and no panic", func() error {
 		for line := range strings.Lines(string(log)) {
 			if !strings.HasPrefix(line, `{"level":"info"`) {
 				return fmt.Errorf("it logged %s", strings.TrimSpace(line))

@@ -27,7 +27,7 @@ const fluentBitVariable = "FLUENT_BIT"
 // storeDir is the store path of the Fluent Bit.
 var storeDir = filepath.Join(stageDir, "fluent-bit")
 
-// A pipeline of its own: what the sample declares needs files that are not there.
+// Its own pipeline: what the sample declares needs files that are not there.
 const fluentBitConfig = `cat > %[1]s/fluent-bit.conf <<EOF
 @INCLUDE calyptia.conf
 [INPUT]
@@ -53,7 +53,7 @@ func (s *show) fluentBitStep(ctx context.Context) {
 	if s.err = errors.Join(err, err2); s.err != nil {
 		return
 	}
-	s.check("it is given no project token", func() error {
+	s.check("it has no project token", func() error {
 		if strings.Contains(string(session)+string(section), s.service.token.Reveal()) {
 			return errors.New("it is")
 		}
@@ -85,7 +85,7 @@ func findFluentBit() (string, error) {
 	return binary, err
 }
 
-// startFluentBit starts a real one. It ends with the stage.
+// startFluentBit starts a real Fluent Bit, which runs until the stage closes.
 func (s *show) startFluentBit(ctx context.Context, binary string) {
 	s.sh(ctx, fmt.Sprintf(fluentBitConfig, storeDir))
 	s.fluentBit = &program{
@@ -100,7 +100,7 @@ func (s *show) startFluentBit(ctx context.Context, binary string) {
 		return
 	}
 	id := s.agent(ctx, "payments-logs").Status.ID
-	s.comes(ctx, "the service receives its metrics", func(ctx context.Context) error {
+	s.comes(ctx, "Calyptia Cloud receives its metrics", func(ctx context.Context) error {
 		if !s.fluentBit.running() {
 			return errors.New("Fluent Bit ended: see " + s.fluentBit.log)
 		}
@@ -113,9 +113,9 @@ func (s *show) startFluentBit(ctx context.Context, binary string) {
 	s.sh(ctx, "grep calyptia "+s.fluentBit.log)
 }
 
-// playFluentBit plays one where there is none.
+// playFluentBit simulates Fluent Bit where none is installed.
 func (s *show) playFluentBit(ctx context.Context, session, section []byte) {
-	s.say("\nThere is no fluent-bit on the PATH, and %s names none: the fake plays its part, with these two files.", fluentBitVariable)
+	s.say("\nThere is no fluent-bit on the PATH, and %s names none: the demo simulates one, with these two files.", fluentBitVariable)
 	if s.err != nil {
 		return
 	}
@@ -129,11 +129,11 @@ func (s *show) playFluentBit(ctx context.Context, session, section []byte) {
 	s.err = errors.Join(played.Start(ctx), played.Report(ctx))
 }
 
-// fluentBitShows looks at what came of it.
+// fluentBitShows checks the result.
 func (s *show) fluentBitShows(ctx context.Context) {
 	written := s.remote(ctx, s.agent(ctx, "payments-logs").Status.ID)
 	s.say("\nAt its start it wrote its own name (%s) and version (%s) to its agent.", written.Name, written.Version)
-	s.say("The operator looks every 10 minutes; a new value of an annotation asks it to look now.")
+	s.say("The operator syncs every 10 minutes; a new value of an annotation requests a sync now.")
 	s.sh(ctx, "kubectl annotate agent payments-logs cloud.calyptia.com/reconcile-at=metrics")
 	s.sh(ctx, fmt.Sprintf("kubectl wait agent payments-logs --for=condition=Reporting --timeout=%v", patience))
 	s.sh(ctx, "kubectl get agents")
@@ -149,7 +149,7 @@ func (s *show) fluentBitShows(ctx context.Context) {
 		}
 		return nil
 	})
-	s.check("it is enforced, so name and version are again as declared", func() error {
+	s.check("syncPolicy is Enforce, so the operator reverted name and version", func() error {
 		agent := s.agent(ctx, "payments-logs")
 		remote := s.remote(ctx, agent.Status.ID)
 		return errors.Join(equal(remote.Name, agent.Spec.Name), equal(remote.Version, agent.Spec.Version), s.err)

@@ -4,9 +4,9 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Command demo shows the operator at work on a control plane and a fake of Calyptia Cloud of its own, all on
-// loopback. It runs the commands that a person would type, prints what they print, and checks that what is shown
-// is so. Then it stays up to be played with; with --once it ends by itself.
+// Command demo shows the operator at work on a throwaway control plane and a fake of Calyptia Cloud, all on loopback.
+// It runs the commands that you would type, prints their output, and checks it. Then it keeps running so that you can
+// try more; with --once it exits.
 package main
 
 import (
@@ -29,14 +29,14 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
-	once := flags.Bool("once", false, "end after the show, with exit status 0 only if all of it was so")
+	once := flags.Bool("once", false, "exit after the demo, with status 0 only if all checks passed")
 	if err := flags.Parse(os.Args[1:]); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil || flags.NArg() > 0 {
 		fmt.Fprintln(os.Stderr, "demo: its only flag is --once")
 		return 2
 	}
-	// SIGPIPE too: who pipes the output into head wants everything to end, and nothing left behind.
+	// SIGPIPE, too: if the output is piped into head, everything has to stop and nothing may be left behind.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	if err := os.Chdir(testenv.ModuleRoot()); err != nil {
@@ -46,7 +46,7 @@ func run() int {
 	return perform(ctx, *once)
 }
 
-// perform plays the show on a stage of its own and takes that down, however the show ended.
+// perform runs the demo on a new stage and closes that, however the demo ended.
 func perform(ctx context.Context, once bool) (status int) {
 	out := newPrinter(os.Stdout)
 	set, err := openStage()
@@ -54,7 +54,7 @@ func perform(ctx context.Context, once bool) (status int) {
 		out.failed(err)
 		return 1
 	}
-	defer context.AfterFunc(ctx, func() { out.say("\nEnding, and cleaning up ...") })()
+	defer context.AfterFunc(ctx, func() { out.say("\nStopping and cleaning up ...") })()
 	began := time.Now()
 	s := &show{printer: out, stage: set}
 	shown, left := context.WithCancelCause(ctx)
@@ -67,7 +67,7 @@ func perform(ctx context.Context, once bool) (status int) {
 	case err != nil:
 		out.failed(err)
 		s.diagnose(ctx)
-		out.failed(err) // again, because it is what matters
+		out.failed(err) // repeated at the end, where it is seen
 		status = 1
 	default:
 		out.say("\nAll %d checks passed, in %.1f s.", s.checks, time.Since(began).Seconds())
@@ -77,7 +77,7 @@ func perform(ctx context.Context, once bool) (status int) {
 		select {
 		case <-ctx.Done():
 		case <-set.operator.child.Done():
-			out.failed(errors.New("the operator ended by itself"))
+			out.failed(errors.New("the operator exited unexpectedly"))
 			set.tail(out)
 			status = 1
 		}

@@ -15,7 +15,7 @@ import (
 // manifestDir holds the overlay that brings the samples to the fake cloud.
 var manifestDir = filepath.Join(stageDir, "manifests")
 
-const kustomization = `# The samples as they are, but for the place and the token of the service.
+const kustomization = `# The samples, with the URL and the token of the fake cloud.
 resources:
 - ../../config/samples
 - project-token.yaml
@@ -55,7 +55,7 @@ func writeManifests(s *service) error {
 	return nil
 }
 
-// latestAgent has a version that no API server with the CRD takes.
+// latestAgent has a version that the CRD rejects.
 const latestAgent = `kubectl apply -f - <<EOF
 apiVersion: cloud.calyptia.com/v1alpha1
 kind: Agent
@@ -86,7 +86,7 @@ spec:
         Name cpu
 EOF`
 
-// fleetAgent is well formed; only the service knows that there is no such fleet.
+// fleetAgent is valid; only Calyptia Cloud knows that the fleet does not exist.
 const fleetAgent = `kubectl apply -f - <<EOF
 apiVersion: cloud.calyptia.com/v1alpha1
 kind: Agent

@@ -40,7 +40,7 @@ func (s *show) secretStep(ctx context.Context) {
 		}
 		return equal(secret.OwnerReferences[0].UID, agent.UID)
 	})
-	s.check("the service takes its token for the agent's", func() error {
+	s.check("Calyptia Cloud accepts the token as the agent's", func() error {
 		var itself remoteAgent
 		token := string(secret.Data[v1alpha1.TokenKey])
 		if err := s.service.call(ctx, http.MethodGet, "/v1/agents/"+agent.Status.ID, token, "", &itself); err != nil {
@@ -57,7 +57,7 @@ func (s *show) updateStep(ctx context.Context) {
 	s.sh(ctx, `kubectl patch agent web-logs --type=merge -p '{"spec":{"version":"`+version+`"}}'`)
 	s.sh(ctx, fmt.Sprintf("kubectl wait agent web-logs --for=condition=Ready --timeout=%v", patience))
 	after := s.remote(ctx, id)
-	s.check("the remote agent followed: "+before.Version+" -> "+after.Version, func() error {
+	s.check("the remote agent was updated: "+before.Version+" -> "+after.Version, func() error {
 		if before.Version == version {
 			return errors.New("it had this version before")
 		}
@@ -73,7 +73,7 @@ func (s *show) updateStep(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	s.comes(ctx, "the remote agent has what the ConfigMap holds now", func(ctx context.Context) error {
+	s.comes(ctx, "the remote agent has the new content of the ConfigMap", func(ctx context.Context) error {
 		if after, err = s.service.agent(ctx, id); err != nil {
 			return err
 		}
@@ -81,7 +81,7 @@ func (s *show) updateStep(ctx context.Context) {
 			return errors.New("the ConfigMap did not change")
 		}
 		if after.RawConfig != config {
-			return errors.New("its rawConfig is another one")
+			return errors.New("its rawConfig differs")
 		}
 		return nil
 	})
@@ -105,25 +105,25 @@ func (s *show) difference(before, after string) {
 func (s *show) driftStep(ctx context.Context) {
 	agent := s.agent(ctx, "web-logs")
 	before := s.remote(ctx, agent.Status.ID)
-	s.somebodyElse(ctx, "web-logs", agent.Status.ID, `{"version":"v3.2.0","rawConfig":"[INPUT]\n    Name dummy\n"}`)
+	s.changeExternally(ctx, "web-logs", agent.Status.ID, `{"version":"v3.2.0","rawConfig":"[INPUT]\n    Name dummy\n"}`)
 	changed := s.remote(ctx, agent.Status.ID)
 	s.sh(ctx, "kubectl annotate agent web-logs --overwrite cloud.calyptia.com/reconcile-at=drift")
 	s.handled(ctx, "web-logs", "drift")
 	after := s.remote(ctx, agent.Status.ID)
-	s.check("web-logs is enforced, so it is put back: "+changed.Version+" -> "+after.Version, func() error {
+	s.check("web-logs has syncPolicy Enforce, so the drift is corrected: "+changed.Version+" -> "+after.Version, func() error {
 		if changed == before {
-			return errors.New("nobody changed it")
+			return errors.New("it was not changed")
 		}
 		return equal(after, before)
 	})
 	events := s.sh(ctx, "kubectl events --for agent/web-logs")
-	s.check("an event tells which fields", func() error {
+	s.check("an event names the fields", func() error {
 		return contains(events, "DriftCorrected", "version", "rawConfig")
 	})
 
 	s.say("")
 	id := s.agent(ctx, "node-logs").Status.ID
-	s.somebodyElse(ctx, "node-logs", id, `{"version":"v3.2.0"}`)
+	s.changeExternally(ctx, "node-logs", id, `{"version":"v3.2.0"}`)
 	s.sh(ctx, "kubectl annotate agent node-logs cloud.calyptia.com/reconcile-at=drift")
 	s.sh(ctx, fmt.Sprintf("kubectl wait agent node-logs --for=condition=Drifted --timeout=%v", patience))
 	message := s.sh(ctx, `kubectl get agent node-logs -o jsonpath='{.status.conditions[?(@.type=="Drifted")].message}{"\n"}'`)
@@ -132,7 +132,7 @@ func (s *show) driftStep(ctx context.Context) {
 	})
 }
 
-// handled waits until the operator answered the annotation.
+// handled waits until the operator handled the annotation.
 func (s *show) handled(ctx context.Context, name, value string) {
 	s.sh(ctx, fmt.Sprintf("kubectl wait agent %s --for=jsonpath='{.status.lastHandledReconcileAt}'=%s --timeout=%v", name, value, patience))
 }
@@ -140,7 +140,7 @@ func (s *show) handled(ctx context.Context, name, value string) {
 func contains(text string, words ...string) error {
 	for _, word := range words {
 		if !strings.Contains(text, word) {
-			return fmt.Errorf("it does not say %q", word)
+			return fmt.Errorf("it lacks %q", word)
 		}
 	}
 	return nil

@@ -22,7 +22,7 @@ import (
 // systemNamespace is where the operator is installed.
 const systemNamespace = "calyptia-agent-operator-system"
 
-// operatorStop is how long the operator may take to end by itself.
+// operatorStop is how long the operator may take to shut down.
 const operatorStop = 10 * time.Second
 
 // program is a binary, run as a child: the operator, or a Fluent Bit.
@@ -33,8 +33,8 @@ type program struct {
 	probes  string // host:port of /healthz and /readyz, of the operator
 }
 
-// newOperator makes the command line; all paths are relative to the module, so that a person can type it. The
-// operator may do what its ServiceAccount may, so that a right that config/rbac lacks shows here.
+// newOperator makes the command line. All paths are relative to the module, so that you can type it. The operator
+// impersonates its ServiceAccount, so that a rule that config/rbac lacks shows here.
 func newOperator(admin string) (*program, error) {
 	kubeconfig := filepath.Join(stageDir, "operator.kubeconfig")
 	config, err := clientcmd.LoadFromFile(admin)
@@ -73,10 +73,10 @@ func (o *program) start() error {
 
 func (o *program) running() bool { return o != nil && o.child != nil && !o.child.Ended() }
 
-// ready waits for the operator's own word.
+// ready waits until the operator reports that it is ready.
 func (o *program) ready(ctx context.Context) error { return process.WaitReady(ctx, o.probes, patience) }
 
-// stop asks the operator to end and waits for it; one that does not listen is killed.
+// stop asks the operator to exit and waits for it, then kills it.
 func (o *program) stop() {
 	if o.running() {
 		o.child.Stop(operatorStop)

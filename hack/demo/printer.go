@@ -16,19 +16,19 @@ import (
 
 // printer writes what the audience sees. Its lines come from more than one goroutine.
 type printer struct {
-	mu     sync.Mutex
-	out    io.Writer
-	colour bool
+	mu    sync.Mutex
+	out   io.Writer
+	color bool
 }
 
 func newPrinter(out *os.File) *printer {
 	info, err := out.Stat()
 	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
 	wanted := terminal || os.Getenv("CLICOLOR_FORCE") != "" // as hack/picture does
-	return &printer{out: out, colour: wanted && os.Getenv("NO_COLOR") == ""}
+	return &printer{out: out, color: wanted && os.Getenv("NO_COLOR") == ""}
 }
 
-// Colours of a terminal.
+// Colors of a terminal.
 const (
 	bold  = "1"
 	cyan  = "36"
@@ -36,14 +36,14 @@ const (
 	red   = "31"
 )
 
-func (p *printer) paint(colour, text string) string {
-	if !p.colour {
+func (p *printer) paint(color, text string) string {
+	if !p.color {
 		return text
 	}
-	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+	return "\x1b[" + color + "m" + text + "\x1b[0m"
 }
 
-// Write lets the output of commands through as it comes.
+// Write prints the output of commands as it arrives.
 func (p *printer) Write(raw []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -61,7 +61,7 @@ func (p *printer) heading(title string) {
 // command shows what is run next.
 func (p *printer) command(text string) { p.say("%s", p.paint(cyan, "$ "+text)) }
 
-// passed tells of a check that held.
+// passed reports a check that passed.
 func (p *printer) passed(what string) { p.say("%s %s", p.paint(green, "  ok:"), what) }
 
 func (p *printer) failed(err error) { p.say("%s %v", p.paint(red, "\nFAILED:"), err) }

@@ -19,8 +19,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
-// service is Calyptia Cloud as anybody with a token sees it: over HTTP. It is not the operator's client, so that
-// the one does not vouch for the other.
+// service reads Calyptia Cloud over HTTP. It does not use the operator's client, so that the checks are independent of
+// it.
 type service struct {
 	url, projectID string
 	token          cloud.Token // the project's
@@ -54,27 +54,27 @@ func (s *service) call(ctx context.Context, method, path, agentToken, body strin
 		return err
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
+	content, err := io.ReadAll(response.Body)
 	if err != nil {
 		return err
 	}
 	if response.StatusCode/100 != 2 {
-		return &statusError{response.StatusCode, string(bytes.TrimSpace(answer))}
+		return &statusError{response.StatusCode, string(bytes.TrimSpace(content))}
 	}
 	if into == nil {
 		return nil
 	}
-	return json.Unmarshal(answer, into)
+	return json.Unmarshal(content, into)
 }
 
-// statusError is an answer that is not a 2xx.
+// statusError is a response that is not a 2xx.
 type statusError struct {
 	status int
 	body   string
 }
 
 func (e *statusError) Error() string {
-	return fmt.Sprintf("the service answers %d %s", e.status, e.body)
+	return fmt.Sprintf("Calyptia Cloud responds with %d %s", e.status, e.body)
 }
 
 // agents lists the project, the oldest first.

@@ -27,7 +27,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv/process"
 )
 
-// patience is how long anything that is waited for may take, on a slow and busy machine.
+// patience is how long a check may wait, on a slow and busy machine.
 const patience = 30 * time.Second
 
 // show is what the audience sees. Its first failure ends it: all that follows is left out, so that the steps read
@@ -50,16 +50,16 @@ func (s *show) play(ctx context.Context, abort context.CancelCauseFunc) {
 		{"A Kubernetes control plane, with the CRDs", s.controlPlaneStep},
 		{"The operator, and a fake of Calyptia Cloud", func(ctx context.Context) { s.operatorStep(ctx, abort) }},
 		{"The samples are applied and become Ready", s.samplesStep},
-		{"The agents as Calyptia Cloud has them", s.remoteStep},
+		{"The agents in Calyptia Cloud", s.remoteStep},
 		{"An Agent names a fleet that does not exist yet", s.fleetStep},
 		{"The Secret with an agent's token", s.secretStep},
 		{"A Fluent Bit runs as one of the agents", s.fluentBitStep},
-		{"A new version and a new configuration flow through", s.updateStep},
+		{"A new version and a new configuration are applied", s.updateStep},
 		{"Somebody else changes agents in Calyptia Cloud", s.driftStep},
-		{"Mistakes are told, and can be mended", s.mistakeStep},
+		{"Mistakes are reported, and can be corrected", s.mistakeStep},
 		{"The fleet exists by now", s.fleetFoundStep},
 		{"Agents are deleted", s.deletionStep},
-		{"What must not be seen anywhere", s.silenceStep},
+		{"No token and no error is in the logs", s.silenceStep},
 	} {
 		if s.err == nil {
 			s.heading(fmt.Sprintf("%d. %s", i+1, step.title))
@@ -71,7 +71,7 @@ func (s *show) play(ctx context.Context, abort context.CancelCauseFunc) {
 	}
 }
 
-// sh runs a command as a person would type it, shows its output, and returns that. It has to succeed.
+// sh runs a command as you would type it, and shows and returns its output. It has to succeed.
 func (s *show) sh(ctx context.Context, script string) string {
 	output, err := s.shell(ctx, script)
 	if err != nil && s.err == nil {
@@ -88,7 +88,7 @@ func (s *show) refused(ctx context.Context, script, words string) {
 			return errors.New("the command succeeded")
 		}
 		if !strings.Contains(output, words) {
-			return fmt.Errorf("the message does not say %q", words)
+			return fmt.Errorf("the message lacks %q", words)
 		}
 		return nil
 	})
@@ -128,7 +128,7 @@ func (s *show) command(text string) {
 	}
 }
 
-// check shows that something is so, or ends the show.
+// check reports that something holds, or ends the show.
 func (s *show) check(what string, holds func() error) {
 	if s.err != nil {
 		return
@@ -141,7 +141,7 @@ func (s *show) check(what string, holds func() error) {
 	s.passed(what)
 }
 
-// comes waits for something to be so.
+// comes waits until something holds.
 func (s *show) comes(ctx context.Context, what string, holds func(context.Context) error) {
 	s.check(what, func() error {
 		last := errors.New("not seen yet")
@@ -178,8 +178,8 @@ func (s *show) remote(ctx context.Context, id string) (agent remoteAgent) {
 	return agent
 }
 
-// somebodyElse changes a remote agent as anybody with the project token could.
-func (s *show) somebodyElse(ctx context.Context, name, id, body string) {
+// changeExternally changes a remote agent externally, with the project token.
+func (s *show) changeExternally(ctx context.Context, name, id, body string) {
 	if s.err != nil {
 		return
 	}
@@ -187,7 +187,7 @@ func (s *show) somebodyElse(ctx context.Context, name, id, body string) {
 	s.err = s.service.call(ctx, "PATCH", "/v1/agents/"+id, "", body, nil)
 }
 
-// diagnose shows how things stood when the show failed.
+// diagnose shows the state in which the show failed.
 func (s *show) diagnose(ctx context.Context) {
 	if s.controlPlane != nil && s.operator != nil {
 		failure := s.err
@@ -201,10 +201,10 @@ func (s *show) diagnose(ctx context.Context) {
 	s.tail(s.printer)
 }
 
-// invite tells how to try things.
+// invite explains how to try more.
 func (s *show) invite() {
 	root := testenv.ModuleRoot()
-	s.heading("It stays up: try it in another terminal")
+	s.heading("The demo keeps running: try it in another terminal")
 	s.printer.say("  export KUBECONFIG=%s", s.controlPlane.Kubeconfig)
 	if _, err := exec.LookPath("kubectl"); err != nil {
 		s.printer.say("  alias kubectl=%s", s.controlPlane.Kubectl(context.Background()).Path)

@@ -45,7 +45,7 @@ type stage struct {
 	fluentBit    *program // nil unless there is a real one
 }
 
-// openStage takes the directory, which only one demo at a time can use, empty of what an earlier one left.
+// openStage locks the directory, which only one demo at a time can use, and removes the files of earlier ones.
 func openStage() (*stage, error) {
 	if err := os.MkdirAll(stageDir, 0o700); err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func (s *stage) startService() {
 	s.service = &service{url: server.URL, projectID: projectID, token: s.fake.AddProject(projectID)}
 }
 
-// close ends everything, the last one first, and removes what was written; logs are kept to look into a failure.
+// close stops everything in reverse order and removes what was written. Logs are kept after a failure.
 func (s *stage) close(keepLogs bool) error {
 	var errs []error
 	s.fluentBit.stop()
@@ -124,7 +124,7 @@ func (s *stage) remove(keepLogs bool) (err error) {
 	return err
 }
 
-// tail shows what the operator said last.
+// tail shows the last log lines of the operator.
 func (s *stage) tail(out *printer) {
 	if s.operator != nil {
 		s.operator.tail(out)

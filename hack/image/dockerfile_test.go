@@ -34,7 +34,7 @@ import (
 
 const root = "../.."
 
-// lint checks a Dockerfile as `docker build --check` does, and returns what that says.
+// lint checks a Dockerfile as `docker build --check` does, and returns its output.
 func lint(t *testing.T, text string) (stages []instructions.Stage, said []string) {
 	t.Helper()
 	parsed, err := parser.Parse(strings.NewReader(text))
@@ -67,7 +67,7 @@ func lint(t *testing.T, text string) (stages []instructions.Stage, said []string
 	return stages, said
 }
 
-// anyImage says of every base image that it is there.
+// anyImage reports that every base image exists.
 type anyImage struct{}
 
 func (anyImage) ResolveImageConfig(_ context.Context, ref string, o sourceresolver.Opt) (string, digest.Digest, []byte, error) {
@@ -131,7 +131,7 @@ func TestTheDockerfileIsClean(t *testing.T) {
 	}
 }
 
-func TestTheLinterFindsWhatIsWrong(t *testing.T) {
+func TestTheLinterFindsMistakes(t *testing.T) {
 	text := strings.Replace(read(t, "Dockerfile"), `ENTRYPOINT ["/calyptia-agent-operator"]`, "MAINTAINER me\nentrypoint /calyptia-agent-operator", 1)
 	_, said := lint(t, text)
 	for _, rule := range []string{"MaintainerDeprecated", "ConsistentInstructionCasing", "JSONArgsRecommended"} {
@@ -141,7 +141,7 @@ func TestTheLinterFindsWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestTheBuildContextHoldsWhatIsBuiltAndNothingElse(t *testing.T) {
+func TestTheBuildContextHasOnlyTheSources(t *testing.T) {
 	patterns, err := ignorefile.ReadAll(strings.NewReader(read(t, ".dockerignore")))
 	if err != nil {
 		t.Fatal(err)
@@ -173,7 +173,7 @@ func TestTheBuildContextHoldsWhatIsBuiltAndNothingElse(t *testing.T) {
 	}
 }
 
-// sources are the files of the module that the operator is compiled from, on all platforms.
+// sources are the source files of the operator in this module, for all platforms.
 func sources(t *testing.T) []string {
 	t.Helper()
 	absolute, err := filepath.Abs(root)

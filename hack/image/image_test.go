@@ -108,7 +108,7 @@ func TestTheImageOfOnePlatform(t *testing.T) {
 	}
 }
 
-// readLayout finds the images in a layout that is as it should be, by platform.
+// readLayout returns the images of a valid layout by platform.
 func readLayout(t *testing.T, dir string, digest v1.Hash) map[string]v1.Image {
 	t.Helper()
 	top, err := layout.ImageIndexFromPath(dir)
@@ -171,7 +171,7 @@ func checkImage(t *testing.T, platform string, image v1.Image) {
 	}
 }
 
-// extract takes the one file of an image out of it.
+// extract extracts the only file of an image.
 func extract(t *testing.T, image v1.Image, name string) string {
 	t.Helper()
 	flat := mutate.Extract(image)
@@ -207,7 +207,7 @@ func extract(t *testing.T, image v1.Image, name string) string {
 	return out
 }
 
-// copySources puts what the operator is built from into another directory.
+// copySources copies the sources of the operator to another directory.
 func copySources(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

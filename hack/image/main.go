@@ -5,7 +5,7 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Command image builds the operator's image without Docker, for all platforms, into an OCI image layout, and pushes it
-// if asked to. The base is empty: the operator is one static file that holds its root certificates. The same commit
+// if asked to. The base is empty: the operator is one static file that includes root certificates. The same commit
 // gives the same digest.
 package main
 
@@ -33,13 +33,13 @@ import (
 
 const module = "github.com/calyptia-agent-operator/operator"
 
-// user is no root, and a number, because Kubernetes can tell only of a number that it is not root's.
+// user is not root, and a number: with runAsNonRoot, Kubernetes cannot check a name.
 const user = "65532:65532"
 
-// platforms are what the image can be built for.
+// platforms are the supported platforms.
 var platforms = []string{"linux/amd64", "linux/arm64"}
 
-// source is what is built, and what it says of itself.
+// source is the code to build, and its metadata.
 type source struct {
 	dir                   string
 	version, commit, date string
@@ -70,7 +70,7 @@ func main() {
 	fmt.Println(digest)
 }
 
-// push sends what was written to a registry, with the credentials that `docker login` left, if any.
+// push pushes the layout to a registry, with the credentials of `docker login`, if any.
 func push(ctx context.Context, dir string, digest v1.Hash, to string) error {
 	reference, err := name.ParseReference(to)
 	if err != nil {
@@ -87,7 +87,7 @@ func push(ctx context.Context, dir string, digest v1.Hash, to string) error {
 	return remote.WriteIndex(reference, index, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain))
 }
 
-// write builds the image, writes it to an OCI image layout, and checks that this is well formed.
+// write builds the image, writes it to an OCI image layout, and validates that.
 func write(ctx context.Context, s source, out string) (v1.Hash, error) {
 	index, err := s.build(ctx)
 	if err != nil {
@@ -166,7 +166,7 @@ func (s source) build(ctx context.Context) (v1.ImageIndex, error) {
 	case v1.Image: // ko's result for one platform
 		return addTo(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), result, wanted[0]), nil
 	}
-	return nil, fmt.Errorf("the result is a %T, and no image", result)
+	return nil, fmt.Errorf("the result is a %T, not an image", result)
 }
 
 // labels are those of the Dockerfile, too.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds what a Kubernetes node needs into bin/node/<version>-<key>/ and points bin/node/current at it: kubelet,
+# Builds the programs of a Kubernetes node into bin/node/<version>-<key>/ and points bin/node/current at it: kubelet,
 # kube-proxy, kube-scheduler, containerd and CoreDNS. The key covers this directory and the platform, so that a second
-# call costs nothing. What is left (runc, CNI plugins, iptables, busybox) are Debian's packages, which it installs.
+# call costs nothing. The others (runc, CNI plugins, iptables, busybox) are packages of Debian, which it installs.
 set -euo pipefail
 
 say() { echo "node: $*" >&2; }
@@ -17,7 +17,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=$(cd "$here/../.." && pwd)/bin/node
 cd "$here"
 
-# Each package, and a file that tells that it is there.
+# Each package, and a file by which to see that it is installed.
 packages() {
 	[ -x "$(command -v runc)" ] || echo runc
 	[ -x /usr/lib/cni/ptp ] || echo containernetworking-plugins
@@ -40,7 +40,7 @@ containerd=$(awk '$1 == "github.com/containerd/containerd/v2" { print $2; exit }
 key=$( (cat build.sh ./*/go.mod ./*/go.sum ./*/*.go; go env GOOS GOARCH) | git hash-object --stdin | cut -c1-12)
 name=$version-$key
 
-# What the compiler says, without the names of packages and modules.
+# The messages of the compiler, without the names of packages and modules.
 build() {
 	local module=$1
 	shift
@@ -63,7 +63,7 @@ if [ ! -x "$out/$name/coredns" ]; then
 		ln -s node "$tmp/$program"
 	done
 	build coredns -o "$tmp/" -ldflags "-s -w" .
-	# Whoever built the same at the same time was as right as we are.
+	# A concurrent build has the same result.
 	[ -d "$out/$name" ] || mv "$tmp" "$out/$name"
 	say "built in $((SECONDS / 60))m$((SECONDS % 60))s"
 fi

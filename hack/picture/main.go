@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Command picture runs a command as a terminal would, and draws what it prints, and when, as an animated SVG. The picture
-// of the README is drawn from a run of the demo: what is seen in it is what was printed.
+// Command picture runs a command and draws its output over time as an animated SVG of a terminal. The picture of the README
+// is a recorded run of the demo.
 package main
 
 import (
@@ -25,7 +25,7 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	out := flag.String("out", "docs/demo.svg", "File to write.")
-	title := flag.String("title", "make demo", "What the window is called.")
+	title := flag.String("title", "make demo", "Title of the window.")
 	flag.Parse()
 	if flag.NArg() == 0 {
 		fmt.Fprintln(os.Stderr, "picture: name the command to run, as in: picture -out docs/demo.svg bin/demo --once")
@@ -35,7 +35,7 @@ func run() int {
 	defer stop()
 	lines, err := record(ctx, os.Stdout, flag.Args())
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "picture: nothing is drawn of a run that failed:", err)
+		fmt.Fprintln(os.Stderr, "picture: the command failed, so there is no picture:", err)
 		return 1
 	}
 	if err := os.WriteFile(*out, []byte(draw(*title, lines)), 0o644); err != nil {
@@ -45,13 +45,13 @@ func run() int {
 	return 0
 }
 
-// line is what was printed, with its colours, and when.
+// line is a printed line with its colors and its time.
 type line struct {
 	text string
 	at   time.Duration
 }
 
-// record runs the command, shows its output, and returns it.
+// record runs the command, prints its output, and returns it.
 func record(ctx context.Context, show io.Writer, args []string) ([]line, error) {
 	command := exec.CommandContext(ctx, args[0], args[1:]...)
 	command.Env = append(os.Environ(), "CLICOLOR_FORCE=1")
@@ -89,7 +89,7 @@ func (r *recorder) Write(raw []byte) (int, error) {
 	}
 }
 
-// add keeps a line. Where it ran is nobody's business.
+// add records a line, without the path of the working directory.
 func (r *recorder) add(text string) {
 	r.lines = append(r.lines, line{strings.ReplaceAll(text, r.root, "~/operator"), time.Since(r.began)})
 }

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// texts are what a reader of the picture sees, line by line.
+// texts are the visible lines of the picture.
 func texts(t *testing.T, picture string) (lines []string) {
 	t.Helper()
 	decoder := xml.NewDecoder(strings.NewReader(picture))
@@ -56,13 +56,13 @@ func TestThePictureShowsWhatWasPrinted(t *testing.T) {
 	}{
 		{"plain lines", "one\ntwo", []string{"one", "two"}},
 		{"what XML would take for its own", `<b> & "c" ]]>`, []string{`<b> & "c" ]]>`}},
-		{"colours", "\x1b[36m$ kubectl get\x1b[0m agents", []string{"$ kubectl get agents"}},
-		{"a colour that is unknown", "\x1b[35mx\x1b[0m", []string{"x"}},
+		{"colors", "\x1b[36m$ kubectl get\x1b[0m agents", []string{"$ kubectl get agents"}},
+		{"a color that is unknown", "\x1b[35mx\x1b[0m", []string{"x"}},
 		{"columns", "NAME     READY", []string{"NAME     READY"}},
 		{"a tab", "a\tb", []string{"a    b"}},
 		{"as wide as the window", wide, []string{wide}},
 		{"wider than the window", wide + "é", []string{wide, "é"}},
-		{"wider, in colour", "\x1b[32m" + wide + "éé\x1b[0m", []string{wide, "éé"}},
+		{"wider, in color", "\x1b[32m" + wide + "éé\x1b[0m", []string{wide, "éé"}},
 	} {
 		var lines []line
 		for i, text := range strings.Split(row.printed, "\n") {
@@ -75,7 +75,7 @@ func TestThePictureShowsWhatWasPrinted(t *testing.T) {
 	}
 }
 
-func TestTheTimesAreTheRunsWithinWhatCanBeRead(t *testing.T) {
+func TestTheTimesAreThoseOfTheRunWithinLimits(t *testing.T) {
 	lines := []line{{"first", 0}, {"at once", 0}, {"later", 300 * time.Millisecond}, {"after a long wait", time.Hour}, {"$ command", time.Hour}}
 	times, whole := pace(lines)
 	var last time.Duration
@@ -90,7 +90,7 @@ func TestTheTimesAreTheRunsWithinWhatCanBeRead(t *testing.T) {
 	}
 }
 
-// At the end, which is also what is seen without motion, the last line is the lowest of the window.
+// At the end, which is also the picture without animation, the last line is at the bottom of the window.
 func TestThePictureEndsWithTheLastLine(t *testing.T) {
 	var lines []line
 	for range rows + 5 {

@@ -24,7 +24,7 @@ const (
 	height                = bar + 2*margin + rows*lineHeight
 )
 
-// Reading takes longer than printing, and waiting is no news.
+// Reading takes longer than printing, and long waits are shortened.
 const (
 	shortest, longest = 80 * time.Millisecond, 800 * time.Millisecond
 	commandPause      = 400 * time.Millisecond // before a command's output
@@ -32,13 +32,13 @@ const (
 	endPause          = 5 * time.Second
 )
 
-// classes are the colours, by the code of the terminal's escape sequence.
+// classes are the colors, by the code of the escape sequence.
 var classes = map[string]string{"1": "b", "31": "r", "32": "g", "36": "c"}
 
 const style = `text{font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;fill:#d0d7de;white-space:pre}
 .b{fill:#ffffff;font-weight:bold}.r{fill:#ff7b72}.g{fill:#7ee787}.c{fill:#79c0ff}.t{fill:#8b949e}`
 
-// draw makes a picture that scrolls as the terminal did. Who does not want motion, or cannot show it, sees the end.
+// draw makes a picture that scrolls as the terminal did. Without animation, it shows the end.
 func draw(title string, lines []line) string {
 	shown := fold(lines)
 	var svg strings.Builder
@@ -46,8 +46,8 @@ func draw(title string, lines []line) string {
 	fmt.Fprintf(&svg, ` xml:space="preserve" role="img" aria-label="%s">`+"\n", html.EscapeString(title))
 	fmt.Fprintf(&svg, "<style>%s\n%s</style>\n", style, motion(shown))
 	fmt.Fprintf(&svg, `<rect width="%.0f" height="%d" rx="8" fill="#0d1117"/>`+"\n", width, height)
-	for i, colour := range []string{"#ff5f57", "#febc2e", "#28c840"} {
-		fmt.Fprintf(&svg, `<circle cx="%d" cy="%d" r="6" fill="%s"/>`+"\n", margin+6+20*i, bar/2+2, colour)
+	for i, color := range []string{"#ff5f57", "#febc2e", "#28c840"} {
+		fmt.Fprintf(&svg, `<circle cx="%d" cy="%d" r="6" fill="%s"/>`+"\n", margin+6+20*i, bar/2+2, color)
 	}
 	fmt.Fprintf(&svg, `<text class="t" x="%.0f" y="%d" text-anchor="middle">%s</text>`+"\n", width/2, bar/2+6, html.EscapeString(title))
 	fmt.Fprintf(&svg, `<svg x="%d" y="%d" width="%.0f" height="%d"><g class="s">`+"\n", margin, bar+margin, width-margin, rows*lineHeight)
@@ -60,7 +60,7 @@ func draw(title string, lines []line) string {
 	return svg.String()
 }
 
-// motion is one animation of all lines: at the time of each, it moves up by one.
+// motion is one animation of all lines: it moves up by one at the time of each line.
 func motion(lines []line) string {
 	times, whole := pace(lines)
 	var frames strings.Builder
@@ -75,7 +75,7 @@ func motion(lines []line) string {
 	return frames.String()
 }
 
-// pace is when each line is to be seen, and how long all takes: as it was printed, within what can be read.
+// pace returns the time of each line, and the total: the recorded times, within limits that can be read.
 func pace(lines []line) (times []time.Duration, whole time.Duration) {
 	before := time.Duration(0)
 	for _, l := range lines {
@@ -97,7 +97,7 @@ var escape = regexp.MustCompile("\x1b\\[([0-9;]*)m")
 
 func plain(text string) string { return escape.ReplaceAllString(text, "") }
 
-// spans is the line in SVG, in its colours.
+// spans is the line in SVG, in its colors.
 func spans(text string) string {
 	var result strings.Builder
 	class := ""
@@ -119,15 +119,15 @@ func spans(text string) string {
 	return result.String()
 }
 
-// fold breaks lines that are wider than the window, as a terminal does.
+// fold wraps lines that are wider than the window, as a terminal does.
 func fold(lines []line) (folded []line) {
 	for _, l := range lines {
 		text := strings.ReplaceAll(l.text, "\t", "    ")
 		for first := true; first || text != ""; first = false {
-			part, colour := cut(text)
+			part, color := cut(text)
 			folded = append(folded, line{part, l.at})
-			if text = strings.TrimPrefix(text, part); text != "" && colour != "" && plain(text) != "" {
-				text = colour + text
+			if text = strings.TrimPrefix(text, part); text != "" && color != "" && plain(text) != "" {
+				text = color + text
 			} else if plain(text) == "" {
 				text = ""
 			}
@@ -136,21 +136,21 @@ func fold(lines []line) (folded []line) {
 	return folded
 }
 
-// cut is as much of the text as the window is wide, and the colour that is on at its end.
-func cut(text string) (part, colour string) {
+// cut returns the part of the text that fits the window, and the color at its end.
+func cut(text string) (part, color string) {
 	seen := 0
 	for at := 0; at < len(text); {
 		if found := escape.FindStringIndex(text[at:]); found != nil && found[0] == 0 {
-			colour = text[at : at+found[1]]
+			color = text[at : at+found[1]]
 			at += found[1]
 			continue
 		}
 		if seen == columns {
-			return text[:at], colour
+			return text[:at], color
 		}
 		_, size := utf8.DecodeRuneInString(text[at:])
 		at += size
 		seen++
 	}
-	return text, colour
+	return text, color
 }

@@ -20,7 +20,7 @@ import (
 	"strings"
 )
 
-// build is one call of go build.
+// build is one run of go build.
 type build struct {
 	module   string // its directory
 	packages []string
@@ -28,15 +28,15 @@ type build struct {
 	ldflags  string
 }
 
-// What takes a second of one processor, fitted to a measured build: so many bytes of source, so many packages below it, whose
-// export data is read, and so many packages of a program that is linked.
+// The work per second of one processor, fitted to a measured build: bytes of source, imported packages whose export data is
+// read, and packages of a linked program.
 const (
 	bytesPerSecond = 550_000
 	depsPerSecond  = 1_700
 	linkPerSecond  = 300
 )
 
-// plan lists what is to be compiled, with the time that it takes. It downloads the modules that are missing.
+// plan lists the packages to compile, with the estimated time of each. It downloads missing modules.
 func (b build) plan(ctx context.Context) (map[string]float64, error) {
 	const format = `{{.ImportPath}}|{{.Dir}}|{{join .GoFiles "/"}}|{{len .Deps}}|{{.Stale}}|{{.StaleReason}}`
 	command := b.command(ctx, append([]string{"list", "-deps", "-f", format}, b.packages...)...)
@@ -58,7 +58,7 @@ func (b build) plan(ctx context.Context) (map[string]float64, error) {
 	return work, nil
 }
 
-// linking is about what linking these packages takes.
+// linking estimates the time to link these packages.
 func linking(work map[string]float64, programs int) float64 {
 	return float64(len(work)*programs) / linkPerSecond
 }
@@ -77,7 +77,7 @@ func (b build) command(ctx context.Context, args ...string) *exec.Cmd {
 	command.Dir = b.module
 	command.Env = append(os.Environ(), "GOWORK=off")
 	if os.Getenv("GOGC") == "" {
-		// The compiler spends a fifth of its time on garbage that its short life would not need collected.
+		// The compiler spends a fifth of its time on garbage collection, which short processes do not need.
 		command.Env = append(command.Env, "GOGC="+compilerGOGC)
 	}
 	return command
@@ -103,7 +103,7 @@ func (b build) run(ctx context.Context, compiled func(pkg string)) error {
 	return nil
 }
 
-// follow reads what go build -v prints and returns all that is not about progress.
+// follow reads the output of go build -v and returns the lines that are not about progress.
 func follow(output io.Reader, compiled func(pkg string)) string {
 	var rest strings.Builder
 	lines := bufio.NewScanner(output)

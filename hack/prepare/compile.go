@@ -16,16 +16,16 @@ import (
 	"regexp"
 )
 
-// wholeControlPlane is about what etcd, kube-apiserver and the controllers take beside the operator, in seconds.
+// wholeControlPlane estimates the extra time for etcd, kube-apiserver and the controllers, in seconds.
 const wholeControlPlane = 300
 
-// operatorBuild is the build of the operator and the demo, which runs beside the rest.
+// operatorBuild is the build of the operator and the demo, which runs concurrently.
 type operatorBuild struct {
-	compiles chan map[string]float64 // once: the packages, with the time that they take
+	compiles chan map[string]float64 // sent once: the packages, with the time of each
 	done     chan struct{}           // closed at the end, however
 }
 
-// buildOperator builds the operator and the demo. It tells what it compiles, before it does.
+// buildOperator builds the operator and the demo. It sends what it will compile before it starts.
 func (p *preparation) buildOperator(ctx context.Context, compiles chan<- map[string]float64) error {
 	both := build{module: p.root, packages: []string{".", "./hack/demo"}}
 	work, err := both.plan(ctx)
@@ -39,7 +39,7 @@ func (p *preparation) buildOperator(ctx context.Context, compiles chan<- map[str
 		build{module: p.root, packages: []string{"./hack/demo"}, out: p.path("bin", "demo"), ldflags: "-s -w"})
 }
 
-// total is the work of compiling these packages and linking them into so many programs.
+// total is the time to compile these packages and link them into the given number of programs.
 func total(work map[string]float64, programs int) float64 {
 	sum := linking(work, programs)
 	for _, each := range work {
@@ -99,7 +99,7 @@ func (p *preparation) buildMissing(ctx context.Context, have programs, operator 
 	return p.take(have, dir)
 }
 
-// take adds the programs of the directory of builds to what there is.
+// take adds the programs in the directory of builds.
 func (p *preparation) take(have programs, dir string) (programs, error) {
 	for name, builtAs := range map[string][]string{
 		etcd: {"demo"}, apiserver: {"demo"}, manager: {"demo", "manager"}, kubectl: nil,
@@ -127,7 +127,7 @@ func (p *preparation) take(have programs, dir string) (programs, error) {
 
 var kubernetesModule = regexp.MustCompile(`k8s\.io/kubernetes (v1\.\S+)`)
 
-// kubernetesVersion makes the programs say their version, which is the one in go.mod.
+// kubernetesVersion sets the version that the programs report to that in go.mod.
 func (p *preparation) kubernetesVersion() string {
 	content, _ := os.ReadFile(p.path("hack", "controlplane", "go.mod"))
 	version := kubernetesModule.FindSubmatch(content)

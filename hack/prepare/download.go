@@ -15,31 +15,31 @@ import (
 	"time"
 )
 
-// downloader fetches from a host that need not be there.
+// downloader downloads from a host that may be unreachable.
 type downloader struct {
 	client *http.Client
-	// answer is how long the host may take to respond, and stall how long it may pause.
-	answer, stall time.Duration
-	// longest is about what a build takes: a download that would take longer is given up, once measured has passed.
+	// respond is how long the host may take to respond, and stall how long it may pause.
+	respond, stall time.Duration
+	// longest is about the time of a build: a download that would take longer is canceled, once measured has passed.
 	longest, measured time.Duration
-	// arrived is called with the bytes that arrived, and with their number in all, or 0 where that is unknown.
+	// arrived is called with the number of received bytes and the total, or 0 if that is unknown.
 	arrived func(got, all int64)
 }
 
 func newDownloader(arrived func(got, all int64)) *downloader {
 	return &downloader{
-		client: http.DefaultClient, answer: 5 * time.Second, stall: 10 * time.Second,
+		client: http.DefaultClient, respond: 5 * time.Second, stall: 10 * time.Second,
 		longest: 3 * time.Minute, measured: 5 * time.Second, arrived: arrived,
 	}
 }
 
 var (
-	errNoAnswer = errors.New("the host does not respond")
-	errStalled  = errors.New("the host stopped sending")
-	errSlow     = errors.New("the host is too slow")
+	errNoResponse = errors.New("the host does not respond")
+	errStalled    = errors.New("the host stopped sending")
+	errSlow       = errors.New("the host is too slow")
 )
 
-// download is a response whose body arrives within the downloader's bounds. It has to be closed.
+// download is a response whose body arrives within the limits of the downloader. It has to be closed.
 type download struct {
 	*downloader
 	cause    func() error
@@ -50,11 +50,11 @@ type download struct {
 	began    time.Time
 }
 
-// open asks the host and returns once it has responded.
+// open sends the request and returns once the host has responded.
 func (d *downloader) open(ctx context.Context, url string) (*download, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	result := &download{downloader: d, cancel: cancel, cause: func() error { return context.Cause(ctx) }}
-	slow := time.AfterFunc(d.answer, func() { cancel(errNoAnswer) })
+	slow := time.AfterFunc(d.respond, func() { cancel(errNoResponse) })
 	defer slow.Stop()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -76,7 +76,7 @@ func (d *downloader) open(ctx context.Context, url string) (*download, error) {
 	return result, nil
 }
 
-// because is why the request was canceled, if it was, and else the error itself.
+// because returns the cause if the request was canceled, otherwise the error.
 func (d *download) because(err error) error {
 	if cause := d.cause(); cause != nil {
 		return cause
@@ -101,7 +101,7 @@ func (d *download) Read(into []byte) (int, error) {
 	return n, nil
 }
 
-// tooSlow reports whether a build would probably be there earlier.
+// tooSlow reports whether a build would probably finish earlier.
 func (d *download) tooSlow() bool {
 	took := time.Since(d.began)
 	if took < d.measured {

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// The programs of a control plane, by the names that envtest looks for.
+// The programs of a control plane, by the names that envtest expects.
 const (
 	etcd      = "etcd"
 	apiserver = "kube-apiserver"
@@ -30,10 +30,10 @@ const versionTimeout = 10 * time.Second
 // programs are paths by name. A control plane has at least etcd and kube-apiserver.
 type programs map[string]string
 
-// complete reports whether there is a control plane; the rest can be added to it.
+// complete reports whether there is a control plane; other programs can be added to it.
 func (p programs) complete() bool { return p[etcd] != "" && p[apiserver] != "" }
 
-// missing are the names of the programs that have to be added.
+// missing are the names of the missing programs.
 func (p programs) missing() (names []string) {
 	for _, name := range []string{etcd, apiserver, manager, kubectl} {
 		if p[name] == "" {
@@ -83,7 +83,7 @@ func (p programs) runs(ctx context.Context) (string, error) {
 	return version, supported(version)
 }
 
-// oldest is the minor version of Kubernetes 1 that the charts ask for.
+// oldest is the minor version of Kubernetes that the charts require.
 const oldest = 29
 
 func supported(version string) error {

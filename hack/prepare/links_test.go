@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// dependencies are the packages of a module's program, with the version that each has there.
+// dependencies are the packages of a program, with their versions.
 func dependencies(t *testing.T, module string, packages ...string) map[string]string {
 	t.Helper()
 	const format = `{{with .Module}}{{$.ImportPath}} {{if .Replace}}{{.Replace.Version}}{{else}}{{.Version}}{{end}}{{end}}`
@@ -35,7 +35,7 @@ func dependencies(t *testing.T, module string, packages ...string) map[string]st
 	return versions
 }
 
-// Another version of one package is another compilation of all that import it.
+// Another version of one package recompiles all packages that import it.
 func TestTheOperatorAndTheControlPlaneShareTheirPackages(t *testing.T) {
 	root := filepath.Join("..", "..")
 	operator := dependencies(t, root, ".", "./hack/demo")
@@ -54,7 +54,7 @@ func TestTheOperatorAndTheControlPlaneShareTheirPackages(t *testing.T) {
 	}
 }
 
-// None of these is of use to the operator; each once came with a package that it needed little of.
+// The operator does not need these. Each was once a dependency of a package that it hardly used.
 func TestTheOperatorLinksNoServer(t *testing.T) {
 	for pkg := range dependencies(t, filepath.Join("..", ".."), ".") {
 		for _, unwanted := range []string{"k8s.io/apiserver/", "google.golang.org/grpc", "go.opentelemetry.io/", "github.com/google/cel-go/"} {

@@ -4,10 +4,9 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Command prepare has everything ready that the demo runs. The operator and the demo are built. For the control plane it
-// takes, in this order: the one of KUBEBUILDER_ASSETS, the one that make control-plane built, the one on the PATH, the
-// official binaries if their host responds, and else it builds one. Only the standard library is used, so that this
-// program itself compiles in seconds.
+// Command prepare prepares the programs of the demo. It builds the operator and the demo. The control plane is, in this
+// order: that of KUBEBUILDER_ASSETS, that of make control-plane, that on the PATH, the official binaries if their host
+// responds, or one that it builds. It uses only the standard library, so that it compiles in seconds.
 package main
 
 import (
@@ -66,10 +65,10 @@ func (p *preparation) configure(download bool, releaseFile string) (err error) {
 	return nil
 }
 
-// secondsPerMebibyte is what a mebibyte of a download counts as, beside seconds of compiling.
+// secondsPerMebibyte is the weight of a downloaded mebibyte, in seconds of compiling.
 const secondsPerMebibyte = 0.1
 
-// arrivals makes progress of the bytes of a download.
+// arrivals converts the bytes of a download to progress.
 func (p *progress) arrivals() func(got, all int64) {
 	const mebibyte = 1 << 20
 	var before, expected int64

@@ -22,8 +22,8 @@ import (
 	"path/filepath"
 )
 
-// pinnedRelease is from envtest-releases.yaml of sigs.k8s.io/controller-tools: archives of etcd, kube-apiserver and kubectl
-// as their projects release them.
+// pinnedRelease is from envtest-releases.yaml of sigs.k8s.io/controller-tools: archives of the released etcd, kube-apiserver
+// and kubectl.
 //
 //go:embed release.json
 var pinnedRelease []byte
@@ -46,10 +46,10 @@ func readRelease(content []byte) (r release, err error) {
 	return r, nil
 }
 
-// largestProgram bounds what is unpacked of one program.
+// largestProgram limits the size of an unpacked program.
 const largestProgram = 1 << 30
 
-// install downloads the archive, verifies it, and only then unpacks its programs into dir, which appears whole or not at all.
+// install downloads the archive, verifies it, and only then unpacks its programs into dir, atomically.
 func (a archive) install(ctx context.Context, from *downloader, dir string) error {
 	arriving, err := from.open(ctx, a.URL)
 	if err != nil {
@@ -84,7 +84,7 @@ func (a archive) receive(arriving io.Reader, dir string) (err error) {
 	return os.Rename(unpacked, dir)
 }
 
-// save writes the archive to the file; it is an error if it is not the pinned one.
+// save writes the archive to the file. It returns an error unless it is the pinned one.
 func (a archive) save(arriving io.Reader, to string) error {
 	file, err := os.Create(to)
 	if err != nil {
@@ -101,7 +101,7 @@ func (a archive) save(arriving io.Reader, to string) error {
 	return nil
 }
 
-// unpack takes the programs of the control plane out of the archive, and nothing else.
+// unpack extracts only the programs of the control plane.
 func unpack(file, dir string) error {
 	content, err := os.Open(file)
 	if err != nil {

@@ -26,7 +26,7 @@ import (
 	"time"
 )
 
-// script is a program of a control plane that runs anywhere.
+// script is a fake program of a control plane that runs on every platform.
 const script = "#!/bin/sh\necho Kubernetes v1.36.2\n"
 
 type entry struct {
@@ -34,7 +34,7 @@ type entry struct {
 	kind          byte
 }
 
-// official are the entries of an archive as it is published.
+// official are the entries of a published archive.
 var official = []entry{
 	{name: "controller-tools/envtest/", kind: tar.TypeDir},
 	{name: "controller-tools/envtest/etcd", content: script},
@@ -65,7 +65,7 @@ func checksum(content []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// serve is a host on loopback, and the pinned archive on it.
+// serve starts a host on loopback with the pinned archive.
 func serve(t *testing.T, content []byte, handler http.HandlerFunc) archive {
 	t.Helper()
 	host := httptest.NewServer(handler)
@@ -77,10 +77,10 @@ func plainly(content []byte) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content) }
 }
 
-// impatient is a downloader for hosts that are there, with short bounds.
+// impatient is a downloader for reachable hosts, with short limits.
 func impatient() *downloader {
 	return &downloader{
-		client: http.DefaultClient, answer: 10 * time.Second, stall: 10 * time.Second,
+		client: http.DefaultClient, respond: 10 * time.Second, stall: 10 * time.Second,
 		longest: time.Minute, measured: 0, arrived: func(int64, int64) {},
 	}
 }
@@ -91,7 +91,7 @@ func TestAnArchiveIsInstalledWholeOrNotAtAll(t *testing.T) {
 		w.Header().Set("Content-Length", strconv.Itoa(size))
 		w.WriteHeader(http.StatusOK)
 	}
-	flush := func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() } // The client may be gone.
+	flush := func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() } // The client may have disconnected.
 	for _, row := range []struct {
 		name    string
 		content []byte // whose checksum is pinned
@@ -121,7 +121,7 @@ func TestAnArchiveIsInstalledWholeOrNotAtAll(t *testing.T) {
 		{name: "not found", content: good, handler: http.NotFound, want: "404 Not Found"},
 		{name: "a page in its place", content: good, handler: plainly([]byte("<html>Log in</html>")), want: "SHA-512"},
 		{name: "no response", content: good, handler: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
-			patient: func(d *downloader) { d.answer = 20 * time.Millisecond }, want: errNoAnswer.Error()},
+			patient: func(d *downloader) { d.respond = 20 * time.Millisecond }, want: errNoResponse.Error()},
 		{name: "a response that stalls", content: good, handler: func(w http.ResponseWriter, r *http.Request) {
 			sized(w, len(good))
 			_, _ = w.Write(good[:len(good)/2])
@@ -159,7 +159,7 @@ func flipped(content []byte) []byte {
 	return content
 }
 
-// expectInstall installs, and wants the programs, or an error with these words and nothing left behind.
+// expectInstall installs, and expects the programs, or an error with this text and nothing left behind.
 func expectInstall(t *testing.T, pinned archive, from *downloader, want string) {
 	t.Helper()
 	parent := filepath.Join(t.TempDir(), "controlplane")
@@ -184,7 +184,7 @@ func expectInstall(t *testing.T, pinned archive, from *downloader, want string) 
 	}
 }
 
-func TestADeadHostIsSaidAtOnce(t *testing.T) {
+func TestADeadHostIsReportedAtOnce(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	noError(t, err)
 	url := "http://" + listener.Addr().String() + "/envtest.tar.gz"
@@ -203,8 +203,8 @@ func TestCtrlCEndsADownload(t *testing.T) {
 	}
 }
 
-// Even a pinned archive writes nothing but programs into its own directory.
-func TestNothingIsUnpackedBesideThePrograms(t *testing.T) {
+// Even a pinned archive writes only programs, and only to its directory.
+func TestOnlyTheProgramsAreUnpacked(t *testing.T) {
 	for _, row := range []struct {
 		name    string
 		entries []entry

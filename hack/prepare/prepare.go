@@ -20,18 +20,18 @@ import (
 	"strings"
 )
 
-// preparation brings together what the demo runs: the operator, the demo itself, and a control plane.
+// preparation prepares what the demo needs: the operator, the demo itself, and a control plane.
 type preparation struct {
 	*progress
 	root     string // of the module
 	ldflags  string // of the operator
 	platform string // GOOS/GOARCH
 	release  release
-	// official is nil where nothing is to be downloaded.
+	// official is nil if nothing may be downloaded.
 	official *downloader
-	// fresh ignores the control planes that others put here, as on a new machine.
+	// fresh ignores existing control planes, as on a new machine.
 	fresh bool
-	// reserved is progress for a control plane, before it is known what has to be compiled for it.
+	// reserved is the estimated progress of a control plane, until its packages are known.
 	reserved float64
 }
 
@@ -39,7 +39,7 @@ func (p *preparation) path(elements ...string) string {
 	return filepath.Join(append([]string{p.root}, elements...)...)
 }
 
-// run leaves links to the control plane's programs in the directory bin/controlplane/for-demo.
+// run links the programs of the control plane in bin/controlplane/for-demo.
 func (p *preparation) run(ctx context.Context) error {
 	have, err := p.find(ctx)
 	if err != nil {
@@ -70,7 +70,7 @@ func (p *preparation) run(ctx context.Context) error {
 	return p.link(have)
 }
 
-// find looks for a control plane that is there already; none is no error.
+// find looks for an existing control plane; without one it returns no error.
 func (p *preparation) find(ctx context.Context) (programs, error) {
 	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
 		have := inDir(dir)
@@ -112,7 +112,7 @@ func (p *preparation) downloadDir() string {
 	return p.path("bin", "controlplane", "official-"+p.release.Version+"-"+strings.ReplaceAll(p.platform, "/", "-"))
 }
 
-// buildDir has the sources' key in its name, so that what is in it is what they say.
+// buildDir has a key of the sources in its name, so that its content matches them.
 func (p *preparation) buildDir() string {
 	sum := sha256.New()
 	_ = fs.WalkDir(os.DirFS(p.path("hack", "controlplane")), ".", func(name string, entry fs.DirEntry, err error) error {
@@ -126,7 +126,7 @@ func (p *preparation) buildDir() string {
 	return p.path("bin", "controlplane", "built-"+hex.EncodeToString(sum.Sum(nil))[:12])
 }
 
-// complete adds the programs that are missing: official ones if there is no control plane at all, else built ones.
+// complete adds the missing programs: official ones if there is no control plane at all, otherwise built ones.
 func (p *preparation) complete(ctx context.Context, have programs, operator *operatorBuild) (programs, error) {
 	if !have.complete() {
 		downloaded, err := p.download(ctx)
@@ -157,7 +157,7 @@ func (p *preparation) complete(ctx context.Context, have programs, operator *ope
 	return p.buildMissing(ctx, have, operator)
 }
 
-// download takes the official binaries.
+// download downloads the official binaries.
 func (p *preparation) download(ctx context.Context) (programs, error) {
 	pinned, known := p.release.Archives[p.platform]
 	switch {
@@ -178,7 +178,7 @@ func (p *preparation) download(ctx context.Context) (programs, error) {
 	return have, nil
 }
 
-// link makes one directory of the programs, for KUBEBUILDER_ASSETS.
+// link links the programs in one directory, for KUBEBUILDER_ASSETS.
 func (p *preparation) link(have programs) error {
 	dir := p.path("bin", "controlplane", "for-demo")
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// toy is a repository of the same shape as this one, with programs that only say their version.
+// toy is a repository with the layout of this one, with programs that only print their version.
 var toy = map[string]string{
 	"go.mod":                            "module example.com/operator\n\ngo 1.26\n",
 	"main.go":                           "package main\n\nfunc main() {}\n",
@@ -31,7 +31,7 @@ var toy = map[string]string{
 
 const toyProgram = "package main\n\nfunc main() { println(\"Kubernetes v1.37.2\") }\n"
 
-// newToy is the preparation of a toy, alone on a machine whose PATH has nothing but Go. It returns what it says, too.
+// newToy is the preparation of a toy on a machine whose PATH has only Go. It returns its output, too.
 func newToy(t *testing.T) (*preparation, *bytes.Buffer) {
 	t.Helper()
 	t.Setenv("KUBEBUILDER_ASSETS", "")
@@ -55,7 +55,7 @@ func write(t *testing.T, file, content string, mode os.FileMode) {
 	noError(t, os.WriteFile(file, []byte(content), mode))
 }
 
-// install puts programs that say this version into a directory.
+// install puts programs that print this version into a directory.
 func install(t *testing.T, dir, version string, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -63,7 +63,7 @@ func install(t *testing.T, dir, version string, names ...string) {
 	}
 }
 
-// sources are where the links for the demo lead, shortened.
+// sources are the shortened targets of the links for the demo.
 func sources(t *testing.T, p *preparation) string {
 	t.Helper()
 	var lines []string
@@ -78,7 +78,7 @@ func sources(t *testing.T, p *preparation) string {
 	return strings.Join(lines, " ")
 }
 
-func TestTheControlPlaneIsTheFirstThatThereIs(t *testing.T) {
+func TestTheFirstAvailableControlPlaneIsUsed(t *testing.T) {
 	all := []string{etcd, apiserver, manager, kubectl}
 	current := func(t *testing.T, p *preparation) {
 		install(t, p.path("bin", "controlplane", "current"), "Kubernetes v1.37.2", all...)
@@ -167,7 +167,7 @@ func TestTheControlPlaneIsTheFirstThatThereIs(t *testing.T) {
 	}
 }
 
-func TestASecondPreparationFindsWhatTheFirstOneMade(t *testing.T) {
+func TestASecondPreparationReusesTheFirst(t *testing.T) {
 	good := pack(t, official)
 	for _, row := range []struct {
 		name, says string
@@ -189,7 +189,7 @@ func TestASecondPreparationFindsWhatTheFirstOneMade(t *testing.T) {
 			if !strings.Contains(said.String(), row.says) || strings.Contains(said.String(), "instead") {
 				t.Errorf("the second says:\n%s\nwant %q", said, row.says)
 			}
-			// What is built belongs to its sources.
+			// A build is only reused for the same sources.
 			write(t, p.path("hack/controlplane/demo/more.go"), "package main\n", 0o644)
 			said.Reset()
 			noError(t, p.run(t.Context()))
@@ -244,7 +244,7 @@ func TestAPreparationEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestProgressSaysShareAndTimeLeft(t *testing.T) {
+func TestProgressShowsShareAndTimeLeft(t *testing.T) {
 	var said bytes.Buffer
 	now := time.Unix(0, 0)
 	p := &progress{out: &said, began: now, now: func() time.Time { return now }}
@@ -270,7 +270,7 @@ func TestProgressSaysShareAndTimeLeft(t *testing.T) {
 	}
 }
 
-func TestWhatTheCompilerSaysIsNoProgress(t *testing.T) {
+func TestCompilerMessagesAreNotProgress(t *testing.T) {
 	const output = "go: downloading k8s.io/api v0.37.2\ninternal/abi\nk8s.io/api/core/v1\n# example.com/operator\n./main.go:3: undefined: x\n"
 	var compiled []string
 	rest := follow(strings.NewReader(output), func(pkg string) { compiled = append(compiled, pkg) })

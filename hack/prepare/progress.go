@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	// Before this share of the work is done, the time left is a guess and not said.
+	// Before this share of the work is done, the remaining time is a guess and not printed.
 	smallestSample = 0.05
-	// Without a terminal a line is printed for each such share.
+	// Without a terminal, a line is printed for each share of this size.
 	lineEvery = 0.1
 )
 
-// progress says how far the work is, and how long it will take at the rate of what is done.
+// progress prints the share of the work that is done, and the remaining time at the current rate.
 type progress struct {
 	mu       sync.Mutex
 	out      io.Writer
@@ -42,14 +42,14 @@ func newProgress(out *os.File) *progress {
 	}
 }
 
-// expect adds work to be done, or takes away what is not needed.
+// expect adds work, or removes work that is not needed.
 func (p *progress) expect(work float64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.all += work
 }
 
-// did notes that work is done.
+// did adds completed work.
 func (p *progress) did(work float64, what string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -83,7 +83,7 @@ func (p *progress) line(share float64) string {
 	return fmt.Sprintf("%s, about %v left", line, left)
 }
 
-// say prints a line of its own.
+// say prints its own line.
 func (p *progress) say(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

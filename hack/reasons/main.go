@@ -30,7 +30,7 @@ const (
 	page    = "docs/reference/reasons.md"
 )
 
-// reason is a constant of the API, and what the code says with it.
+// reason is a constant of the API, with its messages in the code.
 type reason struct {
 	value, meaning, group string
 	messages              map[string]string // message to class
@@ -96,7 +96,7 @@ func constants(path string) (map[string]*reason, []string, error) {
 	return reasons, order, nil
 }
 
-// messages adds the templates of the failures that a package makes.
+// messages adds the message templates of a package.
 func messages(dir string, reasons map[string]*reason) error {
 	paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
@@ -149,7 +149,7 @@ func record(call *ast.CallExpr, texts map[string]string, reasons map[string]*rea
 
 var placeholders = regexp.MustCompile(`%(\[\d+\])?[+#]?[a-z]`)
 
-// stringConstants are the package's own, which messages are put together from.
+// stringConstants are the string constants of the package, which are parts of messages.
 func stringConstants(files []*ast.File) map[string]string {
 	texts := map[string]string{}
 	for _, file := range files {
@@ -169,7 +169,7 @@ func stringConstants(files []*ast.File) map[string]string {
 	return texts
 }
 
-// evaluate gives the text of a constant expression.
+// evaluate returns the text of a constant expression.
 func evaluate(expr ast.Expr, texts map[string]string) (string, bool) {
 	switch e := expr.(type) {
 	case *ast.BasicLit:
@@ -193,7 +193,7 @@ func write(out io.Writer, reasons map[string]*reason, order []string) {
 	_, _ = fmt.Fprint(out, `# Condition reasons
 
 Written by `+"`make docs`"+` from the code. Each condition of an Agent, AgentSet or CloudProject has one of these reasons. Its message says
-what happened, then what to do; `+"`…`"+` stands for names and values. *User action* means that the object is Stalled until you
+what happened, then what to do; `+"`…`"+` means a name or a value. *User action* means that the object is Stalled until you
 change something. *Waits* ends with a change elsewhere, such as a CloudProject that becomes Ready. *Retries* is tried again
 automatically, after 1 second at first and 5 minutes at most.
 `)

@@ -23,7 +23,7 @@ const (
 	signatureEnd   = ".sigstore.json"
 )
 
-// artifacts are the files of the release, without those that describe the others.
+// artifacts are the files of the release, without those that describe other files.
 func (r *release) artifacts() ([]string, error) {
 	entries, err := os.ReadDir(r.out)
 	if err != nil {
@@ -66,7 +66,7 @@ func (r *release) writeChecksums(context.Context) error {
 
 type digests map[string]string
 
-// subject is what a statement is about.
+// subject is the subject of a statement.
 type subject struct {
 	Name   string  `json:"name"`
 	Digest digests `json:"digest"`
@@ -98,7 +98,7 @@ type dependency struct {
 	Digest digests `json:"digest"`
 }
 
-// writeProvenance says from which commit each file and the image were made. On GitHub the workflow also has GitHub attest it.
+// writeProvenance records the commit that each file and the image were made from. On GitHub the workflow also has GitHub attest it.
 func (r *release) writeProvenance(context.Context) error {
 	names, err := r.artifacts()
 	if err != nil {
@@ -127,7 +127,7 @@ func (r *release) writeProvenance(context.Context) error {
 	return os.WriteFile(filepath.Join(r.out, provenanceFile), append(encoded, '\n'), 0o644)
 }
 
-// builder is the workflow that runs this, or this program itself.
+// builder is the workflow that runs this, or else this program.
 func builder() string {
 	if ref := os.Getenv("GITHUB_WORKFLOW_REF"); ref != "" {
 		return os.Getenv("GITHUB_SERVER_URL") + "/" + ref

@@ -37,7 +37,7 @@ func (r *release) buildImage(ctx context.Context) error {
 	return err
 }
 
-// buildManifests writes what `make deploy` applies, with the released image, and the CRDs alone.
+// buildManifests writes the manifests of `make deploy` with the released image, and the CRDs separately.
 func (r *release) buildManifests(ctx context.Context) error {
 	kustomize, err := r.tool(ctx, "tools", "kustomize")
 	if err != nil {
@@ -114,7 +114,7 @@ func (r *release) buildBinaries(ctx context.Context) error {
 			"-output", sbom, binary); err != nil {
 			return err
 		}
-		// The program is there under both its names.
+		// The program has two names.
 		if err := r.pack(filepath.Join(r.out, r.archive(platform)+".tar.gz"), []entry{
 			{name: operator + suffix, from: binary, mode: 0o755},
 			{name: plugin + suffix, link: operator + suffix, mode: 0o755},
@@ -126,7 +126,7 @@ func (r *release) buildBinaries(ctx context.Context) error {
 	return nil
 }
 
-// archive is the name of what a platform gets, without its ending.
+// archive is the name of the archive of a platform, without its extension.
 func (r *release) archive(platform string) string {
 	return operator + "_" + r.number() + "_" + strings.ReplaceAll(platform, "/", "_")
 }

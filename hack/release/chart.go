@@ -17,12 +17,12 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// digestAnnotation is by what the chart knows the image that was released with it.
+// digestAnnotation is the annotation by which the chart finds its released image.
 const digestAnnotation = "cloud.calyptia.com/image-digest"
 
 var charts = []string{operator, "calyptia-agents"}
 
-// buildCharts packages the charts with the version, the image and what Artifact Hub reads, and pushes them.
+// buildCharts packages the charts with the version, the image and the metadata for Artifact Hub, and pushes them.
 func (r *release) buildCharts(ctx context.Context) error {
 	helm, err := r.tool(ctx, "helm", "helm")
 	if err != nil {
@@ -94,7 +94,7 @@ func (r *release) stamp(name, path string) error {
 	return os.WriteFile(path, written, 0o644)
 }
 
-// nameImage checks that the chart's values name the image where it was pushed. A dry run's registry is not in them.
+// nameImage checks that the values of the chart name the pushed image, except in a dry run, whose registry is local.
 func (r *release) nameImage(name, path string) error {
 	if name != operator || r.plainHTTP {
 		return nil

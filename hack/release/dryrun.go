@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 )
 
-// dryRun starts a registry on loopback, and makes a directory for a key.
+// dryRun starts a registry on loopback, and creates a directory for a key.
 func (r *release) dryRun() (end func(), err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

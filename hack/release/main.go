@@ -4,9 +4,9 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Command release makes all that a release consists of: the image and the charts in a registry, the command line for each
+// Command release makes all parts of a release: the image and the charts in a registry, the command line for each
 // platform, the manifests, their SBOMs, checksums, provenance and signatures. At the end it reads everything back and
-// compares it. A dry run does the same with a registry on loopback and a key that is thrown away.
+// compares it. A dry run does the same with a registry on loopback and a throwaway key.
 package main
 
 import (
@@ -38,7 +38,7 @@ type release struct {
 	root, out             string
 	version, commit, date string
 	platforms             []string
-	registry              string // with the path below which everything is
+	registry              string // with the path prefix of everything
 	plainHTTP, sign       bool
 	keyDir                string // of a dry run; else signatures are keyless
 	digest                string // of the image
@@ -118,7 +118,7 @@ func (r *release) steps(ctx context.Context) error {
 	return nil
 }
 
-// validate checks what is to be released before anything is made.
+// validate checks the inputs before anything is built.
 func (r *release) validate(dry bool) (err error) {
 	if r.root, err = filepath.Abs(r.root); err != nil {
 		return err
@@ -142,7 +142,7 @@ func (r *release) validate(dry bool) (err error) {
 	return nil
 }
 
-// printNotes prints what the change log says of the version.
+// printNotes prints the entry of the change log for the version.
 func (r *release) printNotes() error {
 	if err := r.validate(false); err != nil {
 		return err
@@ -163,7 +163,7 @@ func (r *release) number() string { return strings.TrimPrefix(r.version, "v") }
 
 func (r *release) image() string { return r.registry + "/" + operator }
 
-// command runs a program in the repository, with the settings that every build here has, and returns what it prints.
+// command runs a program in the repository, with the settings of all builds, and returns its output.
 func (r *release) command(ctx context.Context, env []string, name string, args ...string) (string, error) {
 	command := exec.CommandContext(ctx, name, args...)
 	command.Dir = r.root

@@ -16,7 +16,7 @@ import (
 )
 
 // TestARelease makes a release of this machine's platform, in a registry on loopback, without signatures: `make release`
-// makes those. Then each part is changed, and the verification has to see it.
+// makes those. Then each part is changed, and the verification has to detect it.
 func TestARelease(t *testing.T) {
 	r := &release{
 		root: "../..", out: filepath.Join(t.TempDir(), "out"), version: "v1.2.3-rc.1", commit: "0123456789abcdef0123456789abcdef01234567",
@@ -91,7 +91,7 @@ func TestARelease(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeReleased(t *testing.T) {
+func TestInvalidReleasesAreRefused(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		give release

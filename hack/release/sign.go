@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 )
 
-// offline are the flags with which a dry run signs: by a key, without a transparency log.
+// offline are the signing flags of a dry run: with a key, without a transparency log.
 var offline = []string{"--use-signing-config=false", "--tlog-upload=false"}
 
 // signAll signs the image, the charts, the checksums and the provenance. The checksums cover every other file. On GitHub the
@@ -52,7 +52,7 @@ func (r *release) signAll(ctx context.Context) error {
 	return nil
 }
 
-// cosignEnv keeps a dry run from the person's own home, and from asking for a password.
+// cosignEnv keeps a dry run from the user's home directory and from password prompts.
 func (r *release) cosignEnv() []string {
 	if r.keyDir == "" {
 		return nil

@@ -28,7 +28,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// verify reads back what was made and published, and compares each part with what it describes.
+// verify reads the published release, and compares each part with the parts that it describes.
 func (r *release) verify(ctx context.Context) error {
 	for _, platform := range r.platforms {
 		if err := r.verifySBOM(platform); err != nil {
@@ -129,7 +129,7 @@ func (r *release) verifyChart() error {
 	return nil
 }
 
-// references are what is in the registry, by digests.
+// references are the artifacts in the registry, by digest.
 func (r *release) references() ([]string, error) {
 	all := []string{r.image() + "@" + r.digest}
 	for _, chart := range charts {
@@ -185,7 +185,7 @@ func (r *release) verifyRegistry(ctx context.Context) error {
 	return nil
 }
 
-// verifyChecksums computes each line again, and misses no file.
+// verifyChecksums recomputes each line, and checks that every file has one.
 func (r *release) verifyChecksums() error {
 	content, err := os.ReadFile(filepath.Join(r.out, checksumsFile))
 	if err != nil {
@@ -256,7 +256,7 @@ func (r *release) verifyManifest() error {
 	return nil
 }
 
-// verifySignatures checks what a dry run signed by its key. What GitHub signed is checked by the workflow, which knows who.
+// verifySignatures checks what a dry run signed by its key. The workflow checks the signatures by GitHub, because it knows the signer.
 func (r *release) verifySignatures(ctx context.Context) error {
 	if !r.sign || r.keyDir == "" {
 		return nil

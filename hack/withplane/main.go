@@ -5,7 +5,7 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Command withplane starts a control plane, runs a command with it, and stops it: `withplane go test ./test/...`.
-// The test packages that work in namespaces of their own share it; see testenv.SharedVariable.
+// The test packages that work in their own namespaces share it; see testenv.SharedVariable.
 package main
 
 import (
@@ -34,7 +34,7 @@ func run(args []string) (code int, err error) {
 	if len(args) == 0 {
 		return 2, errors.New("no command: name one, as in: withplane go test ./test/story")
 	}
-	// The terminal signals the command, too; it ends by itself, and the control plane after it.
+	// The terminal signals the command, too: it exits first, and the control plane after it.
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
 	plane, err := testenv.Start(ctx, testenv.Options{Own: true})

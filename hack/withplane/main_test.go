@@ -8,7 +8,7 @@ package main
 
 import "testing"
 
-func TestRun_ExitCodeIsTheCommandsOwn(t *testing.T) {
+func TestRun_ReturnsTheExitCodeOfTheCommand(t *testing.T) {
 	for _, row := range []struct {
 		name, script string
 		want         int

@@ -24,7 +24,7 @@ import (
 const (
 	// MissingInterval is the least time between two lists for want of a name.
 	MissingInterval = 30 * time.Second
-	// failedInterval is how long a failure of a list stands for all who ask.
+	// failedInterval is how long all who ask get the failure of the last list.
 	failedInterval = 5 * time.Second
 	// partialAge is how long the beginning of a list is worth continuing.
 	partialAge = 10 * time.Minute

@@ -15,7 +15,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
-// wire is an agent as the service sends it, with a rawConfig of a size.
+// wire is an agent as the API sends it, with a rawConfig of a size.
 func wire(b *testing.B, rawConfig int) []byte {
 	b.Helper()
 	body, err := json.Marshal(map[string]any{

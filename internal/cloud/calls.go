@@ -28,8 +28,8 @@ const (
 	opList     = "list agents"
 )
 
-// Register makes an agent in the project of the token. It is not idempotent:
-// after an error, Error.NothingMade says whether trying again is safe.
+// Register creates an agent in the project of the token. It is not idempotent:
+// after an error, Error.NothingMade says whether a retry is safe.
 func (c *Client) Register(ctx context.Context, r Registration) (*Registered, error) {
 	if !utf8.ValidString(r.RawConfig) {
 		return nil, unsendable(opRegister, errRawConfig)
@@ -38,7 +38,7 @@ func (c *Client) Register(ctx context.Context, r Registration) (*Registered, err
 	err := c.do(ctx, call{
 		op: opRegister, method: http.MethodPost, path: []string{"agents"}, body: r,
 		success: []int{http.StatusCreated, http.StatusOK},
-		accept: func(a *answer) error {
+		accept: func(a *response) error {
 			if json.Unmarshal(a.body, registered) != nil {
 				return errNotAPI
 			}
@@ -57,7 +57,7 @@ func (c *Client) Get(ctx context.Context, id string) (*Agent, error) {
 	err := c.do(ctx, call{
 		op: opGet, method: http.MethodGet, path: []string{"agents", id}, shortens: true,
 		success: []int{http.StatusOK},
-		accept: func(a *answer) error {
+		accept: func(a *response) error {
 			if json.Unmarshal(a.body, agent) != nil {
 				return errNotAPI
 			}
@@ -76,13 +76,13 @@ func (c *Client) Get(ctx context.Context, id string) (*Agent, error) {
 	return agent, nil
 }
 
-// Update changes what the update names and nothing else. It is idempotent.
+// Update changes only the fields that the update names. It is idempotent.
 func (c *Client) Update(ctx context.Context, id string, u Update) error {
 	if u.RawConfig != nil && !utf8.ValidString(*u.RawConfig) {
 		return unsendable(opUpdate, errRawConfig)
 	}
 	if u.Flags != nil && *u.Flags == nil {
-		// A null would mean "leave them" to the service.
+		// The API ignores null.
 		u.Flags = &[]string{}
 	}
 	return c.do(ctx, call{
@@ -91,7 +91,7 @@ func (c *Client) Update(ctx context.Context, id string, u Update) error {
 	})
 }
 
-// Delete deletes an agent. It is idempotent, but a repetition ends in an
+// Delete deletes an agent. It is idempotent, but a repetition returns an
 // error for which IsGone is true.
 func (c *Client) Delete(ctx context.Context, id string) error {
 	return c.do(ctx, call{
@@ -100,8 +100,8 @@ func (c *Client) Delete(ctx context.Context, id string) error {
 	})
 }
 
-// List reads a page of a project's agents, newest first. Not every service
-// has this call.
+// List reads a page of a project's agents, newest first. Not every
+// installation has this route.
 func (c *Client) List(ctx context.Context, projectID string, o ListOptions) (*Page, error) {
 	raw, err := c.Fetch(ctx, projectID, o)
 	if err != nil {
@@ -110,8 +110,8 @@ func (c *Client) List(ctx context.Context, projectID string, o ListOptions) (*Pa
 	return raw.Page()
 }
 
-// Fetch gets a page as List does, and leaves it to Page or Digests to read the
-// agents: the next page can be fetched meanwhile.
+// Fetch gets a page as List does, and leaves the decoding to Page or Digests,
+// so that the next page can be fetched meanwhile.
 func (c *Client) Fetch(ctx context.Context, projectID string, o ListOptions) (*RawPage, error) {
 	query := url.Values{}
 	if o.Last > 0 {
@@ -129,7 +129,7 @@ func (c *Client) Fetch(ctx context.Context, projectID string, o ListOptions) (*R
 	err := c.do(ctx, call{
 		op: opList, method: http.MethodGet, path: []string{"projects", projectID, "agents"}, query: query,
 		success: []int{http.StatusOK}, buffer: page.buffer, shortens: o.Last == 1,
-		accept: func(a *answer) error { return page.take(a, o.Before) },
+		accept: func(a *response) error { return page.take(a, o.Before) },
 	})
 	if err != nil {
 		return nil, err
@@ -137,11 +137,11 @@ func (c *Client) Fetch(ctx context.Context, projectID string, o ListOptions) (*R
 	return page, nil
 }
 
-// pageBuffers hold pages until they are read. One page is about as long as the one before; to grow a buffer for each
-// would cost a multiple of it.
+// pageBuffers hold pages until they are read. Pages are about equally long; growing a new buffer for each would cost a
+// multiple of that.
 var pageBuffers = sync.Pool{New: func() any { return &bytes.Buffer{} }}
 
-func (p *RawPage) take(a *answer, before string) (err error) {
+func (p *RawPage) take(a *response, before string) (err error) {
 	p.status = a.status
 	if p.Before, err = nextCursor(a.header.Values("Link")); err != nil {
 		return err
@@ -152,9 +152,9 @@ func (p *RawPage) take(a *answer, before string) (err error) {
 	return nil
 }
 
-// Page reads the agents: all or none, because decisions rest on what is absent.
-// An error is an *Error, as if the call had ended in it. Either Page or Digests
-// is called, and once: the page is gone then.
+// Page reads the agents: all or none, because decisions depend on what is
+// absent. An error is an *Error, as if the request had failed. Call either
+// Page or Digests, and only once.
 func (p *RawPage) Page() (*Page, error) {
 	return p.read(func(body []byte) (page Page, err error) {
 		err = page.UnmarshalJSON(body)
@@ -162,8 +162,8 @@ func (p *RawPage) Page() (*Page, error) {
 	})
 }
 
-// Digests reads the agents as Page does, but of their configurations only the
-// hashes, at a fraction of the cost.
+// Digests reads the agents as Page does, but only the hashes of their
+// configurations, at a fraction of the cost.
 func (p *RawPage) Digests() (*Page, error) { return p.read(digests) }
 
 func (p *RawPage) read(decode func([]byte) (Page, error)) (*Page, error) {
@@ -182,14 +182,13 @@ func (p *RawPage) read(decode func([]byte) (Page, error)) (*Page, error) {
 	return &page, nil
 }
 
-// done are the statuses of a call that answers nothing.
+// done are the statuses of a request whose response has no content.
 var done = []int{http.StatusNoContent, http.StatusOK, http.StatusAccepted}
 
-// acceptDone goes by the status, which was a success. The body may be absent,
-// endless or cut short, for nothing in it is needed; but what comes of it has
-// to be the API's: a page of HTML with status 200 is a portal in between, and
-// nothing was done.
-func acceptDone(a *answer) error {
+// acceptDone accepts any body that may be the API's: absent, endless or cut
+// short, because its content is not needed. But an HTML page with status 200
+// comes from a portal in between, and nothing was done.
+func acceptDone(a *response) error {
 	body := bytes.TrimSpace(a.body)
 	switch {
 	case a.status == http.StatusNoContent:
@@ -206,7 +205,7 @@ func acceptDone(a *answer) error {
 	return nil
 }
 
-// saysError reports whether an object, or as much of it as came, holds an error in words.
+// saysError reports whether an object, possibly truncated, has an error message.
 func saysError(body []byte) bool {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	if open, err := decoder.Token(); err != nil || open != json.Delim('{') {

@@ -16,14 +16,14 @@ import (
 )
 
 var (
-	errNotAPI      = errors.New("the answer is not the API's JSON")
-	errTruncated   = errors.New("the answer is cut short")
-	errRedirect    = errors.New("the answer is a redirect, which is not followed")
-	errOtherAgent  = errors.New("the answer is about another agent")
-	errNoAgentID   = errors.New("the answer holds no agent ID that is a UUID")
-	errSameCursor  = errors.New("the answer's next page is the same page")
-	errNotExpected = errors.New("the answer's status is not expected")
-	errContent     = errors.New("something between the operator and the API refuses this configuration")
+	errNotAPI      = errors.New("the response is not the API's JSON")
+	errTruncated   = errors.New("the response is cut short")
+	errRedirect    = errors.New("the response is a redirect, which is not followed")
+	errOtherAgent  = errors.New("the response is about another agent")
+	errNoAgentID   = errors.New("the response has no agent ID that is a UUID")
+	errSameCursor  = errors.New("the response's next page is the same page")
+	errNotExpected = errors.New("the status of the response is not expected")
+	errContent     = errors.New("something between the operator and the API rejects this configuration")
 )
 
 // refusal is the API's own error body.
@@ -35,8 +35,8 @@ type refusal struct {
 // statusClientClosed is what nginx says of a client that left before the response.
 const statusClientClosed = 499
 
-// foreignKeys stand in the error bodies of frameworks and gateways, and not in the API's, without hyphens and in
-// small letters. Other keys are no proof against a body: the API grows.
+// foreignKeys are keys in the error bodies of frameworks and gateways that the API does not use, without hyphens and in
+// lower case. Unknown keys are no evidence against a body: the API grows.
 var foreignKeys = map[string]bool{
 	"path": true, "status": true, "statuscode": true, "timestamp": true, // Spring, Rails, NestJS, Elasticsearch
 	"message": true, "msg": true, "trace": true, "traces": true, "stack": true, "exception": true, "errors": true,
@@ -47,8 +47,8 @@ var foreignKeys = map[string]bool{
 	"ok": true, "success": true,
 }
 
-// readRefusal reads the API's own form, {"error": "..."}; false for anything
-// else. The key is matched exactly: what merely resembles the API is not the API.
+// readRefusal reads the API's own error body, {"error": "..."}; false for
+// anything else. The key is matched exactly.
 func readRefusal(body []byte) (refusal, bool) {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(body, &fields) != nil {
@@ -63,7 +63,7 @@ func readRefusal(body []byte) (refusal, bool) {
 	if json.Unmarshal(fields["error"], &r.message) != nil || strings.TrimSpace(r.message) == "" {
 		return refusal{}, false
 	}
-	// The rest is optional, and of no other shape than documented.
+	// The other fields are optional.
 	_ = json.Unmarshal(fields["detail"], &r.detail)
 	if json.Unmarshal(fields["quotaLimit"], &r.quotaLimit) != nil {
 		r.quotaLimit = nil
@@ -74,8 +74,8 @@ func readRefusal(body []byte) (refusal, bool) {
 	return r, true
 }
 
-// refused makes the error of an answer whose status is not a success.
-func (c *Client) refused(call call, a *answer) *Error {
+// refused returns the error of a response whose status is not a success.
+func (c *Client) refused(call call, a *response) *Error {
 	e := &Error{Op: call.op, Status: a.status, RetryAfter: retryAfter(a.header.Get("Retry-After"), c.now()), Err: a.err}
 	var said refusal
 	spoken := false
@@ -89,13 +89,13 @@ func (c *Client) refused(call call, a *answer) *Error {
 	}
 	e.Class, e.Reason = classify(call, a.status, said, e.RetryAfter)
 	if !e.API {
-		e.doubt(call, a)
+		e.classifyForeign(call, a)
 	}
 	return e
 }
 
-// doubt judges an answer that is not in the API's own form: its status may be that of something in between.
-func (e *Error) doubt(call call, a *answer) {
+// classifyForeign classifies a response that is not in the API's own form: something in between may have set its status.
+func (e *Error) classifyForeign(call call, a *response) {
 	empty := a.err == nil && len(bytes.TrimSpace(a.body)) == 0
 	switch {
 	case call.body != nil && a.status == http.StatusRequestEntityTooLarge:
@@ -119,8 +119,8 @@ func (e *Error) doubt(call call, a *answer) {
 	}
 }
 
-// refusesContent reports whether a status speaks of what a request holds. The others below 500 speak of the
-// credential, the route, the time, the connection or what else is under way.
+// refusesContent reports whether a status is about the content of a request. The others below 500 are about the
+// credential, the route, the time, the connection or concurrent requests.
 func refusesContent(status int) bool {
 	switch status {
 	case http.StatusBadRequest, http.StatusForbidden, http.StatusNotAcceptable, http.StatusUnprocessableEntity:
@@ -131,18 +131,18 @@ func refusesContent(status int) bool {
 	return status >= http.StatusLengthRequired && status <= http.StatusTeapot
 }
 
-// documented reports whether the API itself may give a status to a request's content, with or without a body.
+// documented reports whether the API itself may reject a request's content with a status, with or without a body.
 func documented(status int) bool {
 	return status == http.StatusBadRequest || status == http.StatusForbidden || status == http.StatusUnprocessableEntity
 }
 
-// byGateway reports whether a status says that the answer is not the service's own, whatever its body looks like:
-// the service may still be at work on the call.
+// byGateway reports whether a status shows that a gateway wrote the response, whatever its body: the API may still be
+// processing the request.
 func byGateway(status int) bool {
 	return status == http.StatusBadGateway || status == http.StatusGatewayTimeout
 }
 
-// yields reports whether a status means nothing when its body is foreign.
+// yields reports whether a status is ignored if its body is foreign.
 func yields(status int) bool {
 	switch status {
 	case http.StatusUnauthorized, http.StatusTooManyRequests:
@@ -153,7 +153,7 @@ func yields(status int) bool {
 	return status >= 400 && status < 500
 }
 
-// classify is the one table from answers to classes and reasons.
+// classify maps responses to classes and reasons.
 func classify(call call, status int, said refusal, wait time.Duration) (Class, Reason) {
 	switch status {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
@@ -191,7 +191,7 @@ func classify(call call, status int, said refusal, wait time.Duration) (Class, R
 	case status >= 500 && status < 600:
 		return ClassRetryable, ReasonUnavailable
 	case status >= 400 && status < 500 && said.message != "":
-		// Such as 415: the API itself will not take what was sent.
+		// Such as 415: the API itself rejects the request.
 		return ClassTerminal, ReasonInvalid
 	default:
 		return ClassRetryable, ReasonInvalidResponse

@@ -28,7 +28,7 @@ type verdict struct {
 	Gone        bool
 }
 
-// verdictRow is an answer to a call, and what follows from it.
+// verdictRow is a response to a call, and what follows from it.
 type verdictRow struct {
 	name   string
 	call   func(context.Context, *cloud.Client) error
@@ -85,11 +85,11 @@ func verdictRows() []verdictRow {
 		{"a proxy's 401 waits as well", get, 401, html, nil, verdict{waiting, cloud.ReasonUnauthorized, false, false, false}},
 		{"forbidden is terminal", register, 403, said("permission denied"), nil, verdict{terminal, cloud.ReasonForbidden, api, true, false}},
 		{
-			"the quota is told by its words", register, 403, said("agents quota exceeded"), nil,
+			"the quota is recognized by its words", register, 403, said("agents quota exceeded"), nil,
 			verdict{terminal, cloud.ReasonQuotaExceeded, api, true, false},
 		},
 		{
-			"the quota is told by its figures", register, 403, `{"error":"no more","quotaLimit":5}`, nil,
+			"the quota is recognized by its numbers", register, 403, `{"error":"no more","quotaLimit":5}`, nil,
 			verdict{terminal, cloud.ReasonQuotaExceeded, api, true, false},
 		},
 		{
@@ -101,7 +101,7 @@ func verdictRows() []verdictRow {
 			verdict{retryable, cloud.ReasonAgentNotFound, api, true, true},
 		},
 		{
-			"a route that is quoted proves nothing of the agent", remove, 404, said("no route for DELETE /v1/agents/" + nilID), nil,
+			"a route that is quoted is no evidence about the agent", remove, 404, said("no route for DELETE /v1/agents/" + nilID), nil,
 			verdict{retryable, cloud.ReasonNotFound, api, true, false},
 		},
 		{
@@ -112,14 +112,14 @@ func verdictRows() []verdictRow {
 			"nor does a path", get, 404, said("cannot GET /v1/agents/" + nilID), nil,
 			verdict{retryable, cloud.ReasonNotFound, api, true, false},
 		},
-		{"a plain not found proves nothing alone", get, 404, said("not found"), nil, verdict{retryable, cloud.ReasonNotFound, api, true, false}},
+		{"a plain not found alone is no evidence", get, 404, said("not found"), nil, verdict{retryable, cloud.ReasonNotFound, api, true, false}},
 		{
 			"a missing project is not a missing agent", get, 404, said("project not found"), nil,
 			verdict{retryable, cloud.ReasonNotFound, api, true, false},
 		},
-		{"an empty 404 proves nothing of the agent", get, 404, "", nil, verdict{retryable, cloud.ReasonNotFound, false, false, false}},
+		{"an empty 404 is no evidence about the agent", get, 404, "", nil, verdict{retryable, cloud.ReasonNotFound, false, false, false}},
 		{
-			"an unknown route proves nothing of the agent", get, 404, "404 page not found\n", nil,
+			"an unknown route is no evidence about the agent", get, 404, "404 page not found\n", nil,
 			verdict{retryable, cloud.ReasonInvalidResponse, false, false, false},
 		},
 		{
@@ -139,7 +139,7 @@ func verdictRows() []verdictRow {
 			verdict{terminal, cloud.ReasonConflict, api, false, false},
 		},
 		{"gone for good", remove, 410, said("agent gone"), nil, verdict{retryable, cloud.ReasonGone, api, true, true}},
-		{"an empty 410 proves nothing of the agent", remove, 410, "", nil, verdict{retryable, cloud.ReasonGone, false, false, false}},
+		{"an empty 410 is no evidence about the agent", remove, 410, "", nil, verdict{retryable, cloud.ReasonGone, false, false, false}},
 		{
 			"an unsupported call is terminal", update, 405, said("method not allowed"), nil,
 			verdict{terminal, cloud.ReasonUnsupported, api, true, false},
@@ -157,7 +157,7 @@ func verdictRows() []verdictRow {
 		},
 		{"so is too large for a proxy", register, 413, html, nil, verdict{terminal, cloud.ReasonContentRefused, false, false, false}},
 		{
-			"the service's trouble is retried", register, 500, said("internal"), nil,
+			"the API's trouble is retried", register, 500, said("internal"), nil,
 			verdict{retryable, cloud.ReasonUnavailable, api, false, false},
 		},
 		{"a gateway's trouble is retried", register, 502, html, nil, verdict{retryable, cloud.ReasonUnavailable, false, false, false}},
@@ -166,7 +166,7 @@ func verdictRows() []verdictRow {
 			verdict{retryable, cloud.ReasonUnavailable, false, false, false},
 		},
 		{
-			"the service may go on behind a gateway that gave up", register, 504, said("upstream timeout"), nil,
+			"the API may go on behind a gateway that gave up", register, 504, said("upstream timeout"), nil,
 			verdict{retryable, cloud.ReasonUnavailable, false, false, false},
 		},
 		{"unavailable is retried", get, 503, "", nil, verdict{retryable, cloud.ReasonUnavailable, false, false, false}},
@@ -184,11 +184,11 @@ func verdictRows() []verdictRow {
 		},
 		{"a 2xx of another kind", get, 206, "{}", nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
 		{"a registration without an ID", register, 201, `{"token":"t"}`, nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
-		{"a registration answered with HTML", register, 200, html, nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
+		{"a registration that returns HTML", register, 200, html, nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
 		{"an agent cut short", get, 200, `{"id":"` + nilID, nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
 		{"another agent", get, 200, `{"id":"` + fleetID + `"}`, nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
 		{"null for an agent", get, 200, `null`, nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
-		{"a portal that answers a deletion", remove, 200, html, nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
+		{"a portal that responds to a deletion", remove, 200, html, nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
 		{"an error inside a success", remove, 200, said("no"), nil, verdict{retryable, cloud.ReasonInvalidResponse, false, false, false}},
 	}
 }
@@ -283,7 +283,7 @@ func TestOddFieldsDoNotHideAnAgent(t *testing.T) {
 	if diff := cmp.Diff(&want, got); diff != "" {
 		t.Errorf("agent (-want +got):\n%s", diff)
 	}
-	// Nor the page that it stands on, whose other agents lose nothing.
+	// Nor its page, whose other agents lose nothing.
 	plain := `{"id":"` + fleetID + `","status":"healthy","metricsCount":7,"metadata":null}`
 	for _, body := range []string{"[" + plain + "]", "[" + odd + "," + plain + "]"} {
 		remove := server.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: 200, Body: body})

@@ -22,41 +22,41 @@ import (
 
 const (
 	defaultTimeout = 15 * time.Second
-	// defaultMaxBody holds the largest agent that can be declared (1 MiB of
-	// configuration, 256 KiB of metadata, 128 KiB of flags), each character
-	// escaped in six.
+	// defaultMaxBody fits the largest agent that can be declared (1 MiB of
+	// configuration, 256 KiB of metadata, 128 KiB of flags), with each
+	// character escaped in six.
 	defaultMaxBody = 9 << 20
-	// maxDoneBody is what is looked at of the answer to an update or a deletion.
+	// maxDoneBody bounds what is read of the response to an update or a deletion.
 	maxDoneBody      = 64 << 10
 	maxHeaderBytes   = 64 << 10
 	idleConnsPerHost = 64
 	idleConnTimeout  = 90 * time.Second
-	// What a connection may take to be made; both fit into one call.
+	// Time limits for a new connection; both fit into one request.
 	dialTimeout         = 10 * time.Second
 	tlsHandshakeTimeout = 10 * time.Second
 	defaultPingAfter    = 10 * time.Second
 	defaultPingTimeout  = 5 * time.Second
 )
 
-// Scheme is the way a token is shown to the service.
+// Scheme is the way in which a token is sent to the API.
 type Scheme string
 
 const (
-	// SchemeBearer is Authorization: Bearer, documented for every call.
+	// SchemeBearer is Authorization: Bearer, documented for every route.
 	SchemeBearer Scheme = "Bearer"
 	// SchemeProjectToken is X-Project-Token, for project tokens.
 	SchemeProjectToken Scheme = "ProjectToken"
-	// SchemeAgentToken is X-Agent-Token: the agent itself is asking.
+	// SchemeAgentToken is X-Agent-Token: the request of the agent itself.
 	SchemeAgentToken Scheme = "AgentToken"
 )
 
-// Credential is a token and the way to show it.
+// Credential is a token and the way to send it.
 type Credential struct {
 	Scheme Scheme
 	Token  Token
 }
 
-// header gives the name and the value of the credential's header.
+// header returns the name and the value of the credential's header.
 func (c Credential) header() (name, value string, err error) {
 	value = c.Token.Reveal()
 	if value == "" {
@@ -77,32 +77,32 @@ func (c Credential) header() (name, value string, err error) {
 	}
 }
 
-// Config is what a Client is made of.
+// Config configures a Client.
 type Config struct {
-	// BaseURL of the service, see ParseURL.
+	// BaseURL of the API, see ParseURL.
 	BaseURL    *url.URL
 	Credential Credential
-	// CABundle holds PEM certificates, added to those of the system.
+	// CABundle has PEM certificates, added to those of the system.
 	CABundle []byte
 	// UserAgent names the caller and its version.
 	UserAgent string
-	// Timeout of one call, its answer's body included. Default 15 s.
+	// Timeout of one request, including the response's body. Default 15 s.
 	Timeout time.Duration
-	// MaxBody is how many bytes of an answer are read; a longer one ends in
+	// MaxBody bounds the bytes read of a response; a longer one fails with
 	// ReasonTooLarge. Default 9 MiB.
 	MaxBody int64
 	// PingAfter is how long an HTTP/2 connection may be silent before a ping,
-	// and PingTimeout how long the answer may take before the connection is
-	// taken for dead. Default 10 s and 5 s.
+	// and PingTimeout how long its response may take before the connection
+	// counts as dead. Default 10 s and 5 s.
 	PingAfter, PingTimeout time.Duration
-	// Proxy gives the proxy of a request. Default: that of the environment.
+	// Proxy returns the proxy of a request. Default: that of the environment.
 	Proxy func(*http.Request) (*url.URL, error)
 	// Wrap puts instrumentation around the transport. It may be nil.
 	Wrap func(http.RoundTripper) http.RoundTripper
 }
 
-// Client calls the agents API with one credential. It may be used by many
-// goroutines.
+// Client calls the agents API with one credential. It is safe for concurrent
+// use.
 type Client struct {
 	base       *url.URL
 	credential Credential
@@ -115,7 +115,7 @@ type Client struct {
 	now        func() time.Time
 }
 
-// New makes a client with connections of its own. The errors concern the
+// New returns a client with its own connections. Its errors concern the
 // configuration; nothing is sent.
 func New(config Config) (*Client, error) {
 	base := config.BaseURL
@@ -147,7 +147,7 @@ func New(config Config) (*Client, error) {
 	return c.WithCredential(config.Credential), nil
 }
 
-// WithCredential gives a client that asks as somebody else over the same
+// WithCredential returns a client with another credential and the same
 // connections. Its errors hide the tokens of both.
 func (c *Client) WithCredential(credential Credential) *Client {
 	other := *c
@@ -158,16 +158,16 @@ func (c *Client) WithCredential(credential Credential) *Client {
 			other.secrets = append(other.secrets, secret)
 		}
 	}
-	// Longest first: a part that goes first would leave the rest of a whole.
+	// Longest first: replacing a part first would leave the rest of the whole.
 	slices.SortStableFunc(other.secrets, func(a, b string) int { return len(b) - len(a) })
 	return &other
 }
 
-// CloseIdleConnections closes the connections that no call uses, those of
-// every client made by WithCredential from the same one.
+// CloseIdleConnections closes the idle connections of this client and of
+// those made with WithCredential.
 func (c *Client) CloseIdleConnections() { c.transport.CloseIdleConnections() }
 
-// certificates gives nil, the system's roots, when there is no bundle.
+// certificates returns nil, the system's roots, if there is no bundle.
 func certificates(bundle []byte) (*x509.CertPool, error) {
 	if len(bundle) == 0 {
 		return nil, nil
@@ -177,14 +177,13 @@ func certificates(bundle []byte) (*x509.CertPool, error) {
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM(bundle) {
-		return nil, errors.New("cloud client: the CA bundle holds no PEM certificate")
+		return nil, errors.New("cloud client: the CA bundle has no PEM certificate")
 	}
 	return pool, nil
 }
 
-// newTransport gives connections that end when they are dead. A network that
-// drops a connection's packets tells nobody, and the kernel would try for a
-// quarter of an hour.
+// newTransport returns a transport that detects dead connections: if the
+// network drops packets silently, the kernel retries for a quarter of an hour.
 func newTransport(roots *x509.CertPool, config Config) *http.Transport {
 	return &http.Transport{
 		Proxy:                  proxyOf(config.Proxy),

@@ -42,7 +42,7 @@ func newRelayed(t *testing.T, http2 bool, config cloud.Config) *relayed {
 	return &relayed{Server: server, Relay: relay, client: newClient(t, "https://"+relay.Addr(), config)}
 }
 
-// works makes a call that the service answers.
+// works makes a request that gets a response.
 func (r *relayed) works(t *testing.T) {
 	t.Helper()
 	if _, err := r.client.Get(t.Context(), nilID); !cloud.IsGone(err) {
@@ -57,7 +57,7 @@ func TestADeadHTTP2ConnectionIsFoundByItsPings(t *testing.T) {
 	r.works(t)
 	r.Kill()
 	began := time.Now()
-	// A registration: the transport must not send it again by itself.
+	// A registration: the transport must not send it again.
 	_, err := r.client.Register(t.Context(), registration("machine-1"))
 	if e := failure(t, err); e.Reason != cloud.ReasonNetwork || e.NotSent || e.NothingMade() || time.Since(began) >= timeout {
 		t.Errorf("after %s: %v", time.Since(began), err)
@@ -71,7 +71,7 @@ func TestADeadHTTP2ConnectionIsFoundByItsPings(t *testing.T) {
 	}
 }
 
-// Over HTTP/1.1 there are no pings, and each call that runs at once has a connection of its own.
+// Over HTTP/1.1 there are no pings, and each call that runs at once has its own connection.
 func TestACallThatTimesOutLeavesNoDeadConnectionBehind(t *testing.T) {
 	t.Parallel()
 	r := newRelayed(t, false, cloud.Config{Timeout: short})

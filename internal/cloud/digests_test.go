@@ -22,7 +22,7 @@ var spellings = []string{
 	`"ü ☃ 😀"`, `"\ud83d\ude00"`, `"\ud800"`, "\"\xff\"", "\"\x7f\"", `"\\u0041"`, `"\u0000\u001f"`, ` "spaces around" `,
 }
 
-func TestDigestsTellWhatPagesTell(t *testing.T) {
+func TestDigestsShowWhatPagesShow(t *testing.T) {
 	agent := func(more string) string {
 		return `{"id":"8f6f2f0e-7d1c-4b52-9c6e-3a4f7f0f9d11","token":"t","name":"web","machineID":"m","metadata":{"a":1}` + more + `}`
 	}

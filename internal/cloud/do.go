@@ -26,35 +26,35 @@ var (
 	errRawConfig = errors.New("the raw config is not valid UTF-8")
 )
 
-// call is one of the five calls.
+// call describes a request, and how to accept its response.
 type call struct {
 	op, method string
 	path       []string // segments after /v1
 	query      url.Values
 	body       any // nil: none is sent
 	success    []int
-	maxBody    int64         // of this call at most; 0: the common limit
-	partial    bool          // accept judges a body that is not whole, too
+	maxBody    int64         // of this request at most; 0: the common limit
+	partial    bool          // accept also gets incomplete bodies
 	shortens   bool          // a body that is too large is read with its long strings shortened
-	buffer     *bytes.Buffer // for the body; nil: one of its own
-	accept     func(*answer) error
+	buffer     *bytes.Buffer // for the body; nil: a new one
+	accept     func(*response) error
 }
 
-// answer is what came back. err says why the body is not whole.
-type answer struct {
+// response is the response to a call. err says why the body is incomplete.
+type response struct {
 	status int
 	header http.Header
 	body   []byte
 	err    error
 }
 
-// unsendable is the error of a call that was never begun.
+// unsendable returns the error of a request that was never sent.
 func unsendable(op string, err error) *Error {
 	return &Error{Op: op, Class: ClassTerminal, Reason: ReasonInvalid, NotSent: true, Err: err}
 }
 
-// do is the one path of all calls: bounded in time and bytes, never following
-// a redirect, ending in nil or in an *Error.
+// do sends every request: bounded in time and bytes, and without following
+// redirects. It returns nil or an *Error.
 func (c *Client) do(ctx context.Context, call call) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -71,19 +71,19 @@ func (c *Client) do(ctx context.Context, call call) error {
 	}
 	trace := &progress{}
 	request = request.WithContext(httptrace.WithClientTrace(ctx, trace.hooks()))
-	// The transport itself, not http.Client: that one follows redirects and
-	// puts whole URLs into its errors.
-	response, err := c.tripper.RoundTrip(request)
+	// The transport, not http.Client, which follows redirects and puts whole
+	// URLs into its errors.
+	raw, err := c.tripper.RoundTrip(request)
 	if err != nil {
-		return c.unanswered(request, call.op, err, trace)
+		return c.noResponse(request, call.op, err, trace)
 	}
-	defer func() { _ = response.Body.Close() }()
-	a := &answer{status: response.StatusCode, header: response.Header}
+	defer func() { _ = raw.Body.Close() }()
+	a := &response{status: raw.StatusCode, header: raw.Header}
 	buffer := cmp.Or(call.buffer, &bytes.Buffer{})
 	limit := limitOf(c.maxBody, call.maxBody)
-	a.body, a.err = readBody(buffer, response.Body, limit)
+	a.body, a.err = readBody(buffer, raw.Body, limit)
 	if call.shortens && a.status == http.StatusOK && errors.Is(a.err, ErrTooLarge) {
-		a.err = shorten(buffer, response.Body, limit)
+		a.err = shorten(buffer, raw.Body, limit)
 		a.body = buffer.Bytes()
 	}
 	if !slices.Contains(call.success, a.status) {
@@ -99,22 +99,21 @@ func (c *Client) do(ctx context.Context, call call) error {
 	return &Error{Op: call.op, Class: ClassRetryable, Reason: reason, Status: a.status, Err: cause}
 }
 
-// leaveDead closes the connections that no call uses, after one ran out of
-// time: what killed its connection may have killed them too, and each would
-// cost a further call its time.
+// leaveDead closes the idle connections after a request timed out: they may
+// be dead too, and each would cost a further request its time.
 func (c *Client) leaveDead(ctx context.Context) {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		c.transport.CloseIdleConnections()
 	}
 }
 
-// request builds a call's request, or says why it cannot be sent.
+// request builds the HTTP request of a call, or says why it cannot be sent.
 func (c *Client) request(ctx context.Context, call call) (*http.Request, *Error) {
 	target := *c.base
 	target.Path += "/v1"
 	raw := c.base.EscapedPath() + "/v1"
 	for _, segment := range call.path {
-		// Dots are not escaped, and a proxy could resolve them.
+		// A proxy could resolve dot segments.
 		if segment == "" || segment == "." || segment == ".." {
 			return nil, unsendable(call.op, errSegment)
 		}
@@ -152,8 +151,8 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, *Error)
 	return request, nil
 }
 
-// unanswered makes the error of a call that had no answer.
-func (c *Client) unanswered(request *http.Request, op string, err error, trace *progress) *Error {
+// noResponse returns the error of a request without a response.
+func (c *Client) noResponse(request *http.Request, op string, err error, trace *progress) *Error {
 	e := &Error{Op: op, Class: ClassRetryable, Reason: ReasonNetwork, NotSent: trace.notSent()}
 	if inner, ok := errors.AsType[*url.Error](err); ok {
 		err = inner.Err // a wrapper's url.Error would show the whole URL
@@ -166,9 +165,9 @@ func (c *Client) unanswered(request *http.Request, op string, err error, trace *
 	switch {
 	case outOfTime(request.Context(), err):
 		e.Reason, text = ReasonTimeout, overdue(request.Context(), proxy, !e.NotSent)
-	case trace.answered.Load() && !isNetwork(err):
-		// The transport's words quote what the server wrote.
-		e.Reason, text = ReasonInvalidResponse, "the answer is not HTTP, cut short, or its headers exceed 64 KiB"
+	case trace.responded.Load() && !isNetwork(err):
+		// The transport's error quotes what the server wrote.
+		e.Reason, text = ReasonInvalidResponse, "the response is not HTTP, is cut short, or its headers exceed 64 KiB"
 	default:
 		text = unreached(err, proxy, !e.NotSent)
 	}
@@ -176,13 +175,13 @@ func (c *Client) unanswered(request *http.Request, op string, err error, trace *
 	return e
 }
 
-// bodyTrouble gives a body's reading error a text fit to be shown.
+// bodyTrouble replaces the text of an error from reading a body by one that can be shown.
 func bodyTrouble(ctx context.Context, err error) error {
 	switch {
 	case err == nil, errors.Is(err, ErrTooLarge):
 		return err
 	case outOfTime(ctx, err):
-		return &cause{text: "the answer did not end in time", err: err}
+		return &cause{text: "the response did not end in time", err: err}
 	default:
 		return &cause{text: errTruncated.Error(), err: err}
 	}
@@ -209,8 +208,8 @@ func limitOf(configured, ofCall int64) int64 {
 	return limit
 }
 
-// readBody reads a whole body, so that the connection can be used again, or
-// gives up on one that is longer than the limit. It returns what came.
+// readBody reads a whole body, so that the connection can be reused, or stops
+// at the limit. It returns what was read.
 func readBody(buffer *bytes.Buffer, body io.Reader, limit int64) ([]byte, error) {
 	read, err := buffer.ReadFrom(io.LimitReader(body, limit+1))
 	if err == nil && read > limit {
@@ -232,8 +231,8 @@ func isNetwork(err error) bool {
 	return ok
 }
 
-// progress watches how far a request came.
-type progress struct{ sought, had, answered atomic.Bool }
+// progress records how far a request came.
+type progress struct{ sought, had, responded atomic.Bool }
 
 func (p *progress) hooks() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
@@ -241,10 +240,10 @@ func (p *progress) hooks() *httptrace.ClientTrace {
 		GotConn:              func(httptrace.GotConnInfo) { p.had.Store(true) },
 		WroteHeaderField:     func(string, []string) { p.had.Store(true) },
 		WroteRequest:         func(httptrace.WroteRequestInfo) { p.had.Store(true) },
-		GotFirstResponseByte: func() { p.answered.Store(true) },
+		GotFirstResponseByte: func() { p.responded.Store(true) },
 	}
 }
 
-// notSent wants proof: a connection was asked for and none was ever had, in
-// any try. A transport that reports neither leaves it open.
+// notSent reports whether a connection was requested and none was obtained, in
+// any try. A transport that reports neither is no evidence.
 func (p *progress) notSent() bool { return p.sought.Load() && !p.had.Load() }

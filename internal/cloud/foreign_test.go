@@ -76,7 +76,7 @@ func TestOfAFrameworksNotFoundNothingIsBelieved(t *testing.T) {
 	}
 }
 
-// Each key alone tells a framework from the API; a key that is merely unknown tells nothing.
+// Each key alone distinguishes a framework from the API; an unknown key does not.
 func TestEachForeignKeyAloneIsOneTooMany(t *testing.T) {
 	keys := map[string]bool{"requestID": false, "request_id": false, "detail": false, "docs": false, "hint": false, "quotaLimit": false}
 	for _, key := range []string{
@@ -111,25 +111,25 @@ func everyCallOfAnAgent(ctx context.Context, c *cloud.Client) map[string]error {
 }
 
 func TestWhatIsGoneIsSaidOfTheAgent(t *testing.T) {
-	const proven, maybe, neither = "proven", "maybe", "neither"
+	const missing, maybe, neither = "missing", "maybe", "neither"
 	other := strings.Replace(nilID, "0", "1", 1)
 	for _, row := range []struct {
 		status  int
 		message string
 		want    string
 	}{
-		{404, "agent not found", proven},
-		{404, "Agent not found.", proven},
-		{404, "agent gone", proven},
-		{404, "the agent was deleted", proven},
-		{404, "no such agent", proven},
-		{404, "agent " + nilID + " not found", proven},
-		{404, `agent with id "` + strings.ToUpper(nilID) + `" does not exist`, proven},
-		{404, "agent not found: " + nilID, proven},
-		{404, "GET /v1/agents/" + nilID + ": agent not found", proven},
-		{410, "agent gone", proven},
-		{410, "gone", proven},
-		{410, "deleted for good", proven},
+		{404, "agent not found", missing},
+		{404, "Agent not found.", missing},
+		{404, "agent gone", missing},
+		{404, "the agent was deleted", missing},
+		{404, "no such agent", missing},
+		{404, "agent " + nilID + " not found", missing},
+		{404, `agent with id "` + strings.ToUpper(nilID) + `" does not exist`, missing},
+		{404, "agent not found: " + nilID, missing},
+		{404, "GET /v1/agents/" + nilID + ": agent not found", missing},
+		{410, "agent gone", missing},
+		{410, "gone", missing},
+		{410, "deleted for good", missing},
 
 		{404, "not found", maybe},
 		{404, "Not Found", maybe},
@@ -183,7 +183,7 @@ func TestWhatIsGoneIsSaidOfTheAgent(t *testing.T) {
 				case gone && perhaps:
 					got = "both"
 				case gone:
-					got = proven
+					got = missing
 				case perhaps:
 					got = maybe
 				}
@@ -195,7 +195,7 @@ func TestWhatIsGoneIsSaidOfTheAgent(t *testing.T) {
 	}
 }
 
-func TestWhatIsSaidOfNoAgentProvesNoneGone(t *testing.T) {
+func TestAMessageAboutNoAgentShowsNoneGone(t *testing.T) {
 	for _, body := range []string{`{"error":"agent not found"}`, `{"error":"not found"}`} {
 		for _, status := range []int{404, 410} {
 			server := cloudtest.New(cloudtest.Settings{})
@@ -214,7 +214,7 @@ func TestWhatIsSaidOfNoAgentProvesNoneGone(t *testing.T) {
 	}
 }
 
-func TestOnlyTheAPIsRefusalProvesThatNothingWasMade(t *testing.T) {
+func TestOnlyTheAPIsRejectionShowsThatNothingWasMade(t *testing.T) {
 	const own, html = `{"error":"no","requestID":"7"}`, "<html>Blocked</html>"
 	unknown := map[int]bool{408: true, 409: true, 425: true, 499: true}
 	for _, status := range []int{400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 413, 414, 418, 422, 423, 425, 428, 429, 431, 451, 499} {
@@ -223,7 +223,7 @@ func TestOnlyTheAPIsRefusalProvesThatNothingWasMade(t *testing.T) {
 				server := cloudtest.New(cloudtest.Settings{})
 				web := server.Start()
 				defer web.Close()
-				// The answer is replaced, after the registration took effect.
+				// The response is replaced, after the registration took effect.
 				server.Inject(cloudtest.Fault{Status: status, Body: body, After: true})
 				_, err := newClient(t, web.URL, cloud.Config{}).Register(t.Context(), registration("machine-1"))
 				if want := body == own && !unknown[status]; failure(t, err).NothingMade() != want {
@@ -310,7 +310,7 @@ func TestContentThatSomethingInBetweenRefuses(t *testing.T) {
 				if e.Class != row.class || e.Reason != row.reason {
 					t.Errorf("%v: class %s, reason %s; want %s, %s", err, e.Class, e.Reason, row.class, row.reason)
 				}
-				const words = "something between the operator and the API refuses this configuration"
+				const words = "something between the operator and the API rejects this configuration"
 				if says := strings.Contains(err.Error(), words); says != (row.reason == refused && row.body != own) {
 					t.Errorf("%q names the wrong one", err)
 				}

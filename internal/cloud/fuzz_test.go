@@ -45,7 +45,7 @@ func shows(t *testing.T, text string, limit int) {
 	}
 }
 
-// bodies are seeds: what the API, frameworks and enemies answer.
+// bodies are seeds: responses of the API, of frameworks and of attackers.
 func bodies() []string {
 	const id = "3F0D5A4E-9F0C-4F39-8F3B-1A3A53A9A001"
 	return []string{
@@ -70,7 +70,7 @@ func FuzzRefusals(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, op, status int, body []byte, wait string) {
 		call := fuzzedCalls[uint(op)%uint(len(fuzzedCalls))]
-		e := fuzzedClient().refused(call, &answer{status: status, body: body, header: http.Header{"Retry-After": {wait}}})
+		e := fuzzedClient().refused(call, &response{status: status, body: body, header: http.Header{"Retry-After": {wait}}})
 		if len(e.Message)+len(e.Detail) > maxRemoteWords {
 			t.Errorf("words out of bounds: %q %q", e.Message, e.Detail)
 		}
@@ -85,7 +85,7 @@ func FuzzRefusals(f *testing.F) {
 			t.Errorf("taken for the API's own: %d %q", status, body)
 		}
 		if (IsGone(e) || MaybeGone(e) || e.NothingMade()) && (!e.API || status < 400 || status > 499) || IsGone(e) && MaybeGone(e) {
-			t.Errorf("proves too much: %+v", *e)
+			t.Errorf("claims too much: %+v", *e)
 		}
 		if e.Reason == ReasonConflict && call.op != opRegister || e.Reason == ReasonContentRefused && call.body == nil {
 			t.Errorf("%s: %s", call.op, e.Reason)
@@ -135,7 +135,7 @@ func FuzzPages(f *testing.F) {
 		f.Add([]byte(body), "")
 	}
 	f.Fuzz(func(t *testing.T, body []byte, link string) {
-		a := &answer{status: http.StatusOK, body: body, header: http.Header{"Link": {link}}}
+		a := &response{status: http.StatusOK, body: body, header: http.Header{"Link": {link}}}
 		var pages []*Page
 		for _, read := range []func(*RawPage) (*Page, error){(*RawPage).Page, (*RawPage).Digests} {
 			raw := RawPage{buffer: bytes.NewBuffer(bytes.Clone(body))}
@@ -167,7 +167,7 @@ func FuzzDone(f *testing.F) {
 		f.Add(202, []byte(body), true, "text/html")
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte, short bool, kind string) {
-		a := &answer{status: status, body: body, header: http.Header{"Content-Type": {kind}}}
+		a := &response{status: status, body: body, header: http.Header{"Content-Type": {kind}}}
 		if short {
 			a.err = ErrTooLarge
 		}

@@ -13,28 +13,28 @@ import (
 	"strings"
 )
 
-// IsGone reports whether the API itself proves that an agent is not, or no
-// longer, there: a 410, or a 404 whose message says so of this very agent.
+// IsGone reports whether the API itself says that an agent does not exist: a
+// 410, or a 404 whose message is about this agent.
 func IsGone(err error) bool {
 	e, ok := AsError(err)
 	return ok && e.API && ofAgent(e.Op) && (e.Reason == ReasonAgentNotFound || e.Reason == ReasonGone)
 }
 
-// MaybeGone reports whether the API itself answers 404 without saying what is
-// missing: it may be the agent, or what the request has to pass. The caller
-// needs a second source. It is false where IsGone is true.
+// MaybeGone reports whether the API itself returns 404 without saying what is
+// missing: it may be the agent, or a route on the way. The caller needs a
+// second source. It is false if IsGone is true.
 func MaybeGone(err error) bool {
 	e, ok := AsError(err)
 	return ok && e.API && ofAgent(e.Op) && e.Status == http.StatusNotFound && e.Reason == ReasonNotFound && namesNothing(e.Message)
 }
 
-// ofAgent reports whether a call is about one agent that exists.
+// ofAgent reports whether an operation is about one existing agent.
 func ofAgent(op string) bool { return op != opRegister && op != opList }
 
 const uuidPattern = `[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}`
 
 var (
-	// missingAgent is an agent that is missing, at the start of a text or after a colon. It catches the IDs.
+	// missingAgent matches a missing agent, at the start of a text or after a colon. It captures the IDs.
 	missingAgent = regexp.MustCompile(`(?i)^(?:GET |PATCH |DELETE |.*[:;=] *)?` +
 		`(?:(?:no such|unknown) agent\b|` +
 		`(?:(?:the|this|that|requested|remote) )*agent(?: with)?(?: the)?(?: id)?:? ?["'(\[]?(` + uuidPattern + `)?["')\]]?:? ?` +
@@ -42,18 +42,18 @@ var (
 		`(?:not found|not be found|cannot be found|not exist|doesn't exist|no longer exists|gone|deleted|removed)\b)` +
 		`(?:[: ("'\[]*(` + uuidPattern + `))?`)
 
-	// otherThing is what else can be missing. A text that names it may speak of the way to the API.
+	// otherThing matches what else can be missing. A text that names it may be about the way to the API.
 	otherThing = regexp.MustCompile(`(?i)\b(?:rout(?:e|er|ing)|page|path|endpoint|url|uri|host(?:name)?|upstream|backend|service|server|` +
 		`gateway|proxy|balancer|user[- ]agent|browser|handler|method|api|version|domain|dns|cluster|ingress|origin|connection)s?\b`)
 
-	// holder is what an agent belongs to.
+	// holder matches what an agent belongs to.
 	holder = regexp.MustCompile(`(?i)\b(?:project|fleet|environment|tenant|organi[sz]ation|account|team|workspace)s?\b`)
 
 	uuids = regexp.MustCompile(uuidPattern)
 )
 
-// notFound goes by the message of a 404: what a call refers to must be
-// corrected by a person, while an agent that is missing is for the caller to judge.
+// notFound classifies a 404 by its message: a user must correct a reference to a missing fleet or environment, while the
+// caller decides what to do about a missing agent.
 func notFound(call call, message string) (Class, Reason) {
 	class := ClassRetryable
 	if call.op == opRegister || call.op == opUpdate {
@@ -75,7 +75,7 @@ func notFound(call call, message string) (Class, Reason) {
 	}
 }
 
-// gone goes by the message of a 410: it is about the agent, unless it names something else.
+// gone classifies a 410 by its message: it is about the agent, unless it names something else.
 func gone(call call, message string) (Class, Reason) {
 	about := withoutPaths(message)
 	switch {
@@ -88,14 +88,14 @@ func gone(call call, message string) (Class, Reason) {
 	}
 }
 
-// otherAgent reports whether a text about a missing agent holds an ID, and not the one of the path.
+// otherAgent reports whether a text about a missing agent has an ID other than that of the path.
 func otherAgent(found, path []string) bool {
 	return found != nil && slices.ContainsFunc(found[1:], func(id string) bool {
 		return id != "" && !slices.ContainsFunc(path, func(asked string) bool { return strings.EqualFold(asked, id) })
 	})
 }
 
-// plainWords can say that something is missing without naming it.
+// plainWords are words that say that something is missing without naming it.
 var plainWords = map[string]bool{
 	"not": true, "found": true, "404": true, "error": true, "the": true, "a": true, "an": true, "requested": true, "such": true, "no": true,
 	"resource": true, "record": true, "object": true, "entity": true, "item": true, "agent": true, "id": true, "with": true,
@@ -103,8 +103,8 @@ var plainWords = map[string]bool{
 	"find": true, "missing": true, "it": true, "http": true, "unknown": true,
 }
 
-// namesNothing reports whether a text says that something is not found, and
-// not what, unless it is the agent.
+// namesNothing reports whether a text says that something is missing, and
+// names nothing but the agent.
 func namesNothing(message string) bool {
 	words := strings.FieldsFunc(uuids.ReplaceAllString(strings.ToLower(message), " "), func(r rune) bool {
 		return strings.ContainsRune(` .,:;!"'()[]`, r)
@@ -113,7 +113,7 @@ func namesNothing(message string) bool {
 		mentions(message, "not", "no such", "unknown", "missing")
 }
 
-// withoutPaths leaves out the words that hold a slash: they quote what was asked.
+// withoutPaths drops the words with a slash: they quote the request.
 func withoutPaths(text string) string {
 	words := slices.DeleteFunc(strings.Fields(text), func(word string) bool { return strings.Contains(word, "/") })
 	return strings.Join(words, " ")

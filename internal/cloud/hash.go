@@ -15,13 +15,13 @@ import (
 	"unicode/utf8"
 )
 
-// Hash tells values apart without showing them: 16 hexadecimal digits of the SHA-256 of their JSON.
+// Hash distinguishes values without showing them: 16 hexadecimal digits of the SHA-256 of their JSON.
 func Hash(value any) string {
 	buffer := hashBuffers.Get().(*bytes.Buffer)
 	defer hashBuffers.Put(buffer)
 	buffer.Reset()
 	if json.NewEncoder(buffer).Encode(value) != nil {
-		return "" // Only values that came from JSON or are strings get here.
+		return "" // Unreachable for strings, and for values that came from JSON.
 	}
 	return digestOf(bytes.TrimSuffix(buffer.Bytes(), []byte("\n")))
 }
@@ -31,12 +31,12 @@ func digestOf(encoded []byte) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// hashed is the Hash of a text as it is read from JSON, mostly without the text itself: a list may have very many.
+// hashed is the Hash of a text, computed while the JSON is read, mostly without a copy of the text.
 type hashed string
 
-// UnmarshalJSON takes a string, or null for the empty one.
+// UnmarshalJSON reads a string, or null as the empty string.
 func (h *hashed) UnmarshalJSON(raw []byte) error {
-	// Without \u and \/ a text has one spelling, but for the characters that HTMLEscape replaces as Hash does.
+	// Without \u and \/ a text has one encoding, except for the characters that HTMLEscape replaces as Hash does.
 	if raw[0] == '"' && !bytes.Contains(raw, []byte(`\u`)) && !bytes.Contains(raw, []byte(`\/`)) && utf8.Valid(raw) {
 		buffer := hashBuffers.Get().(*bytes.Buffer)
 		defer hashBuffers.Put(buffer)
@@ -53,10 +53,10 @@ func (h *hashed) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// hashBuffers spare the collector what is written to be hashed: each configuration of a list, above all.
+// hashBuffers save allocations for the configurations of a list.
 var hashBuffers = sync.Pool{New: func() any { return &bytes.Buffer{} }}
 
-// Canonical makes equal JSON objects equal; null and absent are the empty object.
+// Canonical normalizes a JSON object for comparison; null and absent are the empty object.
 func Canonical(raw json.RawMessage) map[string]any {
 	if len(raw) == 0 {
 		return map[string]any{}
@@ -70,7 +70,7 @@ func Canonical(raw json.RawMessage) map[string]any {
 	return plainNumbers(object).(map[string]any)
 }
 
-// plainNumbers makes 1, 1.0 and 1e0 equal, and leaves numbers as they are written that a float64 cannot hold.
+// plainNumbers makes 1, 1.0 and 1e0 equal, and keeps the text of numbers that a float64 cannot hold.
 func plainNumbers(value any) any {
 	const exact = 1 << 53
 	switch v := value.(type) {

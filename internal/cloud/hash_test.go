@@ -34,7 +34,7 @@ func TestJSONObjectsAreComparedByMeaning(t *testing.T) {
 		{"a member that is null is there", `{"a":null}`, `{}`, false},
 		{"an empty list is no null", `{"a":[]}`, `{"a":null}`, false},
 		{"an empty object is no empty list", `{"a":{}}`, `{"a":[]}`, false},
-		{"whole numbers beyond what a float64 tells apart", `{"n":9007199254740993}`, `{"n":9007199254740992}`, false},
+		{"whole numbers beyond what a float64 distinguishes", `{"n":9007199254740993}`, `{"n":9007199254740992}`, false},
 		{"a number beyond all bounds, and nothing", `{"n":1e400,"a":1}`, `{}`, false},
 		{"case of keys counts", `{"A":1}`, `{"a":1}`, false},
 		{"case of values counts", `{"a":"X"}`, `{"a":"x"}`, false},

@@ -21,8 +21,8 @@ const (
 	maxCursor     = 4096
 )
 
-// retryAfter reads a Retry-After header, in seconds or as a date. What is
-// absent or unreadable is 0; the rest is clamped to [0, 1h].
+// retryAfter reads a Retry-After header, in seconds or as a date, clamped to
+// [0, 1h]; 0 if it is absent or unreadable.
 func retryAfter(value string, now time.Time) time.Duration {
 	value = strings.TrimSpace(value)
 	if value == "" {
@@ -47,9 +47,9 @@ var (
 	errLinkCursor    = errors.New("the Link header names a next page without a usable cursor")
 )
 
-// nextCursor gives the `before` parameter of the rel="next" link, empty if
-// there is no such link. A link that cannot be understood is an error: to take
-// its page for the last one would hide agents.
+// nextCursor returns the `before` parameter of the rel="next" link, empty if
+// there is no such link. A malformed link is an error: ignoring it would hide
+// agents.
 func nextCursor(values []string) (string, error) {
 	for _, rest := range values {
 		for rest = skip(rest); rest != ""; rest = skip(rest) {
@@ -66,7 +66,7 @@ func nextCursor(values []string) (string, error) {
 	return "", nil
 }
 
-// cursorOf ignores scheme, host and path: they are never followed.
+// cursorOf reads the cursor of a link. Scheme, host and path are ignored.
 func cursorOf(target string) (string, error) {
 	target, _, _ = strings.Cut(target, "#")
 	_, query, _ := strings.Cut(target, "?")

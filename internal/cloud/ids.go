@@ -21,13 +21,12 @@ const (
 
 var machineID = regexp.MustCompile(MachineIDPattern)
 
-// ValidMachineID reports whether a machine ID has the form that an Agent can
-// declare. A server may hold others, which somebody else registered: they are
-// not fit to be shown or written anywhere.
+// ValidMachineID reports whether an Agent can declare a machine ID. Others,
+// which somebody else registered, must not be shown or written anywhere.
 func ValidMachineID(id string) bool { return len(id) <= maxMachineID && machineID.MatchString(id) }
 
-// NormalID gives a UUID in small letters, as every ID is that this package
-// returns, and anything else as it is. IDs are equal if their normal forms are.
+// NormalID returns a UUID in lower case, as are all IDs that this package
+// returns, and anything else unchanged.
 func NormalID(id string) string {
 	if isUUID(id) {
 		return strings.ToLower(id)
@@ -35,10 +34,10 @@ func NormalID(id string) string {
 	return id
 }
 
-// ValidID reports whether a text can be the ID of an agent. Nothing else is asked of a server: what somebody wrote in its
-// place may be long, or made for something in between that drops the connection.
+// ValidID reports whether a text can be the ID of an agent. Anything else is never sent: it may be long, or made to have a
+// filter drop the connection.
 func ValidID(id string) bool { return isUUID(id) }
 
-// isUUID accepts the canonical form alone: braces, URNs and bare hex digits
-// are not what the API writes.
+// isUUID accepts only the canonical form, without braces, URNs and bare hex
+// digits.
 func isUUID(s string) bool { return len(s) == 36 && uuid.Validate(s) == nil }

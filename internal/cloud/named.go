@@ -15,7 +15,7 @@ import (
 	"strconv"
 )
 
-// NamedKind is a kind of thing that a project has, and that agents refer to by ID.
+// NamedKind is a kind of named object of a project that agents refer to by ID.
 type NamedKind string
 
 const (
@@ -29,7 +29,7 @@ const (
 type Named struct {
 	// ID of a fleet is a UUID in lower case; of an environment any text.
 	ID string `json:"id"`
-	// Name is empty where the API's could not be shown: too long, or with control characters.
+	// Name is empty if the API's cannot be shown: too long, or with control characters.
 	Name string `json:"name"`
 }
 
@@ -40,7 +40,7 @@ type NamedPage struct {
 	Before string
 }
 
-// NamedOptions choose what is listed. The zero value is the first page of all.
+// NamedOptions filter a list. The zero value is the first page without a filter.
 type NamedOptions struct {
 	Name   string // only things with this name
 	Last   int    // how many at most
@@ -55,7 +55,7 @@ var (
 	errSameNamed = errors.New("the next page's cursor is this page's")
 )
 
-// ListNamed reads a page of a project's fleets or environments. An API may have neither list: see LacksRoute.
+// ListNamed reads a page of a project's fleets or environments. The API may lack either list: see LacksRoute.
 func (c *Client) ListNamed(ctx context.Context, kind NamedKind, projectID string, o NamedOptions) (*NamedPage, error) {
 	query := url.Values{}
 	if o.Last > 0 {
@@ -70,7 +70,7 @@ func (c *Client) ListNamed(ctx context.Context, kind NamedKind, projectID string
 	err := c.do(ctx, call{
 		op: "list " + string(kind), method: http.MethodGet, path: []string{"projects", projectID, string(kind)}, query: query,
 		success: []int{http.StatusOK},
-		accept: func(a *answer) (err error) {
+		accept: func(a *response) (err error) {
 			if page.Items, err = readNamed(kind, a.body); err != nil {
 				return err
 			}
@@ -89,7 +89,7 @@ func (c *Client) ListNamed(ctx context.Context, kind NamedKind, projectID string
 	return page, nil
 }
 
-// readNamed reads all items or none: that a name is missing from a list means something.
+// readNamed reads all items or none, because a missing name is meaningful.
 func readNamed(kind NamedKind, body []byte) ([]Named, error) {
 	items := []Named{}
 	if json.Unmarshal(body, &items) != nil || items == nil {
@@ -110,7 +110,7 @@ func readNamed(kind NamedKind, body []byte) ([]Named, error) {
 	return items, nil
 }
 
-// LacksRoute reports whether an error says that the API has no such list.
+// LacksRoute reports whether an error says that the API lacks this list.
 func LacksRoute(err error) bool {
 	e, ok := AsError(err)
 	return ok && (e.Status == http.StatusNotFound || e.Status == http.StatusMethodNotAllowed || e.Status == http.StatusNotImplemented)

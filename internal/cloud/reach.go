@@ -22,17 +22,16 @@ import (
 	"time"
 )
 
-// The words for what keeps a call from the API go into conditions: they are
-// the same at every try, without a time, a port or a number of the connection,
-// and hold of what others wrote (certificates, proxies, name servers) one
-// short name at most.
+// Network errors go into conditions. So their texts are the same at every try,
+// without a time, a local port or a connection number, and repeat at most one
+// short name from certificates, proxies or name servers.
 
-// maxName bounds what is repeated of a certificate or of an error that is not known.
+// maxName bounds what is repeated of a certificate or of an unknown error.
 const maxName = 128
 
 var errProxyAddress = errors.New("the address of the proxy is malformed: correct HTTPS_PROXY")
 
-// proxyRefusal is what a proxy answers instead of a connection.
+// proxyRefusal is the response of a proxy that does not connect.
 type proxyRefusal struct{ status int }
 
 func (r *proxyRefusal) Error() string {
@@ -42,7 +41,7 @@ func (r *proxyRefusal) Error() string {
 	return fmt.Sprintf("refuses to connect (%d): have it permit this, or correct HTTPS_PROXY", r.status)
 }
 
-// onConnect keeps the words of a proxy's answer out of errors.
+// onConnect keeps the text of a proxy's response out of errors.
 func onConnect(_ context.Context, _ *url.URL, _ *http.Request, response *http.Response) error {
 	if response.StatusCode == http.StatusOK {
 		return nil
@@ -50,7 +49,7 @@ func onConnect(_ context.Context, _ *url.URL, _ *http.Request, response *http.Re
 	return &proxyRefusal{status: response.StatusCode}
 }
 
-// proxyOf keeps the address of a proxy, which may hold a password, out of errors.
+// proxyOf keeps the address of a proxy, which may have a password, out of errors.
 func proxyOf(f func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
 	if f == nil {
 		f = http.ProxyFromEnvironment
@@ -64,13 +63,13 @@ func proxyOf(f func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.
 	}
 }
 
-// unreached says why a call had no response. The proxy is empty without one;
+// unreached says why a request had no response. proxy is empty without one;
 // connected is true if the request had a connection.
 func unreached(err error, proxy string, connected bool) string {
 	if refusal, ok := errors.AsType[*proxyRefusal](err); ok {
 		return "the proxy " + proxy + " " + refusal.Error()
 	}
-	// Later than its parts, the transport wraps what befell the way to the proxy.
+	// The transport wraps errors of the connection to the proxy.
 	if op, ok := errors.AsType[*net.OpError](err); ok && (op.Op == "proxyconnect" || strings.HasPrefix(op.Op, "socks")) {
 		return "the proxy " + proxy + " cannot be reached: " + inner(op.Err)
 	}
@@ -89,14 +88,14 @@ func unreached(err error, proxy string, connected bool) string {
 	return text
 }
 
-// dialing reports whether an error is one of a new connection.
+// dialing reports whether an error is from dialing a connection.
 func dialing(err error) bool {
 	_, resolving := errors.AsType[*net.DNSError](err)
 	op, ok := errors.AsType[*net.OpError](err)
 	return resolving || ok && op.Op == "dial"
 }
 
-// inner says why a connection was not made.
+// inner says why dialing failed.
 func inner(err error) string {
 	if name, ok := errors.AsType[*net.DNSError](err); ok {
 		return "the host name cannot be resolved: " + resolution(name)
@@ -117,10 +116,10 @@ func resolution(err *net.DNSError) string {
 	if err.IsNotFound {
 		return "no such host"
 	}
-	return "the name server does not answer"
+	return "the name server does not respond"
 }
 
-// handshake says what is wrong with somebody's TLS; empty for another error.
+// handshake says what failed in a TLS handshake; empty for another error.
 func handshake(err error, who string) string {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return strings.Replace(who+"'s", "it's", "its", 1) + " certificate " + verification(err)
@@ -135,7 +134,7 @@ func handshake(err error, who string) string {
 	return ""
 }
 
-// verification says why a certificate is not trusted, and what helps.
+// verification says why a certificate is not trusted, and what to do.
 func verification(err error) string {
 	if name, ok := errors.AsType[x509.HostnameError](err); ok {
 		return "is for other names" + suchAs(name.Certificate) + ": correct the url, or have the certificate issued for its host"
@@ -160,7 +159,7 @@ func verification(err error) string {
 	return "cannot be used (" + Clean(strings.TrimPrefix(root(err).Error(), "x509: "), maxName) + "): replace it"
 }
 
-// suchAs repeats one name of a certificate.
+// suchAs quotes one name of a certificate.
 func suchAs(certificate *x509.Certificate) string {
 	switch {
 	case certificate == nil:
@@ -189,14 +188,14 @@ func broken(err error) string {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(text, "GOAWAY"):
 		return "the server ended the connection"
 	case strings.Contains(text, "http2: client connection lost"):
-		return "the connection is dead: nothing comes back on it"
+		return "the connection is dead: no data arrives"
 	case strings.HasPrefix(text, "malformed HTTP"):
-		return "what answers does not speak HTTP"
+		return "the server does not speak HTTP"
 	}
 	return Clean(text, maxName)
 }
 
-// root is the end of an error's chain.
+// root returns the innermost wrapped error.
 func root(err error) error {
 	for {
 		next := errors.Unwrap(err)
@@ -207,15 +206,15 @@ func root(err error) error {
 	}
 }
 
-// overdue says what did not come in time, or that nobody waits any more.
+// overdue says what timed out, or that the request was canceled.
 func overdue(ctx context.Context, proxy string, connected bool) string {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
-		return "the call was given up"
+		return "the request was canceled"
 	case connected:
 		return "no response in time"
 	case proxy != "":
-		return "the proxy " + proxy + " did not answer in time"
+		return "the proxy " + proxy + " did not respond in time"
 	default:
 		return "no connection in time"
 	}

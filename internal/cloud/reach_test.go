@@ -121,7 +121,7 @@ func fit(t *testing.T, first, second error, words ...string) {
 		}
 	}
 	if clock := time.Now().Format("2006"); strings.Contains(text, clock+"-") {
-		t.Errorf("%q tells the time", text)
+		t.Errorf("%q contains the time", text)
 	}
 }
 
@@ -217,7 +217,7 @@ func TestHandshakesThatFail(t *testing.T) {
 	}
 }
 
-func TestTheNetworkIsToldInTheSameWordsEachTime(t *testing.T) {
+func TestNetworkErrorsHaveTheSameTextEachTime(t *testing.T) {
 	t.Parallel()
 	failing := func(err error) *cloud.Client {
 		return newClient(t, "http://127.0.0.1:1", cloud.Config{Wrap: func(http.RoundTripper) http.RoundTripper {
@@ -239,7 +239,7 @@ func TestTheNetworkIsToldInTheSameWordsEachTime(t *testing.T) {
 		}, "the host name cannot be resolved: no such host"},
 		{"a name server", func() error {
 			return &net.DNSError{Err: fmt.Sprintf("read udp 10.0.0.1:%d->10.0.0.2:53: i/o timeout", ports), Name: "x", Server: "10.0.0.2:53"}
-		}, "the host name cannot be resolved: the name server does not answer"},
+		}, "the host name cannot be resolved: the name server does not respond"},
 		{"a GOAWAY", func() error {
 			return fmt.Errorf("http2: server sent GOAWAY and closed the connection; LastStreamID=%d, ErrCode=NO_ERROR, debug=\"\x1b[31m\"", ports)
 		}, "the server ended the connection"},
@@ -268,7 +268,7 @@ func TestAProxyIsNamed(t *testing.T) {
 		t.Cleanup(proxy.Close)
 		return proxy.URL
 	}
-	raw := func(answer string) string {
+	raw := func(content string) string {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -281,7 +281,7 @@ func TestAProxyIsNamed(t *testing.T) {
 					return
 				}
 				_, _ = conn.Read(make([]byte, 4096))
-				_, _ = io.WriteString(conn, answer)
+				_, _ = io.WriteString(conn, content)
 				_ = conn.Close()
 			}
 		}()
@@ -302,7 +302,7 @@ func TestAProxyIsNamed(t *testing.T) {
 		{"its status is long", raw("HTTP/1.1 403 \x1b[31m" + strings.Repeat("no ", 10000) + "\r\n\r\n"), "refuses to connect (403)"},
 		{"it is none", raw("\x1b[31mSSH-2.0" + strings.Repeat("x", 10000) + "\r\n"), "the proxy "},
 		{"it hangs up", raw(""), "the proxy "},
-		{"it is silent", "http://" + mute.Addr().String(), "did not answer in time"},
+		{"it is silent", "http://" + mute.Addr().String(), "did not respond in time"},
 		{"SOCKS", "socks5" + strings.TrimPrefix(closed.URL, "http"), "cannot be reached: connection refused"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -349,7 +349,7 @@ func TestACallThatIsGivenUpSaysSo(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err = newClient(t, web.URL, cloud.Config{}).Get(ctx, nilID)
-	fit(t, err, err, "the call was given up")
+	fit(t, err, err, "the request was canceled")
 }
 
 // Whatever is in it, the text of an error is fit to be shown.

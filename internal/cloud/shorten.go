@@ -12,26 +12,26 @@ import (
 )
 
 const (
-	// mostRaw bounds how much of a body is read to shorten it, as a multiple of the limit.
+	// mostRaw bounds the bytes read of a body that is shortened, as a multiple of the limit.
 	mostRaw = 8
-	// longText is what is left of each string once the body takes most of the limit.
+	// longText is the length to which strings are cut once the body takes most of the limit.
 	longText = 1 << 10
 )
 
-// shortener drops the rest of strings of a JSON text that are too long. The agent itself may write a configuration that
-// is longer than any that can be declared: it differs from what is declared all the same, and everything else about the
-// agent can be read. Else one such agent would hide all others in a list, and could never be deleted.
+// shortener cuts long strings of a JSON text. The agent itself may write a configuration that is longer than any that can
+// be declared: cut, it still differs from the declared one, and the rest of the agent can be read. Else one such agent would
+// hide all others in a list, and could never be deleted.
 type shortener struct {
-	most, total int // bytes to keep of a string before it is cut, and of all
-	kept        int // of all so far
+	most, total int // bytes to keep of one string, and in total
+	kept        int // in total so far
 	length      int // of this string so far
-	pending     int // hexadecimal digits of an escape that are to come
+	pending     int // hexadecimal digits of an escape still to come
 	escape      bool
 	inside      bool
 	dropping    bool
 }
 
-// filter moves what is kept to the front, and returns its length.
+// filter moves the kept bytes to the front, and returns their number.
 func (s *shortener) filter(text []byte) int {
 	n := 0
 	for _, b := range text {
@@ -67,7 +67,7 @@ func (s *shortener) keeps(b byte) bool {
 	return !s.dropping
 }
 
-// shorten reads on where a body exceeded the limit, with its long strings shortened.
+// shorten reads the rest of a body that exceeded the limit, with its long strings cut.
 func shorten(buffer *bytes.Buffer, body io.Reader, limit int64) error {
 	s := &shortener{most: int(limit / 3 * 2), total: int(limit / 3 * 2)}
 	raw := int64(buffer.Len())

@@ -18,7 +18,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// What was done is told by the status: its body need not come, unless it is somebody else's.
+// The status shows the outcome: the body may be missing, unless something else wrote it.
 func TestADeletionNeedsNoBody(t *testing.T) {
 	t.Parallel()
 	huge := `{"id":"` + nilID + `","rawConfig":"` + strings.Repeat("x", 1<<20) + `"}`
@@ -103,7 +103,7 @@ func TestTheLargestAgentCanBeReadBack(t *testing.T) {
 }
 
 // It is no outage: the server is there, and the agent is what is wrong.
-func TestAnAnswerThatIsTooLargeIsKnown(t *testing.T) {
+func TestAResponseThatIsTooLargeIsKnown(t *testing.T) {
 	// Its size is in no long text, which would be shortened.
 	agent := `{"id":"` + fleetID + `","flags":[` + strings.Repeat(`"x",`, 1500) + `"x"]}`
 	for name, row := range map[string]struct {

@@ -20,18 +20,18 @@ import (
 	"unique"
 )
 
-// Redacted is what stands wherever a token would have been printed.
+// Redacted is printed in place of a token.
 const Redacted = "[redacted]"
 
-// Token is a secret. However formatted it prints as [redacted]; only Reveal
-// gives the value. Tokens of the same value are equal under == too.
+// Token is a secret. It prints as [redacted] in every format; only Reveal
+// returns the value. Tokens of the same value are equal under ==, too.
 type Token struct {
 	// A handle, not a string: fmt ignores the methods of unexported fields, and
-	// a Token inside one would be printed by its content.
+	// would print the content of a Token inside one.
 	value unique.Handle[string]
 }
 
-// NewToken makes a token of a value, taken as it is.
+// NewToken returns a token with this value, unchanged.
 func NewToken(value string) Token {
 	if value == "" {
 		return Token{}
@@ -39,10 +39,10 @@ func NewToken(value string) Token {
 	return Token{value: unique.Make(value)}
 }
 
-// TrimToken reads a token as people store it: what does not show around it,
-// such as a line break, a byte order mark or a zero-width space, is no part of
-// it. It is empty where nothing else is there. The error says what inside of
-// it can be no part of a token, and never repeats the token.
+// TrimToken reads a token as users store it, without the invisible characters
+// around it, such as a line break, a byte order mark or a zero-width space. It
+// is empty if nothing is left. The error names what is invalid inside the
+// token, and never repeats the token.
 func TrimToken(raw []byte) (Token, error) {
 	if !utf8.Valid(raw) {
 		return Token{}, errors.New("the token is not UTF-8 text: store it as plain text")
@@ -59,7 +59,7 @@ func TrimToken(raw []byte) (Token, error) {
 	return NewToken(value), nil
 }
 
-// Reveal gives the secret value.
+// Reveal returns the secret value.
 func (t Token) Reveal() string {
 	if t.IsZero() {
 		return ""
@@ -70,12 +70,12 @@ func (t Token) Reveal() string {
 // IsZero reports whether the token is empty.
 func (t Token) IsZero() bool { return t == Token{} }
 
-// Equal compares in a time that does not depend on the values' content.
+// Equal compares in constant time.
 func (t Token) Equal(other Token) bool {
 	return subtle.ConstantTimeCompare([]byte(t.Reveal()), []byte(other.Reveal())) == 1
 }
 
-// Digest tells tokens apart without showing them; empty for none.
+// Digest distinguishes tokens without showing them; empty for an empty token.
 func (t Token) Digest() string {
 	if t.IsZero() {
 		return ""
@@ -83,16 +83,16 @@ func (t Token) Digest() string {
 	return Hash(t.Reveal())
 }
 
-// Usable reports whether this can be a real token: it is false for an empty
-// one, for the masks that servers show instead of a token, and for a value
-// with spaces or characters that do not show.
+// Usable reports whether this can be a real token. It is false for an empty
+// one, for the masks that servers send instead of a token, and for a value
+// with spaces or invisible characters.
 func (t Token) Usable() bool {
 	return !t.masked() && !strings.ContainsFunc(t.Reveal(), func(r rune) bool {
 		return unicode.IsSpace(r) || !unicode.IsPrint(r)
 	})
 }
 
-// masked reports whether this stands for a token, and is none.
+// masked reports whether this is a mask instead of a token.
 func (t Token) masked() bool {
 	value := t.Reveal()
 	if strings.Trim(value, "*xX•.-") == "" {
@@ -105,9 +105,9 @@ func (t Token) masked() bool {
 	return false
 }
 
-// ProjectID reads the project's ID out of a project token. The signature is
-// not verified. It is false for a token of another form, which may still be
-// a good token.
+// ProjectID reads the project's ID from a project token, without verifying the
+// signature. It is false for a token of another form, which may still be
+// valid.
 func (t Token) ProjectID() (string, bool) {
 	payload, _, found := strings.Cut(t.Reveal(), ".")
 	if !found {
@@ -126,22 +126,22 @@ func (t Token) ProjectID() (string, bool) {
 	return NormalID(claims.ProjectID), true
 }
 
-// String gives [redacted].
+// String returns [redacted].
 func (Token) String() string { return Redacted }
 
-// GoString gives [redacted].
+// GoString returns [redacted].
 func (Token) GoString() string { return Redacted }
 
 // Format writes [redacted] for every verb.
 func (Token) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, Redacted) }
 
-// LogValue gives [redacted].
+// LogValue returns [redacted].
 func (Token) LogValue() slog.Value { return slog.StringValue(Redacted) }
 
-// MarshalText gives [redacted].
+// MarshalText returns [redacted].
 func (Token) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
 
-// MarshalJSON gives "[redacted]".
+// MarshalJSON returns "[redacted]".
 func (Token) MarshalJSON() ([]byte, error) { return []byte(`"` + Redacted + `"`), nil }
 
 // UnmarshalJSON reads a string, or null as the empty token.

@@ -95,7 +95,7 @@ func TestEchoedTokensAreHidden(t *testing.T) {
 				}
 			}
 			if size := len(failed.Message) + len(failed.Detail); size == 0 || size > 512 {
-				t.Errorf("the service's words have %d bytes", size)
+				t.Errorf("the API's words have %d bytes", size)
 			}
 		})
 	}
@@ -221,7 +221,7 @@ func TestATokenIsTakenOutOfAText(t *testing.T) {
 		{long, "twice " + long + long[:16] + "!", "twice [redacted][redacted]!"},
 		{long, "too short " + long[:15], "too short " + long[:15]},
 		{"header." + long, "its part " + long, "its part [redacted]"},
-		// What stands for a token holds these itself.
+		// A mask contains these itself.
 		{"e", "here", "h[redacted]r[redacted]"},
 		{"act", "an act", "an [redacted]"},
 		{"[redacted]", "of [redacted]", "of [redacted]"},

@@ -42,7 +42,7 @@ func TestBodiesAreBounded(t *testing.T) {
 		"a body that is cut short":         {cloudtest.Fault{Status: 200, Body: huge[:100], Truncate: 10}, cloud.ReasonInvalidResponse, 200},
 		"an error body that is cut short":  {cloudtest.Fault{Status: 404, Body: missing, Truncate: 10}, cloud.ReasonInvalidResponse, 404},
 		"a body that drips":                {cloudtest.Fault{Status: 200, Body: huge[:100], Drip: drip}, cloud.ReasonTimeout, 200},
-		"an answer that does not come":     {cloudtest.Fault{Block: make(chan struct{})}, cloud.ReasonTimeout, 0},
+		"a response that does not come":    {cloudtest.Fault{Block: make(chan struct{})}, cloud.ReasonTimeout, 0},
 		"a connection that is dropped":     {cloudtest.Fault{Cut: cloudtest.CutBefore}, cloud.ReasonNetwork, 0},
 		"headers that are too large":       {cloudtest.Fault{Status: 200, Body: "{}", Header: hugeHeader}, cloud.ReasonInvalidResponse, 0},
 		"trouble whose body does not come": {cloudtest.Fault{Status: 500, Body: huge[:100], Drip: drip}, cloud.ReasonUnavailable, 500},
@@ -66,7 +66,7 @@ func TestBodiesAreBounded(t *testing.T) {
 				t.Errorf("%v claims that nothing was sent", err)
 			}
 			if timeout := row.fault.Drip > 0 || row.fault.Block != nil; timeout != errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("%v: the deadline is not told by its identity", err)
+				t.Errorf("%v: errors.Is(DeadlineExceeded) should be the opposite", err)
 			}
 			if cloud.IsGone(err) {
 				t.Errorf("%v is taken for gone", err)
@@ -101,7 +101,7 @@ func TestCancelledCallsSayHowFarTheyCame(t *testing.T) {
 	}
 }
 
-func TestNotSentIsProved(t *testing.T) {
+func TestNotSentIsCertain(t *testing.T) {
 	t.Parallel()
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -135,7 +135,7 @@ func TestNotSentIsProved(t *testing.T) {
 		t.Errorf("no handshake: %v", err)
 	}
 
-	// A transport that reports nothing proves nothing.
+	// A transport that reports nothing is no evidence.
 	silent := newClient(t, web.URL, cloud.Config{Wrap: func(http.RoundTripper) http.RoundTripper { return broken{} }})
 	_, err = silent.Register(t.Context(), registration("machine-1"))
 	if failed := failure(t, err); failed.NotSent || failed.NothingMade() {
@@ -188,7 +188,7 @@ func TestHTTP2WithAPrivateCA(t *testing.T) {
 	if protocol != "HTTP/2.0" {
 		t.Errorf("spoke %s", protocol)
 	}
-	// Over the same connection, with nothing written to prove otherwise.
+	// Over the same connection, with nothing written.
 	server.Inject(cloudtest.Fault{Cut: cloudtest.CutAfter})
 	_, err := client.Register(t.Context(), registration("machine-2"))
 	if failed := failure(t, err); failed.NotSent || failed.NothingMade() {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Registration is the body of the register call. The project is not named:
-// the service takes it from the token.
+// Registration is the body of a registration. It does not name the project: the
+// API takes that from the token.
 type Registration struct {
 	Name      string `json:"name"`
 	MachineID string `json:"machineID"`
@@ -30,19 +30,19 @@ type Registration struct {
 	EnvironmentID string          `json:"environmentID,omitempty"`
 }
 
-// Registered is the answer to a registration.
+// Registered is the response to a registration.
 type Registered struct {
 	// ID of the agent, always a UUID in small letters.
 	ID string `json:"id"`
 	// Token of the agent. It can be empty or masked: see Token.Usable.
 	Token Token  `json:"token"`
 	Name  string `json:"name"`
-	// CreatedAt is zero if the service gave no readable time.
+	// CreatedAt is zero if the API sent no readable time.
 	CreatedAt       time.Time `json:"createdAt"`
 	EnvironmentName string    `json:"environmentName"`
 }
 
-// UnmarshalJSON reads the answer; only the ID, the name and the token must
+// UnmarshalJSON reads the response; only the ID, the name and the token must
 // have their documented types.
 func (r *Registered) UnmarshalJSON(raw []byte) error {
 	type plain Registered
@@ -60,10 +60,10 @@ func (r *Registered) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// Agent is what the service shows of an agent. Status, OS and Arch are open
-// sets: services grow.
+// Agent is an agent as the API shows it. Status, OS and Arch are open sets: the
+// API grows.
 type Agent struct {
-	// ID is always a UUID in small letters.
+	// ID is always a UUID in lower case.
 	ID      string  `json:"id"`
 	FleetID *string `json:"fleetID"`
 	// Token of the agent. It can be empty or masked: see Token.Usable.
@@ -79,10 +79,10 @@ type Agent struct {
 	Flags     []string `json:"flags"`
 	Tags      []string `json:"tags"`
 	RawConfig string   `json:"rawConfig"`
-	// RawConfigHash stands for RawConfig where RawPage.Digests read it.
+	// RawConfigHash replaces RawConfig in agents from RawPage.Digests.
 	RawConfigHash string          `json:"-"`
 	Metadata      json.RawMessage `json:"metadata"` // nil when absent or null
-	// The times are nil or zero if the service gave no readable time.
+	// The times are nil or zero if the API sent no readable time.
 	FirstMetricsAddedAt *time.Time `json:"firstMetricsAddedAt"`
 	LastMetricsAddedAt  *time.Time `json:"lastMetricsAddedAt"`
 	MetricsCount        int64      `json:"metricsCount"`
@@ -91,8 +91,8 @@ type Agent struct {
 	EnvironmentName     string     `json:"environmentName"`
 }
 
-// UnmarshalJSON reads an agent. What only informs may have any shape and is
-// then left out; what decisions rest on must have its documented type.
+// UnmarshalJSON reads an agent. Fields that decisions depend on must have
+// their documented types; others of another type are left out.
 func (a *Agent) UnmarshalJSON(raw []byte) error {
 	var strict strictAgent
 	if json.Unmarshal(raw, &strict) == nil {
@@ -123,7 +123,7 @@ func (a *Agent) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// strictAgent is an Agent all of whose fields have their documented types, as nearly always; it is read at once.
+// strictAgent is an Agent whose fields all have their documented types, as nearly always; it is read in one pass.
 type strictAgent Agent
 
 func (s *strictAgent) agent() Agent {
@@ -137,10 +137,10 @@ func (s *strictAgent) agent() Agent {
 	return Agent(*s)
 }
 
-// lenient reads a value, and is zero where the JSON has another type.
+// lenient reads a value, and is zero if the JSON has another type.
 type lenient[T any] struct{ value T }
 
-// UnmarshalJSON never fails: one odd field must not hide the whole agent.
+// UnmarshalJSON never fails: one malformed field must not hide the whole agent.
 func (l *lenient[T]) UnmarshalJSON(raw []byte) error {
 	var value T
 	if json.Unmarshal(raw, &value) == nil {
@@ -149,15 +149,15 @@ func (l *lenient[T]) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// Update is the body of the update call: what is nil is not sent and stays
-// as it is. Type and machine ID of an agent cannot be changed.
+// Update is the body of an update: nil fields are not sent and stay unchanged.
+// The type and the machine ID of an agent cannot be changed.
 type Update struct {
 	Name      *string `json:"name,omitempty"`
 	Version   *string `json:"version,omitempty"`
 	Edition   *string `json:"edition,omitempty"`
 	RawConfig *string `json:"rawConfig,omitempty"`
-	// FleetID and EnvironmentID can be changed but not cleared: null means
-	// "leave it" to the service.
+	// FleetID and EnvironmentID can be changed but not cleared: the API ignores
+	// null.
 	FleetID       *string `json:"fleetID,omitempty"`
 	EnvironmentID *string `json:"environmentID,omitempty"`
 	// Flags pointing to an empty slice, nil or not, clears the flags.
@@ -168,7 +168,7 @@ type Update struct {
 // IsEmpty reports whether the update changes nothing.
 func (u Update) IsEmpty() bool { return len(u.Fields()) == 0 }
 
-// Fields gives the JSON names of the fields that are sent, sorted.
+// Fields returns the JSON names of the fields that are sent, sorted.
 func (u Update) Fields() []string {
 	var fields []string
 	for name, set := range map[string]bool{
@@ -185,9 +185,9 @@ func (u Update) Fields() []string {
 	return fields
 }
 
-// ListOptions narrow a list. Zero values are not sent.
+// ListOptions filter a list. Zero values are not sent.
 type ListOptions struct {
-	Last          int    // agents on a page; the service has a maximum of its own
+	Last          int    // agents on a page; the API has its own maximum
 	Before        string // cursor: Page.Before of the page before this one
 	Name          string
 	FleetID       string
@@ -225,7 +225,7 @@ func (p *Page) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// digests reads a page with the hashes of configurations in place of them.
+// digests reads a page with hashes in place of configurations.
 func digests(raw []byte) (Page, error) {
 	var strict []struct {
 		strictAgent

@@ -18,23 +18,23 @@ import (
 
 const maxURL = 2048
 
-// URLPolicy says which services may be spoken to.
+// URLPolicy restricts the base URLs of the API.
 type URLPolicy struct {
 	// AllowedHosts are host, host:port, or .suffix for every name below it.
 	// An entry without a port permits any port.
 	AllowedHosts []string
-	// AllowInsecureHTTP permits http, where tokens travel readable.
+	// AllowInsecureHTTP permits http, with tokens in clear text.
 	AllowInsecureHTTP bool
 }
 
-// ParseURL reads the base URL of a service and checks it against the policy.
-// The errors name the field "url" and the mend, and never repeat user info.
+// ParseURL parses the base URL of an API and checks it against the policy. The
+// errors name the field "url" and the remedy, and never repeat user info.
 func ParseURL(raw string, policy URLPolicy) (*url.URL, error) {
 	if len(raw) > maxURL {
 		return nil, fmt.Errorf("url: longer than %d characters", maxURL)
 	}
 	parsed, err := url.Parse(raw)
-	// The parser's own words are left out: they repeat the URL, passwords too.
+	// The parser's error is dropped: it repeats the URL, including passwords.
 	if err != nil || !parsed.IsAbs() || parsed.Opaque != "" || parsed.Hostname() == "" {
 		return nil, fmt.Errorf("url: must be an absolute URL such as https://cloud-api.calyptia.com")
 	}
@@ -64,8 +64,8 @@ func ParseURL(raw string, policy URLPolicy) (*url.URL, error) {
 	return &url.URL{Scheme: parsed.Scheme, Host: strings.ToLower(parsed.Host), Path: path}, nil
 }
 
-// prefix gives the path without its trailing slashes. Dot segments and
-// escapes are refused: a proxy could resolve them to another place.
+// prefix returns the path without its trailing slashes. Dot segments and
+// escapes are rejected: a proxy could resolve them to another path.
 func prefix(u *url.URL) (string, error) {
 	for segment := range strings.SplitSeq(u.EscapedPath(), "/") {
 		if segment == "." || segment == ".." || strings.ContainsAny(segment, `%\`) {
@@ -101,7 +101,7 @@ func (p URLPolicy) allows(u *url.URL) bool {
 			return false
 		}
 		if strings.HasPrefix(allowed, ".") {
-			// Labels are a matter of names: ".1" must not match 10.0.0.1.
+			// Only names have labels: ".1" must not match 10.0.0.1.
 			return !isAddress && len(allowed) > 1 && len(host) > len(allowed) && strings.HasSuffix(host, allowed)
 		}
 		return host == allowed

@@ -25,7 +25,7 @@ func TestParseURL(t *testing.T) {
 		name, raw string
 		policy    cloud.URLPolicy
 		want      string // the URL
-		mend      string // or words of the error
+		remedy    string // or words of the error
 	}{
 		{"the public service", "https://cloud-api.calyptia.com", policy, "https://cloud-api.calyptia.com", ""},
 		{"capitals", "HTTPS://Cloud-API.Calyptia.com", policy, "https://cloud-api.calyptia.com", ""},
@@ -72,7 +72,7 @@ func TestParseURL(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got, err := cloud.ParseURL(row.raw, row.policy)
-			if row.mend == "" {
+			if row.remedy == "" {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -84,8 +84,8 @@ func TestParseURL(t *testing.T) {
 			if err == nil {
 				t.Fatalf("accepted as %s", got)
 			}
-			if text := err.Error(); !strings.HasPrefix(text, "url: ") || !strings.Contains(text, row.mend) || strings.Contains(text, "hunter2") {
-				t.Errorf("%q should name the field and %q, and no password", text, row.mend)
+			if text := err.Error(); !strings.HasPrefix(text, "url: ") || !strings.Contains(text, row.remedy) || strings.Contains(text, "hunter2") {
+				t.Errorf("%q should name the field and %q, and no password", text, row.remedy)
 			}
 		})
 	}

@@ -13,23 +13,23 @@ import (
 )
 
 // minSecretPart is the length from which a part of a token, such as its
-// signature, is hidden also when it stands alone.
+// signature, is hidden even without the rest.
 const minSecretPart = 16
 
-// remoteWords makes two texts of the service fit to be shown, bounded together.
+// remoteWords cleans two texts of the API, bounded together.
 func (c *Client) remoteWords(message, detail string) (string, string) {
 	message = cut(c.redact(printable(message)), maxRemoteWords)
 	detail = cut(c.redact(printable(detail)), maxRemoteWords-len(message))
 	return message, detail
 }
 
-// ownWords makes the text of a cause fit to be shown.
+// ownWords cleans the text of a cause.
 func (c *Client) ownWords(text string) string {
 	return cut(c.redact(printable(text)), maxRemoteWords)
 }
 
-// redact replaces this client's tokens. It must come after printable: a token
-// with a control character inside would else appear only then.
+// redact replaces this client's tokens. Call it after printable, which may
+// join the parts of a token.
 func (c *Client) redact(text string) string {
 	for _, secret := range c.secrets {
 		text = strings.ReplaceAll(text, secret, Redacted)
@@ -37,7 +37,7 @@ func (c *Client) redact(text string) string {
 	return text
 }
 
-// Redact takes a token out of a text that may have been cut within it. What stands for a token is no secret.
+// Redact removes a token from a text that may have been cut within it. Masks are no secret.
 func Redact(text string, token Token) string {
 	if token.masked() {
 		return text
@@ -63,7 +63,7 @@ func Redact(text string, token Token) string {
 	return text
 }
 
-// secretsOf gives what must not be shown of a token: it, then its long parts.
+// secretsOf returns the parts of a token that must not be shown: the whole, then its long parts.
 func secretsOf(t Token) []string {
 	value := printable(t.Reveal())
 	if value == "" {
@@ -78,11 +78,10 @@ func secretsOf(t Token) []string {
 	return secrets
 }
 
-// Clean makes a text that somebody else wrote fit for a condition, an event, a
-// log line or a terminal: valid UTF-8 on one line, without control and format
-// characters, direction marks among them, and of at most so many characters;
-// an ellipsis stands for the rest. Everything from outside that is shown
-// passes here.
+// Clean makes a foreign text safe for a condition, an event, a log line or a
+// terminal: valid UTF-8 on one line, without control and format characters such
+// as direction marks, and of at most limit characters, with an ellipsis for the
+// rest. All foreign text that is shown must be cleaned.
 func Clean(text string, limit int) string {
 	text = printable(text)
 	count := 0
@@ -94,8 +93,8 @@ func Clean(text string, limit int) string {
 	return text
 }
 
-// printable is Clean without a bound. What separates words becomes a space.
-// All else that does not show is left out: a token that holds it is hidden then.
+// printable is Clean without a limit. Separators become spaces; all other
+// invisible characters are dropped, so that they cannot hide a token from redact.
 func printable(text string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		switch {
@@ -109,7 +108,7 @@ func printable(text string) string {
 	}, strings.ToValidUTF8(text, "\uFFFD")))
 }
 
-// cut bounds a text in bytes, at a rune's boundary.
+// cut bounds a text in bytes, at a rune boundary.
 func cut(text string, limit int) string {
 	if len(text) <= limit {
 		return text

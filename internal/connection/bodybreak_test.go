@@ -15,8 +15,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-// What stands in between refuses the configuration of one Agent in words of its own: that is no outage for the other namespaces.
-func TestBreaker_OneAgentsBodyIsRefusedInBetween_StaysClosed(t *testing.T) {
+// A filter rejects the configuration of one Agent in its own words: that is no outage for the other namespaces.
+func TestBreaker_OneAgentsBodyIsRejectedByAProxy_StaysClosed(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		status int // 0: the connection is dropped
@@ -34,7 +34,7 @@ func TestBreaker_OneAgentsBodyIsRefusedInBetween_StaysClosed(t *testing.T) {
 		{"a status that does not exist", 999},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			w.Expect(map[string]int{"a": 1, "b": 20})
 			id := w.register("m")
 			refusal := cloudtest.Fault{Method: http.MethodPatch, Status: row.status, Body: "<html>blocked</html>"}
@@ -46,7 +46,7 @@ func TestBreaker_OneAgentsBodyIsRefusedInBetween_StaysClosed(t *testing.T) {
 			for range 10 {
 				err := w.Update(t.Context(), ratelimit.Caller{UID: "bad", Namespace: "a"}, id, cloud.Update{RawConfig: &config})
 				if err == nil {
-					t.Fatal("the configuration was taken")
+					t.Fatal("the configuration was accepted")
 				}
 			}
 			if _, err := w.registry.Get(w.cp); err != nil {

@@ -19,27 +19,27 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-// errUnused says to the breaker that a permitted request was not made.
+// errUnused reports to the breaker that a permitted request was not sent.
 var errUnused = errors.New("the request was not made")
 
-// opensAfter is how many failures in a row open the breaker.
+// opensAfter is the number of consecutive failures that open the breaker.
 const opensAfter = 5
 
 // throttleDefault is how long a 429 without Retry-After throttles the project.
 const throttleDefault = 10 * time.Second
 
-// Permit allows one request. It is used by one request or given back with Release.
+// Permit allows one request. Use it once, or return it with Release.
 type Permit struct {
 	connection *Connection
 	client     *cloud.Client
 	who        ratelimit.Caller
-	at         epoch // when it was given
+	at         epoch // when it was issued
 	done       func(error)
 }
 
-// Admit asks for one request on behalf of an Agent. It never sleeps: a project that is not verified, is throttled, has
-// used up its rate limit or does not respond is a waiting failure that says when to come back.
-func (c *Connection) Admit(who ratelimit.Caller) (*Permit, error) {
+// Acquire returns a Permit for one request on behalf of an Agent. It never sleeps: while the project is unverified,
+// throttled, at its rate limit or unreachable, it returns a waiting failure with a retry time.
+func (c *Connection) Acquire(who ratelimit.Caller) (*Permit, error) {
 	if err := c.usable(); err != nil {
 		return nil, err
 	}
@@ -50,24 +50,23 @@ func (c *Connection) Admit(who ratelimit.Caller) (*Permit, error) {
 	done, err := c.shared.breaker.Allow()
 	if err != nil {
 		return nil, fault.Waitingf(v1alpha1.ReasonUnavailable,
-			"the service does not answer; it is tried again by itself").Coded(fault.Unreachable).After(fault.Spread(time.Second)).Quietly()
+			"Calyptia Cloud does not respond: retrying automatically").Coded(fault.Unreachable).After(fault.Spread(time.Second)).Quietly()
 	}
 	to, _, at := c.target()
 	return &Permit{connection: c, client: to, who: who, at: at, done: done}, nil
 }
 
-// Spare reports whether the rate limit has a request to spare, for what is worth a request and no waiting.
+// Spare reports whether the rate limit has capacity for an optional request.
 func (c *Connection) Spare() bool { return c.shared.limiter.Spare(c.shared.registry.opts.Clock.Now()) }
 
 // Version of the session that the request is made with.
 func (p *Permit) Version() int { return p.at.session }
 
-// Release gives a permit back that was not used.
+// Release returns an unused permit.
 func (p *Permit) Release() { p.done(errUnused) }
 
-// Register sends the registration that the permit allows. Registration may have been paused since it was given:
-// then nothing is sent, and the failure says so. Whoever pauses it and looks for registrations in doubt
-// afterwards therefore misses none.
+// Register sends a registration, unless registration was paused since the permit was issued. After a pause, no new
+// registration can become in doubt unnoticed.
 func (p *Permit) Register(ctx context.Context, r cloud.Registration) (*cloud.Registered, error) {
 	if paused := p.connection.pausedWith(); paused != nil {
 		p.Release()
@@ -78,9 +77,9 @@ func (p *Permit) Register(ctx context.Context, r cloud.Registration) (*cloud.Reg
 	return p.Repeat(ctx, r)
 }
 
-// Repeat sends it also while registration is paused: it finds out what became of an earlier one.
+// Repeat sends the registration even while registration is paused, to learn the outcome of an earlier attempt.
 func (p *Permit) Repeat(ctx context.Context, r cloud.Registration) (*cloud.Registered, error) {
-	// To persist the intent takes time, in which the API may have asked to wait.
+	// The API may have asked to wait while the intent was persisted.
 	if throttled := p.connection.throttled(); throttled != nil {
 		p.Release()
 		return nil, throttled.Because(&cloud.Error{
@@ -100,22 +99,20 @@ func (p *Permit) finish(err error) {
 	p.connection.learn(p.who, p.at, err)
 }
 
-// current reports whether the request was made with the credentials, and at the endpoint, of now.
+// current reports whether the request used the current credentials and endpoint.
 func (p *Permit) current() bool { return p.at.session == p.connection.Version() }
 
-// outdated replaces a response that says nothing any more: with other credentials, or at another endpoint, it may
-// differ.
+// outdated replaces a response to a request that used earlier credentials or another endpoint.
 func (p *Permit) outdated() error {
 	return fault.Retryablef(v1alpha1.ReasonProgressing, "CloudProject %s has changed meanwhile", p.connection.shared.key).Quietly()
 }
 
-// saysGone reports whether a failure says that an agent does not exist, or may be taken for that together with another
-// source.
+// saysGone reports whether a failure says that an agent does not exist, or may mean so once another source confirms it.
 func saysGone(err error) bool { return cloud.IsGone(err) || cloud.MaybeGone(err) }
 
 // Get reads a remote agent.
 func (c *Connection) Get(ctx context.Context, who ratelimit.Caller, id string) (*cloud.Agent, error) {
-	p, err := c.Admit(who)
+	p, err := c.Acquire(who)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +129,7 @@ func (c *Connection) Get(ctx context.Context, who ratelimit.Caller, id string) (
 
 // Update patches a remote agent with the project token.
 func (c *Connection) Update(ctx context.Context, who ratelimit.Caller, id string, u cloud.Update) error {
-	p, err := c.Admit(who)
+	p, err := c.Acquire(who)
 	if err != nil {
 		return err
 	}
@@ -146,14 +143,14 @@ func (c *Connection) Update(ctx context.Context, who ratelimit.Caller, id string
 
 // UpdateAsAgent patches a remote agent with its own token, for fields that only the agent may write.
 func (c *Connection) UpdateAsAgent(ctx context.Context, who ratelimit.Caller, id string, u cloud.Update, token cloud.Token) error {
-	p, err := c.Admit(who)
+	p, err := c.Acquire(who)
 	if err != nil {
 		return err
 	}
 	err = p.client.WithCredential(cloud.Credential{Scheme: cloud.SchemeAgentToken, Token: token}).Update(ctx, id, u)
 	p.done(c.shared.forBreaker(who, err))
 	if e, ok := cloud.AsError(err); ok && e.Reason == cloud.ReasonUnauthorized {
-		return err // It speaks of the agent's token, not of the project's; also of one that cannot be sent.
+		return err // The agent's token was rejected, or cannot be sent; the project's is unaffected.
 	}
 	c.learn(who, p.at, err)
 	if saysGone(err) && !p.current() {
@@ -164,7 +161,7 @@ func (c *Connection) UpdateAsAgent(ctx context.Context, who ratelimit.Caller, id
 
 // Delete deletes a remote agent.
 func (c *Connection) Delete(ctx context.Context, who ratelimit.Caller, id string) error {
-	p, err := c.Admit(who)
+	p, err := c.Acquire(who)
 	if err != nil {
 		return err
 	}
@@ -179,8 +176,8 @@ func (c *Connection) Delete(ctx context.Context, who ratelimit.Caller, id string
 	return err
 }
 
-// learn draws the conclusions for the whole project from the response to one request. What was asked with
-// credentials that are no longer in use says nothing.
+// learn updates the state of the whole project from the response to one request. Responses to requests with
+// earlier credentials are ignored.
 func (c *Connection) learn(who ratelimit.Caller, at epoch, err error) {
 	e, failed := cloud.AsError(err)
 	s, check := c.shared, false
@@ -191,10 +188,10 @@ func (c *Connection) learn(who ratelimit.Caller, at epoch, err error) {
 		s.verified.Result.Verified, check = true, true
 	case !failed:
 	case e.Status == http.StatusUnauthorized && !e.API:
-		check = s.access.blocked == nil // Something in between may say so of one request: a credential check shows it.
+		check = s.access.blocked == nil // A proxy may have written it: the credential check decides.
 	case e.Reason == cloud.ReasonUnauthorized:
 		check = s.access.blocked == nil
-		if check && s.epoch.check == at.check { // Requests that were under way together count once.
+		if check && s.epoch.check == at.check { // Concurrent requests count once.
 			s.verified.Refuse(s.registry.opts.Clock.Now())
 		}
 		s.access.blocked, s.verified.Result.Verified = unauthorized(s.key), false
@@ -202,7 +199,7 @@ func (c *Connection) learn(who ratelimit.Caller, at epoch, err error) {
 		wait := s.throttle(who, e)
 		if until := s.registry.opts.Clock.Now().Add(wait); wait > 0 && until.After(s.access.throttledUntil) {
 			s.access.throttledUntil, check = until, true
-			s.metrics.Parked()
+			s.metrics.Throttled()
 		}
 	}
 	s.mu.Unlock()
@@ -213,17 +210,17 @@ func (c *Connection) learn(who ratelimit.Caller, at epoch, err error) {
 
 func unauthorized(key any) *fault.Error {
 	return fault.Waitingf(v1alpha1.ReasonProjectNotReady,
-		"the service refuses the token of CloudProject %s: correct the token in its Secret", key).Coded(fault.ProjectNotReady)
+		"Calyptia Cloud rejected the token of CloudProject %s: correct the token in its Secret", key).Coded(fault.ProjectNotReady)
 }
 
-// isOutage reports what counts as a failure for the breaker: no response, or not one of the API itself.
+// isOutage reports whether an error counts as a failure for the breaker: no response, or one not written by the API.
 func isOutage(err error) bool {
 	e, ok := cloud.AsError(err)
 	if !ok {
 		return false
 	}
 	if errors.Is(err, cloud.ErrTooLarge) {
-		return false // The API responds: what is too large is one agent, or a page of them.
+		return false // The API responds; one agent, or a page of agents, is too large.
 	}
 	switch e.Reason {
 	case cloud.ReasonNetwork, cloud.ReasonTimeout:

@@ -25,33 +25,33 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-func TestARefusedTokenCostsOneRequest(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestARejectedTokenCostsOneRequest(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	w.cloud.RevokeToken(w.token)
 	for range 100 {
 		_, _ = w.Get(t.Context(), somebody, otherID)
 	}
 	w.requests(1)
-	if got := w.doubts.Load(); got != 1 {
-		t.Errorf("%d doubts were cast", got)
+	if got := w.checks.Load(); got != 1 {
+		t.Errorf("%d checks were requested, want 1", got)
 	}
 	_, err := w.registry.Get(w.cp)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
 	if w.Result().Verified {
-		t.Error("it still counts as proved")
+		t.Error("it still counts as verified")
 	}
 }
 
-func TestTheTokenOfAnAgentIsItsOwnAffair(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestTheTokenOfAnAgentDoesNotAffectTheProject(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	id := w.register("m")
 	update := cloud.Update{Version: ptr.To("v5.0.0")}
 	err := w.UpdateAsAgent(t.Context(), somebody, id, update, cloud.NewToken("revoked"))
 	if e, ok := cloud.AsError(err); !ok || e.Status != http.StatusUnauthorized {
 		t.Fatalf("error %v", err)
 	}
-	if _, err := w.registry.Get(w.cp); err != nil || w.doubts.Load() != 0 {
-		t.Errorf("the project is blocked (%v) or doubted (%d)", err, w.doubts.Load())
+	if _, err := w.registry.Get(w.cp); err != nil || w.checks.Load() != 0 {
+		t.Errorf("the project is blocked (%v) or needs verification (%d times)", err, w.checks.Load())
 	}
 	agent, _ := w.cloud.Agent(id)
 	noError(t, w.UpdateAsAgent(t.Context(), somebody, id, update, agent.Token))
@@ -61,12 +61,12 @@ func TestTheTokenOfAnAgentIsItsOwnAffair(t *testing.T) {
 	}
 }
 
-func TestAParkHoldsForAll(t *testing.T) {
+func TestAThrottleAppliesToAll(t *testing.T) {
 	seconds := func(s string) http.Header { return http.Header{"Retry-After": {s}} }
 	for _, row := range []struct {
 		name  string
 		fault cloudtest.Fault
-		want  time.Duration // zero: no park
+		want  time.Duration // zero: not throttled
 	}{
 		{"429 with a time", cloudtest.Fault{Status: 429, Header: seconds("30")}, 30 * time.Second},
 		{"429 without", cloudtest.Fault{Status: 429}, 10 * time.Second},
@@ -76,7 +76,7 @@ func TestAParkHoldsForAll(t *testing.T) {
 		{"404", cloudtest.Fault{Status: 404, Header: seconds("60")}, 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			row.fault.Times = 1
 			w.cloud.Inject(row.fault)
 			_, _ = w.Get(t.Context(), somebody, otherID)
@@ -87,14 +87,14 @@ func TestAParkHoldsForAll(t *testing.T) {
 			}
 			f := w.failure(err, v1alpha1.ReasonRateLimited)
 			if f.RetryAfter < row.want || f.RetryAfter > row.want*12/10 {
-				t.Errorf("told to come back in %s, want %s and a little more", f.RetryAfter, row.want)
+				t.Errorf("asked to retry in %s, want %s and a little more", f.RetryAfter, row.want)
 			}
 			w.refused(w.Verify(t.Context()), v1alpha1.ReasonRateLimited)
-			_, err = w.Admit(ratelimit.Caller{UID: "another"})
+			_, err = w.Acquire(ratelimit.Caller{UID: "another"})
 			w.refused(err, v1alpha1.ReasonRateLimited)
 			w.requests(1)
-			if w.doubts.Load() != 1 {
-				t.Errorf("%d doubts", w.doubts.Load())
+			if w.checks.Load() != 1 {
+				t.Errorf("%d checks", w.checks.Load())
 			}
 			w.clock.Step(row.want)
 			if _, err := w.registry.Get(w.cp); err != nil {
@@ -104,8 +104,8 @@ func TestAParkHoldsForAll(t *testing.T) {
 	}
 }
 
-func TestTheBreakerLetsOneProbeThrough(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestTheBreakerAllowsOneProbe(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	repair := w.cloud.Inject(cloudtest.Fault{Status: http.StatusBadGateway, Body: "<html>"})
 	w.eventually("the breaker to open", func() bool {
 		_, _ = w.Get(t.Context(), somebody, otherID)
@@ -115,9 +115,9 @@ func TestTheBreakerLetsOneProbeThrough(t *testing.T) {
 	w.requests(5)
 	_, err := w.registry.Get(w.cp)
 	if f := w.failure(err, v1alpha1.ReasonUnavailable); f.RetryAfter <= 0 {
-		t.Error("nobody is told when to come back")
+		t.Error("nobody is given a retry time")
 	}
-	w.eventually("a doubt", func() bool { return w.doubts.Load() == 1 })
+	w.eventually("a check", func() bool { return w.checks.Load() == 1 })
 
 	repair()
 	entered, release := make(chan struct{}, 1), make(chan struct{})
@@ -127,18 +127,18 @@ func TestTheBreakerLetsOneProbeThrough(t *testing.T) {
 	probe.Go(func() { _, _ = w.Get(context.WithoutCancel(t.Context()), somebody, otherID) })
 	<-entered
 	for range 10 {
-		_, err := w.Admit(ratelimit.Caller{UID: "another"})
+		_, err := w.Acquire(ratelimit.Caller{UID: "another"})
 		if f := w.failure(err, v1alpha1.ReasonUnavailable); !f.Quiet {
-			t.Error("a condition would tell of a probe under way")
+			t.Error("a condition would report a probe under way")
 		}
 	}
 	close(release)
 	probe.Wait()
 	w.eventually("the Agents to be woken", func() bool { return w.wakes.Load() == 1 })
-	w.eventually("a doubt that clears it", func() bool { return w.doubts.Load() == 2 })
-	ticket, err := w.Admit(ratelimit.Caller{UID: "another"})
+	w.eventually("a further check", func() bool { return w.checks.Load() == 2 })
+	permit, err := w.Acquire(ratelimit.Caller{UID: "another"})
 	noError(t, err)
-	ticket.Release()
+	permit.Release()
 	w.requests(6)
 }
 
@@ -150,14 +150,14 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 	}{
 		{"connections that break", cloudtest.Fault{Cut: cloudtest.CutBefore}, true},
 		{"a proxy's own error", cloudtest.Fault{Status: 502, Body: "<html>"}, true},
-		{"a gateway's error that looks like the service's", cloudtest.Fault{Status: 504, Body: `{"error":"upstream timeout"}`}, true},
+		{"a gateway's error that looks like the API's", cloudtest.Fault{Status: 504, Body: `{"error":"upstream timeout"}`}, true},
 		{"a portal", cloudtest.Fault{Status: 200, Body: "<html>Log in</html>"}, true},
-		{"an error of the service itself", cloudtest.Fault{Status: 500, Body: `{"error":"internal"}`}, false},
+		{"an error of the API itself", cloudtest.Fault{Status: 500, Body: `{"error":"internal"}`}, false},
 		{"agents that are not there", cloudtest.Fault{}, false},
 		{"an agent that is too large", cloudtest.Fault{Status: 200, Body: strings.Repeat(" ", 10<<20)}, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			w.cloud.Inject(row.fault)
 			for i := range 5 {
 				_, _ = w.Get(t.Context(), agentOf("agent", i), otherID)
@@ -171,7 +171,7 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 
 // Nor is it an outage that an agent is larger than what is read of a response: the tenant made it so.
 func TestAnAgentThatIsTooLargeOpensNoBreaker(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	w.cloud.Inject(cloudtest.Fault{Status: http.StatusOK, Body: strings.Repeat(" ", 10<<20) + `{"id":"` + otherID + `"}`})
 	for range 5 {
 		if _, err := w.Get(t.Context(), somebody, otherID); !errors.Is(err, cloud.ErrTooLarge) {
@@ -186,7 +186,7 @@ func TestAnAgentThatIsTooLargeOpensNoBreaker(t *testing.T) {
 // A tenant chooses what is sent: what a firewall makes of it must not stop the others.
 func TestContentThatIsRefusedOpensNoBreaker(t *testing.T) {
 	for _, status := range []int{http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusBadRequest, http.StatusNotAcceptable} {
-		w := proved(t, cloudtest.Settings{})
+		w := verified(t, cloudtest.Settings{})
 		w.cloud.Inject(cloudtest.Fault{Status: status, Body: "<html>Blocked</html>"})
 		for range 5 {
 			err := w.Update(t.Context(), somebody, otherID, cloud.Update{Name: new("other")})
@@ -200,34 +200,34 @@ func TestContentThatIsRefusedOpensNoBreaker(t *testing.T) {
 	}
 }
 
-func TestATicketThatIsNotUsedCountsForNothing(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestAnUnusedPermitDoesNotCount(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	for range 100 {
-		ticket, err := w.Admit(somebody)
+		permit, err := w.Acquire(somebody)
 		noError(t, err)
-		ticket.Release()
+		permit.Release()
 	}
 	if _, err := w.registry.Get(w.cp); err != nil {
-		t.Errorf("unused tickets opened the breaker: %v", err)
+		t.Errorf("unused permits opened the breaker: %v", err)
 	}
 	w.requests(0)
 }
 
-func TestARegistrationThatNeverLeftSaysSo(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
-	ticket, err := w.Admit(somebody)
+func TestARegistrationThatWasNotSentSaysSo(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
+	permit, err := w.Acquire(somebody)
 	noError(t, err)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = ticket.Register(ended, registration("m"))
+	_, err = permit.Register(ended, registration("m"))
 	if e, ok := cloud.AsError(err); !ok || !e.NotSent || !e.NothingMade() {
 		t.Errorf("error %v", err)
 	}
 	w.requests(0)
 }
 
-func TestAnAnswerToOldCredentialsSaysNothing(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestAResponseToOldCredentialsIsIgnored(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	entered, release := make(chan struct{}, 1), make(chan struct{})
 	w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteAgent, Entered: entered, Block: release, Times: 1})
 	old := w.Connection
@@ -246,7 +246,7 @@ func TestAnAnswerToOldCredentialsSaysNothing(t *testing.T) {
 }
 
 func TestOnlyAgentWritesIsRememberedForTheCredentials(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	if w.OnlyAgentWrites() {
 		t.Error("remembered before it was seen")
 	}
@@ -261,8 +261,8 @@ func TestOnlyAgentWritesIsRememberedForTheCredentials(t *testing.T) {
 	}
 }
 
-func TestCallsReachTheService(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestCallsReachTheAPI(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	id := w.register("m")
 	noError(t, w.Update(t.Context(), somebody, id, cloud.Update{Name: ptr.To("other")}))
 	agent, err := w.Get(t.Context(), somebody, id)
@@ -279,11 +279,11 @@ func TestCallsReachTheService(t *testing.T) {
 // nameless is a 404 of the API that does not say what is missing.
 const nameless = `{"error":"not found"}`
 
-// What was asked of one place is not believed of another, or of another's credentials.
-func TestAnAnswerFromBeforeAChangeIsNone(t *testing.T) {
+// A response from one endpoint, or to other credentials, does not count for the current ones.
+func TestAResponseFromBeforeAChangeIsIgnored(t *testing.T) {
 	for name, row := range map[string]struct {
 		call func(*world, *connection.Connection, string) error
-		want string // the reason of the failure; none if the answer counts
+		want string // the reason of the failure; none if the response counts
 		body string // of a 404 in place of the real response; the real one if empty
 	}{
 		"a read": {func(w *world, p *connection.Connection, id string) error {
@@ -319,7 +319,7 @@ func TestAnAnswerFromBeforeAChangeIsNone(t *testing.T) {
 		}, v1alpha1.ReasonProgressing, nameless},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			id := w.register("m")
 			entered, release := make(chan struct{}, 1), make(chan struct{})
 			f := cloudtest.Fault{Route: cloudtest.RouteAgent, Entered: entered, Block: release, Times: 1, Body: row.body}
@@ -327,15 +327,15 @@ func TestAnAnswerFromBeforeAChangeIsNone(t *testing.T) {
 				f.Status, f.Header = http.StatusNotFound, http.Header{"Content-Type": {"application/json"}}
 			}
 			w.cloud.Inject(f)
-			answer, old := make(chan error), w.Connection
-			go func() { answer <- row.call(w, old, id) }()
+			failure, old := make(chan error), w.Connection
+			go func() { failure <- row.call(w, old, id) }()
 			<-entered
 			w.token = w.cloud.AddProject(otherID)
 			w.configure()
 			close(release)
-			if err := <-answer; row.want != "" {
+			if err := <-failure; row.want != "" {
 				if !w.failure(err, row.want).Quiet {
-					t.Errorf("%v is told", err)
+					t.Errorf("%v is shown", err)
 				}
 			} else if err != nil {
 				t.Error(err)
@@ -344,12 +344,12 @@ func TestAnAnswerFromBeforeAChangeIsNone(t *testing.T) {
 	}
 }
 
-// An open registration is found out about even where nothing new is registered.
-func TestARegistrationIsRepeatedWhereNoneIsBegun(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
-	ticket, err := w.Admit(somebody)
+// The outcome of a registration in doubt is found even while registration is paused.
+func TestARegistrationIsRepeatedWhileRegistrationIsPaused(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
+	permit, err := w.Acquire(somebody)
 	noError(t, err)
 	w.PauseRegistration(fault.Waitingf(v1alpha1.ReasonProjectNotReady, "closed"))
-	_, err = ticket.Repeat(t.Context(), registration("m"))
+	_, err = permit.Repeat(t.Context(), registration("m"))
 	noError(t, err)
 }

@@ -35,7 +35,7 @@ type Connection struct {
 	shared *shared
 }
 
-// shared is what the parts of a Connection have in common. mu guards all fields below it.
+// shared is the state that the parts of a Connection share. mu guards all fields below it.
 type shared struct {
 	registry *Registry
 	key      client.ObjectKey
@@ -51,14 +51,14 @@ type shared struct {
 	tenants  tenants
 }
 
-// epoch counts what makes earlier knowledge outdated.
+// epoch counts the events that make earlier knowledge outdated.
 type epoch struct {
-	// session counts changes of credentials, endpoint and authentication: a response to a request of an earlier session
-	// says nothing.
+	// session counts changes of credentials, endpoint and authentication: responses to requests of an earlier session
+	// are ignored.
 	session int
-	// check counts the checks that let requests through: requests of the same check that are refused together count once.
+	// check counts the successful credential checks: requests rejected after the same check count once.
 	check int
-	// attempt counts the moments at which requests may have become possible again, so that who failed tries again.
+	// attempt counts the moments at which requests may have become possible again, so that failed Agents retry.
 	attempt int
 }
 
@@ -94,21 +94,21 @@ func (c *Connection) close() {
 	c.shared.metrics.Forget()
 }
 
-// Leave gives up what is kept for an Agent that was deleted.
+// Leave drops what is kept for an Agent that was deleted.
 func (c *Connection) Leave(who types.UID) {
 	c.shared.limiter.Leave(who)
 	c.Forget(who)
 	c.SetDuplicates(who, nil)
 }
 
-// Expect says how many Agents of each namespace there are. While there are any a check begins the first list.
+// Expect sets the number of Agents in each namespace. While there are any, a credential check starts the first snapshot.
 func (c *Connection) Expect(agents map[string]int) {
 	c.shared.mu.Lock()
 	defer c.shared.mu.Unlock()
 	c.shared.tenants.agents = agents
 }
 
-// Reset has missing agents registered again, and what was refused tried again, because a user said so.
+// Reset allows missing agents to be registered again and rejected credentials to be retried, at a user's request.
 func (c *Connection) Reset() {
 	c.shared.mu.Lock()
 	c.shared.verified.ForgetRefusals()
@@ -116,24 +116,24 @@ func (c *Connection) Reset() {
 	c.Safeguard.Reset()
 }
 
-// source is what the inventory sees of a Connection.
+// source is the Connection as the inventory uses it.
 type source struct{ c *Connection }
 
 func (s source) Usable() error        { return s.c.usable() }
 func (s source) ListSupported() *bool { return s.c.Result().ListSupported }
 func (s source) NeedsVerification()   { s.c.shared.registry.needsVerification(s.c.shared.key) }
 
-// Fetch gets one page within the rate limit. Only who has read the page may learn from it that the API responds.
+// Fetch gets one page within the rate limit. The caller reports whether the page was readable.
 func (s source) Fetch(ctx context.Context, o cloud.ListOptions) (*cloud.RawPage, func(error), error) {
 	c := s.c
 	if err := c.usable(); err != nil {
 		return nil, nil, err
 	}
 	if err := c.shared.limiter.Wait(ctx); err != nil {
-		return nil, nil, inventory.GivenUp(err)
+		return nil, nil, inventory.Canceled(err)
 	}
 	if err := c.usable(); err != nil {
-		return nil, nil, err // The API asked to wait while the rate limit was waited for.
+		return nil, nil, err // The API asked to wait during the wait for the rate limit.
 	}
 	to, projectID, at := c.target()
 	page, err := to.Fetch(ctx, projectID, o)
@@ -143,13 +143,13 @@ func (s source) Fetch(ctx context.Context, o cloud.ListOptions) (*cloud.RawPage,
 	return page, func(err error) { c.learn(ratelimit.Caller{}, at, err) }, err
 }
 
-// watched is what the safeguard sees of a Connection.
+// watched is the Connection as the safeguard uses it.
 type watched struct{ *Connection }
 
 func (w watched) Lists() bool        { return w.Result().Lists() }
 func (w watched) NeedsVerification() { w.shared.registry.needsVerification(w.shared.key) }
 
-// Counts are the Agents of the project, and those in one namespace.
+// Counts returns the number of Agents of the project, and of those in one namespace.
 func (w watched) Counts(namespace string) (all, there int) {
 	w.shared.mu.Lock()
 	defer w.shared.mu.Unlock()

@@ -19,18 +19,18 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-// mostOdd is how many Agents of one namespace count for the breaker with a response that is none, while other
-// namespaces use the project, too: fewer than open it.
+// mostOdd is how many Agents of one namespace count for the breaker with an odd response while other namespaces use
+// the project too: fewer than open it.
 const mostOdd = opensAfter - 1
 
-// oddities are the Agents for which there was another response than the API should give, and no failure of it, since
-// it last responded to anybody as it should. All responses are odd if a portal answers in place of the service. That of one
-// Agent is odd if its agent is: so each Agent counts once, and a namespace less often than opens the breaker.
+// oddities are the Agents with an odd response since the last well-formed one. If a portal responds in place of the API,
+// all responses are odd; if one agent is malformed, only its responses are. So each Agent counts once, and one namespace
+// cannot open the breaker.
 type oddities map[types.UID]string // namespaces
 
-// isOdd reports a response with a status of success that cannot be read, and one that the API did not write. A filter may
-// redirect, answer with any status, or drop the connection, where it refuses what one Agent sends. What fails without
-// such content, by a foreign 5xx or no response, is an outage.
+// isOdd reports whether a response with a status of success cannot be read, or was not written by the API. A filter that
+// rejects what one Agent sends may redirect, return any status, or drop the connection. A foreign 5xx, or no response, to
+// a request without such content is an outage.
 func isOdd(err error) bool {
 	e, ok := cloud.AsError(err)
 	if ok && e.OfContent() && !e.NotSent && isOutage(err) {
@@ -40,15 +40,14 @@ func isOdd(err error) bool {
 		(e.Status < http.StatusMultipleChoices || !e.API && e.Status/100 != 5)
 }
 
-// aboutContent reports a response in another form than the API's to what one Agent declares, whose status is no outage: a
-// filter that reads requests may have written it. It says nothing of the API behind the filter: as a success it would
-// close an open breaker, and have what is counted forgotten.
+// aboutContent reports whether a filter may have written the response because of what one Agent declares. Such a response
+// says nothing about the API behind the filter, so it must neither close an open breaker nor reset its count.
 func aboutContent(err error) bool {
 	e, ok := cloud.AsError(err)
 	return ok && !e.API && e.OfContent() && e.Status >= http.StatusBadRequest && !isOutage(err)
 }
 
-// tenants are the Agents that use the project, and whose content caused trouble.
+// tenants are the Agents that use the project, and those whose content caused failures.
 type tenants struct {
 	agents     map[string]int // by namespace
 	odd        oddities
@@ -66,7 +65,7 @@ func (t *tenants) total() (all int) {
 	return all
 }
 
-// beside reports whether Agents of another namespace use the project.
+// beside reports whether Agents of another namespace use the project, too.
 func (t *tenants) beside(namespace string) bool {
 	for other, agents := range t.agents {
 		if agents > 0 && other != namespace {
@@ -76,7 +75,7 @@ func (t *tenants) beside(namespace string) bool {
 	return false
 }
 
-// forBreaker returns what the breaker is told of the outcome of a request.
+// forBreaker returns the outcome of a request as it is reported to the breaker.
 func (s *shared) forBreaker(who ratelimit.Caller, err error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,7 +90,7 @@ func (s *shared) forBreaker(who ratelimit.Caller, err error) error {
 		return err
 	}
 	if s.breaker.State() != gobreaker.StateClosed {
-		return err // It is a probe, and shows no API that works.
+		return err // A half-open probe has to show that the API works.
 	}
 	_, known := odd[who.UID]
 	same := 0
@@ -107,12 +106,12 @@ func (s *shared) forBreaker(who ratelimit.Caller, err error) error {
 	return err
 }
 
-// contentThrottleEvery is how often what one namespace declares may throttle a project that others use, too.
+// contentThrottleEvery is the shortest time between two throttles of a shared project by the content of one namespace.
 const contentThrottleEvery = 10 * time.Minute
 
-// throttle returns for how long a response that asks to wait throttles the whole project. What the API did not write
-// may be a filter's response to the content of one request: it throttles other namespaces briefly and rarely. A rate
-// limiter in front of the API asks the same of other requests. The caller holds the lock.
+// throttle returns how long a response that asks to wait throttles the whole project. If the API did not write it, it may
+// be a filter's response to the content of one request, so it throttles other namespaces briefly and rarely. A rate
+// limiter in front of the API rejects their requests, too. The caller holds the lock.
 func (s *shared) throttle(who ratelimit.Caller, e *cloud.Error) time.Duration {
 	wait := e.RetryAfter
 	if wait == 0 {

@@ -13,13 +13,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// duplicates are the remote agents that share the machine ID of an Agent's own and that the operator does not delete.
+// duplicates are remote agents with the machine ID of an Agent's own that the operator does not delete.
 type duplicates struct {
 	mu  sync.Mutex
 	ids map[types.UID][]string
 }
 
-// SetDuplicates notes those of one Agent.
+// SetDuplicates records the duplicates of one Agent.
 func (d *duplicates) SetDuplicates(who types.UID, ids []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -33,7 +33,7 @@ func (d *duplicates) SetDuplicates(who types.UID, ids []string) {
 	d.ids[who] = ids
 }
 
-// Duplicates are those of all Agents, sorted, and the first hundred at most.
+// Duplicates returns the duplicates of all Agents, sorted; the first hundred at most.
 func (d *duplicates) Duplicates() []string {
 	const most = 100
 	d.mu.Lock()

@@ -17,7 +17,7 @@ import (
 )
 
 // A firewall's 401 to what one tenant sends has the credentials checked, and stops nobody. The API's own 401 stops all.
-func TestLearn_401OfSomethingInBetween_ChecksAndStopsNobody(t *testing.T) {
+func TestLearn_401OfAProxy_ChecksAndStopsNobody(t *testing.T) {
 	for _, row := range []struct {
 		name, body string
 		stops      bool
@@ -28,7 +28,7 @@ func TestLearn_401OfSomethingInBetween_ChecksAndStopsNobody(t *testing.T) {
 		{"the API's own", `{"error":"invalid token"}`, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			checks := 0
 			w.registry.OnNeedsVerification(func(client.ObjectKey) { checks++ })
 			w.cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: http.StatusUnauthorized, Body: row.body})

@@ -17,7 +17,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// A wrong URL leads to servers of all kinds. None of them verifies a token that it never looked at.
+// A wrong URL may lead to any server. None of them verifies a token that it never checked.
 func TestAServerThatIsNotTheAPIVerifiesNothing(t *testing.T) {
 	const some = "2b1f8c1e-0c53-4f0f-9d0e-5f2a6a0b9c11"
 	for _, row := range []struct {
@@ -42,7 +42,7 @@ func TestAServerThatIsNotTheAPIVerifiesNothing(t *testing.T) {
 		{name: "a 400 in the API's form", status: 400, body: `{"error":"bad request"}`, usable: true},
 	} {
 		for _, garbage := range []bool{true, false} {
-			name := row.name + ", a token that tells its project"
+			name := row.name + ", a token that reveals its project"
 			if garbage {
 				name = row.name + ", a token that does not"
 			}
@@ -78,7 +78,7 @@ func TestAServerThatIsNotTheAPIVerifiesNothing(t *testing.T) {
 }
 
 // How much a list shows: agents verify the token, and an empty list only together with a read that the API itself
-// answers in its own words.
+// writes in its own words.
 func TestWhatAnEmptyListVerifies(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
 	noError(t, w.Verify(t.Context()))

@@ -17,23 +17,23 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
 )
 
-// access says whether requests are made now.
+// access is the state that allows or blocks requests.
 type access struct {
-	blocked        *fault.Error // why no request is made; nil when requests are made
-	paused         *fault.Error // why nothing new is registered; nil when it is
+	blocked        *fault.Error // why no request is made; nil if requests are allowed
+	paused         *fault.Error // why registration is paused; nil if it is not
 	throttledUntil time.Time
-	openUntil      time.Time // when the breaker permits the next probe
+	openUntil      time.Time // when the breaker allows the next probe
 }
 
-// gate is the part of a Connection that decides whether requests are made.
+// gate is the part of a Connection that allows or blocks requests.
 type gate struct{ *shared }
 
 func notVerified(key client.ObjectKey) *fault.Error {
-	return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s is not proved yet: its own conditions say why", key).
+	return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "credentials of CloudProject %s are not verified yet: see its conditions", key).
 		Coded(fault.ProjectNotReady)
 }
 
-// Block refuses all requests with this failure until the credentials are verified again or Block(nil) is called.
+// Block fails all requests with this failure until the credentials are verified again or Block(nil) is called.
 func (g *gate) Block(reason *fault.Error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -44,8 +44,8 @@ func (g *gate) close() {
 	g.Block(fault.Waitingf(v1alpha1.ReasonProjectNotFound, "CloudProject %s was deleted", g.key).Coded(fault.ProjectMissing))
 }
 
-// PauseRegistration refuses registrations with this failure, while other requests go on; nil permits them again,
-// and wakes the Agents that waited for it.
+// PauseRegistration fails registrations with this failure and allows other requests; nil resumes registration and
+// wakes the waiting Agents.
 func (g *gate) PauseRegistration(reason *fault.Error) {
 	g.mu.Lock()
 	resumed := g.access.paused != nil && reason == nil
@@ -56,7 +56,7 @@ func (g *gate) PauseRegistration(reason *fault.Error) {
 	}
 }
 
-// RegistrationPaused returns why nothing new is registered, or nil.
+// RegistrationPaused returns why registration is paused, or nil.
 func (g *gate) RegistrationPaused() error {
 	if paused := g.pausedWith(); paused != nil {
 		return paused
@@ -70,7 +70,7 @@ func (g *gate) pausedWith() *fault.Error {
 	return g.access.paused
 }
 
-// wake lets the Agents of the project continue.
+// wake requeues the waiting Agents of the project.
 func (g *gate) wake() {
 	g.mu.Lock()
 	g.epoch.attempt++
@@ -78,7 +78,7 @@ func (g *gate) wake() {
 	g.registry.woken(g.key)
 }
 
-// usable says whether requests are made at all. It does not ask the rate limiter.
+// usable fails while no request is allowed. It ignores the rate limiter.
 func (g *gate) usable() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -88,11 +88,11 @@ func (g *gate) usable() error {
 	now := g.registry.opts.Clock.Now()
 	if wait := g.access.throttledUntil.Sub(now); wait > 0 {
 		return fault.Waitingf(v1alpha1.ReasonRateLimited,
-			"the service asked to wait; it is called again by itself").Coded(fault.Throttled).After(fault.Spread(wait))
+			"Calyptia Cloud asked to wait: retrying automatically").Coded(fault.Throttled).After(fault.Spread(wait))
 	}
 	if g.breaker.State() == gobreaker.StateOpen {
 		return fault.Waitingf(v1alpha1.ReasonUnavailable,
-			"the service at %s does not answer; it is tried again by itself", g.identity.endpoint.URL).Coded(fault.Unreachable).
+			"Calyptia Cloud at %s does not respond: retrying automatically", g.identity.endpoint.URL).Coded(fault.Unreachable).
 			After(fault.Spread(max(g.access.openUntil.Sub(now), time.Second)))
 	}
 	return nil
@@ -103,12 +103,12 @@ func (g *gate) throttled() *fault.Error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if wait := g.access.throttledUntil.Sub(g.registry.opts.Clock.Now()); wait > 0 {
-		return fault.Waitingf(v1alpha1.ReasonRateLimited, "the service asked to wait").Coded(fault.Throttled).After(fault.Spread(wait))
+		return fault.Waitingf(v1alpha1.ReasonRateLimited, "Calyptia Cloud asked to wait").Coded(fault.Throttled).After(fault.Spread(wait))
 	}
 	return nil
 }
 
-// breakerMoved runs inside a call of the breaker, which may hold its lock: it must not call it back.
+// breakerMoved is called by the breaker, which may hold its lock: it must not call the breaker.
 func (g *gate) breakerMoved(from, to gobreaker.State) {
 	switch to {
 	case gobreaker.StateOpen:
@@ -117,7 +117,7 @@ func (g *gate) breakerMoved(from, to gobreaker.State) {
 			g.mu.Lock()
 			g.access.openUntil = g.registry.opts.Clock.Now().Add(g.registry.opts.BreakerTimeout)
 			g.mu.Unlock()
-			if from == gobreaker.StateClosed { // A probe that failed shows nothing new.
+			if from == gobreaker.StateClosed { // A failed probe is no change.
 				g.registry.needsVerification(g.key)
 			}
 		}()

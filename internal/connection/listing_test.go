@@ -31,7 +31,7 @@ func (w *world) find(machine string, after time.Time) []string {
 	entries, ok, err := w.FindByMachine(w.Context(), machine, after)
 	noError(w, err)
 	if !ok {
-		w.Fatal("the service lists nothing")
+		w.Fatal("the API lists nothing")
 	}
 	var ids []string
 	for _, e := range entries {
@@ -54,31 +54,31 @@ func (w *world) lists(want int) {
 	}
 }
 
-func TestWhereNothingIsListedNothingIsFound(t *testing.T) {
-	w := proved(t, cloudtest.Settings{NoList: true})
+func TestWithoutAListNothingIsFound(t *testing.T) {
+	w := verified(t, cloudtest.Settings{NoList: true})
 	if _, ok, err := w.FindByMachine(t.Context(), "m", w.clock.Now()); ok || err != nil {
 		t.Errorf("ok %v, error %v", ok, err)
 	}
 	w.requests(0)
 }
 
-// Else a registration whose answer was lost would be made again while a new token is proved.
-func TestNotKnownYetIsNotNoList(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+// Else a registration whose response was lost would be repeated while a new token is verified.
+func TestUnknownListSupportIsNotNoList(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	id := w.register("m")
 	w.cloud.AddToken(projectID, w.token.Reveal()+"-renewed")
 	w.token = cloud.NewToken(w.token.Reveal() + "-renewed")
 	w.configure()
 	_, _, err := w.FindByMachine(t.Context(), "m", w.clock.Now())
 	if f := w.failure(err, v1alpha1.ReasonProjectNotReady); !f.Quiet || f.RetryAfter <= 0 {
-		t.Errorf("quiet is %v, told to come back in %s", f.Quiet, f.RetryAfter)
+		t.Errorf("quiet is %v, asked to retry in %s", f.Quiet, f.RetryAfter)
 	}
 	noError(t, w.Verify(t.Context()))
 	w.expectFound("m", w.clock.Now(), id)
 }
 
 func TestOneListServesAll(t *testing.T) {
-	w := proved(t, cloudtest.Settings{PageSize: 2})
+	w := verified(t, cloudtest.Settings{PageSize: 2})
 	for i := range 5 {
 		w.register(fmt.Sprint(i))
 	}
@@ -102,9 +102,9 @@ func TestOneListServesAll(t *testing.T) {
 	w.lists(3)
 }
 
-// The list that those ask for who come first has begun before them, once.
-func TestWarmBeginsTheFirstList(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+// The first list starts before the first callers ask for it, once.
+func TestWarmStartsTheFirstList(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	after := w.clock.Now().Add(-time.Millisecond)
 	w.Warm()
 	w.eventually("the list", func() bool { return w.cloud.Count(http.MethodGet, cloudtest.RouteList) == 1 })
@@ -113,18 +113,18 @@ func TestWarmBeginsTheFirstList(t *testing.T) {
 	w.expectFound("m", after)
 	w.lists(1)
 
-	silent := proved(t, cloudtest.Settings{NoList: true})
+	silent := verified(t, cloudtest.Settings{NoList: true})
 	silent.Warm()
 	silent.requests(0)
 
-	// Whoever a proof wakes finds it begun.
+	// An Agent that a credential check wakes finds it begun.
 	for _, agents := range []int{0, 1} {
 		w := newWorld(t, cloudtest.Settings{})
 		warms := make(chan bool, 1)
 		w.registry.OnWake(func(client.ObjectKey) { warms <- w.Warming() })
 		entered, release := make(chan struct{}, 1), make(chan struct{})
 		w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Entered: entered, Block: release, Match: func(r *http.Request) bool {
-			return r.URL.Query().Get("last") != "1" // Which proves.
+			return r.URL.Query().Get("last") != "1" // Which verifies the token.
 		}})
 		w.Expect(map[bool]map[string]int{true: {"default": agents}}[agents > 0])
 		noError(t, w.Verify(t.Context()))
@@ -137,7 +137,7 @@ func TestWarmBeginsTheFirstList(t *testing.T) {
 
 // Agents that have nothing to do make room for the first list, but not for long and for no other.
 func TestAProjectWarmsWhileItsFirstListIsRead(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	warms := func(when string, want bool) {
 		t.Helper()
 		if got := w.Warming(); got != want {
@@ -165,8 +165,8 @@ func TestAProjectWarmsWhileItsFirstListIsRead(t *testing.T) {
 	end()
 }
 
-func TestAListFromBeforeIsNotBelieved(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestAnOldListIsNotUsed(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	w.expectFound("m", w.clock.Now())
 	w.lists(1)
 	w.clock.Step(time.Minute)
@@ -177,13 +177,13 @@ func TestAListFromBeforeIsNotBelieved(t *testing.T) {
 }
 
 func TestAClockThatIsAheadCostsOneList(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	w.expectFound("m", w.clock.Now().Add(time.Hour))
 	w.lists(1)
 }
 
 func TestTheListFollowsWhatTheOperatorDoes(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	first := w.register("first")
 	w.clock.Step(time.Second)
 	start := w.clock.Now().Add(-1)
@@ -203,7 +203,7 @@ func TestTheListFollowsWhatTheOperatorDoes(t *testing.T) {
 }
 
 func TestWhatHappensWhileAListRunsIsKept(t *testing.T) {
-	w := proved(t, cloudtest.Settings{PageSize: 1})
+	w := verified(t, cloudtest.Settings{PageSize: 1})
 	doomed, stays := w.register("doomed"), w.register("stays")
 	entered, release := make(chan struct{}, 1), make(chan struct{})
 	second := func(r *http.Request) bool { return r.URL.Query().Has("before") }
@@ -223,8 +223,8 @@ func TestWhatHappensWhileAListRunsIsKept(t *testing.T) {
 	w.lists(2)
 }
 
-func TestDoublesAreAllFound(t *testing.T) {
-	w := proved(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
+func TestDuplicatesAreAllFound(t *testing.T) {
+	w := verified(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
 	w.register("m")
 	w.register("m")
 	if got := w.find("m", w.clock.Now()); len(got) != 2 {
@@ -232,8 +232,8 @@ func TestDoublesAreAllFound(t *testing.T) {
 	}
 }
 
-func TestAnEntryTellsWhetherItReported(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestAnEntrySaysWhetherItReported(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	id := w.register("m")
 	agent, _ := w.cloud.Agent(id)
 	entries, _, err := w.FindByMachine(t.Context(), "m", w.clock.Now())
@@ -243,8 +243,8 @@ func TestAnEntryTellsWhetherItReported(t *testing.T) {
 	}
 }
 
-func TestCursorsInACircleEndTheList(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestCursorsInALoopEndTheList(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	const page = `[{"id":"` + otherID + `"}]`
 	for at, next := range map[string]string{"": "a", "a": "b", "b": "a"} {
 		w.cloud.Inject(cloudtest.Fault{
@@ -254,13 +254,13 @@ func TestCursorsInACircleEndTheList(t *testing.T) {
 	}
 	_, ok, err := w.FindByMachine(t.Context(), "m", w.clock.Now())
 	if w.refused(err, v1alpha1.ReasonInvalidResponse); !ok {
-		t.Error("the failure reads as a service without a list")
+		t.Error("the failure reads like an API without a list")
 	}
 	w.lists(3)
 }
 
-func TestAListThatFailsIsNotBelieved(t *testing.T) {
-	w := proved(t, cloudtest.Settings{PageSize: 1})
+func TestAFailedListIsNotUsed(t *testing.T) {
+	w := verified(t, cloudtest.Settings{PageSize: 1})
 	w.register("a")
 	w.register("b")
 	second := func(r *http.Request) bool { return r.URL.Query().Has("before") }
@@ -275,7 +275,7 @@ func TestAListThatFailsIsNotBelieved(t *testing.T) {
 }
 
 func TestACallerMayGiveUpAndTheListGoesOn(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	entered, release := make(chan struct{}, 1), make(chan struct{})
 	w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Entered: entered, Block: release, Times: 1})
 	w.clock.Step(time.Second)
@@ -296,8 +296,8 @@ func TestACallerMayGiveUpAndTheListGoesOn(t *testing.T) {
 	w.lists(1)
 }
 
-func TestAnotherPlaceIsAnotherList(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestAnotherEndpointIsAnotherList(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	w.register("m")
 	start := w.clock.Now()
 	w.find("m", start)
@@ -307,8 +307,8 @@ func TestAnotherPlaceIsAnotherList(t *testing.T) {
 	w.expectFound("m", start.Add(-1))
 }
 
-func TestAParkedProjectListsNothing(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestAThrottledProjectListsNothing(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	w.cloud.Inject(cloudtest.Fault{Status: http.StatusTooManyRequests, Times: 1})
 	_, _ = w.Get(t.Context(), somebody, otherID)
 	_, _, err := w.FindByMachine(t.Context(), "m", w.clock.Now())
@@ -318,8 +318,8 @@ func TestAParkedProjectListsNothing(t *testing.T) {
 
 // A read that says "not found" and names nothing needs this second source: what it asks for is one agent, whatever
 // machine ID it has.
-func TestLacks_SnapshotBegunAfterTheTime_TellsByID(t *testing.T) {
-	w := proved(t, cloudtest.Settings{UpperIDs: true})
+func TestLacks_SnapshotBegunAfterTheTime_ReportsByID(t *testing.T) {
+	w := verified(t, cloudtest.Settings{UpperIDs: true})
 	kept, removed := w.register("kept"), w.register("removed")
 	w.clock.Step(time.Second)
 	lacks := func(id string, after time.Time, want bool) {
@@ -348,16 +348,16 @@ func TestLacks_SnapshotBegunAfterTheTime_TellsByID(t *testing.T) {
 }
 
 func TestLacks_NoSnapshot_SaysNothing(t *testing.T) {
-	w := proved(t, cloudtest.Settings{NoList: true})
+	w := verified(t, cloudtest.Settings{NoList: true})
 	if lacks, listed, err := w.Lacks(t.Context(), otherID, w.clock.Now()); lacks || listed || err != nil {
 		t.Errorf("without a list: lacks %v, listed %v, error %v", lacks, listed, err)
 	}
-	unproved := newWorld(t, cloudtest.Settings{})
-	lacks, _, err := unproved.Lacks(t.Context(), otherID, unproved.clock.Now())
-	if unproved.refused(err, v1alpha1.ReasonProjectNotReady); lacks {
+	unverified := newWorld(t, cloudtest.Settings{})
+	lacks, _, err := unverified.Lacks(t.Context(), otherID, unverified.clock.Now())
+	if unverified.refused(err, v1alpha1.ReasonProjectNotReady); lacks {
 		t.Error("it lacks the agent before it is known whether there is a list")
 	}
-	fails := proved(t, cloudtest.Settings{})
+	fails := verified(t, cloudtest.Settings{})
 	fails.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusInternalServerError})
 	lacks, _, err = fails.Lacks(t.Context(), otherID, fails.clock.Now())
 	if fails.refused(err, v1alpha1.ReasonUnavailable); lacks {

@@ -41,8 +41,8 @@ func (w *world) measures(want float64, name string, labels ...string) {
 	}
 }
 
-func TestMetricsCountAWaitOnceForEachPlace(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestMetricsCountAWaitOnceForEachReservation(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	w.limit(1, 1)
 	w.measures(0, "calyptia_cloudproject_rate_limit_waits_total")
 	w.expectWait("a", 0)
@@ -55,8 +55,8 @@ func TestMetricsCountAWaitOnceForEachPlace(t *testing.T) {
 	w.measures(3, "calyptia_cloudproject_rate_limit_wait_seconds_total")
 }
 
-func TestMetricsTellOfTheBreakerAndOfParks(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestMetricsReportTheBreakerAndThrottles(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	const state = "calyptia_cloudproject_breaker_state"
 	w.measures(1, state, "closed")
 	repair := w.cloud.Inject(cloudtest.Fault{Status: http.StatusBadGateway, Body: "<html>"})
@@ -78,19 +78,19 @@ func TestMetricsTellOfTheBreakerAndOfParks(t *testing.T) {
 	w.measures(1, "calyptia_cloudproject_throttled_total")
 }
 
-func TestMetricsTellOfTheCallsOfTheirProject(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestMetricsReportTheCallsOfTheirProject(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	w.register("machine-1")
 	w.measures(1, "calyptia_cloud_requests_total", "201", "POST", "/v1/agents")
 }
 
-func TestMetricsTellOfListSnapshots(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestMetricsReportListSnapshots(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	w.register("machine-1")
 	_, listed, err := w.FindByMachine(t.Context(), "machine-1", time.Time{})
 	noError(t, err)
 	if !listed {
-		t.Fatal("the service lists nothing")
+		t.Fatal("the API lists nothing")
 	}
 	w.measures(1, "calyptia_cloudproject_list_snapshots_total", "complete")
 	w.measures(0, "calyptia_cloudproject_list_snapshots_total", "failed")

@@ -56,7 +56,7 @@ func (c *catalogs) RefuseName(version int, kind names.Kind, id string) {
 func (c *catalogs) ReadCatalog(ctx context.Context, who ratelimit.Caller, version int, kind names.Kind, notBefore time.Time) error {
 	return c.at(version).Read(ctx, kind, notBefore,
 		func(ctx context.Context, kind cloud.NamedKind, o cloud.NamedOptions) (*cloud.NamedPage, error) {
-			p, err := c.connection.Admit(who)
+			p, err := c.connection.Acquire(who)
 			if err != nil {
 				return nil, err
 			}

@@ -22,7 +22,7 @@ func (w *world) readFleets() error {
 }
 
 func TestCatalog_IsSharedUntilTheSessionChanges(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	id := w.cloud.AddNamed(projectID, cloud.Fleets, "edge")
 	theirs := w.cloud.AddNamed(otherID, cloud.Fleets, "edge")
 	noError(t, w.readFleets())
@@ -56,7 +56,7 @@ func TestCatalog_IsSharedUntilTheSessionChanges(t *testing.T) {
 }
 
 func TestCatalog_IsReadWithinTheRateLimit(t *testing.T) {
-	w := proved(t, cloudtest.Settings{PageSize: 1})
+	w := verified(t, cloudtest.Settings{PageSize: 1})
 	w.cloud.AddNamed(projectID, cloud.Fleets, "edge")
 	w.cloud.AddNamed(projectID, cloud.Fleets, "core")
 	w.limit(1, 1)
@@ -82,17 +82,17 @@ func TestCatalog_Failures(t *testing.T) {
 		{"too many requests", cloudtest.Fault{Status: 429, Body: `{"error":"too many requests"}`, Header: json}, true, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			row.fault.Method, row.fault.Route = http.MethodGet, cloudtest.RouteFleets
 			w.cloud.Inject(row.fault)
 			if err := w.readFleets(); (err != nil) != row.fails {
 				t.Errorf("error %v", err)
 			}
-			if got := w.doubts.Load() > 0; got != row.doubts {
+			if got := w.checks.Load() > 0; got != row.doubts {
 				t.Errorf("a credential check is asked for: %t, want %t", got, row.doubts)
 			}
 			w.requests(1)
-			if err := w.readFleets(); (err != nil) != row.fails { // The gate is closed, or the failure stands for all.
+			if err := w.readFleets(); (err != nil) != row.fails { // The gate is closed, or everybody gets the last failure.
 				t.Errorf("error %v", err)
 			}
 		})
@@ -101,7 +101,7 @@ func TestCatalog_Failures(t *testing.T) {
 
 // What the lists of names lack says nothing about the service: the breaker stays closed.
 func TestCatalog_NoListOpensNoBreaker(t *testing.T) {
-	w := proved(t, cloudtest.Settings{NoNames: true})
+	w := verified(t, cloudtest.Settings{NoNames: true})
 	for range 10 {
 		noError(t, w.readFleets())
 		w.clock.Step(time.Minute)
@@ -109,7 +109,7 @@ func TestCatalog_NoListOpensNoBreaker(t *testing.T) {
 	if got := w.Catalog(w.Version(), names.Fleet); !got.Unlisted {
 		t.Errorf("the catalog is %+v", got)
 	}
-	ticket, err := w.Admit(somebody)
+	ticket, err := w.Acquire(somebody)
 	noError(t, err)
 	ticket.Release()
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-// One agent whose response cannot be read is no outage, however often it is tried; a portal in place of the service is.
+// One unreadable agent is no outage, however often it is read; a portal in place of the API is.
 func TestBreaker_ResponsesThatCannotBeRead(t *testing.T) {
 	const html = "<html>Log in</html>"
 	type caller struct {
@@ -51,7 +51,7 @@ func TestBreaker_ResponsesThatCannotBeRead(t *testing.T) {
 		{"a namespace full of them", html, "", same("a", 20, 3), false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			if strings.HasPrefix(row.name, "a namespace") || strings.Contains(row.name, "two namespaces") {
 				w.Expect(map[string]int{"a": 20, "b": 20})
 			}
@@ -71,9 +71,9 @@ func TestBreaker_ResponsesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// What is read of others between two odd responses changes nothing for one Agent, and begins the count anew for many.
+// Good responses between odd ones change nothing for one Agent, and reset the count for many.
 func TestBreaker_OddResponsesAmongGoodOnes_StayClosed(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	good := w.register("good")
 	w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteAgent, Status: http.StatusOK, Body: "<html>", Match: func(r *http.Request) bool {
 		return strings.HasSuffix(r.URL.Path, otherID)
@@ -94,7 +94,7 @@ func TestBreaker_OddResponsesAmongGoodOnes_StayClosed(t *testing.T) {
 
 // A probe that meets the portal again keeps the breaker open, whoever makes it.
 func TestBreaker_ProbeThatMeetsThePortal_StaysOpen(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	repair := w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteAgent, Status: http.StatusOK, Body: "<html>"})
 	for i := range 5 {
 		_, _ = w.Get(t.Context(), agentOf("agent", i), otherID)
@@ -106,7 +106,7 @@ func TestBreaker_ProbeThatMeetsThePortal_StaysOpen(t *testing.T) {
 	w.eventually("a probe to be let through", func() bool { return !open() })
 	_, _ = w.Get(t.Context(), agentOf("agent", 0), otherID)
 	if !open() {
-		t.Error("a probe that failed closed it")
+		t.Error("a failed probe closed it")
 	}
 	repair()
 	w.eventually("a probe to be let through", func() bool { return !open() })

@@ -61,7 +61,7 @@ func TestPageSize_AfterPagesThatWereTooLarge_Grows(t *testing.T) {
 		agents int
 		size   func(int) int // of the configurations
 		most   []int         // pages of each list in a row
-		mended []int         // and after the large ones were deleted
+		fixed  []int         // and after the large ones were deleted
 	}{
 		{"all small", 1000, func(int) int { return 1 }, []int{10, 10}, nil},
 		// Three that are too large, two of a huge agent each, then 2, 4, 8 … agents: about ten more than the ten before.
@@ -81,7 +81,7 @@ func TestPageSize_AfterPagesThatWereTooLarge_Grows(t *testing.T) {
 		{"all large", 13, func(int) int { return large }, []int{4, 4, 4, 3, 4, 3, 3, 3}, []int{1}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			w.most(2000)
 			c := w.aside()
 			var heavy []string
@@ -98,7 +98,7 @@ func TestPageSize_AfterPagesThatWereTooLarge_Grows(t *testing.T) {
 			for _, id := range heavy {
 				w.cloud.Remove(id)
 			}
-			for i, most := range row.mended {
+			for i, most := range row.fixed {
 				if got := w.read(); got > most {
 					t.Errorf("list %d without the large took %d pages, want %d at most", i+1, got, most)
 				}

@@ -19,7 +19,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-// waits says how long somebody is told to wait; zero if they are admitted.
+// waits returns the wait of a caller; zero if it gets a permit.
 func (w *world) waits(who types.UID) time.Duration {
 	w.Helper()
 	return w.waitsIn("default", who)
@@ -27,14 +27,14 @@ func (w *world) waits(who types.UID) time.Duration {
 
 func (w *world) waitsIn(namespace string, who types.UID) time.Duration {
 	w.Helper()
-	ticket, err := w.Admit(ratelimit.Caller{UID: who, Namespace: namespace})
+	permit, err := w.Acquire(ratelimit.Caller{UID: who, Namespace: namespace})
 	if err == nil {
-		ticket.Release()
+		permit.Release()
 		return 0
 	}
 	f := w.failure(err, v1alpha1.ReasonRateLimited)
 	if !f.Quiet {
-		w.Error("a condition would tell of the rate limit")
+		w.Error("a condition would report the rate limit")
 	}
 	return f.RetryAfter
 }
@@ -46,8 +46,8 @@ func (w *world) expectWait(who types.UID, want time.Duration) {
 	}
 }
 
-func TestABudgetThatIsSpentKeepsPlaces(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestAnExhaustedRateLimitKeepsReservations(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	w.limit(1, 2)
 	w.expectWait("a", 0)
 	w.expectWait("b", 0)
@@ -64,10 +64,10 @@ func TestABudgetThatIsSpentKeepsPlaces(t *testing.T) {
 	w.expectWait("f", time.Second) // No more than the burst is saved up, not for those in line either.
 }
 
-// What is admitted evenly does not reach the service so.
-func TestAQuarterOfTheBurstIsKeptBack(t *testing.T) {
+// Requests that leave evenly do not arrive evenly.
+func TestAQuarterOfTheBurstIsReserved(t *testing.T) {
 	for burst, want := range map[int32]int{1: 1, 3: 3, 4: 3, 20: 15, 10_000: 7_500} {
-		w := proved(t, cloudtest.Settings{})
+		w := verified(t, cloudtest.Settings{})
 		w.limit(1, burst)
 		admitted := 0
 		for w.waits(types.UID(fmt.Sprint(admitted))) == 0 {
@@ -79,8 +79,8 @@ func TestAQuarterOfTheBurstIsKeptBack(t *testing.T) {
 	}
 }
 
-func TestManyAreServedAtTheRate(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestManyCallersAreServedAtTheRate(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	w.limit(10, 20)
 	waiting := map[types.UID]bool{}
 	for i := range 100 {
@@ -100,7 +100,7 @@ func TestManyAreServedAtTheRate(t *testing.T) {
 }
 
 func TestALimitCanBeChangedAndLifted(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	w.limit(1, 1)
 	w.expectWait("a", 0)
 	w.expectWait("b", time.Second)
@@ -112,8 +112,8 @@ func TestALimitCanBeChangedAndLifted(t *testing.T) {
 	}
 }
 
-func TestWhoLeavesGivesUpTheirPlace(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestACallerThatLeavesDropsItsReservation(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	w.limit(1, 1)
 	w.expectWait("a", 0)
 	w.expectWait("b", time.Second)
@@ -124,10 +124,10 @@ func TestWhoLeavesGivesUpTheirPlace(t *testing.T) {
 	w.expectWait("c", 0)
 }
 
-// Those for whom nothing is left at their time come back one after the other: together they would ask all the time.
-func TestWhoComesLateDoesNotAskAllTheTime(t *testing.T) {
+// Callers that get no token at their retry time retry one after the other, not all at once.
+func TestALateCallerDoesNotRetryConstantly(t *testing.T) {
 	const perSecond, many = 10, 200
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	w.limit(perSecond, 1)
 	due := map[types.UID]time.Time{}
 	for i := range many {
@@ -154,8 +154,8 @@ func TestWhoComesLateDoesNotAskAllTheTime(t *testing.T) {
 	}
 }
 
-func TestWhatIsSpareTakesNoPlace(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestASpareRequestNeedsNoReservation(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	w.limit(1, 2)
 	for _, want := range []bool{true, true, false} {
 		if got := w.Spare(); got != want {
@@ -175,10 +175,10 @@ func TestWhatIsSpareTakesNoPlace(t *testing.T) {
 	}
 }
 
-// Whenever they come back, on time, early or late, no window has more calls than its share and the burst.
+// Whether callers retry on time, early or late, no window has more requests than its share and the burst.
 func TestTheRateIsNeverExceeded(t *testing.T) {
 	const perSecond, burst = 20, 5
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	w.limit(perSecond, burst)
 	random := rand.New(rand.NewPCG(1, 2))
 	began, due := w.clock.Now(), map[types.UID]time.Time{}
@@ -213,7 +213,7 @@ func TestTheRateIsNeverExceeded(t *testing.T) {
 	}
 }
 
-// In one namespace many wait. Another's only Agent waits for one call of theirs, and for no more.
+// Many wait in one namespace. The only Agent of another waits for one of their requests, and for no more.
 func TestManyOfOneNamespaceDelayAnotherByItsShare(t *testing.T) {
 	const many, perSecond = 2000, 10
 	for _, row := range []struct {
@@ -222,10 +222,10 @@ func TestManyOfOneNamespaceDelayAnotherByItsShare(t *testing.T) {
 		most time.Duration // until all few are served
 	}{
 		{"one Agent", 1, 300 * time.Millisecond},
-		{"a share of its own for many", 50, 2*50*time.Second/perSecond + time.Second},
+		{"its own share for many", 50, 2*50*time.Second/perSecond + time.Second},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			w.limit(perSecond, 1)
 			due, spaces := map[types.UID]time.Time{}, map[types.UID]string{}
 			ask := func(namespace string, number int) {
@@ -275,8 +275,8 @@ func TestManyOfOneNamespaceDelayAnotherByItsShare(t *testing.T) {
 	}
 }
 
-// What is created and deleted at once leaves nobody waiting: neither those who leave, nor those who never come back.
-func TestThePlacesOfTheDeletedAreFree(t *testing.T) {
+// Agents that are created and deleted at once delay nobody: neither those that leave, nor those that never return.
+func TestTheReservationsOfDeletedAgentsAreFree(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		leaves bool
@@ -287,7 +287,7 @@ func TestThePlacesOfTheDeletedAreFree(t *testing.T) {
 		{"never back", false, 5*time.Minute + 30*time.Second + 3*time.Minute, 100 * time.Millisecond},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			w.limit(10, 1)
 			for i := range 60 * 50 {
 				who := types.UID(fmt.Sprint(i))
@@ -307,16 +307,16 @@ func TestThePlacesOfTheDeletedAreFree(t *testing.T) {
 	}
 }
 
-// Who waits long comes back in time to find that others left.
-func TestWhoWaitsLongFindsThatOthersLeft(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+// A caller with a long wait retries early enough to see that others left.
+func TestALongWaiterSeesThatOthersLeft(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	w.limit(1, 1)
 	for i := range 200 {
 		w.waits(types.UID(fmt.Sprint(i)))
 	}
 	wait := w.waits("last")
 	if wait > 101*time.Second {
-		t.Fatalf("it is told to wait %s", wait)
+		t.Fatalf("it waits %s", wait)
 	}
 	for i := range 200 {
 		w.Leave(types.UID(fmt.Sprint(i)))

@@ -16,18 +16,18 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// noBearer refuses registrations with Authorization: Bearer, which the list takes.
+// noBearer rejects registrations with Authorization: Bearer, which the list accepts.
 var noBearer = cloudtest.Fault{
 	Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: http.StatusUnauthorized, Body: `{"error":"invalid token"}`,
 	Match: func(r *http.Request) bool { return r.Header.Get("Authorization") != "" },
 }
 
-// tryToRegister makes a registration if the Project admits it.
+// tryToRegister makes a registration if the Connection allows it.
 func (w *world) tryToRegister(machine string) error {
 	w.Helper()
-	ticket, err := w.Admit(somebody)
+	permit, err := w.Acquire(somebody)
 	if err == nil {
-		_, err = ticket.Register(w.Context(), registration(machine))
+		_, err = permit.Register(w.Context(), registration(machine))
 	}
 	return err
 }
@@ -39,8 +39,8 @@ func (w *world) authenticatesWith(want v1alpha1.Authentication) {
 	}
 }
 
-// What the list accepts, and calls do not, is not proved again and again.
-func TestASchemeThatOnlyTheListAcceptsGivesWay(t *testing.T) {
+// A scheme that the list accepts, and other requests do not, is not verified again and again.
+func TestASchemeThatOnlyTheListAcceptsIsReplaced(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
 	w.cloud.Inject(noBearer)
 	noError(t, w.Verify(t.Context()))
@@ -72,7 +72,7 @@ func TestASchemeThatOnlyTheListAcceptsGivesWay(t *testing.T) {
 	w.authenticatesWith(v1alpha1.AuthenticationProjectToken)
 }
 
-func TestARefusedSchemeWithoutAnotherIsTriedMoreAndMoreSeldom(t *testing.T) {
+func TestARejectedOnlySchemeIsRetriedWithBackoff(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
 	w.registerAside("there")
 	w.cp.Spec.Authentication = v1alpha1.AuthenticationBearer
@@ -100,13 +100,13 @@ func TestARefusedSchemeWithoutAnotherIsTriedMoreAndMoreSeldom(t *testing.T) {
 	}
 
 	w.refused(w.Verify(t.Context()), v1alpha1.ReasonUnauthorized)
-	w.Reset() // A person says that it is mended.
+	w.Reset() // A user says that it is fixed.
 	noError(t, w.Verify(t.Context()))
 }
 
-// Calls that were under way together are one refusal, also when some of them are answered after the next proof.
-func TestCallsUnderWayTogetherAreRefusedOnce(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+// Concurrent requests are one rejection, also if some of the responses arrive after the next check.
+func TestConcurrentRejectionsCountOnce(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	entered, release := make(chan struct{}), make(chan struct{})
 	refused := noBearer
 	refused.Times, refused.Entered, refused.Block = 8, entered, release
@@ -129,8 +129,8 @@ func TestCallsUnderWayTogetherAreRefusedOnce(t *testing.T) {
 	w.authenticatesWith(v1alpha1.AuthenticationBearer)
 }
 
-func TestRefusalsFarApartAreNotCountedTogether(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestRejectionsFarApartAreNotCountedTogether(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	for range 3 {
 		once := noBearer
 		once.Times = 1

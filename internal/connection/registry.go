@@ -5,7 +5,7 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Package connection turns a CloudProject and its credentials into one shared connection to Calyptia Cloud: with a rate
-// limiter, a circuit breaker, a credential check, and one inventory of the remote agents for all who ask.
+// limiter, a circuit breaker, a credential check, and one inventory of the remote agents.
 package connection
 
 import (
@@ -28,33 +28,33 @@ const DefaultResyncInterval = 10 * time.Minute
 
 // Options are the same for all projects of a process.
 type Options struct {
-	// Policy says which URLs may be called.
+	// Policy restricts the URLs that may be called.
 	Policy cloud.URLPolicy
 	// UserAgent names the operator and its version.
 	UserAgent string
-	// Clock tells the time; the real one if nil.
+	// Clock defaults to the real clock.
 	Clock clock.PassiveClock
-	// Timeout of one call; default 15 s.
+	// Timeout of one request; default 15 s.
 	Timeout time.Duration
-	// BreakerTimeout is the time between two probes of a service that does not answer; default 15 s.
+	// BreakerTimeout is the time between two probes of an API that does not respond; default 15 s.
 	BreakerTimeout time.Duration
-	// MostAgents bounds the memory that a list of remote agents may take; default 200,000.
+	// MostAgents bounds the memory of a snapshot of remote agents; default 200,000.
 	MostAgents int
 	// Metrics may be nil.
 	Metrics *metrics.Projects
 }
 
-// Endpoint is where remote agents are. An ID means something only at its endpoint.
+// Endpoint is where remote agents are. An agent ID is meaningful only at its endpoint.
 type Endpoint struct {
 	URL       string
-	ProjectID string // empty where the token does not reveal it
+	ProjectID string // empty if the token does not reveal it
 }
 
-// Credentials are what a CloudProject refers to.
+// Credentials are the secrets that a CloudProject refers to.
 type Credentials struct {
 	Token    cloud.Token
 	CABundle []byte
-	// DigestKey is the secret with which configurations are told apart; one of another length than DigestKeySize is none.
+	// DigestKey is the secret of the configuration digests; it is ignored unless it has DigestKeySize bytes.
 	DigestKey []byte
 }
 
@@ -85,21 +85,21 @@ func NewRegistry(opts Options) *Registry {
 	return &Registry{opts: opts, connections: map[types.UID]*Connection{}, woken: nothing, needsVerification: nothing}
 }
 
-// OnWake sets what is called when Agents of a CloudProject may go on. Call it before anything starts.
+// OnWake sets the function to call when Agents of a CloudProject may continue. Call it before anything starts.
 func (r *Registry) OnWake(f func(client.ObjectKey)) { r.woken = f }
 
-// OnNeedsVerification sets what is called when a response says something about the credentials, so that the
-// CloudProject has to be reconciled. Call it before anything starts.
+// OnNeedsVerification sets the function to call when a response concerns the credentials, so that the CloudProject
+// must be reconciled. Call it before anything starts.
 func (r *Registry) OnNeedsVerification(f func(client.ObjectKey)) { r.needsVerification = f }
 
-// Get returns the Project of a CloudProject, or a waiting failure while it is not proved.
+// Get returns the Connection of a CloudProject, or a waiting failure while it is unverified.
 func (r *Registry) Get(cp *v1alpha1.CloudProject) (*Connection, error) {
 	r.mu.Lock()
 	p := r.connections[cp.UID]
 	r.mu.Unlock()
 	if p == nil {
 		return nil, fault.Waitingf(v1alpha1.ReasonProjectNotReady,
-			"CloudProject %s/%s is not proved yet: its own conditions say why", cp.Namespace, cp.Name).
+			"credentials of CloudProject %s/%s are not verified yet: see its conditions", cp.Namespace, cp.Name).
 			Coded(fault.ProjectNotReady)
 	}
 	if err := p.usable(); err != nil {
@@ -108,8 +108,8 @@ func (r *Registry) Get(cp *v1alpha1.CloudProject) (*Connection, error) {
 	return p, nil
 }
 
-// Configure brings the Project of a CloudProject to its spec and credentials, and returns it. A change of
-// either makes it unproved. The error is terminal: the spec cannot be used.
+// Configure applies the spec and the credentials of a CloudProject to its Connection, and returns it. A change of
+// either makes it unverified. The error is terminal: the spec is not usable.
 func (r *Registry) Configure(cp *v1alpha1.CloudProject, credentials Credentials) (*Connection, error) {
 	base, err := cloud.ParseURL(cp.Spec.URL, r.opts.Policy)
 	if err != nil {
@@ -138,14 +138,14 @@ func (r *Registry) Configure(cp *v1alpha1.CloudProject, credentials Credentials)
 	return p, err
 }
 
-// Lookup returns the Project of the CloudProject with this UID, whatever its state; nil if there is none.
+// Lookup returns the Connection of the CloudProject with this UID, whatever its state; nil if there is none.
 func (r *Registry) Lookup(uid types.UID) *Connection {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.connections[uid]
 }
 
-// Leave forgets an Agent that is no more, in whatever project it was.
+// Leave forgets a deleted Agent in all projects.
 func (r *Registry) Leave(who types.UID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -154,7 +154,7 @@ func (r *Registry) Leave(who types.UID) {
 	}
 }
 
-// Forget drops the Project of a CloudProject that is no more.
+// Forget drops the Connection of a CloudProject that was deleted.
 func (r *Registry) Forget(uid types.UID) {
 	r.mu.Lock()
 	p := r.connections[uid]

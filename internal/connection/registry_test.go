@@ -18,7 +18,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-func TestGetWaitsForTheProof(t *testing.T) {
+func TestGetWaitsForTheCredentialCheck(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
 	unknown := &v1alpha1.CloudProject{}
 	unknown.UID = "another"
@@ -40,14 +40,14 @@ func TestGetWaitsForTheProof(t *testing.T) {
 	w.registry.Forget(w.cp.UID)
 	_, err = w.registry.Get(w.cp)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
-	_, err = w.Admit(somebody)
+	_, err = w.Acquire(somebody)
 	w.refused(err, v1alpha1.ReasonProjectNotFound)
 	if w.registry.Lookup(w.cp.UID) != nil {
 		t.Error("it is not forgotten")
 	}
 }
 
-func TestConfigureRefusesWhatCannotBe(t *testing.T) {
+func TestConfigureRejectsImpossibleSpecs(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		change func(*v1alpha1.CloudProject, *connection.Credentials)
@@ -75,11 +75,11 @@ func TestConfigureRefusesWhatCannotBe(t *testing.T) {
 	}
 }
 
-func TestWhatChangesMustBeProvedAnew(t *testing.T) {
+func TestWhatChangesMustBeVerifiedAgain(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		change func(*world)
-		anew   bool
+		again  bool
 	}{
 		{"nothing", func(*world) {}, false},
 		{"the rate limit", func(w *world) { w.limit(5, 5) }, false},
@@ -91,37 +91,37 @@ func TestWhatChangesMustBeProvedAnew(t *testing.T) {
 		{"the project", func(w *world) { w.token = w.cloud.AddProject(otherID) }, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			version := w.Version()
 			row.change(w)
 			w.configure()
 			_, err := w.registry.Get(w.cp)
-			if anew := err != nil; anew != row.anew {
-				t.Errorf("the proof has to be repeated: %v, want %v", anew, row.anew)
+			if again := err != nil; again != row.again {
+				t.Errorf("the check has to be repeated: %v, want %v", again, row.again)
 			}
-			if changed := w.Version() != version; changed != row.anew {
-				t.Errorf("the version changed: %v, want %v", changed, row.anew)
+			if changed := w.Version() != version; changed != row.again {
+				t.Errorf("the version changed: %v, want %v", changed, row.again)
 			}
 		})
 	}
 }
 
-func TestABlockLastsUntilTheNextProof(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestABlockLastsUntilTheNextCheck(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	w.Block(fault.Waitingf(v1alpha1.ReasonProjectNotReady, "not now"))
 	w.configure()
 	_, err := w.registry.Get(w.cp)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
 	noError(t, w.Verify(t.Context()))
 	if _, err := w.registry.Get(w.cp); err != nil || w.wakes.Load() != 1 {
-		t.Errorf("after the proof: %v, woken %d times", err, w.wakes.Load())
+		t.Errorf("after the check: %v, woken %d times", err, w.wakes.Load())
 	}
 }
 
-func TestClosedRegistrationsLetDeletionsThrough(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestPausedRegistrationAllowsDeletions(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	id := w.register("first")
-	admitted, err := w.Admit(ratelimit.Caller{UID: "late"}) // Before they are closed.
+	admitted, err := w.Acquire(ratelimit.Caller{UID: "late"}) // Before they are closed.
 	noError(t, err)
 	w.PauseRegistration(fault.Waitingf(v1alpha1.ReasonProjectNotReady, "being deleted"))
 	w.refused(w.RegistrationPaused(), v1alpha1.ReasonProjectNotReady)
@@ -129,7 +129,7 @@ func TestClosedRegistrationsLetDeletionsThrough(t *testing.T) {
 	_, err = admitted.Register(t.Context(), registration("late"))
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
 	if e, ok := cloud.AsError(err); !ok || !e.NothingMade() {
-		t.Errorf("%v does not tell that nothing was made", err)
+		t.Errorf("%v does not say that nothing was registered", err)
 	}
 	if got := w.cloud.Count(http.MethodPost, ""); got != 1 {
 		t.Errorf("%d registrations were sent", got)
@@ -142,18 +142,18 @@ func TestClosedRegistrationsLetDeletionsThrough(t *testing.T) {
 	w.PauseRegistration(nil)
 	w.PauseRegistration(nil)
 	if w.wakes.Load() != 1 || w.Epoch() == epoch {
-		t.Errorf("opening them woke the Agents %d times", w.wakes.Load())
+		t.Errorf("resuming woke the Agents %d times", w.wakes.Load())
 	}
 	noError(t, w.RegistrationPaused())
 }
 
-func TestAPlaceIsTheCleanURL(t *testing.T) {
+func TestAnEndpointHasTheCleanURL(t *testing.T) {
 	registry := connection.NewRegistry(connection.Options{Policy: cloud.URLPolicy{AllowedHosts: []string{"cloud.example"}}})
 	cp := &v1alpha1.CloudProject{Spec: v1alpha1.CloudProjectSpec{URL: "https://cloud.example/base/"}}
 	cp.Namespace, cp.Name = "infra", "main"
 	p, err := registry.Configure(cp, connection.Credentials{Token: cloud.NewToken("opaque")})
 	noError(t, err)
 	if want := (connection.Endpoint{URL: "https://cloud.example/base"}); p.Endpoint() != want {
-		t.Errorf("place %+v, want %+v", p.Endpoint(), want)
+		t.Errorf("endpoint %+v, want %+v", p.Endpoint(), want)
 	}
 }

@@ -21,29 +21,28 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/verification"
 )
 
-// identity is where a Connection leads to, and with which credentials.
+// identity is the endpoint and the credentials of a Connection.
 type identity struct {
 	endpoint    Endpoint
 	revealed    bool // the token itself contains the project ID of endpoint
 	credentials Credentials
 	digestKey   []byte
 	wanted      v1alpha1.Authentication
-	bare        *cloud.Client // with no scheme chosen yet
+	bare        *cloud.Client // before a scheme is chosen
 	client      *cloud.Client // with the scheme in use
-	agentWrites bool          // some fields are only taken from the agent itself
+	agentWrites bool          // some fields may be written by the agent alone
 }
 
-// session is the part of a Connection that answers for endpoint and credentials.
+// session is the part of a Connection with the endpoint and the credentials.
 type session struct{ *shared }
 
 func randomKey() []byte {
 	key := make([]byte, DigestKeySize)
-	_, _ = rand.Read(key) // Never fails. It counts until one is kept.
+	_, _ = rand.Read(key) // Never fails. Used until a stored key is known.
 	return key
 }
 
-// configure takes up a spec and its credentials. What differs from before needs verification. It reports whether the
-// endpoint changed.
+// configure applies a spec and its credentials; a change needs verification. It reports whether the endpoint changed.
 func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID string, c Credentials) (moved bool, err error) {
 	s.limiter.Set(cp.Spec.RateLimit)
 	endpoint := Endpoint{URL: base.String(), ProjectID: projectID}
@@ -59,7 +58,7 @@ func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 	}
 	fresh, err := s.registry.newClient(s.metrics, base, c)
 	if err != nil {
-		return false, fault.Terminalf(v1alpha1.ReasonInvalid, "the service cannot be called: %v", err)
+		return false, fault.Terminalf(v1alpha1.ReasonInvalid, "Calyptia Cloud cannot be called: %v", err)
 	}
 	if now.bare != nil {
 		now.bare.CloseIdleConnections()
@@ -92,34 +91,34 @@ func (s *session) close() {
 	}
 }
 
-// Endpoint returns where the project's agents are.
+// Endpoint returns the endpoint of the project's agents.
 func (s *session) Endpoint() Endpoint {
 	endpoint, _ := s.At()
 	return endpoint
 }
 
-// At returns the Endpoint, and the Version in which it is that.
+// At returns the Endpoint and the current Version.
 func (s *session) At() (Endpoint, int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.identity.endpoint, s.epoch.session
 }
 
-// Version counts the changes of what is verified: credentials, endpoint and authentication.
+// Version counts the changes of credentials, endpoint and authentication.
 func (s *session) Version() int {
 	_, version := s.At()
 	return version
 }
 
-// target returns the client in use, the project, and the moment at which it is that.
+// target returns the client in use, the project ID and the current epoch.
 func (s *session) target() (*cloud.Client, string, epoch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.identity.client, s.identity.endpoint.ProjectID, s.epoch
 }
 
-// Vouched reports whether the credentials are known to be of the project that Endpoint names: the token contains it, or
-// the API lists that project's agents for it. What spec.projectID says of a token is only somebody's word.
+// Vouched reports whether the credentials are known to belong to the project of Endpoint: the token contains its ID, or
+// the API lists its agents. spec.projectID alone is only a claim.
 func (s *session) Vouched() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,29 +135,29 @@ func (s *session) Sign(text string) string {
 	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
-// DigestKey is the secret with which the configurations of the project's Agents are distinguished: the one that is kept
-// with the credentials, or one of this process until there is that.
+// DigestKey is the secret of the configuration digests of the project's Agents: the one stored with the credentials, or a
+// random one until that is known.
 func (s *session) DigestKey() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.identity.digestKey
 }
 
-// Epoch changes whenever requests may have become possible again, so that who failed may try before its time.
+// Epoch changes whenever requests may have become possible again, so that failed Agents may retry early.
 func (s *session) Epoch() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.epoch.attempt
 }
 
-// Result returns what is known of the credentials.
+// Result returns the result of the last credential check.
 func (s *session) Result() verification.Result {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.verified.Result
 }
 
-// OnlyAgentWrites reports whether the API was seen to take some fields only from the agent itself.
+// OnlyAgentWrites reports whether the API was seen to accept some fields from the agent alone.
 func (s *session) OnlyAgentWrites() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

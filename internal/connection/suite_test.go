@@ -36,7 +36,7 @@ const (
 
 var somebody = ratelimit.Caller{UID: "somebody", Namespace: "default"}
 
-// world is a Registry with one Project, and the service that it speaks to, on a clock that stands still.
+// world is a Registry with one Connection, and its API, on a fake clock.
 type world struct {
 	*testing.T
 	*connection.Connection
@@ -48,10 +48,10 @@ type world struct {
 	cp       *v1alpha1.CloudProject
 	token    cloud.Token
 	wakes    atomic.Int32
-	doubts   atomic.Int32
+	checks   atomic.Int32
 }
 
-// newWorld returns a world whose Project is configured, but not proved.
+// newWorld returns a world whose Connection is configured, but not verified.
 func newWorld(t *testing.T, settings cloudtest.Settings) *world {
 	t.Helper()
 	w := &world{T: t, clock: clocktesting.NewFakeClock(time.Now()), cloud: cloudtest.New(settings)}
@@ -76,16 +76,16 @@ func newWorld(t *testing.T, settings cloudtest.Settings) *world {
 	return w
 }
 
-// renew makes the Registry and the Project anew.
+// renew replaces the Registry and the Connection.
 func (w *world) renew() {
 	w.Helper()
 	w.registry = connection.NewRegistry(w.options)
 	w.registry.OnWake(func(client.ObjectKey) { w.wakes.Add(1) })
-	w.registry.OnNeedsVerification(func(client.ObjectKey) { w.doubts.Add(1) })
+	w.registry.OnNeedsVerification(func(client.ObjectKey) { w.checks.Add(1) })
 	w.configure()
 }
 
-// most lets a list hold so many agents.
+// most is the largest number of agents in a snapshot.
 func (w *world) most(agents int) {
 	w.Helper()
 	w.options.MostAgents = agents
@@ -93,8 +93,8 @@ func (w *world) most(agents int) {
 	noError(w, w.Verify(w.Context()))
 }
 
-// proved returns a world whose Project is proved, with no requests on record.
-func proved(t *testing.T, settings cloudtest.Settings) *world {
+// verified returns a world whose Connection is verified, without recorded requests.
+func verified(t *testing.T, settings cloudtest.Settings) *world {
 	t.Helper()
 	w := newWorld(t, settings)
 	noError(t, w.Verify(t.Context()))
@@ -105,7 +105,7 @@ func proved(t *testing.T, settings cloudtest.Settings) *world {
 func (w *world) forget() {
 	w.cloud.ResetRequests()
 	w.wakes.Store(0)
-	w.doubts.Store(0)
+	w.checks.Store(0)
 }
 
 func (w *world) configure() {
@@ -123,14 +123,14 @@ func (w *world) limit(perSecond, burst int32) {
 
 func (w *world) register(machine string) string {
 	w.Helper()
-	ticket, err := w.Admit(ratelimit.Caller{UID: types.UID(machine)})
+	permit, err := w.Acquire(ratelimit.Caller{UID: types.UID(machine)})
 	noError(w, err)
-	made, err := ticket.Register(w.Context(), registration(machine))
+	made, err := permit.Register(w.Context(), registration(machine))
 	noError(w, err)
 	return made.ID
 }
 
-// registerAside registers an agent past the Project, with whatever scheme the service accepts.
+// registerAside registers an agent without the Connection, with any scheme that the API accepts.
 func (w *world) registerAside(machine string) {
 	w.Helper()
 	base, err := cloud.ParseURL(w.cp.Spec.URL, cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true})

@@ -18,9 +18,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/verification"
 )
 
-// Verify finds out, without side effects on the remote, whether the API accepts the credentials. On
-// success the Agents that wait are woken. Failures: waiting (Unauthorized) when the API refuses them;
-// retryable when nothing shows either.
+// Verify checks, without side effects in Calyptia Cloud, whether the API accepts the credentials. On success it wakes the
+// waiting Agents. Failures: waiting (Unauthorized) if the API rejects the credentials; retryable if the check is
+// inconclusive.
 func (c *Connection) Verify(ctx context.Context) error {
 	if err := c.throttled(); err != nil {
 		return err
@@ -31,11 +31,11 @@ func (c *Connection) Verify(ctx context.Context) error {
 	schemes := verification.Schemes(now.wanted, s.verified.Preferred)
 	s.mu.Unlock()
 
-	last, pause := errors.New("calls are refused with 401"), time.Duration(0)
+	last, pause := errors.New("requests are rejected with 401"), time.Duration(0)
 	for _, scheme := range schemes {
-		rest, again := c.refused(at, scheme)
-		if again && rest > 0 {
-			pause = sooner(pause, rest)
+		wait, again := c.refused(at, scheme)
+		if again && wait > 0 {
+			pause = sooner(pause, wait)
 			continue
 		}
 		with := now.bare.WithCredential(cloud.Credential{Scheme: cloud.Scheme(scheme), Token: now.credentials.Token})
@@ -43,8 +43,8 @@ func (c *Connection) Verify(ctx context.Context) error {
 		switch {
 		case verification.IsRefusal(err):
 			last = err
-		case err == nil && !result.Verified && rest > 0:
-			pause = sooner(pause, rest)
+		case err == nil && !result.Verified && wait > 0:
+			pause = sooner(pause, wait)
 		default:
 			result.Authentication = scheme
 			return c.conclude(at, with, result, err)
@@ -56,12 +56,12 @@ func (c *Connection) Verify(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	return fault.Waitingf(v1alpha1.ReasonUnauthorized,
-		"the service refuses the token (%v): put a valid project token into the Secret of spec.tokenSecretRef", last).
+		"Calyptia Cloud rejected the token (%v): put a valid project token into the Secret of spec.tokenSecretRef", last).
 		After(pause).Because(last)
 }
 
-// refused returns for how long refused requests outweigh a check of the scheme; see verification.State.
-func (c *Connection) refused(at epoch, scheme v1alpha1.Authentication) (rest time.Duration, again bool) {
+// refused returns for how long rejected requests outweigh a check of the scheme; see verification.State.
+func (c *Connection) refused(at epoch, scheme v1alpha1.Authentication) (wait time.Duration, again bool) {
 	c.shared.mu.Lock()
 	defer c.shared.mu.Unlock()
 	if c.shared.epoch.session != at.session {
@@ -70,15 +70,15 @@ func (c *Connection) refused(at epoch, scheme v1alpha1.Authentication) (rest tim
 	return c.shared.verified.Refused(scheme, c.shared.registry.opts.Clock.Now())
 }
 
-// sooner is the shorter of two times, of which the first may not be known yet.
-func sooner(pause, rest time.Duration) time.Duration {
+// sooner returns the shorter of two durations; the first is zero while unknown.
+func sooner(pause, wait time.Duration) time.Duration {
 	if pause == 0 {
-		return rest
+		return wait
 	}
-	return min(pause, rest)
+	return min(pause, wait)
 }
 
-// conclude records the outcome of a check that was not a plain refusal.
+// conclude records the outcome of a check that was not a plain rejection.
 func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.Result, err error) error {
 	s := c.shared
 	s.mu.Lock()
@@ -93,10 +93,10 @@ func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.
 	s.mu.Unlock()
 	switch {
 	case stale:
-		return fault.Retryablef(v1alpha1.ReasonCredentialsUnverified, "the credentials changed while they were proved")
+		return fault.Retryablef(v1alpha1.ReasonCredentialsUnverified, "the credentials changed while they were verified")
 	case lostList:
 		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
-			"the service listed agents before and does not now: check what stands between it and the operator")
+			"Calyptia Cloud no longer lists agents: check for a proxy between it and the operator")
 	case err != nil:
 		c.learn(ratelimit.Caller{}, at, err)
 		if throttled := c.throttled(); throttled != nil {
@@ -105,7 +105,7 @@ func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.
 		return err
 	}
 	if expected {
-		c.Warm() // Before those wake who wait for it.
+		c.Warm() // Before the Agents wake that wait for it.
 	}
 	if wasBlocked {
 		c.wake()

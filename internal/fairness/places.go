@@ -12,28 +12,28 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// places counts the workers that each namespace holds, and keeps the keys that wait for one.
+// places counts the workers of each namespace, and queues the keys that wait for one.
 //
-// Invariant: where keys of a namespace wait, the rule refuses the namespace another worker. So a key that arrives never
-// overtakes one that waits.
+// Invariant: while keys of a namespace wait, the rule gives the namespace no further worker. So a new key never overtakes
+// a waiting one.
 type places struct {
 	workers int
 	held    int // by all namespaces
-	lines   int // keys that wait, in all namespaces
+	lines   int // waiting keys, in all namespaces
 	arrived uint64
 	shares  map[string]*share
-	waiting map[string]*share // those of shares with keys that wait
+	waiting map[string]*share // the shares with waiting keys
 }
 
-// share is what one namespace holds, and who waits there. It exists while it is not empty.
+// share is the workers and the waiting keys of one namespace. It exists while it is not empty.
 type share struct {
 	held    int
-	reserve map[types.NamespacedName]bool // counted in held; these keys are on their way through the queue
+	reserve map[types.NamespacedName]bool // counted in held; these keys are in the queue
 	keys    map[types.NamespacedName]*waiter
 	line    line
 }
 
-// waiter is a key that waits for a worker.
+// waiter is a waiting key.
 type waiter struct {
 	key      types.NamespacedName
 	priority int
@@ -45,10 +45,10 @@ func newPlaces(workers int) *places {
 	return &places{workers: workers, shares: map[string]*share{}, waiting: map[string]*share{}}
 }
 
-// admits is the rule: a namespace gets another worker while it holds none, or fewer than are free.
-func (p *places) admits(s *share) bool { return s.held == 0 || s.held < p.workers-p.held }
+// mayTake is the rule: a namespace gets another worker while it has none, or fewer than are free.
+func (p *places) mayTake(s *share) bool { return s.held == 0 || s.held < p.workers-p.held }
 
-// enter reports whether the key may be worked on now. If not, it waits until leave returns it.
+// enter reports whether the key gets a worker now. If not, it waits until leave returns it.
 func (p *places) enter(key types.NamespacedName, priority int) bool {
 	s := p.shares[key.Namespace]
 	if s == nil {
@@ -61,7 +61,7 @@ func (p *places) enter(key types.NamespacedName, priority int) bool {
 	case w != nil:
 		s.line.raise(w, priority)
 		return false
-	case p.admits(s):
+	case p.mayTake(s):
 		s.held++
 		p.held++
 	default:
@@ -76,8 +76,8 @@ func (p *places) enter(key types.NamespacedName, priority int) bool {
 	return true
 }
 
-// leave gives a worker of the namespace back, and returns the keys that get one now. Each has its worker reserved
-// until it enters again, so it waits once.
+// leave releases a worker of the namespace, and returns the keys that get one now. The worker is reserved until the key
+// enters again, so a key waits once.
 func (p *places) leave(namespace string) (next []waiter) {
 	left := p.shares[namespace]
 	left.held--
@@ -95,33 +95,33 @@ func (p *places) leave(namespace string) (next []waiter) {
 		next = append(next, *w)
 	}
 	if left.held == 0 {
-		delete(p.shares, namespace) // Nobody waits there: the rule would have admitted them.
+		delete(p.shares, namespace) // Nothing waits there: the rule would have given it a worker.
 	}
 	return next
 }
 
-// next is the namespace whose turn it is: of those that wait and are admitted, the one that holds the fewest workers,
-// and of equal ones the one that has waited longest. A namespace has left a worker just now.
+// next is the namespace that gets the worker that was just released: of the waiting ones that the rule allows, the one
+// with the fewest workers, and of equal ones the one that has waited longest.
 func (p *places) next(left *share) (next *share) {
-	if p.held >= p.workers { // Only a namespace without any worker is admitted, and no other one has lost its last.
+	if p.held >= p.workers { // Only a namespace without a worker may get one, and no other one has lost its last.
 		if left.held == 0 && len(left.line) > 0 {
 			return left
 		}
 		return nil
 	}
-	// Whoever waits holds a worker, apart from the one that left: there are no more of them than workers.
+	// Every waiting namespace has a worker, except for the one that left: so there are not more of them than workers.
 	for _, s := range p.waiting {
-		if p.admits(s) && (next == nil || s.held < next.held || s.held == next.held && s.oldest() < next.oldest()) {
+		if p.mayTake(s) && (next == nil || s.held < next.held || s.held == next.held && s.oldest() < next.oldest()) {
 			next = s
 		}
 	}
 	return next
 }
 
-// oldest is the arrival of the key that is served next.
+// oldest is the arrival of the next key.
 func (s *share) oldest() uint64 { return s.line[0].arrival }
 
-// line is a heap of the keys that wait in a namespace: the highest priority first, then the oldest.
+// line is a heap of the waiting keys of a namespace: the highest priority first, then the oldest.
 type line []*waiter
 
 // raise moves a key to a higher priority; it keeps its arrival.

@@ -30,7 +30,7 @@ func fill(p *places, namespace string) (held int) {
 	return held
 }
 
-// Who arrives finds what the rule leaves, whatever the others do.
+// A new namespace gets what the rule leaves, whatever the others do.
 func TestPlaces_Shares(t *testing.T) {
 	for _, row := range []struct {
 		name    string
@@ -57,7 +57,7 @@ func TestPlaces_Shares(t *testing.T) {
 	}
 }
 
-// Namespaces whose passes never end by themselves, fewer than workers, never hold all of them for longer than until
+// Namespaces whose passes never end, fewer than workers, never hold all of them for longer than until
 // one pass of a namespace with several ends.
 func TestPlaces_FewerHostileNamespacesThanWorkers_LeaveAWorkerToAFurtherOne(t *testing.T) {
 	for _, workers := range []int{2, 4, 8, 16, 32} {
@@ -141,7 +141,7 @@ func TestPlaces_Order(t *testing.T) {
 				t.Errorf("the order is %v, want %v", got, row.want)
 			}
 			if len(p.shares)+len(p.waiting)+p.held != 0 {
-				t.Errorf("at rest it remembers %+v", p)
+				t.Errorf("when idle it remembers %+v", p)
 			}
 		})
 	}
@@ -168,7 +168,7 @@ func TestPlaces_TheNamespaceWithTheFewestIsServedFirst(t *testing.T) {
 	}
 }
 
-// A worker that comes free goes to the namespace with the fewest, even if others wait longer; among equal ones to the
+// A released worker goes to the namespace with the fewest, even if others wait longer; among equal ones to the
 // one that waits longest.
 func TestPlaces_WhoseTurnItIs(t *testing.T) {
 	for _, row := range []struct {
@@ -205,7 +205,7 @@ func TestPlaces_WhoseTurnItIs(t *testing.T) {
 	}
 }
 
-// Whatever comes and goes: no worker counts twice, whoever waits is refused by the rule, all are served, and nothing is
+// In any sequence: no worker counts twice, the rule rejects every waiting key, all are served, and nothing is
 // remembered in the end.
 func TestPlaces_AnySequence(t *testing.T) {
 	for seed := range uint64(300) {
@@ -267,7 +267,7 @@ func check(t *testing.T, p *places, running int) {
 		if (len(s.keys) > 0) != (p.waiting[namespace] == s) || len(s.keys) != len(s.line) {
 			t.Fatalf("%s waits with %d and %d keys: %v", namespace, len(s.keys), len(s.line), p.waiting)
 		}
-		if len(s.keys) > 0 && p.admits(s) {
+		if len(s.keys) > 0 && p.mayTake(s) {
 			t.Fatalf("%s waits though there is a worker for it: it has %d, held are %d of %d", namespace, s.held, p.held, p.workers)
 		}
 	}

@@ -4,14 +4,14 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package fairness shares the workers of a controller among namespaces, so that requests of a namespace that get no
-// response do not hold up the objects of other namespaces.
+// Package fairness shares the workers of a controller among namespaces, so that hanging requests of one namespace do not
+// block the objects of others.
 //
 // The rule: a namespace gets another worker while it has none, or fewer than are free.
 //
-// Of 2n workers a namespace alone gets n, so WithFairness doubles their number. The last free worker goes only to a
-// namespace without any: while fewer namespaces than there are workers have requests that hang, a further namespace has
-// a worker at once, or as soon as a pass of a namespace with more than one worker ends.
+// Of 2n workers a namespace alone gets n, so WithFairness makes their number 2n. The last free worker goes only to a
+// namespace without any: as long as fewer namespaces than workers have hanging requests, a further namespace gets a worker
+// immediately, or as soon as a namespace with several workers releases one.
 package fairness
 
 import (
@@ -24,7 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-// waiting is for the whole process, like the workqueue_* metrics: those do not count the keys that wait here.
+// waiting is for the whole process, like the workqueue_* metrics, which do not count the keys that wait here.
 var waiting = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 	Name: "calyptia_agent_operator_waiting_for_worker",
 	Help: "Objects that wait until their namespace gets another worker, by controller.",
@@ -48,8 +48,8 @@ func WithFairness(options controller.Options) controller.Options {
 	return options
 }
 
-// queue is a priority queue that hands out no key of a namespace that has its share of the workers. Such a key waits
-// in the queue, not in a worker, and is woken when a worker of its namespace is free.
+// queue is a priority queue that returns no key of a namespace that has its share of the workers. Such a key waits in the
+// queue, not in a worker, until its namespace gets a worker.
 type queue struct {
 	priorityqueue.PriorityQueue[reconcile.Request]
 	mu      sync.Mutex
@@ -61,14 +61,14 @@ func newQueue(inner priorityqueue.PriorityQueue[reconcile.Request], workers int,
 	return &queue{PriorityQueue: inner, places: newPlaces(workers), waiting: waiting}
 }
 
-// GetWithPriority waits for a key that may be worked on.
+// GetWithPriority waits for a key that may be reconciled.
 func (q *queue) GetWithPriority() (reconcile.Request, int, bool) {
 	for {
 		request, priority, shutdown := q.PriorityQueue.GetWithPriority()
 		if shutdown || q.enter(request, priority) {
 			return request, priority, shutdown
 		}
-		// It is not locked while it waits: an event that makes it more urgent is handed out, and raises it.
+		// A waiting key is not locked: an event with a higher priority is returned, and raises it.
 		q.PriorityQueue.Done(request)
 	}
 }
@@ -79,7 +79,7 @@ func (q *queue) Get() (reconcile.Request, bool) {
 	return request, shutdown
 }
 
-// Done gives the worker of a key back, and wakes those that get it.
+// Done releases the worker of a key, and requeues the keys that get it.
 func (q *queue) Done(request reconcile.Request) {
 	q.PriorityQueue.Done(request)
 	for _, next := range q.leave(request.Namespace) {
@@ -101,5 +101,5 @@ func (q *queue) leave(namespace string) []waiter {
 	return q.places.leave(namespace)
 }
 
-// count sets the metric; the lock is held.
+// count sets the metric; the caller holds the lock.
 func (q *queue) count() { q.waiting.Set(float64(q.places.lines)) }

@@ -50,8 +50,8 @@ func work(q priorityqueue.PriorityQueue[reconcile.Request], workers int, do func
 	return &all
 }
 
-// Requests that hang hold at most the share of their namespace; everybody else's go on, and theirs all come in the end.
-func TestQueue_ANamespaceThatHangs_HoldsUpNobody(t *testing.T) {
+// Hanging requests take at most the share of their namespace; others continue, and all are served in the end.
+func TestQueue_ANamespaceThatHangs_BlocksNoOther(t *testing.T) {
 	for _, row := range []struct {
 		name                  string
 		perNamespace, hanging int // what hangs at a time

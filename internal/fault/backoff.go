@@ -16,7 +16,7 @@ func Backoff(failures int, least, most time.Duration) time.Duration {
 	return BackoffAt(failures, least, most, rand.Float64())
 }
 
-// BackoffAt is the time until the next try after this many failures in a row: it doubles from least up to
+// BackoffAt is the time until the next try after this many failures in a row: it grows twofold from least up to
 // most, and jitter, from 0 to 1, spreads it over its upper half, so that those who failed together do not come back
 // together.
 func BackoffAt(failures int, least, most time.Duration, jitter float64) time.Duration {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-func TestBackoffDoublesAndIsBounded(t *testing.T) {
+func TestBackoffGrowsAndIsBounded(t *testing.T) {
 	const least, most = time.Second, 5 * time.Minute
 	for _, row := range []struct {
 		failures int
@@ -30,7 +30,7 @@ func TestBackoffDoublesAndIsBounded(t *testing.T) {
 				seen[got] = true
 			}
 			if len(seen) < 100 {
-				t.Errorf("only %d different times: those who fail together come back together", len(seen))
+				t.Errorf("only %d different times: Agents that fail together retry together", len(seen))
 			}
 		})
 	}

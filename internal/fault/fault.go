@@ -19,25 +19,25 @@ import (
 type Class string
 
 const (
-	// Terminal failures end when a person changes something.
+	// Terminal failures end when a user changes something.
 	Terminal Class = "terminal"
-	// Waiting failures end by an event elsewhere, or at a known time.
+	// Waiting failures end with an event elsewhere, or at a known time.
 	Waiting Class = "waiting"
-	// Retryable failures end by trying again.
+	// Retryable failures may end with a retry.
 	Retryable Class = "retryable"
 )
 
-// Code says what a failure is to the operator itself. Control flow asks for codes alone: reasons are for users.
+// Code identifies a failure for the operator. Control flow depends only on codes: reasons are for users.
 type Code string
 
 const (
-	// NoCode: nothing but the class matters.
+	// NoCode: only the class matters.
 	NoCode Code = ""
 	// Throttled: a rate limit, the operator's or the server's, delays a request.
 	Throttled Code = "Throttled"
 	// Unreachable: no request is made, because Calyptia Cloud does not respond.
 	Unreachable Code = "Unreachable"
-	// ProjectNotReady: the CloudProject allows no requests now; its own conditions say why.
+	// ProjectNotReady: the CloudProject allows no requests now; see its conditions.
 	ProjectNotReady Code = "ProjectNotReady"
 	// ProjectMissing: there is no such CloudProject.
 	ProjectMissing Code = "ProjectMissing"
@@ -49,7 +49,7 @@ const (
 	RemoteOwned Code = "RemoteOwned"
 	// MachineIDLeased: another Agent has the machine ID.
 	MachineIDLeased Code = "MachineIDLeased"
-	// SecretForeign: a Secret is somebody else's.
+	// SecretForeign: a Secret has another owner.
 	SecretForeign Code = "SecretForeign"
 )
 
@@ -60,11 +60,11 @@ type Error struct {
 	Code Code
 	// Reason is the condition reason, one of those in the API package.
 	Reason string
-	// Message is one sentence for a person, with what to do. It never holds a token.
+	// Message is one sentence for users: what happened and what to do. It never has a token.
 	Message string
-	// RetryAfter is when trying again makes sense; zero leaves it to the class.
+	// RetryAfter is the time until a retry makes sense; zero leaves it to the class.
 	RetryAfter time.Duration
-	// Quiet failures pass by themselves so soon that no condition tells of them.
+	// Quiet failures end so soon that no condition reports them.
 	Quiet bool
 	// Err is the cause, for errors.Is; it is not printed.
 	Err error
@@ -76,14 +76,14 @@ func (e *Error) Error() string { return e.Message }
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// After returns a copy that asks to be tried again after d.
+// After returns a copy that is retried after d.
 func (e *Error) After(d time.Duration) *Error {
 	c := *e
 	c.RetryAfter = d
 	return &c
 }
 
-// Quietly returns a copy that no condition tells of.
+// Quietly returns a copy that no condition reports.
 func (e *Error) Quietly() *Error {
 	c := *e
 	c.Quiet = true
@@ -97,24 +97,24 @@ func (e *Error) Coded(code Code) *Error {
 	return &c
 }
 
-// Because returns a copy that remembers its cause.
+// Because returns a copy with a cause.
 func (e *Error) Because(err error) *Error {
 	c := *e
 	c.Err = err
 	return &c
 }
 
-// Terminalf is a failure that only a person can end.
+// Terminalf returns a failure that only a user can end.
 func Terminalf(reason, format string, args ...any) *Error {
 	return &Error{Class: Terminal, Reason: reason, Message: fmt.Sprintf(format, args...)}
 }
 
-// Waitingf is a failure that an event elsewhere ends.
+// Waitingf returns a failure that ends with an event elsewhere.
 func Waitingf(reason, format string, args ...any) *Error {
 	return &Error{Class: Waiting, Reason: reason, Message: fmt.Sprintf(format, args...)}
 }
 
-// Retryablef is a failure that trying again may end.
+// Retryablef returns a failure that a retry may end.
 func Retryablef(reason, format string, args ...any) *Error {
 	return &Error{Class: Retryable, Reason: reason, Message: fmt.Sprintf(format, args...)}
 }

@@ -23,12 +23,12 @@ func TestEachClassHasItsConstructor(t *testing.T) {
 		got  *fault.Error
 		want fault.Class
 	}{
-		{"a person has to act", fault.Terminalf("Invalid", "field %q: mend it", "a"), fault.Terminal},
-		{"an event elsewhere ends it", fault.Waitingf("Invalid", "field %q: mend it", "a"), fault.Waiting},
-		{"trying again ends it", fault.Retryablef("Invalid", "field %q: mend it", "a"), fault.Retryable},
+		{"user action is required", fault.Terminalf("Invalid", "field %q: fix it", "a"), fault.Terminal},
+		{"an event elsewhere ends it", fault.Waitingf("Invalid", "field %q: fix it", "a"), fault.Waiting},
+		{"trying again ends it", fault.Retryablef("Invalid", "field %q: fix it", "a"), fault.Retryable},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			want := &fault.Error{Class: row.want, Reason: "Invalid", Message: `field "a": mend it`}
+			want := &fault.Error{Class: row.want, Reason: "Invalid", Message: `field "a": fix it`}
 			if diff := cmp.Diff(want, row.got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
@@ -39,7 +39,7 @@ func TestEachClassHasItsConstructor(t *testing.T) {
 	}
 }
 
-func TestWhatIsAddedLeavesTheOriginalAlone(t *testing.T) {
+func TestCopiesLeaveTheOriginalUnchanged(t *testing.T) {
 	plain := fault.Waitingf("RateLimited", "wait")
 	cause := errors.New("secret cause")
 	rows := []struct {
@@ -77,7 +77,7 @@ func TestTheCauseIsFoundAndNotPrinted(t *testing.T) {
 }
 
 func TestAsFindsAFailureInAChain(t *testing.T) {
-	f := fault.Terminalf("Invalid", "mend it")
+	f := fault.Terminalf("Invalid", "fix it")
 	outer := fault.Waitingf("Outer", "wait").Because(f)
 	for _, row := range []struct {
 		name string

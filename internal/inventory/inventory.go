@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package inventory is the project's remote agents as one shared snapshot: all Agents that ask cause one list. What the
-// operator itself registers and deletes is kept up in it. It is lost with the process, which costs one list.
+// Package inventory has one shared snapshot of a project's remote agents, so that one list serves all Agents. Registrations
+// and deletions by the operator update it. It is lost with the process, which costs one list.
 package inventory
 
 import (
@@ -22,26 +22,26 @@ import (
 )
 
 const (
-	// mostRest is how long a list that failed is not tried again for what can be had without it. For what needs it the
-	// rest begins with a second and grows up to this.
-	mostRest = time.Minute
-	// slowerBy is how much longer a list has to take for its CloudProject to be reconciled at once.
+	// maxBackoff is the time to the next try after a failed list for callers that can do without it. For those that need
+	// it the backoff grows from a second to this.
+	maxBackoff = time.Minute
+	// slowerBy is how much longer than the last one a list must take for its CloudProject to be reconciled immediately.
 	slowerBy = 30 * time.Second
-	// shortList is how long a list takes at most to need no pause after it.
+	// shortList is the duration up to which a list needs no pause after it.
 	shortList = 50 * time.Millisecond
-	// patience is how long a caller waits for a list before it comes back later.
+	// patience is how long a caller waits for a list before it is asked to retry.
 	patience = 5 * time.Second
 )
 
-// Source is what the inventory asks of the connection to the project.
+// Source is the connection to the project as the inventory uses it.
 type Source interface {
 	// Usable fails while no request can be made.
 	Usable() error
 	// ListSupported says whether the API lists agents; nil while it is not known.
 	ListSupported() *bool
-	// Fetch gets one page. It may wait for the rate limit. learn is called with what came of reading the page.
+	// Fetch gets one page. It may wait for the rate limit. learn is called with the outcome of reading the page.
 	Fetch(ctx context.Context, o cloud.ListOptions) (page *cloud.RawPage, learn func(error), err error)
-	// NeedsVerification has the CloudProject reconciled.
+	// NeedsVerification requests a reconciliation of the CloudProject.
 	NeedsVerification()
 }
 
@@ -51,11 +51,11 @@ type Options struct {
 	Name    string
 	Clock   clock.PassiveClock
 	Metrics *metrics.Project
-	// MostAgents bounds the memory that a list may take.
+	// MostAgents bounds the memory of a snapshot.
 	MostAgents int
 }
 
-// Inventory is the one list of remote agents that all Agents of a CloudProject share.
+// Inventory holds the snapshot of remote agents that all Agents of a CloudProject share.
 type Inventory struct {
 	source Source
 	opts   Options
@@ -64,7 +64,7 @@ type Inventory struct {
 	snapshot snapshot
 	failure  failure
 	reader   *reader
-	pauseTo  time.Time // when the next list may begin; it is waited for, so this is of the real clock
+	pauseTo  time.Time // when the next list may start, by the real clock: run.pause sleeps until then
 	running  *run
 }
 
@@ -73,9 +73,9 @@ func New(source Source, opts Options) *Inventory {
 	return &Inventory{source: source, opts: opts, reader: &reader{source: source, most: opts.MostAgents}}
 }
 
-// run is a list that is under way.
+// run is a list in progress.
 type run struct {
-	startedAt time.Time // or when it starts, while it waits for that
+	startedAt time.Time // or will start, during the pause before
 	cancel    context.CancelFunc
 	done      chan struct{}
 	err       error
@@ -83,16 +83,16 @@ type run struct {
 	dropped   map[string]bool
 }
 
-// failure is the newest list, if that failed.
+// failure is the outcome of the newest list, if that failed.
 type failure struct {
 	at      time.Time
 	err     error
 	count   int           // in a row
-	restFor time.Duration // after at
+	backoff time.Duration // after at
 }
 
-// join returns the list that is under way, or begins one. After one that failed there is a rest: else everybody who
-// waits would begin the next. i.mu is held.
+// join returns the list in progress, or starts one. After a failure there is a backoff: else each waiting caller would
+// start the next. The caller holds i.mu.
 func (i *Inventory) join(unusable error) (*run, error) {
 	if i.running != nil {
 		return i.running, nil
@@ -100,14 +100,14 @@ func (i *Inventory) join(unusable error) (*run, error) {
 	if unusable != nil {
 		return nil, unusable
 	}
-	if rest := i.failure.at.Add(i.failure.restFor).Sub(i.opts.Clock.Now()); rest > 0 {
-		return nil, notListed(i.failure.err, rest)
+	if wait := i.failure.at.Add(i.failure.backoff).Sub(i.opts.Clock.Now()); wait > 0 {
+		return nil, notListed(i.failure.err, wait)
 	}
 	return i.start(), nil
 }
 
-// notListed is the failure of who needs a list that failed, and may be begun again after a rest.
-func notListed(err error, rest time.Duration) error {
+// notListed is the failure of callers that need a list that failed, with the time until the next try.
+func notListed(err error, wait time.Duration) error {
 	e, ours := cloud.AsError(err)
 	f, classed := fault.As(err)
 	switch {
@@ -116,15 +116,15 @@ func notListed(err error, rest time.Duration) error {
 		return err
 	case ours && (e.Reason == cloud.ReasonInvalidResponse || e.Reason == cloud.ReasonTooLarge):
 		f = fault.Retryablef(v1alpha1.ReasonInvalidResponse,
-			"%v: check the CloudProject's url and what stands between it and the operator", e)
+			"%v: check the CloudProject's url and any proxy between it and the operator", e)
 	default:
-		f = fault.Retryablef(v1alpha1.ReasonUnavailable, "the remote agents are not listed: %v", err)
+		f = fault.Retryablef(v1alpha1.ReasonUnavailable, "listing the remote agents failed: %v", err)
 	}
-	return f.After(max(f.RetryAfter, fault.Spread(rest))).Because(err)
+	return f.After(max(f.RetryAfter, fault.Spread(wait))).Because(err)
 }
 
-// waiting has callers come back when the list may be ended, if it takes as long as the one before; but not later
-// than after as long as it has taken so far. Thousands may wait for a slow one. i.mu is held.
+// waiting asks callers to retry when the list should end, if it takes as long as the last one, or after as long as it has
+// taken so far, if that is sooner. Thousands may wait for a slow list. The caller holds i.mu.
 func (r *run) waiting(i *Inventory) error {
 	so := r.age(i)
 	wait := so
@@ -140,14 +140,14 @@ func (r *run) waiting(i *Inventory) error {
 
 func (r *run) age(i *Inventory) time.Duration { return i.opts.Clock.Now().Sub(r.startedAt) }
 
-// ListTook is how long the newest complete list took to be read; zero without one.
+// ListTook is the duration of the newest complete list; zero without one.
 func (i *Inventory) ListTook() time.Duration {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.snapshot.took
 }
 
-// Warm begins the first list before anybody asks for it: Agents that are registered after a start wait for it.
+// Warm starts the first list before any Agent asks for it: registrations after a start wait for it.
 func (i *Inventory) Warm() {
 	supported := i.source.ListSupported()
 	i.mu.Lock()
@@ -157,14 +157,14 @@ func (i *Inventory) Warm() {
 	}
 }
 
-// Warming reports whether the first list is being read, and has not been for long.
+// Warming reports whether the first list is in progress, and only for a short time.
 func (i *Inventory) Warming() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.snapshot.startedAt.IsZero() && i.running != nil && i.running.age(i) < patience
 }
 
-// await waits for a list, but no longer than until it is as old as callers have patience: workers have other things to do.
+// await waits for a list, until it has run for the callers' patience: workers must not be blocked for longer.
 func (r *run) await(ctx context.Context, i *Inventory) error {
 	i.mu.Lock()
 	left := patience - r.age(i).Abs()
@@ -176,7 +176,7 @@ func (r *run) await(ctx context.Context, i *Inventory) error {
 		return r.err
 	case <-ctx.Done():
 		return fault.Retryablef(v1alpha1.ReasonUnavailable,
-			"the list of remote agents took longer than there was time").Because(ctx.Err())
+			"reading the list of remote agents timed out").Because(ctx.Err())
 	case <-timer.C:
 		i.mu.Lock()
 		defer i.mu.Unlock()
@@ -184,9 +184,9 @@ func (r *run) await(ctx context.Context, i *Inventory) error {
 	}
 }
 
-// start begins a list; i.mu is held. It may take as long as the rate limit makes it: what is bounded is the time of each
-// page, by that of a request, and the number of agents. It waits for as long as the list before took, and serves all who
-// come until then: else those who ask all the time would leave no time without a list to the others.
+// start starts a list; the caller holds i.mu. The rate limit may make it slow: only the time of each page and the number
+// of agents are bounded. It first pauses for as long as the last list took, and serves all callers that arrive until then:
+// else frequent callers would keep the API busy with lists.
 func (i *Inventory) start() *run {
 	ctx, cancel := context.WithCancel(context.Background())
 	pause := max(time.Until(i.pauseTo), 0)
@@ -200,13 +200,13 @@ func (i *Inventory) start() *run {
 		began := time.Now()
 		entries, err := i.reader.all(ctx)
 		if slower := i.end(r, entries, err, time.Since(began)); slower {
-			i.source.NeedsVerification() // The interval may have to be longer, and soon.
+			i.source.NeedsVerification() // The resync interval may have to grow soon.
 		}
 	}()
 	return r
 }
 
-// pause waits until a list may begin, or is given up. What was registered and deleted until then is in the list.
+// pause waits until a list may start, or is canceled. The list includes what was registered and deleted until then.
 func (r *run) pause(ctx context.Context, i *Inventory, pause time.Duration) {
 	begin := time.NewTimer(pause)
 	defer begin.Stop()
@@ -219,13 +219,13 @@ func (r *run) pause(ctx context.Context, i *Inventory, pause time.Duration) {
 	r.startedAt, r.added, r.dropped = i.opts.Clock.Now(), nil, map[string]bool{}
 }
 
-// end takes up what came of a list, and reports whether it took much longer than the one before.
+// end records the outcome of a list, and reports whether it took much longer than the last one.
 func (i *Inventory) end(r *run, entries []Entry, err error, took time.Duration) (slower bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	defer close(r.done)
 	if i.running != r {
-		r.err = err // It is of another endpoint.
+		r.err = err // It comes from another endpoint.
 		return false
 	}
 	if took >= shortList {
@@ -241,9 +241,9 @@ func (i *Inventory) end(r *run, entries []Entry, err error, took time.Duration) 
 	}
 	i.failure.count++
 	i.failure.at, i.failure.err = i.opts.Clock.Now(), err
-	i.failure.restFor = fault.Backoff(i.failure.count, time.Second, mostRest)
+	i.failure.backoff = fault.Backoff(i.failure.count, time.Second, maxBackoff)
 	i.opts.Metrics.NotListed()
-	r.err = notListed(err, i.failure.restFor)
+	r.err = notListed(err, i.failure.backoff)
 	return false
 }
 

@@ -28,7 +28,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
 )
 
-// pages is a service that lists so many pages of one agent each, and nothing else.
+// pages is an API that lists so many pages of one agent each, and nothing else.
 type pages int
 
 func (n pages) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -53,13 +53,13 @@ func (source) NeedsVerification()   {}
 
 func (s source) Fetch(ctx context.Context, o cloud.ListOptions) (*cloud.RawPage, func(error), error) {
 	if err := s.limiter.Wait(ctx); err != nil {
-		return nil, nil, GivenUp(err)
+		return nil, nil, Canceled(err)
 	}
 	page, err := s.client.Fetch(ctx, "8f6f2f0e-7d1c-4b52-9c6e-3a4f7f0f9d11", o)
 	return page, func(error) {}, err
 }
 
-// reading returns the inventory of a project whose rate limit lets so many pages through.
+// reading returns the inventory of a project whose rate limit allows so many pages.
 func reading(t *testing.T, service http.RoundTripper, perSecond float64) *Inventory {
 	t.Helper()
 	c, err := cloud.New(cloud.Config{
@@ -73,13 +73,13 @@ func reading(t *testing.T, service http.RoundTripper, perSecond float64) *Invent
 	return New(source{c, rate.NewLimiter(rate.Limit(perSecond), 1)}, Options{Name: "default/main", Clock: clock.RealClock{}, Metrics: (*metrics.Projects)(nil).Of("default/main"), MostAgents: 200_000})
 }
 
-// elapse lets time pass in a bubble, where that takes none, until all that it brings about is done.
+// elapse advances the time of a synctest bubble until all goroutines are blocked again.
 func elapse(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
 }
 
-// However long the rate limit makes a list of very many agents, it comes to its end.
+// A list of very many agents completes, however slow the rate limit makes it.
 func TestAListMayTakeAsLongAsItsPagesNeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most = 5000 // pages, at one a second
@@ -101,7 +101,7 @@ func TestAListMayTakeAsLongAsItsPagesNeed(t *testing.T) {
 	})
 }
 
-// A list of a CloudProject that is no more, or leads elsewhere now, is not read to its end.
+// A list of a CloudProject that was deleted, or has another endpoint now, is not completed.
 func TestAListThatNobodyNeedsEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := reading(t, pages(1000), 1)
@@ -121,7 +121,7 @@ func TestAListThatNobodyNeedsEnds(t *testing.T) {
 	})
 }
 
-// counting is a service that counts what it is asked.
+// counting is an API that counts its requests.
 type counting struct {
 	pages
 	asked atomic.Int32
@@ -132,13 +132,13 @@ func (c *counting) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.pages.RoundTrip(r)
 }
 
-// While a page is read the next ones are fetched and read, and no more than there is room for.
+// While a page is read the next ones are fetched and read, up to a limit.
 func TestPagesAreFetchedAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := &counting{pages: 10}
 		p := reading(t, service, 1000)
 		ctx, cancel := context.WithCancel(t.Context())
-		ahead := make(chan *fetched, room)
+		ahead := make(chan *fetched, pagesAhead)
 		go p.reader.fetchAll(ctx, ahead)
 		for read := range 4 {
 			page := <-(<-ahead).read
@@ -146,7 +146,7 @@ func TestPagesAreFetchedAhead(t *testing.T) {
 				t.Fatalf("page %d: %+v", read, page)
 			}
 			elapse(time.Second) // As long as it wants to.
-			if asked := int(service.asked.Load()); asked != read+2+room {
+			if asked := int(service.asked.Load()); asked != read+2+pagesAhead {
 				t.Errorf("%d pages were asked for while the %dth is read", asked, read+1)
 			}
 		}

@@ -15,9 +15,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
-// FindByMachine returns the remote agents with a machine ID, from a snapshot that was begun after the given
-// time. ok is false where the API lists nothing. A list that takes long is a waiting failure, and so is that it
-// is not known yet whether there is one: just after the token changed, say.
+// FindByMachine returns the remote agents with a machine ID, from a snapshot that was begun after the given time. ok is
+// false if the API does not list agents. It returns a waiting failure while the list takes long, and while it is unknown
+// whether the API lists agents, such as just after a change of the token.
 func (i *Inventory) FindByMachine(ctx context.Context, machineID string, after time.Time) (found []Entry, ok bool, err error) {
 	ok, err = i.read(ctx, after, func() {
 		for _, id := range i.snapshot.byMachine[machineID] {
@@ -27,9 +27,9 @@ func (i *Inventory) FindByMachine(ctx context.Context, machineID string, after t
 	return found, ok, err
 }
 
-// Lacks reports whether a snapshot that was begun after the given time lacks a remote agent. listed is false where the
-// API lists nothing: then nothing is known. Its failures are those of FindByMachine. Who asks again gives the same
-// time again: a later one may need another snapshot each time.
+// Lacks reports whether a snapshot that was begun after the given time lacks a remote agent. listed is false if the API
+// does not list agents: then nothing is known. Its failures are those of FindByMachine. Retry with the same time: a later
+// one may need another snapshot each time.
 func (i *Inventory) Lacks(ctx context.Context, id string, after time.Time) (lacks, listed bool, err error) {
 	listed, err = i.read(ctx, after, func() {
 		_, there := i.snapshot.entries[cloud.NormalID(id)]
@@ -38,17 +38,16 @@ func (i *Inventory) Lacks(ctx context.Context, id string, after time.Time) (lack
 	return lacks, listed, err
 }
 
-// read has a snapshot that was begun after the given time looked at; ok is false where the API lists nothing.
-func (i *Inventory) read(ctx context.Context, after time.Time, look func()) (ok bool, err error) {
+// read calls found once there is a snapshot that was begun after the given time; ok is false if the API does not list agents.
+func (i *Inventory) read(ctx context.Context, after time.Time, found func()) (ok bool, err error) {
 	if lists := i.source.ListSupported(); lists == nil {
 		return true, fault.Waitingf(v1alpha1.ReasonProjectNotReady,
-			"it is not known yet whether the service of CloudProject %s lists its agents", i.opts.Name).Coded(fault.ProjectNotReady).
+			"it is not known yet whether the API of CloudProject %s lists agents", i.opts.Name).Coded(fault.ProjectNotReady).
 			After(fault.Spread(time.Second)).Quietly()
 	} else if !*lists {
 		return false, nil
 	}
-	// A list that starts from now on is after whatever the caller has seen, even if that was written by
-	// somebody whose clock is ahead.
+	// A list that starts now is newer than anything the caller has seen, even if that has a time from a clock that is ahead.
 	if now := i.opts.Clock.Now(); !after.Before(now) {
 		after = now.Add(-1)
 	}
@@ -56,7 +55,7 @@ func (i *Inventory) read(ctx context.Context, after time.Time, look func()) (ok 
 		unusable := i.source.Usable()
 		i.mu.Lock()
 		if i.snapshot.startedAt.After(after) {
-			look()
+			found()
 			i.mu.Unlock()
 			return true, nil
 		}
@@ -71,9 +70,9 @@ func (i *Inventory) read(ctx context.Context, after time.Time, look func()) (ok 
 	}
 }
 
-// Lookup returns a remote agent as a snapshot showed it that was begun after the given time, and when that
-// was. ok is false where no such snapshot can be had, or where it lacks the agent: then a read has to show it. It
-// does not wait for a list that is under way, but is a waiting failure.
+// Lookup returns a remote agent from a snapshot that was begun after the given time, and the time of the snapshot. ok is
+// false if there is no such snapshot, or if it lacks the agent: then the agent has to be read. While a list is in progress
+// it returns a waiting failure.
 func (i *Inventory) Lookup(id string, after time.Time) (seen Entry, at time.Time, ok bool, err error) {
 	if lists := i.source.ListSupported(); lists == nil || !*lists {
 		return Entry{}, time.Time{}, false, nil
@@ -84,7 +83,7 @@ func (i *Inventory) Lookup(id string, after time.Time) (seen Entry, at time.Time
 	case i.snapshot.startedAt.After(after):
 		seen, ok = i.snapshot.entries[id]
 		return seen, i.snapshot.startedAt, ok && seen.Remote != nil, nil
-	case i.running == nil && i.opts.Clock.Now().Sub(i.failure.at) < mostRest:
+	case i.running == nil && i.opts.Clock.Now().Sub(i.failure.at) < maxBackoff:
 		return Entry{}, time.Time{}, false, nil
 	case i.running == nil:
 		i.start()
@@ -92,8 +91,8 @@ func (i *Inventory) Lookup(id string, after time.Time) (seen Entry, at time.Time
 	return Entry{}, time.Time{}, false, i.running.waiting(i)
 }
 
-// Newest calls visit with a function that finds agents in the newest snapshot, and returns when that was begun; zero if
-// there is none.
+// Newest calls visit with a function that finds agents in the newest snapshot, and returns the snapshot's time; zero if there
+// is none.
 func (i *Inventory) Newest(visit func(has func(id string) bool)) time.Time {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -104,7 +103,7 @@ func (i *Inventory) Newest(visit func(has func(id string) bool)) time.Time {
 	return i.snapshot.startedAt
 }
 
-// Await has a list begun, if none is under way, and is a waiting failure until it is there.
+// Await starts a list, unless one is in progress, and returns a waiting failure until it is complete.
 func (i *Inventory) Await() error {
 	unusable := i.source.Usable()
 	i.mu.Lock()

@@ -13,23 +13,23 @@ import (
 )
 
 const (
-	// pageSize is how many agents are asked for at once.
+	// pageSize is the usual number of agents in a page.
 	pageSize = 100
-	// mostPatience bounds how many pages have to fit before a larger one is tried.
+	// mostPatience bounds the number of pages that have to fit before a larger one is tried.
 	mostPatience = 64
 )
 
-// paging decides how many agents a page is asked for. After a page that is too large for a response it asks for a
-// quarter; after a page that fitted it asks for twice as many, up to the usual size. Each time that the doubled page is
-// too large it goes back to what fitted, and twice as many pages (64 at most) have to fit before the next try; once one
-// fits, one page is enough again. So one huge agent costs a few pages, and where all are large hardly any fails.
+// paging chooses the number of agents in the next page. A page that is too large for a response is tried again with a
+// quarter; after a page that fits the size is doubled, up to the usual one. Each time that the doubled page is too large, twice
+// as many pages (64 at most) have to fit before the next try; once one fits, one page is enough again. So one huge agent
+// costs a few pages, and if all are large hardly any page fails.
 type paging struct {
 	size     int // that fitted last; zero for the usual one
 	fitted   int // pages of that size in a row
 	patience int // how many have to fit before the size grows; zero is one
 }
 
-// next is how many agents the next page is asked for.
+// next returns the number of agents to request in the next page.
 func (p *paging) next() int {
 	switch {
 	case p.size == 0:
@@ -41,7 +41,7 @@ func (p *paging) next() int {
 	}
 }
 
-// fits notes that a page of this size fitted. A last page shows nothing: there may have been fewer agents left.
+// fits records that a page of this size fitted. The last page does not count: it may have fewer agents.
 func (p *paging) fits(size int, last bool) {
 	switch {
 	case last || p.size == 0:
@@ -55,7 +55,7 @@ func (p *paging) fits(size int, last bool) {
 	}
 }
 
-// tooLarge notes that a page of this size was too large.
+// tooLarge records that a page of this size was too large.
 func (p *paging) tooLarge(size int) {
 	if p.size > 0 && size > p.size {
 		p.patience = min(2*max(p.patience, 1), mostPatience)
@@ -65,14 +65,14 @@ func (p *paging) tooLarge(size int) {
 	*p = paging{size: max(size/4, 1)}
 }
 
-// pageSize returns how many agents the next page is asked for.
+// pageSize returns the number of agents to request in the next page.
 func (r *reader) pageSize() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.paging.next()
 }
 
-// paged notes what came of a page of this size.
+// paged records the outcome of a page of this size.
 func (r *reader) paged(size int, page *fetched) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

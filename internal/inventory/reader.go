@@ -18,10 +18,10 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
-// room is how many pages wait to be put together, beside the one that is and the one that is fetched. Each takes memory.
-const room = 1
+// pagesAhead is how many fetched pages may wait to be merged. Each takes memory.
+const pagesAhead = 1
 
-// reader reads whole lists, and remembers which size of a page fits.
+// reader reads whole lists, and remembers which page size fits.
 type reader struct {
 	source Source
 	most   int // agents
@@ -36,21 +36,21 @@ func (r *reader) reset() {
 	r.paging = paging{}
 }
 
-// fetched is a page on its way from the API to who puts the list together.
+// fetched is a page between the fetch and the merge.
 type fetched struct {
 	*cloud.RawPage
-	learn func(error) // called with what came of reading the page
-	err   error       // in its place; then it is the last
-	read  chan read   // what is in it, once
+	learn func(error) // called with the outcome of reading the page
+	err   error       // instead of a page; then it is the last
+	read  chan read   // its content, sent once
 }
 
-// read is what is in a page, or why that is unknown.
+// read is the content of a page, or why it cannot be read.
 type read struct {
 	entries []Entry
 	err     error
 }
 
-// begin has the page read while others are fetched and read: on a start, new Agents wait for the list.
+// begin reads the page concurrently with other pages: after a start, new Agents wait for the list.
 func (f *fetched) begin() {
 	f.read = make(chan read, 1)
 	go func() {
@@ -71,7 +71,7 @@ func (f *fetched) begin() {
 func (r *reader) all(ctx context.Context) ([]Entry, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	pages := make(chan *fetched, room)
+	pages := make(chan *fetched, pagesAhead)
 	go r.fetchAll(ctx, pages)
 	var entries []Entry
 	for page := range pages {
@@ -85,20 +85,20 @@ func (r *reader) all(ctx context.Context) ([]Entry, error) {
 		}
 		entries = append(entries, got.entries...)
 		if most := r.most; page.Before != "" && len(entries) > most {
-			return nil, fault.Retryablef(v1alpha1.ReasonInvalidResponse, "the service lists more than %d agents", most)
+			return nil, fault.Retryablef(v1alpha1.ReasonInvalidResponse, "the API lists more than %d agents", most)
 		}
 		if page.Before != "" && len(got.entries) == 0 {
 			return nil, inACircle()
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, GivenUp(err) // What was read may not be all.
+		return nil, Canceled(err) // The list may be incomplete.
 	}
 	return entries, nil
 }
 
-// fetchAll fetches all pages, in smaller ones where a page of large configurations is too long for a response.
-// Cursors that lead in a circle are an invalid response.
+// fetchAll fetches all pages, smaller ones where a page of large configurations is too long for a response.
+// Cursors that form a loop are an invalid response.
 func (r *reader) fetchAll(ctx context.Context, pages chan<- *fetched) {
 	defer close(pages)
 	cursors := sets.New[string]()
@@ -129,17 +129,17 @@ func (r *reader) fetchAll(ctx context.Context, pages chan<- *fetched) {
 	}
 }
 
-// fetch gets one page. It may wait, because no worker does this.
+// fetch gets one page. It may sleep: no worker calls it.
 func (r *reader) fetch(ctx context.Context, options cloud.ListOptions) fetched {
 	page, learn, err := r.source.Fetch(ctx, options)
 	return fetched{RawPage: page, learn: learn, err: err}
 }
 
-// GivenUp is the failure of a list whose context ended.
-func GivenUp(err error) error {
-	return fault.Retryablef(v1alpha1.ReasonUnavailable, "the list of remote agents was given up").Because(err)
+// Canceled is the failure of a list whose context was canceled.
+func Canceled(err error) error {
+	return fault.Retryablef(v1alpha1.ReasonUnavailable, "reading the list of remote agents was canceled").Because(err)
 }
 
 func inACircle() error {
-	return fault.Retryablef(v1alpha1.ReasonInvalidResponse, "the service's list of agents leads in a circle")
+	return fault.Retryablef(v1alpha1.ReasonInvalidResponse, "the pages of the agent list form a loop")
 }

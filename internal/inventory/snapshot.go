@@ -13,20 +13,20 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
-// mostWords bounds what is kept of one agent's texts, in bytes.
+// mostWords bounds the texts kept of one agent, in bytes.
 const mostWords = 4 << 10
 
-// Entry is what a list shows of one remote agent.
+// Entry is one remote agent as a list shows it.
 type Entry struct {
 	ID        string
 	MachineID string
 	CreatedAt time.Time
 	// Reported is true if the agent ever sent metrics.
 	Reported bool
-	// Remote is the agent without its token, configuration and metadata; nil if its texts are too long to be
-	// kept, or if it comes from no list.
+	// Remote is the agent without its token, configuration and metadata; nil if its texts are too long, or if it
+	// comes from no list.
 	Remote *cloud.Agent
-	// RawConfig and Metadata are the hashes of what Remote lacks.
+	// RawConfig and Metadata are the hashes of the fields that Remote lacks.
 	RawConfig, Metadata string
 }
 
@@ -47,15 +47,15 @@ func entryOf(a *cloud.Agent) Entry {
 	return e
 }
 
-// snapshot is a complete list, with what was registered and deleted since.
+// snapshot is a complete list, updated with later registrations and deletions.
 type snapshot struct {
 	entries   map[string]Entry    // by ID
 	byMachine map[string][]string // IDs by machine ID
-	startedAt time.Time           // zero without a list
-	took      time.Duration       // the reading of it
+	startedAt time.Time           // zero if there is no list
+	took      time.Duration       // to read the list
 }
 
-// newSnapshot is made of a finished list, with what was registered and deleted while it ran.
+// newSnapshot makes a snapshot of a finished list, and of what was registered and deleted while it ran.
 func newSnapshot(r *run, entries []Entry, took time.Duration) snapshot {
 	s := snapshot{entries: map[string]Entry{}, byMachine: map[string][]string{}, startedAt: r.startedAt, took: took}
 	for _, e := range append(entries, r.added...) {
@@ -88,7 +88,7 @@ func (s *snapshot) drop(id string) {
 	}
 }
 
-// Add notes a remote agent that was registered.
+// Add records a remote agent that was registered.
 func (i *Inventory) Add(e Entry) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -98,7 +98,7 @@ func (i *Inventory) Add(e Entry) {
 	}
 }
 
-// Drop notes that a remote agent does not exist any more.
+// Drop records that a remote agent no longer exists.
 func (i *Inventory) Drop(id string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

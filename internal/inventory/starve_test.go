@@ -16,7 +16,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
-// slow is a service that takes its time for each page, and notes when a list was begun and ended.
+// slow is an API that is slow for each page, and records when a list starts and ends.
 type slow struct {
 	pages
 	latency time.Duration
@@ -42,7 +42,7 @@ func (s *slow) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// need asks for a snapshot begun after a time until it is served, as a reconciler does: it comes back when it is told.
+// need asks for a snapshot begun after a time until it is served, as a reconciler does: it retries when asked to.
 func need(t *testing.T, p *Inventory, after time.Time) (served time.Duration) {
 	started := time.Now()
 	for {
@@ -62,9 +62,9 @@ func need(t *testing.T, p *Inventory, after time.Time) (served time.Duration) {
 	}
 }
 
-// A namespace that needs a new snapshot all the time delays the need of another by two lists and the pauses around them
-// at most, and leaves half of the time free of lists.
-func TestSnapshots_OneNamespaceAsksAllTheTime_OtherIsServedInTime(t *testing.T) {
+// A namespace that constantly needs new snapshots delays another by at most two lists and the pauses around them,
+// and leaves half of the time without lists.
+func TestSnapshots_OneNamespaceAsksConstantly_OtherIsServedInTime(t *testing.T) {
 	for _, row := range []struct {
 		name    string
 		pages   int

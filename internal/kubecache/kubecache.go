@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package kubecache says what the cache of Kubernetes objects keeps, which watches matter, and when the cache is behind
+// Package kubecache says what the cache of Kubernetes objects keeps, which watch events matter, and when the cache is behind
 // a write of this process.
 package kubecache
 
@@ -22,9 +22,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
-// Trim is the transform of the cache that the controllers read from: it leaves out what nobody here reads.
-// What is cached is therefore only ever patched, never written back. Of a configuration that is applied the hash
-// is enough.
+// Trim is the transform of the controllers' cache: it drops what no controller reads. Cached objects are therefore only
+// patched, never written back. Of an applied configuration the hash is enough.
 func Trim(object any) (any, error) {
 	if a, ok := object.(*v1alpha1.Agent); ok && a.Spec.RawConfig != "" && a.Status.Applied.Generation == a.Generation {
 		if hash := cloud.Hash(a.Spec.RawConfig); hash == a.Status.Applied.Fields[v1alpha1.FieldRawConfig] {
@@ -44,8 +43,7 @@ func Trim(object any) (any, error) {
 	return object, nil
 }
 
-// trimMetadata leaves of a Secret or ConfigMap its name, its version, and whose it is. Most of a cluster's are nobody's
-// concern here.
+// trimMetadata keeps only the name, the version and the owner of a Secret or ConfigMap: most of them are irrelevant here.
 func trimMetadata(m *metav1.PartialObjectMetadata) {
 	ours := false
 	maps.DeleteFunc(m.Labels, func(label, _ string) bool {
@@ -59,8 +57,8 @@ func trimMetadata(m *metav1.PartialObjectMetadata) {
 	}
 }
 
-// News is for watches of what others refer to. Of what was there before the start it lets through only what has the
-// label: those that refer to the rest are looked at anyway then, and a cluster may have very many.
+// News is a predicate for watches of referenced objects. Of the initial objects it selects only those with the label: a
+// cluster may have very many, and the objects that refer to the others are reconciled at the start anyway.
 func News(label string) predicate.Predicate {
 	return predicate.Funcs{CreateFunc: func(e event.CreateEvent) bool {
 		_, ours := e.Object.GetLabels()[label]
@@ -68,8 +66,8 @@ func News(label string) predicate.Predicate {
 	}}
 }
 
-// Behind reports whether the cache shows an object as it was before a write of this process. What is judged
-// by such a view is judged wrongly: above all, that nothing is to be written.
+// Behind reports whether the cache shows an object as it was before a write of this process. Decisions from such a view
+// are wrong: above all, that there is nothing to write.
 func Behind(cached client.Object, written string) bool {
 	if written == "" {
 		return false

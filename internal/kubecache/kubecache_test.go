@@ -105,7 +105,7 @@ func TestAStartPassesOverWhatIsNobodysConcern(t *testing.T) {
 	}
 }
 
-func TestBehindTellsAViewFromBeforeOurOwnWrite(t *testing.T) {
+func TestBehindRecognizesAViewFromBeforeOurOwnWrite(t *testing.T) {
 	for _, row := range []struct {
 		name, cached, written string
 		want                  bool

@@ -19,8 +19,8 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 )
 
-// ProvideAccess returns the filter that serves metrics to those whom the API server knows and allows to read them. It differs
-// from the one of controller-runtime in what it answers to an unknown token: 401, and not 500.
+// ProvideAccess returns the filter that serves metrics to authenticated and authorized readers. Unlike that of
+// controller-runtime it returns 401 to an unknown token, not 500.
 func ProvideAccess(config *rest.Config, httpClient *http.Client) (metricsserver.Filter, error) {
 	authentication, err := authenticationclient.NewForConfigAndClient(config, httpClient)
 	if err != nil {
@@ -36,7 +36,7 @@ func ProvideAccess(config *rest.Config, httpClient *http.Client) (metricsserver.
 	}, nil
 }
 
-// access is a handler that only authorized readers reach.
+// access is a handler for authorized readers.
 type access struct {
 	log     logr.Logger
 	reviews *reviewer
@@ -50,7 +50,7 @@ func (a access) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		unauthorized(w, "Bearer")
 		return
 	}
-	r.Header.Del("Authorization") // nobody behind this needs it
+	r.Header.Del("Authorization") // the next handler does not need it
 	reader, err := a.reviews.reader(r.Context(), token)
 	switch {
 	case errors.Is(err, errUnknownToken):
@@ -71,7 +71,7 @@ func (a access) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// bearerToken is the request's token; empty if it has none.
+// bearerToken returns the request's token; empty if it has none.
 func bearerToken(r *http.Request) string {
 	parts := strings.SplitN(strings.TrimSpace(r.Header.Get("Authorization")), " ", 3)
 	if len(parts) < 2 || !strings.EqualFold(parts[0], "bearer") {
@@ -85,9 +85,9 @@ func unauthorized(w http.ResponseWriter, challenge string) {
 	http.Error(w, "Unauthorized: send the token of a ServiceAccount of this cluster", http.StatusUnauthorized)
 }
 
-// fail responds where the reader is not to blame: the API server is not there, or does not let the operator ask.
+// fail responds if the check itself failed: the API server is unavailable, or rejects the operator's review.
 func (a access) fail(w http.ResponseWriter, err error) {
-	a.log.Error(err, "A reader of the metrics cannot be checked")
+	a.log.Error(err, "A reader of the metrics cannot be authorized")
 	status := http.StatusServiceUnavailable
 	if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
 		status = http.StatusInternalServerError

@@ -20,34 +20,34 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
 
-// AgentsOptions say what the metrics of Agents are about.
+// AgentsOptions configure the metrics of Agents.
 type AgentsOptions struct {
 	// Reader is the cache.
 	Reader client.Reader
-	// ProjectOf is the CloudProject that an Agent refers to, and whether it refers to one.
+	// ProjectOf returns the CloudProject that an Agent refers to, and whether it refers to one.
 	ProjectOf func(*v1alpha1.Agent) (types.NamespacedName, bool)
 	// Shard is what this operator manages.
 	Shard Shard
-	// Each wants series for every single Agent.
+	// Each enables series for each Agent.
 	Each bool
-	// Events are the reasons of the events that are counted.
+	// Events are the reasons of the counted events.
 	Events []string
-	// Elected is closed once this process leads: of several replicas one counts, or sums would count all Agents
-	// several times. nil says that it always leads.
+	// Elected is closed once this process leads: only the leader counts Agents, or sums would count them several times.
+	// If it is nil, this process always leads.
 	Elected <-chan struct{}
 }
 
-// Shard says which CloudProjects an operator manages, and whether it has the Agents without one.
+// Shard says which CloudProjects an operator manages, and whether it manages the Agents without one.
 type Shard interface {
 	Has(cp *v1alpha1.CloudProject) bool
 	HasStrays() bool
 }
 
-// noProject is the label of Agents whose CloudProject does not exist: what people refer to is not bounded.
+// noProject is the label of Agents whose CloudProject does not exist: the number of such references is not bounded.
 const noProject = "none"
 
-// Agents are the metrics of all Agents together and, where that is wanted, of each. Except for what happened they are
-// made at each scrape, in one pass over the cache.
+// Agents are the metrics of all Agents together and, optionally, of each. Except for the counters they are computed at
+// each scrape, in one pass over the cache.
 type Agents struct {
 	opts   AgentsOptions
 	events *prometheus.CounterVec
@@ -55,11 +55,11 @@ type Agents struct {
 	agents, conditions, deleting, deletingSince, healthy, reporting, lastMetrics *prometheus.Desc
 
 	mu    sync.Mutex
-	last  map[types.NamespacedName]time.Time // metrics, which the status has only now and then
-	known sets.Set[string]                   // CloudProjects that have counters
+	last  map[types.NamespacedName]time.Time // metrics; the status is updated less often
+	known sets.Set[string]                   // CloudProjects with counters
 }
 
-// NewAgents makes the metrics and registers them.
+// NewAgents creates and registers the metrics.
 func NewAgents(registerer prometheus.Registerer, opts AgentsOptions) (*Agents, error) {
 	all := func(name, help string, more ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, append([]string{"cloudproject"}, more...), nil)
@@ -76,12 +76,12 @@ func NewAgents(registerer prometheus.Registerer, opts AgentsOptions) (*Agents, e
 			"Agents by CloudProject that have a condition with this status and reason.", "condition", "status", "reason"),
 		deleting: all("calyptia_agents_deleting", "Agents that are being deleted."),
 		deletingSince: all("calyptia_agents_deletion_oldest_timestamp_seconds",
-			"When the deletion began that has lasted longest, in seconds since 1970."),
-		healthy: each("calyptia_agent_healthy", "1 if the service says that the agent is healthy, 0 if it says anything else."),
+			"Start of the longest-running deletion, in seconds since 1970."),
+		healthy: each("calyptia_agent_healthy", "1 if Calyptia Cloud reports the agent as healthy, 0 if it reports anything else."),
 		reporting: each("calyptia_agent_reporting",
-			"1 if the service receives metrics of the agent, 0 if not: the condition Reporting."),
+			"1 if Calyptia Cloud receives metrics of the agent, 0 if not: the condition Reporting."),
 		lastMetrics: each("calyptia_agent_last_metrics_timestamp_seconds",
-			"When the service received metrics of the agent last, as of the last look, in seconds since 1970."),
+			"When Calyptia Cloud last received metrics of the agent, as of the last check, in seconds since 1970."),
 	}
 	for _, collector := range []prometheus.Collector{m.events, m} {
 		if err := registerer.Register(collector); err != nil {
@@ -91,7 +91,7 @@ func NewAgents(registerer prometheus.Registerer, opts AgentsOptions) (*Agents, e
 	return m, nil
 }
 
-// Describe implements prometheus.Collector for what is made at each scrape.
+// Describe implements prometheus.Collector for the metrics that are computed at each scrape.
 func (m *Agents) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		m.agents, m.conditions, m.deleting, m.deletingSince, m.healthy, m.reporting, m.lastMetrics,
@@ -111,7 +111,7 @@ func (m *Agents) Collect(out chan<- prometheus.Metric) {
 	var agents v1alpha1.AgentList
 	for _, list := range []client.ObjectList{&projects, &agents} {
 		if err := m.opts.Reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
-			return // The cache is not filled yet: no number is better than a wrong one.
+			return // Before the cache is filled, no number is better than a wrong one.
 		}
 	}
 	names, elsewhere := map[types.NamespacedName]string{}, sets.New[types.NamespacedName]()
@@ -148,8 +148,8 @@ func (m *Agents) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// begin has all counters of a CloudProject begin at zero, because the first increase of one that begins with it
-// is not seen, and drops those of CloudProjects that are no more.
+// begin starts all counters of a CloudProject at zero, because Prometheus misses the first increase of a new series, and
+// drops those of deleted CloudProjects.
 func (m *Agents) begin(names map[types.NamespacedName]string) {
 	now := sets.New(noProject)
 	for _, name := range names {
@@ -168,14 +168,14 @@ func (m *Agents) begin(names map[types.NamespacedName]string) {
 	m.known = now
 }
 
-// state is a condition as it is counted.
+// state is the counted part of a condition.
 type state struct {
 	condition string
 	status    metav1.ConditionStatus
 	reason    string
 }
 
-// sum is what the Agents of a CloudProject are together.
+// sum is the sum over the Agents of a CloudProject.
 type sum struct {
 	agents, deleting int
 	deletingSince    time.Time
@@ -235,7 +235,7 @@ func (m *Agents) single(out chan<- prometheus.Metric, name string, agent *v1alph
 		}
 	}
 	if remote.LastMetricsAddedAt == nil {
-		return // What this process saw of another remote agent of the name says nothing.
+		return // What this process saw of another remote agent does not count.
 	}
 	m.mu.Lock()
 	last := m.last[client.ObjectKeyFromObject(agent)]
@@ -257,7 +257,7 @@ func number(yes bool) float64 {
 	return 0
 }
 
-// Happened counts an event. cloudProject is nil where the Agent's does not exist.
+// Happened counts an event. cloudProject is nil if the Agent's does not exist.
 func (m *Agents) Happened(cloudProject *v1alpha1.CloudProject, reason string) {
 	if m == nil {
 		return
@@ -272,7 +272,7 @@ func (m *Agents) Happened(cloudProject *v1alpha1.CloudProject, reason string) {
 	m.events.WithLabelValues(name, reason).Inc()
 }
 
-// Observed has the number of one Agent that the status has only now and then; last may be nil.
+// Observed records when an Agent last sent metrics; the status is updated less often. last may be nil.
 func (m *Agents) Observed(key types.NamespacedName, last *time.Time) {
 	if m == nil || !m.opts.Each {
 		return
@@ -286,7 +286,7 @@ func (m *Agents) Observed(key types.NamespacedName, last *time.Time) {
 	m.last[key] = *last
 }
 
-// Forget drops what is kept of an Agent that is deleted.
+// Forget drops what is kept of a deleted Agent.
 func (m *Agents) Forget(key types.NamespacedName) {
 	if m != nil {
 		m.Observed(key, nil)

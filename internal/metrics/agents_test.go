@@ -120,7 +120,7 @@ func exposes(t *testing.T, registry *prometheus.Registry, want string, names ...
 	}
 }
 
-func TestMetricsTellOfAllAgentsTogether(t *testing.T) {
+func TestMetricsReportAllAgentsTogether(t *testing.T) {
 	old := metav1.NewTime(time.Unix(1_700_000_000, 0))
 	leaving := judged("d", [3]string{"Ready", "False", "InUse"})
 	leaving.DeletionTimestamp = &metav1.Time{Time: old.Add(time.Hour)}
@@ -158,8 +158,8 @@ func reported(name, status string, last int64) v1alpha1.Agent {
 	return a
 }
 
-func TestMetricsTellOfEachAgent(t *testing.T) {
-	registered := judged("new") // The answer to a registration tells nothing of its health.
+func TestMetricsReportEachAgent(t *testing.T) {
+	registered := judged("new") // The response to a registration does not show its health.
 	registered.Status.Agent = &v1alpha1.RemoteAgent{}
 	cache := &shelf{
 		projects: []v1alpha1.CloudProject{projectNamed("calyptia")},
@@ -197,7 +197,7 @@ calyptia_agent_reporting{agent=c,agent_namespace=web,cloudproject=logs/calyptia}
 	}
 }
 
-func TestOnlyALeaderWithAFilledCacheTellsOfAgents(t *testing.T) {
+func TestOnlyALeaderWithAFilledCacheReportsAgents(t *testing.T) {
 	elected := make(chan struct{})
 	cache := &shelf{empty: true, projects: []v1alpha1.CloudProject{projectNamed("calyptia")}, agents: []v1alpha1.Agent{judged("a")}}
 	_, registry := measure(t, AgentsOptions{ProjectOf: refersTo, Reader: cache, Elected: elected})
@@ -222,7 +222,7 @@ func TestOnlyALeaderWithAFilledCacheTellsOfAgents(t *testing.T) {
 	}
 }
 
-func TestEventsBeginAtZeroAndGoWithTheirCloudProject(t *testing.T) {
+func TestEventCountersStartAtZeroAndAreDroppedWithTheirCloudProject(t *testing.T) {
 	mine, other := projectNamed("calyptia"), projectNamed("other")
 	cache := &shelf{projects: []v1alpha1.CloudProject{mine, other}}
 	m, registry := measure(t, AgentsOptions{ProjectOf: refersTo, Reader: cache})
@@ -265,8 +265,7 @@ func TestEventsBeginAtZeroAndGoWithTheirCloudProject(t *testing.T) {
 	}
 }
 
-// A scrape is one pass over the cache: at ten thousand Agents, of which each has series of its own, it must
-// not be felt.
+// A scrape is one pass over the cache: it must be fast with ten thousand Agents that each have their own series.
 func TestAScrapeOfTenThousandAgentsIsCheap(t *testing.T) {
 	cache := &shelf{projects: []v1alpha1.CloudProject{projectNamed("calyptia")}}
 	for i := range 10_000 {

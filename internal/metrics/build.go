@@ -14,7 +14,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/version"
 )
 
-// RegisterBuild registers the metric that tells which build of the operator this is.
+// RegisterBuild registers the metric with the build of the operator.
 func RegisterBuild(registerer prometheus.Registerer) error {
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "calyptia_agent_operator_build_info",

@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package metrics holds what is counted of the service for each CloudProject: the
-// calls, at the transport so that no caller has to, and what keeps calls waiting.
+// Package metrics has the Prometheus metrics. Requests to the API are counted in the transport, so that no caller
+// has to.
 package metrics
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// calls are the metrics of the calls to the service.
+// calls are the metrics of the requests to the API.
 type calls struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
@@ -29,11 +29,11 @@ func newCalls() calls {
 	return calls{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "calyptia_cloud_requests_total",
-			Help: "Calls to the service by CloudProject, method, route and status code; code may be error (no answer) or other.",
+			Help: "Requests to Calyptia Cloud by CloudProject, method, route and status code; code may be error (no response) or other.",
 		}, labels),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "calyptia_cloud_request_duration_seconds",
-			Help:    "Time from a call to the service until the head of its answer, in seconds.",
+			Help:    "Time from a request to Calyptia Cloud until the head of its response, in seconds.",
 			Buckets: prometheus.ExponentialBuckets(0.005, 2, 13),
 		}, labels[:3]),
 	}
@@ -44,16 +44,16 @@ func (p *Project) Wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(r *http.Request) (*http.Response, error) {
 		began := time.Now()
 		response, err := next.RoundTrip(r)
-		took, name, answer := time.Since(began).Seconds(), route(r.URL.Path), code(response, err)
+		took, name, status := time.Since(began).Seconds(), route(r.URL.Path), code(response, err)
 		p.record(func(m *Projects) {
-			m.calls.requests.WithLabelValues(p.name, r.Method, name, answer).Inc()
+			m.calls.requests.WithLabelValues(p.name, r.Method, name, status).Inc()
 			m.calls.duration.WithLabelValues(p.name, r.Method, name).Observe(took)
 		})
 		return response, err
 	})
 }
 
-// code is the status code. A server may answer with any number; those without a meaning are one.
+// code returns the status code. A server may send any number; unknown ones share one label.
 func code(response *http.Response, err error) string {
 	switch {
 	case err != nil:
@@ -72,7 +72,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 // lists are what a project has lists of.
 var lists = []string{"agents", "fleets", "environments"}
 
-// route is the path without IDs and without the prefix of the installation, so that labels stay few.
+// route returns the path without IDs and without the prefix of the installation, to bound the number of labels.
 func route(path string) string {
 	_, path, _ = strings.Cut(path, "/v1/")
 	parts := strings.Split(path, "/")

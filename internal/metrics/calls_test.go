@@ -17,9 +17,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-type answer func(*http.Request) (*http.Response, error)
+type tripper func(*http.Request) (*http.Response, error)
 
-func (a answer) RoundTrip(r *http.Request) (*http.Response, error) { return a(r) }
+func (a tripper) RoundTrip(r *http.Request) (*http.Response, error) { return a(r) }
 
 func TestCallsAreCountedByRouteAndCode(t *testing.T) {
 	registry := prometheus.NewRegistry()
@@ -27,7 +27,7 @@ func TestCallsAreCountedByRouteAndCode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport := projects.Of("default/calyptia").Wrap(answer(func(r *http.Request) (*http.Response, error) {
+	transport := projects.Of("default/calyptia").Wrap(tripper(func(r *http.Request) (*http.Response, error) {
 		switch r.Method {
 		case http.MethodDelete:
 			return nil, errors.New("connection refused")
@@ -59,7 +59,7 @@ func TestCallsAreCountedByRouteAndCode(t *testing.T) {
 		}
 	}
 	want := `
-# HELP calyptia_cloud_requests_total Calls to the service by CloudProject, method, route and status code; code may be error (no answer) or other.
+# HELP calyptia_cloud_requests_total Requests to Calyptia Cloud by CloudProject, method, route and status code; code may be error (no response) or other.
 # TYPE calyptia_cloud_requests_total counter
 calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="GET",route="/v1/agents/{agentID}"} 1
 calyptia_cloud_requests_total{cloudproject="default/calyptia",code="201",method="GET",route="/v1/projects/{projectID}/agents"} 1

@@ -6,8 +6,8 @@ SPDX-License-Identifier: Apache-2.0
 
 package metrics
 
-// Leads reports whether this process leads: elected is closed then. Of several replicas one counts what is in the cluster, or
-// sums would count it several times. nil says that the process always leads.
+// Leads reports whether this process leads: elected is closed then, or nil if it always leads. Only the leader reports the
+// objects of the cluster, or sums would count them several times.
 func Leads(elected <-chan struct{}) bool {
 	if elected == nil {
 		return true

@@ -8,12 +8,12 @@ package metrics
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// RegisterNamespaces registers the metric of the namespaces that the operator is told to watch; watched says at each scrape
-// which of them it can watch.
+// RegisterNamespaces registers the metric of the namespaces in --watch-namespaces; watched returns at each scrape which of
+// them are watched.
 func RegisterNamespaces(registerer prometheus.Registerer, watched func() map[string]bool) error {
 	return registerer.Register(&namespaces{
 		watched: watched,
-		// Not "namespace": that label names the operator's own, where Prometheus finds it by a ServiceMonitor.
+		// Not "namespace": a ServiceMonitor sets that label to the operator's namespace.
 		desc: prometheus.NewDesc("calyptia_agent_operator_namespace_watched",
 			"1 if the namespace of --watch-namespaces is watched, 0 if it does not exist or the operator has no rights in it.",
 			[]string{"watched_namespace"}, nil),

@@ -16,21 +16,21 @@ import (
 // cloudProject is the label that names a CloudProject, as "namespace/name".
 const cloudProject = "cloudproject"
 
-// Breaker is the state of a breaker.
+// Breaker is the state of a circuit breaker.
 type Breaker string
 
-// The states of a breaker.
+// The states of a circuit breaker.
 const (
 	BreakerClosed   Breaker = "closed"
 	BreakerHalfOpen Breaker = "half-open"
 	BreakerOpen     Breaker = "open"
 )
 
-// Projects are the metrics of the ways to the service.
+// Projects are the metrics of the connections to the API.
 type Projects struct {
 	calls       calls
 	breaker     *prometheus.GaugeVec
-	parks       *prometheus.CounterVec
+	throttled   *prometheus.CounterVec
 	waits       *prometheus.CounterVec
 	waited      *prometheus.CounterVec
 	snapshots   *prometheus.CounterVec
@@ -38,7 +38,7 @@ type Projects struct {
 	listed      *prometheus.GaugeVec
 }
 
-// NewProjects makes the metrics and registers them.
+// NewProjects creates and registers the metrics.
 func NewProjects(registerer prometheus.Registerer) (*Projects, error) {
 	counter := func(name, help string, more ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, append([]string{cloudProject}, more...))
@@ -49,19 +49,19 @@ func NewProjects(registerer prometheus.Registerer) (*Projects, error) {
 	m := &Projects{
 		calls: newCalls(),
 		breaker: gauge("calyptia_cloudproject_breaker_state",
-			"1 for the state that the breaker is in: closed, half-open or open. Open, no call is made.", "state"),
-		parks: counter("calyptia_cloudproject_throttled_total",
-			"How often the service asked to wait (429, or Retry-After), so that no call was made for a time."),
+			"1 for the state of the circuit breaker: closed, half-open or open. No request is made while it is open.", "state"),
+		throttled: counter("calyptia_cloudproject_throttled_total",
+			"How often Calyptia Cloud asked to wait (429, or Retry-After), so that no request was made for a time."),
 		waits: counter("calyptia_cloudproject_rate_limit_waits_total",
-			"Calls that had to wait for the rate limit of the CloudProject."),
+			"Requests that had to wait for the rate limit of the CloudProject."),
 		waited: counter("calyptia_cloudproject_rate_limit_wait_seconds_total",
-			"For how long calls had to wait for the rate limit of the CloudProject, in seconds."),
+			"How long requests waited for the rate limit of the CloudProject, in seconds."),
 		snapshots: counter("calyptia_cloudproject_list_snapshots_total",
-			"Lists of all remote agents that were read, by outcome (complete or failed).", "outcome"),
+			"Snapshots of all remote agents that were read, by outcome (complete or failed).", "outcome"),
 		snapshotAge: gauge("calyptia_cloudproject_list_snapshot_timestamp_seconds",
-			"When the list of all remote agents in use was begun, in seconds since 1970."),
+			"When the snapshot in use of all remote agents was begun, in seconds since 1970."),
 		listed: gauge("calyptia_cloudproject_list_snapshot_agents",
-			"Remote agents in the list in use when it was read."),
+			"Remote agents in the snapshot in use when it was read."),
 	}
 	for _, collector := range m.vectors() {
 		if err := registerer.Register(collector); err != nil {
@@ -71,7 +71,7 @@ func NewProjects(registerer prometheus.Registerer) (*Projects, error) {
 	return m, nil
 }
 
-// vector is a metric with series for each CloudProject.
+// vector is a metric with a series for each CloudProject.
 type vector interface {
 	prometheus.Collector
 	DeletePartialMatch(prometheus.Labels) int
@@ -79,16 +79,16 @@ type vector interface {
 
 func (m *Projects) vectors() []vector {
 	return []vector{
-		m.calls.requests, m.calls.duration, m.breaker, m.parks, m.waits, m.waited, m.snapshots, m.snapshotAge, m.listed,
+		m.calls.requests, m.calls.duration, m.breaker, m.throttled, m.waits, m.waited, m.snapshots, m.snapshotAge, m.listed,
 	}
 }
 
-// Of returns the metrics of one CloudProject, named "namespace/name"; those of no Projects count nothing.
+// Of returns the metrics of one CloudProject, named "namespace/name"; those of a nil Projects count nothing.
 func (m *Projects) Of(name string) *Project {
 	p := &Project{all: m, name: name}
-	// Counters that begin at zero let the first increase be seen.
+	// Counters start at zero, so that Prometheus sees the first increase.
 	p.record(func(m *Projects) {
-		m.parks.WithLabelValues(name)
+		m.throttled.WithLabelValues(name)
 		m.waits.WithLabelValues(name)
 		m.waited.WithLabelValues(name)
 		m.snapshots.WithLabelValues(name, "complete")
@@ -98,7 +98,7 @@ func (m *Projects) Of(name string) *Project {
 	return p
 }
 
-// Project is what is counted of one CloudProject.
+// Project is the metrics of one CloudProject.
 type Project struct {
 	all  *Projects
 	name string
@@ -107,7 +107,7 @@ type Project struct {
 	gone bool
 }
 
-// record leaves no series of a CloudProject that is no more, whatever comes late.
+// record does nothing for a deleted CloudProject, so that late updates leave no series.
 func (p *Project) record(f func(*Projects)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -116,7 +116,7 @@ func (p *Project) record(f func(*Projects)) {
 	}
 }
 
-// Breaker notes the state that the breaker is in now.
+// Breaker records the state of the circuit breaker.
 func (p *Project) Breaker(now Breaker) {
 	p.record(func(m *Projects) {
 		for _, state := range []Breaker{BreakerClosed, BreakerHalfOpen, BreakerOpen} {
@@ -129,12 +129,12 @@ func (p *Project) Breaker(now Breaker) {
 	})
 }
 
-// Parked notes that the service asked to wait.
-func (p *Project) Parked() {
-	p.record(func(m *Projects) { m.parks.WithLabelValues(p.name).Inc() })
+// Throttled counts a response that asks to wait.
+func (p *Project) Throttled() {
+	p.record(func(m *Projects) { m.throttled.WithLabelValues(p.name).Inc() })
 }
 
-// Waits notes that a call has to wait for the rate limit.
+// Waits counts a request that has to wait for the rate limit.
 func (p *Project) Waits(d time.Duration) {
 	p.record(func(m *Projects) {
 		m.waits.WithLabelValues(p.name).Inc()
@@ -142,7 +142,7 @@ func (p *Project) Waits(d time.Duration) {
 	})
 }
 
-// Listed notes a list of all remote agents that is in use now.
+// Listed records a complete list of all remote agents.
 func (p *Project) Listed(startedAt time.Time, agents int) {
 	p.record(func(m *Projects) {
 		m.snapshots.WithLabelValues(p.name, "complete").Inc()
@@ -151,12 +151,12 @@ func (p *Project) Listed(startedAt time.Time, agents int) {
 	})
 }
 
-// NotListed notes a list that failed.
+// NotListed counts a failed list.
 func (p *Project) NotListed() {
 	p.record(func(m *Projects) { m.snapshots.WithLabelValues(p.name, "failed").Inc() })
 }
 
-// Forget drops all series of a CloudProject that is no more.
+// Forget drops all series of a CloudProject that was deleted.
 func (p *Project) Forget() {
 	p.record(func(m *Projects) {
 		for _, v := range m.vectors() {

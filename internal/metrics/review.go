@@ -26,20 +26,20 @@ import (
 
 const (
 	reviewTimeout = 10 * time.Second
-	// How long a response of the API server is believed.
+	// How long a response of the API server is cached.
 	knownTime, allowedTime, deniedTime = time.Minute, 5 * time.Minute, 30 * time.Second
-	// How many readers, and how many of their requests, are remembered.
+	// How many readers, and how many of their requests, are cached.
 	rememberedReviews = 1024
 )
 
-// reviewBackoff is the one of Kubernetes' own components.
+// reviewBackoff is the backoff of Kubernetes' own components.
 var reviewBackoff = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 1.5, Jitter: 0.2, Steps: 5}
 
-// errUnknownToken is an error, because errors are not remembered: made-up tokens do not displace readers.
+// errUnknownToken is an error because errors are not cached: made-up tokens do not displace readers.
 var errUnknownToken = errors.New("the API server does not know the token")
 
-// reviewer asks the API server whose token it is and what they may read. The package k8s.io/apiserver could do it too, but
-// links gRPC, OpenTelemetry and CEL.
+// reviewer authenticates and authorizes readers with the API server. The package k8s.io/apiserver could do it too, but links
+// gRPC, OpenTelemetry and CEL.
 type reviewer struct {
 	tokens  authenticationclient.TokenReviewInterface
 	access  authorizationclient.SubjectAccessReviewInterface
@@ -54,7 +54,7 @@ func newReviewer(tokens authenticationclient.TokenReviewInterface, access author
 	}
 }
 
-// reader returns whose token it is.
+// reader returns the user of a token.
 func (r *reviewer) reader(ctx context.Context, token string) (authenticationv1.UserInfo, error) {
 	key := sha256.Sum256([]byte(token)) // the token itself is not kept
 	if known, ok := r.known.Get(key); ok {
@@ -110,7 +110,7 @@ func (r *reviewer) mayRead(ctx context.Context, reader authenticationv1.UserInfo
 	return allowed, nil
 }
 
-// ask repeats the question while the API server fails for a moment.
+// ask retries the review while the API server fails briefly.
 func ask(ctx context.Context, question func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, reviewTimeout)
 	defer cancel()
@@ -123,7 +123,7 @@ func ask(ctx context.Context, question func(context.Context) error) error {
 		return last == nil, last
 	})
 	if last != nil {
-		return last // says more than that the time is up
+		return last // more useful than the context's error
 	}
 	return err
 }

@@ -5,8 +5,8 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Package namespaces is the cache of an operator that watches some namespaces only. A namespace that the operator has no
-// rights in, because its Role is missing or because it does not exist, holds up nothing but itself, and is watched as soon
-// as the rights are there. The caches of controller-runtime would wait for it, and end the operator.
+// rights in, because its Role is missing or because it does not exist, blocks no other namespace, and is watched as soon
+// as the operator has the rights. The caches of controller-runtime would wait for it, and stop the operator.
 package namespaces
 
 import (
@@ -33,8 +33,8 @@ import (
 const (
 	// defaultInterval is the pause between two checks of the rights.
 	defaultInterval = 20 * time.Second
-	// defaultPatience is how long a filled namespace has to be refused before it counts as lost: an API server that was
-	// just started refuses everything for a moment.
+	// defaultPatience is how long a filled namespace has to be forbidden before it counts as lost: an API server that just
+	// started forbids everything for a moment.
 	defaultPatience = 15 * time.Second
 	// defaultQuiet is longer than the longest pause between two tries of a watch.
 	defaultQuiet = 90 * time.Second
@@ -42,15 +42,15 @@ const (
 	checkTimeout = 10 * time.Second
 )
 
-// Cache has a cache for each namespace. It implements cache.Cache for kinds that live in namespaces.
+// Cache has a cache for each namespace. It implements cache.Cache for namespaced kinds.
 type Cache struct {
 	config *rest.Config
 	opts   cache.Options
 	log    logr.Logger
-	// reader reads past the caches.
+	// reader reads from the API server.
 	reader client.Reader
-	// interval is the pause between two checks. A filled namespace is lost after refusals for the time patience, and
-	// watched again after none for the time quiet.
+	// interval is the pause between two checks. A filled namespace is lost once it was forbidden for patience, and
+	// watched again once it was not forbidden for quiet.
 	interval, patience, quiet time.Duration
 	spaces                    []*space
 	byName                    map[string]*space
@@ -95,7 +95,7 @@ func New(config *rest.Config, opts cache.Options) (cache.Cache, error) {
 	return c, nil
 }
 
-// Watched says of each namespace whether it is watched.
+// Watched returns for each namespace whether it is watched.
 func (c *Cache) Watched() map[string]bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -106,7 +106,7 @@ func (c *Cache) Watched() map[string]bool {
 	return watched
 }
 
-// Start runs the caches of all namespaces and checks the rights again and again, until ctx ends.
+// Start runs the caches of all namespaces and checks the rights repeatedly, until ctx ends.
 func (c *Cache) Start(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer c.running.Wait()
@@ -131,7 +131,7 @@ func (c *Cache) Start(ctx context.Context) error {
 	}
 }
 
-// WaitForCacheSync waits for each namespace but those that the operator had no rights in.
+// WaitForCacheSync waits for all namespaces except those that the operator has no rights in.
 func (c *Cache) WaitForCacheSync(ctx context.Context) bool {
 	synced := true
 	for _, s := range c.spaces {
@@ -165,8 +165,8 @@ func (c *Cache) Get(ctx context.Context, key client.ObjectKey, object client.Obj
 	return from.Get(ctx, key, object, opts...)
 }
 
-// of is the cache of a namespace. That the namespace is not watched is no reason to believe that an object of it does not
-// exist: hence Forbidden, and not NotFound.
+// of returns the cache of a namespace. The error for an unwatched namespace is Forbidden, not NotFound: an object in it may
+// exist.
 func (c *Cache) of(namespace string) (cache.Cache, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -180,7 +180,7 @@ func (c *Cache) of(namespace string) (cache.Cache, error) {
 	return s.cache, nil
 }
 
-// open are the caches of the namespaces that can be read.
+// open returns the caches of the readable namespaces.
 func (c *Cache) open() (caches []cache.Cache) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

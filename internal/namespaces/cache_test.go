@@ -57,7 +57,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// bench is a cache of two namespaces, as a user who has what the test grants.
+// bench is a cache of two namespaces, as a user with the rights that the test grants.
 type bench struct {
 	*testing.T
 	c    client.Client
@@ -67,7 +67,7 @@ type bench struct {
 	done chan error
 
 	mu    sync.Mutex
-	seen  []string // objects that a handler was told of
+	seen  []string // objects that a handler received
 	lines []string // of the log
 }
 
@@ -198,16 +198,16 @@ func (b *bench) watches(want ...string) {
 	})
 }
 
-// tells creates a ConfigMap and waits until the handler is told of it, and reads find it.
-func (b *bench) tells(namespace, name string) {
+// notifies creates a ConfigMap and waits until the handler receives it, and reads find it.
+func (b *bench) notifies(namespace, name string) {
 	b.Helper()
 	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{byTeam: "t"}}}
 	b.check(b.c.Create(b.Context(), object))
-	b.eventually(name+" is told", func() error {
+	b.eventually("an event for "+name, func() error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if !slices.Contains(b.seen, namespace+"/"+name) {
-			return fmt.Errorf("told are %v", b.seen)
+			return fmt.Errorf("received are %v", b.seen)
 		}
 		return nil
 	})
@@ -239,7 +239,7 @@ func (b *bench) says(want int) {
 	}
 }
 
-func TestANamespaceWithoutAllRightsHoldsUpNothing(t *testing.T) {
+func TestANamespaceWithoutAllRightsBlocksNothing(t *testing.T) {
 	for name, resources := range map[string][]string{
 		"none": {"pods"}, "the-first-alone": {"configmaps"}, "the-last-alone": {"secrets"},
 	} {
@@ -249,7 +249,7 @@ func TestANamespaceWithoutAllRightsHoldsUpNothing(t *testing.T) {
 			b.grant(b.b, resources...)
 			b.run()
 			b.watches(b.a)
-			b.tells(b.a, "one")
+			b.notifies(b.a, "one")
 			b.eventually("the namespace is given up", func() error {
 				if err := b.Get(t.Context(), client.ObjectKey{Namespace: b.b, Name: "x"}, &corev1.ConfigMap{}); !apierrors.IsForbidden(err) {
 					return fmt.Errorf("a read gives %w, want Forbidden, which says nothing of the object", err)
@@ -264,7 +264,7 @@ func TestANamespaceWithoutAllRightsHoldsUpNothing(t *testing.T) {
 
 			b.grant(b.b, "configmaps", "secrets")
 			b.watches(b.a, b.b)
-			b.tells(b.b, "two")
+			b.notifies(b.b, "two")
 			b.lists([]string{b.a + "/one", b.b + "/two"})
 			b.lists([]string{b.b + "/two"}, client.InNamespace(b.b))
 			b.says(2)
@@ -272,21 +272,21 @@ func TestANamespaceWithoutAllRightsHoldsUpNothing(t *testing.T) {
 	}
 }
 
-func TestRightsThatAreLostMeanwhile(t *testing.T) {
+func TestRightsThatAreLostLater(t *testing.T) {
 	b := newBench(t, "lost")
 	b.grant(b.a, "configmaps", "secrets")
 	b.grant(b.b, "configmaps", "secrets")
 	b.run()
 	b.watches(b.a, b.b)
-	b.tells(b.b, "before")
+	b.notifies(b.b, "before")
 	b.revoke(b.b)
 	b.watches(b.a)
-	b.check(plane.RestartAPIServer()) // This ends the watches, which the server goes on with else.
-	b.tells(b.a, "meanwhile")
+	b.check(plane.RestartAPIServer()) // This ends the watches, which would continue otherwise.
+	b.notifies(b.a, "meanwhile")
 	b.lists([]string{b.a + "/meanwhile", b.b + "/before"})
 	b.says(1)
 	b.grant(b.b, "configmaps", "secrets")
-	b.tells(b.b, "after")
+	b.notifies(b.b, "after")
 	b.watches(b.a, b.b)
 	b.says(2)
 }
@@ -322,29 +322,29 @@ func TestTheFirstNamespaceIsRefused(t *testing.T) {
 	b.grant(b.b, "configmaps", "secrets")
 	b.run()
 	b.watches(b.b)
-	b.tells(b.b, "one")
+	b.notifies(b.b, "one")
 }
 
-func TestWhatIsNotAskedOfTheCache(t *testing.T) {
+func TestUnsupportedUsesOfTheCache(t *testing.T) {
 	b := newBench(t, "others")
 	b.grant(b.a, "configmaps", "secrets")
 	b.grant(b.b, "configmaps", "secrets")
 	b.run()
 	b.watches(b.a, b.b)
-	b.tells(b.a, "one")
-	b.tells(b.b, "two")
+	b.notifies(b.a, "one")
+	b.notifies(b.b, "two")
 	b.lists([]string{b.a + "/one"}, client.Limit(1))
 	if err := b.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "x"}, &corev1.ConfigMap{}); err == nil || apierrors.IsNotFound(err) {
 		t.Errorf("a namespace that is not watched gives %v", err)
 	}
 	informer, err := b.GetInformer(t.Context(), &corev1.ConfigMap{})
 	b.check(err)
-	told := make(chan string, 10)
+	received := make(chan string, 10)
 	handle, err := informer.AddEventHandlerWithResyncPeriod(toolscache.ResourceEventHandlerFuncs{AddFunc: func(o any) {
-		told <- o.(client.Object).GetName()
+		received <- o.(client.Object).GetName()
 	}}, time.Hour)
 	b.check(err)
-	<-told
+	<-received
 	b.check(informer.RemoveEventHandler(handle))
 	if informer.IsStopped() {
 		t.Error("the informer is stopped")

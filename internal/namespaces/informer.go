@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// informer tells of the objects of one kind in all namespaces. It remembers its handlers for namespaces that come later.
+// informer is an informer for one kind in all namespaces. It keeps its handlers for namespaces that become readable later.
 type informer struct {
 	owner    *Cache
 	object   client.Object
@@ -53,7 +53,7 @@ func (c *Cache) GetInformer(ctx context.Context, object client.Object, _ ...cach
 	return made, nil
 }
 
-// same compares the Go types, too, because an object and its metadata are cached apart.
+// same compares the Go types, too, because objects and their metadata have separate caches.
 func (i *informer) same(object client.Object, kind schema.GroupVersionKind) bool {
 	return i.kind == kind && fmt.Sprintf("%T", i.object) == fmt.Sprintf("%T", object)
 }
@@ -68,7 +68,7 @@ func (c *Cache) GetInformerForKind(
 	}
 	object, ok := made.(client.Object)
 	if !ok {
-		return nil, fmt.Errorf("%s is no kind of objects", kind)
+		return nil, fmt.Errorf("%s is not an object kind", kind)
 	}
 	return c.GetInformer(ctx, object, opts...)
 }
@@ -99,7 +99,7 @@ func (c *Cache) RemoveInformer(ctx context.Context, object client.Object) error 
 	return errors.Join(errs...)
 }
 
-// attach gives the informer its part in a namespace that can be read.
+// attach adds the informer of a readable namespace.
 func (i *informer) attach(ctx context.Context, s *space) error {
 	if s.cache == nil {
 		return nil
@@ -269,7 +269,7 @@ func (r *registration) HasSyncedChecker() toolscache.DoneChecker {
 	return &checker{name: r.informer.kind.String(), done: r.done}
 }
 
-// checker is done when something is.
+// checker is done when its channel is closed.
 type checker struct {
 	name string
 	done chan struct{}
@@ -281,13 +281,13 @@ func (c *checker) Name() string { return c.name }
 // Done implements toolscache.DoneChecker.
 func (c *checker) Done() <-chan struct{} { return c.done }
 
-// settling is done when its namespace is filled, or refused.
+// settling is done when its namespace is filled, or forbidden.
 type settling struct {
 	toolscache.DoneChecker
 	space *space
 }
 
-// waitFor closes done after all of them.
+// waitFor closes done once all checkers are done.
 func waitFor(all []settling, done chan struct{}) {
 	for _, s := range all {
 		select {

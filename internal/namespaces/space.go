@@ -20,24 +20,24 @@ import (
 
 // remedy is what to do about a namespace without rights.
 const remedy = "it does not exist, or the operator has no rights in it: create the namespace, its Role and its RoleBinding, " +
-	"or take it out of --watch-namespaces; Agents in it are neither registered nor deleted until then"
+	"or remove it from --watch-namespaces; Agents in it are neither registered nor deleted until then"
 
-// space is one namespace. What it holds is guarded by the Cache's mu.
+// space is one namespace. The Cache's mu guards its fields.
 type space struct {
 	owner *Cache
 	name  string
-	// refusedOnce is closed when the operator had no rights for the first time: from then on nothing waits for it.
+	// refusedOnce is closed when the operator first had no rights: from then on nothing waits for the namespace.
 	refusedOnce chan struct{}
 
 	cache  cache.Cache // nil while there are no rights to fill it with
 	cancel context.CancelFunc
 	parts  map[*informer]cache.Informer
 	synced bool
-	// lost are the rights of a namespace that was filled; its cache stays, and is brought up to date when they are back.
+	// lost says that the rights of a filled namespace were lost; its cache stays, and is updated when they are restored.
 	lost bool
-	// refused is the last refusal, and since the first one of those in a row.
+	// refused is the time of the last rejection, and since that of the first consecutive one.
 	refused, since time.Time
-	told           bool // that it is not watched
+	reported       bool // that it is not watched
 }
 
 // open makes the cache, with all indexes and handlers.
@@ -91,17 +91,17 @@ func (s *space) start() {
 	})
 }
 
-// fill notes that the cache is filled.
+// fill records that the cache is filled.
 func (s *space) fill(made cache.Cache) {
 	s.owner.mu.Lock()
 	defer s.owner.mu.Unlock()
 	if s.cache == made {
 		s.synced = true
-		s.tell(nil)
+		s.report(nil)
 	}
 }
 
-// refuse notes that a watch was refused. A cache that cannot be filled is given up; a filled one stays.
+// refuse records that a watch was forbidden. A cache that cannot be filled is dropped; a filled one stays.
 func (s *space) refuse(made cache.Cache, filled bool, err error) {
 	s.owner.mu.Lock()
 	defer s.owner.mu.Unlock()
@@ -112,7 +112,7 @@ func (s *space) refuse(made cache.Cache, filled bool, err error) {
 		s.lose(err)
 		return
 	}
-	s.tell(err)
+	s.report(err)
 	s.cancel()
 	s.cache, s.parts, s.synced = nil, nil, false
 	select {
@@ -122,7 +122,7 @@ func (s *space) refuse(made cache.Cache, filled bool, err error) {
 	}
 }
 
-// lose counts a refusal of a filled namespace.
+// lose records a rejection in a filled namespace.
 func (s *space) lose(err error) {
 	now := time.Now()
 	if now.Sub(s.refused) > s.owner.quiet {
@@ -131,19 +131,19 @@ func (s *space) lose(err error) {
 	s.refused = now
 	if now.Sub(s.since) >= s.owner.patience {
 		s.lost = true
-		s.tell(err)
+		s.report(err)
 	}
 }
 
-// tell logs a change, once. err is why the namespace is not watched.
-func (s *space) tell(err error) {
+// report logs a change once. err is why the namespace is not watched.
+func (s *space) report(err error) {
 	switch {
-	case err != nil && !s.told:
-		s.told = true
+	case err != nil && !s.reported:
+		s.reported = true
 		reason, _, _ := strings.Cut(err.Error(), "\n")
 		s.owner.log.Info("Namespace is not watched: "+remedy, "namespace", s.name, "refused", reason)
-	case err == nil && s.told:
-		s.told = false
+	case err == nil && s.reported:
+		s.reported = false
 		s.owner.log.Info("Namespace is watched again", "namespace", s.name)
 	}
 }
@@ -183,7 +183,7 @@ func (c *Cache) check(ctx context.Context) {
 	}
 }
 
-// readable reads one object of each kind; of one kind alone while nothing is wrong.
+// readable reads one object of each kind; of one kind only while nothing is wrong.
 func (s *space) readable(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -203,7 +203,7 @@ func (s *space) readable(ctx context.Context) error {
 	return nil
 }
 
-// checked acts on what the API server said.
+// checked applies the result of a check.
 func (s *space) checked(err error) {
 	s.owner.mu.Lock()
 	defer s.owner.mu.Unlock()
@@ -213,12 +213,12 @@ func (s *space) checked(err error) {
 	case err != nil:
 	case s.cache == nil:
 		if err := s.open(); err != nil {
-			s.owner.log.Error(err, "Namespace cannot be watched: the operator tries again", "namespace", s.name)
+			s.owner.log.Error(err, "Namespace cannot be watched: retrying automatically", "namespace", s.name)
 			return
 		}
 		s.start()
 	case s.lost && time.Since(s.refused) > s.owner.quiet:
 		s.lost = false
-		s.tell(nil)
+		s.report(nil)
 	}
 }

@@ -15,14 +15,14 @@ import (
 	"k8s.io/client-go/tools/leaderelection"
 )
 
-// maxLease bounds for how long a crash may leave all Agents without an operator.
+// maxLease bounds how long a crash may leave all Agents without an operator.
 const maxLease = time.Hour
 
-// LeaderElection says how several replicas agree on the one that works.
+// LeaderElection configures leader election between replicas.
 type LeaderElection struct {
 	Enabled   bool
 	Namespace string
-	// A leader that cannot renew its lease for RenewDeadline ends. The others wait for LeaseDuration.
+	// A leader that cannot renew its lease for RenewDeadline exits. The others wait for LeaseDuration.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 }
 
@@ -32,21 +32,21 @@ func (l *LeaderElection) bind(flags *pflag.FlagSet) {
 	flags.StringVar(&l.Namespace, "leader-election-namespace", "",
 		"Namespace of the lease. Default: the operator's own, where it runs in a pod.")
 	flags.DurationVar(&l.LeaseDuration, "leader-election-lease-duration", 30*time.Second,
-		"How long the other replicas wait after the last renewal before one of them takes over: "+
+		"How long the other replicas wait after the last renewal before one of them takes the lease: "+
 			"the delay after a crash. A replica that shuts down releases the lease at once.")
 	flags.DurationVar(&l.RenewDeadline, "leader-election-renew-deadline", 20*time.Second,
-		"How long the leader tries to renew its lease before it ends: the operator survives an API server "+
-			"that stalls for a shorter time. Less than the lease duration.")
+		"How long the leader tries to renew its lease before it exits: it survives an outage of the API server "+
+			"that is shorter. Less than the lease duration.")
 	flags.DurationVar(&l.RetryPeriod, "leader-election-retry-period", 2*time.Second,
 		"Pause between two attempts to acquire or renew the lease.")
 }
 
-// validate demands what client-go demands, and with words that name the flag.
+// validate checks what client-go requires, with errors that name the flag.
 func (l *LeaderElection) validate() error {
 	if l.Namespace != "" && len(validation.IsDNS1123Label(l.Namespace)) > 0 {
 		return fmt.Errorf("--leader-election-namespace %q: must be the name of a namespace", l.Namespace)
 	}
-	// The Lease holds whole seconds: with a fraction, others would take over that much too early.
+	// The Lease has whole seconds: others would ignore a fraction, and take the lease too early.
 	if l.LeaseDuration < time.Second || l.LeaseDuration > maxLease || l.LeaseDuration%time.Second != 0 {
 		return fmt.Errorf("--leader-election-lease-duration %s: must be whole seconds, from 1s to 1h", l.LeaseDuration)
 	}

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 )
 
-// counted is a value that tells how often it was encoded.
+// counted is a value that counts how often it was encoded.
 type counted struct{ times int }
 
 func (c *counted) MarshalJSON() ([]byte, error) {

@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package options has the operator's flags: what they are called, and what is wrong with their values.
+// Package options has the operator's flags, and validates their values.
 package options
 
 import (
@@ -58,35 +58,35 @@ func (o *Options) Bind(flags *pflag.FlagSet) {
 		"CloudProject, as namespace/name, of Agents that name none in spec.projectRef.")
 	flags.StringVar(&o.ClusterID, "cluster-id", "",
 		"Any text that no other cluster has: the machine IDs of Agents that set none are derived from it. "+
-			"With another one, such Agents are registered anew. Default: the UID of the namespace kube-system.")
+			"Changing it registers such Agents again. Default: the UID of the namespace kube-system.")
 	flags.StringSliceVar(&o.AllowedHosts, "allowed-hosts", []string{"cloud-api.calyptia.com"},
 		"Hosts that a CloudProject's url may name: host, host:port, or .suffix for all names below it.")
 	flags.BoolVar(&o.AllowInsecureHTTP, "allow-insecure-http", false,
-		"Allow http in a CloudProject's url. Tokens then travel readable: for development only.")
+		"Allow http in a CloudProject's url. Tokens are sent in clear text: for development only.")
 	flags.BoolVar(&o.ReadOnly, "read-only", false,
-		"Register, change and delete nothing in Calyptia Cloud, only read: for a cluster that is a copy of another one.")
+		"Only read from Calyptia Cloud; register, change and delete nothing: for a cluster that is a copy of another.")
 	flags.BoolVar(&o.AgentMetrics, "agent-metrics", true,
-		"Serve metrics of each single Agent; with very many Agents these are many series.")
+		"Serve metrics of each Agent: many series in a large cluster.")
 	flags.BoolVar(&o.AgentSets, "agent-sets", true,
 		"Manage AgentSets. Needs access to nodes, DaemonSets and StatefulSets; without it every AgentSet is Stalled.")
 	flags.StringSliceVar(&o.WatchNamespaces, "watch-namespaces", nil,
-		"Namespaces to look after; needs --cluster-id. Default: all.")
+		"Namespaces to watch; needs --cluster-id. Default: all.")
 	flags.StringVar(&o.Shard, "shard", "",
-		"Label selector of the CloudProjects to look after, as shard=a; their Agents follow them. Default: all.")
+		"Label selector of the CloudProjects to manage, as shard=a; their Agents follow them. Default: all.")
 	flags.IntVar(&o.Concurrency, "concurrency", 16,
-		"Number of Agents of one namespace that are worked on at once; other namespaces have as many workers again.")
+		"Maximum number of concurrent reconciles of Agents in one namespace; other namespaces have as many workers again.")
 	o.LeaderElection.bind(flags)
 	flags.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8443",
 		"Address of the metrics, over TLS and for authorized readers only; 0 turns it off.")
 	flags.StringVar(&o.MetricsCertPath, "metrics-cert-path", "",
-		"Directory with tls.crt and tls.key for the metrics, read anew when they change. Default: a certificate made at start.")
+		"Directory with tls.crt and tls.key for the metrics, read again when they change. Default: a certificate made at start.")
 	flags.StringVar(&o.HealthProbeAddress, "health-probe-bind-address", ":8081",
 		"Address of /healthz and /readyz; 0 turns it off.")
-	// Not for use: with too little of it, a service that commits late gets an Agent registered twice. It is there
-	// for tests of the binary itself, which kill it all the time and cannot wait that long each time.
+	// Not for production: if it is too short, an API that commits late gets an Agent registered twice. It is for tests of
+	// the binary that kill it often and cannot wait that long each time.
 	flags.DurationVar(&o.RegistrationSlack, "registration-slack", 0,
-		"How long a registration whose answer was lost may still come about. Default: 80s.")
-	_ = flags.MarkHidden("registration-slack") // It fails only for a flag that is not there.
+		"How long a registration may still take effect after its response was lost. Default: 80s.")
+	_ = flags.MarkHidden("registration-slack") // It fails only for an unknown flag.
 	standard := flag.NewFlagSet("", flag.ContinueOnError)
 	o.Zap.BindFlags(standard)
 	ctrlconfig.RegisterFlags(standard)
@@ -94,7 +94,7 @@ func (o *Options) Bind(flags *pflag.FlagSet) {
 	boundLogLevel(flags.Lookup("zap-log-level"))
 }
 
-// Validate finds what is wrong with the values, naming the flag and the mend.
+// Validate checks the values. Its errors name the flag and the remedy.
 func (o *Options) Validate() error {
 	if o.DefaultProject != "" {
 		namespace, name, found := strings.Cut(o.DefaultProject, "/")
@@ -128,7 +128,7 @@ func (o *Options) Validate() error {
 		o.Selector = selector
 	}
 	if len(o.WatchNamespaces) > 0 && o.DefaultProject != "" && !slices.Contains(o.WatchNamespaces, o.Project.Namespace) {
-		return fmt.Errorf("--default-project %q: its namespace is not looked after: add it to --watch-namespaces", o.DefaultProject)
+		return fmt.Errorf("--default-project %q: its namespace is not watched: add it to --watch-namespaces", o.DefaultProject)
 	}
 	if o.Concurrency < 1 || o.Concurrency > 1000 {
 		return fmt.Errorf("--concurrency %d: must be from 1 to 1000", o.Concurrency)
@@ -139,7 +139,7 @@ func (o *Options) Validate() error {
 	if err := o.LeaderElection.validate(); err != nil {
 		return err
 	}
-	if o.MetricsCertPath != "" { // Without this look the server would make a certificate of its own.
+	if o.MetricsCertPath != "" { // Without the check the server would create its own certificate.
 		if _, err := tls.LoadX509KeyPair(filepath.Join(o.MetricsCertPath, "tls.crt"), filepath.Join(o.MetricsCertPath, "tls.key")); err != nil {
 			return fmt.Errorf("--metrics-cert-path %q: must be a directory with tls.crt and tls.key: %w", o.MetricsCertPath, err)
 		}

@@ -33,8 +33,8 @@ func AgentIndexer(defaultProject types.NamespacedName) client.IndexerFunc {
 	}
 }
 
-// CanExist reports whether an object can have this key. One that is older than the rules for references may name what
-// cannot: the API server is not asked for that.
+// CanExist reports whether an object can have this key. An object older than the validation of references may refer to
+// impossible keys, which are never sent to the API server.
 func CanExist(key types.NamespacedName) bool {
 	return key.Name != "" && len(content.IsPathSegmentName(key.Name)) == 0 && len(content.IsPathSegmentName(key.Namespace)) == 0
 }

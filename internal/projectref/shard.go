@@ -12,7 +12,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
 
-// Shard is the part of the CloudProjects that one of several operators looks after; their Agents follow them.
+// Shard is the part of the CloudProjects that one of several operators manages; their Agents follow them.
 // The zero Shard is all of them.
 type Shard struct{ Selector labels.Selector }
 
@@ -21,6 +21,6 @@ func (s Shard) Has(cp *v1alpha1.CloudProject) bool {
 	return s.Selector == nil || s.Selector.Matches(labels.Set(cp.Labels))
 }
 
-// HasStrays reports whether the shard looks after Agents whose CloudProject does not exist: the one that a
-// CloudProject without labels is in.
+// HasStrays reports whether the shard manages Agents whose CloudProject does not exist: it is the shard of
+// CloudProjects without labels.
 func (s Shard) HasStrays() bool { return s.Selector == nil || s.Selector.Matches(labels.Set{}) }

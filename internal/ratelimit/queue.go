@@ -14,41 +14,41 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Caller is the Agent on whose behalf a call is made.
+// Caller is the Agent on whose behalf a request is made.
 type Caller struct {
 	UID types.UID
-	// Namespace of the Agent: the rate limit is shared out between namespaces.
+	// Namespace of the Agent: namespaces share the rate limit.
 	Namespace string
 }
 
-// line holds those who wait for the rate limit. Each namespace has a queue of its own, first come, first served. The
-// namespaces take turns, so that ten thousand Agents of one delay an Agent of another by one call.
+// line holds the reservations. Each namespace has its own queue, first come, first served. Namespaces take turns, so that
+// ten thousand Agents of one namespace delay an Agent of another by one request.
 type line struct {
 	waiting map[types.UID]*waiter
 	queues  map[string]*queue // none is empty
-	turns   uint64            // counts them
-	joined  uint64            // counts all who ever waited
+	turns   uint64            // number of turns so far
+	joined  uint64            // number of reservations so far
 }
 
-// queue is those of one namespace who wait.
+// queue holds the reservations of one namespace.
 type queue struct {
-	waiters []*waiter // in the order in which they came
-	turn    uint64    // when the namespace had its last turn; the longest ago is the next
+	waiters []*waiter // in order of arrival
+	turn    uint64    // the namespace's last turn; the lowest is next
 }
 
-// waiter is somebody who was told when to come back.
+// waiter is a reservation with its retry time.
 type waiter struct {
-	uid    types.UID
-	queue  *queue
-	name   string // of the namespace
-	number uint64 // in the order in which all came
-	told   time.Time
-	halved int // how often it was told to come back at half time
+	uid     types.UID
+	queue   *queue
+	name    string // of the namespace
+	number  uint64 // in order of arrival, of all namespaces
+	retryAt time.Time
+	halved  int // how often it was asked to retry at half time
 }
 
 func newLine() line { return line{waiting: map[types.UID]*waiter{}, queues: map[string]*queue{}} }
 
-// join puts somebody at the end of the queue of their namespace.
+// join appends a reservation to the queue of the caller's namespace.
 func (l *line) join(who Caller) *waiter {
 	q := l.queues[who.Namespace]
 	if q == nil {
@@ -63,7 +63,7 @@ func (l *line) join(who Caller) *waiter {
 	return w
 }
 
-// leave takes somebody out. Those behind them move up.
+// leave removes a reservation. Those behind it move up.
 func (l *line) leave(who types.UID) {
 	w := l.waiting[who]
 	if w == nil {
@@ -77,14 +77,14 @@ func (l *line) leave(who types.UID) {
 	}
 }
 
-// serve takes somebody out who has made their call. Their namespace has had its turn.
+// serve removes a reservation that got its token; its namespace has had its turn.
 func (l *line) serve(w *waiter) {
 	l.turns++
 	w.queue.turn = l.turns
 	l.leave(w.uid)
 }
 
-// index is how many of the same namespace are ahead.
+// index is the number of reservations ahead in the same namespace.
 func (w *waiter) index() int {
 	at, _ := slices.BinarySearchFunc(w.queue.waiters, w.number, func(other *waiter, number uint64) int {
 		return cmp.Compare(other.number, number)
@@ -92,7 +92,7 @@ func (w *waiter) index() int {
 	return at
 }
 
-// rank is how many are ahead, of all namespaces.
+// rank is the number of reservations ahead in all namespaces.
 func (l *line) rank(w *waiter) int {
 	index := w.index()
 	ahead := index
@@ -108,7 +108,7 @@ func (l *line) rank(w *waiter) int {
 	return ahead
 }
 
-// coming counts those ahead who were told to come in this time.
+// coming counts the reservations ahead with a retry time in this interval.
 func (l *line) coming(w *waiter, from, to time.Time) int {
 	index, count := w.index(), 0
 	for _, q := range l.queues {
@@ -117,7 +117,7 @@ func (l *line) coming(w *waiter, from, to time.Time) int {
 			first = min(len(q.waiters), index+1)
 		}
 		for _, other := range q.waiters[:first] {
-			if !other.told.Before(from) && !other.told.After(to) {
+			if !other.retryAt.Before(from) && !other.retryAt.After(to) {
 				count++
 			}
 		}
@@ -125,10 +125,10 @@ func (l *line) coming(w *waiter, from, to time.Time) int {
 	return count
 }
 
-// sweep takes those out who were told to come before this time, and did not.
+// sweep removes the reservations with a retry time before this time.
 func (l *line) sweep(before time.Time) {
 	for uid, w := range l.waiting {
-		if w.told.Before(before) {
+		if w.retryAt.Before(before) {
 			l.leave(uid)
 		}
 	}

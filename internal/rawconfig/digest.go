@@ -15,15 +15,15 @@ import (
 	"strings"
 )
 
-// Key tells configurations apart that came from a Secret or ConfigMap. Their digests stand in a status, which more people
-// may read than the source: a hash without a key would let them test guesses of what is in it. No key is for what is
-// declared inline, where all who read the status can read it. However formatted it prints as [redacted].
+// Key makes the digests of configurations from a Secret or ConfigMap unguessable. Digests are in a status that more users
+// may read than the source: with a plain hash they could test guesses of its content. Inline configurations have no key:
+// everyone who can read the status can read them. A Key prints as [redacted] in every format.
 type Key string
 
 // Format writes [redacted] for every verb.
 func (Key) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "[redacted]") }
 
-// Digest is what stands for a configuration with this hash: "<id of the key>-<128 bits>", or without a key the hash.
+// Digest returns the digest of a configuration with this hash: "<id of the key>-<128 bits>", or the hash if there is no key.
 func (k Key) Digest(hash string) string {
 	if k == "" {
 		return hash
@@ -31,13 +31,13 @@ func (k Key) Digest(hash string) string {
 	return k.id() + "-" + k.sum("configuration " + hash)[:32]
 }
 
-// Made reports whether a digest was made with this key, so that it can be compared.
+// Made reports whether a digest was made with this key, so that it is comparable.
 func (k Key) Made(digest string) bool {
 	id, _, keyed := strings.Cut(digest, "-")
 	return k == "" && !keyed || k != "" && keyed && id == k.id()
 }
 
-// id names the key without telling it.
+// id identifies the key without revealing it.
 func (k Key) id() string { return k.sum("key")[:8] }
 
 func (k Key) sum(text string) string {

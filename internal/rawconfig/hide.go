@@ -16,8 +16,8 @@ import (
 // shortest is the shortest part of a configuration, in bytes, that is hidden.
 const shortest = 5
 
-// Hide takes out of a text each part that stands in a configuration, too. The text is bounded, and shown where more
-// people may read than the Secret that the configuration comes from.
+// Hide removes all parts of a configuration from a text. More users may read the text than the Secret that the configuration
+// comes from.
 func Hide(text, config string) string {
 	var clean strings.Builder
 	for len(text) > 0 {
@@ -33,7 +33,7 @@ func Hide(text, config string) string {
 	return clean.String()
 }
 
-// common is how many bytes of the text's beginning stand somewhere in the configuration.
+// common returns the length of the longest prefix of the text that occurs in the configuration.
 func common(text, config string) int {
 	if len(text) < shortest || !strings.Contains(config, text[:shortest]) {
 		return 0

@@ -27,9 +27,9 @@ import (
 
 // Config is the configuration of one Agent; the zero one declares none.
 type Config struct {
-	// Data as it is sent; empty where its hash is all that is known.
+	// Data as it is sent; empty if only its hash is known.
 	Data string
-	// Hash of the data, where that is all that is known; made with the key where there is one.
+	// Hash of the data, if only that is known; made with the key if there is one.
 	Hash string
 	// Key for a configuration from a Secret or ConfigMap.
 	Key Key
@@ -37,7 +37,7 @@ type Config struct {
 	ResourceVersion string
 }
 
-// Digest is what stands for the configuration in a status.
+// Digest returns the digest of the configuration for the status.
 func (c Config) Digest() string {
 	if c.Hash != "" {
 		return c.Hash
@@ -45,8 +45,8 @@ func (c Config) Digest() string {
 	return c.Key.Digest(cloud.Hash(c.Data))
 }
 
-// Load returns the configuration that the Agent declares. A source that is not there yet is a waiting
-// failure, one that cannot be used a terminal one; both name the object and the key.
+// Load returns the configuration that the Agent declares. A missing source is a waiting failure, an unusable one a
+// terminal failure; both name the object and the key.
 func Load(ctx context.Context, reader client.Reader, agent *v1alpha1.Agent) (Config, error) {
 	from := agent.Spec.RawConfigFrom
 	switch {
@@ -56,7 +56,7 @@ func Load(ctx context.Context, reader client.Reader, agent *v1alpha1.Agent) (Con
 		case text == "":
 			return Config{}, fault.Terminalf(v1alpha1.ReasonInvalid, "spec.rawConfig: it is empty but for a byte order mark: fill it in")
 		case strings.ContainsRune(text, 0):
-			return Config{}, fault.Terminalf(v1alpha1.ReasonInvalid, "spec.rawConfig: it holds a NUL character: take it out")
+			return Config{}, fault.Terminalf(v1alpha1.ReasonInvalid, "spec.rawConfig: it contains a NUL character: remove it")
 		}
 		return Config{Data: text}, nil
 	case from == nil:
@@ -69,12 +69,12 @@ func Load(ctx context.Context, reader client.Reader, agent *v1alpha1.Agent) (Con
 	return Config{Data: string(value), ResourceVersion: version}, nil
 }
 
-// byteOrderMark is what some editors write before UTF-8. It is no part of the text, and Fluent Bit does not read past
-// it. All other characters that do not show are left as they are: what an agent runs is for its author to say.
+// byteOrderMark is written by some editors before UTF-8. It is not part of the text, and Fluent Bit does not read past it.
+// All other invisible characters stay.
 const byteOrderMark = "\uFEFF"
 
-// KeyValue reads the key that source names in namespace. The value is UTF-8 text without a byte order mark and
-// without NUL, and not empty. The field is where the source is declared, for messages.
+// KeyValue reads the key that source names in namespace. The value is non-empty UTF-8 text without a byte order mark and
+// without NUL. field names the source in messages.
 func KeyValue(
 	ctx context.Context, reader client.Reader, namespace, field string, source *v1alpha1.KeySource,
 ) (value []byte, resourceVersion string, err error) {
@@ -117,12 +117,12 @@ func KeyValue(
 			"%s: key %q of %s %q is not UTF-8 text: store the plain configuration there", field, key, kind, name)
 	case bytes.IndexByte(value, 0) >= 0:
 		return nil, "", fault.Terminalf(v1alpha1.ReasonSourceInvalid,
-			"%s: key %q of %s %q holds a NUL character: store plain UTF-8 text there, not UTF-16", field, key, kind, name)
+			"%s: key %q of %s %q contains a NUL character: store plain UTF-8 text there, not UTF-16", field, key, kind, name)
 	}
 	return value, resourceVersion, nil
 }
 
-// get reads an object. One whose name cannot exist does not: an object that is older than the rule for names may name it.
+// get reads an object. An impossible name, from before the validation of names, is NotFound.
 func get(ctx context.Context, reader client.Reader, key client.ObjectKey, object client.Object) error {
 	if len(content.IsPathSegmentName(key.Name)) > 0 {
 		return apierrors.NewNotFound(schema.GroupResource{}, key.Name)

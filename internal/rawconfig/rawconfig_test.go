@@ -83,7 +83,7 @@ func agent(inline string, from *v1alpha1.KeySource) *v1alpha1.Agent {
 	}
 }
 
-func TestLoadFindsTheConfiguration(t *testing.T) {
+func TestLoadReturnsTheConfiguration(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		of   *v1alpha1.Agent
@@ -118,7 +118,7 @@ func TestLoadFindsTheConfiguration(t *testing.T) {
 	}
 }
 
-func TestLoadRefusesWithFieldObjectKeyAndMend(t *testing.T) {
+func TestLoadFailsWithFieldObjectKeyAndRemedy(t *testing.T) {
 	broken := filled()
 	broken.err = apierrors.NewServiceUnavailable("etcd is away")
 	for _, row := range []struct {
@@ -195,8 +195,8 @@ func TestKeyValueNamesTheFieldThatDeclaresTheSource(t *testing.T) {
 	}
 }
 
-// A source that is older than the rule for names may name what cannot exist. The API server is not asked for it: it
-// would refuse the request, and that reads as its own failure.
+// A source from before the validation of names may have an impossible name. It is not sent to the API server, whose
+// rejection would read like its own failure.
 func TestASourceThatCannotExistIsMissing(t *testing.T) {
 	refusing := shelf{err: errors.New("invalid resource name")}
 	for _, name := range []string{"a/b", "..", ".", "a%2fb"} {
@@ -209,9 +209,9 @@ func TestASourceThatCannotExistIsMissing(t *testing.T) {
 	}
 }
 
-func TestAnInlineConfigurationThatIsNoneIsRefused(t *testing.T) {
+func TestAnInvalidInlineConfigurationFails(t *testing.T) {
 	for text, words := range map[string]string{
-		"[INPUT]\x00": "it holds a NUL character", "\ufeff\x00": "it holds a NUL character", "\ufeff": "it is empty",
+		"[INPUT]\x00": "it contains a NUL character", "\ufeff\x00": "it contains a NUL character", "\ufeff": "it is empty",
 	} {
 		_, err := rawconfig.Load(t.Context(), filled(), agent(text, nil))
 		f, ok := fault.As(err)

@@ -40,7 +40,7 @@ func (r creation) create(ctx context.Context) error {
 	if err := r.bodyFor(ctx); err != nil {
 		return err
 	}
-	ticket, err := r.Project.Admit(r.Caller())
+	ticket, err := r.Project.Acquire(r.Caller())
 	if err != nil {
 		return err
 	}

@@ -5,8 +5,8 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Package safeguard pauses registration when most remote agents of a project disappear at once: at least 10, and more
-// than half of the project's Agents, missing in the newest snapshot (without a list: within 15 minutes). What it knows is
-// lost with the process, except that it tripped: that is in the status of the CloudProject.
+// than half of the project's Agents, missing in the newest snapshot (without a list: within 15 minutes). Its state is lost
+// with the process, except that it tripped: that is in the status of the CloudProject.
 package safeguard
 
 import (
@@ -32,28 +32,28 @@ const (
 	least = 10
 )
 
-// Project is what the safeguard asks of the project that it watches.
+// Project is the watched project as the safeguard uses it.
 type Project interface {
 	// Lists reports whether the API lists the agents.
 	Lists() bool
-	// Newest calls visit with a function that finds agents in the newest snapshot, and returns when that was begun;
+	// Newest calls visit with a function that finds agents in the newest snapshot, and returns the snapshot's time;
 	// zero if there is none.
 	Newest(visit func(has func(id string) bool)) time.Time
-	// Await has a snapshot begun, and is a waiting failure until it is there.
+	// Await starts a snapshot, and returns a waiting failure until it is complete.
 	Await() error
-	// Counts are the Agents of the project, and those in one namespace.
+	// Counts returns the number of Agents of the project, and of those in one namespace.
 	Counts(namespace string) (all, there int)
-	// NeedsVerification has the CloudProject reconciled.
+	// NeedsVerification requests a reconciliation of the CloudProject.
 	NeedsVerification()
 }
 
-// missing is one agent that was not found: when that was certain, and since when it may have been so.
+// missing is an agent that was not found: when that was certain, and since when it may be missing.
 type missing struct {
 	at, since time.Time
 	namespace string
 }
 
-// seen is a remote agent that was there.
+// seen is a remote agent that was found.
 type seen struct {
 	at time.Time
 	id string
@@ -69,8 +69,8 @@ type Safeguard struct {
 	seen    map[types.UID]seen
 	missing map[types.UID]missing
 	tripped *fault.Error
-	// resetUntil is until when missing agents are registered again because a user said so. Each that comes moves it on:
-	// the rate limit may spread them over hours.
+	// resetUntil is the end of a user's reset. Each further missing agent extends it: the rate limit may spread them
+	// over hours.
 	resetUntil time.Time
 }
 
@@ -79,10 +79,10 @@ func New(project Project, clock clock.PassiveClock, name string) *Safeguard {
 	return &Safeguard{project: project, clock: clock, name: name, seen: map[types.UID]seen{}, missing: map[types.UID]missing{}}
 }
 
-// Seen notes that the remote agent of an Agent is there.
+// Seen records that the remote agent of an Agent was found now.
 func (s *Safeguard) Seen(who types.UID, id string) { s.SeenAt(who, id, s.clock.Now()) }
 
-// SeenAt notes that the remote agent of an Agent was there at a time.
+// SeenAt records that the remote agent of an Agent was found at a time.
 func (s *Safeguard) SeenAt(who types.UID, id string, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,9 +91,9 @@ func (s *Safeguard) SeenAt(who types.UID, id string, at time.Time) {
 	}
 }
 
-// Gone notes that the remote agent of an Agent is missing; since is when the check began that found so first. It fails
-// where too many are missing: an API that was restored from an old backup, or another one behind the same URL, must not
-// be filled again without a user's consent. Or a snapshot is waited for, which shows whether they are.
+// Gone records that the remote agent of an Agent is missing; since is the start of the check that first found so. It fails
+// if too many are missing: an API that was restored from an old backup, or another one behind the same URL, must not be
+// filled again without a user's consent. It returns a waiting failure until a snapshot shows whether too many are missing.
 func (s *Safeguard) Gone(who ratelimit.Caller, since time.Time) error {
 	now := s.clock.Now()
 	s.mu.Lock()
@@ -105,7 +105,7 @@ func (s *Safeguard) Gone(who ratelimit.Caller, since time.Time) error {
 	}
 	s.missing[who.UID] = missing{at: now, since: since, namespace: who.Namespace}
 	trips, undecided := false, error(nil)
-	if s.tripped == nil { // Once it tripped, thousands may come who need not be counted.
+	if s.tripped == nil { // Once tripped, further agents need not be counted.
 		maps.DeleteFunc(s.missing, func(_ types.UID, m missing) bool { return now.Sub(m.at) >= window })
 		trips, undecided = s.judge()
 	}
@@ -119,14 +119,14 @@ func (s *Safeguard) Gone(who ratelimit.Caller, since time.Time) error {
 	}
 	if tripped != nil {
 		return fault.Waitingf(v1alpha1.ReasonMassDeletionDetected,
-			"the remote agent is gone, and so are too many others of CloudProject %s: its own conditions say what to do", s.name)
+			"the remote agent was not found, like too many others of CloudProject %s: see its conditions", s.name)
 	}
 	return undecided
 }
 
-// judge decides whether most agents are missing. Where the API lists them, it needs a snapshot that was begun after they
-// were missed: those that were missed by reads would else be compared with others that were not looked at since. The
-// error says that it is waited for. The lock is held.
+// judge decides whether most agents are missing. If the API lists agents, it needs a snapshot that was begun after they were
+// missed: else they would be compared with agents that were not checked since. undecided is the wait for it. The caller
+// holds the lock.
 func (s *Safeguard) judge() (trips bool, undecided error) {
 	suspected := s.mostAreMissing(time.Time{})
 	if !suspected || !s.project.Lists() {
@@ -141,8 +141,8 @@ func (s *Safeguard) judge() (trips bool, undecided error) {
 	return false, s.project.Await()
 }
 
-// confirm brings what was seen up to the newest snapshot, and returns when that was begun; zero if there is none. The
-// lock is held.
+// confirm updates the seen agents from the newest snapshot, and returns the snapshot's time; zero if there is none. The
+// caller holds the lock.
 func (s *Safeguard) confirm() (listedAt time.Time) {
 	var listed []types.UID
 	listedAt = s.project.Newest(func(has func(id string) bool) {
@@ -160,10 +160,10 @@ func (s *Safeguard) confirm() (listedAt time.Time) {
 	return listedAt
 }
 
-// widespread reports whether what is missing is more than one tenant's own affair. It is asked where no list shows how many
-// of the others are still there. The namespace that lost most is set apart. If it has more than half of the project's
-// Agents, one loss elsewhere is enough, or that of half of the project's Agents; else the other namespaces have to lose
-// ten, or more than half of theirs. The lock is held.
+// widespread reports whether more than one tenant's agents are missing, for an API that does not list agents. The namespace
+// that lost most is excluded. If it has more than half of the project's Agents, one loss elsewhere is enough, or the loss of
+// half of the project's Agents; else the other namespaces have to lose ten, or more than half of theirs. The caller holds the
+// lock.
 func (s *Safeguard) widespread() bool {
 	lost := map[string]int{}
 	for _, m := range s.missing {
@@ -188,9 +188,9 @@ func (s *Safeguard) widespread() bool {
 	}
 }
 
-// mostAreMissing reports whether, from some moment on, more agents were missed than seen, in the same list or later.
-// Those seen before that moment say nothing: with them, half of all agents would be registered again before the loss
-// is noticed. Nor does one that was missed long before. Those missed after until, if that is set, are left out.
+// mostAreMissing reports whether, from some moment on, more agents were missed than seen, in the same list or later. Agents
+// seen before that moment do not count: else half of all agents would be registered again before the loss is noticed. Nor
+// do agents missed long before, or after until, if that is set.
 func (s *Safeguard) mostAreMissing(until time.Time) bool {
 	var missed []time.Time
 	for _, m := range s.missing {
@@ -202,7 +202,7 @@ func (s *Safeguard) mostAreMissing(until time.Time) bool {
 		return false
 	}
 	slices.SortFunc(missed, func(a, b time.Time) int { return b.Compare(a) }) // The latest first.
-	there := make([]int, len(missed)+1)                                       // not before each of them, and not counted before
+	there := make([]int, len(missed)+1)                                       // seen at or after each of them, and not counted before
 	for _, last := range s.seen {
 		there[sort.Search(len(missed), func(i int) bool { return !last.at.Before(missed[i]) })]++
 	}
@@ -218,8 +218,8 @@ func (s *Safeguard) mostAreMissing(until time.Time) bool {
 
 func massDeletion() *fault.Error {
 	return fault.Terminalf(v1alpha1.ReasonMassDeletionDetected,
-		"most remote agents vanished at once, so nothing is registered: make sure that spec.url and the token lead to "+
-			"the right service; to have the agents registered anew, give the annotation %s a new value", v1alpha1.AnnotationReconcileAt)
+		"most remote agents disappeared at once, so registration is paused: make sure that spec.url and the token belong to "+
+			"the right project; to register the agents again, give the annotation %s a new value", v1alpha1.AnnotationReconcileAt)
 }
 
 // Tripped returns why registration is paused; nil if it is not.
@@ -229,19 +229,19 @@ func (s *Safeguard) Tripped() *fault.Error {
 	return s.tripped
 }
 
-// Reset has missing agents registered again, because a user said so.
+// Reset allows missing agents to be registered again, at a user's request.
 func (s *Safeguard) Reset() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.tripped == nil {
-		return // A reconciliation that was requested in good times resets nothing.
+		return // There is nothing to reset.
 	}
 	s.tripped = nil
 	s.resetUntil = s.clock.Now().Add(window)
 	clear(s.missing)
 }
 
-// Restore takes up what the status says of an earlier process's findings.
+// Restore restores the tripped state from the status.
 func (s *Safeguard) Restore(cp *v1alpha1.CloudProject) {
 	stalled := apimeta.FindStatusCondition(cp.Status.Conditions, v1alpha1.ConditionStalled)
 	if stalled != nil && stalled.Reason == v1alpha1.ReasonMassDeletionDetected {

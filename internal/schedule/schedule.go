@@ -5,8 +5,8 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Package schedule says when an Agent is checked next, and whether there is
-// anything to do for it before. It is the one place that says so. It is pure: it
-// knows no clock and no chance, both are facts.
+// anything to do for it before. It is pure: the time and random numbers are part
+// of its input.
 package schedule
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
-// Limits are the times that the operator's settings give.
+// Limits are the durations from the operator's settings.
 type Limits struct {
 	// BackoffMin and BackoffMax bound the time between two tries.
 	BackoffMin, BackoffMax time.Duration
@@ -23,58 +23,58 @@ type Limits struct {
 	OutageGrace time.Duration
 }
 
-// QuietWait is how long a failure is waited for that ends by itself, such as a cache that lags.
+// QuietWait is the wait for the end of a quiet failure, such as a stale cache.
 const QuietWait = 100 * time.Millisecond
 
-// confirmDelay is how long an update at least waits for a snapshot to confirm it where the rate limit is used up.
+// confirmDelay is the least wait for a snapshot to confirm an update when the rate limit is used up.
 const confirmDelay = 2 * time.Second
 
-// Timers are what is known of the times of an Agent between two checks. They live in the process: a new one checks all
-// Agents within one interval.
+// Timers are the state of an Agent's schedule between two checks. They are process-local: a new process checks all Agents
+// within one interval.
 type Timers struct {
-	// Check is when the remote agent is looked at next; zero before the first check of this process.
+	// Check is the time of the next check of the remote agent; zero before the first check of this process.
 	Check time.Time
-	// Read: that has to be a read. An older snapshot cannot show what was found since.
+	// Read: the next check has to be a read. An older snapshot is not enough.
 	Read bool
-	// Retry is when a failed check is repeated; zero after a good one.
+	// Retry is the time of the retry of a failed check; zero after a successful one.
 	Retry time.Time
-	// AnyChange: whatever wakes the Agent ends the backoff, not only a change of what the failure is about.
+	// AnyChange: any event ends the backoff, not only a change of what the failure is about.
 	AnyChange bool
-	// Failures in a row that count, and since when it fails at all.
+	// Failures that count, consecutive, and the time of the first failure.
 	Failures int
 	Since    time.Time
-	// Unwritten counts the statuses in a row that could not be written.
+	// Unwritten counts the consecutive failed writes of the status.
 	Unwritten int
 }
 
-// Seen says how a check saw the remote agent.
+// Seen says how a check found the remote agent.
 type Seen int
 
 const (
-	// NotSeen: it did not.
+	// NotSeen: not found.
 	NotSeen Seen = iota
 	// Read: by a read of the agent itself.
 	Read
 	// Listed: in a snapshot.
 	Listed
-	// Created: by the response to its registration, which does not show its health.
+	// Created: in the response to its registration, which does not show its health.
 	Created
 )
 
-// Failure is what a check failed with.
+// Failure is the failure of a check.
 type Failure struct {
 	Class fault.Class
-	// RetryAfter is when trying again makes sense; zero leaves it to the class.
+	// RetryAfter is the time until a retry makes sense; zero leaves it to the class.
 	RetryAfter time.Duration
-	// Quiet: it ends by itself at once.
+	// Quiet: it ends soon without user action.
 	Quiet bool
-	// Outage: nothing about the Agent itself failed.
+	// Outage: the failure is not about the Agent itself.
 	Outage bool
-	// Unwatched: no event will tell that it ended.
+	// Unwatched: no event shows its end.
 	Unwatched bool
 }
 
-// Facts are all that Next looks at.
+// Facts are the input of Next.
 type Facts struct {
 	Now time.Time
 	// Jitter is a random number from 0 to 1.
@@ -86,18 +86,19 @@ type Facts struct {
 	Seen Seen
 	// SeenAt is when the snapshot was begun.
 	SeenAt time.Time
-	// Unfinished: what was read or sent was not brought to its end.
+	// Unfinished: the check did not complete.
 	Unfinished bool
-	// Confirm is after how long a snapshot shall confirm an update; zero for none.
+	// Confirm is the time until a snapshot shall confirm an update; zero for none.
 	Confirm time.Duration
 	// Failure of the check; nil for none.
 	Failure *Failure
 }
 
-// Next are the timers after a check. It reports whether a failure is in its grace: an applied Agent does not show it yet.
+// Next returns the timers after a check, and whether a failure is in its grace period, in which an applied Agent does not
+// show it.
 func Next(before Timers, f Facts) (after Timers, grace bool) {
 	after = before
-	after.look(f)
+	after.schedule(f)
 	if f.Failure == nil {
 		after.Failures, after.Since = 0, time.Time{}
 		return after.Good(), false
@@ -110,27 +111,27 @@ func Next(before Timers, f Facts) (after Timers, grace bool) {
 	return after, f.Failure.Outage && f.Now.Sub(after.Since) < f.Limits.OutageGrace
 }
 
-// Good are the timers where nothing is to be retried.
+// Good returns the timers after a successful check.
 func (t Timers) Good() Timers {
 	t.Retry, t.AnyChange = time.Time{}, false
 	return t
 }
 
-// NotWritten are the timers after a check whose status could not be written: nobody knows what it came to.
+// NotWritten returns the timers after a check whose status could not be written: its outcome is lost.
 func (t Timers) NotWritten() Timers {
 	t.Unwritten++
 	t.Retry = time.Time{}
 	return t
 }
 
-// look sets when the remote agent is looked at next, with jitter so that Agents created together part.
-func (t *Timers) look(f Facts) {
+// schedule sets the time of the next check, with jitter so that Agents created together drift apart.
+func (t *Timers) schedule(f Facts) {
 	jitter := func(d time.Duration) time.Duration { return time.Duration(f.Jitter * float64(d)) }
 	switch f.Seen {
 	case Read:
 		t.Check, t.Read = f.Now.Add(f.Interval*9/10+jitter(f.Interval/5)), false
 	case Listed:
-		// Soon after the snapshot of the next interval: then one snapshot serves all.
+		// Soon after the snapshot of the next interval, so that one snapshot serves all.
 		t.Check = f.SeenAt.Add(f.Interval + jitter(f.Interval/10))
 	case Created:
 		t.Check = f.Now.Add(f.Interval / 10)
@@ -144,7 +145,7 @@ func (t *Timers) look(f Facts) {
 	}
 }
 
-// wait is the time until a failed check is repeated.
+// wait returns the time until a failed check is retried.
 func (t *Timers) wait(f Facts) time.Duration {
 	failure, backoff := f.Failure, func() time.Duration {
 		t.Failures++
@@ -174,14 +175,14 @@ func First(now time.Time, interval time.Duration, jitter float64) time.Time {
 	return now.Add(time.Duration(jitter * float64(interval)))
 }
 
-// Confirm is how long an update waits for a snapshot to confirm it, where the rate limit has no read to spare: one
-// snapshot confirms what was sent to many.
+// Confirm returns how long an update waits for a snapshot to confirm it if the rate limit has no read to spare: one
+// snapshot confirms the updates of many Agents.
 func Confirm(interval, snapshotTook time.Duration, jitter float64) time.Duration {
 	delay := min(interval/10, max(confirmDelay, 10*snapshotTook))
 	return delay + time.Duration(jitter*float64(delay))
 }
 
-// Requeue is how long the Agent sleeps. What comes around by itself has a low priority.
+// Requeue returns the time until the Agent is requeued. Requeued Agents have a low priority.
 func (t Timers) Requeue(now time.Time, jitter float64, limits Limits) time.Duration {
 	switch {
 	case t.Unwritten > 0:
@@ -193,11 +194,11 @@ func (t Timers) Requeue(now time.Time, jitter float64, limits Limits) time.Durat
 	}
 }
 
-// Due reports whether the remote agent is to be looked at.
+// Due reports whether a check of the remote agent is due.
 func (t Timers) Due(now time.Time) bool { return !now.Before(t.Check) }
 
-// InBackoff reports whether a failure is not to be tried again yet, because nothing changed that it is about. The
-// operator's own writes wake an Agent, too: without a backoff a failure would be repeated at full speed.
+// InBackoff reports whether a failure is in backoff, and nothing changed that it is about. The operator's own writes wake
+// an Agent, too: without a backoff a failure would be retried at full speed.
 func (t Timers) InBackoff(now time.Time, changed bool) bool {
 	return t.Retry.After(now) && !t.AnyChange && !changed
 }

@@ -83,7 +83,7 @@ func TestNext_Retry(t *testing.T) {
 		{"one after the grace", 40, long, retryable, 150 * time.Second, 5 * time.Minute, 41, false, false},
 		{"one that says when, later than we would", 0, time.Time{}, after(retryable, time.Minute), time.Minute, time.Minute, 1, true, false},
 		{"one that says when, sooner than we would", 40, long, after(retryable, time.Second), 150 * time.Second, 5 * time.Minute, 41, false, false},
-		{"one that ends by itself does not count", 3, short, quiet, QuietWait / 2, QuietWait, 3, true, false},
+		{"a quiet one does not count", 3, short, quiet, QuietWait / 2, QuietWait, 3, true, false},
 		{"user action is required: no grace, a slow check now and then", 3, short, terminal, interval, interval, 0, false, false},
 		{"user action is required, and it says when", 0, time.Time{}, after(terminal, time.Minute), time.Minute, time.Minute, 0, false, false},
 		{"a watch ends it", 2, short, waiting, interval, interval, 2, false, true},
@@ -230,13 +230,13 @@ func TestSnapshotSuffices_EachFactCounts(t *testing.T) {
 	flipped(t, good, func(c Checking) bool { return c.SnapshotSuffices() })
 }
 
-// flipped expects that each field, flipped alone, changes the answer.
-func flipped[T any](t *testing.T, good T, answer func(T) bool) {
+// flipped expects that each field, flipped alone, changes the decision.
+func flipped[T any](t *testing.T, good T, decide func(T) bool) {
 	for i := range reflect.TypeOf(good).NumField() {
 		bad := good
 		field := reflect.ValueOf(&bad).Elem().Field(i)
 		field.SetBool(!field.Bool())
-		if answer(bad) {
+		if decide(bad) {
 			t.Errorf("%s does not count", reflect.TypeOf(good).Field(i).Name)
 		}
 	}

@@ -6,28 +6,28 @@ SPDX-License-Identifier: Apache-2.0
 
 package schedule
 
-// Standing is what is known of an Agent without asking Calyptia Cloud. It says whether there is anything to do, and
-// nothing else does.
+// Standing is what is known of an Agent without a request to Calyptia Cloud. It alone decides whether there is anything
+// to do.
 type Standing struct {
-	// Ready: the status says so, of this generation.
+	// Ready: the status says so, for this generation.
 	Ready bool
 	// Registered: a remote agent is recorded, and no registration is in doubt.
 	Registered bool
-	// Fenced: the finalizer is there.
+	// Fenced: the Agent has the finalizer.
 	Fenced bool
-	// Applied: this generation, with the configuration's source as it is now.
+	// Applied: this generation was applied, with the current configuration source.
 	Applied bool
-	// Handled: no request to reconcile waits.
+	// Handled: no request to reconcile is open.
 	Handled bool
-	// Written: the status tells what the last check came to.
+	// Written: the status shows the outcome of the last check.
 	Written bool
 	// Delayed: an update waits for the rate limit.
 	Delayed bool
 	// Duplicates are to be deleted.
 	Duplicates bool
-	// SecretsKept: the Secrets are as they were last found right.
+	// SecretsKept: the Secrets did not change since they were last found correct.
 	SecretsKept bool
-	// SameEndpoint: the CloudProject still leads to where the remote agent was seen last.
+	// SameEndpoint: the remote agent was last seen at the CloudProject's current endpoint.
 	SameEndpoint bool
 }
 
@@ -37,21 +37,21 @@ func (s Standing) UpToDate() bool {
 		!s.Delayed && !s.Duplicates && s.SecretsKept && s.SameEndpoint
 }
 
-// Checking is what is known when a check is due.
+// Checking is what is known before a due check.
 type Checking struct {
-	// Verified: this process saw the recorded agent at this endpoint, and found the Secrets right.
+	// Verified: this process saw the recorded agent at this endpoint, and found the Secrets correct.
 	Verified bool
 	// Applied: this generation was applied, or sent.
 	Applied bool
-	// Handled: no request to reconcile waits.
+	// Handled: no request to reconcile is open.
 	Handled bool
-	// Odd: something about it was found otherwise: drift, ignored fields, duplicates, or that it is missing.
+	// Odd: the last check found drift, ignored fields, duplicates, or that the agent is missing.
 	Odd bool
 	// Read: the timers ask for a read.
 	Read bool
 }
 
-// SnapshotSuffices reports whether a snapshot that shows the agent as declared is enough: nobody asks for more.
+// SnapshotSuffices reports whether a snapshot that shows the agent as declared is enough.
 func (c Checking) SnapshotSuffices() bool {
 	return c.Verified && c.Applied && c.Handled && !c.Odd && !c.Read
 }

@@ -17,8 +17,8 @@ import (
 
 const modulePath = "github.com/calyptia-agent-operator/operator"
 
-// ModuleRoot returns the directory of the operator's go.mod above the working directory, which for a test is its
-// package's. The source file's own path would not do: -trimpath takes it away.
+// ModuleRoot returns the directory of the operator's go.mod above the working directory, which for a test is that of its
+// package. The source file's path is no help: -trimpath removes it.
 func ModuleRoot() string {
 	start, err := os.Getwd()
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// program is a child process that envtest does not know.
+// program is a child process that envtest does not manage.
 type program struct {
 	command *exec.Cmd
 	done    chan struct{}
@@ -48,7 +48,7 @@ func (c *ControlPlane) startControllerManager(controllers []string, logs *logs) 
 		"--service-account-private-key-file="+filepath.Join(c.certDir(), "sa-signer.key"),
 	)
 	command.Stdout, command.Stderr = out, out
-	// A group of its own, so that Ctrl-C in a terminal ends it by Stop, in order, and not on its own.
+	// A separate process group, so that Ctrl-C does not end it before Stop does.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := command.Start(); err != nil {
 		return err
@@ -61,7 +61,7 @@ func (c *ControlPlane) startControllerManager(controllers []string, logs *logs) 
 	return nil
 }
 
-// kill ends the program; it is an error if it ended by itself before.
+// kill ends the program; it is an error if it had already ended.
 func (p *program) kill() error {
 	select {
 	case <-p.done:
@@ -75,7 +75,7 @@ func (p *program) kill() error {
 	return nil
 }
 
-// logs opens the programs' outputs: a file each, or one writer for all.
+// logs opens the outputs of the programs: a file each, or one shared writer.
 type logs struct {
 	dir   string
 	to    io.Writer
@@ -96,7 +96,7 @@ func (l *logs) open(name string) (io.Writer, error) {
 
 func (l *logs) path(name string) string { return filepath.Join(l.dir, name+".log") }
 
-// Write lets the programs take turns with the one writer.
+// Write serializes the writes of the programs.
 func (l *logs) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -112,7 +112,7 @@ func (l *logs) Close() error {
 	return errors.Join(errs...)
 }
 
-// tail returns the last lines of a program's file, to go into an error.
+// tail returns the last lines of a program's file, for an error.
 func (l *logs) tail(name string) string {
 	const lines = 10
 	content, err := os.ReadFile(l.path(name))
@@ -123,7 +123,7 @@ func (l *logs) tail(name string) string {
 	return fmt.Sprintf("\n%s said last:\n%s", name, strings.Join(all[max(0, len(all)-lines):], "\n"))
 }
 
-// removeAll removes dir; a program killed a moment ago may still add a file to it, hence the patience.
+// removeAll removes dir, with retries: a program killed a moment ago may still add a file to it.
 func removeAll(dir string) error {
 	var last error
 	_ = wait.PollUntilContextTimeout(context.Background(), 20*time.Millisecond, 2*time.Second, true,

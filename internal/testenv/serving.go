@@ -18,8 +18,8 @@ import (
 // firstServiceIP is the address of the Service kubernetes, the first of envtest's range of Services.
 const firstServiceIP = "10.0.0.1"
 
-// serveToPods gives the API server a certificate for all names by which pods reach it; envtest's own is for one address.
-// envtest makes no key for the tokens of ServiceAccounts either where it finds a certificate.
+// serveToPods creates a certificate of the API server for all names that pods use; envtest's own is for one address.
+// If it finds a certificate, envtest does not create a key for the tokens of ServiceAccounts either.
 func (c *ControlPlane) serveToPods(address string) error {
 	names := []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}
 	ca, err := c.writePair("apiserver", address, []net.IP{net.ParseIP(firstServiceIP)}, names)

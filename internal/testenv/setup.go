@@ -18,7 +18,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv/process"
 )
 
-// Reading a request twice would only double the log: what was asked stands in the response's line too.
+// The stage RequestReceived would only add lines: the request is in the response's line too.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
@@ -56,7 +56,7 @@ func (c *ControlPlane) prepareDir() error {
 func (c *ControlPlane) dataDir() string { return filepath.Join(c.dir, "etcd") }
 func (c *ControlPlane) certDir() string { return filepath.Join(c.dir, "certs") }
 
-// configure fills in the envtest environment. Every path is given, so that no variable of the shell changes it.
+// configure fills in the envtest environment. It sets every path, so that no variable of the shell changes it.
 func (c *ControlPlane) configure(options Options, logs *logs) error {
 	if err := os.Setenv(parentVariable, "true"); err != nil {
 		return err
@@ -110,7 +110,7 @@ func (c *ControlPlane) configureAPIServer(options Options) error {
 		if err != nil {
 			return err
 		}
-		// The size in megabytes: high, because a rotated log would be counted short.
+		// In megabytes; high, because lines of a rotated log would not be counted.
 		flags.Set("audit-policy-file", policy).Set("audit-log-path", log).Set("audit-log-maxsize", "10000")
 	}
 	for name, values := range options.APIServerArgs {

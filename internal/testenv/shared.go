@@ -29,7 +29,7 @@ func (o Options) shareable() bool {
 		o.Dir == "" && o.Log == nil
 }
 
-// join uses the control plane of a kubeconfig. To stop it is up to who started it.
+// join uses the control plane of a kubeconfig. Stop does not stop it: its starter does.
 func join(kubeconfig string) (*ControlPlane, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
@@ -40,8 +40,8 @@ func join(kubeconfig string) (*ControlPlane, error) {
 	return &ControlPlane{Config: config, Kubeconfig: kubeconfig, assets: assets}, err
 }
 
-// impersonate is the configuration of a user for whom an administrator acts: only who started the control plane can sign
-// a certificate.
+// impersonate returns the configuration of a user that an administrator impersonates: only the starter of the control plane
+// can sign a certificate.
 func (c *ControlPlane) impersonate(name string, groups []string) *rest.Config {
 	config := rest.CopyConfig(c.Config)
 	config.Impersonate = rest.ImpersonationConfig{UserName: name, Groups: groups}

@@ -60,8 +60,8 @@ func TestStart_Shared_JoinsItAndLeavesItRunning(t *testing.T) {
 	newNamespace(t) // It still serves.
 }
 
-// What the shared control plane is not is started, which fails here for want of its programs.
-func TestStart_SharedAndOptionsOfItsOwn_DoesNotJoin(t *testing.T) {
+// With other options a control plane is started, which fails here because its programs are missing.
+func TestStart_SharedAndOtherOptions_DoesNotJoin(t *testing.T) {
 	t.Setenv(testenv.SharedVariable, plane.Kubeconfig)
 	t.Setenv("KUBEBUILDER_ASSETS", t.TempDir())
 	for name, options := range map[string]testenv.Options{

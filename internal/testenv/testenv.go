@@ -31,17 +31,17 @@ import (
 
 const (
 	startTimeout = time.Minute
-	// Killed at once: a graceful end waits for every open watch, and there is nothing to save.
+	// Killed: a graceful shutdown waits for every open watch, and there is nothing to save.
 	stopTimeout = time.Nanosecond
 
-	// parentVariable tells the programs of hack/controlplane to end when this process does, however it ends.
+	// parentVariable makes the programs of hack/controlplane end with this process, however it ends.
 	parentVariable = "CONTROLPLANE_ENDS_WITH_PARENT"
 )
 
 // OwnCRDs is the directory of the operator's CRDs.
 func OwnCRDs() string { return filepath.Join(ModuleRoot(), "config", "crd", "bases") }
 
-// ForeignCRDs is the directory of the CRDs of Argo CD, Flux and the Prometheus operator, once make crds was run.
+// ForeignCRDs is the directory of the CRDs of Argo CD, Flux and the Prometheus operator, from `make crds`.
 func ForeignCRDs() string { return filepath.Join(ModuleRoot(), "bin", "crds") }
 
 // Options say what to start. The zero value suits most tests.
@@ -50,19 +50,19 @@ type Options struct {
 	CRDDirs []string
 	// APIServerArgs are extra flags of the kube-apiserver, by name without dashes.
 	APIServerArgs map[string][]string
-	// Address at which the API server listens. Default: loopback. At another one pods reach it, too.
+	// Address at which the API server listens. Default: loopback. Pods can reach any other address.
 	Address string
 	// Controllers of the kube-controller-manager. Default: garbage collection and namespace deletion;
 	// an empty slice that is not nil starts none.
 	Controllers []string
 	// AuditLog is the path of an audit log at level Metadata. Default: none.
 	AuditLog string
-	// Dir holds the kubeconfig, certificates, data and logs, and is kept. Default: a temporary one that Stop removes.
+	// Dir has the kubeconfig, certificates, data and logs, and is kept. Default: a temporary one that Stop removes.
 	Dir string
-	// Own asks for a control plane that no other package uses, for tests that watch all namespaces or break it.
-	// Otherwise the shared one is used where SharedVariable names it and no other option is set.
+	// Own requests a separate control plane, for tests that watch all namespaces or break it. Else the shared one is
+	// used if SharedVariable names it and no other option is set.
 	Own bool
-	// Log takes what the programs print. Default: one file for each in Dir.
+	// Log receives the output of the programs. Default: one file for each in Dir.
 	Log io.Writer
 }
 
@@ -72,7 +72,7 @@ type ControlPlane struct {
 	Config *rest.Config
 	// Kubeconfig is the path of an administrator's kubeconfig file.
 	Kubeconfig string
-	// Env is the envtest environment below; nil where the control plane is shared.
+	// Env is the envtest environment; nil if the control plane is shared.
 	Env *envtest.Environment
 
 	assets    string
@@ -85,7 +85,7 @@ type ControlPlane struct {
 	stopOnce     sync.Once
 }
 
-// Start starts a control plane and returns when it serves and the CRDs are established. ctx bounds the start alone.
+// Start starts a control plane and returns when it serves and the CRDs are established. ctx bounds only the start.
 func Start(ctx context.Context, options Options) (*ControlPlane, error) {
 	switch shared := os.Getenv(SharedVariable); {
 	case shared == Forbidden:
@@ -131,7 +131,7 @@ func (c *ControlPlane) start(ctx context.Context, options Options) error {
 	if err := c.waitReady(ctx); err != nil {
 		return fmt.Errorf("%w%s", err, logs.tail("kube-apiserver"))
 	}
-	// Last: garbage collection would learn of kinds that come later only after half a minute.
+	// Last: garbage collection discovers kinds that are added later only after half a minute.
 	if len(options.Controllers) == 0 {
 		return nil
 	}
@@ -139,7 +139,7 @@ func (c *ControlPlane) start(ctx context.Context, options Options) error {
 	return c.startManager()
 }
 
-// Stop ends everything within bounds and removes the temporary directory. Calling it again does nothing.
+// Stop ends everything within a time limit and removes the temporary directory. Calling it again does nothing.
 // End managers and clients first, to keep their logs free of refused connections.
 func (c *ControlPlane) Stop() (err error) {
 	c.stopOnce.Do(func() { err = c.stop() })
@@ -174,7 +174,7 @@ func (c *ControlPlane) RestartAPIServer() error {
 	if err := ignoreTimeout(server.Stop()); err != nil {
 		return err
 	}
-	// Killed is not gone yet: a successor that finds the port taken ends at once.
+	// Wait for the end of the killed process: its successor exits if the port is taken.
 	address := net.JoinHostPort(server.SecureServing.Address, server.SecureServing.Port)
 	err := wait.PollUntilContextTimeout(context.Background(), 20*time.Millisecond, startTimeout, true,
 		func(context.Context) (bool, error) {
@@ -208,8 +208,8 @@ func (c *ControlPlane) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
 	return command
 }
 
-// AddUser returns the configuration of a user, without a client-side throttle: one with a client certificate, or on a
-// shared control plane one that the administrator impersonates. What it may do, RBAC decides.
+// AddUser returns the configuration of a user, without a client-side throttle: with a client certificate, or, on a shared
+// control plane, impersonated by the administrator. RBAC decides what the user may do.
 func (c *ControlPlane) AddUser(name string, groups ...string) (*rest.Config, error) {
 	if c.Env == nil {
 		return c.impersonate(name, groups), nil
@@ -221,7 +221,7 @@ func (c *ControlPlane) AddUser(name string, groups ...string) (*rest.Config, err
 	return user.Config(), nil
 }
 
-// ignoreTimeout drops envtest's error for a program that had to be killed: killed it is.
+// ignoreTimeout drops envtest's error for a program that it had to kill.
 func ignoreTimeout(err error) error {
 	if err != nil && strings.HasPrefix(err.Error(), "timeout waiting for process") && !strings.Contains(err.Error(), "unable to") {
 		return nil
@@ -261,7 +261,7 @@ func (c *ControlPlane) writeKubeconfig() error {
 	return os.WriteFile(filepath.Join(c.dir, "ca.crt"), c.Config.CAData, 0o600)
 }
 
-// Pause lets time pass. An error says that the context ended first.
+// Pause sleeps. It returns an error if the context ends first.
 func Pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

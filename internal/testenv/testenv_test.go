@@ -27,7 +27,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
-// One control plane serves all tests of this package, each in a namespace of its own.
+// One control plane serves all tests of this package, each in its own namespace.
 var (
 	plane    *testenv.ControlPlane
 	auditLog string
@@ -138,7 +138,7 @@ func TestKubectlServesTheInstalledCRD(t *testing.T) {
 	}
 }
 
-func TestUsersHaveNoRightsOfTheirOwn(t *testing.T) {
+func TestUsersHaveNoRightsByDefault(t *testing.T) {
 	config, err := plane.AddUser("jane", "developers")
 	noError(t, err)
 	client, err := kubernetes.NewForConfig(config)
@@ -163,7 +163,7 @@ func TestAuditLogNamesEachWrite(t *testing.T) {
 	})
 }
 
-// A test that is killed cannot stop its control plane; the programs must notice by themselves.
+// A test that is killed cannot stop its control plane; the programs must notice that.
 func TestProgramsEndWithAKilledParent(t *testing.T) {
 	assets, err := testenv.Assets()
 	noError(t, err)

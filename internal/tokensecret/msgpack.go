@@ -8,8 +8,8 @@ package tokensecret
 
 import "encoding/binary"
 
-// The part of MessagePack that a session needs: a map of strings. Whoever may write Secrets chooses what is read, and
-// general libraries allocate what a length claims before they find out that the bytes are not there.
+// The part of MessagePack that a session needs: a map of strings. The input may come from an attacker who can write Secrets,
+// and general libraries allocate the claimed length before they notice that the bytes are missing.
 
 // appendMap encodes up to 15 pairs of a key and a value.
 func appendMap(to []byte, pairs ...string) []byte {
@@ -30,10 +30,10 @@ func appendMap(to []byte, pairs ...string) []byte {
 	return to
 }
 
-// readMap decodes a map of strings; nil if it is anything else. It takes no more memory than the bytes that it is given.
+// readMap decodes a map of strings; nil if it is anything else. It takes no more memory than its input.
 func readMap(from []byte) map[string]string {
 	pairs, from, ok := readLength(from, 0x80, 0x0f, 0, 0xde, 0xdf)
-	if !ok || pairs > len(from)/2 { // A pair takes two bytes at least.
+	if !ok || pairs > len(from)/2 { // A pair has two bytes at least.
 		return nil
 	}
 	read := map[string]string{}

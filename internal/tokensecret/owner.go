@@ -19,15 +19,15 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
-// Conflict refuses a Secret that is somebody else's; field is the one that names it.
+// Conflict is the failure for a foreign Secret; field is the one that names it.
 func Conflict(name, field string) *fault.Error {
 	return fault.Terminalf(v1alpha1.ReasonSecretConflict,
 		"Secret %q exists and is not this Agent's: delete it, or name another Secret in spec.%s", name, field).Coded(fault.SecretForeign)
 }
 
-// KeepOwner makes the Agent the owner of its Secret, or leaves the Secret without an owner where the remote agent is
-// retained: a foreground deletion would delete it before the Agent's finalizer can prevent that. right is the version
-// in which the Secret was found right, and follows.
+// KeepOwner makes the Agent the owner of its Secret, or removes the owner if the remote agent is retained: a foreground
+// deletion would delete the Secret before the Agent's finalizer can prevent that. right is the version in which the
+// content was last found correct; it is updated.
 func (k Keeper) KeepOwner(
 	ctx context.Context, agent *v1alpha1.Agent, ref *v1alpha1.LocalSecretReference, retained bool, right *string,
 ) error {
@@ -40,13 +40,13 @@ func (k Keeper) KeepOwner(
 	}
 	written, err := k.Put(ctx, agent, secret, Desired{Name: ref.Name, Retained: retained})
 	if err == nil && *right == secret.ResourceVersion {
-		*right = written.ResourceVersion // Its content is as it was.
+		*right = written.ResourceVersion // The content did not change.
 	}
 	return err
 }
 
-// misowned reports whether the cache shows a Secret of the Agent with an owner though it is to be retained, or without
-// one though it is to be deleted with the Agent.
+// misowned reports whether the cache shows a Secret of the Agent with an owner although it is retained, or without one
+// although it is deleted with the Agent.
 func (k Keeper) misowned(ctx context.Context, agent *v1alpha1.Agent, name string, retained bool) bool {
 	secret := metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"}}
 	key := client.ObjectKey{Namespace: agent.Namespace, Name: name}
@@ -56,8 +56,8 @@ func (k Keeper) misowned(ctx context.Context, agent *v1alpha1.Agent, name string
 	return (len(secret.OwnerReferences) > 0) == retained
 }
 
-// RemoveUnowned deletes the Secrets of an Agent that goes which no owner takes along: it was to retain its remote agent
-// until shortly before.
+// RemoveUnowned deletes the Secrets without an owner of an Agent that is being deleted: garbage collection keeps them if
+// the Agent retained its remote agent until recently.
 func (k Keeper) RemoveUnowned(ctx context.Context, agent *v1alpha1.Agent) error {
 	for _, ref := range []*v1alpha1.LocalSecretReference{agent.Status.TokenSecretRef, agent.Status.SessionSecretRef} {
 		if ref == nil || !k.misowned(ctx, agent, ref.Name, false) {
@@ -70,9 +70,9 @@ func (k Keeper) RemoveUnowned(ctx context.Context, agent *v1alpha1.Agent) error 
 	return nil
 }
 
-// Tidy removes Secrets of the Agent that it does not want any more. The status names one before a change only if it was
-// written: a process that ended in between, or a name that was changed back meanwhile, leaves a Secret with a token
-// behind that only its label tells. index finds the Secrets by the UID in their label.
+// Tidy deletes the Secrets that the Agent no longer wants. The status may not name them: if the process ended before the
+// status was written, or if a name was changed back, only the label shows whose they are. index finds Secrets by the UID in
+// their label.
 func (k Keeper) Tidy(ctx context.Context, agent *v1alpha1.Agent, index client.MatchingFields) error {
 	list := metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
@@ -90,8 +90,8 @@ func (k Keeper) Tidy(ctx context.Context, agent *v1alpha1.Agent, index client.Ma
 	return nil
 }
 
-// Disown takes the Agent out of the owners of its Secret, so that it outlives the Agent. It reports whether there is a
-// Secret of the name.
+// Disown removes the Agent from the owners of its Secret, so that the Secret outlives it. It reports whether the Secret
+// exists.
 func (k Keeper) Disown(ctx context.Context, agent *v1alpha1.Agent, name string) (found bool, err error) {
 	secret, verdict, err := k.Find(ctx, agent, name)
 	if err != nil || verdict != Ours || len(secret.OwnerReferences) == 0 {
@@ -124,18 +124,18 @@ func (k Keeper) remove(ctx context.Context, secret *corev1.Secret) error {
 	return nil
 }
 
-// TokenData is what the token Secret shall hold of a remote agent; existing is the Secret as it is, nil if there is none.
+// TokenData is the desired data of the token Secret; existing is the current Secret, nil if there is none.
 func TokenData(id string, token cloud.Token, existing *corev1.Secret) (map[string][]byte, error) {
 	if len(token.Reveal()) > MaxToken {
 		return nil, fault.Terminalf(v1alpha1.ReasonInvalidResponse,
-			"the token of agent %s is longer than %d bytes: check what answers at the CloudProject's url", id, MaxToken)
+			"the token of agent %s is longer than %d bytes: check which server responds at the CloudProject's url", id, MaxToken)
 	}
-	// No session stays where the two Secrets changed places: it is binary, and breaks an envFrom.
+	// A session is removed, in case the two Secrets changed names: it is binary, and breaks an envFrom.
 	data := map[string][]byte{v1alpha1.IDKey: []byte(id), SessionKey: nil, ClassicKey: nil, YAMLKey: nil}
 	if token.Usable() {
 		data[v1alpha1.TokenKey] = []byte(token.Reveal())
 	} else if existing != nil && ID(existing) != id && !Token(existing).IsZero() {
-		data[v1alpha1.TokenKey] = nil // Of another agent: worse than none.
+		data[v1alpha1.TokenKey] = nil // The token of another agent is worse than none.
 	}
 	return data, nil
 }

@@ -31,10 +31,10 @@ const (
 	YAMLKey    = "calyptia.yaml"
 )
 
-// StorePath is where the included configuration lets Fluent Bit look for its session.
+// StorePath is the directory of the session in the included configuration.
 const StorePath = "/var/lib/calyptia"
 
-// SessionName is the name of the Secret with the session, and whether one is wanted.
+// SessionName returns the name of the Secret with the session, and whether there should be one.
 func SessionName(agent *v1alpha1.Agent) (name string, wanted bool) {
 	ref := agent.Spec.SessionSecretRef
 	switch {
@@ -47,7 +47,7 @@ func SessionName(agent *v1alpha1.Agent) (name string, wanted bool) {
 	}
 }
 
-// Names are all the Secrets that an Agent wants: with its token, and with its session.
+// Names returns the names of an Agent's Secrets: with its token, and with its session.
 func Names(agent *v1alpha1.Agent) []string {
 	names := []string{Name(agent)}
 	if session, wanted := SessionName(agent); wanted {
@@ -67,11 +67,11 @@ type Session struct {
 	URL       *url.URL
 }
 
-// hostName is what may be written into a configuration of Fluent Bit as a host, beside IP addresses: a line break would
-// begin another setting or section, and a section can run commands.
+// hostName matches the hosts that may be written into a configuration of Fluent Bit, beside IP addresses: a line break would
+// start another setting or section, and a section can run commands.
 var hostName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$`)
 
-// UsableURL refuses a URL that a Fluent Bit cannot be led to: its configuration has a host and a port, and no path.
+// UsableURL fails for a URL that Fluent Bit cannot use: its configuration has a host and a port, and no path.
 func UsableURL(u *url.URL) error {
 	host := u.Hostname()
 	switch {
@@ -85,7 +85,7 @@ func UsableURL(u *url.URL) error {
 	return nil
 }
 
-// check refuses what must not reach a configuration or a session file.
+// check fails for values that must not be written to a configuration or a session file.
 func (s Session) check() error {
 	if err := UsableURL(s.URL); err != nil {
 		return err
@@ -99,7 +99,7 @@ func (s Session) check() error {
 	}
 	if len(s.Token.Reveal()) > MaxToken {
 		return fault.Terminalf(v1alpha1.ReasonInvalidResponse,
-			"the token of the remote agent is longer than %d bytes: check what answers at the CloudProject's url", MaxToken)
+			"the token of the remote agent is longer than %d bytes: check which server responds at the CloudProject's url", MaxToken)
 	}
 	return nil
 }
@@ -119,7 +119,7 @@ func (s Session) Data() (map[string][]byte, error) {
 	classic, settings := bytes.NewBufferString("[CUSTOM]\n"), map[string]string{}
 	for _, setting := range [][2]string{
 		{"name", "calyptia"},
-		{"api_key", "none"}, // Never used: the session speaks for the agent.
+		{"api_key", "none"}, // Never used: the session has the agent's token.
 		{"calyptia_host", s.URL.Hostname()},
 		{"calyptia_port", port},
 		{"calyptia_tls", tls},
@@ -136,11 +136,11 @@ func (s Session) Data() (map[string][]byte, error) {
 	return map[string][]byte{SessionKey: s.chunk(), ClassicKey: classic.Bytes(), YAMLKey: inYAML}, nil
 }
 
-// headerSize is what comes before the length of the metadata: the chunk's mark, its checksum, the length of
-// its content, and zeros.
+// headerSize is the size of the header before the length of the metadata: the chunk's magic bytes, its checksum, the
+// length of its content, and zeros.
 const headerSize = 2 + 8 + 4 + 8
 
-// SessionID reads whose session a Secret holds; empty if it holds none.
+// SessionID returns the agent ID of the session in a Secret; empty if there is none.
 func SessionID(secret *corev1.Secret) string {
 	raw := secret.Data[SessionKey]
 	if len(raw) < headerSize+2 {

@@ -118,7 +118,7 @@ func TestTheSessionFileIsReadBack(t *testing.T) {
 	}
 }
 
-func TestTheIncludedConfigurationLeadsToTheService(t *testing.T) {
+func TestTheIncludedConfigurationLeadsToTheAPI(t *testing.T) {
 	for _, row := range []struct{ name, url, host, port, tls string }{
 		{"https", "https://cloud-api.calyptia.com", "cloud-api.calyptia.com", "443", "on"},
 		{"https with a port", "https://calyptia.internal:8443", "calyptia.internal", "8443", "on"},
@@ -156,8 +156,8 @@ func TestTheIncludedConfigurationLeadsToTheService(t *testing.T) {
 	}
 }
 
-// Whoever answers for the service chooses the machine ID, and whoever writes the CloudProject the host.
-func TestNothingFromOutsideBeginsASectionOfTheConfiguration(t *testing.T) {
+// The server chooses the machine ID, and a user the host in the CloudProject.
+func TestForeignValuesCannotStartASectionOfTheConfiguration(t *testing.T) {
 	const attack = "m\n[INPUT]\n    Name exec\n    Command id"
 	for _, row := range []struct {
 		name, id, machineID, url string
@@ -300,7 +300,7 @@ func FuzzSessionData(f *testing.F) {
 	})
 }
 
-func TestTheTokenStandsInTheSessionFileAlone(t *testing.T) {
+func TestTheTokenIsInTheSessionFileAlone(t *testing.T) {
 	data := session(t, "agent-token", "https://cloud-api.calyptia.com")
 	if len(data) != 3 {
 		t.Errorf("%d keys, want three", len(data))

@@ -20,10 +20,10 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
 
-// entryKeys are what the keys of one session end with, in a Secret that holds many.
+// entryKeys are the suffixes of the keys of one session in a Secret with many.
 var entryKeys = []string{SessionKey, YAMLKey, ClassicKey}
 
-// Entry is a session under the keys that it has in a Secret with many: each begins with the slot.
+// Entry is a session with its keys in a Secret with many: each starts with the slot.
 func Entry(slot string, session map[string][]byte) map[string][]byte {
 	entry := map[string][]byte{}
 	for _, key := range entryKeys {
@@ -32,7 +32,7 @@ func Entry(slot string, session map[string][]byte) map[string][]byte {
 	return entry
 }
 
-// Entries are the sessions that a Secret with many holds, by slot. Other keys are left out.
+// Entries returns the sessions in a Secret with many, by slot. Other keys are left out.
 func Entries(secret *corev1.Secret) map[string]map[string][]byte {
 	entries := map[string]map[string][]byte{}
 	for key, value := range secret.Data {
@@ -50,7 +50,7 @@ func Entries(secret *corev1.Secret) map[string]map[string][]byte {
 	return entries
 }
 
-// ValidSession reports whether a session names an agent and its token, and is whole.
+// ValidSession reports whether a session is complete, with the ID and the token of an agent.
 func ValidSession(raw []byte) bool {
 	if len(raw) < headerSize+2 || raw[0] != 0xC1 || raw[1] != 0x00 {
 		return false
@@ -63,7 +63,7 @@ func ValidSession(raw []byte) bool {
 	return session["id"] != "" && session["token"] != ""
 }
 
-// EntryDigest tells two sessions apart.
+// EntryDigest distinguishes sessions.
 func EntryDigest(entry map[string][]byte) string {
 	hash := sha256.New()
 	for _, key := range slices.Sorted(maps.Keys(entry)) {
@@ -73,8 +73,8 @@ func EntryDigest(entry map[string][]byte) string {
 	return string(hash.Sum(nil)[:16])
 }
 
-// JudgeShard says whose a Secret is that has the name of one with the sessions of a set. Never Ownerless: what it would
-// hold can be written again.
+// JudgeShard returns the verdict on a Secret with the name of a set's Secret of sessions. It is never Ownerless: sessions
+// can be written again.
 func JudgeShard(set *v1alpha1.AgentSet, secret *corev1.Secret) Verdict {
 	controller := metav1.GetControllerOfNoCopy(secret)
 	uid, labeled := secret.Labels[v1alpha1.LabelAgentSetUID]
@@ -90,7 +90,7 @@ func JudgeShard(set *v1alpha1.AgentSet, secret *corev1.Secret) Verdict {
 	}
 }
 
-// NewShard is a Secret with sessions of a set.
+// NewShard returns a Secret with sessions of a set.
 func NewShard(set *v1alpha1.AgentSet, name string, owner metav1.OwnerReference, data map[string][]byte) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
@@ -104,7 +104,7 @@ func NewShard(set *v1alpha1.AgentSet, name string, owner metav1.OwnerReference, 
 	}
 }
 
-// ShardPatch sets and removes keys of one version of a Secret; those with a nil value are removed.
+// ShardPatch returns the patch that sets keys in one version of a Secret; keys with a nil value are removed.
 func ShardPatch(secret metav1.Object, data map[string][]byte) ([]byte, error) {
 	return json.Marshal(map[string]any{
 		"metadata": map[string]any{"uid": secret.GetUID(), "resourceVersion": secret.GetResourceVersion()},

@@ -26,23 +26,23 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
-// Verdict says whose a Secret is.
+// Verdict says who owns a Secret.
 type Verdict int
 
 const (
-	// Absent: there is no Secret of the name.
+	// Absent: the Secret does not exist.
 	Absent Verdict = iota
 	// Ours: labelled for this Agent, and owned by it or recorded as its own.
 	Ours
-	// Ownerless: once kept for an Agent, and owned by none. It is ours if the remote confirms its id.
+	// Ownerless: kept for an earlier Agent, without an owner. It is ours if the remote agent confirms its id.
 	Ownerless
-	// Doomed: owned by Agents that are no more. The garbage collector is about to delete it, unless it is taken over.
+	// Doomed: owned by deleted Agents. Garbage collection will delete it, unless it gets a new owner.
 	Doomed
-	// Foreign: somebody else's. It is never written.
+	// Foreign: owned by somebody else. It is never written.
 	Foreign
 )
 
-// TokenSuffix and SessionSuffix follow the Agent's name in the names of Secrets that the Agent does not name.
+// TokenSuffix and SessionSuffix follow the Agent's name in the default names of its Secrets.
 const (
 	TokenSuffix   = "-token"
 	SessionSuffix = "-session"
@@ -60,12 +60,12 @@ func Name(agent *v1alpha1.Agent) string {
 type Keeper struct {
 	// Reader reads Secrets from the API server itself, and the Agents that own them.
 	Reader client.Reader
-	// Agents lists the Agents of a namespace, from a cache. It is asked about Secrets without an owner only.
+	// Agents lists the Agents of a namespace from a cache. It is used only for Secrets without an owner.
 	Agents client.Reader
 	Writer client.Writer
 }
 
-// Find reads the Secret of the name in the Agent's namespace, and says whose it is.
+// Find reads a Secret in the Agent's namespace, and returns the verdict on it.
 func (k Keeper) Find(ctx context.Context, agent *v1alpha1.Agent, name string) (*corev1.Secret, Verdict, error) {
 	var secret corev1.Secret
 	err := k.Reader.Get(ctx, client.ObjectKey{Namespace: agent.Namespace, Name: name}, &secret)
@@ -111,8 +111,8 @@ func (k Keeper) judge(ctx context.Context, agent *v1alpha1.Agent, secret *corev1
 	return k.judgeOwnerless(ctx, agent, secret)
 }
 
-// judgeOwnerless says whose a Secret is that nobody owns. The label alone proves nothing: whoever may write Secrets
-// may write it.
+// judgeOwnerless returns the verdict on a Secret without an owner. The label alone is no evidence: anyone who may write
+// Secrets may write it.
 func (k Keeper) judgeOwnerless(ctx context.Context, agent *v1alpha1.Agent, secret *corev1.Secret) (Verdict, error) {
 	status := &agent.Status
 	if Labelled(secret, agent) {
@@ -139,13 +139,13 @@ func (k Keeper) judgeOwnerless(ctx context.Context, agent *v1alpha1.Agent, secre
 	return Ownerless, nil
 }
 
-// Labelled reports whether a Secret has the label of this very Agent.
+// Labelled reports whether a Secret has the label of this Agent.
 func Labelled(secret metav1.Object, agent *v1alpha1.Agent) bool {
 	uid, labelled := Owner(secret)
 	return labelled && uid == agent.UID
 }
 
-// Plain reports whether a Secret holds nothing but what the operator itself writes.
+// Plain reports whether a Secret has only the keys that the operator writes.
 func Plain(secret *corev1.Secret) bool {
 	for key := range secret.Data {
 		switch key {
@@ -157,24 +157,23 @@ func Plain(secret *corev1.Secret) bool {
 	return true
 }
 
-// Holds is the remote agent that a Secret names, with its id or its session; empty if it names none.
+// Holds returns the ID of the remote agent that a Secret names, in its id or its session; empty if there is none.
 func Holds(secret *corev1.Secret) string { return cmp.Or(ID(secret), SessionID(secret)) }
 
-// Desired is what a Secret of an Agent shall hold.
+// Desired is the desired state of a Secret of an Agent.
 type Desired struct {
 	Name string
-	// Data that is set, or taken out where the value is nil; other keys are left alone.
+	// Data is set, or removed if the value is nil; other keys stay.
 	Data map[string][]byte
-	// Registration is the nonce that the remote agent came from; empty leaves it as it is.
+	// Registration is the registration intent of the remote agent; empty leaves it unchanged.
 	Registration string
-	// Retained leaves the Secret without an owner: the garbage collector deletes what a deleted object owns, in the
-	// foreground even before the object's finalizer ends.
+	// Retained leaves the Secret without an owner: garbage collection would delete it with the Agent, in the foreground
+	// even before the Agent's finalizer is removed.
 	Retained bool
 }
 
-// Put brings the Secret to what is desired: it creates it where existing is nil, writes it where something
-// differs, and does nothing else. existing must be the Agent's own, or confirmed to be. It returns the
-// Secret as it is then.
+// Put creates the Secret if existing is nil, updates it if it differs, and else does nothing. existing must be the
+// Agent's own, or confirmed to be. It returns the resulting Secret.
 func (k Keeper) Put(
 	ctx context.Context, agent *v1alpha1.Agent, existing *corev1.Secret, desired Desired,
 ) (*corev1.Secret, error) {
@@ -196,7 +195,7 @@ func (k Keeper) Put(
 	return secret, nil
 }
 
-// shape sets what is desired and reports whether anything differed.
+// shape sets the desired state, and reports whether anything changed.
 func shape(secret *corev1.Secret, agent *v1alpha1.Agent, desired Desired) (changed bool) {
 	set := func(m *map[string]string, key, value string) {
 		if (*m)[key] == value {
@@ -239,12 +238,12 @@ func shape(secret *corev1.Secret, agent *v1alpha1.Agent, desired Desired) (chang
 	return changed
 }
 
-// ID reads the ID that the Secret holds. People paste into Secrets: the ID is trimmed, and in small letters.
+// ID returns the ID in the Secret, trimmed and in lower case, because users paste it.
 func ID(secret *corev1.Secret) string {
 	return cloud.NormalID(strings.TrimSpace(string(secret.Data[v1alpha1.IDKey])))
 }
 
-// Token reads the token that the Secret holds, as people paste it. What can be no token is one that is not usable.
+// Token returns the token in the Secret, trimmed, because users paste it. A malformed token is not Usable.
 func Token(secret *corev1.Secret) cloud.Token {
 	raw := secret.Data[v1alpha1.TokenKey]
 	token, err := cloud.TrimToken(raw)
@@ -254,12 +253,12 @@ func Token(secret *corev1.Secret) cloud.Token {
 	return token
 }
 
-// Registration is the nonce of the registration that the Secret's content came from.
+// Registration returns the registration intent that the Secret's content came from.
 func Registration(secret *corev1.Secret) string {
 	return secret.Annotations[v1alpha1.AnnotationRegistrationIntent]
 }
 
-// Owner returns the UID of the Agent that a Secret is kept for, from its metadata.
+// Owner returns the UID of the Agent of a Secret, from its metadata.
 func Owner(secret metav1.Object) (types.UID, bool) {
 	uid, labelled := secret.GetLabels()[v1alpha1.LabelAgentUID]
 	return types.UID(uid), labelled
@@ -269,15 +268,16 @@ func readFailure(name string, err error) error {
 	return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q cannot be read: %v", name, apierrors.ReasonForError(err)).Because(err)
 }
 
-// writeFailure tells a refusal, which a person has to end, from what passes. The API server's own words
-// are only repeated for a refusal: quota and policies say what they want.
+// writeFailure distinguishes a rejection, which only a user can fix, from a temporary failure. Only for a rejection it
+// repeats the API server's message: quotas and policies say what they require.
 func writeFailure(name string, err error) error {
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
 		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q was changed meanwhile", name).Quietly().Because(err)
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
 		return fault.Terminalf(v1alpha1.ReasonSecretWriteRefused,
-			"the API server refuses Secret %q: %v: lift what refuses it, or name another Secret in spec.tokenSecretRef", name, err).Because(err)
+			"the API server rejected Secret %q: %v: change the policy that rejects it, or name another Secret in spec.tokenSecretRef",
+			name, err).Because(err)
 	default:
 		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q cannot be written: %v", name, apierrors.ReasonForError(err)).Because(err)
 	}

@@ -27,7 +27,7 @@ import (
 
 var secrets = schema.GroupResource{Resource: "secrets"}
 
-// living tells which Agents live, by name; or fails.
+// living lists the living Agents by name, or fails.
 type living struct {
 	client.Reader
 	agents map[string]types.UID
@@ -72,7 +72,7 @@ func labelled(uid string, owners ...metav1.OwnerReference) *corev1.Secret {
 	}}
 }
 
-func TestJudgeSaysWhoseASecretIs(t *testing.T) {
+func TestJudgeReturnsTheOwnerOfASecret(t *testing.T) {
 	unlabelled := labelled("", owner("web", "web-1"))
 	unlabelled.Labels = nil
 	going := labelled("web-1", owner("web", "web-1"))
@@ -112,7 +112,7 @@ func TestJudgeSaysWhoseASecretIs(t *testing.T) {
 		{"retained by another living Agent", labelled("other-1"), Foreign},
 		{"retained by another living Agent, with our remote agent's id", holding("other-1", "remote-1"), Foreign},
 		{"kept for a former Agent of the name, restored with its owner", labelled("web-0", owner("web", "web-0")), Doomed},
-		{"owned by an Agent that is no more", labelled("gone-1", owner("gone", "gone-1")), Doomed},
+		{"owned by an Agent that was deleted", labelled("gone-1", owner("gone", "gone-1")), Doomed},
 		{"owned by an Agent of which only the name lives", labelled("other-0", owner("other", "other-0")), Doomed},
 		{"another living Agent's", labelled("other-1", owner("other", "other-1")), Foreign},
 		{"another living Agent's among the dead", labelled("other-1", owner("gone", "gone-1"), owner("other", "other-1")), Foreign},
@@ -120,7 +120,7 @@ func TestJudgeSaysWhoseASecretIs(t *testing.T) {
 		{"another Agent's label on ours", labelled("other-1", owner("web", "web-1")), Foreign},
 		{"an empty label on ours", labelled("", owner("web", "web-1")), Foreign},
 		{"no label, though we own it", unlabelled, Foreign},
-		{"no label and no owner: a person's", &corev1.Secret{}, Foreign},
+		{"no label and no owner: a user's", &corev1.Secret{}, Foreign},
 		{"owned by another kind", labelled("web-0", otherKind), Foreign},
 		{"owned by another group", labelled("web-0", otherGroup), Foreign},
 		{"being deleted", going, Foreign},
@@ -134,7 +134,7 @@ func TestJudgeSaysWhoseASecretIs(t *testing.T) {
 	}
 }
 
-func TestJudgeDoesNotGuessWhenItCannotLook(t *testing.T) {
+func TestJudgeDoesNotGuessIfAReadFails(t *testing.T) {
 	cause := apierrors.NewTimeoutError("slow", 1)
 	verdict, err := Keeper{Reader: living{err: cause}}.judge(t.Context(), web(), labelled("other-1", owner("other", "other-1")))
 	f, ok := fault.As(err)
@@ -146,7 +146,7 @@ func TestJudgeDoesNotGuessWhenItCannotLook(t *testing.T) {
 	}
 }
 
-func TestFindTellsAbsentFromUnreadable(t *testing.T) {
+func TestFindDistinguishesAbsentFromUnreadable(t *testing.T) {
 	_, verdict, err := Keeper{Reader: living{}}.Find(t.Context(), web(), "web-token")
 	if verdict != Absent || err != nil {
 		t.Errorf("verdict %d, error %v", verdict, err)
@@ -161,12 +161,12 @@ func TestShapeSetsWhatIsDesiredAndNothingElse(t *testing.T) {
 	desired := Desired{
 		Name:         "web-token",
 		Data:         map[string][]byte{"id": []byte("1"), "token": []byte("t")},
-		Registration: "nonce",
+		Registration: "intent",
 	}
 	done := func(changes ...func(*corev1.Secret)) *corev1.Secret {
 		s := labelled("web-1", owner("web", "web-1"))
 		s.Labels["app.kubernetes.io/managed-by"] = "calyptia-agent-operator"
-		s.Annotations = map[string]string{v1alpha1.AnnotationRegistrationIntent: "nonce"}
+		s.Annotations = map[string]string{v1alpha1.AnnotationRegistrationIntent: "intent"}
 		s.Data = map[string][]byte{"id": []byte("1"), "token": []byte("t")}
 		for _, change := range changes {
 			change(s)
@@ -186,12 +186,12 @@ func TestShapeSetsWhatIsDesiredAndNothingElse(t *testing.T) {
 		{"an empty Secret gets everything", &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "tenant", Name: "web-token"}}, desired, done(), true},
 		{"a right one stays as it is", done(), desired, done(), false},
 		{"what others added stays", done(extra), desired, done(extra), false},
-		{"an edited token is put back", done(extra, func(s *corev1.Secret) { s.Data["token"] = []byte("x") }), desired, done(extra), true},
-		{"a deleted key is put back", done(func(s *corev1.Secret) { delete(s.Data, "id") }), desired, done(), true},
+		{"an edited token is corrected", done(extra, func(s *corev1.Secret) { s.Data["token"] = []byte("x") }), desired, done(extra), true},
+		{"a deleted key is restored", done(func(s *corev1.Secret) { delete(s.Data, "id") }), desired, done(), true},
 		{"an emptied Secret is filled", done(func(s *corev1.Secret) { s.Data = nil }), desired, done(), true},
-		{"a stripped owner is put back", done(func(s *corev1.Secret) { s.OwnerReferences = nil }), desired, done(), true},
+		{"a removed owner is restored", done(func(s *corev1.Secret) { s.OwnerReferences = nil }), desired, done(), true},
 		{"a dead owner is replaced", done(func(s *corev1.Secret) { s.OwnerReferences[0].UID = "web-0" }), desired, done(), true},
-		{"a former life's label is replaced", done(func(s *corev1.Secret) { s.Labels[v1alpha1.LabelAgentUID] = "web-0" }), desired, done(), true},
+		{"the label of an earlier Agent is replaced", done(func(s *corev1.Secret) { s.Labels[v1alpha1.LabelAgentUID] = "web-0" }), desired, done(), true},
 		{"no new registration leaves the record", done(), Desired{Data: desired.Data}, done(), false},
 		{"a new registration is recorded", done(func(s *corev1.Secret) { s.Annotations = nil }), desired, done(), true},
 		{"a key desired empty is made", done(func(s *corev1.Secret) { delete(s.Data, "token") }), Desired{Data: map[string][]byte{"token": {}}},
@@ -205,7 +205,7 @@ func TestShapeSetsWhatIsDesiredAndNothingElse(t *testing.T) {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 			if shape(row.before, web(), row.desired) {
-				t.Error("the second time it changes again")
+				t.Error("it is not idempotent")
 			}
 		})
 	}
@@ -253,7 +253,7 @@ func TestPlainSecretsHoldOnlyWhatTheOperatorWrites(t *testing.T) {
 	}
 }
 
-func TestNilDataTakesAValueAway(t *testing.T) {
+func TestNilDataRemovesAValue(t *testing.T) {
 	s := labelled("web-1", owner("web", "web-1"))
 	s.Data = map[string][]byte{"id": []byte("1"), "token": []byte("another agent's")}
 	without := Desired{Data: map[string][]byte{"token": nil}}
@@ -261,7 +261,7 @@ func TestNilDataTakesAValueAway(t *testing.T) {
 		t.Errorf("it holds %v", s.Data)
 	}
 	if shape(s, web(), without) {
-		t.Error("the second time it changes again")
+		t.Error("it is not idempotent")
 	}
 }
 
@@ -275,7 +275,7 @@ func TestWriteFailuresSayWhoCanEndThem(t *testing.T) {
 		quiet bool
 	}{
 		{"quota or policy", apierrors.NewForbidden(secrets, "web-token", why), fault.Terminal, []string{"exceeded quota", "spec.tokenSecretRef"}, false},
-		{"a webhook that calls it invalid", apierrors.NewInvalid(schema.GroupKind{Kind: "Secret"}, "web-token", nil), fault.Terminal, []string{"lift"}, false},
+		{"a webhook that calls it invalid", apierrors.NewInvalid(schema.GroupKind{Kind: "Secret"}, "web-token", nil), fault.Terminal, []string{"change the policy"}, false},
 		{"a bad request", apierrors.NewBadRequest("denied by policy"), fault.Terminal, []string{"denied by policy"}, false},
 		{"too large", apierrors.NewRequestEntityTooLargeError("limit"), fault.Terminal, []string{"limit"}, false},
 		{"somebody wrote it meanwhile", apierrors.NewConflict(secrets, "web-token", why), fault.Retryable, nil, true},
@@ -302,11 +302,11 @@ func TestWriteFailuresSayWhoCanEndThem(t *testing.T) {
 	}
 }
 
-func TestWhatASecretHolds(t *testing.T) {
+func TestTheContentOfASecret(t *testing.T) {
 	s := labelled("web-1")
 	s.Data = map[string][]byte{"id": []byte("1"), "token": []byte("t")}
-	s.Annotations = map[string]string{v1alpha1.AnnotationRegistrationIntent: "nonce"}
-	if ID(s) != "1" || Token(s).Reveal() != "t" || Registration(s) != "nonce" {
+	s.Annotations = map[string]string{v1alpha1.AnnotationRegistrationIntent: "intent"}
+	if ID(s) != "1" || Token(s).Reveal() != "t" || Registration(s) != "intent" {
 		t.Errorf("%q, %q", ID(s), Registration(s))
 	}
 	// People paste.
@@ -314,7 +314,7 @@ func TestWhatASecretHolds(t *testing.T) {
 	if ID(s) != "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11" || Token(s).Reveal() != "t" {
 		t.Errorf("pasted: %q, %q", ID(s), Token(s).Reveal())
 	}
-	// What cannot be a token stays there, so that nobody takes the Secret for an empty one.
+	// A malformed token is kept, so that the Secret does not count as empty.
 	s.Data["token"] = []byte("t\u200bt")
 	if Token(s).IsZero() || Token(s).Usable() {
 		t.Error("an invisible character is overlooked")

@@ -54,7 +54,7 @@ func secretWrites(w *harness.World) (sessions, others, conflicts int) {
 	return sessions, others, conflicts
 }
 
-// allReady waits until all sessions of so many nodes are stored.
+// allReady waits until the sessions of this number of nodes are stored.
 func allReady(b *testing.B, w *harness.World, count int) {
 	for deadline := time.Now().Add(20 * time.Minute); ; {
 		set := w.GetSet("logs")
@@ -74,7 +74,7 @@ func allReady(b *testing.B, w *harness.World, count int) {
 	}
 }
 
-// BenchmarkAgentSet has many nodes come at once, and a tenth of them replaced. It takes minutes:
+// BenchmarkAgentSet creates many nodes at once, and replaces a tenth of them. It takes minutes:
 //
 //	go test ./test/agentset -run '^$' -bench AgentSet/nodes=1000 -benchtime 1x -timeout 1h
 func BenchmarkAgentSet(b *testing.B) {
@@ -114,7 +114,7 @@ func BenchmarkAgentSet(b *testing.B) {
 	}
 }
 
-// heap is what is in use after a collection.
+// heap is the heap in use after a garbage collection.
 func heap() int64 {
 	runtime.GC()
 	var stats runtime.MemStats

@@ -32,7 +32,7 @@ func stalled(w *harness.World, set, reason string, words ...string) {
 	w.SetBecomes(set, v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, words...)
 }
 
-func TestAnAgentOfSomebodyElseIsNeverWritten(t *testing.T) {
+func TestAnotherOwnersAgentIsNeverWritten(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a", "b")
 	name := agentset.AgentName("logs", w.Node("a"))
@@ -57,7 +57,7 @@ func TestAnAgentOfSomebodyElseIsNeverWritten(t *testing.T) {
 	w.HasExactly("logs", keys(w, "a", "b")...)
 }
 
-// Whoever labels an Agent for a set gives it away: so it is with imported agents, and with those that a deleted set left.
+// A user who labels an Agent for a set hands it over to the set. That is how imported agents, and those of a deleted set, join.
 func TestALabeledAgentIsAdopted(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a", "b")
@@ -87,7 +87,7 @@ func TestALabeledAgentIsAdopted(t *testing.T) {
 		}
 		var set v1alpha1.AgentSet
 		if err := w.Client.Get(t.Context(), w.Key("logs"), &set); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("the set is there: %w", err)
+			return fmt.Errorf("the set still exists: %w", err)
 		}
 		return w.Client.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "logs-sessions-0"}})
 	})
@@ -100,7 +100,7 @@ func TestALabeledAgentIsAdopted(t *testing.T) {
 	}
 }
 
-func TestASecretOfSomebodyElseIsNeverWritten(t *testing.T) {
+func TestAnotherOwnersSecretIsNeverWritten(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		make func(w *harness.World, set *v1alpha1.AgentSet) *corev1.Secret
@@ -147,7 +147,7 @@ func TestAnEditedSessionIsWrittenAgain(t *testing.T) {
 		"a configuration is edited":     func(s *corev1.Secret) { s.Data[w.Node("a")+"."+tokensecret.YAMLKey] = []byte("pipeline:") },
 		"a session of no node is added": func(s *corev1.Secret) { s.Data["stranger."+tokensecret.SessionKey] = []byte("x") },
 	} {
-		w.Clock.Step(time.Minute) // The next batch need not wait.
+		w.Clock.Step(time.Minute) // Skips the pause before the next batch.
 		right := maps.Clone(w.Secret("logs-sessions-0").Data)
 		secret := w.Secret("logs-sessions-0")
 		edit(secret)
@@ -179,7 +179,7 @@ func TestTwoSetsOnOneDaemonSet(t *testing.T) {
 	w.Nodes("a")
 	w.AgentSet("aaa", w.DaemonSet("fluent-bit"))
 	w.SetReady("aaa", 1)
-	w.Eventually("a second has passed", func() error { // Times of objects have no smaller part.
+	w.Eventually("a second has passed", func() error { // Times of objects are whole seconds.
 		if since := time.Since(w.GetSet("aaa").CreationTimestamp.Time); since < 1100*time.Millisecond {
 			return fmt.Errorf("only %s", since)
 		}
@@ -195,7 +195,7 @@ func TestTwoSetsOnOneDaemonSet(t *testing.T) {
 	w.HasExactly("younger", w.Node("a"))
 }
 
-func TestWithoutAccessToNodesTheConditionSaysSo(t *testing.T) {
+func TestWithoutAccessToNodesTheConditionNamesIt(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	w.WithoutNodes = true
 	w.Start()
@@ -224,7 +224,7 @@ func TestATemplateThatTheServerRefusesStallsTheSet(t *testing.T) {
 	w.SetReady("logs", 2)
 }
 
-// The operator dies right before each of its writes, and another takes over.
+// The operator dies right before each of its writes, and another one continues.
 func TestTheOperatorDiesAtEveryBoundary(t *testing.T) {
 	for _, row := range []struct{ name, method, suffix string }{
 		{"before an Agent is created", http.MethodPost, "/agents"},
@@ -288,7 +288,7 @@ func TestTheOperatorDiesAtEveryBoundary(t *testing.T) {
 	}
 }
 
-// What a full Secret holds, the API server takes.
+// The API server accepts what a full Secret holds.
 func TestAFullSecretIsTaken(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	set := w.NewAgentSet("logs", "fluent-bit")
@@ -311,8 +311,8 @@ func TestAFullSecretIsTaken(t *testing.T) {
 	}
 }
 
-// What somebody writes between the operator's look at an Agent and its patch is not lost: a registration intent above all.
-func TestAnAnnotationThatIsWrittenMeanwhileIsNotLost(t *testing.T) {
+// A write between the operator's read of an Agent and its patch is not lost, in particular a registration intent.
+func TestAConcurrentAnnotationIsNotLost(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a")
 	w.AgentSet("logs", w.DaemonSet("fluent-bit"))

@@ -29,7 +29,7 @@ func taint(key string, effect corev1.TaintEffect) corev1.Taint {
 	return corev1.Taint{Key: key, Value: "x", Effect: effect}
 }
 
-// nodes are as different as a DaemonSet can find them.
+// nodes differ in everything that a DaemonSet can select by.
 var nodes = map[string]func(*corev1.Node){
 	"plain":  func(*corev1.Node) {},
 	"gpu":    func(n *corev1.Node) { n.Labels["gpu"], n.Labels["zone"] = "true", "a" },
@@ -80,7 +80,7 @@ func labels(expressions ...corev1.NodeSelectorRequirement) corev1.NodeSelectorTe
 	return corev1.NodeSelectorTerm{MatchExpressions: expressions}
 }
 
-// daemonSets ask of nodes all that a pod template can.
+// daemonSets use every constraint of a pod template.
 func daemonSets(w *harness.World) map[string]func(*corev1.PodSpec) {
 	tolerates := func(t ...corev1.Toleration) func(*corev1.PodSpec) {
 		return func(p *corev1.PodSpec) { p.Tolerations = t }
@@ -113,7 +113,7 @@ func daemonSets(w *harness.World) map[string]func(*corev1.PodSpec) {
 	}
 }
 
-// podsOn are the nodes on which the real controller runs a pod of a DaemonSet, once it has done what it does.
+// podsOn are the nodes on which the real controller runs a pod of a DaemonSet, once it is up to date.
 func podsOn(w *harness.World, daemonSet string) ([]string, error) {
 	var ds appsv1.DaemonSet
 	w.Read(w.Key(daemonSet), &ds)
@@ -130,12 +130,12 @@ func podsOn(w *harness.World, daemonSet string) ([]string, error) {
 	}
 	slices.Sort(on)
 	if s := ds.Status; s.ObservedGeneration != ds.Generation || int(s.DesiredNumberScheduled) > len(on) {
-		return nil, fmt.Errorf("the controller is at work: %+v, pods on %v", s, on)
+		return nil, fmt.Errorf("the controller is not done: %+v, pods on %v", s, on)
 	}
 	return on, nil
 }
 
-// nodeOf is the node that a pod of a DaemonSet is for, before a scheduler has seen it.
+// nodeOf is the node that a pod of a DaemonSet is meant for, before it is scheduled.
 func nodeOf(pod *corev1.Pod) string {
 	if pod.Spec.NodeName != "" {
 		return pod.Spec.NodeName
@@ -155,8 +155,8 @@ func agentsOn(w *harness.World, set string) (on []string) {
 	return on
 }
 
-// runPods does for the pods of a World what a scheduler and kubelets do: the DaemonSet controller takes no pod from a node
-// that is not bound to it.
+// runPods does the work of a scheduler and kubelets for the pods of a World: the DaemonSet controller deletes no pod of a
+// node that is not bound to it.
 func runPods(w *harness.World) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -183,14 +183,14 @@ func runPod(ctx context.Context, w *harness.World, pod *corev1.Pod) {
 	err := w.Client.Get(ctx, client.ObjectKey{Name: nodeOf(pod)}, &corev1.Node{})
 	switch {
 	case pod.DeletionTimestamp != nil, apierrors.IsNotFound(err):
-		_ = w.Client.Delete(ctx, pod, client.GracePeriodSeconds(0)) // It comes again if this fails.
+		_ = w.Client.Delete(ctx, pod, client.GracePeriodSeconds(0)) // It is retried if this fails.
 	case pod.Spec.NodeName == "":
 		binding := &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: nodeOf(pod)}}
 		_ = w.Client.SubResource("binding").Create(ctx, pod, binding)
 	}
 }
 
-// compare waits until the real controller and the operator agree about every DaemonSet.
+// compare waits until the real controller and the operator agree on every DaemonSet.
 func compare(w *harness.World, when string) (total int) {
 	w.Helper()
 	for name := range daemonSets(w) {
@@ -225,7 +225,7 @@ func TestTheSameNodesAsTheDaemonSetController(t *testing.T) {
 	}
 
 	changes := map[string]func(*corev1.Node){
-		// A pod that runs stays where no new one would start.
+		// A running pod stays where no new pod would start.
 		"plain": func(n *corev1.Node) {
 			n.Spec.Taints = []corev1.Taint{taint("maintenance", corev1.TaintEffectNoSchedule)}
 		},
@@ -241,12 +241,12 @@ func TestTheSameNodesAsTheDaemonSetController(t *testing.T) {
 	compare(w, "after changes of nodes")
 	w.RemoveNode("full")
 	w.NewNode("late", nodes["gpu"])
-	compare(w, "after a node went and a node came")
+	compare(w, "after a node was removed and a node was added")
 	w.RemoveNode("late")
-	compare(w, "after it went again")
+	compare(w, "after it was removed again")
 }
 
-// TestAChangedDaemonSetMovesItsAgents has somebody change what it asks of nodes, delete it, and create it again.
+// TestAChangedDaemonSetMovesItsAgents changes the constraints of a DaemonSet, deletes it, and creates it again.
 func TestAChangedDaemonSetMovesItsAgents(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.NewNode("a", nodes["gpu"])

@@ -58,13 +58,13 @@ func TestEveryNodeHasItsAgentAndSession(t *testing.T) {
 	}
 	w.SetBecomes("logs", v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonAgentsNotReporting, w.Node("a"))
 
-	w.Restart() // A new process finds that all is well: it writes nothing, and calls nothing but what it did before.
+	w.Restart() // A new process has nothing to do: it writes nothing, and repeats only the usual requests.
 	w.API.Reset()
 	w.Cloud.ResetRequests()
 	w.ChangeSet("logs", func(set *v1alpha1.AgentSet) {
 		metav1.SetMetaDataAnnotation(&set.ObjectMeta, v1alpha1.AnnotationReconcileAt, "now")
 	})
-	w.Eventually("the set is looked at", func() error {
+	w.Eventually("the set is synced", func() error {
 		if got := w.GetSet("logs").Status.LastHandledReconcileAt; got != "now" {
 			return fmt.Errorf("handled %q", got)
 		}
@@ -169,7 +169,7 @@ func TestTheTemplateReachesAllAgents(t *testing.T) {
 	})
 }
 
-func TestARowOfValuesThatAMergePatchCouldNotWrite(t *testing.T) {
+func TestValuesThatAMergePatchCouldNotWrite(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a")
 	w.ConfigMap("fluent-bit", "conf", "[INPUT]\n    name cpu\n")
@@ -192,7 +192,7 @@ func TestARowOfValuesThatAMergePatchCouldNotWrite(t *testing.T) {
 		w.ChangeSet("logs", func(set *v1alpha1.AgentSet) {
 			metav1.SetMetaDataAnnotation(&set.ObjectMeta, v1alpha1.AnnotationReconcileAt, fmt.Sprint(i))
 		})
-		w.Eventually("the set is looked at", func() error {
+		w.Eventually("the set is synced", func() error {
 			if got := w.GetSet("logs").Status.LastHandledReconcileAt; got != fmt.Sprint(i) {
 				return fmt.Errorf("handled %q", got)
 			}
@@ -233,7 +233,7 @@ func TestReplicasOfAStatefulSet(t *testing.T) {
 	w.SetBecomes("logs", v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonTooManyReplicas, "50000")
 }
 
-func TestAgentsDeletedByHandComeBack(t *testing.T) {
+func TestManuallyDeletedAgentsAreRecreated(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a", "b")
 	w.AgentSet("logs", w.DaemonSet("fluent-bit"))
@@ -257,7 +257,7 @@ func TestAgentsDeletedByHandComeBack(t *testing.T) {
 	})
 }
 
-// hasEvent looks for events of a set with this reason that hold all the words, together.
+// hasEvent looks for events of a set with this reason that together contain all words.
 func hasEvent(w *harness.World, set, reason string, words ...string) error {
 	var list eventsv1.EventList
 	if err := w.Client.List(context.Background(), &list, client.InNamespace(w.Namespace)); err != nil {
@@ -285,7 +285,7 @@ func TestADeletedSetLeavesNothing(t *testing.T) {
 	if err := w.Client.Delete(t.Context(), w.GetSet("logs")); err != nil {
 		t.Fatal(err)
 	}
-	w.Eventually("all is gone", func() error {
+	w.Eventually("everything is deleted", func() error {
 		if agents, remote, secret := w.AgentsOf("logs"), w.Remote(), w.Secret("logs-sessions-0"); len(agents)+len(remote) > 0 || secret != nil {
 			return fmt.Errorf("%d Agents, %d remote agents, Secret %v", len(agents), len(remote), secret != nil)
 		}
@@ -301,7 +301,7 @@ func TestANamespaceIsDeletedWithItsSet(t *testing.T) {
 	if err := w.Client.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}}); err != nil {
 		t.Fatal(err)
 	}
-	w.Eventually("the namespace goes, and the remote agents with it", func() error {
+	w.Eventually("the namespace is deleted with its remote agents", func() error {
 		err := w.Client.Get(t.Context(), client.ObjectKey{Name: w.Namespace}, &corev1.Namespace{})
 		if remote := w.Remote(); !apierrors.IsNotFound(err) || len(remote) > 0 {
 			return fmt.Errorf("%d remote agents, and the namespace is there: %w", len(remote), err)
@@ -332,7 +332,7 @@ func TestShardsChange(t *testing.T) {
 			}
 			return nil
 		})
-		w.Clock.Step(time.Minute) // The next batch need not wait.
+		w.Clock.Step(time.Minute) // Skips the pause before the next batch.
 	}
 	if err := hasEvent(w, "logs", "SessionsRenewed", "node"); err == nil {
 		t.Error("a session that moved counts as renewed")

@@ -14,7 +14,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// TestMain runs the real controllers of DaemonSets and StatefulSets beside the operator; there is no kubelet.
+// TestMain runs the real controllers of DaemonSets and StatefulSets with the operator; there is no kubelet.
 func TestMain(m *testing.M) {
 	os.Exit(harness.Run(m, testenv.Options{Controllers: []string{
 		"garbage-collector-controller", "namespace-controller", "daemonset-controller", "statefulset-controller",

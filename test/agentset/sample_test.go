@@ -26,7 +26,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// sample reads a file of the sample, and takes no field that there is not.
+// sample reads a file of the sample, and rejects unknown fields.
 func sample[T any](t *testing.T, name string, decode func([]byte, any, ...yaml.JSONOpt) error) *T {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(testenv.ModuleRoot(), "config", "samples", "fluent-bit-daemonset", name))
@@ -75,8 +75,8 @@ func TestTheSampleFitsTogether(t *testing.T) {
 	}
 }
 
-// All but the files of the host passes the Pod Security Standard baseline.
-func TestTheSampleNeedsNothingButFilesOfTheHost(t *testing.T) {
+// Except for the host paths, it passes the Pod Security Standard baseline.
+func TestTheSampleNeedsOnlyHostPaths(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	var namespace corev1.Namespace
 	w.Read(client.ObjectKey{Name: w.Namespace}, &namespace)

@@ -22,10 +22,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// factor is a part of the values with the settings that are tried for it.
+// factor is a group of values with the settings to test.
 type factor map[string]values
 
-// factors of the operator's values. Each setting of one meets each setting of every other in some combination.
+// factors of the operator's values. Each pair of settings of two factors is in some combination.
 var factors = []factor{
 	{"cluster-wide": {}, "namespaced": {"watchNamespaces": []string{"tenant-a", "tenant-b"}, "clusterID": "blue"}},
 	{"default": {}, "named": {"fullnameOverride": "op", "commonLabels": values{"team": "logging"}}, "named-part": {"nameOverride": "op"}},
@@ -45,7 +45,7 @@ var factors = []factor{
 	{"account": {}, "own-account": {"serviceAccount": values{"create": false, "name": "mine"}},
 		"annotated": {"serviceAccount": values{"name": "its-own", "annotations": values{"a": "b"}}}},
 	{"roles": {}, "no-roles": {"rbac": values{"create": false, "aggregate": false}}},
-	{"budget": {}, "no-budget": {"podDisruptionBudget": values{"enabled": false}},
+	{"pdb": {}, "no-pdb": {"podDisruptionBudget": values{"enabled": false}},
 		"at-least": {"podDisruptionBudget": values{"minAvailable": "50%"}}},
 	{"open": {}, "closed": {"networkPolicy": values{"enabled": true, "egressPorts": []int{443, 8443}, "extraEgress": []values{
 		{"to": []values{{"ipBlock": values{"cidr": "10.0.0.0/8"}}}}}}},
@@ -73,12 +73,12 @@ var factors = []factor{
 		"extraEnv":     []values{{"name": "SSL_CERT_FILE", "value": "/ca/ca.crt"}},
 		"extraVolumes": []values{{"name": "ca", "configMap": values{"name": "ca"}}}, "extraVolumeMounts": []values{
 			{"name": "ca", "mountPath": "/ca", "readOnly": true}}}},
-	{"strict": {}, "told": {"allowedHosts": []string{"a.example:8443", ".b.example"}, "allowInsecureHTTP": true, "readOnly": true,
+	{"strict": {}, "custom": {"allowedHosts": []string{"a.example:8443", ".b.example"}, "allowInsecureHTTP": true, "readOnly": true,
 		"defaultProject": "tenant-a/calyptia", "clusterID": "green", "concurrency": 64}},
 	{"tested": {}, "untested": {"tests": values{"enabled": false}}},
 }
 
-// pairwise is a small set of combinations in which every two settings meet. It is the same every time.
+// pairwise is a small set of combinations that has every pair of settings. It is deterministic.
 func pairwise() [][]string {
 	type pair struct {
 		i, j int
@@ -103,7 +103,7 @@ func pairwise() [][]string {
 		row := make([]string, len(names))
 		for i := range names {
 			best := -1
-			// The first to win begins elsewhere in each row, or the rows would be alike where nothing is decided yet.
+			// Each row starts with another factor; otherwise rows would be alike while no pair decides.
 			for k := range names[i] {
 				name, gain := names[i][(k+len(all))%len(names[i])], 0
 				for p := range open {
@@ -122,7 +122,7 @@ func pairwise() [][]string {
 				delete(open, p)
 			}
 		}
-		if len(open) == before { // The greedy choice stands still: take a pair as it is.
+		if len(open) == before { // The greedy choice makes no progress: take a pair as it is.
 			for _, p := range slices.SortedFunc(maps.Keys(open), func(a, b pair) int { return slices.Compare([]int{a.i, a.j}, []int{b.i, b.j}) })[:1] {
 				row[p.i], row[p.j] = p.a, p.b
 				delete(open, p)
@@ -159,7 +159,7 @@ func TestEveryCombinationIsAdmitted(t *testing.T) {
 	}
 }
 
-// createNamespace creates a namespace that lets only restricted pods in.
+// createNamespace creates a namespace in which pods have to be restricted.
 func createNamespace(t testing.TB, c client.Client, name string, labels ...string) {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
@@ -172,13 +172,13 @@ func createNamespace(t testing.TB, c client.Client, name string, labels ...strin
 	}
 }
 
-// admitted asks the API server whether it would take an object, and, of a Deployment, its pods.
+// admitted checks by a dry run whether the API server accepts an object, and the pods of a Deployment.
 func admitted(t testing.TB, c client.Client, object *unstructured.Unstructured) {
 	t.Helper()
 	if object.GetKind() == "Deployment" {
 		pod := podOf(t, object)
 		admitted(t, c, pod)
-		// Where any pod were let in, this would say nothing.
+		// If any pod were admitted, the check would be meaningless.
 		containers, _, _ := unstructured.NestedSlice(pod.Object, "spec", "containers")
 		delete(containers[0].(map[string]any), "securityContext")
 		pod.Object["spec"].(map[string]any)["containers"] = containers
@@ -187,13 +187,13 @@ func admitted(t testing.TB, c client.Client, object *unstructured.Unstructured) 
 		}
 	}
 	err := c.Create(context.Background(), object.DeepCopy(), client.DryRunAll, client.FieldValidation("Strict"))
-	// A CRD is checked before it is found to be there.
+	// A CRD is validated before the API server checks whether it exists.
 	if err != nil && (object.GetKind() != "CustomResourceDefinition" || !apierrors.IsAlreadyExists(err)) {
 		t.Errorf("%s %s: %v", object.GetKind(), object.GetName(), err)
 	}
 }
 
-// podOf is a pod as a Deployment would make it.
+// podOf is a pod as the Deployment controller would create it.
 func podOf(t testing.TB, deployment *unstructured.Unstructured) *unstructured.Unstructured {
 	t.Helper()
 	template, _, err := unstructured.NestedMap(deployment.Object, "spec", "template")
@@ -208,7 +208,7 @@ func podOf(t testing.TB, deployment *unstructured.Unstructured) *unstructured.Un
 	return pod
 }
 
-// merge lays one set of values over another, as helm does.
+// merge merges values over others, as helm does.
 func merge(under, over values) values {
 	all := values{}
 	maps.Copy(all, under)

@@ -18,12 +18,12 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
-// TestTheCRDsAreLeft has a release stop bringing the CRDs, bring them again, and end: the Agents stay what they are.
-// Then a release of another name takes over, as the README says.
-func TestTheCRDsAreLeft(t *testing.T) {
+// TestTheCRDsOutliveTheRelease stops a release from bringing the CRDs, brings them again, and uninstalls it: the Agents stay
+// unchanged. Then a release of another name takes ownership, as the README says.
+func TestTheCRDsOutliveTheRelease(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	file := s.operatorValues(values{"fullnameOverride": operatorName}) // The other release's objects are called so, too.
+	file := s.operatorValues(values{"fullnameOverride": operatorName}) // The objects of the other release have the same name.
 	s.types("install")
 	s.run()
 	s.agents()
@@ -64,9 +64,9 @@ func TestTheCRDsAreLeft(t *testing.T) {
 	s.types("crds")
 }
 
-// TestTheCRDsWentFirst is the section of docs/upgrade-uninstall.md: the operator deletes the remote agents, or leaves
-// those whose Agents are annotated while they wait for it.
-func TestTheCRDsWentFirst(t *testing.T) {
+// TestTheCRDsAreDeletedFirst runs that section of docs/upgrade-uninstall.md: the operator deletes the remote agents, or leaves
+// those whose Agents are annotated.
+func TestTheCRDsAreDeletedFirst(t *testing.T) {
 	t.Parallel()
 	for name, remote := range map[string]int{"deleted": 0, "kept": 2} {
 		t.Run(name, func(t *testing.T) {
@@ -89,13 +89,13 @@ func TestTheCRDsWentFirst(t *testing.T) {
 			s.remote(remote)
 			s.running.stop()
 			s.helm("uninstall", operatorName, "--namespace", operatorNamespace)
-			// Helm knows the kinds no more, which its release of the Agents has.
+			// Helm no longer finds the kinds of its release of the Agents.
 			s.shell("kubectl delete secrets --all --namespace " + agentsNamespace)
 		})
 	}
 }
 
-// waiting waits until so many Agents are being deleted.
+// waiting waits until this number of Agents is being deleted.
 func (s *site) waiting(want int) {
 	s.Helper()
 	err := await.Until(s.Context(), "the Agents do not wait", func(ctx context.Context) error {

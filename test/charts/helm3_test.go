@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// TestLifeByHelm3 types the documented life of an installation with the Helm that many still have.
+// TestLifeByHelm3 runs the documented life of an installation with Helm 3.
 func TestLifeByHelm3(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -22,8 +22,8 @@ func TestLifeByHelm3(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.first = bin
-	if said := s.shell("helm version --template='{{.Version}}'"); !strings.HasPrefix(said, "v3.") {
-		t.Fatalf("this is Helm %s", said)
+	if output := s.shell("helm version --template='{{.Version}}'"); !strings.HasPrefix(output, "v3.") {
+		t.Fatalf("this is Helm %s", output)
 	}
 	s.operatorValues(values{"image": values{"repository": "registry.example.com/calyptia-agent-operator", "tag": "test"}})
 	s.types("install")

@@ -40,13 +40,13 @@ var (
 	agentsChart   = chart("calyptia-agents")
 )
 
-// values are those of a chart, as a person writes them.
+// values are those of a chart, as a user writes them.
 type values = map[string]any
 
-// kubeVersion is said where there is no cluster to ask: a Helm 3 that was not built for a release knows none.
+// kubeVersion is passed where there is no cluster: a Helm 3 that was not built for a release knows no version.
 const kubeVersion = "--kube-version=1.37.2"
 
-// helms are the versions of Helm that people have.
+// helms are the supported versions of Helm.
 var helms = map[string]func() (string, error){"Helm 4": helmPath, "Helm 3": helm3Path}
 
 // helm runs helm, on a cluster if there is one, and returns what it prints.
@@ -55,7 +55,7 @@ func helm(t testing.TB, plane *testenv.ControlPlane, args ...string) (string, er
 	return helmBy(t, helmPath, plane, args...)
 }
 
-// helmBy is helm of a version.
+// helmBy runs a version of helm.
 func helmBy(t testing.TB, path func() (string, error), plane *testenv.ControlPlane, args ...string) (string, error) {
 	t.Helper()
 	command := exec.CommandContext(t.Context(), must(path())(t), withImage(t, args)...)
@@ -68,7 +68,7 @@ func helmBy(t testing.TB, path func() (string, error), plane *testenv.ControlPla
 	return out.String(), nil
 }
 
-// withImage has the operator's chart, which was not released, name an image. Values that come after it go before it.
+// withImage sets an image for the operator's chart, which has no released one. Later values take precedence.
 func withImage(t testing.TB, args []string) []string {
 	at := slices.Index(args, operatorChart)
 	if at < 0 {
@@ -77,7 +77,7 @@ func withImage(t testing.TB, args []string) []string {
 	return slices.Insert(slices.Clone(args), at+1, "--values", valuesFile(t, values{"image": values{"tag": "test"}}))
 }
 
-// environment has nothing of the person's own helm and cluster.
+// environment is without the user's own settings for helm and clusters.
 func environment(plane *testenv.ControlPlane) []string {
 	env := []string{"HOME=" + work, "PATH=" + os.Getenv("PATH"), "HELM_CACHE_HOME=" + filepath.Join(work, "helm"),
 		"HELM_CONFIG_HOME=" + filepath.Join(work, "helm"), "HELM_DATA_HOME=" + filepath.Join(work, "helm"), "KUBECONFIG=/dev/null"}
@@ -97,7 +97,7 @@ func valuesFile(t testing.TB, v values) string {
 	return path
 }
 
-// tryRender renders a chart by helm of a version.
+// tryRender renders a chart with a version of helm.
 func tryRender(t testing.TB, by func() (string, error), path, namespace string, v values) ([]*unstructured.Unstructured, error) {
 	t.Helper()
 	out, err := helmBy(t, by, nil, "template", operatorName, path, "--namespace", namespace, "--values", valuesFile(t, v), kubeVersion)
@@ -113,7 +113,7 @@ func render(t testing.TB, path, namespace string, v values) []*unstructured.Unst
 	return must(tryRender(t, helmPath, path, namespace, v))(t)
 }
 
-// parse reads all objects of a manifest. A key that is there twice is an error, as it is to the API server's clients.
+// parse reads all objects of a manifest. A duplicate key is an error, as it is to the clients of the API server.
 func parse(manifest string) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	reader := utilyaml.NewYAMLReader(bufio.NewReader(strings.NewReader(manifest)))
@@ -152,11 +152,11 @@ func ofKind(objects []*unstructured.Unstructured, kind string) []*unstructured.U
 	return found
 }
 
-// shell runs commands of the documentation as a person would: with helm, kubectl and the operator on the PATH, in a directory in
+// shell runs commands of the documentation as a user would: with helm, kubectl and the operator on the PATH, in a directory in
 // which the charts are. more is added to the environment.
 func shell(ctx context.Context, t testing.TB, plane *testenv.ControlPlane, dir, script string, more ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute) // What hangs has to be seen.
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute) // A hanging command must fail the test.
 	defer cancel()
 	bin := must(os.MkdirTemp(work, "bin-"))(t)
 	kubectl := plane.Kubectl(ctx).Path

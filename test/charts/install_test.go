@@ -67,7 +67,7 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 	t.Errorf("uninstalled, there are still %s", must(s.left())(t))
 }
 
-// one finds the one remote agent that is left, at a version.
+// one finds the only remaining remote agent, with a version.
 func (s *site) one(version string) error {
 	agents := s.cloud.Agents(s.projectID)
 	if len(agents) != 1 || agents[0].Version != version {
@@ -76,7 +76,7 @@ func (s *site) one(version string) error {
 	return nil
 }
 
-// left are the Deployments that are left.
+// left are the remaining Deployments.
 func (s *site) left() ([]string, error) {
 	var list appsv1.DeploymentList
 	err := s.c.List(s.Context(), &list)
@@ -105,7 +105,7 @@ func (s *site) identities() map[string]string {
 	return all
 }
 
-// sameAs wants the Agents to be the same ones as before.
+// sameAs checks that the Agents are the same as before.
 func (s *site) sameAs(before map[string]string) {
 	s.Helper()
 	if diff := cmp.Diff(before, s.identities()); diff != "" {
@@ -113,8 +113,8 @@ func (s *site) sameAs(before map[string]string) {
 	}
 }
 
-// TestOperatorWentFirst tries both ways out that the README names.
-func TestOperatorWentFirst(t *testing.T) {
+// TestTheOperatorIsUninstalledFirst runs both solutions of the README.
+func TestTheOperatorIsUninstalledFirst(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		way    string
@@ -133,7 +133,7 @@ func TestOperatorWentFirst(t *testing.T) {
 			s.helm("uninstall", "agents", "--namespace", agentsNamespace)
 			var agents v1alpha1.AgentList
 			if err := s.c.List(t.Context(), &agents); err != nil || len(agents.Items) != 2 || agents.Items[0].DeletionTimestamp == nil {
-				t.Fatalf("there is nothing to get out of: %v, %v", agents.Items, err)
+				t.Fatalf("nothing waits for the operator: %v, %v", agents.Items, err)
 			}
 			if row.way == "again" {
 				s.operatorAgain()
@@ -146,14 +146,14 @@ func TestOperatorWentFirst(t *testing.T) {
 	}
 }
 
-// operatorAgain runs the operator as soon as its Deployment is there, as a kubelet does while the commands go on.
+// operatorAgain runs the operator as soon as its Deployment exists, as a kubelet does, while the commands continue.
 func (s *site) operatorAgain() {
 	s.Helper()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		key := client.ObjectKey{Namespace: operatorNamespace, Name: operatorName}
-		err := await.Until(s.Context(), "no Deployment comes", func(ctx context.Context) error {
+		err := await.Until(s.Context(), "no Deployment appears", func(ctx context.Context) error {
 			return s.c.Get(ctx, key, &appsv1.Deployment{})
 		})
 		if err != nil {
@@ -165,7 +165,7 @@ func (s *site) operatorAgain() {
 	s.Cleanup(func() { <-done })
 }
 
-// TestAgentsChart has defaults, and Agents that differ from them.
+// TestAgentsChart sets defaults, and Agents that differ from them.
 func TestAgentsChart(t *testing.T) {
 	v := values{"commonLabels": values{"team": "logging"}, "commonAnnotations": values{"a": "b"},
 		"cloudProjects": values{"calyptia": values{"token": "secret-token", "annotations": values{"a": "own"}}},

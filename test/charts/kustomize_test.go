@@ -16,8 +16,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// TestInstallerIsAdmitted has the API server take all that kustomize renders, and the samples, by dry run; the
-// installer as `make build-installer` writes it.
+// TestInstallerIsAdmitted applies the output of kustomize and the samples by dry run; the installer as
+// `make build-installer` writes it.
 func TestInstallerIsAdmitted(t *testing.T) {
 	const image = "registry.example/operator:v1"
 	command := exec.Command("make", "--no-print-directory", "build-installer", "IMG="+image, "DIST="+t.TempDir())
@@ -42,7 +42,7 @@ func TestInstallerIsAdmitted(t *testing.T) {
 	createNamespace(t, c, operatorNamespace)
 	createNamespace(t, c, "samples")
 	for _, object := range installer {
-		if object.GetKind() == "Namespace" { // It is there: the others are admitted into it.
+		if object.GetKind() == "Namespace" { // It exists: the others are created in it.
 			object.SetName("another")
 		}
 		admitted(t, c, object)

@@ -30,22 +30,22 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
-// life is the whole life of some Agents, for which the operator needs every right that it has.
+// life is the whole life of some Agents, for which the operator needs all of its RBAC rules.
 type life struct {
 	c           client.Client
 	cloud       *cloudtest.Server
 	url         string
 	projectID   string
 	token       cloud.Token
-	home, other string // namespaces; the CloudProject of the one admits the other by label
-	system      string // the operator's
+	home, other string // namespaces; the CloudProject of home allows other by label
+	system      string // the operator's namespace
 	metrics     string // URL
-	reader      string // token of somebody who may read the metrics
-	stranger    string // and of somebody who may not
+	reader      string // token of a user who may read the metrics
+	stranger    string // token of a user who may not
 }
 
-// admits is the label by which the CloudProject admits a namespace.
-const admits = "charts-test/admitted"
+// allowedLabel is the label by which the CloudProject allows a namespace.
+const allowedLabel = "charts-test/allowed"
 
 func newLife(t testing.TB, c client.Client) *life {
 	t.Helper()
@@ -57,7 +57,7 @@ func newLife(t testing.TB, c client.Client) *life {
 	return l
 }
 
-// run lives the life; it ends at the first thing that does not come.
+// run runs the life until the first failure.
 func (l *life) run(ctx context.Context) error {
 	for _, step := range []struct {
 		name string
@@ -94,7 +94,7 @@ func (l *life) project(name string) []client.Object {
 			TokenSecretRef: v1alpha1.TokenSecretReference{Name: name + "-token-source"},
 			RateLimit:      &v1alpha1.RateLimit{RequestsPerSecond: &none},
 			AllowedNamespaces: &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromSelector,
-				Selector: &metav1.LabelSelector{MatchLabels: map[string]string{admits: "true"}}},
+				Selector: &metav1.LabelSelector{MatchLabels: map[string]string{allowedLabel: "true"}}},
 		}},
 	}
 }
@@ -123,7 +123,7 @@ func (l *life) create(ctx context.Context, objects ...client.Object) error {
 	return nil
 }
 
-// change changes an object as it is now.
+// change patches an object.
 func change[T client.Object](ctx context.Context, c client.Client, object T, f func(T)) error {
 	if err := c.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
 		return err
@@ -133,7 +133,7 @@ func change[T client.Object](ctx context.Context, c client.Client, object T, f f
 	return c.Patch(ctx, object, client.MergeFrom(base))
 }
 
-// condition waits for a condition of an Agent, of its generation.
+// condition waits for a condition of the latest generation of an Agent.
 func (l *life) condition(ctx context.Context, at metav1.ObjectMeta, name string) error {
 	return await.Until(ctx, fmt.Sprintf("Agent %s is not %s", at.Name, name), func(ctx context.Context) error {
 		var a v1alpha1.Agent
@@ -148,9 +148,9 @@ func (l *life) condition(ctx context.Context, at metav1.ObjectMeta, name string)
 	})
 }
 
-// remote waits until the agent of the name is in the cloud as it should be.
+// remote waits until the remote agent with the name is as expected.
 func (l *life) remote(ctx context.Context, name string, right func(cloud.Agent) bool) error {
-	return await.Until(ctx, "the remote agent "+name+" is not right", func(context.Context) error {
+	return await.Until(ctx, "the remote agent "+name+" is not as expected", func(context.Context) error {
 		for _, a := range l.cloud.Agents(l.projectID) {
 			if a.Name == name && right(a) {
 				return nil
@@ -160,9 +160,9 @@ func (l *life) remote(ctx context.Context, name string, right func(cloud.Agent) 
 	})
 }
 
-// secret waits until a Secret is as it should be.
+// secret waits until a Secret is as expected.
 func (l *life) secret(ctx context.Context, name string, right func(map[string][]byte) bool) error {
-	return await.Until(ctx, "the Secret "+name+" is not right", func(ctx context.Context) error {
+	return await.Until(ctx, "the Secret "+name+" is not as expected", func(ctx context.Context) error {
 		var s corev1.Secret
 		if err := l.c.Get(ctx, client.ObjectKey{Namespace: l.home, Name: name}, &s); err != nil {
 			return err
@@ -247,7 +247,7 @@ func (l *life) rename(ctx context.Context) error {
 		l.gone(ctx, &corev1.Secret{ObjectMeta: l.at("web-token")}))
 }
 
-// foreign has an Agent name another one's Secret; whose that is, the operator asks.
+// foreign has an Agent name a Secret of another one; the operator reads its owner.
 func (l *life) foreign(ctx context.Context) error {
 	thief := l.agent(l.at("thief"), func(s *v1alpha1.AgentSpec) {
 		s.TokenSecretRef = &v1alpha1.LocalSecretReference{Name: "web-renamed"}
@@ -276,8 +276,8 @@ func (l *life) rotate(ctx context.Context) error {
 	})
 }
 
-// lostFinalizer has somebody take the finalizer of a CloudProject: only the copy of its credentials is left, and the
-// operator has to see that the CloudProject is really gone.
+// lostFinalizer removes the finalizer of a CloudProject: only the copy of its credentials is left, and the operator has to
+// check that the CloudProject is really deleted.
 func (l *life) lostFinalizer(ctx context.Context) error {
 	if err := l.create(ctx, l.project("spare")...); err != nil {
 		return err
@@ -296,11 +296,11 @@ func (l *life) lostFinalizer(ctx context.Context) error {
 	return errors.Join(l.gone(ctx, spare), l.gone(ctx, &corev1.Secret{ObjectMeta: l.at("spare-credentials")}))
 }
 
-// putBack has the operator look at a remote agent, by touching its Secret, until it is as it was. A look that was under
-// way may have seen the Secret touched and the remote agent not yet changed: hence again and again.
-func (l *life) putBack(ctx context.Context, id string) error {
+// corrected triggers a sync by touching the Secret until the drift is corrected. It repeats that, because a sync that
+// was in progress may have read the remote agent before the drift.
+func (l *life) corrected(ctx context.Context, id string) error {
 	var touched time.Time
-	return await.Until(ctx, "the remote agent is not put back", func(ctx context.Context) error {
+	return await.Until(ctx, "the drift is not corrected", func(ctx context.Context) error {
 		if a, _ := l.cloud.Agent(id); a.Version == "v4.0.2" {
 			return nil
 		}
@@ -316,10 +316,10 @@ func (l *life) putBack(ctx context.Context, id string) error {
 	})
 }
 
-// drift has somebody change the remote agent twice. The operator puts it back and has nothing to write in the cluster,
-// so that the second event is the first one, counted.
+// drift changes the remote agent twice. The operator corrects it and writes nothing else in the cluster, so that the
+// second event increments the count of the first.
 func (l *life) drift(ctx context.Context) error {
-	for _, told := range []func(eventsv1.Event) bool{
+	for _, matches := range []func(eventsv1.Event) bool{
 		func(eventsv1.Event) bool { return true },
 		func(e eventsv1.Event) bool { return e.Series != nil },
 	} {
@@ -328,18 +328,18 @@ func (l *life) drift(ctx context.Context) error {
 			return err
 		}
 		l.cloud.Mutate(id, func(a *cloud.Agent) { a.Version = "v9.9.9" })
-		if err := l.putBack(ctx, id); err != nil {
+		if err := l.corrected(ctx, id); err != nil {
 			return err
 		}
-		// A change during the correction would be one with the first.
-		if err := l.driftEvent(ctx, told); err != nil {
+		// A change during the correction would be part of the same event.
+		if err := l.driftEvent(ctx, matches); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// driftEvent waits for the event of a correction that is as it should be.
+// driftEvent waits for the expected event of a correction.
 func (l *life) driftEvent(ctx context.Context, right func(eventsv1.Event) bool) error {
 	return await.Until(ctx, "no such event of a correction", func(ctx context.Context) error {
 		var list eventsv1.EventList
@@ -357,7 +357,7 @@ func (l *life) driftEvent(ctx context.Context, right func(eventsv1.Event) bool) 
 	})
 }
 
-// agentSet has a node come and go, and the number of Secrets with sessions change.
+// agentSet adds and removes a node, and changes the number of Secrets with sessions.
 func (l *life) agentSet(ctx context.Context) error {
 	labels := map[string]string{"charts-test/life": l.home}
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: l.home + "-node", Labels: labels}}

@@ -5,8 +5,8 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Package charts_test installs the charts by the real helm on a real API server, runs the operator's binary under
-// the chart's own ServiceAccount and with the chart's own arguments, and proves that its rights are enough, and
-// that each is needed. What kustomize renders is tried there, too.
+// the chart's own ServiceAccount and with the chart's own arguments, and checks that its RBAC rules are enough, and
+// that each is needed. The output of kustomize is tested, too.
 package charts_test
 
 import (
@@ -34,7 +34,7 @@ import (
 
 var (
 	scheme = runtime.NewScheme()
-	// work is a directory for all tests together: binaries, helm's own files, the audit log.
+	// work is a shared directory of all tests: binaries, files of helm, the audit log.
 	work string
 	// shared has the CRDs, those of the Prometheus operator too, and an audit log.
 	shared = sync.OnceValues(func() (*testenv.ControlPlane, error) {
@@ -43,9 +43,9 @@ var (
 			AuditLog: filepath.Join(work, "audit.log"),
 		})
 	})
-	// breakable is for the one test that restarts its API server.
+	// breakable is for the test that restarts its API server.
 	breakable = sync.OnceValues(func() (*testenv.ControlPlane, error) { return startPlane(testenv.Options{Own: true}) })
-	// bare have no CRDs, which come by the chart, and belong to one test at a time.
+	// bare have no CRDs, which the chart brings; each belongs to one test at a time.
 	bare   = make(chan func() (*testenv.ControlPlane, error), bares)
 	planes started
 
@@ -60,7 +60,7 @@ var (
 	})
 )
 
-// bares is how many tests may have a cluster for themselves at a time.
+// bares is the number of tests that may have a cluster of this kind at the same time.
 const bares = 3
 
 // started are the control planes to stop.
@@ -70,7 +70,7 @@ type started struct {
 }
 
 func TestMain(m *testing.M) {
-	// These tests wait more than they work, most of all for a cluster of their own; the command line has the last word.
+	// These tests wait more than they work, mostly for separate clusters; flags of the command line take precedence.
 	if err := flag.Set("test.parallel", "24"); err != nil {
 		panic(err)
 	}
@@ -139,7 +139,7 @@ func tool(module, name string) (path string, err error) {
 	return path, goCommand(&path, "tool", "-modfile="+modfile, "-n", name)
 }
 
-// must ends the test on an error.
+// must fails the test on an error.
 func must[T any](value T, err error) func(testing.TB) T {
 	return func(t testing.TB) T {
 		t.Helper()
@@ -150,7 +150,7 @@ func must[T any](value T, err error) func(testing.TB) T {
 	}
 }
 
-// admin is a client that may do everything.
+// admin is a client with all rights.
 func admin(t testing.TB, plane *testenv.ControlPlane) client.Client {
 	t.Helper()
 	return must(client.New(plane.Config, client.Options{Scheme: scheme}))(t)

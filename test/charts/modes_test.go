@@ -14,11 +14,11 @@ import (
 	"testing"
 )
 
-// played plays the kubelet for the pod of the `helm test` that comes.
+// played simulates the kubelet for the pod of the next `helm test`.
 func (s *site) played() <-chan error {
 	played := make(chan error, 1)
 	go func() {
-		defer close(played) // What ends the test ends only this goroutine.
+		defer close(played) // A failure ends only this goroutine.
 		played <- s.playKubelet(s.Context())
 	}()
 	return played
@@ -35,7 +35,7 @@ func (s *site) helmTest() error {
 	return errors.Join(err, <-played)
 }
 
-// tests runs `helm test`, which has to end well.
+// tests runs `helm test`, which has to succeed.
 func (s *site) tests() {
 	s.Helper()
 	if err := s.helmTest(); err != nil {
@@ -43,7 +43,7 @@ func (s *site) tests() {
 	}
 }
 
-// away uninstalls an operator that has nothing to look after any more.
+// away uninstalls an operator that has nothing left to manage.
 func (s *site) away() {
 	s.Helper()
 	if s.running != nil {
@@ -53,7 +53,7 @@ func (s *site) away() {
 	s.types("crds")
 }
 
-// TestHelmTestInEachMode runs the commands of its pod with the rights that the chart gives them there.
+// TestHelmTestInEachMode runs the commands of the test pod with the rights that the chart grants it.
 func TestHelmTestInEachMode(t *testing.T) {
 	t.Parallel()
 	for name, v := range map[string]values{
@@ -73,7 +73,7 @@ func TestHelmTestInEachMode(t *testing.T) {
 	}
 }
 
-// TestHelmTestFails when the operator is not available, and when it is but does not lead.
+// TestHelmTestFails when the operator is not available, and when it is available but not the leader.
 func TestHelmTestFails(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -100,7 +100,7 @@ func commandsOf(notes string) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// TestNotesWordForWord types what helm says after the installation.
+// TestNotesWordForWord runs the commands that helm prints after the installation.
 func TestNotesWordForWord(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -120,14 +120,14 @@ func TestNotesWordForWord(t *testing.T) {
 			commands := commandsOf(s.helm("get", "notes", operatorName, "--namespace", operatorNamespace))
 			commands = regexp.MustCompile("<[^<>\n]+>").ReplaceAllLiteralString(commands, token)
 			played := s.played()
-			said := s.shell("{\n" + commands + "} <<'END'\n" + token + "\nEND\n") // Where they read the token, it is typed.
+			output := s.shell("{\n" + commands + "} <<'END'\n" + token + "\nEND\n") // Where they read the token, it is typed.
 			if err := <-played; err != nil {
 				t.Error(err)
 			}
 			for _, words := range []string{"Phase:          Succeeded", "secret/calyptia-project-token created",
 				"NAME: agents", "cloudproject.cloud.calyptia.com/calyptia"} {
-				if !strings.Contains(said, words) {
-					t.Errorf("%q was not said:\n%s", words, said)
+				if !strings.Contains(output, words) {
+					t.Errorf("the output lacks %q:\n%s", words, output)
 				}
 			}
 			s.shell("kubectl wait cloudproject calyptia --for=condition=Ready --timeout=1m --namespace " + row.namespace)

@@ -31,14 +31,14 @@ func TestAWatchedNamespaceIsDeletedMeanwhile(t *testing.T) {
 	w.deletes(w.other)
 	w.shows(w.other, 0)
 	w.shows(w.home, 1)
-	w.check(w.plane.RestartAPIServer()) // This ends the watches, which the API server goes on with else.
+	w.check(w.plane.RestartAPIServer()) // This ends the watches, which would otherwise continue.
 	w.registers(w.home, "web")
 	w.runs()
 	if got := w.lines(notWatched); got != 1 {
 		t.Errorf("%d lines of the log say that the namespace is not watched, want 1", got)
 	}
 	if got := w.lines("Failed to watch", "forbidden", w.other); got > 0 {
-		t.Errorf("%d lines of the log tell of each try", got)
+		t.Errorf("%d log lines about single attempts", got)
 	}
 	w.types("give-up", w.other)
 	w.namespaceGone(w.other)
@@ -47,8 +47,8 @@ func TestAWatchedNamespaceIsDeletedMeanwhile(t *testing.T) {
 	w.runs()
 }
 
-// TestNoWatchedNamespaceIsThere leaves the operator Ready, because a restart of the pod would not bring them back.
-func TestNoWatchedNamespaceIsThere(t *testing.T) {
+// TestNoWatchedNamespaceExists leaves the operator Ready, because a restart of the pod would not bring them back.
+func TestNoWatchedNamespaceExists(t *testing.T) {
 	t.Parallel()
 	w := newWatching(t, "none")
 	for _, namespace := range []string{w.home, w.other} {
@@ -65,7 +65,7 @@ func TestNoWatchedNamespaceIsThere(t *testing.T) {
 	w.runs()
 }
 
-// TestTheNamespaceOfACloudProjectIsDeleted with what it holds, and an Agent elsewhere uses it.
+// TestTheNamespaceOfACloudProjectIsDeleted with its contents, while an Agent elsewhere uses it.
 func TestTheNamespaceOfACloudProjectIsDeleted(t *testing.T) {
 	t.Parallel()
 	w := newWatching(t, "project")
@@ -85,7 +85,7 @@ func TestTheNamespaceOfACloudProjectIsDeleted(t *testing.T) {
 	w.runs()
 }
 
-// TestCloudProjectsGoWithoutAWatchedNamespace that the operator may not look into for Agents that need them.
+// TestCloudProjectsGoWithoutAWatchedNamespace in which the operator cannot search for Agents that need them.
 func TestCloudProjectsGoWithoutAWatchedNamespace(t *testing.T) {
 	t.Parallel()
 	w := newWatching(t, "leaves")
@@ -122,8 +122,8 @@ func TestCloudProjectsGoWithoutAWatchedNamespace(t *testing.T) {
 	w.check(w.gone(t.Context(), shared))
 }
 
-// TestAWatchedNamespaceIsLeft in the order that the README gives.
-func TestAWatchedNamespaceIsLeft(t *testing.T) {
+// TestAWatchedNamespaceIsRemoved in the order that the README gives.
+func TestAWatchedNamespaceIsRemoved(t *testing.T) {
 	t.Parallel()
 	w := newWatching(t, "left")
 	w.restart()

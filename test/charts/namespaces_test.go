@@ -53,7 +53,7 @@ func (w *watching) check(err error) {
 	}
 }
 
-// restart starts the operator, after its end if it runs, as a kubelet does.
+// restart starts the operator, after stopping it if it runs, as a kubelet does.
 func (w *watching) restart() {
 	w.Helper()
 	if w.running != nil {
@@ -63,7 +63,7 @@ func (w *watching) restart() {
 	w.check(w.running.ready(w.Context(), w.deployment))
 }
 
-// runs wants the operator to be the process that was started last.
+// runs checks that the last started process of the operator still runs.
 func (w *watching) runs() {
 	w.Helper()
 	if w.running.Ended() {
@@ -80,7 +80,7 @@ func (w *watching) registers(namespace, name string) *v1alpha1.Agent {
 	return agent
 }
 
-// deletes deletes a namespace, and waits until nothing is left in it that the operator's rights come from.
+// deletes deletes a namespace, and waits until nothing is left in it that grants rights to the operator.
 func (w *watching) deletes(namespace string) {
 	w.Helper()
 	w.check(w.c.Delete(w.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))
@@ -95,17 +95,17 @@ func (w *watching) deletes(namespace string) {
 	}))
 }
 
-// namespaceGone waits until a namespace is no more.
+// namespaceGone waits until a namespace is deleted.
 func (w *watching) namespaceGone(name string) {
 	w.Helper()
 	w.check(w.gone(w.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}))
 }
 
-// returns makes the namespace anew, with the Role and the RoleBinding that the chart has for it.
+// returns creates the namespace again, with its Role and RoleBinding of the chart.
 func (w *watching) returns(namespace string) {
 	w.Helper()
 	if err := w.c.Get(w.Context(), client.ObjectKey{Name: namespace}, &corev1.Namespace{}); apierrors.IsNotFound(err) {
-		createNamespace(w, w.c, namespace, admits)
+		createNamespace(w, w.c, namespace, allowedLabel)
 	}
 	for _, kind := range []string{"Role", "RoleBinding"} {
 		for _, object := range ofKind(w.objects, kind) {
@@ -116,7 +116,7 @@ func (w *watching) returns(namespace string) {
 	}
 }
 
-// again is an object without what the API server put into it.
+// again is an object without the fields that the API server set.
 func again(object *unstructured.Unstructured) *unstructured.Unstructured {
 	fresh := object.DeepCopy()
 	for _, field := range []string{"uid", "resourceVersion", "creationTimestamp", "managedFields"} {
@@ -125,11 +125,11 @@ func again(object *unstructured.Unstructured) *unstructured.Unstructured {
 	return fresh
 }
 
-// shows waits until the metric tells whether a namespace is watched.
+// shows waits until the metric reports whether a namespace is watched.
 func (w *watching) shows(namespace string, watched int) {
 	w.Helper()
 	want := fmt.Sprintf("calyptia_agent_operator_namespace_watched{watched_namespace=%q} %d\n", namespace, watched)
-	w.check(await.Until(w.Context(), "the metric does not show it", func(ctx context.Context) error {
+	w.check(await.Until(w.Context(), "the metric does not report it", func(ctx context.Context) error {
 		_, body, err := w.scrape(ctx, w.reader)
 		if err == nil && !strings.Contains(body, want) {
 			return fmt.Errorf("no %s", want)
@@ -138,7 +138,7 @@ func (w *watching) shows(namespace string, watched int) {
 	}))
 }
 
-// lines counts the lines of the log that have all these words.
+// lines counts the log lines that contain all these words.
 func (w *watching) lines(words ...string) (count int) {
 	w.Helper()
 	for line := range strings.SplitSeq(string(must(os.ReadFile(w.running.log))(w)), "\n") {
@@ -155,13 +155,13 @@ func (w *watching) lines(words ...string) (count int) {
 
 const notWatched = "Namespace is not watched"
 
-// TestAWatchedNamespaceIsDeleted with an Agent in it, that nobody may delete any more.
+// TestAWatchedNamespaceIsDeleted with an Agent in it, which nobody may delete any more.
 func TestAWatchedNamespaceIsDeleted(t *testing.T) {
 	t.Parallel()
 	w := newWatching(t, "deleted")
 	w.restart()
 	far := w.registers(w.other, "far")
-	w.running.stop() // So that it surely comes too late for the Agent.
+	w.running.stop() // So that it is certainly too late for the Agent.
 	w.deletes(w.other)
 
 	w.restart()
@@ -172,7 +172,7 @@ func TestAWatchedNamespaceIsDeleted(t *testing.T) {
 		t.Errorf("%d lines of the log say that the namespace is not watched, want 1", got)
 	}
 	if err := w.c.Get(t.Context(), client.ObjectKeyFromObject(far), far); err != nil || far.DeletionTimestamp == nil {
-		t.Fatalf("there is nobody to rescue: %v", err)
+		t.Fatalf("no Agent waits: %v", err)
 	}
 
 	w.types("rescue", w.other)
@@ -185,10 +185,10 @@ func TestAWatchedNamespaceIsDeleted(t *testing.T) {
 	w.runs()
 }
 
-// rescue is held by whom the commands "rescue" give a cluster-wide role, which has one name for all.
+// rescue serializes the commands "rescue", whose cluster-wide role has the same name for all.
 var rescue sync.Mutex
 
-// types types commands of the README, for the names of this installation.
+// types runs commands of the README, with the names of this installation.
 func (w *watching) types(block, namespace string) {
 	w.Helper()
 	commands := strings.NewReplacer(

@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// metadataRow is a value of spec.metadata.id as a person writes it, and what becomes of it.
+// metadataRow is a value of spec.metadata.id as a user writes it, and the result.
 type metadataRow struct {
 	name, yaml string
 	want       any    // as the API server reads it
@@ -52,7 +52,7 @@ var metadataRows = []metadataRow{
 	{name: "nothing within a list", yaml: "[null, a, {b: true}]", want: []any{nil, "a", map[string]any{"b": true}}},
 }
 
-// TestNumbersOfMetadata has Helm read numbers as floating point and the chart notice what that does to them.
+// TestNumbersOfMetadata: Helm reads numbers as floating point, and the chart refuses those that lose digits.
 func TestNumbersOfMetadata(t *testing.T) {
 	for version, path := range helms {
 		for _, row := range metadataRows {
@@ -64,8 +64,8 @@ func TestNumbersOfMetadata(t *testing.T) {
 	}
 }
 
-// TestNumbersByOtherWays has the same come in by the command line, and by the defaults of all agents.
-func TestNumbersByOtherWays(t *testing.T) {
+// TestNumbersFromOtherSources sets the same numbers on the command line and in the defaults of all agents.
+func TestNumbersFromOtherSources(t *testing.T) {
 	const large = "1234567890123456789"
 	refused := metadataRow{refused: "metadata.id"}
 	for version, path := range helms {
@@ -109,7 +109,7 @@ func checkMetadata(t *testing.T, path func() (string, error), row metadataRow, a
 		t.Fatal(err)
 	}
 	if whole, ok := got.(float64); ok && whole == float64(int64(whole)) {
-		got = int64(whole) // As the API server does: parse reads all numbers alike.
+		got = int64(whole) // As the API server reads them; parse reads all numbers as one type.
 	}
 	if diff := cmp.Diff(row.want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

@@ -61,8 +61,8 @@ func kubeconfigFor(t testing.TB, plane *testenv.ControlPlane, namespace, account
 	return path
 }
 
-// startOperator does what a kubelet does with a pod of the Deployment: the container's arguments and environment,
-// and the token of its ServiceAccount. more is added to the environment.
+// startOperator does what a kubelet does with a pod of the Deployment: the arguments and environment of the container, and
+// the token of its ServiceAccount. more is added to the environment.
 func startOperator(t testing.TB, plane *testenv.ControlPlane, deployment *appsv1.Deployment, more ...string) *operator {
 	t.Helper()
 	pod := deployment.Spec.Template.Spec
@@ -79,13 +79,13 @@ func startOperator(t testing.TB, plane *testenv.ControlPlane, deployment *appsv1
 	t.Cleanup(func() {
 		o.stop()
 		if t.Failed() {
-			t.Logf("the operator said last:\n%s", o.tail(25))
+			t.Logf("the last output of the operator:\n%s", o.tail(25))
 		}
 	})
 	return o
 }
 
-// ready waits until the operator's readiness probe, as the Deployment has it, is answered.
+// ready waits until the readiness probe of the Deployment succeeds.
 func (o *operator) ready(ctx context.Context, deployment *appsv1.Deployment) error {
 	container := deployment.Spec.Template.Spec.Containers[0]
 	probe := container.ReadinessProbe.HTTPGet
@@ -116,10 +116,10 @@ func (o *operator) ready(ctx context.Context, deployment *appsv1.Deployment) err
 	})
 }
 
-// stop ends the operator as a kubelet does.
+// stop stops the operator as a kubelet does.
 func (o *operator) stop() { o.Stop(20 * time.Second) }
 
-// tail is the end of what the operator said.
+// tail is the end of the operator's output.
 func (o *operator) tail(lines int) string {
 	content, err := os.ReadFile(o.log)
 	if err != nil {
@@ -129,7 +129,7 @@ func (o *operator) tail(lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// freePorts are two that nobody listens on at the moment.
+// freePorts are two ports that are currently free.
 func freePorts(t testing.TB) (metrics, probes int) {
 	t.Helper()
 	return must(process.FreePort("127.0.0.1"))(t), must(process.FreePort("127.0.0.1"))(t)

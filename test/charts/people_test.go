@@ -19,7 +19,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
-// TestPeopleMayWhatTheirRoleSays gives people the cluster's own roles in one namespace, and asks what that lets them do.
+// TestPeopleMayWhatTheirRoleSays binds the default user roles in one namespace and checks what they allow.
 func TestPeopleMayWhatTheirRoleSays(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -50,8 +50,8 @@ func TestPeopleMayWhatTheirRoleSays(t *testing.T) {
 	} {
 		for _, resource := range []string{"agents", "agentsets", "cloudprojects"} {
 			t.Run(fmt.Sprint(row.who, " ", row.verb, " ", resource, "/", row.subresource), func(t *testing.T) {
-				// The controller that adds up the roles needs a moment.
-				err := await.Until(t.Context(), "it is not as it should be", func(ctx context.Context) error {
+				// The controller that aggregates the roles needs a moment.
+				err := await.Until(t.Context(), "it is not as expected", func(ctx context.Context) error {
 					review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 						User: row.who,
 						ResourceAttributes: &authorizationv1.ResourceAttributes{

@@ -22,7 +22,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// TestWhichImage has a chart that was released name its image by the digest, unless the values name another.
+// TestWhichImage: a released chart names its image by digest, unless the values name another.
 func TestWhichImage(t *testing.T) {
 	const digest = "sha256:1123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	released := filepath.Join(t.TempDir(), "chart")
@@ -63,7 +63,7 @@ func TestWhichImage(t *testing.T) {
 	}
 }
 
-// TestEveryObjectIsAnnotated has commonAnnotations reach every object of the release, and its own annotations go before.
+// TestEveryObjectIsAnnotated: commonAnnotations are on every object of the release; its own annotations take precedence.
 func TestEveryObjectIsAnnotated(t *testing.T) {
 	v := merge(merge(monitored, ruled), merge(dashboarded, closed))
 	v = merge(v, values{"commonAnnotations": values{"team": "logging", "helm.sh/resource-policy": "theirs"}})
@@ -77,7 +77,7 @@ func TestEveryObjectIsAnnotated(t *testing.T) {
 	}
 }
 
-// TestTheMonitorsAccount has Prometheus read the metrics as an account that may do nothing else.
+// TestTheMonitorsAccount: Prometheus reads the metrics as an account that may do nothing else.
 func TestTheMonitorsAccount(t *testing.T) {
 	const name = "calyptia-agent-operator-metrics-reader"
 	objects := render(t, operatorChart, "ns", monitored)
@@ -107,7 +107,7 @@ func TestTheMonitorsAccount(t *testing.T) {
 	}
 }
 
-// TestAlertsAreChanged sets what each alert has, and finds the threshold of each that has one.
+// TestAlertsAreChanged changes every setting of an alert, and finds the threshold of each that has one.
 func TestAlertsAreChanged(t *testing.T) {
 	var thresholds map[string]string
 	content := must(os.ReadFile(filepath.Join(operatorChart, "alert-thresholds.yaml")))(t)
@@ -158,8 +158,8 @@ func alertsOf(t testing.TB, change values) map[string]map[string]any {
 	return all
 }
 
-// TestThePageOfTheValuesHasEach compares docs/reference/values.md with the values.
-func TestThePageOfTheValuesHasEach(t *testing.T) {
+// TestThePageOfTheValuesHasEachValue compares docs/reference/values.md with the values.
+func TestThePageOfTheValuesHasEachValue(t *testing.T) {
 	page := string(must(os.ReadFile(filepath.Join(testenv.ModuleRoot(), "docs", "reference", "values.md")))(t))
 	for _, chart := range []string{operatorChart, agentsChart} {
 		var defaults values

@@ -35,7 +35,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// refused reads from the audit log what the API server refused to somebody, since it was asked last.
+// refused reads from the audit log the requests of a user that the API server refused since the last call.
 type refused struct {
 	user   string
 	offset int64
@@ -53,7 +53,7 @@ func (r *refused) next() ([]string, error) {
 	var found []string
 	for reader := bufio.NewReader(file); ; {
 		line, err := reader.ReadBytes('\n')
-		if errors.Is(err, io.EOF) { // What is not a whole line yet comes again.
+		if errors.Is(err, io.EOF) { // An incomplete line is read again.
 			return found, nil
 		} else if err != nil {
 			return nil, err
@@ -75,7 +75,7 @@ func (r *refused) next() ([]string, error) {
 	}
 }
 
-// installation is the operator of one life: where it runs, and what it is installed from.
+// installation is the operator of one life: where it runs, and what it was installed from.
 type installation struct {
 	*life
 	plane      *testenv.ControlPlane
@@ -84,10 +84,10 @@ type installation struct {
 	account    string // user name of the ServiceAccount
 }
 
-// atOnce bounds how many operators run on the shared control plane.
+// atOnce limits how many operators run on the shared control plane.
 var atOnce = make(chan struct{}, 6)
 
-// install renders the chart for a life of its own, lets change what is granted, and creates it all.
+// install renders the chart, applies change to its roles, and creates everything.
 func install(t testing.TB, name string, namespaced bool, change func(roles []*unstructured.Unstructured)) *installation {
 	t.Helper()
 	atOnce <- struct{}{}
@@ -103,7 +103,7 @@ func installOn(t testing.TB, plane *testenv.ControlPlane, name string, namespace
 	i.system, i.home, i.other = name+"-system", name+"-home", name+"-other"
 	createNamespace(t, c, i.system)
 	createNamespace(t, c, i.home)
-	createNamespace(t, c, i.other, admits)
+	createNamespace(t, c, i.other, allowedLabel)
 	metrics, probes := freePorts(t)
 	i.metrics = fmt.Sprintf("https://127.0.0.1:%d/metrics", metrics)
 	v := values{
@@ -123,7 +123,7 @@ func installOn(t testing.TB, plane *testenv.ControlPlane, name string, namespace
 			t.Fatal(err)
 		}
 		if object.GetNamespace() == "" {
-			t.Cleanup(func() { _ = c.Delete(context.Background(), object) }) // The rest is in namespaces of this life alone.
+			t.Cleanup(func() { _ = c.Delete(context.Background(), object) }) // The rest is in the namespaces of this life.
 		}
 	}
 	for _, person := range []struct {
@@ -140,7 +140,7 @@ func installOn(t testing.TB, plane *testenv.ControlPlane, name string, namespace
 	return i
 }
 
-// live starts the operator and lives the life; it ends early when something is refused, and returns that.
+// live starts the operator and runs the life, until the end or until a request is refused, and returns that request.
 func (i *installation) live(t testing.TB, env ...string) (refusals []string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -164,7 +164,7 @@ func (i *installation) live(t testing.TB, env ...string) (refusals []string, err
 		err = i.run(ctx)
 	}
 	if ctx.Err() != nil {
-		o.Kill() // Without its rights it does not end in time.
+		o.Kill() // Without its rights it does not exit in time.
 	}
 	o.stop()
 	cancel(nil)
@@ -188,7 +188,7 @@ func TestRightsAreEnough(t *testing.T) {
 	}
 }
 
-// TestCloudProjectElsewhere has an Agent name a CloudProject that the operator may not see.
+// TestCloudProjectElsewhere has an Agent name a CloudProject in a namespace that the operator may not read.
 func TestCloudProjectElsewhere(t *testing.T) {
 	i := install(t, "elsewhere", true, nil)
 	o := startOperator(t, i.plane, i.deployment)
@@ -221,7 +221,7 @@ func TestCloudProjectElsewhere(t *testing.T) {
 	}
 }
 
-// right is one verb on one resource, in one of the chart's roles.
+// right is one verb on one resource in one role of the chart.
 type right struct{ role, group, resource, verb string }
 
 func (r right) String() string {
@@ -247,18 +247,18 @@ func TestEachRightIsNeeded(t *testing.T) {
 			}
 			var env []string
 			if right.verb == "list" {
-				// A server that does not stream the objects there are into a watch is asked for a list.
+				// If the server does not stream existing objects into a watch, the client lists them.
 				env = []string{"KUBE_FEATURE_WatchListClient=false"}
 			}
 			refusals, err := i.live(t, env...)
 			if len(refusals) == 0 {
-				t.Errorf("nothing was refused without it (%v): take it out of the role, or have the life show what it is for", err)
+				t.Errorf("nothing was refused without it (%v): remove it from the role, or extend the life to need it", err)
 			}
 		})
 	}
 }
 
-// rightsOf lists the rights that the chart gives its operator.
+// rightsOf lists the rights that the chart grants to its operator.
 func rightsOf(t testing.TB) []right {
 	t.Helper()
 	seen := map[right]bool{}
@@ -292,7 +292,7 @@ func rights(role string, rule rbacv1.PolicyRule) (all []right) {
 	return all
 }
 
-// take takes a right out of a role, and says how often it was there.
+// take removes a right from a role, and returns how often it was there.
 func take(t testing.TB, object *unstructured.Unstructured, without right) (taken int) {
 	t.Helper()
 	if !strings.HasSuffix(object.GetKind(), "Role") || !strings.HasSuffix(object.GetName(), "-"+without.role) {

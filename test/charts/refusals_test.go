@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestRefusals has a row for each kind of mistake, with what helm must say of it.
+// TestRefusals has a row for each kind of mistake, with the expected message of helm.
 func TestRefusals(t *testing.T) {
 	project := values{"p": values{"spec": values{"tokenSecretRef": values{"name": "s"}}}}
 	for _, row := range []struct {
@@ -22,7 +22,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"a value that does not exist", operatorChart, values{"replica": 1}, []string{"replica"}},
 		{"a nested value that does not exist", operatorChart, values{"metrics": values{"enable": true}}, []string{"/metrics", "enable"}},
-		{"a text for a number", operatorChart, values{"replicaCount": "two"}, []string{"/replicaCount"}},
+		{"a string for a number", operatorChart, values{"replicaCount": "two"}, []string{"/replicaCount"}},
 		{"an old name of replicaCount", operatorChart, values{"replicas": 2}, []string{"replicas: it is called replicaCount now: rename it"}},
 		{"an old name of crds.enabled", operatorChart, values{"crds": values{"install": false}},
 			[]string{"crds.install: it is called crds.enabled now: rename it"}},
@@ -38,7 +38,7 @@ func TestRefusals(t *testing.T) {
 			[]string{"set one of the two"}},
 		{"an alert that does not exist", operatorChart, merge(ruled, values{"metrics": values{"rules": values{"alerts": values{"Slow": values{}}}}}),
 			[]string{"metrics.rules.alerts.Slow: there is no such alert", "CalyptiaCloudSlow"}},
-		{"a threshold of an alert that has none", operatorChart, merge(ruled, values{"metrics": values{"rules": values{"alerts": values{
+		{"a threshold of an alert without one", operatorChart, merge(ruled, values{"metrics": values{"rules": values{"alerts": values{
 			"CalyptiaOperatorAbsent": values{"threshold": 1}}}}}),
 			[]string{"metrics.rules.alerts.CalyptiaOperatorAbsent.threshold: this alert has none"}},
 		{"a proxy without scheme", operatorChart, values{"httpsProxy": "proxy:3128"}, []string{"/httpsProxy"}},
@@ -48,15 +48,15 @@ func TestRefusals(t *testing.T) {
 		{"no workers", operatorChart, values{"concurrency": 0}, []string{"/concurrency"}},
 		{"too many workers", operatorChart, values{"concurrency": 1001}, []string{"/concurrency"}},
 		{"a default project without namespace", operatorChart, values{"defaultProject": "calyptia"}, []string{"/defaultProject"}},
-		{"a namespace that is none", operatorChart, values{"watchNamespaces": []string{"A_b"}, "clusterID": "x"},
+		{"an invalid namespace", operatorChart, values{"watchNamespaces": []string{"A_b"}, "clusterID": "x"},
 			[]string{"/watchNamespaces/0"}},
 		{"a cluster ID that a pod would expand", operatorChart, values{"clusterID": "$(HOME)"}, []string{"/clusterID"}},
 		{"namespaces without a cluster ID", operatorChart, values{"watchNamespaces": []string{"a"}},
 			[]string{"watchNamespaces: needs clusterID", "set clusterID to"}},
-		{"a default project elsewhere", operatorChart,
+		{"a default project in another namespace", operatorChart,
 			values{"watchNamespaces": []string{"a"}, "clusterID": "x", "defaultProject": "b/calyptia"},
-			[]string{"defaultProject: its namespace b is not looked after: add it to watchNamespaces"}},
-		{"two without election", operatorChart, values{"leaderElection": values{"enabled": false}},
+			[]string{"defaultProject: its namespace b is not watched: add it to watchNamespaces"}},
+		{"two replicas without leader election", operatorChart, values{"leaderElection": values{"enabled": false}},
 			[]string{"replicaCount: more than one needs leaderElection.enabled"}},
 		{"a monitor without metrics", operatorChart, values{"metrics": values{"enabled": false, "serviceMonitor": values{"enabled": true}}},
 			[]string{"metrics.serviceMonitor.enabled: needs metrics.enabled"}},
@@ -66,24 +66,24 @@ func TestRefusals(t *testing.T) {
 			[]string{"metrics.dashboards.enabled: needs metrics.enabled"}},
 		{"a name with dots", operatorChart, values{"fullnameOverride": "op.a"}, []string{"/fullnameOverride"}},
 		{"a part of a name with dots", operatorChart, values{"nameOverride": "op.a"}, []string{"/nameOverride"}},
-		{"a name that no Service can have", operatorChart, values{"fullnameOverride": "1-op"},
+		{"an invalid name of a Service", operatorChart, values{"fullnameOverride": "1-op"},
 			[]string{"fullnameOverride: no Service can be named after 1-op: set it to"}},
-		{"a memory limit that is none", operatorChart, values{"resources": values{"limits": values{"memory": "much"}}},
-			[]string{"resources.limits.memory: much is no quantity"}},
+		{"an invalid memory limit", operatorChart, values{"resources": values{"limits": values{"memory": "much"}}},
+			[]string{"resources.limits.memory: much is not a quantity"}},
 		{"a test as root", operatorChart, values{"tests": values{"runAsUser": 0}}, []string{"/tests/runAsUser"}},
 		{"no account", operatorChart, values{"serviceAccount": values{"create": false}}, []string{"serviceAccount.name: name the ServiceAccount"}},
 		{"a reader without namespace", operatorChart, values{"metrics": values{"rbac": values{"readers": []values{
 			{"kind": "ServiceAccount", "name": "prometheus"}}}}}, []string{"/metrics/rbac/readers/0", "namespace"}},
-		{"an argument that is no flag", operatorChart, values{"extraArgs": []string{"import"}}, []string{"/extraArgs/0"}},
+		{"an argument that is not a flag", operatorChart, values{"extraArgs": []string{"import"}}, []string{"/extraArgs/0"}},
 		{"a level that does not exist", operatorChart, values{"log": values{"level": "warn"}}, []string{"/log/level"}},
 		{"a level that shows Secrets", operatorChart, values{"log": values{"level": 8}}, []string{"/log/level"}},
 		{"a deadline as long as the lease", operatorChart, values{"leaderElection": values{"renewDeadline": "30s"}},
 			[]string{"leaderElection.renewDeadline: 30s must be less than leaseDuration, which is 30s"}},
 		{"a lease in another unit than its deadline", operatorChart, values{"leaderElection": values{"leaseDuration": "1m", "renewDeadline": "60000ms"}},
 			[]string{"leaderElection.renewDeadline: 60000ms must be less than leaseDuration, which is 1m"}},
-		{"a retry that the deadline leaves no time for", operatorChart, values{"leaderElection": values{"renewDeadline": "12s", "retryPeriod": "10s"}},
+		{"a retry period too long for the deadline", operatorChart, values{"leaderElection": values{"renewDeadline": "12s", "retryPeriod": "10s"}},
 			[]string{"leaderElection.retryPeriod: 1.2 times 10s must be less than renewDeadline, which is 12s"}},
-		{"a lease of a part of a second", operatorChart, values{"leaderElection": values{"leaseDuration": "30500ms"}}, []string{"/leaderElection/leaseDuration"}},
+		{"a lease of a fraction of a second", operatorChart, values{"leaderElection": values{"leaseDuration": "30500ms"}}, []string{"/leaderElection/leaseDuration"}},
 		{"a lease that is a number", operatorChart, values{"leaderElection": values{"leaseDuration": 30}}, []string{"/leaderElection/leaseDuration"}},
 		{"no pause", operatorChart, values{"leaderElection": values{"retryPeriod": "0s"}}, []string{"/leaderElection/retryPeriod"}},
 		{"a lease of a day", operatorChart, values{"leaderElection": values{"leaseDuration": "1440m"}},
@@ -97,8 +97,8 @@ func TestRefusals(t *testing.T) {
 			[]string{"/cloudProjects/p/spec", "host"}},
 		{"a type that does not exist", agentsChart, values{"agents": values{"a": values{"spec": values{"type": "vector"}}}},
 			[]string{"/agents/a/spec/type", "fluentbit"}},
-		{"a name that Kubernetes does not take", agentsChart, values{"agents": values{"A_b": values{}}}, []string{"'A_b' does not match"}},
-		{"a field beside spec", agentsChart, values{"agents": values{"a": values{"type": "fluentbit"}}}, []string{"/agents/a", "type"}},
+		{"an invalid name of an object", agentsChart, values{"agents": values{"A_b": values{}}}, []string{"'A_b' does not match"}},
+		{"a field outside of spec", agentsChart, values{"agents": values{"a": values{"type": "fluentbit"}}}, []string{"/agents/a", "type"}},
 		{"no token", agentsChart, values{"cloudProjects": values{"p": values{}}},
 			[]string{"cloudProjects.p: needs spec.tokenSecretRef.name"}},
 		{"two tokens", agentsChart, values{"cloudProjects": values{"p": values{"token": "t", "spec": values{
@@ -110,11 +110,11 @@ func TestRefusals(t *testing.T) {
 			for version, path := range helms {
 				_, err := tryRender(t, path, row.chart, "ns", row.give)
 				if err == nil {
-					t.Fatalf("%s took it", version)
+					t.Fatalf("%s accepted it", version)
 				}
 				for _, want := range row.want {
 					if !strings.Contains(err.Error(), want) {
-						t.Errorf("%s: %v\ndoes not say %q", version, err, want)
+						t.Errorf("%s: %v\nlacks %q", version, err, want)
 					}
 				}
 			}

@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// endpointOf is the endpoint of the ServiceMonitor with these values of its own.
+// endpointOf is the endpoint of the ServiceMonitor with these values.
 func endpointOf(t testing.TB, namespace string, own values) (monitor *unstructured.Unstructured, endpoint map[string]any) {
 	t.Helper()
 	v := values{"metrics": values{"certificate": values{"secretName": "metrics"}, "serviceMonitor": merge(values{"enabled": true}, own)}}
@@ -29,9 +29,9 @@ func endpointOf(t testing.TB, namespace string, own values) (monitor *unstructur
 	return monitor, endpoints[0].(map[string]any)
 }
 
-// TestHowPrometheusComesIn has what a user sets replace the default as a whole: a certificate that is to be checked
-// is not skipped for a default that stayed, and a token does not come from two places.
-func TestHowPrometheusComesIn(t *testing.T) {
+// TestPrometheusAuthorization: a setting replaces the default as a whole. A certificate that is to be verified is not skipped
+// because of a remaining default, and there is only one source of a token.
+func TestPrometheusAuthorization(t *testing.T) {
 	c := admin(t, must(shared())(t))
 	createNamespace(t, c, "monitored")
 	authority := values{"configMap": values{"name": "ca", "key": "ca.crt"}}
@@ -58,15 +58,15 @@ func TestHowPrometheusComesIn(t *testing.T) {
 			admitted(t, c, monitor)
 		})
 	}
-	// What the Prometheus operator does not know, its own CRD refuses.
+	// The CRD refuses what the Prometheus operator does not know.
 	monitor, _ := endpointOf(t, "monitored", values{"authorization": values{"secret": "prometheus"}})
 	if err := c.Create(t.Context(), monitor, client.DryRunAll, client.FieldValidation("Strict")); err == nil {
 		t.Error("any authorization is taken")
 	}
 }
 
-// TestTheNetworkPolicyLetsOutToEachHost has hosts with ports of their own.
-func TestTheNetworkPolicyLetsOutToEachHost(t *testing.T) {
+// TestTheNetworkPolicyAllowsEachHost has hosts with different ports.
+func TestTheNetworkPolicyAllowsEachHost(t *testing.T) {
 	v := values{"networkPolicy": values{"enabled": true}, "allowedHosts": []string{
 		"a.example", "a.example:8443", ".b.example:443", "[fd00::1]:9443", "fd00::1"}}
 	policy := typed[networkingv1.NetworkPolicy](t, only(t, render(t, operatorChart, "ns", v), "NetworkPolicy"))
@@ -77,12 +77,12 @@ func TestTheNetworkPolicyLetsOutToEachHost(t *testing.T) {
 		}
 	}
 	if want := []int{443, 6443, 8443, 9443}; !slices.Equal(ports, want) {
-		t.Errorf("it lets out to %v, want %v", ports, want)
+		t.Errorf("it allows egress to %v, want %v", ports, want)
 	}
 }
 
-// TestTheNetworkPolicyLetsOutToNameServers has those of OpenShift, whose pods listen on another port than their Service.
-func TestTheNetworkPolicyLetsOutToNameServers(t *testing.T) {
+// TestTheNetworkPolicyAllowsDNS includes the DNS of OpenShift, whose pods listen on another port than their Service.
+func TestTheNetworkPolicyAllowsDNS(t *testing.T) {
 	v := values{"networkPolicy": values{"enabled": true}}
 	policy := typed[networkingv1.NetworkPolicy](t, only(t, render(t, operatorChart, "ns", v), "NetworkPolicy"))
 	var got []string
@@ -90,12 +90,12 @@ func TestTheNetworkPolicyLetsOutToNameServers(t *testing.T) {
 		got = append(got, string(*port.Protocol)+"/"+port.Port.String())
 	}
 	if want := []string{"UDP/53", "TCP/53", "UDP/5353", "TCP/5353"}; !slices.Equal(got, want) || len(policy.Spec.Egress[0].To) > 0 {
-		t.Errorf("it lets out to %v of %v, want %v of all", got, policy.Spec.Egress[0].To, want)
+		t.Errorf("it allows egress to %v of %v, want %v of all", got, policy.Spec.Egress[0].To, want)
 	}
 }
 
-// TestWhoTheTestPodRunsAs has the user's word go before the chart's, and null mean that nobody says it.
-func TestWhoTheTestPodRunsAs(t *testing.T) {
+// TestTheUserOfTheTestPod: the setting of the user takes precedence over that of the chart, and null removes both.
+func TestTheUserOfTheTestPod(t *testing.T) {
 	user := func(id int64) *int64 { return &id }
 	for _, row := range []struct {
 		name string
@@ -106,8 +106,8 @@ func TestWhoTheTestPodRunsAs(t *testing.T) {
 		{"as the operator", values{"podSecurityContext": values{"runAsUser": 1000}}, user(1000)},
 		{"as its own", values{"tests": values{"runAsUser": 2000}}, user(2000)},
 		{"as both", values{"podSecurityContext": values{"runAsUser": 1000}, "tests": values{"runAsUser": 2000}}, user(1000)},
-		{"as the cluster says", values{"tests": values{"runAsUser": nil}}, nil},
-		{"as the cluster says of both", values{"podSecurityContext": values{"runAsUser": nil}, "tests": values{"runAsUser": nil}}, nil},
+		{"as the cluster assigns", values{"tests": values{"runAsUser": nil}}, nil},
+		{"both as the cluster assigns", values{"podSecurityContext": values{"runAsUser": nil}, "tests": values{"runAsUser": nil}}, nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			pod := typed[corev1.Pod](t, only(t, render(t, operatorChart, "ns", row.give), "Pod"))
@@ -126,7 +126,7 @@ func TestWhoTheTestPodRunsAs(t *testing.T) {
 	}
 }
 
-// TestLabelsOfOthers has labels that the charts set themselves: they are there once, and as the selectors need them.
+// TestLabelsOfOthers sets labels that the charts set themselves: each occurs once, with the value of the selectors.
 func TestLabelsOfOthers(t *testing.T) {
 	common := values{"app.kubernetes.io/name": "theirs", "app.kubernetes.io/instance": "theirs", "control-plane": "theirs",
 		"helm.sh/chart": "theirs", "app.kubernetes.io/managed-by": "theirs", "team": "logging"}
@@ -150,7 +150,7 @@ func TestLabelsOfOthers(t *testing.T) {
 	}
 }
 
-// TestNamesThatLookLikeNumbers has names which YAML takes for something else than text.
+// TestNamesThatLookLikeNumbers uses names that YAML does not read as strings.
 func TestNamesThatLookLikeNumbers(t *testing.T) {
 	c := admin(t, must(shared())(t))
 	for _, name := range []string{"123", "1e3", "0123"} {

@@ -18,12 +18,12 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
-// readMetrics has a reader get the metrics, and a stranger not.
+// readMetrics checks that a reader gets the metrics and a stranger does not.
 func (l *life) readMetrics(ctx context.Context) error {
 	get := func(token string) (int, string, error) { return l.scrape(ctx, token) }
 	var status int
 	var body string
-	// The endpoint is opened beside the rest, and may be the last to come.
+	// The endpoint is opened concurrently, possibly last.
 	err := await.Until(ctx, "the metrics are not served", func(context.Context) (err error) {
 		status, body, err = get(l.reader)
 		return err

@@ -33,10 +33,10 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
-// agentsNamespace is where the release "agents" of the README is.
+// agentsNamespace is the namespace of the release "agents" in the README.
 const agentsNamespace = "logging"
 
-// site is a cluster without anything of ours at first, a cloud, and a directory to type commands in.
+// site is an empty cluster, a fake cloud, and a directory to run commands in.
 type site struct {
 	*testing.T
 	plane     *testenv.ControlPlane
@@ -46,8 +46,8 @@ type site struct {
 	url       string
 	dir       string
 	running   *operator
-	env       []string // of the operator and of the commands that are typed
-	first     string   // directory of commands that go before the usual ones
+	env       []string // of the operator and of the commands
+	first     string   // directory of commands that take precedence
 }
 
 func newSite(t *testing.T) *site {
@@ -67,7 +67,7 @@ func newSite(t *testing.T) *site {
 	if err := s.c.Get(t.Context(), client.ObjectKey{Name: agentsNamespace}, &corev1.Namespace{}); err != nil {
 		createNamespace(t, s.c, agentsNamespace)
 	}
-	// An operator that was uninstalled while it ran could not give its lease back.
+	// An operator that was uninstalled while it ran could not release its lease.
 	if err := s.c.DeleteAllOf(t.Context(), &coordinationv1.Lease{}, client.InNamespace(operatorNamespace)); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// clear leaves nothing of a test that failed to the next one: something may wait for an operator that no longer runs.
+// clear removes what a failed test left: it may wait for an operator that no longer runs.
 func (s *site) clear(ctx context.Context) {
 	if out, err := shell(ctx, s, s.plane, ".", readme(s, "give-up")); err != nil {
 		s.Log(err, out)
@@ -113,7 +113,7 @@ func (s *site) helm(args ...string) string {
 	return must(helm(s, s.plane, args...))(s)
 }
 
-// operatorValues writes the file that the README names: the values for this site over others.
+// operatorValues writes the file that the README names: values for this site, and others.
 func (s *site) operatorValues(more values) string {
 	s.Helper()
 	metrics, probes := freePorts(s)
@@ -127,7 +127,7 @@ func (s *site) operatorValues(more values) string {
 	return path
 }
 
-// run runs the operator as the Deployment in the cluster says.
+// run runs the operator as the Deployment in the cluster describes.
 func (s *site) run() {
 	s.Helper()
 	deployment := s.deployment()
@@ -138,7 +138,7 @@ func (s *site) run() {
 	s.available()
 }
 
-// available says what a kubelet would say, of which there is none.
+// available sets the status that a kubelet would, as there is none.
 func (s *site) available() {
 	s.Helper()
 	deployment := s.deployment()
@@ -159,13 +159,13 @@ func (s *site) deployment() *appsv1.Deployment {
 	return &deployment
 }
 
-// types types commands of the README.
+// types runs commands of the README.
 func (s *site) types(block string) string {
 	s.Helper()
 	return s.shell(readme(s, block))
 }
 
-// shell types commands.
+// shell runs commands.
 func (s *site) shell(commands string) string {
 	s.Helper()
 	if s.first != "" {
@@ -174,7 +174,7 @@ func (s *site) shell(commands string) string {
 	return must(shell(s.Context(), s, s.plane, s.dir, commands, s.env...))(s)
 }
 
-// readme is a block of commands of the chart's README, by what stands behind its "sh".
+// readme is a block of commands of the chart's README, by the word after its "sh".
 func readme(t testing.TB, block string) string {
 	t.Helper()
 	content := must(os.ReadFile(filepath.Join(operatorChart, "README.md")))(t)
@@ -185,17 +185,17 @@ func readme(t testing.TB, block string) string {
 	return string(match[1])
 }
 
-// agents installs the chart of the agents, and waits for them by helm itself.
+// agents installs the chart of the agents, and waits for them with helm.
 func (s *site) agents(args ...string) {
 	s.Helper()
-	// By a file, because a command line is shown where it fails.
+	// In a file, because a failure prints the command line.
 	token := valuesFile(s, values{"cloudProjects": values{"calyptia": values{
 		"token": s.cloud.AddProject(s.projectID).Reveal(), "spec": values{"url": s.url}}}})
 	s.helm(append([]string{"upgrade", "--install", "agents", agentsChart, "--namespace", agentsNamespace, "--wait", "--timeout=60s",
 		"--values", "testdata/agents-values.yaml", "--values", token}, args...)...)
 }
 
-// remote is how many agents the cloud has.
+// remote checks the number of remote agents.
 func (s *site) remote(want int) {
 	s.Helper()
 	if got := s.cloud.Agents(s.projectID); len(got) != want {
@@ -203,7 +203,7 @@ func (s *site) remote(want int) {
 	}
 }
 
-// nothingHangs looks for Agents, CloudProjects and Secrets that wait for somebody.
+// nothingHangs looks for Agents, CloudProjects and Secrets whose deletion hangs.
 func (s *site) nothingHangs() {
 	s.Helper()
 	err := await.Until(s.Context(), "something is left", func(ctx context.Context) error {
@@ -240,7 +240,7 @@ func (s *site) crd() *apiextensionsv1.CustomResourceDefinition {
 	return &crd
 }
 
-// previousChart is the chart as it may have been: an older version, and a CRD without a field.
+// previousChart simulates the chart of an older version: another version, and a CRD without a field.
 func previousChart(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), operatorName)
@@ -266,17 +266,17 @@ func previousChart(t testing.TB) string {
 	return path
 }
 
-// newField is a field that the previous CRD has not.
+// newField is a field that the previous CRD does not have.
 const newField = "environment"
 
-// hasNewField says whether the CRD in the cluster has the new field.
+// hasNewField reports whether the CRD in the cluster has the new field.
 func (s *site) hasNewField() bool {
 	_, has := s.crd().Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"].Properties[newField]
 	return has
 }
 
-// playKubelet runs the pod of `helm test` as a kubelet would: each container's command under the pod's
-// ServiceAccount, one after the other; then it says how that ended.
+// playKubelet runs the pod of `helm test` as a kubelet would: the command of each container in turn, with the
+// ServiceAccount of the pod. Then it sets the status of the pod.
 func (s *site) playKubelet(ctx context.Context) error {
 	var pod corev1.Pod
 	err := await.Until(ctx, "helm makes no test pod", func(ctx context.Context) error {

@@ -38,7 +38,7 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// typed turns a rendered object into one of Go.
+// typed converts a rendered object to a Go type.
 func typed[T any](t testing.TB, object *unstructured.Unstructured) *T {
 	t.Helper()
 	into := new(T)
@@ -92,7 +92,7 @@ func TestEachFlagIsAValue(t *testing.T) {
 	}
 }
 
-// TestDefaultsAreTheOperators finds a default of the chart that differs from the flag's.
+// TestDefaultsAreTheOperators finds defaults of the chart that differ from those of the flags.
 func TestDefaultsAreTheOperators(t *testing.T) {
 	help := string(must(exec.Command(must(operatorPath())(t), "--help").CombinedOutput())(t))
 	for _, want := range []string{
@@ -115,8 +115,8 @@ func TestDefaultsAreTheOperators(t *testing.T) {
 	}
 }
 
-// TestMemoryLimitIsToldToGo wants nine tenths of it, however it is written.
-func TestMemoryLimitIsToldToGo(t *testing.T) {
+// TestMemoryLimitSetsGOMEMLIMIT expects 90% of the limit, in any notation.
+func TestMemoryLimitSetsGOMEMLIMIT(t *testing.T) {
 	env := func(v values) []corev1.EnvVar {
 		pod := typed[appsv1.Deployment](t, only(t, render(t, operatorChart, "ns", v), "Deployment")).Spec.Template.Spec
 		return pod.Containers[0].Env
@@ -138,7 +138,7 @@ func TestMemoryLimitIsToldToGo(t *testing.T) {
 	}
 }
 
-// TestNamespacedModeNeedsNothingClusterWide renders what an administrator of some namespaces may be given.
+// TestNamespacedModeNeedsNothingClusterWide renders the chart for an administrator of some namespaces.
 func TestNamespacedModeNeedsNothingClusterWide(t *testing.T) {
 	v := values{"watchNamespaces": []string{"tenant-a"}, "clusterID": "blue"}
 	names := func(v values) (names []string) {
@@ -151,7 +151,7 @@ func TestNamespacedModeNeedsNothingClusterWide(t *testing.T) {
 		return names
 	}
 	bare := merge(v, values{"agentSets": values{"enabled": false}, "crds": values{"enabled": false}, "rbac": values{"aggregate": false}})
-	// Reviews know no namespace.
+	// Reviews are not namespaced.
 	want := []string{"ClusterRole/calyptia-agent-operator-metrics-auth", "ClusterRole/calyptia-agent-operator-metrics-reader",
 		"ClusterRoleBinding/calyptia-agent-operator-metrics-auth"}
 	if got := names(bare); !slices.Equal(got, want) {
@@ -164,8 +164,8 @@ func TestNamespacedModeNeedsNothingClusterWide(t *testing.T) {
 	}
 }
 
-// TestChartIsAsKustomize compares what both give the operator and the people.
-func TestChartIsAsKustomize(t *testing.T) {
+// TestTheChartMatchesKustomize compares the roles of both for the operator and for users.
+func TestTheChartMatchesKustomize(t *testing.T) {
 	kustomized := kustomize(t, "config/default")
 	rendered := render(t, operatorChart, operatorNamespace, nil)
 	for _, kind := range []string{"ClusterRole", "Role"} {
@@ -215,7 +215,7 @@ func accountOf(t testing.TB, objects []*unstructured.Unstructured) *corev1.Servi
 	return typed[corev1.ServiceAccount](t, only(t, accounts, "ServiceAccount"))
 }
 
-// describe is what a role gives, and to which of the cluster's own roles.
+// describe is the rules of a role and the default roles that it is aggregated to.
 func describe(t testing.TB, object *unstructured.Unstructured) string {
 	t.Helper()
 	role := typed[rbacv1.ClusterRole](t, object)
@@ -233,7 +233,7 @@ func yamlOf(t testing.TB, parts ...any) string {
 	return string(must(yaml.Marshal(parts))(t))
 }
 
-func TestAlertsAndDashboardsAreTakenFromTheirFiles(t *testing.T) {
+func TestAlertsAndDashboardsComeFromTheirFiles(t *testing.T) {
 	copied := filepath.Join(t.TempDir(), "chart")
 	if err := os.CopyFS(copied, os.DirFS(operatorChart)); err != nil {
 		t.Fatal(err)

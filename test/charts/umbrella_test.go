@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// umbrella is a chart of somebody else that has both charts as dependencies, the one of the agents under another name, too.
+// umbrella is a parent chart with both charts as dependencies, that of the agents also under another name.
 func umbrella(t *testing.T, path func() (string, error)) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -48,7 +48,7 @@ func umbrella(t *testing.T, path func() (string, error)) string {
 	return dir
 }
 
-// TestInAnUmbrellaChart has the condition of a parent chart, which is a value of the chart itself.
+// TestInAnUmbrellaChart sets the condition of a parent chart, which is a value of the chart itself.
 func TestInAnUmbrellaChart(t *testing.T) {
 	for version, path := range helms {
 		t.Run(version, func(t *testing.T) {
@@ -101,8 +101,8 @@ func sameInAnyOrder(got, want []string) bool {
 	return true
 }
 
-// TestEnabledIsForParents has a person who expects an effect of it elsewhere be told that it has none.
-func TestEnabledIsForParents(t *testing.T) {
+// TestEnabledNeedsAParentChart checks that a chart without a parent refuses the value, which has no effect there.
+func TestEnabledNeedsAParentChart(t *testing.T) {
 	for version, path := range helms {
 		for _, chart := range []string{operatorChart, agentsChart} {
 			if _, err := tryRender(t, path, chart, "ns", values{"enabled": true}); err != nil {
@@ -119,7 +119,7 @@ func TestEnabledIsForParents(t *testing.T) {
 	}
 }
 
-// TestPodsRunOnLinux has what a user asks for come beside it.
+// TestPodsRunOnLinux: the node selector of the user is added to that of the chart.
 func TestPodsRunOnLinux(t *testing.T) {
 	const system = "kubernetes.io/os"
 	for _, row := range []struct {
@@ -129,8 +129,8 @@ func TestPodsRunOnLinux(t *testing.T) {
 	}{
 		{"by default", nil, map[string]string{system: "linux"}},
 		{"beside others", values{"nodeSelector": values{"disk": "ssd"}}, map[string]string{system: "linux", "disk": "ssd"}},
-		{"said twice", values{"nodeSelector": values{system: "linux"}}, map[string]string{system: "linux"}},
-		{"said otherwise", values{"nodeSelector": values{system: "plan9"}}, map[string]string{system: "plan9"}},
+		{"set twice", values{"nodeSelector": values{system: "linux"}}, map[string]string{system: "linux"}},
+		{"set differently", values{"nodeSelector": values{system: "plan9"}}, map[string]string{system: "plan9"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			objects := render(t, operatorChart, "ns", row.give)

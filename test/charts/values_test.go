@@ -16,8 +16,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// effect is what a value does: set to this, beside what it needs, the rendering has a text that it had not, or lacks
-// one that it had.
+// effect is the effect of a value: set to this, with the other values that it needs, the rendering gains a text or loses
+// one.
 type effect struct {
 	with       values
 	set        any
@@ -167,7 +167,7 @@ var effects = map[string]effect{
 	"tests.resources.limits.memory":   {set: "129Mi", want: "memory: 129Mi\n"},
 }
 
-// TestEachValueHasItsEffect sets each leaf of values.yaml by itself.
+// TestEachValueHasItsEffect sets each leaf of values.yaml separately.
 func TestEachValueHasItsEffect(t *testing.T) {
 	var defaults values
 	if err := yaml.Unmarshal(must(os.ReadFile(filepath.Join(operatorChart, "values.yaml")))(t), &defaults); err != nil {
@@ -214,7 +214,7 @@ func at(leaf string, value any) values {
 	return values{first: value}
 }
 
-// leaves are the values by their path; what is empty is a leaf, too.
+// leaves are the values by path; empty values are leaves, too.
 func leaves(v values, prefix string) map[string]any {
 	all := map[string]any{}
 	for key, value := range v {

@@ -30,7 +30,7 @@ import (
 // notHere are the blocks that need the network, or are tested where the image is built.
 var notHere = []string{"git clone", "make push"}
 
-// TestGettingStartedWordForWord types all of docs/getting-started.md, with the public service's own name for the URL.
+// TestGettingStartedWordForWord runs all commands of docs/getting-started.md, with the public URL.
 func TestGettingStartedWordForWord(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -41,7 +41,7 @@ func TestGettingStartedWordForWord(t *testing.T) {
 	page := doc(t, "getting-started.md")
 	save := regexp.MustCompile("Save this as `(.+)`").FindAllStringSubmatch(page, -1)
 	var ran, skipped int
-	var said strings.Builder
+	var output strings.Builder
 	for _, block := range regexp.MustCompile("(?s)```(sh|yaml)\n(.*?)```").FindAllStringSubmatch(page, -1) {
 		language, text := block[1], block[2]
 		switch {
@@ -63,7 +63,7 @@ func TestGettingStartedWordForWord(t *testing.T) {
 			s.upgrade(strings.Replace(begin, "TAG=test", "TAG=newer", 1))
 		}
 		ran++
-		said.WriteString(s.shell(begin+text) + "\n")
+		output.WriteString(s.shell(begin+text) + "\n")
 		if strings.Contains(text, "helm uninstall") {
 			s.running.stop()
 		}
@@ -76,14 +76,14 @@ func TestGettingStartedWordForWord(t *testing.T) {
 		"https://cloud-api.calyptia.com", "web-logs   True", "v4.0.1", `agent.cloud.calyptia.com "web-logs" deleted`,
 		`release "calyptia-agent-operator" uninstalled`, `"agents.cloud.calyptia.com" deleted`,
 	} {
-		if !strings.Contains(said.String(), words) {
-			t.Errorf("%q was not said:\n%s", words, said.String())
+		if !strings.Contains(output.String(), words) {
+			t.Errorf("the output lacks %q:\n%s", words, output.String())
 		}
 	}
 	s.remote(0)
 }
 
-// upgrade types the upgrade of docs/upgrade-uninstall.md.
+// upgrade runs the upgrade of docs/upgrade-uninstall.md.
 func (s *site) upgrade(begin string) {
 	s.Helper()
 	before := s.deployment().Spec.Template.Spec.Containers[0]
@@ -94,7 +94,7 @@ func (s *site) upgrade(begin string) {
 	}
 }
 
-// TestImportWordForWord types the commands of docs/import.md: nothing remote changes.
+// TestImportWordForWord runs the commands of docs/import.md: no remote agent changes.
 func TestImportWordForWord(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -107,7 +107,7 @@ func TestImportWordForWord(t *testing.T) {
 	manifest := regexp.MustCompile("(?s)```yaml\n(.*?kind: CloudProject.*?)```").FindStringSubmatch(doc(t, "getting-started.md"))
 	s.shell("kubectl apply -f - <<'END'\n" + manifest[1] + "END\n")
 	page := doc(t, "import.md")
-	// What `make build` makes, and the token that was typed.
+	// The output of `make build`, and the token.
 	if err := os.Mkdir(filepath.Join(s.dir, "bin"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -121,9 +121,9 @@ func TestImportWordForWord(t *testing.T) {
 		t.Fatal("the page does not apply")
 	}
 	s.shell(strings.Replace(apply[1], "NAMESPACE", agentsNamespace, 1))
-	said := s.shell("kubectl wait agents --all --namespace logging --for=condition=Ready --timeout=1m")
-	if strings.Count(said, "condition met") != 2 {
-		t.Error(said)
+	output := s.shell("kubectl wait agents --all --namespace logging --for=condition=Ready --timeout=1m")
+	if strings.Count(output, "condition met") != 2 {
+		t.Error(output)
 	}
 	s.leave()
 	if diff := cmp.Diff(before, s.cloud.Agents(s.projectID), cmpopts.EquateComparable(cloud.Token{})); diff != "" {
@@ -131,17 +131,17 @@ func TestImportWordForWord(t *testing.T) {
 	}
 }
 
-// TestGitOpsWordForWord types the commands of docs/gitops that need no Argo CD: the example of a repository, and
-// the two commits that adopt an agent.
+// TestGitOpsWordForWord runs the commands of docs/gitops that need no Argo CD: the example of a repository, and the two
+// commits that adopt an agent.
 func TestGitOpsWordForWord(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	token := s.atWork()
 	page := doc(t, "gitops/README.md")
-	said := s.shell(line(t, page, "kubectl apply --server-side"))
+	output := s.shell(line(t, page, "kubectl apply --server-side"))
 	for _, words := range []string{"cloudproject.cloud.calyptia.com/calyptia condition met", "agent.cloud.calyptia.com/web-logs condition met"} {
-		if !strings.Contains(said, words) {
-			t.Errorf("%q was not said:\n%s", words, said)
+		if !strings.Contains(output, words) {
+			t.Errorf("the output lacks %q:\n%s", words, output)
 		}
 	}
 	s.remote(1)
@@ -168,10 +168,10 @@ func TestGitOpsWordForWord(t *testing.T) {
 	s.remote(1) // An adopted agent is retained.
 }
 
-// exampleID stands in the examples for the ID of a remote agent.
+// exampleID is the ID of a remote agent in the examples.
 const exampleID = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
 
-// atWork installs an operator for the public service and runs it, and makes the Secret with the project token.
+// atWork installs and runs an operator for the public URL, and creates the Secret with the project token.
 func (s *site) atWork() cloud.Token {
 	s.Helper()
 	s.atPublicService()
@@ -186,7 +186,7 @@ func (s *site) atWork() cloud.Token {
 	return token
 }
 
-// leave takes away what the test and atWork made.
+// leave deletes what the test and atWork created.
 func (s *site) leave() {
 	s.Helper()
 	s.shell("kubectl delete agents,cloudprojects --all --namespace logging && kubectl delete secrets,configmaps --all --namespace logging")
@@ -195,7 +195,7 @@ func (s *site) leave() {
 	s.types("crds")
 }
 
-// elsewhere registers an agent as somebody else than the operator.
+// elsewhere registers an agent externally.
 func (s *site) elsewhere(token cloud.Token, name string) {
 	s.Helper()
 	body := strings.NewReader(`{"name":"` + name + `","machineID":"` + name + `","type":"fluentbit",` +
@@ -228,10 +228,10 @@ func line(t testing.TB, page, begin string) string {
 	return begin + command + "\n"
 }
 
-// publicHost is where a CloudProject leads to that names no url.
+// publicHost is the default host of a CloudProject.
 const publicHost = "cloud-api.calyptia.com"
 
-// atPublicService puts the site's cloud where the public service is: what is sent there goes through a proxy.
+// atPublicService puts the fake cloud at the public URL: a proxy redirects the requests.
 func (s *site) atPublicService() {
 	s.Helper()
 	certificate, key, err := cert.GenerateSelfSignedCertKey(publicHost, nil, nil)
@@ -258,7 +258,7 @@ func (s *site) atPublicService() {
 	s.env = []string{"HTTPS_PROXY=" + proxy.URL, "SSL_CERT_FILE=" + roots}
 }
 
-// tunnel joins the caller of a proxy and what it wants to reach.
+// tunnel connects the client of a proxy with its destination.
 func tunnel(w http.ResponseWriter, to string) {
 	server, err := net.Dial("tcp", to)
 	if err != nil {

@@ -27,7 +27,7 @@ import (
 var ranElsewhere = map[string]string{
 	"docs/getting-started.md":                  "TestGettingStartedWordForWord types it",
 	"docs/reference/flags.md":                  "generated; its commands are the operator's own",
-	"charts/calyptia-agent-operator/README.md": "TestInstallUpgradeUninstall and TestOperatorWentFirst type its blocks, by their names",
+	"charts/calyptia-agent-operator/README.md": "TestInstallUpgradeUninstall and TestTheOperatorIsUninstalledFirst type its blocks, by their names",
 }
 
 // notHere are the commands that the test below does not run, and why. It still checks that their subcommands and flags

@@ -27,7 +27,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// cloudName is how pods find the fake of Calyptia Cloud: a Service whose one endpoint is this machine.
+// cloudName is the name by which pods find the fake of Calyptia Cloud: a Service whose only endpoint is this machine.
 const (
 	cloudNamespace = "e2e-cloud"
 	cloudName      = "calyptia-cloud." + cloudNamespace + ".svc.cluster.local"
@@ -60,7 +60,7 @@ func (s *site) serveCloud(ctx context.Context, address string) (*service, error)
 	return c, s.name(ctx, address, c.listener.Addr().(*net.TCPAddr).Port)
 }
 
-// name makes the Service by which pods find a port of this machine.
+// name creates the Service by which pods find a port of this machine.
 func (s *site) name(ctx context.Context, address string, port int) error {
 	meta := metav1.ObjectMeta{Namespace: cloudNamespace, Name: "calyptia-cloud"}
 	slice := meta
@@ -74,7 +74,7 @@ func (s *site) name(ctx context.Context, address string, port int) error {
 			Endpoints: []discoveryv1.Endpoint{{Addresses: []string{address}}},
 		},
 	} {
-		// On a cluster that stays there may be one of an earlier run.
+		// A cluster that is kept may have one from an earlier run.
 		err := s.client.Create(ctx, object)
 		if apierrors.IsAlreadyExists(err) {
 			if _, is := object.(*discoveryv1.EndpointSlice); is {
@@ -101,7 +101,7 @@ func ignoreClosed(err error) error {
 	return err
 }
 
-// newProject is a project of its own with a token.
+// newProject is a separate project with a token.
 func (c *service) newProject() (string, cloud.Token) {
 	id := uuid.NewString()
 	return id, c.AddProject(id)

@@ -19,11 +19,11 @@ import (
 )
 
 const (
-	everyNode = "fluent-bit" // name of all that the sample declares
+	everyNode = "fluent-bit" // name of all objects of the sample
 	rollouts  = 10
 )
 
-// The sample gives every node its agent: its pods wait for their sessions, and report as the agents of their nodes, however
+// The sample gives every node an agent: its pods wait for their sessions, and report as the agents of their nodes, however
 // often they are replaced.
 func TestTheDaemonSetSample(t *testing.T) {
 	install(t)
@@ -54,7 +54,7 @@ func TestTheDaemonSetSample(t *testing.T) {
 	w.leave()
 }
 
-// applyDaemonSet applies the sample as it is, and then a bundle with the private CA over the one of the image.
+// applyDaemonSet applies the sample unchanged, and then a bundle with the private CA over that of the image.
 func (w *team) applyDaemonSet() {
 	w.Helper()
 	kubectl(w, "apply", "-k", "config/samples/fluent-bit-daemonset", "--namespace", w.namespace)
@@ -76,7 +76,7 @@ func (w *team) applyDaemonSet() {
 	}
 }
 
-// reportsOnEveryNode waits until there is exactly one agent for each node that runs a pod of the sample, and each has sent
+// reportsOnEveryNode waits until each node that runs a pod of the sample has exactly one agent, and each agent has sent
 // metrics since.
 func (w *team) reportsOnEveryNode() map[string]cloud.Agent {
 	w.Helper()

@@ -23,9 +23,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-const aggregator = "aggregator" // name of all that the sample declares
+const aggregator = "aggregator" // name of all objects of the sample
 
-// The sample runs as its page says, in a namespace that enforces Pod Security: its pod waits for the session, an init
+// The sample runs as its page describes, in a namespace that enforces Pod Security: its pod waits for the session, an init
 // container copies it, and Fluent Bit reports as its agent.
 func TestTheFluentBitSample(t *testing.T) {
 	install(t)
@@ -43,11 +43,11 @@ func TestTheFluentBitSample(t *testing.T) {
 	}
 	for _, r := range here.cloud.Requests() {
 		if r.Header.Get("X-Project-Token") == "none" || r.Route == cloudtest.RouteMetrics && r.Status != http.StatusCreated {
-			t.Errorf("%s %s was answered %d", r.Method, r.Path, r.Status)
+			t.Errorf("%s %s returned %d", r.Method, r.Path, r.Status)
 		}
 	}
 
-	t.Run("a session is renewed as the page says", func(t *testing.T) {
+	t.Run("a session is renewed as the page describes", func(t *testing.T) {
 		w := *w
 		w.TB = t
 		here.cloud.Remove(id)
@@ -65,8 +65,8 @@ func TestTheFluentBitSample(t *testing.T) {
 	w.leave()
 }
 
-// applySample applies the sample as it is, and then what its page says of a private CA: a bundle with it, over the one of
-// the image.
+// applySample applies the sample unchanged, and then, as its page describes for a private CA, a bundle with the CA over
+// that of the image.
 func (w *team) applySample() {
 	w.Helper()
 	kubectl(w, "apply", "-k", "config/samples/fluent-bit", "--namespace", w.namespace)
@@ -97,17 +97,17 @@ func (w *team) aggregator(ctx context.Context) *v1alpha1.Agent {
 	return &a
 }
 
-// look has the operator look at an agent now.
+// look requests a sync of an agent now.
 func (w *team) look(name string) {
 	w.Helper()
 	kubectl(w, "annotate", "agents.cloud.calyptia.com", name, "--namespace", w.namespace, "--overwrite",
 		"cloud.calyptia.com/reconcile-at="+metav1.NowMicro().Format(metav1.RFC3339Micro))
 }
 
-// reports waits until the operator sees that the agent reports, and returns its ID, which is another one than before.
+// reports waits until the operator sees that the agent reports, and returns its ID, which differs from the last one.
 func (w *team) reports(before string) (id string) {
 	w.Helper()
-	eventually(w, "metrics do not come", func(ctx context.Context) error {
+	eventually(w, "no metrics arrive", func(ctx context.Context) error {
 		id = w.aggregator(ctx).Status.ID
 		if remote, _ := here.cloud.Agent(id); id == before || remote.MetricsCount == 0 {
 			return fmt.Errorf("agent %s has sent none", id)

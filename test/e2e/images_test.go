@@ -22,11 +22,11 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/e2e/node"
 )
 
-// The names of the images, as the chart and the sample have them.
+// The names of the images in the chart and in the sample.
 const (
 	operatorImage  = "registry.example.com/calyptia-agent-operator"
 	operatorTag    = "e2e"
-	sampleImage    = "ghcr.io/calyptia-agent-operator/calyptia-agent-operator:latest" // as the samples name the operator's
+	sampleImage    = "ghcr.io/calyptia-agent-operator/calyptia-agent-operator:latest" // the operator's image in the samples
 	kubectlImage   = "registry.k8s.io/kubectl:v1.37.2"
 	fluentBitImage = "docker.io/fluent/fluent-bit:5.1.1"
 	fetchImage     = "docker.io/library/fetch:built"
@@ -34,8 +34,8 @@ const (
 	fluentBitPath = "/fluent-bit/bin/fluent-bit"
 )
 
-// pushImages builds the images of the tests and puts them where the cluster pulls from. The node finds each by the very
-// name that it has in the world; another cluster's registry has names of its own.
+// pushImages builds the images of the tests and pushes them to the registry of the cluster. The node of the tests
+// resolves each by its public name; in the registry of another cluster it has another name.
 func (s *site) pushImages(ctx context.Context) error {
 	built := map[string]string{}
 	for _, program := range []string{"fluentbit", "fetch"} {
@@ -75,7 +75,7 @@ func (s *site) pushImages(ctx context.Context) error {
 	return nil
 }
 
-// pushOperator takes the image that `make e2e` built.
+// pushOperator pushes the image that `make e2e` built.
 func (s *site) pushOperator(ctx context.Context) error {
 	dir := filepath.Join(testenv.ModuleRoot(), "bin", "e2e-image")
 	top, err := layout.ImageIndexFromPath(dir)
@@ -96,7 +96,7 @@ func (s *site) pushOperator(ctx context.Context) error {
 	return s.push(ctx, sampleImage, index)
 }
 
-// pushRealFluentBit takes the image from where it is: the node has no way out.
+// pushRealFluentBit pushes the image from its registry, because the node has no internet access.
 func (s *site) pushRealFluentBit(ctx context.Context, reference string) error {
 	from, err := name.ParseReference(reference)
 	if err != nil {
@@ -123,12 +123,12 @@ func (s *site) push(ctx context.Context, image string, content remote.Taggable) 
 	return node.Push(ctx, reference, content, remote.WithAuthFromKeychain(authn.DefaultKeychain))
 }
 
-// repository is where pods get the operator's image from; its tag is operatorTag.
+// repository is the repository that pods pull the operator's image from; its tag is operatorTag.
 func repository() string {
 	return strings.TrimSuffix(image(operatorImage+":"+operatorTag), ":"+operatorTag)
 }
 
-// image is a name by which pods get an image.
+// image is a name by which pods pull an image.
 func image(name string) string {
 	if here.images[name] != "" {
 		return here.images[name]

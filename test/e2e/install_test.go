@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestInstallUpgradeUninstall is the life of a release: all that it does is seen, none of it is played.
+// TestInstallUpgradeUninstall is the life of a release, with real pods throughout.
 func TestInstallUpgradeUninstall(t *testing.T) {
 	install(t)
 	if err := allReady(t.Context(), 2); err != nil {
@@ -34,7 +34,7 @@ func TestInstallUpgradeUninstall(t *testing.T) {
 			t.Error(out)
 		}
 	})
-	t.Run("an upgrade rolls without a lost or doubled agent", func(t *testing.T) { rolls(t, w) })
+	t.Run("an upgrade loses and duplicates no agent", func(t *testing.T) { rolls(t, w) })
 	t.Run("uninstalled in the documented order, nothing is left", func(t *testing.T) {
 		w.leave()
 		helm(t, "uninstall", operator, "--namespace", operatorNamespace, "--wait")
@@ -63,7 +63,7 @@ func rolls(t *testing.T, w *team) {
 	<-declared
 	for _, pod := range must(pods(t.Context()))(t) {
 		if pod.Name == before[0].Name || pod.Name == before[1].Name {
-			t.Errorf("pod %s was there before", pod.Name)
+			t.Errorf("pod %s is an old one", pod.Name)
 		}
 	}
 	w.exact(1 + more)
@@ -71,11 +71,11 @@ func rolls(t *testing.T, w *team) {
 		t.Errorf("%d registrations were sent for %d Agents", got, 1+more)
 	}
 	if got := restarts(t); got != 0 {
-		t.Errorf("containers were started again %d times", got)
+		t.Errorf("containers were restarted %d times", got)
 	}
 }
 
-// TestOtherPodsAreRefused sees that the namespaces enforce what the operator's pods are said to pass.
+// TestOtherPodsAreRefused checks that the namespaces enforce the standard that the operator's pods meet.
 func TestOtherPodsAreRefused(t *testing.T) {
 	namespace(t, operatorNamespace, restricted)
 	err := here.client.Create(t.Context(), &corev1.Pod{

@@ -22,11 +22,11 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/e2e/node"
 )
 
-// leaseDuration is the chart's default: how long the others wait for a leader that does not say that it ends.
+// leaseDuration is the default of the chart: how long the other replicas wait for a leader that has crashed.
 const leaseDuration = 30 * time.Second
 
-// takesOver ends the leader while Agents are being created, and wants another pod to go on within the time.
-func takesOver(t *testing.T, within time.Duration, end func(leader *corev1.Pod)) {
+// failsOver ends the leader while Agents are being created, and expects another pod to continue within the time.
+func failsOver(t *testing.T, within time.Duration, end func(leader *corev1.Pod)) {
 	t.Helper()
 	w := newTeam(t)
 	w.declare(names("before", 20)...)
@@ -39,25 +39,25 @@ func takesOver(t *testing.T, within time.Duration, end func(leader *corev1.Pod))
 	second := theLeader(t, first.Name)
 	w.exact(41)
 	took := time.Since(began)
-	t.Logf("%s leads in place of %s, and everything is registered, after %.1fs", second.Name, first.Name, took.Seconds())
+	t.Logf("%s replaced the leader %s, and everything is registered, after %.1fs", second.Name, first.Name, took.Seconds())
 	if took > within {
 		t.Errorf("it took %s", took)
 	}
 	w.leave()
 }
 
-// A pod that is deleted hands the lease over.
+// A pod that is deleted releases the lease.
 func TestTheLeaderIsDeleted(t *testing.T) {
 	install(t)
-	takesOver(t, leaseDuration/2, func(leader *corev1.Pod) {
+	failsOver(t, leaseDuration/2, func(leader *corev1.Pod) {
 		if err := here.kube.CoreV1().Pods(leader.Namespace).Delete(t.Context(), leader.Name, metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	})
 }
 
-// A process that is killed cannot: the lease has to run out. The kubelet starts the container again, which may lead
-// again, so here the other pod does not have to win.
+// A process that is killed cannot: the lease has to expire. The kubelet restarts the container, which may become the
+// leader again, so here the other pod does not have to win.
 func TestTheLeaderIsKilled_OnTheBuiltInNode(t *testing.T) {
 	install(t)
 	w := newTeam(t)
@@ -69,18 +69,18 @@ func TestTheLeaderIsKilled_OnTheBuiltInNode(t *testing.T) {
 	began := time.Now()
 	kill(t, leader)
 	w.declare("after")
-	eventually(t, "nobody takes over", func(ctx context.Context) error { return w.isReady(ctx, "after") })
+	eventually(t, "no replica continues", func(ctx context.Context) error { return w.isReady(ctx, "after") })
 	took := time.Since(began)
-	// What was being registered when the process ended is in doubt, and is registered later.
+	// A registration in progress when the process ended is in doubt, and completes later.
 	w.exact(41)
 	t.Logf("the next Agent is registered after %.1fs, and all after %.1fs; the leader was %s and is %s",
 		took.Seconds(), time.Since(began).Seconds(), leader.Name, theLeader(t, "").Name)
 	if took > leaseDuration+15*time.Second {
 		t.Errorf("it took %s", took)
 	}
-	eventually(t, "the killed container does not come back", func(ctx context.Context) error { return allReady(ctx, 2) })
+	eventually(t, "the killed container is not restarted", func(ctx context.Context) error { return allReady(ctx, 2) })
 	if got := restarts(t); got != count+1 {
-		t.Errorf("containers were started again %d times, want 1", got-count)
+		t.Errorf("containers were restarted %d times, want 1", got-count)
 	}
 	w.leave()
 }
@@ -95,7 +95,7 @@ func machine(t testing.TB, pod *corev1.Pod) *node.Machine {
 	return here.node.Nodes[i]
 }
 
-// process is that of a pod's container, on this machine.
+// process is the process of a pod's container, on this machine.
 func process(t testing.TB, pod *corev1.Pod) int {
 	t.Helper()
 	pids := machine(t, pod).PidsOf(string(pod.UID), pod.Status.ContainerStatuses[0].ContainerID)
@@ -112,8 +112,8 @@ func kill(t testing.TB, pod *corev1.Pod) {
 	}
 }
 
-// A leader that is cut off from the API server leads no longer, though it could still reach Calyptia Cloud, and the pod of the
-// other node goes on. When it is back, nothing is there twice.
+// A leader that is cut off from the API server stops, although it could still reach Calyptia Cloud, and the pod of the
+// other node continues. When it is back, nothing is duplicated.
 func TestTheLeadersNodeIsCutOff_OnTheBuiltInNode(t *testing.T) {
 	install(t)
 	w := newTeam(t)
@@ -130,7 +130,7 @@ func TestTheLeadersNodeIsCutOff_OnTheBuiltInNode(t *testing.T) {
 	}
 	t.Logf("the other pod has registered everything after %.1fs", took.Seconds())
 	restore()
-	eventually(t, "the pod that was cut off does not come back", func(ctx context.Context) error { return allReady(ctx, 2) })
+	eventually(t, "the pod that was cut off does not recover", func(ctx context.Context) error { return allReady(ctx, 2) })
 	w.declare("after")
 	w.exact(41)
 	if got := w.registrations(); got != 41 {
@@ -139,7 +139,7 @@ func TestTheLeadersNodeIsCutOff_OnTheBuiltInNode(t *testing.T) {
 	w.leave()
 }
 
-// Where no pod reaches the API server there is no leader, and nothing is written. With it again, everything goes on.
+// While no pod reaches the API server there is no leader, and nothing is written. Then everything continues.
 func TestEveryNodeIsCutOff_OnTheBuiltInNode(t *testing.T) {
 	install(t)
 	w := newTeam(t)
@@ -167,11 +167,11 @@ func TestEveryNodeIsCutOff_OnTheBuiltInNode(t *testing.T) {
 	if got := w.registrations(); got != 40 {
 		t.Errorf("%d registrations were sent for 40 Agents", got)
 	}
-	eventually(t, "the pods do not come back", func(ctx context.Context) error { return allReady(ctx, 2) })
+	eventually(t, "the pods do not recover", func(ctx context.Context) error { return allReady(ctx, 2) })
 	w.leave()
 }
 
-// cut cuts nodes off the API server until restore is called, or the test ends.
+// cut cuts nodes off from the API server until restore is called or the test ends.
 func cut(t testing.TB, nodes ...*node.Machine) (restore func()) {
 	t.Helper()
 	var all []func() error

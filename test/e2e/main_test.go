@@ -35,9 +35,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/e2e/node"
 )
 
-// site is where the tests run.
+// site is the environment of the tests.
 type site struct {
-	node       *node.Cluster // nil on a cluster that was there before
+	node       *node.Cluster // nil on an existing cluster
 	config     *rest.Config
 	kubeconfig string
 	client     client.Client
@@ -45,19 +45,19 @@ type site struct {
 	work       string // a directory
 	helm       string // path of the program
 	kubectl    string
-	images     map[string]string // by the names that charts and samples have for them
+	images     map[string]string // by their names in charts and samples
 	cloud      *service
 }
 
 var here site
 
-// builtIn is what the name of a test ends with that needs the node that is started here.
+// builtIn is the suffix of the names of tests that need the node that is started here.
 const builtIn = "OnTheBuiltInNode"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	ctrllog.SetLogger(logr.Discard())
-	// A test that is interrupted leaves nothing either.
+	// An interrupted test leaves nothing, either.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := make(chan int, 1)
 	err := here.start(ctx)
@@ -104,7 +104,7 @@ func (s *site) start(ctx context.Context) (err error) {
 
 // startNode starts a cluster and returns the address of this machine there.
 func (s *site) startNode(ctx context.Context) (string, error) {
-	// Two nodes: the chart spreads its replicas, and one can be cut off while the other goes on.
+	// Two nodes: the chart spreads its replicas, and one node can be cut off while the other continues.
 	cluster, err := node.Start(ctx, node.Options{Nodes: 2, Log: os.Stderr})
 	if err != nil {
 		return "", err
@@ -113,7 +113,7 @@ func (s *site) startNode(ctx context.Context) (string, error) {
 	return cluster.Address(), nil
 }
 
-// useCluster takes the cluster of E2E_KUBECONFIG, and leaves out what cannot be done there.
+// useCluster uses the cluster of E2E_KUBECONFIG, and skips what is impossible there.
 func (s *site) useCluster(address string) (_ string, err error) {
 	if os.Getenv("E2E_REGISTRY") == "" || address == "" {
 		return "", errors.New("E2E_KUBECONFIG needs E2E_REGISTRY, a registry that the cluster pulls from and this machine may push to, " +
@@ -127,7 +127,7 @@ func (s *site) useCluster(address string) (_ string, err error) {
 	return address, flag.Set("test.skip", builtIn+"$")
 }
 
-// tools finds the programs and makes the clients.
+// tools finds the programs and creates the clients.
 func (s *site) tools() (err error) {
 	s.config.QPS = -1
 	scheme := runtime.NewScheme()

@@ -22,17 +22,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// What the chart's security settings come to, as the kernel has it.
-func TestTheKernelHoldsTheOperatorBack_OnTheBuiltInNode(t *testing.T) {
+// The effect of the chart's security settings, as the kernel shows it.
+func TestTheKernelConfinesTheOperator_OnTheBuiltInNode(t *testing.T) {
 	install(t)
 	for _, pod := range must(pods(t.Context()))(t) {
 		proc := filepath.Join("/proc", strconv.Itoa(process(t, &pod)))
 		status := string(must(os.ReadFile(filepath.Join(proc, "status")))(t))
 		for _, row := range []struct{ what, line string }{
-			{"it is no root", `Uid:\s+65532\s+65532\s+65532\s+65532`},
-			{"its group neither", `Gid:\s+65532\s+65532\s+65532\s+65532`},
+			{"it is not root", `Uid:\s+65532\s+65532\s+65532\s+65532`},
+			{"its group is not root", `Gid:\s+65532\s+65532\s+65532\s+65532`},
 			{"it has no capabilities", `CapEff:\s+0+\n`},
-			{"and none to gain", `CapBnd:\s+0+\n`},
+			{"it can gain no capabilities", `CapBnd:\s+0+\n`},
 			{"it gains no privileges", `NoNewPrivs:\s+1`},
 			{"seccomp filters its calls", `Seccomp:\s+2`},
 		} {
@@ -59,7 +59,7 @@ func TestTheKernelHoldsTheOperatorBack_OnTheBuiltInNode(t *testing.T) {
 	}
 }
 
-// inCgroup reads a number of a process's memory cgroup, by its name in the first or the second version.
+// inCgroup reads a number of the memory cgroup of a process, by its name in cgroup v1 or v2.
 func inCgroup(t testing.TB, proc, first, second string) int64 {
 	t.Helper()
 	content := string(must(os.ReadFile(filepath.Join(proc, "cgroup")))(t))
@@ -77,11 +77,11 @@ func inCgroup(t testing.TB, proc, first, second string) int64 {
 	return 0
 }
 
-// many is how many Agents the chart's default memory limit is meant for, and more.
+// many is more Agents than the default memory limit of the chart is meant for.
 const many = 5000
 
 // The chart's default limit holds 5,000 Agents.
-func TestTheDefaultMemoryHolds5000Agents(t *testing.T) {
+func TestTheDefaultMemorySuffices5000Agents(t *testing.T) {
 	install(t)
 	w := newTeam(t)
 	before := restarts(t)
@@ -96,7 +96,7 @@ func TestTheDefaultMemoryHolds5000Agents(t *testing.T) {
 		}
 	}
 	if got := restarts(t); got != before {
-		t.Errorf("containers were started again %d times; last: %v", got-before, lastStates(t))
+		t.Errorf("containers were restarted %d times; last: %v", got-before, lastStates(t))
 	}
 	if got := w.registrations(); got != many {
 		t.Errorf("%d registrations were sent for %d Agents", got, many)
@@ -104,7 +104,7 @@ func TestTheDefaultMemoryHolds5000Agents(t *testing.T) {
 	w.leave()
 }
 
-// declareMany creates Agents by several clients at once.
+// declareMany creates Agents with several clients concurrently.
 func (w *team) declareMany(count int) {
 	w.Helper()
 	const clients = 8
@@ -121,7 +121,7 @@ func (w *team) declareMany(count int) {
 	}
 }
 
-// lastStates are how the operator's containers ended the last time.
+// lastStates are the last termination states of the operator's containers.
 func lastStates(t testing.TB) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -135,12 +135,12 @@ func lastStates(t testing.TB) map[string]string {
 	return all
 }
 
-// With a limit that is too small the container is killed, and comes back: nothing is lost, and nothing is registered twice.
+// With a limit that is too small the container is killed and restarted: nothing is lost or registered twice.
 func TestTooLittleMemoryLosesNothing(t *testing.T) {
 	install(t) // the CRDs
 	w := newTeam(t)
 	uninstall(t)
-	// Go is told of a larger limit than the container has, or it would stay below that for long.
+	// GOMEMLIMIT is larger than the limit of the container; otherwise Go would stay below that for a long time.
 	release(t, []string{"resources.limits.memory=48Mi", "resources.requests.memory=24Mi",
 		"extraEnv[0].name=GOMEMLIMIT", "extraEnv[0].value=1GiB"})
 	w.declareMany(1500)

@@ -18,10 +18,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// forged has the form of a ServiceAccount's token.
+// forged has the form of a token of a ServiceAccount.
 const forged = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
 
-// The metrics are read by a pod through the Service, by its DNS name, with the token that the pod has of the kubelet.
+// A pod reads the metrics through the Service, by its DNS name, with the token that the kubelet gave it.
 func TestMetricsThroughTheService(t *testing.T) {
 	const monitoring = "monitoring"
 	namespace(t, monitoring, restricted)
@@ -39,10 +39,10 @@ func TestMetricsThroughTheService(t *testing.T) {
 		status, says  string
 	}{
 		{"a reader reads them", "reader", []string{"--token-file=/token/token"}, "200", "calyptia_agent_operator_build_info"}, // which every replica has
-		{"a stranger is known and refused", "stranger", []string{"--token-file=/token/token"}, "403", ""},
-		{"nobody is unauthorized", "stranger", nil, "401", ""},
+		{"an authenticated stranger is forbidden", "stranger", []string{"--token-file=/token/token"}, "403", ""},
+		{"a request without a token is unauthorized", "stranger", nil, "401", ""},
 		{"an unknown token is unauthorized", "stranger", []string{"--token=made-up"}, "401", ""},
-		{"a token like one of Kubernetes is unauthorized", "stranger", []string{"--token=" + forged}, "401", ""},
+		{"a forged ServiceAccount token is unauthorized", "stranger", []string{"--token=" + forged}, "401", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			url := "https://" + operator + "-metrics." + operatorNamespace + ".svc.cluster.local:8443/metrics"
@@ -55,7 +55,7 @@ func TestMetricsThroughTheService(t *testing.T) {
 	}
 }
 
-// fetch runs the program of that name in a pod of a ServiceAccount, and returns what it prints.
+// fetch runs that program in a pod of a ServiceAccount, and returns its output.
 func fetch(t testing.TB, namespace, account string, args ...string) string {
 	t.Helper()
 	pod := &corev1.Pod{

@@ -20,11 +20,11 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// needPods are the commands of the pages that only a cluster with pods can run. What else there is, test/docs runs.
+// needPods are the commands of the pages that need a cluster with pods. test/docs runs the others.
 var needPods = []struct {
 	command *regexp.Regexp
 	says    string
-	count   int // how many there are at least
+	count   int // minimum number
 }{
 	{command: regexp.MustCompile(`^helm install .* clusterID=`), says: "STATUS: deployed", count: 1},
 	{command: regexp.MustCompile(`^helm test .* --namespace`), says: "Succeeded", count: 1},
@@ -36,7 +36,7 @@ var needPods = []struct {
 	{command: regexp.MustCompile(`--for=condition=Reporting`), says: "condition met", count: 1},
 }
 
-// Every command of the pages that needs pods is typed as it stands there.
+// Every command of the pages that needs pods is run exactly as written.
 func TestTheCommandsOfThePagesThatNeedPods(t *testing.T) {
 	// The pages install it themselves.
 	install(t) // the CRDs
@@ -60,20 +60,20 @@ func TestTheCommandsOfThePagesThatNeedPods(t *testing.T) {
 				t.Fatalf("%s\n%v\n%.2000s", command, err, out)
 			}
 			if strings.HasPrefix(command, "helm install") {
-				// The page's is for the real service.
+				// The URL of the page is the real one.
 				install(t, "clusterID=kept", "allowedHosts={"+here.cloud.listener.Addr().String()+"}")
 				w.drifts("web-logs")
 			}
 		}
 		if row.count > 0 {
-			t.Errorf("%d commands too few match %s", row.count, row.command)
+			t.Errorf("%d too few commands match %s", row.count, row.command)
 		}
 	}
 	t.Run("on any machine", func(t *testing.T) { w.onAnyMachine(t, typist) })
 	w.leave()
 }
 
-// drifts has the operator register an agent, and correct what somebody else changes of it.
+// drifts has the operator register an agent, and correct an external change of it.
 func (w *team) drifts(name string) {
 	w.Helper()
 	w.declare(name)
@@ -89,7 +89,7 @@ func (w *team) drifts(name string) {
 	})
 }
 
-// documented are the commands of the pages that match, without the indentation and in one line each.
+// documented are the matching commands of the pages, without indentation and in one line each.
 func documented(t testing.TB, pattern *regexp.Regexp) (all []string) {
 	t.Helper()
 	root := testenv.ModuleRoot()
@@ -110,7 +110,7 @@ func documented(t testing.TB, pattern *regexp.Regexp) (all []string) {
 	return all
 }
 
-// typist types commands in a directory that has what the pages speak of, as somebody who works in the team's namespace.
+// typist runs commands in a directory with the files of the pages, as a user who works in the team's namespace.
 func (w *team) typist() func(command string) (string, error) {
 	w.Helper()
 	dir := w.TempDir()
@@ -145,7 +145,7 @@ func (w *team) typist() func(command string) (string, error) {
 	return execute
 }
 
-// onAnyMachine runs a Fluent Bit outside of the cluster, by the blocks of the page.
+// onAnyMachine runs a Fluent Bit outside of the cluster, with the blocks of the page.
 func (w *team) onAnyMachine(t *testing.T, typist func(string) (string, error)) {
 	page := string(must(os.ReadFile(filepath.Join(testenv.ModuleRoot(), "docs", "fluent-bit.md")))(t))
 	_, page, _ = strings.Cut(page, "## On any machine")

@@ -35,10 +35,10 @@ const (
 	lease             = "calyptia-agent-operator.cloud.calyptia.com"
 )
 
-// patience is how long a test waits for what has to come.
+// patience is how long a test waits for an expected state.
 const patience = 5 * time.Minute
 
-// restricted has a namespace refuse pods that do not pass the Pod Security Standard restricted.
+// restricted makes a namespace refuse pods that do not pass the Pod Security Standard restricted.
 var restricted = map[string]string{
 	"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted",
 }
@@ -68,7 +68,7 @@ func kubectl(t testing.TB, args ...string) string {
 	return must(run(t, here.kubectl, args...))(t)
 }
 
-// must ends the test with an error.
+// must fails the test on an error.
 func must[T any](value T, err error) func(testing.TB) T {
 	return func(t testing.TB) T {
 		t.Helper()
@@ -79,7 +79,7 @@ func must[T any](value T, err error) func(testing.TB) T {
 	}
 }
 
-// quick is how often a test looks.
+// quick is the polling interval of a test.
 const quick = 100 * time.Millisecond
 
 // eventually waits until check returns nil, and returns how long that took.
@@ -103,7 +103,7 @@ func eventuallyEvery(t testing.TB, interval time.Duration, what string, check fu
 	return time.Since(began)
 }
 
-// diagnose logs what a person would look at first.
+// diagnose logs the first things to look at.
 func diagnose(t testing.TB) {
 	t.Helper()
 	for _, args := range [][]string{
@@ -116,14 +116,14 @@ func diagnose(t testing.TB) {
 	}
 }
 
-// install makes the release what the values say, and waits until its pods are Ready. Without values it is the chart as it is,
-// but for the image, and the host of the fake of Calyptia Cloud.
+// install installs or upgrades the release and waits until its pods are Ready. Without values the chart is unchanged,
+// except for the image and the host of the fake of Calyptia Cloud.
 func install(t testing.TB, values ...string) {
 	t.Helper()
 	release(t, append(values, "--wait"))
 }
 
-// release makes the release what the values say; further flags begin with a dash.
+// release installs or upgrades the release with the values; further flags begin with a dash.
 func release(t testing.TB, values []string) {
 	t.Helper()
 	namespace(t, operatorNamespace, restricted)
@@ -149,7 +149,7 @@ func uninstall(t testing.TB) {
 	helm(t, "uninstall", operator, "--namespace", operatorNamespace, "--wait", "--ignore-not-found")
 }
 
-// namespace makes a namespace, if it is not there.
+// namespace creates a namespace unless it exists.
 func namespace(t testing.TB, name string, labels map[string]string) {
 	t.Helper()
 	err := here.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}})
@@ -158,7 +158,7 @@ func namespace(t testing.TB, name string, labels map[string]string) {
 	}
 }
 
-// pods are those of the operator that are not on their way out.
+// pods are the operator's pods that are not being deleted.
 func pods(ctx context.Context) ([]corev1.Pod, error) {
 	var list corev1.PodList
 	err := here.client.List(ctx, &list, client.InNamespace(operatorNamespace),
@@ -175,7 +175,7 @@ func ready(p *corev1.Pod) bool {
 	return false
 }
 
-// allReady is an error until there are so many pods, and all are Ready.
+// allReady is an error until there is this number of pods, and all are Ready.
 func allReady(ctx context.Context, count int) error {
 	running, err := pods(ctx)
 	if err != nil {
@@ -192,7 +192,7 @@ func allReady(ctx context.Context, count int) error {
 	return nil
 }
 
-// restarts is how often containers of the operator were started again.
+// restarts is the number of restarts of the operator's containers.
 func restarts(t testing.TB) (count int32) {
 	t.Helper()
 	for _, pod := range must(pods(t.Context()))(t) {
@@ -218,10 +218,10 @@ func leader(ctx context.Context) (*corev1.Pod, error) {
 	return &pod, err
 }
 
-// theLeader waits until a pod leads, another one than before.
+// theLeader waits until a pod other than the last leader is the leader.
 func theLeader(t testing.TB, before string) (pod *corev1.Pod) {
 	t.Helper()
-	eventually(t, "no pod leads but "+before, func(ctx context.Context) (err error) {
+	eventually(t, "no other pod leads than "+before, func(ctx context.Context) (err error) {
 		if pod, err = leader(ctx); err == nil && pod.Name == before {
 			err = errors.New(before + " still leads")
 		}

@@ -34,12 +34,12 @@ type team struct {
 
 var teams atomic.Int64
 
-// byAddress has the CloudProject name the address of this machine: outside of the cluster nobody knows the Service.
+// byAddress has the CloudProject use the address of this machine: the name of the Service only resolves in the cluster.
 func byAddress(c *v1alpha1.CloudProject) {
 	c.Spec.URL = "https://" + here.cloud.listener.Addr().String()
 }
 
-// newTeam makes a namespace and its CloudProject, which is Ready once an operator is there.
+// newTeam creates a namespace and its CloudProject, which is Ready once an operator runs.
 func newTeam(t testing.TB, changes ...func(*v1alpha1.CloudProject)) *team {
 	t.Helper()
 	w := &team{TB: t, namespace: fmt.Sprintf("team-%d-%s", teams.Add(1), metav1.Now().Format("150405"))}
@@ -83,7 +83,7 @@ func (w *team) declare(names ...string) {
 	}
 }
 
-// names are those of so many Agents.
+// names are the names of n Agents.
 func names(prefix string, count int) []string {
 	all := make([]string, count)
 	for i := range all {
@@ -111,10 +111,10 @@ func (w *team) isReady(ctx context.Context, name string) error {
 	return nil
 }
 
-// exact waits until so many Agents are Ready, and then wants exactly one remote agent for each.
+// exact waits until n Agents are Ready, and then expects exactly one remote agent for each.
 func (w *team) exact(count int) {
 	w.Helper()
-	// Cheap first: to list thousands of Agents again and again takes the machine from the operator.
+	// The cheap check first: listing thousands of Agents repeatedly would slow the operator.
 	eventually(w, fmt.Sprintf("%d Agents are not registered", count), func(context.Context) error {
 		if remote := here.cloud.Count(http.MethodPost, cloudtest.RouteAgents); remote < count {
 			return fmt.Errorf("%d registrations were sent", remote)
@@ -146,7 +146,7 @@ func (w *team) exact(count int) {
 	w.same()
 }
 
-// same wants the Agents and the remote agents to be each other's.
+// same checks that the Agents and the remote agents belong to each other.
 func (w *team) same() {
 	w.Helper()
 	agents := must(w.agents(w.Context()))(w)
@@ -165,7 +165,7 @@ func (w *team) same() {
 	}
 }
 
-// registrations is how many requests registered something for the team.
+// registrations is the number of registrations of the team.
 func (w *team) registrations() (count int) {
 	for _, r := range here.cloud.Requests() {
 		sent := r.Header.Get("Authorization") + r.Header.Get("X-Project-Token")

@@ -21,11 +21,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// tokenFile is where a pod has the token of its ServiceAccount.
+// tokenFile is the path of the ServiceAccount token in a pod.
 const tokenFile = "var/run/secrets/kubernetes.io/serviceaccount/token"
 
-// A kubelet that starts anew knows no tokens, and so gives each pod a new one: the same as towards the end of a token's hour.
-// Then the API server refuses the old ones. The operator has to have taken the new one, and goes on without a restart.
+// A restarted kubelet has no tokens, and so gives each pod a new one, as it does before a token expires. Then the API
+// server refuses the old ones. The operator has to use the new one, without a restart.
 func TestTheKubeletRestartsAndTokensRotate_OnTheBuiltInNode(t *testing.T) {
 	install(t)
 	w := newTeam(t)
@@ -37,7 +37,7 @@ func TestTheKubeletRestartsAndTokensRotate_OnTheBuiltInNode(t *testing.T) {
 		before[running[i].Name] = tokenOf(t, &running[i])
 	}
 	seen := credentials(t)
-	if err := here.node.SignTokensAnew(); err != nil {
+	if err := here.node.RotateSigningKey(); err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range here.node.Nodes {
@@ -78,14 +78,14 @@ func TestTheKubeletRestartsAndTokensRotate_OnTheBuiltInNode(t *testing.T) {
 	w.leave()
 }
 
-// tokenOf reads the token in a pod's file.
+// tokenOf reads the token file of a pod.
 func tokenOf(t testing.TB, pod *corev1.Pod) string {
 	t.Helper()
 	content := must(os.ReadFile(filepath.Join("/proc", strconv.Itoa(process(t, pod)), "root", tokenFile)))(t)
 	return string(content)
 }
 
-// credentials are the IDs of the tokens that each of the operator's pods used until now, from the API server's audit log.
+// credentials are the IDs of the tokens that each of the operator's pods has used, from the audit log of the API server.
 func credentials(t testing.TB) map[string][]string {
 	t.Helper()
 	file := must(os.Open(here.node.AuditLog()))(t)

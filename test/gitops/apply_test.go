@@ -35,8 +35,8 @@ import (
 // gitops is the field manager of the tool that applies.
 const gitops = client.FieldOwner("argocd-controller")
 
-// maximal sets every field that can be set together, with the values that a serializer or the server could be
-// tempted to change: empty strings and lists, numbers, nulls, times of other units.
+// maximal sets every field that can be set together, to values that a serializer or the server might change: empty strings
+// and lists, numbers, nulls, times in other units.
 const maximal = `
 apiVersion: cloud.calyptia.com/v1alpha1
 kind: CloudProject
@@ -105,7 +105,7 @@ func samples(t *testing.T) string {
 	return strings.Join(texts, "\n---\n")
 }
 
-// declared are the objects of both kinds for a World, and what they refer to.
+// declared are the objects of both kinds for a World, and the objects that they refer to.
 func declared(t *testing.T, w *harness.World) (objects []*unstructured.Unstructured) {
 	t.Helper()
 	text := strings.NewReplacer("URL", w.HTTP.URL, "PROJECT", w.ProjectID, "NAMESPACE", w.Namespace).Replace(maximal)
@@ -126,7 +126,7 @@ func declared(t *testing.T, w *harness.World) (objects []*unstructured.Unstructu
 			t.Fatal(err)
 		}
 		if object.GetKind() == projectKind && object.GetName() == "calyptia" {
-			object.SetName("sample") // The World has one of the name, with another URL.
+			object.SetName("sample") // The World has one with the same name and another URL.
 		}
 		object.SetNamespace(w.Namespace)
 		objects = append(objects, object)
@@ -155,7 +155,7 @@ func live(t *testing.T, w *harness.World, object *unstructured.Unstructured) *un
 	return got
 }
 
-// apply applies on the server, without force: a conflict over the ownership of a field fails.
+// apply is a server-side apply without force: a conflict over the ownership of a field fails.
 func apply(t *testing.T, w *harness.World, object *unstructured.Unstructured, more ...client.ApplyOption) *unstructured.Unstructured {
 	t.Helper()
 	applied := object.DeepCopy()
@@ -166,7 +166,7 @@ func apply(t *testing.T, w *harness.World, object *unstructured.Unstructured, mo
 	return applied
 }
 
-// settle waits until the operator has said its word on every object.
+// settle waits until the operator has written the status of every object.
 func settle(t *testing.T, w *harness.World, objects []*unstructured.Unstructured) {
 	t.Helper()
 	for _, object := range ofKind(objects, agentKind) {
@@ -182,7 +182,7 @@ func settle(t *testing.T, w *harness.World, objects []*unstructured.Unstructured
 	}
 }
 
-// without drops what every write changes and no tool compares.
+// without removes what every write changes and no tool compares.
 func without(object *unstructured.Unstructured) map[string]any {
 	copied := object.DeepCopy()
 	unstructured.RemoveNestedField(copied.Object, "metadata", "managedFields")
@@ -190,9 +190,9 @@ func without(object *unstructured.Unstructured) map[string]any {
 	return copied.Object
 }
 
-// unchanged applies each object again, first as Argo CD asks for a diff, then in earnest. The last is to make
-// no new version, unless nobody has written the status yet: then the API server stores the default that it only
-// showed before, once, and that is all that the new version is.
+// unchanged applies each object again, first as a dry run, as Argo CD does for a diff. The apply must not make a new
+// version, unless the status was never written: then the API server stores the default that it only showed before,
+// and nothing else changes.
 func unchanged(t *testing.T, w *harness.World, objects []*unstructured.Unstructured, reconciled bool) {
 	t.Helper()
 	for _, object := range ofKind(objects, agentKind, projectKind) {
@@ -231,7 +231,7 @@ func TestApplyingOnTheServerAgainShowsNoDiff(t *testing.T) {
 		ownsNothingDeclared(t, live(t, w, object))
 	}
 
-	// A change of the spec, of everything the operator could have taken for itself, meets no conflict.
+	// A change of every field that the operator might own causes no conflict.
 	for _, object := range ofKind(objects, agentKind) {
 		changed := object.DeepCopy()
 		spec := changed.Object["spec"].(map[string]any)
@@ -242,7 +242,7 @@ func TestApplyingOnTheServerAgainShowsNoDiff(t *testing.T) {
 	}
 }
 
-// ownsNothingDeclared checks which fields others than the tool own.
+// ownsNothingDeclared checks the fields that other managers than the tool own.
 func ownsNothingDeclared(t *testing.T, object *unstructured.Unstructured) {
 	t.Helper()
 	name, owned := object.GetKind()+" "+object.GetName(), map[string]bool{}
@@ -269,7 +269,7 @@ func ownsNothingDeclared(t *testing.T, object *unstructured.Unstructured) {
 	if object.GetKind() == agentKind {
 		want = append(want, "f:metadata.f:annotations.f:cloud.calyptia.com/registration-intent")
 	}
-	optional := map[string]bool{"f:metadata": true, "f:metadata.f:annotations": true} // The maps around them.
+	optional := map[string]bool{"f:metadata": true, "f:metadata.f:annotations": true} // The maps that contain them.
 	for _, path := range want {
 		if !owned[path] {
 			t.Errorf("%s: the operator does not own %s of what it has: %v", name, path, slices.Sorted(maps.Keys(owned)))
@@ -282,7 +282,7 @@ func ownsNothingDeclared(t *testing.T, object *unstructured.Unstructured) {
 	}
 }
 
-// paths are the fields that an entry owns; a dot stands for the field around others.
+// paths are the fields that an entry owns; a dot is the field around others.
 func paths(t *testing.T, entry metav1.ManagedFieldsEntry) map[string]bool {
 	t.Helper()
 	var fields map[string]any
@@ -308,7 +308,7 @@ func paths(t *testing.T, entry metav1.ManagedFieldsEntry) map[string]bool {
 	return all
 }
 
-func TestWhatTheOperatorWritesOutlivesAnApply(t *testing.T) {
+func TestTheOperatorsFieldsSurviveAnApply(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	objects := declared(t, w)
@@ -325,7 +325,7 @@ func TestWhatTheOperatorWritesOutlivesAnApply(t *testing.T) {
 		cmp.Diff(before.Status, a.Status) != "" {
 		t.Errorf("finalizers %q, annotations %v, status %+v", a.Finalizers, a.Annotations, a.Status)
 	}
-	// A tool prunes what carries its mark and is not in Git: what the operator makes must not.
+	// A tool prunes objects that have its label and are not in Git. It must not prune those that the operator creates.
 	for _, name := range []string{"maximal-token", "maximal-session", "maximal-credentials"} {
 		s := w.Secret(name)
 		if s == nil {
@@ -373,7 +373,7 @@ func TestKubectlApplySaysUnchanged(t *testing.T) {
 		if n := strings.Count(out, " unchanged\n"); err != nil || n != len(objects) || strings.Count(out, "\n") != n {
 			t.Errorf("%s: %v, want %d times unchanged:\n%s", when, err, len(objects), out)
 		}
-		// It ends with 1 where there is a difference.
+		// It exits with 1 if there is a difference.
 		if out, err := kubectl(t, w, "diff", "-f", path); err != nil {
 			t.Errorf("%s, kubectl diff: %v\n%s", when, err, out)
 		}

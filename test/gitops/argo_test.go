@@ -22,10 +22,10 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// health is what a script of Argo CD returns.
+// health is the result of an Argo CD script.
 type health struct{ Status, Message string }
 
-// The four that a script may return for an object that exists.
+// The four statuses that a script may return for an existing object.
 const (
 	healthy     = "Healthy"
 	progressing = "Progressing"
@@ -42,7 +42,7 @@ func file(t testing.TB, path ...string) string {
 	return string(content)
 }
 
-// upstream is where the scripts are, as Argo CD's own repository has them.
+// upstream is the directory of the scripts, with the layout of Argo CD's repository.
 var upstream = []string{"config", "argocd", "resource_customizations", "cloud.calyptia.com"}
 
 func script(t testing.TB, kind string) string {
@@ -50,8 +50,8 @@ func script(t testing.TB, kind string) string {
 	return file(t, append(upstream, kind, "health.lua")...)
 }
 
-// argo judges an object as Argo CD does: one that is being deleted without asking the script, every other with
-// the script, which sees the object as the global obj, has the base and table libraries alone, and returns a table.
+// argo computes the health of an object as Argo CD does: an object that is being deleted without the script, every other
+// with the script, which gets the object as the global obj, has only the base and table libraries, and returns a table.
 func argo(source string, object *unstructured.Unstructured) (health, error) {
 	if object.GetDeletionTimestamp() != nil {
 		return health{progressing, "Pending deletion"}, nil
@@ -81,7 +81,7 @@ func argo(source string, object *unstructured.Unstructured) (health, error) {
 	}
 }
 
-// value is what JSON holds, for a script.
+// value converts JSON for a script.
 func value(state *lua.LState, from any) lua.LValue {
 	switch from := from.(type) {
 	case bool:
@@ -109,7 +109,7 @@ func value(state *lua.LState, from any) lua.LValue {
 	}
 }
 
-// agree says whether Argo CD and kstatus say the same.
+// agree reports whether Argo CD and kstatus agree.
 func agree(h health, s status.Status) bool {
 	switch h.Status {
 	case healthy:
@@ -140,8 +140,8 @@ func TestTheConfigMapForArgoHoldsTheScripts(t *testing.T) {
 	}
 }
 
-// TestTheScriptsWithTheirTestData runs the tests beside the scripts as Argo CD does: whoever sends them upstream sends these.
-func TestTheScriptsWithTheirTestData(t *testing.T) {
+// TestTheScriptsPassTheirTestData runs the tests next to the scripts as Argo CD does. They are ready to be sent upstream.
+func TestTheScriptsPassTheirTestData(t *testing.T) {
 	for kind, statuses := range map[string]int{"Agent": 4, "CloudProject": 3} {
 		dir := append(slices.Clone(upstream), kind)
 		var tests struct {

@@ -15,9 +15,9 @@ import (
 	own "github.com/calyptia-agent-operator/operator/internal/testenv/kstatus"
 )
 
-// TestTheStatusOfOurTestsIsThatOfKstatus compares, for every combination of what is read, the function that the operator's
-// tests use with the library that it replaces.
-func TestTheStatusOfOurTestsIsThatOfKstatus(t *testing.T) {
+// TestOurStatusFunctionMatchesKstatus compares, for every combination of inputs, the function that the operator's tests
+// use with the library that it replaces.
+func TestOurStatusFunctionMatchesKstatus(t *testing.T) {
 	statuses := []string{"", "True", "False", "Unknown"}
 	seen := map[own.Status]int{}
 	for _, order := range [][]string{{"Ready", "Reconciling", "Stalled"}, {"Stalled", "Reconciling", "Ready"}} {

@@ -59,7 +59,7 @@ func kustomize(t *testing.T, dir string) []*unstructured.Unstructured {
 	return objects
 }
 
-// tree writes files below a directory of the test's own, beside a copy of config/kustomize.
+// tree writes files to a temporary directory, next to a copy of config/kustomize.
 func tree(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -78,8 +78,8 @@ func tree(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// referring are CloudProjects and Agents that refer to all they can refer to. Some name their namespace: kustomize
-// follows a namespace that the file itself has.
+// referring are CloudProjects and Agents with every kind of reference. Some name their namespace: kustomize follows a
+// namespace that the file itself has.
 const referring = `
 apiVersion: cloud.calyptia.com/v1alpha1
 kind: CloudProject
@@ -140,7 +140,7 @@ secretGenerator:
 - {name: certificates, literals: [ca.crt=x, fluent-bit.conf=y]}
 `
 
-// TestKustomizeKeepsReferences renames everything in every way, and finds each reference lead to what it led to.
+// TestKustomizeKeepsReferences renames everything in every way, and checks that each reference has the same target.
 func TestKustomizeKeepsReferences(t *testing.T) {
 	const component = "components: [../kustomize]\n"
 	for _, row := range []struct {
@@ -183,14 +183,14 @@ func TestKustomizeKeepsReferences(t *testing.T) {
 				}
 				names[object.GetKind()+"/"+name] = object.GetName()
 			}
-			// What is not of this build stays as it is.
+			// References to objects outside of this build stay unchanged.
 			want := map[string]string{
 				"CloudProject/calyptia spec.tokenSecretRef.name":           names["Secret/project-token"],
 				"CloudProject/calyptia spec.caBundle.configMapKeyRef.name": names["ConfigMap/authorities"],
 				"CloudProject/other spec.tokenSecretRef.name":              "not-of-this-build",
 				"CloudProject/other spec.caBundle.secretKeyRef.name":       names["Secret/certificates"],
 				"Agent/web spec.projectRef.name":                           names["CloudProject/calyptia"],
-				"Agent/web spec.projectRef.namespace":                      row.namespace, // as good as none
+				"Agent/web spec.projectRef.namespace":                      row.namespace, // same as none
 				"Agent/web spec.rawConfigFrom.configMapKeyRef.name":        names["ConfigMap/web"],
 				"Agent/api spec.projectRef.name":                           names["CloudProject/other"],
 				"Agent/api spec.projectRef.namespace":                      row.namespace,
@@ -241,7 +241,7 @@ func copyFile(t *testing.T, from, to string) {
 	}
 }
 
-// TestKustomizeKnowsEachReference finds a field of the kinds that refers to something and that kustomize is not told of.
+// TestKustomizeKnowsEachReference finds reference fields that the kustomize configuration does not name.
 func TestKustomizeKnowsEachReference(t *testing.T) {
 	t.Parallel()
 	content, err := os.ReadFile(filepath.Join(testenv.ModuleRoot(), "config", "kustomize", "kustomizeconfig.yaml"))
@@ -281,7 +281,7 @@ func TestKustomizeKnowsEachReference(t *testing.T) {
 		there = append(there, references(crd.Spec.Names.Kind+" spec", spec)...)
 	}
 	slices.Sort(known)
-	known = slices.Compact(known)                             // The target of an AgentSet may be of two kinds.
+	known = slices.Compact(known)                             // The target of an AgentSet has one of two kinds.
 	there = slices.DeleteFunc(there, func(path string) bool { // A template names no Secret.
 		return strings.HasSuffix(path, "template/spec/tokenSecretRef") || strings.HasSuffix(path, "template/spec/sessionSecretRef")
 	})
@@ -306,8 +306,8 @@ func references(path string, schema apiextensionsv1.JSONSchemaProps) (all []stri
 	return all
 }
 
-// TestKustomizeAcrossNamespaces has the way that the page shows for a CloudProject of another namespace, which kustomize's
-// own references do not reach.
+// TestKustomizeAcrossNamespaces tests the solution of the page for a CloudProject in another namespace, which the
+// references of kustomize do not cover.
 func TestKustomizeAcrossNamespaces(t *testing.T) {
 	t.Parallel()
 	dir := tree(t, map[string]string{
@@ -328,7 +328,7 @@ func TestKustomizeAcrossNamespaces(t *testing.T) {
 	}
 }
 
-// replacement is the Kustomization that docs/gitops/README.md shows.
+// replacement is the Kustomization in docs/gitops/README.md.
 func replacement(t *testing.T) string {
 	t.Helper()
 	for block := range strings.SplitSeq(file(t, "docs", "gitops", "README.md"), "```yaml\n") {
@@ -340,7 +340,7 @@ func replacement(t *testing.T) string {
 	return ""
 }
 
-// TestTheManifestsOfThePageCanBeRenamed has a copy of the file where Argo CD and Flux take directories alone.
+// TestTheManifestsOfThePageCanBeRenamed puts a copy of the file where Argo CD and Flux accept only directories.
 func TestTheManifestsOfThePageCanBeRenamed(t *testing.T) {
 	t.Parallel()
 	var copies [2][]byte

@@ -28,44 +28,44 @@ func version(v string) func(*v1alpha1.Agent) { return func(a *v1alpha1.Agent) { 
 
 func suspend(yes bool) func(*v1alpha1.Agent) { return func(a *v1alpha1.Agent) { a.Spec.Suspend = yes } }
 
-func TestTheLifeOfAnAgentAsToolsSeeIt(t *testing.T) {
+func TestToolsFollowTheLifeOfAnAgent(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
-	o := look(t, w)
+	o := observe(t, w)
 	w.Apply("web")
-	o.tells("Agent web", "1 InProgress Progressing")
+	o.becomes("Agent web", "1 InProgress Progressing")
 	w.Start()
-	o.tells("Agent web", "1 Current Healthy")
+	o.becomes("Agent web", "1 Current Healthy")
 
 	w.Change("web", version("v4.0.2"))
-	o.tells("Agent web", "2 Current Healthy")
+	o.becomes("Agent web", "2 Current Healthy")
 
-	mend := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: http.StatusUnprocessableEntity, Body: refused})
+	correct := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: http.StatusUnprocessableEntity, Body: refused})
 	w.Change("web", version("v4.0.3"))
-	o.tells("Agent web", "3 Failed Degraded")
-	mend()
+	o.becomes("Agent web", "3 Failed Degraded")
+	correct()
 	w.Change("web", version("v4.0.4"))
-	o.tells("Agent web", "4 Current Healthy")
+	o.becomes("Agent web", "4 Current Healthy")
 
 	up := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: http.StatusInternalServerError, Body: broken})
 	w.Change("web", version("v4.0.5"))
 	w.NotReady("web", v1alpha1.ReasonUnavailable)
-	o.tells("Agent web", "5 InProgress Progressing")
+	o.becomes("Agent web", "5 InProgress Progressing")
 	up()
-	o.tells("Agent web", "5 Current Healthy")
+	o.becomes("Agent web", "5 Current Healthy")
 
 	w.Change("web", suspend(true))
-	o.tells("Agent web", "6 Current Healthy")
+	o.becomes("Agent web", "6 Current Healthy")
 	w.Change("web", version("v4.0.7"))
-	o.tells("Agent web", "7 InProgress Suspended")
+	o.becomes("Agent web", "7 InProgress Suspended")
 	w.Change("web", suspend(false))
-	o.tells("Agent web", "8 Current Healthy")
+	o.becomes("Agent web", "8 Current Healthy")
 
 	came, goes := make(chan struct{}, 1), make(chan struct{})
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodDelete, Times: 1, Entered: came, Block: goes})
 	w.Delete("web")
 	<-came
-	o.tells("Agent web", "9 Terminating Progressing")
+	o.becomes("Agent web", "9 Terminating Progressing")
 	close(goes)
 	w.Gone("web")
 
@@ -85,12 +85,12 @@ func TestTheLifeOfAnAgentAsToolsSeeIt(t *testing.T) {
 	}
 }
 
-func TestAgentsThatSomethingKeepsFromBeingRegistered(t *testing.T) {
+func TestAgentsThatCannotBeRegisteredYet(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{Quota: 1})
-	o := look(t, w)
+	o := observe(t, w)
 	w.Apply("first")
-	o.tells("Agent first", "1 Current Healthy")
+	o.becomes("Agent first", "1 Current Healthy")
 	for _, row := range []struct {
 		name, reason, want string
 		change             func(*v1alpha1.Agent)
@@ -112,45 +112,45 @@ func TestAgentsThatSomethingKeepsFromBeingRegistered(t *testing.T) {
 	} {
 		w.Apply(row.name, row.change)
 		w.NotReady(row.name, row.reason)
-		o.tells("Agent "+row.name, row.want)
+		o.becomes("Agent "+row.name, row.want)
 	}
 }
 
-func TestTheLifeOfACloudProjectAsToolsSeeIt(t *testing.T) {
+func TestToolsFollowTheLifeOfACloudProject(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
-	o := look(t, w)
-	o.tells("CloudProject calyptia", "1 InProgress Progressing")
+	o := observe(t, w)
+	o.becomes("CloudProject calyptia", "1 InProgress Progressing")
 	w.Start()
-	o.tells("CloudProject calyptia", "1 Current Healthy")
+	o.becomes("CloudProject calyptia", "1 Current Healthy")
 	w.Ready(w.Apply("web"))
 
-	// The token is revoked, which the next change of an Agent finds out.
+	// The token is revoked, which the next change of an Agent detects.
 	w.Cloud.RevokeToken(w.Token)
 	w.Change("web", version("v4.0.2"))
-	o.tells("CloudProject calyptia", "1 Failed Degraded")
-	o.tells("Agent web", "2 InProgress Progressing")
+	o.becomes("CloudProject calyptia", "1 Failed Degraded")
+	o.becomes("Agent web", "2 InProgress Progressing")
 	w.SetSecret("calyptia-token", map[string]string{v1alpha1.TokenKey: w.Cloud.AddProject(w.ProjectID).Reveal()})
-	o.tells("CloudProject calyptia", "1 Current Healthy")
-	o.tells("Agent web", "2 Current Healthy")
+	o.becomes("CloudProject calyptia", "1 Current Healthy")
+	o.becomes("Agent web", "2 Current Healthy")
 
-	// A service that does not answer right after a change of the spec has proved nothing.
+	// Without a response after a change of the spec, the credentials stay unverified.
 	up := w.Cloud.Inject(cloudtest.Fault{Status: http.StatusInternalServerError, Body: broken})
 	w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.Authentication = v1alpha1.AuthenticationBearer })
-	o.tells("CloudProject calyptia", "2 InProgress Progressing")
+	o.becomes("CloudProject calyptia", "2 InProgress Progressing")
 	up()
-	o.tells("CloudProject calyptia", "2 Current Healthy")
+	o.becomes("CloudProject calyptia", "2 Current Healthy")
 
 	w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.URL = "https://elsewhere.example" })
-	o.tells("CloudProject calyptia", "3 Failed Degraded")
+	o.becomes("CloudProject calyptia", "3 Failed Degraded")
 	w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.URL = w.HTTP.URL })
-	o.tells("CloudProject calyptia", "4 Current Healthy")
+	o.becomes("CloudProject calyptia", "4 Current Healthy")
 
 	// It waits for its Agents.
 	if err := w.Client.Delete(context.Background(), w.NewCloudProject("calyptia")); err != nil {
 		t.Fatal(err)
 	}
-	o.tells("CloudProject calyptia", "5 Terminating Progressing")
+	o.becomes("CloudProject calyptia", "5 Terminating Progressing")
 	w.Delete("web")
 	w.Gone("web")
 
@@ -178,7 +178,7 @@ func TestKubectlWait(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	w.Apply("web")
 	const ready, patience = "--for=condition=Ready", "--timeout=45s"
-	// Nobody is at work: neither kind may pass for ready.
+	// No operator runs: neither kind may count as ready.
 	for _, name := range []string{"agent/web", "cloudproject/calyptia"} {
 		if out, err := kubectl(t, w, "wait", name, ready, "--timeout=1s"); err == nil || !strings.Contains(out, "timed out") {
 			t.Errorf("%s without an operator: %v %s", name, err, out)
@@ -190,7 +190,7 @@ func TestKubectlWait(t *testing.T) {
 	}
 	w.One("web")
 
-	// Ready as of an older generation is not Ready.
+	// Ready of an older generation does not count.
 	w.Stop()
 	w.Change("web", version("v4.0.2"))
 	if out, err := kubectl(t, w, "wait", "agent/web", ready, "--timeout=1s"); err == nil || !strings.Contains(out, "timed out") {
@@ -201,7 +201,7 @@ func TestKubectlWait(t *testing.T) {
 		t.Fatal(err, out)
 	}
 	if remote := w.One("web"); remote.Version != "v4.0.2" {
-		t.Errorf("the service has version %s", remote.Version)
+		t.Errorf("Calyptia Cloud has version %s", remote.Version)
 	}
 	if out, err := kubectl(t, w, "delete", "agent/web", "--wait=false"); err != nil {
 		t.Fatal(err, out)
@@ -210,6 +210,6 @@ func TestKubectlWait(t *testing.T) {
 		t.Fatal(err, out)
 	}
 	if left := w.Remote(); len(left) != 0 {
-		t.Errorf("the service still has %d agents", len(left))
+		t.Errorf("Calyptia Cloud still has %d agents", len(left))
 	}
 }

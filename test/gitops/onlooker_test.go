@@ -28,22 +28,22 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// onlooker judges every version of every Agent and CloudProject of a World, from their creation on.
+// onlooker checks every version of every Agent and CloudProject of a World from their creation on.
 type onlooker struct {
 	*harness.World
 	scripts map[string]string
 
-	mu     sync.Mutex
-	told   map[string][]string // what was said of an object, without repetitions
-	seen   map[string]int      // versions of an object
-	faults []string
+	mu       sync.Mutex
+	reported map[string][]string // the statuses of an object, without repetitions
+	seen     map[string]int      // versions of an object
+	faults   []string
 }
 
-// look watches the namespaces of the World until the test ends. The World's own CloudProject is seen from its
-// creation, too: the watch begins with what is there, in versions that nobody has touched.
-func look(t *testing.T, w *harness.World) *onlooker {
+// observe watches the namespaces of the World until the test ends. The watch starts with the existing objects, which are
+// still unchanged, so it sees the CloudProject of the World from its creation on.
+func observe(t *testing.T, w *harness.World) *onlooker {
 	t.Helper()
-	o := &onlooker{World: w, told: map[string][]string{}, seen: map[string]int{}, scripts: map[string]string{
+	o := &onlooker{World: w, reported: map[string][]string{}, seen: map[string]int{}, scripts: map[string]string{
 		agentKind: script(t, agentKind), projectKind: script(t, projectKind),
 	}}
 	c, err := client.NewWithWatch(harness.Plane().Config, client.Options{})
@@ -99,15 +99,15 @@ func (o *onlooker) see(event watch.Event) {
 		fault("Argo CD says %v, kstatus %v", h, result)
 	}
 	now := fmt.Sprintf("%d %s %s", object.GetGeneration(), result.Status, h.Status)
-	if all := o.told[name]; len(all) == 0 || all[len(all)-1] != now {
-		o.told[name] = append(all, now)
+	if all := o.reported[name]; len(all) == 0 || all[len(all)-1] != now {
+		o.reported[name] = append(all, now)
 	}
 	for _, problem := range o.judge(object, result.Status) {
 		fault("%s", problem)
 	}
 }
 
-// judge holds what kstatus says against the object itself, and against what the service was told.
+// judge compares the result of kstatus with the object itself and with the requests to Calyptia Cloud.
 func (o *onlooker) judge(object *unstructured.Unstructured, s status.Status) (problems []string) {
 	claim := func(right bool, format string, args ...any) {
 		if !right {
@@ -140,12 +140,12 @@ func (o *onlooker) judge(object *unstructured.Unstructured, s status.Status) (pr
 		}
 		claim(a.Status.ID != "", "nothing is registered")
 		claim(a.Status.Applied.Generation == a.Generation, "generation %d of %d is applied", a.Status.Applied.Generation, a.Generation)
-		claim(a.Spec.Version == "" || o.took(a.Spec.Version), "the service never took version %s", a.Spec.Version)
+		claim(a.Spec.Version == "" || o.took(a.Spec.Version), "Calyptia Cloud never got version %s", a.Spec.Version)
 	}
 	return problems
 }
 
-// took reports whether the service took a registration or an update with this version.
+// took reports whether Calyptia Cloud accepted a registration or an update with this version.
 func (o *onlooker) took(version string) bool {
 	return slices.ContainsFunc(o.Cloud.Requests(), func(r cloudtest.Request) bool {
 		var body struct {
@@ -184,13 +184,13 @@ func shapeOf(conditions []metav1.Condition) shape {
 	return s
 }
 
-// tells waits until the last that was said of an object is this, as in "2 Current Healthy".
-func (o *onlooker) tells(object, want string) {
+// becomes waits until the last status of an object is this, as in "2 Current Healthy".
+func (o *onlooker) becomes(object, want string) {
 	o.Helper()
 	o.Eventually(fmt.Sprintf("%s is %s", object, want), func() error {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		all := o.told[object]
+		all := o.reported[object]
 		if len(all) == 0 || all[len(all)-1] != want {
 			return fmt.Errorf("it went through %q", all)
 		}
@@ -201,5 +201,5 @@ func (o *onlooker) tells(object, want string) {
 func (o *onlooker) story(object string) []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return slices.Clone(o.told[object])
+	return slices.Clone(o.reported[object])
 }

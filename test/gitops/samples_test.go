@@ -17,8 +17,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// TestNoSampleAsksForATokenInAFile has the token of the project come by a command, which is the one of the sample's Secret.
-func TestNoSampleAsksForATokenInAFile(t *testing.T) {
+// TestNoSampleNeedsATokenInAFile: a command creates the project token, in the Secret that the sample names.
+func TestNoSampleNeedsATokenInAFile(t *testing.T) {
 	t.Parallel()
 	objects := kustomize(t, filepath.Join(testenv.ModuleRoot(), "config", "samples"))
 	var secret string
@@ -38,7 +38,7 @@ func TestNoSampleAsksForATokenInAFile(t *testing.T) {
 	}
 }
 
-// TestSamplesCanBeRenamed has an overlay over each of the samples.
+// TestSamplesCanBeRenamed applies an overlay to each of the samples.
 func TestSamplesCanBeRenamed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -20,24 +20,24 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
 
-// shape is how the conditions Ready, Reconciling and Stalled stand together.
+// shape is a combination of the conditions Ready, Reconciling and Stalled.
 type shape struct {
 	ready                metav1.ConditionStatus
 	reconciling, stalled bool
 }
 
-// The shapes that the operator makes.
+// The combinations that the operator sets.
 var (
-	good        = shape{ready: metav1.ConditionTrue}
-	reconciling = shape{ready: metav1.ConditionFalse, reconciling: true} // this generation is not applied yet
-	interrupted = shape{ready: metav1.ConditionFalse}                    // it was applied, and something came up
-	stalled     = shape{ready: metav1.ConditionFalse, stalled: true}     // a person has to act
-	unproved    = shape{ready: metav1.ConditionUnknown, reconciling: true}
-	unproven    = shape{ready: metav1.ConditionUnknown}
-	unknown     = shape{ready: metav1.ConditionUnknown, stalled: true} // with something that a person has to mend
+	good         = shape{ready: metav1.ConditionTrue}
+	reconciling  = shape{ready: metav1.ConditionFalse, reconciling: true} // this generation is not applied yet
+	interrupted  = shape{ready: metav1.ConditionFalse}                    // it was applied, and then something failed
+	stalled      = shape{ready: metav1.ConditionFalse, stalled: true}     // user action required
+	checking     = shape{ready: metav1.ConditionUnknown, reconciling: true}
+	inconclusive = shape{ready: metav1.ConditionUnknown}
+	unknown      = shape{ready: metav1.ConditionUnknown, stalled: true} // and user action required
 )
 
-// kinds that a reason stands on, each with the shapes that it comes in.
+// row has the kinds that a reason is set on, each with its possible shapes.
 type row map[string][]shape
 
 const (
@@ -46,10 +46,10 @@ const (
 	setKind     = "AgentSet"
 )
 
-// An Agent that waits, or is tried again, in both shapes: before and after it was applied.
+// An Agent that waits or is retried has both shapes: before and after it was applied.
 var waits = []shape{reconciling, interrupted}
 
-// states are all reasons of Ready. Those of other conditions have no shapes: they have no part in health.
+// states are all reasons of Ready. Other conditions do not affect health, so their reasons have no shapes.
 var states = map[string]row{
 	v1alpha1.ReasonApplied:             {agentKind: {good}, setKind: {good}},
 	v1alpha1.ReasonObserved:            {agentKind: {good}},
@@ -69,7 +69,7 @@ var states = map[string]row{
 	v1alpha1.ReasonAPIServer:                  {agentKind: waits, setKind: {reconciling, stalled}},
 	v1alpha1.ReasonRemoteDeleted:              {agentKind: waits},
 	v1alpha1.ReasonInUse:                      {projectKind: {interrupted, stalled}},
-	v1alpha1.ReasonCredentialsUnverified:      {projectKind: {unproved, unproven, unknown}},
+	v1alpha1.ReasonCredentialsUnverified:      {projectKind: {checking, inconclusive, unknown}},
 
 	v1alpha1.ReasonNoProject:            {agentKind: {stalled}},
 	v1alpha1.ReasonProjectNotAllowed:    {agentKind: {stalled}},
@@ -105,7 +105,7 @@ var states = map[string]row{
 	v1alpha1.ReasonNotPersisted:      {},
 }
 
-// expected is what Argo CD and kstatus shall say of a shape.
+// expected is the expected result of Argo CD and kstatus for a shape.
 func (s shape) expected(reason string) (string, status.Status) {
 	switch {
 	case s.stalled:
@@ -119,7 +119,7 @@ func (s shape) expected(reason string) (string, status.Status) {
 	}
 }
 
-// object is one with these conditions, beside those that have no part in its health.
+// object has these conditions, and others that do not affect its health.
 func (s shape) object(kind, reason string, generation, observed int64) *unstructured.Unstructured {
 	var conditions []any
 	add := func(kind string, is metav1.ConditionStatus, reason string) {
@@ -151,7 +151,7 @@ func TestEveryReasonHasARow(t *testing.T) {
 	for _, match := range declared {
 		reasons = append(reasons, match[1])
 		if _, ok := states[match[1]]; !ok {
-			t.Errorf("the reason %s has no row: say on which kind it stands, and in which shapes", match[1])
+			t.Errorf("the reason %s has no row: add its kind and its shapes", match[1])
 		}
 	}
 	for reason := range states {
@@ -172,7 +172,7 @@ func TestThePageOfReasonsHasEveryReason(t *testing.T) {
 	}
 }
 
-func TestArgoAndKstatusJudgeEveryStateAlike(t *testing.T) {
+func TestArgoAndKstatusAgreeOnEveryState(t *testing.T) {
 	t.Parallel()
 	for reason, kinds := range states {
 		for kind, shapes := range kinds {
@@ -180,7 +180,7 @@ func TestArgoAndKstatusJudgeEveryStateAlike(t *testing.T) {
 				name := fmt.Sprintf("%s %s %+v", kind, reason, s)
 				wantHealth, wantStatus := s.expected(reason)
 				judge(t, name, s.object(kind, reason, 3, 3), wantHealth, wantStatus)
-				// A change of the spec that the operator has not seen yet is never judged by what was before.
+				// If the operator has not seen a change of the spec yet, the old conditions do not count.
 				judge(t, name+", outdated", s.object(kind, reason, 4, 3), progressing, status.InProgressStatus)
 				gone := s.object(kind, reason, 4, 4)
 				now := metav1.Now()

@@ -24,13 +24,13 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
-// worldLabel is on the nodes of a World, and in the node selector of its DaemonSets: nodes live in no namespace.
+// worldLabel is on the nodes of a World, and in the node selector of its DaemonSets: nodes are not namespaced.
 const worldLabel = "test/world"
 
 // Node is the name of one of the World's nodes.
 func (w *World) Node(name string) string { return w.Namespace + "-" + name }
 
-// Nodes creates nodes of the World. They go with the test.
+// Nodes creates nodes of the World. They are deleted with the test.
 func (w *World) Nodes(names ...string) {
 	w.Helper()
 	for _, name := range names {
@@ -38,7 +38,7 @@ func (w *World) Nodes(names ...string) {
 	}
 }
 
-// NewNode creates one node. The API server gives a new one the taint of a node that is not ready, which goes as soon as it is.
+// NewNode creates one node. The API server taints a new node as not ready; NewNode removes the taint.
 func (w *World) NewNode(name string, changes ...func(*corev1.Node)) *corev1.Node {
 	w.Helper()
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: w.Node(name), Labels: map[string]string{worldLabel: w.Namespace}}}
@@ -189,7 +189,7 @@ func (w *World) SetReady(name string, agents int) *v1alpha1.AgentSet {
 	return set
 }
 
-// SetBecomes waits until a condition of an AgentSet has a status and a reason, with a message that holds all the words.
+// SetBecomes waits until a condition of an AgentSet has a status and a reason, with a message that contains all words.
 func (w *World) SetBecomes(name, kind string, status metav1.ConditionStatus, reason string, words ...string) *v1alpha1.AgentSet {
 	w.Helper()
 	var set *v1alpha1.AgentSet
@@ -224,8 +224,8 @@ func (w *World) AgentsOf(set string) map[string]v1alpha1.Agent {
 	return agents
 }
 
-// StoredSessions are the sessions in the Secrets of an AgentSet: the ID of the remote agent by node or replica. strays is the
-// number of sessions in a Secret that is not theirs.
+// StoredSessions are the sessions in the Secrets of an AgentSet: the ID of the remote agent by node or replica. strays is
+// the number of sessions in the wrong Secret.
 func (w *World) StoredSessions(set *v1alpha1.AgentSet) (ids map[string]string, strays int) {
 	w.Helper()
 	ids = map[string]string{}
@@ -248,8 +248,8 @@ func (w *World) StoredSessions(set *v1alpha1.AgentSet) (ids map[string]string, s
 	return ids, strays
 }
 
-// HasExactly waits until the cloud has one agent for each node or replica and no other, and the Secrets hold their
-// sessions and no other.
+// HasExactly waits until the cloud has exactly one agent for each node or replica, and the Secrets have exactly their
+// sessions.
 func (w *World) HasExactly(name string, keys ...string) {
 	w.Helper()
 	slices.Sort(keys)
@@ -261,7 +261,7 @@ func (w *World) HasExactly(name string, keys ...string) {
 		agents := w.AgentsOf(name)
 		sessions, strays := w.StoredSessions(w.GetSet(name))
 		if len(remote) != len(keys) || len(agents) != len(keys) || len(sessions) != len(keys) || strays > 0 {
-			return fmt.Errorf("%d remote agents, %d Agents, %d sessions and %d in a Secret that is not theirs",
+			return fmt.Errorf("%d remote agents, %d Agents, %d sessions and %d in a wrong Secret",
 				len(remote), len(agents), len(sessions), strays)
 		}
 		for _, key := range keys {

@@ -23,7 +23,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
-// Condition is a condition of an Agent; an empty one if it is absent.
+// Condition is a condition of an Agent, empty if it is absent.
 func Condition(a *v1alpha1.Agent, kind string) metav1.Condition {
 	if c := meta.FindStatusCondition(a.Status.Conditions, kind); c != nil {
 		return *c
@@ -44,13 +44,13 @@ func (w *World) Ready(name string) *v1alpha1.Agent {
 	})
 }
 
-// Stalled waits until the Agent is Stalled for a reason, with a message that holds all the words.
+// Stalled waits until the Agent is Stalled for a reason, with a message that contains all words.
 func (w *World) Stalled(name, reason string, words ...string) *v1alpha1.Agent {
 	w.Helper()
 	return w.Becomes(name, v1alpha1.ConditionStalled, metav1.ConditionTrue, reason, words...)
 }
 
-// NotReady waits until the Agent is not Ready for a reason, with a message that holds all the words.
+// NotReady waits until the Agent is not Ready for a reason, with a message that contains all words.
 func (w *World) NotReady(name, reason string, words ...string) *v1alpha1.Agent {
 	w.Helper()
 	return w.Becomes(name, v1alpha1.ConditionReady, metav1.ConditionFalse, reason, words...)
@@ -83,7 +83,7 @@ func Describe(a *v1alpha1.Agent) string {
 	return strings.Join(all, "; ")
 }
 
-// One checks that the cloud has exactly one agent, the Agent's own, with its Secret, and returns it.
+// One checks that the cloud has exactly one agent, that of the Agent, with its Secret, and returns it.
 func (w *World) One(name string) cloud.Agent {
 	w.Helper()
 	a, remote := w.Get(name), w.Remote()
@@ -103,8 +103,8 @@ func Retains(a *v1alpha1.Agent) bool {
 	return adopted || a.Spec.SyncPolicy == v1alpha1.SyncObserve || a.Spec.DeletionPolicy == v1alpha1.DeletionRetain
 }
 
-// HoldsToken checks that the Agent's Secret has the remote agent's id and token, and is owned by the Agent unless it is
-// to outlive it.
+// HoldsToken checks that the Secret has the ID and the token of the remote agent, and that the Agent owns it unless it
+// retains.
 func (w *World) HoldsToken(name string, remote cloud.Agent) {
 	w.Helper()
 	a := w.Get(name)

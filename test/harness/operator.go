@@ -35,8 +35,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 )
 
-// Workers is how many Agents of a namespace an operator works on at a time, and so how many of its requests can be under
-// way at once.
+// Workers is the number of concurrent reconciles for the Agents of one namespace, and so of concurrent requests.
 const Workers = 4
 
 // Operator is one running operator.
@@ -118,7 +117,7 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager) error {
 	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: Workers})
 }
 
-// nodes is the cache of the nodes, which live in no namespace.
+// nodes is the cache of nodes, which are not namespaced.
 func (w *World) nodes(mgr ctrl.Manager) (cache.Cache, error) {
 	if w.WithoutNodes {
 		return nil, nil
@@ -130,7 +129,7 @@ func (w *World) nodes(mgr ctrl.Manager) (cache.Cache, error) {
 	return all.GetCache(), mgr.Add(all)
 }
 
-// Halt tells the operator to end, and does not wait. Stop still has to.
+// Halt asks the operator to exit and does not wait for it. Stop does.
 func (w *World) Halt() { w.operator.cancel() }
 
 // Stop ends the operator cleanly, if one runs.
@@ -145,30 +144,30 @@ func (w *World) Stop() {
 	w.operator = nil
 }
 
-// Restart ends the operator and starts a new one, which remembers nothing.
+// Restart stops the operator and starts a new one with empty caches.
 func (w *World) Restart() {
 	w.Helper()
 	w.Stop()
 	w.Start()
 }
 
-// Write is one request of an operator that was meant to change something.
+// Write is one write request of an operator.
 type Write struct {
 	Method, Path string
 	Status       int
 }
 
-// NewProxy lets everything through.
+// NewProxy passes everything on.
 func NewProxy() *Proxy {
 	p := &Proxy{}
 	p.landed.L = &p.mu
 	return p
 }
 
-// Proxy stands between the operators of a World and the API server.
+// Proxy is between the operators of a World and the API server.
 type Proxy struct {
 	mu     sync.Mutex
-	flying int // writes that are under way
+	flying int // writes in progress
 	landed sync.Cond
 	writes []Write
 	before func(*http.Request) error
@@ -178,23 +177,23 @@ type Proxy struct {
 // Send sends a request to the API server.
 type Send func(*http.Request) (*http.Response, error)
 
-// Around sets what stands between each request and the API server: it may withhold the request, or its
-// answer. nil lets all through.
+// Around sets a function around each request to the API server: it may withhold the request, or its response.
+// nil passes everything on.
 func (p *Proxy) Around(f func(r *http.Request, send Send) (*http.Response, error)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.around = f
 }
 
-// Before sets what is asked before each request; an error is all that the operator gets. nil lets all through.
+// Before sets a function that runs before each request; the operator gets its error. nil passes everything on.
 func (p *Proxy) Before(f func(*http.Request) error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.before = f
 }
 
-// StopAt fails the next request with this method and end of the path, and every write after it, as if the
-// operator had died there. The channel is closed when it has.
+// StopAt fails the next request with this method and path suffix, and every write after it, as if the operator had
+// died there. The channel is closed when that happens.
 func (p *Proxy) StopAt(method, suffix string) <-chan struct{} {
 	stopped := make(chan struct{})
 	var once sync.Once
@@ -212,7 +211,7 @@ func (p *Proxy) StopAt(method, suffix string) <-chan struct{} {
 	return stopped
 }
 
-// FailOnce fails the next request with this method and end of the path.
+// FailOnce fails the next request with this method and path suffix.
 func (p *Proxy) FailOnce(method, suffix string) {
 	var once sync.Once
 	p.Before(func(r *http.Request) (err error) {
@@ -237,7 +236,7 @@ func (p *Proxy) Reset() {
 func (p *Proxy) Writes() (writes []Write, conflicts int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.flying > 0 { // What a write did may be seen before its answer is.
+	for p.flying > 0 { // The effect of a write may be visible before its response.
 		p.landed.Wait()
 	}
 	for _, write := range p.writes {
@@ -288,7 +287,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// Key names an object of the World's namespace.
+// Key names an object in the namespace of the World.
 func (w *World) Key(name string) types.NamespacedName {
 	return types.NamespacedName{Namespace: w.Namespace, Name: name}
 }

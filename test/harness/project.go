@@ -40,7 +40,7 @@ func (w *World) ChangeProject(change func(*v1alpha1.CloudProject)) {
 	}
 }
 
-// PokeProject asks for a reconciliation of the CloudProject now.
+// PokeProject requests a reconciliation of the CloudProject now.
 func (w *World) PokeProject() {
 	w.Helper()
 	w.ChangeProject(func(cp *v1alpha1.CloudProject) {
@@ -48,8 +48,8 @@ func (w *World) PokeProject() {
 	})
 }
 
-// ProjectBecomes waits until the CloudProject's Ready has a status, the reason if one is given, and a message that holds
-// all the words.
+// ProjectBecomes waits until Ready of the CloudProject has a status, a reason unless it is empty, and a message that
+// contains all words.
 func (w *World) ProjectBecomes(status metav1.ConditionStatus, reason string, words ...string) {
 	w.Helper()
 	w.Eventually(fmt.Sprintf("the CloudProject becomes Ready=%s %s", status, reason), func() error {

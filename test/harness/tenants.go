@@ -19,7 +19,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// Shared is a World whose CloudProject allows every namespace, and a tenant's namespace in it.
+// Shared is a World whose CloudProject allows every namespace, and the namespace of a tenant in it.
 func Shared(t testing.TB, settings cloudtest.Settings, options ...Option) (w, tenant *World) {
 	t.Helper()
 	options = append([]Option{Idle, func(_ *World, cp *v1alpha1.CloudProject) {
@@ -31,15 +31,15 @@ func Shared(t testing.TB, settings cloudtest.Settings, options ...Option) (w, te
 	return w, w.In(namespace)
 }
 
-// Guest creates an Agent of a tenant's namespace that uses the World's CloudProject.
+// Guest creates an Agent in the namespace of a tenant that uses the CloudProject of the World.
 func (w *World) Guest(tenant *World, name string, changes ...func(*v1alpha1.Agent)) string {
 	w.Helper()
 	changes = append([]func(*v1alpha1.Agent){func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Namespace = w.Namespace }}, changes...)
 	return tenant.Apply(name, changes...)
 }
 
-// Settled waits until an Agent is Ready or Stalled.
-func (w *World) Settled(name string) *v1alpha1.Agent {
+// ReadyOrStalled waits until an Agent is Ready or Stalled.
+func (w *World) ReadyOrStalled(name string) *v1alpha1.Agent {
 	w.Helper()
 	return w.until("Agent "+name+" becomes Ready or Stalled", name, func(a *v1alpha1.Agent) error {
 		if Condition(a, v1alpha1.ConditionReady).Status != metav1.ConditionTrue &&
@@ -50,7 +50,7 @@ func (w *World) Settled(name string) *v1alpha1.Agent {
 	})
 }
 
-// KeepsNothingOf checks that a Secret does not hold the token of another's agent.
+// KeepsNothingOf checks that a Secret does not have the token of the victim's agent.
 func (w *World) KeepsNothingOf(secret string, victim cloud.Agent) {
 	w.Helper()
 	if s := w.Secret(secret); s != nil && cloud.NewToken(string(s.Data[v1alpha1.TokenKey])).Equal(victim.Token) {
@@ -58,7 +58,7 @@ func (w *World) KeepsNothingOf(secret string, victim cloud.Agent) {
 	}
 }
 
-// Unharmed checks that agents are as they were, and that nobody asked to change or delete them.
+// Unharmed checks that agents are unchanged, and that there was no request to change or delete them.
 func (w *World) Unharmed(victims []cloud.Agent) {
 	w.Helper()
 	for _, before := range victims {
@@ -68,7 +68,7 @@ func (w *World) Unharmed(victims []cloud.Agent) {
 			continue
 		}
 		if after.RawConfig != before.RawConfig || after.Name != before.Name || after.Version != before.Version {
-			// A service that upserts changes an agent of another cluster by what it does with a POST; nobody can know before.
+			// A server that upserts changes an agent of another cluster on a POST, which cannot be known in advance.
 			if !strings.HasPrefix(before.MachineID, "machine-elsewhere") {
 				w.Errorf("the agent %s was changed: %+v", before.Name, after)
 			}

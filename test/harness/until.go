@@ -18,8 +18,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
 
-// until waits until check of an Agent returns nil, and returns the Agent as it was then. It sees every state that the
-// Agent is in from now on, however short: the API server tells each change.
+// until waits until check of an Agent returns nil, and returns the Agent as it was then. It sees every state of the
+// Agent from now on, however short, because it watches the API server.
 func (w *World) until(what, name string, check func(*v1alpha1.Agent) error) *v1alpha1.Agent {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
@@ -42,7 +42,7 @@ func (w *World) until(what, name string, check func(*v1alpha1.Agent) error) *v1a
 	return nil
 }
 
-// follow returns the Agent once check of it returns nil, or what check said last when the watch ended.
+// follow returns the Agent once check returns nil, or the last error of check when the watch ends.
 func (w *World) follow(ctx context.Context, from *v1alpha1.Agent, check func(*v1alpha1.Agent) error) (*v1alpha1.Agent, error) {
 	changes, err := admin.Watch(ctx, &v1alpha1.AgentList{},
 		client.InNamespace(from.Namespace), client.MatchingFields{"metadata.name": from.Name},

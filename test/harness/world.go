@@ -6,7 +6,7 @@ SPDX-License-Identifier: Apache-2.0
 
 // Package harness runs the operator's controllers in the test process, against
 // a real control plane and a fake cloud over HTTP. Each World has a namespace,
-// a cloud and an operator of its own.
+// a cloud and its own operator.
 package harness
 
 import (
@@ -44,24 +44,24 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
 )
 
-// Patience is how long a test waits for what has to come.
+// Patience is how long a test waits for an expected state.
 const Patience = await.Patience
 
 var (
 	plane  *testenv.ControlPlane
 	scheme = runtime.NewScheme()
-	// admin and mapper serve all Worlds: a connection and a discovery for each would cost more than many a test.
+	// admin and mapper serve all Worlds: a connection and a discovery for each would take longer than many tests.
 	admin     client.WithWatch
 	mapper    meta.RESTMapper
 	namespace atomic.Int64
-	// prefix of this process's namespaces: other packages, and other runs, may be on the same control plane.
+	// prefix of the namespaces of this process: other packages and other runs may use the same control plane.
 	prefix = fmt.Sprintf("%s-%s", packageName(), uuid.NewString()[:4])
 )
 
-// packageName is the name of the package that is tested, as a part of a namespace's name.
+// packageName is the name of the tested package, as a part of the names of namespaces.
 func packageName() string {
 	program := strings.TrimSuffix(filepath.Base(os.Args[0]), ".test")
-	if len(validation.IsDNS1123Label(program)) > 0 { // A debugger calls it something else.
+	if len(validation.IsDNS1123Label(program)) > 0 { // A debugger uses another name.
 		return "test"
 	}
 	return program
@@ -72,7 +72,7 @@ func Main(m *testing.M) { os.Exit(Run(m, testenv.Options{})) }
 
 // Run starts one control plane, runs all tests of a package and returns the exit code.
 func Run(m *testing.M, options testenv.Options) int {
-	// These tests wait more than they work; the command line has the last word.
+	// These tests wait more than they work; flags of the command line take precedence.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -116,51 +116,51 @@ func connect() error {
 // Plane is the control plane of the package.
 func Plane() *testenv.ControlPlane { return plane }
 
-// World is a namespace with a CloudProject "calyptia", its cloud, and an operator.
+// World is a namespace with a CloudProject "calyptia", its fake cloud, and an operator.
 type World struct {
 	testing.TB
-	// Client reads and writes the API server itself, as an administrator.
+	// Client reads and writes the API server directly, as an administrator.
 	Client    client.Client
 	Namespace string
 	Cloud     *cloudtest.Server
 	HTTP      *httptest.Server
 	ProjectID string
 	Token     cloud.Token
-	// Settings of the operators that are started from now on.
+	// Settings of operators that are started later.
 	Settings remoteagent.Settings
-	// CloudTimeout of one call to the service.
+	// CloudTimeout of one request to Calyptia Cloud.
 	CloudTimeout time.Duration
 	// Clock of the operators.
 	Clock *Clock
-	// Logger of the operators that are started from now on; what is logged is discarded without one.
+	// Logger of operators that are started later; without one, logs are discarded.
 	Logger logr.Logger
 	// WithoutNodes starts operators that have no access to nodes and workloads.
 	WithoutNodes bool
-	// API counts and may break what the operators send to the API server.
+	// API counts, and may fail, the requests of the operators to the API server.
 	API *Proxy
 
 	operator *Operator
 }
 
-// Clock runs with the real one, as far ahead of it as it was stepped.
+// Clock is the real clock plus an offset.
 type Clock struct{ ahead atomic.Int64 }
 
-// Step lets time pass at once.
+// Step advances the clock.
 func (c *Clock) Step(d time.Duration) { c.ahead.Add(int64(d)) }
 
-// Now is the time.
+// Now is the current time.
 func (c *Clock) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
 
-// Since is the time that has passed since then.
+// Since is the time since t.
 func (c *Clock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
 
-// Option changes a World before its CloudProject is made and its operator starts.
+// Option changes a World before its CloudProject is created and its operator starts.
 type Option func(*World, *v1alpha1.CloudProject)
 
-// Idle leaves the operator unstarted.
+// Idle does not start the operator.
 func Idle(w *World, _ *v1alpha1.CloudProject) { w.operator = &Operator{} }
 
-// New makes a World whose operator runs.
+// New makes a World with a running operator.
 func New(t testing.TB, settings cloudtest.Settings, options ...Option) *World {
 	t.Helper()
 	w := &World{
@@ -214,7 +214,7 @@ func (w *World) TokenSecret(name, token string) *corev1.Secret {
 	}
 }
 
-// NewAgent is a complete Agent of the World's CloudProject.
+// NewAgent is a complete Agent for the CloudProject of the World.
 func (w *World) NewAgent(name string, changes ...func(*v1alpha1.Agent)) *v1alpha1.Agent {
 	a := &v1alpha1.Agent{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
@@ -246,7 +246,7 @@ func (w *World) Apply(name string, changes ...func(*v1alpha1.Agent)) string {
 	return name
 }
 
-// Get reads an Agent as it is now.
+// Get reads an Agent.
 func (w *World) Get(name string) *v1alpha1.Agent {
 	w.Helper()
 	var a v1alpha1.Agent
@@ -267,7 +267,7 @@ func (w *World) Change(name string, change func(*v1alpha1.Agent)) {
 	}
 }
 
-// Poke asks for a reconciliation now.
+// Poke requests a sync now.
 func (w *World) Poke(name string) {
 	w.Helper()
 	w.Change(name, func(a *v1alpha1.Agent) {
@@ -289,11 +289,10 @@ func (w *World) Secret(name string) *corev1.Secret {
 	return &s
 }
 
-// Remote is what the cloud has, oldest first.
+// Remote returns the agents in the cloud, oldest first.
 func (w *World) Remote() []cloud.Agent { return w.Cloud.Agents(w.ProjectID) }
 
-// Register registers a remote agent as somebody else would, without the operator. Its configuration and version
-// are not those of NewAgent.
+// Register registers a remote agent externally, with another configuration and version than NewAgent.
 func (w *World) Register(name, machineID string) *cloud.Registered {
 	w.Helper()
 	base, err := cloud.ParseURL(w.HTTP.URL, cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true})
@@ -320,7 +319,7 @@ func (w *World) Eventually(what string, check func() error) {
 	await.Eventually(w, what, check)
 }
 
-// AddNamespace makes another namespace for the World and returns its name.
+// AddNamespace creates another namespace for the World and returns its name.
 func (w *World) AddNamespace(suffix string) string {
 	w.Helper()
 	name := w.Namespace + "-" + suffix
@@ -328,14 +327,14 @@ func (w *World) AddNamespace(suffix string) string {
 	return name
 }
 
-// In is the same World, seen from another of its namespaces.
+// In is the same World in another of its namespaces.
 func (w *World) In(namespace string) *World {
 	other := *w
 	other.Namespace = namespace
 	return &other
 }
 
-// Second is the same World with an operator of its own, which is not started yet.
+// Second is the same World with a second operator, which is not started yet.
 func (w *World) Second() *World {
 	other := *w
 	other.operator, other.API = nil, NewProxy()
@@ -343,7 +342,7 @@ func (w *World) Second() *World {
 	return &other
 }
 
-// For is the same World, for a part of its test.
+// For is the same World for a subtest.
 func (w *World) For(t testing.TB) *World {
 	other := *w
 	other.TB = t

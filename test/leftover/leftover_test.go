@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package leftover_test tests what becomes of the Secrets of Agents that are gone before the garbage collector deletes
-// them. That it does is tested in test/story.
+// Package leftover_test tests the Secrets of deleted Agents before the garbage collector deletes them. test/story tests
+// that it does.
 package leftover_test
 
 import (
@@ -23,8 +23,8 @@ func TestMain(m *testing.M) { os.Exit(harness.Run(m, testenv.Options{Controllers
 
 func withSession(a *v1alpha1.Agent) { a.Spec.SessionSecretRef = &v1alpha1.LocalSecretReference{} }
 
-// A new Agent of the name takes over the Secrets that are not deleted yet.
-func TestANewAgentTakesOverWhatItsNamesakeLeft(t *testing.T) {
+// A new Agent of the same name gets the Secrets that are not deleted yet.
+func TestTheNextAgentGetsTheSecretsOfItsNamesake(t *testing.T) {
 	t.Parallel()
 	for _, settings := range []cloudtest.Settings{{}, {MaskTokens: true}, {NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble}} {
 		w := harness.New(t, settings)

@@ -29,7 +29,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// grant binds a ClusterRole of config/rbac to somebody.
+// grant binds a ClusterRole of config/rbac to a user.
 func grant(w *harness.World, file string, to rbacv1.Subject) {
 	w.Helper()
 	kube, err := kubernetes.NewForConfig(harness.Plane().Config)
@@ -58,7 +58,7 @@ func grant(w *harness.World, file string, to rbacv1.Subject) {
 	}
 }
 
-// asOperator is a kubeconfig with the rights that the operator is deployed with, the lease apart.
+// asOperator is a kubeconfig with the deployed rights of the operator, except for the lease.
 func asOperator(w *harness.World) string {
 	w.Helper()
 	config, err := harness.Plane().AddUser("operator-" + w.Namespace)
@@ -119,8 +119,8 @@ func TestMetricsAreForAuthorizedReadersOverTLS(t *testing.T) {
 			t.Errorf("%s: %d, WWW-Authenticate %q, error %v; want %d, %q", row.name, status, header.Get("WWW-Authenticate"), err,
 				row.status, row.challenge)
 		}
-		if told := strings.Contains(body, "calyptia_agent_operator_build_info"); told != (row.status == http.StatusOK) {
-			t.Errorf("%s is told the metrics: %v", row.name, told)
+		if served := strings.Contains(body, "calyptia_agent_operator_build_info"); served != (row.status == http.StatusOK) {
+			t.Errorf("%s gets the metrics: %v", row.name, served)
 		}
 	}
 	response, err := http.Get("http://" + c.metrics + "/metrics")
@@ -133,12 +133,12 @@ func TestMetricsAreForAuthorizedReadersOverTLS(t *testing.T) {
 	}
 	const want = "Client sent an HTTP request to an HTTPS server.\n"
 	if response.StatusCode != http.StatusBadRequest || string(body) != want {
-		t.Errorf("plain HTTP is answered with %d: %s", response.StatusCode, body)
+		t.Errorf("plain HTTP returns %d: %s", response.StatusCode, body)
 	}
 }
 
-// Who cannot be checked is not told that the token is wrong: the fault is not the reader's.
-func TestMetricsAreClosedWhileNobodyCanBeChecked(t *testing.T) {
+// If the review fails, the response is not 401, because the token may be valid.
+func TestMetricsAreRefusedWhileReadersCannotBeAuthorized(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	wire, through := newWire(t, harness.Plane().Config)
@@ -169,8 +169,8 @@ func TestMetricsAreClosedWhileNobodyCanBeChecked(t *testing.T) {
 		t.Errorf("without the role for reviews: %d, %q, error %v; want %d", status, body, err, http.StatusInternalServerError)
 	}
 	for _, c := range []*child{cut, unbound} {
-		if strings.Contains(c.said(), token) || strings.Contains(c.said(), "made-up") {
-			t.Errorf("the log shows a token:\n%s", c.said())
+		if strings.Contains(c.output(), token) || strings.Contains(c.output(), "made-up") {
+			t.Errorf("the log shows a token:\n%s", c.output())
 		}
 	}
 }

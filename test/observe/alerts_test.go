@@ -24,10 +24,10 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// runbook is where the alerts send people to.
+// runbook is the page that the alerts link to.
 const runbook = "https://github.com/calyptia-agent-operator/operator/blob/main/docs/runbook.md"
 
-// promtool is Prometheus's own, and selectors what tells what an expression names.
+// promtool is that of Prometheus; selectors prints the selectors of an expression.
 var (
 	promtool = sync.OnceValues(func() (string, error) {
 		return build(module(), "promtool", "-tags=remove_all_sd", "github.com/prometheus/prometheus/cmd/promtool")
@@ -137,7 +137,7 @@ func TestEveryAlertHasItsEntryInTheRunbook(t *testing.T) {
 		}
 		entries.Delete(a.Alert)
 		if want := runbook + "#" + strings.ToLower(a.Alert); a.Annotations["runbook_url"] != want {
-			t.Errorf("%s leads to %q, want %q", a.Alert, a.Annotations["runbook_url"], want)
+			t.Errorf("%s links to %q, want %q", a.Alert, a.Annotations["runbook_url"], want)
 		}
 		if !slices.Contains([]string{"info", "warning", "critical"}, a.Labels["severity"]) {
 			t.Errorf("%s has the severity %q", a.Alert, a.Labels["severity"])
@@ -148,13 +148,13 @@ func TestEveryAlertHasItsEntryInTheRunbook(t *testing.T) {
 	}
 }
 
-// expression is what a rule or a panel asks, and where it stands.
+// expression is a query of a rule or panel, and its place.
 type expression struct {
 	where, text string
-	labels      []string // that its words refer to
+	labels      []string // that its text refers to
 }
 
-// reference is a label in an alert's or a legend's text.
+// reference is a label in the text of an alert or a legend.
 var reference = regexp.MustCompile(`\{\{-? *(?:\$labels\.)?([a-z_]+) *-?\}\}`)
 
 func refers(texts ...string) (labels []string) {
@@ -166,7 +166,7 @@ func refers(texts ...string) (labels []string) {
 	return labels
 }
 
-// panels are the expressions of the dashboard, with its variables as Grafana would fill them in.
+// panels are the expressions of the dashboard, with its variables filled in as Grafana would.
 func panels(t *testing.T) (all []expression) {
 	t.Helper()
 	type target struct {
@@ -192,7 +192,7 @@ func panels(t *testing.T) (all []expression) {
 	variables := strings.NewReplacer("$cloudproject", ".*", "$__rate_interval", "5m")
 	for _, p := range dashboard.Panels {
 		if p.Type != "row" && len(p.Targets) == 0 {
-			t.Errorf("panel %q asks nothing", p.Title)
+			t.Errorf("panel %q has no query", p.Title)
 		}
 		for _, asked := range p.Targets {
 			text := variables.Replace(asked.Expr)
@@ -213,7 +213,7 @@ func panels(t *testing.T) (all []expression) {
 	return all
 }
 
-func TestAlertsAndDashboardNameOnlyWhatThereIs(t *testing.T) {
+func TestAlertsAndDashboardUseExistingMetricsOnly(t *testing.T) {
 	t.Parallel()
 	all, _ := alerts(t)
 	asked := panels(t)
@@ -259,8 +259,8 @@ func TestAlertsAndDashboardNameOnlyWhatThereIs(t *testing.T) {
 	}
 }
 
-// targetLabels are those by which the Prometheus operator tells the pods behind a ServiceMonitor apart, where they
-// say which release it is.
+// targetLabels are the labels by which the Prometheus operator distinguishes the pods behind a ServiceMonitor, and
+// which name the release.
 var targetLabels = sets.New("namespace", "job")
 
 // labelsOfSeries are the labels of a metric, or of a part of a histogram.
@@ -276,7 +276,7 @@ func labelsOfSeries(metrics map[string]family, name string) (sets.Set[string], b
 	return nil, false
 }
 
-// meaningful reports whether a label can have a value. What stands in the documentation or in what was exposed can.
+// meaningful reports whether a label can have a value: one that is in the documentation or in the exposed metrics.
 func meaningful(label, value, words, body string) bool {
 	switch label {
 	case "cloudproject", "code":
@@ -286,12 +286,12 @@ func meaningful(label, value, words, body string) bool {
 	case "status":
 		return slices.Contains([]string{"True", "False", "Unknown"}, value)
 	default:
-		value = strings.TrimPrefix(value, ".*") // that of a shard, too
+		value = strings.TrimPrefix(value, ".*") // including that of a shard
 		return strings.Contains(words, "`"+value+"`") || strings.Contains(body, label+`="`+value+`"`)
 	}
 }
 
-// names is what hack/promtool says of an expression.
+// names is the output of hack/promtool for an expression.
 type names struct {
 	Metrics, Labels []string
 	Asked           []struct{ Metric, Label, Value string }
@@ -312,10 +312,10 @@ func named(t *testing.T, asked []expression) (all []names) {
 		t.Fatal(err)
 	}
 	command := exec.Command(path)
-	var out, said bytes.Buffer
-	command.Stdin, command.Stdout, command.Stderr = bytes.NewReader(input), &out, &said
+	var out, stderr bytes.Buffer
+	command.Stdin, command.Stdout, command.Stderr = bytes.NewReader(input), &out, &stderr
 	if err := command.Run(); err != nil {
-		t.Fatalf("%v: %s", err, said.String())
+		t.Fatalf("%v: %s", err, stderr.String())
 	}
 	if err := json.Unmarshal(out.Bytes(), &all); err != nil || len(all) != len(asked) {
 		t.Fatalf("%d of %d expressions were understood: %v", len(all), len(asked), err)

@@ -26,7 +26,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// certify puts a new certificate for the loopback address into dir, and returns what trusts it alone.
+// certify writes a new certificate for the loopback address to dir, and returns a TLS configuration that trusts only it.
 func certify(t *testing.T, dir string) *tls.Config {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -62,7 +62,7 @@ func certify(t *testing.T, dir string) *tls.Config {
 	return &tls.Config{RootCAs: roots}
 }
 
-func TestTheCertificateOfTheMetricsIsReadAnewWhenItChanges(t *testing.T) {
+func TestTheCertificateOfTheMetricsIsReloaded(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	dir := t.TempDir()

@@ -35,7 +35,7 @@ type child struct {
 	probes, metrics string // host:port
 }
 
-// launch starts the operator with a kubeconfig and further flags. It ends with the test.
+// launch starts the operator with a kubeconfig and further flags. It is stopped with the test.
 func launch(w *harness.World, kubeconfig string, args ...string) *child {
 	w.Helper()
 	path, err := binary()
@@ -62,13 +62,13 @@ func launch(w *harness.World, kubeconfig string, args ...string) *child {
 	w.Cleanup(func() {
 		c.Kill()
 		if w.Failed() {
-			w.Logf("the operator said:\n%s", c.said())
+			w.Logf("the output of the operator:\n%s", c.output())
 		}
 	})
 	return c
 }
 
-func (c *child) said() string {
+func (c *child) output() string {
 	content, err := os.ReadFile(c.log)
 	if err != nil {
 		return err.Error()
@@ -76,7 +76,7 @@ func (c *child) said() string {
 	return string(content)
 }
 
-// end has the operator end in order.
+// end shuts the operator down cleanly.
 func (c *child) end() {
 	c.Helper()
 	if err := c.Command.Process.Signal(syscall.SIGTERM); err != nil {
@@ -85,7 +85,7 @@ func (c *child) end() {
 	<-c.Done()
 }
 
-// probe asks for the status of /healthz or /readyz; 0 while nothing answers.
+// probe returns the status of /healthz or /readyz; 0 while there is no response.
 func (c *child) probe(path string) int {
 	client := http.Client{Timeout: 5 * time.Second}
 	response, err := client.Get("http://" + c.probes + path)
@@ -96,12 +96,12 @@ func (c *child) probe(path string) int {
 	return response.StatusCode
 }
 
-// becomes waits until a probe answers with a status.
+// becomes waits until a probe returns a status.
 func (c *child) becomes(path string, want int) {
 	c.Helper()
 	c.Eventually(fmt.Sprintf("%s becomes %d", path, want), func() error {
 		if c.Ended() {
-			c.Fatalf("the operator ended:\n%s", c.said())
+			c.Fatalf("the operator ended:\n%s", c.output())
 		}
 		if got := c.probe(path); got != want {
 			return fmt.Errorf("it is %d", got)
@@ -141,7 +141,7 @@ func (c *child) ask(authorization string, config *tls.Config) (status int, heade
 	return response.StatusCode, response.Header, string(content), errors.Join(err, response.Body.Close())
 }
 
-// serves waits until the metrics are served, to whomever.
+// serves waits until the metrics endpoint responds, with any status.
 func (c *child) serves() {
 	c.Helper()
 	c.Eventually("the metrics are served", func() error {
@@ -150,7 +150,7 @@ func (c *child) serves() {
 	})
 }
 
-// freeAddress is one that nobody listens on at the moment.
+// freeAddress is an address that is currently free.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	address, err := process.FreeAddress()
@@ -160,7 +160,7 @@ func freeAddress(t testing.TB) string {
 	return address
 }
 
-// kubeconfig writes a file for this configuration.
+// kubeconfig writes a kubeconfig file for this configuration.
 func kubeconfig(t testing.TB, from *rest.Config) string {
 	t.Helper()
 	config := clientcmdapi.NewConfig()

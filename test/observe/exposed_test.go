@@ -32,13 +32,13 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// family is what is known of a metric: its type, and the labels that its series have.
+// family is a metric: its type, and the labels of its series.
 type family struct {
 	kind   string
 	labels sets.Set[string]
 }
 
-// exposed are the metrics of the real binary after a life that has something of each.
+// exposed are the metrics of the real binary after a life that produces all of them.
 var exposed = struct {
 	once sync.Once
 	all  map[string]family
@@ -99,7 +99,7 @@ func live(t *testing.T) string {
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodDelete, Status: http.StatusInternalServerError, Body: `{"error":"internal"}`})
 	w.Delete("leaving")
 	var body string
-	w.Eventually("the deletion that hangs is told", func() (err error) {
+	w.Eventually("the metrics have the deletion that hangs", func() (err error) {
 		var status int
 		if status, body, err = c.scrape(token, nil); err != nil || status != http.StatusOK {
 			return fmt.Errorf("%d, %w", status, err)
@@ -111,11 +111,11 @@ func live(t *testing.T) string {
 	})
 	for _, remote := range w.Remote() {
 		if strings.Contains(body, remote.Token.Reveal()) || strings.Contains(body, remote.ID) {
-			t.Error("the metrics tell the ID or the token of a remote agent")
+			t.Error("the metrics contain the ID or the token of a remote agent")
 		}
 	}
 	if strings.Contains(body, w.Token.Reveal()) {
-		t.Error("the metrics tell the project token")
+		t.Error("the metrics contain the project token")
 	}
 	return body
 }
@@ -135,7 +135,7 @@ func file(t *testing.T, path ...string) string {
 	return string(content)
 }
 
-// row is a line of the table of metrics: name, type, labels.
+// row is a row of the table of metrics: name, type, labels.
 var row = regexp.MustCompile("(?m)^\\| `(calyptia_[a-z_]+)` \\| ([a-z]+) \\| ([^|]*) \\| [^|]+ \\|$")
 
 // documented are the metrics of docs/metrics.md.
@@ -162,7 +162,7 @@ func TestTheTableOfMetricsIsWhatTheOperatorExposes(t *testing.T) {
 	}
 }
 
-// libraries is the sentence that names the metrics of others.
+// libraries is the sentence that names the metrics of libraries.
 var libraries = regexp.MustCompile("`([a-z_]+_)\\*`")
 
 func TestTheMetricsOfLibrariesAreNamed(t *testing.T) {
@@ -187,7 +187,7 @@ func TestTheMetricsOfLibrariesAreNamed(t *testing.T) {
 	}
 }
 
-func TestEachAgentIsNotTold(t *testing.T) {
+func TestSeriesPerAgentCanBeTurnedOff(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	c := launch(w, harness.Plane().Kubeconfig, "--agent-metrics=false")

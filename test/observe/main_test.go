@@ -4,9 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package observe_test checks what the operator shows of itself and of what it
-// does: metrics, alerts and dashboard, probes, events and logs. What concerns
-// the process runs the real binary.
+// Package observe_test checks how the operator can be observed: metrics, alerts and dashboard, probes, events and logs.
+// Tests of the process run the real binary.
 package observe_test
 
 import (
@@ -22,9 +21,9 @@ import (
 )
 
 var (
-	// directory of what is built, removed at the end.
+	// directory for binaries, removed at the end.
 	directory string
-	// binary is the operator's, built for the first test that needs it.
+	// binary is the operator's binary, built for the first test that needs it.
 	binary = sync.OnceValues(func() (string, error) { return build(testenv.ModuleRoot(), "operator", ".") })
 )
 

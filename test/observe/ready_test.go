@@ -33,7 +33,7 @@ func TestTheOperatorIsReadyWithTheCloudDown(t *testing.T) {
 	name := w.Apply("web")
 	c := launch(w, harness.Plane().Kubeconfig)
 	c.becomes("/readyz", http.StatusOK)
-	w.NotReady(name, v1alpha1.ReasonProjectNotReady) // It works, and cannot reach the cloud.
+	w.NotReady(name, v1alpha1.ReasonProjectNotReady) // It reconciles, but cannot reach the cloud.
 	for _, path := range []string{"/readyz", "/healthz"} {
 		if got := c.probe(path); got != http.StatusOK {
 			t.Errorf("%s is %d while the cloud is down", path, got)
@@ -41,7 +41,7 @@ func TestTheOperatorIsReadyWithTheCloudDown(t *testing.T) {
 	}
 }
 
-// gate is a kubeconfig that leads to the API server, which answers no list of a resource before the gate is opened.
+// gate is a kubeconfig of a proxy that blocks lists of a resource until the gate is opened.
 func gate(w *harness.World, resource string) (kubeconfigPath string, open func()) {
 	w.Helper()
 	target, err := url.Parse(harness.Plane().Config.Host)
@@ -59,7 +59,7 @@ func gate(w *harness.World, resource string) (kubeconfigPath string, open func()
 		Transport: transport, FlushInterval: -1, // watches
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/"+resource) {
 			select {
 			case <-opened:
@@ -67,7 +67,7 @@ func gate(w *harness.World, resource string) (kubeconfigPath string, open func()
 				return
 			}
 		}
-		forward.ServeHTTP(answer, r)
+		forward.ServeHTTP(w, r)
 	}))
 	w.Cleanup(server.Close)
 	w.Cleanup(server.CloseClientConnections)
@@ -75,7 +75,7 @@ func gate(w *harness.World, resource string) (kubeconfigPath string, open func()
 	return kubeconfig(w, &rest.Config{Host: server.URL}), open
 }
 
-func TestTheOperatorIsNotReadyBeforeItSeesAll(t *testing.T) {
+func TestTheOperatorIsNotReadyBeforeItsCachesAreFilled(t *testing.T) {
 	for _, resource := range []string{"agents", "cloudprojects", "secrets", "configmaps"} {
 		t.Run(resource, func(t *testing.T) {
 			t.Parallel()
@@ -97,7 +97,7 @@ func TestTheOperatorIsNotReadyBeforeItSeesAll(t *testing.T) {
 	}
 }
 
-func TestWithoutTheCRDsTheOperatorIsNeverReadyAndSaysSo(t *testing.T) {
+func TestWithoutTheCRDsTheOperatorExitsWithARemedy(t *testing.T) {
 	t.Parallel()
 	plane, err := testenv.Start(context.Background(), testenv.Options{CRDDirs: []string{t.TempDir()}, Controllers: []string{}})
 	if err != nil {
@@ -121,28 +121,28 @@ func TestWithoutTheCRDsTheOperatorIsNeverReadyAndSaysSo(t *testing.T) {
 			return errors.New("it runs")
 		}
 	})
-	if code := c.Command.ProcessState.ExitCode(); code != 1 || !strings.Contains(c.said(), "CRDs of cloud.calyptia.com/v1alpha1 are not installed") {
-		t.Errorf("it ended with %d and these words:\n%s", code, c.said())
+	if code := c.Command.ProcessState.ExitCode(); code != 1 || !strings.Contains(c.output(), "CRDs of cloud.calyptia.com/v1alpha1 are not installed") {
+		t.Errorf("it ended with %d and these words:\n%s", code, c.output())
 	}
 }
 
 // A rollout waits for all replicas to be ready, and only one of them leads.
-func TestAReplicaThatDoesNotLeadIsReadyAndTellsOfNoAgents(t *testing.T) {
+func TestAStandbyIsReadyAndExportsNoAgents(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	token := reader(w, "prometheus", true)
 	args := []string{"--leader-elect", "--leader-election-namespace=" + w.Namespace}
-	told := func(c *child) (agents, leads bool) {
+	exports := func(c *child) (agents, leads bool) {
 		status, body, err := c.scrape(token, nil)
 		if err != nil || status != http.StatusOK {
 			return false, false
 		}
 		return strings.Contains(body, "\ncalyptia_agents{"), strings.Contains(body, leaderMetric+" 1\n")
 	}
-	tells := func(c *child) {
+	isLeader := func(c *child) {
 		t.Helper()
-		w.Eventually("the leader tells of Agents", func() error {
-			if agents, leads := told(c); !agents || !leads {
+		w.Eventually("the leader exports Agents", func() error {
+			if agents, leads := exports(c); !agents || !leads {
 				return errors.New("it does not")
 			}
 			return nil
@@ -151,21 +151,21 @@ func TestAReplicaThatDoesNotLeadIsReadyAndTellsOfNoAgents(t *testing.T) {
 	leader := launch(w, harness.Plane().Kubeconfig, args...)
 	w.Ready(w.Apply("web"))
 	leader.becomes("/readyz", http.StatusOK)
-	tells(leader)
+	isLeader(leader)
 	standby := launch(w, harness.Plane().Kubeconfig, args...)
 	standby.becomes("/readyz", http.StatusOK)
 	standby.serves()
-	if agents, leads := told(standby); agents || leads {
-		t.Errorf("the standby tells of Agents: %v, and to lead: %v", agents, leads)
+	if agents, leads := exports(standby); agents || leads {
+		t.Errorf("the standby exports Agents: %v, and that it leads: %v", agents, leads)
 	}
 	began := time.Now()
 	leader.end()
-	tells(standby)
+	isLeader(standby)
 	if got := standby.probe("/readyz"); got != http.StatusOK {
 		t.Errorf("/readyz of the new leader is %d", got)
 	}
-	t.Logf("the standby tells of Agents %s after the leader was told to end", time.Since(began))
+	t.Logf("the standby exports Agents %s after the leader was stopped", time.Since(began))
 }
 
-// leaderMetric is the series that says whether a replica leads.
+// leaderMetric is the series that reports whether a replica is the leader.
 const leaderMetric = `leader_election_master_status{name="calyptia-agent-operator.cloud.calyptia.com"}`

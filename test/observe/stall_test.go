@@ -20,14 +20,14 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// leads waits until the operator has renewed its lease after a time, and returns who holds it.
+// leads waits until the operator has renewed its lease after a given time, and returns the holder.
 func (c *child) leads(after time.Time) string {
 	c.Helper()
 	var lease coordinationv1.Lease
 	c.Eventually("the lease is renewed", func() error {
 		select {
 		case <-c.Done():
-			c.Fatalf("the operator ended:\n%s", c.said())
+			c.Fatalf("the operator ended:\n%s", c.output())
 		default:
 		}
 		key := client.ObjectKey{Namespace: c.Namespace, Name: "calyptia-agent-operator.cloud.calyptia.com"}
@@ -42,7 +42,7 @@ func (c *child) leads(after time.Time) string {
 	return *lease.Spec.HolderIdentity
 }
 
-// stalling launches an operator that leads, behind a wire.
+// stalling launches an operator that is the leader, behind a wire.
 func stalling(t *testing.T, args ...string) (c *child, w *wire, holder string) {
 	t.Helper()
 	world := harness.New(t, cloudtest.Settings{}, harness.Idle)
@@ -52,8 +52,8 @@ func stalling(t *testing.T, args ...string) (c *child, w *wire, holder string) {
 	return c, w, holder
 }
 
-// The time is a bit more than the 10 s of client-go's defaults and the 2 s between two renewals, so that an operator
-// with those never survives it.
+// The time exceeds the 10 s of client-go's defaults and the 2 s between two renewals, so that an operator with those
+// defaults never survives it.
 func TestTheOperatorSurvivesAnAPIServerThatStalls(t *testing.T) {
 	t.Parallel()
 	c, w, before := stalling(t)
@@ -61,7 +61,7 @@ func TestTheOperatorSurvivesAnAPIServerThatStalls(t *testing.T) {
 	w.stall()
 	select {
 	case <-c.Done():
-		t.Fatalf("the operator ended while the API server stalled:\n%s", c.said())
+		t.Fatalf("the operator ended while the API server stalled:\n%s", c.output())
 	case <-time.After(13 * time.Second):
 	}
 	w.resume()
@@ -69,13 +69,13 @@ func TestTheOperatorSurvivesAnAPIServerThatStalls(t *testing.T) {
 		t.Errorf("%s leads, and %s before", after, before)
 	}
 	c.Ready(c.Apply("api"))
-	if strings.Contains(c.said(), "leader election lost") {
-		t.Errorf("it lost the lease:\n%s", c.said())
+	if strings.Contains(c.output(), "leader election lost") {
+		t.Errorf("it lost the lease:\n%s", c.output())
 	}
 }
 
-// What the flags say is what ends it: two leaders would work at once after the lease.
-func TestALeaderThatCannotRenewEnds(t *testing.T) {
+// The flags decide when it exits: after the lease expires, there would be two leaders.
+func TestALeaderThatCannotRenewExits(t *testing.T) {
 	t.Parallel()
 	c, w, _ := stalling(t, "--leader-election-lease-duration=3s", "--leader-election-renew-deadline=2s", "--leader-election-retry-period=200ms")
 	c.Ready(c.Apply("web")) // The lease may exist before the operator knows that it has it.
@@ -89,7 +89,7 @@ func TestALeaderThatCannotRenewEnds(t *testing.T) {
 			return errors.New("it runs")
 		}
 	})
-	if took := time.Since(began); c.Command.ProcessState.ExitCode() != 1 || !strings.Contains(c.said(), "leader election lost") || took > 9*time.Second {
-		t.Errorf("after %s it ended with %d and these words:\n%s", took, c.Command.ProcessState.ExitCode(), c.said())
+	if took := time.Since(began); c.Command.ProcessState.ExitCode() != 1 || !strings.Contains(c.output(), "leader election lost") || took > 9*time.Second {
+		t.Errorf("after %s it ended with %d and these words:\n%s", took, c.Command.ProcessState.ExitCode(), c.output())
 	}
 }

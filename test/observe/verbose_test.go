@@ -19,7 +19,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A client of Kubernetes logs the bodies of its requests where the log's level is high enough, and they are Secrets here.
+// At a high log level, a client of Kubernetes logs the bodies of its requests, which include Secrets.
 func TestTheHighestLogLevelShowsNoToken(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
@@ -29,24 +29,24 @@ func TestTheHighestLogLevelShowsNoToken(t *testing.T) {
 	w.Delete("web")
 	w.Gone("web")
 	c.end()
-	said := c.said()
-	if !strings.Contains(said, "GET") && !strings.Contains(said, "Level(-") {
-		t.Errorf("nothing of the level is logged:\n%s", said)
+	output := c.output()
+	if !strings.Contains(output, "GET") && !strings.Contains(output, "Level(-") {
+		t.Errorf("nothing of the level is logged:\n%s", output)
 	}
 	for whose, token := range tokens {
-		// As it is, as JSON has the data of a Secret, and as a dump of protobuf begins it.
+		// Plain, as in the JSON of a Secret, and as a dump of protobuf begins.
 		for _, form := range []string{token, base64.StdEncoding.EncodeToString([]byte(token))[:len(token)/3*4], spaced(token[:8])} {
-			if strings.Contains(said, form) {
+			if strings.Contains(output, form) {
 				t.Errorf("the log shows the token of %s as %s", whose, form)
 			}
 		}
 	}
-	if strings.Contains(said, `"body"`) || strings.Contains(said, "Response Body") || strings.Contains(said, "Request Body") {
+	if strings.Contains(output, `"body"`) || strings.Contains(output, "Response Body") || strings.Contains(output, "Request Body") {
 		t.Error("the log shows bodies")
 	}
 }
 
-// spaced is text as the left half of a dump has it.
+// spaced is text as in the left half of a dump.
 func spaced(text string) string {
 	var all []string
 	for _, b := range []byte(text) {

@@ -16,8 +16,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// wire is a TCP proxy between an operator and the API server. While it is stalled, it takes connections and bytes and
-// passes none on; once it is cut, it takes no connection.
+// wire is a TCP proxy between an operator and the API server. While it is stalled, it accepts connections and bytes but
+// passes none on; once it is cut, it refuses connections.
 type wire struct {
 	listener net.Listener
 	target   string
@@ -26,7 +26,7 @@ type wire struct {
 	conns    []net.Conn
 }
 
-// newWire returns a wire to the API server of config, and a copy of config that leads through it.
+// newWire returns a wire to the API server of config, and a copy of config that uses it.
 func newWire(t testing.TB, config *rest.Config) (*wire, *rest.Config) {
 	t.Helper()
 	target, err := url.Parse(config.Host)
@@ -86,7 +86,7 @@ func (w *wire) pass(from, to net.Conn) {
 	}
 }
 
-// stall holds all bytes back until resume.
+// stall withholds all bytes until resume.
 func (w *wire) stall() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -103,7 +103,7 @@ func (w *wire) resume() {
 	}
 }
 
-// cut ends all connections and takes no more.
+// cut ends all connections and refuses new ones.
 func (w *wire) cut() {
 	w.resume()
 	w.mu.Lock()

@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package olm_test has the Operator Lifecycle Manager's own validation judge the bundle. It is a separate module: that
-// library needs a Kubernetes of long ago.
+// Package olm_test validates the bundle with the library of the Operator Lifecycle Manager. It is a separate module,
+// because that library needs an old version of Kubernetes.
 package olm_test
 
 import (

@@ -26,7 +26,7 @@ const (
 	nilID     = "00000000-0000-0000-0000-000000000000"
 )
 
-// service is a fake over HTTP and a client whose every call is checked.
+// service is a fake over HTTP and a client whose every request is checked.
 type service struct {
 	*cloudtest.Server
 	token  cloud.Token
@@ -214,7 +214,7 @@ func TestPagesCoverTheListOnce(t *testing.T) {
 		if options.Before = page.Before; page.Before == "" {
 			break
 		}
-		// What is new meanwhile must not shift the pages.
+		// New agents must not shift the pages.
 		if len(got) == 3 {
 			s.register(t, "machine-late")
 		}
@@ -258,14 +258,14 @@ func TestGone(t *testing.T) {
 	}
 }
 
-func TestLostAnswerOfARegistration(t *testing.T) {
+func TestLostResponseOfARegistration(t *testing.T) {
 	for name, row := range map[string]struct {
 		fault cloudtest.Fault
 		made  int
 	}{
 		"dropped before it took effect": {cloudtest.Fault{Cut: cloudtest.CutBefore}, 0},
 		"dropped after it took effect":  {cloudtest.Fault{Cut: cloudtest.CutAfter}, 1},
-		"cut within the answer":         {cloudtest.Fault{Truncate: 10}, 1},
+		"cut within the response":       {cloudtest.Fault{Truncate: 10}, 1},
 		"taken for failed by a gateway": {cloudtest.Fault{Status: 502, Body: "<html>", After: true}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -296,7 +296,7 @@ func TestLostAnswerOfARegistration(t *testing.T) {
 	}
 }
 
-func TestMasksAreNoErrors(t *testing.T) {
+func TestMaskedTokensAreNoErrors(t *testing.T) {
 	s := newService(t, cloudtest.Settings{MaskTokens: true, MaskRegister: true, MaskAs: "********"})
 	registered := s.register(t, "machine-1")
 	agent, err := s.client.Get(t.Context(), registered.ID)

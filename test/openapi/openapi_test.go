@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package openapi_test holds the client of the cloud, and the fake that all other tests use, against the OpenAPI description
-// of the API. It is a module of its own, because nothing else needs a reader of OpenAPI.
+// Package openapi_test checks the client of the cloud, and the fake that all other tests use, against the OpenAPI
+// description of the API. It is a separate module, because nothing else needs an OpenAPI library.
 package openapi_test
 
 import (
@@ -27,15 +27,15 @@ import (
 //go:embed openapi.yaml
 var description []byte
 
-// checked is a transport that holds every request and answer against the
-// OpenAPI description. A request that breaks it must be refused as invalid.
+// checked is a transport that checks every request and response against the OpenAPI description. A request that violates
+// it must be refused as invalid.
 type checked struct {
 	t      *testing.T
 	router routers.Router
 	next   http.RoundTripper
 }
 
-// checking gives the Wrap of a client's configuration.
+// checking returns the Wrap of a client's configuration.
 func checking(t *testing.T) func(http.RoundTripper) http.RoundTripper {
 	t.Helper()
 	loader := openapi3.NewLoader()
@@ -81,7 +81,7 @@ func (c *checked) RoundTrip(r *http.Request) (*http.Response, error) {
 	_ = response.Body.Close()
 	response.Body = io.NopCloser(bytes.NewReader(got))
 	if err != nil {
-		c.t.Errorf("%s %s: the answer broke: %v", r.Method, r.URL.Path, err)
+		c.t.Errorf("%s %s: the response broke: %v", r.Method, r.URL.Path, err)
 	}
 	if invalid != nil && response.StatusCode < 400 {
 		c.t.Errorf("%s %s took a request that breaks the description: %v", r.Method, r.URL.Path, invalid)
@@ -92,12 +92,12 @@ func (c *checked) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	output.SetBodyBytes(got)
 	if err := openapi3filter.ValidateResponse(r.Context(), output); err != nil {
-		c.t.Errorf("%s %s: the answer %d breaks the description: %v", r.Method, r.URL.Path, response.StatusCode, err)
+		c.t.Errorf("%s %s: the response %d breaks the description: %v", r.Method, r.URL.Path, response.StatusCode, err)
 	}
 	return response, nil
 }
 
-// hasCredential asks for the described header, not for a good token.
+// hasCredential requires the described header, not a valid token.
 func hasCredential(_ context.Context, input *openapi3filter.AuthenticationInput) error {
 	name := input.SecurityScheme.Name
 	if input.SecurityScheme.Type == "http" {
@@ -109,7 +109,7 @@ func hasCredential(_ context.Context, input *openapi3filter.AuthenticationInput)
 	return nil
 }
 
-func TestCallsThatTheClientDoesNotMakeKeepTheDescription(t *testing.T) {
+func TestOtherCallsMatchTheDescription(t *testing.T) {
 	s := newService(t, cloudtest.Settings{Environments: map[string]string{nilID: "staging"}})
 	web := s.Start()
 	defer web.Close()

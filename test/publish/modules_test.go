@@ -14,9 +14,9 @@ import (
 	"testing"
 )
 
-// Whoever imports the API gets what its types need, and nothing of the operator's. That is why api/ is no separate module:
-// it would need a replacement in go.mod, with which `go install` of the operator is refused.
-func TestTheAPIBringsLittle(t *testing.T) {
+// A module that imports the API gets the dependencies of its types, and none of the operator's. Still, api/ is no separate
+// module: it would need a replace in go.mod, which `go install` of the operator refuses.
+func TestTheAPIHasFewDependencies(t *testing.T) {
 	command := exec.CommandContext(t.Context(), "go", "list", "-f", `{{join .Imports "\n"}}`, "./api/...")
 	command.Dir = path()
 	command.Env = append(os.Environ(), "GOWORK=off")
@@ -32,8 +32,8 @@ func TestTheAPIBringsLittle(t *testing.T) {
 	}
 }
 
-// What only tests need is in the modules of these tests.
-func TestTheOperatorsModuleNamesNoTestLibraries(t *testing.T) {
+// Dependencies that only tests need are in the modules of these tests.
+func TestTheOperatorsModuleHasNoTestLibraries(t *testing.T) {
 	mod := read(t, "go.mod")
 	for _, name := range []string{"kin-openapi", "goldmark", "gopher-lua", "cli-utils", "msgpack"} {
 		if strings.Contains(mod, name) {

@@ -26,7 +26,7 @@ import (
 
 const agent = `{apiVersion: cloud.calyptia.com/v1alpha1, kind: Agent, metadata: {name: a, labels: {team: web}}, spec: {projectRef: {name: p}, %s}}`
 
-// policyRow is an Agent, and what the policies say of it.
+// policyRow is an Agent and the expected response of the policies.
 type policyRow struct{ name, spec, want string }
 
 var policyRows = []policyRow{
@@ -48,7 +48,7 @@ var policyRows = []policyRow{
 	{"a ConfigMap", `type: fluentbit, version: v4.0.0, rawConfigFrom: {configMapKeyRef: {name: s, key: k}}`, ""},
 }
 
-// TestThePolicies applies the samples to a real API server, and sends it what they are for.
+// TestThePolicies applies the samples to a real API server, and sends it what they allow and refuse.
 func TestThePolicies(t *testing.T) {
 	plane, err := testenv.Start(t.Context(), testenv.Options{CRDDirs: []string{testenv.OwnCRDs()}})
 	if err != nil {
@@ -85,7 +85,7 @@ func TestThePolicies(t *testing.T) {
 	for _, row := range policyRows {
 		refused = append(refused, policyRow{row.name, fmt.Sprintf(agent, row.spec), row.want})
 	}
-	// A policy works a moment after it was made: until each has refused something, nothing is known.
+	// A policy takes effect a moment after its creation, so wait until each has refused something.
 	for _, row := range refused {
 		if row.want != "" {
 			refusesSoon(t, row, send)

@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package publish_test checks what a stranger meets first: the workflows, the templates, the change log, and what is
-// offered to registries of others.
+// Package publish_test checks what the public sees first: workflows, templates, the change log, and the metadata for
+// registries.
 package publish_test
 
 import (
@@ -51,7 +51,7 @@ func decode(t *testing.T, content string, into any) {
 	}
 }
 
-// workflow is what the checks read of one.
+// workflow holds the fields of a workflow that the checks read.
 type workflow struct {
 	Name        string
 	On          any `json:"true"` // as YAML 1.1 reads "on"
@@ -76,8 +76,8 @@ var (
 	targets  = regexp.MustCompile(`\bmake ([a-z-]+)`)
 )
 
-// Whoever can move a tag of an action could run code with the rights of a release; and a job has no right that it does
-// not name.
+// A moved tag of an action could run code with the rights of a release, so actions are pinned. A job has only the
+// permissions that it names.
 func TestTheWorkflows(t *testing.T) {
 	makefile := read(t, "Makefile")
 	for _, file := range files(t, ".github", "workflows", "*.yaml") {
@@ -112,13 +112,13 @@ func TestTheWorkflows(t *testing.T) {
 				}
 			}
 		}
-		if said := len(versions.FindAllString(content, -1)); said != uses {
-			t.Errorf("%s: %d of %d actions have their version beside the digest", w.Name, said, uses)
+		if named := len(versions.FindAllString(content, -1)); named != uses {
+			t.Errorf("%s: %d of %d actions have their version beside the digest", w.Name, named, uses)
 		}
 	}
 }
 
-// The same action is the same version everywhere.
+// The same action has the same version everywhere.
 func TestEachActionHasOneDigest(t *testing.T) {
 	digests := map[string]string{}
 	for _, file := range files(t, ".github", "workflows", "*.yaml") {
@@ -156,7 +156,7 @@ func TestTheTemplatesOfIssues(t *testing.T) {
 	}
 }
 
-// The versions of Kubernetes that are claimed are those that are tested: the oldest control plane's, and newer ones.
+// The claimed versions of Kubernetes are tested: the version of the oldest control plane, and newer ones.
 func TestTheOldestKubernetesIsTested(t *testing.T) {
 	match := regexp.MustCompile(`k8s\.io/kubernetes v1\.(\d+)\.`).FindStringSubmatch(read(t, "hack", "oldest", "go.mod"))
 	if match == nil {
@@ -172,7 +172,7 @@ func TestTheOldestKubernetesIsTested(t *testing.T) {
 	}
 }
 
-// Artifact Hub shows the kinds that the chart brings.
+// Artifact Hub shows the CRDs of the chart.
 func TestTheChartNamesItsCRDs(t *testing.T) {
 	var chart struct{ Annotations map[string]string }
 	if err := yaml.Unmarshal([]byte(read(t, "charts", "calyptia-agent-operator", "Chart.yaml")), &chart); err != nil {
@@ -224,7 +224,7 @@ func TestTheChangelog(t *testing.T) {
 	}
 }
 
-// A deployment by the Makefile names an image that exists, or none.
+// `make deploy` uses an existing image, or requires one.
 func TestDeployNeedsAnImage(t *testing.T) {
 	command := exec.CommandContext(t.Context(), "make", "deploy")
 	command.Dir = path()

@@ -22,10 +22,10 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// strict forgives nothing: it shows a token once, lists nothing, and makes a double of every second registration.
+// strict is the most difficult server: it shows a token once, lists nothing, and makes a duplicate of every second registration.
 var strict = cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble, MaskTokens: true}
 
-// live is a row in which the operator lives on: what happens at one request, and the end.
+// live is a row in which the operator keeps running: the disturbed request, and the expected end.
 type live struct {
 	name         string
 	prepare, act func(*scene)
@@ -33,14 +33,14 @@ type live struct {
 	want         cell
 }
 
-// writes are all kinds of write that an Agent's life is made of.
+// writes are all kinds of write in the life of an Agent.
 var writes = []live{
-	{"the nonce and the finalizer", nothing, apply, patchAgent, cell{one, 1}},
+	{"the intent and the finalizer", nothing, apply, patchAgent, cell{one, 1}},
 	{"the registration", nothing, apply, postRemote, cell{one, 1}},
 	{"the new Secret", nothing, apply, createSecret, cell{one, 1}},
 	{"the status of a registration", nothing, apply, patchStatus, cell{one, 1}},
-	{"the nonce of a registration anew", settle, lose, patchAgent, cell{one, 1}},
-	{"the Secret of a registration anew", settle, lose, updateSecret, cell{one, 1}},
+	{"the intent of a re-registration", settle, lose, patchAgent, cell{one, 1}},
+	{"the Secret of a re-registration", settle, lose, updateSecret, cell{one, 1}},
 	{"the update", settle, update, patchRemote, cell{one, 0}},
 	{"the status of an update", settle, update, patchStatus, cell{one, 0}},
 	{"the finalizer of an adoption", stranger, adopt, patchAgent, cell{tokenless, 0}},
@@ -69,7 +69,7 @@ func settleWithSession(s *scene) {
 	s.Eventually("the session is there", s.one)
 }
 
-// playLive lets something happen at the one request of each row.
+// playLive interferes with the one request of each row.
 func playLive(t *testing.T, rows []live, what func(*scene) deed, check func(*scene, live)) {
 	t.Helper()
 	t.Parallel()
@@ -87,15 +87,15 @@ func playLive(t *testing.T, rows []live, what func(*scene) deed, check func(*sce
 	}
 }
 
-// must is for what is done inside a request, where a test cannot be ended.
+// must is for calls inside a request, where t.Fatal is not allowed.
 func (s *scene) must(err error) {
 	if err != nil {
 		s.t.Error(err)
 	}
 }
 
-// labelled has somebody label the Agent and its Secret.
-func labelled(s *scene) deed {
+// labeled labels the Agent and its Secret externally.
+func labeled(s *scene) deed {
 	return deed{reach: true, meddle: func() {
 		s.must(s.edit(func(a *v1alpha1.Agent) { metav1.SetMetaDataLabel(&a.ObjectMeta, "team", "web") }))
 		var secret corev1.Secret
@@ -108,7 +108,7 @@ func labelled(s *scene) deed {
 }
 
 func TestALabelAtEachWriteIsKept(t *testing.T) {
-	playLive(t, writes, labelled, func(s *scene, row live) {
+	playLive(t, writes, labeled, func(s *scene, row live) {
 		if row.want.end == none {
 			return
 		}
@@ -148,12 +148,12 @@ func TestAChangedSpecAtEachWriteIsApplied(t *testing.T) {
 
 func TestADeletionAtEachWriteLeavesNothing(t *testing.T) {
 	rows := []live{
-		{"the nonce and the finalizer", nothing, apply, patchAgent, cell{none, 0}},
+		{"the intent and the finalizer", nothing, apply, patchAgent, cell{none, 0}},
 		{"the registration", nothing, apply, postRemote, cell{none, 1}},
 		{"the new Secret", nothing, apply, createSecret, cell{none, 1}},
 		{"the status of a registration", nothing, apply, patchStatus, cell{none, 1}},
-		{"the nonce of a registration anew", settle, lose, patchAgent, cell{none, 0}},
-		{"the Secret of a registration anew", settle, lose, updateSecret, cell{none, 1}},
+		{"the intent of a re-registration", settle, lose, patchAgent, cell{none, 0}},
+		{"the Secret of a re-registration", settle, lose, updateSecret, cell{none, 1}},
 		{"the update", settle, update, patchRemote, cell{none, 0}},
 		{"the status of an update", settle, update, patchStatus, cell{none, 0}},
 		{"the repair of the Secret", settle, spoilSecret, updateSecret, cell{none, 0}},
@@ -169,8 +169,8 @@ func TestADeletionAtEachWriteLeavesNothing(t *testing.T) {
 	}, func(*scene, live) {})
 }
 
-// A status that somebody else wrote, such as a leader that took over, is not written over.
-func TestAStatusOfSomebodyElseIsKept(t *testing.T) {
+// The status of another writer, such as a new leader, is not overwritten.
+func TestAnExternalStatusIsKept(t *testing.T) {
 	var rows []live
 	for _, row := range writes {
 		if row.at.path == patchStatus.path {
@@ -193,15 +193,15 @@ func TestAStatusOfSomebodyElseIsKept(t *testing.T) {
 	})
 }
 
-// What the API server answers once, and whether the write takes effect all the same.
-func TestTroubleOfTheAPIServerAtEachWrite(t *testing.T) {
+// Errors that the API server returns once, whether or not the write takes effect.
+func TestAnErrorOfTheAPIServerAtEachWrite(t *testing.T) {
 	t.Parallel()
 	for _, trouble := range []struct {
 		name string
 		deed
 	}{
 		{"500", deed{status: http.StatusInternalServerError}},
-		{"a timeout of what takes effect", deed{status: http.StatusGatewayTimeout, reach: true}},
+		{"a timeout of a request that takes effect", deed{status: http.StatusGatewayTimeout, reach: true}},
 	} {
 		t.Run(trouble.name, func(t *testing.T) {
 			var rows []live
@@ -215,8 +215,8 @@ func TestTroubleOfTheAPIServerAtEachWrite(t *testing.T) {
 	}
 }
 
-// The operator lives and gives the registration up; the service makes it all the same, later.
-func TestALateRegistrationOfAnOperatorThatLives(t *testing.T) {
+// The operator keeps running and gives up on the registration, which Calyptia Cloud commits later.
+func TestALateRegistrationWithoutARestart(t *testing.T) {
 	t.Parallel()
 	ends := [len(servers)]cell{{one, 1}, {one, 1}, {tokenless, 1}, {one, 2}, {stranded, 2}, {two, 2}}
 	for i, server := range servers {
@@ -229,17 +229,17 @@ func TestALateRegistrationOfAnOperatorThatLives(t *testing.T) {
 			if server.settings.NoList {
 				s.commitNow() // It waits for the slack, and then has nothing to look with.
 			} else {
-				s.commitAfterALook(before)
+				s.commitAfterASearch(before)
 			}
 			s.finish(ends[i])
 		})
 	}
 }
 
-// A Secret that is refused and an edit of the Agent at the next moment do not cost the ID: the status has it at once.
-func TestARefusedSecretAndAConflictDoNotCostTheID(t *testing.T) {
+// Neither a refused write of the Secret nor an edit of the Agent right afterwards loses the ID: the status has it at once.
+func TestARefusedSecretAndAConflictDoNotLoseTheID(t *testing.T) {
 	s := newScene(t, cloudtest.Settings{NoList: true})
-	reached := s.expect(moment{createSecret, deed{status: http.StatusForbidden}}, moment{patchStatus, labelled(s)})
+	reached := s.expect(moment{createSecret, deed{status: http.StatusForbidden}}, moment{patchStatus, labeled(s)})
 	apply(s)
 	s.await(reached)
 	s.must(s.stalledSoon(v1alpha1.ReasonSecretWriteRefused))
@@ -255,7 +255,7 @@ func (s *scene) stalledSoon(reason string) error {
 	return nil
 }
 
-// A clean shutdown neither cuts a registration that is under way nor loses what it showed.
+// A clean shutdown neither interrupts a registration in progress nor loses its response.
 func TestShutdownWhileRegistering(t *testing.T) {
 	s := newScene(t, strict)
 	reached := s.expect(moment{postRemote, deed{reach: true, meddle: func() { s.Halt() }}})
@@ -266,8 +266,8 @@ func TestShutdownWhileRegistering(t *testing.T) {
 	s.finish(cell{one, 1})
 }
 
-// The same where the call outlasts the shutdown: it would be cut if the shutdown reached it.
-func TestShutdownDoesNotCutARegistration(t *testing.T) {
+// The same where the request takes longer than the shutdown would wait.
+func TestShutdownDoesNotInterruptARegistration(t *testing.T) {
 	s := newScene(t, strict)
 	entered, block := make(chan struct{}), make(chan struct{})
 	cut := make(chan struct{})
@@ -290,7 +290,7 @@ func TestShutdownDoesNotCutARegistration(t *testing.T) {
 	s.finish(cell{one, 1})
 }
 
-// A token that the service shows once is kept until a Secret holds it, also where neither the Secret nor the
+// A token that Calyptia Cloud returns only once is kept until a Secret holds it, even if neither the Secret nor the
 // status can be written and the agent has to be found again.
 func TestATokenShownOnceSurvivesTwoRefusedWrites(t *testing.T) {
 	for _, settings := range []cloudtest.Settings{{MaskTokens: true}, {MaskTokens: true, UniqueMachineIDs: cloudtest.MachineIDDouble}} {

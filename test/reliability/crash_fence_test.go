@@ -27,10 +27,10 @@ import (
 type request struct {
 	cloud        bool // to the cloud, else to the API server
 	method, path string
-	about        string // what its body mentions; empty for anything
+	about        string // a text in its body; empty matches any
 }
 
-// The requests that make up the life of the Agent "web". A path that ends in "/" is the beginning of one.
+// The requests in the life of the Agent "web". A path that ends in "/" is a prefix.
 var (
 	patchAgent   = request{method: http.MethodPatch, path: "/agents/web"}
 	patchStatus  = request{method: http.MethodPatch, path: "/agents/web/status"}
@@ -56,17 +56,17 @@ func (q request) matches(cloud bool, r *http.Request, body []byte) bool {
 	return q.cloud == cloud && q.method == r.Method && found && bytes.Contains(body, []byte(q.about))
 }
 
-// deed is what the fence does about a request.
+// deed is what the fence does with a request.
 type deed struct {
-	dies   bool   // the operator stops here: this is the last request that counts, and its answer is lost
+	dies   bool   // the operator stops here: this is the last request that counts, and its response is lost
 	reach  bool   // the request takes effect
 	late   bool   // it takes effect only when the test says so, after its caller gave up
-	cut    bool   // its answer is lost, and the operator lives on
-	status int    // answered instead of the real answer
-	meddle func() // done before the request is let through
+	cut    bool   // its response is lost, and the operator keeps running
+	status int    // returned instead of the real response
+	meddle func() // called before the request passes
 }
 
-// moment is a request with what is done about it.
+// moment is a request and the deed for it.
 type moment struct {
 	request
 	deed
@@ -76,10 +76,10 @@ func before(q request) moment { return moment{q, deed{dies: true}} }
 func after(q request) moment  { return moment{q, deed{dies: true, reach: true}} }
 func late(q request) moment   { return moment{q, deed{dies: true, late: true}} }
 
-// once lets the request pass and only waits for it.
+// once waits for the request and passes it on.
 func once(q request) moment { return moment{q, deed{reach: true}} }
 
-// fence stands between the operator and both the API server and the cloud.
+// fence is a proxy between the operator and both the API server and the fake cloud.
 type fence struct {
 	w      *harness.World
 	server *httptest.Server
@@ -87,7 +87,7 @@ type fence struct {
 	mu       sync.Mutex
 	idle     *sync.Cond
 	inFlight int
-	moments  []moment // yet to come, in this order
+	moments  []moment // still expected, in this order
 	dead     bool
 	reached  chan struct{}
 	commit   chan struct{} // closed to let a late request take effect
@@ -96,7 +96,7 @@ type fence struct {
 
 var errDead = errors.New("the operator is dead")
 
-// newFence is an option of a World: its CloudProject leads through the fence.
+// newFence is an option of a World: the URL of its CloudProject is that of the fence.
 func newFence(f *fence) harness.Option {
 	return func(w *harness.World, cp *v1alpha1.CloudProject) {
 		f.w, f.idle, f.commit = w, sync.NewCond(&f.mu), make(chan struct{})
@@ -107,7 +107,7 @@ func newFence(f *fence) harness.Option {
 	}
 }
 
-// expect sets what is waited for. The last moment closes the channel, once what is done about it is done.
+// expect sets the moments to wait for. The channel is closed once the deed of the last one is done.
 func (f *fence) expect(moments ...moment) <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -115,7 +115,7 @@ func (f *fence) expect(moments ...moment) <-chan struct{} {
 	return f.reached
 }
 
-// open lets a new operator through. Nothing of the old one may be under way any more.
+// open passes the requests of a new operator. No request of the old one may be in progress.
 func (f *fence) open() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -125,7 +125,7 @@ func (f *fence) open() {
 	f.dead = false
 }
 
-// enter says what is done about a request, and false for a request of the dead.
+// enter returns the deed for a request, and false if the operator that sent it is dead.
 func (f *fence) enter(cloud bool, r *http.Request, body []byte) (d deed, done func(), ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -202,7 +202,7 @@ func readBody(r *http.Request) ([]byte, error) {
 	return io.ReadAll(body)
 }
 
-// apiTrouble is an error answer of the API server.
+// apiTrouble is an error response of the API server.
 func apiTrouble(r *http.Request, status int) *http.Response {
 	body := fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"message":"etcd is in trouble","code":%d}`,
 		map[int]string{403: "Forbidden", 500: "InternalError", 504: "Timeout"}[status], status)
@@ -225,7 +225,7 @@ func (f *fence) serveCloud(w http.ResponseWriter, r *http.Request) {
 	case d.late:
 		f.later(r)
 	case (d.dies || d.cut) && d.reach:
-		// The connection may break under the call; the server does it all the same.
+		// The connection may break during the request; the server completes it anyway.
 		f.w.Cloud.ServeHTTP(httptest.NewRecorder(), r.WithContext(context.WithoutCancel(r.Context())))
 	case d.reach:
 		f.w.Cloud.ServeHTTP(w, r)
@@ -234,12 +234,12 @@ func (f *fence) serveCloud(w http.ResponseWriter, r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-// later hands a call to the cloud whose caller gives up at once. It takes effect when commit is closed.
+// later sends a request to the cloud whose caller gives up at once. It takes effect when commit is closed.
 func (f *fence) later(r *http.Request) {
 	remove := f.w.Cloud.Inject(cloudtest.Fault{Method: r.Method, Times: 1, Block: f.commit, DetachedDelay: time.Millisecond})
 	defer remove()
 	gone, cancel := context.WithCancel(r.Context())
 	cancel()
-	defer func() { _ = recover() }() // This is how the handler ends without an answer.
+	defer func() { _ = recover() }() // The handler panics to send no response.
 	f.w.Cloud.ServeHTTP(httptest.NewRecorder(), r.WithContext(gone))
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// While the operator is away, somebody writes the id of another agent into the Secret that it had just written.
+// While the operator is down, somebody replaces the ID in the Secret that it had just written with that of another agent.
 func TestACrashAndASecretThatNamesAnotherAgent(t *testing.T) {
 	t.Parallel()
 	forge := func(s *scene) {
@@ -38,7 +38,7 @@ func TestACrashAndASecretThatNamesAnotherAgent(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := newScene(t, cloudtest.Settings{})
-			other := somebodyElses(s)
+			other := registeredExternally(s)
 			s.strangers = 1
 			s.Cloud.ResetRequests()
 			s.die(apply, once(createSecret), before(patchStatus))
@@ -52,9 +52,9 @@ func TestACrashAndASecretThatNamesAnotherAgent(t *testing.T) {
 	}
 }
 
-// While the operator is away, the Agent is forced away with its Secret, and made anew: nothing in the cluster
-// knows of the remote agent any more.
-func TestACrashAndAnAgentMadeAnewFindsItselfInTheList(t *testing.T) {
+// While the operator is down, the Agent is force-deleted with its Secret and created again: nothing in the cluster
+// names the remote agent any more.
+func TestACrashAndARecreatedAgentFindsItselfInTheList(t *testing.T) {
 	s := newScene(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
 	s.die(apply, once(createSecret), after(patchStatus))
 	s.must(s.Client.Delete(t.Context(), s.World.Secret("web-token")))
@@ -66,7 +66,7 @@ func TestACrashAndAnAgentMadeAnewFindsItselfInTheList(t *testing.T) {
 	s.finish(cell{one, 1})
 }
 
-// The cache knows of the nonce and of nothing after it: what is written down counts, not what is cached.
+// The cache has the intent and nothing newer: the operator relies on the API server, not on its cache.
 func TestACacheThatLagsBehindTheStatus(t *testing.T) {
 	slow := newLag(v1alpha1.AnnotationRegistrationIntent)
 	s := newScene(t, strict, harness.Idle)
@@ -82,7 +82,7 @@ func TestACacheThatLagsBehindTheStatus(t *testing.T) {
 	s.finish(cell{one, 1})
 }
 
-// lag holds a watch back after it has shown a word.
+// lag delays a watch once it has sent a given word.
 type lag struct {
 	mu     sync.Mutex
 	cond   *sync.Cond
@@ -98,7 +98,7 @@ func newLag(word string) *lag {
 	return l
 }
 
-// begin waits until the watch has shown the word, and holds it back from then on.
+// begin waits until the watch has sent the word, and delays it from then on.
 func (l *lag) begin() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -14,20 +14,20 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// later is a row of what comes after a registration: where the operator stops, and the end on three kinds of
-// service: one that lists, one that lists and shows no tokens, and one that does not list.
+// later is a row for what follows a registration: where the operator stops, and the end on three kinds of server: one
+// that lists, one that lists and masks tokens, and one that does not list.
 type later struct {
 	name    string
 	moments []moment
 	ends    [3]end
-	// look is true where the new operator learns of it at its next look at the remote agent only.
+	// look is true if the new operator finds it only at its next sync of the remote agent.
 	look bool
 }
 
 var laterServers = [3]server{servers[0], servers[2], servers[4]}
 
-// playLater runs the rows; nothing is registered in any. Each distinct end of a row has one scene; where all kinds of
-// service end alike, the rows take turns with them.
+// playLater runs the rows, none of which registers anything. Each distinct end of a row has one scene; if all kinds of
+// server have the same end, the rows alternate between them.
 func playLater(t *testing.T, rows []later, prepare, act func(*scene), check func(*scene)) {
 	t.Helper()
 	t.Parallel()
@@ -47,7 +47,7 @@ func playLater(t *testing.T, rows []later, prepare, act func(*scene), check func
 				s.die(act, row.moments...)
 				s.revive(false)
 				if row.look {
-					s.lookAgain()
+					s.syncAgain()
 				}
 				s.finish(cell{row.ends[i], 0})
 				check(s)
@@ -61,11 +61,11 @@ func update(s *scene) {
 	s.Change("web", func(a *v1alpha1.Agent) { a.Spec.RawConfig, a.Spec.Version = secondConfig, "v4.1.0" })
 }
 
-// updates checks that updates came to the service, and not in a loop. The same one may come a second time, from
-// a pass that the cache had not told of the first one's status yet.
+// updates checks that updates came to Calyptia Cloud, and not in a loop. An update may arrive twice, if the cache
+// did not have the status of the first pass yet.
 func updates(s *scene) {
 	if got := s.Cloud.Count(http.MethodPatch, cloudtest.RouteAgent); got < 1 || got > 2 {
-		s.t.Errorf("%d updates reached the service, want one or two: %s", got, s.calls())
+		s.t.Errorf("%d updates reached Calyptia Cloud, want one or two: %s", got, s.calls())
 	}
 }
 
@@ -73,18 +73,18 @@ func TestCrash_Updating_EndsAsDeclared(t *testing.T) {
 	sent := once(patchRemote)
 	playLater(t, []later{
 		{"before the update leaves", at(before(patchRemote)), [3]end{one, one, one}, false},
-		{"the update takes effect, the answer is lost", at(after(patchRemote)), [3]end{one, one, one}, false},
+		{"the update takes effect, the response is lost", at(after(patchRemote)), [3]end{one, one, one}, false},
 		{"updated, before it is read back", at(sent, before(getRemote)), [3]end{one, one, one}, false},
 		{"updated, the reading is lost", at(sent, after(getRemote)), [3]end{one, one, one}, false},
 		{"updated, before the status is written", at(sent, once(getRemote), before(patchStatus)), [3]end{one, one, one}, false},
-		{"the status is written, the answer is lost", at(sent, after(patchStatus)), [3]end{one, one, one}, false},
+		{"the status is written, the response is lost", at(sent, after(patchStatus)), [3]end{one, one, one}, false},
 	}, settle, update, updates)
 }
 
-// somebodyElses registers an agent without the operator.
-func somebodyElses(s *scene) string { return s.Register("legacy", "machine-1").ID }
+// registeredExternally registers an agent externally.
+func registeredExternally(s *scene) string { return s.Register("legacy", "machine-1").ID }
 
-func stranger(s *scene) { s.adopted, s.lost = true, ""; somebodyElses(s) }
+func stranger(s *scene) { s.adopted, s.lost = true, ""; registeredExternally(s) }
 
 func adopt(s *scene) {
 	id := s.Remote()[0].ID
@@ -92,16 +92,16 @@ func adopt(s *scene) {
 }
 
 func TestCrash_Adopting_EndsAsDeclared(t *testing.T) {
-	ends := [3]end{one, tokenless, one} // A masked token of somebody else's agent was never shown to us.
+	ends := [3]end{one, tokenless, one} // The masked token of an adopted agent was never returned.
 	playLater(t, []later{
 		{"before the finalizer is written", at(before(patchAgent)), ends, false},
-		{"the finalizer is written, the answer is lost", at(after(patchAgent)), ends, false},
+		{"the finalizer is written, the response is lost", at(after(patchAgent)), ends, false},
 		{"before the Secret is written", at(once(patchAgent), before(createSecret)), ends, false},
-		{"the Secret is written, the answer is lost", at(after(createSecret)), ends, false},
+		{"the Secret is written, the response is lost", at(after(createSecret)), ends, false},
 		{"before the update leaves", at(once(createSecret), before(patchRemote)), ends, false},
-		{"the update takes effect, the answer is lost", at(after(patchRemote)), ends, false},
+		{"the update takes effect, the response is lost", at(after(patchRemote)), ends, false},
 		{"before the status is written", at(once(patchRemote), before(patchStatus)), ends, false},
-		{"the status is written, the answer is lost", at(once(patchRemote), after(patchStatus)), ends, false},
+		{"the status is written, the response is lost", at(once(patchRemote), after(patchStatus)), ends, false},
 	}, stranger, adopt, updates)
 }
 
@@ -109,9 +109,9 @@ func TestCrash_Deleting_NothingIsLeft(t *testing.T) {
 	ends := [3]end{none, none, none}
 	playLater(t, []later{
 		{"before the deletion leaves", at(before(deleteRemote)), ends, false},
-		{"the deletion takes effect, the answer is lost", at(after(deleteRemote)), ends, false},
+		{"the deletion takes effect, the response is lost", at(after(deleteRemote)), ends, false},
 		{"deleted, before the finalizer is released", at(once(deleteRemote), before(patchAgent)), ends, false},
-		{"the finalizer is released, the answer is lost", at(once(deleteRemote), after(patchAgent)), ends, false},
+		{"the finalizer is released, the response is lost", at(once(deleteRemote), after(patchAgent)), ends, false},
 	}, settle, deleteAgent, nothing)
 }
 
@@ -123,7 +123,7 @@ func TestCrash_SecretDisowned_EndsAsDeclared(t *testing.T) {
 	ends := [3]end{one, one, one}
 	playLater(t, []later{
 		{"before the Secret is let go", at(before(updateSecret)), ends, false},
-		{"the Secret is let go, the answer is lost", at(after(updateSecret)), ends, false},
+		{"the Secret is let go, the response is lost", at(after(updateSecret)), ends, false},
 	}, settle, retainIt, nothing)
 }
 
@@ -136,15 +136,15 @@ func TestCrash_Retaining_KeepsAgentAndSecret(t *testing.T) {
 	}
 	playLater(t, []later{
 		{"before the finalizer is released", at(before(patchAgent)), ends, false},
-		{"the finalizer is released, the answer is lost", at(after(patchAgent)), ends, false},
+		{"the finalizer is released, the response is lost", at(after(patchAgent)), ends, false},
 	}, retained, deleteAgent, nothing)
 }
 
 func TestCrash_SecretRecreated_EndsAsDeclared(t *testing.T) {
-	ends := [3]end{one, tokenless, one} // Where the service shows no token, the Secret was the only place.
+	ends := [3]end{one, tokenless, one} // Where tokens are masked, only the Secret had it.
 	playLater(t, []later{
 		{"before it is written", at(before(createSecret)), ends, false},
-		{"it is written, the answer is lost", at(after(createSecret)), ends, true},
+		{"it is written, the response is lost", at(after(createSecret)), ends, true},
 	}, settle, removeSecret, nothing)
 }
 
@@ -158,11 +158,11 @@ func TestCrash_SecretRepaired_EndsAsDeclared(t *testing.T) {
 	ends := [3]end{one, one, one}
 	playLater(t, []later{
 		{"before it is written", at(before(updateSecret)), ends, false},
-		{"it is written, the answer is lost", at(after(updateSecret)), ends, false},
+		{"it is written, the response is lost", at(after(updateSecret)), ends, false},
 	}, settle, spoilSecret, nothing)
 }
 
-// spoilSecret takes the operator's mark away, which is put back.
+// spoilSecret removes the operator's label, which the operator restores.
 func spoilSecret(s *scene) {
 	secret := s.World.Secret(s.secret)
 	secret.Labels["app.kubernetes.io/managed-by"] = "somebody"
@@ -181,10 +181,10 @@ func TestCrash_SecretRenamed_KeepsTheToken(t *testing.T) {
 	made, removed := once(createOther), once(deleteSecret)
 	playLater(t, []later{
 		{"before the new one is written", at(before(createOther)), ends, false},
-		{"the new one is written, the answer is lost", at(after(createOther)), ends, false},
+		{"the new one is written, the response is lost", at(after(createOther)), ends, false},
 		{"before the old one is removed", at(made, before(deleteSecret)), ends, false},
-		{"the old one is removed, the answer is lost", at(made, after(deleteSecret)), ends, false},
+		{"the old one is removed, the response is lost", at(made, after(deleteSecret)), ends, false},
 		{"before the status is written", at(made, removed, before(patchStatus)), ends, false},
-		{"the status is written, the answer is lost", at(made, removed, after(patchStatus)), ends, false},
+		{"the status is written, the response is lost", at(made, removed, after(patchStatus)), ends, false},
 	}, settle, rename, nothing)
 }

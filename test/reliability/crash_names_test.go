@@ -38,10 +38,10 @@ func TestCrash_RegisteringByName_ExactlyOneOrAsDocumented(t *testing.T) {
 	listed, written := once(listFleets), once(patchAgent)
 	for _, row := range []crash{
 		{"BeforeTheFleetsAreListed", at(before(listFleets)), ends{listUnique: {one, 1}}},
-		{"FleetsListed_ResponseLost", at(after(listFleets)), ends{doubles: {one, 1}}},
+		{"FleetsListed_ResponseLost", at(after(listFleets)), ends{duplicates: {one, 1}}},
 		{"FleetsListed_BeforeTheIntentIsWritten", at(listed, before(patchAgent)), ends{conflicts: {one, 1}}},
-		{"FleetsListed_BeforeTheRequestIsSent", at(listed, written, before(postRemote)), ends{listDoubles: {one, 1}}},
-		{"Registered_ResponseLost", at(listed, after(postRemote)), ends{listUnique: {one, 1}, upserts: {one, 2}, doubles: {two, 2}}},
+		{"FleetsListed_BeforeTheRequestIsSent", at(listed, written, before(postRemote)), ends{listDuplicates: {one, 1}}},
+		{"Registered_ResponseLost", at(listed, after(postRemote)), ends{listUnique: {one, 1}, upserts: {one, 2}, duplicates: {two, 2}}},
 	} {
 		for kind, want := range row.ends {
 			t.Run(row.name+"/"+servers[kind].name, func(t *testing.T) {

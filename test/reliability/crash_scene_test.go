@@ -27,70 +27,70 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// server is a kind of service.
+// server is a kind of server.
 type server struct {
 	name     string
 	settings cloudtest.Settings
 }
 
-// The kinds of service that the tables have a column for, in this order.
+// The kinds of server that the tables have a column for, in this order.
 var servers = [...]server{
 	{"list, unique", cloudtest.Settings{}},
-	{"list, doubles", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}},
+	{"list, duplicates", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}},
 	{"list, unique, masked", cloudtest.Settings{MaskTokens: true, MaskAs: "redacted"}},
 	{"no list, upserts", cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert}},
 	{"no list, 409", cloudtest.Settings{NoList: true}},
-	{"no list, doubles", cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble}},
+	{"no list, duplicates", cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble}},
 }
 
-// end is what a row ends in. It is checked until it holds, and once more after another look of the operator.
+// end is the expected end of a row. It is checked until it holds, and again after one more sync.
 type end int
 
 const (
 	// one: Ready, one remote agent, with the declared configuration and with id and token in the Secret.
 	one end = iota
-	// tokenless: as one, but Stalled because nothing shows the token; the Secret holds the id alone.
+	// tokenless: as one, but Stalled because the token cannot be read; the Secret has only the ID.
 	tokenless
-	// stranded: Stalled because the service has one agent and does not tell its ID. Setting agentID ends it.
+	// stranded: Stalled because Calyptia Cloud has an agent but does not return its ID. Setting agentID resolves it.
 	stranded
-	// two: as one, and a double that nothing can find remains. The documentation says so.
+	// two: as one, and a duplicate that nothing can find remains. The documentation says so.
 	two
 	// none: no remote agent, no Agent, no Secret.
 	none
-	// blocked: the deletion waits and says how to end it; one remote agent that nothing can find.
+	// blocked: the deletion waits and its message has the remedy; one remote agent that cannot be found.
 	blocked
-	// left: no Agent and no Secret; one remote agent that nothing can find, and a warning event that says so.
+	// left: no Agent and no Secret; one remote agent that cannot be found, and a warning event about it.
 	left
-	// kept: no Agent; its remote agent and its Secret live on.
+	// kept: no Agent; its remote agent and its Secret remain.
 	kept
 )
 
-// cell is what a row ends in on one kind of service, and how many registrations reach that until then.
+// cell is the end of a row on one kind of server, and the number of registrations that reach it.
 type cell struct {
 	end   end
 	posts int
 }
 
-// scene is a World whose operator is going to be stopped.
+// scene is a World whose operator will be stopped.
 type scene struct {
 	*harness.World
 	*fence
 	t *testing.T
-	// wanted is the configuration that is declared now; secret is the name of the token Secret, former its name before.
+	// wanted is the declared configuration; secret is the name of the token Secret, former its previous name.
 	wanted, secret, former string
-	// lost is the ID of a remote agent that went.
+	// lost is the ID of a deleted remote agent.
 	lost string
-	// strangers are the remote agents that are none of the Agent's business.
+	// strangers are remote agents that the Agent must not touch.
 	strangers int
-	// listless is true where the service has no list.
+	// listless is true where Calyptia Cloud has no list.
 	listless bool
-	// adopted is true where the remote agent was somebody else's first.
+	// adopted is true if the remote agent was registered externally.
 	adopted bool
 }
 
 const firstConfig, secondConfig = "[INPUT]\n    name dummy\n", "[INPUT]\n    name cpu\n"
 
-// newScene makes a World behind a fence. With options, who calls it starts the operator.
+// newScene makes a World behind a fence. With options, the caller starts the operator.
 func newScene(t *testing.T, settings cloudtest.Settings, options ...harness.Option) *scene {
 	t.Helper()
 	t.Parallel()
@@ -106,15 +106,15 @@ func newScene(t *testing.T, settings cloudtest.Settings, options ...harness.Opti
 	return s
 }
 
-// await waits until the operator came to the moment that was expected.
+// await waits until the operator reaches the expected moment.
 func (s *scene) await(reached <-chan struct{}) {
 	s.t.Helper()
-	await.Closed(s.t, "the operator comes to the moment", reached, func() string {
-		return fmt.Sprintf("it never came to %+v; calls: %s", s.moments, s.calls())
+	await.Closed(s.t, "the operator reaches the moment", reached, func() string {
+		return fmt.Sprintf("it never reached %+v; requests: %s", s.moments, s.calls())
 	})
 }
 
-// die stops the operator at the last of the moments of what act sets off.
+// die runs act and stops the operator at the last moment.
 func (s *scene) die(act func(*scene), moments ...moment) {
 	s.t.Helper()
 	reached := s.expect(moments...)
@@ -124,21 +124,21 @@ func (s *scene) die(act func(*scene), moments ...moment) {
 	s.open()
 }
 
-// revive starts an operator that remembers nothing, and lets what is late take effect once that looked.
+// revive starts an operator with empty caches, and delivers late requests once it has searched for the agent.
 func (s *scene) revive(lateCommit bool) {
 	s.t.Helper()
 	before := len(s.Cloud.Requests())
 	s.Start()
 	if lateCommit {
-		s.commitAfterALook(before)
+		s.commitAfterASearch(before)
 	}
 }
 
-// commitAfterALook lets what is late take effect once the operator looked for it, in a call after the first ones.
-// Where nothing is listed, it cannot look: then its first reading does.
-func (s *scene) commitAfterALook(before int) {
+// commitAfterASearch delivers late requests once the operator has searched for the agent, after its first requests.
+// Where nothing is listed, it cannot search: then its first read counts.
+func (s *scene) commitAfterASearch(before int) {
 	s.t.Helper()
-	s.Eventually("the operator looks", func() error {
+	s.Eventually("the operator syncs", func() error {
 		for _, r := range s.Cloud.Requests()[before:] {
 			if r.Status != 0 && (strings.Contains(r.Query, "last=100") || s.listless && r.Route == cloudtest.RouteAgent) {
 				return nil
@@ -154,7 +154,7 @@ func (s *scene) commitNow() {
 	s.Cloud.Wait()
 }
 
-// finish checks that all ends as the cell says, also after the operator was asked to look again.
+// finish checks the end of the cell, also after one more requested sync.
 func (s *scene) finish(want cell) {
 	s.t.Helper()
 	check := map[end]func() error{
@@ -162,18 +162,18 @@ func (s *scene) finish(want cell) {
 	}[want.end]
 	s.Eventually("the end", check)
 	if got := s.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); got != want.posts {
-		s.t.Errorf("%d registrations reached the service, want %d: %s", got, want.posts, s.calls())
+		s.t.Errorf("%d registrations reached Calyptia Cloud, want %d: %s", got, want.posts, s.calls())
 	}
 	switch want.end {
 	case none, left, kept:
 		return
 	case one, tokenless, two:
-		s.lookAgain()
+		s.syncAgain()
 		if err := check(); err != nil {
-			s.t.Errorf("after another look: %v", err)
+			s.t.Errorf("after another sync: %v", err)
 		}
 		if got := s.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); got != want.posts {
-			s.t.Errorf("%d registrations after another look, want %d", got, want.posts)
+			s.t.Errorf("%d registrations after another sync, want %d", got, want.posts)
 		}
 	case stranded:
 		s.Change("web", func(a *v1alpha1.Agent) { a.Spec.AgentID = s.Remote()[0].ID })
@@ -184,15 +184,15 @@ func (s *scene) finish(want cell) {
 		})
 		s.Gone("web")
 		if n := len(s.Remote()); n != 1 {
-			s.t.Errorf("%d remote agents, want the one that was left behind", n)
+			s.t.Errorf("%d remote agents, want the orphaned one", n)
 		}
 	}
 }
 
-func (s *scene) lookAgain() {
+func (s *scene) syncAgain() {
 	s.t.Helper()
 	s.Poke("web")
-	s.Eventually("another look", func() error {
+	s.Eventually("another sync", func() error {
 		a := s.Get("web")
 		if a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
 			return errors.New(harness.Describe(a))
@@ -225,7 +225,7 @@ func (s *scene) blocked() error {
 func (s *scene) left() error {
 	err := errors.Join(s.remotes(1), s.gone())
 	if err == nil && !strings.Contains(strings.Join(s.Events("web", 1), " "), "MaybeOrphaned") {
-		err = errors.New("no event tells of what may be left")
+		err = errors.New("no event reports the remote agent that may be left")
 	}
 	return err
 }
@@ -255,11 +255,11 @@ func (s *scene) gone() error {
 	a, err := s.agent()
 	switch {
 	case err == nil:
-		return fmt.Errorf("the Agent is there: %s", harness.Describe(a))
+		return fmt.Errorf("the Agent still exists: %s", harness.Describe(a))
 	case !apierrors.IsNotFound(err):
 		return err
 	case s.Secret(s.secret) != nil:
-		return errors.New("the Secret is there")
+		return errors.New("the Secret still exists")
 	}
 	return nil
 }
@@ -294,29 +294,29 @@ func (s *scene) stalled(reason string, words ...string) error {
 	return nil
 }
 
-// recorded checks that the status names the remote agent, which is as declared, and that nothing is open.
+// recorded checks that the status names the remote agent, that it matches the spec, and that no registration is open.
 func (s *scene) recorded() error {
 	a, err := s.agent()
 	if err != nil {
 		return err
 	}
 	remote, found := s.Cloud.Agent(a.Status.ID)
-	nonce := a.Annotations[v1alpha1.AnnotationRegistrationIntent]
+	intent := a.Annotations[v1alpha1.AnnotationRegistrationIntent]
 	switch {
 	case !found || a.Status.ID == s.lost:
-		return fmt.Errorf("the service has no agent %q of this life", a.Status.ID)
+		return fmt.Errorf("Calyptia Cloud has no current agent %q", a.Status.ID)
 	case remote.MachineID != a.Status.MachineID:
 		return fmt.Errorf("its machine ID is %s, the status has %s", remote.MachineID, a.Status.MachineID)
 	case remote.RawConfig != s.wanted || remote.Version != a.Spec.Version:
 		return fmt.Errorf("version %s with %q, want %s with %q", remote.Version, remote.RawConfig, a.Spec.Version, s.wanted)
-	case nonce != "" && nonce != a.Status.RegistrationIntent:
+	case intent != "" && intent != a.Status.RegistrationIntent:
 		return errors.New("the registration is still open")
 	case !controllerutil.ContainsFinalizer(a, v1alpha1.AgentFinalizer):
 		return errors.New("the finalizer is missing")
 	case a.Status.Origin == map[bool]v1alpha1.Origin{true: v1alpha1.OriginRegistered, false: v1alpha1.OriginAdopted}[s.adopted]:
 		return fmt.Errorf("the origin is %s", a.Status.Origin)
 	case len(a.Status.DuplicatesToDelete) != 0:
-		return fmt.Errorf("%v is still to be withdrawn", a.Status.DuplicatesToDelete)
+		return fmt.Errorf("duplicates %v are not deleted yet", a.Status.DuplicatesToDelete)
 	}
 	return nil
 }
@@ -334,15 +334,15 @@ func (s *scene) holds(token bool) error {
 	case string(secret.Data[v1alpha1.IDKey]) != a.Status.ID:
 		return errors.New("the Secret has another id")
 	case token && !cloud.NewToken(string(held)).Equal(remote.Token):
-		return errors.New("the Secret has not the token")
+		return errors.New("the Secret does not have the token")
 	case !token && has:
-		return errors.New("the Secret has a token, want the id alone")
+		return errors.New("the Secret has a token, want only the ID")
 	case a.Spec.SessionSecretRef != nil && (a.Status.SessionSecretRef == nil || s.Secret("web-session") == nil):
 		return errors.New("the session is missing")
 	case a.Spec.SessionSecretRef == nil && s.Secret("web-session") != nil:
-		return errors.New("the session is there")
+		return errors.New("the session still exists")
 	case s.former != "" && s.Secret(s.former) != nil:
-		return errors.New("the former Secret is there")
+		return errors.New("the former Secret still exists")
 	case harness.Retains(a) == (len(secret.OwnerReferences) == 1 && secret.OwnerReferences[0].UID == a.UID):
 		return fmt.Errorf("the Secret is owned by %v", secret.OwnerReferences)
 	case a.Status.TokenSecretRef == nil || a.Status.TokenSecretRef.Name != s.secret:
@@ -351,7 +351,7 @@ func (s *scene) holds(token bool) error {
 	return nil
 }
 
-// calls tells what reached the service.
+// calls describes the requests that reached Calyptia Cloud.
 func (s *scene) calls() string {
 	var all []string
 	for _, r := range s.Cloud.Requests() {
@@ -360,7 +360,7 @@ func (s *scene) calls() string {
 	return strings.Join(all, ", ")
 }
 
-// edit patches the Agent as a person would; whatever the operator does at that moment meets a conflict.
+// edit patches the Agent as a user would; a write of the operator at that moment gets a conflict.
 func (s *scene) edit(change func(*v1alpha1.Agent)) error {
 	a, err := s.agent()
 	if err != nil {

@@ -9,21 +9,21 @@ package reliability_test
 import "testing"
 
 // Crash anywhere: the operator stops at each boundary of its story. From then on no request of it reaches the
-// API server or the service; then one that remembers nothing starts. What has to come of it stands in the
-// tables, by the kind of service.
+// API server or Calyptia Cloud; then an operator with empty caches starts. The tables have the
+// expected result for each kind of server.
 
 // All 216 combinations of boundary, kind of service, first or repeated registration, alive or deleted are rows of
 // internal/registration/scenes_test.go, where they run against the decision table alone. Here each boundary and each
-// distinct end has one scene on a real API server, to prove that the shell persists what the table counts on.
+// distinct end has one scene on a real API server, to check that the shell persists what the table relies on.
 
-// crash is a row: where the operator stops, and the end on some kinds of service.
+// crash is a row: where the operator stops, and the end on some kinds of server.
 type crash struct {
 	name    string
 	moments []moment
 	ends    ends
 }
 
-// ends are by the kind of service.
+// ends are by kind of server.
 type ends map[kind]cell
 
 // kind is an index of servers.
@@ -31,11 +31,11 @@ type kind int
 
 const (
 	listUnique kind = iota
-	listDoubles
+	listDuplicates
 	listMasked
 	upserts
 	conflicts
-	doubles
+	duplicates
 )
 
 func at(moments ...moment) []moment { return moments }
@@ -56,8 +56,8 @@ func registering(store request, ends [9]ends) []crash {
 	}
 }
 
-// play runs the rows. prepare comes first, act sets off what the operator stops at, and meanwhile is done while no
-// operator runs.
+// play runs the rows. prepare runs first, act triggers the request at which the operator stops, and meanwhile runs while
+// no operator runs.
 func play(t *testing.T, rows []crash, prepare, act, meanwhile func(*scene)) {
 	t.Helper()
 	t.Parallel()
@@ -87,7 +87,7 @@ func settle(s *scene) {
 
 func deleteAgent(s *scene) { s.Delete("web") }
 
-// lose removes the remote agent as somebody else would, and asks the operator to look.
+// lose deletes the remote agent externally and requests a sync.
 func lose(s *scene) {
 	s.lost = s.Get("web").Status.ID
 	s.Cloud.Remove(s.lost)
@@ -99,23 +99,23 @@ func TestCrash_Registering_ExactlyOneOrAsDocumented(t *testing.T) {
 		{listUnique: {one, 1}},
 		{upserts: {one, 1}},
 		{conflicts: {one, 1}},
-		{listUnique: {one, 1}, listMasked: {tokenless, 1}, upserts: {one, 2}, conflicts: {stranded, 2}, doubles: {two, 2}},
-		{listDoubles: {one, 1}, listMasked: {tokenless, 1}, upserts: {one, 2}, conflicts: {stranded, 2}, doubles: {two, 2}},
-		{listUnique: {one, 1}, listMasked: {tokenless, 1}, upserts: {one, 2}, conflicts: {stranded, 2}, doubles: {two, 2}},
-		{doubles: {one, 1}},
+		{listUnique: {one, 1}, listMasked: {tokenless, 1}, upserts: {one, 2}, conflicts: {stranded, 2}, duplicates: {two, 2}},
+		{listDuplicates: {one, 1}, listMasked: {tokenless, 1}, upserts: {one, 2}, conflicts: {stranded, 2}, duplicates: {two, 2}},
+		{listUnique: {one, 1}, listMasked: {tokenless, 1}, upserts: {one, 2}, conflicts: {stranded, 2}, duplicates: {two, 2}},
+		{duplicates: {one, 1}},
 		{listMasked: {one, 1}},
-		{doubles: {one, 1}},
+		{duplicates: {one, 1}},
 	}), nothing, apply, nothing)
 }
 
-// The status and the Secret still name the agent that somebody deleted.
+// The status and the Secret still name the deleted agent.
 func TestCrash_Reregistering_ExactlyOneOrAsDocumented(t *testing.T) {
 	play(t, registering(updateSecret, [9]ends{
 		{conflicts: {one, 1}},
-		{listDoubles: {one, 1}},
-		{doubles: {one, 1}},
+		{listDuplicates: {one, 1}},
+		{duplicates: {one, 1}},
 		{conflicts: {stranded, 2}},
-		{doubles: {two, 2}},
+		{duplicates: {two, 2}},
 		{listMasked: {tokenless, 1}},
 		{listMasked: {one, 1}},
 		{conflicts: {one, 1}},
@@ -126,12 +126,12 @@ func TestCrash_Reregistering_ExactlyOneOrAsDocumented(t *testing.T) {
 func TestCrash_RegisteringThenDeleted_NothingIsLeftOrAsDocumented(t *testing.T) {
 	play(t, registering(createSecret, [9]ends{
 		{listUnique: {none, 0}},
-		{listDoubles: {none, 0}, upserts: {none, 1}},
+		{listDuplicates: {none, 0}, upserts: {none, 1}},
 		{listMasked: {none, 0}, conflicts: {none, 1}},
-		{listUnique: {none, 1}, upserts: {none, 2}, conflicts: {blocked, 2}, doubles: {left, 2}},
-		{listDoubles: {none, 1}, upserts: {none, 2}, conflicts: {blocked, 2}, doubles: {left, 2}},
-		{listMasked: {none, 1}, upserts: {none, 2}, conflicts: {blocked, 2}, doubles: {left, 2}},
-		{doubles: {none, 1}},
+		{listUnique: {none, 1}, upserts: {none, 2}, conflicts: {blocked, 2}, duplicates: {left, 2}},
+		{listDuplicates: {none, 1}, upserts: {none, 2}, conflicts: {blocked, 2}, duplicates: {left, 2}},
+		{listMasked: {none, 1}, upserts: {none, 2}, conflicts: {blocked, 2}, duplicates: {left, 2}},
+		{duplicates: {none, 1}},
 		{listMasked: {none, 1}},
 		{conflicts: {none, 1}},
 	}), nothing, apply, deleteAgent)
@@ -139,14 +139,14 @@ func TestCrash_RegisteringThenDeleted_NothingIsLeftOrAsDocumented(t *testing.T) 
 
 func TestCrash_ReregisteringThenDeleted_NothingIsLeftOrAsDocumented(t *testing.T) {
 	play(t, registering(updateSecret, [9]ends{
-		{doubles: {none, 0}},
+		{duplicates: {none, 0}},
 		{conflicts: {none, 1}},
 		{listUnique: {none, 0}},
-		{doubles: {left, 2}},
+		{duplicates: {left, 2}},
 		{listMasked: {none, 1}},
 		{conflicts: {blocked, 2}},
 		{upserts: {none, 1}},
-		{doubles: {none, 1}},
-		{listDoubles: {none, 1}},
+		{duplicates: {none, 1}},
+		{listDuplicates: {none, 1}},
 	}), settle, lose, deleteAgent)
 }

@@ -19,15 +19,15 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// What stands in between says 404 in its own way. It is no news of the agent: nothing is forgotten, nothing
+// Proxies and gateways have their own 404. It does not mean that the agent is not found: nothing is forgotten or
 // registered, and a deletion waits.
-func TestNotFoundFromInBetweenIsNoNewsOfTheAgent(t *testing.T) {
+func TestNotFoundFromAProxyIsNoEvidence(t *testing.T) {
 	rows := []struct{ name, contentType, body string }{
 		{"a proxy's page", "text/html", "<html><body><h1>404 Not Found</h1></body></html>"},
 		{"an ingress without a backend", "text/plain", "default backend - 404"},
 		{"a gateway without a route", "application/json", `{"message":"no Route matched with those values"}`},
-		{"a service that lost the project", "application/json", `{"error":"project not found"}`},
-		{"an empty answer", "", ""},
+		{"a server that lost the project", "application/json", `{"error":"project not found"}`},
+		{"an empty response", "", ""},
 		{"Spring without the route", "application/json",
 			`{"timestamp":"2026-11-01T12:00:00Z","path":"/v1/agents/x","status":404,"error":"Not Found"}`},
 		{"Rails without the route", "application/json", `{"status":404,"error":"Not Found"}`},
@@ -77,8 +77,8 @@ func notFoundInBetween(t *testing.T, settings cloudtest.Settings, contentType, b
 	w.One("web")
 }
 
-// A "not found" that names nothing is believed where a list that was begun afterwards lacks the agent, too.
-func TestNotFound_NamesNothing_AListDecides(t *testing.T) {
+// A "not found" without a name counts only if a list that began afterwards lacks the agent, too.
+func TestNotFound_WithoutAName_AListDecides(t *testing.T) {
 	bare := cloudtest.Fault{Route: cloudtest.RouteAgent, Status: http.StatusNotFound, Body: `{"error":"not found"}`}
 	t.Run("there is no list", func(t *testing.T) {
 		notFoundInBetween(t, cloudtest.Settings{NoList: true}, "application/json", bare.Body)
@@ -119,8 +119,8 @@ func TestNotFound_NamesNothing_AListDecides(t *testing.T) {
 	}
 }
 
-// Credentials or a URL that lead elsewhere find nothing there. That is believed of no agent.
-func TestNotFoundElsewhereIsNoNewsOfTheAgent(t *testing.T) {
+// Credentials or a URL of another project find no agent. That is not evidence of a deletion.
+func TestNotFoundInAnotherProjectIsNoEvidence(t *testing.T) {
 	opaque := func(w *harness.World, _ *v1alpha1.CloudProject) {
 		w.Cloud.AddToken(w.ProjectID, "opaque-token-of-the-right-project")
 		w.SetSecret("calyptia-token", map[string]string{"token": "opaque-token-of-the-right-project"})
@@ -132,27 +132,27 @@ func TestNotFoundElsewhereIsNoNewsOfTheAgent(t *testing.T) {
 	rows := []struct {
 		name     string
 		settings cloudtest.Settings
-		set      func(*harness.World)             // to a token that does not tell its project
+		set      func(*harness.World)             // sets a token that does not name its project
 		named    bool                             // the CloudProject names the project
 		away     func(*testing.T, *harness.World) // leads elsewhere
 		home     func(*harness.World)             // and back
 		restart  bool
 	}{
 		{
-			name: "a token that tells of another project",
+			name: "a token that names another project",
 			away: func(_ *testing.T, w *harness.World) {
 				w.SetSecret("calyptia-token", map[string]string{"token": w.Cloud.AddProject(uuid.NewString()).Reveal()})
 			},
 		},
-		{name: "a token of another project that does not tell so", set: func(w *harness.World) { opaque(w, nil) },
+		{name: "a token of another project that does not name it", set: func(w *harness.World) { opaque(w, nil) },
 			away: func(_ *testing.T, w *harness.World) { elsewhere(w, "opaque-token-of-another-project") }},
-		{name: "a token of another project that does not tell so, after a restart", restart: true, set: func(w *harness.World) { opaque(w, nil) },
+		{name: "a token of another project that does not name it, after a restart", restart: true, set: func(w *harness.World) { opaque(w, nil) },
 			away: func(_ *testing.T, w *harness.World) { elsewhere(w, "opaque-token-of-another-project") }},
-		{name: "a token of another project than spec.projectID says, where nothing is listed", named: true,
+		{name: "a token of another project than spec.projectID, without a list", named: true,
 			settings: cloudtest.Settings{NoList: true}, set: func(w *harness.World) { opaque(w, nil) },
 			away: func(_ *testing.T, w *harness.World) { elsewhere(w, "opaque-token-of-another-project") }},
 		{
-			name: "another service that takes the same token",
+			name: "another server that accepts the same token",
 			away: func(t *testing.T, w *harness.World) {
 				other := cloudtest.New(cloudtest.Settings{})
 				other.AddToken(w.ProjectID, w.Token.Reveal())
@@ -192,7 +192,7 @@ func TestNotFoundElsewhereIsNoNewsOfTheAgent(t *testing.T) {
 			if row.restart {
 				w.Start()
 			}
-			w.Eventually("the CloudProject uses what leads elsewhere", func() error { return provedAnew(w, held) })
+			w.Eventually("the CloudProject uses the other token or URL", func() error { return verifiedAgain(w, held) })
 			w.Cloud.ResetRequests()
 			w.Poke("web")
 			w.Delete("doomed")
@@ -217,13 +217,13 @@ func TestNotFoundElsewhereIsNoNewsOfTheAgent(t *testing.T) {
 	}
 }
 
-// provedAnew is nil once the operator's copy of the credentials, or the URL in force, is no longer the former one.
-func provedAnew(w *harness.World, former string) error {
+// verifiedAgain is nil once the operator's copy of the credentials, or the URL in force, is no longer the former one.
+func verifiedAgain(w *harness.World, former string) error {
 	if c := w.Secret("calyptia-credentials"); c != nil && string(c.Data["token"]) != former {
 		return nil
 	}
 	if cp := w.Project(); cp.Status.URL != w.HTTP.URL {
 		return nil
 	}
-	return fmt.Errorf("it uses what it used")
+	return fmt.Errorf("it still uses the former one")
 }

@@ -23,12 +23,12 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// estate is a namespace with all that Agents need in it: the CloudProject, its token and CA, a source of
-// configuration, Agents that delete and one that retains; and an Agent of another namespace.
+// estate is a namespace with everything that Agents need: the CloudProject, its token and CA, a source of configuration,
+// Agents with both deletion policies; and an Agent of another namespace.
 type estate struct {
 	w, tenant *harness.World
 	own       []string // names of the Agents of the namespace
-	kept      string   // the remote agent that is to remain
+	kept      string   // the remote agent that has to remain
 	guest     string   // the remote agent of the other namespace
 	restore   func()   // ends the outage
 }
@@ -55,7 +55,7 @@ func newEstate(t *testing.T) *estate {
 	}
 	e.kept = e.w.Get("kept").Status.ID
 	e.guest = e.tenant.Ready("guest").Status.ID
-	// The copy of the credentials is what deletions rest on.
+	// Deletions use the copy of the credentials.
 	e.w.Eventually("the credentials are copied", func() error {
 		if e.w.Secret("calyptia-credentials") == nil {
 			return fmt.Errorf("there is no copy")
@@ -69,13 +69,13 @@ func (e *estate) namespace() *corev1.Namespace {
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: e.w.Namespace}}
 }
 
-// blocked waits until an Agent says why its deletion waits and what ends that.
+// blocked waits until the condition of an Agent says why its deletion waits, with the remedy.
 func (e *estate) blocked(reason string, words ...string) {
 	e.w.Helper()
 	for _, name := range []string{"plain", "sourced"} {
 		e.w.NotReady(name, reason, append(words, v1alpha1.AnnotationOrphan)...)
 	}
-	e.w.Eventually("the namespace says what holds it", func() error {
+	e.w.Eventually("the namespace has a condition about what holds it", func() error {
 		var ns corev1.Namespace
 		if err := e.w.Client.Get(context.Background(), client.ObjectKey{Name: e.w.Namespace}, &ns); err != nil {
 			return err
@@ -96,9 +96,9 @@ func (e *estate) orphanAll() {
 	}
 }
 
-// Whatever is out of order when a namespace goes, what can be deleted is, what is to remain does, and what
-// waits says for what.
-func TestDeletionOfANamespaceWithAllInIt(t *testing.T) {
+// Whatever fails while a namespace is deleted: what can be deleted is deleted, what has to remain remains, and what
+// waits says why.
+func TestDeletionOfANamespaceWithEverythingInIt(t *testing.T) {
 	down := cloudtest.Fault{Cut: cloudtest.CutBefore}
 	rows := []struct {
 		name    string
@@ -106,7 +106,7 @@ func TestDeletionOfANamespaceWithAllInIt(t *testing.T) {
 		after   func(*estate) // while it is being deleted
 		orphans bool
 	}{
-		{name: "in good order"},
+		{name: "without failures"},
 		{
 			name:   "while the operator is down",
 			before: func(e *estate) { e.w.Stop() },
@@ -163,7 +163,7 @@ func TestDeletionOfANamespaceWithAllInIt(t *testing.T) {
 			for _, name := range e.own {
 				e.w.Gone(name)
 			}
-			// The Agent of the other namespace still needs the CloudProject, and nothing was taken from it.
+			// The Agent of the other namespace still needs the CloudProject, and keeps its agent.
 			e.w.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonInUse, e.tenant.Namespace+"/guest", v1alpha1.AnnotationOrphanAgents)
 			if row.orphans {
 				remains(e.w, all...)
@@ -173,7 +173,7 @@ func TestDeletionOfANamespaceWithAllInIt(t *testing.T) {
 			}
 			e.tenant.Delete("guest")
 			e.tenant.Gone("guest")
-			vanishes(e.w, e.namespace())
+			untilDeleted(e.w, e.namespace())
 			if !row.orphans {
 				remains(e.w, e.kept)
 			}
@@ -182,7 +182,7 @@ func TestDeletionOfANamespaceWithAllInIt(t *testing.T) {
 }
 
 // Agents are deleted although what they need was deleted before them.
-func TestDeletionOfAgentsAfterWhatTheyNeed(t *testing.T) {
+func TestDeletionOfAgentsAfterTheirDependencies(t *testing.T) {
 	rows := []struct {
 		name  string
 		first func(*estate)
@@ -195,7 +195,7 @@ func TestDeletionOfAgentsAfterWhatTheyNeed(t *testing.T) {
 		{"the source of the configuration", func(e *estate) {
 			remove(e.w, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: e.w.Namespace, Name: "fluent"}})
 		}},
-		{"all of them while the operator is down", func(e *estate) {
+		{"all of them, while the operator is down", func(e *estate) {
 			e.w.Stop()
 			remove(e.w, e.w.Project())
 			remove(e.w, e.w.Secret("calyptia-token"))
@@ -225,7 +225,7 @@ func TestDeletionOfAgentsAfterWhatTheyNeed(t *testing.T) {
 	}
 }
 
-// A CloudProject that goes registers nothing more, says who holds it, and goes with the last of them.
+// A CloudProject that is being deleted registers nothing, names the Agents that it waits for, and goes with the last.
 func TestDeletionOfACloudProjectInUse(t *testing.T) {
 	t.Parallel()
 	e := newEstate(t)
@@ -240,8 +240,8 @@ func TestDeletionOfACloudProjectInUse(t *testing.T) {
 	e.w.ChangeProject(func(cp *v1alpha1.CloudProject) {
 		metav1.SetMetaDataAnnotation(&cp.ObjectMeta, v1alpha1.AnnotationOrphanAgents, "true")
 	})
-	vanishes(e.w, cp)
-	// An Agent whose CloudProject is gone cannot delete, says so, and lets go on request.
+	untilDeleted(e.w, cp)
+	// An Agent whose CloudProject is gone cannot delete, says so, and drops its finalizer on request.
 	e.w.Delete("plain")
 	e.w.NotReady("plain", v1alpha1.ReasonProjectNotFound, v1alpha1.AnnotationOrphan)
 	e.w.Change("plain", orphan)
@@ -253,8 +253,8 @@ func TestDeletionOfACloudProjectInUse(t *testing.T) {
 	}
 }
 
-// All at once, and one registration is open: the CloudProject does not wait for the Agent that waits for it.
-func TestDeletionWithARegistrationThatIsOpen(t *testing.T) {
+// Everything is deleted at once while a registration is open: the CloudProject does not wait for an Agent that waits for it.
+func TestDeletionWithAnOpenRegistration(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert})
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
@@ -265,7 +265,7 @@ func TestDeletionWithARegistrationThatIsOpen(t *testing.T) {
 	remove(w, w.Secret("calyptia-token"))
 	w.Delete("web")
 	w.Gone("web")
-	vanishes(w, cp)
+	untilDeleted(w, cp)
 	if n := len(w.Remote()); n != 0 {
 		t.Errorf("%d remote agents are left", n)
 	}

@@ -21,8 +21,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A deleted Agent chose a machine ID that somebody else's agent has, and the service answers a registration with that.
-func TestDeletion_InDoubtOverSomebodyElsesAgent_Completes(t *testing.T) {
+// A deleted Agent chose the machine ID of another owner's agent, and Calyptia Cloud returns that agent for a registration.
+func TestDeletion_InDoubtAboutAnotherOwnersAgent_Completes(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert})
 	made := w.Register("elsewhere", "machine-elsewhere-1")
@@ -34,13 +34,13 @@ func TestDeletion_InDoubtOverSomebodyElsesAgent_Completes(t *testing.T) {
 	tenant.Delete("web")
 	tenant.Gone("web")
 	w.Unharmed([]cloud.Agent{victim})
-	if told := tenant.Events("web", 1); !slices.Contains(told, "MaybeOrphaned") {
-		t.Errorf("events are %v", told)
+	if events := tenant.Events("web", 1); !slices.Contains(events, "MaybeOrphaned") {
+		t.Errorf("events are %v", events)
 	}
 }
 
-// A namespace that is not allowed any more causes requests about what it registered, and none that registers.
-func TestDeletion_NotAllowedAnyMore_RegistersNothing(t *testing.T) {
+// A namespace that is no longer allowed causes requests only about its registered agents, and registers none.
+func TestDeletion_NoLongerAllowed_RegistersNothing(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{NoList: true})
 	a := tenant.Ready(w.Guest(tenant, "web"))
@@ -78,7 +78,7 @@ func TestDeletion_NotAllowedAnyMore_RegistersNothing(t *testing.T) {
 	}
 }
 
-// The token is replaced while a registration is in doubt, and the next attempt is refused. The first may have made something.
+// The token is replaced while a registration is in doubt, and the next attempt is refused. The first may have succeeded.
 func TestDeletion_RefusedAfterTheTokenWasReplacedInDoubt_LeavesNothing(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert})
@@ -97,7 +97,7 @@ func TestDeletion_RefusedAfterTheTokenWasReplacedInDoubt_LeavesNothing(t *testin
 	refuse := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: 400, Body: `{"error":"invalid agent raw config"}`})
 	before := w.Get("web").Annotations[v1alpha1.AnnotationRegistrationIntent]
 	w.Start()
-	w.Eventually("it is refused", func() error {
+	w.Eventually("the registration is refused", func() error {
 		a := w.Get("web")
 		if a.Annotations[v1alpha1.AnnotationRegistrationIntent] == before {
 			return errors.New(harness.Describe(a))
@@ -105,7 +105,7 @@ func TestDeletion_RefusedAfterTheTokenWasReplacedInDoubt_LeavesNothing(t *testin
 		return nil
 	})
 	w.Poke("web")
-	w.Eventually("that is handled", func() error {
+	w.Eventually("the deletion is handled", func() error {
 		a := w.Get("web")
 		if a.Status.RegistrationIntent == "" && w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents) < 3 {
 			return errors.New(harness.Describe(a))

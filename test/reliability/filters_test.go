@@ -20,7 +20,7 @@ import (
 
 const blockPage = "<html><body>Request blockPage</body></html>"
 
-// A filter of responses writes its own 4xx over the answer to a registration that took effect. That proves nothing.
+// A filter of responses writes its own 4xx over the response to a registration that took effect. It is no evidence of a failure.
 func TestRegister_ResponseReplacedByAFilter_ExactlyOne(t *testing.T) {
 	for _, status := range []int{http.StatusForbidden, http.StatusBadRequest, http.StatusNotFound, http.StatusConflict,
 		http.StatusRequestEntityTooLarge, http.StatusUnavailableForLegalReasons} {
@@ -42,8 +42,8 @@ func TestRegister_ResponseReplacedByAFilter_ExactlyOne(t *testing.T) {
 	}
 }
 
-// Where nothing is listed, each registration that a filter hides may leave an agent: so there are few, far apart.
-func TestRegister_ResponseReplacedByAFilter_NoList_StallsInsteadOfMultiplying(t *testing.T) {
+// Without a list, each registration whose response is replaced may leave an agent, so retries are few and far apart.
+func TestRegister_ResponseReplacedByAFilter_NoList_StallsWithoutDuplicates(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble})
 	w.Cloud.Inject(cloudtest.Fault{
@@ -56,8 +56,8 @@ func TestRegister_ResponseReplacedByAFilter_NoList_StallsInsteadOfMultiplying(t 
 	}
 }
 
-// One tenant's configuration that something in between refuses stalls its Agent and nobody else's.
-func TestUpdate_ConfigurationRefusedInBetween_StallsThatAgentAlone(t *testing.T) {
+// A configuration that a filter refuses stalls its Agent and no other.
+func TestUpdate_ConfigurationRefusedByAFilter_StallsOnlyThatAgent(t *testing.T) {
 	for _, row := range []struct {
 		status, updates int
 	}{

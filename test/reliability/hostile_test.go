@@ -29,8 +29,8 @@ func hostileSettings(w *harness.World, _ *v1alpha1.CloudProject) {
 	w.Settings.OutageGrace = time.Millisecond
 }
 
-// says is an answer that takes the place of the real one; the call takes effect.
-func says(status int, body string) func(string) cloudtest.Fault {
+// responds replaces the real response; the request takes effect.
+func responds(status int, body string) func(string) cloudtest.Fault {
 	return func(other string) cloudtest.Fault {
 		return cloudtest.Fault{
 			Status: status, After: true, Body: strings.ReplaceAll(body, "OTHER", other),
@@ -50,24 +50,24 @@ var (
 	cutShort = does(cloudtest.Fault{Truncate: 10})
 )
 
-// Whatever a service answers to a registration: the condition says that its outcome is not known, and there is
-// exactly one agent once the service behaves again.
-func TestHostileAnswersToARegistration(t *testing.T) {
+// Whatever the response to a registration, the condition says that its outcome is not known, and there is exactly
+// one agent once Calyptia Cloud works again.
+func TestHostileResponsesToARegistration(t *testing.T) {
 	rows := []struct {
 		name  string
 		fault func(other string) cloudtest.Fault
 	}{
 		{"JSON cut short", cutShort},
-		{"a megabyte of HTML", says(200, page)},
-		{"an ID that is no UUID", says(201, `{"id":"../../etc","token":"t","name":"web","createdAt":"2026-01-01T00:00:00Z"}`)},
-		{"the ID of another agent", says(201, `{"id":"OTHER","token":"t","name":"web","createdAt":"2026-01-01T00:00:00Z"}`)},
+		{"a megabyte of HTML", responds(200, page)},
+		{"an ID that is no UUID", responds(201, `{"id":"../../etc","token":"t","name":"web","createdAt":"2026-01-01T00:00:00Z"}`)},
+		{"the ID of another agent", responds(201, `{"id":"OTHER","token":"t","name":"web","createdAt":"2026-01-01T00:00:00Z"}`)},
 		{"headers of absurd size", absurd},
 		{"a byte a second", drips},
-		{"null", says(201, `null`)},
-		{"null everywhere", says(201, `{"id":null,"token":null,"name":null,"createdAt":null,"environmentName":null}`)},
-		{"a list", says(201, `[]`)},
-		{"nothing", says(201, ``)},
-		{"an error with a success", says(201, `{"error":"not really"}`)},
+		{"null", responds(201, `null`)},
+		{"null everywhere", responds(201, `{"id":null,"token":null,"name":null,"createdAt":null,"environmentName":null}`)},
+		{"a list", responds(201, `[]`)},
+		{"nothing", responds(201, ``)},
+		{"an error with a success", responds(201, `{"error":"not really"}`)},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestHostileAnswersToARegistration(t *testing.T) {
 			remote, _ := w.Cloud.Agent(a.Status.ID)
 			w.HoldsToken("web", remote)
 			if a.Status.MachineID != remote.MachineID {
-				t.Error("it is not the Agent's own")
+				t.Error("it is not that of the Agent")
 			}
 		})
 	}
@@ -97,22 +97,22 @@ func TestAnEmptyTokenIsReadAgain(t *testing.T) {
 	w.One("web")
 }
 
-// Whatever a service answers to a read: nothing is forgotten, and the Agent says what is wrong.
-func TestHostileAnswersToARead(t *testing.T) {
+// Whatever the response to a read, nothing is forgotten, and the condition of the Agent names the problem.
+func TestHostileResponsesToARead(t *testing.T) {
 	rows := []struct {
 		name   string
 		fault  func(other string) cloudtest.Fault
 		reason string
 	}{
 		{"JSON cut short", cutShort, v1alpha1.ReasonInvalidResponse},
-		{"a megabyte of HTML", says(200, page), v1alpha1.ReasonInvalidResponse},
-		{"an ID that is no UUID", says(200, `{"id":"web"}`), v1alpha1.ReasonInvalidResponse},
-		{"another agent", says(200, `{"id":"OTHER","machineID":"x"}`), v1alpha1.ReasonInvalidResponse},
+		{"a megabyte of HTML", responds(200, page), v1alpha1.ReasonInvalidResponse},
+		{"an ID that is no UUID", responds(200, `{"id":"web"}`), v1alpha1.ReasonInvalidResponse},
+		{"another agent", responds(200, `{"id":"OTHER","machineID":"x"}`), v1alpha1.ReasonInvalidResponse},
 		{"headers of absurd size", absurd, v1alpha1.ReasonInvalidResponse},
 		{"a byte a second", drips, v1alpha1.ReasonUnavailable},
-		{"10 MB of configuration", says(200, `{"id":"`+anID+`","rawConfig":"`+strings.Repeat("x", 10<<20)+`"}`), v1alpha1.ReasonInvalidResponse},
-		{"null", says(200, `null`), v1alpha1.ReasonInvalidResponse},
-		{"null everywhere", says(200, `{"id":null,"machineID":null,"token":null,"flags":null,"metadata":null}`), v1alpha1.ReasonInvalidResponse},
+		{"10 MB of configuration", responds(200, `{"id":"`+anID+`","rawConfig":"`+strings.Repeat("x", 10<<20)+`"}`), v1alpha1.ReasonInvalidResponse},
+		{"null", responds(200, `null`), v1alpha1.ReasonInvalidResponse},
+		{"null everywhere", responds(200, `{"id":null,"machineID":null,"token":null,"flags":null,"metadata":null}`), v1alpha1.ReasonInvalidResponse},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -141,7 +141,7 @@ func TestHostileAnswersToARead(t *testing.T) {
 	}
 }
 
-// What has our ID and shows the machine ID of something else is not ours to change or delete.
+// An agent with our ID and another machine ID must not be changed or deleted.
 func TestARemoteAgentOfAnotherMachineIsNotOurs(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, hostileSettings)
@@ -153,7 +153,7 @@ func TestARemoteAgentOfAnotherMachineIsNotOurs(t *testing.T) {
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.9.9" })
 	w.Poke("web")
 	handled(w, "web")
-	w.Restart() // What was confirmed before is not remembered.
+	w.Restart() // The new process remembers no confirmation.
 	w.Delete("web")
 	w.Stalled("web", v1alpha1.ReasonRemoteMismatch, id, v1alpha1.AnnotationOrphan)
 	for _, method := range []string{http.MethodPost, http.MethodPatch, http.MethodDelete} {
@@ -168,9 +168,9 @@ func TestARemoteAgentOfAnotherMachineIsNotOurs(t *testing.T) {
 	}
 }
 
-// Decisions rest on what a list does not hold, so that one that cannot be trusted registers nothing.
+// An agent that is not in a list may be registered again, so a list that cannot be trusted registers nothing.
 func TestHostileLists(t *testing.T) {
-	whole := func(r *http.Request) bool { return r.URL.Query().Get("last") != "1" } // the proof asks for one
+	whole := func(r *http.Request) bool { return r.URL.Query().Get("last") != "1" } // the credential check asks for one
 	next := func(cursor string) http.Header {
 		return http.Header{"Link": {`</v1/projects/p/agents?before=` + cursor + `>; rel="next"`}}
 	}
@@ -182,13 +182,13 @@ func TestHostileLists(t *testing.T) {
 		name   string
 		faults []cloudtest.Fault
 	}{
-		{"cursors that lead in a circle", []cloudtest.Fault{
+		{"cursors that form a cycle", []cloudtest.Fault{
 			{Match: at(""), Status: 200, Body: entry, Header: next("a")},
 			{Match: at("a"), Status: 200, Body: entry, Header: next("b")},
 			{Match: at("b"), Status: 200, Body: entry, Header: next("a")},
 		}},
-		{"a cursor that leads to itself", []cloudtest.Fault{{Match: whole, Status: 200, Body: entry, Header: next("a")}}},
-		{"empty pages without end", []cloudtest.Fault{{Match: whole, Status: 200, Body: `[]`, Header: next("a")}}},
+		{"a cursor that points to itself", []cloudtest.Fault{{Match: whole, Status: 200, Body: entry, Header: next("a")}}},
+		{"endless empty pages", []cloudtest.Fault{{Match: whole, Status: 200, Body: `[]`, Header: next("a")}}},
 		{"null", []cloudtest.Fault{{Match: whole, Status: 200, Body: `null`}}},
 		{"a list of null", []cloudtest.Fault{{Match: whole, Status: 200, Body: `[null]`}}},
 		{"an ID that is no UUID", []cloudtest.Fault{{Match: whole, Status: 200, Body: `[{"id":"web","machineID":"m"}]`}}},
@@ -208,10 +208,10 @@ func TestHostileLists(t *testing.T) {
 			w.Start()
 			w.NotReady("web", v1alpha1.ReasonInvalidResponse)
 			if n := w.Cloud.Count(http.MethodGet, cloudtest.RouteList); n > 50 {
-				t.Errorf("%d pages were read until it was noticed", n)
+				t.Errorf("%d pages were read before the operator stopped", n)
 			}
 			if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 0 {
-				t.Errorf("%d registrations on the word of a list that cannot be trusted", n)
+				t.Errorf("%d registrations after an invalid list", n)
 			}
 			for _, end := range behave {
 				end()
@@ -222,8 +222,8 @@ func TestHostileLists(t *testing.T) {
 	}
 }
 
-// Of an answer without end only so much is read.
-func TestAnAnswerWithoutEndIsCutOff(t *testing.T) {
+// Only a limited part of an endless response is read.
+func TestAnEndlessResponseIsCutOff(t *testing.T) {
 	t.Parallel()
 	var endless atomic.Bool
 	var longest atomic.Int64
@@ -254,14 +254,14 @@ func TestAnAnswerWithoutEndIsCutOff(t *testing.T) {
 	endless.Store(false)
 	w.Ready("web")
 	handled(w, "web")
-	// What is read, and what the kernel holds on the way.
+	// Bytes that were read, and bytes in the buffers of the kernel.
 	if n := longest.Load(); n > 32<<20 || n == 0 {
-		t.Errorf("%d bytes were taken", n)
+		t.Errorf("%d bytes were read", n)
 	}
 	w.One("web")
 }
 
-func TestNamesThatDriveATerminal(t *testing.T) {
+func TestNamesWithTerminalEscapes(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	id := w.Ready(w.Apply("web")).Status.ID

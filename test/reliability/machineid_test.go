@@ -16,9 +16,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// What a server says of an agent is not believed as it is: a machine ID could write a section into a configuration that
-// Fluent Bit runs, or be too large for the status.
-func TestAdopt_OddMachineID_StallsWithAMessage(t *testing.T) {
+// Responses are validated: a machine ID could inject a section into a configuration that Fluent Bit runs, or be too
+// large for the status.
+func TestAdopt_InvalidMachineID_StallsWithAMessage(t *testing.T) {
 	for _, row := range []struct{ name, machineID string }{
 		{"line breaks that begin a section", "x\n[INPUT]\n    Name exec\n    Command id"},
 		{"too long", strings.Repeat("a", 129)},

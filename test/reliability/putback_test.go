@@ -21,7 +21,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// exported is the annotation of an Agent of another cluster, as a manifest in a repository may hold it.
+// exported is the annotation of an Agent of another cluster, as a manifest in a repository may have it.
 const exported = "2026-01-01T10:00:00Z/0011223344556677-00112233445566778899"
 
 func annotate(w *harness.World, name, intent string) {
@@ -35,8 +35,8 @@ func chosen(id string) func(*v1alpha1.Agent) {
 	return func(a *v1alpha1.Agent) { a.Spec.MachineID, a.Spec.DeletionPolicy = id, v1alpha1.DeletionDelete }
 }
 
-// A GitOps tool puts an annotation back that the repository has, while the outcome of a registration is unknown. The
-// record of that registration must not get lost with it.
+// A GitOps tool restores the annotation of the repository while the outcome of a registration is unknown. The intent of
+// that registration must not be lost.
 func TestIntent_ReplacedByAnOlderOneWhileInDoubt_IsNotForgotten(t *testing.T) {
 	for _, row := range []struct {
 		name   string
@@ -78,15 +78,15 @@ func TestIntent_ReplacedByAnOlderOneWhileInDoubt_IsNotForgotten(t *testing.T) {
 	}
 }
 
-// A tenant makes the operator forget which intent was closed, and puts that one back.
-func TestIntent_PutBackAfterAnUnreadableOne_TakesNothing(t *testing.T) {
+// A tenant makes the operator forget which intent was closed, and restores it.
+func TestIntent_RestoredAfterAnUnreadableOne_AdoptsNothing(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
 	thief := tenant.Ready(w.Guest(tenant, "thief", chosen("machine-1")))
 	intent := thief.Annotations[v1alpha1.AnnotationRegistrationIntent]
 	annotate(tenant, "thief", "unreadable")
 	tenant.Poke("thief")
-	tenant.Eventually("the Agent is settled", func() error {
+	tenant.Eventually("the intent of the Agent is closed", func() error {
 		a := tenant.Get("thief")
 		if a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
 			return errors.New(harness.Describe(a))
@@ -103,14 +103,14 @@ func TestIntent_PutBackAfterAnUnreadableOne_TakesNothing(t *testing.T) {
 	tenant.Poke("thief")
 	w.Cloud.ResetRequests()
 	w.Start(tenant.Namespace)
-	tenant.Eventually("the thief is told", func() error {
+	tenant.Eventually("the thief is Stalled", func() error {
 		a := tenant.Get("thief")
 		if a.Status.ID == own.ID {
 			return errors.New(harness.Describe(a))
 		}
 		return nil
 	})
-	tenant.Settled("thief")
+	tenant.ReadyOrStalled("thief")
 	if tenant.Get("thief").Status.ID == victim.ID {
 		t.Error("the thief has the victim's agent")
 	}
@@ -120,9 +120,9 @@ func TestIntent_PutBackAfterAnUnreadableOne_TakesNothing(t *testing.T) {
 	w.Unharmed([]cloud.Agent{victim})
 }
 
-// The intent of a replica whose clock is ahead is in doubt. The next one is later all the same: else the replica that
-// wrote the former would put it back.
-func TestIntent_AfterOneOfAClockThatIsAhead_IsLater(t *testing.T) {
+// The intent of a replica whose clock is ahead is in doubt. The next intent still has a later time; otherwise that replica
+// would restore its own.
+func TestIntent_AfterOneFromAClockAhead_IsLater(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{NoList: true}, harness.Idle)
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Cut: cloudtest.CutBefore})

@@ -21,8 +21,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A replica whose clock was an hour ahead closed the registration before.
-func TestReregistration_AfterAClockThatWasAhead_IsLookedAtInTime(t *testing.T) {
+// A replica whose clock was an hour ahead has closed the previous registration.
+func TestReregistration_AfterAClockThatWasAhead_IsInTime(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle, func(_ *harness.World, cp *v1alpha1.CloudProject) {
 		cp.Spec.ResyncInterval = &metav1.Duration{Duration: time.Minute}
@@ -35,7 +35,7 @@ func TestReregistration_AfterAClockThatWasAhead_IsLookedAtInTime(t *testing.T) {
 	w.Cloud.Remove(before.Status.ID)
 	w.Poke("web")
 	w.Start()
-	w.Eventually("it is registered anew", func() error {
+	w.Eventually("it is registered again", func() error {
 		if a := w.Get("web"); a.Status.ID == before.Status.ID || a.Status.ID == "" {
 			return errors.New(harness.Describe(a))
 		}
@@ -50,8 +50,8 @@ func TestReregistration_AfterAClockThatWasAhead_IsLookedAtInTime(t *testing.T) {
 	})
 }
 
-// Whoever may adopt the agent that has the machine ID is told its ID, also after a lost response.
-func TestMachineIDTaken_AfterALostResponse_TellsTheIDToAdopt(t *testing.T) {
+// An Agent that may adopt the agent with the machine ID gets its ID, also after a lost response.
+func TestMachineIDTaken_AfterALostResponse_NamesTheIDToAdopt(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutBefore})
@@ -64,8 +64,8 @@ func TestMachineIDTaken_AfterALostResponse_TellsTheIDToAdopt(t *testing.T) {
 
 var refusal = cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: 400, Body: `{"error":"invalid agent raw config"}`}
 
-// refusedSoon is a World whose first registration is about to be refused: it waits for the answer until that is let go.
-func refusedSoon(t *testing.T) (w *harness.World, answer func()) {
+// refusedSoon is a World whose first registration is about to be refused: the response waits for respond.
+func refusedSoon(t *testing.T) (w *harness.World, respond func()) {
 	t.Helper()
 	w = harness.New(t, cloudtest.Settings{NoList: true})
 	entered, block := make(chan struct{}, 1), make(chan struct{})
@@ -78,12 +78,12 @@ func refusedSoon(t *testing.T) (w *harness.World, answer func()) {
 	return w, func() { close(block) }
 }
 
-// The operator is told to end while a registration is refused.
+// The operator shuts down while a registration is refused.
 func TestRefusal_DuringAShutdown_IsNotForgotten(t *testing.T) {
 	t.Parallel()
-	w, answer := refusedSoon(t)
+	w, respond := refusedSoon(t)
 	w.Halt()
-	answer()
+	respond()
 	w.Stop()
 	w.Start()
 	w.Stalled("web", v1alpha1.ReasonInvalid)
@@ -94,9 +94,9 @@ func TestRefusal_DuringAShutdown_IsNotForgotten(t *testing.T) {
 // The status that closes a refused registration cannot be written.
 func TestRefusal_StatusNotWritten_IsNotForgotten(t *testing.T) {
 	t.Parallel()
-	w, answer := refusedSoon(t)
+	w, respond := refusedSoon(t)
 	w.API.FailOnce(http.MethodPatch, "/web/status")
-	answer()
+	respond()
 	w.Stalled("web", v1alpha1.ReasonInvalid)
 	w.Delete("web")
 	w.Gone("web")

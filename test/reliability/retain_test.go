@@ -40,7 +40,7 @@ func TestSecretsOfARetainedAgentSurviveItsDeletion(t *testing.T) {
 	rows := []struct {
 		name   string
 		change func(*v1alpha1.Agent)
-		// late is changed right before the deletion, without waiting for the operator.
+		// late changes the Agent right before the deletion, without waiting for the operator.
 		late func(*v1alpha1.Agent)
 		// adopted registers the remote agent first.
 		adopted bool
@@ -71,7 +71,7 @@ func TestSecretsOfARetainedAgentSurviveItsDeletion(t *testing.T) {
 					}
 					session(a)
 				}))
-				w.Stop() // The garbage collector has all the time that it wants.
+				w.Stop() // The garbage collector has enough time.
 				if row.late != nil {
 					w.Change("web", row.late)
 				}
@@ -90,7 +90,7 @@ func TestSecretsOfARetainedAgentSurviveItsDeletion(t *testing.T) {
 	}
 }
 
-// collected waits until the garbage collector did what it does before the operator lets the Agent go.
+// collected waits until the garbage collector is done, before the operator removes the finalizer.
 func collected(w *harness.World, name string) {
 	w.Helper()
 	w.Eventually("the garbage collector is done", func() error {
@@ -103,7 +103,7 @@ func collected(w *harness.World, name string) {
 	})
 }
 
-// survives checks that a Secret is there, complete, and nobody's to take along.
+// survives checks that a Secret exists, is complete, and has no owner that would take it along.
 func survives(w *harness.World, name string) {
 	w.Helper()
 	s := w.Secret(name)
@@ -111,15 +111,15 @@ func survives(w *harness.World, name string) {
 		w.Fatalf("Secret %s is gone", name)
 	}
 	if len(s.OwnerReferences) != 0 || s.DeletionTimestamp != nil {
-		w.Errorf("Secret %s goes with %v", name, s.OwnerReferences)
+		w.Errorf("Secret %s is deleted with %v", name, s.OwnerReferences)
 	}
 	if want := map[string]int{"web-token": 2, "web-session": 3}[name]; len(s.Data) != want {
 		w.Errorf("Secret %s holds %d keys, want %d", name, len(s.Data), want)
 	}
 }
 
-// Also while the operator runs, and the remote is slow: foreground deletion with the finalizer still in place.
-func TestForegroundDeletionOfARetainedAgentThatTheOperatorSees(t *testing.T) {
+// Also while the operator runs and the API is slow: foreground deletion with the finalizer still set.
+func TestForegroundDeletionOfARetainedAgentWhileTheOperatorRuns(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web", retain, session))
@@ -130,8 +130,8 @@ func TestForegroundDeletionOfARetainedAgentThatTheOperatorSees(t *testing.T) {
 	survives(w, "web-session")
 }
 
-// Who owns the Secrets follows the policy at once, also where nothing else is done for the Agent, and without a remote
-// call. What is deleted with the Agent goes even if it has no owner yet.
+// The owner of the Secrets follows the policy at once, without a request to Calyptia Cloud. A Secret that is to be deleted
+// with the Agent is deleted even if it has no owner yet.
 func TestTheOwnerOfTheSecretsFollowsThePolicy(t *testing.T) {
 	deletes := func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionDelete }
 	for _, row := range []struct {
@@ -181,7 +181,7 @@ func TestTheOwnerOfTheSecretsFollowsThePolicy(t *testing.T) {
 		w.Start()
 		w.Gone("web")
 		for _, name := range []string{"web-token", "web-session"} {
-			w.Eventually("it goes with the Agent", func() error {
+			w.Eventually("it is deleted with the Agent", func() error {
 				if w.Secret(name) != nil {
 					return errors.New(name + " is there")
 				}
@@ -191,8 +191,8 @@ func TestTheOwnerOfTheSecretsFollowsThePolicy(t *testing.T) {
 	})
 }
 
-// While an Agent that retains lives, its Secrets are nobody else's, though they have no owner.
-func TestSecretsOfALivingAgentThatRetainsAreNotTakenOver(t *testing.T) {
+// While an Agent with deletionPolicy Retain exists, no other Agent gets its Secrets, although they have no owner.
+func TestSecretsOfALivingAgentThatRetainsAreNotAdopted(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web", retain, session))
@@ -221,7 +221,7 @@ func TestSecretsOfALivingAgentThatRetainsAreNotTakenOver(t *testing.T) {
 	w.One("web")
 }
 
-// No moment leaves the Secret of an Agent that retains to the garbage collector, and a registration costs no write more.
+// At no time can the garbage collector delete the Secret of an Agent with Retain, and a registration needs no extra write.
 func TestARetainedSecretIsMadeWithoutAnOwner(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)

@@ -23,7 +23,7 @@ import (
 
 const renewed = "renewed-project-token"
 
-// rotate makes the service take another token of the project instead of the former one.
+// rotate replaces the token of the project.
 func rotate(w *harness.World) {
 	w.Cloud.AddToken(w.ProjectID, renewed)
 	w.Cloud.RevokeToken(w.Token)
@@ -34,13 +34,13 @@ func setToken(w *harness.World, token string) {
 	w.SetSecret("calyptia-token", map[string]string{"token": token})
 }
 
-func TestANewTokenIsUsedFromTheNextCall(t *testing.T) {
+func TestARotatedTokenIsUsedFromTheNextRequest(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, func(w *harness.World, cp *v1alpha1.CloudProject) { cp.Spec.ProjectID = w.ProjectID })
 	w.Ready(w.Apply("web"))
-	w.Cloud.AddToken(w.ProjectID, renewed) // The former one still holds, so nothing fails.
+	w.Cloud.AddToken(w.ProjectID, renewed) // The former one is still valid, so nothing fails.
 	setToken(w, renewed)
-	w.Eventually("the new token is in use", func() error { return provedAnew(w, w.Token.Reveal()) })
+	w.Eventually("the new token is in use", func() error { return verifiedAgain(w, w.Token.Reveal()) })
 	w.Cloud.ResetRequests()
 	w.Poke("web")
 	handled(w, "web")
@@ -48,7 +48,7 @@ func TestANewTokenIsUsedFromTheNextCall(t *testing.T) {
 	w.Ready("next")
 	for _, r := range w.Cloud.Requests() {
 		if got := r.Header.Get("Authorization"); got != "Bearer "+renewed {
-			t.Errorf("%s %s shows another token", r.Method, r.Path)
+			t.Errorf("%s %s has another token", r.Method, r.Path)
 		}
 	}
 	if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 1 {
@@ -56,15 +56,15 @@ func TestANewTokenIsUsedFromTheNextCall(t *testing.T) {
 	}
 }
 
-// However the right token comes, those who were parked go on within seconds, in the same process.
-func TestParkedAgentsWakeWithTheRightToken(t *testing.T) {
+// However the token is corrected, the waiting Agents continue within seconds, in the same process.
+func TestWaitingAgentsContinueWithTheRightToken(t *testing.T) {
 	rows := []struct {
-		name   string
-		wrong  func(*harness.World)
-		mended func(*harness.World)
+		name  string
+		wrong func(*harness.World)
+		fixed func(*harness.World)
 	}{
 		{"a revoked token is replaced", rotate, func(w *harness.World) { setToken(w, renewed) }},
-		{"a revoked token holds again", func(w *harness.World) { w.Cloud.RevokeToken(w.Token) }, func(w *harness.World) {
+		{"a revoked token is valid again", func(w *harness.World) { w.Cloud.RevokeToken(w.Token) }, func(w *harness.World) {
 			w.Cloud.AddToken(w.ProjectID, w.Token.Reveal())
 			w.PokeProject()
 		}},
@@ -83,10 +83,10 @@ func TestParkedAgentsWakeWithTheRightToken(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			w := harness.New(t, cloudtest.Settings{})
-			before := w.Ready(w.Apply("settled")).Status.ID
+			before := w.Ready(w.Apply("ready")).Status.ID
 			row.wrong(w)
-			w.Poke("settled")
-			// Until the operator has noticed, the former token serves as well as ever.
+			w.Poke("ready")
+			// Until the operator notices, the former token still works.
 			w.Eventually("the CloudProject is not Ready", func() error {
 				if apimeta.IsStatusConditionTrue(w.Project().Status.Conditions, v1alpha1.ConditionReady) {
 					return errors.New("it is")
@@ -100,16 +100,16 @@ func TestParkedAgentsWakeWithTheRightToken(t *testing.T) {
 			for _, name := range names {
 				w.NotReady(name, v1alpha1.ReasonProjectNotReady)
 			}
-			row.mended(w)
-			mended := time.Now()
+			row.fixed(w)
+			fixed := time.Now()
 			for _, name := range names {
 				w.Ready(name)
 			}
-			if took := time.Since(mended); took > 10*time.Second {
-				t.Errorf("they woke after %v", took)
+			if took := time.Since(fixed); took > 10*time.Second {
+				t.Errorf("they continued after %v", took)
 			}
-			if handled(w, "settled").Status.ID != before {
-				t.Error("an agent that was there was registered anew")
+			if handled(w, "ready").Status.ID != before {
+				t.Error("an existing agent was registered again")
 			}
 			if n := len(w.Remote()); n != len(names)+1 {
 				t.Errorf("%d remote agents for %d Agents", n, len(names)+1)
@@ -118,8 +118,8 @@ func TestParkedAgentsWakeWithTheRightToken(t *testing.T) {
 	}
 }
 
-// A Secret that is replaced, as a GitOps tool does, costs no Agent anything.
-func TestAReplacedSecretCostsNothing(t *testing.T) {
+// Replacing the Secret, as GitOps tools do, disturbs no Agent.
+func TestAReplacedSecretDisturbsNoAgent(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	id := w.Ready(w.Apply("web")).Status.ID
@@ -131,15 +131,15 @@ func TestAReplacedSecretCostsNothing(t *testing.T) {
 	w.Poke("web")
 	handled(w, "web")
 	if w.One("web").ID != id {
-		t.Error("it was registered anew")
+		t.Error("it was registered again")
 	}
 	w.Delete("web")
 	w.Gone("web")
 	remains(w)
 }
 
-// A tenant's chosen machine ID is its own only by the mark in its nonce, which nobody can tell from a forged one
-// once the token that made it is gone: then a person decides, and nothing is registered twice or taken over.
+// Only the signature in its intent makes a chosen machine ID a tenant's. Once the token that signed it is replaced, it
+// cannot be verified: then user action is required, and nothing is registered twice or adopted.
 func TestTheTokenChangesUnderATenantsChosenMachineID(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
@@ -151,7 +151,7 @@ func TestTheTokenChangesUnderATenantsChosenMachineID(t *testing.T) {
 	<-entered
 	setToken(w, w.Cloud.AddProject(w.ProjectID).Reveal())
 	close(block)
-	w.Eventually("the first token has done its work", func() error {
+	w.Eventually("the first token was used", func() error {
 		if len(w.Remote()) == 0 {
 			return fmt.Errorf("nothing is registered")
 		}
@@ -164,9 +164,8 @@ func TestTheTokenChangesUnderATenantsChosenMachineID(t *testing.T) {
 	}
 }
 
-// The token changes while a registration is under way, and its answer is lost: the agent that it made is found
-// with the new token.
-func TestTheTokenChangesBetweenNonceAndRecovery(t *testing.T) {
+// The token changes during a registration whose response is lost: the agent is found with the new token.
+func TestTheTokenChangesBetweenIntentAndRecovery(t *testing.T) {
 	rows := []struct {
 		name   string
 		tenant bool
@@ -192,7 +191,7 @@ func TestTheTokenChangesBetweenNonceAndRecovery(t *testing.T) {
 			<-entered
 			setToken(w, w.Cloud.AddProject(w.ProjectID).Reveal())
 			close(block)
-			w.Eventually("the first token has done its work", func() error {
+			w.Eventually("the first token was used", func() error {
 				if len(w.Remote()) == 0 {
 					return fmt.Errorf("nothing is registered")
 				}

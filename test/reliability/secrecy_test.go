@@ -28,15 +28,15 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// canaries are the tokens of a story, and everywhere they showed.
+// canaries are the tokens of a story, and everything that users could see.
 type canaries struct {
 	*harness.World
 	lines  *lines
-	tokens map[string]string // by what they are of
-	seen   []string          // what users could see in the course of the story
+	tokens map[string]string // by their use
+	seen   []string          // everything that users could see
 }
 
-// learn notes the tokens that are in use by now, and keeps what the API server shows by now.
+// learn notes the tokens in use, and records what the API server shows.
 func (c *canaries) learn() {
 	c.Helper()
 	for _, a := range c.Remote() {
@@ -56,7 +56,7 @@ func (c *canaries) learn() {
 	}
 }
 
-// shapes are the forms in which a token would give itself away.
+// shapes are the encodings in which a token could leak.
 func shapes(token string) []string {
 	forms := []string{token, base64.StdEncoding.EncodeToString([]byte(token))}
 	if _, signature, found := strings.Cut(token, "."); found {
@@ -114,7 +114,7 @@ func (c *canaries) check() {
 	}
 }
 
-// echo is a refusal that repeats what the service was shown.
+// echo is an error that repeats the request.
 func echo(method string, status int, tokens ...string) cloudtest.Fault {
 	said, _ := json.Marshal(map[string]string{
 		"error": "invalid agent name: you sent " + strings.Join(tokens, " and "), "detail": strings.Join(tokens, "\u200b"),
@@ -122,8 +122,8 @@ func echo(method string, status int, tokens ...string) cloudtest.Fault {
 	return cloudtest.Fault{Method: method, Status: status, Body: string(said), Header: http.Header{"Content-Type": {"application/json"}}, Times: 1}
 }
 
-// All that an operator does in its life, at the highest verbosity: the tokens are in their Secrets, and nowhere else.
-func TestTokensAreInTheirSecretsAlone(t *testing.T) {
+// The whole life of an operator at the highest verbosity: tokens are in their Secrets and nowhere else.
+func TestTokensAreOnlyInTheirSecrets(t *testing.T) {
 	t.Parallel()
 	c := &canaries{lines: &lines{}, tokens: map[string]string{}}
 	c.World = harness.New(t, cloudtest.Settings{}, func(w *harness.World, _ *v1alpha1.CloudProject) {

@@ -18,8 +18,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A shutdown between the intent and its request would leave a registration in doubt, which the next leader has to wait out.
-// Whoever has begun goes through with it.
+// A shutdown between the intent and its request would leave a registration in doubt, which delays the next leader. So the
+// operator completes a registration that it has begun.
 func TestAnIntentOutlastsAShutdown(t *testing.T) {
 	for _, row := range []struct {
 		name         string
@@ -46,7 +46,7 @@ func TestAnIntentOutlastsAShutdown(t *testing.T) {
 				halt.Do(func() {
 					defer close(cut)
 					w.Halt()
-					select { // What is bound to the shutdown is cut.
+					select { // Whatever depends on the shutdown is canceled.
 					case <-r.Context().Done():
 						err = r.Context().Err()
 					case <-time.After(time.Second):

@@ -20,7 +20,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// Where only this process knows that the remote agent was there, its deletion has to be recorded before the process ends.
+// If only this process knows that the remote agent existed, it records the deletion before it exits.
 func TestADeletionOutlastsAShutdown(t *testing.T) {
 	t.Parallel()
 	const opaque = "opaque-token-of-the-project"
@@ -44,8 +44,8 @@ func TestADeletionOutlastsAShutdown(t *testing.T) {
 	}
 }
 
-// The token of a registration that takes the place of a lost agent is shown once.
-func TestANewTokenOutlastsAShutdown(t *testing.T) {
+// The token of a re-registration is shown once.
+func TestTheTokenOfAReregistrationOutlastsAShutdown(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{MaskTokens: true, MaskAs: "redacted"})
 	id := w.Ready(w.Apply("web")).Status.ID
@@ -56,7 +56,7 @@ func TestANewTokenOutlastsAShutdown(t *testing.T) {
 	}})
 	w.Cloud.Remove(id)
 	remove(w, w.Secret("web-token"))
-	w.Eventually("the agent is registered anew", func() error {
+	w.Eventually("the agent is registered again", func() error {
 		if len(w.Remote()) == 0 {
 			return errors.New("it is not")
 		}
@@ -67,8 +67,8 @@ func TestANewTokenOutlastsAShutdown(t *testing.T) {
 	w.One("web")
 }
 
-// What the service answered is known to the process that asked, also where the API server took nothing of it.
-func TestAnAnswerThatCouldNotBeWritten(t *testing.T) {
+// The process keeps the response of Calyptia Cloud, even if the API server refused every write.
+func TestAResponseThatCouldNotBeWritten(t *testing.T) {
 	for _, server := range servers {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
@@ -95,7 +95,7 @@ func TestAnAnswerThatCouldNotBeWritten(t *testing.T) {
 	}
 }
 
-// A list that takes longer than what it has to be younger than comes to an end all the same.
+// A list takes longer than the age that it may have: it still completes.
 func TestARequestToReconcileOutlastsASlowList(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
@@ -113,8 +113,8 @@ func TestARequestToReconcileOutlastsASlowList(t *testing.T) {
 	}
 }
 
-// An Agent whose remote agent is gone is not Ready, however long its turn takes.
-func TestAnAgentThatWaitsToBeRegisteredAnewIsNotReady(t *testing.T) {
+// An Agent whose remote agent is gone is not Ready, however long it is queued.
+func TestAnAgentThatWaitsForReregistrationIsNotReady(t *testing.T) {
 	t.Parallel()
 	one := int32(1)
 	w := harness.New(t, cloudtest.Settings{}, func(_ *harness.World, cp *v1alpha1.CloudProject) {
@@ -124,7 +124,7 @@ func TestAnAgentThatWaitsToBeRegisteredAnewIsNotReady(t *testing.T) {
 	w.Cloud.Remove(id)
 	w.Poke("web")
 	waited := false
-	w.Eventually("the agent is registered anew", func() error {
+	w.Eventually("the agent is registered again", func() error {
 		a := w.Get("web")
 		ready := harness.Condition(a, v1alpha1.ConditionReady)
 		if a.Status.ID == "" {

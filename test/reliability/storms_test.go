@@ -28,8 +28,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// many is how many Agents a storm concerns: ten times what each bound below allows. What a thousand cost, hack/bench
-// measures.
+// many is the number of Agents in a storm: ten times what each limit below allows. hack/bench measures a thousand.
 const many = 300
 
 // crowd is a World with many registered Agents.
@@ -53,7 +52,7 @@ func newCrowd(t *testing.T, options ...harness.Option) *crowd {
 	return c
 }
 
-// lines are what an operator logs.
+// lines are the log lines of an operator.
 type lines struct {
 	mu  sync.Mutex
 	all []string
@@ -67,7 +66,7 @@ func (l *lines) logger(verbosity int) logr.Logger {
 	}, funcr.Options{Verbosity: verbosity})
 }
 
-// since are the lines after the first n that hold the word.
+// since are the lines after the first n that contain the word.
 func (l *lines) since(n int, word string) (found []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -88,10 +87,10 @@ func (c *crowd) events() (all []eventsv1.Event) {
 	return list.Items
 }
 
-// lasts waits for a time, which is what an outage is made of.
+// lasts waits; outages take time.
 func lasts(d time.Duration) { <-time.After(d) }
 
-// What concerns many Agents at once, one storm after the other, and nothing beside them.
+// Events that concern many Agents at once, one storm after the other.
 func TestStorms(t *testing.T) {
 	whole := newCrowd(t)
 	for _, storm := range []struct {
@@ -99,18 +98,18 @@ func TestStorms(t *testing.T) {
 		test func(*testing.T, *crowd)
 	}{
 		{"a long outage is quiet, and all recover", aLongOutageIsQuiet},
-		{"what a 429 asks for is granted by all", retryAfterIsNeverViolated},
+		{"all requests wait as a 429 asks", retryAfterIsNeverViolated},
 		{"one bad token costs a few calls", oneBadTokenCostsAFewCalls},
-		{"a service that forgot most agents is not filled anew without leave", aServiceThatForgotMostAgents},
+		{"a mass deletion is not corrected before a user confirms it", aMassDeletionWaitsForAUser},
 	} {
 		t.Run(storm.name, func(t *testing.T) { storm.test(t, &crowd{World: whole.For(t), lines: whole.lines}) })
 	}
 }
 
-// A long outage costs a probe now and then, whatever the number of Agents, and a line and no event each; then
-// all go on.
+// A long outage costs a few probes, whatever the number of Agents, and one log line and no event each; then all Agents
+// continue.
 func aLongOutageIsQuiet(t *testing.T, c *crowd) {
-	told, logged := len(c.events()), len(c.lines.since(0, ""))
+	recorded, logged := len(c.events()), len(c.lines.since(0, ""))
 	restore := c.Cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore})
 	c.Cloud.ResetRequests()
 	began := time.Now()
@@ -118,24 +117,24 @@ func aLongOutageIsQuiet(t *testing.T, c *crowd) {
 	const lasting = 10 * time.Second
 	lasts(lasting)
 	outage, calls := time.Since(began).Seconds(), len(c.Cloud.Requests())
-	// Of the Agents: the breaker opens after five failures in a row, with one call of each worker under way, and
-	// then lets one probe through every half second. Of the CloudProject: its proof at once and again after
+	// Of the Agents: the circuit breaker opens after five failures in a row, with one request of each worker in progress, and
+	// then allows one probe every half second. Of the CloudProject: its credential check at once and again after
 	// 50 ms, twice that, and so on up to a second; half of which is random.
-	proofs := c.Cloud.Count(http.MethodGet, cloudtest.RouteList)
-	if most := 5 + harness.Workers + int(outage*2); calls-proofs > most {
-		t.Errorf("%d calls in an outage of %.0f s with %d Agents, want at most %d", calls-proofs, outage, many, most)
+	checks := c.Cloud.Count(http.MethodGet, cloudtest.RouteList)
+	if most := 5 + harness.Workers + int(outage*2); calls-checks > most {
+		t.Errorf("%d calls in an outage of %.0f s with %d Agents, want at most %d", calls-checks, outage, many, most)
 	}
-	if most := 7 + int(outage*2); proofs > most {
-		t.Errorf("%d proofs in an outage of %.0f s, want at most %d", proofs, outage, most)
+	if most := 7 + int(outage*2); checks > most {
+		t.Errorf("%d credential checks in an outage of %.0f s, want at most %d", checks, outage, most)
 	}
 	if calls < 3 {
-		t.Errorf("%d calls: nobody looks whether it is over", calls)
+		t.Errorf("%d calls: no probe checks whether the outage is over", calls)
 	}
 	if n := len(c.lines.since(logged, "Not done yet")); n > 2*many {
-		t.Errorf("%d lines tell of the outage for %d Agents", n, many)
+		t.Errorf("%d log lines about the outage of %d Agents", n, many)
 	}
-	if n := len(c.events()) - told; n > 3 {
-		t.Errorf("%d events tell of the outage", n)
+	if n := len(c.events()) - recorded; n > 3 {
+		t.Errorf("%d events about the outage", n)
 	}
 	restore()
 	c.each(func(name string) { handled(c.World, name) })
@@ -145,15 +144,15 @@ func aLongOutageIsQuiet(t *testing.T, c *crowd) {
 	}
 }
 
-// What the service asks for with a 429 is granted by all, from the moment it is known.
+// All requests wait as long as a 429 asks for, from the moment it arrives.
 func retryAfterIsNeverViolated(t *testing.T, c *crowd) {
-	answered := make(chan struct{}, 1)
+	responded := make(chan struct{}, 1)
 	c.Cloud.ResetRequests()
 	c.Cloud.Inject(cloudtest.Fault{
-		Times: 1, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"3"}}, Body: `{"error":"slow down"}`, Entered: answered,
+		Times: 1, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"3"}}, Body: `{"error":"slow down"}`, Entered: responded,
 	})
 	c.each(c.Poke)
-	<-answered
+	<-responded
 	c.each(func(name string) { handled(c.World, name) })
 	calls := c.Cloud.Requests()
 	var asked time.Time
@@ -167,17 +166,17 @@ func retryAfterIsNeverViolated(t *testing.T, c *crowd) {
 		if since := r.Time.Sub(asked); since > 0 && since < 3*time.Second {
 			underWay++
 			if since > 250*time.Millisecond {
-				t.Errorf("%s %s came %v after the service asked for 3 s", r.Method, r.Path, since)
+				t.Errorf("%s %s came %v after Calyptia Cloud asked for 3 s", r.Method, r.Path, since)
 			}
 		}
 	}
 	if underWay >= harness.Workers {
-		t.Errorf("%d calls came within the 3 s, more than can have been under way", underWay)
+		t.Errorf("%d calls came within the 3 s, more than can have been in progress", underWay)
 	}
 }
 
-// A registration whose record was being written when the 429 came waits as well.
-func TestRetryAfterHoldsForARegistrationThatWasAdmitted(t *testing.T) {
+// A registration whose intent was being written when the 429 arrived waits as well.
+func TestRetryAfterHoldsForARegistrationWithAPermit(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("other"))
@@ -196,13 +195,13 @@ func TestRetryAfterHoldsForARegistrationThatWasAdmitted(t *testing.T) {
 		Times: 1, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"2"}}, Body: `{"error":"slow down"}`,
 	})
 	w.Poke("other")
-	w.Eventually("the service asked to wait", func() error {
+	w.Eventually("Calyptia Cloud asked to wait", func() error {
 		if calls := w.Cloud.Requests(); len(calls) == 0 || calls[0].Status != http.StatusTooManyRequests {
 			return fmt.Errorf("calls: %d", len(calls))
 		}
 		return nil
 	})
-	lasts(100 * time.Millisecond) // For the answer to arrive.
+	lasts(100 * time.Millisecond) // For the response to arrive.
 	close(write)
 	w.Ready("web")
 	handled(w, "other")
@@ -221,7 +220,7 @@ func oneBadTokenCostsAFewCalls(t *testing.T, c *crowd) {
 	c.each(c.Poke)
 	c.World.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonUnauthorized, "token")
 	lasts(time.Second)
-	// One for each worker at most. Besides, the credentials are checked by lists now and then, however many Agents wait.
+	// One for each worker at most, besides the periodic credential checks.
 	n := 0
 	for _, r := range c.Cloud.Requests() {
 		if r.Route != cloudtest.RouteList {
@@ -236,8 +235,8 @@ func oneBadTokenCostsAFewCalls(t *testing.T, c *crowd) {
 	c.each(func(name string) { handled(c.World, name) })
 }
 
-// A service that lost its agents is not filled anew without a person's leave.
-func aServiceThatForgotMostAgents(t *testing.T, c *crowd) {
+// Agents that Calyptia Cloud lost are not registered again until a user confirms it.
+func aMassDeletionWaitsForAUser(t *testing.T, c *crowd) {
 	lost := map[string]bool{}
 	for _, a := range c.Remote()[:many-5] {
 		lost[a.ID] = true
@@ -246,7 +245,7 @@ func aServiceThatForgotMostAgents(t *testing.T, c *crowd) {
 	c.Cloud.ResetRequests()
 	c.each(c.Poke)
 	c.World.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonMassDeletionDetected, "spec.url", v1alpha1.AnnotationReconcileAt)
-	c.Eventually("all that lost their agent say so", func() error {
+	c.Eventually("all that lost their agent report it", func() error {
 		waiting := 0
 		c.each(func(name string) {
 			if harness.Condition(c.Get(name), v1alpha1.ConditionReady).Status != metav1.ConditionTrue {
@@ -259,7 +258,7 @@ func aServiceThatForgotMostAgents(t *testing.T, c *crowd) {
 		return nil
 	})
 	if n := c.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n > 10+harness.Workers {
-		t.Errorf("%d agents were registered anew before anybody asked", n)
+		t.Errorf("%d agents were registered again before a user confirmed it", n)
 	}
 	c.World.PokeProject()
 	c.each(func(name string) { c.Ready(name) })
@@ -269,8 +268,8 @@ func aServiceThatForgotMostAgents(t *testing.T, c *crowd) {
 	c.World.ProjectBecomes(metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified)
 }
 
-// The rate limit holds for all calls together. That it is exact when calls are admitted, and used, is tested with
-// the budget itself on a clock that stands still; here the time between that and the call comes in.
+// The rate limit holds for all calls together. That reservations are exact is tested with a fake
+// clock in the rate limiter; here requests leave some time after their reservation.
 func TestTheRateLimitIsKept(t *testing.T) {
 	const perSecond, burst, many = 20, 5, 100 // For five seconds; without a limit they would come in one.
 	var agents []cloud.Agent
@@ -300,8 +299,8 @@ func TestTheRateLimitIsKept(t *testing.T) {
 				n++
 			}
 		}
-		// Looser than the limit by a second's share: a registration is admitted before its record is written, and
-		// an API server that stalls in between lets calls bunch.
+		// Looser than the limit by a second's share: a registration gets its permit before its intent is written,
+		// and an API server that stalls in between causes bursts.
 		if most := 2*perSecond + burst; n > most {
 			t.Fatalf("%d calls in the second from %v, want at most %d", n, from.Sub(times[0]), most)
 		}

@@ -17,8 +17,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// The declaration goes back to what it was while an update is not confirmed yet.
-func TestUpdate_TakenBackBeforeItIsConfirmed_IsTakenBackRemotely(t *testing.T) {
+// The spec is reverted while an update is not confirmed yet.
+func TestUpdate_RevertedBeforeItIsConfirmed_IsRevertedRemotely(t *testing.T) {
 	for _, policy := range []v1alpha1.SyncPolicy{v1alpha1.SyncEnforce, v1alpha1.SyncOnChange} {
 		t.Run(string(policy), func(t *testing.T) {
 			t.Parallel()
@@ -38,15 +38,15 @@ func TestUpdate_TakenBackBeforeItIsConfirmed_IsTakenBackRemotely(t *testing.T) {
 			if got := w.Remote()[0].Version; got != "v4.0.0" {
 				t.Errorf("Ready, and version %s; %s; applied %v", got, harness.Describe(w.Get("web")), w.Get("web").Status.Applied)
 			}
-			if told := w.Events("web", 3); slices.Contains(told, "DriftCorrected") || slices.Contains(told, "Drifted") {
-				t.Errorf("events are %v", told)
+			if events := w.Events("web", 3); slices.Contains(events, "DriftCorrected") || slices.Contains(events, "Drifted") {
+				t.Errorf("events are %v", events)
 			}
 		})
 	}
 }
 
-// A service ignores a field, and the rate limit never has a call to spare. The field is reported, not sent for ever.
-func TestUpdate_IgnoredUnderAUsedUpRateLimit_IsReported(t *testing.T) {
+// The API ignores a field, and the rate limiter never has a permit to spare. The field is reported, not sent forever.
+func TestUpdate_IgnoredUnderAnExhaustedRateLimit_IsReported(t *testing.T) {
 	t.Parallel()
 	limit, burst := int32(4), int32(1)
 	w := harness.New(t, cloudtest.Settings{NoList: true}, func(_ *harness.World, cp *v1alpha1.CloudProject) {

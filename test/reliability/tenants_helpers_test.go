@@ -55,19 +55,19 @@ func remove(w *harness.World, object client.Object) {
 	}
 }
 
-// vanishes waits until an object is no more.
-func vanishes(w *harness.World, object client.Object) {
+// untilDeleted waits until an object is deleted.
+func untilDeleted(w *harness.World, object client.Object) {
 	w.Helper()
 	w.Eventually(fmt.Sprintf("%T %s goes", object, object.GetName()), func() error {
 		err := w.Client.Get(context.Background(), client.ObjectKeyFromObject(object), object)
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
-		return errors.Join(fmt.Errorf("it is there, with finalizers %v", object.GetFinalizers()), err)
+		return errors.Join(fmt.Errorf("it still exists, with finalizers %v", object.GetFinalizers()), err)
 	})
 }
 
-// remoteIDs are the IDs of what the cloud has, sorted.
+// remoteIDs are the sorted IDs of the remote agents.
 func remoteIDs(w *harness.World) []string {
 	var ids []string
 	for _, a := range w.Remote() {
@@ -77,7 +77,7 @@ func remoteIDs(w *harness.World) []string {
 	return ids
 }
 
-// remains checks that the cloud has just these agents.
+// remains checks that the cloud has exactly these agents.
 func remains(w *harness.World, want ...string) {
 	w.Helper()
 	slices.Sort(want)
@@ -86,7 +86,7 @@ func remains(w *harness.World, want ...string) {
 	}
 }
 
-// handled waits until the last request to reconcile was acted on.
+// handled waits until the last requested sync is done.
 func handled(w *harness.World, name string) *v1alpha1.Agent {
 	w.Helper()
 	var a *v1alpha1.Agent
@@ -99,15 +99,15 @@ func handled(w *harness.World, name string) *v1alpha1.Agent {
 	return a
 }
 
-// vanishWithoutOperator removes an Agent as the loss of a cluster does: nobody finalizes it.
-func vanishWithoutOperator(w *harness.World, name string) {
+// deleteWithoutOperator removes an Agent without finalization, as the loss of a cluster does.
+func deleteWithoutOperator(w *harness.World, name string) {
 	w.Helper()
 	w.Change(name, func(a *v1alpha1.Agent) { a.Finalizers = nil })
 	w.Delete(name)
 	w.Gone(name)
 }
 
-// forget deletes a Secret that may be collected with its owner at any moment.
+// forget deletes a Secret that the garbage collector may delete at any time.
 func forget(w *harness.World, name string) {
 	w.Helper()
 	remove(w, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}})

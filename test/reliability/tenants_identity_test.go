@@ -17,9 +17,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// Two Agents want one machine ID at the same moment: one has it, the other says who does, and the end of the
-// one that has it not takes nothing from the one that has.
-func TestOneMachineIDOfTwoAgentsAtOnce(t *testing.T) {
+// Two Agents want one machine ID at the same time: one gets it, the other names the owner, and deleting the latter
+// takes nothing from the former.
+func TestTwoAgentsWantOneMachineID(t *testing.T) {
 	for _, server := range services {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
@@ -39,11 +39,11 @@ func TestOneMachineIDOfTwoAgentsAtOnce(t *testing.T) {
 	}
 }
 
-// oneOf waits until just one of the Agents a and b is Ready, and the other Stalled for a reason.
+// oneOf waits until exactly one of the Agents a and b is Ready, and the other Stalled for a reason.
 func oneOf(w *harness.World, reason string) (winner, loser string) {
 	w.Helper()
 	winner, loser = "a", "b"
-	if w.Settled("a").Status.ID == "" {
+	if w.ReadyOrStalled("a").Status.ID == "" {
 		winner, loser = "b", "a"
 	}
 	w.Ready(winner)
@@ -51,7 +51,7 @@ func oneOf(w *harness.World, reason string) (winner, loser string) {
 	return winner, loser
 }
 
-func TestOneAgentIDOfTwoAgentsAtOnce(t *testing.T) {
+func TestTwoAgentsWantOneAgentID(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	made := w.Register("legacy", "machine-1")
@@ -68,15 +68,15 @@ func TestOneAgentIDOfTwoAgentsAtOnce(t *testing.T) {
 	remains(w)
 }
 
-// A rename in Git deletes the old Agent and creates the new one at once.
+// A rename in Git deletes the old Agent and creates the new one at the same time.
 func TestARenamedAgent(t *testing.T) {
 	rows := []struct {
 		name   string
 		change func(id string) func(*v1alpha1.Agent)
-		same   bool // the remote agent lives on
+		same   bool // the remote agent is kept
 	}{
 		{"with a derived machine ID is another agent", func(string) func(*v1alpha1.Agent) { return func(*v1alpha1.Agent) {} }, false},
-		{"with a machine ID of its own is registered once the old one has gone", func(string) func(*v1alpha1.Agent) { return machine("machine-1") }, false},
+		{"with its own machine ID is registered once the old one is deleted", func(string) func(*v1alpha1.Agent) { return machine("machine-1") }, false},
 		{"with an agentID keeps its agent", adopting, true},
 	}
 	for _, row := range rows {
@@ -102,27 +102,27 @@ func TestARenamedAgent(t *testing.T) {
 	}
 }
 
-// What a backup brings back: the Agents without their status, with or without their Secrets.
+// A restore from a backup: Agents without their status, with or without their Secrets.
 func TestRestoredFromABackup(t *testing.T) {
 	for _, server := range services {
 		for _, secret := range []bool{true, false} {
 			for _, records := range []bool{true, false} {
-				t.Run(fmt.Sprintf("%s/the Secret is %v/the nonce and finalizer are %v", server.name, secret, records), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s/the Secret is %v/the intent and finalizer are %v", server.name, secret, records), func(t *testing.T) {
 					t.Parallel()
 					w := harness.New(t, server.settings)
 					saved := w.Ready(w.Apply("web"))
 					s := w.Secret("web-token")
 					before := w.Remote()
 					w.Stop()
-					vanishWithoutOperator(w, "web")
+					deleteWithoutOperator(w, "web")
 					remove(w, s)
-					vanishes(w, s.DeepCopy())
+					untilDeleted(w, s.DeepCopy())
 					restored := w.NewAgent("web")
 					if records {
 						restored.Annotations, restored.Finalizers = saved.Annotations, saved.Finalizers
 					}
 					w.Create(restored)
-					if secret { // Its owner is no more, so a backup that keeps the reference loses the Secret.
+					if secret { // Its owner is deleted, so a backup that keeps the reference loses the Secret.
 						s.OwnerReferences, s.ResourceVersion, s.UID = nil, "", types.UID("")
 						w.Create(s)
 					}
@@ -131,7 +131,7 @@ func TestRestoredFromABackup(t *testing.T) {
 					remote, _ := w.Cloud.Agent(a.Status.ID)
 					w.HoldsToken("web", remote)
 					if blind := server.settings.NoList && !secret && server.settings.UniqueMachineIDs == cloudtest.MachineIDDouble; blind {
-						return // Nobody can find it: the one documented double.
+						return // It cannot be found: the only documented duplicate.
 					}
 					w.One("web")
 					remains(w, before[0].ID)
@@ -141,7 +141,7 @@ func TestRestoredFromABackup(t *testing.T) {
 	}
 }
 
-// A cluster is rebuilt from Git with the same cluster ID: every Agent finds its own again.
+// A cluster is rebuilt from Git with the same cluster ID: every Agent finds its remote agent again.
 func TestAClusterRebuiltWithTheSameID(t *testing.T) {
 	for _, server := range services[:3] {
 		t.Run(server.name, func(t *testing.T) {
@@ -155,7 +155,7 @@ func TestAClusterRebuiltWithTheSameID(t *testing.T) {
 			all := remoteIDs(w)
 			w.Stop()
 			for name := range ids {
-				vanishWithoutOperator(w, name)
+				deleteWithoutOperator(w, name)
 				forget(w, name+"-token")
 				w.Apply(name)
 			}
@@ -173,7 +173,7 @@ func TestAClusterRebuiltWithTheSameID(t *testing.T) {
 	}
 }
 
-// The same manifests in two clusters that share a project: each registers its own, and ends its own alone.
+// The same manifests in two clusters that share a project: each cluster registers and deletes only its own agents.
 func TestTheSameManifestsInTwoClusters(t *testing.T) {
 	for _, server := range services {
 		t.Run(server.name, func(t *testing.T) {
@@ -181,14 +181,14 @@ func TestTheSameManifestsInTwoClusters(t *testing.T) {
 			w := harness.New(t, server.settings)
 			first := w.Ready(w.Apply("web")).Status.ID
 			w.Stop()
-			vanishWithoutOperator(w, "web") // This cluster is another one from here on.
+			deleteWithoutOperator(w, "web") // From here on, this is another cluster.
 			forget(w, "web-token")
 			w.Settings.ClusterID = "another-cluster"
 			w.Apply("web")
 			w.Start()
 			second := w.Ready("web").Status.ID
 			if first == second {
-				t.Fatal("the second cluster took the agent of the first")
+				t.Fatal("the second cluster adopted the agent of the first")
 			}
 			remains(w, first, second)
 			w.Delete("web")

@@ -20,42 +20,42 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// forgedSecret is a token Secret as the operator would have written it for the Agent, with another's id.
-func forgedSecret(tenant *harness.World, agent *v1alpha1.Agent, name, id, nonce string) {
+// forgedSecret is a token Secret like those of the operator, with the ID of another agent.
+func forgedSecret(tenant *harness.World, agent *v1alpha1.Agent, name, id, intent string) {
 	tenant.Helper()
 	owner := metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Agent", Name: agent.Name, UID: agent.UID}
 	tenant.Create(&corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: tenant.Namespace, Name: name, OwnerReferences: []metav1.OwnerReference{owner},
 			Labels:      map[string]string{v1alpha1.LabelAgentUID: string(agent.UID)},
-			Annotations: map[string]string{v1alpha1.AnnotationRegistrationIntent: nonce},
+			Annotations: map[string]string{v1alpha1.AnnotationRegistrationIntent: intent},
 		},
 		StringData: map[string]string{v1alpha1.IDKey: id},
 	})
 }
 
-// A tenant may write Agents, Secrets and annotations of its namespace. Nothing of that reaches what another
-// tenant, or another cluster, has in the same project: not its token, not its configuration, not its life.
-func TestATenantReachesNothingOfAnother(t *testing.T) {
+// A tenant may write Agents, Secrets and annotations in its namespace. That does not give it access to the agents of
+// another tenant or cluster in the same project: their tokens, their configuration, their existence.
+func TestATenantCannotReachAnother(t *testing.T) {
 	when := func(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) + "/forged" }
 	past, future := when(time.Now().Add(-24*time.Hour)), when(time.Now().Add(24*time.Hour))
 	rows := []struct {
 		name   string
-		nonce  string
+		intent string
 		secret bool // a forged token Secret
 		change func(victimID, victimMachine string) func(*v1alpha1.Agent)
 	}{
 		{name: "by agentID", change: func(id, _ string) func(*v1alpha1.Agent) { return adopting(id) }},
-		{name: "by agentID, with a finalizer and an old nonce", nonce: past, change: func(id, _ string) func(*v1alpha1.Agent) {
+		{name: "by agentID, with a finalizer and an old intent", intent: past, change: func(id, _ string) func(*v1alpha1.Agent) {
 			return func(a *v1alpha1.Agent) { adopting(id)(a); forgedFinalizer(a) }
 		}},
 		{name: "by machineID", change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
-		{name: "by machineID, with an old nonce", nonce: past, change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
-		{name: "by machineID, with a nonce of the future", nonce: future, change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
-		{name: "by machineID, with a nonce that is none", nonce: "x", change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
+		{name: "by machineID, with an old intent", intent: past, change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
+		{name: "by machineID, with an intent of the future", intent: future, change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
+		{name: "by machineID, with an invalid intent", intent: "x", change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
 		{name: "by a forged Secret", secret: true, change: func(string, string) func(*v1alpha1.Agent) { return func(*v1alpha1.Agent) {} }},
 		{name: "by machineID and a forged Secret", secret: true, change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
-		{name: "by machineID, a forged Secret and its nonce", nonce: past, secret: true, change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
+		{name: "by machineID, a forged Secret and its intent", intent: past, secret: true, change: func(_, m string) func(*v1alpha1.Agent) { return machine(m) }},
 	}
 	for _, server := range services {
 		for _, row := range rows {
@@ -75,19 +75,19 @@ func TestATenantReachesNothingOfAnother(t *testing.T) {
 						row.change(victim.ID, victim.MachineID)(a)
 						a.Spec.DeletionPolicy = v1alpha1.DeletionDelete
 						a.Spec.TokenSecretRef = &v1alpha1.LocalSecretReference{Name: name + "-loot"}
-						if row.nonce != "" {
-							annotated(v1alpha1.AnnotationRegistrationIntent, row.nonce)(a)
+						if row.intent != "" {
+							annotated(v1alpha1.AnnotationRegistrationIntent, row.intent)(a)
 							forgedFinalizer(a)
 						}
 					})
 					if row.secret {
-						forgedSecret(tenant, tenant.Get(name), name+"-loot", victim.ID, row.nonce)
+						forgedSecret(tenant, tenant.Get(name), name+"-loot", victim.ID, row.intent)
 					}
-					// And one that is deleted before the operator ever saw it alive.
+					// And one that is deleted before the operator ever sees it.
 					w.Guest(tenant, name+"-gone", func(a *v1alpha1.Agent) {
 						row.change(victim.ID, victim.MachineID)(a)
 						a.Spec.DeletionPolicy = v1alpha1.DeletionDelete
-						annotated(v1alpha1.AnnotationRegistrationIntent, row.nonce)(a)
+						annotated(v1alpha1.AnnotationRegistrationIntent, row.intent)(a)
 						forgedFinalizer(a)
 					})
 					tenant.Delete(name + "-gone")
@@ -95,7 +95,7 @@ func TestATenantReachesNothingOfAnother(t *testing.T) {
 				w.Start(tenant.Namespace)
 				for i := range victims {
 					name := fmt.Sprintf("thief-%d", i)
-					tenant.Settled(name)
+					tenant.ReadyOrStalled(name)
 					tenant.KeepsNothingOf(name+"-loot", victims[i])
 					tenant.Delete(name)
 					tenant.Gone(name)
@@ -115,17 +115,17 @@ var services = []struct {
 	settings cloudtest.Settings
 }{
 	{"a list and unique machine IDs", cloudtest.Settings{}},
-	{"a list and doubles", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}},
+	{"a list and duplicates", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}},
 	{"no list and upserts", cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert}},
-	{"no list and doubles", cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble}},
+	{"no list and duplicates", cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble}},
 }
 
-// A tenant edits the Secret of its living Agent to name another's agent with the same machine ID.
-func TestAnEditedSecretTakesNothingOver(t *testing.T) {
+// A tenant edits the Secret of its Agent to name another agent with the same machine ID.
+func TestAnEditedSecretAdoptsNothing(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble})
 	victim := w.Register("elsewhere", "machine-1")
-	// Times of a service may lack fractions, so what was made in the second of the nonce counts as made after it.
+	// Times may lack fractions, so an agent created in the second of the intent counts as created after it.
 	w.Cloud.Mutate(victim.ID, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-time.Minute) })
 	before := w.Remote()
 	id := tenant.Ready(w.Guest(tenant, "thief", machine("machine-1"))).Status.ID

@@ -20,14 +20,14 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// Many that need several calls each share a rate limit that grants one at a time: each turn brings them on, and what
-// an earlier turn found out is not asked again.
-func TestEachTurnBringsAnAgentOn(t *testing.T) {
-	const fleet = 9 // Ten that vanish at once would be a loss of the service.
+// Many Agents that need several requests share a rate limit of one at a time: each turn makes progress, and repeats no
+// request of an earlier turn.
+func TestEachTurnMakesProgress(t *testing.T) {
+	const agents = 9 // Ten that are missing at once would trip the mass-deletion safeguard.
 	for _, row := range []struct {
 		name     string
 		settings cloudtest.Settings
-		happens  func(*harness.World, string) // to each Agent, while no operator runs
+		happens  func(*harness.World, string) // to each Agent while no operator runs
 		done     func(*harness.World, string) error
 		calls    int // at most, for each Agent
 	}{
@@ -43,14 +43,14 @@ func TestEachTurnBringsAnAgentOn(t *testing.T) {
 			w.Cloud.Mutate(w.Get(name).Status.ID, func(a *cloud.Agent) { a.Version = "v9.9.9" })
 			w.Poke(name)
 		}, asDeclared, 4},
-		{"drift, where only the agent may mend it", cloudtest.Settings{OnlyAgentPatches: true}, func(w *harness.World, name string) {
+		{"drift, where only the agent may correct it", cloudtest.Settings{OnlyAgentPatches: true}, func(w *harness.World, name string) {
 			w.Cloud.Mutate(w.Get(name).Status.ID, func(a *cloud.Agent) { a.Version = "v9.9.9" })
 			w.Poke(name)
 		}, asDeclared, 5},
 		{"changes right after a start", cloudtest.Settings{}, func(w *harness.World, name string) {
 			w.Change(name, func(a *v1alpha1.Agent) { a.Spec.Version = "v4.2.0" })
 		}, asDeclared, 4},
-		{"remote agents that are gone", cloudtest.Settings{}, func(w *harness.World, name string) {
+		{"missing remote agents", cloudtest.Settings{}, func(w *harness.World, name string) {
 			w.Cloud.Remove(w.Get(name).Status.ID)
 			w.Poke(name)
 		}, asDeclared, 4},
@@ -59,7 +59,7 @@ func TestEachTurnBringsAnAgentOn(t *testing.T) {
 			t.Parallel()
 			w := harness.New(t, row.settings)
 			var names []string
-			for i := range fleet {
+			for i := range agents {
 				names = append(names, w.Apply(fmt.Sprintf("web-%d", i)))
 			}
 			for _, name := range names {
@@ -85,14 +85,14 @@ func TestEachTurnBringsAnAgentOn(t *testing.T) {
 					calls++
 				}
 			}
-			if calls > fleet*row.calls {
-				t.Errorf("%d calls for %d Agents", calls, fleet)
+			if calls > agents*row.calls {
+				t.Errorf("%d calls for %d Agents", calls, agents)
 			}
 		})
 	}
 }
 
-// asDeclared checks that the Agent is Ready and its remote agent as declared.
+// asDeclared checks that the Agent is Ready and its remote agent matches the spec.
 func asDeclared(w *harness.World, name string) error {
 	a := w.Get(name)
 	remote, there := w.Cloud.Agent(a.Status.ID)

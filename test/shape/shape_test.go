@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package shape_test keeps the code in pieces that a reader can hold in mind.
+// Package shape_test limits the size of functions, files and types, so that a reader can keep each in mind.
 package shape_test
 
 import (
@@ -23,11 +23,11 @@ import (
 const (
 	mostMethods  = 15
 	mostFields   = 12
-	mostLines    = 60  // of a function, as funlen counts them: without its first and last
+	mostLines    = 60  // lines of a function, counted as funlen does: without its first and last
 	mostFileSize = 400 // lines of a file, tests included
 )
 
-// exempt are paths that are not measured yet. The list only gets shorter.
+// exempt are paths that are not measured yet. Only remove entries.
 var exempt = []string{
 	"internal/controller/agentset.pass",
 	"internal/controller/cloudproject.Reconciler",
@@ -36,13 +36,13 @@ var exempt = []string{
 	"internal/cloud.Client",
 }
 
-// records are lists of plain values, or the fake of a whole server: to split them would hide what belongs together.
+// records are lists of plain values, or the fake of a whole server, which are clearer in one piece.
 var records = []string{
 	"internal/cloud.Agent",              // a body of the API
-	"internal/registration.Facts",       // what a decision looks at
+	"internal/registration.Facts",       // the input of a decision
 	"internal/options.Options",          // the flags of the operator
 	"internal/importer.options",         // the flags of import
-	"internal/cloud/cloudtest.Settings", // how the fake server behaves
+	"internal/cloud/cloudtest.Settings", // the behavior of the fake server
 	"internal/testenv.ControlPlane",     // the servers of a control plane
 	"internal/cloud/cloudtest.Fault",
 	"internal/cloud/cloudtest.Server",
@@ -110,7 +110,7 @@ func measure(t *testing.T, root string) (found []finding, files int) {
 	return found, files
 }
 
-// count notes the fields of a struct, also those of structs in it, and the methods of an interface.
+// count counts the fields of a struct, including those of nested structs, and the methods of an interface.
 func count(name string, kind ast.Expr, fields, methods map[string]int) {
 	switch k := kind.(type) {
 	case *ast.StructType:
@@ -153,7 +153,7 @@ func TestNothingIsTooLarge(t *testing.T) {
 	}
 	for _, name := range slices.Concat(exempt, records) {
 		if !slices.ContainsFunc(found, func(f finding) bool { return exempts(name, strings.TrimPrefix(f.where, "../../")) }) {
-			t.Errorf("%s is exempt and not too large: take it out of the list", name)
+			t.Errorf("%s is exempt but not too large: remove it from the list", name)
 		}
 	}
 }
@@ -162,13 +162,13 @@ func exempted(where string) bool {
 	return slices.ContainsFunc(slices.Concat(exempt, records), func(name string) bool { return exempts(name, where) })
 }
 
-// exempts reports whether a name of the lists, a type or a folder with a slash at its end, is where something was found.
+// exempts reports whether a finding is in an entry of the lists: a type, or a folder with a slash at its end.
 func exempts(name, where string) bool {
 	folder, isFolder := strings.CutSuffix(name, "/")
 	return where == name || isFolder && (strings.HasPrefix(where, name) || strings.HasPrefix(where, folder+"."))
 }
 
-// What is too large is found, each kind of it.
+// Each kind of finding is detected.
 func TestMeasure_FindsEachKind(t *testing.T) {
 	fields := strings.Repeat("\ta, b int\n", mostFields/2)
 	for _, row := range []struct {

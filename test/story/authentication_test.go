@@ -22,8 +22,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A service may list agents for a token that it then refuses to register with.
-func TestATokenThatOnlyTheListAccepts(t *testing.T) {
+// The API may list agents for a token with which it refuses registrations.
+func TestATokenWithWhichOnlyTheListWorks(t *testing.T) {
 	t.Parallel()
 	refusing := func(authentication v1alpha1.Authentication) *harness.World {
 		w := harness.New(t, cloudtest.Settings{}, harness.Idle, func(_ *harness.World, cp *v1alpha1.CloudProject) {
@@ -67,21 +67,20 @@ func TestATokenThatOnlyTheListAccepts(t *testing.T) {
 		ready := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
 		return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == v1alpha1.ReasonUnauthorized
 	})
-	// Each worker may have been on its way, before and after the token was proved once more.
+	// Each worker may have had a request in flight, before and after the token was verified again.
 	if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n > 2*harness.Workers {
 		t.Errorf("%d registrations were tried", n)
 	}
 }
 
-// A 401 may be a moment's trouble of the service. The Agents go on soon after it, however seldom the project is
-// compared with the service.
-func TestAMomentOfRefusalsStopsNothingForLong(t *testing.T) {
+// A 401 may be transient. The Agents continue soon after it, however long the interval between credential checks.
+func TestTransientRefusalsDelayAgentsOnlyBriefly(t *testing.T) {
 	for _, row := range []struct {
 		name     string
 		settings cloudtest.Settings
 	}{
-		{"a service that lists", cloudtest.Settings{}},
-		{"a service that does not list", cloudtest.Settings{NoList: true}},
+		{"a server that lists", cloudtest.Settings{}},
+		{"a server that does not list", cloudtest.Settings{NoList: true}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -91,10 +90,10 @@ func TestAMomentOfRefusalsStopsNothingForLong(t *testing.T) {
 			w.Ready(w.Apply("web"))
 			repair := w.Cloud.Inject(cloudtest.Fault{Status: http.StatusUnauthorized, Body: `{"error":"invalid token"}`})
 			w.Apply("mail")
-			w.Eventually("the CloudProject tells of it", func() error { return refused(w, metav1.ConditionFalse, v1alpha1.ReasonUnauthorized) })
+			w.Eventually("the CloudProject reports it", func() error { return refused(w, metav1.ConditionFalse, v1alpha1.ReasonUnauthorized) })
 			repair()
 			w.Ready("mail")
-			w.Eventually("the CloudProject is good again", func() error { return refused(w, metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified) })
+			w.Eventually("the CloudProject is Ready again", func() error { return refused(w, metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified) })
 		})
 	}
 }

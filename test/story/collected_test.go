@@ -19,9 +19,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// The garbage collector deletes the Secrets of Agents that are gone, also if it did not see them go: it compares UIDs
-// whenever it meets a Secret, above all after its own restart. So the operator need not look for them.
-func TestSecretsOfAgents_GoneUnseen_AreCollected(t *testing.T) {
+// The garbage collector deletes the Secrets of deleted Agents even if it missed the deletion: it compares UIDs whenever
+// it processes a Secret, in particular after its own restart. So the operator need not search for them.
+func TestSecretsOfAgents_DeletedUnseen_AreCollected(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web"))

@@ -35,8 +35,8 @@ func digest(w *harness.World) string {
 	return w.Get("web").Status.Applied.Fields[v1alpha1.FieldRawConfig]
 }
 
-// Whoever may read the Agent, and not the Secret, must not be able to test guesses of what the configuration holds.
-func TestTheDigestOfASecretTestsNoGuesses(t *testing.T) {
+// A user who may read the Agent but not the Secret must not be able to test guesses of the configuration.
+func TestTheDigestOfASecretCannotConfirmGuesses(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for range 2 {
@@ -54,7 +54,7 @@ func TestTheDigestOfASecretTestsNoGuesses(t *testing.T) {
 	}
 }
 
-// passed lets the Agent's next check come due, and waits until it is done.
+// passed advances the clock to the next check of the Agent and waits until it is done.
 func passed(w *harness.World, done func() error) {
 	w.Helper()
 	w.Clock.Step(11 * time.Minute)
@@ -66,7 +66,7 @@ func passed(w *harness.World, done func() error) {
 func TestADigestThatCannotBeComparedChangesNothing(t *testing.T) {
 	for _, row := range []struct {
 		name string
-		// damage happens while the operator is down.
+		// damage happens while no operator runs.
 		damage func(*harness.World)
 		gets   int // single reads of the remote agent, at most
 	}{
@@ -92,7 +92,7 @@ func TestADigestThatCannotBeComparedChangesNothing(t *testing.T) {
 			w := harness.New(t, cloudtest.Settings{})
 			w.SetSecret("pipeline", map[string]string{"k": secretConfig})
 			w.Ready(w.Apply("web", fromSecret))
-			w.Poke("web") // What a registration does not tell is read and written.
+			w.Poke("web") // What a registration does not return is read and written.
 			w.Eventually("it is handled", func() error {
 				if a := w.Get("web"); a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
 					return errors.New("not yet")
@@ -127,7 +127,7 @@ func TestADigestThatCannotBeComparedChangesNothing(t *testing.T) {
 			if n := w.Cloud.Count(http.MethodGet, cloudtest.RouteAgent); n > row.gets {
 				t.Errorf("%d reads of the remote agent, want %d", n, row.gets)
 			}
-			// What changes is still sent.
+			// Changes are still sent.
 			w.SetSecret("pipeline", map[string]string{"k": secretConfig + "# 2\n"})
 			w.Eventually("the change is sent", func() error {
 				if got := w.Remote()[0].RawConfig; got != secretConfig+"# 2\n" {

@@ -25,7 +25,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-func answer(status int, message string) cloudtest.Fault {
+func failure(status int, message string) cloudtest.Fault {
 	body, err := json.Marshal(map[string]string{"error": message})
 	if err != nil {
 		panic(err)
@@ -36,7 +36,7 @@ func answer(status int, message string) cloudtest.Fault {
 	}
 }
 
-// Terminal: Stalled with the field and the mend, nothing registered, one event, no second try by itself.
+// Terminal: Stalled, with the field and the remedy; nothing registered, one event, no automatic retry.
 func TestTerminalErrors(t *testing.T) {
 	rows := []struct {
 		name     string
@@ -46,10 +46,10 @@ func TestTerminalErrors(t *testing.T) {
 		reason   string
 		words    []string
 	}{
-		{name: "400", fault: new(answer(400, "invalid agent name")), reason: v1alpha1.ReasonInvalid, words: []string{"400", "invalid agent name", "spec.name"}},
-		{name: "422", fault: new(answer(422, "unsupported agent version")), reason: v1alpha1.ReasonInvalid, words: []string{"422", "spec.version"}},
-		{name: "422 of the configuration", fault: new(answer(422, "invalid agent raw config")), reason: v1alpha1.ReasonInvalid, words: []string{"spec.rawConfig"}},
-		{name: "422 of the machine ID", fault: new(answer(422, "invalid machine ID")), reason: v1alpha1.ReasonInvalid, words: []string{"spec.machineID"}},
+		{name: "400", fault: new(failure(400, "invalid agent name")), reason: v1alpha1.ReasonInvalid, words: []string{"400", "invalid agent name", "spec.name"}},
+		{name: "422", fault: new(failure(422, "unsupported agent version")), reason: v1alpha1.ReasonInvalid, words: []string{"422", "spec.version"}},
+		{name: "422 of the configuration", fault: new(failure(422, "invalid agent raw config")), reason: v1alpha1.ReasonInvalid, words: []string{"spec.rawConfig"}},
+		{name: "422 of the machine ID", fault: new(failure(422, "invalid machine ID")), reason: v1alpha1.ReasonInvalid, words: []string{"spec.machineID"}},
 		{name: "fleet not found", settings: cloudtest.Settings{Fleets: map[string]string{"11111111-1111-4111-8111-111111111111": "f"}},
 			change: func(a *v1alpha1.Agent) {
 				a.Spec.Fleet = &v1alpha1.FleetReference{ID: "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"}
@@ -58,7 +58,7 @@ func TestTerminalErrors(t *testing.T) {
 		{name: "environment not found", settings: cloudtest.Settings{Environments: map[string]string{"prod": "production"}},
 			change: func(a *v1alpha1.Agent) { a.Spec.Environment = &v1alpha1.EnvironmentReference{ID: "dev"} },
 			reason: v1alpha1.ReasonInvalid, words: []string{"environment not found", "spec.environment"}},
-		{name: "permission denied", fault: new(answer(403, "permission denied")), reason: v1alpha1.ReasonForbidden, words: []string{"project token"}},
+		{name: "permission denied", fault: new(failure(403, "permission denied")), reason: v1alpha1.ReasonForbidden, words: []string{"project token"}},
 		{name: "quota exceeded", settings: cloudtest.Settings{Quota: 1}, reason: v1alpha1.ReasonQuotaExceeded, words: []string{"limit 1", "quota"}},
 		{name: "machine ID taken", reason: v1alpha1.ReasonMachineIDConflict,
 			change: func(a *v1alpha1.Agent) { a.Spec.MachineID = "machine-0" }, words: []string{"machine-0", "spec.agentID"}},
@@ -99,7 +99,7 @@ func TestTerminalErrors(t *testing.T) {
 			if got := w.Events("web", 1); !slices.Equal(got, []string{row.reason}) {
 				t.Errorf("events: %v", got)
 			}
-			// Another Agent comes and goes meanwhile: time enough for a second try, which must not come.
+			// Meanwhile another Agent is created and deleted: enough time for a second attempt, which must not happen.
 			posts := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents)
 			w.Apply("passer-by", func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Name = "missing" })
 			w.NotReady("passer-by", v1alpha1.ReasonProjectNotFound)
@@ -112,10 +112,10 @@ func TestTerminalErrors(t *testing.T) {
 	}
 }
 
-func TestTerminalErrorEndsWithTheMend(t *testing.T) {
+func TestTerminalErrorEndsWithTheCorrection(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
-	remove := w.Cloud.Inject(answer(422, "unsupported agent version"))
+	remove := w.Cloud.Inject(failure(422, "unsupported agent version"))
 	w.Apply("web")
 	w.Stalled("web", v1alpha1.ReasonInvalid)
 	remove()
@@ -127,7 +127,7 @@ func TestTerminalErrorEndsWithTheMend(t *testing.T) {
 	w.One("web")
 }
 
-// Retryable: tried again by itself, with the reason to be seen meanwhile; exactly one agent in the end.
+// Retryable: retried automatically, with a reason in the meantime; exactly one agent in the end.
 func TestRetryableErrors(t *testing.T) {
 	post := cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 2}
 	with := func(change func(*cloudtest.Fault)) cloudtest.Fault {
@@ -145,7 +145,7 @@ func TestRetryableErrors(t *testing.T) {
 		{"200 with HTML", with(func(f *cloudtest.Fault) { f.Status, f.Body = 200, "<html>Welcome</html>" })},
 		{"connection cut before", with(func(f *cloudtest.Fault) { f.Cut = cloudtest.CutBefore })},
 		{"connection cut after it took effect", with(func(f *cloudtest.Fault) { f.Cut, f.Times = cloudtest.CutAfter, 1 })},
-		{"answer cut short", with(func(f *cloudtest.Fault) { f.Truncate, f.Times = 10, 1 })},
+		{"response cut short", with(func(f *cloudtest.Fault) { f.Truncate, f.Times = 10, 1 })},
 		{"timeout", with(func(f *cloudtest.Fault) { f.Latency, f.Times = time.Minute, 1 })},
 		{"408", with(func(f *cloudtest.Fault) { f.Status, f.Body = 408, `{"error":"timeout"}` })},
 	}
@@ -196,7 +196,7 @@ func TestOutageSetsNothingOnAnAppliedAgentUntilItLasts(t *testing.T) {
 	began := time.Now()
 	after := w.NotReady("web", v1alpha1.ReasonUnavailable, "502")
 	if early := time.Since(began); early < 2*time.Second {
-		t.Errorf("shown after %v already", early)
+		t.Errorf("reported after only %v", early)
 	}
 	if after.Status.ID != before.Status.ID {
 		t.Error("the outage cost the ID")
@@ -206,7 +206,7 @@ func TestOutageSetsNothingOnAnAppliedAgentUntilItLasts(t *testing.T) {
 	}
 }
 
-func TestRefusedTokenParksEverythingAndARightOneWakesIt(t *testing.T) {
+func TestRefusedTokenStopsEverythingUntilAValidOne(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Cloud.RevokeToken(w.Token)
@@ -219,7 +219,7 @@ func TestRefusedTokenParksEverythingAndARightOneWakesIt(t *testing.T) {
 	for _, name := range names {
 		w.NotReady(name, v1alpha1.ReasonProjectNotReady)
 	}
-	// One for each worker at most. Besides, a list checks the credentials once a second, however many Agents wait.
+	// One for each worker at most, besides a credential check each second.
 	lists := w.Cloud.Count(http.MethodGet, cloudtest.RouteList)
 	if n := len(w.Cloud.Requests()) - lists; n > harness.Workers {
 		t.Errorf("one bad token cost %d calls for 20 Agents", n)
@@ -237,7 +237,7 @@ func TestRefusedTokenParksEverythingAndARightOneWakesIt(t *testing.T) {
 	}
 }
 
-func TestPatchAsTheAgentWhereTheServiceWantsThat(t *testing.T) {
+func TestPatchAsTheAgentWhereRequired(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{OnlyAgentPatches: true})
 	w.Ready(w.Apply("web"))
@@ -250,12 +250,12 @@ func TestPatchAsTheAgentWhereTheServiceWantsThat(t *testing.T) {
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.2.0" })
 	w.Ready("web")
 	if n := w.Cloud.Count(http.MethodPatch, cloudtest.RouteAgent); n != 1 {
-		t.Errorf("%d PATCHes, want one: what the service wants was seen before", n)
+		t.Errorf("%d PATCHes, want one: the refusal is remembered", n)
 	}
 }
 
-// What only the agent may change needs its token. That it is not to be had is this Agent's trouble alone.
-func TestAnAgentWithoutATokenIsNoTroubleOfItsCloudProject(t *testing.T) {
+// Updates that only the agent may make need its token. If that is missing, only this Agent is affected.
+func TestAnAgentWithoutATokenDoesNotAffectItsCloudProject(t *testing.T) {
 	t.Parallel()
 	for name, token := range map[string]string{"none": "", "one with a line break": "an-agent\ntoken"} {
 		t.Run(name, func(t *testing.T) {
@@ -286,11 +286,11 @@ func TestAnAgentWithoutATokenIsNoTroubleOfItsCloudProject(t *testing.T) {
 	}
 }
 
-func TestFieldsIgnoredIsSentOnceAndTold(t *testing.T) {
+func TestFieldsIgnoredIsSentOnceAndReported(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	id := w.Ready(w.Apply("web")).Status.ID
-	// A service that accepts a version and keeps its own.
+	// The API accepts a version but does not persist it.
 	keep := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: 204})
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.1.0" })
 	w.Becomes("web", v1alpha1.ConditionFieldsIgnored, "True", v1alpha1.ReasonNotPersisted, "version")
@@ -310,14 +310,14 @@ func TestFieldsIgnoredIsSentOnceAndTold(t *testing.T) {
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.2.0" })
 	a := w.Ready("web")
 	if remote, _ := w.Cloud.Agent(id); remote.Version != "v4.2.0" || len(a.Status.IgnoredFields) != 0 {
-		t.Errorf("version %s, not honoured %v", remote.Version, a.Status.IgnoredFields)
+		t.Errorf("version %s, ignored fields %v", remote.Version, a.Status.IgnoredFields)
 	}
 }
 
-func TestRemoteWordsInConditionsAreBoundedAndHoldNoToken(t *testing.T) {
+func TestRemoteMessagesInConditionsAreBoundedAndHaveNoToken(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
-	w.Cloud.Inject(answer(422, "invalid agent name\x1b[31m "+w.Token.Reveal()+strings.Repeat(" long", 1000)))
+	w.Cloud.Inject(failure(422, "invalid agent name\x1b[31m "+w.Token.Reveal()+strings.Repeat(" long", 1000)))
 	w.Apply("web")
 	a := w.Stalled("web", v1alpha1.ReasonInvalid, cloud.Redacted)
 	for _, c := range a.Status.Conditions {

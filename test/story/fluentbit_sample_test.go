@@ -30,7 +30,7 @@ import (
 
 var fluentBitSample = filepath.Join(testenv.ModuleRoot(), "config", "samples", "fluent-bit")
 
-// sample reads a file of the sample, and takes no field that there is not.
+// sample reads a file of the sample, and rejects unknown fields.
 func sample[T any](t *testing.T, name string) *T {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(fluentBitSample, name))
@@ -76,7 +76,7 @@ type chartPort struct {
 	Protocol      corev1.Protocol `json:"protocol"`
 }
 
-// pod is the pod that the chart makes of the values.
+// pod is the pod that the chart makes from the values.
 func (v *chartValues) pod() corev1.PodSpec {
 	ports := []corev1.ContainerPort{{Name: "http", ContainerPort: 2020}}
 	for _, p := range v.ExtraPorts {
@@ -106,7 +106,7 @@ func samplePods(t *testing.T) map[string]corev1.PodSpec {
 	}
 }
 
-func TestTheFluentBitSampleIsTakenByTheServer(t *testing.T) {
+func TestTheFluentBitSampleIsAdmitted(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	output, err := harness.Plane().Kubectl(t.Context(), "apply", "-k", fluentBitSample, "--dry-run=server", "-n", w.Namespace).CombinedOutput()
@@ -138,7 +138,7 @@ func TestTheFluentBitSamplePassesRestrictedPodSecurity(t *testing.T) {
 				t.Errorf("%s: container %s may write to its root", name, container.Name)
 			}
 		}
-		// Without what it says of security it would not pass.
+		// Without its security settings it would not be admitted.
 		pod.Spec.Containers[0].SecurityContext = nil
 		if err := w.Client.Create(context.Background(), pod, client.DryRunAll); err == nil {
 			t.Errorf("%s: any pod passes", name)
@@ -146,7 +146,7 @@ func TestTheFluentBitSamplePassesRestrictedPodSecurity(t *testing.T) {
 	}
 }
 
-// The parts fit together: what the operator makes of the Agent is what the pod takes, and that is all it takes.
+// The parts fit together: the pod consumes exactly what the operator produces for the Agent.
 func TestTheFluentBitSampleRunsAsItsAgent(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
@@ -159,7 +159,7 @@ func TestTheFluentBitSampleRunsAsItsAgent(t *testing.T) {
 	a := w.Ready("aggregator")
 	secret := a.Status.SessionSecretRef.Name
 	if remote := w.One("aggregator"); remote.RawConfig != config.Data["fluent-bit.yaml"] {
-		t.Errorf("Calyptia Cloud was told of another configuration: %s", remote.RawConfig)
+		t.Errorf("Calyptia Cloud has another configuration: %s", remote.RawConfig)
 	}
 	keys := slices.Sorted(maps.Keys(w.Secret(secret).Data))
 	for name, spec := range samplePods(t) {
@@ -193,7 +193,7 @@ func TestTheFluentBitSampleRunsAsItsAgent(t *testing.T) {
 		if !strings.Contains(config.Data["fluent-bit.yaml"], include) || !slices.Contains(keys, tokensecret.YAMLKey) {
 			t.Errorf("%s: the configuration does not include%s", name, include)
 		}
-		// What Fluent Bit writes of itself is what the Agent declares, but for the configuration.
+		// Fluent Bit reports what the Agent declares, except for the configuration.
 		if fluentBit.Env[0].Value != a.Spec.Name || !strings.HasSuffix(fluentBit.Image, ":"+a.Spec.Version) {
 			t.Errorf("%s: %s and %s would be drift", name, fluentBit.Env[0].Value, fluentBit.Image)
 		}

@@ -23,10 +23,10 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// wrong is another project than the one that is meant.
+// wrong is not the project of the World.
 const wrong = "99999999-9999-4999-8999-999999999999"
 
-// leadsTo waits until the CloudProject is proved to lead to a project.
+// leadsTo waits until the CloudProject is verified for a project.
 func leadsTo(w *harness.World, project string) {
 	w.Helper()
 	w.Eventually("the CloudProject leads to "+project, func() error {
@@ -39,13 +39,13 @@ func leadsTo(w *harness.World, project string) {
 	})
 }
 
-func TestGoneIsRegisteredAnewInAProvedPlace(t *testing.T) {
+func TestGoneIsRegisteredAgainAtAVerifiedEndpoint(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	before := w.Ready(w.Apply("web"))
 	w.Cloud.Remove(before.Status.ID)
 	w.Poke("web")
-	w.Eventually("the agent is registered anew", func() error {
+	w.Eventually("the agent is registered again", func() error {
 		if a := w.Get("web"); a.Status.ID == before.Status.ID || a.Status.ID == "" {
 			return errors.New(harness.Describe(a))
 		}
@@ -58,7 +58,7 @@ func TestGoneIsRegisteredAnewInAProvedPlace(t *testing.T) {
 	}
 }
 
-func TestGoneAndItsSecretTooIsRegisteredAnew(t *testing.T) {
+func TestGoneWithItsSecretIsRegisteredAgain(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	before := w.Ready(w.Apply("web"))
@@ -66,7 +66,7 @@ func TestGoneAndItsSecretTooIsRegisteredAnew(t *testing.T) {
 	if err := w.Client.Delete(context.Background(), w.Secret("web-token")); err != nil {
 		t.Fatal(err)
 	}
-	w.Eventually("the agent is registered anew", func() error {
+	w.Eventually("the agent is registered again", func() error {
 		if a := w.Get("web"); a.Status.ID == before.Status.ID || a.Status.ID == "" {
 			return errors.New(harness.Describe(a))
 		}
@@ -76,7 +76,7 @@ func TestGoneAndItsSecretTooIsRegisteredAnew(t *testing.T) {
 	w.One("web")
 }
 
-// Where nothing but this process's own word proves that it was there, a 404 of an update does not take that away.
+// Where only this process knows that the agent existed, a 404 of an update does not invalidate that.
 func TestGoneIsNoticedByAnUpdateToo(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{NoList: true})
@@ -85,7 +85,7 @@ func TestGoneIsNoticedByAnUpdateToo(t *testing.T) {
 	before := w.Ready(w.Apply("web"))
 	w.Cloud.Remove(before.Status.ID)
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.0.9" })
-	w.Eventually("the agent is registered anew", func() error {
+	w.Eventually("the agent is registered again", func() error {
 		if a := w.Get("web"); a.Status.ID == before.Status.ID || a.Status.ID == "" {
 			return errors.New(harness.Describe(a))
 		}
@@ -96,8 +96,8 @@ func TestGoneIsNoticedByAnUpdateToo(t *testing.T) {
 	}
 }
 
-// A 404 of an update that a read does not confirm is no lost update.
-func TestAnUpdateThatFoundNothingIsSentAgain(t *testing.T) {
+// A 404 of an update that a read does not confirm is not a lost update.
+func TestAnUpdateWithA404IsRetried(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web"))
@@ -106,15 +106,15 @@ func TestAnUpdateThatFoundNothingIsSentAgain(t *testing.T) {
 	})
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.0.9" })
 	if a := w.Ready("web"); len(a.Status.IgnoredFields) > 0 {
-		t.Errorf("not honoured: %v", a.Status.IgnoredFields)
+		t.Errorf("ignored fields: %v", a.Status.IgnoredFields)
 	}
 	if remote := w.One("web"); remote.Version != "v4.0.9" {
 		t.Errorf("the version is %s", remote.Version)
 	}
 }
 
-// An Agent whose spec names its remote agent never gets another one.
-func TestGoneAndNamedIsNotRegisteredAnew(t *testing.T) {
+// An Agent with an agentID is never registered again.
+func TestGoneWithAnAgentIDIsNotRegisteredAgain(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	id := w.Ready(w.Apply("web")).Status.ID
@@ -128,7 +128,7 @@ func TestGoneAndNamedIsNotRegisteredAnew(t *testing.T) {
 	}
 }
 
-func TestNotFoundInAnotherPlaceDestroysNothing(t *testing.T) {
+func TestNotFoundAtAnotherEndpointDestroysNothing(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	before := w.Ready(w.Apply("web"))
@@ -143,8 +143,8 @@ func TestNotFoundInAnotherPlaceDestroysNothing(t *testing.T) {
 	w.One("web")
 }
 
-// A registration that was under way in another project is recorded as what it is.
-func TestARegistrationInAProjectThatWasCorrectedMeanwhile(t *testing.T) {
+// A registration that completes in another project is recorded for that project.
+func TestARegistrationWhileItsProjectIsCorrected(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	mistaken := w.Cloud.AddProject(wrong)
@@ -170,8 +170,8 @@ func TestARegistrationInAProjectThatWasCorrectedMeanwhile(t *testing.T) {
 	}
 }
 
-// What was registered in the wrong project, unheard of, is told when the CloudProject is corrected.
-func TestALostAnswerInAProjectThatWasCorrected(t *testing.T) {
+// An agent that may have been registered in the wrong project is reported once the CloudProject is corrected.
+func TestALostResponseInAProjectThatWasCorrected(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.SetSecret("calyptia-token", map[string]string{"token": w.Cloud.AddProject(wrong).Reveal()})
@@ -184,7 +184,7 @@ func TestALostAnswerInAProjectThatWasCorrected(t *testing.T) {
 			return inWrong(r)
 		},
 	})
-	// From then on, or the operator finds what it lost before the token is corrected.
+	// Only from here on; otherwise the operator finds the lost agent before the token is corrected.
 	w.Cloud.Inject(cloudtest.Fault{
 		Method: http.MethodGet, Cut: cloudtest.CutBefore, Match: func(r *http.Request) bool { return lost.Load() && inWrong(r) },
 	})
@@ -204,7 +204,7 @@ func TestALostAnswerInAProjectThatWasCorrected(t *testing.T) {
 		return nil
 	})
 	w.Ready("web")
-	w.Eventually("the one in the wrong project is told of", func() error {
+	w.Eventually("an event reports the agent in the wrong project", func() error {
 		if got := w.Events("web", 2); !slices.Contains(got, "MaybeOrphaned") {
 			return fmt.Errorf("events: %v", got)
 		}

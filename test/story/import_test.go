@@ -27,7 +27,10 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// remoteShapes are agents as projects have them, good ones and odd ones.
+// listedFleet has a name; the fleets of other agents are not listed.
+const listedFleet = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c31"
+
+// remoteShapes are remote agents of all kinds, including unusual ones.
 var remoteShapes = map[string]func(*cloud.Agent){
 	"web-logs":          func(*cloud.Agent) {},
 	"Web.Example.COM":   func(a *cloud.Agent) { a.Edition = "enterprise" },
@@ -35,6 +38,7 @@ var remoteShapes = map[string]func(*cloud.Agent){
 	"flags":             func(a *cloud.Agent) { a.Flags = []string{"--verbose", "-c", "a b: 'c' \"d\" # e"} },
 	"cleared-flags":     func(a *cloud.Agent) { a.Flags = []string{} },
 	"fleet":             func(a *cloud.Agent) { a.FleetID, a.EnvironmentName = new(uuid.NewString()), "production" },
+	"named-fleet":       func(a *cloud.Agent) { a.FleetID, a.EnvironmentName = new(listedFleet), "staging" },
 	"metadata":          withMetadata(`{"b":{"y":[1,2.50,-0,1e3,{"no":false,"":{}}],"null":"null","~":"~"},"a/b c":"é","1":"01","x":[]}`),
 	"empty-metadata":    withMetadata(`{}`),
 	"null-metadata":     withMetadata(`{"gone":null,"kept":1}`),
@@ -70,7 +74,7 @@ func withMetadata(metadata string) func(*cloud.Agent) {
 	return func(a *cloud.Agent) { a.Metadata = json.RawMessage(metadata) }
 }
 
-// addRemote makes an agent that no Agent knows of.
+// addRemote registers an agent that no Agent manages.
 func addRemote(w *harness.World, name string, change func(*cloud.Agent)) string {
 	w.Helper()
 	made := w.Register("host", uuid.NewString())
@@ -81,8 +85,8 @@ func addRemote(w *harness.World, name string, change func(*cloud.Agent)) string 
 	return made.ID
 }
 
-// importAll runs the import over the World's project.
-func importAll(w *harness.World, t *testing.T, args ...string) (manifests, said string, err error) {
+// importAll imports the project of the World.
+func importAll(w *harness.World, t *testing.T, args ...string) (manifests, output string, err error) {
 	w.Helper()
 	t.Setenv(importer.TokenVariable, w.Token.Reveal())
 	command := importer.NewCommand(func(err error) error { return err }, importer.Naming{})
@@ -95,7 +99,7 @@ func importAll(w *harness.World, t *testing.T, args ...string) (manifests, said 
 	return stdout.String(), stderr.String(), err
 }
 
-// applyAll applies manifests as a person would.
+// applyAll applies manifests as a user would.
 func applyAll(w *harness.World, manifests string) {
 	w.Helper()
 	command := harness.Plane().Kubectl(context.Background(), "apply", "--server-side", "-n", w.Namespace, "-f", "-")
@@ -105,7 +109,7 @@ func applyAll(w *harness.World, manifests string) {
 	}
 }
 
-// agents are the Agents of the World's namespace, by the ID that they take over.
+// agents are the Agents of the World's namespace, by the ID that they adopt.
 func agents(w *harness.World) map[string]string {
 	w.Helper()
 	var list v1alpha1.AgentList
@@ -119,7 +123,7 @@ func agents(w *harness.World) map[string]string {
 	return all
 }
 
-// onlyRead checks that nobody wrote to the cloud since the requests were last forgotten.
+// onlyRead checks that nothing was written to the cloud since the requests were reset.
 func onlyRead(w *harness.World, before []cloud.Agent) {
 	w.Helper()
 	for _, r := range w.Cloud.Requests() {
@@ -132,10 +136,12 @@ func onlyRead(w *harness.World, before []cloud.Agent) {
 	}
 }
 
-func TestApplyingWhatWasImportedChangesNothingRemote(t *testing.T) {
+func TestApplyingAnImportChangesNothingRemote(t *testing.T) {
 	for _, policy := range []v1alpha1.SyncPolicy{v1alpha1.SyncObserve, v1alpha1.SyncEnforce} {
 		t.Run(string(policy), func(t *testing.T) {
-			w := harness.New(t, cloudtest.Settings{PageSize: 7})
+			w := harness.New(t, cloudtest.Settings{
+				PageSize: 7, Fleets: map[string]string{listedFleet: "edge"}, Environments: map[string]string{"s": "staging"},
+			})
 			for name, change := range remoteShapes {
 				addRemote(w, name, change)
 			}
@@ -144,9 +150,14 @@ func TestApplyingWhatWasImportedChangesNothingRemote(t *testing.T) {
 			before := w.Remote()
 			w.Cloud.ResetRequests()
 
-			manifests, said, err := importAll(w, t, "--sync-policy", string(policy))
-			if err == nil || !strings.Contains(said, "agent "+tooLarge+" (too-large) is not declared: its rawConfig has 1048577 bytes") {
-				t.Errorf("an agent that is too large is not refused: %v\n%s", err, said)
+			manifests, output, err := importAll(w, t, "--sync-policy", string(policy))
+			if err == nil || !strings.Contains(output, "agent "+tooLarge+" (too-large) is not declared: its rawConfig has 1048577 bytes") {
+				t.Errorf("an agent that is too large is not refused: %v\n%s", err, output)
+			}
+			for _, words := range []string{"fleet:\n    name: edge\n", "environment:\n    name: staging\n"} {
+				if strings.Count(manifests, words) != 1 {
+					t.Errorf("the manifests do not have %q once", words)
+				}
 			}
 			applyAll(w, manifests)
 
@@ -159,7 +170,7 @@ func TestApplyingWhatWasImportedChangesNothingRemote(t *testing.T) {
 					t.Errorf("%s has agent %s, policy %s", name, a.Status.ID, a.Spec.SyncPolicy)
 				}
 			}
-			// A second look, and a second apply, find nothing to do either.
+			// A second sync and a second apply change nothing either.
 			applyAll(w, manifests)
 			for _, name := range declared {
 				w.Poke(name)
@@ -173,7 +184,7 @@ func TestApplyingWhatWasImportedChangesNothingRemote(t *testing.T) {
 					return nil
 				})
 				if a := w.Get(name); len(a.Status.DriftedFields)+len(a.Status.IgnoredFields) > 0 || a.Generation != 1 {
-					t.Errorf("%s: drift %v, not honoured %v, generation %d", name, a.Status.DriftedFields, a.Status.IgnoredFields, a.Generation)
+					t.Errorf("%s: drift %v, ignored fields %v, generation %d", name, a.Status.DriftedFields, a.Status.IgnoredFields, a.Generation)
 				}
 			}
 			onlyRead(w, before)
@@ -189,7 +200,7 @@ func TestApplyingWhatWasImportedChangesNothingRemote(t *testing.T) {
 	}
 }
 
-func TestImportedAgentsThatChangeBeforeTheyAreAppliedAreLeftAlone(t *testing.T) {
+func TestImportedAgentsThatChangeBeforeTheApplyAreLeftAlone(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	id := addRemote(w, "web", func(*cloud.Agent) {})
 	manifests, _, err := importAll(w, t)
@@ -206,7 +217,7 @@ func TestImportedAgentsThatChangeBeforeTheyAreAppliedAreLeftAlone(t *testing.T) 
 	}
 	onlyRead(w, before)
 
-	// From then on the manifest rules, if a person wants that.
+	// From then on the manifest wins, if the user sets Enforce.
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.SyncPolicy = v1alpha1.SyncEnforce })
 	w.Ready("web")
 	if remote, _ := w.Cloud.Agent(id); remote.Version != "v4.0.0" {

@@ -27,14 +27,14 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// state is what a tool that waits for an Agent sees of it.
+// state is what a tool that waits for an Agent sees.
 type state struct {
 	Generation int64
 	Status     status.Status
 }
 
-// onlooker sees every state that the Agents of a World go through, as Flux or Argo would, and finds fault with
-// a Current whose declared version did not reach the cloud.
+// onlooker sees every state of the Agents of a World, as Flux or Argo CD would, and reports a Current whose declared
+// version did not reach the cloud.
 type onlooker struct {
 	*harness.World
 	*record
@@ -43,12 +43,12 @@ type onlooker struct {
 type record struct {
 	mu     sync.Mutex
 	states map[string][]state // by name, without repetitions
-	lossy  map[string]bool    // Agents whose calls may take effect without an answer
+	lossy  map[string]bool    // Agents whose requests may take effect without a response
 	faults []string
 }
 
-// look watches from now on, until the test ends.
-func look(t *testing.T, w *harness.World) *onlooker {
+// observe watches from now on, until the test ends.
+func observe(t *testing.T, w *harness.World) *onlooker {
 	t.Helper()
 	c, err := client.NewWithWatch(harness.Plane().Config, client.Options{})
 	if err != nil {
@@ -99,12 +99,12 @@ func (o *onlooker) see(event watch.Event) {
 	}
 	version, _, _ := unstructured.NestedString(object.Object, "spec", "version")
 	if now.Status == status.CurrentStatus && !o.reached(version, o.lossy[name]) {
-		o.faults = append(o.faults, fmt.Sprintf("%s is Current at generation %d, and the cloud never took version %s", name, now.Generation, version))
+		o.faults = append(o.faults, fmt.Sprintf("%s is Current at generation %d, and the cloud never got version %s", name, now.Generation, version))
 	}
 }
 
-// reached reports whether the cloud took a POST or PATCH with this version. A call that is under way shows
-// no answer, and neither does one whose answer is lost: only for a lossy Agent it counts.
+// reached reports whether the fake cloud accepted a POST or PATCH with this version. A request in progress has no
+// response, nor has one whose response is lost: the latter counts only for a lossy Agent.
 func (o *onlooker) reached(version string, lossy bool) bool {
 	return slices.ContainsFunc(o.Cloud.Requests(), func(r cloudtest.Request) bool {
 		var body struct {
@@ -133,19 +133,19 @@ func (o *onlooker) sees(name string, generation int64, want status.Status) {
 	})
 }
 
-// patient lets calls be held back for as long as a test wants.
+// patient disables timeouts, so that a test can delay requests as long as it needs.
 func patient(w *harness.World, _ *v1alpha1.CloudProject) {
 	w.CloudTimeout, w.Settings.PostWindow = harness.Patience, harness.Patience
 }
 
-// hold holds back all calls of a method until the returned function is called; entered says that one came.
+// hold delays all requests of a method until the returned function is called; entered gets a value when one arrives.
 func (o *onlooker) hold(method string) (entered <-chan struct{}, release func()) {
 	came, goes := make(chan struct{}, 1), make(chan struct{})
 	remove := o.Cloud.Inject(cloudtest.Fault{Method: method, Times: 1, Entered: came, Block: goes})
 	return came, sync.OnceFunc(func() { remove(); close(goes) })
 }
 
-// met waits for a call that is held back.
+// met waits for a delayed request.
 func (o *onlooker) met(entered <-chan struct{}) {
 	o.Helper()
 	select {
@@ -157,16 +157,16 @@ func (o *onlooker) met(entered <-chan struct{}) {
 
 func version(v string) func(*v1alpha1.Agent) { return func(a *v1alpha1.Agent) { a.Spec.Version = v } }
 
-func TestKstatusTellsTheLifeOfAnAgent(t *testing.T) {
+func TestKstatusFollowsTheLifeOfAnAgent(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle, patient)
-	o := look(t, w)
+	o := observe(t, w)
 
-	// Nobody has seen it yet.
+	// No operator has seen it yet.
 	w.Apply("web")
 	o.sees("web", 1, status.InProgressStatus)
 
-	// The service is slow to register it.
+	// Calyptia Cloud is slow to register it.
 	entered, release := o.hold(http.MethodPost)
 	defer release()
 	w.Start()
@@ -175,7 +175,7 @@ func TestKstatusTellsTheLifeOfAnAgent(t *testing.T) {
 	release()
 	o.sees("web", 1, status.CurrentStatus)
 
-	// The service is slow to take a change, and another one comes meanwhile.
+	// Calyptia Cloud is slow to apply a change, and another one follows.
 	entered, release = o.hold(http.MethodPatch)
 	defer release()
 	w.Change("web", version("v4.0.2"))
@@ -186,7 +186,7 @@ func TestKstatusTellsTheLifeOfAnAgent(t *testing.T) {
 	release()
 	o.sees("web", 3, status.CurrentStatus)
 
-	// The service refuses a change, and a person mends it.
+	// Calyptia Cloud refuses a change, and the user corrects it.
 	refuse := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: http.StatusUnprocessableEntity, Body: `{"error":"unsupported agent version"}`})
 	w.Change("web", version("v4.0.4"))
 	o.sees("web", 4, status.FailedStatus)
@@ -194,7 +194,7 @@ func TestKstatusTellsTheLifeOfAnAgent(t *testing.T) {
 	w.Change("web", version("v4.0.5"))
 	o.sees("web", 5, status.CurrentStatus)
 
-	// Suspended with nothing left to do it is as declared; with a change that waits it is not.
+	// Suspended without a pending change it is Current; with a pending change it is not.
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Suspend = true })
 	o.sees("web", 6, status.CurrentStatus)
 	w.Change("web", version("v4.0.7"))
@@ -227,10 +227,10 @@ func TestKstatusTellsTheLifeOfAnAgent(t *testing.T) {
 	}
 }
 
-func TestKstatusIsNotCurrentWhileTheServiceIsDown(t *testing.T) {
+func TestKstatusIsNotCurrentDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
-	o := look(t, w)
+	o := observe(t, w)
 	w.Apply("web")
 	o.sees("web", 1, status.CurrentStatus)
 	up := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: http.StatusInternalServerError, Body: `{"error":"database is down"}`})
@@ -239,7 +239,7 @@ func TestKstatusIsNotCurrentWhileTheServiceIsDown(t *testing.T) {
 	o.sees("web", 2, status.InProgressStatus)
 	up()
 	o.sees("web", 2, status.CurrentStatus)
-	// What is applied stays Current in an outage: a GitOps wave must not fall back for it.
+	// An applied Agent stays Current in an outage: a GitOps wave must not fall back because of it.
 	down := w.Cloud.Inject(cloudtest.Fault{Status: http.StatusInternalServerError, Body: `{"error":"database is down"}`})
 	w.Poke("web")
 	w.Eventually("the outage is met", func() error {
@@ -253,23 +253,23 @@ func TestKstatusIsNotCurrentWhileTheServiceIsDown(t *testing.T) {
 	down()
 	o.sees("web", 2, status.CurrentStatus)
 	if all := o.seen("web"); slices.ContainsFunc(all, func(s state) bool { return s.Status == status.FailedStatus }) {
-		t.Errorf("an outage is nobody's mistake: %v", all)
+		t.Errorf("an outage must not stall an Agent: %v", all)
 	}
 }
 
-// What changes an Agent and what the operator does meet in every order here; the onlooker judges.
+// Edits and writes of the operator meet in every order here; the onlooker checks all states.
 func TestKstatusKeepsUpWithManyChanges(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
-	o := look(t, w)
+	o := observe(t, w)
 	rows := []struct {
 		name  string
 		fault cloudtest.Fault
 	}{
 		{"all-is-well", cloudtest.Fault{Times: 1}},
-		{"the-service-is-slow", cloudtest.Fault{Latency: 20 * time.Millisecond, Times: 20}},
-		{"the-answer-to-the-registration-is-lost", cloudtest.Fault{Method: http.MethodPost, Cut: cloudtest.CutAfter, Times: 1}},
-		{"answers-to-updates-are-lost", cloudtest.Fault{Method: http.MethodPatch, Cut: cloudtest.CutAfter, Times: 2}},
+		{"the-api-is-slow", cloudtest.Fault{Latency: 20 * time.Millisecond, Times: 20}},
+		{"the-response-to-the-registration-is-lost", cloudtest.Fault{Method: http.MethodPost, Cut: cloudtest.CutAfter, Times: 1}},
+		{"responses-to-updates-are-lost", cloudtest.Fault{Method: http.MethodPatch, Cut: cloudtest.CutAfter, Times: 2}},
 	}
 	for i, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -286,7 +286,7 @@ func TestKstatusKeepsUpWithManyChanges(t *testing.T) {
 			}
 			o.sees(row.name, changes+1, status.CurrentStatus)
 			if a := w.Ready(row.name); a.Status.Agent.Version != a.Spec.Version {
-				t.Errorf("the status tells of version %s, declared is %s", a.Status.Agent.Version, a.Spec.Version)
+				t.Errorf("the status has version %s, want %s", a.Status.Agent.Version, a.Spec.Version)
 			}
 		})
 	}

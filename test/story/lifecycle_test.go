@@ -22,14 +22,14 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// register makes a remote agent as somebody else would, without the operator.
+// register registers a remote agent externally.
 func adopting(id string) func(*v1alpha1.Agent) {
 	return func(a *v1alpha1.Agent) {
 		a.Spec = v1alpha1.AgentSpec{ProjectRef: a.Spec.ProjectRef, AgentID: id}
 	}
 }
 
-func TestAdoptTakesOverAndLeavesUndeclaredFieldsAlone(t *testing.T) {
+func TestAdoptLeavesUndeclaredFieldsAlone(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	made := w.Register("legacy", "machine-1")
@@ -52,7 +52,7 @@ func TestAdoptTakesOverAndLeavesUndeclaredFieldsAlone(t *testing.T) {
 	if got := w.Events("web", 2); !slices.Contains(got, "Adopted") {
 		t.Errorf("events: %v", got)
 	}
-	// What was taken over outlives the Agent, unless it says otherwise.
+	// An adopted agent outlives its Agent by default.
 	w.Delete("web")
 	w.Gone("web")
 	if len(w.Remote()) != 1 {
@@ -93,12 +93,12 @@ func TestAdoptRefusals(t *testing.T) {
 	}
 }
 
-func TestAgentIDDoesNotMakeALostRegistrationForgotten(t *testing.T) {
+func TestAnAgentIDDoesNotHideALostRegistration(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	other := w.Register("legacy", "machine-1")
 	w.Ready(w.Apply("first"))
-	// The agent is registered, and the operator neither hears of it nor finds it in the list for now.
+	// The agent is registered, but the operator gets no response and does not find it in the list for now.
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
 	blind := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteList, Status: 500, Body: `{"error":"internal"}`})
 	w.Apply("web")
@@ -116,7 +116,7 @@ func TestAgentIDDoesNotMakeALostRegistrationForgotten(t *testing.T) {
 	}
 }
 
-func TestAdoptionFromAnotherNamespaceNeedsLeave(t *testing.T) {
+func TestAdoptionFromAnotherNamespaceNeedsPermission(t *testing.T) {
 	t.Parallel()
 	var cp *v1alpha1.CloudProject
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle, func(_ *harness.World, p *v1alpha1.CloudProject) {
@@ -168,7 +168,7 @@ func TestDeletion(t *testing.T) {
 			w.Delete(name)
 			w.Gone(name)
 			if writes, _ := w.API.Writes(); !row.secret && len(writes) != 1 {
-				t.Errorf("writes: %+v, want the release of the finalizer alone", writes)
+				t.Errorf("writes: %+v, want only the release of the finalizer", writes)
 			}
 			if got := len(w.Remote()) == 1; got != row.remains {
 				t.Errorf("the remote agent remains: %v, want %v", got, row.remains)
@@ -201,8 +201,8 @@ func TestRetainedAgentIsFoundAgain(t *testing.T) {
 	w.One("web")
 }
 
-// The Secret of a retained agent stays under the name that it had when its rename was not acted on.
-func TestRetainedAgentKeepsASecretThatWasToBeRenamed(t *testing.T) {
+// The Secret of a retained agent keeps its name if a rename was not handled before.
+func TestARetainedAgentKeepsItsSecretDespiteARename(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionRetain }))
@@ -212,11 +212,11 @@ func TestRetainedAgentKeepsASecretThatWasToBeRenamed(t *testing.T) {
 	w.Start()
 	w.Gone("web")
 	if owners := w.Secret("web-token").OwnerReferences; len(owners) != 0 {
-		t.Errorf("it goes with %v", owners)
+		t.Errorf("it is deleted with %v", owners)
 	}
 }
 
-func TestDeletionOfWhatWasNeverRegisteredNeedsNoCredentials(t *testing.T) {
+func TestDeletionBeforeRegistrationNeedsNoCredentials(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Name = "missing" })
@@ -225,7 +225,7 @@ func TestDeletionOfWhatWasNeverRegisteredNeedsNoCredentials(t *testing.T) {
 	w.Gone("web")
 }
 
-func TestDeletionWaitsForItsCloudProjectAndSaysSo(t *testing.T) {
+func TestDeletionWaitsForItsCloudProjectWithAMessage(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web"))
@@ -240,7 +240,7 @@ func TestDeletionWaitsForItsCloudProjectAndSaysSo(t *testing.T) {
 	}
 }
 
-func TestDeletionOfWhatSomebodyElseDeleted(t *testing.T) {
+func TestDeletionOfAnAgentThatWasDeletedExternally(t *testing.T) {
 	t.Parallel()
 	for _, gone := range []bool{false, true} {
 		t.Run(fmt.Sprintf("410 is %v", gone), func(t *testing.T) {

@@ -138,7 +138,7 @@ func TestNames_NeedUserAction(t *testing.T) {
 			return []string{"does not list fleets", "set spec.fleet.id"}
 		}, v1alpha1.ReasonInvalid},
 		{"the token may not list", cloudtest.Settings{}, func(w *harness.World) []string {
-			fault := answer(403, "permission denied")
+			fault := failure(403, "permission denied")
 			fault.Method, fault.Route = http.MethodGet, cloudtest.RouteFleets
 			w.Cloud.Inject(fault)
 			return []string{"permission denied", "set spec.fleet.id"}
@@ -270,7 +270,7 @@ func TestNames_Faults(t *testing.T) {
 		fault cloudtest.Fault
 	}{
 		{"an outage", cloudtest.Fault{Status: 503, Body: portal}},
-		{"the API's own error", answer(500, "internal error")},
+		{"the API's own error", failure(500, "internal error")},
 		{"a portal", cloudtest.Fault{Status: 200, Body: portal}},
 		{"an object", cloudtest.Fault{Status: 200, Body: `{}`}},
 		{"null", cloudtest.Fault{Status: 200, Body: `null`}},
@@ -315,7 +315,7 @@ func TestNames_AListThatFailsLater(t *testing.T) {
 	w.Cloud.AddNamed(w.ProjectID, cloud.Fleets, "edge")
 	w.Apply("web", inFleet("edge"))
 	w.Ready("web")
-	for _, fault := range []cloudtest.Fault{{Status: 404, Body: "404 page not found\n"}, answer(500, "internal error")} {
+	for _, fault := range []cloudtest.Fault{{Status: 404, Body: "404 page not found\n"}, failure(500, "internal error")} {
 		fault.Method, fault.Route = http.MethodGet, cloudtest.RouteFleets
 		done := w.Cloud.Inject(fault)
 		w.Cloud.ResetRequests()

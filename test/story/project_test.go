@@ -24,7 +24,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-func TestCloudProjectThatComesLaterWakesItsAgents(t *testing.T) {
+func TestALaterCloudProjectTriggersItsAgents(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Name = "later" })
@@ -50,10 +50,10 @@ func TestAllowedNamespaces(t *testing.T) {
 		labels  map[string]string
 		ready   bool
 	}{
-		{"Same keeps others out", &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromSame}, nil, false},
-		{"All lets everybody in", &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll}, nil, true},
-		{"Selector lets in who has the label", selecting("team", "web"), map[string]string{"team": "web"}, true},
-		{"Selector keeps out who has it not", selecting("team", "web"), map[string]string{"team": "db"}, false},
+		{"Same denies other namespaces", &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromSame}, nil, false},
+		{"All allows every namespace", &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll}, nil, true},
+		{"Selector allows a namespace with the label", selecting("team", "web"), map[string]string{"team": "web"}, true},
+		{"Selector denies a namespace without it", selecting("team", "web"), map[string]string{"team": "db"}, false},
 	}
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestAllowedNamespaces(t *testing.T) {
 	}
 }
 
-func TestAChangedCloudProjectLetsWaitingAgentsInAtOnce(t *testing.T) {
+func TestAChangedCloudProjectRegistersWaitingAgentsAtOnce(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	w.Start(w.AddNamespace("tenant"))
@@ -185,8 +185,8 @@ func TestReadOnlyWritesNothingRemote(t *testing.T) {
 	}
 }
 
-// The three kinds of servers without a list: what becomes of a registration whose answer was lost.
-func TestLostAnswerWithoutAList(t *testing.T) {
+// A lost response to a registration, on the three kinds of servers without a list.
+func TestLostResponseWithoutAList(t *testing.T) {
 	cut := cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter}
 	t.Run("upserts: one agent in the end", func(t *testing.T) {
 		t.Parallel()
@@ -197,7 +197,7 @@ func TestLostAnswerWithoutAList(t *testing.T) {
 		w.Ready("web")
 		w.One("web")
 	})
-	t.Run("409: a person names the agent", func(t *testing.T) {
+	t.Run("409: the user names the agent", func(t *testing.T) {
 		t.Parallel()
 		w := harness.New(t, cloudtest.Settings{NoList: true})
 		w.Cloud.Inject(cut)
@@ -206,7 +206,7 @@ func TestLostAnswerWithoutAList(t *testing.T) {
 		id := w.Remote()[0].ID
 		w.Change("web", func(a *v1alpha1.Agent) { a.Spec.AgentID = id })
 		if a := w.Ready("web"); a.Status.Origin != v1alpha1.OriginRegistered {
-			t.Error("the agent that it registered counts as taken over")
+			t.Error("the agent that it registered counts as adopted")
 		}
 		w.One("web")
 		w.Delete("web")
@@ -215,7 +215,7 @@ func TestLostAnswerWithoutAList(t *testing.T) {
 			t.Errorf("%d remote agents are left", n)
 		}
 	})
-	t.Run("409: a deletion names the way out", func(t *testing.T) {
+	t.Run("409: a deletion names the remedy", func(t *testing.T) {
 		t.Parallel()
 		w := harness.New(t, cloudtest.Settings{NoList: true})
 		w.Cloud.Inject(cut)
@@ -240,7 +240,7 @@ func TestLostAnswerWithoutAList(t *testing.T) {
 			t.Errorf("%d remote agents are left", n)
 		}
 	})
-	t.Run("doubles: one double at most, and it is ours", func(t *testing.T) {
+	t.Run("duplicates: one duplicate at most, and it is ours", func(t *testing.T) {
 		t.Parallel()
 		w := harness.New(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble})
 		w.Cloud.Inject(cut)
@@ -254,7 +254,7 @@ func TestLostAnswerWithoutAList(t *testing.T) {
 	})
 }
 
-func TestLateCommitIsFoundAndNotDoubled(t *testing.T) {
+func TestALateCommitIsFoundAndNotDuplicated(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, DetachedDelay: 1})
@@ -265,9 +265,9 @@ func TestLateCommitIsFoundAndNotDoubled(t *testing.T) {
 }
 
 func TestRestartBetweenAnyTwoStepsOfARegistration(t *testing.T) {
-	// The operator may send requests up to the named one, which fails, and nothing after it until it is restarted.
+	// The operator may send requests up to the named one, which fails, and none after it until it is restarted.
 	rows := []struct{ name, method, suffix string }{
-		{"before the nonce", http.MethodPatch, "/agents/web"},
+		{"before the intent", http.MethodPatch, "/agents/web"},
 		{"before the Secret", http.MethodPost, "/secrets"},
 		{"before the status", http.MethodPatch, "/agents/web/status"},
 	}
@@ -302,7 +302,7 @@ func TestMachineIDOfTwoAgents(t *testing.T) {
 	w.One("first")
 }
 
-func TestNamespaceDeletionTakesEverythingWithIt(t *testing.T) {
+func TestNamespaceDeletionDeletesEverything(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	for i := range 5 {
@@ -312,7 +312,7 @@ func TestNamespaceDeletionTakesEverythingWithIt(t *testing.T) {
 	if err := w.Client.Delete(context.Background(), ns); err != nil {
 		t.Fatal(err)
 	}
-	w.Eventually("the namespace goes", func() error {
+	w.Eventually("the namespace is deleted", func() error {
 		if err := w.Client.Get(context.Background(), client.ObjectKeyFromObject(ns), ns); client.IgnoreNotFound(err) != nil || err == nil {
 			return errors.New("it is there")
 		}

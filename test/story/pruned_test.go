@@ -31,8 +31,8 @@ func finalizerReturns(w *harness.World, name string) {
 	})
 }
 
-// Without its finalizer a deleted Agent leaks its remote agent. So the finalizer returns at once, whatever state the
-// Agent is in, and no remote call is needed for that.
+// Without its finalizer a deleted Agent leaks its remote agent. So the operator restores the finalizer at once, in every
+// state of the Agent and without a request to Calyptia Cloud.
 func TestAPrunedFinalizerIsRestoredAtOnce(t *testing.T) {
 	suspend := func(a *v1alpha1.Agent) { a.Spec.Suspend = true }
 	rows := []struct {
@@ -55,7 +55,7 @@ func TestAPrunedFinalizerIsRestoredAtOnce(t *testing.T) {
 			w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v9.9.9" })
 			w.Stalled("web", v1alpha1.ReasonInvalid)
 		}},
-		{name: "not registrable any more", before: func(w *harness.World) {
+		{name: "no longer registrable", before: func(w *harness.World) {
 			w.Change("web", func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Name = "missing" })
 			w.NotReady("web", v1alpha1.ReasonProjectNotFound)
 		}},
@@ -121,7 +121,7 @@ func TestAPrunedRegistrationIsNotForgotten(t *testing.T) {
 				return nil
 			})
 			w.Change("web", prune)
-			w.Eventually("the record of the registration returns", func() error {
+			w.Eventually("the registration intent is restored", func() error {
 				if a := w.Get("web"); a.Annotations[v1alpha1.AnnotationRegistrationIntent] == "" && a.Status.ID == "" {
 					return fmt.Errorf("annotations %v", a.Annotations)
 				}

@@ -20,12 +20,12 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// seldom makes the next check come too late for any test.
-func seldom(_ *harness.World, cp *v1alpha1.CloudProject) {
+// rarely is an interval that outlasts every test.
+func rarely(_ *harness.World, cp *v1alpha1.CloudProject) {
 	cp.Spec.ResyncInterval = &metav1.Duration{Duration: 24 * time.Hour}
 }
 
-// confirmed checks that a read answered with the agent after the last update did.
+// confirmed checks that a read returned the agent after the last update.
 func confirmed(w *harness.World) error {
 	updated, read := false, false
 	for _, r := range w.Cloud.Requests() {
@@ -54,7 +54,7 @@ func TestUpdate_ReadBackFails_NotReadyBeforeAReadConfirmsIt(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			w := harness.New(t, cloudtest.Settings{NoList: true}, seldom)
+			w := harness.New(t, cloudtest.Settings{NoList: true}, rarely)
 			w.Ready(w.Apply("web"))
 			w.Cloud.ResetRequests()
 			row.fault.Method, row.fault.Route, row.fault.Times = http.MethodGet, cloudtest.RouteAgent, 3
@@ -71,7 +71,7 @@ func TestUpdate_ReadBackFails_NotReadyBeforeAReadConfirmsIt(t *testing.T) {
 	}
 }
 
-// The remote agent is deleted by somebody between the update and the read-back.
+// The remote agent is deleted externally between the update and the read-back.
 func TestUpdate_RemoteDeletedBeforeReadBack_Reregisters(t *testing.T) {
 	for _, row := range []struct {
 		name     string
@@ -79,11 +79,11 @@ func TestUpdate_RemoteDeletedBeforeReadBack_Reregisters(t *testing.T) {
 	}{
 		{"with a list", cloudtest.Settings{}},
 		{"without a list", cloudtest.Settings{NoList: true}},
-		{"where deleted agents answer 410", cloudtest.Settings{NoList: true, GoneAfterDelete: true}},
+		{"where reads of deleted agents return 410", cloudtest.Settings{NoList: true, GoneAfterDelete: true}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			w := harness.New(t, row.settings, seldom)
+			w := harness.New(t, row.settings, rarely)
 			before := w.Ready(w.Apply("web"))
 			entered, block := make(chan struct{}, 1), make(chan struct{})
 			w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteAgent, Times: 1, Entered: entered, Block: block})
@@ -114,8 +114,8 @@ func TestUpdate_RemoteDeletedBeforeReadBack_Reregisters(t *testing.T) {
 	}
 }
 
-// Where the rate limit is used up, one snapshot confirms what was sent to many.
-func TestUpdate_RateLimitUsedUp_ReadyOnceASnapshotConfirmsIt(t *testing.T) {
+// While the rate limit is exhausted, one snapshot confirms the updates of many.
+func TestUpdate_RateLimitExhausted_ReadyOnceASnapshotConfirmsIt(t *testing.T) {
 	for _, row := range []struct {
 		name     string
 		settings cloudtest.Settings
@@ -126,7 +126,7 @@ func TestUpdate_RateLimitUsedUp_ReadyOnceASnapshotConfirmsIt(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			limit, burst := int32(10), int32(4)
-			w := harness.New(t, row.settings, seldom, func(_ *harness.World, cp *v1alpha1.CloudProject) {
+			w := harness.New(t, row.settings, rarely, func(_ *harness.World, cp *v1alpha1.CloudProject) {
 				cp.Spec.RateLimit = &v1alpha1.RateLimit{RequestsPerSecond: &limit, Burst: &burst}
 			})
 			var names []string

@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package story_test tells the story of Reconcile: each line of it against a
+// Package story_test follows the story of Reconcile: each line of it against a
 // real API server and a fake cloud.
 package story_test
 
@@ -25,7 +25,7 @@ import (
 func TestRegistrationCostsOnePostThreeWritesAndOneEvent(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
-	// The first Agent pays for the list of remote agents, once per process.
+	// The first Agent includes the list of remote agents, once per process.
 	w.Ready(w.Apply("first"))
 	w.Cloud.ResetRequests()
 	w.API.Reset()
@@ -36,7 +36,7 @@ func TestRegistrationCostsOnePostThreeWritesAndOneEvent(t *testing.T) {
 		t.Errorf("calls: %+v, want one POST", got)
 	}
 	writes, conflicts := w.API.Writes()
-	// The answer to the first Agent's last write may come after it was seen to be Ready.
+	// The response to the last write of the first Agent may arrive after it is Ready.
 	writes = slices.DeleteFunc(writes, func(write harness.Write) bool { return strings.Contains(write.Path, "/first") })
 	base := "/apis/cloud.calyptia.com/v1alpha1/namespaces/" + w.Namespace + "/agents/web"
 	want := []harness.Write{

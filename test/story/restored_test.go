@@ -22,7 +22,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// backup is what a backup holds of an Agent and its Secrets: no status, and no owner of a Secret.
+// backup is a backup of an Agent and its Secrets: no status, and no owner of a Secret.
 type backup struct {
 	agent   *v1alpha1.Agent
 	secrets []*corev1.Secret
@@ -42,24 +42,24 @@ func backUp(w *harness.World, name string) backup {
 	return b
 }
 
-// Velero restores a namespace after it was deleted, and so do the commands of docs/upgrade-uninstall.md: the Secrets come
-// back with our label and without an owner, and name a remote agent that is gone. Those of ours are rewritten; whatever
-// may be somebody else's is not.
-func TestSecretsThatABackupBringsBack(t *testing.T) {
+// Velero restores a deleted namespace, and so do the commands of docs/upgrade-uninstall.md: the Secrets return with our
+// label and without an owner, and name a remote agent that does not exist. The operator rewrites its own Secrets, and no
+// others.
+func TestSecretsRestoredFromABackup(t *testing.T) {
 	token := func(b backup) *corev1.Secret { return b.secrets[0] }
 	session := func(b backup) *corev1.Secret { return b.secrets[1] }
 	rows := []struct {
 		name     string
 		settings cloudtest.Settings
-		// change changes what is restored.
+		// change changes the restored objects.
 		change func(*harness.World, backup)
-		// stalled says that the Agent has to stall; it names the Secret.
+		// stalled says that the Agent has to stall; its message names the Secret.
 		stalled string
 		keeps   bool // the remote agent was not deleted with the namespace
 	}{
 		{name: "as Velero restores them"},
 		{name: "as Velero restores them, where nothing is listed", settings: cloudtest.Settings{NoList: true}},
-		{name: "as Velero restores them, where 410 is the answer", settings: cloudtest.Settings{GoneAfterDelete: true}},
+		{name: "as Velero restores them, where 410 is the response", settings: cloudtest.Settings{GoneAfterDelete: true}},
 		{name: "the remote agent lives", keeps: true},
 		{name: "the remote agent lives, where nothing is listed", settings: cloudtest.Settings{NoList: true}, keeps: true},
 		{name: "the Secrets are empty", change: func(_ *harness.World, b backup) { token(b).Data, session(b).Data = nil, nil }},
@@ -140,8 +140,8 @@ func TestSecretsThatABackupBringsBack(t *testing.T) {
 	}
 }
 
-// The place of a Secret may be wrong instead: the Secret is the only copy of the token of an agent that lives elsewhere.
-func TestARestoredSecretIsNotOverwrittenOnTheWordOfAProxy(t *testing.T) {
+// The Secret may be in the wrong place instead: it may be the only copy of the token of an agent in another cluster.
+func TestARestoredSecretIsNotOverwrittenBecauseOfAProxy(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web"))

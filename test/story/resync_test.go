@@ -24,7 +24,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// fleet is some Agents that are looked at anew again and again.
+// fleet is a number of Agents that are synced again and again.
 type fleet struct {
 	*harness.World
 	names []string
@@ -55,7 +55,7 @@ func (f *fleet) remote(name string) cloud.Agent {
 	return remote
 }
 
-// touch lets an interval pass and has each Agent looked at.
+// touch advances the clock by an interval and triggers a sync of each Agent.
 func (f *fleet) touch() {
 	f.Helper()
 	f.Cloud.ResetRequests()
@@ -63,27 +63,27 @@ func (f *fleet) touch() {
 	f.Clock.Step(12 * time.Minute)
 	f.round++
 	for _, name := range f.names {
-		// Not a request to look: that would read each agent by itself.
+		// Not a requested sync: that would read each agent individually.
 		f.Change(name, func(a *v1alpha1.Agent) {
 			metav1.SetMetaDataAnnotation(&a.ObjectMeta, "example.com/round", fmt.Sprint(f.round))
 		})
 	}
 }
 
-// pass does so too, and waits until this is what reached the service.
+// pass does so too, and waits until exactly these requests reached Calyptia Cloud.
 func (f *fleet) pass(want map[string]int) {
 	f.Helper()
 	f.touch()
-	f.Eventually("the look at all", func() error {
+	f.Eventually("the sync of all", func() error {
 		got := map[string]int{}
 		for _, r := range f.Cloud.Requests() {
 			if r.Route == cloudtest.RouteList && r.Query == "last=1" {
-				continue // The proof of the CloudProject has its own interval.
+				continue // The credential check has its own interval.
 			}
 			got[r.Method+" "+string(r.Route)]++
 		}
 		if fmt.Sprint(got) != fmt.Sprint(want) {
-			return fmt.Errorf("%v reached the service, want %v", got, want)
+			return fmt.Errorf("%v reached Calyptia Cloud, want %v", got, want)
 		}
 		return nil
 	})
@@ -96,12 +96,12 @@ const (
 	fixing = http.MethodPatch + " " + string(cloudtest.RouteAgent)
 )
 
-// Where the service lists its agents, a resync costs its pages, and a read of those alone that are not as declared.
+// Where Calyptia Cloud lists its agents, a resync reads its pages, and only those single agents that have drifted.
 func TestResyncThroughTheList(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{PageSize: 5}, 12)
-	f.pass(map[string]int{pages: 3}) // The first look tells what the answer to the registration did not.
-	f.Eventually("the first look", func() error {
+	f.pass(map[string]int{pages: 3}) // The first sync reads what the response to the registration did not have.
+	f.Eventually("the first sync", func() error {
 		for _, name := range f.names {
 			if f.Get(name).Status.Agent.Status == "" {
 				return errors.New(name)
@@ -123,18 +123,18 @@ func TestResyncThroughTheList(t *testing.T) {
 	f.pass(map[string]int{pages: 3, reads: 2, fixing: 1})
 	f.Cloud.Mutate(f.remote("web-5").ID, func(a *cloud.Agent) { a.Flags = nil })
 	f.pass(map[string]int{pages: 3, reads: 2, fixing: 1})
-	// The same value, written in another way, is no drift.
+	// The same value in another notation is not drift.
 	f.Cloud.Mutate(f.remote("web-6").ID, func(a *cloud.Agent) { a.Metadata = []byte(`{"n": 1, "team": "shop"}`) })
 	f.pass(map[string]int{pages: 3})
 
-	// Gone is believed after two reads, and registered anew after a list that is no older than this process.
+	// An agent counts as not found after two reads, and is registered again after a list that this process began.
 	f.Cloud.Remove(f.remote("web-7").ID)
 	f.pass(map[string]int{pages: 3, reads: 2, posts: 1})
 	f.Ready("web-7")
 }
 
-// A new process knows from the status that nobody touched the Secrets: it reads no agent by itself, either.
-func TestAStartReadsNoAgentByItself(t *testing.T) {
+// A new process knows from the status that the Secrets are unchanged, so it reads no single agent.
+func TestAStartReadsNoSingleAgent(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{}, 6)
 	f.pass(map[string]int{pages: 1})
@@ -142,11 +142,11 @@ func TestAStartReadsNoAgentByItself(t *testing.T) {
 	f.Cloud.ResetRequests()
 	f.Start()
 	lists := 0
-	f.Eventually("three looks at all", func() error {
+	f.Eventually("three syncs of all", func() error {
 		for _, r := range f.Cloud.Requests() {
 			switch {
 			case r.Route == cloudtest.RouteAgent:
-				f.Fatalf("%s of an agent by itself", r.Method)
+				f.Fatalf("%s of a single agent", r.Method)
 			case r.Query != "last=1":
 				lists++
 			}
@@ -158,8 +158,8 @@ func TestAStartReadsNoAgentByItself(t *testing.T) {
 	})
 }
 
-// What the service says of an agent's health reaches the status through the list, too.
-func TestHealthComesThroughTheList(t *testing.T) {
+// The health of an agent reaches the status through the list, too.
+func TestHealthIsReadFromTheList(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{}, 2)
 	f.pass(map[string]int{pages: 1})
@@ -179,7 +179,7 @@ func TestHealthComesThroughTheList(t *testing.T) {
 	})
 }
 
-// Where nothing is listed, or the list fails, each agent is read.
+// If Calyptia Cloud lists nothing, or the list fails, each agent is read.
 func TestResyncWithoutAList(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{NoList: true}, 3)
@@ -204,8 +204,8 @@ func TestResyncWithoutAList(t *testing.T) {
 	}
 }
 
-// A list does not tell of tokens: an Agent whose token nobody knows stays as it is.
-func TestATokenThatIsMissingIsNotForgottenForAList(t *testing.T) {
+// Lists have no tokens: an Agent whose token is lost stays Stalled.
+func TestAMissingTokenStaysStalledAfterAList(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{MaskTokens: true}, 1)
 	if err := f.Client.Delete(t.Context(), f.Secret("web-0-token")); err != nil {
@@ -213,9 +213,9 @@ func TestATokenThatIsMissingIsNotForgottenForAList(t *testing.T) {
 	}
 	for range 2 {
 		f.Stalled("web-0", v1alpha1.ReasonTokenUnavailable, "web-0-token")
-		// Once it is answered, no pass is under way that began before the time passes.
+		// Once this is handled, no older pass is still running.
 		f.Poke("web-0")
-		f.Eventually("an answer", func() error {
+		f.Eventually("a response", func() error {
 			a := f.Get("web-0")
 			if a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
 				return errors.New(harness.Describe(a))
@@ -223,45 +223,45 @@ func TestATokenThatIsMissingIsNotForgottenForAList(t *testing.T) {
 			return nil
 		})
 		f.touch()
-		f.Eventually("the look", func() error {
+		f.Eventually("the sync", func() error {
 			if f.Cloud.Count(http.MethodGet, cloudtest.RouteList) == 0 {
 				return errors.New("not yet")
 			}
 			return nil
 		})
-		// The pass that waited for the list comes back after a second; nothing tells when it is over.
+		// The pass that waited for the list resumes after a second; its end cannot be observed.
 		for end := time.Now().Add(3 * time.Second); time.Now().Before(end); <-time.After(100 * time.Millisecond) {
 			if a := f.Get("web-0"); harness.Condition(a, v1alpha1.ConditionStalled).Status != metav1.ConditionTrue {
-				t.Fatalf("after a look at the list: %s", harness.Describe(a))
+				t.Fatalf("after a read of the list: %s", harness.Describe(a))
 			}
 		}
 	}
 }
 
-// A double that a call made which nobody knew of is found by the resync itself.
-func TestADoubleIsFoundThroughTheList(t *testing.T) {
+// A duplicate from a lost response is found by the resync.
+func TestADuplicateIsFoundThroughTheList(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}, 1)
 	f.pass(map[string]int{pages: 1})
 	own := f.remote("web-0")
-	double := f.Register("web-0", own.MachineID)
+	duplicate := f.Register("web-0", own.MachineID)
 	f.touch()
-	f.Eventually("the double is withdrawn", func() error {
+	f.Eventually("the duplicate is deleted", func() error {
 		if remotes := f.World.Remote(); len(remotes) != 1 || remotes[0].ID != own.ID {
-			return fmt.Errorf("%d remote agents, the double is %s", len(remotes), double.ID)
+			return fmt.Errorf("%d remote agents, the duplicate is %s", len(remotes), duplicate.ID)
 		}
 		return nil
 	})
 }
 
-// A drift that could not be put back is not forgotten until the next look, nor covered up by a list from before it.
-func TestADriftThatCouldNotBePutBackIsTriedAgain(t *testing.T) {
+// A failed correction is retried before the next periodic sync, and an older list does not hide the drift.
+func TestAFailedCorrectionIsRetried(t *testing.T) {
 	for name, row := range map[string]struct {
 		settings cloudtest.Settings
 		first    string
-		look     func(*fleet)
+		trigger  func(*fleet)
 	}{
-		"read by itself":      {cloudtest.Settings{NoList: true}, reads, (*fleet).touch},
+		"read individually":   {cloudtest.Settings{NoList: true}, reads, (*fleet).touch},
 		"read for its Secret": {cloudtest.Settings{}, pages, (*fleet).spoil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -270,8 +270,8 @@ func TestADriftThatCouldNotBePutBackIsTriedAgain(t *testing.T) {
 			f.pass(map[string]int{row.first: 1})
 			f.Cloud.Mutate(f.remote("web-0").ID, func(a *cloud.Agent) { a.Flags = nil })
 			f.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Route: cloudtest.RouteAgent, Status: http.StatusBadGateway, Times: 1})
-			row.look(f)
-			f.Eventually("the flags are put back", func() error {
+			row.trigger(f)
+			f.Eventually("the flags are corrected", func() error {
 				if len(f.remote("web-0").Flags) != 1 {
 					return errors.New("they are not")
 				}
@@ -291,8 +291,8 @@ func (f *fleet) spoil() {
 	}
 }
 
-// Somebody deleted some of many at once: that is no loss of the service.
-func TestSomeThatVanishFromTheListAreRegisteredAnew(t *testing.T) {
+// A few of many agents were deleted at once: that does not trip the mass-deletion safeguard.
+func TestSomeThatAreMissingFromTheListAreRegisteredAgain(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{}, 30)
 	f.pass(map[string]int{pages: 1})
@@ -302,7 +302,7 @@ func TestSomeThatVanishFromTheListAreRegisteredAnew(t *testing.T) {
 		f.Cloud.Remove(before[name])
 	}
 	f.touch()
-	f.Eventually("they are registered anew", func() error {
+	f.Eventually("they are registered again", func() error {
 		for name, id := range before {
 			if a := f.Get(name); a.Status.ID == id || a.Status.ID == "" {
 				return errors.New(harness.Describe(a))
@@ -315,8 +315,8 @@ func TestSomeThatVanishFromTheListAreRegisteredAnew(t *testing.T) {
 	}
 }
 
-// What was done to a Secret while no operator ran is found by the first look.
-func TestASecretThatWasEditedMeanwhileIsRepaired(t *testing.T) {
+// Changes of a Secret while no operator runs are found by the first sync.
+func TestASecretEditedDuringADowntimeIsRepaired(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{}, 1)
 	f.pass(map[string]int{pages: 1})
@@ -333,8 +333,8 @@ func TestASecretThatWasEditedMeanwhileIsRepaired(t *testing.T) {
 	})
 }
 
-// Suspending and resuming makes no token known that is not.
-func TestATokenThatIsMissingIsNotForgottenForASuspension(t *testing.T) {
+// Suspending and resuming does not bring back a lost token.
+func TestAMissingTokenStaysStalledAfterASuspension(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, cloudtest.Settings{MaskTokens: true}, 1)
 	if err := f.Client.Delete(t.Context(), f.Secret("web-0-token")); err != nil {

@@ -20,8 +20,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A gateway serves the API under a path. The operator can use it, a Fluent Bit cannot: it would send everything to the
-// root of the host, and never report.
+// A gateway serves the API under a path. The operator can use that, but Fluent Bit cannot: it would send everything to the
+// root of the host and never report.
 func TestASessionThatCouldNeverReport(t *testing.T) {
 	t.Parallel()
 	gateway := func(w *harness.World, cp *v1alpha1.CloudProject) {
@@ -34,11 +34,11 @@ func TestASessionThatCouldNeverReport(t *testing.T) {
 	w.Apply("web", withSession(""))
 	w.Stalled("web", v1alpha1.ReasonInvalid, "spec.sessionSecretRef", `"/calyptia"`, "remove sessionSecretRef")
 	if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 1 {
-		t.Errorf("%d registrations, want the other Agent's alone", n)
+		t.Errorf("%d registrations, want only that of the other Agent", n)
 	}
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.SessionSecretRef = nil })
 	w.Ready("web")
-	// Also for an agent that is registered already.
+	// Also for an agent that is already registered.
 	w.Change("plain", withSession(""))
 	w.Stalled("plain", v1alpha1.ReasonInvalid, "spec.sessionSecretRef")
 	if w.Secret("plain-session") != nil {
@@ -48,8 +48,8 @@ func TestASessionThatCouldNeverReport(t *testing.T) {
 	w.Gone("plain")
 }
 
-// A CA of its own cannot be part of the session: the Agent says what its Fluent Bit needs as long as nothing came.
-func TestASessionWithACAOfItsOwnSaysWhatItNeeds(t *testing.T) {
+// A CA cannot be part of the session: until metrics arrive, the condition says what Fluent Bit needs.
+func TestASessionWithAPrivateCASaysWhatItNeeds(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, func(w *harness.World, cp *v1alpha1.CloudProject) {
 		server := httptest.NewTLSServer(w.Cloud)
@@ -71,7 +71,7 @@ func TestASessionWithACAOfItsOwnSaysWhatItNeeds(t *testing.T) {
 	}
 }
 
-// Whoever answers for the service chooses machine IDs and tokens. An Agent always says what is wrong with them.
+// The server behind spec.url chooses machine IDs and tokens. The condition of an Agent names any problem with them.
 func TestAMachineIDOrATokenThatCannotBeStored(t *testing.T) {
 	long := strings.Repeat("a", 3<<19)
 	for _, row := range []struct {
@@ -102,7 +102,7 @@ func TestAMachineIDOrATokenThatCannotBeStored(t *testing.T) {
 	}
 }
 
-// Another leader may have registered the agent that the Secret names, and not have completed the Secret.
+// Another leader may have registered the agent in the Secret, without completing the Secret.
 func TestAnAgentThatYieldsCompletesTheSecretAtOnce(t *testing.T) {
 	for _, row := range []struct {
 		name   string
@@ -127,7 +127,7 @@ func TestAnAgentThatYieldsCompletesTheSecretAtOnce(t *testing.T) {
 				return nil
 			})
 			w.Ready("web")
-			w.Eventually("the double is deleted", func() error {
+			w.Eventually("the duplicate is deleted", func() error {
 				if n := len(w.Remote()); n != 1 {
 					return fmt.Errorf("%d remote agents", n)
 				}

@@ -27,12 +27,12 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// withSession asks for a session in the Secret of the name.
+// withSession requests a session in the named Secret.
 func withSession(name string) func(*v1alpha1.Agent) {
 	return func(a *v1alpha1.Agent) { a.Spec.SessionSecretRef = &v1alpha1.LocalSecretReference{Name: name} }
 }
 
-// fluentBit starts a Fluent Bit with nothing but the Secret, and says as which agent it runs.
+// fluentBit starts a Fluent Bit with only the Secret, and returns the agent that it runs as.
 func fluentBit(w *harness.World, secret string) (*cloudtest.FluentBit, error) {
 	s := w.Secret(secret)
 	if s == nil {
@@ -45,8 +45,8 @@ func fluentBit(w *harness.World, secret string) (*cloudtest.FluentBit, error) {
 	return f, f.Start(context.Background())
 }
 
-// runs checks that a Fluent Bit with the Secret runs as the one remote agent, and that the Agent owns the Secret, unless
-// that is to outlive it.
+// runs checks that a Fluent Bit with the Secret runs as the only remote agent, and that the Agent owns the Secret unless
+// it retains.
 func runs(w *harness.World, secret string) error {
 	f, err := fluentBit(w, secret)
 	if err != nil {
@@ -63,7 +63,7 @@ func runs(w *harness.World, secret string) error {
 	return nil
 }
 
-// someSession is a session that was good for another agent.
+// someSession is a valid session of another agent.
 func someSession(t *testing.T, w *harness.World, id string) map[string]string {
 	t.Helper()
 	return map[string]string{
@@ -104,7 +104,7 @@ func TestSessionIsRepaired(t *testing.T) {
 			w.Eventually("the session is repaired", func() error {
 				s := w.Secret("web-session")
 				if s == nil || len(s.OwnerReferences) != 1 {
-					return errors.New("it is not there, or nobody's")
+					return errors.New("it does not exist or has no owner")
 				}
 				for key, value := range good {
 					if !bytes.Equal(s.Data[key], value) {
@@ -126,19 +126,19 @@ func TestSessionIsRepaired(t *testing.T) {
 	}
 }
 
-func TestSessionInASecretOfSomebodyElse(t *testing.T) {
+func TestSessionInAnotherOwnersSecret(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.SetSecret("taken", map[string]string{"password": "theirs"})
 	w.Apply("web", withSession("taken"))
 	w.Stalled("web", v1alpha1.ReasonSecretConflict, "taken", "spec.sessionSecretRef", "delete")
 	if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 0 {
-		t.Errorf("%d registrations, want none: it was known that the session has no place", n)
+		t.Errorf("%d registrations, want none: the session has no Secret", n)
 	}
 	if s := w.Secret("taken"); len(s.Data) != 1 || string(s.Data["password"]) != "theirs" || len(s.Labels) != 0 {
 		t.Errorf("the Secret was touched: %+v", s)
 	}
-	// Its deletion wakes the Agent.
+	// Its deletion triggers a reconciliation of the Agent.
 	if err := w.Client.Delete(context.Background(), w.Secret("taken")); err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func TestRenamedSession(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web", withSession("")))
 	w.SetSecret("taken", map[string]string{"password": "theirs"})
-	// Where the new one finds no place, the old one stays.
+	// If the new Secret cannot be created, the old one stays.
 	w.Change("web", withSession("taken"))
 	w.Stalled("web", v1alpha1.ReasonSecretConflict, "taken")
 	if err := runs(w, "web-session"); err != nil {
@@ -183,7 +183,7 @@ func TestRenamedSession(t *testing.T) {
 	}
 }
 
-func TestSecretsThatChangePlacesKeepATokenThatNobodyShows(t *testing.T) {
+func TestSwappedSecretsKeepAMaskedToken(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{MaskTokens: true, MaskAs: "redacted"})
 	w.Ready(w.Apply("web", withSession("")))
@@ -222,11 +222,11 @@ func TestNewRegistrationRenewsTheSession(t *testing.T) {
 	if err := old.Report(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	looks(w)
+	synced(w)
 	w.Becomes("web", v1alpha1.ConditionReporting, "True", v1alpha1.ReasonMetricsReceived)
 	w.Cloud.Remove(before)
 	if err := old.Report(context.Background()); err == nil {
-		t.Error("the service took metrics of an agent that is gone")
+		t.Error("Calyptia Cloud accepted metrics of a deleted agent")
 	}
 	w.Poke("web")
 	w.Eventually("a Fluent Bit that starts runs as the new agent", func() error { return runs(w, "web-session") })
@@ -238,11 +238,11 @@ func TestNewRegistrationRenewsTheSession(t *testing.T) {
 	})
 	a := w.Ready("web")
 	if reporting := harness.Condition(a, v1alpha1.ConditionReporting); reporting.Status == "True" {
-		t.Errorf("the new agent is said to report already: %s", harness.Describe(a))
+		t.Errorf("the new agent is reporting already: %s", harness.Describe(a))
 	}
 }
 
-func TestRetainedSessionIsTakenUpAgain(t *testing.T) {
+func TestRetainedSessionIsReused(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	retain := func(a *v1alpha1.Agent) { withSession("")(a); a.Spec.DeletionPolicy = v1alpha1.DeletionRetain }
@@ -254,7 +254,7 @@ func TestRetainedSessionIsTakenUpAgain(t *testing.T) {
 	w.Delete("web")
 	w.Gone("web")
 	if owners := w.Secret("web-session").OwnerReferences; len(owners) != 0 {
-		t.Errorf("the session is owned by %+v and goes with it", owners)
+		t.Errorf("the session is owned by %+v and is deleted with it", owners)
 	}
 	if err := running.Report(context.Background()); err != nil {
 		t.Error(err)
@@ -303,8 +303,8 @@ func TestSessionWaitsForItsToken(t *testing.T) {
 	}
 }
 
-// Where the service moves to another URL, the session follows, even if writing it fails at first.
-func TestSessionFollowsTheService(t *testing.T) {
+// If Calyptia Cloud moves to another URL, the session is updated, even if the first write fails.
+func TestSessionFollowsTheURL(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web", withSession("")))
@@ -322,7 +322,7 @@ func TestSessionFollowsTheService(t *testing.T) {
 	if err := w.Client.Patch(t.Context(), &cp, client.MergeFrom(base)); err != nil {
 		t.Fatal(err)
 	}
-	w.Eventually("the session leads to the new URL", func() error {
+	w.Eventually("the session has the new URL", func() error {
 		if text := string(w.Secret("web-session").Data[tokensecret.ClassicKey]); !strings.Contains(text, port) {
 			return errors.New(text)
 		}
@@ -333,12 +333,12 @@ func TestSessionFollowsTheService(t *testing.T) {
 	}
 }
 
-// A token that is new and whose writing fails at first is not forgotten.
-func TestANewTokenIsNotForgottenForAFailure(t *testing.T) {
+// A rotated token whose first write fails is not lost.
+func TestARotatedTokenOutlivesAFailedWrite(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{NoList: true})
 	id := w.Ready(w.Apply("web")).Status.ID
-	fresh := cloud.NewToken("a-token-that-the-service-made-anew")
+	fresh := cloud.NewToken("a-rotated-token")
 	w.API.FailOnce(http.MethodPut, "/secrets/web-token")
 	w.Cloud.Mutate(id, func(a *cloud.Agent) { a.Token = fresh })
 	w.Clock.Step(12 * time.Minute)

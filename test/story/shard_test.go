@@ -30,7 +30,7 @@ func shardOf(t *testing.T, selector string) projectref.Shard {
 	return projectref.Shard{Selector: parsed}
 }
 
-// touches fails if the operator wrote to an Agent or a Secret whose name does not begin so.
+// touches fails if the operator wrote to an Agent or a Secret without this prefix.
 func touches(w *harness.World, prefixes ...string) {
 	w.Helper()
 	writes, _ := w.API.Writes()
@@ -46,8 +46,7 @@ func touches(w *harness.World, prefixes ...string) {
 	}
 }
 
-// Two operators over one cluster: each looks after the CloudProjects of its shard and their Agents, and after
-// no others; a CloudProject may move.
+// Two operators in one cluster: each manages only the CloudProjects of its shard and their Agents; a CloudProject may move.
 func TestShards(t *testing.T) {
 	t.Parallel()
 	first := harness.New(t, cloudtest.Settings{}, func(w *harness.World, cp *v1alpha1.CloudProject) {

@@ -15,8 +15,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A changed ConfigMap changes no generation. The Agent is not Ready all the same until the API took the change and a
-// read confirmed it: an outage that sets nothing on an applied Agent is no excuse.
+// A changed ConfigMap changes no generation. Still, the Agent is not Ready until the API accepted the change and a read
+// confirmed it, even if an outage otherwise keeps an applied Agent Ready.
 func TestSource_Changed_NotReadyBeforeItIsConfirmed(t *testing.T) {
 	for _, row := range []struct {
 		name  string
@@ -27,7 +27,7 @@ func TestSource_Changed_NotReadyBeforeItIsConfirmed(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			w := harness.New(t, cloudtest.Settings{NoList: true}, seldom)
+			w := harness.New(t, cloudtest.Settings{NoList: true}, rarely)
 			w.ConfigMap("web", "fluent-bit.conf", "[INPUT]\n    name dummy\n")
 			w.Ready(w.Apply("web", func(a *v1alpha1.Agent) {
 				a.Spec.RawConfig = ""

@@ -134,12 +134,12 @@ func TestMaskedTokens(t *testing.T) {
 		t.Run(fmt.Sprintf("shown as %q", mask), func(t *testing.T) {
 			t.Parallel()
 			w := harness.New(t, cloudtest.Settings{MaskTokens: true, MaskAs: mask})
-			// The registration's answer has it, and no masked read takes it away.
+			// The response to the registration has the token, and a masked read does not replace it.
 			w.Ready(w.Apply("web"))
 			w.Poke("web")
 			w.Ready("web")
 			w.One("web")
-			// Once lost, only a person can bring it back.
+			// If lost, only the user can restore it.
 			token := bytes.Clone(w.Secret("web-token").Data["token"])
 			if err := w.Client.Delete(context.Background(), w.Secret("web-token")); err != nil {
 				t.Fatal(err)
@@ -149,7 +149,7 @@ func TestMaskedTokens(t *testing.T) {
 			if _, there := s.Data["token"]; there || string(s.Data["id"]) != w.Remote()[0].ID {
 				t.Errorf("the Secret has keys %v", s.Data)
 			}
-			// As it is pasted by an editor that means well.
+			// A token as some editors paste it.
 			s.Data["token"] = slices.Concat([]byte("\ufeff"), token, []byte("\r\n"))
 			if err := w.Client.Update(context.Background(), s); err != nil {
 				t.Fatal(err)
@@ -157,13 +157,13 @@ func TestMaskedTokens(t *testing.T) {
 			w.Ready("web")
 			w.One("web")
 			if s := w.Secret("web-token"); !bytes.Equal(s.Data["token"], token) {
-				t.Error("the Secret does not hold the token alone")
+				t.Error("the Secret does not have only the token")
 			}
 		})
 	}
 }
 
-func TestTokenSurvivesASecretThatCannotBeWrittenYet(t *testing.T) {
+func TestTokenSurvivesAFailedWriteOfItsSecret(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{MaskTokens: true})
 	w.API.FailOnce(http.MethodPost, "/secrets")
@@ -203,7 +203,7 @@ func TestSessionSecretComesAndGoes(t *testing.T) {
 		}
 	}
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.SessionSecretRef = nil })
-	w.Eventually("the session goes", func() error {
+	w.Eventually("the session is deleted", func() error {
 		if w.Secret("web-session") != nil {
 			return errors.New("it is there")
 		}

@@ -44,8 +44,8 @@ func words(text string) (lines []string) {
 	return lines
 }
 
-// One command shows what five of kubectl's do: the numbers for each project, and what needs attention.
-func TestTheStatusAtAGlance(t *testing.T) {
+// One command replaces five of kubectl: the numbers of each project, and the Agents that need attention.
+func TestTheStatusCommand(t *testing.T) {
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web-logs"))
 	w.Eventually("nothing needs attention", func() error {
@@ -86,7 +86,7 @@ func TestTheStatusAtAGlance(t *testing.T) {
 		}
 	}
 	if strings.Contains(lines, "/web-logs") {
-		t.Errorf("an Agent that needs nothing is named:\n%s", out)
+		t.Errorf("an Agent that needs no attention is listed:\n%s", out)
 	}
 	if all, err := overviewOf(t, "-A"); err != nil || !strings.Contains(all, w.Namespace+"/lonely") {
 		t.Errorf("of all namespaces: %v\n%s", err, all)

@@ -93,7 +93,7 @@ func TestUpdateSendsOnlyWhatChanged(t *testing.T) {
 	}
 }
 
-func TestFieldsThatAreTakenOutAreLeftAlone(t *testing.T) {
+func TestOmittedFieldsAreLeftAlone(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.Flags, a.Spec.Edition = []string{"-v"}, "enterprise" }))
@@ -108,7 +108,7 @@ func TestFieldsThatAreTakenOutAreLeftAlone(t *testing.T) {
 	}
 }
 
-func TestNothingToDoCostsNothing(t *testing.T) {
+func TestAnUpToDateAgentCostsNothing(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	a := w.Ready(w.Apply("web"))
@@ -122,9 +122,9 @@ func TestNothingToDoCostsNothing(t *testing.T) {
 		return nil
 	})
 	if writes, _ := w.API.Writes(); len(writes) != 1 {
-		t.Errorf("writes: %+v, want only the one that answers the request", writes)
+		t.Errorf("writes: %+v, want only the one that handles the request", writes)
 	}
-	// A label concerns nobody, and the second request finds nothing but itself to note.
+	// A label triggers nothing, and the second request only records itself.
 	w.API.Reset()
 	w.Cloud.ResetRequests()
 	w.Restart()
@@ -137,7 +137,7 @@ func TestNothingToDoCostsNothing(t *testing.T) {
 	}
 	for _, r := range w.Cloud.Requests() {
 		if r.AgentID == a.Status.ID {
-			t.Errorf("a restart called the service for an Agent that had nothing to do: %s %s", r.Method, r.Path)
+			t.Errorf("a restart called Calyptia Cloud for an Agent that had nothing to do: %s %s", r.Method, r.Path)
 		}
 	}
 }
@@ -147,11 +147,11 @@ func TestDriftBySyncPolicy(t *testing.T) {
 	rows := []struct {
 		name    string
 		policy  v1alpha1.SyncPolicy
-		want    string // version that the remote agent ends with
+		want    string // final version of the remote agent
 		drifted bool
 	}{
-		{"Enforce puts back what is declared", v1alpha1.SyncEnforce, "v4.0.0", false},
-		{"OnChange lets it stand and says so", v1alpha1.SyncOnChange, "v9.9.9", true},
+		{"Enforce reverts the drift", v1alpha1.SyncEnforce, "v4.0.0", false},
+		{"OnChange only reports the drift", v1alpha1.SyncOnChange, "v9.9.9", true},
 	}
 	w := harness.New(t, cloudtest.Settings{})
 	for i, row := range rows {

@@ -18,14 +18,14 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// forged puts the operator's finalizer and a made-up registration intent on an Agent.
+// forged sets the operator's finalizer and a made-up registration intent on an Agent.
 func forged(a *v1alpha1.Agent) {
 	a.Finalizers = []string{v1alpha1.AgentFinalizer}
 	metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistrationIntent,
 		time.Now().UTC().Format(time.RFC3339Nano)+"/0011223344556677-00112233445566770011223344556677")
 }
 
-// outsider is a World whose CloudProject allows its own namespace only, and a namespace that it does not allow.
+// outsider is a World whose CloudProject allows only its own namespace, and another namespace.
 func outsider(t *testing.T, settings cloudtest.Settings) (w, tenant *harness.World) {
 	t.Helper()
 	w = harness.New(t, settings, harness.Idle)
@@ -34,9 +34,9 @@ func outsider(t *testing.T, settings cloudtest.Settings) (w, tenant *harness.Wor
 	return w, tenant
 }
 
-// Users write finalizers and annotations themselves. From a namespace that is not admitted neither causes a request
-// with the project's token, and both let go at once.
-func TestDelete_ForgedFinalizerAndIntent_NotAdmitted_NoRemoteRequest(t *testing.T) {
+// Users can write finalizers and annotations. From a namespace that is not allowed neither causes a request with the
+// project token, and neither delays a deletion.
+func TestDelete_ForgedFinalizerAndIntent_NotAllowed_NoRemoteRequest(t *testing.T) {
 	for _, server := range services {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
@@ -46,7 +46,7 @@ func TestDelete_ForgedFinalizerAndIntent_NotAdmitted_NoRemoteRequest(t *testing.
 			w.Cloud.ResetRequests()
 			for i := range 5 {
 				name := w.Guest(tenant, fmt.Sprintf("forged-%d", i), forged)
-				if i%2 == 0 { // Deleted while it is looked at, and afterwards.
+				if i%2 == 0 { // Deleted during and after its reconciliation.
 					tenant.Stalled(name, v1alpha1.ReasonProjectNotAllowed)
 				}
 				tenant.Delete(name)
@@ -62,8 +62,8 @@ func TestDelete_ForgedFinalizerAndIntent_NotAdmitted_NoRemoteRequest(t *testing.
 	}
 }
 
-// What an Agent owns provably is deleted, also once its namespace is no longer admitted.
-func TestDelete_NoLongerAdmitted_DeletesItsOwnAgent(t *testing.T) {
+// A verified remote agent is deleted with its Agent, even if its namespace is no longer allowed.
+func TestDelete_NoLongerAllowed_DeletesItsOwnAgent(t *testing.T) {
 	for _, server := range services {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
@@ -84,8 +84,8 @@ func TestDelete_NoLongerAdmitted_DeletesItsOwnAgent(t *testing.T) {
 	}
 }
 
-// A registration whose response was lost is resolved, also once the namespace is no longer admitted.
-func TestDelete_NoLongerAdmitted_ResolvesALostRegistration(t *testing.T) {
+// A registration whose response was lost is resolved, even if the namespace is no longer allowed.
+func TestDelete_NoLongerAllowed_ResolvesALostRegistration(t *testing.T) {
 	for _, server := range services {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
@@ -100,14 +100,14 @@ func TestDelete_NoLongerAdmitted_ResolvesALostRegistration(t *testing.T) {
 			tenant.Delete("guest")
 			w.Start(tenant.Namespace)
 			mute := server.settings.NoList && server.settings.UniqueMachineIDs == cloudtest.MachineIDConflict
-			if mute { // The API has the agent and does not tell its ID.
+			if mute { // The API has the agent and does not return its ID.
 				tenant.NotReady("guest", v1alpha1.ReasonRegistrationOutcomeUnknown, v1alpha1.AnnotationOrphan)
 				return
 			}
 			tenant.Gone("guest")
 			left := len(w.Remote()) - len(before)
 			blind := server.settings.NoList && server.settings.UniqueMachineIDs == cloudtest.MachineIDDouble
-			if left != 0 && !blind { // The repeated registration made an agent of its own: the other cannot be known.
+			if left != 0 && !blind { // The repeated registration made a second agent: the first cannot be found.
 				t.Errorf("%d agents were left behind", left)
 			}
 			w.Unharmed(before)

@@ -35,7 +35,7 @@ func ends(tenant *harness.World, names ...string) {
 	}
 }
 
-// claims creates, for each victim and tenant, Agents that claim its agent by ID and by machine ID.
+// claims creates Agents, for each victim and tenant, that claim the victim's agent by ID and by machine ID.
 func (s *scene) claims(changes ...change) (names []string) {
 	s.Helper()
 	for i, victim := range s.victims {
@@ -50,11 +50,11 @@ func (s *scene) claims(changes ...change) (names []string) {
 	return names
 }
 
-func (s *scene) settled(names ...string) {
+func (s *scene) handled(names ...string) {
 	s.Helper()
 	for _, tenant := range s.tenants() {
 		for _, name := range names {
-			tenant.Settled(name)
+			tenant.ReadyOrStalled(name)
 		}
 	}
 }
@@ -66,11 +66,11 @@ func (s *scene) endAll(names []string) {
 	}
 }
 
-func createClaims(s *scene) { s.settled(s.claims()...) }
+func createClaims(s *scene) { s.handled(s.claims()...) }
 
 func createClaimsAndDelete(s *scene) {
 	names := s.claims()
-	s.settled(names...)
+	s.handled(names...)
 	s.endAll(names)
 }
 
@@ -112,7 +112,7 @@ func createUsers(s *scene) {
 	s.stranger.Stalled(s.Guest(s.stranger, s.name("user")), v1alpha1.ReasonProjectNotAllowed)
 }
 
-// registered makes Agents of the guest that are Ready.
+// registered creates Agents of the guest and waits until they are Ready.
 func (s *scene) registered(n int) (names []string) {
 	s.Helper()
 	for i := range n {
@@ -145,7 +145,7 @@ func updateToAdoptAndDelete(s *scene) {
 	ends(s.guest, names...)
 }
 
-// own makes a CloudProject of a tenant's own, in another project of the same API.
+// own creates a CloudProject of a tenant, in another project of the same API.
 func (s *scene) own(tenant *harness.World, name string, changes ...func(*v1alpha1.CloudProject)) *v1alpha1.CloudProject {
 	s.Helper()
 	tenant.SetSecret("token-of-"+name, map[string]string{v1alpha1.TokenKey: s.Cloud.AddProject(uuid.NewString()).Reveal()})
@@ -189,7 +189,7 @@ func updateFast(s *scene) {
 	}
 }
 
-// What a stranger registered in a project of its own is nothing that the victim's CloudProject is needed for.
+// Agents of a stranger in another project do not hold the victim's CloudProject.
 func updateToForeignProject(s *scene) {
 	s.own(s.stranger, "own")
 	name := s.stranger.Apply(s.name("moves"), in(s.stranger.Namespace, "own"))
@@ -201,7 +201,7 @@ func updateToForeignProject(s *scene) {
 	}
 }
 
-// guestAgents are the Agents of the guest that earlier attacks of the scene left.
+// guestAgents are the Agents of the guest from earlier attacks of the scene.
 func (s *scene) guestAgents() (names []string) {
 	s.Helper()
 	var list v1alpha1.AgentList
@@ -220,7 +220,7 @@ func deleteAndTakeTheName(s *scene) {
 		ends(s.guest, name)
 		s.Guest(s.guest, name, machine(victim.MachineID))
 	}
-	s.guest.Settled(name)
+	s.guest.ReadyOrStalled(name)
 }
 
 func deleteClaims(s *scene) {
@@ -235,7 +235,7 @@ func deleteInDoubt(s *scene) {
 	s.endAll(names)
 }
 
-// filled gives an Agent what one without agentID needs.
+// filled sets the fields that an Agent without agentID needs.
 func filled(a *v1alpha1.Agent) {
 	a.Spec.Type, a.Spec.Version, a.Spec.RawConfig = v1alpha1.AgentTypeFluentBit, "v4.0.0", "# of the thief"
 }
@@ -252,7 +252,7 @@ func deleteChurn(s *scene) {
 	}
 }
 
-// Without a call of their own, Agents that come and go must not take the turns of others.
+// Agents that come and go without any request must not delay others.
 func deleteChurnUnderALimit(s *scene) {
 	limit, burst := int32(3), int32(2)
 	s.World.ChangeProject(func(cp *v1alpha1.CloudProject) {
@@ -273,7 +273,7 @@ func deleteButStay(s *scene) {
 
 func annotateWithAnothersIntent(s *scene) {
 	intent := s.guest.Get(s.registered(1)[0]).Annotations[v1alpha1.AnnotationRegistrationIntent]
-	s.settled(s.claims(annotated(v1alpha1.AnnotationRegistrationIntent, intent))...)
+	s.handled(s.claims(annotated(v1alpha1.AnnotationRegistrationIntent, intent))...)
 }
 
 func annotateAndDelete(s *scene) {
@@ -286,7 +286,7 @@ func annotateAndDelete(s *scene) {
 
 func annotateClaims(s *scene) {
 	names := s.claims(annotated(v1alpha1.AnnotationOrphan, "true"), annotated(v1alpha1.AnnotationOrphanAgents, "true"))
-	s.settled(names...)
+	s.handled(names...)
 	s.endAll(names)
 }
 
@@ -317,7 +317,7 @@ func annotateIntents(s *scene) {
 
 func finalized(a *v1alpha1.Agent) { a.Finalizers = []string{v1alpha1.AgentFinalizer} }
 
-func finalizeClaims(s *scene) { s.settled(s.claims(finalized)...) }
+func finalizeClaims(s *scene) { s.handled(s.claims(finalized)...) }
 
 func finalizeClaimsAndDelete(s *scene) { s.endAll(s.claims(finalized)) }
 

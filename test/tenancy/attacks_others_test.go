@@ -25,7 +25,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// try ends the test if the administrator's own doing fails.
+// try ends the test if a call of the administrator fails.
 func (s *scene) try(err error) {
 	s.Helper()
 	if err != nil {
@@ -39,11 +39,11 @@ func (s *scene) list(tenant *harness.World, list client.ObjectList) {
 }
 
 func labelLikeTheSelector(s *scene) {
-	s.Guest(s.stranger, s.name("labelled"), func(a *v1alpha1.Agent) { a.Labels = map[string]string{"team": "guest"} })
-	s.stranger.Stalled(s.name("labelled"), v1alpha1.ReasonProjectNotAllowed)
+	s.Guest(s.stranger, s.name("labeled"), func(a *v1alpha1.Agent) { a.Labels = map[string]string{"team": "guest"} })
+	s.stranger.Stalled(s.name("labeled"), v1alpha1.ReasonProjectNotAllowed)
 }
 
-// victimsSecret is a Secret as the operator would have written it for an Agent of the victim.
+// victimsSecret is a Secret like those of the operator for an Agent of the victim.
 func (s *scene) victimsSecret(name, of string) *corev1.Secret {
 	owner := metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Agent", Name: of, UID: types.UID(s.uids[of])}
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, OwnerReferences: []metav1.OwnerReference{owner},
@@ -58,8 +58,8 @@ func labelSecretsAsTheVictims(s *scene) {
 			tenant.Create(secret)
 			s.Guest(tenant, of, machine(s.victims[i].MachineID))
 		}
-		tenant.Settled("derived")
-		tenant.Settled("chosen")
+		tenant.ReadyOrStalled("derived")
+		tenant.ReadyOrStalled("chosen")
 		ends(tenant, "derived", "chosen")
 	}
 }
@@ -68,7 +68,7 @@ func labelAgentsAsTheVictims(s *scene) {
 	names := s.claims(func(a *v1alpha1.Agent) {
 		a.Labels = map[string]string{v1alpha1.LabelAgentUID: s.uids["derived"], v1alpha1.LabelCloudProjectUID: "x"}
 	})
-	s.settled(names...)
+	s.handled(names...)
 	s.endAll(names)
 }
 
@@ -98,17 +98,17 @@ func labelAndOwn(s *scene) {
 	ends(s.guest, s.guestAgents()...)
 }
 
-// forge patches the status of an Agent as a person with the roles that come with the operator.
+// forge patches the status of an Agent as a user with the roles that come with the operator.
 func forge(patch string) func(*scene) {
 	return func(s *scene) {
 		s.Helper()
 		name := s.Guest(s.stranger, s.name("forged"))
-		person := s.person(s.stranger)
+		user := s.user(s.stranger)
 		a := s.stranger.Get(name)
 		data := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, patch, s.victims[0].ID))
 		for _, err := range []error{
-			person.Status().Patch(s.Context(), a.DeepCopy(), data),
-			person.Status().Update(s.Context(), a.DeepCopy()),
+			user.Status().Patch(s.Context(), a.DeepCopy(), data),
+			user.Status().Update(s.Context(), a.DeepCopy()),
 		} {
 			if !apierrors.IsForbidden(err) {
 				s.Errorf("writing the status gave: %v, want it forbidden", err)
@@ -116,19 +116,19 @@ func forge(patch string) func(*scene) {
 			}
 			s.refusals++
 		}
-		// Through the object itself the API server takes no status.
-		s.try(person.Patch(s.Context(), a, data))
+		// The API server ignores the status in a write of the object itself.
+		s.try(user.Patch(s.Context(), a, data))
 		if id := s.stranger.Get(name).Status.ID; id != "" {
 			s.Errorf("the status has the ID %s", id)
 		}
 	}
 }
 
-// person is somebody with the admin role for Agents in a tenant's namespace.
-func (s *scene) person(tenant *harness.World) client.Client {
+// user is a user with the admin role for Agents in the namespace of a tenant.
+func (s *scene) user(tenant *harness.World) client.Client {
 	s.Helper()
 	name := "tenant-" + tenant.Namespace
-	for _, object := range peoplesRoles(s) {
+	for _, object := range userRoles(s) {
 		role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: tenant.Namespace, Name: object.Name}, Rules: object.Rules}
 		s.try(client.IgnoreAlreadyExists(s.Client.Create(s.Context(), role)))
 		s.try(client.IgnoreAlreadyExists(s.Client.Create(s.Context(), &rbacv1.RoleBinding{
@@ -141,7 +141,7 @@ func (s *scene) person(tenant *harness.World) client.Client {
 	s.try(err)
 	c, err := client.New(config, client.Options{Scheme: s.Client.Scheme()})
 	s.try(err)
-	s.Eventually("the role takes effect", func() error { // The authorizer learns of it by a watch.
+	s.Eventually("the role takes effect", func() error { // The authorizer gets it through a watch.
 		return c.List(s.Context(), &v1alpha1.AgentList{}, client.InNamespace(tenant.Namespace))
 	})
 	return c
@@ -305,7 +305,7 @@ func projectsNamedAsTheVictims(s *scene) {
 }
 
 func projectsThatLie(s *scene) {
-	s.named = append(s.named, s.name("")) // Its own server tells the tenant the ID.
+	s.named = append(s.named, s.name("")) // The tenant learns the ID from its own server.
 	victim := s.victims[2]
 	liar := lying(s, victim)
 	s.own(s.guest, "liar", func(cp *v1alpha1.CloudProject) { cp.Spec.URL = liar.URL })

@@ -42,9 +42,9 @@ func intentOf(w *harness.World, name string) (intent string) {
 	return intent
 }
 
-// A tenant keeps its own, genuine registration intent and puts it back when somebody else has registered the machine
-// ID. The intent was closed: it entitles to nothing any more, however young the agent is.
-func TestIntent_PutBackAfterItWasClosed_TakesNothing(t *testing.T) {
+// A tenant keeps a genuine registration intent and restores it when somebody else has registered the machine
+// ID. The intent was closed: it is no evidence any more, however new the agent is.
+func TestIntent_RestoredAfterItWasClosed_AdoptsNothing(t *testing.T) {
 	for _, row := range []struct {
 		name    string
 		created time.Duration // of the victim, after the intent
@@ -56,7 +56,7 @@ func TestIntent_PutBackAfterItWasClosed_TakesNothing(t *testing.T) {
 			t.Run(row.name+"/"+server.name, func(t *testing.T) {
 				t.Parallel()
 				w, tenant := harness.Shared(t, server.settings)
-				// The API refuses this registration for a reason of its own, and the operator closes the intent.
+				// The API refuses this registration, and the operator closes the intent.
 				restore := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents,
 					Status: http.StatusBadRequest, Body: `{"error":"invalid agent raw config"}`})
 				w.Guest(tenant, "thief", machine("machine-1"))
@@ -73,16 +73,16 @@ func TestIntent_PutBackAfterItWasClosed_TakesNothing(t *testing.T) {
 					metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationReconcileAt, uuid.NewString())
 				})
 				w.Start(tenant.Namespace)
-				tenant.Settled("thief")
-				loot(t, w, tenant, "thief", victims, server.settings)
+				tenant.ReadyOrStalled("thief")
+				learnedNothing(t, w, tenant, "thief", victims, server.settings)
 			})
 		}
 	}
 }
 
-// loot checks that a thief got nothing of the victims, also by being deleted. A service that upserts answers the
-// registration of a taken machine ID with the agent that has it: where it lists nothing nobody can tell before.
-func loot(t *testing.T, w, tenant *harness.World, thief string, victims []cloud.Agent, settings cloudtest.Settings) {
+// learnedNothing checks that a thief got nothing of the victims, also by being deleted. A server that upserts returns the
+// existing agent for the registration of a taken machine ID, which cannot be detected before if it lists nothing.
+func learnedNothing(t *testing.T, w, tenant *harness.World, thief string, victims []cloud.Agent, settings cloudtest.Settings) {
 	t.Helper()
 	if settings.UniqueMachineIDs == cloudtest.MachineIDUpsert {
 		return
@@ -93,7 +93,7 @@ func loot(t *testing.T, w, tenant *harness.World, thief string, victims []cloud.
 			t.Errorf("the thief's status records the victim's agent")
 		}
 		if text := harness.Describe(tenant.Get(thief)); strings.Contains(text, victim.ID) {
-			t.Errorf("the conditions tell the victim's ID: %s", text)
+			t.Errorf("the conditions contain the victim's ID: %s", text)
 		}
 	}
 	tenant.Delete(thief)
@@ -101,8 +101,8 @@ func loot(t *testing.T, w, tenant *harness.World, thief string, victims []cloud.
 	w.Unharmed(victims)
 }
 
-// A tenant writes the ID of somebody else's agent, younger than its own, into its token Secret.
-func TestSecret_NamesAYoungerForeignAgent_TakesNothing(t *testing.T) {
+// A tenant writes the ID of another agent, newer than its own, into its token Secret.
+func TestSecret_NamesANewerForeignAgent_AdoptsNothing(t *testing.T) {
 	for _, settings := range []cloudtest.Settings{
 		{UniqueMachineIDs: cloudtest.MachineIDDouble},
 		{UniqueMachineIDs: cloudtest.MachineIDDouble, NoList: true},
@@ -124,12 +124,12 @@ func TestSecret_NamesAYoungerForeignAgent_TakesNothing(t *testing.T) {
 				}
 				return nil
 			})
-			loot(t, w, tenant, "thief", victims, settings)
+			learnedNothing(t, w, tenant, "thief", victims, settings)
 		})
 	}
 }
 
-// lying is a server of the tenant's own that says of a victim's agent whatever suits the tenant.
+// lying is a server of the tenant that returns forged data about a victim's agent.
 func lying(t testing.TB, victim cloud.Agent) *httptest.Server {
 	t.Helper()
 	text, err := json.Marshal(struct {
@@ -158,14 +158,14 @@ func lying(t testing.TB, victim cloud.Agent) *httptest.Server {
 	return server
 }
 
-// A tenant has somebody else's ID recorded at a server of its own, then points projectRef at the shared CloudProject.
+// A tenant has another ID recorded through its own server, then points projectRef at the shared CloudProject.
 // A record counts only at the endpoint where it was made.
-func TestProjectRef_RecordFromAnotherEndpoint_TakesNothing(t *testing.T) {
+func TestProjectRef_RecordFromAnotherEndpoint_AdoptsNothing(t *testing.T) {
 	rows := []struct {
 		name   string
 		change func(victim cloud.Agent) func(*v1alpha1.Agent)
-		forge  bool // an open intent besides
-		gone   bool // deleted in the same moment
+		forge  bool // an open intent, too
+		gone   bool // deleted at the same time
 	}{
 		{name: "adopted there", change: adopts},
 		{name: "adopted there, with a forged intent", change: adopts, forge: true},
@@ -225,7 +225,7 @@ func adopts(victim cloud.Agent) func(*v1alpha1.Agent) {
 
 func registers(victim cloud.Agent) func(*v1alpha1.Agent) { return machine(victim.MachineID) }
 
-// What a tenant had recorded at a server of its own must not stall the Agent that owns the ID.
+// An ID that a tenant had recorded through its own server must not stall the Agent that owns it.
 func TestProjectRef_RecordFromAnotherEndpoint_BlocksNobody(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{})
@@ -253,7 +253,7 @@ func TestMachineID_SquattingADerivedOne_BlocksNobody(t *testing.T) {
 	for _, server := range services {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
-			// A namespace that may not adopt is not let choose it at all.
+			// A namespace that may not adopt may not choose it at all.
 			w, tenant := harness.Shared(t, server.settings, func(_ *harness.World, cp *v1alpha1.CloudProject) { cp.Spec.Adoption = v1alpha1.AdoptionAllowed })
 			derived := w.Ready(w.Apply("owned")).Status.MachineID
 			w.Delete("owned")
@@ -266,7 +266,7 @@ func TestMachineID_SquattingADerivedOne_BlocksNobody(t *testing.T) {
 				t.Fatalf("the owner has the agent %+v", remote)
 			}
 			tenant.Poke("squatter")
-			tenant.Settled("squatter")
+			tenant.ReadyOrStalled("squatter")
 			if tenant.Get("squatter").Status.ID == owned.Status.ID {
 				tenant.Stalled("squatter", v1alpha1.ReasonRemoteAlreadyManaged)
 			}
@@ -275,7 +275,7 @@ func TestMachineID_SquattingADerivedOne_BlocksNobody(t *testing.T) {
 			w.Poke("owned")
 			w.Ready("owned")
 			if _, there := w.Cloud.Agent(owned.Status.ID); !there {
-				t.Error("the squatter's deletion took the owner's agent")
+				t.Error("the squatter's deletion deleted the owner's agent")
 			}
 			w.HoldsToken("owned", remote)
 		})

@@ -18,9 +18,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A forged intent of the far future, once closed, would make every later one spent: a lost response would then be
-// forgotten, and the next registration double the agent.
-func TestIntent_OfTheFarFuture_ForgetsNoLostResponse(t *testing.T) {
+// A forged intent in the far future, once closed, would invalidate every later one: a lost response would be forgotten,
+// and the next registration would make a duplicate.
+func TestIntent_FromTheFarFuture_ForgetsNoLostResponse(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	before := w.Ready(w.Apply("web"))

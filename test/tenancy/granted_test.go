@@ -16,14 +16,14 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
 
-// The documented limit: the operator believes the status, which no role for people lets anybody write. Whoever is
-// granted agents/status all the same can claim an agent of another cluster in the same project. What an Agent of this
-// cluster has stays its own even then. If this test fails because nothing is lost any more, take the warning out of
-// docs/security.md and docs/multi-tenancy.md.
+// The documented limit: the operator believes the status, which no user role may write. A user who is granted
+// agents/status anyway can claim an agent of another cluster in the same project, but none that an Agent of this
+// cluster has. If this test fails because nothing is lost any more, remove the warning from docs/security.md and
+// docs/multi-tenancy.md.
 func TestStatus_GrantedToATenant(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	// Of two that record one agent the older has it, and creation times are whole seconds: in the same one, chance decides.
+	// Of two Agents that record one agent the older owns it. Creation times are whole seconds; within one, it is random.
 	created := s.Get("chosen").CreationTimestamp
 	s.Eventually("a later second", func() error {
 		if !time.Now().After(created.Add(time.Second)) {
@@ -44,6 +44,6 @@ func TestStatus_GrantedToATenant(t *testing.T) {
 	s.Unharmed(s.victims[:2])
 	harmsNothing(s)
 	if _, there := s.Cloud.Agent(s.victims[2].ID); there {
-		t.Error("the agent of another cluster is there: the limit is no more")
+		t.Error("the agent of another cluster still exists: the documented limit is gone")
 	}
 }

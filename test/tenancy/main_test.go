@@ -4,8 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package tenancy_test plays a tenant who writes all that a tenant can write,
-// against what another team owns.
+// Package tenancy_test attacks what another team owns, with every write that a tenant may make.
 package tenancy_test
 
 import (

@@ -13,7 +13,7 @@ import (
 // verb is what a tenant may do in its namespace.
 type verb string
 
-// asset is what another team has.
+// asset is something that another team owns.
 type asset string
 
 var (
@@ -22,7 +22,7 @@ var (
 	assets = []asset{"token", "agent", "configuration", "calls", "time", "deletion"}
 )
 
-// cell is an attack with one verb on one asset, and what has to come of it.
+// cell is an attack with one verb on one asset, and the expected outcome.
 type cell struct {
 	verb    verb
 	asset   asset
@@ -30,10 +30,10 @@ type cell struct {
 	outcome outcome
 }
 
-// outcome checks what an attack came to. Whatever it is, the victim's agents are unharmed and nothing was learned.
+// outcome checks the result of an attack. In every case the victim's agents are unharmed and nothing leaked.
 type outcome func(*scene)
 
-// matrix has a cell for each verb and asset. A combination that cannot exist would have its reason in impossible.
+// matrix has a cell for each verb and asset. The reason of an impossible combination would be in impossible.
 var matrix = []cell{
 	{"create", "token", createClaims, learnsNothing},
 	{"create", "agent", createClaimsAndDelete, harmsNothing},
@@ -77,7 +77,7 @@ var matrix = []cell{
 	{"labels", "time", labelManySecrets, staysPrompt},
 	{"labels", "deletion", labelAndOwn, completes},
 
-	// The roles for people do not grant it. What happens where somebody does: TestStatus_GrantedToATenant.
+	// User roles do not grant it. TestStatus_GrantedToATenant shows what happens otherwise.
 	{"status", "token", forge(`{"status":{"id":"%s"}}`), refused},
 	{"status", "agent", forge(`{"status":{"id":"%s","origin": "Registered"}}`), refused},
 	{"status", "configuration", forge(`{"status":{"id":"%s","applied":{"generation":9}}}`), refused},
@@ -129,7 +129,7 @@ func TestMatrix_HasACellForEachVerbAndAsset(t *testing.T) {
 	}
 }
 
-// Each verb has a victim of its own, against which its attacks come one after the other.
+// Each verb has its own victim, which is attacked by one cell after the other.
 func TestMatrix(t *testing.T) {
 	for _, v := range verbs {
 		t.Run(string(v), func(t *testing.T) {

@@ -22,9 +22,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A CloudProject of a stranger's own, with an opaque token, names the victim's project in spec.projectID. What is
-// recorded through it looks as if it were recorded at the victim's endpoint.
-func TestProjectRef_RecordThroughAProjectThatPretends_CausesNoRequestAndHoldsNothing(t *testing.T) {
+// A CloudProject of a stranger, with an opaque token, names the victim's project in spec.projectID. Records made through
+// it look as if they were made at the victim's endpoint.
+func TestProjectRef_RecordThroughAForgedProject_CausesNoRequestAndBlocksNothing(t *testing.T) {
 	t.Parallel()
 	const opaque = "an-opaque-token-of-the-tenant-0123456789"
 	s := newScene(t)
@@ -44,11 +44,11 @@ func TestProjectRef_RecordThroughAProjectThatPretends_CausesNoRequestAndHoldsNot
 		t.Errorf("%d calls with the victim's project token, want none", calls)
 	}
 	s.deleteNamespace()
-	s.vanished()
+	s.allDeleted()
 }
 
-// A tenant writes what is no ID into its token Secrets. Something in front of the API drops what is that long.
-func TestSecret_WithWhatIsNoID_CausesNoRequest(t *testing.T) {
+// A tenant writes invalid IDs into its token Secrets. A proxy in front of the API drops requests that are this long.
+func TestSecret_WithAnInvalidID_CausesNoRequest(t *testing.T) {
 	t.Parallel()
 	for name, id := range map[string]string{"long": strings.Repeat("x", 500_000), "attack": "' OR 1=1 --", "dots": "../../projects"} {
 		t.Run(name, func(t *testing.T) {
@@ -65,15 +65,15 @@ func TestSecret_WithWhatIsNoID_CausesNoRequest(t *testing.T) {
 			})
 			for _, r := range w.Cloud.Requests() {
 				if r.Route == cloudtest.RouteAgent && r.AgentID != own || r.Route == cloudtest.RouteUnknown {
-					t.Errorf("%s of an ID that is none, in %d characters", r.Method, len(r.Path))
+					t.Errorf("%s of an invalid ID of %d characters", r.Method, len(r.Path))
 				}
 			}
 		})
 	}
 }
 
-// An Agent that changes all the time has its first Events written one by one; later ones of a reason are counted in one.
-func TestEvents_OfAnAgentThatFlaps_AreBounded(t *testing.T) {
+// The first Events of an Agent that changes all the time are written one by one; later ones of a reason are a series.
+func TestEvents_OfAFlappingAgent_AreBounded(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{})
 	tenant.Ready(w.Guest(tenant, "flaps"))
@@ -104,7 +104,7 @@ func TestEvents_OfAnAgentThatFlaps_AreBounded(t *testing.T) {
 	}
 }
 
-// The API repeats in an error what it refuses. What came from a Secret is shown to nobody who may only read Agents.
+// The API repeats the refused value in an error. Values from a Secret are not shown to users who may only read Agents.
 func TestSecretSource_RepeatedInAnError_IsNotShown(t *testing.T) {
 	const password = "hunter2-is-my-password"
 	for _, row := range []struct{ name, method, body string }{
@@ -135,9 +135,9 @@ func TestSecretSource_RepeatedInAnError_IsNotShown(t *testing.T) {
 	}
 }
 
-// A tenant registers the machine ID that is derived from another Agent's name, keeps the token, and leaves the remote
-// agent to the Agent of that name.
-func TestMachineID_DerivedOneLeftToItsOwner_GivesNoKnownToken(t *testing.T) {
+// A tenant registers the machine ID that is derived from the name of another Agent, keeps the token, and leaves the
+// remote agent for that Agent to adopt.
+func TestMachineID_DerivedOneLeftToItsOwner_LeaksNoToken(t *testing.T) {
 	for _, server := range services {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
@@ -156,9 +156,9 @@ func TestMachineID_DerivedOneLeftToItsOwner_GivesNoKnownToken(t *testing.T) {
 	}
 }
 
-// The agent itself may hold a configuration that is too large to be read. It hides no other agent, keeps no credentials
-// from being checked, and can be deleted.
-func TestHugeAgent_HidesNobodyAndIsDeleted(t *testing.T) {
+// The configuration of an agent may be too large to be read. It does not hide other agents or block the credential check,
+// and can be deleted.
+func TestHugeAgent_HidesNoOtherAndIsDeleted(t *testing.T) {
 	for _, server := range services {
 		t.Run(server.name, func(t *testing.T) {
 			t.Parallel()
@@ -166,7 +166,7 @@ func TestHugeAgent_HidesNobodyAndIsDeleted(t *testing.T) {
 			id := tenant.Ready(w.Guest(tenant, "huge")).Status.ID
 			w.Stop()
 			w.Cloud.Mutate(id, func(a *cloud.Agent) { a.RawConfig = strings.Repeat("x", 10<<20) })
-			tenant.Change("huge", func(a *v1alpha1.Agent) { a.Spec.Suspend = true }) // Else it would be corrected.
+			tenant.Change("huge", func(a *v1alpha1.Agent) { a.Spec.Suspend = true }) // Otherwise it would be corrected.
 			w.Start(tenant.Namespace)
 			w.Ready(w.Apply("new"))
 			tenant.Delete("huge")

@@ -17,8 +17,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// peoplesRoles are the roles for people that come with the operator, in Kustomize and in the chart.
-func peoplesRoles(t testing.TB) (roles []rbacv1.ClusterRole) {
+// userRoles are the user roles of the operator, in Kustomize and in the chart.
+func userRoles(t testing.TB) (roles []rbacv1.ClusterRole) {
 	t.Helper()
 	for _, pattern := range []string{"../../config/rbac/*_role.yaml", "../../charts/calyptia-agent-operator/files/people/*.yaml"} {
 		files, err := filepath.Glob(pattern)
@@ -45,15 +45,15 @@ func peoplesRoles(t testing.TB) (roles []rbacv1.ClusterRole) {
 	return roles
 }
 
-// Whoever may write a status, or a subresource for finalizers, may claim any agent of the project.
-func TestPeoplesRoles_GrantNoStatus(t *testing.T) {
-	for _, role := range peoplesRoles(t) {
+// A user who may write the status, or the finalizers subresource, may claim any agent of the project.
+func TestUserRoles_GrantNoStatus(t *testing.T) {
+	for _, role := range userRoles(t) {
 		for _, rule := range role.Rules {
 			for _, resource := range rule.Resources {
 				_, subresource, _ := strings.Cut(resource, "/")
 				reads := !slices.ContainsFunc(rule.Verbs, func(verb string) bool { return !slices.Contains([]string{"get", "list", "watch"}, verb) })
 				if resource == "*" || subresource != "" && (subresource != "status" || !reads) || slices.Contains(rule.Verbs, "*") {
-					t.Errorf("%s lets people %s %s", role.Name, rule.Verbs, resource)
+					t.Errorf("%s allows users to %s %s", role.Name, rule.Verbs, resource)
 				}
 			}
 		}

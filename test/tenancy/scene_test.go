@@ -31,10 +31,10 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// promptly is how long a victim waits at most for what it asks for while it is attacked. Tests run beside it.
+// promptly is how long the victim's requests may take during an attack. Other tests run at the same time.
 const promptly = 15 * time.Second
 
-// victimsConfig stands in a ConfigMap of the victim that no tenant may read.
+// victimsConfig is in a ConfigMap of the victim that no tenant may read.
 const victimsConfig = "[OUTPUT]\n    name null # of the victim alone\n"
 
 // scene is a victim and two tenants: the CloudProject of the victim allows the guest, and does not allow the stranger.
@@ -44,10 +44,10 @@ type scene struct {
 	// victims are the remote agents of the victim's Agents "derived" and "chosen", and one of another cluster.
 	victims []cloud.Agent
 	uids    map[string]string
-	// calls with the project token when the attack ended, and refusals that the API server gave the tenant.
+	// requests with the project token when the attack ended, and refusals of the API server for the tenant.
 	calls, refusals int
 	number          int
-	// named are the prefixes of Agents whose tenant names IDs of the victim, and so may be told them.
+	// named are the prefixes of Agents whose tenant names IDs of the victim, and so may see them.
 	named []string
 }
 
@@ -70,7 +70,7 @@ func newScene(t *testing.T) *scene {
 		a.Spec.RawConfig, a.Spec.RawConfigFrom = "", &v1alpha1.KeySource{
 			ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "private", Key: "fluent-bit.conf"}}
 	})
-	w.Ready("derived") // The first remote agent is its own.
+	w.Ready("derived") // The first remote agent belongs to it.
 	w.Apply("chosen", machine("machine-of-the-victim"))
 	for _, name := range []string{"derived", "chosen"} {
 		s.uids[name] = string(w.Ready(name).UID)
@@ -80,7 +80,7 @@ func newScene(t *testing.T) *scene {
 	return s
 }
 
-// play runs an attack and checks what came of it. What holds in every cell is checked in every cell.
+// play runs an attack and checks its outcome, with the checks that every cell has.
 func (s *scene) play(t *testing.T, c cell) {
 	was := []testing.TB{s.TB, s.guest.TB, s.stranger.TB}
 	s.TB, s.guest.TB, s.stranger.TB = t, t, t
@@ -95,7 +95,7 @@ func (s *scene) play(t *testing.T, c cell) {
 	c.outcome(s)
 }
 
-// name is a name for an Agent of this cell alone.
+// name is an unused name for an Agent of this cell.
 func (s *scene) name(format string, args ...any) string {
 	return fmt.Sprintf("c%d-", s.number) + fmt.Sprintf(format, args...)
 }
@@ -113,35 +113,35 @@ func (s *scene) callsOfTheProject() (calls int) {
 // tenants are the namespaces of the attackers.
 func (s *scene) tenants() []*harness.World { return []*harness.World{s.guest, s.stranger} }
 
-// noLoot looks for what is the victim's in all that a tenant can read, and in what was sent for the tenant.
+// noLoot searches all that a tenant can read, and all that was sent for it, for data of the victim.
 func (s *scene) noLoot() {
 	s.Helper()
 	tokens, ids := map[string]string{"the project token": s.Token.Reveal()}, map[string]string{}
-	tokens["the victim's configuration"] = "# of the victim alone" // One line: texts are JSON in places.
+	tokens["the victim's configuration"] = "# of the victim alone" // One line, because some texts are JSON.
 	for _, victim := range s.victims {
 		tokens["the token of "+victim.Name] = victim.Token.Reveal()
 		ids["the ID of "+victim.Name] = victim.ID
 	}
 	for _, tenant := range s.tenants() {
-		written, told := s.texts(tenant)
+		written, reported := s.texts(tenant)
 		report(s, tenant, written, tokens)
-		report(s, tenant, told, tokens)
-		for where := range told {
+		report(s, tenant, reported, tokens)
+		for where := range reported {
 			if slices.ContainsFunc(s.named, func(prefix string) bool { return strings.Contains(where, " "+prefix) }) {
-				delete(told, where)
+				delete(reported, where)
 			}
 		}
-		report(s, tenant, told, ids)
+		report(s, tenant, reported, ids)
 	}
 	for _, remote := range s.Remote()[len(s.victims):] {
 		report(s, s.guest, map[string]string{"remote agent " + remote.Name: text(s, remote.RawConfig, remote.Metadata, remote.Flags)}, tokens)
 	}
 }
 
-func report(s *scene, tenant *harness.World, texts, loot map[string]string) {
+func report(s *scene, tenant *harness.World, texts, secrets map[string]string) {
 	s.Helper()
 	for where, text := range texts {
-		for what, value := range loot {
+		for what, value := range secrets {
 			if strings.Contains(text, value) {
 				s.Errorf("%s of namespace %s holds %s", where, tenant.Namespace, what)
 			}
@@ -149,8 +149,8 @@ func report(s *scene, tenant *harness.World, texts, loot map[string]string) {
 	}
 }
 
-// texts are what a tenant can read: what the tenant may have written itself, and what only the operator tells.
-func (s *scene) texts(tenant *harness.World) (written, told map[string]string) {
+// texts are what a tenant can read: what the tenant may have written itself, and what only the operator writes.
+func (s *scene) texts(tenant *harness.World) (written, reported map[string]string) {
 	s.Helper()
 	var secrets corev1.SecretList
 	var maps corev1.ConfigMapList
@@ -162,7 +162,7 @@ func (s *scene) texts(tenant *harness.World) (written, told map[string]string) {
 			s.Fatal(err)
 		}
 	}
-	written, told = map[string]string{}, map[string]string{}
+	written, reported = map[string]string{}, map[string]string{}
 	for i := range secrets.Items {
 		written["Secret "+secrets.Items[i].Name] = string(bytes.Join(values(secrets.Items[i].Data), []byte("\n")))
 	}
@@ -171,15 +171,15 @@ func (s *scene) texts(tenant *harness.World) (written, told map[string]string) {
 	}
 	for i := range agents.Items {
 		a := &agents.Items[i]
-		written["Agent "+a.Name], told["status of Agent "+a.Name] = text(s, a.Annotations, a.Spec), text(s, a.Status)
+		written["Agent "+a.Name], reported["status of Agent "+a.Name] = text(s, a.Annotations, a.Spec), text(s, a.Status)
 	}
 	for i := range projects.Items {
-		told["status of CloudProject "+projects.Items[i].Name] = text(s, projects.Items[i].Status)
+		reported["status of CloudProject "+projects.Items[i].Name] = text(s, projects.Items[i].Status)
 	}
 	for i := range events.Items {
-		told["event "+events.Items[i].Name] = events.Items[i].Note
+		reported["event "+events.Items[i].Name] = events.Items[i].Note
 	}
-	return written, told
+	return written, reported
 }
 
 func values(data map[string][]byte) (all [][]byte) {
@@ -201,7 +201,7 @@ func text(t testing.TB, objects ...any) string {
 	return all.String()
 }
 
-// learnsNothing: no token and no ID of the victim is anywhere where the tenant can read. Checked in every cell.
+// learnsNothing: the tenant can read no token and no ID of the victim. Checked in every cell.
 func learnsNothing(*scene) {}
 
 // harmsNothing: the victim's Agents have their agents and tokens.
@@ -215,7 +215,7 @@ func harmsNothing(s *scene) {
 	}
 }
 
-// costs: the attack caused no more calls with the victim's project token.
+// costs: the attack caused no further requests with the victim's project token.
 func costs(most int) outcome {
 	return func(s *scene) {
 		s.Helper()
@@ -252,7 +252,7 @@ func staysPrompt(s *scene) {
 	}
 }
 
-// refused: the API server does not let the tenant.
+// refused: the API server refuses the request of the tenant.
 func refused(s *scene) {
 	s.Helper()
 	if s.refusals == 0 {
@@ -261,15 +261,15 @@ func refused(s *scene) {
 	harmsNothing(s)
 }
 
-// completes: the victim deletes its namespace with all that is in it, and it goes, with its remote agents.
+// completes: the victim deletes its namespace with everything in it, and the deletion completes with its remote agents.
 func completes(s *scene) {
 	s.Helper()
 	s.deleteNamespace()
-	s.vanished()
+	s.allDeleted()
 }
 
-// completesOnceOrphaned: Agents of an allowed namespace need the CloudProject for what they registered. Its owner reads
-// which they are, and has the last word.
+// completesOnceOrphaned: Agents of an allowed namespace need the CloudProject for their remote agents. Its owner sees
+// which they are, and can give them up.
 func completesOnceOrphaned(s *scene) {
 	s.Helper()
 	s.deleteNamespace()
@@ -279,17 +279,17 @@ func completesOnceOrphaned(s *scene) {
 			strings.Contains(ready.Message, s.stranger.Namespace+"/") || strings.Contains(ready.Message, s.Namespace+"/derived") {
 			return fmt.Errorf("Ready is %+v", ready)
 		}
-		// The message names some of them. Its own Agents the owner must not give up.
+		// The message names some of them. The owner keeps its own Agents.
 		var own v1alpha1.AgentList
 		if err := s.Client.List(context.Background(), &own, client.InNamespace(s.Namespace)); err != nil || len(own.Items) > 0 {
-			return errors.Join(err, fmt.Errorf("%d Agents of its own are left", len(own.Items)))
+			return errors.Join(err, fmt.Errorf("%d of its Agents are left", len(own.Items)))
 		}
 		return nil
 	})
 	s.World.ChangeProject(func(cp *v1alpha1.CloudProject) {
 		metav1.SetMetaDataAnnotation(&cp.ObjectMeta, v1alpha1.AnnotationOrphanAgents, "true")
 	})
-	s.vanished()
+	s.allDeleted()
 }
 
 func (s *scene) deleteNamespace() {
@@ -299,9 +299,9 @@ func (s *scene) deleteNamespace() {
 	}
 }
 
-func (s *scene) vanished() {
+func (s *scene) allDeleted() {
 	s.Helper()
-	s.Eventually("the victim's namespace goes", func() error {
+	s.Eventually("the victim's namespace is deleted", func() error {
 		var namespace corev1.Namespace
 		err := s.Client.Get(context.Background(), client.ObjectKey{Name: s.Namespace}, &namespace)
 		if apierrors.IsNotFound(err) {

@@ -29,8 +29,8 @@ type blackHole struct {
 	begun, ended atomic.Int64
 }
 
-// newBlackHole makes a server that responds to nothing but, if it verifies, to credential checks. The operator is started
-// before: what it waits for ends before the operator is stopped.
+// newBlackHole makes a server that responds to nothing except, if it verifies, to credential checks. Start the operator
+// first: cleanups run in reverse order, so its requests end before it stops.
 func newBlackHole(t *testing.T, verifies bool) *blackHole {
 	t.Helper()
 	hole, release := &blackHole{}, make(chan struct{})
@@ -54,10 +54,10 @@ func newBlackHole(t *testing.T, verifies bool) *blackHole {
 	return hole
 }
 
-// swallows waits until n requests are under way.
+// swallows waits until n requests are in progress.
 func (h *blackHole) swallows(w *harness.World, n int64) {
 	w.Helper()
-	w.Eventually(fmt.Sprintf("%d requests are under way", n), func() error {
+	w.Eventually(fmt.Sprintf("%d requests are in progress", n), func() error {
 		if begun := h.begun.Load(); begun < n {
 			return fmt.Errorf("only %d", begun)
 		}
@@ -65,7 +65,7 @@ func (h *blackHole) swallows(w *harness.World, n int64) {
 	})
 }
 
-// busy is a World whose operator waits for a server longer than the test does, and n namespaces besides.
+// busy is a World whose operator waits for a server longer than the test runs, and n more namespaces.
 func busy(t *testing.T, n int) (w *harness.World, tenants []*harness.World) {
 	t.Helper()
 	w = harness.New(t, cloudtest.Settings{}, harness.Idle, func(w *harness.World, _ *v1alpha1.CloudProject) {
@@ -88,9 +88,9 @@ func swallowed(tenant *harness.World, hole *blackHole, name string) {
 	tenant.Create(cp)
 }
 
-// Requests of a tenant that get no response hold workers for as long as they time out. The Agents of others must not
-// wait for that.
-func TestAgents_OfABlackHole_HoldUpNobody(t *testing.T) {
+// Requests of a tenant that get no response occupy workers until they time out. That must not delay the Agents of
+// others.
+func TestAgents_OfABlackHole_DelayNoOthers(t *testing.T) {
 	for _, hostile := range []int{1, 3} {
 		t.Run(fmt.Sprintf("%d namespaces", hostile), func(t *testing.T) {
 			t.Parallel()
@@ -115,8 +115,8 @@ func TestAgents_OfABlackHole_HoldUpNobody(t *testing.T) {
 	}
 }
 
-// The same holds for the credential checks of CloudProjects.
-func TestCloudProjects_OfABlackHole_HoldUpNobody(t *testing.T) {
+// The same for the credential checks of CloudProjects.
+func TestCloudProjects_OfABlackHole_DelayNoOthers(t *testing.T) {
 	t.Parallel()
 	w, tenants := busy(t, 1)
 	hole := newBlackHole(t, false)

@@ -25,12 +25,12 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// subject is the name of an Agent that a worker creates, changes and deletes again and again.
+// subject is the name of an Agent that a worker creates, changes and deletes repeatedly.
 type subject struct {
 	number int
 	place  *place
 	key    types.NamespacedName
-	// chosen machine IDs are only fit for a cloud that keeps them unique.
+	// chosen machine IDs are only used where the cloud enforces that they are unique.
 	machineID string
 }
 
@@ -45,7 +45,7 @@ func newSubject(number int, p *place, unique bool) subject {
 	return s
 }
 
-// spec is a complete spec; the variant says what is in it.
+// spec is a complete spec, depending on the variant.
 func (s subject) spec(variant uint64) v1alpha1.AgentSpec {
 	bit := func(n int) bool { return variant>>n&1 == 1 }
 	spec := v1alpha1.AgentSpec{
@@ -95,19 +95,19 @@ func (s subject) config(variant uint64) string {
 	return fmt.Sprintf("[INPUT]\n    name dummy\n    tag %x\n", variant)
 }
 
-// worker does one thing after the other to its own subjects.
+// worker runs one action after the other on its own subjects.
 type worker struct {
 	*world
 	rng      *rand.Rand
 	subjects []subject
 	actions  *atomic.Int64
-	removals *atomic.Int64 // how many remote agents may still be removed
+	removals *atomic.Int64 // number of remote agents that may still be removed
 }
 
-// work goes on until it is told to stop, and then ends what it is about.
+// work runs until stop closes, and completes the current action.
 func (w *worker) work(ctx context.Context, stop <-chan struct{}) error {
 	for {
-		// The same numbers are drawn whatever becomes of them, so that a seed gives the same sequence.
+		// The draws do not depend on results, so that a seed gives the same sequence.
 		s, which, variant := w.subjects[w.rng.IntN(len(w.subjects))], w.rng.IntN(100), w.rng.Uint64()
 		wait := time.Duration(w.rng.Int64N(int64(250 * time.Millisecond)))
 		if err := w.act(ctx, s, which, variant); err != nil {
@@ -135,7 +135,7 @@ func (w *worker) act(ctx context.Context, s subject, which int, variant uint64) 
 		if _, err := w.declare(ctx, s.key, s.spec(variant)); err != nil || variant>>48%3 != 0 {
 			return err
 		}
-		// Some go again while their registration is under way, or while its outcome is not known.
+		// Some are deleted again during their registration, or while its outcome is unknown.
 		if err := testenv.Pause(ctx, time.Duration(variant>>50%1000)*time.Millisecond); err != nil {
 			return err
 		}
@@ -164,7 +164,7 @@ func (w *worker) act(ctx context.Context, s subject, which int, variant uint64) 
 	return nil
 }
 
-// deleteSecret deletes the token Secret, as a person might.
+// deleteSecret deletes the token Secret, as a user might.
 func (w *worker) deleteSecret(ctx context.Context, s subject) error {
 	return persist(ctx, "delete the Secret of "+s.key.String(), func(ctx context.Context) error {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.key.Namespace, Name: s.key.Name + "-token"}}
@@ -172,7 +172,7 @@ func (w *worker) deleteSecret(ctx context.Context, s subject) error {
 	})
 }
 
-// meddle does something to the remote agent that the Agent has right now, as somebody else might.
+// meddle changes the current remote agent of the Agent externally.
 func (w *worker) meddle(s subject, change func(*cloudtest.Server, string)) {
 	machineID := w.machineID(s.key, s.machineID)
 	for _, remote := range s.place.cloud.Agents(s.place.projectID) {

@@ -24,13 +24,13 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
-// setNodes is how many nodes come and go, and setTime how long.
+// setNodes is the number of nodes that come and go, and setTime the duration.
 const (
 	setNodes = 12
 	setTime  = 20 * time.Second
 )
 
-// TestOneAgentForEachNodeThroughKills kills the operator again and again while the nodes of an AgentSet come and go, and its
+// TestOneAgentForEachNodeThroughKills kills the operator repeatedly while the nodes of an AgentSet come and go and its
 // template changes. Afterwards each node has one agent and its session, and nothing else is left.
 func TestOneAgentForEachNodeThroughKills(t *testing.T) {
 	t.Parallel()
@@ -102,7 +102,7 @@ func TestOneAgentForEachNodeThroughKills(t *testing.T) {
 	t.Logf("%d kills, %d nodes in the end", k.kills, want)
 }
 
-// nodesAgree waits until there is exactly one Agent, one remote agent and one session for each node.
+// nodesAgree waits until each node has exactly one Agent, one remote agent and one session.
 func (w *world) nodesAgree(p *place, there map[string]bool, want int) (last error) {
 	for deadline := time.Now().Add(10*slack() + 90*time.Second); time.Now().Before(deadline); {
 		if last = w.nodesDiffer(p, there, want); last == nil {

@@ -29,7 +29,7 @@ type child struct {
 	probes string // host:port of /healthz and /readyz
 }
 
-// launch starts the operator. What it says is added to the log of its name. It does not outlive the test.
+// launch starts the operator and appends its output to the log of its name. It is killed with the test.
 func (w *world) launch(name string, args ...string) (*child, error) {
 	probes, err := process.FreeAddress()
 	if err != nil {
@@ -64,7 +64,7 @@ func (w *world) launch(name string, args ...string) (*child, error) {
 	return &child{name: name, Child: started, log: log, probes: probes}, err
 }
 
-// start launches the operator, or ends the test, which ends it in turn.
+// start launches the operator, or ends the test. The end of the test stops the operator.
 func (w *world) start(name string, args ...string) *child {
 	w.t.Helper()
 	c, err := w.launch(name, args...)
@@ -75,7 +75,7 @@ func (w *world) start(name string, args ...string) *child {
 	return c
 }
 
-// signal sends a signal that the operator may react to.
+// signal sends a signal that the operator may handle.
 func (c *child) signal(t testing.TB, s syscall.Signal) {
 	t.Helper()
 	if err := c.Command.Process.Signal(s); err != nil {
@@ -83,8 +83,8 @@ func (c *child) signal(t testing.TB, s syscall.Signal) {
 	}
 }
 
-// byItself is how the operator ended without having been killed; nil if it runs or was killed.
-func (c *child) byItself() error {
+// exited is how the operator exited unless the test killed it; nil if it runs or was killed.
+func (c *child) exited() error {
 	if !c.Ended() {
 		return nil
 	}
@@ -94,7 +94,7 @@ func (c *child) byItself() error {
 	return errors.New(c.Command.ProcessState.String())
 }
 
-// ends waits for the operator to end by itself, and returns its exit code.
+// ends waits for the operator to exit, and returns its exit code.
 func (c *child) ends(t testing.TB, patience time.Duration) int {
 	t.Helper()
 	select {
@@ -105,7 +105,7 @@ func (c *child) ends(t testing.TB, patience time.Duration) int {
 	return c.Command.ProcessState.ExitCode()
 }
 
-// panics finds crashes of the operator that nobody asked for.
+// panics finds crashes of the operator.
 func panics(dir string) error {
 	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
 	if err != nil {

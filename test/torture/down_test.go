@@ -21,13 +21,13 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// TestWhatHappensWhileTheOperatorIsDownIsMadeUpFor changes everything there is while no operator runs.
-func TestWhatHappensWhileTheOperatorIsDownIsMadeUpFor(t *testing.T) {
+// TestChangesDuringADowntimeAreApplied changes everything while no operator runs.
+func TestChangesDuringADowntimeAreApplied(t *testing.T) {
 	t.Parallel()
 	w, p := alone(t, "down", cloudtest.Settings{PageSize: 10})
 	operator := w.start("operator")
 	ctx := context.Background()
-	// Plain ones, because an explicit machine ID of an Agent that went is only free when that is done.
+	// Derived machine IDs, because a chosen one is only free once the deletion of its Agent completes.
 	var all []subject
 	for number := range 40 {
 		all = append(all, newSubject(number, p, number < 20))
@@ -59,7 +59,7 @@ func TestWhatHappensWhileTheOperatorIsDownIsMadeUpFor(t *testing.T) {
 	}
 	w.whileDown(all, create, must)
 	w.start("operator")
-	// What others changed in the cloud is found by the resync, which comes within a minute of the start.
+	// External changes in the cloud are found by the resync, within a minute of the start.
 	took := w.agree(2 * time.Minute)
 	t.Logf("%d Agents agreed %s after the start", len(w.all()), took.Round(100*time.Millisecond))
 	if err := panics(w.logs); err != nil {
@@ -67,7 +67,7 @@ func TestWhatHappensWhileTheOperatorIsDownIsMadeUpFor(t *testing.T) {
 	}
 }
 
-// whileDown makes one change or another to each subject: the first 28 have Agents, the others do not.
+// whileDown changes each subject: the first 28 have Agents, the others do not.
 func (w *world) whileDown(all []subject, create func(subject, uint64), must func(error)) {
 	w.t.Helper()
 	ctx := context.Background()
@@ -92,13 +92,13 @@ func (w *world) whileDown(all []subject, create func(subject, uint64), must func
 		case s.number < 26:
 			(&worker{world: w}).meddle(s, func(server *cloudtest.Server, id string) { server.Remove(id) })
 		case s.number < 28:
-			// Changed and then deleted: the change is moot.
+			// Changed and then deleted: the change has no effect.
 			must(w.redeclare(ctx, s.key, s.spec(variant)))
 			must(w.retract(ctx, s.key))
 		case s.number < 36:
 			create(s, variant)
 		case s.number < 38:
-			// Here and gone without an operator having seen it.
+			// Created and deleted without an operator.
 			create(s, variant)
 			must(w.retract(ctx, s.key))
 		default:
@@ -108,8 +108,8 @@ func (w *world) whileDown(all []subject, create func(subject, uint64), must func
 	}
 }
 
-// straySecret makes a Secret such as an operator leaves that ends between writing it and telling of it, if its name
-// is no longer wanted afterwards.
+// straySecret makes a Secret as left by an operator that exits between writing the Secret and the status, if its
+// name changes afterwards.
 func (w *world) straySecret(s subject) {
 	w.t.Helper()
 	var agent v1alpha1.Agent

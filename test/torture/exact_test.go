@@ -28,7 +28,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
-// account compares what is declared, what the cluster has and what the clouds have.
+// account compares the declarations, the cluster and the clouds.
 type account struct {
 	*world
 	place   *place
@@ -39,8 +39,8 @@ type account struct {
 	diffs   []string
 }
 
-// agree waits until cluster and clouds are exactly as declared, and stay so, and fails with every difference
-// that is left. It returns how long that took.
+// agree waits until cluster and clouds match the declarations and stay so, and fails with every remaining difference. It
+// returns how long that took.
 func (w *world) agree(patience time.Duration, meanwhile ...func() error) time.Duration {
 	w.t.Helper()
 	began, since := time.Now(), time.Time{}
@@ -71,7 +71,7 @@ func (w *world) agree(patience time.Duration, meanwhile ...func() error) time.Du
 	return since.Sub(began)
 }
 
-// differences names all that is not as declared.
+// differences lists everything that does not match its declaration.
 func (w *world) differences(ctx context.Context) []string {
 	var all []string
 	for _, p := range w.places {
@@ -150,7 +150,7 @@ func (a *account) compare() {
 	}
 }
 
-// leftOver notes a Secret that nobody needs: of an Agent that is gone, or that has another one now.
+// leftOver notes a Secret that no Agent needs.
 func (a *account) leftOver(key types.NamespacedName, secret *corev1.Secret) {
 	of := "nobody's"
 	for _, owner := range secret.OwnerReferences {
@@ -175,17 +175,17 @@ func (a *account) compareAgent(key types.NamespacedName, agent *v1alpha1.Agent) 
 		a.differ("%s is stuck deleting since %s: %s", who, agent.DeletionTimestamp.Format(time.RFC3339), state(agent))
 	}
 	status := &agent.Status
-	nonce := agent.Annotations[v1alpha1.AnnotationRegistrationIntent]
+	intent := agent.Annotations[v1alpha1.AnnotationRegistrationIntent]
 	switch {
 	case !meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady), status.ObservedGeneration != agent.Generation,
 		status.Applied.Generation != agent.Generation:
 		a.differ("%s is not Ready in its generation %d: %s", who, agent.Generation, state(agent))
-	case nonce != status.RegistrationIntent:
-		a.differ("%s has the open registration %s beside %s", who, nonce, status.RegistrationIntent)
+	case intent != status.RegistrationIntent:
+		a.differ("%s has the open registration %s and the recorded one %s", who, intent, status.RegistrationIntent)
 	case len(status.DuplicatesToDelete) > 0:
-		a.differ("%s still has to withdraw %v", who, status.DuplicatesToDelete)
+		a.differ("%s still has to delete the duplicates %v", who, status.DuplicatesToDelete)
 	case len(status.IgnoredFields)+len(status.DriftedFields) > 0:
-		a.differ("%s has not honoured %v and drift in %v", who, status.IgnoredFields, status.DriftedFields)
+		a.differ("%s has ignored fields %v and drifted fields %v", who, status.IgnoredFields, status.DriftedFields)
 	}
 	if !controllerutil.ContainsFinalizer(agent, v1alpha1.AgentFinalizer) {
 		a.differ("%s has no finalizer", who)
@@ -199,7 +199,7 @@ func (a *account) compareAgent(key types.NamespacedName, agent *v1alpha1.Agent) 
 	a.compareSecrets(who, agent, remote)
 }
 
-// compareFields compares what is declared, and not what the cluster made of it, with the remote agent.
+// compareFields compares the declaration, not the object in the cluster, with the remote agent.
 func (a *account) compareFields(who string, key types.NamespacedName, agent *v1alpha1.Agent, remote cloud.Agent) {
 	spec := a.world.agents[key]
 	config := spec.RawConfig
@@ -269,7 +269,7 @@ func (a *account) owned(who string, agent *v1alpha1.Agent, name string) *corev1.
 	return secret
 }
 
-// compareRemote notes remote agents that are nobody's, and machine IDs that are there more than once.
+// compareRemote notes remote agents without an Agent, and duplicate machine IDs.
 func (a *account) compareRemote() {
 	owners, machines := map[string]string{}, map[string][]string{}
 	for key, agent := range a.agents {
@@ -281,7 +281,7 @@ func (a *account) compareRemote() {
 	for _, id := range sorted(a.remote) {
 		remote := a.remote[id]
 		if owners[id] == "" {
-			a.differ("remote agent %s (name %q, machine ID %s, created %s) is no Agent's",
+			a.differ("remote agent %s (name %q, machine ID %s, created %s) has no Agent",
 				id, remote.Name, remote.MachineID, remote.CreatedAt.Format(time.RFC3339Nano))
 		}
 		machines[remote.MachineID] = append(machines[remote.MachineID], id)
@@ -293,9 +293,9 @@ func (a *account) compareRemote() {
 	}
 }
 
-// state is what an Agent says of itself in one line.
+// state is the status of an Agent in one line.
 func state(a *v1alpha1.Agent) string {
-	parts := []string{fmt.Sprintf("generation %d, observed %d, applied %d, id %q, nonce %q, recorded %q, finalizers %v",
+	parts := []string{fmt.Sprintf("generation %d, observed %d, applied %d, id %q, intent %q, recorded %q, finalizers %v",
 		a.Generation, a.Status.ObservedGeneration, a.Status.Applied.Generation, a.Status.ID,
 		a.Annotations[v1alpha1.AnnotationRegistrationIntent], a.Status.RegistrationIntent, a.Finalizers)}
 	for _, c := range a.Status.Conditions {
@@ -304,7 +304,7 @@ func state(a *v1alpha1.Agent) string {
 	return strings.Join(parts, "; ")
 }
 
-// sorted are the keys of a map in an order that does not change.
+// sorted are the sorted keys of a map.
 func sorted[K comparable, V any](m map[K]V) []K {
 	return slices.SortedFunc(maps.Keys(m), func(a, b K) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 }

@@ -18,10 +18,10 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// faults stands before a fake cloud. While it is on, a part of the calls goes wrong, as its seed says.
+// faults is a handler in front of a fake cloud. While it is on, it makes some requests fail, depending on its seed.
 type faults struct {
 	server *cloudtest.Server
-	late   time.Duration // how late at most a call is committed whose client is gone
+	late   time.Duration // maximum delay of a request whose client has gone
 
 	mu     sync.Mutex
 	on     bool
@@ -31,13 +31,13 @@ type faults struct {
 	trap   *trap
 }
 
-// share is the part of the calls that go wrong, in percent.
+// share is the percentage of requests that fail.
 const share = 35
 
-// faultHeader tells which call a fault is meant for.
+// faultHeader names the request that a fault is for.
 const faultHeader = "X-Torture-Call"
 
-// html is what a proxy says.
+// html is the error page of a proxy.
 const html = "<html><head><title>Oops</title></head><body><h1>Something went wrong</h1></body></html>"
 
 // newFaults makes faults that are on.
@@ -45,7 +45,7 @@ func newFaults(seed, stream uint64, late time.Duration) *faults {
 	return &faults{on: true, rng: rand.New(rand.NewPCG(seed, stream)), late: late, counts: map[string]int{}}
 }
 
-// ServeHTTP draws the fault of a call and lets the cloud meet it.
+// ServeHTTP draws a fault for a request and has the fake cloud apply it.
 func (f *faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fault, number, sprung := f.draw(r)
 	sprung.before()
@@ -61,7 +61,7 @@ func (f *faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.server.ServeHTTP(w, r)
 }
 
-// draw decides about a call. It takes the same number of random numbers for each.
+// draw chooses what happens to a request. It draws the same number of random numbers for each.
 func (f *faults) draw(r *http.Request) (fault *cloudtest.Fault, number string, sprung *trap) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -82,7 +82,7 @@ func (f *faults) draw(r *http.Request) (fault *cloudtest.Fault, number string, s
 	return &chosen, strconv.Itoa(f.calls), sprung
 }
 
-// choose is the table of what goes wrong.
+// choose is the table of faults.
 func (f *faults) choose(which int, wait float64, post bool) (string, cloudtest.Fault) {
 	status := func(status int, body string, after bool) cloudtest.Fault {
 		fault := cloudtest.Fault{Status: status, Body: body, After: after, Header: http.Header{"Content-Type": {"text/html"}}}
@@ -123,7 +123,7 @@ func (f *faults) choose(which int, wait float64, post bool) (string, cloudtest.F
 	case which < 87:
 		return "503 with Retry-After", again(status(http.StatusServiceUnavailable, own, false))
 	case which < 92:
-		return "answer cut short", cloudtest.Fault{Truncate: 7}
+		return "response cut short", cloudtest.Fault{Truncate: 7}
 	case post:
 		return "late effect", cloudtest.Fault{DetachedDelay: max(time.Duration(wait*float64(f.late)), time.Millisecond)}
 	default:
@@ -131,7 +131,7 @@ func (f *faults) choose(which int, wait float64, post bool) (string, cloudtest.F
 	}
 }
 
-// stop ends the faults and waits for what they still hold back.
+// stop ends the faults and waits for delayed requests.
 func (f *faults) stop() {
 	f.mu.Lock()
 	f.on = false
@@ -139,34 +139,34 @@ func (f *faults) stop() {
 	f.server.Wait()
 }
 
-// told says what went wrong how often.
-func (f *faults) told() string {
+// summary counts the faults by kind.
+func (f *faults) summary() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	counts := maps.Clone(f.counts)
 	return fmt.Sprintf("%d calls, faults %v", f.calls, counts)
 }
 
-// moment is where in a registration the operator is killed.
+// moment is the moment of a registration at which the operator is killed.
 type moment int
 
 const (
-	anytime  moment = iota
-	arrived         // when the call has arrived and has had no effect yet
-	answered        // when it had its effect and its answer is held back
-	told            // when its answer is just being sent
-	moments         // how many there are
+	anytime   moment = iota
+	arrived          // the request has arrived and has not taken effect
+	responded        // it has taken effect and its response is delayed
+	sent             // its response is being sent
+	moments          // the number of moments
 )
 
 func (m moment) String() string {
-	return [...]string{"at any time", "before a registration took effect", "before its answer came", "while its answer came"}[m]
+	return [...]string{"at any time", "before a registration took effect", "before its response came", "while its response came"}[m]
 }
 
-// trap waits for the next registration, and lets its client be killed at a moment of it.
+// trap waits for the next registration, and has its client killed at a moment of it.
 type trap struct {
 	moment  moment
 	sprung  chan struct{} // closed at the moment
-	killed  chan struct{} // closed when the client is no more
+	killed  chan struct{} // closed when the client is dead
 	springs sync.Once
 }
 
@@ -178,7 +178,7 @@ func (f *faults) set(m moment) *trap {
 	return t
 }
 
-// clear takes the trap away, if it has not sprung, and lets go of the call that it may hold.
+// clear removes the trap, if it has not sprung, and releases the request that it may block.
 func (f *faults) clear(t *trap) {
 	f.mu.Lock()
 	if f.trap == t {
@@ -198,10 +198,10 @@ func (t *trap) before() {
 func (t *trap) after() {
 	switch {
 	case t == nil:
-	case t.moment == answered:
+	case t.moment == responded:
 		t.spring()
 		<-t.killed
-	case t.moment == told:
+	case t.moment == sent:
 		t.spring()
 	}
 }

@@ -17,19 +17,19 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// killer runs the operator, and kills it again and again.
+// killer runs the operator and kills it repeatedly.
 type killer struct {
 	*world
 	rng   *rand.Rand
 	kills int
 	at    map[moment]int
-	// planeDown is above zero while the API server is restarted: then the operator may give up by itself, as it
-	// would in a pod, which is started anew.
+	// planeDown is above zero while the API server restarts: then the operator may exit, as it would in a pod,
+	// which is restarted.
 	planeDown atomic.Int64
 	gaveUp    int
 }
 
-// rampage kills until it is told to stop, but so often at least.
+// rampage kills until stop closes, but at least this often.
 func (k *killer) rampage(ctx context.Context, stop <-chan struct{}, least int) error {
 	for {
 		select {
@@ -51,7 +51,7 @@ func (k *killer) rampage(ctx context.Context, stop <-chan struct{}, least int) e
 func (k *killer) once(ctx context.Context) error {
 	m := moment(k.rng.IntN(int(moments)))
 	at := k.places[k.rng.IntN(len(k.places))].faults
-	// Some do not live to see their caches filled, some get work done.
+	// Some are killed before their caches are filled, some make progress.
 	life := time.Duration(float64(4*time.Second) * k.rng.ExpFloat64())
 	life = min(max(life, 100*time.Millisecond), 15*time.Second)
 	restarting := k.planeDown.Load() > 0
@@ -83,9 +83,9 @@ func (k *killer) once(ctx context.Context) error {
 		}
 	}
 	c.Kill()
-	if err := c.byItself(); err != nil {
+	if err := c.exited(); err != nil {
 		if !restarting && k.planeDown.Load() == 0 {
-			return fmt.Errorf("the operator ended by itself (%w): see %s", err, c.log)
+			return fmt.Errorf("the operator exited unexpectedly (%w): see %s", err, c.log)
 		}
 		k.gaveUp++
 		return nil
@@ -95,7 +95,7 @@ func (k *killer) once(ctx context.Context) error {
 	return nil
 }
 
-// restartAPIServer kills the API server again and again.
+// restartAPIServer kills the API server repeatedly.
 func (k *killer) restartAPIServer(ctx context.Context, stop <-chan struct{}, rng *rand.Rand, every time.Duration) (int, error) {
 	for restarts := 0; ; restarts++ {
 		wait := time.Duration(float64(every) * (0.5 + rng.Float64()))
@@ -119,12 +119,12 @@ func (k *killer) restartAPIServer(ctx context.Context, stop <-chan struct{}, rng
 func (k *killer) restart(plane *testenv.ControlPlane) error {
 	k.planeDown.Add(1)
 	err := plane.RestartAPIServer()
-	// An operator that met a dead API server a moment ago may still be about to give up.
+	// An operator that lost the API server a moment ago may still be about to exit.
 	time.AfterFunc(5*time.Second, func() { k.planeDown.Add(-1) })
 	return err
 }
 
-// chaos runs everything at once for a while. The first failure ends it.
+// chaos runs everything concurrently for a while. The first failure ends it.
 func (k *killer) chaos(d time.Duration, leastKills int, runs ...func(context.Context, <-chan struct{}) error) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

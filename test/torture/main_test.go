@@ -4,10 +4,9 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package torture_test runs the operator's real binary as a child, against a
-// real control plane and a fake cloud, and kills it, stops it and replaces it
-// while Agents come, change and go. In the end the cloud and the cluster have
-// to agree exactly.
+// Package torture_test runs the operator's binary as a child, against a real control plane and a fake cloud, and kills,
+// stops and replaces it while Agents are created, changed and deleted. In the end the cloud and the cluster have to agree
+// exactly.
 package torture_test
 
 import (
@@ -31,19 +30,18 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// How long and how hard the operator is killed. The defaults are the form that runs with all other tests;
-// `make torture` runs the long one.
+// How long and how often the operator is killed. The defaults run with all other tests; `make torture` runs longer.
 var (
 	seed      = flag.Uint64("seed", 0, "of the actions, the faults and the kills; 0 takes one from the clock")
 	duration  = flag.Duration("duration", 45*time.Second, "of the faults and the kills")
 	agents    = flag.Int("agents", 100, "number of names of Agents")
-	realTimes = flag.Bool("real-times", false, "leave the operator the times that it has in production")
+	realTimes = flag.Bool("real-times", false, "use the operator's production timings")
 )
 
 // shortSlack is the operator's --registration-slack without -real-times.
 const shortSlack = 12 * time.Second
 
-// slack is how long after a nonce the operator trusts an empty list.
+// slack is how long after an intent the operator trusts an empty list.
 func slack() time.Duration {
 	if *realTimes {
 		return 80 * time.Second
@@ -53,9 +51,9 @@ func slack() time.Duration {
 
 var (
 	scheme = runtime.NewScheme()
-	// binary is the operator's, built once for all tests.
+	// binary is the operator's binary, built once for all tests.
 	binary string
-	// shared is the control plane of the tests that do not break it.
+	// shared is the control plane of the tests that do not restart it.
 	shared = sync.OnceValues(func() (*testenv.ControlPlane, error) {
 		sharedUsed = true
 		return testenv.Start(context.Background(), testenv.Options{})
@@ -93,7 +91,7 @@ func run(m *testing.M) (code int, err error) {
 	}
 	plane, err := shared()
 	if err != nil {
-		return code, nil // The tests that needed it said so.
+		return code, nil // The tests that needed it have failed.
 	}
 	return code, plane.Stop()
 }

@@ -25,17 +25,17 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
 
-// proxy stands between one operator and the API server, and may hold an answer back.
+// proxy is between one operator and the API server, and may delay a response.
 type proxy struct {
-	kubeconfig string // that leads through it
+	kubeconfig string // of the proxy
 
 	mu   sync.Mutex
-	held string // name of the Agent whose next nonce is written, but not answered
+	held string // name of the Agent whose next intent is written, but gets no response
 	met  chan struct{}
 	free chan struct{}
 }
 
-// newProxy serves the world's API server without asking who is there.
+// newProxy serves the world's API server without authentication.
 func (w *world) newProxy() *proxy {
 	w.t.Helper()
 	target, err := url.Parse(w.plane.Config.Host)
@@ -51,7 +51,7 @@ func (w *world) newProxy() *proxy {
 		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport:      recording{transport},
 		FlushInterval:  -1, // watches
-		ModifyResponse: p.answer,
+		ModifyResponse: p.modify,
 		ErrorHandler:   func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	}
 	server := httptest.NewServer(forward)
@@ -67,8 +67,8 @@ func (w *world) newProxy() *proxy {
 	return p
 }
 
-// hold keeps back the answer to the next nonce of the Agent: met is closed once it is written, and the answer
-// goes on when free is closed.
+// hold delays the response to the next intent of the Agent: met is closed once the intent is written, and the response is
+// sent when free is closed.
 func (p *proxy) hold(agent string) (met <-chan struct{}, free chan<- struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -76,8 +76,8 @@ func (p *proxy) hold(agent string) (met <-chan struct{}, free chan<- struct{}) {
 	return p.met, p.free
 }
 
-// answer is called with each answer of the API server before it is passed on.
-func (p *proxy) answer(r *http.Response) error {
+// modify is called with each response of the API server before it is passed on.
+func (p *proxy) modify(r *http.Response) error {
 	body, _ := r.Request.Context().Value(bodyKey{}).(string)
 	p.mu.Lock()
 	hit := p.held != "" && r.Request.Method == http.MethodPatch && r.StatusCode == http.StatusOK &&
@@ -99,7 +99,7 @@ func (p *proxy) answer(r *http.Response) error {
 
 type bodyKey struct{}
 
-// recording remembers what a PATCH said, for the one who sees its answer.
+// recording records the body of a PATCH for modify.
 type recording struct{ next http.RoundTripper }
 
 func (t recording) RoundTrip(r *http.Request) (*http.Response, error) {

@@ -26,11 +26,11 @@ import (
 )
 
 const (
-	// leaseTime is how long a lease holds without being renewed, and leaseRetry how often it is asked for.
+	// leaseTime is the duration of a lease, and leaseRetry the interval of attempts to acquire it.
 	leaseTime, renewTime, leaseRetry = 15 * time.Second, 10 * time.Second, 2 * time.Second
-	// strain is what a busy machine may add to any time.
+	// strain is the extra time that a busy machine may need.
 	strain = 10 * time.Second
-	// leaseName is the operator's.
+	// leaseName is the name of the operator's lease.
 	leaseName = "calyptia-agent-operator.cloud.calyptia.com"
 )
 
@@ -39,10 +39,10 @@ type replicas struct {
 	*world
 	*place
 	first, second *child
-	leader        string // the first one's name in the lease
+	leader        string // the identity of the first one in the lease
 }
 
-// newReplicas starts two operators on one lease. The first one may get flags of its own.
+// newReplicas starts two operators on one lease. more returns extra flags of the first one.
 func newReplicas(t *testing.T, name string, settings cloudtest.Settings, more func(*world) []string) *replicas {
 	t.Helper()
 	w, p := alone(t, name, settings)
@@ -70,7 +70,7 @@ func newReplicas(t *testing.T, name string, settings cloudtest.Settings, more fu
 	return r
 }
 
-// holder is who has the lease; empty if nobody has.
+// holder is the holder of the lease; empty if there is none.
 func (r *replicas) holder() string {
 	var lease coordinationv1.Lease
 	err := r.kube.Get(context.Background(), client.ObjectKey{Namespace: r.namespace, Name: leaseName}, &lease)
@@ -80,11 +80,11 @@ func (r *replicas) holder() string {
 	return *lease.Spec.HolderIdentity
 }
 
-// takenOver waits until the second operator holds the lease, and returns how long that took.
-func (r *replicas) takenOver(patience time.Duration) time.Duration {
+// failover waits until the second operator holds the lease, and returns how long that took.
+func (r *replicas) failover(patience time.Duration) time.Duration {
 	r.t.Helper()
 	began := time.Now()
-	await.Within(r.t, patience, "the second operator takes over", func() error {
+	await.Within(r.t, patience, "the second operator takes the lease", func() error {
 		if holder := r.holder(); holder == "" || holder == r.leader {
 			return fmt.Errorf("the lease is held by %q, and by %q before", holder, r.leader)
 		}
@@ -93,7 +93,7 @@ func (r *replicas) takenOver(patience time.Duration) time.Duration {
 	return time.Since(began)
 }
 
-// apply declares Agents in the place's namespace.
+// apply declares Agents in the namespace of the place.
 func (r *replicas) apply(names ...string) {
 	r.t.Helper()
 	for i, name := range names {
@@ -132,7 +132,7 @@ func (r *replicas) remotes(name string) (ids []string) {
 	return ids
 }
 
-// held is a fault that holds the next registration of an Agent. entered gets a value once it has arrived.
+// held is a fault that delays the next registration of an Agent. entered gets a value once it has arrived.
 func (r *replicas) held(name string) (entered <-chan struct{}, release chan<- struct{}) {
 	arrived, block := make(chan struct{}, 1), make(chan struct{})
 	r.cloud.Inject(cloudtest.Fault{
@@ -155,7 +155,7 @@ func (r *replicas) within(what string, c <-chan struct{}) {
 	}
 }
 
-// finish kills what still runs and looks for panics.
+// finish kills the remaining processes and looks for panics.
 func (r *replicas) finish() {
 	r.t.Helper()
 	r.first.Kill()
@@ -165,7 +165,7 @@ func (r *replicas) finish() {
 	}
 }
 
-func TestASecondReplicaTakesOverFromAKilledLeader(t *testing.T) {
+func TestASecondReplicaContinuesAfterTheLeaderIsKilled(t *testing.T) {
 	t.Parallel()
 	r := newReplicas(t, "killed-leader", cloudtest.Settings{}, nil)
 	stop := r.cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Latency: 300 * time.Millisecond})
@@ -185,10 +185,10 @@ func TestASecondReplicaTakesOverFromAKilledLeader(t *testing.T) {
 	if done >= len(names) {
 		t.Fatalf("the leader was killed too late: %d are registered", done)
 	}
-	took := r.takenOver(leaseTime + 2*leaseRetry + strain)
+	took := r.failover(leaseTime + 2*leaseRetry + strain)
 	stop()
 	agreed := r.agree(slack() + time.Minute)
-	t.Logf("killed with %d of %d registered; taken over after %s, all agreed %s later", done, len(names)+1, took, agreed)
+	t.Logf("killed with %d of %d registered; failover after %s, all agreed %s later", done, len(names)+1, took, agreed)
 	r.finish()
 }
 
@@ -199,15 +199,15 @@ func TestAStaleLeaderLeavesNothingBehind(t *testing.T) {
 		api = w.newProxy()
 		return []string{"--kubeconfig=" + api.kubeconfig}
 	})
-	// One registration has arrived and is not done; of the other there is the nonce alone.
+	// One registration has arrived and is not complete; of the other there is only the intent.
 	entered, release := r.held("during")
 	written, free := api.hold("before")
 	r.apply("during", "before", "calm")
 	r.within("the POST of one Agent arrives", entered)
-	r.within("the nonce of the other is written", written)
+	r.within("the intent of the other is written", written)
 	r.first.signal(t, syscall.SIGSTOP)
-	took := r.takenOver(leaseTime + 2*leaseRetry + strain)
-	// Only the second one works now, and nothing tells it of what the first one has under way.
+	took := r.failover(leaseTime + 2*leaseRetry + strain)
+	// Only the second one reconciles now, without knowing the requests that the first one has in progress.
 	agreed := r.agree(slack() + time.Minute)
 	close(release)
 	await.Within(r.t, time.Minute, "the registration of the stale leader is done", func() error {
@@ -220,17 +220,17 @@ func TestAStaleLeaderLeavesNothingBehind(t *testing.T) {
 	close(free)
 	r.first.signal(t, syscall.SIGCONT)
 	if code := r.first.ends(t, leaseTime+strain); code == 0 {
-		t.Error("the stale leader ended as if all were well")
+		t.Error("the stale leader exited without an error")
 	}
 	ended := time.Since(doubled)
 	if n := r.posts("before"); n != 1 {
-		t.Errorf("%d registrations of an Agent arrived, of which the stale leader had written the nonce alone; want the second one's", n)
+		t.Errorf("%d registrations of an Agent arrived, of which the stale leader had written the intent alone; want the second one's", n)
 	}
-	// A lost answer makes the operator read the list anew, which else would take it a resync interval.
+	// A lost response makes the operator read the list again; otherwise the resync would, an interval later.
 	r.cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
 	r.apply("later")
 	poked := false
-	withdrawn := r.agree(slack()+2*time.Minute, func() error {
+	deleted := r.agree(slack()+2*time.Minute, func() error {
 		if poked || time.Since(doubled) < slack()+time.Second {
 			return nil
 		}
@@ -240,12 +240,12 @@ func TestAStaleLeaderLeavesNothingBehind(t *testing.T) {
 	if n := r.posts("during"); n != 2 {
 		t.Errorf("%d registrations arrived, want the stale leader's and the second one's", n)
 	}
-	t.Logf("taken over after %s, agreed %s later; the stale leader ended after %s; its double was withdrawn after %s",
-		took, agreed, ended, withdrawn)
+	t.Logf("failover after %s, agreed %s later; the stale leader exited after %s; its duplicate was deleted after %s",
+		took, agreed, ended, deleted)
 	r.finish()
 }
 
-func TestALeaderThatEndsInOrderHandsOverAtOnce(t *testing.T) {
+func TestALeaderThatShutsDownReleasesTheLeaseAtOnce(t *testing.T) {
 	t.Parallel()
 	r := newReplicas(t, "clean-handover", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}, nil)
 	entered, release := r.held("under-way")
@@ -257,7 +257,7 @@ func TestALeaderThatEndsInOrderHandsOverAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r.first.Ended() {
-		t.Error("the leader did not wait for the registration that it had under way")
+		t.Error("the leader did not wait for its registration in progress")
 	}
 	close(release)
 	if code := r.first.ends(t, strain); code != 0 {
@@ -272,12 +272,12 @@ func TestALeaderThatEndsInOrderHandsOverAtOnce(t *testing.T) {
 		t.Errorf("the leader ended with %v registered and %q recorded", ids, agent.Status.ID)
 	}
 	r.apply("next")
-	// A lease that was not given up holds for longer than this.
-	took := r.takenOver(leaseTime - 3*leaseRetry)
+	// A lease that was not released expires later than this.
+	took := r.failover(leaseTime - 3*leaseRetry)
 	agreed := r.agree(strain + leaseTime)
 	if n := r.posts("under-way"); n != 1 {
-		t.Errorf("%d registrations of what was under way arrived, want 1", n)
+		t.Errorf("%d registrations of the one in progress arrived, want 1", n)
 	}
-	t.Logf("the leader ended after %s, the second one took over %s after that and was done %s later", ended, took, agreed)
+	t.Logf("the leader ended after %s, the second one took the lease %s after that and was done %s later", ended, took, agreed)
 	r.finish()
 }

@@ -26,10 +26,10 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// workers act on Agents at the same time.
+// workers act on Agents concurrently.
 const workers = 6
 
-// leastKills is how often the operator is killed at least, however slow the machine is.
+// leastKills is the minimum number of kills, however slow the machine is.
 const leastKills = 10
 
 // Streams of random numbers; those of the workers follow.
@@ -40,8 +40,8 @@ const (
 	workerStream = 100
 )
 
-// TestExactlyOneThroughKills kills the operator again and again while Agents come, change and go, the service
-// answers as badly as it can, and the API server is restarted. Afterwards everything has to agree.
+// TestExactlyOneThroughKills kills the operator again and again while Agents come, change and go, Calyptia Cloud
+// fails in every way, and the API server restarts. Afterwards everything has to agree.
 func TestExactlyOneThroughKills(t *testing.T) {
 	t.Parallel()
 	if *seed == 0 {
@@ -66,25 +66,25 @@ func TestExactlyOneThroughKills(t *testing.T) {
 		}
 	})
 	w := newWorld(t, plane, "torture", logs)
-	// Late, but as early as the operator counts on: its own window is over at a quarter of the slack.
+	// Late, but within what the operator allows: its own window ends at a quarter of the slack.
 	late := slack() / 2
 	w.addPlace("conflict", cloudtest.Settings{PageSize: 20}, newFaults(*seed, faultStream, late))
-	w.addPlace("double", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble, GoneAfterDelete: true},
+	w.addPlace("duplicate", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble, GoneAfterDelete: true},
 		newFaults(*seed, faultStream+1, late))
 	k := &killer{world: w, rng: rand.New(rand.NewPCG(*seed, killStream)), at: map[moment]int{}}
 	began := time.Now()
 	restarts, actions := w.torture(k)
 	tortured := time.Since(began)
-	doubles := w.lateDoubles(w.places[1], 10)
+	duplicates := w.lateDuplicates(w.places[1], 10)
 	took := w.recovers(k)
-	w.summarize(k, restarts, actions, doubles, tortured, took)
+	w.summarize(k, restarts, actions, duplicates, tortured, took)
 }
 
-// torture is the bad time. Afterwards nothing goes wrong any more, and no operator runs.
+// torture is the phase with faults. Afterwards nothing fails, and no operator runs.
 func (w *world) torture(k *killer) (restarts int, actions int64) {
 	w.t.Helper()
 	var done, removals atomic.Int64
-	removals.Store(6) // Fewer than make the operator doubt the service.
+	removals.Store(6) // Too few to trip the mass-deletion safeguard.
 	var runs []func(context.Context, <-chan struct{}) error
 	for n := range workers {
 		runner := &worker{world: w, rng: rand.New(rand.NewPCG(*seed, workerStream+uint64(n))), actions: &done, removals: &removals}
@@ -110,7 +110,7 @@ func (w *world) torture(k *killer) (restarts int, actions int64) {
 	return restarts, done.Load()
 }
 
-// recovers starts the operator for good and waits until all is as declared.
+// recovers starts the last operator and waits until everything matches.
 func (w *world) recovers(k *killer) time.Duration {
 	w.t.Helper()
 	// What the garbage collector missed while the API server was restarted is not the operator's.
@@ -119,12 +119,12 @@ func (w *world) recovers(k *killer) time.Duration {
 	}
 	last := w.start("operator")
 	began, poked := time.Now(), false
-	took := w.agree(10*slack()+90*time.Second, func() error { // The garbage collector has its time, too.
-		if err := last.byItself(); err != nil {
-			return fmt.Errorf("the operator ended by itself (%w): see %s", err, last.log)
+	took := w.agree(10*slack()+90*time.Second, func() error { // The garbage collector needs time, too.
+		if err := last.exited(); err != nil {
+			return fmt.Errorf("the operator exited unexpectedly (%w): see %s", err, last.log)
 		}
-		// Once, for all: what others changed is found now and not at the next resync. A second time would hide
-		// an Agent that waits for longer than it should.
+		// Once, for all: external changes are found now and not at the next resync. A second time would hide an Agent that
+		// waits for longer than it should.
 		if !poked && time.Since(began) > slack()+3*time.Second {
 			poked = true
 			for key := range w.all() {
@@ -145,9 +145,9 @@ func (w *world) recovers(k *killer) time.Duration {
 	return took
 }
 
-// lateDoubles registers some remote agents once more, as a service would that commits a lost call very late, and
-// keeps several agents with one machine ID. It returns how many.
-func (w *world) lateDoubles(p *place, most int) int {
+// lateDuplicates registers some remote agents again, like an API that commits a lost request very late and allows several
+// agents with one machine ID. It returns their number.
+func (w *world) lateDuplicates(p *place, most int) int {
 	w.t.Helper()
 	a := &account{world: w, place: p}
 	if err := a.load(context.Background()); err != nil {
@@ -157,7 +157,7 @@ func (w *world) lateDoubles(p *place, most int) int {
 	for _, key := range sorted(a.agents) {
 		agent := a.agents[key]
 		remote, found := a.remote[agent.Status.ID]
-		// Of an Agent that leaves, nobody would come back to look for doubles.
+		// The duplicates of an Agent that is deleted would not be searched for.
 		if registered := agent.Status.RegistrationIntent; made == most || !found || !agent.DeletionTimestamp.IsZero() ||
 			registered == "" || registered != agent.Annotations[v1alpha1.AnnotationRegistrationIntent] {
 			continue
@@ -171,24 +171,24 @@ func (w *world) lateDoubles(p *place, most int) int {
 		}
 		request := httptest.NewRequest(http.MethodPost, "/v1/agents", bytes.NewReader(body))
 		request.Header.Set("Authorization", "Bearer "+p.token.Reveal())
-		answer := httptest.NewRecorder()
-		if p.cloud.ServeHTTP(answer, request); answer.Code != http.StatusCreated {
-			w.t.Fatalf("the double of %s is answered %d", remote.ID, answer.Code)
+		response := httptest.NewRecorder()
+		if p.cloud.ServeHTTP(response, request); response.Code != http.StatusCreated {
+			w.t.Fatalf("the registration of a duplicate of %s returned %d", remote.ID, response.Code)
 		}
 		made++
 	}
 	return made
 }
 
-func (w *world) summarize(k *killer, restarts int, actions int64, doubles int, tortured, took time.Duration) {
+func (w *world) summarize(k *killer, restarts int, actions int64, duplicates int, tortured, took time.Duration) {
 	remote := 0
 	for _, p := range w.places {
 		remote += len(p.cloud.Agents(p.projectID))
-		w.t.Logf("cloud of %s: %s; %d registrations, %d deletions arrived", p.namespace, p.faults.told(),
+		w.t.Logf("cloud of %s: %s; %d registrations, %d deletions arrived", p.namespace, p.faults.summary(),
 			p.cloud.Count(http.MethodPost, cloudtest.RouteAgents), p.cloud.Count(http.MethodDelete, cloudtest.RouteAgent))
 	}
 	w.t.Logf("seed %d: %d kills (%v), %d times given up over %d restarts of the API server, %d actions on %d names within %s; "+
-		"%d late doubles; all %d Agents agreed %s after the last start",
+		"%d late duplicates; all %d Agents agreed %s after the last start",
 		*seed, k.kills, k.at, k.gaveUp, restarts, actions, *agents, tortured.Round(time.Second),
-		doubles, remote, took.Round(100*time.Millisecond))
+		duplicates, remote, took.Round(100*time.Millisecond))
 }

@@ -31,39 +31,39 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// persistence is how long one write to the API server is tried, over its restarts.
+// persistence is how long a write to the API server is retried over its restarts.
 const persistence = 2 * time.Minute
 
-// place is a CloudProject with its cloud.
+// place is a CloudProject with its fake cloud.
 type place struct {
 	namespace string   // of the CloudProject
-	others    []string // further namespaces with Agents of it
+	others    []string // more namespaces with its Agents
 	projectID string
 	token     cloud.Token
 	cloud     *cloudtest.Server
 	faults    *faults
 }
 
-// namespaces are all that hold Agents of the place.
+// namespaces are all namespaces with Agents of the place.
 func (p *place) namespaces() []string { return append([]string{p.namespace}, p.others...) }
 
-// world is a cluster, the clouds, and what people declared.
+// world is a cluster, the clouds, and the declarations.
 type world struct {
 	t         testing.TB
 	plane     *testenv.ControlPlane
 	kube      client.Client
 	clusterID string
-	logs      string // directory of what the operators say
+	logs      string // directory for the logs of the operators
 	places    []*place
-	// among: others use the control plane, so the operators watch the namespaces of the places only.
+	// among: the control plane is shared, so the operators watch only the namespaces of the places.
 	among bool
 
 	mu      sync.Mutex
-	agents  map[types.NamespacedName]v1alpha1.AgentSpec // what is declared, and nothing else
+	agents  map[types.NamespacedName]v1alpha1.AgentSpec // the declarations
 	configs map[types.NamespacedName]string             // data of the ConfigMaps that Agents refer to
 }
 
-// keptIfFailed makes a directory for logs, which stays if the test fails.
+// keptIfFailed makes a directory for logs, which is kept if the test fails.
 func keptIfFailed(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "torture-logs-")
@@ -93,7 +93,7 @@ func newWorld(t testing.TB, plane *testenv.ControlPlane, clusterID, logs string)
 	}
 }
 
-// alone makes a world in namespaces of its own on the shared control plane, with one place.
+// alone makes a world with one place, in separate namespaces of the shared control plane.
 func alone(t *testing.T, name string, settings cloudtest.Settings) (*world, *place) {
 	t.Helper()
 	plane, err := shared()
@@ -152,7 +152,7 @@ func (w *world) create(object client.Object) {
 	}
 }
 
-// persist tries a write until the API server takes it. A test that ended meanwhile ends it too.
+// persist retries a write until the API server accepts it. It ends with the test.
 func persist(ctx context.Context, what string, write func(context.Context) error) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, persistence, true, func(ctx context.Context) (bool, error) {
@@ -169,7 +169,7 @@ func persist(ctx context.Context, what string, write func(context.Context) error
 	return nil
 }
 
-// declare creates an Agent. It reports false if one of that name is still on its way out.
+// declare creates an Agent. It reports false if an Agent of that name is still being deleted.
 func (w *world) declare(ctx context.Context, key types.NamespacedName, spec v1alpha1.AgentSpec) (bool, error) {
 	leaving := false
 	err := persist(ctx, "create Agent "+key.String(), func(ctx context.Context) error {
@@ -178,7 +178,7 @@ func (w *world) declare(ctx context.Context, key types.NamespacedName, spec v1al
 		if !apierrors.IsAlreadyExists(err) {
 			return err
 		}
-		// Either an earlier try came through, or the one before is still there.
+		// Either an earlier attempt succeeded, or the previous Agent still exists.
 		if err := w.kube.Get(ctx, key, agent); err != nil {
 			return err
 		}
@@ -206,7 +206,7 @@ func (w *world) redeclare(ctx context.Context, key types.NamespacedName, spec v1
 	return nil
 }
 
-// poke asks for a reconciliation now.
+// poke requests a sync now.
 func (w *world) poke(ctx context.Context, key types.NamespacedName, value string) error {
 	return w.patch(ctx, key, func(a *v1alpha1.Agent) {
 		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationReconcileAt, value)
@@ -225,9 +225,9 @@ func (w *world) patch(ctx context.Context, key types.NamespacedName, change func
 	})
 }
 
-// retract deletes an Agent and does not wait for its end.
+// retract deletes an Agent and does not wait.
 func (w *world) retract(ctx context.Context, key types.NamespacedName) error {
-	// From here on it may go at any moment.
+	// From here on it may be deleted at any time.
 	w.mu.Lock()
 	delete(w.agents, key)
 	w.mu.Unlock()
@@ -237,7 +237,7 @@ func (w *world) retract(ctx context.Context, key types.NamespacedName) error {
 	})
 }
 
-// configure creates or changes a ConfigMap that Agents take their configuration from.
+// configure creates or changes a ConfigMap with the configuration of Agents.
 func (w *world) configure(ctx context.Context, key types.NamespacedName, data string) error {
 	err := persist(ctx, "write ConfigMap "+key.String(), func(ctx context.Context) error {
 		config := &corev1.ConfigMap{
@@ -261,7 +261,7 @@ func (w *world) configure(ctx context.Context, key types.NamespacedName, data st
 // configKey is the key of every ConfigMap with a configuration.
 const configKey = "fluent-bit.conf"
 
-// declared reports whether there is to be such an Agent.
+// declared reports whether the Agent is declared.
 func (w *world) declared(key types.NamespacedName) (v1alpha1.AgentSpec, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -269,15 +269,15 @@ func (w *world) declared(key types.NamespacedName) (v1alpha1.AgentSpec, bool) {
 	return spec, ok
 }
 
-// all are the Agents that are declared now.
+// all are the declared Agents.
 func (w *world) all() map[types.NamespacedName]v1alpha1.AgentSpec {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return maps.Clone(w.agents)
 }
 
-// machineID is the machine ID of an Agent: the chosen one, or the one derived from its name, which is derived here
-// once more, so that the operator does not vouch for itself.
+// machineID is the machine ID of an Agent: the chosen one, or the one derived from its name. The derivation is repeated
+// here, so that the operator's is checked.
 func (w *world) machineID(key types.NamespacedName, chosen string) string {
 	if chosen != "" {
 		return chosen

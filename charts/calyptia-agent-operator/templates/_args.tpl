@@ -1,4 +1,4 @@
-{{/* The operator's command line. Each flag that the binary knows has its value here; a test compares the two. */}}
+{{/* The command line of the operator. Each flag of the binary has a value; a test compares the two. */}}
 {{- define "operator.args" -}}
 - --leader-elect={{ .Values.leaderElection.enabled }}
 - --leader-election-namespace={{ include "operator.leaseNamespace" . }}

@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{/* At most 44 characters: what is derived from it still fits a label. Quoted where it stands alone: it may be a number. */}}
+{{/* At most 44 characters, so that names derived from it fit a label.  Quoted where it is a whole value: it may be a number. */}}
 {{- define "operator.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{ .Values.fullnameOverride | trunc 44 | trimSuffix "-" }}
@@ -18,7 +18,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 control-plane: controller-manager
 {{- end }}
 
-{{/* Selectors are made of some of these, so nobody else's labels replace them. */}}
+{{/* Selectors use some of these labels, so users cannot override them. */}}
 {{- define "operator.ownLabels" -}}
 {{- dict
   "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
@@ -77,7 +77,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* The image. A released chart names its own by the digest, unless the values name another. */}}
+{{/* The image. A released chart names its image by digest, unless the values name another one. */}}
 {{- define "operator.image" -}}
 {{- $released := index .Chart.Annotations "cloud.calyptia.com/image-digest" -}}
 {{- with .Values.image -}}
@@ -95,7 +95,7 @@ annotations:
 {{ concat .Values.imagePullSecrets $global | uniq | toYaml }}
 {{- end }}
 
-{{/* What the container's environment holds: Go's memory limit, the proxies, and what the user adds. */}}
+{{/* The environment of the container: GOMEMLIMIT, the proxies, and extraEnv. */}}
 {{- define "operator.env" -}}
 {{- $env := list -}}
 {{- with include "operator.goMemory" . -}}
@@ -114,7 +114,7 @@ annotations:
 {{ concat $env .Values.extraEnv | toYaml }}
 {{- end }}
 
-{{/* Where the certificate of the metrics is in the container. */}}
+{{/* The directory of the metrics certificate in the container. */}}
 {{- define "operator.certPath" -}}
 {{- if .Values.metrics.certificate.secretName -}}
 /etc/calyptia-agent-operator/metrics-certificate
@@ -123,7 +123,7 @@ annotations:
 {{- end -}}
 {{- end }}
 
-{{/* The ServiceAccount that Prometheus reads the metrics as; none where it has another one, or may not be granted it. */}}
+{{/* The ServiceAccount of Prometheus for the metrics; none if the values set another authorization or no RBAC. */}}
 {{- define "operator.scraper" -}}
 {{- with .Values.metrics -}}
 {{- if and .enabled .rbac.create .serviceMonitor.enabled (not .serviceMonitor.authorization) -}}
@@ -132,14 +132,14 @@ annotations:
 {{- end -}}
 {{- end }}
 
-{{/* How Prometheus checks the certificate of the metrics. */}}
+{{/* How Prometheus verifies the metrics certificate. */}}
 {{- define "operator.tls" -}}
 {{- $name := printf "%s-metrics.%s.svc" (include "operator.fullname" .) .Release.Namespace -}}
 {{- $ca := dict "secret" (dict "name" .Values.metrics.certificate.secretName "key" "ca.crt") -}}
 {{ default (dict "ca" $ca "serverName" $name) .Values.metrics.serviceMonitor.tlsConfig | toYaml }}
 {{- end }}
 
-{{/* Nine tenths of the memory limit, in bytes: Go counts not all that the kernel does. None with one's own in extraEnv. */}}
+{{/* 90% of the memory limit, in bytes, because the kernel counts more than Go does. None if extraEnv sets it. */}}
 {{- define "operator.goMemory" -}}
 {{- $units := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
 {{- $own := false -}}
@@ -148,7 +148,7 @@ annotations:
 {{- if and $limit (not $own) -}}
 {{- $unit := regexFind "[A-Za-z]*$" $limit -}}
 {{- if not (and (hasKey $units $unit) (regexMatch "^[0-9.]+(e[+]?[0-9]+)?$" (trimSuffix $unit $limit))) -}}
-{{- fail (printf "resources.limits.memory: %s is no quantity such as 512Mi" $limit) -}}
+{{- fail (printf "resources.limits.memory: %s is not a quantity such as 512Mi" $limit) -}}
 {{- end -}}
 {{ mulf (trimSuffix $unit $limit | float64) (get $units $unit) 0.9 | int64 }}
 {{- end -}}
@@ -173,7 +173,7 @@ annotations:
 {{ mul (regexFind "^[0-9]+" .) (get $units (regexFind "[a-z]+$" .)) }}
 {{- end }}
 
-{{/* What the operator itself would refuse when it starts. */}}
+{{/* Values that the operator would refuse at its start. */}}
 {{- define "operator.validateElection" -}}
 {{- with .Values.leaderElection -}}
 {{- $lease := include "operator.milliseconds" .leaseDuration | int64 -}}
@@ -194,12 +194,12 @@ annotations:
 {{- define "operator.enabled" -}}
 {{- if kindIs "bool" .Values.enabled -}}
 {{- if not .Values.enabled -}}
-{{- fail "enabled: only the condition of a parent chart reads it, and there is none: take it out, or do not install this chart" -}}
+{{- fail "enabled: only the condition of a parent chart reads it, and there is no parent chart: remove it, or do not install this chart" -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
 
-{{/* Values that had another name in an earlier version. With helm upgrade --reuse-values they come from the old chart itself. */}}
+{{/* Values that were renamed. With helm upgrade --reuse-values they come from the old chart. */}}
 {{- define "operator.renamed" -}}
 {{- $hint := "--reuse-values keeps the defaults of the old chart, so upgrade with --reset-then-reuse-values" -}}
 {{- if hasKey .Values "replicas" -}}
@@ -213,7 +213,7 @@ annotations:
 {{- define "operator.validateMonitor" -}}
 {{- with .Values.metrics -}}
 {{- if and .certPath .certificate.secretName -}}
-{{- fail "metrics.certPath: metrics.certificate.secretName mounts the certificate by itself: set one of the two" -}}
+{{- fail "metrics.certPath: metrics.certificate.secretName mounts the certificate, too: set only one of the two" -}}
 {{- end -}}
 {{- if and .enabled .serviceMonitor.enabled -}}
 {{- if not (or .serviceMonitor.tlsConfig .certificate.secretName) -}}
@@ -231,7 +231,7 @@ annotations:
 "helm.sh/hook-delete-policy": before-hook-creation,hook-succeeded
 {{- end }}
 
-{{/* What needs more than one value to be seen; the schema refuses the rest. */}}
+{{/* Checks of more than one value; the schema checks single values. */}}
 {{- define "operator.validate" -}}
 {{- include "operator.enabled" . -}}
 {{- include "operator.renamed" . -}}
@@ -243,7 +243,7 @@ annotations:
 {{- if and .Values.watchNamespaces .Values.defaultProject -}}
 {{- $namespace := first (splitList "/" .Values.defaultProject) -}}
 {{- if not (has $namespace .Values.watchNamespaces) -}}
-{{- fail (printf "defaultProject: its namespace %s is not looked after: add it to watchNamespaces" $namespace) -}}
+{{- fail (printf "defaultProject: its namespace %s is not watched: add it to watchNamespaces" $namespace) -}}
 {{- end -}}
 {{- end -}}
 {{- if and (gt (int .Values.replicaCount) 1) (not .Values.leaderElection.enabled) -}}

@@ -7,7 +7,7 @@
 {{ merge $own (default dict .Values.commonLabels) | toYaml }}
 {{- end }}
 
-{{/* The metadata of an object, from a list of the chart's context, its name and its values. */}}
+{{/* The metadata of an object. Takes a list of the context of the chart, its name and its values. */}}
 {{- define "agents.metadata" -}}
 {{- $root := index . 0 -}}
 {{- $own := index . 2 -}}
@@ -21,7 +21,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* Refuses numbers that Helm has rounded: it reads all of them as floating point. From a list of the path and the value. */}}
+{{/* Refuses numbers that Helm has rounded: it reads numbers as floating point. Takes a list of the path and the value. */}}
 {{- define "agents.exact" -}}
 {{- $path := index . 0 -}}
 {{- $value := index . 1 -}}
@@ -39,7 +39,7 @@ annotations:
 {{- define "agents.enabled" -}}
 {{- if kindIs "bool" .Values.enabled -}}
 {{- if not .Values.enabled -}}
-{{- fail "enabled: only the condition of a parent chart reads it, and there is none: take it out, or do not install this chart" -}}
+{{- fail "enabled: only the condition of a parent chart reads it, and there is no parent chart: remove it, or do not install this chart" -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

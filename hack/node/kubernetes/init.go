@@ -39,7 +39,7 @@ func runNode(args []string) error {
 	}
 	input := bufio.NewReader(os.Stdin)
 	if _, err := input.ReadString('\n'); err != nil {
-		return fmt.Errorf("nobody said that all is prepared: %w", err)
+		return fmt.Errorf("the parent did not confirm the preparation: %w", err)
 	}
 	go func() {
 		_, _ = io.Copy(io.Discard, input)
@@ -59,7 +59,7 @@ func runNode(args []string) error {
 	return m.supervise()
 }
 
-// mount lets no mount of the node reach the machine, shows the node its own processes, and gives it places to write.
+// mount keeps the mounts of the node from the machine, shows the node its own processes, and mounts writable directories.
 func (m *machine) mount() error {
 	mount := func(source, target, kind string, flags uintptr) error {
 		if err := syscall.Mount(source, target, kind, flags, ""); err != nil {

@@ -118,7 +118,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func TestUnknownRoutesAnswerAsTheMux(t *testing.T) {
+func TestUnknownRoutesRespondAsTheMux(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/agents", func(http.ResponseWriter, *http.Request) {})
 	s := cloudtest.New(cloudtest.Settings{})
@@ -162,7 +162,7 @@ func TestMachineIDPolicies(t *testing.T) {
 			if err := json.Unmarshal(w.Body.Bytes(), &made); err == nil && row.sameID {
 				want := cloud.Registered{ID: first.ID, Token: first.Token, Name: "db", CreatedAt: first.CreatedAt, EnvironmentName: "default"}
 				if diff := cmp.Diff(want, made); diff != "" {
-					t.Errorf("answer (-want +got):\n%s", diff)
+					t.Errorf("response (-want +got):\n%s", diff)
 				}
 			}
 			register(t, s, other, "machine-1") // unique within a project only
@@ -186,7 +186,7 @@ func TestARealFluentBit(t *testing.T) {
 		t.Fatalf("registration: %d %s", w.Code, w.Body)
 	}
 	secret := made.Token.Reveal()
-	// Its session lets it send the whole registration again as an update.
+	// With its session it sends the whole registration again as an update.
 	again := strings.NewReplacer("web", "pod-1", "machine-1", "machine-9", "fluentbit", "fluentd").Replace(first)
 	if w := ask(t, s, "PATCH", "/v1/agents/"+made.ID, "X-Agent-Token", secret, again); w.Code != 204 {
 		t.Fatalf("update: %d %s", w.Code, w.Body)

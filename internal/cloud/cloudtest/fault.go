@@ -14,41 +14,41 @@ import (
 	"time"
 )
 
-// Cut says when the connection is dropped without an answer.
+// Cut says when the connection is dropped without a response.
 type Cut int
 
 const (
 	// CutNone drops nothing.
 	CutNone Cut = iota
-	// CutBefore drops it before anything happened.
+	// CutBefore drops it before the request takes effect.
 	CutBefore
-	// CutAfter drops it after the call took effect.
+	// CutAfter drops it after the request took effect.
 	CutAfter
 )
 
-// Fault is what goes wrong with the calls that it matches. What it says is
-// done in this order: Entered, Block, Latency, the call or the answer instead
-// of it, Cut, Truncate or Drip.
+// Fault is a failure of the requests that it matches. Its parts apply in this
+// order: Entered, Block, Latency, the handler or the response in its place, Cut,
+// Truncate or Drip.
 type Fault struct {
 	Method string                   // "" matches any
 	Route  Route                    // "" matches any
 	Match  func(*http.Request) bool // nil matches any; it must not call the server
-	Times  int                      // how many calls it meets; 0: all
+	Times  int                      // how many requests it affects; 0: all
 
-	// Entered is sent to when a call has met the fault. May be nil.
+	// Entered receives a value for each affected request. May be nil.
 	Entered chan<- struct{}
-	// Block, if not nil, holds the call until it is closed.
+	// Block, if not nil, delays the request until it is closed.
 	Block <-chan struct{}
-	// Latency holds the call. A call whose client gives up meanwhile, or
-	// during Block, does not happen.
+	// Latency delays the request. A request whose client gives up meanwhile, or
+	// during Block, has no effect.
 	Latency time.Duration
-	// DetachedDelay holds the call until its client gives up and commits it
-	// then, after Block and this delay: a service that commits late.
+	// DetachedDelay delays the request until its client gives up, and commits it
+	// then, after Block and this delay: an API that commits late.
 	DetachedDelay time.Duration
 
-	// Status, if not 0, is answered with Header and Body instead of the call;
-	// with After the call takes effect first. Without Status, Header is added
-	// to the real answer.
+	// Status, if not 0, is returned with Header and Body instead of the real
+	// response; with After the request takes effect first. Without Status, Header
+	// is added to the real response.
 	Status int
 	Header http.Header
 	Body   string
@@ -66,7 +66,7 @@ type injected struct {
 	used int
 }
 
-// fault finds and consumes the call's fault. The lock is held.
+// fault finds and consumes the fault of a request. The caller holds the lock.
 func (s *Server) fault(r *http.Request, route Route, rewind func()) *Fault {
 	for i, in := range s.faults {
 		if (in.Method != "" && in.Method != r.Method) || (in.Route != "" && in.Route != route) {
@@ -87,7 +87,7 @@ func (s *Server) fault(r *http.Request, route Route, rewind func()) *Fault {
 	return nil
 }
 
-// hold waits as the fault says; false when the client gave up first.
+// hold applies the delays of the fault; false if the client gave up first.
 func (f *Fault) hold(ctx context.Context) bool {
 	if f.Entered != nil {
 		select {
@@ -110,7 +110,7 @@ func (f *Fault) hold(ctx context.Context) bool {
 	return pause(ctx, f.Latency)
 }
 
-// pause waits; false when the context ended first.
+// pause waits; false if the context ended first.
 func pause(ctx context.Context, wait time.Duration) bool {
 	if wait <= 0 {
 		return ctx.Err() == nil
@@ -125,7 +125,7 @@ func pause(ctx context.Context, wait time.Duration) bool {
 	}
 }
 
-// run does a call under a fault, and never returns when the connection drops.
+// run handles a request under a fault, and never returns if the connection drops.
 func (s *Server) run(w http.ResponseWriter, r *http.Request, c *incoming, f *Fault) {
 	if f.DetachedDelay > 0 {
 		s.detached.Add(1)
@@ -139,12 +139,12 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, c *incoming, f *Fau
 	if f.Cut == CutBefore {
 		panic(http.ErrAbortHandler)
 	}
-	var a answer
+	var a response
 	if f.Status == 0 || f.After || f.Cut == CutAfter {
 		a = s.handle(c)
 	}
 	if f.Status != 0 {
-		a = answer{status: f.Status, header: http.Header{}, body: []byte(f.Body)}
+		a = response{status: f.Status, header: http.Header{}, body: []byte(f.Body)}
 	}
 	for name, values := range f.Header {
 		a.header[http.CanonicalHeaderKey(name)] = values
@@ -152,11 +152,11 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request, c *incoming, f *Fau
 	if f.Cut == CutAfter {
 		panic(http.ErrAbortHandler)
 	}
-	s.answered(c.record, a.status)
+	s.responded(c.record, a.status)
 	f.send(r.Context(), w, a)
 }
 
-// commitLate does the call whose client has gone.
+// commitLate handles a request whose client gave up.
 func (s *Server) commitLate(c *incoming, f *Fault) {
 	defer s.detached.Done()
 	if f.Block != nil {
@@ -166,8 +166,8 @@ func (s *Server) commitLate(c *incoming, f *Fault) {
 	s.handle(c)
 }
 
-// send writes the answer in the way the fault says.
-func (f *Fault) send(ctx context.Context, w http.ResponseWriter, a answer) {
+// send writes the response as the fault says.
+func (f *Fault) send(ctx context.Context, w http.ResponseWriter, a response) {
 	if f.Truncate <= 0 && f.Drip <= 0 {
 		a.write(w)
 		return

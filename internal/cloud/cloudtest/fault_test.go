@@ -30,7 +30,7 @@ func served(t *testing.T) (*cloudtest.Server, string, cloud.Token) {
 	return s, web.URL, s.AddProject(projectA)
 }
 
-// post registers over HTTP, and gives the answer's status and body.
+// post registers over HTTP, and gives the response's status and body.
 func post(ctx context.Context, url string, token cloud.Token, machineID string) (int, string, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/agents", strings.NewReader(body(machineID)))
 	if err != nil {
@@ -49,19 +49,19 @@ func post(ctx context.Context, url string, token cloud.Token, machineID string) 
 func TestFaults(t *testing.T) {
 	for name, row := range map[string]struct {
 		fault  cloudtest.Fault
-		broken bool // no whole answer arrives
+		broken bool // no complete response arrives
 		status int  // of the record
 		body   string
 		made   int
 	}{
 		"cut before":              {cloudtest.Fault{Cut: cloudtest.CutBefore}, true, 0, "", 0},
 		"cut after":               {cloudtest.Fault{Cut: cloudtest.CutAfter}, true, 0, "", 1},
-		"another answer":          {cloudtest.Fault{Status: 503, Body: "later"}, false, 503, "later", 0},
-		"another answer after":    {cloudtest.Fault{Status: 504, Body: "late", After: true}, false, 504, "late", 1},
-		"a part of the answer":    {cloudtest.Fault{Truncate: 5}, true, 201, `{"id"`, 1},
+		"another response":        {cloudtest.Fault{Status: 503, Body: "later"}, false, 503, "later", 0},
+		"another response after":  {cloudtest.Fault{Status: 504, Body: "late", After: true}, false, 504, "late", 1},
+		"a part of the response":  {cloudtest.Fault{Truncate: 5}, true, 201, `{"id"`, 1},
 		"a part of another":       {cloudtest.Fault{Status: 200, Body: "abcdef", Truncate: 3}, true, 200, "abc", 0},
-		"a dripping answer":       {cloudtest.Fault{Status: 200, Body: "abc", Drip: time.Microsecond}, false, 200, "abc", 0},
-		"a slow answer":           {cloudtest.Fault{Status: 200, Body: "abc", Latency: time.Millisecond}, false, 200, "abc", 0},
+		"a dripping response":     {cloudtest.Fault{Status: 200, Body: "abc", Drip: time.Microsecond}, false, 200, "abc", 0},
+		"a slow response":         {cloudtest.Fault{Status: 200, Body: "abc", Latency: time.Millisecond}, false, 200, "abc", 0},
 		"another method's fault":  {cloudtest.Fault{Method: "GET", Cut: cloudtest.CutBefore}, false, 201, "", 1},
 		"another route's fault":   {cloudtest.Fault{Route: cloudtest.RouteAgent, Cut: cloudtest.CutBefore}, false, 201, "", 1},
 		"a fault that is choosy":  {cloudtest.Fault{Match: bodyHas("machine-2"), Cut: cloudtest.CutBefore}, false, 201, "", 1},
@@ -116,7 +116,7 @@ func TestFaultsAreUsedInOrder(t *testing.T) {
 	}
 }
 
-func TestHeadersAreAddedToTheRealAnswer(t *testing.T) {
+func TestHeadersAreAddedToTheRealResponse(t *testing.T) {
 	s := cloudtest.New(cloudtest.Settings{})
 	token := s.AddProject(projectA)
 	s.Inject(cloudtest.Fault{Header: http.Header{"link": {"<x>"}}})

@@ -19,21 +19,21 @@ import (
 	"strings"
 )
 
-// FluentBit plays a Fluent Bit that runs as an agent: it sends what Fluent Bit 5.1.1 was seen to send. It
-// knows nothing but what it was started with.
+// FluentBit imitates a Fluent Bit that runs as an agent: it sends what Fluent Bit 5.1.1 was seen to send. It
+// knows only what it was started with.
 type FluentBit struct {
-	// URL of the service, as its configuration says.
+	// URL of the API, as its configuration says.
 	URL string
 	// ID and Token of its session.
 	ID, Token string
 
-	// What it tells of itself at its start.
+	// What it reports about itself at its start.
 	Hostname, MachineID, Version, RawConfig string
 	// Metadata is empty unless it runs where it knows more, such as in a cloud.
 	Metadata map[string]any
 }
 
-// NewFluentBit gives a Fluent Bit the session file and the custom section of its configuration: the content
+// NewFluentBit returns a Fluent Bit with a session file and the custom section of its configuration: the content
 // of the keys session.CALYPTIA and calyptia.conf.
 func NewFluentBit(session, section []byte) (*FluentBit, error) {
 	id, token, err := readSession(session)
@@ -115,7 +115,7 @@ func (f *FluentBit) send(ctx context.Context, method, path, contentType string, 
 		return err
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
+	content, err := io.ReadAll(response.Body)
 	if err != nil {
 		return err
 	}
@@ -124,5 +124,5 @@ func (f *FluentBit) send(ctx context.Context, method, path, contentType string, 
 			return nil
 		}
 	}
-	return fmt.Errorf("%s of agent %s: the service answers %d %s", method, f.ID, response.StatusCode, bytes.TrimSpace(answer))
+	return fmt.Errorf("%s of agent %s: the API returned %d %s", method, f.ID, response.StatusCode, bytes.TrimSpace(content))
 }

@@ -31,7 +31,7 @@ func (s *Server) show(r *record) shownAgent {
 	return shown
 }
 
-func (s *Server) register(c *incoming, who caller) answer {
+func (s *Server) register(c *incoming, who caller) response {
 	if who.agent != nil {
 		return refuse(http.StatusForbidden, "permission denied")
 	}
@@ -71,7 +71,7 @@ func (s *Server) register(c *incoming, who caller) answer {
 	return s.registered(c, r)
 }
 
-func (s *Server) registered(c *incoming, r *record) answer {
+func (s *Server) registered(c *incoming, r *record) response {
 	c.record.AgentID = r.agent.ID
 	return reply(http.StatusCreated, struct {
 		ID              string    `json:"id"`
@@ -85,7 +85,7 @@ func (s *Server) registered(c *incoming, r *record) answer {
 	})
 }
 
-func (s *Server) read(c *incoming, who caller) answer {
+func (s *Server) read(c *incoming, who caller) response {
 	r, refusal := s.find(c.id, who)
 	if refusal != nil {
 		return *refusal
@@ -93,7 +93,7 @@ func (s *Server) read(c *incoming, who caller) answer {
 	return reply(http.StatusOK, s.show(r))
 }
 
-func (s *Server) update(c *incoming, who caller) answer {
+func (s *Server) update(c *incoming, who caller) response {
 	r, refusal := s.find(c.id, who)
 	if refusal != nil {
 		return *refusal
@@ -109,10 +109,10 @@ func (s *Server) update(c *incoming, who caller) answer {
 		return *refusal
 	}
 	s.apply(r, f)
-	return answer{status: http.StatusNoContent, header: http.Header{}}
+	return response{status: http.StatusNoContent, header: http.Header{}}
 }
 
-func (s *Server) delete(c *incoming, who caller) answer {
+func (s *Server) delete(c *incoming, who caller) response {
 	r, refusal := s.find(c.id, who)
 	if refusal != nil {
 		return *refusal
@@ -121,11 +121,11 @@ func (s *Server) delete(c *incoming, who caller) answer {
 		return refuse(http.StatusForbidden, "permission denied")
 	}
 	s.store.remove(r)
-	return answer{status: http.StatusNoContent, header: http.Header{}}
+	return response{status: http.StatusNoContent, header: http.Header{}}
 }
 
-// addMetrics takes any body: what matters is that the agent lives.
-func (s *Server) addMetrics(c *incoming, who caller) answer {
+// addMetrics accepts any body: it only records that the agent reports.
+func (s *Server) addMetrics(c *incoming, who caller) response {
 	r, refusal := s.find(c.id, who)
 	if refusal != nil {
 		return *refusal
@@ -141,8 +141,8 @@ func (s *Server) addMetrics(c *incoming, who caller) answer {
 	return reply(http.StatusCreated, map[string]int64{"totalInserted": 1})
 }
 
-// find gives the agent of the path, if the caller may know of it.
-func (s *Server) find(id string, who caller) (*record, *answer) {
+// find returns the agent of the path, if the caller may see it.
+func (s *Server) find(id string, who caller) (*record, *response) {
 	r, ok := s.store.agents[id]
 	switch {
 	case ok && r.project == who.project && (who.agent == nil || who.agent == r):
@@ -155,8 +155,8 @@ func (s *Server) find(id string, who caller) (*record, *answer) {
 	return nil, new(refuse(http.StatusNotFound, "agent not found"))
 }
 
-// references refuses IDs of fleets and environments that the project does not have.
-func (s *Server) references(p *project, f fields) *answer {
+// references rejects IDs of fleets and environments that the project does not have.
+func (s *Server) references(p *project, f fields) *response {
 	if known := s.namesOf(p, cloud.Fleets); f.FleetID != nil && len(known) > 0 && nameOf(known, *f.FleetID) == "" {
 		return new(refuse(http.StatusNotFound, "fleet not found"))
 	}
@@ -166,8 +166,8 @@ func (s *Server) references(p *project, f fields) *answer {
 	return nil
 }
 
-// agentsOwn refuses the fields that only the agent itself may update.
-func agentsOwn(f fields) *answer {
+// agentsOwn rejects the fields that only the agent itself may update.
+func agentsOwn(f fields) *response {
 	for _, own := range []struct {
 		words string
 		set   bool
@@ -182,8 +182,8 @@ func agentsOwn(f fields) *answer {
 	return nil
 }
 
-// apply writes what is there. Type and machine ID of an agent never change,
-// though a Fluent Bit sends them along.
+// apply writes the fields that are set. The type and the machine ID of an agent
+// never change, even if a Fluent Bit sends them.
 func (s *Server) apply(r *record, f fields) {
 	a := &r.agent
 	for _, field := range []struct {

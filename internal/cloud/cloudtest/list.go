@@ -14,9 +14,9 @@ import (
 	"strings"
 )
 
-// list answers a page, newest first, and the next page's cursor if there is
-// a next agent that the filters let through.
-func (s *Server) list(c *incoming, who caller) answer {
+// list returns a page, newest first, and the next page's cursor if there are
+// more agents that match the filters.
+func (s *Server) list(c *incoming, who caller) response {
 	if who.agent != nil || who.project.id != c.id {
 		return refuse(http.StatusForbidden, "permission denied")
 	}
@@ -67,7 +67,7 @@ func (r *record) matches(query url.Values) bool {
 		(environment == "" || environment == r.environmentID)
 }
 
-// nextLink keeps the query's filters, as the service does.
+// nextLink keeps the query's filters, as the API does.
 func nextLink(c *incoming, oldest uint64) string {
 	query := url.Values{}
 	for name, values := range c.query {

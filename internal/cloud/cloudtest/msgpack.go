@@ -13,8 +13,8 @@ import (
 
 var errMessagePack = errors.New("it is no MessagePack map of strings")
 
-// UnpackStrings reads a MessagePack map of strings, and returns what follows it. It is written apart from the operator's own
-// code, so that the two check each other.
+// UnpackStrings reads a MessagePack map of strings, and returns what follows it. It is independent of the operator's code,
+// so that the two check each other.
 func UnpackStrings(raw []byte) (content map[string]string, rest []byte, err error) {
 	if len(raw) == 0 || raw[0]&0xf0 != 0x80 {
 		return nil, nil, errMessagePack

@@ -95,7 +95,7 @@ type shownNamed struct {
 }
 
 // named lists fleets or environments, newest first.
-func (s *Server) named(c *incoming, who caller) answer {
+func (s *Server) named(c *incoming, who caller) response {
 	if who.agent != nil || who.project.id != c.id {
 		return refuse(http.StatusForbidden, "permission denied")
 	}

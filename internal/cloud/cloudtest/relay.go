@@ -11,8 +11,8 @@ import (
 	"sync"
 )
 
-// Relay passes TCP connections on to a server, as a load balancer does, and
-// can let them die as a network does: silently.
+// Relay forwards TCP connections to a server, as a load balancer does, and can
+// kill them as a network does: silently.
 type Relay struct {
 	listener net.Listener
 	server   string
@@ -21,8 +21,8 @@ type Relay struct {
 	links []*link
 }
 
-// link is a connection through a relay. It takes bytes and passes none on
-// when it is dead.
+// link is a connection through a relay. A dead one accepts bytes and drops
+// them.
 type link struct {
 	mu             sync.Mutex
 	dead           bool
@@ -43,7 +43,7 @@ func NewRelay(server string) (*Relay, error) {
 // Addr is where the relay listens.
 func (r *Relay) Addr() string { return r.listener.Addr().String() }
 
-// Kill lets the connections of now die. Nobody is told, and bytes vanish.
+// Kill kills the current connections silently: their bytes are dropped.
 func (r *Relay) Kill() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

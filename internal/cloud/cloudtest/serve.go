@@ -39,7 +39,7 @@ const (
 	RouteUnknown Route = "unknown"
 )
 
-// incoming is a call on its way to a handler.
+// incoming is a request on its way to a handler.
 type incoming struct {
 	method string
 	route  Route
@@ -51,14 +51,14 @@ type incoming struct {
 	record *Request
 }
 
-// answer is what a handler says.
-type answer struct {
+// response is the response of a handler.
+type response struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// ServeHTTP records the call, lets it meet its fault, and does it.
+// ServeHTTP records a request, applies its fault, and handles it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequestBody))
 	rewind := func() { r.Body = io.NopCloser(bytes.NewReader(body)) }
@@ -79,7 +79,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fault := s.fault(r, c.route, rewind)
 	s.mu.Unlock()
 	if err != nil {
-		s.answered(c.record, http.StatusRequestEntityTooLarge)
+		s.responded(c.record, http.StatusRequestEntityTooLarge)
 		refuse(http.StatusRequestEntityTooLarge, "request body too large").write(w)
 		return
 	}
@@ -88,25 +88,25 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a := s.handle(c)
-	s.answered(c.record, a.status)
+	s.responded(c.record, a.status)
 	a.write(w)
 }
 
-func (s *Server) answered(record *Request, status int) {
+func (s *Server) responded(record *Request, status int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	record.Status = status
 }
 
-// handle does a call, all of it or nothing.
-func (s *Server) handle(c *incoming) answer {
+// handle handles a request, completely or not at all.
+func (s *Server) handle(c *incoming) response {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.route == RouteList && s.settings.NoList ||
 		s.settings.NoNames && (c.route == RouteFleets || c.route == RouteEnvironments) {
 		return notFound()
 	}
-	handlers := map[Route]map[string]func(*incoming, caller) answer{
+	handlers := map[Route]map[string]func(*incoming, caller) response{
 		RouteAgents: {http.MethodPost: s.register},
 		RouteAgent: {
 			http.MethodGet: s.read, http.MethodPatch: s.update, http.MethodDelete: s.delete,
@@ -131,13 +131,13 @@ func (s *Server) handle(c *incoming) answer {
 	return handler(c, who)
 }
 
-// caller is who asks: a project's token, or an agent with its own.
+// caller is the identity behind a request: a project token, or an agent with its own token.
 type caller struct {
 	project *project
 	agent   *record // nil for a project token
 }
 
-func (s *Server) authenticate(c *incoming) (caller, *answer) {
+func (s *Server) authenticate(c *incoming) (caller, *response) {
 	if c.token == "" {
 		return caller{}, new(refuse(http.StatusUnauthorized, "unauthenticated"))
 	}
@@ -151,7 +151,7 @@ func (s *Server) authenticate(c *incoming) (caller, *answer) {
 	return caller{}, new(refuse(http.StatusUnauthorized, "invalid token"))
 }
 
-// credentialOf reads the first credential that is there.
+// credentialOf returns the first credential of a request.
 func credentialOf(header http.Header) (cloud.Scheme, string) {
 	if value := header.Get("Authorization"); value != "" {
 		kind, token, _ := strings.Cut(value, " ")
@@ -195,7 +195,7 @@ func routeOf(escaped string) (Route, string) {
 	return RouteUnknown, ""
 }
 
-func (a answer) write(w http.ResponseWriter) {
+func (a response) write(w http.ResponseWriter) {
 	for name, values := range a.header {
 		w.Header()[name] = values
 	}
@@ -203,20 +203,20 @@ func (a answer) write(w http.ResponseWriter) {
 	_, _ = w.Write(a.body)
 }
 
-func reply(status int, body any) answer {
+func reply(status int, body any) response {
 	encoded, err := json.Marshal(body)
 	if err != nil {
 		return plain(http.StatusInternalServerError, err.Error())
 	}
-	return answer{status: status, header: http.Header{"Content-Type": {"application/json"}}, body: encoded}
+	return response{status: status, header: http.Header{"Content-Type": {"application/json"}}, body: encoded}
 }
 
-func refuse(status int, message string) answer {
+func refuse(status int, message string) response {
 	return reply(status, map[string]string{"error": message})
 }
 
-func plain(status int, text string) answer {
-	return answer{
+func plain(status int, text string) response {
+	return response{
 		status: status,
 		header: http.Header{
 			"Content-Type":           {"text/plain; charset=utf-8"},
@@ -226,5 +226,5 @@ func plain(status int, text string) answer {
 	}
 }
 
-// notFound is what Go's own mux answers for a route it does not know.
-func notFound() answer { return plain(http.StatusNotFound, "404 page not found\n") }
+// notFound is the response of Go's own mux to an unknown route.
+func notFound() response { return plain(http.StatusNotFound, "404 page not found\n") }

@@ -16,7 +16,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
-// Server is the fake service. All methods may be called at any time.
+// Server is the fake API. All methods may be called at any time.
 type Server struct {
 	mu       sync.Mutex
 	settings Settings
@@ -26,7 +26,7 @@ type Server struct {
 	detached sync.WaitGroup
 }
 
-// New makes a service without projects.
+// New returns a server without projects.
 func New(settings Settings) *Server {
 	return &Server{settings: settings, store: newStore()}
 }
@@ -34,21 +34,21 @@ func New(settings Settings) *Server {
 // Start serves on a port of the loopback. The caller closes it.
 func (s *Server) Start() *httptest.Server { return httptest.NewServer(s) }
 
-// Configure changes the settings of the running service.
+// Configure changes the settings of the running server.
 func (s *Server) Configure(change func(*Settings)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(&s.settings)
 }
 
-// AddProject makes the project if it is new, and a further token for it.
+// AddProject creates the project if it is new, and returns a new token for it.
 func (s *Server) AddProject(projectID string) cloud.Token {
 	token := projectToken(projectID)
 	s.AddToken(projectID, token)
 	return cloud.NewToken(token)
 }
 
-// AddToken accepts a token of any form for a project, made if it is new.
+// AddToken accepts a token of any form for a project, which is created if it is new.
 func (s *Server) AddToken(projectID, token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,7 +62,7 @@ func (s *Server) RevokeToken(token cloud.Token) {
 	delete(s.store.tokens, token.Reveal())
 }
 
-// Agents gives a project's agents with their real tokens, oldest first.
+// Agents returns a project's agents with their real tokens, oldest first.
 func (s *Server) Agents(projectID string) []cloud.Agent {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,7 +77,7 @@ func (s *Server) Agents(projectID string) []cloud.Agent {
 	return agents
 }
 
-// Agent gives an agent with its real token.
+// Agent returns an agent with its real token.
 func (s *Server) Agent(id string) (cloud.Agent, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,8 +88,8 @@ func (s *Server) Agent(id string) (cloud.Agent, bool) {
 	return r.clone(), true
 }
 
-// Mutate changes an agent as somebody else would; an unknown ID is ignored.
-// UpdatedAt is set to now, unless f sets it.
+// Mutate changes an agent as an external change would; an unknown ID is
+// ignored. UpdatedAt is set to now, unless f sets it.
 func (s *Server) Mutate(id string, f func(*cloud.Agent)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,7 +99,7 @@ func (s *Server) Mutate(id string, f func(*cloud.Agent)) {
 	}
 }
 
-// Remove deletes an agent as somebody else would.
+// Remove deletes an agent as an external deletion would.
 func (s *Server) Remove(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,27 +108,27 @@ func (s *Server) Remove(id string) {
 	}
 }
 
-// Wait waits for what DetachedDelay still holds or commits.
+// Wait waits for the requests that DetachedDelay delays.
 func (s *Server) Wait() { s.detached.Wait() }
 
-// Request is a call that arrived.
+// Request is a recorded request.
 type Request struct {
 	Time   time.Time
 	Method string
 	Path   string
 	Query  string // as it was sent
 	Route  Route
-	// AgentID is of the path, or of the agent that a registration made.
+	// AgentID is that of the path, or of the agent that a registration created.
 	AgentID string
 	Header  http.Header
 	Body    []byte
-	// Status that was sent; 0 while there is none and when there is never one.
+	// Status that was sent; 0 if none was sent.
 	Status int
 	// Scheme of the credential, empty without one.
 	Scheme cloud.Scheme
 }
 
-// Requests gives the calls in the order of their arrival.
+// Requests returns the requests in order of arrival.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,7 +139,7 @@ func (s *Server) Requests() []Request {
 	return requests
 }
 
-// Count counts the calls of a method and a route; "" counts any.
+// Count counts the requests with a method and a route; "" matches any.
 func (s *Server) Count(method string, route Route) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -152,15 +152,15 @@ func (s *Server) Count(method string, route Route) int {
 	return count
 }
 
-// ResetRequests forgets the recorded calls.
+// ResetRequests drops the recorded requests.
 func (s *Server) ResetRequests() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = nil
 }
 
-// Inject adds a fault. Faults are tried in order, and the first that matches
-// a call is the only one it meets. Removing it twice is harmless.
+// Inject adds a fault. Only the first fault that matches a request applies.
+// Removing it twice is harmless.
 func (s *Server) Inject(f Fault) (remove func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,15 +14,15 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
-// MachineIDPolicy is what a registration with a taken machine ID ends in.
-// Services differ.
+// MachineIDPolicy is the outcome of a registration whose machine ID is taken.
+// Installations differ.
 type MachineIDPolicy int
 
 const (
-	// MachineIDConflict answers 409. The default.
+	// MachineIDConflict returns 409. The default.
 	MachineIDConflict MachineIDPolicy = iota
-	// MachineIDUpsert answers 201 with the agent that is there, its fields
-	// updated, its ID, token and creation time kept.
+	// MachineIDUpsert updates the existing agent and returns it with 201; its ID,
+	// token and creation time stay.
 	MachineIDUpsert
 	// MachineIDDouble registers a second agent.
 	MachineIDDouble
@@ -30,8 +30,8 @@ const (
 
 const defaultPageSize = 100
 
-// Settings are the ways in which services differ. The zero value is a service
-// with everything in place.
+// Settings are the ways in which installations differ. The zero value is an
+// installation with all features.
 type Settings struct {
 	UniqueMachineIDs MachineIDPolicy
 	// NoList makes the list an unknown route: a plain-text 404.
@@ -40,25 +40,25 @@ type Settings struct {
 	NoNames bool
 	// Schemes accepted for project tokens; empty means all.
 	Schemes []cloud.Scheme
-	// OnlyAgentPatches refuses a project token's PATCH of what is the agent's.
+	// OnlyAgentPatches rejects a PATCH with a project token of fields that only the agent may write.
 	OnlyAgentPatches bool
-	// GoneAfterDelete answers 410 for deleted agents instead of 404.
+	// GoneAfterDelete returns 410 for deleted agents instead of 404.
 	GoneAfterDelete bool
-	// MaskTokens shows MaskAs instead of tokens in reads and lists;
-	// MaskRegister does so in the answer of a registration.
+	// MaskTokens sends MaskAs instead of tokens in reads and lists;
+	// MaskRegister does so in the response to a registration.
 	MaskTokens, MaskRegister bool
 	MaskAs                   string
-	// UpperIDs writes UUIDs in capitals. They are read in any letters.
+	// UpperIDs writes UUIDs in upper case. They are read in any case.
 	UpperIDs bool
-	// Quota is how many agents a project may hold; 0 is unlimited.
+	// Quota is how many agents a project may have; 0 is unlimited.
 	Quota int
-	// PageSize is the most a page of a list holds. Default 100.
+	// PageSize is the largest number of agents in a page. Default 100.
 	PageSize int
 	// Fleets and Environments map the known IDs to names, in every project. A
-	// project without any fleet accepts every valid ID of one; likewise
+	// project without fleets accepts every valid fleet ID; likewise for
 	// environments.
 	Fleets, Environments map[string]string
-	// Now is the service's clock. It must not call the server. Default time.Now.
+	// Now is the server's clock. It must not call the server. Default time.Now.
 	Now func() time.Time
 }
 

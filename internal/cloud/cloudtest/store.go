@@ -22,11 +22,11 @@ import (
 type record struct {
 	agent         cloud.Agent
 	environmentID string
-	seq           uint64 // order of creation, and what a cursor names
+	seq           uint64 // order of creation; cursors refer to it
 	project       *project
 }
 
-// project holds its agents by age, so that a page is found by bisection.
+// project has its agents by age, so that a page is found by bisection.
 type project struct {
 	id        string
 	createdAt time.Time
@@ -35,13 +35,13 @@ type project struct {
 	named     map[cloud.NamedKind][]cloud.Named // oldest first
 }
 
-// store is the service's memory. The server's lock guards it.
+// store is the state of the server, whose lock guards it.
 type store struct {
 	projects map[string]*project
 	tokens   map[string]*project
 	agents   map[string]*record
 	byToken  map[string]*record
-	deleted  map[string]*project // where an ID was, for 410
+	deleted  map[string]*project // project of each deleted ID, for 410
 	seq      uint64
 }
 
@@ -86,7 +86,7 @@ func (s *store) remove(r *record) {
 	s.deleted[r.agent.ID] = p
 }
 
-// change applies f and keeps the indexes true to what it changed. The ID stays.
+// change applies f and updates the indexes. The ID stays.
 func (s *store) change(r *record, f func(*cloud.Agent)) {
 	id, token, machine := r.agent.ID, r.agent.Token.Reveal(), r.agent.MachineID
 	f(&r.agent)
@@ -102,7 +102,7 @@ func (s *store) change(r *record, f func(*cloud.Agent)) {
 	}
 }
 
-// find gives the place of the first agent that is not older than seq.
+// find returns the index of the first agent that is not older than seq.
 func (p *project) find(seq uint64) (int, bool) {
 	return slices.BinarySearchFunc(p.order, seq, func(r *record, seq uint64) int {
 		switch {
@@ -115,7 +115,7 @@ func (p *project) find(seq uint64) (int, bool) {
 	})
 }
 
-// clone gives a copy that shares nothing with the store.
+// clone returns a copy that shares nothing with the store.
 func (r *record) clone() cloud.Agent {
 	a := r.agent
 	a.FleetID = clonePointer(a.FleetID)
@@ -131,13 +131,13 @@ func clonePointer[T any](p *T) *T {
 	return new(*p)
 }
 
-// projectToken makes a token of the documented form.
+// projectToken returns a token of the documented form.
 func projectToken(projectID string) string {
 	claims, _ := json.Marshal(map[string]string{"ProjectID": projectID})
 	return base64.RawURLEncoding.EncodeToString(claims) + "." + signature()
 }
 
-// agentToken makes a token that reveals nothing.
+// agentToken returns an opaque token.
 func agentToken() string {
 	return base64.RawURLEncoding.EncodeToString([]byte(uuid.NewString())) + "." + signature()
 }

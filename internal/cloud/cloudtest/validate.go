@@ -33,9 +33,9 @@ type fields struct {
 	Metadata                                           json.RawMessage
 }
 
-// readFields parses and validates a body: 400 for what is no JSON object, 422
-// with the known message for the first field that is not acceptable.
-func readFields(body []byte, registering bool) (fields, *answer) {
+// readFields parses and validates a body: 400 if it is not a JSON object, 422
+// with the known message for the first invalid field.
+func readFields(body []byte, registering bool) (fields, *response) {
 	var raw map[string]json.RawMessage
 	if json.Unmarshal(body, &raw) != nil || raw == nil {
 		return fields{}, new(refuse(http.StatusBadRequest, "invalid JSON"))

@@ -52,11 +52,11 @@ type Reconciler struct {
 	memories memories
 }
 
-// pass is one reconciliation of one AgentSet.
+// pass is one reconciliation of an AgentSet.
 type pass struct {
 	*Reconciler
 	base   *v1alpha1.AgentSet // as the API server has it
-	set    *v1alpha1.AgentSet // the same, with the status that this pass brings about
+	set    *v1alpha1.AgentSet // a copy with the status that this pass writes
 	memory *memory
 
 	agents   map[string]*v1alpha1.Agent // by name, as the cache has them, not to be changed
@@ -67,7 +67,7 @@ type pass struct {
 	next     time.Duration
 }
 
-// Reconcile gives an AgentSet the Agents and the sessions that it needs.
+// Reconcile creates, updates and deletes the Agents and the sessions of an AgentSet.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var set v1alpha1.AgentSet
 	err := r.Client.Get(ctx, req.NamespacedName, &set)
@@ -90,7 +90,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return p.finish(ctx, p.run(ctx))
 }
 
-// run brings about the Agents, then their sessions.
+// run writes the Agents, then their sessions.
 func (p *pass) run(ctx context.Context) error {
 	if p.Nodes == nil {
 		return fault.Terminalf(v1alpha1.ReasonAgentSetsDisabled,
@@ -130,7 +130,7 @@ func isMissing(err error) bool {
 	return ok && f.Reason == v1alpha1.ReasonTargetNotFound
 }
 
-// sooner has the next pass come after d, or earlier.
+// sooner makes the next pass start after d at the latest.
 func (p *pass) sooner(d time.Duration) {
 	if d > 0 && (p.next == 0 || d < p.next) {
 		p.next = d
@@ -157,7 +157,7 @@ func (r *Reconciler) projectOf(set *v1alpha1.AgentSet) (types.NamespacedName, bo
 	return key, ok && projectref.CanExist(key)
 }
 
-// ownsTarget refuses a set whose target belongs to an older one.
+// ownsTarget fails if the target belongs to an older set.
 func (p *pass) ownsTarget(ctx context.Context) error {
 	var sets v1alpha1.AgentSetList
 	err := p.Client.List(ctx, &sets, client.InNamespace(p.set.Namespace),
@@ -178,7 +178,7 @@ func (p *pass) ownsTarget(ctx context.Context) error {
 		"%s %q belongs to the older AgentSet %q: delete one of the two, or change spec.targetRef", target.Kind, target.Name, winner)
 }
 
-// sessionsPossible refuses sessions that no Fluent Bit could use, before anything is registered.
+// sessionsPossible fails if no Fluent Bit could use the sessions, before anything is registered.
 func (p *pass) sessionsPossible(ctx context.Context) error {
 	key, ok := p.projectOf(p.set)
 	if !ok {
@@ -200,7 +200,7 @@ func (p *pass) sessionsPossible(ctx context.Context) error {
 		"use a CloudProject whose url has a host name or an IP address, and no path", key)
 }
 
-// readKeys reads which nodes or replicas the target has pods on. Without a target there are none.
+// readKeys reads the nodes or replicas of the target's pods. Without a target there are none.
 func (p *pass) readKeys(ctx context.Context) error {
 	p.facts = agentset.Facts{Set: p.set.Name, RemovalDelay: removalDelay(p.set), Now: p.Clock.Now()}
 	key := client.ObjectKey{Namespace: p.set.Namespace, Name: p.set.Spec.TargetRef.Name}
@@ -258,7 +258,7 @@ func (p *pass) readNodes(ctx context.Context, key client.ObjectKey) error {
 	return nil
 }
 
-// readAgents collects what is known of the Agents that are the set's own, or have names that it needs.
+// readAgents collects the Agents that belong to the set, or have names that it needs.
 func (p *pass) readAgents(ctx context.Context) error {
 	keys := map[string]string{} // by the name of the Agent
 	for _, key := range p.facts.Keys {
@@ -285,7 +285,7 @@ func (p *pass) readAgents(ctx context.Context) error {
 	return nil
 }
 
-// describe says what matters of an Agent. key is empty for one that is not needed.
+// describe returns the facts about an Agent. key is empty for one that is not needed.
 func (p *pass) describe(agent *v1alpha1.Agent, ownership agentset.Ownership, key string) agentset.Agent {
 	known := agentset.Agent{
 		Ownership: ownership, Pending: p.memory.pending(agent), Deleting: !agent.DeletionTimestamp.IsZero() || p.memory.deleted(agent),

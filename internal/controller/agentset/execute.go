@@ -28,7 +28,7 @@ import (
 const (
 	// batch is how many Agents one pass writes, so that the status follows.
 	batch = 500
-	// writers is how many of these writes are under way at once.
+	// writers is how many of these writes are concurrent.
 	writers = 8
 )
 
@@ -38,7 +38,7 @@ type action struct {
 	do    func(context.Context) (pendingWrite, error)
 }
 
-// execute writes the Agents that the decision names, and reports the first failure.
+// execute writes the Agents as decided, and returns the first failure.
 func (p *pass) execute(ctx context.Context) error {
 	actions := p.actions()
 	if len(actions) > batch {
@@ -112,7 +112,7 @@ func (p *pass) create(ctx context.Context, key string) (pendingWrite, error) {
 	return pendingWrite{version: agent.ResourceVersion, at: p.facts.Now}, err
 }
 
-// update replaces the whole spec: a merge patch could not write a null, and left fields that the template lost.
+// update replaces the whole spec: a merge patch could not write null, and would keep fields that the template lost.
 func (p *pass) update(ctx context.Context, agent *v1alpha1.Agent, key string) (pendingWrite, error) {
 	built, _ := agentset.Build(p.set, key, agent)
 	patch := []operation{
@@ -124,7 +124,7 @@ func (p *pass) update(ctx context.Context, agent *v1alpha1.Agent, key string) (p
 	return p.patch(ctx, agent, patch)
 }
 
-// mark records since when an Agent's node or replica is gone.
+// mark records since when an Agent's node or replica is missing.
 func (p *pass) mark(ctx context.Context, agent *v1alpha1.Agent) (pendingWrite, error) {
 	marked := map[string]string{v1alpha1.AnnotationRemovalStarted: p.facts.Now.UTC().Format(time.RFC3339)}
 	for key, value := range agent.Annotations {
@@ -148,7 +148,7 @@ type operation struct {
 	Value any    `json:"value,omitempty"`
 }
 
-// entries turns one map of the metadata into another, and leaves alone what neither has.
+// entries returns the patch from one metadata map to another; other entries stay.
 func entries(path string, from, to map[string]string) (patch []operation) {
 	if len(from) == 0 {
 		return []operation{{Op: "add", Path: path, Value: to}}
@@ -167,8 +167,8 @@ func entries(path string, from, to map[string]string) (patch []operation) {
 	return patch
 }
 
-// patch changes the very version of an Agent that the decision was made for. Above all, a map that was empty then must not
-// replace the one that holds a registration intent by now.
+// patch changes only the version of an Agent that the decision was made for. Else a map that was empty then could replace
+// one that has a registration intent by now.
 func (p *pass) patch(ctx context.Context, agent *v1alpha1.Agent, patch []operation) (pendingWrite, error) {
 	version := operation{Op: "test", Path: "/metadata/resourceVersion", Value: agent.ResourceVersion}
 	data, err := json.Marshal(append([]operation{version}, patch...))
@@ -181,7 +181,8 @@ func (p *pass) patch(ctx context.Context, agent *v1alpha1.Agent, patch []operati
 	return pendingWrite{version: written.ResourceVersion, at: p.facts.Now}, err
 }
 
-// judge tells a refusal, which a person has to end, from what passes. nil for what the cache is about to show.
+// judge classifies a write error: a rejection, which only a user can fix, or a temporary failure. It is nil for a change
+// that the cache is about to show.
 func (p *pass) judge(agent string, err error) error {
 	var status apierrors.APIStatus
 	switch {
@@ -193,9 +194,10 @@ func (p *pass) judge(agent string, err error) error {
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return fault.Waitingf(v1alpha1.ReasonProgressing, "namespace %s is being deleted", p.set.Namespace)
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
-		return fault.Terminalf(v1alpha1.ReasonInvalid, "the API server refuses Agent %q: %v: correct spec.template", agent, err).Because(err)
+		return fault.Terminalf(v1alpha1.ReasonInvalid, "the API server rejected Agent %q: %v: correct spec.template", agent, err).Because(err)
 	case apierrors.IsForbidden(err):
-		return fault.Terminalf(v1alpha1.ReasonAPIServer, "the API server refuses Agent %q: %v: lift what refuses it", agent, err).Because(err)
+		return fault.Terminalf(v1alpha1.ReasonAPIServer,
+			"the API server rejected Agent %q: %v: change the policy that rejects it", agent, err).Because(err)
 	case errors.As(err, &status):
 		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Agent %q cannot be written: %s", agent, apierrors.ReasonForError(err)).Because(err)
 	default:
@@ -203,7 +205,7 @@ func (p *pass) judge(agent string, err error) error {
 	}
 }
 
-// isStale reports whether a test of a JSON patch failed: somebody wrote the Agent meanwhile.
+// isStale reports whether a test of a JSON patch failed, because the Agent changed meanwhile.
 func isStale(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) || !apierrors.IsInvalid(err) {

@@ -20,30 +20,30 @@ import (
 )
 
 const (
-	// staleWait is how long the cache is waited for when it is behind what this process wrote.
+	// staleWait is the wait for a cache that is behind this process's own writes.
 	staleWait = 50 * time.Millisecond
-	// pendingTime is how long an Agent that was created may be missing in the cache before it counts as deleted.
+	// pendingTime is how long a created Agent may be missing from the cache before it counts as deleted.
 	pendingTime = 30 * time.Second
 )
 
-// memories are the process-local caches of all sets. What is lost with them costs reads, never correctness.
+// memories are the process-local caches of all sets. Losing them costs reads, never correctness.
 type memories struct {
 	mu  sync.Mutex
 	all map[types.NamespacedName]*memory
 }
 
-// memory is what the process remembers of one set. Only the worker that has the set uses it, but for took.
+// memory is the process-local cache of one set. Only the worker of the set uses it, except for took.
 type memory struct {
 	uid     types.UID
 	written string                  // resource version of the last status write
 	writes  map[string]pendingWrite // Agents, by name, whose last write the cache may not show
-	created map[string]time.Time    // Secrets, by name, that were created so shortly ago that the cache may not show them
+	created map[string]time.Time    // Secrets, by name, created so recently that the cache may not show them
 	shards  []shard                 // the Secrets with sessions, as they were read or written last
-	sources map[string]origin       // by slot, what each session was made of
-	free    time.Time               // before it no further batch of sessions is written
+	sources map[string]origin       // by slot, the input of each session
+	free    time.Time               // the earliest time of the next batch of sessions
 	stalled string                  // the last recorded message of Stalled
 	status  time.Time               // of the last status write
-	failed  int                     // passes that failed in a row
+	failed  int                     // consecutive failed passes
 	took    atomic.Int64            // the last pass, in nanoseconds
 }
 
@@ -61,7 +61,7 @@ type shard struct {
 	stored        map[string]agentset.Stored
 }
 
-// origin is what the session of a slot was made of, and the result.
+// origin is the input of the session of a slot, and the session.
 type origin struct {
 	input string
 	agentset.Wanted
@@ -86,7 +86,7 @@ func (m *memories) forget(key types.NamespacedName) {
 	delete(m.all, key)
 }
 
-// took is how long the last pass of a set took; zero for one that is not known.
+// took is the duration of the last pass of a set; zero if unknown.
 func (m *memories) took(key types.NamespacedName) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -96,7 +96,7 @@ func (m *memories) took(key types.NamespacedName) time.Duration {
 	return 0
 }
 
-// forgetSessions has all sessions read again.
+// forgetSessions makes the next pass read all sessions again.
 func (m *memory) forgetSessions() {
 	m.shards, m.sources = nil, map[string]origin{}
 }
@@ -135,10 +135,10 @@ func (m *memory) unseen(seen map[string]*v1alpha1.Agent, now time.Time) map[stri
 	return unseen
 }
 
-// wrote notes that a Secret was created.
+// wrote records that a Secret was created.
 func (m *memory) wrote(name string, now time.Time) { m.created[name] = now }
 
-// fresh reports whether a Secret was created so shortly ago that the cache may not show it.
+// fresh reports whether a Secret was created so recently that the cache may not show it.
 func (m *memory) fresh(name string, now time.Time) bool {
 	at, found := m.created[name]
 	if !found || now.Sub(at) > pendingTime {

@@ -17,8 +17,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
 )
 
-// RegisterMetrics registers metrics of AgentSets that are made at each scrape from the cache, once elected is closed; nil
-// says that this process always leads.
+// RegisterMetrics registers the metrics of AgentSets, which are computed from the cache at each scrape once elected is
+// closed; if it is nil, this process always leads.
 func (r *Reconciler) RegisterMetrics(registerer prometheus.Registerer, elected <-chan struct{}) error {
 	desc := func(name, help string, more ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, append([]string{"agentset"}, more...), nil)
@@ -32,7 +32,7 @@ func (r *Reconciler) RegisterMetrics(registerer prometheus.Registerer, elected <
 	})
 }
 
-// collector makes the metrics of AgentSets.
+// collector computes the metrics of AgentSets.
 type collector struct {
 	r       *Reconciler
 	elected <-chan struct{}
@@ -55,7 +55,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	defer cancel()
 	var list v1alpha1.AgentSetList
 	if err := c.r.Client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		return // The cache is not filled yet: no number is better than a wrong one.
+		return // Before the cache is filled, no number is better than a wrong one.
 	}
 	for i := range list.Items {
 		if c.r.inShard(ctx, &list.Items[i]) {

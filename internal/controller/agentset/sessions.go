@@ -25,7 +25,7 @@ import (
 )
 
 const (
-	// listFrom is from how many token Secrets on they are read as pages of a list.
+	// listFrom is the number of token Secrets from which they are listed instead of read one by one.
 	listFrom = 50
 	pageSize = 200
 )
@@ -33,7 +33,7 @@ const (
 // session is the content of one session, under the keys of its Secret.
 type session = map[string][]byte
 
-// keepSessions has the Secrets hold the session of every Agent that is registered.
+// keepSessions writes the session of every registered Agent to the Secrets.
 func (p *pass) keepSessions(ctx context.Context) error {
 	shards, err := p.readShards(ctx)
 	if err != nil {
@@ -59,7 +59,7 @@ func (p *pass) keepSessions(ctx context.Context) error {
 	p.countStored(wanted, stored)
 	switch {
 	case wait > 0:
-		p.sooner(wait) // Also for what comes after the writes.
+		p.sooner(wait) // Also for steps after the writes.
 		return nil
 	case len(p.plan.Writes) == 0:
 		return p.removeExcess(ctx)
@@ -78,7 +78,7 @@ func (p *pass) slots() map[string]*v1alpha1.Agent {
 	return agents
 }
 
-// wanted are the sessions as far as they are known, and the slots whose session has to be read.
+// wanted returns the known sessions, and the slots whose session has to be read.
 func (p *pass) wanted(ctx context.Context, agents map[string]*v1alpha1.Agent) (wanted map[string]agentset.Wanted, stale []string) {
 	wanted = map[string]agentset.Wanted{}
 	for slot, agent := range agents {
@@ -99,7 +99,7 @@ func (p *pass) wanted(ctx context.Context, agents map[string]*v1alpha1.Agent) (w
 	return wanted, stale
 }
 
-// input identifies what the session of an Agent is made of; empty while the Agent has none.
+// input identifies the input of an Agent's session; empty while it has none.
 func (p *pass) input(ctx context.Context, agent *v1alpha1.Agent) string {
 	status := &agent.Status
 	if status.ID == "" || status.MachineID == "" || status.URL == "" || status.TokenSecretRef == nil || !agent.DeletionTimestamp.IsZero() {
@@ -126,7 +126,7 @@ func (p *pass) version(ctx context.Context, name string) string {
 	return secret.ResourceVersion
 }
 
-// readSessions reads the token Secrets of slots, and makes the sessions.
+// readSessions reads the token Secrets of slots, and builds the sessions.
 func (p *pass) readSessions(ctx context.Context, agents map[string]*v1alpha1.Agent, slots []string) (map[string]session, error) {
 	fresh := map[string]session{}
 	take := func(slot string, secret *corev1.Secret) error {
@@ -188,7 +188,7 @@ func (p *pass) listTokens(
 	}
 }
 
-// session is the session of an Agent; nil if its Secret does not hold the token of this very agent.
+// session returns the session of an Agent; nil if its Secret has the token of another agent, or none.
 func (p *pass) session(agent *v1alpha1.Agent, secret *corev1.Secret) (session, error) {
 	token := tokensecret.Token(secret)
 	if !tokensecret.Labelled(secret, agent) || tokensecret.ID(secret) != agent.Status.ID || !token.Usable() {

@@ -51,10 +51,11 @@ import (
 const targetIndex = "spec.targetRef"
 
 const (
-	// agentDelay, at least, lets changes of many Agents share one pass. It grows with the length of the pass.
+	// agentDelay is the least delay after a change of an Agent, so that many changes share a pass. It grows with the
+	// duration of the pass.
 	agentDelay = 200 * time.Millisecond
 	passes     = 10
-	// nodeDelay lets changes of many nodes share one pass.
+	// nodeDelay is the delay after a change of a node, so that many changes share a pass.
 	nodeDelay = 50 * time.Millisecond
 )
 
@@ -64,7 +65,7 @@ func targetOf(set *v1alpha1.AgentSet) string {
 	return string(set.Spec.TargetRef.Kind) + "/" + set.Spec.TargetRef.Name
 }
 
-// TrimWorkload is the transform of the cache for what an AgentSet reads of workloads and nodes.
+// TrimWorkload is the cache transform that drops what AgentSets do not read of workloads and nodes.
 func TrimWorkload(object any) (any, error) {
 	switch o := object.(type) {
 	case *corev1.Node:
@@ -84,7 +85,7 @@ func TrimWorkload(object any) (any, error) {
 	return kubecache.Trim(object)
 }
 
-// NewNodes caches the nodes, apart from what lives in namespaces: an operator may watch some namespaces only.
+// NewNodes returns a separate cache for nodes: the main cache may be restricted to some namespaces.
 func NewNodes(config *rest.Config, scheme *runtime.Scheme) (cluster.Cluster, error) {
 	return cluster.New(config, func(o *cluster.Options) {
 		o.Scheme, o.Cache.DefaultTransform = scheme, TrimWorkload
@@ -116,10 +117,10 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 	return b.WithOptions(fairness.WithFairness(options)).Complete(r)
 }
 
-// generation lets through changes of a spec.
+// generation selects changes of a spec.
 func generation() predicate.Predicate { return predicate.GenerationChangedPredicate{} }
 
-// declared lets through what people change: not the operator's own writes of the status.
+// declared selects changes by users, not the operator's own writes of the status.
 func declared(e event.UpdateEvent) bool {
 	was, is := e.ObjectOld, e.ObjectNew
 	return was.GetUID() != is.GetUID() || was.GetGeneration() != is.GetGeneration() ||
@@ -127,7 +128,7 @@ func declared(e event.UpdateEvent) bool {
 		was.GetAnnotations()[v1alpha1.AnnotationReconcileAt] != is.GetAnnotations()[v1alpha1.AnnotationReconcileAt]
 }
 
-// movesPods lets through the changes of a node that the DaemonSet controller acts on.
+// movesPods selects the changes of a node that the DaemonSet controller acts on.
 func movesPods(e event.UpdateEvent) bool {
 	was, ok := e.ObjectOld.(*corev1.Node)
 	is, also := e.ObjectNew.(*corev1.Node)
@@ -135,7 +136,7 @@ func movesPods(e event.UpdateEvent) bool {
 		!equality.Semantic.DeepEqual(was.Spec.Taints, is.Spec.Taints)
 }
 
-// matters lets through the changes of an Agent that a set shows, corrects or makes a session of.
+// matters selects the changes of an Agent that affect its set's status, corrections or sessions.
 func matters(e event.UpdateEvent) bool {
 	was, ok := e.ObjectOld.(*v1alpha1.Agent)
 	is, also := e.ObjectNew.(*v1alpha1.Agent)
@@ -155,7 +156,7 @@ func matters(e event.UpdateEvent) bool {
 		!equality.Semantic.DeepEqual(was.OwnerReferences, is.OwnerReferences)
 }
 
-// rivals are the other sets of the same target: one of them may have it now.
+// rivals returns the other sets of the same target: one of them may own it now.
 func (r *Reconciler) rivals(ctx context.Context, object client.Object) []reconcile.Request {
 	set, ok := object.(*v1alpha1.AgentSet)
 	if !ok {
@@ -165,7 +166,7 @@ func (r *Reconciler) rivals(ctx context.Context, object client.Object) []reconci
 		client.InNamespace(set.Namespace), client.MatchingFields{targetIndex: targetOf(set)})
 }
 
-// ofProject are the sets whose template names a CloudProject.
+// ofProject returns the sets whose template names a CloudProject.
 func (r *Reconciler) ofProject(ctx context.Context, object client.Object) []reconcile.Request {
 	return r.requests(ctx, func(set *v1alpha1.AgentSet) bool {
 		key, ok := r.projectOf(set)
@@ -188,7 +189,7 @@ func (r *Reconciler) requests(
 	return requests
 }
 
-// handle makes a handler of a function that enqueues. What is there at the start concerns nobody: every set is looked at.
+// handle returns a handler that calls enqueue. It ignores the initial objects: every set is reconciled at the start anyway.
 func handle(enqueue func(context.Context, client.Object, queue)) handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) {
@@ -204,12 +205,12 @@ func handle(enqueue func(context.Context, client.Object, queue)) handler.EventHa
 	}
 }
 
-// later enqueues a set, so late that many events share the pass.
+// later enqueues a set with a delay, so that many events share a pass.
 func (r *Reconciler) later(key types.NamespacedName, q queue) {
 	q.AddAfter(reconcile.Request{NamespacedName: key}, max(agentDelay, passes*r.memories.took(key)))
 }
 
-// agentHandler wakes the set that an Agent belongs to, and the one that needs its name.
+// agentHandler enqueues the set that an Agent belongs to, and the sets that need its name.
 func (r *Reconciler) agentHandler() handler.EventHandler {
 	return handle(func(ctx context.Context, object client.Object, q queue) {
 		if owner := setOf(object); owner != "" {
@@ -220,7 +221,7 @@ func (r *Reconciler) agentHandler() handler.EventHandler {
 	})
 }
 
-// inTheWay wakes the sets that may need the name of an object that is not theirs: it may be gone by now.
+// inTheWay enqueues the sets that may need the name of a foreign object, which may be deleted by now.
 func (r *Reconciler) inTheWay(ctx context.Context, object client.Object, q queue, prefix func(*v1alpha1.AgentSet) string) {
 	for _, request := range r.requests(ctx, func(set *v1alpha1.AgentSet) bool {
 		return strings.HasPrefix(object.GetName(), prefix(set))
@@ -229,7 +230,7 @@ func (r *Reconciler) inTheWay(ctx context.Context, object client.Object, q queue
 	}
 }
 
-// setOf is the name of the set that an object belongs to; empty for none.
+// setOf returns the name of the set that an object belongs to; empty if none.
 func setOf(object client.Object) string {
 	if owner := metav1.GetControllerOfNoCopy(object); owner != nil && owner.Kind == "AgentSet" {
 		return owner.Name
@@ -237,7 +238,7 @@ func setOf(object client.Object) string {
 	return object.GetLabels()[v1alpha1.LabelAgentSet]
 }
 
-// secretHandler wakes the set of a Secret with sessions, or of the Agent that a token Secret belongs to.
+// secretHandler enqueues the set of a Secret with sessions, or of the Agent that a token Secret belongs to.
 func (r *Reconciler) secretHandler() handler.EventHandler {
 	return handle(func(ctx context.Context, object client.Object, q queue) {
 		owner := metav1.GetControllerOfNoCopy(object)

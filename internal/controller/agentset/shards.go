@@ -24,7 +24,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
-// readShards reads the Secrets with sessions, those that changed since from the API server.
+// readShards returns the Secrets with sessions; those that changed since are read from the API server.
 func (p *pass) readShards(ctx context.Context) ([]shard, error) {
 	count := int(max(p.set.Spec.Sessions.Shards, 1))
 	known := p.memory.shards
@@ -54,7 +54,7 @@ func (p *pass) readShards(ctx context.Context) ([]shard, error) {
 	return shards, nil
 }
 
-// unchanged reports whether a Secret is as this process knows it. The cache may be behind what this process wrote.
+// unchanged reports whether a Secret is as this process last read or wrote it. The cache may be behind this process's writes.
 func (p *pass) unchanged(ctx context.Context, known *shard) bool {
 	cached := p.version(ctx, known.name)
 	if cached != "" {
@@ -128,7 +128,7 @@ func (p *pass) writeShards(
 	return nil
 }
 
-// writeShard creates or patches one Secret, and remembers what it holds then.
+// writeShard creates or patches one Secret, and remembers its content.
 func (p *pass) writeShard(ctx context.Context, write agentset.Write, fresh map[string]session) error {
 	shard := &p.memory.shards[write.Shard]
 	data := map[string][]byte{}
@@ -147,7 +147,7 @@ func (p *pass) writeShard(ctx context.Context, write agentset.Write, fresh map[s
 		err = p.patchShard(ctx, shard, data)
 	}
 	if err != nil {
-		p.memory.shards = nil // Whatever it is, it is read again.
+		p.memory.shards = nil // Read it again, whatever it is.
 		if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) {
 			return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q was changed meanwhile", shard.name).Quietly().Because(err)
 		}
@@ -188,20 +188,21 @@ func (p *pass) patchShard(ctx context.Context, shard *shard, data map[string][]b
 	return nil
 }
 
-// refused tells what the API server says of a Secret with sessions.
+// refused classifies an API server error about a Secret with sessions.
 func (p *pass) refused(name string, err error) error {
 	switch {
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return fault.Waitingf(v1alpha1.ReasonProgressing, "namespace %s is being deleted", p.set.Namespace)
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
 		return fault.Terminalf(v1alpha1.ReasonSecretWriteRefused,
-			"the API server refuses Secret %q: %v: lift what refuses it, or set another spec.sessions.secretName", name, err).Because(err)
+			"the API server rejected Secret %q: %v: change the policy that rejects it, or set another spec.sessions.secretName",
+			name, err).Because(err)
 	default:
 		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q cannot be written", name).Because(err)
 	}
 }
 
-// removeExcess deletes Secrets that held sessions before the number or the name of the Secrets changed.
+// removeExcess deletes the Secrets that had sessions before the number or the name of the Secrets changed.
 func (p *pass) removeExcess(ctx context.Context) error {
 	var kept []string
 	for _, shard := range p.memory.shards {

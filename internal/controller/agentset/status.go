@@ -27,7 +27,7 @@ import (
 )
 
 const (
-	// statusInterval is how often mere numbers are written at most.
+	// statusInterval is the shortest time between two status writes that change only numbers.
 	statusInterval = 2 * time.Second
 	// firstBackoff and longestBackoff bound the time between two tries after a failure.
 	firstBackoff, longestBackoff = time.Second, 5 * time.Minute
@@ -35,7 +35,7 @@ const (
 	maxNote = 250
 )
 
-// finish writes the status once, records events, and says when the next pass comes.
+// finish writes the status, records events, and schedules the next pass.
 func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	failure := classify(err)
 	p.describeStatus()
@@ -46,7 +46,7 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	pending, writeErr := p.writeStatus(ctx)
 	switch {
 	case apierrors.IsConflict(writeErr), apierrors.IsNotFound(writeErr):
-		p.sooner(staleWait) // The cache shows soon what somebody else wrote.
+		p.sooner(staleWait) // The cache will soon show the conflicting write.
 	case writeErr != nil:
 		return ctrl.Result{}, writeErr
 	case pending:
@@ -57,7 +57,7 @@ func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	return ctrl.Result{RequeueAfter: p.next}, nil
 }
 
-// classify gives every error a class. What has none comes from reading the API server.
+// classify gives every error a class. An error without one comes from reading the API server.
 func classify(err error) *fault.Error {
 	if err == nil {
 		return nil
@@ -68,7 +68,7 @@ func classify(err error) *fault.Error {
 	return fault.Retryablef(v1alpha1.ReasonAPIServer, "the API server cannot be read: %s", apierrors.ReasonForError(err)).Because(err)
 }
 
-// describeStatus fills in the numbers. A pass that ended before it knew them keeps the former ones.
+// describeStatus sets the numbers. A pass that failed before it knew them keeps the previous ones.
 func (p *pass) describeStatus() {
 	s := &p.set.Status
 	s.ObservedGeneration = p.set.Generation
@@ -92,7 +92,7 @@ func (p *pass) describeStatus() {
 	p.reporting(c)
 }
 
-// reporting says whether all agents report.
+// reporting sets the condition that says whether all agents report.
 func (p *pass) reporting(c agentset.Counts) {
 	switch {
 	case c.Desired == 0:
@@ -106,7 +106,7 @@ func (p *pass) reporting(c agentset.Counts) {
 	}
 }
 
-// conclude sets Ready, Reconciling and Stalled, of which the last two are never both present.
+// conclude sets Ready, Reconciling and Stalled; the last two are never both present.
 func (p *pass) conclude(failure *fault.Error) {
 	conditions := &p.set.Status.Conditions
 	if failure == nil {
@@ -136,7 +136,7 @@ func (p *pass) setCondition(kind string, status metav1.ConditionStatus, reason, 
 	})
 }
 
-// schedule says when a pass that failed is tried again. A watch ends what waits for a change.
+// schedule returns the time until a failed pass is retried. A watch ends the wait for a change.
 func (p *pass) schedule(failure *fault.Error) {
 	switch {
 	case failure == nil:
@@ -206,7 +206,7 @@ func (p *pass) announce(ctx context.Context, failure *fault.Error) {
 	p.event(corev1.EventTypeWarning, failure.Reason, "Reconcile", failure.Message)
 }
 
-// sessionsRenewed records the nodes or replicas whose pods run with a former session.
+// sessionsRenewed records an event for the nodes or replicas whose pods run with an earlier session.
 func (p *pass) sessionsRenewed(ctx context.Context, slots []string) {
 	logf.FromContext(ctx).Info("Sessions renewed", "keys", agentset.Names(slots))
 	p.event(corev1.EventTypeNormal, "SessionsRenewed", "StoreSessions",

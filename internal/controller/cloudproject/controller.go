@@ -4,9 +4,9 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package cloudproject keeps CloudProjects: it proves their credentials, keeps
-// a copy of them for deletions, and holds a CloudProject back while Agents
-// still need it.
+// Package cloudproject reconciles CloudProjects: it verifies their credentials,
+// keeps a copy of them for deletions, and delays the deletion of a CloudProject
+// while Agents still need it.
 package cloudproject
 
 import (
@@ -27,7 +27,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
 )
 
-// Reconciler keeps CloudProjects.
+// Reconciler reconciles CloudProjects.
 type Reconciler struct {
 	// Client reads from the cache: CloudProjects, Agents, metadata of Secrets and ConfigMaps.
 	Client client.Client
@@ -35,23 +35,23 @@ type Reconciler struct {
 	APIReader client.Reader
 	Projects  *connection.Registry
 	Recorder  events.EventRecorder
-	// Clock tells the time; the real one if nil.
+	// Clock defaults to the real clock.
 	Clock clock.PassiveClock
 	// DefaultProject is the CloudProject of Agents that name none.
 	DefaultProject types.NamespacedName
-	// Shard is what this operator looks after.
+	// Shard is what this operator manages.
 	Shard projectref.Shard
 	// Namespaces that the operator watches; all if empty.
 	Namespaces []string
 
-	// ResyncFloor is the shortest time between two proofs of good credentials; default 1m.
+	// ResyncFloor is the shortest time between two checks of good credentials; default 1m.
 	ResyncFloor time.Duration
-	// AgentCountInterval is how often the number of Agents alone is written at most; default 1m.
+	// AgentCountInterval is the shortest time between two writes of the number of Agents alone; default 1m.
 	AgentCountInterval time.Duration
-	// InUseDelay is how long the Agents that go are waited for before a release is looked into; default 500ms.
+	// InUseDelay is the delay before a release is tried again after an Agent was deleted; default 500ms.
 	InUseDelay time.Duration
-	// BackoffMin and BackoffMax bound the time to the next try after a failure; default 1s and 5m. After a refusal of the
-	// token it begins with five times BackoffMin.
+	// BackoffMin and BackoffMax bound the time to the next try after a failure; default 1s and 5m. After a rejection of the
+	// token it starts with five times BackoffMin.
 	BackoffMin, BackoffMax time.Duration
 
 	memory memory
@@ -67,8 +67,8 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups="",resources=configmaps,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// Reconcile brings one CloudProject up to date: it is held or released, its credentials are proved and
-// copied, and its status says what came of it.
+// Reconcile reconciles one CloudProject: it adds or removes the finalizer, verifies and copies the credentials, and
+// writes the status.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	if !projectref.CanExist(req.NamespacedName) {
 		return ctrl.Result{}, nil // Some Agent refers to it.
@@ -81,21 +81,21 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	if !r.Shard.Has(&cp) {
-		r.forget(req.NamespacedName) // It may have been ours until its labels changed.
+		r.forget(req.NamespacedName) // It may have been in the shard until its labels changed.
 		return ctrl.Result{}, nil
 	}
 	m := r.remember(&cp)
 	if kubecache.Behind(&cp, m.written) {
 		cp = v1alpha1.CloudProject{}
 		if err := r.APIReader.Get(ctx, req.NamespacedName, &cp); err != nil {
-			return ctrl.Result{}, client.IgnoreNotFound(err) // If it is gone, the cache will say so, too.
+			return ctrl.Result{}, client.IgnoreNotFound(err) // If it was deleted, the cache will soon show that.
 		}
 		m = r.remember(&cp)
 	}
 	before := cp.DeepCopy()
 
 	loaded := r.Projects.Lookup(cp.UID) != nil
-	held, released, err := r.hold(ctx, &cp, m)
+	held, released, err := r.protect(ctx, &cp, m)
 	if err != nil {
 		return r.again(ctx, m, err), nil
 	}
@@ -114,12 +114,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return r.again(ctx, m, err), nil
 	}
 	if held != nil && !loaded && r.Projects.Lookup(cp.UID) != nil {
-		return requeue(r.backoffMin() / 4), nil // With the credentials it can be told who needs them.
+		return requeue(r.backoffMin() / 4), nil // The credentials are needed to decide which Agents need them.
 	}
 	return r.next(m, verdict, pending), nil
 }
 
-// patch writes the metadata that differs from base, if nobody else wrote in between.
+// patch writes the metadata that differs from base, if nobody else changed the object.
 func (r *Reconciler) patch(ctx context.Context, obj, base client.Object) error {
 	return r.Client.Patch(ctx, obj, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
 }

@@ -25,10 +25,10 @@ import (
 
 const copySuffix = "-credentials"
 
-// copyName is the name of the operator's own copy of the credentials.
+// copyName is the name of the Secret with the operator's copy of the credentials.
 func copyName(cp *v1alpha1.CloudProject) string { return cp.Name + copySuffix }
 
-// findCopy reads the Secret of the copy's name, whosever it is; nil if there is none.
+// findCopy reads the Secret with the copy's name, even a foreign one; nil if there is none.
 func (r *Reconciler) findCopy(ctx context.Context, cp *v1alpha1.CloudProject) (*corev1.Secret, error) {
 	var secret corev1.Secret
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: cp.Namespace, Name: copyName(cp)}, &secret)
@@ -38,8 +38,8 @@ func (r *Reconciler) findCopy(ctx context.Context, cp *v1alpha1.CloudProject) (*
 	return &secret, err
 }
 
-// ours says whether a Secret of the copy's name is the operator's: marked as such, and owned by nobody else.
-// The mark may be of an earlier CloudProject of the name, which a restored backup brings back.
+// ours reports whether a Secret with the copy's name is the operator's: it has the operator's label, and no other owner.
+// The label may be that of an earlier CloudProject with this name, as in a restored backup.
 func ours(secret *corev1.Secret, cp *v1alpha1.CloudProject) bool {
 	_, marked := secret.Labels[v1alpha1.LabelCloudProjectUID]
 	for _, owner := range secret.OwnerReferences {
@@ -58,16 +58,16 @@ func contents(secret *corev1.Secret) connection.Credentials {
 	}
 }
 
-// keepCopy keeps the copy as the source is. What is there is replaced only by credentials that the service
-// accepted. The failure says why Agents must not be registered: they could not be deleted later.
+// keepCopy updates the copy from the source. An existing copy is replaced only by credentials that the API accepted.
+// The failure says why Agents must not be registered: they could not be deleted later.
 func (r *Reconciler) keepCopy(ctx context.Context, cp *v1alpha1.CloudProject, c credentials, accepted bool) (*fault.Error, error) {
 	switch {
 	case c.copy != nil && !ours(c.copy, cp):
 		return fault.Terminalf(v1alpha1.ReasonSecretConflict,
-			"Secret %q exists and is not the operator's, which keeps its copy of the credentials there: delete or rename it",
+			"Secret %q exists and is not the operator's copy of the credentials, which has this name: delete or rename it",
 			c.copy.Name), nil
 	case c.lost != nil, cp.DeletionTimestamp != nil && c.copy == nil:
-		return nil, nil // Nothing is created for what is being deleted.
+		return nil, nil // Nothing is created for a CloudProject that is being deleted.
 	case c.copy == nil:
 		return refusedCopy(cp, r.createCopy(ctx, cp, c.Credentials))
 	case c.copy.DeletionTimestamp != nil:
@@ -91,8 +91,8 @@ func (r *Reconciler) createCopy(ctx context.Context, cp *v1alpha1.CloudProject, 
 	return r.Client.Create(ctx, secret)
 }
 
-// renewCopy lets a copy go that somebody deleted, and makes a new one. In a namespace that is being deleted
-// there would be no new one, so there the old one stays.
+// renewCopy replaces a copy that somebody deleted. In a namespace that is being deleted no new one can be created, so the
+// old one keeps its finalizer there.
 func (r *Reconciler) renewCopy(ctx context.Context, cp *v1alpha1.CloudProject, c credentials) error {
 	if cp.DeletionTimestamp != nil {
 		return nil
@@ -101,13 +101,13 @@ func (r *Reconciler) renewCopy(ctx context.Context, cp *v1alpha1.CloudProject, c
 	if err := r.Client.Create(ctx, trial, client.DryRunAll); err != nil {
 		return err
 	}
-	if err := r.letGo(ctx, c.copy); err != nil {
+	if err := r.removeFinalizer(ctx, c.copy); err != nil {
 		return err
 	}
 	return r.createCopy(ctx, cp, c.Credentials)
 }
 
-// removeCopy deletes the copy of a CloudProject that is released.
+// removeCopy deletes the copy of a released CloudProject.
 func (r *Reconciler) removeCopy(ctx context.Context, cp *v1alpha1.CloudProject) error {
 	secret, err := r.findCopy(ctx, cp)
 	if err != nil || secret == nil || !ours(secret, cp) {
@@ -122,10 +122,10 @@ func (r *Reconciler) removeCopy(ctx context.Context, cp *v1alpha1.CloudProject) 
 			return err
 		}
 	}
-	return r.letGo(ctx, secret)
+	return r.removeFinalizer(ctx, secret)
 }
 
-func (r *Reconciler) letGo(ctx context.Context, secret *corev1.Secret) error {
+func (r *Reconciler) removeFinalizer(ctx context.Context, secret *corev1.Secret) error {
 	base := secret.DeepCopy()
 	if !controllerutil.RemoveFinalizer(secret, v1alpha1.CredentialsFinalizer) {
 		return nil
@@ -133,7 +133,7 @@ func (r *Reconciler) letGo(ctx context.Context, secret *corev1.Secret) error {
 	return client.IgnoreNotFound(r.patch(ctx, secret, base))
 }
 
-// shape sets what the copy shall be, and reports whether anything differed.
+// shape sets the desired state of the copy, and reports whether anything changed.
 func shape(secret *corev1.Secret, cp *v1alpha1.CloudProject, c connection.Credentials) (changed bool) {
 	for key, value := range map[string]string{
 		v1alpha1.LabelCloudProjectUID: string(cp.UID), "app.kubernetes.io/managed-by": "calyptia-agent-operator",
@@ -162,7 +162,7 @@ func shape(secret *corev1.Secret, cp *v1alpha1.CloudProject, c connection.Creden
 	return changed
 }
 
-// refusedCopy tells a refusal of the API server, which a person has to end, from what passes.
+// refusedCopy distinguishes a rejection by the API server, which only a user can fix, from a temporary failure.
 func refusedCopy(cp *v1alpha1.CloudProject, err error) (*fault.Error, error) {
 	switch {
 	case err == nil:
@@ -172,7 +172,7 @@ func refusedCopy(cp *v1alpha1.CloudProject, err error) (*fault.Error, error) {
 			"namespace %s is being deleted, so the operator keeps no copy of the credentials", cp.Namespace), nil
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsRequestEntityTooLargeError(err):
 		return fault.Terminalf(v1alpha1.ReasonSecretWriteRefused,
-			"the API server refuses Secret %q, in which the operator keeps its copy of the credentials: %v: lift what refuses it",
+			"the API server rejected Secret %q, the operator's copy of the credentials: %v: change the policy that rejects it",
 			copyName(cp), err).Because(err), nil
 	default:
 		return nil, err

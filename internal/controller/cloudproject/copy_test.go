@@ -25,13 +25,13 @@ import (
 
 const copied = "main-credentials"
 
-// withCopy returns a proved CloudProject and the copy of its credentials.
+// withCopy returns a verified CloudProject and the copy of its credentials.
 func (w *world) withCopy() (*v1alpha1.CloudProject, *corev1.Secret) {
 	w.Helper()
-	cp := w.becomes(w.create(), proved)
+	cp := w.becomes(w.create(), verified)
 	secret := w.secret(copied)
 	if secret == nil {
-		w.Fatal("a proved CloudProject has no copy of its credentials")
+		w.Fatal("a verified CloudProject has no copy of its credentials")
 	}
 	return cp, secret
 }
@@ -64,7 +64,7 @@ func TestTheCopyIsTheOperatorsOwn(t *testing.T) {
 	}
 }
 
-func TestTheCopyFollowsGoodCredentialsOnly(t *testing.T) {
+func TestTheCopyIsUpdatedOnlyWithAcceptedCredentials(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cp, first := w.withCopy()
@@ -81,7 +81,7 @@ func TestTheCopyFollowsGoodCredentialsOnly(t *testing.T) {
 	fresh := w.cloud.AddProject(projectID)
 	w.hide(fresh.Reveal())
 	w.putToken(fresh.Reveal())
-	w.becomes(cp, proved)
+	w.becomes(cp, verified)
 	w.eventually("the new token in the copy", func() bool { return string(w.secret(copied).Data["token"]) == fresh.Reveal() })
 	if string(w.secret(copied).Data[v1alpha1.DigestKeyKey]) != key {
 		t.Error("with another token the digests of all configurations would be others")
@@ -124,9 +124,9 @@ func TestAForeignSecretIsNotTouched(t *testing.T) {
 		t.Error("Agents may be registered although their deletion is not safe")
 	}
 	w.deleteSecret(copied)
-	w.becomes(cp, proved)
+	w.becomes(cp, verified)
 	if err := p.RegistrationPaused(); err != nil {
-		t.Errorf("registrations stay closed: %v", err)
+		t.Errorf("registration stays paused: %v", err)
 	}
 }
 
@@ -157,9 +157,9 @@ func TestTheCopyServesDeletionsWhenTheSourceIsGone(t *testing.T) {
 	if err := p.RegistrationPaused(); err == nil {
 		t.Error("Agents may be registered with credentials that were taken away")
 	}
-	ticket, err := p.Admit(ratelimit.Caller{UID: "late"})
+	permit, err := p.Acquire(ratelimit.Caller{UID: "late"})
 	noError(t, err)
-	_, err = ticket.Register(t.Context(), bodyOf("late"))
+	_, err = permit.Register(t.Context(), bodyOf("late"))
 	if e, ok := cloud.AsError(err); !ok || !e.NothingMade() || w.cloud.Count("POST", "") != 1 {
 		t.Errorf("a registration ended with %v", err)
 	}
@@ -169,9 +169,9 @@ func TestTheCopyServesDeletionsWhenTheSourceIsGone(t *testing.T) {
 
 	woken := w.wakes()
 	w.putToken(w.token.Reveal())
-	w.becomes(cp, proved)
+	w.becomes(cp, verified)
 	if err := p.RegistrationPaused(); err != nil {
-		t.Errorf("registrations stay closed: %v", err)
+		t.Errorf("registration stays paused: %v", err)
 	}
 	w.eventually("the Agents to be woken", func() bool { return w.wakes() > woken })
 }
@@ -190,7 +190,7 @@ func TestAnUnusableSourceFallsBackToTheCopyToo(t *testing.T) {
 	}
 }
 
-func TestACopyThatOutlivesItsCloudProjectIsLetGo(t *testing.T) {
+func TestACopyThatOutlivesItsCloudProjectIsReleased(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cp, secret := w.withCopy()
@@ -212,9 +212,9 @@ func (w *world) registerRemote(cp *v1alpha1.CloudProject) string {
 	w.Helper()
 	p, err := w.projects.Get(cp)
 	noError(w, err)
-	ticket, err := p.Admit(ratelimit.Caller{UID: "somebody"})
+	permit, err := p.Acquire(ratelimit.Caller{UID: "somebody"})
 	noError(w, err)
-	made, err := ticket.Register(w.Context(), bodyOf("machine"))
+	made, err := permit.Register(w.Context(), bodyOf("machine"))
 	noError(w, err)
 	return made.ID
 }

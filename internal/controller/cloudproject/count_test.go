@@ -66,7 +66,7 @@ func TestCount_AgentsThatAreNotAllowed_CountOnlyWithEvidence(t *testing.T) {
 		{"not allowed, recorded nowhere, and the project is nowhere", in("other", recorded(connection.Endpoint{})), connection.Endpoint{}, signer, 0},
 		{"not allowed, with a forged intent", in("other", forgeIntent), here, signer, 0},
 		{"not allowed, with an authentic intent", in("other", authentic), here, signer, 1},
-		{"not allowed, with an intent that nobody can judge yet", in("other", authentic), here, nil, 0},
+		{"not allowed, with an intent that cannot be authenticated yet", in("other", authentic), here, nil, 0},
 		{"in a namespace that cannot be read", in("unreadable"), here, signer, 0},
 		{"in a namespace that cannot be read, recorded here", in("unreadable", recorded(here)), here, signer, 1},
 	} {
@@ -107,7 +107,7 @@ func TestCount_TenThousandAgents_ReadsEachNamespaceOnce(t *testing.T) {
 	}
 }
 
-// Anybody may refer to a CloudProject. Those that it does not allow are not in its status, and stretch nothing.
+// Anybody may refer to a CloudProject. Agents that it does not allow are not in its status, and stretch nothing.
 func TestStatusAgents_NamespaceNotAllowed_IsNotCounted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *options) { o.everywhere = true })
@@ -120,7 +120,7 @@ func TestStatusAgents_NamespaceNotAllowed_IsNotCounted(t *testing.T) {
 	w.createAgent(w.namespace, "own", cp)
 	counts := func(want int32) {
 		t.Helper()
-		w.eventually(fmt.Sprint(want, " Agents"), func() bool { return w.becomes(cp, proved).Status.Agents == want })
+		w.eventually(fmt.Sprint(want, " Agents"), func() bool { return w.becomes(cp, verified).Status.Agents == want })
 	}
 	counts(1)
 	w.edit(cp, func() { cp.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll} })

@@ -21,20 +21,20 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
 )
 
-// credentials are what a CloudProject is reached with now.
+// credentials are the current credentials of a CloudProject.
 type credentials struct {
 	connection.Credentials
-	// copy is the operator's own Secret, or a foreign one of its name; nil where there is none.
+	// copy is the operator's Secret, or a foreign one with its name; nil if there is none.
 	copy *corev1.Secret
-	// lost is why the source cannot be used; then the credentials are those of the copy, if they are any.
+	// lost is why the source cannot be used; then the credentials are those of the copy, if there is one.
 	lost *fault.Error
 }
 
-// usable says whether there is anything to call the service with.
+// usable reports whether there is a token.
 func (c credentials) usable() bool { return !c.Token.IsZero() }
 
-// load reads the credentials of a CloudProject. Where the source cannot be used, those that the operator kept
-// take its place: Agents can be deleted with them. The error is one of the API server.
+// load reads the credentials of a CloudProject. If the source cannot be used, it returns the operator's copy, so that
+// Agents can still be deleted. The error is one of the API server.
 func (r *Reconciler) load(ctx context.Context, cp *v1alpha1.CloudProject) (credentials, error) {
 	secret, err := r.findCopy(ctx, cp)
 	if err != nil {
@@ -81,7 +81,7 @@ func (r *Reconciler) token(ctx context.Context, cp *v1alpha1.CloudProject) (clou
 	}
 	if name == copyName(cp) {
 		return cloud.Token{}, fault.Terminalf(v1alpha1.ReasonSourceInvalid,
-			"%s: the name %q is reserved for the operator's own copy: name your Secret otherwise", field, name)
+			"%s: the name %q is reserved for the operator's own copy: name your Secret differently", field, name)
 	}
 	var secret corev1.Secret
 	var err error

@@ -27,7 +27,7 @@ import (
 	status "github.com/calyptia-agent-operator/operator/internal/testenv/kstatus"
 )
 
-// expect is what a CloudProject shall come to show.
+// expect is the expected state of a CloudProject.
 type expect struct {
 	ready   metav1.ConditionStatus
 	reason  string
@@ -37,10 +37,10 @@ type expect struct {
 }
 
 var (
-	proved = expect{ready: metav1.ConditionTrue, reason: v1alpha1.ReasonCredentialsVerified, kstatus: status.CurrentStatus}
+	verified = expect{ready: metav1.ConditionTrue, reason: v1alpha1.ReasonCredentialsVerified, kstatus: status.CurrentStatus}
 )
 
-// becomes waits until the CloudProject shows what is expected of the present generation, and returns it.
+// becomes waits until the CloudProject shows the expected state for its generation, and returns it.
 func (w *world) becomes(cp *v1alpha1.CloudProject, want expect) *v1alpha1.CloudProject {
 	w.Helper()
 	var now v1alpha1.CloudProject
@@ -87,7 +87,7 @@ func (w *world) eventually(what string, done func() bool, explain ...func() stri
 	})
 }
 
-// stays fails the test if something that holds does not go on to.
+// stays fails the test if a condition does not continue to hold.
 func (w *world) stays(what string, holds func() bool) {
 	w.Helper()
 	err := wait.PollUntilContextTimeout(w.Context(), 20*time.Millisecond, 500*time.Millisecond, true,

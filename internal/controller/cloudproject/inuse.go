@@ -32,9 +32,9 @@ const (
 	listPage = 500
 )
 
-// hold puts the finalizer on a CloudProject that lives, before anything can be registered with it. One that is
-// being deleted is released when no Agent needs it any more; held says who does.
-func (r *Reconciler) hold(ctx context.Context, cp *v1alpha1.CloudProject, m *memo) (held *fault.Error, released bool, err error) {
+// protect adds the finalizer to a CloudProject before anything can be registered with it. One that is being deleted is
+// released once no Agent needs it; held says which Agents do.
+func (r *Reconciler) protect(ctx context.Context, cp *v1alpha1.CloudProject, m *memo) (held *fault.Error, released bool, err error) {
 	users, err := r.users(ctx, client.ObjectKeyFromObject(cp))
 	if err != nil {
 		return nil, false, err
@@ -51,9 +51,9 @@ func (r *Reconciler) hold(ctx context.Context, cp *v1alpha1.CloudProject, m *mem
 		}
 		return nil, false, err
 	}
-	// First closed, then looked: what is registered in between is seen.
+	// Pause registration first: then no registration can be missed below.
 	if p := r.Projects.Lookup(cp.UID); p != nil {
-		p.PauseRegistration(closed(cp, nil, nil))
+		p.PauseRegistration(pauseReason(cp, nil, nil))
 	}
 	orphan := cp.Annotations[v1alpha1.AnnotationOrphanAgents] == "true"
 	if !orphan && controllerutil.ContainsFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
@@ -72,14 +72,14 @@ func (r *Reconciler) hold(ctx context.Context, cp *v1alpha1.CloudProject, m *mem
 	return nil, true, nil
 }
 
-// users are the Agents of a CloudProject, as the cache knows them. They are the cache's own: do not write.
+// users returns the Agents of a CloudProject from the cache. They are shared: do not modify them.
 func (r *Reconciler) users(ctx context.Context, key types.NamespacedName) ([]v1alpha1.Agent, error) {
 	var list v1alpha1.AgentList
 	err := r.Client.List(ctx, &list, client.MatchingFields{projectref.AgentIndex: key.String()}, client.UnsafeDisableDeepCopy)
 	return list.Items, err
 }
 
-// holders says which Agents hold a CloudProject back. That there is none is only believed of the API server.
+// holders returns the Agents that delay the deletion of a CloudProject. That there are none is confirmed by the API server.
 func (r *Reconciler) holders(ctx context.Context, cp *v1alpha1.CloudProject, users []v1alpha1.Agent) (*fault.Error, error) {
 	needs, err := r.needs(ctx, cp)
 	if err != nil {
@@ -99,12 +99,13 @@ func (r *Reconciler) holders(ctx context.Context, cp *v1alpha1.CloudProject, use
 		return nil, needs.err
 	}
 	return fault.Waitingf(v1alpha1.ReasonInUse,
-		"the deletion waits for %s, which need it for their own: delete them, or give up what they registered with the annotation %s: \"true\"",
+		"the deletion waits for %s, which still need this CloudProject: delete them, or keep what they registered with the annotation "+
+			"%s: \"true\"",
 		enumerate(holding), v1alpha1.AnnotationOrphanAgents), nil
 }
 
-// listHolders reads the Agents that hold a CloudProject from the API server. A namespace that the operator may not read
-// holds a CloudProject only if its Agents may be allowed to use it.
+// listHolders reads these Agents from the API server. A namespace that the operator may not read delays the deletion only
+// if its Agents may be allowed to use the CloudProject.
 func (r *Reconciler) listHolders(ctx context.Context, cp *v1alpha1.CloudProject, needs *needs) ([]string, error) {
 	key, shared := client.ObjectKeyFromObject(cp), sharedByNamespaces(cp)
 	uses := func(agent *v1alpha1.Agent) bool {
@@ -135,7 +136,7 @@ func (r *Reconciler) listHolders(ctx context.Context, cp *v1alpha1.CloudProject,
 	return holding, nil
 }
 
-// sharedByNamespaces says whether Agents of other namespaces may be allowed to use a CloudProject.
+// sharedByNamespaces reports whether Agents of other namespaces may be allowed to use a CloudProject.
 func sharedByNamespaces(cp *v1alpha1.CloudProject) bool {
 	allowed := cp.Spec.AllowedNamespaces
 	return allowed != nil && allowed.From != v1alpha1.NamespacesFromSame && allowed.From != ""
@@ -143,12 +144,12 @@ func sharedByNamespaces(cp *v1alpha1.CloudProject) bool {
 
 func unreadable(namespace string) *fault.Error {
 	return fault.Waitingf(v1alpha1.ReasonInUse,
-		"the deletion waits for namespace %s, where the operator may not see whether Agents need it: restore the namespace with its Role, "+
-			"take it out of --watch-namespaces, or release the CloudProject with the annotation %s: \"true\"",
+		"the deletion waits for namespace %s, where the operator has no rights to see whether Agents need it: restore the namespace "+
+			"with its Role, remove it from --watch-namespaces, or release the CloudProject with the annotation %s: \"true\"",
 		namespace, v1alpha1.AnnotationOrphanAgents)
 }
 
-// holds says whether an Agent may have something remote to delete.
+// holds reports whether an Agent may have something remote to delete.
 func holds(agent *v1alpha1.Agent) bool {
 	if controllerutil.ContainsFinalizer(agent, v1alpha1.AgentFinalizer) {
 		return true
@@ -168,7 +169,7 @@ func names(agents []v1alpha1.Agent, wanted func(*v1alpha1.Agent) bool) []string 
 	return found
 }
 
-// enumerate names the first of some Agents, and counts the others.
+// enumerate names the first Agents, and counts the others.
 func enumerate(agents []string) string {
 	slices.Sort(agents)
 	shown, rest := agents[:min(len(agents), namedHolders)], max(len(agents)-namedHolders, 0)
@@ -182,8 +183,8 @@ func enumerate(agents []string) string {
 	return text
 }
 
-// release lets a CloudProject go, with the copy of its credentials. now is false if that was done before, which
-// the cache may not have learned yet.
+// release deletes the copy of the credentials and removes the finalizer. now is false if that was done before, which the
+// cache may not show yet.
 func (r *Reconciler) release(ctx context.Context, cp *v1alpha1.CloudProject) (now bool, err error) {
 	if err := r.removeCopy(ctx, cp); err != nil {
 		return false, err
@@ -199,8 +200,8 @@ func (r *Reconciler) release(ctx context.Context, cp *v1alpha1.CloudProject) (no
 	return true, nil
 }
 
-// gone forgets a CloudProject that is no more. If it went without the operator's leave, its copy of the
-// credentials still waits to be let go.
+// gone forgets a deleted CloudProject. If somebody else removed the finalizer, the copy of the credentials still has its
+// own.
 func (r *Reconciler) gone(ctx context.Context, key types.NamespacedName) error {
 	r.forget(key)
 	cp := &v1alpha1.CloudProject{}
@@ -212,5 +213,5 @@ func (r *Reconciler) gone(ctx context.Context, key types.NamespacedName) error {
 	if err := r.APIReader.Get(ctx, key, cp); !apierrors.IsNotFound(err) {
 		return err
 	}
-	return client.IgnoreNotFound(r.letGo(ctx, secret))
+	return client.IgnoreNotFound(r.removeFinalizer(ctx, secret))
 }

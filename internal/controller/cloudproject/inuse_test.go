@@ -56,7 +56,7 @@ func TestACloudProjectThatNeverWorkedGoesToo(t *testing.T) {
 	w.gone(cp)
 }
 
-func TestAgentsHoldTheirCloudProject(t *testing.T) {
+func TestAgentsDelayTheDeletionOfTheirCloudProject(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cp, secret := w.withCopy()
@@ -82,7 +82,7 @@ func TestAgentsHoldTheirCloudProject(t *testing.T) {
 	w.gone(secret)
 }
 
-func TestAHeldCloudProjectKeepsItsProofUp(t *testing.T) {
+func TestACloudProjectInUseIsStillVerified(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cp, _ := w.withCopy()
@@ -92,7 +92,7 @@ func TestAHeldCloudProjectKeepsItsProofUp(t *testing.T) {
 	w.deleteSecret(tokenName)
 	w.eventually("both troubles to show", func() bool {
 		now := w.becomes(cp, inUse())
-		return strings.Contains(apimeta.FindStatusCondition(now.Status.Conditions, ready).Message, "; besides, spec.tokenSecretRef")
+		return strings.Contains(apimeta.FindStatusCondition(now.Status.Conditions, ready).Message, "; also, spec.tokenSecretRef")
 	})
 	if _, err := w.projects.Get(cp); err != nil {
 		t.Errorf("the Agent cannot be deleted: %v", err)
@@ -100,13 +100,13 @@ func TestAHeldCloudProjectKeepsItsProofUp(t *testing.T) {
 	w.restart()
 	w.eventually("the project to be usable again", func() bool { _, err := w.projects.Get(cp); return err == nil }, w.logged)
 	if w.projects.Lookup(cp.UID).RegistrationPaused() == nil {
-		t.Error("registrations are open after a restart")
+		t.Error("registration is not paused after a restart")
 	}
 	w.removeAgent(agent)
 	w.gone(cp)
 }
 
-func TestAnAgentThatTheCacheDoesNotKnowHoldsToo(t *testing.T) {
+func TestAnAgentMissingFromTheCacheDelaysTheDeletionToo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t) // Its cache knows one namespace alone.
 	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cproj-other-"}}
@@ -162,8 +162,8 @@ func TestANamespaceIsDeletedInOrder(t *testing.T) {
 	w.gone(namespace)
 }
 
-// A copy that is deleted with everything else in its namespace, before the CloudProject is, must not be let go:
-// there would be no new one.
+// A copy that is deleted with its namespace, before the CloudProject is, must keep its finalizer:
+// a new copy could not be created.
 func TestInATerminatingNamespaceTheCopyIsNotRenewed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -192,7 +192,7 @@ func TestInATerminatingNamespaceTheCopyIsNotRenewed(t *testing.T) {
 	w.gone(namespace)
 }
 
-func TestAgentsAreCountedNowAndThen(t *testing.T) {
+func TestTheNumberOfAgentsIsWrittenRarely(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *options) { o.reconciler.AgentCountInterval = 700 * time.Millisecond })
 	cp, _ := w.withCopy()
@@ -200,7 +200,7 @@ func TestAgentsAreCountedNowAndThen(t *testing.T) {
 	versions := map[string]bool{}
 	count := func(want int32) func() bool {
 		return func() bool {
-			now := w.becomes(cp, proved)
+			now := w.becomes(cp, verified)
 			versions[now.ResourceVersion] = true
 			return now.Status.Agents == want
 		}
@@ -223,9 +223,9 @@ func TestAgentsAreCountedNowAndThen(t *testing.T) {
 	}
 }
 
-// Users of any namespace write finalizers and intents. From one that is not allowed these hold nothing back, also
-// right after a start, when the credentials that tell a forged intent are not loaded yet.
-func TestForgedFinalizerAndIntent_NamespaceNotAllowed_HoldNothing(t *testing.T) {
+// Users of any namespace can write finalizers and intents. In a namespace that is not allowed these delay nothing, even
+// right after a start, when the credentials that show a forged intent are not loaded yet.
+func TestForgedFinalizerAndIntent_NamespaceNotAllowed_DelayNothing(t *testing.T) {
 	for _, row := range []struct {
 		name    string
 		restart bool
@@ -264,7 +264,7 @@ func forgeIntent(a *v1alpha1.Agent) {
 }
 
 // Credentials that were never there cannot have signed an intent.
-func TestForgedIntent_CloudProjectNeverWorked_HoldsNothing(t *testing.T) {
+func TestForgedIntent_CloudProjectNeverWorked_DelaysNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cproj-other-"}}

@@ -26,34 +26,34 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
-// memory is what is remembered of each CloudProject between two reconciliations. Losing it costs one proof.
+// memory is the process-local cache of all CloudProjects. Losing it costs one credential check each.
 type memory struct {
 	mu   sync.Mutex
 	memo map[types.NamespacedName]*memo
 }
 
-// memo belongs to the one worker that has the CloudProject at hand; doubted alone is set from elsewhere.
+// memo is the process-local cache of one CloudProject. Only its worker uses it; needsCheck alone is set by others.
 type memo struct {
-	uid     types.UID
-	doubted atomic.Bool
+	uid        types.UID
+	needsCheck atomic.Bool
 
-	tried    attempt      // what was shown to the service last; zero if nothing was
-	verdict  *fault.Error // what came of it; nil is good
-	due      time.Time    // when to try again
-	failures int          // in a row, of the retryable class or refusals
-	heard    string       // the request to reconcile that was taken for a person's word last
-	handled  string       // the one that an answer of the service came to last
+	tried     attempt      // what was checked last; zero if nothing was
+	verdict   *fault.Error // its outcome; nil is good
+	nextCheck time.Time    // when to try again
+	failures  int          // consecutive, retryable or rejections
+	lastReset string       // the last request to reconcile that reset the safeguard
+	handled   string       // the last request to reconcile that got a response of the API
 
 	uncopied    *fault.Error   // why there is no copy of the credentials; nil when there is
 	agents      map[string]int // that use the CloudProject, by namespace
-	interval    time.Duration  // of the resync, in force
+	interval    time.Duration  // effective resync interval
 	written     string         // the version of the CloudProject that this process wrote last
 	writtenAt   time.Time      // when the status was written last
-	refusals    int            // of the API server, in a row
+	refusals    int            // by the API server, consecutive
 	lastRefusal string         // as it was logged
 }
 
-// counted is how many Agents use the CloudProject.
+// counted returns the number of Agents that use the CloudProject.
 func (m *memo) counted() (all int) {
 	for _, n := range m.agents {
 		all += n
@@ -61,14 +61,14 @@ func (m *memo) counted() (all int) {
 	return all
 }
 
-// attempt is what a proof depends on. reconcileAt is there so that a person can ask for one.
+// attempt is the input of a credential check. reconcileAt is part of it so that a user can request one.
 type attempt struct {
 	version     int
 	generation  int64
 	reconcileAt string
 }
 
-// remember returns the memo of a CloudProject. An earlier one of the same name is forgotten.
+// remember returns the memo of a CloudProject. That of an earlier CloudProject with the same name is dropped.
 func (r *Reconciler) remember(cp *v1alpha1.CloudProject) *memo {
 	key := client.ObjectKeyFromObject(cp)
 	r.memory.mu.Lock()
@@ -98,12 +98,12 @@ func (r *Reconciler) forget(key types.NamespacedName) {
 	}
 }
 
-// doubt notes that a call casts doubt on the credentials, or clears it, and has the CloudProject looked at.
-// It is called in the middle of other people's calls, and never waits.
-func (r *Reconciler) doubt(key client.ObjectKey) {
+// needsVerification records that a response concerns the credentials, and enqueues the CloudProject. It is called while
+// other requests are in progress, and never blocks.
+func (r *Reconciler) needsVerification(key client.ObjectKey) {
 	r.memory.mu.Lock()
 	if m := r.memory.memo[key]; m != nil {
-		m.doubted.Store(true)
+		m.needsCheck.Store(true)
 	}
 	r.memory.mu.Unlock()
 	if queue := r.queue.Load(); queue != nil {
@@ -111,11 +111,11 @@ func (r *Reconciler) doubt(key client.ObjectKey) {
 	}
 }
 
-// next says when to look at the CloudProject again, if nothing happens before.
+// next returns the time until the next reconciliation, if nothing happens before.
 func (r *Reconciler) next(m *memo, verdict *fault.Error, pending bool) ctrl.Result {
 	m.refusals, m.lastRefusal = 0, ""
-	wait := m.due.Sub(r.clock().Now())
-	if m.due.IsZero() { // Nothing was shown to the service, so a watch tells when to go on.
+	wait := m.nextCheck.Sub(r.clock().Now())
+	if m.nextCheck.IsZero() { // Nothing was checked: a watch ends the wait.
 		wait = spread(m.interval)
 		if verdict != nil && verdict.RetryAfter > 0 {
 			wait = verdict.RetryAfter
@@ -127,13 +127,13 @@ func (r *Reconciler) next(m *memo, verdict *fault.Error, pending bool) ctrl.Resu
 	return requeue(max(wait, 10*time.Millisecond))
 }
 
-// again has a reconciliation repeated that the API server did not let finish. A conflict is no news.
+// again requeues a reconciliation that failed on an API server error. A conflict is not logged.
 func (r *Reconciler) again(ctx context.Context, m *memo, err error) ctrl.Result {
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) || apierrors.IsAlreadyExists(err) {
 		return requeue(spread(r.backoffMin() / 4))
 	}
 	if text := err.Error(); text != m.lastRefusal {
-		logf.FromContext(ctx).Error(err, "The API server refused a request; trying again")
+		logf.FromContext(ctx).Error(err, "The API server rejected a request: retrying automatically")
 		m.lastRefusal = text
 	}
 	m.refusals++
@@ -148,7 +148,7 @@ func (r *Reconciler) backoff(failures int) time.Duration {
 	return fault.Backoff(failures, r.backoffMin(), orElse(r.BackoffMax, 5*time.Minute))
 }
 
-// refusedBackoff is longer at first: a token that was revoked is no better a second later.
+// refusedBackoff is longer at first: a revoked token does not recover within a second.
 func (r *Reconciler) refusedBackoff(failures int) time.Duration {
 	return fault.Backoff(failures, 5*r.backoffMin(), orElse(r.BackoffMax, 5*time.Minute))
 }
@@ -171,5 +171,5 @@ func orElse(d, otherwise time.Duration) time.Duration {
 	return d
 }
 
-// spread adds up to a tenth, so that what was started together does not stay together.
+// spread adds up to a tenth, so that checks that started together drift apart.
 func spread(d time.Duration) time.Duration { return d + rand.N(d/10+1) }

@@ -18,8 +18,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
 )
 
-// RegisterMetrics registers metrics of CloudProjects that are made at each scrape from the cache, once elected
-// is closed; nil says that this process always leads.
+// RegisterMetrics registers the metrics of CloudProjects, which are computed from the cache at each scrape once elected is
+// closed; if it is nil, this process always leads.
 func RegisterMetrics(registerer prometheus.Registerer, reader client.Reader, shard projectref.Shard, elected <-chan struct{}) error {
 	desc := func(name, help string, more ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, append([]string{"cloudproject"}, more...), nil)
@@ -28,26 +28,26 @@ func RegisterMetrics(registerer prometheus.Registerer, reader client.Reader, sha
 		reader: reader, shard: shard, elected: elected,
 		condition: desc("calyptia_cloudproject_condition",
 			"1 for each condition that the CloudProject has, with its status and reason.", "condition", "status", "reason"),
-		doubles: desc("calyptia_cloudproject_duplicate_agents",
-			"Remote agents that share the machine ID of an Agent's own and are left to a person; 100 at most."),
+		duplicates: desc("calyptia_cloudproject_duplicate_agents",
+			"Duplicate remote agents, with the machine ID of an Agent's own, that a user must delete; 100 at most."),
 		resync: desc("calyptia_cloudproject_resync_interval_seconds",
-			"Time between two looks at a remote agent, as the rate limit allows it, in seconds."),
+			"Time between two checks of a remote agent, as the rate limit allows it, in seconds."),
 	})
 }
 
-// collector makes the metrics of CloudProjects.
+// collector computes the metrics of CloudProjects.
 type collector struct {
 	reader  client.Reader
 	shard   projectref.Shard
 	elected <-chan struct{}
 
-	condition, doubles, resync *prometheus.Desc
+	condition, duplicates, resync *prometheus.Desc
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	out <- c.condition
-	out <- c.doubles
+	out <- c.duplicates
 	out <- c.resync
 }
 
@@ -60,7 +60,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	defer cancel()
 	var list v1alpha1.CloudProjectList
 	if err := c.reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		return // The cache is not filled yet: no number is better than a wrong one.
+		return // Before the cache is filled, no number is better than a wrong one.
 	}
 	for i := range list.Items {
 		if c.shard.Has(&list.Items[i]) {
@@ -85,7 +85,7 @@ func (c *collector) one(out chan<- prometheus.Metric, cp *v1alpha1.CloudProject)
 		}
 		gauge(c.condition, 1, condition.Type, string(condition.Status), condition.Reason)
 	}
-	gauge(c.doubles, float64(len(cp.Status.DuplicateAgents)))
+	gauge(c.duplicates, float64(len(cp.Status.DuplicateAgents)))
 	if interval := cp.Status.ResyncInterval; interval != nil {
 		gauge(c.resync, interval.Seconds())
 	}

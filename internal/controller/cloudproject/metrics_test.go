@@ -35,7 +35,7 @@ func (s shelf) List(_ context.Context, list client.ObjectList, _ ...client.ListO
 	return nil
 }
 
-func TestMetricsTellOfCloudProjects(t *testing.T) {
+func TestMetricsReportCloudProjects(t *testing.T) {
 	cp := v1alpha1.CloudProject{ObjectMeta: metav1.ObjectMeta{Namespace: "logs", Name: "calyptia"}}
 	cp.Status.DuplicateAgents = []string{"a", "b"}
 	cp.Status.ResyncInterval = &metav1.Duration{Duration: 10 * time.Minute}
@@ -54,11 +54,11 @@ func TestMetricsTellOfCloudProjects(t *testing.T) {
 # TYPE calyptia_cloudproject_condition gauge
 calyptia_cloudproject_condition{cloudproject="logs/calyptia",condition="Ready",reason="Unauthorized",status="False"} 1
 calyptia_cloudproject_condition{cloudproject="logs/calyptia",condition="Stalled",reason="Other",status="True"} 1
-# HELP calyptia_cloudproject_duplicate_agents Remote agents that share the machine ID of an Agent's own and are left to a person; 100 at most.
+# HELP calyptia_cloudproject_duplicate_agents Duplicate remote agents, with the machine ID of an Agent's own, that a user must delete; 100 at most.
 # TYPE calyptia_cloudproject_duplicate_agents gauge
 calyptia_cloudproject_duplicate_agents{cloudproject="logs/calyptia"} 2
 calyptia_cloudproject_duplicate_agents{cloudproject="logs/new"} 0
-# HELP calyptia_cloudproject_resync_interval_seconds Time between two looks at a remote agent, as the rate limit allows it, in seconds.
+# HELP calyptia_cloudproject_resync_interval_seconds Time between two checks of a remote agent, as the rate limit allows it, in seconds.
 # TYPE calyptia_cloudproject_resync_interval_seconds gauge
 calyptia_cloudproject_resync_interval_seconds{cloudproject="logs/calyptia"} 600
 `
@@ -67,7 +67,7 @@ calyptia_cloudproject_resync_interval_seconds{cloudproject="logs/calyptia"} 600
 	}
 }
 
-func TestOnlyALeaderWithAFilledCacheTellsOfCloudProjects(t *testing.T) {
+func TestOnlyALeaderWithAFilledCacheReportsCloudProjects(t *testing.T) {
 	cp := v1alpha1.CloudProject{ObjectMeta: metav1.ObjectMeta{Namespace: "logs", Name: "calyptia"}}
 	filled := shelf{projects: []v1alpha1.CloudProject{cp}}
 	waits, leads := make(chan struct{}), make(chan struct{})

@@ -18,17 +18,17 @@ import (
 	intents "github.com/calyptia-agent-operator/operator/internal/registration"
 )
 
-// needs judges which Agents need a CloudProject for their deletion. Users write the finalizer and the registration
-// intent of any Agent, so from a namespace that is not allowed only a record at this endpoint or an authentic intent
-// counts. The agent controller asks the same before it uses the credentials for such an Agent.
+// needs decides which Agents need a CloudProject for their deletion. Users can write the finalizer and the registration
+// intent of any Agent, so in a namespace that is not allowed only a record at this endpoint or an authentic intent counts.
+// The agent controller applies the same rule before it uses the credentials for such an Agent.
 type needs struct {
 	allows func(namespace string) (bool, error)
 	uid    string
 	place  connection.Endpoint
 	sign   intents.Signer  // nil while the credentials are not loaded
-	unused bool            // the credentials never worked, so nothing was signed with them
-	known  map[string]bool // namespaces that were judged
-	err    error           // of the API server; what was judged is not to be used then
+	unused bool            // the credentials never worked, so no intent was signed with them
+	known  map[string]bool // namespaces already decided
+	err    error           // of the API server; the decisions are void then
 }
 
 func (r *Reconciler) needs(ctx context.Context, cp *v1alpha1.CloudProject) (*needs, error) {
@@ -42,25 +42,25 @@ func (r *Reconciler) needs(ctx context.Context, cp *v1alpha1.CloudProject) (*nee
 		n.place, n.sign = p.Endpoint(), p.Sign
 		return n, nil
 	}
-	// Nothing is registered before a copy of the credentials is kept.
+	// Nothing is registered before there is a copy of the credentials.
 	secret, err := r.findCopy(ctx, cp)
 	n.unused = cp.Status.URL == "" && (secret == nil || !ours(secret, cp))
 	return n, err
 }
 
-// holds says whether an Agent may have something remote to delete with this CloudProject.
+// holds reports whether an Agent may have something remote to delete with this CloudProject.
 func (n *needs) holds(agent *v1alpha1.Agent) bool {
 	return holds(agent) && (n.allowed(agent.Namespace) || n.recorded(agent) || n.registering(agent))
 }
 
-// uses says whether an Agent is counted as one of this CloudProject: anybody may refer to it, and the resync interval is
-// stretched for all who are counted. What needs no read of a namespace is asked first.
+// uses reports whether an Agent counts for this CloudProject: anybody may refer to it, and the resync interval grows with
+// the number of Agents. Conditions that need no read of a namespace come first.
 func (n *needs) uses(agent *v1alpha1.Agent) bool {
 	return n.recorded(agent) || n.sign != nil && n.registering(agent) || n.allowed(agent.Namespace)
 }
 
-// count returns how many Agents use the CloudProject, by namespace. One whose namespace cannot be read is left out until
-// it is registered: the rest can be counted all the same.
+// count returns the number of Agents that use the CloudProject, by namespace. An Agent whose namespace cannot be read counts
+// only once it is registered.
 func (n *needs) count(agents []v1alpha1.Agent) map[string]int {
 	counted := map[string]int{}
 	for i := range agents {
@@ -83,8 +83,8 @@ func (n *needs) allowed(namespace string) bool {
 	return allowed
 }
 
-// recorded says whether an Agent has recorded something through this CloudProject. Anybody's may name the same URL, and
-// the same project in spec.projectID, so the UID has to be that of this one.
+// recorded reports whether an Agent has a record made through this CloudProject. Another CloudProject may have the same URL
+// and spec.projectID, so the UID has to match.
 func (n *needs) recorded(agent *v1alpha1.Agent) bool {
 	status := &agent.Status
 	if status.CloudProjectUID != n.uid {
@@ -94,8 +94,8 @@ func (n *needs) recorded(agent *v1alpha1.Agent) bool {
 	return here && n.place.URL != "" && (status.ID != "" || len(status.DuplicatesToDelete) > 0)
 }
 
-// registering says whether an open intent may have registered something here. Until the credentials are loaded nobody
-// can tell whose an intent is; if they never worked, it is forged.
+// registering reports whether an intent in doubt may have registered something here. Until the credentials are loaded an
+// intent cannot be authenticated; if they never worked, it is forged.
 func (n *needs) registering(agent *v1alpha1.Agent) bool {
 	intent := intents.ParseIntent(agent.Annotations[v1alpha1.AnnotationRegistrationIntent])
 	if n.unused || intent.IsZero() || intent.Spent(intents.ParseIntent(agent.Status.RegistrationIntent)) {

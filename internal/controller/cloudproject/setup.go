@@ -38,12 +38,12 @@ const sourceIndex = "spec.sources"
 
 type queue = workqueue.TypedRateLimitingInterface[ctrl.Request]
 
-// SetupWithManager has the manager run the Reconciler. The manager's cache must know projectref.AgentIndex.
+// SetupWithManager registers the controller. The manager's cache must have projectref.AgentIndex.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Options) error {
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.CloudProject{}, sourceIndex, sources); err != nil {
 		return err
 	}
-	r.Projects.OnNeedsVerification(r.doubt)
+	r.Projects.OnNeedsVerification(r.needsVerification)
 	r.Recorder = eventlimit.New(r.Recorder, mgr.GetScheme(), r.clock())
 	changed := builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}, kubecache.News(v1alpha1.LabelCloudProjectUID))
 	return ctrl.NewControllerManagedBy(mgr).
@@ -60,7 +60,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 		Complete(r)
 }
 
-// declared lets through what people change: not the operator's own writes of the status.
+// declared selects changes by users, not the operator's own writes of the status.
 func declared() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		was, is := e.ObjectOld, e.ObjectNew
@@ -87,7 +87,7 @@ func sources(obj client.Object) []string {
 }
 
 // referring maps a Secret or ConfigMap to the CloudProjects that refer to it, and a copy of credentials to its
-// CloudProject, even if that is no more.
+// CloudProject, even a deleted one.
 func (r *Reconciler) referring(kind string) handler.MapFunc {
 	return func(ctx context.Context, obj client.Object) []ctrl.Request {
 		var list v1alpha1.CloudProjectList
@@ -110,8 +110,8 @@ func (r *Reconciler) referring(kind string) handler.MapFunc {
 	}
 }
 
-// agentChanges lets through what makes an Agent a user or holder of a CloudProject, or ends that: not the many
-// writes of their status. Those that were there before the start are counted by the first look.
+// agentChanges selects the changes that start or end the use of a CloudProject by an Agent, not the many writes of its
+// status. The first reconciliation counts the initial Agents.
 func (r *Reconciler) agentChanges() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
@@ -129,9 +129,9 @@ func (r *Reconciler) agentChanges() predicate.Predicate {
 	}
 }
 
-// agentHandler has the CloudProjects of Agents looked at, once for all that change within some time.
+// agentHandler enqueues the CloudProjects of Agents, once for all changes within some time.
 func (r *Reconciler) agentHandler() handler.EventHandler {
-	look := func(ctx context.Context, q queue, objects ...client.Object) {
+	enqueue := func(ctx context.Context, q queue, objects ...client.Object) {
 		for _, obj := range objects {
 			agent, ok := obj.(*v1alpha1.Agent)
 			if !ok {
@@ -143,15 +143,15 @@ func (r *Reconciler) agentHandler() handler.EventHandler {
 		}
 	}
 	return handler.Funcs{
-		CreateFunc:  func(ctx context.Context, e event.CreateEvent, q queue) { look(ctx, q, e.Object) },
-		UpdateFunc:  func(ctx context.Context, e event.UpdateEvent, q queue) { look(ctx, q, e.ObjectOld, e.ObjectNew) },
-		DeleteFunc:  func(ctx context.Context, e event.DeleteEvent, q queue) { look(ctx, q, e.Object) },
-		GenericFunc: func(ctx context.Context, e event.GenericEvent, q queue) { look(ctx, q, e.Object) },
+		CreateFunc:  func(ctx context.Context, e event.CreateEvent, q queue) { enqueue(ctx, q, e.Object) },
+		UpdateFunc:  func(ctx context.Context, e event.UpdateEvent, q queue) { enqueue(ctx, q, e.ObjectOld, e.ObjectNew) },
+		DeleteFunc:  func(ctx context.Context, e event.DeleteEvent, q queue) { enqueue(ctx, q, e.Object) },
+		GenericFunc: func(ctx context.Context, e event.GenericEvent, q queue) { enqueue(ctx, q, e.Object) },
 	}
 }
 
-// patience is short for a CloudProject that may wait for this Agent to go; else only their number is to be
-// counted. The cache may not show yet that the CloudProject is being deleted, too.
+// patience is short for a CloudProject whose deletion may wait for this Agent; else only the number of Agents changes. The
+// cache may not show yet that the CloudProject is being deleted, too.
 func (r *Reconciler) patience(ctx context.Context, key types.NamespacedName, agent *v1alpha1.Agent) time.Duration {
 	var cp v1alpha1.CloudProject
 	err := r.Client.Get(ctx, key, &cp, client.UnsafeDisableDeepCopy)

@@ -24,20 +24,20 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
-// What events say the operator did.
+// The actions of events.
 const (
-	actionProve   = "Prove"
+	actionVerify  = "Verify"
 	actionRelease = "Release"
 )
 
 const (
-	// maxNote is the longest note that the API server takes in an event.
+	// maxNote is the longest note of an event that the API server accepts.
 	maxNote = 1024
-	// agentsPerPage is how many Agents one call of a resync covers where the service lists them.
+	// agentsPerPage is how many Agents one request of a resync covers if the API lists agents.
 	agentsPerPage = 100
 )
 
-// describe fills in all of the status but the conditions. What is told of the service is what was proved last.
+// describe sets all of the status but the conditions. The fields about the API show the last verified state.
 func (r *Reconciler) describe(cp *v1alpha1.CloudProject, m *memo) {
 	s := &cp.Status
 	s.ObservedGeneration = cp.Generation
@@ -51,14 +51,14 @@ func (r *Reconciler) describe(cp *v1alpha1.CloudProject, m *memo) {
 		return
 	}
 	s.DuplicateAgents = p.Duplicates()
-	if proof := p.Result(); proof.Verified {
-		s.Authentication, s.ListSupported = proof.Authentication, proof.ListSupported
+	if result := p.Result(); result.Verified {
+		s.Authentication, s.ListSupported = result.Authentication, result.ListSupported
 		s.URL, s.ProjectID = p.Endpoint().URL, p.Endpoint().ProjectID
 	}
 }
 
-// interval is the resync interval in force: long enough for all Agents with half of the rate limit, and so long that
-// lists, of which the last took that long, are read no more than half of the time.
+// interval is the effective resync interval: long enough that all Agents need at most half of the rate limit, and that
+// lists, of which the last took this long, run at most half of the time.
 func (r *Reconciler) interval(cp *v1alpha1.CloudProject, agents int, took time.Duration) time.Duration {
 	d := connection.DefaultResyncInterval
 	if cp.Spec.ResyncInterval != nil {
@@ -76,10 +76,10 @@ func (r *Reconciler) interval(cp *v1alpha1.CloudProject, agents int, took time.D
 	if needed <= d {
 		return d
 	}
-	return (needed + time.Minute - 1).Truncate(time.Minute) // Whole minutes, so that one Agent more changes nothing.
+	return (needed + time.Minute - 1).Truncate(time.Minute) // Whole minutes, so that it rarely changes.
 }
 
-// listTook is how long the list of remote agents took that was read last.
+// listTook is the duration of the last list of remote agents.
 func (r *Reconciler) listTook(cp *v1alpha1.CloudProject) time.Duration {
 	if p := r.Projects.Lookup(cp.UID); p != nil {
 		return p.ListTook()
@@ -87,7 +87,7 @@ func (r *Reconciler) listTook(cp *v1alpha1.CloudProject) time.Duration {
 	return 0
 }
 
-// both joins two failures into what is shown: the first leads.
+// both merges two failures into one: the first determines the reason.
 func both(first, second *fault.Error) *fault.Error {
 	switch {
 	case first == nil || first.Quiet && second != nil:
@@ -96,19 +96,19 @@ func both(first, second *fault.Error) *fault.Error {
 		return first
 	}
 	f := *first
-	f.Message += "; besides, " + second.Message
+	f.Message += "; also, " + second.Message
 	if stalls(second) {
 		f.Class = fault.Terminal
 	}
 	return &f
 }
 
-// stalls says whether a person has to act. A service that refuses the token does not change its mind.
+// stalls reports whether user action is required. A rejected token does not become valid without it.
 func stalls(f *fault.Error) bool {
 	return f.Class == fault.Terminal || f.Reason == v1alpha1.ReasonUnauthorized
 }
 
-// setConditions is the one place that does.
+// setConditions sets all conditions.
 func (r *Reconciler) setConditions(cp *v1alpha1.CloudProject, f *fault.Error) {
 	conditions := &cp.Status.Conditions
 	ready := apimeta.FindStatusCondition(*conditions, v1alpha1.ConditionReady)
@@ -129,7 +129,7 @@ func (r *Reconciler) setConditions(cp *v1alpha1.CloudProject, f *fault.Error) {
 		}
 	}
 	if f == nil {
-		set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified, "the service accepts the credentials")
+		set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified, "Calyptia Cloud accepts the credentials")
 	} else {
 		status := metav1.ConditionFalse
 		if f.Reason == v1alpha1.ReasonCredentialsUnverified {
@@ -143,8 +143,8 @@ func (r *Reconciler) setConditions(cp *v1alpha1.CloudProject, f *fault.Error) {
 		f.Reason == v1alpha1.ReasonCredentialsUnverified)
 }
 
-// writeStatus writes what changed, if anything did, and tells of it. pending is true if it is too early to
-// write a mere number.
+// writeStatus writes the status if it changed, and records an event. pending is true if only numbers changed and it is too
+// early to write them.
 func (r *Reconciler) writeStatus(ctx context.Context, before, cp *v1alpha1.CloudProject, m *memo) (pending bool, err error) {
 	if equality.Semantic.DeepEqual(before.Status, cp.Status) {
 		return false, nil
@@ -166,7 +166,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, before, cp *v1alpha1.Cloud
 	return false, nil
 }
 
-// announce tells of a change of Ready: in the log of each, in an event when it turns good or bad.
+// announce logs every change of Ready, and records an event if its status or reason changed.
 func (r *Reconciler) announce(ctx context.Context, cp *v1alpha1.CloudProject, was *metav1.Condition) {
 	is := apimeta.FindStatusCondition(cp.Status.Conditions, v1alpha1.ConditionReady)
 	if was == nil {
@@ -183,11 +183,11 @@ func (r *Reconciler) announce(ctx context.Context, cp *v1alpha1.CloudProject, wa
 	case is.Status == metav1.ConditionTrue:
 		kind = corev1.EventTypeNormal
 	case is.Status == metav1.ConditionUnknown && was.Status != metav1.ConditionTrue:
-		return // Not good yet is not bad.
+		return // Not ready yet is not worth a warning.
 	}
 	note := is.Message
 	if len(note) > maxNote {
 		note = strings.ToValidUTF8(note[:maxNote], "")
 	}
-	r.Recorder.Eventf(cp, nil, kind, is.Reason, actionProve, "%s", note)
+	r.Recorder.Eventf(cp, nil, kind, is.Reason, actionVerify, "%s", note)
 }

@@ -54,7 +54,7 @@ var (
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	ctrl.SetLogger(logr.Discard()) // What a manager logs, its test keeps.
+	ctrl.SetLogger(logr.Discard()) // The test captures the logs of its manager.
 	var err error
 	if plane, err = testenv.Start(context.Background(), testenv.Options{Own: true}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -70,7 +70,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// world is an operator of its own, in a namespace of its own, with a service of its own.
+// world is an operator in its own namespace, with its own fake API.
 type world struct {
 	*testing.T
 	namespace string
@@ -131,7 +131,7 @@ func newWorld(t *testing.T, change ...func(*options)) *world {
 	return w
 }
 
-// registerAside registers an agent past the operator: a list that shows one verifies the credentials with one request.
+// registerAside registers an agent without the operator: with it in the list, one request verifies the credentials.
 func registerAside(t *testing.T, server *cloudtest.Server, url string, token cloud.Token) {
 	t.Helper()
 	base, err := cloud.ParseURL(url, cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true})
@@ -189,7 +189,7 @@ func (w *world) start(o *options) (stop func()) {
 	}
 }
 
-// hide makes the test fail if the token shows up anywhere but in a Secret.
+// hide makes the test fail if the token appears anywhere but in a Secret.
 func (w *world) hide(token string) { w.tokens = append(w.tokens, token) }
 
 func (w *world) checkHidden() {
@@ -278,7 +278,7 @@ func (r *recorder) all() []string {
 	return append([]string(nil), r.events...)
 }
 
-// create makes the token's Secret and a CloudProject that is good unless change says otherwise.
+// create creates the token's Secret and a CloudProject, which is valid unless change breaks it.
 func (w *world) create(change ...func(*v1alpha1.CloudProject)) *v1alpha1.CloudProject {
 	w.Helper()
 	w.putSecret(tokenName, map[string]string{"token": w.token.Reveal()})
@@ -298,7 +298,7 @@ func (w *world) createOnly(change ...func(*v1alpha1.CloudProject)) *v1alpha1.Clo
 	return cp
 }
 
-// putSecret creates a Secret or replaces what it holds.
+// putSecret creates a Secret or replaces its data.
 func (w *world) putSecret(name string, data map[string]string) {
 	w.Helper()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, StringData: data}
@@ -345,7 +345,7 @@ func (w *world) poke(cp *v1alpha1.CloudProject) {
 	})
 }
 
-// createAgent makes an Agent that holds its CloudProject, as if it were registered.
+// createAgent creates an Agent with a finalizer, as if it were registered.
 func (w *world) createAgent(namespace, name string, cp *v1alpha1.CloudProject) *v1alpha1.Agent {
 	w.Helper()
 	agent := &v1alpha1.Agent{

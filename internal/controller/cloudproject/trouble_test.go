@@ -21,7 +21,7 @@ import (
 	status "github.com/calyptia-agent-operator/operator/internal/testenv/kstatus"
 )
 
-// trouble is something wrong with a CloudProject, what it shows then, and the mend that its message tells.
+// trouble is something wrong with a CloudProject, what it shows then, and the remedy in its message.
 type trouble struct {
 	name     string
 	options  func(*options)
@@ -29,7 +29,7 @@ type trouble struct {
 	change   func(*world, *v1alpha1.CloudProjectSpec)
 	want     expect
 	requests int // at most
-	mend     func(*world, *v1alpha1.CloudProject)
+	fix      func(*world, *v1alpha1.CloudProject)
 }
 
 func stalledBy(reason string, message ...string) expect {
@@ -40,7 +40,7 @@ func waitingFor(reason string, message ...string) expect {
 	return expect{metav1.ConditionFalse, reason, message, false, status.InProgressStatus}
 }
 
-func notProved(message ...string) expect {
+func unverified(message ...string) expect {
 	return expect{metav1.ConditionUnknown, v1alpha1.ReasonCredentialsUnverified, message, false, status.InProgressStatus}
 }
 
@@ -48,17 +48,17 @@ var sourceTroubles = []trouble{{
 	name:  "no Secret",
 	cause: func(w *world) { w.deleteSecret(tokenName) },
 	want:  waitingFor(v1alpha1.ReasonSourceNotFound, "spec.tokenSecretRef", `"token-source"`, "create it", `"token"`),
-	mend:  func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal()) },
+	fix:   func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal()) },
 }, {
 	name:  "no key",
 	cause: func(w *world) { w.putSecret(tokenName, map[string]string{"other": "x"}) },
 	want:  waitingFor(v1alpha1.ReasonSourceNotFound, `"token-source" has no key "token"`),
-	mend:  func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal() + "\n") },
+	fix:   func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal() + "\n") },
 }, {
 	name:  "an empty key",
 	cause: func(w *world) { w.putToken(" \n") },
 	want:  stalledBy(v1alpha1.ReasonSourceInvalid, `key "token" of Secret "token-source" is empty`),
-	mend:  func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal()) },
+	fix:   func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal()) },
 }, {
 	name: "a token of two lines",
 	cause: func(w *world) {
@@ -66,7 +66,7 @@ var sourceTroubles = []trouble{{
 		w.hide("first-line-canary-0123456789")
 	},
 	want: stalledBy(v1alpha1.ReasonSourceInvalid, "in one line"),
-	mend: func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal()) },
+	fix:  func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal()) },
 }, {
 	name: "a token with a zero-width space inside",
 	cause: func(w *world) {
@@ -74,12 +74,12 @@ var sourceTroubles = []trouble{{
 		w.hide("first-canary-0123456789")
 	},
 	want: stalledBy(v1alpha1.ReasonSourceInvalid, `key "token" of Secret "token-source"`, "invisible character (U+200B)"),
-	mend: func(w *world, _ *v1alpha1.CloudProject) { w.putToken("\ufeff" + w.token.Reveal() + "\u200b\r\n") },
+	fix:  func(w *world, _ *v1alpha1.CloudProject) { w.putToken("\ufeff" + w.token.Reveal() + "\u200b\r\n") },
 }, {
 	name:   "the name of the operator's own copy",
 	change: func(_ *world, spec *v1alpha1.CloudProjectSpec) { spec.TokenSecretRef.Name = "main-credentials" },
 	want:   stalledBy(v1alpha1.ReasonSourceInvalid, "reserved"),
-	mend: func(w *world, cp *v1alpha1.CloudProject) {
+	fix: func(w *world, cp *v1alpha1.CloudProject) {
 		w.edit(cp, func() { cp.Spec.TokenSecretRef.Name = tokenName })
 	},
 }, {
@@ -88,7 +88,7 @@ var sourceTroubles = []trouble{{
 		spec.CABundle = &v1alpha1.KeySource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "ca", Key: "ca.crt"}}
 	},
 	want: waitingFor(v1alpha1.ReasonSourceNotFound, "spec.caBundle", `ConfigMap "ca" does not exist`),
-	mend: func(w *world, _ *v1alpha1.CloudProject) {
+	fix: func(w *world, _ *v1alpha1.CloudProject) {
 		other := httptest.NewTLSServer(nil)
 		defer other.Close()
 		w.putCA("ca", pemOf(other))
@@ -100,7 +100,7 @@ var sourceTroubles = []trouble{{
 		spec.CABundle = &v1alpha1.KeySource{SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "ca", Key: "ca.crt"}}
 	},
 	want: stalledBy(v1alpha1.ReasonInvalid, "CA bundle"),
-	mend: func(w *world, _ *v1alpha1.CloudProject) {
+	fix: func(w *world, _ *v1alpha1.CloudProject) {
 		other := httptest.NewTLSServer(nil)
 		defer other.Close()
 		w.putSecret("ca", map[string]string{"ca.crt": pemOf(other)})
@@ -109,7 +109,7 @@ var sourceTroubles = []trouble{{
 	name:   "a host that is not allowed",
 	change: func(_ *world, spec *v1alpha1.CloudProjectSpec) { spec.URL = "https://elsewhere.example" },
 	want:   stalledBy(v1alpha1.ReasonURLNotAllowed, "spec.url", "elsewhere.example", "--allowed-hosts"),
-	mend:   func(w *world, cp *v1alpha1.CloudProject) { w.edit(cp, func() { cp.Spec.URL = w.url }) },
+	fix:    func(w *world, cp *v1alpha1.CloudProject) { w.edit(cp, func() { cp.Spec.URL = w.url }) },
 }, {
 	name:    "http that is not allowed",
 	options: func(o *options) { o.policy.AllowInsecureHTTP = false },
@@ -118,82 +118,82 @@ var sourceTroubles = []trouble{{
 	name:   "the ID of another project",
 	change: func(_ *world, spec *v1alpha1.CloudProjectSpec) { spec.ProjectID = otherID },
 	want:   stalledBy(v1alpha1.ReasonInvalid, "spec.projectID", otherID, projectID),
-	mend:   func(w *world, cp *v1alpha1.CloudProject) { w.edit(cp, func() { cp.Spec.ProjectID = "" }) },
+	fix:    func(w *world, cp *v1alpha1.CloudProject) { w.edit(cp, func() { cp.Spec.ProjectID = "" }) },
 }, {
 	name:  "a Secret of somebody else in the place of the copy",
 	cause: func(w *world) { w.putSecret("main-credentials", map[string]string{"token": "foreign"}) },
 	want:  stalledBy(v1alpha1.ReasonSecretConflict, `Secret "main-credentials"`, "delete or rename"),
-	mend:  func(w *world, _ *v1alpha1.CloudProject) { w.deleteSecret("main-credentials") },
+	fix:   func(w *world, _ *v1alpha1.CloudProject) { w.deleteSecret("main-credentials") },
 
 	requests: 1,
 }}
 
 var serviceTroubles = []trouble{{
-	name:     "a token that the service refuses",
+	name:     "a token that the API refuses",
 	options:  func(o *options) { o.reconciler.BackoffMin = time.Minute }, // so that the next try does not come here
 	cause:    func(w *world) { w.putToken("wrong-canary-0123456789abcdef"); w.hide("wrong-canary-0123456789abcdef") },
-	want:     stalledBy(v1alpha1.ReasonUnauthorized, "refuses the token", "spec.tokenSecretRef"),
+	want:     stalledBy(v1alpha1.ReasonUnauthorized, "rejected the token", "spec.tokenSecretRef"),
 	requests: 2, // one for each scheme
-	mend:     func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal()) },
+	fix:      func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal()) },
 }, {
-	name: "a scheme that the service does not take",
+	name: "a scheme that the API does not take",
 	options: func(o *options) {
 		o.settings.Schemes, o.reconciler.BackoffMin = []cloud.Scheme{cloud.SchemeProjectToken}, time.Minute
 	},
 	change:   func(_ *world, spec *v1alpha1.CloudProjectSpec) { spec.Authentication = v1alpha1.AuthenticationBearer },
 	want:     stalledBy(v1alpha1.ReasonUnauthorized),
 	requests: 1,
-	mend: func(w *world, cp *v1alpha1.CloudProject) {
+	fix: func(w *world, cp *v1alpha1.CloudProject) {
 		w.edit(cp, func() { cp.Spec.Authentication = v1alpha1.AuthenticationAuto })
 	},
 }, {
-	name: "a service that nobody runs",
+	name: "an API that does not listen",
 	change: func(_ *world, spec *v1alpha1.CloudProjectSpec) {
 		closed := httptest.NewServer(nil)
 		spec.URL = closed.URL
 		closed.Close()
 	},
-	want: notProved("cannot be reached: connection refused"),
-	mend: func(w *world, cp *v1alpha1.CloudProject) { w.edit(cp, func() { cp.Spec.URL = w.url }) },
+	want: unverified("cannot be reached: connection refused"),
+	fix:  func(w *world, cp *v1alpha1.CloudProject) { w.edit(cp, func() { cp.Spec.URL = w.url }) },
 }, {
 	name: "a page of HTML in its place",
 	cause: func(w *world) {
 		w.repair = w.cloud.Inject(cloudtest.Fault{Status: http.StatusOK, Body: "<html>Log in</html>"})
 	},
-	want: notProved("not the API's JSON"),
+	want: unverified("not the API's JSON"),
 }, {
 	name: "a proxy that forbids it",
 	cause: func(w *world) {
 		w.repair = w.cloud.Inject(cloudtest.Fault{Status: http.StatusForbidden, Body: "<html>Forbidden</html>"})
 	},
-	want: notProved("not the API's JSON"),
+	want: unverified("not the API's JSON"),
 }, {
-	name: "an error of its own",
+	name: "its own error",
 	cause: func(w *world) {
 		w.repair = w.cloud.Inject(cloudtest.Fault{Status: http.StatusInternalServerError, Body: `{"error":"internal"}`})
 	},
-	want: notProved("500", "internal"),
+	want: unverified("500", "internal"),
 }, {
-	name: "a read that proves nothing either way",
+	name: "an inconclusive read",
 	cause: func(w *world) {
 		w.cloud.Configure(func(s *cloudtest.Settings) { s.NoList = true })
 		w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteAgent, Status: http.StatusBadRequest, Body: `{"error":"invalid ID"}`})
 	},
-	want:     notProved("the first call for an Agent"),
+	want:     unverified("the first Agent request"),
 	requests: 2,
-	mend: func(w *world, cp *v1alpha1.CloudProject) {
+	fix: func(w *world, cp *v1alpha1.CloudProject) {
 		p, err := w.projects.Get(cp)
 		noError(w, err)
-		ticket, err := p.Admit(ratelimit.Caller{UID: "somebody"})
+		permit, err := p.Acquire(ratelimit.Caller{UID: "somebody"})
 		noError(w, err)
-		_, err = ticket.Register(w.Context(), cloud.Registration{
+		_, err = permit.Register(w.Context(), cloud.Registration{
 			Name: "web", MachineID: "m", Type: "fluentbit", Version: "v4.0.0", Edition: "community", RawConfig: "x",
 		})
 		noError(w, err)
 	},
 }}
 
-func TestTroubleIsToldAndMended(t *testing.T) {
+func TestTroubleIsReportedAndFixed(t *testing.T) {
 	for _, row := range append(sourceTroubles, serviceTroubles...) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -218,14 +218,14 @@ func TestTroubleIsToldAndMended(t *testing.T) {
 			}
 			woken := w.wakes()
 			switch {
-			case row.mend != nil:
-				row.mend(w, cp)
+			case row.fix != nil:
+				row.fix(w, cp)
 			case w.repair != nil:
 				w.repair()
 			default:
 				return
 			}
-			w.becomes(cp, proved)
+			w.becomes(cp, verified)
 			if reason := row.want.reason; reason != v1alpha1.ReasonCredentialsUnverified {
 				w.eventually("the Agents to be woken", func() bool { return w.wakes() > woken })
 			}

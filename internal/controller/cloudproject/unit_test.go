@@ -30,7 +30,7 @@ import (
 	status "github.com/calyptia-agent-operator/operator/internal/testenv/kstatus"
 )
 
-func TestTheIntervalIsStretchedToTheBudget(t *testing.T) {
+func TestTheIntervalIsStretchedToTheRateLimit(t *testing.T) {
 	for _, row := range []struct {
 		name      string
 		declared  time.Duration
@@ -41,17 +41,17 @@ func TestTheIntervalIsStretchedToTheBudget(t *testing.T) {
 		want      time.Duration
 	}{
 		{"few Agents fit", 10 * time.Minute, 10, nil, 3000, 0, 10 * time.Minute},
-		{"a read for each Agent takes half of the budget", 10 * time.Minute, 10, nil, 10000, 0, 34 * time.Minute},
-		{"where the service lists, a page for a hundred is enough", 10 * time.Minute, 10, ptr.To(true), 10000, 0, 10 * time.Minute},
+		{"a read for each Agent takes half of the rate limit", 10 * time.Minute, 10, nil, 10000, 0, 34 * time.Minute},
+		{"where the API lists, a page for a hundred is enough", 10 * time.Minute, 10, ptr.To(true), 10000, 0, 10 * time.Minute},
 		{"no list is no list", 10 * time.Minute, 10, ptr.To(false), 10000, 0, 34 * time.Minute},
-		{"one Agent more changes nothing", 10 * time.Minute, 10, nil, 10001, 0, 34 * time.Minute},
+		{"one more Agent changes nothing", 10 * time.Minute, 10, nil, 10001, 0, 34 * time.Minute},
 		{"without a limit there is nothing to stretch", time.Minute, 0, nil, 100000, 0, time.Minute},
 		{
 			"lists are not read one after the other", 10 * time.Minute, 10, ptr.To(true), 10000, 10*time.Minute + 20*time.Second,
 			21 * time.Minute,
 		},
 		{"not without a limit either", 10 * time.Minute, 0, ptr.To(true), 10000, 6 * time.Minute, 12 * time.Minute},
-		{"lists that leave time between them", 10 * time.Minute, 10, ptr.To(true), 10000, 5 * time.Minute, 10 * time.Minute},
+		{"lists that need time between them", 10 * time.Minute, 10, ptr.To(true), 10000, 5 * time.Minute, 10 * time.Minute},
 		{"there is a floor", time.Second, 10, nil, 1, 0, time.Minute},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestBackoffGrowsAndIsBounded(t *testing.T) {
 	}
 }
 
-func TestTwoTroublesAreOneMessage(t *testing.T) {
+func TestTwoFailuresAreOneMessage(t *testing.T) {
 	held := fault.Waitingf(v1alpha1.ReasonInUse, "in use")
 	refused := fault.Waitingf(v1alpha1.ReasonUnauthorized, "refused")
 	waits := fault.Waitingf(v1alpha1.ReasonRateLimited, "wait").Quietly()
@@ -92,8 +92,8 @@ func TestTwoTroublesAreOneMessage(t *testing.T) {
 		{"a quiet second adds nothing", held, waits, held},
 		{"a quiet first gives way", waits, held, held},
 		{
-			"both, and a person has to act if either wants it", held, refused,
-			&fault.Error{Class: fault.Terminal, Reason: v1alpha1.ReasonInUse, Message: "in use; besides, refused"},
+			"both, and user action is required if either wants it", held, refused,
+			&fault.Error{Class: fault.Terminal, Reason: v1alpha1.ReasonInUse, Message: "in use; also, refused"},
 		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -115,18 +115,18 @@ func TestConditionsAreRightForKstatus(t *testing.T) {
 	}{{
 		name: "good", want: map[string]string{"Ready": "True CredentialsVerified"}, state: status.CurrentStatus,
 	}, {
-		name: "a person has to act", fault: fault.Terminalf(v1alpha1.ReasonInvalid, "x"),
+		name: "user action is required", fault: fault.Terminalf(v1alpha1.ReasonInvalid, "x"),
 		want:  map[string]string{"Ready": "False Invalid", "Stalled": "True Invalid"},
 		state: status.FailedStatus,
 	}, {
-		name: "a refused token stalls, though Agents wait", fault: fault.Waitingf(v1alpha1.ReasonUnauthorized, "x"),
+		name: "a rejected token stalls, although Agents wait", fault: fault.Waitingf(v1alpha1.ReasonUnauthorized, "x"),
 		want:  map[string]string{"Ready": "False Unauthorized", "Stalled": "True Unauthorized"},
 		state: status.FailedStatus,
 	}, {
 		name: "waiting is in progress", fault: fault.Waitingf(v1alpha1.ReasonSourceNotFound, "x"),
 		want: map[string]string{"Ready": "False SourceNotFound"}, state: status.InProgressStatus,
 	}, {
-		name: "trying before the first proof", fault: fault.Retryablef(v1alpha1.ReasonCredentialsUnverified, "x"),
+		name: "trying before the first check", fault: fault.Retryablef(v1alpha1.ReasonCredentialsUnverified, "x"),
 		want:  map[string]string{"Ready": "Unknown CredentialsUnverified", "Reconciling": "True CredentialsUnverified"},
 		state: status.InProgressStatus,
 	}, {
@@ -136,7 +136,7 @@ func TestConditionsAreRightForKstatus(t *testing.T) {
 		name: "an outage", fault: fault.Retryablef(v1alpha1.ReasonUnavailable, "x"),
 		want: map[string]string{"Ready": "False Unavailable"}, state: status.InProgressStatus,
 	}, {
-		name: "a short park does not show on what is good", fault: quiet,
+		name: "a short throttle does not show on a ready CloudProject", fault: quiet,
 		want: map[string]string{"Ready": "True CredentialsVerified"}, state: status.CurrentStatus,
 	}, {
 		name: "but shows on what is not", before: fault.Terminalf(v1alpha1.ReasonInvalid, "x"), fault: quiet,
@@ -173,9 +173,9 @@ func TestAnObjectWithoutStatusIsInProgress(t *testing.T) {
 	}
 }
 
-func TestWhichAgentsHold(t *testing.T) {
+func TestWhichAgentsDelayTheDeletion(t *testing.T) {
 	now := metav1.Now()
-	nonce := map[string]string{v1alpha1.AnnotationRegistrationIntent: "2026-01-01T00:00:00Z/x"}
+	intent := map[string]string{v1alpha1.AnnotationRegistrationIntent: "2026-01-01T00:00:00Z/x"}
 	for _, row := range []struct {
 		name  string
 		agent v1alpha1.Agent
@@ -184,18 +184,18 @@ func TestWhichAgentsHold(t *testing.T) {
 		{"a new one does not", v1alpha1.Agent{}, false},
 		{"the finalizer does", v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Finalizers: []string{v1alpha1.AgentFinalizer}}}, true},
 		{"a recorded ID does", v1alpha1.Agent{Status: v1alpha1.AgentStatus{ID: "id"}}, true},
-		{"an open registration does", v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Annotations: nonce}}, true},
+		{"a registration in doubt does", v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Annotations: intent}}, true},
 		{
 			"a finished registration alone does not",
 			v1alpha1.Agent{
-				ObjectMeta: metav1.ObjectMeta{Annotations: nonce},
-				Status:     v1alpha1.AgentStatus{RegistrationIntent: nonce[v1alpha1.AnnotationRegistrationIntent]},
+				ObjectMeta: metav1.ObjectMeta{Annotations: intent},
+				Status:     v1alpha1.AgentStatus{RegistrationIntent: intent[v1alpha1.AnnotationRegistrationIntent]},
 			}, false,
 		},
 		{
-			"an older registration that was put back does not",
+			"an older registration that was restored does not",
 			v1alpha1.Agent{
-				ObjectMeta: metav1.ObjectMeta{Annotations: nonce},
+				ObjectMeta: metav1.ObjectMeta{Annotations: intent},
 				Status:     v1alpha1.AgentStatus{RegistrationIntent: "2026-01-02T00:00:00Z/y"},
 			}, false,
 		},
@@ -246,15 +246,15 @@ func TestAnEventIsNeverTooLong(t *testing.T) {
 	}
 }
 
-// nowhere is a cache that has nothing yet.
+// nowhere is an empty cache.
 type nowhere struct{ client.Client }
 
 func (nowhere) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
 	return errors.New("not there")
 }
 
-// The end of an Agent may be seen before that of its CloudProject, which waits for just that.
-func TestTheEndOfAnAgentIsLookedAtSoon(t *testing.T) {
+// The cache may show the deletion of an Agent before that of its CloudProject, which waits for it.
+func TestTheDeletionOfAnAgentIsHandledSoon(t *testing.T) {
 	r := &Reconciler{Client: nowhere{}, InUseDelay: time.Second, AgentCountInterval: time.Minute}
 	agent := &v1alpha1.Agent{}
 	if wait := r.patience(t.Context(), types.NamespacedName{}, agent); wait < 30*time.Second {
@@ -262,22 +262,22 @@ func TestTheEndOfAnAgentIsLookedAtSoon(t *testing.T) {
 	}
 	agent.DeletionTimestamp = new(metav1.Now())
 	if wait := r.patience(t.Context(), types.NamespacedName{}, agent); wait != time.Second {
-		t.Errorf("the end of an Agent is looked at after %s", wait)
+		t.Errorf("the deletion of an Agent is handled after %s", wait)
 	}
 }
 
-// Those that were there before the start are counted by the first look; each of them would ask for one more.
-func TestAStartIsNoNewsOfAgents(t *testing.T) {
+// The first reconciliation counts the initial Agents; events for them would only repeat it.
+func TestInitialAgentsCauseNoEvents(t *testing.T) {
 	news := (&Reconciler{}).agentChanges()
 	for initial, want := range map[bool]bool{true: false, false: true} {
 		if got := news.Create(event.CreateEvent{Object: &v1alpha1.Agent{}, IsInInitialList: initial}); got != want {
-			t.Errorf("in the initial list: %v, looked at: %v", initial, got)
+			t.Errorf("in the initial list: %v, reconciled: %v", initial, got)
 		}
 	}
 }
 
-// An Agent that is older than the rule for references may name a CloudProject that cannot exist. Nothing is asked for
-// that, so nothing fails, and the key does not come back.
+// An Agent from before the validation of references may name an impossible CloudProject. Nothing is requested for
+// that, so nothing fails, and the key is not requeued.
 func TestACloudProjectThatCannotExistIsNoError(t *testing.T) {
 	for _, name := range []string{"a/b", "..", ".", "a%2fb", "", "/", "a/../b"} {
 		result, err := (&Reconciler{}).Reconcile(t.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "default", Name: name}})
@@ -287,7 +287,7 @@ func TestACloudProjectThatCannotExistIsNoError(t *testing.T) {
 	}
 }
 
-// Nor is a Secret that cannot exist asked for: it is one that is missing.
+// Nor is an impossible Secret requested: it is reported as missing.
 func TestATokenSecretThatCannotExistIsMissing(t *testing.T) {
 	for _, name := range []string{"a/b", "..", "a%2fb"} {
 		cp := &v1alpha1.CloudProject{Spec: v1alpha1.CloudProjectSpec{TokenSecretRef: v1alpha1.TokenSecretReference{Name: name}}}

@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package await is how tests wait: for a condition, never for a time.
+// Package await has helpers with which tests wait for a condition, never for a fixed time.
 package await
 
 import (
@@ -15,8 +15,7 @@ import (
 	"time"
 )
 
-// Patience is how long a test waits for what has to come. It is long because machines are busy; a test that passes
-// does not notice.
+// Patience is how long a test waits for an expected event. It is long for busy machines; a passing test does not notice.
 const Patience = 60 * time.Second
 
 // The pauses between two checks grow from shortest to longest. A check is a read of the API server: eight tests that
@@ -29,7 +28,7 @@ func Eventually(t testing.TB, what string, check func() error) {
 	Within(t, Patience, what, check)
 }
 
-// Within is Eventually for what has a deadline of its own.
+// Within is Eventually with another deadline.
 func Within(t testing.TB, patience time.Duration, what string, check func() error) {
 	t.Helper()
 	err := until(context.Background(), patience, what, func(context.Context) error { return check() })
@@ -38,7 +37,7 @@ func Within(t testing.TB, patience time.Duration, what string, check func() erro
 	}
 }
 
-// Until waits until check returns nil. The error has what check said last; ctx ends the waiting early.
+// Until waits until check returns nil. The error wraps the last error of check; ctx ends the wait early.
 func Until(ctx context.Context, what string, check func(context.Context) error) error {
 	return until(ctx, Patience, what, check)
 }
@@ -52,7 +51,7 @@ func until(ctx context.Context, patience time.Duration, what string, check func(
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() == nil || last == nil { // The end of the waiting itself says nothing.
+		if ctx.Err() == nil || last == nil { // Errors from the end of ctx are not informative.
 			last = err
 		}
 		if wait(ctx, pause) != nil {
@@ -72,7 +71,7 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Closed waits until a channel is closed or sends. explain is added to the message of a test that ends here.
+// Closed waits until a channel is closed or sends. explain is added to the failure message.
 func Closed[T any](t testing.TB, what string, channel <-chan T, explain func() string) {
 	t.Helper()
 	timer := time.NewTimer(Patience)

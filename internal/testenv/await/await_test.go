@@ -44,7 +44,7 @@ func TestUntil_HoldsLater_IsNoticedWithinTheLongestPause(t *testing.T) {
 	}
 }
 
-func TestUntil_NeverHolds_TellsTheLastError(t *testing.T) {
+func TestUntil_NeverHolds_ReturnsTheLastError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		err := Until(t.Context(), "the Agent is Ready", func(ctx context.Context) error {

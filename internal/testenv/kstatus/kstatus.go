@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package status computes what kstatus, with which Flux and others wait, makes of a custom resource. It is for tests: the
-// library itself, which knows every built-in kind, would be a dependency of the operator. test/gitops compares the two.
+// Package status computes the status of a custom resource as kstatus does, which Flux and others use to wait. It is for tests:
+// the library itself, which knows every built-in kind, would be a dependency of the operator. test/gitops compares the two.
 package status
 
 import (
@@ -14,10 +14,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// Status is what somebody who waits for an object takes it for.
+// Status is the status of an object for a client that waits for it.
 type Status string
 
-// The statuses of an object that is there.
+// The statuses of an existing object.
 const (
 	InProgressStatus  Status = "InProgress"
 	FailedStatus      Status = "Failed"
@@ -28,7 +28,7 @@ const (
 // Result is the status of an object.
 type Result struct{ Status Status }
 
-// Compute reads the status of a custom resource.
+// Compute returns the status of a custom resource.
 func Compute(object *unstructured.Unstructured) (*Result, error) {
 	if object.GetDeletionTimestamp() != nil {
 		return &Result{TerminatingStatus}, nil

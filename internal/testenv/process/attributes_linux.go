@@ -8,7 +8,7 @@ package process
 
 import "syscall"
 
-// Attributes give a child a process group of its own, so that Ctrl-C ends it in order and not on its own, and
+// Attributes put a child into a separate process group, so that Ctrl-C does not end it before Stop does, and
 // end it with this process even if that is killed.
 func Attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}

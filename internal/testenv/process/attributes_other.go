@@ -10,5 +10,5 @@ package process
 
 import "syscall"
 
-// Attributes give a child a process group of its own, so that Ctrl-C ends it in order and not on its own.
+// Attributes put a child into a separate process group, so that Ctrl-C does not end it before Stop does.
 func Attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

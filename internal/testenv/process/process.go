@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package process runs programs beside a test, the demo or the benchmark: each in a process group of its own, so that
-// Ctrl-C in a terminal ends it in order, and none longer than this process.
+// Package process runs programs beside a test, the demo or the benchmark: each in a separate process group, so that
+// Ctrl-C does not end it before Stop does, and none longer than this process.
 package process
 
 import (
@@ -25,14 +25,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// Child is a program that was started.
+// Child is a started program.
 type Child struct {
-	// Command that runs or ran. Its Process is set; its ProcessState is once Done is closed.
+	// Command that was started. Its ProcessState is set once Done is closed.
 	Command *exec.Cmd
 	done    chan struct{}
 }
 
-// Start starts the command. What the closers hold, such as its log, is closed at its end.
+// Start starts the command. The closers, such as its log, are closed when it ends.
 func Start(command *exec.Cmd, closers ...io.Closer) (*Child, error) {
 	c := &Child{Command: command, done: make(chan struct{})}
 	command.SysProcAttr = Attributes()
@@ -42,7 +42,7 @@ func Start(command *exec.Cmd, closers ...io.Closer) (*Child, error) {
 		for _, closer := range closers {
 			defer func() { _ = closer.Close() }()
 		}
-		// Where the child ends with its parent, the parent is the thread that started it: this one stays.
+		// A child that ends with its parent ends with the thread that started it: keep this thread.
 		runtime.LockOSThread()
 		err := command.Start()
 		started <- err
@@ -72,7 +72,7 @@ func (c *Child) Kill() {
 	<-c.done
 }
 
-// Stop asks the program to end and waits for it; one that does not listen is killed.
+// Stop asks the program to end and waits for it; it kills a program that does not end in time.
 func (c *Child) Stop(patience time.Duration) {
 	_ = c.Command.Process.Signal(syscall.SIGTERM)
 	select {
@@ -82,8 +82,8 @@ func (c *Child) Stop(patience time.Duration) {
 	}
 }
 
-// FreePort is a port that nobody listens on, outside the range from which the kernel gives ports to outgoing connections:
-// one of those could be taken before the program that it is for listens, or while it is restarted.
+// FreePort returns an unused port outside the range of ephemeral ports: an outgoing connection could take one of those
+// before the program listens, or while it restarts.
 func FreePort(address string) (int, error) {
 	const lowest, count, tries = 20000, 10000, 100
 	var last error
@@ -97,20 +97,20 @@ func FreePort(address string) (int, error) {
 	return 0, fmt.Errorf("no free port at %s: %w", address, last)
 }
 
-// FreeAddress is a FreePort of the loopback, as host:port.
+// FreeAddress returns a FreePort of the loopback, as host:port.
 func FreeAddress() (string, error) {
 	const loopback = "127.0.0.1"
 	port, err := FreePort(loopback)
 	return net.JoinHostPort(loopback, strconv.Itoa(port)), err
 }
 
-// WaitReady waits for the operator's own word at this address of its probes.
+// WaitReady waits until the operator is ready by its probes at this address.
 func WaitReady(ctx context.Context, probes string, patience time.Duration) error {
 	last := error(nil)
 	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		var answer string
-		if answer, last = get(ctx, "http://"+probes+"/readyz"); last == nil && strings.TrimSpace(answer) != "ok" {
-			last = fmt.Errorf("it answers %q", answer)
+		var body string
+		if body, last = get(ctx, "http://"+probes+"/readyz"); last == nil && strings.TrimSpace(body) != "ok" {
+			last = fmt.Errorf("it returned %q", body)
 		}
 		return last == nil, nil
 	})

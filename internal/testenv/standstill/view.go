@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package standstill has a view of a cluster in which nothing happens, for tests of single steps.
+// Package standstill has a view of a frozen cluster, for tests of single steps.
 package standstill
 
 import (
@@ -18,11 +18,11 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
 
-// View answers reads as a cache or an API server that stands still would; all else panics.
+// View serves reads like a frozen cache or API server; all else panics.
 type View struct {
 	client.Client
 	Agent    *v1alpha1.Agent
-	Old      *v1alpha1.Agent // what the API server's cache has in its place; may be nil
+	Old      *v1alpha1.Agent // the older version in the API server's cache; may be nil
 	Project  *v1alpha1.CloudProject
 	Versions map[string]string // resourceVersions by "Kind/name"
 }

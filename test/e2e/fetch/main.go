@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Command fetch reads a URL in a pod of a test, and prints the status and the body. What serves there signs its own certificate.
+// Command fetch reads a URL in a pod of a test, and prints the status and the body. It accepts self-signed certificates.
 package main
 
 import (

@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Command fluentbit stands in for Fluent Bit in tests: it reads what Fluent Bit reads (its configuration with the section that
-// it includes, the session in its store path), needs what it needs, and reports as it was seen to report.
+// Command fluentbit is a fake Fluent Bit for tests: it reads the same files (its configuration with the section that
+// it includes, the session in its store path), has the same requirements, and sends the same reports.
 package main
 
 import (
@@ -43,7 +43,7 @@ func main() {
 	}
 }
 
-// say logs where Fluent Bit logs.
+// say logs to the output that Fluent Bit logs to.
 func say(words ...any) { _, _ = fmt.Fprintln(os.Stderr, words...) }
 
 func run(ctx context.Context, path string) error {
@@ -53,7 +53,7 @@ func run(ctx context.Context, path string) error {
 	}
 	agent, err := c.agent()
 	if err != nil {
-		// Fluent Bit would register now, with an api_key that it does not have.
+		// Fluent Bit would register now, but it has no api_key.
 		return fmt.Errorf("agent registration failed: %w", err)
 	}
 	say("[info] session setup OK")
@@ -79,7 +79,7 @@ func run(ctx context.Context, path string) error {
 	}
 }
 
-// config is what of a configuration counts here.
+// config has the fields in use of a configuration.
 type config struct {
 	custom map[string]string
 	port   string // of the HTTP server, empty without one
@@ -123,7 +123,7 @@ func readConfig(path string) (config, error) {
 	return c, nil
 }
 
-// text is a value as it stands in the file: YAML reads on and 443 as something else.
+// text is a value as written in the file: YAML reads on and 443 as other types.
 func text(value any) string {
 	switch value := value.(type) {
 	case string:
@@ -169,7 +169,7 @@ func (c config) agent() (*cloudtest.FluentBit, error) {
 	if store == "" {
 		return nil, errors.New("the configuration sets no store_path")
 	}
-	// Fluent Bit opens the file for writing, and writes beside it.
+	// Fluent Bit opens the file for writing, and creates files next to it.
 	session := filepath.Join(store, "calyptia", "session.CALYPTIA")
 	file, err := os.OpenFile(session, os.O_RDWR, 0)
 	if err != nil {

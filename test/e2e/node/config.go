@@ -17,10 +17,10 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// pauseImage is what a pod's sandbox runs.
+// pauseImage is the image of the sandbox of a pod.
 const pauseImage = "registry.k8s.io/pause:3.10"
 
-// The score of the OOM killer cannot be lowered without CAP_SYS_RESOURCE, which not every root has.
+// Lowering the OOM score needs CAP_SYS_RESOURCE, which not every root user has.
 const containerdConfig = `version = 3
 [plugins.'io.containerd.cri.v1.images']
   [plugins.'io.containerd.cri.v1.images'.pinned_images]
@@ -38,12 +38,12 @@ const containerdConfig = `version = 3
       SystemdCgroup = false
 `
 
-// Every image comes from the cluster's own registry.
+// Every image comes from the registry of the cluster.
 const hostsConfig = `[host."http://%s"]
   capabilities = ["pull", "resolve"]
 `
 
-// Each pod has a link of its own to the node, which routes between them: there is no bridge.
+// Each pod has its own link to the node, which routes between them: there is no bridge.
 const cniConfig = `{
   "cniVersion": "1.0.0", "name": "pods",
   "plugins": [
@@ -53,7 +53,7 @@ const cniConfig = `{
 }
 `
 
-// The kubelet is reached by the API server alone, over a network that nobody else is in but pods of tests.
+// Only the API server reaches the kubelet, over a network that it shares with pods of tests only.
 const kubeletConfig = `apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 address: %[1]s
@@ -73,7 +73,7 @@ resolvConf: %[4]s/resolv.conf
 serializeImagePulls: false
 `
 
-// configure writes the files that a node's programs read.
+// configure writes the configuration files of a node's programs.
 func (c *Cluster) configure(m *Machine) error {
 	for _, dir := range []string{"certs.d/_default", "net.d"} {
 		if err := os.MkdirAll(m.path(dir), 0o755); err != nil {

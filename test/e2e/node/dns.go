@@ -22,7 +22,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// dnsAddress is that of the Service of CoreDNS.
+// dnsAddress is the address of the Service of CoreDNS.
 const dnsAddress = "10.0.0.10"
 
 const dnsImage = "registry.k8s.io/coredns/coredns:built"
@@ -30,7 +30,7 @@ const dnsImage = "registry.k8s.io/coredns/coredns:built"
 //go:embed coredns.yaml
 var dnsManifest string
 
-// pushOwnImages pushes the images without which no pod runs.
+// pushOwnImages pushes the images that every pod needs.
 func (c *Cluster) pushOwnImages(ctx context.Context) error {
 	pause, err := Build(ctx, "./test/e2e/pause", c.slot.path("pause"))
 	if err != nil {

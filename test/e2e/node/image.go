@@ -30,8 +30,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// Registry is the one that the nodes pull from. It has no names of registries: what was pushed as docker.io/library/busybox
-// is library/busybox, and a node that is asked for the former finds the latter.
+// Registry is the registry that the nodes pull from. It ignores the names of registries: an image that was pushed as
+// docker.io/library/busybox is library/busybox, and a node that is asked for the former finds the latter.
 type Registry struct {
 	address string
 	server  *http.Server
@@ -53,7 +53,7 @@ func serveRegistry(address, dir string) (*Registry, error) {
 
 func (r *Registry) close() error { return r.server.Close() }
 
-// Push stores an image, or an index of several, by the name that a pod has for it.
+// Push stores an image, or an index of several, under the name that pods use.
 func (r *Registry) Push(ctx context.Context, reference string, image remote.Taggable) error {
 	parsed, err := name.ParseReference(reference)
 	if err != nil {
@@ -75,13 +75,13 @@ func Push(ctx context.Context, to name.Reference, image remote.Taggable, options
 	case v1.Image:
 		return remote.Write(to, image, options...)
 	}
-	return fmt.Errorf("%T is no image", image)
+	return fmt.Errorf("%T is not an image", image)
 }
 
 // File is one of an Image: a regular one with the content of Source, or a link to Link.
 type File struct{ Path, Source, Link string }
 
-// Image is an image of nothing but these files, which starts with the command.
+// Image is an image of only these files, which starts with the command.
 func Image(user string, command []string, files ...File) (v1.Image, error) {
 	content, err := archive(files)
 	if err != nil {
@@ -107,7 +107,7 @@ func Image(user string, command []string, files ...File) (v1.Image, error) {
 	return mutate.ConfigFile(image, config)
 }
 
-// archive is a tar file with the directories that the files are in.
+// archive is a tar file with the directories of the files.
 func archive(files []File) ([]byte, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)

@@ -28,7 +28,7 @@ import (
 type Machine struct {
 	// Name of the Node.
 	Name string
-	// Address of the node, and of this machine as the node reaches it.
+	// Address of the node; host is the address at which it reaches this machine.
 	Address, host string
 
 	number int
@@ -43,7 +43,7 @@ func (m *Machine) path(parts ...string) string {
 	return m.slot.path(append([]string{m.Name}, parts...)...)
 }
 
-// newMachine makes a node's namespaces and its link to this machine. Nothing runs there yet.
+// newMachine creates the namespaces of a node and its link to this machine. Nothing runs there yet.
 func (c *Cluster) newMachine(ctx context.Context, number int) (*Machine, error) {
 	m := &Machine{
 		Name: fmt.Sprintf("node-%d", number+1), Address: c.slot.node(number), host: c.slot.host(number), number: number, slot: c.slot,
@@ -60,7 +60,7 @@ func (c *Cluster) newMachine(ctx context.Context, number int) (*Machine, error) 
 	m.init.Stdout, m.init.Stderr = &m.output, &m.output
 	m.init.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC,
-		Setpgid:    true, // Ctrl-C in a terminal ends it by Stop
+		Setpgid:    true, // on Ctrl-C in a terminal, Stop ends it
 	}
 	var err error
 	if m.input, err = m.init.StdinPipe(); err != nil {
@@ -72,7 +72,7 @@ func (c *Cluster) newMachine(ctx context.Context, number int) (*Machine, error) 
 	return m, m.link(ctx)
 }
 
-// link connects the node with this machine, and with the nodes before it.
+// link connects the node with this machine and with the earlier nodes.
 func (m *Machine) link(ctx context.Context) error {
 	name, pid := m.slot.name(m.number), strconv.Itoa(m.init.Process.Pid)
 	for _, args := range [][]string{
@@ -99,7 +99,7 @@ func (m *Machine) link(ctx context.Context) error {
 	return nil
 }
 
-// join connects two nodes, so that their pods reach each other without this machine, which need not route.
+// join connects two nodes, so that their pods reach each other directly, because this machine need not route.
 func (m *Machine) join(ctx context.Context, other *Machine) error {
 	ours, theirs := m.slot.peers(other.number, m.number)
 	name, back := "to-"+other.Name, "to-"+m.Name
@@ -127,7 +127,7 @@ func (m *Machine) join(ctx context.Context, other *Machine) error {
 	return nil
 }
 
-// Run runs a program of this machine in the node's network.
+// Run runs a program of this machine in the network of the node.
 func (m *Machine) Run(ctx context.Context, args ...string) error {
 	return run(ctx, "nsenter", append([]string{"--net=/proc/" + strconv.Itoa(m.init.Process.Pid) + "/ns/net"}, args...)...)
 }
@@ -140,7 +140,7 @@ func run(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
-// startMachine starts a node's programs.
+// startMachine starts the programs of a node.
 func (c *Cluster) startMachine(m *Machine) error {
 	if err := c.configure(m); err != nil {
 		return err
@@ -156,14 +156,14 @@ func (c *Cluster) startMachine(m *Machine) error {
 			"--proxy-mode=iptables", "--conntrack-max-per-core=0", "--conntrack-min=0",
 			"--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0"),
 	}
-	if m.number == 0 { // The scheduler is no part of a node, but here it ends with one, however that comes.
+	if m.number == 0 { // The scheduler is not part of a node, but so it always ends with one.
 		programs = append(programs, program("kube-scheduler", "--kubeconfig="+m.slot.path("kube-scheduler.kubeconfig"),
 			"--leader-elect=false", "--secure-port=0", "--authentication-skip-lookup=true"))
 	}
 	content, err := json.Marshal(map[string]any{
 		"Logs": m.Logs(),
 		"Env":  []string{"PATH=" + c.assets + ":/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"},
-		// What programs write at fixed places, they write in the node's own directory.
+		// Files that programs write at fixed paths go to the directory of the node.
 		"Binds":    map[string]string{"/var/lib": m.path("lib"), "/var/log": m.path("log")},
 		"Tmpfs":    []string{"/run"},
 		"Programs": programs,
@@ -198,7 +198,7 @@ func (m *Machine) stop() error {
 	return errors.Join(errs...)
 }
 
-// Pids are the processes of a program that the node's first process started, such as kubelet.
+// Pids are the processes of a program, such as kubelet, that the first process of the node started.
 func (m *Machine) Pids(program string) []int {
 	return m.processes(func(dir string) bool {
 		command, err := os.ReadFile(filepath.Join(dir, "cmdline"))
@@ -207,7 +207,7 @@ func (m *Machine) Pids(program string) []int {
 	})
 }
 
-// PidsOf are the processes of a pod's containers, its sandbox apart.
+// PidsOf are the processes of the containers of a pod, without its sandbox.
 func (m *Machine) PidsOf(podUID, containerID string) []int {
 	_, containerID, _ = strings.Cut(containerID, "://")
 	return m.processes(func(dir string) bool {
@@ -216,7 +216,7 @@ func (m *Machine) PidsOf(podUID, containerID string) []int {
 	})
 }
 
-// isOurs tells whether a process is in the node's PID namespace.
+// isOurs reports whether a process is in the PID namespace of the node.
 func (m *Machine) isOurs(dir string) bool {
 	theirs, err := os.Readlink(filepath.Join(dir, "ns", "pid"))
 	ours, other := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", m.init.Process.Pid))
@@ -233,7 +233,7 @@ func (m *Machine) processes(want func(dir string) bool) (pids []int) {
 	return pids
 }
 
-// RestartKubelet kills the kubelet; the node's first process starts another one.
+// RestartKubelet kills the kubelet; the first process of the node starts it again.
 func (m *Machine) RestartKubelet() error { return m.kill("kubelet") }
 
 func (m *Machine) kill(program string) error {
@@ -248,8 +248,8 @@ func (m *Machine) kill(program string) error {
 	return errors.Join(errs...)
 }
 
-// Cut drops all packets between the node with its pods and the API server, until restore is called. Everything else,
-// such as Calyptia Cloud, can still be reached.
+// Cut drops all packets between the API server and the node with its pods, until restore is called. Everything else, such
+// as Calyptia Cloud, remains reachable.
 func (m *Machine) Cut(ctx context.Context) (restore func() error, err error) {
 	host, port, err := net.SplitHostPort(m.api)
 	if err != nil {

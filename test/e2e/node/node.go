@@ -4,12 +4,12 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package node starts a Kubernetes cluster in which pods run: the control plane for tests, and nodes with kubelet,
-// containerd and kube-proxy. It needs Linux and root, and what hack/node/build.sh builds.
+// Package node starts a Kubernetes cluster that runs pods: the control plane for tests, and nodes with kubelet, containerd
+// and kube-proxy. It needs Linux and root, and the output of hack/node/build.sh.
 //
-// Each node lives in namespaces of its own (processes, mounts, network), and its first process ends when this one does,
-// however that comes. So the kernel clears away its pods, mounts, interfaces and rules. What can be left are one
-// directory and cgroups without processes; the next start removes them.
+// Each node has separate namespaces (processes, mounts, network), and its first process ends whenever this one ends.
+// So the kernel removes its pods, mounts, interfaces and rules. Only one directory and cgroups without processes can
+// remain; the next start removes them.
 package node
 
 import (
@@ -28,21 +28,21 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// Options say what to start. The zero value is a cluster of one node.
+// Options of a cluster. The zero value is a cluster of one node.
 type Options struct {
-	// Nodes is how many there are, at most 8. Default: 1.
+	// Nodes is the number of nodes, at most 8. Default: 1.
 	Nodes int
-	// Log takes a line for each step of the start.
+	// Log is called for each step of the start.
 	Log io.Writer
 }
 
 // Cluster is a running cluster. Its API server runs on this machine, outside the nodes.
 type Cluster struct {
-	// Config is an administrator's.
+	// Config of an administrator.
 	Config *rest.Config
-	// Kubeconfig is the path of an administrator's kubeconfig file.
+	// Kubeconfig is the path of the kubeconfig of an administrator.
 	Kubeconfig string
-	// Registry that the nodes pull every image from, whatever its name is.
+	// Registry that the nodes pull every image from, whatever its name.
 	Registry *Registry
 	// Nodes of the cluster.
 	Nodes []*Machine
@@ -61,7 +61,7 @@ func (c *Cluster) Address() string { return c.Nodes[0].host }
 // AuditLog is the path of the API server's audit log.
 func (c *Cluster) AuditLog() string { return c.slot.path("audit.log") }
 
-// Start starts a cluster and returns when its nodes are Ready and names are resolved. The caller has to Stop it.
+// Start starts a cluster and returns when its nodes are Ready and DNS works. The caller has to call Stop.
 func Start(ctx context.Context, options Options) (*Cluster, error) {
 	assets, err := requirements()
 	if err != nil {
@@ -100,7 +100,7 @@ func (c *Cluster) start(ctx context.Context, nodes int) error {
 			}
 		}
 	}
-	step("the network is there")
+	step("the network is ready")
 	var err error
 	if c.Registry, err = serveRegistry(c.Address(), c.slot.path("registry")); err != nil {
 		return err
@@ -129,7 +129,7 @@ func (c *Cluster) start(ctx context.Context, nodes int) error {
 	return nil
 }
 
-// Stop ends the cluster and removes what was there of it.
+// Stop stops the cluster and removes its files.
 func (c *Cluster) Stop() error {
 	var errs []error
 	for _, m := range c.Nodes {
@@ -144,10 +144,10 @@ func (c *Cluster) Stop() error {
 	return errors.Join(append(errs, c.slot.release())...)
 }
 
-// Logs is the directory of what the programs of a node print.
+// Logs is the directory of the output of the programs of a node.
 func (m *Machine) Logs() string { return m.path("logs") }
 
-// client is an administrator's.
+// client is the client of an administrator.
 func (c *Cluster) client() (*kubernetes.Clientset, error) { return kubernetes.NewForConfig(c.Config) }
 
 // eventually waits until check returns nil.
@@ -163,11 +163,11 @@ func eventually(ctx context.Context, what string, timeout time.Duration, check f
 	return nil
 }
 
-// requirements returns the directory of the programs, or says in one line what is missing.
+// requirements returns the directory of the programs, or an error with what is missing.
 func requirements() (string, error) {
 	if os.Geteuid() != 0 {
 		return "", errors.New("node: needs root on Linux, for namespaces, mounts and cgroups: use sudo, " +
-			"or E2E_KUBECONFIG with a cluster that is there, such as kind")
+			"or E2E_KUBECONFIG with an existing cluster, such as kind")
 	}
 	dir, err := filepath.EvalSymlinks(filepath.Join(testenv.ModuleRoot(), "bin", "node", "current"))
 	if err != nil {

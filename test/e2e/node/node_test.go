@@ -27,7 +27,7 @@ import (
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// child has this program start a cluster, and keep it until it is told to end.
+// child has this program start a cluster, and keep it until it is signaled.
 const child = "NODE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -46,8 +46,7 @@ func TestMain(m *testing.M) {
 	fmt.Fprintln(os.Stdout, err)
 }
 
-// However a cluster ends, nothing of it is left: at once where it could clean up, and after the next start where it was
-// killed.
+// However a cluster ends, nothing of it remains: at once if it could clean up, and after the next start if it was killed.
 func TestNothingIsLeft(t *testing.T) {
 	rules := iptables(t)
 	for _, row := range []struct {
@@ -55,7 +54,7 @@ func TestNothingIsLeft(t *testing.T) {
 		signal     syscall.Signal
 		cleans     bool // without the next start
 	}{
-		{"interrupted while the control plane starts", "the network is there", syscall.SIGINT, true},
+		{"interrupted while the control plane starts", "the network is ready", syscall.SIGINT, true},
 		{"interrupted while the node starts", "the nodes are starting", syscall.SIGINT, true},
 		{"interrupted while it runs", "runs", syscall.SIGINT, true},
 		{"killed while the node starts", "the nodes are starting", syscall.SIGKILL, false},
@@ -63,7 +62,7 @@ func TestNothingIsLeft(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			ended := endChild(t, row.when, row.signal)
-			// What the kernel removes is gone without anybody's help.
+			// What the kernel removes is gone without a next start.
 			eventuallyNothing(t, "processes or mounts are left", func() error {
 				return errors.Join(ended.unused(), mounts(ended))
 			})
@@ -74,17 +73,17 @@ func TestNothingIsLeft(t *testing.T) {
 				return
 			}
 			if directories(ended) == nil {
-				t.Error("a killed one left no directory: the next lines try nothing")
+				t.Error("a killed cluster left no directory: the next lines test nothing")
 			}
 			next, err := takeSlot()
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := directories(ended); err != nil && next.number != ended.number {
-				t.Fatalf("the next one took another slot, %d in place of %d", next.number, ended.number)
+				t.Fatalf("the next cluster took slot %d instead of %d", next.number, ended.number)
 			}
 			if entries, err := os.ReadDir(next.path()); err != nil || len(entries) > 0 {
-				t.Errorf("the next one finds %v, %v", entries, err)
+				t.Errorf("the next cluster finds %v, %v", entries, err)
 			}
 			if err := errors.Join(interfaces(ended), next.release(), directories(ended)); err != nil {
 				t.Error(err)
@@ -96,7 +95,7 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
-// endChild starts a cluster in a process of its own, sends that a signal when it says something, and returns its slot.
+// endChild starts a cluster in a child process, signals that when it prints something, and returns its slot.
 func endChild(t *testing.T, when string, how syscall.Signal) *slot {
 	t.Helper()
 	command := exec.Command(os.Args[0])
@@ -125,7 +124,7 @@ func endChild(t *testing.T, when string, how syscall.Signal) *slot {
 	return taken
 }
 
-// slotOf is the one whose lock a process has.
+// slotOf is the slot whose lock a process holds.
 func slotOf(t *testing.T, pid int) *slot {
 	t.Helper()
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
@@ -158,7 +157,7 @@ func mounts(s *slot) error {
 	return err
 }
 
-// directories are an error while there are any: the slot's own, and cgroups.
+// directories are an error while there are any: that of the slot, and cgroups.
 func directories(s *slot) error {
 	var found []string
 	if _, err := os.Stat(s.path()); err == nil {

@@ -23,7 +23,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// startPlane starts the control plane on this machine, at the address by which pods reach it.
+// startPlane starts the control plane on this machine, at the address at which pods reach it.
 func (c *Cluster) startPlane(ctx context.Context) error {
 	plane, err := testenv.Start(ctx, testenv.Options{
 		Dir: c.slot.path("plane"), Address: c.Address(), Controllers: []string{"*"}, CRDDirs: []string{},
@@ -31,7 +31,7 @@ func (c *Cluster) startPlane(ctx context.Context) error {
 		APIServerArgs: map[string][]string{
 			"authorization-mode":       {"Node,RBAC"},
 			"enable-admission-plugins": {"NodeRestriction"},
-			// envtest's default is a cluster without ServiceAccounts.
+			// By default, envtest starts a cluster without ServiceAccounts.
 			"disable-admission-plugins":               {"DefaultIngressClass"},
 			"kubelet-preferred-address-types":         {"InternalIP"},
 			"service-account-max-token-expiration":    {"1h"},
@@ -56,7 +56,7 @@ func (c *Cluster) startPlane(ctx context.Context) error {
 	return writeKubeconfig(c.slot.path("kube-scheduler.kubeconfig"), user)
 }
 
-// waitForNodes waits until each Node is Ready, and each new namespace can hold pods.
+// waitForNodes waits until each Node is Ready, and new namespaces can have pods.
 func (c *Cluster) waitForNodes(ctx context.Context) error {
 	client, err := c.client()
 	if err != nil {
@@ -79,14 +79,14 @@ func (c *Cluster) waitForNodes(ctx context.Context) error {
 			return err
 		}
 	}
-	return eventually(ctx, "the default ServiceAccount does not come", time.Minute, func(ctx context.Context) error {
+	return eventually(ctx, "there is no default ServiceAccount", time.Minute, func(ctx context.Context) error {
 		_, err := client.CoreV1().ServiceAccounts("default").Get(ctx, "default", metav1.GetOptions{})
 		return err
 	})
 }
 
-// SignTokensAnew has the API server sign new tokens of ServiceAccounts with a new key. Old ones are still good.
-func (c *Cluster) SignTokensAnew() error {
+// RotateSigningKey has the API server sign new tokens of ServiceAccounts with a new key. Old tokens stay valid.
+func (c *Cluster) RotateSigningKey() error {
 	cert, key, err := certutil.GenerateSelfSignedCertKey("service-accounts", nil, nil)
 	if err != nil {
 		return err
@@ -102,7 +102,7 @@ func (c *Cluster) SignTokensAnew() error {
 	return c.Plane.RestartAPIServer()
 }
 
-// RefuseOldTokens has the API server refuse the tokens from before SignTokensAnew.
+// RefuseOldTokens makes the tokens from before RotateSigningKey invalid.
 func (c *Cluster) RefuseOldTokens() error {
 	c.Plane.Env.ControlPlane.APIServer.Configure().Set("service-account-key-file", c.tokenKey+".crt")
 	return c.Plane.RestartAPIServer()

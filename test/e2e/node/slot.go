@@ -21,19 +21,19 @@ import (
 	"time"
 )
 
-// base holds a directory for each cluster that runs on this machine, and is short, because paths of sockets have to be.
+// base holds a directory for each cluster on this machine. It is short because the length of socket paths is limited.
 const base = "/var/tmp/calyptia-e2e"
 
-// slots is how many clusters may run at once: each has its own addresses.
+// slots is the number of clusters that may run at the same time: each has its own addresses.
 const slots = 8
 
-// slot is a cluster's share of the machine: a directory, names and addresses that no other cluster has.
+// slot is a cluster's share of the machine: its own directory, names and addresses.
 type slot struct {
 	number int
 	lock   *os.File
 }
 
-// takeSlot takes a free one and removes what a cluster left there that was killed.
+// takeSlot takes a free slot and removes what a killed cluster left there.
 func takeSlot() (*slot, error) {
 	if err := os.MkdirAll(base, 0o755); err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func takeSlot() (*slot, error) {
 		}
 		s := &slot{number: number, lock: lock}
 		if err := s.clear(); err != nil {
-			return nil, errors.Join(fmt.Errorf("node: what an earlier run left cannot be removed: %w", err), lock.Close())
+			return nil, errors.Join(fmt.Errorf("node: the files of an earlier run cannot be removed: %w", err), lock.Close())
 		}
 		return s, os.MkdirAll(s.path(), 0o755)
 	}
@@ -60,7 +60,7 @@ func (s *slot) path(parts ...string) string {
 	return filepath.Join(append([]string{base, fmt.Sprint(s.number)}, parts...)...)
 }
 
-// name is that of a node's cgroup and network interface; the kernel allows 15 characters for the latter.
+// name is the name of a node's cgroup and network interface, which is limited to 15 characters by the kernel.
 func (s *slot) name(node int) string { return fmt.Sprintf("cal-e2e-%d-%d", s.number, node) }
 
 // host and node are the two ends of the link between the machine and a node.
@@ -76,13 +76,13 @@ func (s *slot) peers(lower, higher int) (ours, theirs string) {
 // pods are the addresses of a node's pods.
 func (s *slot) pods(node int) string { return fmt.Sprintf("10.244.%d.0/24", 8*s.number+node) }
 
-// release removes all that is left and gives the slot back.
+// release removes everything that is left and frees the slot.
 func (s *slot) release() error {
 	return errors.Join(s.clear(), s.lock.Close())
 }
 
 // unused is an error while a process runs that was started with a file of the slot, such as one of the control plane. Each
-// ends by itself when its parent has.
+// exits when its parent exits.
 func (s *slot) unused() error {
 	commands, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range commands {
@@ -94,15 +94,15 @@ func (s *slot) unused() error {
 	return nil
 }
 
-// clear removes the directory and the cgroups. Processes that end right now may still hold them.
+// clear removes the directory and the cgroups. Exiting processes may still hold them.
 func (s *slot) clear() error {
 	return eventually(context.Background(), s.path()+" is still used", 20*time.Second, func(ctx context.Context) error {
 		return errors.Join(s.unused(), s.removeLinks(ctx), s.removeCgroups(), os.RemoveAll(s.path()))
 	})
 }
 
-// removeLinks removes the links to the nodes. They go with the nodes' networks, but a connection that nobody ends any more
-// keeps such a network for minutes.
+// removeLinks removes the links to the nodes. They are removed with the networks of the nodes, but an open connection keeps
+// its network for minutes.
 func (s *slot) removeLinks(ctx context.Context) error {
 	all, err := net.Interfaces()
 	for _, one := range all {
@@ -113,7 +113,7 @@ func (s *slot) removeLinks(ctx context.Context) error {
 	return err
 }
 
-// hierarchies are where cgroups are: one directory for each controller, or one for all (cgroup v2).
+// hierarchies are the mount points of cgroups: one directory for each controller, or one for all (cgroup v2).
 func hierarchies() []string {
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
 		return []string{"/sys/fs/cgroup"}
@@ -140,7 +140,7 @@ func (s *slot) removeCgroups() error {
 	return errors.Join(errs...)
 }
 
-// removeCgroup removes a cgroup and those below; its files go with it.
+// removeCgroup removes a cgroup and its children.
 func removeCgroup(top string) error {
 	var dirs []string
 	err := filepath.WalkDir(top, func(path string, entry fs.DirEntry, err error) error {
@@ -161,14 +161,14 @@ func removeCgroup(top string) error {
 	return err
 }
 
-// makeCgroup makes a node's cgroup in each hierarchy.
+// makeCgroup makes the cgroup of a node in each hierarchy.
 func (s *slot) makeCgroup(node int) error {
 	for _, hierarchy := range hierarchies() {
 		dir := filepath.Join(hierarchy, s.name(node))
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
-		// Of the first version's cpuset a new cgroup inherits nothing, and without it no process may enter.
+		// In cgroup v1, a new cpuset inherits nothing, and without values no process may enter.
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			value, err := os.ReadFile(filepath.Join(hierarchy, file))
 			if err != nil {

@@ -4,7 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Command pause is the first process of a pod: it holds the pod's namespaces until it is told to end.
+// Command pause is the first process of a pod: it holds the namespaces of the pod until it is signaled.
 package main
 
 import (

@@ -41,7 +41,7 @@ import (
 
 const opaqueToken = "opaque-canary-0123456789abcdef0123456789"
 
-func TestAGoodTokenIsProved(t *testing.T) {
+func TestAGoodTokenIsVerified(t *testing.T) {
 	for _, row := range []struct {
 		name     string
 		settings cloudtest.Settings
@@ -49,12 +49,12 @@ func TestAGoodTokenIsProved(t *testing.T) {
 		change   func(*v1alpha1.CloudProjectSpec)
 		want     v1alpha1.CloudProjectStatus
 	}{{
-		name: "Auto takes Bearer where the service does",
+		name: "Auto uses Bearer if the API accepts it",
 		want: v1alpha1.CloudProjectStatus{
 			ProjectID: projectID, Authentication: v1alpha1.AuthenticationBearer, ListSupported: ptr.To(true),
 		},
 	}, {
-		name:     "Auto finds ProjectToken where Bearer is refused",
+		name:     "Auto uses ProjectToken if Bearer is rejected",
 		settings: cloudtest.Settings{Schemes: []cloud.Scheme{cloud.SchemeProjectToken}},
 		want: v1alpha1.CloudProjectStatus{
 			ProjectID: projectID, Authentication: v1alpha1.AuthenticationProjectToken, ListSupported: ptr.To(true),
@@ -66,13 +66,13 @@ func TestAGoodTokenIsProved(t *testing.T) {
 			ProjectID: projectID, Authentication: v1alpha1.AuthenticationProjectToken, ListSupported: ptr.To(true),
 		},
 	}, {
-		name:     "a service that lists nothing proves the token by a read",
+		name:     "without a list a read verifies the token",
 		settings: cloudtest.Settings{NoList: true},
 		want: v1alpha1.CloudProjectStatus{
 			ProjectID: projectID, Authentication: v1alpha1.AuthenticationBearer, ListSupported: ptr.To(false),
 		},
 	}, {
-		name:   "a token that does not reveal its project is proved without a list",
+		name:   "a token that does not reveal its project is verified without a list",
 		opaque: true,
 		want: v1alpha1.CloudProjectStatus{
 			Authentication: v1alpha1.AuthenticationBearer, ListSupported: ptr.To(false),
@@ -98,19 +98,19 @@ func TestAGoodTokenIsProved(t *testing.T) {
 					row.change(&cp.Spec)
 				}
 			})
-			got := w.becomes(cp, proved)
+			got := w.becomes(cp, verified)
 			want := row.want
 			want.ObservedGeneration, want.URL = 1, w.url
 			want.ResyncInterval = &metav1.Duration{Duration: 10 * time.Minute}
 			want.Conditions = []metav1.Condition{{
 				Type: ready, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonCredentialsVerified, ObservedGeneration: 1,
-				Message: "the service accepts the credentials",
+				Message: "Calyptia Cloud accepts the credentials",
 			}}
 			if diff := cmp.Diff(want, got.Status, cmpopts.IgnoreFields(metav1.Condition{}, "LastTransitionTime")); diff != "" {
 				t.Errorf("status (-want +got):\n%s", diff)
 			}
 			if got := w.cloud.Count("POST", ""); got != 0 {
-				t.Errorf("the proof made %d POSTs", got)
+				t.Errorf("the check made %d POSTs", got)
 			}
 			w.eventually("the Agents to be woken", func() bool { return w.wakes() > 0 })
 			if _, err := w.projects.Get(got); err != nil {
@@ -120,11 +120,11 @@ func TestAGoodTokenIsProved(t *testing.T) {
 	}
 }
 
-func TestAnExpiredCertificateIsToldWithoutTheTimeAndTheWrongAdvice(t *testing.T) {
+func TestAnExpiredCertificateIsReportedWithoutTheTimeAndTheWrongAdvice(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	private := httptest.NewUnstartedServer(w.cloud)
-	private.Config.ErrorLog = log.New(io.Discard, "", 0) // It would tell of the distrust that is tested.
+	private.Config.ErrorLog = log.New(io.Discard, "", 0) // It would log the distrust that is tested.
 	pair, tries := expired(t), atomic.Int32{}
 	private.TLS = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
 	private.TLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
@@ -139,7 +139,7 @@ func TestAnExpiredCertificateIsToldWithoutTheTimeAndTheWrongAdvice(t *testing.T)
 		cp.Spec.URL = private.URL
 		cp.Spec.CABundle = &v1alpha1.KeySource{SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "ca", Key: "ca.crt"}}
 	})
-	got := w.becomes(cp, notProved("cannot be used: the server's certificate has expired: renew it; it is tried again"))
+	got := w.becomes(cp, unverified("cannot be used: the server's certificate has expired: renew it; retrying automatically"))
 	if message := apimeta.FindStatusCondition(got.Status.Conditions, v1alpha1.ConditionReady).Message; strings.Contains(message, "caBundle") {
 		t.Errorf("it says %q", message)
 	}
@@ -152,7 +152,7 @@ func TestAnExpiredCertificateIsToldWithoutTheTimeAndTheWrongAdvice(t *testing.T)
 	}
 }
 
-// expired makes a certificate for the loopback address that is none any more.
+// expired returns an expired certificate for the loopback address.
 func expired(t *testing.T) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -166,35 +166,35 @@ func expired(t *testing.T) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key}
 }
 
-func TestACABundleMakesAPrivateServiceKnown(t *testing.T) {
+func TestACABundleMakesAPrivateAuthorityTrusted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	private := httptest.NewUnstartedServer(w.cloud)
-	private.Config.ErrorLog = log.New(io.Discard, "", 0) // It would tell of the distrust that is tested.
+	private.Config.ErrorLog = log.New(io.Discard, "", 0) // It would log the distrust that is tested.
 	private.StartTLS()
 	t.Cleanup(private.Close)
 	cp := w.create(func(cp *v1alpha1.CloudProject) { cp.Spec.URL = private.URL })
-	w.becomes(cp, notProved("certificate is signed by an unknown authority", "add the authority to spec.caBundle"))
+	w.becomes(cp, unverified("certificate is signed by an unknown authority", "add the authority to spec.caBundle"))
 
 	w.edit(cp, func() {
 		cp.Spec.CABundle = &v1alpha1.KeySource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "ca", Key: "ca.crt"}}
 	})
 	w.becomes(cp, waitingFor(v1alpha1.ReasonSourceNotFound, `ConfigMap "ca"`))
 	w.putCA("ca", pemOf(private))
-	w.becomes(cp, proved)
+	w.becomes(cp, verified)
 	if got := string(w.secret("main-credentials").Data[v1alpha1.CABundleKey]); got != pemOf(private) {
 		t.Errorf("the copy holds the CA bundle %q", got)
 	}
 }
 
-func TestRetryAfterIsHeeded(t *testing.T) {
+func TestRetryAfterIsRespected(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.cloud.Inject(cloudtest.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"2"}}, Times: 1})
 	cp := w.create()
 	w.becomes(cp, waitingFor(v1alpha1.ReasonRateLimited))
 	w.poke(cp)
-	w.becomes(cp, proved)
+	w.becomes(cp, verified)
 	requests := w.cloud.Requests()
 	if len(requests) != 2 {
 		t.Fatalf("%d requests, want 2", len(requests))
@@ -207,15 +207,15 @@ func TestRetryAfterIsHeeded(t *testing.T) {
 func TestAnOutageShowsAndPasses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	cp := w.becomes(w.create(), proved)
+	cp := w.becomes(w.create(), verified)
 	remove := w.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore})
 	w.poke(cp)
-	w.becomes(cp, waitingFor(v1alpha1.ReasonUnavailable, w.url, "tried again by itself"))
+	w.becomes(cp, waitingFor(v1alpha1.ReasonUnavailable, w.url, "retrying automatically"))
 	if _, err := w.projects.Get(cp); err != nil {
-		t.Errorf("calls are refused already by one failed proof: %v", err)
+		t.Errorf("requests are already blocked after one failed check: %v", err)
 	}
 	remove()
-	w.becomes(cp, proved)
+	w.becomes(cp, verified)
 	want := []string{"Normal CredentialsVerified", "Warning Unavailable", "Normal CredentialsVerified"}
 	w.eventually("the event, which comes after the status", func() bool { return len(w.events.all()) >= len(want) })
 	if diff := cmp.Diff(want, kinds(w.events.all())); diff != "" {
@@ -223,10 +223,10 @@ func TestAnOutageShowsAndPasses(t *testing.T) {
 	}
 }
 
-func TestARevokedTokenIsNoticedByACall(t *testing.T) {
+func TestARevokedTokenIsDetectedByARequest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	cp := w.becomes(w.create(), proved)
+	cp := w.becomes(w.create(), verified)
 	p, err := w.projects.Get(cp)
 	noError(t, err)
 	w.cloud.RevokeToken(w.token)
@@ -237,16 +237,16 @@ func TestARevokedTokenIsNoticedByACall(t *testing.T) {
 	fresh := w.cloud.AddProject(projectID)
 	w.hide(fresh.Reveal())
 	w.putToken(fresh.Reveal())
-	w.becomes(cp, proved)
+	w.becomes(cp, verified)
 }
 
 func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	cp := w.becomes(w.create(), proved)
+	cp := w.becomes(w.create(), verified)
 	w.eventually("the copy", func() bool { return w.secret("main-credentials") != nil })
 	w.stays("the status is written once", func() bool { return true })
-	cp = w.becomes(cp, proved)
+	cp = w.becomes(cp, verified)
 	copied := w.secret("main-credentials")
 	reconciled := w.reader.count(tokenName)
 	for _, name := range []string{tokenName, "main-credentials"} {
@@ -257,28 +257,28 @@ func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
 	}
 	w.eventually("a reconciliation", func() bool { return w.reader.count(tokenName) > reconciled })
 	w.stays("nothing is written", func() bool {
-		return w.becomes(cp, proved).ResourceVersion == cp.ResourceVersion &&
+		return w.becomes(cp, verified).ResourceVersion == cp.ResourceVersion &&
 			w.secret("main-credentials").ResourceVersion == copied.ResourceVersion
 	})
 	if got := len(w.cloud.Requests()); got != 1 {
-		t.Errorf("%d requests, want the one of the first proof", got)
+		t.Errorf("%d requests, want the one of the first check", got)
 	}
 	if got := kinds(w.events.all()); len(got) != 1 {
 		t.Errorf("events: %v, want one", got)
 	}
 	if got := strings.Count(w.logged(), "Ready changed"); got != 1 {
-		t.Errorf("the log tells %d times of a change:\n%s", got, w.logged())
+		t.Errorf("the log has %d changes:\n%s", got, w.logged())
 	}
 }
 
-func TestARestartProvesAnew(t *testing.T) {
+func TestARestartVerifiesAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	cp := w.becomes(w.create(), proved)
+	cp := w.becomes(w.create(), verified)
 	w.restart()
-	w.eventually("a second proof", func() bool { return len(w.cloud.Requests()) == 2 })
+	w.eventually("a second check", func() bool { return len(w.cloud.Requests()) == 2 })
 	w.eventually("the project to be usable", func() bool { _, err := w.projects.Get(cp); return err == nil })
-	if again := w.becomes(cp, proved); again.ResourceVersion != cp.ResourceVersion {
+	if again := w.becomes(cp, verified); again.ResourceVersion != cp.ResourceVersion {
 		t.Error("the restart wrote the status")
 	}
 }

@@ -19,16 +19,16 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// Where the service keeps no machine ID unique, an agent with an Agent's own machine ID may come from a leader
-// that lost its lease without knowing. Only one that can be nothing else is withdrawn.
-func TestDoubles(t *testing.T) {
+// Where Calyptia Cloud does not enforce unique machine IDs, a duplicate may come from a leader that lost its lease
+// without noticing. It is deleted only if nothing else explains it.
+func TestDuplicates(t *testing.T) {
 	hour := time.Hour
 	rows := []struct {
-		name      string
-		change    func(*cloud.Agent)
-		withdrawn bool
+		name    string
+		change  func(*cloud.Agent)
+		deleted bool
 	}{
-		{"without metrics is withdrawn", func(*cloud.Agent) {}, true},
+		{"without metrics is deleted", func(*cloud.Agent) {}, true},
 		{"with metrics is left and named", func(a *cloud.Agent) { a.FirstMetricsAddedAt = new(time.Now()) }, false},
 		{"older than the registration is left and named", func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-hour) }, false},
 	}
@@ -40,30 +40,30 @@ func TestDoubles(t *testing.T) {
 			})
 			a := w.Ready(w.Apply("web"))
 			w.Ready(w.Apply("other"))
-			double := w.Register("web", a.Status.MachineID).ID
-			w.Cloud.Mutate(double, row.change)
-			w.Eventually("the resync finds the double", func() error {
+			duplicate := w.Register("web", a.Status.MachineID).ID
+			w.Cloud.Mutate(duplicate, row.change)
+			w.Eventually("the resync finds the duplicate", func() error {
 				w.Poke("web")
 				handled(w, "web")
 				w.PokeProject()
-				_, there := w.Cloud.Agent(double)
-				named := slices.Contains(w.Project().Status.DuplicateAgents, double)
-				if there == row.withdrawn || named == row.withdrawn {
-					return fmt.Errorf("the double is there: %v, named: %v", there, named)
+				_, there := w.Cloud.Agent(duplicate)
+				named := slices.Contains(w.Project().Status.DuplicateAgents, duplicate)
+				if there == row.deleted || named == row.deleted {
+					return fmt.Errorf("the duplicate is there: %v, named: %v", there, named)
 				}
 				return nil
 			})
 			after := w.Ready("web")
 			if after.Status.ID != a.Status.ID {
-				t.Errorf("the Agent went over to %s", after.Status.ID)
+				t.Errorf("the Agent switched to %s", after.Status.ID)
 			}
 			remote, _ := w.Cloud.Agent(a.Status.ID)
 			w.HoldsToken("web", remote)
-			if n := len(w.Remote()); n != 3 && !row.withdrawn || n != 2 && row.withdrawn {
+			if n := len(w.Remote()); n != 3 && !row.deleted || n != 2 && row.deleted {
 				t.Errorf("%d agents in the cloud", n)
 			}
-			if row.withdrawn {
-				w.Eventually("an event tells of it", func() error {
+			if row.deleted {
+				w.Eventually("an event reports it", func() error {
 					if !slices.Contains(w.Events("web", 1), "DuplicateDeleted") {
 						return errors.New("there is none")
 					}

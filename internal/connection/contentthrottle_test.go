@@ -40,7 +40,7 @@ func TestThrottle_ForeignResponseToContent_IsBounded(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			for _, op := range []string{"update", "register"} {
 				t.Run(op, func(t *testing.T) {
-					w := proved(t, cloudtest.Settings{})
+					w := verified(t, cloudtest.Settings{})
 					id := w.register("m")
 					w.Expect(map[string]int{"a": 20, "b": 20})
 					if row.alone {
@@ -53,8 +53,8 @@ func TestThrottle_ForeignResponseToContent_IsBounded(t *testing.T) {
 						var err error
 						if op == "update" {
 							err = w.Update(t.Context(), who, id, cloud.Update{Version: ptr.To("v5.0.0")})
-						} else if ticket, refused := w.Admit(who); refused == nil {
-							_, err = ticket.Register(t.Context(), cloud.Registration{Name: "n", MachineID: fmt.Sprint("x", i)})
+						} else if permit, refused := w.Acquire(who); refused == nil {
+							_, err = permit.Register(t.Context(), cloud.Registration{Name: "n", MachineID: fmt.Sprint("x", i)})
 						}
 						if err == nil {
 							t.Fatal("it was allowed")
@@ -77,11 +77,11 @@ func TestThrottle_ForeignResponseToContent_IsBounded(t *testing.T) {
 	}
 }
 
-// What a filter says of the content of one Agent tells nothing of the service behind it: it hides no outage.
+// What a filter says about the content of one Agent says nothing about the API behind it: it hides no outage.
 func TestBreaker_ForeignResponseToContent_HidesNoOutage(t *testing.T) {
 	for _, status := range []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{})
 			id := w.register("m")
 			w.Expect(map[string]int{"a": 20, "b": 20})
 			w.cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteAgent, Cut: cloudtest.CutBefore})
@@ -92,7 +92,7 @@ func TestBreaker_ForeignResponseToContent_HidesNoOutage(t *testing.T) {
 				_, _ = w.Get(t.Context(), ratelimit.Caller{UID: uid("b", i), Namespace: "b"}, id)
 			}
 			if _, err := w.registry.Get(w.cp); err == nil {
-				t.Error("five requests that found no service did not open the breaker")
+				t.Error("five requests without a response of the API did not open the breaker")
 			}
 		})
 	}

@@ -24,7 +24,7 @@ var neitherYesNorNo = cloudtest.Fault{
 	Method: http.MethodGet, Route: cloudtest.RouteAgent, Status: http.StatusBadRequest, Body: `{"error":"invalid ID"}`,
 }
 
-func TestWhatAProofShows(t *testing.T) {
+func TestResultsOfTheCredentialCheck(t *testing.T) {
 	bearer, header := v1alpha1.AuthenticationBearer, v1alpha1.AuthenticationProjectToken
 	for _, row := range []struct {
 		name     string
@@ -34,18 +34,18 @@ func TestWhatAProofShows(t *testing.T) {
 		agents   bool // the project has some
 		wanted   v1alpha1.Authentication
 		want     verification.Result
-		reason   string // of the failure; "cloud" for one of the service
+		reason   string // of the failure; "cloud" for one of the API
 		requests int
 	}{
 		{
-			name: "a list proves it", wanted: v1alpha1.AuthenticationAuto,
+			name: "a list verifies it", wanted: v1alpha1.AuthenticationAuto,
 			agents: true,
 			want:   verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(true)}, requests: 1,
 		}, {
 			name: "an empty list, and a read of what is not there", wanted: v1alpha1.AuthenticationAuto,
 			want: verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(true)}, requests: 2,
 		}, {
-			name: "an empty list, and a read that proves nothing", wanted: v1alpha1.AuthenticationAuto,
+			name: "an empty list, and an inconclusive read", wanted: v1alpha1.AuthenticationAuto,
 			faults: []cloudtest.Fault{neitherYesNorNo},
 			want:   verification.Result{Authentication: bearer, ListSupported: ptr.To(true)}, requests: 2,
 		}, {
@@ -64,7 +64,7 @@ func TestWhatAProofShows(t *testing.T) {
 			name: "without a list, a read of what is not there", wanted: bearer, settings: cloudtest.Settings{NoList: true},
 			want: verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 2,
 		}, {
-			name: "a list that is forbidden is no list", wanted: bearer,
+			name: "a forbidden list is no list", wanted: bearer,
 			faults: []cloudtest.Fault{{Route: cloudtest.RouteList, Status: 403, Body: `{"error":"permission denied"}`}},
 			want:   verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 2,
 		}, {
@@ -75,17 +75,17 @@ func TestWhatAProofShows(t *testing.T) {
 			faults: []cloudtest.Fault{{Status: 410, Body: `{"error":"agent gone"}`}},
 			want:   verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 1,
 		}, {
-			name: "400 proves nothing, and calls are made", wanted: bearer, opaque: true,
+			name: "400 is inconclusive, and requests are made", wanted: bearer, opaque: true,
 			faults: []cloudtest.Fault{neitherYesNorNo},
 			want:   verification.Result{Authentication: bearer, ListSupported: ptr.To(false)}, requests: 1,
 		}, {
-			name: "a 404 of something else proves nothing", wanted: bearer, opaque: true,
+			name: "a 404 of something else is inconclusive", wanted: bearer, opaque: true,
 			faults: []cloudtest.Fault{{Status: 404, Body: "<html>Not Found</html>"}}, reason: "cloud", requests: 1,
 		}, {
-			name: "a missing project proves nothing", wanted: bearer, opaque: true,
+			name: "a missing project is inconclusive", wanted: bearer, opaque: true,
 			faults: []cloudtest.Fault{{Status: 404, Body: `{"error":"project not found"}`}}, reason: "cloud", requests: 1,
 		}, {
-			name: "a 403 of the service is a no", wanted: bearer, opaque: true,
+			name: "a 403 of the API is a rejection", wanted: bearer, opaque: true,
 			faults: []cloudtest.Fault{{Status: 403, Body: `{"error":"permission denied"}`}},
 			reason: v1alpha1.ReasonUnauthorized, requests: 1,
 		}, {
@@ -116,13 +116,13 @@ func TestWhatAProofShows(t *testing.T) {
 				noError(t, err)
 			case "cloud":
 				if _, ok := cloud.AsError(err); !ok {
-					t.Errorf("error %v, want one of the service", err)
+					t.Errorf("error %v, want one of the API", err)
 				}
 			default:
 				w.refused(err, row.reason)
 			}
 			if diff := cmp.Diff(row.want, w.Result()); diff != "" {
-				t.Errorf("proof (-want +got):\n%s", diff)
+				t.Errorf("result (-want +got):\n%s", diff)
 			}
 			w.requests(row.requests)
 			if _, err := w.registry.Get(w.cp); (err == nil) != (row.reason == "") {
@@ -132,32 +132,32 @@ func TestWhatAProofShows(t *testing.T) {
 	}
 }
 
-func TestTheFirstSuccessProvesIt(t *testing.T) {
+func TestTheFirstSuccessVerifiesIt(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{NoList: true})
 	w.cloud.Inject(neitherYesNorNo)
 	noError(t, w.Verify(t.Context()))
 	w.forget()
 	w.register("m")
-	if !w.Result().Verified || w.doubts.Load() != 1 {
-		t.Errorf("proved %v, with %d doubts", w.Result().Verified, w.doubts.Load())
+	if !w.Result().Verified || w.checks.Load() != 1 {
+		t.Errorf("verified %v, with %d calls for a check", w.Result().Verified, w.checks.Load())
 	}
 	noError(t, w.Verify(t.Context()))
 	if !w.Result().Verified {
-		t.Error("a proof that says nothing took it back")
+		t.Error("an inconclusive check took it back")
 	}
 }
 
-// Else the two would chase each other: the proof lets calls through, and the next one is refused.
-func TestACallThatWasRefusedOutweighsASilentProof(t *testing.T) {
+// Else the two would alternate: the check allows requests, and the next one is rejected.
+func TestARejectedRequestOutweighsAnInconclusiveCheck(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{NoList: true, Schemes: []cloud.Scheme{cloud.SchemeProjectToken}})
 	w.cloud.Inject(neitherYesNorNo)
 	w.cloud.Inject(cloudtest.Fault{
 		Method: http.MethodGet, Route: cloudtest.RouteList, Status: http.StatusNotFound, Body: `{"error":"not found"}`,
 	})
 	noError(t, w.Verify(t.Context()))
-	ticket, err := w.Admit(somebody)
+	permit, err := w.Acquire(somebody)
 	noError(t, err)
-	if _, err = ticket.Register(t.Context(), registration("m")); err == nil {
+	if _, err = permit.Register(t.Context(), registration("m")); err == nil {
 		t.Fatal("Bearer is accepted")
 	}
 	noError(t, w.Verify(t.Context()))
@@ -170,7 +170,7 @@ func TestACallThatWasRefusedOutweighsASilentProof(t *testing.T) {
 	_ = w.Delete(t.Context(), somebody, otherID)
 	pause := w.failure(w.Verify(t.Context()), v1alpha1.ReasonUnauthorized).RetryAfter
 	if pause <= 0 || pause > 5*time.Second {
-		t.Errorf("after one refusal the next try comes in %s", pause)
+		t.Errorf("after one rejection the next try is in %s", pause)
 	}
 	_, err = w.registry.Get(w.cp)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
@@ -180,7 +180,7 @@ func TestACallThatWasRefusedOutweighsASilentProof(t *testing.T) {
 	noError(t, err)
 }
 
-func TestAListThatVanishesIsMissedForAWhile(t *testing.T) {
+func TestAListThatDisappearsIsMissedForAWhile(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{NoList: true})
 	w.registry.Forget(w.cp.UID) // As after a restart.
 	w.cp.Status.URL, w.cp.Status.ProjectID, w.cp.Status.ListSupported = w.cp.Spec.URL, projectID, ptr.To(true)
@@ -197,11 +197,11 @@ func TestAListThatVanishesIsMissedForAWhile(t *testing.T) {
 	w.clock.Step(14 * time.Minute)
 	w.refused(w.Verify(t.Context()), v1alpha1.ReasonInvalidResponse)
 	if _, err := w.registry.Get(w.cp); err != nil {
-		t.Errorf("what was proved is blocked: %v", err)
+		t.Errorf("verified credentials are blocked: %v", err)
 	}
 	w.clock.Step(15 * time.Minute)
 	noError(t, w.Verify(t.Context()))
 	if lists := w.Result().ListSupported; lists == nil || *lists {
-		t.Error("the list is still believed in")
+		t.Error("the list is still expected")
 	}
 }

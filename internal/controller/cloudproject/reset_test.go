@@ -18,7 +18,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-// loses has the service lose most agents of a CloudProject.
+// loses removes most remote agents of a CloudProject.
 func (w *world) loses(cp *v1alpha1.CloudProject) {
 	w.Helper()
 	p := w.projects.Lookup(cp.UID)
@@ -28,44 +28,44 @@ func (w *world) loses(cp *v1alpha1.CloudProject) {
 	w.becomes(cp, stalledBy(v1alpha1.ReasonMassDeletionDetected))
 }
 
-// opened waits until a person's word was heard and acted on.
+// opened waits until a user's reset took effect.
 func (w *world) opened(cp *v1alpha1.CloudProject) {
 	w.Helper()
 	// The status may still be that of the process before.
 	w.eventually("this process to know the CloudProject", func() bool { return w.projects.Lookup(cp.UID) != nil })
-	now := w.becomes(cp, proved)
+	now := w.becomes(cp, verified)
 	if want := cp.Annotations[v1alpha1.AnnotationReconcileAt]; now.Status.LastHandledReconcileAt != want {
 		w.Errorf("handled is %q, want %q", now.Status.LastHandledReconcileAt, want)
 	}
 	if err := w.projects.Lookup(cp.UID).RegistrationPaused(); err != nil {
-		w.Errorf("registrations are closed: %v", err)
+		w.Errorf("registration is paused: %v", err)
 	}
 }
 
-func TestAPersonsWordIsHeardThoughNobodyRan(t *testing.T) {
+func TestAResetRequestedWhileTheOperatorWasDownCounts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *options) { o.settings = cloudtest.Settings{NoList: true} })
-	cp := w.becomes(w.create(), proved)
+	cp := w.becomes(w.create(), verified)
 	w.loses(cp)
-	w.restart() // A loss outlives it.
+	w.restart() // A detected mass deletion survives a restart.
 	w.eventually("the loss to be remembered", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Tripped() != nil })
 	w.becomes(cp, stalledBy(v1alpha1.ReasonMassDeletionDetected))
 	w.restart(func() { w.poke(cp) })
 	w.opened(cp)
 
-	w.restart() // What is lost soon after is forgiven, but not by another process.
-	w.becomes(cp, proved)
-	w.eventually("a proof", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Result().Verified })
+	w.restart() // A reset covers what is lost soon after, but not in another process.
+	w.becomes(cp, verified)
+	w.eventually("a credential check", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Result().Verified })
 	w.loses(cp)
-	w.restart() // What was handled is no word for the next loss.
-	w.eventually("a proof", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Result().Verified })
+	w.restart() // A handled request does not reset the next mass deletion.
+	w.eventually("a credential check", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Result().Verified })
 	w.stays("it stops", func() bool { return w.projects.Lookup(cp.UID).Tripped() != nil })
 }
 
-func TestAPersonsWordIsHeardThoughNothingCouldBeCalled(t *testing.T) {
+func TestAResetRequestedWhileTheAPIWasUnreachableCounts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *options) { o.settings = cloudtest.Settings{NoList: true} })
-	cp := w.becomes(w.create(), proved)
+	cp := w.becomes(w.create(), verified)
 	w.loses(cp)
 	w.edit(cp, func() { cp.Spec.URL = "https://elsewhere.example" })
 	w.becomes(cp, stalledBy(v1alpha1.ReasonURLNotAllowed))

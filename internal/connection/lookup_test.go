@@ -19,8 +19,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/inventory"
 )
 
-// sighted waits for a list that is under way and returns what it shows of a remote agent.
-func (w *world) sighted(id string, after time.Time) (inventory.Entry, bool) {
+// lookup waits for a list in progress and returns the remote agent as it shows it.
+func (w *world) lookup(id string, after time.Time) (inventory.Entry, bool) {
 	w.Helper()
 	seen, _, ok, err := w.Lookup(id, after)
 	if err != nil {
@@ -32,15 +32,15 @@ func (w *world) sighted(id string, after time.Time) (inventory.Entry, bool) {
 	return seen, ok
 }
 
-func TestASightingTellsAllButTheSecretAndTheLarge(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestALookupReportsAllButTheSecretAndTheLarge(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	id := w.register("m")
 	w.cloud.Mutate(id, func(a *cloud.Agent) {
 		a.Status, a.Flags, a.Metadata = "healthy", []string{"--verbose"}, []byte(`{"b":1.0,"a":2}`)
 	})
 	w.clock.Step(time.Second)
 	start := w.clock.Now().Add(-1)
-	seen, ok := w.sighted(id, start)
+	seen, ok := w.lookup(id, start)
 	if !ok {
 		t.Fatal("it is not seen")
 	}
@@ -54,53 +54,53 @@ func TestASightingTellsAllButTheSecretAndTheLarge(t *testing.T) {
 	if seen.RawConfig != cloud.Hash("[INPUT]") || seen.Metadata != cloud.Hash(cloud.Canonical([]byte(`{"a":2,"b":1}`))) {
 		t.Errorf("the hashes are %s and %s", seen.RawConfig, seen.Metadata)
 	}
-	if _, ok := w.sighted("00000000-0000-4000-8000-000000000000", start); ok {
+	if _, ok := w.lookup("00000000-0000-4000-8000-000000000000", start); ok {
 		t.Error("an agent is seen that is not there")
 	}
 	w.lists(1)
 }
 
-func TestASightingIsNoOlderThanAskedFor(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestALookupIsNoOlderThanRequested(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	id := w.register("m")
 	w.clock.Step(time.Second)
 	first := w.clock.Now()
-	w.sighted(id, first.Add(-1))
+	w.lookup(id, first.Add(-1))
 	w.clock.Step(time.Minute)
 	w.cloud.Mutate(id, func(a *cloud.Agent) { a.Name = "renamed" })
-	if seen, _ := w.sighted(id, first.Add(-1)); seen.Remote.Name != "web" {
+	if seen, _ := w.lookup(id, first.Add(-1)); seen.Remote.Name != "web" {
 		t.Errorf("a list that was young enough was read again: %s", seen.Remote.Name)
 	}
-	if seen, _ := w.sighted(id, first); seen.Remote.Name != "renamed" {
-		t.Errorf("an old list was believed: %s", seen.Remote.Name)
+	if seen, _ := w.lookup(id, first); seen.Remote.Name != "renamed" {
+		t.Errorf("an old list was used: %s", seen.Remote.Name)
 	}
 	w.lists(2)
 }
 
 // What the operator just registered is in no list yet: there is nothing to compare.
 func TestWhatWasJustRegisteredIsNotSeen(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	w.clock.Step(time.Second)
 	start := w.clock.Now().Add(-1)
-	w.sighted("none", start)
-	if _, ok := w.sighted(w.register("m"), start); ok {
+	w.lookup("none", start)
+	if _, ok := w.lookup(w.register("m"), start); ok {
 		t.Error("it is seen")
 	}
 }
 
 func TestWordsWithoutEndAreNotKept(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	id := w.register("m")
 	w.cloud.Mutate(id, func(a *cloud.Agent) { a.Tags = []string{strings.Repeat("x", 64<<10)} })
 	w.clock.Step(time.Second)
-	if seen, ok := w.sighted(id, w.clock.Now().Add(-1)); ok || seen.Remote != nil {
+	if seen, ok := w.lookup(id, w.clock.Now().Add(-1)); ok || seen.Remote != nil {
 		t.Error("they are kept")
 	}
 	w.expectFound("m", w.clock.Now().Add(-2), id)
 }
 
-func TestAListThatFailsIsNotTriedAgainAtOnce(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestAFailedListIsNotRetriedImmediately(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	id := w.register("m")
 	stop := w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusTeapot})
 	w.clock.Step(time.Second)
@@ -113,20 +113,20 @@ func TestAListThatFailsIsNotTriedAgainAtOnce(t *testing.T) {
 	w.lists(1)
 	for range 3 {
 		if _, _, ok, err := w.Lookup(id, w.clock.Now().Add(-1)); ok || err != nil {
-			t.Fatalf("ok %v, %v; want to be told to read", ok, err)
+			t.Fatalf("ok %v, %v; want to be sent to read", ok, err)
 		}
 	}
 	w.lists(1)
 	stop()
 	w.clock.Step(2 * time.Minute)
-	if _, ok := w.sighted(id, w.clock.Now().Add(-1)); !ok {
+	if _, ok := w.lookup(id, w.clock.Now().Add(-1)); !ok {
 		t.Error("the list is not tried again")
 	}
 }
 
-// A page of the largest configurations is longer than an answer may be.
-func TestPagesThatAreTooLongAreAskedForInParts(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+// A page of the largest configurations is longer than a response may be.
+func TestPagesThatAreTooLongAreSplit(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	large := strings.Repeat("#", 128<<10)
 	for i := range 110 {
 		id := w.register(fmt.Sprint(i))
@@ -144,8 +144,8 @@ func TestPagesThatAreTooLongAreAskedForInParts(t *testing.T) {
 	w.lists(1 + 3 + 1 + 3) // A hundred are tried once more.
 }
 
-func TestAListWithoutEndIsGivenUp(t *testing.T) {
-	w := proved(t, cloudtest.Settings{PageSize: 10})
+func TestAnEndlessListIsCanceled(t *testing.T) {
+	w := verified(t, cloudtest.Settings{PageSize: 10})
 	for i := range 131 {
 		w.register(fmt.Sprint(i))
 	}
@@ -156,13 +156,13 @@ func TestAListWithoutEndIsGivenUp(t *testing.T) {
 
 // With an interval that follows the time that a list takes, lists do not follow each other without a pause: whoever
 // waited for one finds it young enough.
-func TestListsThatTakeLongLeaveTimeBetweenThem(t *testing.T) {
+func TestSlowListsLeaveTimeBetweenThem(t *testing.T) {
 	const takes = 10 * time.Minute
-	w := proved(t, cloudtest.Settings{})
+	w := verified(t, cloudtest.Settings{})
 	id := w.register("m")
 	interval := 10 * time.Minute
 	w.clock.Step(time.Second)
-	w.sighted(id, w.clock.Now().Add(-1)) // A first one, which takes no time.
+	w.lookup(id, w.clock.Now().Add(-1)) // A first one, which takes no time.
 	for round := range 4 {
 		w.clock.Step(interval)
 		entered, release := make(chan struct{}, 1), make(chan struct{})
@@ -187,7 +187,7 @@ func TestListsThatTakeLongLeaveTimeBetweenThem(t *testing.T) {
 		interval = max(10*time.Minute, 2*w.ListTook())
 		w.eventually("a list that is young enough", look)
 		if n := w.begun() - before; n != 1 {
-			t.Errorf("round %d: %d lists were begun for one look", round, n)
+			t.Errorf("round %d: %d lists were started for one check", round, n)
 		}
 	}
 	if took := w.ListTook(); took < takes || took > 2*takes || interval != 2*took {

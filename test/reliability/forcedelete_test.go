@@ -19,22 +19,22 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// A DELETE that meets the write of the finalizer can remove an Agent in spite of it. These rows bring about
-// what is left then: the operator is about to register, or has just done so, and the Agent is no more.
-var vanishing = []struct {
+// A DELETE that races with the write of the finalizer can remove an Agent in spite of it. These rows produce the
+// result: the operator is about to register, or has just registered, and the Agent is deleted.
+var deletions = []struct {
 	name string
 	at   request
 	deed deed
-	// ends where the Agent is not made again. Columns as in the crash tables.
+	// ends if the Agent is not created again. Columns as in the crash tables.
 	ends [len(servers)]cell
 }{
 	{"while it is registered", postRemote, deed{reach: true},
 		[...]cell{{none, 1}, {none, 1}, {none, 1}, {none, 1}, {none, 1}, {none, 1}}},
 	{"while it is registered, and the call does not arrive", postRemote, deed{},
 		[...]cell{{none, 0}, {none, 0}, {none, 0}, {none, 1}, {none, 1}, {none, 1}}},
-	{"while it is registered, and the answer is lost", postRemote, deed{reach: true, cut: true},
+	{"while it is registered, and the response is lost", postRemote, deed{reach: true, cut: true},
 		[...]cell{{none, 1}, {none, 1}, {none, 1}, {none, 2}, {left, 2}, {left, 2}}},
-	{"while it is registered, and the service registers it late", postRemote, deed{late: true},
+	{"while it is registered, and Calyptia Cloud registers it late", postRemote, deed{late: true},
 		[...]cell{{none, 1}, {none, 1}, {none, 1}, {none, 2}, {left, 2}, {left, 2}}},
 	{"before its Secret is written", createSecret, deed{reach: true},
 		[...]cell{{none, 1}, {none, 1}, {none, 1}, {none, 1}, {none, 1}, {none, 1}}},
@@ -42,13 +42,13 @@ var vanishing = []struct {
 		[...]cell{{none, 1}, {none, 1}, {none, 1}, {none, 1}, {none, 1}, {none, 1}}},
 }
 
-func TestAnAgentVanishes(t *testing.T) {
+func TestAnAgentIsForceDeleted(t *testing.T) {
 	t.Parallel()
-	for _, row := range vanishing {
+	for _, row := range deletions {
 		for i, server := range servers {
 			t.Run(row.name+"/"+server.name, func(t *testing.T) {
 				s := newScene(t, server.settings)
-				s.vanish(row.at, row.deed, nothing)
+				s.forceDelete(row.at, row.deed, nothing)
 				want := row.ends[i]
 				remain := 0
 				if want.end == left {
@@ -56,46 +56,46 @@ func TestAnAgentVanishes(t *testing.T) {
 				}
 				s.Eventually("the end", func() error {
 					if got := s.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); got != want.posts {
-						return fmt.Errorf("%d registrations reached the service, want %d: %s", got, want.posts, s.calls())
+						return fmt.Errorf("%d registrations reached Calyptia Cloud, want %d: %s", got, want.posts, s.calls())
 					}
 					return errors.Join(s.remotes(remain), s.gone())
 				})
 				if remain == 0 {
 					return
 				}
-				if told := strings.Join(s.Events("web", 1), " "); !strings.Contains(told, "rphaned") {
-					t.Errorf("%d remote agents remain, and the events are %s", remain, told)
+				if events := strings.Join(s.Events("web", 1), " "); !strings.Contains(events, "rphaned") {
+					t.Errorf("%d remote agents remain, and the events are %s", remain, events)
 				}
 			})
 		}
 	}
 }
 
-// The same, and an Agent of the same name is there at once.
-func TestAnAgentVanishesAndIsMadeAnew(t *testing.T) {
+// The same, and an Agent of the same name is created at once.
+func TestAnAgentIsForceDeletedAndRecreated(t *testing.T) {
 	t.Parallel()
-	for _, row := range vanishing {
+	for _, row := range deletions {
 		for _, machineID := range []string{"", "machine-1"} {
 			t.Run(fmt.Sprintf("%s/machine ID %q", row.name, machineID), func(t *testing.T) {
 				chosen := func(a *v1alpha1.Agent) { a.Spec.MachineID = machineID }
 				s := newScene(t, servers[1].settings)
-				old := s.vanish(row.at, row.deed, func(s *scene) { s.Apply("web", chosen) }, chosen)
+				old := s.forceDelete(row.at, row.deed, func(s *scene) { s.Apply("web", chosen) }, chosen)
 				s.Eventually("the end", s.one)
 				if s.Get("web").UID == old {
 					t.Error("the old Agent is still there")
 				}
-				s.lookAgain()
+				s.syncAgain()
 				if err := s.one(); err != nil {
-					t.Errorf("after another look: %v", err)
+					t.Errorf("after another sync: %v", err)
 				}
 			})
 		}
 	}
 }
 
-// vanish applies an Agent and takes it away, without the operator's leave, when the request comes that the
-// deed is done about.
-func (s *scene) vanish(at request, how deed, then func(*scene), changes ...func(*v1alpha1.Agent)) types.UID {
+// forceDelete applies an Agent and deletes it without its finalizer when the request arrives that the deed is
+// about.
+func (s *scene) forceDelete(at request, how deed, then func(*scene), changes ...func(*v1alpha1.Agent)) types.UID {
 	s.t.Helper()
 	var gone types.UID
 	failed := make(chan error, 1)
@@ -116,9 +116,9 @@ func (s *scene) vanish(at request, how deed, then func(*scene), changes ...func(
 	s.must(<-failed)
 	switch {
 	case how.late && s.listless:
-		s.commitNow() // Nothing looks there before it registers again.
+		s.commitNow() // Nothing reads the agent before the next registration.
 	case how.late:
-		s.commitAfterALook(before)
+		s.commitAfterASearch(before)
 	}
 	return gone
 }

@@ -26,14 +26,14 @@ func uid(prefix string, i int) types.UID { return types.UID(fmt.Sprint(prefix, "
 
 func agentOf(prefix string, i int) ratelimit.Caller { return ratelimit.Caller{UID: uid(prefix, i)} }
 
-// What the rate limit lets come for longer than the window is forgiven to the last.
-func TestForgivenessLastsAsLongAsTheyCome(t *testing.T) {
-	w := proved(t, cloudtest.Settings{NoList: true})
+// A reset lasts to the last agent, even if the rate limit spreads them over longer than the window.
+func TestAResetLastsWhileDeletionsContinue(t *testing.T) {
+	w := verified(t, cloudtest.Settings{NoList: true})
 	for i := range 10 {
 		_ = w.Gone(agentOf("gone", i), w.clock.Now())
 	}
 	if w.Tripped() == nil {
-		t.Fatal("nothing is lost")
+		t.Fatal("no mass deletion is detected")
 	}
 	w.Reset()
 	for i := range 1000 {
@@ -47,7 +47,7 @@ func TestForgivenessLastsAsLongAsTheyCome(t *testing.T) {
 	w.refused(w.Gone(ratelimit.Caller{UID: "last"}, w.clock.Now()), v1alpha1.ReasonMassDeletionDetected) // That is another loss.
 }
 
-func TestHowManyVanishedAgentsAreALoss(t *testing.T) {
+func TestHowManyMissingAgentsAreAMassDeletion(t *testing.T) {
 	for _, row := range []struct {
 		name       string
 		seen, gone int
@@ -62,7 +62,7 @@ func TestHowManyVanishedAgentsAreALoss(t *testing.T) {
 		{"more than there are in the same list", 11, 12, 0, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{NoList: true})
+			w := verified(t, cloudtest.Settings{NoList: true})
 			missed := w.clock.Now().Add(-time.Minute)
 			for i := range row.seen {
 				w.SeenAt(uid("seen", i), string(uid("seen", i)), missed.Add(row.sight))
@@ -78,8 +78,8 @@ func TestHowManyVanishedAgentsAreALoss(t *testing.T) {
 }
 
 // A list stays young for as long as the interval of the Agents that are compared with it.
-func TestALongIntervalIsNoLoss(t *testing.T) {
-	w := proved(t, cloudtest.Settings{NoList: true})
+func TestALongIntervalIsNoMassDeletion(t *testing.T) {
+	w := verified(t, cloudtest.Settings{NoList: true})
 	listed := w.clock.Now()
 	for i := range 100 {
 		w.SeenAt(uid("seen", i), string(uid("seen", i)), listed)
@@ -90,9 +90,9 @@ func TestALongIntervalIsNoLoss(t *testing.T) {
 	}
 }
 
-// One that somebody deleted does not make what was seen then count against a loss that comes later.
-func TestALossAfterADeletionIsNoticedAsSoon(t *testing.T) {
-	w := proved(t, cloudtest.Settings{NoList: true})
+// A single deletion does not make older snapshots count against a later mass deletion.
+func TestAMassDeletionAfterADeletionIsNoticedAsSoon(t *testing.T) {
+	w := verified(t, cloudtest.Settings{NoList: true})
 	listed := w.clock.Now()
 	for i := range 99 {
 		w.SeenAt(uid("seen", i), string(uid("seen", i)), listed)
@@ -106,7 +106,7 @@ func TestALossAfterADeletionIsNoticedAsSoon(t *testing.T) {
 	w.refused(w.Gone(agentOf("seen", 9), next), v1alpha1.ReasonMassDeletionDetected)
 }
 
-// crew registers agents, which are then seen in a list, and returns their IDs.
+// crew registers agents, waits for a list with them, and returns their IDs.
 func (w *world) crew(n int) []string {
 	w.Helper()
 	var ids []string
@@ -122,7 +122,7 @@ func (w *world) crew(n int) []string {
 	return ids
 }
 
-// miss has a read find that the remote agent of an Agent is gone. undecided counts the failures that wait for a list.
+// miss reports a missing remote agent of an Agent. undecided counts the failures that wait for a list.
 func (w *world) miss(i int, id string) (lost bool, undecided int) {
 	w.Helper()
 	if _, err := w.Get(w.Context(), ratelimit.Caller{UID: uid("crew", i)}, id); !cloud.IsGone(err) {
@@ -145,15 +145,15 @@ func (w *world) miss(i int, id string) (lost bool, undecided int) {
 	}
 }
 
-// Those that a read finds gone are not compared with what a list showed before, but with one that is read for that.
-func TestAFewThatReadsMissAreNoLossWhereAListShowsTheOthers(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+// Agents that reads find missing are compared with a new list, not with an older one.
+func TestAFewMissingAgentsAreNoMassDeletionIfAListShowsTheOthers(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	lists := 0
 	for i, id := range w.crew(100)[:19] {
 		w.cloud.Remove(id)
 		lost, undecided := w.miss(i, id)
 		if lost {
-			t.Fatalf("the %dth is a loss of the service", i+1)
+			t.Fatalf("the %dth is a mass deletion", i+1)
 		}
 		lists += undecided
 	}
@@ -162,8 +162,8 @@ func TestAFewThatReadsMissAreNoLossWhereAListShowsTheOthers(t *testing.T) {
 	}
 }
 
-func TestALossThatReadsMeetIsNoticedAtTheTenth(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestAMassDeletionFoundByReadsIsDetectedAtTheTenth(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	ids := w.crew(100)
 	for i, id := range ids { // They were all read since the list.
 		w.Seen(uid("crew", i), id)
@@ -178,8 +178,8 @@ func TestALossThatReadsMeetIsNoticedAtTheTenth(t *testing.T) {
 	}
 }
 
-func TestALossThatAListShowsNeedsNoOther(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+func TestAMassDeletionInAListNeedsNoOtherList(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	ids := w.crew(100)
 	for _, id := range ids {
 		w.cloud.Remove(id)
@@ -194,9 +194,9 @@ func TestALossThatAListShowsNeedsNoOther(t *testing.T) {
 	w.requests(0)
 }
 
-// Where no list can be had, nothing is registered anew on a mere suspicion.
-func TestASuspicionThatNoListSettlesRegistersNothing(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+// If no list can be read, nothing is registered again on a mere suspicion.
+func TestASuspicionWithoutAListRegistersNothing(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	ids := w.crew(20)
 	repair := w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusInternalServerError})
 	for i := range 9 {
@@ -216,9 +216,9 @@ func TestASuspicionThatNoListSettlesRegistersNothing(t *testing.T) {
 	noError(t, w.Gone(agentOf("crew", 9), since))
 }
 
-// Where nothing is listed, nobody knows whether the agents of other namespaces are still there. A tenant that deletes
-// its own must not stop the registrations of all.
-func TestLosses_WithoutAList_AreWeighedByNamespace(t *testing.T) {
+// Without a list it is unknown whether the agents of other namespaces still exist. A tenant that deletes
+// its own agents must not pause registration for all.
+func TestMissingAgents_WithoutAList_AreWeighedByNamespace(t *testing.T) {
 	type counts map[string]int
 	for _, row := range []struct {
 		name   string
@@ -242,7 +242,7 @@ func TestLosses_WithoutAList_AreWeighedByNamespace(t *testing.T) {
 		{"nobody was counted yet", nil, times("a", 10), true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := proved(t, cloudtest.Settings{NoList: true})
+			w := verified(t, cloudtest.Settings{NoList: true})
 			w.Expect(row.agents)
 			missed := w.clock.Now()
 			for i, namespace := range row.gone {

@@ -19,11 +19,11 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
-// quietPark is the longest wait that a service may ask for without a condition telling of it.
-const quietPark = 30 * time.Second
+// quietThrottle is the longest wait at the API's request that no condition reports.
+const quietThrottle = 30 * time.Second
 
-// connect brings the Project to the spec and the credentials, proves them and keeps the copy of them. The
-// verdict is nil where the CloudProject is fit for use. The error is one of the API server.
+// connect configures the Connection, verifies the credentials and updates their copy. The verdict is nil if the CloudProject
+// is usable. The error is one of the API server.
 func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *memo) (*fault.Error, error) {
 	m.interval = r.interval(cp, m.counted(), r.listTook(cp))
 	c, err := r.load(ctx, cp)
@@ -45,34 +45,34 @@ func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *
 	if c.copy == nil && c.lost == nil && m.uncopied == nil {
 		m.uncopied = fault.Waitingf(v1alpha1.ReasonProgressing, "its credentials are not copied yet")
 	}
-	p.PauseRegistration(closed(cp, both(c.lost, p.Tripped()), m.uncopied))
-	verdict := r.prove(ctx, p, cp, m)
-	proof := p.Result()
-	if proof.Authentication == "" { // The service did not speak, so there is nothing to copy.
+	p.PauseRegistration(pauseReason(cp, both(c.lost, p.Tripped()), m.uncopied))
+	verdict := r.verify(ctx, p, cp, m)
+	result := p.Result()
+	if result.Authentication == "" { // The API did not respond, so there is nothing to copy.
 		return both(both(c.lost, p.Tripped()), verdict), nil
 	}
-	if m.uncopied, err = r.keepCopy(ctx, cp, c, proof.Verified); err != nil {
+	if m.uncopied, err = r.keepCopy(ctx, cp, c, result.Verified); err != nil {
 		return nil, err
 	}
-	// Read after the proof, because a person's word that it waited for comes with it.
+	// Read after the check, which may process a user's reset.
 	lost := both(c.lost, p.Tripped())
-	p.PauseRegistration(closed(cp, lost, m.uncopied))
+	p.PauseRegistration(pauseReason(cp, lost, m.uncopied))
 	return both(lost, both(verdict, m.uncopied)), nil
 }
 
-// block stops all calls of a CloudProject that cannot be used, and has it proved anew when it can.
+// block stops all requests of an unusable CloudProject, and makes the next usable state verify it again.
 func (r *Reconciler) block(cp *v1alpha1.CloudProject, m *memo, reason *fault.Error) *fault.Error {
 	if p := r.Projects.Lookup(cp.UID); p != nil {
 		p.Block(fault.Waitingf(v1alpha1.ReasonProjectNotReady,
-			"CloudProject %s cannot be used: its own conditions say why", client.ObjectKeyFromObject(cp)).
+			"CloudProject %s cannot be used: see its conditions", client.ObjectKeyFromObject(cp)).
 			Coded(fault.ProjectNotReady))
 	}
-	m.tried, m.verdict, m.due, m.failures = attempt{}, nil, time.Time{}, 0
+	m.tried, m.verdict, m.nextCheck, m.failures = attempt{}, nil, time.Time{}, 0
 	return reason
 }
 
-// closed says why no Agent may be registered; nil if they may.
-func closed(cp *v1alpha1.CloudProject, lost, uncopied *fault.Error) *fault.Error {
+// pauseReason returns why registration is paused; nil if it is not.
+func pauseReason(cp *v1alpha1.CloudProject, lost, uncopied *fault.Error) *fault.Error {
 	key := client.ObjectKeyFromObject(cp)
 	why := lost
 	if why == nil {
@@ -83,52 +83,52 @@ func closed(cp *v1alpha1.CloudProject, lost, uncopied *fault.Error) *fault.Error
 		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s is being deleted and registers no more Agents", key).
 			Coded(fault.ProjectNotReady)
 	case why != nil:
-		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s registers no Agents now: %s", key, why.Message).
+		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "registration is paused for CloudProject %s: %s", key, why.Message).
 			Coded(fault.ProjectNotReady)
 	default:
 		return nil
 	}
 }
 
-// prove shows the credentials to the service when that is due, and else repeats the last verdict.
-func (r *Reconciler) prove(ctx context.Context, p *connection.Connection, cp *v1alpha1.CloudProject, m *memo) *fault.Error {
+// verify checks the credentials if a check is due, else it returns the last verdict.
+func (r *Reconciler) verify(ctx context.Context, p *connection.Connection, cp *v1alpha1.CloudProject, m *memo) *fault.Error {
 	p.Expect(m.agents)
 	now := r.clock().Now()
-	doubted := m.doubted.Swap(false)
+	needsCheck := m.needsCheck.Swap(false)
 	try := attempt{
 		version: p.Version(), generation: cp.Generation, reconcileAt: cp.Annotations[v1alpha1.AnnotationReconcileAt],
 	}
-	proved := p.Result().Verified
-	// It may have been asked for while nobody ran, or nothing could be called; and once only, also while the status
-	// does not tell yet that it was heard.
-	if at := try.reconcileAt; at != "" && at != cp.Status.LastHandledReconcileAt && at != m.heard {
-		m.heard = at
+	verified := p.Result().Verified
+	// The request may date from a time when the operator was down or could not call the API. It counts once, even if the
+	// status does not show yet that it was handled.
+	if at := try.reconcileAt; at != "" && at != cp.Status.LastHandledReconcileAt && at != m.lastReset {
+		m.lastReset = at
 		p.Reset()
 	}
 	if m.tried == try {
-		if m.verdict != nil && m.verdict.Reason == v1alpha1.ReasonCredentialsUnverified && proved {
-			m.verdict, m.due = nil, now.Add(spread(m.interval)) // A call of an Agent proved it.
+		if m.verdict != nil && m.verdict.Reason == v1alpha1.ReasonCredentialsUnverified && verified {
+			m.verdict, m.nextCheck = nil, now.Add(spread(m.interval)) // A request of an Agent verified it.
 			return nil
 		}
-		if !doubted && now.Before(m.due) {
+		if !needsCheck && now.Before(m.nextCheck) {
 			return m.verdict
 		}
 	}
 	err := p.Verify(ctx)
-	m.tried, m.verdict = try, judge(err, p, proved)
+	m.tried, m.verdict = try, judge(err, p, verified)
 	if v := m.verdict; v == nil || v.Class != fault.Retryable && v.Reason != v1alpha1.ReasonRateLimited {
 		m.handled = try.reconcileAt
 	}
-	if proof := p.Result(); proof.Verified {
-		cp.Status.ListSupported = proof.ListSupported
+	if result := p.Result(); result.Verified {
+		cp.Status.ListSupported = result.ListSupported
 		m.interval = r.interval(cp, m.counted(), p.ListTook())
 	}
-	m.due = r.clock().Now().Add(r.untilNext(m))
+	m.nextCheck = r.clock().Now().Add(r.untilNext(m))
 	return m.verdict
 }
 
-// untilNext is the time until the credentials are shown again. How often good ones are has no part in it while they are
-// refused: the refusal may be a moment's trouble, and all Agents wait for its end.
+// untilNext is the time until the next check. While the credentials are rejected it does not depend on the resync interval:
+// the rejection may be temporary, and all Agents wait.
 func (r *Reconciler) untilNext(m *memo) time.Duration {
 	v := m.verdict
 	refused := v != nil && v.Reason == v1alpha1.ReasonUnauthorized
@@ -150,39 +150,39 @@ func (r *Reconciler) untilNext(m *memo) time.Duration {
 	}
 }
 
-// judge turns the outcome of a proof into what the CloudProject shows; proved says that the same credentials
-// were proved before.
-func judge(err error, p *connection.Connection, proved bool) *fault.Error {
+// judge turns the outcome of a check into the failure that the CloudProject shows; verified says that the same credentials
+// were verified before.
+func judge(err error, p *connection.Connection, verified bool) *fault.Error {
 	if err == nil {
 		if p.Result().Verified {
 			return nil
 		}
 		return fault.Waitingf(v1alpha1.ReasonCredentialsUnverified,
-			"the service answers, but not in a way that proves the token: the first call for an Agent will")
+			"the response is inconclusive: the token is verified by the first Agent request")
 	}
 	f, classed := fault.As(err)
 	if classed && f.Class != fault.Retryable {
-		if f.Reason == v1alpha1.ReasonRateLimited && proved && f.RetryAfter <= quietPark {
+		if f.Reason == v1alpha1.ReasonRateLimited && verified && f.RetryAfter <= quietThrottle {
 			return f.Quietly()
 		}
 		return f
 	}
 	reason := v1alpha1.ReasonCredentialsUnverified
-	if proved {
+	if verified {
 		reason = v1alpha1.ReasonUnavailable
 	}
-	return fault.Retryablef(reason, "%s cannot be used: %s; it is tried again by itself", p.Endpoint().URL, words(err)).Because(err)
+	return fault.Retryablef(reason, "%s cannot be used: %s; retrying automatically", p.Endpoint().URL, words(err)).Because(err)
 }
 
-// words says what went wrong in words that stay the same from try to try.
+// words returns an error text that is the same at every try.
 func words(err error) string {
 	e, ok := cloud.AsError(err)
 	if !ok || e.Status != 0 || e.Err == nil {
 		return cloud.Clean(err.Error(), maxWords)
 	}
-	// The client knows certificates, but not where a CloudProject names them.
+	// The client does not know the name of the field.
 	return strings.Replace(e.Err.Error(), "the CA bundle", "spec.caBundle", 1)
 }
 
-// maxWords bounds what a condition repeats of an error.
+// maxWords bounds the error text in a condition.
 const maxWords = 1000

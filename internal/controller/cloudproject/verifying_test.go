@@ -23,8 +23,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-// proving is a Project and what decides when it is proved, on a clock that stands still.
-type proving struct {
+// verifying is a Connection and what decides when it is verified, on a fake clock.
+type verifying struct {
 	*Reconciler
 	clock   *clocktesting.FakeClock
 	cloud   *cloudtest.Server
@@ -35,9 +35,9 @@ type proving struct {
 	interval time.Duration
 }
 
-func newProving(t *testing.T) *proving {
+func newVerifying(t *testing.T) *verifying {
 	t.Helper()
-	x := &proving{clock: clocktesting.NewFakeClock(time.Now()), cloud: cloudtest.New(cloudtest.Settings{}), memo: &memo{}, interval: 10 * time.Minute}
+	x := &verifying{clock: clocktesting.NewFakeClock(time.Now()), cloud: cloudtest.New(cloudtest.Settings{}), memo: &memo{}, interval: 10 * time.Minute}
 	server := x.cloud.Start()
 	t.Cleanup(server.Close)
 	policy := cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true}
@@ -52,33 +52,33 @@ func newProving(t *testing.T) *proving {
 	return x
 }
 
-func (x *proving) configure(t *testing.T, token cloud.Token) {
+func (x *verifying) configure(t *testing.T, token cloud.Token) {
 	t.Helper()
 	var err error
 	x.project, err = x.Projects.Configure(x.cp, connection.Credentials{Token: token})
 	noError(t, err)
 }
 
-// prove returns the reason of the verdict, empty if it is good, and how many requests it took.
-func (x *proving) prove(t *testing.T) (reason string, requests int) {
+// verify returns the reason of the verdict, empty if it is good, and how many requests it took.
+func (x *verifying) verify(t *testing.T) (reason string, requests int) {
 	t.Helper()
 	before := len(x.cloud.Requests())
 	x.memo.interval = x.interval
-	if verdict := x.Reconciler.prove(t.Context(), x.project, x.cp, x.memo); verdict != nil {
+	if verdict := x.Reconciler.verify(t.Context(), x.project, x.cp, x.memo); verdict != nil {
 		reason = verdict.Reason
 	}
 	return reason, len(x.cloud.Requests()) - before
 }
 
-func (x *proving) expect(t *testing.T, why, reason string, requests int) {
+func (x *verifying) expect(t *testing.T, why, reason string, requests int) {
 	t.Helper()
-	if gotReason, gotRequests := x.prove(t); gotReason != reason || gotRequests != requests {
+	if gotReason, gotRequests := x.verify(t); gotReason != reason || gotRequests != requests {
 		t.Errorf("%s: reason %q with %d requests, want %q with %d", why, gotReason, gotRequests, reason, requests)
 	}
 }
 
-func TestAProofIsRepeatedOnlyWhenItIsDue(t *testing.T) {
-	x := newProving(t)
+func TestACheckIsRepeatedOnlyWhenItIsDue(t *testing.T) {
+	x := newVerifying(t)
 	x.expect(t, "the first", "", 1)
 	x.expect(t, "a reconciliation for another reason", "", 0)
 	x.clock.Step(9 * time.Minute)
@@ -89,9 +89,9 @@ func TestAProofIsRepeatedOnlyWhenItIsDue(t *testing.T) {
 	x.expect(t, "a new generation", "", 1)
 	x.cp.Annotations = map[string]string{v1alpha1.AnnotationReconcileAt: "now"}
 	x.expect(t, "on demand", "", 1)
-	x.memo.doubted.Store(true)
-	x.expect(t, "in doubt", "", 1)
-	x.expect(t, "the doubt is over", "", 0)
+	x.memo.needsCheck.Store(true)
+	x.expect(t, "a check is requested", "", 1)
+	x.expect(t, "the check was made", "", 0)
 
 	x.configure(t, cloud.NewToken("wrong-token"))
 	x.expect(t, "a wrong token", v1alpha1.ReasonUnauthorized, 2)
@@ -102,9 +102,9 @@ func TestAProofIsRepeatedOnlyWhenItIsDue(t *testing.T) {
 	x.expect(t, "another token is tried at once", "", 1)
 }
 
-// A 401 may be a moment's trouble of the service. How often good credentials are checked has no part in when refused
-// ones are tried again.
-func TestARefusalIsTriedAgainWithBackoff(t *testing.T) {
+// A 401 may be temporary. The interval of checks of good credentials does not affect when rejected
+// ones are retried.
+func TestARejectionIsRetriedWithBackoff(t *testing.T) {
 	for _, row := range []struct {
 		name    string
 		refusal cloudtest.Fault
@@ -113,41 +113,41 @@ func TestARefusalIsTriedAgainWithBackoff(t *testing.T) {
 		{"403 of the API", cloudtest.Fault{Status: http.StatusForbidden, Body: `{"error":"permission denied"}`}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			x := newProving(t)
+			x := newVerifying(t)
 			x.interval = 24 * time.Hour
 			x.cp.Spec.ResyncInterval = &metav1.Duration{Duration: x.interval}
 			x.expect(t, "the first", "", 1)
 			repair := x.cloud.Inject(row.refusal)
-			x.memo.doubted.Store(true)
+			x.memo.needsCheck.Store(true)
 			for tries, top := range []time.Duration{5, 10, 20, 40, 80, 160, 300, 300} {
-				if reason, _ := x.prove(t); reason != v1alpha1.ReasonUnauthorized {
+				if reason, _ := x.verify(t); reason != v1alpha1.ReasonUnauthorized {
 					t.Fatalf("try %d: reason %q", tries, reason)
 				}
-				wait := x.memo.due.Sub(x.clock.Now())
+				wait := x.memo.nextCheck.Sub(x.clock.Now())
 				if top *= time.Second; wait < top/2 || wait > top {
-					t.Fatalf("after %d refusals the next try comes in %s, want %s at most, and half of it at least", tries+1, wait, top)
+					t.Fatalf("after %d rejections the next try is in %s, want %s at most, and half of it at least", tries+1, wait, top)
 				}
 				x.clock.Step(wait)
 			}
 			repair()
 			x.expect(t, "it is over", "", 1)
-			if wait := x.memo.due.Sub(x.clock.Now()); wait < time.Hour {
+			if wait := x.memo.nextCheck.Sub(x.clock.Now()); wait < time.Hour {
 				t.Errorf("good credentials are checked again in %s", wait)
 			}
 			x.cloud.Inject(row.refusal)
-			x.memo.doubted.Store(true)
-			_, _ = x.prove(t)
-			if wait := x.memo.due.Sub(x.clock.Now()); wait > 5*time.Second {
-				t.Errorf("the next refusal begins with %s", wait)
+			x.memo.needsCheck.Store(true)
+			_, _ = x.verify(t)
+			if wait := x.memo.nextCheck.Sub(x.clock.Now()); wait > 5*time.Second {
+				t.Errorf("the next rejection starts with %s", wait)
 			}
 		})
 	}
 }
 
-// Agents that are new wait for the first list: where there are any, the proof begins it.
-func TestAProofBeginsTheListWhereThereAreAgents(t *testing.T) {
+// Agents that are new wait for the first list: if there are any, the check starts it.
+func TestACheckStartsTheListIfThereAreAgents(t *testing.T) {
 	for _, agents := range []int{0, 3} {
-		x := newProving(t)
+		x := newVerifying(t)
 		entered, release := make(chan struct{}, 1), make(chan struct{})
 		x.cloud.Inject(cloudtest.Fault{Entered: entered, Block: release, Match: func(r *http.Request) bool {
 			return r.URL.Query().Get("last") == "100"
@@ -155,56 +155,56 @@ func TestAProofBeginsTheListWhereThereAreAgents(t *testing.T) {
 		x.memo.agents = map[string]int{"default": agents}
 		x.expect(t, "the first", "", 1)
 		if got := x.project.Warming(); got != (agents > 0) {
-			t.Errorf("with %d Agents a list is begun: %v", agents, got)
+			t.Errorf("with %d Agents a list is started: %v", agents, got)
 		}
 		close(release)
 	}
 }
 
-func TestAListThatTakesLongStretchesTheInterval(t *testing.T) {
-	x := newProving(t)
+func TestASlowListStretchesTheInterval(t *testing.T) {
+	x := newVerifying(t)
 	x.expect(t, "the first", "", 1)
 	entered, release := make(chan struct{}, 1), make(chan struct{})
 	x.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Entered: entered, Block: release, Times: 1})
-	told := make(chan client.ObjectKey, 1)
-	x.Projects.OnNeedsVerification(func(key client.ObjectKey) { told <- key })
+	keys := make(chan client.ObjectKey, 1)
+	x.Projects.OnNeedsVerification(func(key client.ObjectKey) { keys <- key })
 	x.project.Warm()
 	<-entered
 	x.clock.Step(8*time.Minute + time.Second)
 	close(release)
-	<-told
-	x.memo.doubted.Store(true) // As the Registry does.
+	<-keys
+	x.memo.needsCheck.Store(true) // As the Registry does.
 	x.expect(t, "the list has ended", "", 1)
 	if x.memo.interval != 17*time.Minute {
 		t.Errorf("the interval is %s", x.memo.interval)
 	}
 }
 
-func TestAnOutageIsTriedAgainWithBackoff(t *testing.T) {
-	x := newProving(t)
+func TestAnOutageIsRetriedWithBackoff(t *testing.T) {
+	x := newVerifying(t)
 	repair := x.cloud.Inject(cloudtest.Fault{Status: 502, Body: "<html>"})
-	x.expect(t, "before the first proof", v1alpha1.ReasonCredentialsUnverified, 1)
+	x.expect(t, "before the first check", v1alpha1.ReasonCredentialsUnverified, 1)
 	x.expect(t, "at once", v1alpha1.ReasonCredentialsUnverified, 0)
 	for range 5 {
 		x.clock.Step(5 * time.Minute)
 		x.expect(t, "later", v1alpha1.ReasonCredentialsUnverified, 1)
 	}
-	if wait := x.memo.due.Sub(x.clock.Now()); wait < 16*time.Second || wait > 32*time.Second {
+	if wait := x.memo.nextCheck.Sub(x.clock.Now()); wait < 16*time.Second || wait > 32*time.Second {
 		t.Errorf("after six failures the next try comes in %s", wait)
 	}
 	repair()
 	x.clock.Step(5 * time.Minute)
 	x.expect(t, "it is over", "", 1)
 	x.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore, Times: 2}) // The transport tries a read twice.
-	x.memo.doubted.Store(true)
+	x.memo.needsCheck.Store(true)
 	x.expect(t, "it was good before", v1alpha1.ReasonUnavailable, 2)
-	if wait := x.memo.due.Sub(x.clock.Now()); wait > time.Second {
+	if wait := x.memo.nextCheck.Sub(x.clock.Now()); wait > time.Second {
 		t.Errorf("after one failure the next try comes in %s", wait)
 	}
 }
 
-func TestARequestIsHandledOnceTheServiceAnswered(t *testing.T) {
-	x := newProving(t)
+func TestARequestIsHandledOnceTheAPIResponded(t *testing.T) {
+	x := newVerifying(t)
 	x.expect(t, "the first", "", 1)
 	x.cp.Annotations = map[string]string{v1alpha1.AnnotationReconcileAt: "now"}
 	handled := func(why, want string) {
@@ -219,12 +219,12 @@ func TestARequestIsHandledOnceTheServiceAnswered(t *testing.T) {
 	repair()
 	x.cloud.Inject(cloudtest.Fault{Status: 429, Times: 1})
 	x.clock.Step(time.Minute)
-	x.expect(t, "a park", v1alpha1.ReasonRateLimited, 1)
-	handled("a park", "")
+	x.expect(t, "a throttle", v1alpha1.ReasonRateLimited, 1)
+	handled("a throttle", "")
 	x.clock.Step(time.Minute)
-	x.expect(t, "an answer", "", 1)
-	handled("an answer", "now")
-	x.cp.Status.LastHandledReconcileAt = "" // As where the write met a conflict.
+	x.expect(t, "a response", "", 1)
+	handled("a response", "now")
+	x.cp.Status.LastHandledReconcileAt = "" // As after a conflict.
 	x.expect(t, "the next reconciliation", "", 0)
 	handled("the next reconciliation", "now")
 	x.cp.Annotations = nil
@@ -232,25 +232,25 @@ func TestARequestIsHandledOnceTheServiceAnswered(t *testing.T) {
 	handled("nothing is asked for any more", "now")
 }
 
-func TestAParkIsWaitedOut(t *testing.T) {
-	x := newProving(t)
+func TestAThrottleIsWaitedOut(t *testing.T) {
+	x := newVerifying(t)
 	x.cloud.Inject(cloudtest.Fault{Status: 429, Times: 1})
-	x.expect(t, "parked", v1alpha1.ReasonRateLimited, 1)
-	x.memo.doubted.Store(true)
-	x.expect(t, "the doubt that the 429 itself casts", v1alpha1.ReasonRateLimited, 0)
+	x.expect(t, "throttled", v1alpha1.ReasonRateLimited, 1)
+	x.memo.needsCheck.Store(true)
+	x.expect(t, "the check that the 429 itself requests", v1alpha1.ReasonRateLimited, 0)
 	x.clock.Step(12 * time.Second)
 	x.expect(t, "it is over", "", 1)
 }
 
-func TestTheFirstCallProvesWhatAReadCannot(t *testing.T) {
-	x := newProving(t)
+func TestTheFirstRequestVerifiesWhatAReadCannot(t *testing.T) {
+	x := newVerifying(t)
 	x.cloud.Configure(func(s *cloudtest.Settings) { s.NoList = true })
 	x.cloud.Inject(cloudtest.Fault{Method: "GET", Route: cloudtest.RouteAgent, Status: 422, Body: `{"error":"invalid ID"}`})
 	x.expect(t, "neither yes nor no", v1alpha1.ReasonCredentialsUnverified, 2)
-	ticket, err := x.project.Admit(ratelimit.Caller{UID: "somebody"})
+	permit, err := x.project.Acquire(ratelimit.Caller{UID: "somebody"})
 	noError(t, err)
-	_, err = ticket.Register(t.Context(), bodyOf("m"))
+	_, err = permit.Register(t.Context(), bodyOf("m"))
 	noError(t, err)
-	x.memo.doubted.Store(true) // As the Registry does.
-	x.expect(t, "the call proved it", "", 0)
+	x.memo.needsCheck.Store(true) // As the Registry does.
+	x.expect(t, "the request verified it", "", 0)
 }

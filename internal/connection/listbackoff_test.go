@@ -30,9 +30,9 @@ func (w *world) begun() (n int) {
 	return n
 }
 
-// A list that fails is not begun again by each of those who need one.
-func TestAListThatAlwaysFailsIsBegunSeldom(t *testing.T) {
-	w := proved(t, cloudtest.Settings{PageSize: 1})
+// A list that fails is not started again by each caller that needs one.
+func TestAListThatAlwaysFailsBacksOff(t *testing.T) {
+	w := verified(t, cloudtest.Settings{PageSize: 1})
 	w.register("a")
 	w.register("b")
 	second := func(r *http.Request) bool { return r.URL.Query().Has("before") }
@@ -47,7 +47,7 @@ func TestAListThatAlwaysFailsIsBegunSeldom(t *testing.T) {
 		for i := range 50 {
 			f := w.failure(ask(fmt.Sprint(i)), v1alpha1.ReasonUnavailable)
 			if f.RetryAfter <= 0 || f.RetryAfter > 70*time.Second {
-				t.Fatalf("told to come back in %s", f.RetryAfter)
+				t.Fatalf("asked to retry in %s", f.RetryAfter)
 			}
 			if e, ok := cloud.AsError(errors.Unwrap(f)); !ok || e.Status != http.StatusInternalServerError {
 				t.Fatalf("the cause is %v", f.Err)
@@ -55,27 +55,27 @@ func TestAListThatAlwaysFailsIsBegunSeldom(t *testing.T) {
 		}
 	}
 	if n := w.begun(); n < 6 || n > 16 {
-		t.Errorf("%d lists were begun in five minutes", n)
+		t.Errorf("%d lists were started in five minutes", n)
 	}
 
 	repair()
 	w.clock.Step(time.Minute)
 	if found := w.find("a", start); len(found) != 1 {
-		t.Errorf("after it is mended: %v", found)
+		t.Errorf("after it is fixed: %v", found)
 	}
 	w.find("a", start.Add(-time.Hour)) // There is one that is young enough.
 	w.cloud.Inject(cloudtest.Fault{Match: second, Status: http.StatusInternalServerError, Times: 1})
 	w.clock.Step(time.Second)
 	start = w.clock.Now().Add(-1)
 	if f := w.failure(ask("a"), v1alpha1.ReasonUnavailable); f.RetryAfter > 2*time.Second {
-		t.Errorf("after a success in between, told to come back in %s", f.RetryAfter)
+		t.Errorf("after a success in between, asked to retry in %s", f.RetryAfter)
 	}
 	w.find("a", start.Add(-time.Minute))
 }
 
-// A list that takes long holds no worker.
-func TestAListThatTakesLongHoldsNobody(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+// A slow list blocks no worker.
+func TestASlowListBlocksNoWorker(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	entered, release := make(chan struct{}, 1), make(chan struct{})
 	w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Entered: entered, Block: release, Times: 1})
 	defer close(release)
@@ -84,32 +84,32 @@ func TestAListThatTakesLongHoldsNobody(t *testing.T) {
 	w.Warm()
 	<-entered
 	w.clock.Step(20 * time.Second)
-	answered := make(chan error, 32)
+	failures := make(chan error, 32)
 	var callers sync.WaitGroup
 	for range 32 {
 		callers.Go(func() {
 			_, _, err := w.FindByMachine(t.Context(), "m", start)
-			answered <- err
+			failures <- err
 		})
 	}
 	patience := time.NewTimer(4 * time.Second) // Less than a caller of a young list has.
 	defer patience.Stop()
 	for range 32 {
 		select {
-		case err := <-answered:
+		case err := <-failures:
 			if f := w.failure(err, v1alpha1.ReasonProgressing); !f.Quiet || f.RetryAfter < 20*time.Second {
-				t.Errorf("quiet is %v, told to come back in %s", f.Quiet, f.RetryAfter)
+				t.Errorf("quiet is %v, asked to retry in %s", f.Quiet, f.RetryAfter)
 			}
 		case <-patience.C:
-			t.Fatal("callers are held")
+			t.Fatal("callers are blocked")
 		}
 	}
 	callers.Wait()
 }
 
-// Those who wait come back when the list should be at its end: later it may be too old for them.
-func TestWhoWaitsForAListComesBackWhenItShouldEnd(t *testing.T) {
-	w := proved(t, cloudtest.Settings{})
+// Callers retry when the list should end: later it may be too old for them.
+func TestCallersRetryWhenTheListShouldEnd(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
 	for _, row := range []struct {
 		so   []time.Duration // that it takes
 		want []time.Duration // to wait then
@@ -133,7 +133,7 @@ func TestWhoWaitsForAListComesBackWhenItShouldEnd(t *testing.T) {
 			_, _, _, err := w.Lookup("any", began.Add(-1))
 			got := w.failure(err, v1alpha1.ReasonProgressing).RetryAfter
 			if want := row.want[i]; got < want || got > want*12/10 {
-				t.Errorf("after %s told to come back in %s, want %s", so, got, want)
+				t.Errorf("after %s asked to retry in %s, want %s", so, got, want)
 			}
 		}
 		close(release)
