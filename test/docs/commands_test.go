@@ -21,14 +21,14 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// shell runs what a page shows, in a directory of its own, with the real kubectl.
+// shell runs the commands of a page in a separate directory, with the real kubectl.
 type shell struct {
 	*harness.World
 	dir, namespace string
-	plane          *testenv.ControlPlane // that of all tests, if nil
-	at             string                // where commands are run; in dir, if empty
-	env            []string              // more of it
-	service        string                // URL of the fake cloud, where it is not the World's
+	plane          *testenv.ControlPlane // default: the plane that all tests share
+	at             string                // where commands run; default: dir
+	env            []string              // additional variables
+	service        string                // URL of the fake cloud, if it is not the World's
 }
 
 // run runs commands in the namespace of the test, which the pages call logging.
@@ -41,7 +41,7 @@ func (s *shell) run(at, commands string) string {
 	return string(out)
 }
 
-// command is what runs commands.
+// command prepares a run of commands.
 func (s *shell) command(commands string) *exec.Cmd {
 	s.Helper()
 	commands = strings.ReplaceAll(commands, "--namespace logging", "--namespace "+s.Namespace)
@@ -69,7 +69,7 @@ func (s *shell) command(commands string) *exec.Cmd {
 	return command
 }
 
-// block is the one of a page that holds the words.
+// block is the only block of a page that holds the words.
 func (s *shell) block(path, words string) block {
 	s.Helper()
 	var found []block
@@ -130,13 +130,13 @@ func TestTheAnnotationsOfAnAgent(t *testing.T) {
 	w.Ready(w.Apply("web-logs"))
 	b := s.block("docs/agent.md", "reconcile-at")
 	s.run(b.at, b.text)
-	w.Eventually("the request to reconcile is answered", func() error {
+	w.Eventually("the requested sync is recorded", func() error {
 		if a := w.Get("web-logs"); a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
 			return errors.New("it is not")
 		}
 		return nil
 	})
-	// Orphaned, an Agent goes, and its remote agent stays.
+	// The deletion completes, and the remote agent stays.
 	b = s.block("docs/agent.md", "cloud.calyptia.com/orphan=true")
 	s.run(b.at, b.text)
 	w.Delete("web-logs")

@@ -7,19 +7,22 @@ SPDX-License-Identifier: Apache-2.0
 package docs_test
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/yuin/goldmark/ast"
 	extast "github.com/yuin/goldmark/extension/ast"
 	"sigs.k8s.io/yaml"
 )
 
-// kindPages are the pages that tell all of a kind.
+// kindPages are the pages that describe a kind.
 var kindPages = map[string]string{"Agent": "docs/agent.md", "CloudProject": "docs/cloudproject.md", "AgentSet": "docs/agentset.md"}
 
-// rows are the rows of all tables of a page: the words of each but its first cell, by the inline code in that.
+// rows are the rows of all tables of a page, by the inline code in the first cell: the words of the other cells. The
+// words of a section count as the row of its heading.
 func (p *page) rows() map[string]string {
 	rows := map[string]string{}
 	for _, table := range p.tables() {
@@ -37,7 +40,25 @@ func (p *page) rows() map[string]string {
 			}
 		}
 	}
+	for name, words := range p.sections() {
+		rows[name] += words
+	}
 	return rows
+}
+
+// sections are the words below each heading, up to the next heading.
+func (p *page) sections() map[string]string {
+	sections := map[string]string{}
+	for node := p.tree.FirstChild(); node != nil; node = node.NextSibling() {
+		if node.Kind() != ast.KindHeading {
+			continue
+		}
+		heading := p.words(node)
+		for text := node.NextSibling(); text != nil && text.Kind() != ast.KindHeading; text = text.NextSibling() {
+			sections[heading] += strings.TrimSpace(p.words(text))
+		}
+	}
+	return sections
 }
 
 // shown are the names of all fields that the YAML of a page sets.
@@ -51,10 +72,9 @@ func (p *page) shown() (names []string) {
 	return names
 }
 
-// untold are the fields of a spec that a page does not tell: those of the first level have a row of their own, and
-// those below are in its words or in an example. The name is what makes a reference, so it is told with it; what a
-// selector may hold, Kubernetes tells.
-func (p *page) untold(spec schema) (missing []string) {
+// missingFields are the fields of a spec that a page does not describe. A field of the first level has a section; the fields
+// below are in its words or in an example. Names of references and what a selector may hold need no words.
+func (p *page) missingFields(spec schema) (missing []string) {
 	rows, shown := p.rows(), p.shown()
 	for name, field := range spec.Properties {
 		if rows[name] == "" {
@@ -78,46 +98,46 @@ func (p *page) untold(spec schema) (missing []string) {
 	return missing
 }
 
-// below are the paths of all fields below one, selectors being whole.
+// below are the paths of all fields below a field, except those in selectors.
 func below(field schema, prefix string) (paths []string) {
 	for name, child := range field.Properties {
 		paths = append(paths, prefix+name)
-		if name != "selector" && name != "spec" { // The spec in a template is a kind's, which has a page.
+		if name != "selector" && name != "spec" { // The spec in a template is that of another kind, which has a page.
 			paths = append(paths, below(child, prefix+name+".")...)
 		}
 	}
 	return paths
 }
 
-func TestEveryFieldIsToldOnThePageOfItsKind(t *testing.T) {
+func TestEveryFieldIsOnThePageOfItsKind(t *testing.T) {
 	for kind, path := range kindPages {
 		spec := crds(t)[kind].Properties["spec"]
 		if len(spec.Properties) < 4 {
 			t.Fatalf("%s has only %d fields", kind, len(spec.Properties))
 		}
-		if missing := parse(path, read(t, path)).untold(spec); len(missing) > 0 {
-			t.Errorf("%s does not tell of %q", path, missing)
+		if missing := parse(path, read(t, path)).missingFields(spec); len(missing) > 0 {
+			t.Errorf("%s does not describe %q", path, missing)
 		}
 	}
 }
 
-// A reason that somebody sees is looked up on these pages: it has to have a row there, with words.
+// A reader looks up reasons and conditions on these pages: each needs words there.
 func TestEveryReasonIsExplained(t *testing.T) {
 	rows := map[string]string{}
-	for _, path := range kindPages {
+	for _, path := range append(slices.Collect(maps.Values(kindPages)), "docs/reference/reasons.md") {
 		for name, words := range parse(path, read(t, path)).rows() {
 			rows[name] += words
 		}
 	}
 	for _, reason := range append(constants(t, "Reason"), constants(t, "Condition")...) {
 		if rows[reason] == "" {
-			t.Errorf("no page has a row for %s", reason)
+			t.Errorf("no page explains %s", reason)
 		}
 	}
 }
 
 // The checks above must be able to fail.
-func TestWhatIsUntoldIsFound(t *testing.T) {
+func TestMissingFieldsAreFound(t *testing.T) {
 	const table = "| field | in words |\n| --- | --- |\n| `a` | the one, by name; its key, and a Secret |\n| `b` | |\n| c | bare |\n"
 	leaf := schema{}
 	spec := schema{Properties: map[string]schema{
@@ -130,7 +150,7 @@ func TestWhatIsUntoldIsFound(t *testing.T) {
 		{"\n```yaml\na: {depth: 1}\n```\n", "a.configMapKeyRef a.depth a.keys b c"},
 	} {
 		p := parse("x.md", []byte(table+row.more))
-		if got := strings.Join(p.untold(spec), " "); got != row.want {
+		if got := strings.Join(p.missingFields(spec), " "); got != row.want {
 			t.Errorf("%s: %s, want %s", row.more, got, row.want)
 		}
 		if rows := p.rows(); rows["a"] != "the one, by name; its key, and a Secret" || rows["b"] != "" || rows["c"] != "" {

@@ -23,7 +23,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// wholes are the least that the API server takes of each kind, into which a fragment is put.
+// wholes are minimal objects of each kind, to which a fragment is added.
 const wholes = `
 apiVersion: cloud.calyptia.com/v1alpha1
 kind: Agent
@@ -36,7 +36,7 @@ metadata: {name: whole}
 spec: {tokenSecretRef: {name: x}}
 `
 
-// completes puts a fragment into each of the kinds, and is content with one that the API server takes.
+// completes adds a fragment to an object of each kind, until the API server accepts the result.
 func completes(ctx context.Context, c client.Client, fragment any) error {
 	fields, isObject := fragment.(map[string]any)
 	if !isObject {
@@ -58,7 +58,7 @@ func completes(ctx context.Context, c client.Client, fragment any) error {
 	return errors.Join(errs...)
 }
 
-// merge puts fields into an object, one by one down to where there are none yet.
+// merge adds fields to an object recursively.
 func merge(into, fields map[string]any) {
 	for key, value := range fields {
 		below, isObject := value.(map[string]any)
@@ -70,7 +70,7 @@ func merge(into, fields map[string]any) {
 	}
 }
 
-// chartTakes has helm render a chart with values, which it holds against the chart's schema.
+// chartTakes renders a chart with values, which helm validates by the chart's schema.
 func chartTakes(t *testing.T, chart string, values any) error {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "values.yaml")
@@ -80,7 +80,7 @@ func chartTakes(t *testing.T, chart string, values any) error {
 	path := filepath.Join(testenv.ModuleRoot(), "charts", chart)
 	args := []string{"template", "release", path, "--values", file}
 	if chart == operatorChart {
-		args = append(args, "--set-string", "image.tag=test") // It was not released, so it has no image of its own.
+		args = append(args, "--set-string", "image.tag=test") // An unreleased chart has no default image.
 	}
 	out, err := exec.Command(must(helmPath())(t), args...).CombinedOutput()
 	if err != nil {
@@ -89,12 +89,12 @@ func chartTakes(t *testing.T, chart string, values any) error {
 	return nil
 }
 
-// otherFragments are files without a kind that are of neither, each with what checks it.
+// otherFragments are files that are neither part of a kind nor values of a chart, with the test that checks them.
 var otherFragments = map[string]string{
 	"docs/gitops/agents/kustomizeconfig.yaml": "TestTheManifestsOfThePageCanBeRenamed",
 }
 
-// What has no kind is a part of one, or values of a chart: in a README of a chart, of that one.
+// YAML without a kind is part of an object, or values of a chart; in the README of a chart, values of this chart.
 func TestEveryFragmentIsTaken(t *testing.T) {
 	c := must(client.New(harness.Plane().Config, client.Options{}))(t)
 	checked := 0
@@ -109,7 +109,7 @@ func TestEveryFragmentIsTaken(t *testing.T) {
 		for _, fragment := range fragments {
 			checked++
 			var whole error
-			chart := operatorChart // Its values are shown elsewhere, too.
+			chart := operatorChart // Other pages show its values, too.
 			if match := ownChart.FindStringSubmatch(m.at); match != nil {
 				chart = match[1]
 			} else if whole = completes(t.Context(), c, fragment); whole == nil {

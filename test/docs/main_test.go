@@ -4,9 +4,9 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package docs_test holds the README and everything under docs/ against the code: each manifest against a real
-// API server, each command by running it, or by reading what its program says of itself, and each link, flag, field,
-// annotation, reason, metric, object and make target against what there is.
+// Package docs_test compares the README and the pages under docs/ with the code. A real API server checks each manifest.
+// Commands run, or are checked against the help of their program. Each link, flag, field, annotation, reason, metric,
+// object and make target has to exist.
 package docs_test
 
 import (
@@ -24,14 +24,14 @@ import (
 )
 
 var (
-	// work is a directory for all tests together.
+	// work is a directory that all tests share.
 	work string
 	// operatorPath is the operator's binary.
 	operatorPath = sync.OnceValues(func() (string, error) {
 		path := filepath.Join(work, "calyptia-agent-operator")
 		return path, testenv.BuildOperator(context.Background(), path)
 	})
-	// helmPath and kustomizePath are the tools of hack, built once by the go command.
+	// helmPath and kustomizePath are the tools of hack, which the go command builds once.
 	helmPath      = sync.OnceValues(func() (string, error) { return goCommand("tool", "-modfile=hack/helm/go.mod", "-n", "helm") })
 	kustomizePath = sync.OnceValues(func() (string, error) { return goCommand("tool", "-modfile=hack/tools/go.mod", "-n", "kustomize") })
 )

@@ -30,12 +30,12 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// unserved are the kinds that the pages show and no API server has, and who looks at them instead.
+// unserved are the kinds on the pages that the API server does not have, with the test that checks them.
 var unserved = map[string]string{
 	"kustomize.config.k8s.io/v1beta1 Kustomization": "TestGitOpsWordForWord builds it",
 }
 
-// manifests are all YAML blocks of the pages, and the YAML files beside them.
+// manifests are the YAML blocks of the pages, and the YAML files beside them.
 func manifests(t *testing.T) (all []piece) {
 	t.Helper()
 	for _, p := range pages(t) {
@@ -51,10 +51,10 @@ func manifests(t *testing.T) (all []piece) {
 	return all
 }
 
-// warnings takes what the API server warns of.
+// warnings collects the warnings of the API server.
 type warnings struct{ all []string }
 
-// HandleWarningHeader notes one.
+// HandleWarningHeader records a warning.
 func (w *warnings) HandleWarningHeader(_ int, _ string, text string) { w.all = append(w.all, text) }
 
 func TestEveryManifestIsTakenByTheServer(t *testing.T) {
@@ -109,7 +109,7 @@ func documents(text string) (objects []*unstructured.Unstructured, err error) {
 	return objects, err
 }
 
-// separate parts a YAML stream into objects, and fragments: what has no kind.
+// separate splits a YAML stream into objects and fragments, which have no kind.
 func separate(text string) (objects []*unstructured.Unstructured, fragments []any, err error) {
 	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader([]byte(text))))
 	for {
@@ -125,7 +125,7 @@ func separate(text string) (objects []*unstructured.Unstructured, fragments []an
 		}
 		fields, isObject := content.(map[string]any)
 		if !isObject || fields["kind"] == nil || fields["apiVersion"] == nil {
-			if content != nil { // There may be comments alone.
+			if content != nil { // A document may hold only comments.
 				fragments = append(fragments, content)
 			}
 			continue
@@ -142,7 +142,7 @@ func separate(text string) (objects []*unstructured.Unstructured, fragments []an
 	}
 }
 
-// dryRun applies an object as `kubectl apply --server-side --dry-run=server` does, in its namespace, which is made.
+// dryRun applies an object as `kubectl apply --server-side --dry-run=server` does, in its namespace, which it creates.
 func dryRun(ctx context.Context, c client.Client, object *unstructured.Unstructured) error {
 	mapping, err := c.RESTMapper().RESTMapping(object.GroupVersionKind().GroupKind(), object.GroupVersionKind().Version)
 	if err != nil {
@@ -161,7 +161,7 @@ func dryRun(ctx context.Context, c client.Client, object *unstructured.Unstructu
 	return strict.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("docs"), client.DryRunAll)
 }
 
-// A test that takes everything would not find a mistake in the pages.
+// The check above must be able to fail.
 func TestAWrongManifestIsRefused(t *testing.T) {
 	c, err := client.New(harness.Plane().Config, client.Options{})
 	if err != nil {

@@ -33,12 +33,12 @@ type page struct {
 	tree   ast.Node
 }
 
-// block is a code block; lang is empty for an indented one.
+// block is a code block; lang is empty for an indented block.
 type block struct {
 	at, lang, text string
 }
 
-// piece is a part of a page's text, and where it stands.
+// piece is a part of a page's text, with its position.
 type piece struct {
 	at, text string
 }
@@ -49,7 +49,7 @@ func parse(path string, source []byte) *page {
 	return &page{path: path, source: source, tree: markdown.Parser().Parse(text.NewReader(source))}
 }
 
-// pages are the README, those of the charts, and all of docs/.
+// pages are the README, the READMEs of the charts, and all pages of docs/.
 func pages(t *testing.T) []*page {
 	t.Helper()
 	paths := append(filesUnder(t, "docs", ".md"), append(filesUnder(t, "charts", ".md"), "README.md")...)
@@ -140,7 +140,7 @@ func (p *page) spans(below ast.Node) (all []piece) {
 	return all
 }
 
-// words are the text of a node without its marks.
+// words are the text of a node without markup.
 func (p *page) words(node ast.Node) string {
 	var words strings.Builder
 	_ = ast.Walk(node, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
@@ -182,7 +182,7 @@ func (p *page) links() (all []string) {
 	return all
 }
 
-// anchors are the names that the headings of a page can be linked by, as GitHub makes them.
+// anchors are the link targets of the headings of a page, as GitHub makes them.
 func (p *page) anchors() map[string]bool {
 	anchors := map[string]bool{}
 	p.walk(func(n ast.Node) {

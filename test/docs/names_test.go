@@ -24,7 +24,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// literals are the strings of the operator's own code: what is called by a name is called so in one of them.
+// literals are the string literals of the operator's code, which hold every name that it uses.
 func literals(t *testing.T) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
@@ -76,7 +76,7 @@ func constants(t *testing.T, prefix string) (values []string) {
 	return values
 }
 
-// find calls visit with each match of a pattern in the texts of all pages, and wants at least some.
+// find calls visit with each match of a pattern on all pages, and requires a minimum of matches.
 func find(t *testing.T, least int, pattern string, visit func(at string, match []string)) {
 	t.Helper()
 	expression, found := regexp.MustCompile(pattern), 0
@@ -137,7 +137,7 @@ var (
 	operatorRun = regexp.MustCompile(`^\s*(\$ )?(\w+=\S+ )*([\w./-]*/)?calyptia-agent-operator\s|\bmake run\b`)
 )
 
-// flags are those of the operator and all its subcommands, hidden ones apart: nobody shall use them.
+// flags are the flags of the operator and its subcommands, except hidden flags.
 func flags(t *testing.T, binary string, command ...string) map[string]bool {
 	t.Helper()
 	out, err := exec.Command(binary, append(slices.Clone(command), "--help")...).CombinedOutput()
@@ -162,8 +162,8 @@ func flags(t *testing.T, binary string, command ...string) map[string]bool {
 	return all
 }
 
-// Inline code that begins with a dash is a flag of the operator; those of other programs stand behind their
-// name. In a code block they stand in a line that runs the operator.
+// Inline code that begins with a dash is a flag of the operator; flags of other programs follow the name of the
+// program. In a code block, flags are in a line that runs the operator.
 func TestEveryFlagExists(t *testing.T) {
 	known, checked := flags(t, must(operatorPath())(t)), 0
 	check := func(at, text string) {
@@ -193,7 +193,7 @@ func TestEveryFlagExists(t *testing.T) {
 	}
 }
 
-// schema is as much of a CRD's as it takes to find a field.
+// schema is the part of a CRD's schema that is needed to find a field.
 type schema struct {
 	Properties           map[string]schema `json:"properties"`
 	Items                *schema           `json:"items"`
@@ -256,7 +256,7 @@ func TestEveryFieldExists(t *testing.T) {
 }
 
 // The checks above must be able to fail.
-func TestTheChecksTellRightFromWrong(t *testing.T) {
+func TestTheChecksOfNamesCanFail(t *testing.T) {
 	all := crds(t)
 	for path, want := range map[string]bool{
 		"spec.rawConfigFrom.configMapKeyRef.name": true, "spec.colour": false, "status.applied.generation": true, "spec.metadata.team": true,

@@ -23,19 +23,19 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// ranElsewhere are the pages whose blocks the test below leaves alone.
+// ranElsewhere are the pages whose blocks another test runs.
 var ranElsewhere = map[string]string{
 	"docs/getting-started.md":                  "TestGettingStartedWordForWord types it",
 	"docs/reference/flags.md":                  "generated; its commands are the operator's own",
 	"charts/calyptia-agent-operator/README.md": "TestInstallUpgradeUninstall and TestTheOperatorIsUninstalledFirst type its blocks, by their names",
 }
 
-// notHere are the commands that the test below does not run, and why. They are read all the same: what there is not
-// is found. A Test that a reason names has to exist.
+// notHere are the commands that the test below does not run, and why. It still checks that their subcommands and flags
+// exist. A test that a reason names has to exist.
 var notHere = []struct {
 	command *regexp.Regexp
 	why     string
-	same    bool // the very same words have to stand on a page that is run elsewhere
+	same    bool // only if a page of ranElsewhere has the same command
 	found   int
 }{
 	{command: regexp.MustCompile(`^helm (install|uninstall) calyptia|^kubectl delete crd`), same: true, why: "a page of ranElsewhere has it"},
@@ -70,7 +70,7 @@ var notHere = []struct {
 	{command: regexp.MustCompile(`^sum by|^@INCLUDE`), why: "no command, but a query and a configuration"},
 }
 
-// commands are those of a block, one by one.
+// commands are the single commands of a block.
 func commands(text string) (all []string) {
 	if strings.Contains(text, "while read") || strings.HasPrefix(text, "@INCLUDE") {
 		return []string{text}
@@ -83,7 +83,7 @@ func commands(text string) (all []string) {
 	return all
 }
 
-// left tells whether a command is left to others, who know the commands that are run elsewhere.
+// left reports whether another test runs a command, given the commands that run elsewhere.
 func left(command string, elsewhere map[string]bool) bool {
 	for i := range notHere {
 		if notHere[i].command.MatchString(command) && (!notHere[i].same || elsewhere[command]) {
@@ -94,7 +94,7 @@ func left(command string, elsewhere map[string]bool) bool {
 	return false
 }
 
-// said is what commands have to find in what prepared makes.
+// said is what commands have to print, given the objects of prepared.
 var said = map[string]string{
 	"kubectl events --for agent/web-logs": "DriftCorrected",
 	"reason=DriftCorrected":               "web-logs",
@@ -112,7 +112,7 @@ var said = map[string]string{
 	"get leases":                          "calyptia-agent-operator.cloud.calyptia.com",
 }
 
-// prepared is a shell in a namespace that has what the pages speak of.
+// prepared is a shell in a namespace with the objects that the pages mention.
 func prepared(t *testing.T) *shell {
 	t.Helper()
 	w := harness.New(t, cloudtest.Settings{})
@@ -129,7 +129,7 @@ func prepared(t *testing.T) *shell {
 	}
 	s.run("a team", "kubectl get namespace payments || kubectl create namespace payments")
 	s.run("Argo CD", "(kubectl get namespace argocd || kubectl create namespace argocd) && kubectl create configmap argocd-cm --namespace argocd")
-	// The operator itself is there as far as it can be without pods.
+	// The objects of the operator, as far as they exist without pods.
 	s.run("the operator", `kubectl create namespace calyptia-agent-operator-system
 		kubectl config set-context --current --namespace calyptia-agent-operator-system
 		kubectl create deployment calyptia-agent-operator --image=none --replicas=0
@@ -169,17 +169,17 @@ func prepared(t *testing.T) *shell {
 	return s
 }
 
-// typist runs the commands of the pages, or reads those that are left.
+// typist runs the commands of the pages, or checks those that other tests run.
 type typist struct {
 	*shell
 	reader    *reader
-	elsewhere map[string]bool // the commands of the pages that are run elsewhere
+	elsewhere map[string]bool // the commands of ranElsewhere
 	seen      map[string]bool // on this page
 	found     map[string]int  // of said
 	ran       int
 }
 
-// Every command of every page is run, or left for a reason that is given above, and then read.
+// Every command of every page runs, or is checked without running for a reason above.
 func TestEveryCommandOfThePages(t *testing.T) {
 	w := &typist{shell: prepared(t), reader: newReader(t), elsewhere: map[string]bool{}, found: map[string]int{}}
 	all := pages(t)
@@ -210,12 +210,12 @@ func TestEveryCommandOfThePages(t *testing.T) {
 	}
 }
 
-// shell are the blocks that hold commands.
+// shell are the blocks with commands.
 func (p *page) shell() []block {
 	return slices.DeleteFunc(p.blocks(), func(b block) bool { return b.lang != "" && b.lang != "sh" })
 }
 
-// page types all of a page, and leaves the namespace as it was before.
+// page runs the commands of a page, and restores the namespace afterwards.
 func (w *typist) page(p *page) {
 	w.Helper()
 	w.seen = map[string]bool{}
@@ -246,12 +246,12 @@ func (w *typist) page(p *page) {
 var (
 	// inline is inline code that is a command.
 	inline = regexp.MustCompile(`^` + programs)
-	// incomplete are commands that nobody types as they are: a subcommand with its flags alone, or something that
-	// leaves a word to the reader.
+	// incomplete are commands that nobody types as they are: only a subcommand with flags, or a command with a
+	// placeholder.
 	incomplete = regexp.MustCompile(`^(kubectl|helm) [a-z]+( --?[a-z-]+)*$|…|\.\.\.|<[a-z]|[ =/][A-Z]{2,}( |/|$)`)
 )
 
-// types runs a command, once for each page (a second restart within a second is refused), or reads it.
+// types runs a command, once for each page (a second restart within a second is rejected), or checks it.
 func (w *typist) types(at, command string) {
 	w.Helper()
 	if left(command, w.elsewhere) {
@@ -281,7 +281,7 @@ func (w *typist) reads(at, command string) {
 	}
 }
 
-// shows checks an example of a command and what it prints, by the head of the table.
+// shows checks an example of a command and its output, by the head of the table.
 func (s *shell) shows(at, example string) {
 	s.Helper()
 	command, printed, _ := strings.Cut(example, "\n")
@@ -292,7 +292,7 @@ func (s *shell) shows(at, example string) {
 	}
 }
 
-// A reason that names a test has to be right about that.
+// A test that a reason names has to exist.
 func TestTheReasonsNameTestsThatThereAre(t *testing.T) {
 	tests := map[string]bool{}
 	for _, dir := range []string{"test", "hack"} {

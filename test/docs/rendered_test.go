@@ -17,10 +17,10 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// ownObject is the name of an object that an installation brings; behind # it is that of a heading.
+// ownObject is the name of an object of an installation; behind # it is the name of a heading.
 var ownObject = regexp.MustCompile(`(?:^|[^#\w])(calyptia-agent-operator(?:-[a-z]+)+)\b`)
 
-// rendered are the names of what the chart of the operator brings by default, and of what config/default does.
+// rendered are the names of the default objects of the operator's chart, and of config/default.
 func rendered(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{}
@@ -47,7 +47,7 @@ func TestEveryObjectOfAnInstallationExists(t *testing.T) {
 			t.Errorf("%s: %v", name, known[name])
 		}
 	}
-	// A release that a page installs is called as the page likes.
+	// A page may choose the name of a release.
 	find(t, 1, `helm install ([\w-]+)`, func(_ string, match []string) { known[match[1]] = true })
 	find(t, 20, ownObject.String(), func(at string, match []string) {
 		if !known[match[1]] {
@@ -56,7 +56,7 @@ func TestEveryObjectOfAnInstallationExists(t *testing.T) {
 	})
 }
 
-// comments are the texts behind the # of a YAML file.
+// comments are the comments of a YAML file.
 func comments(path string, source []byte) (all []piece) {
 	for i, line := range strings.Split(string(source), "\n") {
 		if _, text, found := strings.Cut(" "+line, " #"); found {
@@ -66,7 +66,7 @@ func comments(path string, source []byte) (all []piece) {
 	return all
 }
 
-// wrongComment tells of a command, a flag or a field in a comment that there is not.
+// wrongComment reports a command, a flag or a field in a comment that does not exist.
 func wrongComment(text string, r *reader, flags map[string]bool, kinds map[string]schema) error {
 	commands := regexp.MustCompile("`("+programs+"[^`]+)`").FindAllStringSubmatch(text, -1)
 	if match := regexp.MustCompile(`^(?:-- )?(` + programs + `.*)`).FindStringSubmatch(text); match != nil {
@@ -79,7 +79,7 @@ func wrongComment(text string, r *reader, flags map[string]bool, kinds map[strin
 		text = strings.Replace(text, match[0], "", 1)
 	}
 	for _, match := range flagWord.FindAllStringSubmatch(text, -1) {
-		if !flags[match[1]] && match[1] != "--flag" { // That one stands for any.
+		if !flags[match[1]] && match[1] != "--flag" { // A placeholder.
 			return fmt.Errorf("the operator has no flag %s", match[1])
 		}
 	}
@@ -116,10 +116,10 @@ func TestTheCommentsOfTheValuesAreRight(t *testing.T) {
 	}
 }
 
-// foreignPrograms have flags of their own in inline code, which nothing here can read.
+// foreignPrograms have flags in inline code that no test can check.
 var foreignPrograms = regexp.MustCompile(`^docker `)
 
-// TestEveryFlagExists holds what begins with a flag, TestEveryCommandOfThePages what begins with a program.
+// TestEveryFlagExists checks code that begins with a flag, TestEveryCommandOfThePages code that begins with a program.
 func TestNoOtherInlineCodeHasFlags(t *testing.T) {
 	for text, want := range map[string]bool{
 		"--shard": false, "kubectl get --x": false, "x --shard": true, "docker build --tag x": false, "`a` -- b": false,
@@ -142,7 +142,7 @@ func strayFlag(text string) bool {
 	return flagWord.MatchString(text) && !strings.HasPrefix(text, "--") && !inline.MatchString(text) && !foreignPrograms.MatchString(text)
 }
 
-// What make hands on to the benchmark has to be its flags.
+// The flags that make passes to the benchmark have to exist.
 func TestEveryFlagOfTheBenchmarkExists(t *testing.T) {
 	known := map[string]bool{}
 	for _, path := range filesUnder(t, filepath.Join("hack", "bench"), ".go") {

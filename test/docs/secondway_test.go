@@ -23,31 +23,32 @@ import (
 
 const (
 	readme       = "README.md"
+	contributing = "docs/contributing.md"
 	gitopsPage   = "docs/gitops/README.md"
 	agentsReadme = "charts/calyptia-agents/README.md"
 	crdNames     = "kubectl get crd --output=name"
-	// deleteAll is in what the page shows and the Makefile says.
+	// deleteAll is the command on the page and in the message of the Makefile.
 	deleteAll = "kubectl delete agentsets.cloud.calyptia.com,agents.cloud.calyptia.com,cloudprojects.cloud.calyptia.com --all --all-namespaces"
 )
 
-// TestTheSecondWayOfTheReadme types how the operator is run without an image, and removed again. In between it types
-// what would take the objects of other tests: a backup and its restoring, and the chart of the agents. That, and that
-// the CRDs come and go, needs a control plane of its own.
+// TestTheSecondWayOfTheReadme types how the operator runs without an image, and is removed again. In between it types
+// what would affect other tests: a backup and its restoration, and the chart of the agents. These commands, and those
+// that create and delete the CRDs, need a separate control plane.
 func TestTheSecondWayOfTheReadme(t *testing.T) {
 	s, manifest := secondWay(t)
-	install := commands(s.block(readme, "make install").text)
+	install := commands(s.block(contributing, "make install").text)
 	if len(install) != 2 || !strings.HasPrefix(install[1], "make run ") {
 		t.Fatalf("it is installed by %q", install)
 	}
-	s.run(readme, install[0])
+	s.run(contributing, install[0])
 	s.run("the CRDs", "kubectl wait crd --all --for=condition=Established --timeout=30s")
-	help := s.span(readme, `^make run ARGS=--help$`)
-	if out := s.run(readme, help); !strings.Contains(out, "--allowed-hosts") {
+	help := s.span(contributing, `^make run ARGS=--help$`)
+	if out := s.run(contributing, help); !strings.Contains(out, "--allowed-hosts") {
 		t.Errorf("%s does not show the flags:\n%s", help, out)
 	}
 	operator := s.starts(install[1])
 
-	remove := commands(s.block(readme, "make uninstall").text)
+	remove := commands(s.block(contributing, "make uninstall").text)
 	if len(remove) != 2 || remove[0] != deleteAll {
 		t.Fatalf("it is removed by %q", remove)
 	}
@@ -57,9 +58,9 @@ func TestTheSecondWayOfTheReadme(t *testing.T) {
 	s.refused(remove[1])
 	s.refused("make undeploy")
 	s.restores(ready)
-	s.run(readme, remove[0])
+	s.run(contributing, remove[0])
 
-	// The same again by the chart of the agents, and with those who delete without waiting, and wait then.
+	// Again with the chart of the agents, and with a deletion that does not wait.
 	s.chart()
 	s.run(readme, manifest)
 	s.run(gitopsPage, ready)
@@ -73,15 +74,15 @@ func TestTheSecondWayOfTheReadme(t *testing.T) {
 	case <-time.After(harness.Patience):
 		t.Error("the operator does not end")
 	}
-	s.run(readme, remove[1])
+	s.run(contributing, remove[1])
 	if left := s.run("the CRDs", crdNames); left != "" {
 		t.Errorf("there are still %s", left)
 	}
 	s.deploys()
 }
 
-// secondWay is a shell in the repository, for a control plane without CRDs, and the command that applies the agent of
-// the README, in a project of a fake cloud.
+// secondWay returns a shell in the repository, for a control plane without CRDs, and the command that applies the agent
+// of the README, in a project of a fake cloud.
 func secondWay(t *testing.T) (s *shell, manifest string) {
 	t.Helper()
 	plane, err := testenv.Start(t.Context(), testenv.Options{CRDDirs: []string{}})
@@ -100,7 +101,7 @@ func secondWay(t *testing.T) (s *shell, manifest string) {
 	s = &shell{
 		World: &harness.World{TB: t, Namespace: "logging", Token: cloud.AddProject("5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11")},
 		dir:   dir, namespace: "logging", plane: plane, at: testenv.ModuleRoot(), service: service.URL,
-		// What make builds and writes is not to be in anybody's way.
+		// make writes into a separate directory.
 		env: []string{"MAKEFLAGS= -- BINARY=" + filepath.Join(dir, "operator") + " DIST=" + dir,
 			"PATH=" + strings.Join([]string{filepath.Dir(must(helmPath())(t)), must(testenv.Assets())(t), os.Getenv("PATH")}, ":")},
 	}
@@ -122,7 +123,7 @@ func secondWay(t *testing.T) (s *shell, manifest string) {
 	return s, strings.Replace(apply, "agent.yaml", filepath.Join(dir, "agent.yaml"), 1)
 }
 
-// starts has the operator run, with the flags that a fake cloud on loopback needs.
+// starts runs the operator, with the flags that a fake cloud on loopback needs.
 func (s *shell) starts(command string) *process.Child {
 	s.Helper()
 	probes, err := process.FreeAddress()
@@ -152,7 +153,7 @@ func (s *shell) starts(command string) *process.Child {
 	return child
 }
 
-// refused wants a command to stop before it takes the CRDs of what is there.
+// refused checks that a command stops before it deletes the CRDs of existing objects.
 func (s *shell) refused(command string) {
 	s.Helper()
 	before := s.run("the CRDs", crdNames)
@@ -165,8 +166,8 @@ func (s *shell) refused(command string) {
 	}
 }
 
-// deploys has CRDs and operator come and go as the Makefile does it. That the CRDs are gone already, and that all is,
-// is no reason to stop.
+// deploys installs and removes CRDs and operator by the Makefile. It works without the CRDs, and without any object,
+// too.
 func (s *shell) deploys() {
 	s.Helper()
 	const operator = "kubectl get deployment calyptia-agent-operator --namespace calyptia-agent-operator-system --ignore-not-found --output=name"
@@ -182,7 +183,7 @@ func (s *shell) deploys() {
 	}
 }
 
-// restores types the backup, loses everything but the agents in Calyptia Cloud, and types what brings it back.
+// restores runs the backup, deletes everything except the agents in Calyptia Cloud, and runs the restoration.
 func (s *shell) restores(ready string) {
 	s.Helper()
 	const page, ids = "docs/upgrade-uninstall.md", "kubectl get agents --output=jsonpath='{.items[*].status.id}'"
@@ -203,7 +204,7 @@ func (s *shell) restores(ready string) {
 	}
 }
 
-// chart types the README of the chart of the agents, whose CloudProject is to find the fake cloud.
+// chart runs the README of the chart of the agents, with the URL of the fake cloud in the CloudProject.
 func (s *shell) chart() {
 	s.Helper()
 	if err := os.Symlink(filepath.Join(testenv.ModuleRoot(), "charts"), filepath.Join(s.dir, "charts")); err != nil {
@@ -225,7 +226,7 @@ func (s *shell) chart() {
 	}
 }
 
-// line is the one line of a page's blocks that matches.
+// line is the only line of a page's blocks that matches.
 func (s *shell) line(path, pattern string) string {
 	s.Helper()
 	var found []string
@@ -238,7 +239,7 @@ func (s *shell) line(path, pattern string) string {
 	return found[0]
 }
 
-// span is the inline code of a page that matches.
+// span is the only inline code of a page that matches.
 func (s *shell) span(path, pattern string) string {
 	s.Helper()
 	var found []string

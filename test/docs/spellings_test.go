@@ -16,7 +16,7 @@ import (
 	"github.com/yuin/goldmark/ast"
 )
 
-// otherFields are names in camel case that are nobody's of the operator.
+// otherFields are names in camel case that are not the operator's.
 var otherFields = map[string]string{
 	"hostPath":           "of a volume",
 	"dependsOn":          "of a Kustomization of Flux",
@@ -30,7 +30,7 @@ var otherFields = map[string]string{
 	"existingConfigMap":  "a value of the chart of Fluent Bit",
 }
 
-// otherWords are capitalized names that are nobody's of the operator.
+// otherWords are capitalized names that are not the operator's.
 var otherWords = map[string]string{
 	"NoSchedule":                  "an effect of a taint",
 	"SessionsRenewed":             "an event of an AgentSet",
@@ -50,7 +50,7 @@ var otherWords = map[string]string{
 	"OpenShift":                   "a distribution of Kubernetes",
 }
 
-// fields are the names of all fields of the kinds, each with the values that it may have if these are listed.
+// fields are the names of all fields of the kinds, each with its enum values.
 func fields(t *testing.T) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
@@ -74,7 +74,7 @@ func fields(t *testing.T) map[string][]string {
 	return all
 }
 
-// keys are the names of all values below some, at any level.
+// keys are the names of all nested values.
 func keys(values map[string]any) (names []string) {
 	for key, value := range values {
 		names = append(names, key)
@@ -85,7 +85,7 @@ func keys(values map[string]any) (names []string) {
 	return names
 }
 
-// misspelt tells what is wrong with inline code in camel case, such as `name` or `name: Value`; all else is right.
+// misspelt checks inline code in camel case, such as `name` or `name: Value`, and accepts other code.
 func misspelt(text string, known map[string][]string) error {
 	match := camelCase.FindStringSubmatch(text)
 	if match == nil {
@@ -143,13 +143,13 @@ func TestEveryNameInCamelCaseExists(t *testing.T) {
 }
 
 var (
-	// codeWord is inline code that is one capitalized name, and proseWord such a one in a text, which only
-	// a capital within tells from a word of the language.
+	// codeWord is inline code that is one capitalized name; proseWord is a capitalized name in a text, which a capital
+	// inside distinguishes from an English word.
 	codeWord  = regexp.MustCompile(`^[A-Z][A-Za-z]*[a-z][A-Za-z]*$`)
 	proseWord = regexp.MustCompile(`\b[A-Z][A-Za-z]*[a-z][A-Z][A-Za-z]+\b`)
 )
 
-// capitalized are the names that a page writes with a capital: inline code, and words of a text.
+// capitalized are the capitalized names of a page: inline code, and words of a text.
 func (p *page) capitalized() (names []piece) {
 	for _, span := range p.spans(p.tree) {
 		if codeWord.MatchString(span.text) {
@@ -169,7 +169,7 @@ func (p *page) capitalized() (names []piece) {
 	return names
 }
 
-// named are the names with a capital that there are: reasons, conditions, values of fields, alerts, kinds, events.
+// named are the capitalized names that exist: reasons, conditions, values of fields, alerts, kinds, events.
 func named(t *testing.T) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
@@ -210,7 +210,7 @@ func TestEveryReasonExists(t *testing.T) {
 	}
 	for _, p := range pages(t) {
 		if strings.HasPrefix(p.path, "docs/reference/") || p.path == "docs/architecture.md" || p.path == "docs/contributing.md" {
-			continue // It is generated, or for those who read the code, and full of the names of Go types.
+			continue // It is generated, or has many names of Go types.
 		}
 		for _, name := range p.capitalized() {
 			checked++
@@ -232,7 +232,7 @@ func TestEveryReasonExists(t *testing.T) {
 }
 
 // The checks above must be able to fail.
-func TestTheChecksOfSpellingsTellRightFromWrong(t *testing.T) {
+func TestTheChecksOfSpellingsCanFail(t *testing.T) {
 	known := fields(t)
 	for text, want := range map[string]bool{
 		"syncPolicy": true, "syncPolicies": false, "syncPolicy: Observe": true, "syncPolicy: Watch": false,

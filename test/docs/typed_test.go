@@ -15,13 +15,13 @@ import (
 	"github.com/yuin/goldmark/ast"
 )
 
-// programs are those whose commands the pages show, and the tests run or read.
+// programs are the programs whose commands the tests run or check.
 const programs = `(?:kubectl|helm|make|(?:bin/)?calyptia-agent-operator) `
 
-// begins is a line that begins with a command: behind its indent, marks of lists and quotes, and a prompt.
+// begins is a line that begins with a command, after indentation, list and quote marks, and a prompt.
 var begins = regexp.MustCompile(`(?m)^(?:[ \t>]|[-*+] |\d+[.)] |\$ )*(` + programs + `.*)$`)
 
-// code are the ranges of the source that code blocks and inline code take up.
+// code are the ranges of code blocks and inline code in the source.
 func (p *page) code() (ranges [][2]int) {
 	p.walk(func(n ast.Node) {
 		switch n := n.(type) {
@@ -39,7 +39,7 @@ func (p *page) code() (ranges [][2]int) {
 	return ranges
 }
 
-// loose are the lines that begin with a command and are no code, so that no test would run them.
+// loose are the lines that begin with a command and are not code, so that no test runs them.
 func (p *page) loose() (lines []piece) {
 	ranges := p.code()
 next:
@@ -62,7 +62,7 @@ func TestEveryCommandIsCode(t *testing.T) {
 	}
 }
 
-// A block of another language would be looked at by no test.
+// No test checks blocks of other languages.
 func TestEveryBlockIsInALanguageThatIsLookedAt(t *testing.T) {
 	for _, p := range pages(t) {
 		for _, b := range p.blocks() {

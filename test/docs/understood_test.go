@@ -19,7 +19,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// reader reads commands without running them: by what their programs say of themselves.
+// reader checks commands without running them, by the help of their programs.
 type reader struct {
 	programs map[string]string // their paths
 	helps    map[string]string
@@ -51,8 +51,8 @@ func newReader(t *testing.T) *reader {
 	return r
 }
 
-// understood tells what of a command there is not: the subcommand, a flag, a kind, a target of make. What follows a
-// pipe or the like is left out, and so are commands of other programs.
+// understood reports a subcommand, a flag, a kind or a target of make that does not exist. It ignores what follows a
+// pipe or the like, and commands of other programs.
 func (r *reader) understood(command string) error {
 	words := wordsOf(command)
 	if len(words) == 0 {
@@ -102,7 +102,7 @@ func (r *reader) areKinds(words string, field bool) error {
 	return nil
 }
 
-// help is what a program prints of a subcommand, with the flags that all of them have.
+// help is the help of a subcommand, with the global flags.
 func (r *reader) help(path []string) string {
 	key := strings.Join(path, " ")
 	if r.helps[key] == "" {
@@ -122,7 +122,7 @@ func (r *reader) has(path []string) bool {
 	return usage.MatchString(help)
 }
 
-// wordsOf are the words of the first command in a line, what is quoted being one.
+// wordsOf are the words of the first command in a line; a quoted text is one word.
 func wordsOf(command string) []string {
 	command = strings.ReplaceAll(command, "\\\n", " ")
 	command = regexp.MustCompile(`'[^']*'|"[^"]*"`).ReplaceAllString(command, "x")
@@ -131,10 +131,10 @@ func wordsOf(command string) []string {
 	return strings.Fields(command)
 }
 
-// withValue are flags whose value may be a word of its own.
+// withValue are flags whose value may be a separate word.
 var withValue = strings.Fields("-n --namespace -o --output -f --filename -k -l --selector --for --timeout --values --set --set-string")
 
-// split parts flags and other words. A lone … is neither.
+// split separates flags and other words. A lone … is neither.
 func split(words []string) (flags, rest []string) {
 	for i := 0; i < len(words); i++ {
 		switch word := words[i]; {
@@ -152,7 +152,7 @@ func split(words []string) (flags, rest []string) {
 	return flags, rest
 }
 
-// dry has make read a command, and do nothing.
+// dry runs make without executing recipes.
 func dry(command string) ([]byte, error) {
 	run := exec.Command("bash", "-c", strings.Replace(command, "make ", "make --dry-run ", 1))
 	run.Dir = testenv.ModuleRoot()
@@ -160,7 +160,7 @@ func dry(command string) ([]byte, error) {
 }
 
 // The reader must be able to fail.
-func TestTheReaderOfCommandsTellsRightFromWrong(t *testing.T) {
+func TestTheReaderOfCommandsCanFail(t *testing.T) {
 	r := newReader(t)
 	for command, want := range map[string]string{
 		"kubectl get agents -o wide":                                 "",

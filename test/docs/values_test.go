@@ -37,7 +37,7 @@ func readCharts(t *testing.T) charts {
 	return c
 }
 
-// has tells whether a chart has the value; below one that is empty in values.yaml anything may be.
+// has reports whether a chart has the value. Below an empty value in values.yaml any name is accepted.
 func (c charts) has(chart, name string) bool {
 	path := strings.Split(name, ".")
 	if kind := map[string]string{"cloudProjects": "CloudProject", "agents": "Agent"}[path[0]]; chart == agentsChart && kind != "" {
@@ -62,7 +62,7 @@ func (c charts) has(chart, name string) bool {
 	return true
 }
 
-// leaves are the names of all values in a block of them.
+// leaves are the names of all values in a block.
 func leaves(values map[string]any, prefix string) (names []string) {
 	for key, value := range values {
 		if below, isObject := value.(map[string]any); isObject && len(below) > 0 {
@@ -81,11 +81,11 @@ var (
 	camelCase = regexp.MustCompile(`^([a-z]+[A-Z][A-Za-z]*)(: .*)?$`)
 )
 
-// otherNames are inline code that looks like a value, and is a field's name or something of another program.
+// otherNames are inline code that looks like a value, but is a field's name or belongs to another program.
 var otherNames = regexp.MustCompile(`^(spec|status)\.|\.(yaml|json|md|go|conf|crt|key)$|^registry\.example\.com$|` +
 	`^(session\.CALYPTIA|config\.service|configs\.cm)$`)
 
-// setOn are the values that commands set, by the chart that the command names.
+// setOn are the values that commands set, with the chart in the command.
 func setOn(text string) (named [][2]string) {
 	for line := range strings.Lines(strings.ReplaceAll(text, "\\\n", " ")) {
 		chart := ownChart.FindStringSubmatch(line)
@@ -150,8 +150,8 @@ func TestEveryValueThatIsSetExists(t *testing.T) {
 	}
 }
 
-// Inline code with dots in it is a value of a chart, if it is nothing else; in a chart's README that goes for names
-// in camel case, too, unless a field of the kinds is called so.
+// Inline code with dots is a value of a chart, unless it is listed above; in the README of a chart names in camel case
+// are values, too, unless a kind has a field of that name.
 func TestEveryValueInATextExists(t *testing.T) {
 	c, checked := readCharts(t), 0
 	exists := func(chart, name string) bool {
@@ -186,7 +186,7 @@ func TestEveryValueInATextExists(t *testing.T) {
 }
 
 // The checks above must be able to fail.
-func TestTheChecksOfValuesTellRightFromWrong(t *testing.T) {
+func TestTheChecksOfValuesCanFail(t *testing.T) {
 	c := readCharts(t)
 	for _, row := range []struct {
 		chart, name string
