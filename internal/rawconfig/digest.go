@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Key tells configurations apart that came from a Secret or ConfigMap. Their digests stand in a status, which more people
@@ -29,6 +31,15 @@ func (k Key) Digest(hash string) string {
 		return hash
 	}
 	return k.id() + "-" + k.sum("configuration " + hash)[:32]
+}
+
+// Of is the key for one Agent. With one key for many, whoever may see the digests of others could test guesses by an Agent
+// of their own.
+func (k Key) Of(agent types.UID) Key {
+	if k == "" {
+		return k
+	}
+	return Key(k.sum("Agent " + string(agent)))
 }
 
 // Made reports whether a digest was made with this key, so that it can be compared.
