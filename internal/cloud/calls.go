@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"unicode/utf8"
+
+	"github.com/google/uuid"
 )
 
 // The names of the calls, as errors show them.
@@ -41,6 +43,9 @@ func (c *Client) Register(ctx context.Context, r Registration) (*Registered, err
 		accept: func(a *response) error {
 			if json.Unmarshal(a.body, registered) != nil {
 				return errNotAPI
+			}
+			if registered.ID == uuid.Nil.String() { // What hides IDs may write zeros; no agent has this one.
+				return errNoAgentID
 			}
 			return agentID(registered.ID)
 		},

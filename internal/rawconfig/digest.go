@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Key makes the digests of configurations from a Secret or ConfigMap unguessable. Digests are in a status that more users
@@ -29,6 +31,15 @@ func (k Key) Digest(hash string) string {
 		return hash
 	}
 	return k.id() + "-" + k.sum("configuration " + hash)[:32]
+}
+
+// Of is the key for one Agent. With one key for all Agents, a user could test guesses of the digests of others with an Agent
+// in the same CloudProject.
+func (k Key) Of(agent types.UID) Key {
+	if k == "" {
+		return k
+	}
+	return Key(k.sum("Agent " + string(agent)))
 }
 
 // Made reports whether a digest was made with this key, so that it is comparable.

@@ -139,9 +139,10 @@ func DerivedMachineID(clusterID, namespace, name string) string {
 	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("cloud.calyptia.com/"+clusterID+"/"+namespace+"/"+name)).String()
 }
 
-// LooksDerived reports whether a machine ID has the form of a derived one, for whatever Agent. Whoever registered it under
-// such a name keeps the token, also when the Agent with that name adopts the remote agent later.
+// LooksDerived reports whether a machine ID has the form of a derived one, for whatever Agent, in small letters or not: a
+// service may take them for the same. Whoever registered it under such a name keeps the token, also when the Agent with that
+// name adopts the remote agent later.
 func LooksDerived(machineID string) bool {
 	id, err := uuid.Parse(machineID)
-	return err == nil && id.Version() == 5 && id.String() == machineID
+	return err == nil && id.Version() == 5 && strings.EqualFold(id.String(), machineID)
 }

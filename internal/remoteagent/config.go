@@ -39,20 +39,20 @@ func (t *Task) LoadConfig(ctx context.Context) (err error) {
 	return err
 }
 
-// digestKey is the key for the digest of a configuration from a source; none for one that is declared inline, or where
+// digestKey is this Agent's key for the digest of a configuration from a source; none for one that is declared inline, or where
 // the CloudProject is not known yet.
 func (t *Task) digestKey(ctx context.Context) rawconfig.Key {
 	if t.Base.Spec.RawConfigFrom == nil {
 		return ""
 	}
 	if t.Project != nil {
-		return rawconfig.Key(t.Project.DigestKey())
+		return rawconfig.Key(t.Project.DigestKey()).Of(t.Base.UID)
 	}
 	if t.CloudProject == nil && t.FindProject(ctx) != nil {
 		return ""
 	}
 	if shared := t.Projects.Lookup(t.CloudProject.UID); shared != nil {
-		return rawconfig.Key(shared.DigestKey())
+		return rawconfig.Key(shared.DigestKey()).Of(t.Base.UID)
 	}
 	return ""
 }

@@ -178,6 +178,9 @@ func (r creation) notRegistered(err error) error {
 	if e.API && !taken {
 		now := r.Clock.Now()
 		r.Known.attempt = attempt{intent: r.Intent().String(), met: now, answered: now}
+		if e.Reason != cloud.ReasonRateLimited { // Which comes often, and to all at once.
+			r.Known.attempt.refused = now
+		}
 	}
 	if r.facts.Outcome != registration.OutcomeUnknown {
 		return nil

@@ -96,11 +96,11 @@ type Whereabouts struct {
 	at connection.Endpoint
 }
 
-// attempt is when this process met the open intent, and when the API itself answered its request with an error. The
-// registrar owns it. Lost: the whole slack is waited for.
+// attempt is when this process met the open intent, and when the API itself answered its request with an error, other than
+// to wait: refused. The registrar owns it. Lost: the whole slack is waited for, and a new process looks first anyway.
 type attempt struct {
-	intent        string
-	met, answered time.Time
+	intent                 string
+	met, answered, refused time.Time
 }
 
 // request is the request to reconcile that was met last, and when. Lost: it is met anew.

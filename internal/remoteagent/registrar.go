@@ -98,7 +98,7 @@ const mostDecisions = 1000
 // gather brings the facts up to date that may have changed.
 func (r *registrar) gather(ctx context.Context) error {
 	f, intent := &r.facts, r.Intent()
-	f.Now, f.Started = r.Clock.Now(), r.started
+	f.Now, f.Started = r.Clock.Now(), r.looksFrom()
 	f.Deleting = r.Deleting() || r.resolveOnly
 	f.ReadOnly, f.Paused = r.Settings.ReadOnly, r.Project.RegistrationPaused() != nil
 	f.Explicit, f.MayAdopt = r.explicit(), r.mayAdopt()
@@ -128,6 +128,15 @@ func (r *registrar) gather(ctx context.Context) error {
 		f.Lease = registration.LeaseTaken
 	}
 	return nil
+}
+
+// looksFrom is from when on a snapshot has to be begun before anything is registered: the start of this process, or later
+// the last refusal that the API is said to have given. A filter may have its words, and have let the request pass.
+func (r *registrar) looksFrom() time.Time {
+	if refused := r.Known.attempt.refused; refused.After(r.started) {
+		return refused
+	}
+	return r.started
 }
 
 func listing(proof verification.Result) registration.Listing {

@@ -136,7 +136,8 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 }
 
 // sharesProject reports whether another Agent's record is of the same project. What spec.projectID says of a token is
-// only somebody's word: of another CloudProject it counts only where its token or its snapshots confirm it.
+// only somebody's word: between two CloudProjects it counts only where the tokens or snapshots of both confirm it. Else
+// whoever names another's project there would be told who has a machine ID in it.
 func (r rivals) sharesProject(ctx context.Context, other *v1alpha1.Agent) bool {
 	if RecordedPlace(other) != r.Place {
 		return false
@@ -146,7 +147,7 @@ func (r rivals) sharesProject(ctx context.Context, other *v1alpha1.Agent) bool {
 		return true
 	}
 	var cp v1alpha1.CloudProject
-	if !named || r.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) != nil {
+	if !named || !r.Project.Vouched() || r.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) != nil {
 		return false
 	}
 	shared := r.Projects.Lookup(cp.UID)

@@ -24,6 +24,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/projectref"
 )
 
 // Verdict says who owns a Secret.
@@ -96,8 +97,12 @@ func (k Keeper) judge(ctx context.Context, agent *v1alpha1.Agent, secret *corev1
 		if owner.APIVersion != v1alpha1.GroupVersion.String() || owner.Kind != "Agent" {
 			return Foreign, nil
 		}
+		key := client.ObjectKey{Namespace: agent.Namespace, Name: owner.Name}
+		if !projectref.CanExist(key) { // Whoever may write Secrets writes any name; the API server is not asked for this one.
+			continue
+		}
 		var other v1alpha1.Agent
-		err := k.Reader.Get(ctx, client.ObjectKey{Namespace: agent.Namespace, Name: owner.Name}, &other)
+		err := k.Reader.Get(ctx, key, &other)
 		if client.IgnoreNotFound(err) != nil {
 			return Foreign, readFailure(secret.Name, err)
 		}
