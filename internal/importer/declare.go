@@ -22,7 +22,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
-// What the CRD of Agent takes; a test compares.
+// Limits of the Agent CRD; a test compares them.
 var (
 	hostPattern    = regexp.MustCompile(`^[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?([.][a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?)*$`)
 	versionPattern = regexp.MustCompile(`^v?[0-9]+[.][0-9]+[.][0-9]+([-+][0-9A-Za-z.+-]+)?$`)
@@ -38,11 +38,11 @@ const (
 	maxInline     = 128 << 10
 	// maxMetadata is our own: an object has to fit the API server as a whole.
 	maxMetadata = 256 << 10
-	// maxConfigMap is what Kubernetes takes.
+	// maxConfigMap is the limit of Kubernetes.
 	maxConfigMap = 1 << 20
 )
 
-// configKey is the key of a ConfigMap that the configuration stands under.
+// configKey is the key of the configuration in a ConfigMap.
 const configKey = "config"
 
 // agentManifest is an Agent without a status.

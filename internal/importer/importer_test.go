@@ -29,7 +29,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// errUsage stands for a wrong flag or value.
+// errUsage marks a wrong flag or value.
 type errUsage struct{ error }
 
 // world is a project with agents, and the command as it is run.
@@ -90,7 +90,7 @@ type result struct {
 
 func (r result) usage() bool { return errors.As(r.err, new(errUsage)) }
 
-// all is everything that a person could see.
+// all is all the output that a user could see.
 func (r result) all() string { return fmt.Sprint(r.stdout, r.stderr, r.err) }
 
 // run runs the command with the token in the environment.
@@ -198,7 +198,7 @@ spec:
 	}
 }
 
-func TestWhatCannotBeDeclaredIsLeftOutAndTold(t *testing.T) {
+func TestWhatCannotBeDeclaredIsLeftOutAndReported(t *testing.T) {
 	for name, row := range map[string]struct {
 		change func(*cloud.Agent)
 		field  string

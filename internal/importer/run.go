@@ -77,11 +77,11 @@ func (o *options) run(ctx context.Context) error {
 	return nil
 }
 
-var errTimeout = errors.New("the time is over")
+var errTimeout = errors.New("timed out")
 
-// say tells a person something.
+// say prints a line to stderr.
 func (o *options) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(o.stderr, format+"\n", args...) // Nobody is left to tell of a stderr that fails.
+	_, _ = fmt.Fprintf(o.stderr, format+"\n", args...) // A failing stderr cannot be reported.
 }
 
 // projectObjects declare the CloudProject as the flags reach it: what has a default is left out.
