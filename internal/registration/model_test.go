@@ -32,8 +32,8 @@ const (
 	late                // the same, and the server commits shortly before the slack is over
 	unsent              // no connection
 	refused             // the API's own 4xx
-	filtered            // the server registers, and something in between answers 4xx
-	gatewayTaken        // the server does not register, and something in between answers 409
+	filtered            // the server registers, and something in between responds with 4xx
+	gatewayTaken        // the server does not register, and something in between responds with 409
 	mishaps
 )
 

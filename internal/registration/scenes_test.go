@@ -29,7 +29,7 @@ const (
 	one end = "one"
 	// tokenless: as one, but the token was shown to the dead operator alone.
 	tokenless end = "tokenless"
-	// stranded: the API has one agent and does not tell its ID.
+	// stranded: the API has one agent and does not reveal its ID.
 	stranded end = "stranded"
 	// two: as one, and a duplicate that nothing can find remains.
 	two end = "two"
@@ -155,7 +155,7 @@ func TestDecide_CrashScenes_NeedTheirRows(t *testing.T) {
 		"the Secret of this registration names an agent", "the Secret of this registration names an agent of ours",
 		"in doubt, and no snapshot was begun late enough", "in doubt, and the snapshot names an agent",
 		"in doubt, and the agent in the snapshot is ours", "in doubt, before the slack is over",
-		"deleting, a snapshot lacks the agent", "the API has the agent and does not tell its ID",
+		"deleting, a snapshot lacks the agent", "the API has the agent and does not reveal its ID",
 		"the status records an agent, and nothing is open", "deleting, nothing is open",
 	} {
 		at := slices.IndexFunc(Table, func(r Row) bool { return r.If == name })
