@@ -76,7 +76,7 @@ func TestAConfigurationIsReadAgainWhereTheCacheLags(t *testing.T) {
 	}
 }
 
-// What is sent is what the hash told of, or nothing.
+// Only the configuration with the known hash is sent.
 func TestAConfigurationIsReadBeforeItIsSent(t *testing.T) {
 	for _, row := range []struct {
 		name   string
@@ -98,7 +98,7 @@ func TestAConfigurationIsReadBeforeItIsSent(t *testing.T) {
 				t.Fatalf("%+v, error %v", p.Config, err)
 			}
 			if err != nil && !agentstatus.Classify(err).Quiet {
-				t.Errorf("%v is told, though it passes by itself", err)
+				t.Errorf("%v is reported, though it is retried automatically", err)
 			}
 		})
 	}

@@ -126,7 +126,7 @@ func TestTheMachineIDOfAnAgent(t *testing.T) {
 	}
 }
 
-// Registrations are opened again between the decision and the answer to it.
+// Registration is resumed between the decision and its execution.
 func TestWaits_RegistrationsOpenedMeanwhile_DoesNotGoOnUnregistered(t *testing.T) {
 	p := holding(t, &Task{endpoint: endpoint{CloudProject: &v1alpha1.CloudProject{}}}, "a-token-of-the-project")
 	if err := (&registrar{Task: p}).waits(registration.Action{Kind: registration.Wait, Code: registration.RegistrationPaused}); err == nil {

@@ -24,7 +24,7 @@ import (
 // Names resolves the fleet and the environment that the spec names, from the lists that all Agents of the project share.
 type Names struct{ *Task }
 
-// mostReads is how often one reconciliation asks for a list: another caller's may be older than it has to be.
+// mostReads bounds how often one reconciliation asks for a list: another caller's list may be too old.
 const mostReads = 3
 
 // busyDelay is how long an Agent waits while another one's reconciliation reads the list.
@@ -40,7 +40,7 @@ func (n Names) refs() (fleet, environment names.Ref) {
 	return fleet, environment
 }
 
-// Resolve finds the IDs that the names stand for.
+// Resolve finds the IDs of the names.
 func (n Names) Resolve(ctx context.Context) error {
 	fleet, environment := n.refs()
 	n.Targets = plan.Targets{}
@@ -107,7 +107,7 @@ func (n Names) has(kind names.Kind, id string) bool {
 	return id == map[names.Kind]string{names.Fleet: shown.FleetID, names.Environment: shown.EnvironmentID}[kind]
 }
 
-// unresolved says what to do about a name that stands for nothing, or for more than one thing.
+// unresolved says what to do about a name without a match, or with more than one.
 func unresolved(kind names.Kind, name string, d names.Decision, now time.Time) error {
 	again := fault.Spread(max(d.Retry.Sub(now), time.Second))
 	switch d.Outcome {

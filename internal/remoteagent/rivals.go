@@ -22,7 +22,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/registration"
 )
 
-// rivals are other Agents of the cluster that have, or want, the same remote agent or machine ID.
+// rivals are the other Agents of the cluster that have or want the same remote agent or machine ID.
 type rivals struct{ *Task }
 
 // unowned refuses a remote agent that belongs to another Agent: the one whose name the machine ID is derived from, else
@@ -56,18 +56,18 @@ func (r rivals) unowned(ctx context.Context, remote *cloud.Agent) error {
 	return nil
 }
 
-// owned waits for an Agent that is about to let the remote agent go, and refuses it while its owner lives.
+// owned waits while the owner of the remote agent is being deleted, and otherwise refuses the remote agent.
 func (r rivals) owned(other *v1alpha1.Agent, id string) error {
 	if !other.DeletionTimestamp.IsZero() {
 		return fault.Retryablef(v1alpha1.ReasonRemoteAlreadyManaged,
 			"the remote agent %s belongs to %s, which is being deleted", id, r.called(other)).Coded(fault.RemoteOwned)
 	}
 	return fault.Terminalf(v1alpha1.ReasonRemoteAlreadyManaged,
-		"the remote agent %s belongs to %s: delete one of the two Agents (this one touches nothing remote)", id, r.called(other)).
+		"the remote agent %s belongs to %s: delete one of the two Agents (this one makes no remote changes)", id, r.called(other)).
 		Coded(fault.RemoteOwned)
 }
 
-// called names another Agent; to a namespace that may not adopt, not one of another namespace.
+// called names another Agent, but hides an Agent of another namespace from a namespace that may not adopt.
 func (r rivals) called(other *v1alpha1.Agent) string {
 	if other.Namespace != r.Agent.Namespace && !r.mayAdopt() {
 		return "an Agent of another namespace"
@@ -75,7 +75,7 @@ func (r rivals) called(other *v1alpha1.Agent) string {
 	return "Agent " + other.Namespace + "/" + other.Name
 }
 
-// other is another Agent as the cache has it. One that the cache does not have any more is as good as deleted.
+// other reads another Agent from the cache. If the cache does not have it, it counts as being deleted.
 func (r rivals) other(ctx context.Context, key types.NamespacedName) *v1alpha1.Agent {
 	var other v1alpha1.Agent
 	if r.Client.Get(ctx, key, &other) != nil {
@@ -106,15 +106,15 @@ func (r rivals) misdirected(ctx context.Context, id, machineID string) error {
 	return r.unowned(ctx, &cloud.Agent{ID: id, MachineID: machineID})
 }
 
-// machineIDFree refuses to register a machine ID that another Agent of the cluster has in the same project. The owner
-// by derivation is refused nothing: whoever else has its machine ID gives way.
+// machineIDFree refuses to register a machine ID that another Agent of the cluster has in the same project. The Agent
+// whose name the machine ID is derived from always gets it: any other Agent yields.
 func (r rivals) machineIDFree(ctx context.Context) error {
 	what := r.machineLease()
 	if !r.explicit() {
 		r.leases.seize(what, r.Key())
 		return nil
 	}
-	// A deletion has nothing to choose any more.
+	// An Agent that is being deleted cannot choose another machine ID.
 	if registration.LooksDerived(r.MachineID()) && !r.mayAdopt() && r.Agent.DeletionTimestamp.IsZero() {
 		return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,
 			"spec.machineID: %q has the form of the machine IDs that the operator derives from the names of Agents, and could be that "+
@@ -135,8 +135,8 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 	return nil
 }
 
-// sharesProject reports whether another Agent's record is of the same project. What spec.projectID says of a token is
-// only somebody's word: of another CloudProject it counts only where its token or its snapshots confirm it.
+// sharesProject reports whether another Agent's record is of the same project. The spec.projectID of
+// another CloudProject counts only if its token or its snapshots confirm it.
 func (r rivals) sharesProject(ctx context.Context, other *v1alpha1.Agent) bool {
 	if RecordedPlace(other) != r.Place {
 		return false
@@ -162,7 +162,7 @@ func (r rivals) machineLease() lease {
 	return lease{place: place, machineID: r.MachineID()}
 }
 
-// machineIDOf waits for an Agent with the same machine ID that is about to go, and is refused by one that lives.
+// machineIDOf waits while the Agent with the same machine ID is being deleted, and otherwise refuses the machine ID.
 func (r rivals) machineIDOf(other *v1alpha1.Agent) error {
 	if !other.DeletionTimestamp.IsZero() {
 		return fault.Retryablef(v1alpha1.ReasonMachineIDConflict,
@@ -173,12 +173,12 @@ func (r rivals) machineIDOf(other *v1alpha1.Agent) error {
 		r.called(other), r.MachineID()).Coded(fault.MachineIDLeased)
 }
 
-// machineIDTaken shows the ID of the other agent only to who may adopt it.
+// machineIDTaken shows the ID of the other agent only if this Agent may adopt it.
 func (r rivals) machineIDTaken(id string) error {
 	which := "another agent of the project"
 	if id != "" && r.mayAdopt() {
 		which = "agent " + id + " of the project"
 	}
 	return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,
-		"spec.machineID: %s holds the machine ID %q: "+agentstatus.TakeOver, which, r.MachineID())
+		"spec.machineID: %s has the machine ID %q: "+agentstatus.MachineIDRemedy, which, r.MachineID())
 }

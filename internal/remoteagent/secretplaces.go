@@ -22,10 +22,10 @@ const (
 	sessionField = "sessionSecretRef"
 )
 
-// SecretPlaces says whether the Secrets that the Agent wants may be written, before and after the registration.
+// SecretPlaces checks whether the Secrets of the Agent may be written, before and after the registration.
 type SecretPlaces struct{ *Task }
 
-// Usable refuses a Secret in the session's place that is not the Agent's.
+// Usable refuses a session Secret that is not the Agent's.
 func (s SecretPlaces) Usable(ctx context.Context, secret *corev1.Secret, verdict tokensecret.Verdict, name string) error {
 	switch verdict {
 	case tokensecret.Foreign:
@@ -49,11 +49,11 @@ func (s SecretPlaces) SessionPossible(context.Context) error {
 	return tokensecret.UsableURL(base)
 }
 
-// sessionFree refuses a Secret in the session's place that is not the Agent's, before anything is registered.
+// sessionFree refuses a session Secret that is not the Agent's, before anything is registered.
 func (s SecretPlaces) sessionFree(ctx context.Context) error {
 	name, wanted := tokensecret.SessionName(s.Agent)
 	if !wanted || s.Version(ctx, s.Agent.Namespace, "Secret", name) == "" {
-		return nil // One that appears meanwhile is met when the session is stored.
+		return nil // A Secret that appears later is found when the session is stored.
 	}
 	secret, verdict, err := s.Secrets.Find(ctx, s.Agent, name)
 	if err != nil {
@@ -62,8 +62,8 @@ func (s SecretPlaces) sessionFree(ctx context.Context) error {
 	return s.Usable(ctx, secret, verdict, name)
 }
 
-// Takeover allows a Secret without an owner to be overwritten, as a restored backup brings it back: it holds nothing
-// but what the operator writes, and the remote agent that it names does not exist. Otherwise it returns the conflict.
+// Takeover allows overwriting a Secret without an owner, as a restored backup leaves it: it contains only what the
+// operator writes, and its remote agent does not exist. Otherwise it returns the conflict.
 func (s SecretPlaces) Takeover(ctx context.Context, secret *corev1.Secret, conflict error) error {
 	if !tokensecret.Plain(secret) {
 		return conflict
@@ -76,14 +76,14 @@ func (s SecretPlaces) Takeover(ctx context.Context, secret *corev1.Secret, confl
 	if err == nil {
 		return conflict
 	}
-	missing, err := Observer{s.Task}.ProvesMissing(ctx, named.ID, err)
+	missing, err := Observer{s.Task}.ConfirmsMissing(ctx, named.ID, err)
 	if missing {
 		a.other = named
 	}
 	return err
 }
 
-// RecheckSecrets has this process, or the next one, bring the Secrets about before the Agent counts as up to date.
+// RecheckSecrets makes this process, or the next one, write the Secrets before the Agent counts as up to date.
 func (t *Task) RecheckSecrets() {
 	t.Known.Secrets.Right, t.Known.Secrets.Token = false, ""
 	applied := &t.Agent.Status.Applied

@@ -48,7 +48,7 @@ func TestUpToDate_IsAnAgentWithNothingLeftToDo(t *testing.T) {
 		{"a new generation", func(a *v1alpha1.Agent) { a.Generation = 3 }, nil, false},
 		{"a generation that is seen and not applied", func(a *v1alpha1.Agent) { a.Status.Applied.Generation = 1 }, nil, false},
 		{"a request to reconcile", annotated(v1alpha1.AnnotationReconcileAt, "now"), nil, false},
-		{"a double to withdraw", func(a *v1alpha1.Agent) { a.Status.DuplicatesToDelete = []string{"other"} }, nil, false},
+		{"a duplicate to delete", func(a *v1alpha1.Agent) { a.Status.DuplicatesToDelete = []string{"other"} }, nil, false},
 		{"a status that is not written", nil, func(p *task, _ *standstill.View) { p.Known.Timers.Unwritten = 1 }, false},
 		{"a changed source", nil, func(_ *task, v *standstill.View) { v.Versions["ConfigMap/pipeline"] = "6" }, false},
 		{"a deleted source", nil, func(_ *task, v *standstill.View) { delete(v.Versions, "ConfigMap/pipeline") }, false},
@@ -68,9 +68,9 @@ func TestUpToDate_IsAnAgentWithNothingLeftToDo(t *testing.T) {
 			a.Spec.SessionSecretRef = &v1alpha1.LocalSecretReference{}
 			a.Status.SessionSecretRef = &v1alpha1.LocalSecretReference{Name: "web-session"}
 		}, func(_ *task, v *standstill.View) { v.Versions["Secret/web-session"] = "8" }, true},
-		{"a CloudProject that went: it tells of that itself", nil, func(_ *task, v *standstill.View) { v.Project = nil }, true},
-		{"a look that is due", nil, func(p *task, _ *standstill.View) { p.Known.Timers.Check, p.Known.Secrets.Token = noon, "7" }, false},
-		{"a look that is due soon", nil, func(p *task, _ *standstill.View) {
+		{"a CloudProject that was deleted: it reports that itself", nil, func(_ *task, v *standstill.View) { v.Project = nil }, true},
+		{"a check that is due", nil, func(p *task, _ *standstill.View) { p.Known.Timers.Check, p.Known.Secrets.Token = noon, "7" }, false},
+		{"a check that is due soon", nil, func(p *task, _ *standstill.View) {
 			p.Known.Timers.Check, p.Known.Secrets.Token = noon.Add(time.Second), "7"
 		}, true},
 	} {
@@ -95,7 +95,7 @@ func TestAStartSpreadsTheLooksOverTheInterval(t *testing.T) {
 	for range 100 {
 		p, v := upToDate()
 		v.Project.Spec.ResyncInterval = &metav1.Duration{Duration: time.Hour}
-		v.Project.Status.ResyncInterval = &metav1.Duration{Duration: 2 * time.Hour} // Stretched to the budget.
+		v.Project.Status.ResyncInterval = &metav1.Duration{Duration: 2 * time.Hour} // Stretched to fit the rate limit.
 		if !(gate{p}).upToDate(t.Context()) {
 			t.Fatal("a start looks at once")
 		}
@@ -187,7 +187,7 @@ func TestIntervals(t *testing.T) {
 	}{
 		{"the default", nil, nil, connection.DefaultResyncInterval},
 		{"as declared", of(time.Hour), nil, time.Hour},
-		{"as stretched to the budget", of(time.Hour), of(2 * time.Hour), 2 * time.Hour},
+		{"as stretched to fit the rate limit", of(time.Hour), of(2 * time.Hour), 2 * time.Hour},
 		{"nonsense is the default", of(-time.Hour), of(0), connection.DefaultResyncInterval},
 	} {
 		t.Run(row.name, func(t *testing.T) {
