@@ -29,7 +29,7 @@ type creation struct{ *registrar }
 func (r creation) create(ctx context.Context) error {
 	if !r.sessionAsked && !r.facts.Deleting {
 		r.sessionAsked = true
-		if r.why.session = (SecretPlaces{r.Task}).sessionFree(ctx); r.why.session != nil {
+		if r.why.session = (SecretPreflight{r.Task}).sessionFree(ctx); r.why.session != nil {
 			r.facts.SessionFree = false
 			if !fault.Is(r.why.session, fault.SecretForeign) {
 				return r.why.session
@@ -44,7 +44,7 @@ func (r creation) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if permit.Version() != r.Epoch {
+	if permit.Version() != r.EndpointVersion {
 		permit.Release()
 		return r.outdated()
 	}
@@ -98,7 +98,7 @@ func (r creation) recordIntent(ctx context.Context, began, first time.Time) (int
 	if open := r.Intent(); open.At.After(last.At) && e.authentic() {
 		last = open // Another replica wrote it, whose clock is ahead.
 	}
-	intent, err = registration.NewIntent(began, first, last, e.subject(r.Place.URL), r.Project.Sign)
+	intent, err = registration.NewIntent(began, first, last, e.subject(r.Endpoint.URL), r.Project.Sign)
 	if err != nil {
 		return intent, err
 	}
@@ -137,7 +137,8 @@ func (r creation) send(ctx context.Context, permit *connection.Permit, intent re
 	}
 	if err := (rivals{r.Task}).misdirected(ctx, made.ID, machineID); err != nil {
 		// Whether it created an agent is still unknown.
-		return fault.Retryablef(v1alpha1.ReasonRegistrationOutcomeUnknown, "the API responded to the registration with the remote agent of another Agent: %v", err).
+		return fault.Retryablef(v1alpha1.ReasonRegistrationOutcomeUnknown,
+			"the API responded to the registration with the remote agent of another Agent: %v", err).
 			After(r.Settings.BackoffMin).Because(err)
 	}
 	r.keep(made, machineID)

@@ -75,7 +75,7 @@ func (d Deleter) standing(ctx context.Context) (s registration.Standing, err err
 		if shared == nil {
 			return s, err // Its credentials, which verify the intent, are not read yet.
 		}
-		d.Project, d.Place = shared, shared.Endpoint()
+		d.Project, d.Endpoint = shared, shared.Endpoint()
 	}
 	s = registration.Standing{
 		RecordedHere:    Evidence{d.Task}.recordedHere(d.Agent.Status.ID) && d.Agent.Status.CloudProjectUID == string(d.CloudProject.UID),
@@ -132,7 +132,7 @@ func (d Deleter) deleteID(ctx context.Context, id string) error {
 
 // gone accepts that a remote agent is missing only at an endpoint where it is known to have been.
 func (d Deleter) gone(id string) error {
-	if d.Project.Version() != d.Epoch {
+	if d.Project.Version() != d.EndpointVersion {
 		return d.outdated()
 	}
 	if (Observer{d.Task}).knownHere() || id != d.Agent.Status.ID {
@@ -142,5 +142,5 @@ func (d Deleter) gone(id string) error {
 	status := &d.Agent.Status
 	return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
 		"the API at %s does not have agent %s, which was last seen at %s in project %q: correct the CloudProject's url or token",
-		d.Place.URL, id, status.URL, status.ProjectID)
+		d.Endpoint.URL, id, status.URL, status.ProjectID)
 }

@@ -25,10 +25,10 @@ import (
 type endpoint struct {
 	CloudProject *v1alpha1.CloudProject
 	Project      *connection.Connection
-	Place        connection.Endpoint
-	// Epoch is the endpoint version of the connection, and credential the fingerprint, both from the start.
-	Epoch      int
-	credential string
+	Endpoint     connection.Endpoint
+	// EndpointVersion and credential are the version and the credential fingerprint from the start of the reconciliation.
+	EndpointVersion int
+	credential      string
 }
 
 // outdated ends a reconciliation whose CloudProject changed meanwhile.
@@ -92,7 +92,7 @@ func (t *Task) FindProject(ctx context.Context) error {
 func (t *Task) connect() (err error) {
 	if t.Project, err = t.Projects.Get(t.CloudProject); err == nil {
 		t.credential = t.credentialNow()
-		t.Place, t.Epoch = t.Project.At()
+		t.Endpoint, t.EndpointVersion = t.Project.At()
 	}
 	return err
 }

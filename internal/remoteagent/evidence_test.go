@@ -26,7 +26,7 @@ func holding(t *testing.T, p *Task, token string) *Task {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Place = p.Project.Endpoint()
+	p.Endpoint = p.Project.Endpoint()
 	return p
 }
 

@@ -16,7 +16,7 @@ import (
 
 // lease is on a remote agent or a machine ID at an endpoint.
 type lease struct {
-	place     connection.Endpoint
+	at        connection.Endpoint
 	agent     string
 	machineID string
 }

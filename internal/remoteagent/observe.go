@@ -86,7 +86,7 @@ func (o Observer) mustRead() bool {
 
 // verified reports whether this process saw the recorded agent to be ours at this endpoint.
 func (o Observer) verified() bool {
-	return o.Known.Identity.id == o.Agent.Status.ID && o.Known.Identity.at == o.Place
+	return o.Known.Identity.id == o.Agent.Status.ID && o.Known.Identity.at == o.Endpoint
 }
 
 // find looks for the remote agent in the snapshot that all Agents of the project share: one request per page instead of
@@ -95,7 +95,7 @@ func (o Observer) find(ctx context.Context) (enough bool, err error) {
 	k, status, now, interval := o.Known, &o.Agent.Status, o.Clock.Now(), o.Interval(ctx)
 	sent := len(k.Updates.Sent) > 0
 	checking := schedule.Checking{
-		Verified: k.Secrets.Right && RecordedPlace(o.Agent) == o.Place,
+		Verified: k.Secrets.Right && RecordedEndpoint(o.Agent) == o.Endpoint,
 		Applied:  sent || status.Applied.Generation == o.Agent.Generation,
 		Handled:  o.Handled(),
 		Odd:      !k.Absence.firstAt.IsZero() || len(status.DriftedFields)+len(status.IgnoredFields)+len(status.DuplicatesToDelete) > 0,
@@ -170,7 +170,7 @@ func (o Observer) Lookup(ctx context.Context, id string) (*cloud.Agent, error) {
 	if err != nil {
 		missing, err := o.ConfirmsMissing(ctx, id, err)
 		if missing {
-			o.Known.Absence.other = Whereabouts{id, o.Place}
+			o.Known.Absence.other = Whereabouts{id, o.Endpoint}
 		}
 		return nil, err
 	}
@@ -210,7 +210,7 @@ func (o Observer) ConfirmsMissing(ctx context.Context, id string, failure error)
 
 // knownHere reports whether a remote agent that is not found at this endpoint is known to have been there.
 func (o Observer) knownHere() bool {
-	if RecordedPlace(o.Agent) != o.Place {
+	if RecordedEndpoint(o.Agent) != o.Endpoint {
 		return false
 	}
 	// A token that does not reveal its project may be another project's: then only what was seen with this token counts.
@@ -224,13 +224,13 @@ var ErrMissing = errors.New("the remote agent is missing")
 func (o Observer) confirmMissing() error {
 	status, a, now := &o.Agent.Status, &o.Known.Absence, o.Clock.Now()
 	switch {
-	case o.Project.Version() != o.Epoch:
+	case o.Project.Version() != o.EndpointVersion:
 		return o.outdated()
 	case !o.knownHere():
 		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
 			"the API at %s does not have agent %s, which was last seen at %s in project %q: "+
 				"correct the CloudProject's url or token, or spec.projectRef",
-			o.Place.URL, status.ID, status.URL, status.ProjectID)
+			o.Endpoint.URL, status.ID, status.URL, status.ProjectID)
 	case status.Origin != v1alpha1.OriginRegistered || o.Agent.Spec.AgentID != "":
 		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
 			"the adopted agent %s was deleted: delete this Agent, or replace it with one that registers", status.ID)
@@ -249,7 +249,7 @@ func (o Observer) confirmMissing() error {
 	if err := o.Project.Gone(o.Caller(), since); err != nil {
 		return err
 	}
-	a.Lost = Whereabouts{status.ID, o.Place}
+	a.Lost = Whereabouts{status.ID, o.Endpoint}
 	o.sawMissing()
 	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
 	return ErrMissing
@@ -257,11 +257,11 @@ func (o Observer) confirmMissing() error {
 
 // Put records whose the remote agent is and where it was seen.
 func (o Observer) Put(id, machineID string) {
-	status, place, k := &o.Agent.Status, o.Place, o.Known
-	if status.ID != id || status.URL != place.URL {
+	status, at, k := &o.Agent.Status, o.Endpoint, o.Known
+	if status.ID != id || status.URL != at.URL {
 		o.RecheckSecrets() // They contain the ID and the URL.
 	}
-	if len(status.DuplicatesToDelete) > 0 && RecordedPlace(o.Agent) != place {
+	if len(status.DuplicatesToDelete) > 0 && RecordedEndpoint(o.Agent) != at {
 		o.Record(MaybeOrphaned, o.MachineID())
 		status.DuplicatesToDelete = nil // At this endpoint the same IDs are another's.
 	}
@@ -276,7 +276,7 @@ func (o Observer) Put(id, machineID string) {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionReporting) // It was another agent's.
 	}
 	status.ID, status.MachineID = id, machineID
-	status.URL, status.ProjectID, status.CloudProjectUID = place.URL, place.ProjectID, string(o.CloudProject.UID)
+	status.URL, status.ProjectID, status.CloudProjectUID = at.URL, at.ProjectID, string(o.CloudProject.UID)
 	if o.Open() { // Else the annotation may be missing or older: a closed intent stays closed.
 		o.closeIntent()
 	}
@@ -286,7 +286,7 @@ func (o Observer) Put(id, machineID string) {
 
 // verify records that the remote agent is verified at this endpoint.
 func (o Observer) verify(id string) {
-	o.Known.Identity = identity{id: id, at: o.Place}
+	o.Known.Identity = identity{id: id, at: o.Endpoint}
 	if now := o.credentialNow(); now == o.credential {
 		o.Known.Identity.by = now
 	}

@@ -35,10 +35,10 @@ func (r rivals) unowned(ctx context.Context, remote *cloud.Agent) error {
 	if err != nil {
 		return err
 	}
-	recordedHere := r.Agent.Status.ID == remote.ID && r.Agent.Status.URL == r.Place.URL
+	recordedHere := r.Agent.Status.ID == remote.ID && r.Agent.Status.URL == r.Endpoint.URL
 	for i := range others {
 		other := &others[i]
-		if other.UID == r.Agent.UID || other.Status.URL != r.Place.URL { // An ID means something only at its endpoint.
+		if other.UID == r.Agent.UID || other.Status.URL != r.Endpoint.URL { // An ID means something only at its endpoint.
 			continue
 		}
 		theirs := remote.MachineID == registration.DerivedMachineID(r.Settings.ClusterID, other.Namespace, other.Name)
@@ -50,7 +50,7 @@ func (r rivals) unowned(ctx context.Context, remote *cloud.Agent) error {
 	if recordedHere {
 		return nil
 	}
-	if owner := r.leases.take(lease{place: connection.Endpoint{URL: r.Place.URL}, agent: remote.ID}, r.Key()); owner != r.Key() {
+	if owner := r.leases.take(lease{at: connection.Endpoint{URL: r.Endpoint.URL}, agent: remote.ID}, r.Key()); owner != r.Key() {
 		return r.owned(r.other(ctx, owner), remote.ID)
 	}
 	return nil
@@ -99,7 +99,7 @@ func (r rivals) misdirected(ctx context.Context, id, machineID string) error {
 	}
 	for i := range others {
 		// One with our machine ID adopted what is ours by derivation.
-		if other := &others[i]; other.UID != r.Agent.UID && other.Status.URL == r.Place.URL && other.Status.MachineID != machineID {
+		if other := &others[i]; other.UID != r.Agent.UID && other.Status.URL == r.Endpoint.URL && other.Status.MachineID != machineID {
 			return r.owned(other, id)
 		}
 	}
@@ -138,7 +138,7 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 // sharesProject reports whether another Agent's record is of the same project. The spec.projectID of
 // another CloudProject counts only if its token or its snapshots confirm it.
 func (r rivals) sharesProject(ctx context.Context, other *v1alpha1.Agent) bool {
-	if RecordedPlace(other) != r.Place {
+	if RecordedEndpoint(other) != r.Endpoint {
 		return false
 	}
 	ref, named := projectref.Ref(other, r.Settings.DefaultProject)
@@ -155,11 +155,11 @@ func (r rivals) sharesProject(ctx context.Context, other *v1alpha1.Agent) bool {
 
 // machineLease is on the machine ID in the project; where only spec.projectID names that, in this CloudProject's alone.
 func (r rivals) machineLease() lease {
-	place := r.Place
+	at := r.Endpoint
 	if !r.Project.Vouched() {
-		place.ProjectID += " of " + string(r.CloudProject.UID)
+		at.ProjectID += " of " + string(r.CloudProject.UID)
 	}
-	return lease{place: place, machineID: r.MachineID()}
+	return lease{at: at, machineID: r.MachineID()}
 }
 
 // machineIDOf waits while the Agent with the same machine ID is being deleted, and otherwise refuses the machine ID.

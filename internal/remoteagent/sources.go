@@ -86,10 +86,10 @@ func (r sources) readSecret(ctx context.Context) error {
 	switch {
 	case verdict == tokensecret.Foreign:
 		r.taken(tokensecret.Conflict(name, TokenField))
-	case id != "" && r.Known.Absence.Lost != Whereabouts{id, r.Place}:
+	case id != "" && r.Known.Absence.Lost != Whereabouts{id, r.Endpoint}:
 		r.names(registration.Secret, id)
 	case verdict == tokensecret.Ownerless:
-		return r.ownerless((SecretPlaces{r.Task}).Takeover(ctx, secret, tokensecret.Conflict(name, TokenField)))
+		return r.ownerless((SecretPreflight{r.Task}).Takeover(ctx, secret, tokensecret.Conflict(name, TokenField)))
 	}
 	return nil
 }
@@ -117,7 +117,7 @@ func (r sources) readCluster(ctx context.Context) error {
 	}
 	others, err := r.having(ctx, machineIndex, r.MachineID())
 	for i := range others {
-		if other := &others[i]; other.UID != r.Agent.UID && other.Status.ID != "" && other.Status.URL == r.Place.URL {
+		if other := &others[i]; other.UID != r.Agent.UID && other.Status.ID != "" && other.Status.URL == r.Endpoint.URL {
 			r.names(registration.Cluster, other.Status.ID)
 		}
 	}
@@ -199,5 +199,5 @@ func (r sources) secretOfNone(ctx context.Context) error {
 	if err != nil || verdict != tokensecret.Ownerless {
 		return err
 	}
-	return r.ownerless((SecretPlaces{r.Task}).Takeover(ctx, secret, tokensecret.Conflict(name, TokenField)))
+	return r.ownerless((SecretPreflight{r.Task}).Takeover(ctx, secret, tokensecret.Conflict(name, TokenField)))
 }

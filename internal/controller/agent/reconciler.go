@@ -90,9 +90,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 func (t *task) run(ctx context.Context) error {
 	for _, load := range []func(context.Context) error{
 		t.ResolveProject, // which endpoint, with which credentials
-		remoteagent.SecretPlaces{Task: t.Task}.SessionPossible, // a Fluent Bit can reach it, where one is to run
-		remoteagent.Names{Task: t.Task}.Resolve,                // the IDs of the fleet and environment that it names
-		t.LoadConfig,                                           // what the agent's configuration is
+		remoteagent.SecretPreflight{Task: t.Task}.SessionPossible, // a Fluent Bit can reach it, where one is to run
+		remoteagent.Names{Task: t.Task}.Resolve,                   // the IDs of the fleet and environment that it names
+		t.LoadConfig,                                              // what the agent's configuration is
 	} {
 		if err := load(ctx); err != nil {
 			return err

@@ -115,7 +115,7 @@ func (s secretKeeper) writable(
 		return false, tokensecret.Conflict(name, remoteagent.TokenField)
 	case tokensecret.Ownerless:
 		if tokensecret.ID(secret) != id {
-			return false, remoteagent.SecretPlaces{Task: s.Task}.Takeover(ctx, secret, tokensecret.Conflict(name, remoteagent.TokenField))
+			return false, remoteagent.SecretPreflight{Task: s.Task}.Takeover(ctx, secret, tokensecret.Conflict(name, remoteagent.TokenField))
 		}
 	case tokensecret.Ours:
 		other := tokensecret.ID(secret)
@@ -182,7 +182,8 @@ func (s secretKeeper) formerToken(ctx context.Context) (cloud.Token, error) {
 	return tokensecret.Token(secret), nil
 }
 
-// keepSession stores the session of a real Fluent Bit, if the spec asks for it: first the new Secret is written, then a former one is deleted.
+// keepSession stores the session of a real Fluent Bit, if the spec asks for it. It writes the new Secret before it deletes
+// a former one.
 func (s secretKeeper) keepSession(ctx context.Context, token cloud.Token) error {
 	status := &s.Agent.Status
 	name, wanted := tokensecret.SessionName(s.Agent)
@@ -218,7 +219,7 @@ func (s secretKeeper) putSession(ctx context.Context, name string, token cloud.T
 		return err
 	}
 	if verdict == tokensecret.Foreign || verdict == tokensecret.Ownerless && tokensecret.SessionID(secret) != status.ID {
-		if err := (remoteagent.SecretPlaces{Task: s.Task}).Usable(ctx, secret, verdict, name); err != nil {
+		if err := (remoteagent.SecretPreflight{Task: s.Task}).Usable(ctx, secret, verdict, name); err != nil {
 			return err
 		}
 	}

@@ -22,11 +22,11 @@ const (
 	sessionField = "sessionSecretRef"
 )
 
-// SecretPlaces checks whether the Secrets of the Agent may be written, before and after the registration.
-type SecretPlaces struct{ *Task }
+// SecretPreflight checks whether the Secrets of the Agent may be written, before and after the registration.
+type SecretPreflight struct{ *Task }
 
 // Usable refuses a session Secret that is not the Agent's.
-func (s SecretPlaces) Usable(ctx context.Context, secret *corev1.Secret, verdict tokensecret.Verdict, name string) error {
+func (s SecretPreflight) Usable(ctx context.Context, secret *corev1.Secret, verdict tokensecret.Verdict, name string) error {
 	switch verdict {
 	case tokensecret.Foreign:
 		return tokensecret.Conflict(name, sessionField)
@@ -38,11 +38,11 @@ func (s SecretPlaces) Usable(ctx context.Context, secret *corev1.Secret, verdict
 }
 
 // SessionPossible refuses a session that could never report, before anything is registered.
-func (s SecretPlaces) SessionPossible(context.Context) error {
+func (s SecretPreflight) SessionPossible(context.Context) error {
 	if _, wanted := tokensecret.SessionName(s.Agent); !wanted {
 		return nil
 	}
-	base, err := url.Parse(s.Place.URL)
+	base, err := url.Parse(s.Endpoint.URL)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (s SecretPlaces) SessionPossible(context.Context) error {
 }
 
 // sessionFree refuses a session Secret that is not the Agent's, before anything is registered.
-func (s SecretPlaces) sessionFree(ctx context.Context) error {
+func (s SecretPreflight) sessionFree(ctx context.Context) error {
 	name, wanted := tokensecret.SessionName(s.Agent)
 	if !wanted || s.Version(ctx, s.Agent.Namespace, "Secret", name) == "" {
 		return nil // A Secret that appears later is found when the session is stored.
@@ -64,11 +64,11 @@ func (s SecretPlaces) sessionFree(ctx context.Context) error {
 
 // Takeover allows overwriting a Secret without an owner, as a restored backup leaves it: it contains only what the
 // operator writes, and its remote agent does not exist. Otherwise it returns the conflict.
-func (s SecretPlaces) Takeover(ctx context.Context, secret *corev1.Secret, conflict error) error {
+func (s SecretPreflight) Takeover(ctx context.Context, secret *corev1.Secret, conflict error) error {
 	if !tokensecret.Plain(secret) {
 		return conflict
 	}
-	a, named := &s.Known.Absence, Whereabouts{tokensecret.Holds(secret), s.Place}
+	a, named := &s.Known.Absence, Whereabouts{tokensecret.Holds(secret), s.Endpoint}
 	if !cloud.ValidID(named.ID) || named == a.Lost || named == a.other {
 		return nil
 	}
