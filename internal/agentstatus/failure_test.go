@@ -89,7 +89,7 @@ func TestClassifyGivesEveryErrorOfTheAPIAClassAReasonAndARemedy(t *testing.T) {
 		{"not the API's JSON", said(200, cloud.ReasonInvalidResponse, ""), fault.Retryable, v1alpha1.ReasonInvalidResponse, []string{"CloudProject's url"}, 0},
 		{"an agent that is too large", said(200, cloud.ReasonTooLarge, ""), fault.Retryable, v1alpha1.ReasonInvalidResponse,
 			[]string{"too large", "smaller"}, 0},
-		{"a reason that nobody knows yet", said(299, "Unheard", ""), fault.Retryable, v1alpha1.ReasonUnavailable, []string{"unheard"}, 0},
+		{"an unknown reason", said(299, "Unheard", ""), fault.Retryable, v1alpha1.ReasonUnavailable, []string{"unheard"}, 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got := Classify(fmt.Errorf("in a phase: %w", row.err))
@@ -148,7 +148,7 @@ func TestClassifyOfErrorsOfTheAPIServer(t *testing.T) {
 		words string
 	}{
 		{"a conflict is retried quietly", apierrors.NewConflict(agents, "web", why), true, "meanwhile"},
-		{"so does an object that went", apierrors.NewNotFound(agents, "web"), true, "meanwhile"},
+		{"so is an object that was deleted", apierrors.NewNotFound(agents, "web"), true, "meanwhile"},
 		{"a refusal is reported", apierrors.NewForbidden(agents, "web", why), false, "denied by the policy"},
 		{"so is what is not valid", apierrors.NewInvalid(schema.GroupKind{Kind: "Agent"}, "web", nil), false, `"web" is invalid`},
 		{"so is an overload", apierrors.NewTooManyRequests("busy", 1), false, "busy"},

@@ -128,7 +128,7 @@ func encode(objects []any) ([]byte, error) {
 		}
 		text, err := yaml.JSONToYAML(plain)
 		if err != nil || !equal(plain, text) {
-			return nil, errors.New("it holds characters that YAML does not keep: take them out of its configuration, flags or metadata")
+			return nil, errors.New("it contains characters that YAML does not preserve: remove them from its configuration, flags or metadata")
 		}
 		documents.WriteString("---\n")
 		documents.Write(text)

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// scene is what goes wrong once, beside the script of a model: the operator dies right after something.
+// scene is one crash in addition to the script of a model: the operator dies right after a step.
 type scene struct {
 	dies    string // "nothing", "the intent", "Create", "the response" or "the Secret"
 	mishap  mishap // of the first request
@@ -70,7 +70,7 @@ var (
 	noneFound  = [len(kinds)]cell{{none, 1}, {none, 1}, {none, 1}, {none, 2}, {blocked, 2}, {left, 2}}
 )
 
-// crashScenes are the boundaries of a registration, with the ends where the Agent lives, and where it is deleted while
+// crashScenes are the boundaries of a registration, with the results for an Agent that is kept, and for one that is deleted while
 // no operator runs. test/reliability plays one scene for each boundary and distinct end on a real control plane.
 var crashScenes = []struct {
 	boundary   string

@@ -41,13 +41,13 @@ func TestRefreshGivesWayToAChangedAgent(t *testing.T) {
 				t.Errorf("%v is reported, though it is retried automatically", err)
 			}
 			if row.goesOn && (p.Agent.Status.ID != live.Status.ID || p.Intent() != IntentOf(live)) {
-				t.Errorf("it goes on with %+v", p.Agent)
+				t.Errorf("it continues with %+v", p.Agent)
 			}
 		})
 	}
 	gone := taskFor()
 	gone.Reader = &standstill.View{}
 	if f := agentstatus.Classify(gone.refresh(t.Context())); !f.Quiet {
-		t.Errorf("an Agent that is gone is a failure: %+v", f)
+		t.Errorf("a deleted Agent is reported as a failure: %+v", f)
 	}
 }

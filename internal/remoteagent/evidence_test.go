@@ -130,6 +130,6 @@ func TestTheMachineIDOfAnAgent(t *testing.T) {
 func TestWaits_RegistrationsOpenedMeanwhile_DoesNotGoOnUnregistered(t *testing.T) {
 	p := holding(t, &Task{endpoint: endpoint{CloudProject: &v1alpha1.CloudProject{}}}, "a-token-of-the-project")
 	if err := (&registrar{Task: p}).waits(registration.Action{Kind: registration.Wait, Code: registration.RegistrationPaused}); err == nil {
-		t.Error("the pass goes on without a remote agent")
+		t.Error("the reconciliation continues without a remote agent")
 	}
 }

@@ -44,7 +44,7 @@ func TestAgentsAreFoundByTheirRemoteAgent(t *testing.T) {
 	if got := names(machineIndex, "machine-77"); !slices.Equal(got, []string{"agent-77", "agent-5077"}) {
 		t.Errorf("by the machine ID: %v", got)
 	}
-	// An empty value would make all that are not registered look like holders of one agent.
+	// An empty value would make all unregistered Agents look like owners of one remote agent.
 	if id, machine := indexes[remoteIndex](&v1alpha1.Agent{}), indexes[machineIndex](&v1alpha1.Agent{}); len(id)+len(machine) != 0 {
 		t.Errorf("%v, %v", id, machine)
 	}

@@ -97,7 +97,7 @@ func TestAStartSpreadsTheLooksOverTheInterval(t *testing.T) {
 		v.Project.Spec.ResyncInterval = &metav1.Duration{Duration: time.Hour}
 		v.Project.Status.ResyncInterval = &metav1.Duration{Duration: 2 * time.Hour} // Stretched to fit the rate limit.
 		if !(gate{p}).upToDate(t.Context()) {
-			t.Fatal("a start looks at once")
+			t.Fatal("a start checks at once")
 		}
 		if p.Known.Timers.Check.Before(noon) || p.Known.Timers.Check.After(noon.Add(2*time.Hour)) {
 			t.Fatalf("due at %s", p.Known.Timers.Check)
@@ -113,7 +113,7 @@ func TestAStartSpreadsTheLooksOverTheInterval(t *testing.T) {
 	}
 }
 
-// A start believes the process before it of the Secrets that are as that one found them right.
+// A process that starts trusts the status about Secrets that did not change.
 func TestAStartKnowsTheSecretsThatNobodyTouched(t *testing.T) {
 	for _, row := range []struct {
 		name            string
@@ -138,7 +138,7 @@ func TestAStartKnowsTheSecretsThatNobodyTouched(t *testing.T) {
 			})
 			v.Versions["Secret/web-session"] = "8"
 			if !(gate{p}).upToDate(t.Context()) {
-				t.Fatal("a start looks at once")
+				t.Fatal("a start checks at once")
 			}
 			if p.Known.Secrets.Right != row.want {
 				t.Errorf("verified %v, want %v", p.Known.Secrets.Right, row.want)
@@ -162,7 +162,7 @@ func TestAFailureIsHeldUntilSomethingThatConcernsItChanges(t *testing.T) {
 		{"leave to orphan", func(p *task, _ *standstill.View) { annotated(v1alpha1.AnnotationOrphan, "true")(p.Agent) }, false},
 		{"the source", func(_ *task, v *standstill.View) { v.Versions["ConfigMap/pipeline"] = "6" }, false},
 		{"the token Secret", func(_ *task, v *standstill.View) { v.Versions["Secret/web-token"] = "8" }, false},
-		{"the token Secret goes", func(_ *task, v *standstill.View) { delete(v.Versions, "Secret/web-token") }, false},
+		{"the token Secret is deleted", func(_ *task, v *standstill.View) { delete(v.Versions, "Secret/web-token") }, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p, v := upToDate()
@@ -199,7 +199,7 @@ func TestIntervals(t *testing.T) {
 			p.Seen = schedule.Read
 			finisher{p}.schedule(t.Context(), nil, noon)
 			if next := p.Known.Timers.Check.Sub(noon); next < row.want*9/10 || next > row.want*11/10+1 {
-				t.Errorf("the next look is after %s", next)
+				t.Errorf("the next check is after %s", next)
 			}
 		})
 	}
@@ -210,7 +210,7 @@ func TestIntervals(t *testing.T) {
 	}
 }
 
-// A pass that ended between its look at the remote agent and acting on it leaves the look to the next one.
+// A reconciliation that read the remote agent and ended before it acted leaves the read to the next one.
 func TestALookThatWasNotActedOnIsRepeated(t *testing.T) {
 	waiting := fault.Waitingf(v1alpha1.ReasonProgressing, "waiting for the list of remote agents").After(time.Second).Quietly()
 	for _, row := range []struct {
