@@ -31,7 +31,7 @@ func (s SecretPreflight) Usable(ctx context.Context, secret *corev1.Secret, verd
 	case tokensecret.Foreign:
 		return tokensecret.Conflict(name, sessionField)
 	case tokensecret.Ownerless:
-		return s.Takeover(ctx, secret, tokensecret.Conflict(name, sessionField))
+		return s.AllowOverwrite(ctx, secret, tokensecret.Conflict(name, sessionField))
 	default:
 		return nil
 	}
@@ -62,9 +62,9 @@ func (s SecretPreflight) sessionFree(ctx context.Context) error {
 	return s.Usable(ctx, secret, verdict, name)
 }
 
-// Takeover allows overwriting a Secret without an owner, as a restored backup leaves it: it contains only what the
+// AllowOverwrite allows overwriting a Secret without an owner, as a restored backup leaves it: it contains only what the
 // operator writes, and its remote agent does not exist. Otherwise it returns the conflict.
-func (s SecretPreflight) Takeover(ctx context.Context, secret *corev1.Secret, conflict error) error {
+func (s SecretPreflight) AllowOverwrite(ctx context.Context, secret *corev1.Secret, conflict error) error {
 	if !tokensecret.Plain(secret) {
 		return conflict
 	}

@@ -89,7 +89,7 @@ func (r sources) readSecret(ctx context.Context) error {
 	case id != "" && r.Known.Absence.Lost != Whereabouts{id, r.Endpoint}:
 		r.names(registration.Secret, id)
 	case verdict == tokensecret.Ownerless:
-		return r.ownerless((SecretPreflight{r.Task}).Takeover(ctx, secret, tokensecret.Conflict(name, TokenField)))
+		return r.ownerless((SecretPreflight{r.Task}).AllowOverwrite(ctx, secret, tokensecret.Conflict(name, TokenField)))
 	}
 	return nil
 }
@@ -199,5 +199,5 @@ func (r sources) secretOfNone(ctx context.Context) error {
 	if err != nil || verdict != tokensecret.Ownerless {
 		return err
 	}
-	return r.ownerless((SecretPreflight{r.Task}).Takeover(ctx, secret, tokensecret.Conflict(name, TokenField)))
+	return r.ownerless((SecretPreflight{r.Task}).AllowOverwrite(ctx, secret, tokensecret.Conflict(name, TokenField)))
 }

@@ -31,7 +31,7 @@ type finisher struct{ *task }
 
 func (f finisher) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	if f.Released || err == nil && f.Deleting() {
-		return f.letGo(ctx)
+		return f.finishReleased(ctx)
 	}
 	sent := f.Writes.Sent
 	forgets := sent != nil && remoteagent.Fence{Task: f.Task}.Forgets(sent)
@@ -73,8 +73,8 @@ func (f finisher) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	return f.sleep()
 }
 
-// letGo ends the reconciliation of an Agent that was released.
-func (f finisher) letGo(ctx context.Context) (ctrl.Result, error) {
+// finishReleased ends the reconciliation of an Agent that was released.
+func (f finisher) finishReleased(ctx context.Context) (ctrl.Result, error) {
 	f.emit(ctx)
 	if f.Removed {
 		f.reconciler.forget(f.Key())

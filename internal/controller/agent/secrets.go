@@ -115,7 +115,7 @@ func (s secretKeeper) writable(
 		return false, tokensecret.Conflict(name, remoteagent.TokenField)
 	case tokensecret.Ownerless:
 		if tokensecret.ID(secret) != id {
-			return false, remoteagent.SecretPreflight{Task: s.Task}.Takeover(ctx, secret, tokensecret.Conflict(name, remoteagent.TokenField))
+			return false, remoteagent.SecretPreflight{Task: s.Task}.AllowOverwrite(ctx, secret, tokensecret.Conflict(name, remoteagent.TokenField))
 		}
 	case tokensecret.Ours:
 		other := tokensecret.ID(secret)

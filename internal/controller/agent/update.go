@@ -76,7 +76,8 @@ func (u updater) update(ctx context.Context) error {
 		case plan.Blocked:
 			u.Agent.Status.DriftedFields = c.Fields
 			return fault.Terminalf(v1alpha1.ReasonReadOnly,
-				"the operator runs with --read-only and does not send %v: run the operator without --read-only, or set syncPolicy to Observe", c.Fields)
+				"the operator runs with --read-only and does not send %v: run the operator without --read-only, or set syncPolicy to Observe",
+				c.Fields)
 		case plan.Unconfirmed:
 			after := u.Confirm
 			if after == 0 {
