@@ -98,6 +98,7 @@ vet: ## Run go vet.
 lint: ## Run the linters.
 	@set -e; for module in . $(TEST_MODULES) test/e2e; do (cd $$module && $(GOLANGCI_LINT) run); done
 	$(API_LINT) run --config hack/apilint/config.yml ./api/...
+	go run ./hack/words
 
 .PHONY: lint-fix
 lint-fix: ## Run the linters and fix what they can fix.

@@ -177,7 +177,7 @@ type AgentSpec struct {
 	// +optional
 	RawConfig string `json:"rawConfig,omitempty"`
 
-	// RawConfigHash stands for rawConfig in a cache that leaves it out. It is no
+	// RawConfigHash replaces rawConfig in a cache that omits it. It is no
 	// part of the API.
 	RawConfigHash string `json:"-"`
 

@@ -70,7 +70,7 @@ const (
 	IDKey    = "id"
 	// CABundleKey is the key of the private CA in the operator's copy of the credentials.
 	CABundleKey = "ca.crt"
-	// DigestKeyKey is the key, in the operator's copy of the credentials, of the secret with which status.applied tells
-	// configurations apart.
+	// DigestKeyKey is the key, in the operator's copy of the credentials, of the secret that the hashes of configurations
+	// in status.applied are made with.
 	DigestKeyKey = "digest-key"
 )

@@ -22,5 +22,5 @@ var reasons = []string{
 	ReasonSessionsTooLarge, ReasonTooManyReplicas, ReasonAgentSetsDisabled,
 }
 
-// IsReason tells a reason of this API from what somebody else may have written into a status.
+// IsReason reports whether a reason is one of this API: others can write into a status, too.
 func IsReason(reason string) bool { return slices.Contains(reasons, reason) }

@@ -123,7 +123,7 @@ func readSamples(t *testing.T) (documents [][]byte) {
 	entries, err := os.ReadDir(dir)
 	noError(t, err)
 	for _, entry := range entries {
-		// A directory is a sample of its own.
+		// A directory is a separate sample.
 		if name := entry.Name(); !entry.IsDir() && name != "kustomization.yaml" && !slices.Contains(kustomization.Resources, name) {
 			t.Errorf("kustomization.yaml does not list %s", name)
 		}

@@ -21,7 +21,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
-// readCRDs returns what stands in config/crd/bases.
+// readCRDs returns the CRDs in config/crd/bases.
 func readCRDs(t *testing.T) []apiextensionsv1.CustomResourceDefinition {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(testenv.ModuleRoot(), "config", "crd", "bases", "*.yaml"))

@@ -44,7 +44,7 @@ func TestAgents_SelectedByProject(t *testing.T) {
 	}
 }
 
-// selectsFields reports whether the API server kept the fields by which the CRD lets Agents be selected.
+// selectsFields reports whether the API server kept the fields by which the CRD allows selecting Agents.
 func selectsFields(t *testing.T) bool {
 	t.Helper()
 	file, err := os.ReadFile(filepath.Join(testenv.OwnCRDs(), "cloud.calyptia.com_agents.yaml"))

@@ -173,9 +173,9 @@ var agentCreates = []createRow{
 }
 
 var agentUpdates = []updateRow{
-	{does: "lets everything else change", to: `{name: other, version: v4.1.0, edition: enterprise, flags: [-v], rawConfig: other, fleet: {id: ` + someUUID + `},
+	{does: "allows everything else to change", to: `{name: other, version: v4.1.0, edition: enterprise, flags: [-v], rawConfig: other, fleet: {id: ` + someUUID + `},
 		environment: {name: e}, metadata: {a: 1}, syncPolicy: OnChange, deletionPolicy: Retain, suspend: true, projectRef: {name: other}}`},
-	{does: "lets the source change", to: `{rawConfig: null, rawConfigFrom: {configMapKeyRef: {name: a, key: b}}}`},
+	{does: "allows the source to change", to: `{rawConfig: null, rawConfigFrom: {configMapKeyRef: {name: a, key: b}}}`},
 	{does: "keeps the type", to: `{type: fluentd}`, field: "spec.type", message: typeImmutable},
 	{does: "keeps the type of an adopted agent", from: adoptedAgent, to: `{type: fluentd}`, field: "spec.type", message: typeImmutable},
 	{does: "keeps the type from being removed", from: `{agentID: ` + someUUID + `}`, to: `{type: null}`, field: "spec.type", message: typeImmutable},
@@ -183,8 +183,8 @@ var agentUpdates = []updateRow{
 	{does: "keeps the machine ID from being removed", from: `{machineID: a}`, to: `{machineID: null}`, field: "spec.machineID", message: machineImmutable},
 	{does: "keeps the machine ID from being added", to: `{machineID: a}`, field: "spec.machineID", message: machineImmutable},
 	{does: "takes an empty machine ID for none", to: `{machineID: ""}`},
-	{does: "lets the agent ID be added", to: `{agentID: ` + someUUID + `}`},
-	{does: "lets an empty agent ID be set", from: `{agentID: ""}`, to: `{agentID: ` + someUUID + `}`},
+	{does: "allows adding the agent ID", to: `{agentID: ` + someUUID + `}`},
+	{does: "allows setting an empty agent ID", from: `{agentID: ""}`, to: `{agentID: ` + someUUID + `}`},
 	{does: "keeps the agent ID", from: `{agentID: ` + someUUID + `}`, to: `{agentID: ` + otherUUID + `}`, field: "spec.agentID", message: agentIDImmutable},
 	{does: "keeps the agent ID from being removed", from: `{agentID: ` + someUUID + `}`, to: `{agentID: null}`, field: "spec.agentID", message: agentIDImmutable},
 	{does: "keeps the agent ID from being emptied", from: `{agentID: ` + someUUID + `}`, to: `{agentID: ""}`, field: "spec.agentID", message: agentIDImmutable},

@@ -102,7 +102,7 @@ var setCreates = []createRow{
 }
 
 var setUpdates = []updateRow{
-	{does: "lets everything else change", to: `{targetRef: {kind: StatefulSet, name: other}, sessions: {shards: 4, secretName: x}, removalDelay: 1m,
+	{does: "allows everything else to change", to: `{targetRef: {kind: StatefulSet, name: other}, sessions: {shards: 4, secretName: x}, removalDelay: 1m,
 		template: {metadata: {labels: {a: b}}, spec: {version: v4.1.0, rawConfig: other, projectRef: {name: other}}}}`},
 }
 

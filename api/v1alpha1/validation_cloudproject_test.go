@@ -155,7 +155,7 @@ var projectCreates = []createRow{
 }
 
 var projectUpdates = []updateRow{
-	{does: "lets everything change", to: `{url: "https://other.example", tokenSecretRef: {name: b, key: c}, authentication: Bearer,
+	{does: "allows everything to change", to: `{url: "https://other.example", tokenSecretRef: {name: b, key: c}, authentication: Bearer,
 		projectID: ` + otherUUID + `, adoption: Allowed, allowedNamespaces: {from: All}, rateLimit: {burst: 5}, resyncInterval: 1h}`},
 	{does: "refuses a bad change", to: `{resyncInterval: 1s}`, field: "spec.resyncInterval", message: intervalOutside},
 }

@@ -59,7 +59,7 @@ func TestValidation(t *testing.T) {
 		seen = append(seen, checkCreates(t, "CloudProject", minimalProject, projectCreates)...)
 		seen = append(seen, checkUpdates(t, "CloudProject", minimalProject, projectUpdates)...)
 	})
-	// A subtest of its own, so that `go test -run TestValidation/Agent` leaves it out.
+	// A separate subtest, so that `go test -run TestValidation/Agent` leaves it out.
 	t.Run("every constraint has a row that it refuses", func(t *testing.T) {
 		for _, constraint := range constraints(t) {
 			if !constraint.refusedOneOf(seen) && !slices.Contains(unreachable, constraint) {

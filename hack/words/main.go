@@ -53,7 +53,7 @@ func rules(text string) (retired []rule, allowed []*regexp.Regexp, err error) {
 }
 
 var (
-	hump = regexp.MustCompile(`([a-z0-9])([A-Z])`)
+	hump = regexp.MustCompile(`([a-z0-9])([A-Z])|([A-Z])([A-Z][a-z])`)
 	// What others named, or what is written by a tool from others' words.
 	skipped = regexp.MustCompile(`(^|/)(go\.(mod|sum)|CHANGELOG\.md|retired\.txt)$|\.(svg|png)$|/testdata/fuzz/`)
 	scanned = []string{".go", ".md", ".yaml", ".yml", ".json", ".lua", ".tpl", ".txt", ".sh", ".tmpl", ".toml", ""}
@@ -61,7 +61,7 @@ var (
 
 // words is a line as it is read aloud: identifiers become their words.
 func words(line string) string {
-	return strings.NewReplacer("_", " ", "-", " ").Replace(hump.ReplaceAllString(line, "$1 $2"))
+	return strings.NewReplacer("_", " ", "-", " ").Replace(hump.ReplaceAllString(line, "$1$3 $2$4"))
 }
 
 // check reports the retired words in one file and returns their number.

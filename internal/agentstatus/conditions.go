@@ -4,9 +4,9 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package agentstatus turns what a reconciliation of an Agent came to into its
+// Package agentstatus turns the outcome of a reconciliation of an Agent into its
 // status: the table of failures, the conditions, and the remote agent as it is
-// shown. It is pure: it writes only the status that it is given.
+// shown. It has no side effects: it writes only the status that it is given.
 package agentstatus
 
 import (
@@ -25,7 +25,7 @@ import (
 // silence is after how long without metrics an unhealthy agent counts as stopped: three of Fluent Bit's intervals.
 const silence = 90 * time.Second
 
-// Outcome is what a reconciliation came to.
+// Outcome is the result of a reconciliation.
 type Outcome struct {
 	// Failure of it; nil for none.
 	Failure *fault.Error
@@ -33,7 +33,7 @@ type Outcome struct {
 	Grace bool
 	// Unfinished: this generation was applied and is not any more, or something was sent that no read has confirmed.
 	Unfinished bool
-	// Missing: the remote agent was found missing for good, and the registration may have to wait.
+	// Missing: two checks found the remote agent missing; its registration may have to wait.
 	Missing bool
 	// Remote agent as it was seen; nil if it was not.
 	Remote *cloud.Agent
@@ -47,20 +47,20 @@ type Outcome struct {
 // writer sets the conditions of one Agent.
 type writer struct{ *v1alpha1.Agent }
 
-// Conclude sets the conditions of the Agent's status, and what else follows from the outcome. Ready is derived here and
-// nowhere else.
+// Conclude sets the conditions of the Agent's status, and what else follows from the outcome. Only this function
+// derives Ready.
 func Conclude(agent *v1alpha1.Agent, o Outcome) {
 	w, status, f := writer{agent}, &agent.Status, o.Failure
 	if f != nil && f.Quiet {
 		if o.Missing {
-			const words = "the remote agent is gone; it is registered anew"
+			const words = "remote agent not found; it is being registered again"
 			w.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRemoteDeleted, words)
 			w.set(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonRemoteDeleted, words)
 		}
 		return
 	}
 	applied := status.Applied.Generation == agent.Generation && agent.DeletionTimestamp.IsZero() && !o.Unfinished
-	// What waits for user action stays while the credentials of its CloudProject are checked, above all after a restart.
+	// Stalled stays while the credentials of the CloudProject are checked, as after a restart.
 	stalled := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionStalled)
 	stays := applied || f != nil && f.Code == fault.ProjectNotReady && stalled != nil && stalled.ObservedGeneration == agent.Generation
 	if f == nil || !stays || f.Class == fault.Terminal || !o.Grace {
@@ -76,9 +76,9 @@ func Conclude(agent *v1alpha1.Agent, o Outcome) {
 		who = "the operator runs with --read-only and"
 	}
 	w.listed(v1alpha1.ConditionDrifted, v1alpha1.ReasonChangedExternally, status.DriftedFields,
-		"somebody else changed %s; "+who+" lets it stand")
+		"somebody else changed %s; "+who+" does not revert it")
 	w.listed(v1alpha1.ConditionFieldsIgnored, v1alpha1.ReasonNotPersisted, status.IgnoredFields,
-		"the service accepted %s and did not keep the value; it is sent again when it changes")
+		"the API accepted %s but did not persist the value; it is sent again when it changes")
 }
 
 // summarize sets Ready, Reconciling and Stalled, of which the last two are never True together.
@@ -101,7 +101,7 @@ func (w writer) summarize(f *fault.Error, applied bool) {
 	w.set(v1alpha1.ConditionReady, metav1.ConditionFalse, f.Reason, f.Message)
 	switch {
 	case f.Class == fault.Terminal:
-		w.Status.LastHandledReconcileAt = request // What failed for a request to reconcile is handled, too.
+		w.Status.LastHandledReconcileAt = request // A request to reconcile that failed is handled, too.
 		w.set(v1alpha1.ConditionStalled, metav1.ConditionTrue, f.Reason, f.Message)
 		w.unset(v1alpha1.ConditionReconciling)
 	case applied:
@@ -118,17 +118,17 @@ func (w writer) reporting(o Outcome) {
 	last := o.Remote.LastMetricsAddedAt
 	switch {
 	case last == nil || last.IsZero():
-		message := "the service has not received metrics of this agent yet"
+		message := "Calyptia Cloud has not received metrics of this agent yet"
 		if o.OwnCA {
-			message += "; its Fluent Bit has to trust the CA of the CloudProject's caBundle, which is not part of the session"
+			message += "; its Fluent Bit has to trust the CA in the CloudProject's caBundle, which the session does not include"
 		}
 		w.set(v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonNeverReported, message)
 	case o.Remote.Status != "healthy" && o.Now.Sub(*last) > silence:
 		w.set(v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonMetricsStopped,
-			"the service says "+Clip(o.Remote.Status)+"; the last metrics came at "+last.UTC().Format(time.RFC3339))
+			"Calyptia Cloud reports the status "+Clip(o.Remote.Status)+"; the last metrics were received at "+last.UTC().Format(time.RFC3339))
 	default:
 		w.set(v1alpha1.ConditionReporting, metav1.ConditionTrue, v1alpha1.ReasonMetricsReceived,
-			"the service receives metrics of this agent")
+			"Calyptia Cloud receives metrics of this agent")
 	}
 }
 

@@ -57,7 +57,7 @@ func shown(a *v1alpha1.Agent) map[string]string {
 }
 
 func TestConclusions(t *testing.T) {
-	terminal := fault.Terminalf(v1alpha1.ReasonInvalid, "mend it")
+	terminal := fault.Terminalf(v1alpha1.ReasonInvalid, "fix it")
 	waiting := fault.Waitingf(v1alpha1.ReasonProjectNotReady, "wait").Coded(fault.ProjectNotReady)
 	retryable := fault.Retryablef(v1alpha1.ReasonUnavailable, "try again")
 	good := map[string]string{"Ready": "True Applied 2"}
@@ -75,10 +75,10 @@ func TestConclusions(t *testing.T) {
 	}{
 		{"all went well", changes{appliedAt(2)}, nil, false, good},
 		{"all went well after a failure in its grace", changes{appliedAt(2)}, nil, true, good},
-		{"a person has to act before it is applied", changes{appliedAt(1)}, terminal, false, stalled},
-		{"a person has to act, grace or not", changes{appliedAt(1)}, terminal, true, stalled},
-		{"a person has to act for what is applied", changes{appliedAt(2)}, terminal, false, stalled},
-		{"a person has to act for what is applied, grace or not", changes{appliedAt(2)}, terminal, true, stalled},
+		{"user action is required before it is applied", changes{appliedAt(1)}, terminal, false, stalled},
+		{"user action is required, grace or not", changes{appliedAt(1)}, terminal, true, stalled},
+		{"user action is required for what is applied", changes{appliedAt(2)}, terminal, false, stalled},
+		{"user action is required for what is applied, grace or not", changes{appliedAt(2)}, terminal, true, stalled},
 		{"it waits, never applied", changes{appliedAt(0)}, waiting, false, under("ProjectNotReady")},
 		{"it waits before it is applied", changes{appliedAt(1)}, waiting, false, under("ProjectNotReady")},
 		{"it waits before it is applied: no grace for that", changes{appliedAt(1)}, waiting, true, under("ProjectNotReady")},
@@ -89,7 +89,7 @@ func TestConclusions(t *testing.T) {
 		{"it is applied and tried again for too long", changes{appliedAt(2)}, retryable, false, map[string]string{"Ready": "False Unavailable 2"}},
 		{"it is applied and tried again within the grace", changes{appliedAt(2)}, retryable, true, nil},
 		{"a deletion that is tried again has no grace", changes{appliedAt(2), deleting}, retryable, true, under("Unavailable")},
-		{"a deletion that a person has to help", changes{appliedAt(2), deleting}, terminal, true, stalled},
+		{"a deletion that needs user action", changes{appliedAt(2), deleting}, terminal, true, stalled},
 		{"suspended and applied", changes{appliedAt(2), func(a *v1alpha1.Agent) { a.Spec.Suspend = true }}, nil, false,
 			map[string]string{"Ready": "True Suspended 2"}},
 		{"observed", changes{appliedAt(2), func(a *v1alpha1.Agent) { a.Spec.SyncPolicy = v1alpha1.SyncObserve }}, nil, false,
@@ -134,14 +134,14 @@ func TestAQuietFailureChangesNothing(t *testing.T) {
 	}
 }
 
-func TestARequestToReconcileIsAnsweredWhenItIsDone(t *testing.T) {
+func TestARequestToReconcileIsHandledWhenItIsDone(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		fault *fault.Error
 		want  string
 	}{
 		{"done", nil, "now"},
-		{"a person has to act: trying was what was asked for", fault.Terminalf(v1alpha1.ReasonInvalid, "x"), "now"},
+		{"user action is required: trying was what was asked for", fault.Terminalf(v1alpha1.ReasonInvalid, "x"), "now"},
 		{"it waits", fault.Waitingf(v1alpha1.ReasonProjectNotReady, "x"), "before"},
 		{"it is tried again", fault.Retryablef(v1alpha1.ReasonUnavailable, "x"), "before"},
 	} {
@@ -177,7 +177,7 @@ func TestFieldsAreNamedWithoutTheirValues(t *testing.T) {
 	}
 }
 
-func TestReportingTellsWhatTheServiceHears(t *testing.T) {
+func TestReportingShowsWhetherMetricsArrive(t *testing.T) {
 	ago := func(d time.Duration) *time.Time { return ptr.To(noon.Add(-d)) }
 	for _, row := range []struct {
 		name, status string
@@ -186,13 +186,13 @@ func TestReportingTellsWhatTheServiceHears(t *testing.T) {
 		words        string
 	}{
 		{"healthy", "healthy", ago(10 * time.Second), "True MetricsReceived 2", "receives"},
-		{"healthy by its word, whatever the clocks say", "healthy", ago(time.Hour), "True MetricsReceived 2", "receives"},
+		{"healthy by its status, whatever the clocks say", "healthy", ago(time.Hour), "True MetricsReceived 2", "receives"},
 		{"never", "unhealthy", nil, "False NeverReported 2", "yet"},
-		{"never, whatever the service calls that", "healthy", nil, "False NeverReported 2", "yet"},
-		{"never, as a service without null says it", "unhealthy", &time.Time{}, "False NeverReported 2", "yet"},
+		{"never, whatever status the API shows", "healthy", nil, "False NeverReported 2", "yet"},
+		{"never, as an API without null shows it", "unhealthy", &time.Time{}, "False NeverReported 2", "yet"},
 		{"unhealthy, but recent", "unhealthy", ago(90 * time.Second), "True MetricsReceived 2", "receives"},
-		{"stopped", "unhealthy", ago(91 * time.Second), "False MetricsStopped 2", "says unhealthy; the last metrics came at 2026-05-01T11:58:29Z"},
-		{"a status of a newer service", "degraded\nbadly", ago(time.Hour), "False MetricsStopped 2", "says degraded badly"},
+		{"stopped", "unhealthy", ago(91 * time.Second), "False MetricsStopped 2", "the status unhealthy; the last metrics were received at 2026-05-01T11:58:29Z"},
+		{"a status of a newer service", "degraded\nbadly", ago(time.Hour), "False MetricsStopped 2", "the status degraded badly"},
 		{"a clock that is ahead of ours", "unhealthy", ago(-time.Hour), "True MetricsReceived 2", "receives"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -18,10 +18,10 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
-// TakeOver is what to do about a machine ID that another agent has.
-const TakeOver = "set spec.agentID to adopt that agent, or delete this Agent and create it with another spec.machineID"
+// MachineIDRemedy is what to do about a machine ID that another agent has.
+const MachineIDRemedy = "set spec.agentID to adopt that agent, or delete this Agent and create it with another spec.machineID"
 
-// MaxNote is the longest note that the API server takes in an event, in characters of up to four bytes.
+// MaxNote is the longest note that the API server accepts in an event, in characters of up to four bytes.
 const MaxNote = 250
 
 // Classify gives every failure of a reconciliation its class, reason and message; nil for none. It is the one table
@@ -42,12 +42,12 @@ func Classify(err error) *fault.Error {
 	var status apierrors.APIStatus
 	if errors.As(err, &status) {
 		return fault.Retryablef(v1alpha1.ReasonAPIServer,
-			"the Kubernetes API server answers: %s", Clip(status.Status().Message)).Because(err)
+			"the Kubernetes API server responded: %s", Clip(status.Status().Message)).Because(err)
 	}
 	return fault.Retryablef(v1alpha1.ReasonAPIServer, "the Kubernetes API server cannot be reached").Because(err)
 }
 
-// fromCloud is the part of the table that concerns the service.
+// fromCloud is the part of the table for errors of Calyptia Cloud.
 func fromCloud(e *cloud.Error) *fault.Error {
 	switch e.Reason {
 	case cloud.ReasonInvalid, cloud.ReasonFleetNotFound, cloud.ReasonEnvironmentNotFound:
@@ -57,27 +57,27 @@ func fromCloud(e *cloud.Error) *fault.Error {
 			"%v: delete agents that are not needed, or have the quota raised", e)
 	case cloud.ReasonFieldForbidden:
 		return fault.Terminalf(v1alpha1.ReasonForbidden,
-			"%v: the service lets nobody change that; take the field out of the spec", e)
+			"%v: the API does not allow this change; remove the field from the spec", e)
 	case cloud.ReasonForbidden:
 		return fault.Terminalf(v1alpha1.ReasonForbidden,
-			"%v: the token of the CloudProject may not do that; use a project token", e)
+			"%v: the token of the CloudProject does not allow it; use a project token", e)
 	case cloud.ReasonConflict:
-		return fault.Terminalf(v1alpha1.ReasonMachineIDConflict, "%v: "+TakeOver, e)
+		return fault.Terminalf(v1alpha1.ReasonMachineIDConflict, "%v: "+MachineIDRemedy, e)
 	case cloud.ReasonUnauthorized:
 		if e.Status == http.StatusUnauthorized && !e.API {
 			return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 				"%v: the credentials are checked again; if they are good, see what is between the operator and the API", e)
 		}
 		return fault.Waitingf(v1alpha1.ReasonProjectNotReady,
-			"the service refuses the token of the CloudProject: correct the token in its Secret").Coded(fault.ProjectNotReady)
+			"the API refuses the token of the CloudProject: correct the token in its Secret").Coded(fault.ProjectNotReady)
 	case cloud.ReasonRateLimited:
-		if !e.API && e.OfContent() { // It may not throttle the project, whose end would wake the Agent.
+		if !e.API && e.OfContent() { // Coded as retryable: the project may not be throttled, so nothing would wake the Agent.
 			return fault.Retryablef(v1alpha1.ReasonRateLimited,
 				"%v: if it persists, have what filters requests allow it, or change the configuration", e).
 				Coded(fault.Throttled).After(e.RetryAfter)
 		}
 		return fault.Waitingf(v1alpha1.ReasonRateLimited,
-			"the service asked to wait; it is called again by itself").Coded(fault.Throttled).After(e.RetryAfter)
+			"the API asked the operator to wait; the request is retried automatically").Coded(fault.Throttled).After(e.RetryAfter)
 	case cloud.ReasonContentRefused:
 		if e.Class == cloud.ClassTerminal {
 			return fault.Terminalf(v1alpha1.ReasonInvalid, "%v: make the configuration smaller, or have the limit raised", e)
@@ -88,7 +88,7 @@ func fromCloud(e *cloud.Error) *fault.Error {
 		return fault.Retryablef(v1alpha1.ReasonInvalidResponse, "%v: make what the remote agent holds smaller", e)
 	case cloud.ReasonInvalidResponse, cloud.ReasonNotFound, cloud.ReasonAgentNotFound, cloud.ReasonGone:
 		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
-			"%v: check the CloudProject's url and what stands between it and the operator", e).After(e.RetryAfter)
+			"%v: check the CloudProject's url and what is between it and the operator", e).After(e.RetryAfter)
 	case cloud.ReasonUnsupported:
 		return fault.Terminalf(v1alpha1.ReasonInvalidResponse,
 			"%v: check the CloudProject's url", e)
@@ -97,11 +97,11 @@ func fromCloud(e *cloud.Error) *fault.Error {
 	}
 }
 
-// fieldOf finds the field of the spec that a refusal speaks of.
+// fieldOf maps words in an error message to the field of the spec.
 var fieldOf = []struct{ words, field string }{
 	{"agent name", "spec.name"},
-	{"machine id", "spec.machineID (which cannot be changed: delete this Agent and create it anew)"},
-	{"agent type", "spec.type (which cannot be changed: delete this Agent and create it anew)"},
+	{"machine id", "spec.machineID (immutable: delete this Agent and create it again)"},
+	{"agent type", "spec.type (immutable: delete this Agent and create it again)"},
 	{"agent version", "spec.version"},
 	{"agent edition", "spec.edition"},
 	{"agent flags", "spec.flags"},
@@ -121,10 +121,10 @@ func refusal(e *cloud.Error) *fault.Error {
 	return fault.Terminalf(v1alpha1.ReasonInvalid, "%v: correct the spec", e)
 }
 
-// Clip makes words of others fit to be shown.
+// Clip cleans and shortens text from outside the operator.
 func Clip(s string) string { return cloud.Clean(s, MaxNote) }
 
-// Bound cuts a text to so many characters.
+// Bound cuts a text to a number of characters.
 func Bound(s string, most int) string {
 	if runes := []rune(s); len(runes) > most {
 		return string(runes[:most]) + "…"

@@ -26,7 +26,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
-// said is an answer of the service.
+// said is an error response of the API.
 func said(status int, reason cloud.Reason, message string) *cloud.Error {
 	return &cloud.Error{Op: "update agent", Status: status, Reason: reason, API: message != "", Message: message}
 }
@@ -37,7 +37,7 @@ func waits(e *cloud.Error) *cloud.Error {
 	return e
 }
 
-func TestClassifyGivesEveryAnswerOfTheServiceAClassAReasonAndAMend(t *testing.T) {
+func TestClassifyGivesEveryErrorOfTheAPIAClassAReasonAndARemedy(t *testing.T) {
 	quota := said(403, cloud.ReasonQuotaExceeded, "agents quota exceeded")
 	quota.QuotaLimit = ptr.To(int64(3))
 	tooLarge := said(413, cloud.ReasonContentRefused, "")
@@ -64,7 +64,7 @@ func TestClassifyGivesEveryAnswerOfTheServiceAClassAReasonAndAMend(t *testing.T)
 		{"403", said(403, cloud.ReasonForbidden, "permission denied"), fault.Terminal, v1alpha1.ReasonForbidden,
 			[]string{"permission denied", "use a project token"}, 0},
 		{"403 for a field", said(403, cloud.ReasonFieldForbidden, "update agent raw config forbidden"), fault.Terminal, v1alpha1.ReasonForbidden,
-			[]string{"raw config forbidden", "take the field out of the spec"}, 0},
+			[]string{"raw config forbidden", "remove the field from the spec"}, 0},
 		{"403 for the quota", quota, fault.Terminal, v1alpha1.ReasonQuotaExceeded, []string{"limit 3", "delete agents", "quota raised"}, 0},
 		{"404", said(404, cloud.ReasonNotFound, "not found"), fault.Retryable, v1alpha1.ReasonInvalidResponse, []string{"CloudProject's url"}, 0},
 		{"404 of an agent where none was expected to miss", said(404, cloud.ReasonAgentNotFound, "agent not found"), fault.Retryable,
@@ -76,20 +76,20 @@ func TestClassifyGivesEveryAnswerOfTheServiceAClassAReasonAndAMend(t *testing.T)
 		{"413", tooLarge, fault.Terminal, v1alpha1.ReasonInvalid, []string{"413", "smaller"}, 0},
 		{"a firewall's 403", said(403, cloud.ReasonContentRefused, ""), fault.Retryable, v1alpha1.ReasonInvalidResponse,
 			[]string{"403", "content refused", "filters requests"}, 0},
-		{"429", said(429, cloud.ReasonRateLimited, "slow down"), fault.Waiting, v1alpha1.ReasonRateLimited, []string{"by itself"}, 0},
+		{"429", said(429, cloud.ReasonRateLimited, "slow down"), fault.Waiting, v1alpha1.ReasonRateLimited, []string{"automatically"}, 0},
 		{"429 that says when", waits(said(429, cloud.ReasonRateLimited, "slow down")), fault.Waiting, v1alpha1.ReasonRateLimited,
-			[]string{"by itself"}, 30 * time.Second},
+			[]string{"automatically"}, 30 * time.Second},
 		{"a firewall's 429", &cloud.Error{Op: "update agent", Class: cloud.ClassWaiting, Reason: cloud.ReasonRateLimited, Status: 429},
 			fault.Retryable, v1alpha1.ReasonRateLimited, []string{"429", "filters requests"}, 0},
 		{"500", said(500, cloud.ReasonUnavailable, "database is down"), fault.Retryable, v1alpha1.ReasonUnavailable, []string{"database is down"}, 0},
 		{"503 that says when", waits(said(503, cloud.ReasonUnavailable, "maintenance")), fault.Retryable, v1alpha1.ReasonUnavailable,
 			[]string{"maintenance"}, 30 * time.Second},
-		{"no answer in time", said(0, cloud.ReasonTimeout, ""), fault.Retryable, v1alpha1.ReasonUnavailable, []string{"timeout"}, 0},
+		{"no response in time", said(0, cloud.ReasonTimeout, ""), fault.Retryable, v1alpha1.ReasonUnavailable, []string{"timeout"}, 0},
 		{"no connection", network, fault.Retryable, v1alpha1.ReasonUnavailable, []string{"connection refused"}, 0},
 		{"not the API's JSON", said(200, cloud.ReasonInvalidResponse, ""), fault.Retryable, v1alpha1.ReasonInvalidResponse, []string{"CloudProject's url"}, 0},
 		{"an agent that is too large", said(200, cloud.ReasonTooLarge, ""), fault.Retryable, v1alpha1.ReasonInvalidResponse,
 			[]string{"too large", "smaller"}, 0},
-		{"a reason that nobody knows yet", said(299, "Unheard", ""), fault.Retryable, v1alpha1.ReasonUnavailable, []string{"unheard"}, 0},
+		{"an unknown reason", said(299, "Unheard", ""), fault.Retryable, v1alpha1.ReasonUnavailable, []string{"unheard"}, 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got := Classify(fmt.Errorf("in a phase: %w", row.err))
@@ -102,7 +102,7 @@ func TestClassifyGivesEveryAnswerOfTheServiceAClassAReasonAndAMend(t *testing.T)
 				}
 			}
 			if !errors.Is(got, row.err) {
-				t.Error("the answer is lost")
+				t.Error("the error is lost")
 			}
 		})
 	}
@@ -112,8 +112,8 @@ func TestARefusalNamesTheFieldThatItSpeaksOf(t *testing.T) {
 	for message, field := range map[string]string{
 		"invalid agent name":        "spec.name",
 		"Invalid Agent Name":        "spec.name",
-		"invalid machine ID":        "spec.machineID (which cannot be changed: delete this Agent and create it anew)",
-		"invalid agent type":        "spec.type (which cannot be changed: delete this Agent and create it anew)",
+		"invalid machine ID":        "spec.machineID (immutable: delete this Agent and create it again)",
+		"invalid agent type":        "spec.type (immutable: delete this Agent and create it again)",
 		"invalid agent version":     "spec.version",
 		"unsupported agent version": "spec.version",
 		"invalid agent edition":     "spec.edition",
@@ -138,7 +138,7 @@ func TestARefusalNamesTheFieldThatItSpeaksOf(t *testing.T) {
 	}
 }
 
-func TestClassifyOfTheAPIServersAnswers(t *testing.T) {
+func TestClassifyOfErrorsOfTheAPIServer(t *testing.T) {
 	agents := schema.GroupResource{Group: "cloud.calyptia.com", Resource: "agents"}
 	why := errors.New("denied by the policy")
 	for _, row := range []struct {
@@ -147,14 +147,14 @@ func TestClassifyOfTheAPIServersAnswers(t *testing.T) {
 		quiet bool
 		words string
 	}{
-		{"a conflict passes by itself", apierrors.NewConflict(agents, "web", why), true, "meanwhile"},
-		{"so does an object that went", apierrors.NewNotFound(agents, "web"), true, "meanwhile"},
-		{"a refusal is told", apierrors.NewForbidden(agents, "web", why), false, "denied by the policy"},
+		{"a conflict is retried quietly", apierrors.NewConflict(agents, "web", why), true, "meanwhile"},
+		{"so is an object that was deleted", apierrors.NewNotFound(agents, "web"), true, "meanwhile"},
+		{"a refusal is reported", apierrors.NewForbidden(agents, "web", why), false, "denied by the policy"},
 		{"so is what is not valid", apierrors.NewInvalid(schema.GroupKind{Kind: "Agent"}, "web", nil), false, `"web" is invalid`},
 		{"so is an overload", apierrors.NewTooManyRequests("busy", 1), false, "busy"},
 		{"so is a timeout", apierrors.NewServerTimeout(agents, "patch", 1), false, "patch"},
 		{"so is its own trouble", apierrors.NewInternalError(why), false, "denied by the policy"},
-		{"no answer at all", io.ErrUnexpectedEOF, false, "cannot be reached"},
+		{"no response at all", io.ErrUnexpectedEOF, false, "cannot be reached"},
 		{"a context that ended", context.DeadlineExceeded, false, "cannot be reached"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -174,7 +174,7 @@ func TestClassifyOfTheAPIServersAnswers(t *testing.T) {
 }
 
 func TestClassifyKeepsAFailureThatHasAClass(t *testing.T) {
-	f := fault.Terminalf(v1alpha1.ReasonSecretConflict, "mend it").Because(said(500, cloud.ReasonUnavailable, "x"))
+	f := fault.Terminalf(v1alpha1.ReasonSecretConflict, "fix it").Because(said(500, cloud.ReasonUnavailable, "x"))
 	if got := Classify(fmt.Errorf("in a phase: %w", f)); got != f {
 		t.Errorf("%+v", got)
 	}
@@ -203,7 +203,7 @@ func TestCodeOf_FailuresOfTheAPI(t *testing.T) {
 	}
 }
 
-// The client of the service takes tokens out of what the service says; what is added here holds none either.
+// The API client removes tokens from error messages; what is added here contains none either.
 func TestNoMessageHoldsAToken(t *testing.T) {
 	const token = "eyJQcm9qZWN0SUQiOiJ4In0.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
 	for _, reason := range []cloud.Reason{

@@ -16,7 +16,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
-// Registered is what is known of an agent right after its registration.
+// Registered is the agent as it is known right after its registration.
 func Registered(made *cloud.Registered, sent cloud.Registration) *v1alpha1.RemoteAgent {
 	return &v1alpha1.RemoteAgent{
 		Name: Clip(sent.Name), Version: Clip(sent.Version), FleetID: sent.FleetID,
@@ -24,7 +24,7 @@ func Registered(made *cloud.Registered, sent cloud.Registration) *v1alpha1.Remot
 	}
 }
 
-// Remote is what the service says of the agent, in bounds.
+// Remote is the agent as the API shows it, shortened where it is too long.
 func Remote(a *cloud.Agent) *v1alpha1.RemoteAgent {
 	const mostTags = 64
 	var tags []string
@@ -55,8 +55,8 @@ func fleet(a *cloud.Agent) string {
 	return *a.FleetID
 }
 
-// DelayVolatile keeps what always changes from causing a write of its own: numbers, and the versions of Secrets that
-// somebody touched. Versions that are not right any more are written at once: the next process believes them.
+// DelayVolatile avoids status writes for counters and for versions of Secrets that changed without consequence. Versions
+// that became invalid are written at once, because the next process relies on them.
 func DelayVolatile(before, after *v1alpha1.AgentStatus) {
 	fresh := after.DeepCopy()
 	if before.Agent != nil && after.Agent != nil {

@@ -121,7 +121,7 @@ func TestNumbersThatAlwaysChangeAreWrittenNowAndThen(t *testing.T) {
 		{"numbers alone", &before, &after, &before},
 		{"with what else changed", &before, &unhealthy, &unhealthy},
 		{"what appears is written at once", nil, &after, &after},
-		{"what goes is gone", &before, nil, nil},
+		{"a reference that was removed stays removed", &before, nil, nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			before := v1alpha1.AgentStatus{Agent: row.before.DeepCopy()}
@@ -134,7 +134,7 @@ func TestNumbersThatAlwaysChangeAreWrittenNowAndThen(t *testing.T) {
 	}
 }
 
-// The version of a Secret that somebody touched waits for the next write; that none is right any more does not.
+// A changed version of a Secret waits for the next write; a version that became invalid does not.
 func TestVersionsOfSecretsAreWrittenWithSomethingElse(t *testing.T) {
 	for _, row := range []struct {
 		name, before, after string
@@ -144,7 +144,7 @@ func TestVersionsOfSecretsAreWrittenWithSomethingElse(t *testing.T) {
 		{"touched", "7", "8", false, "7"},
 		{"touched, and something else changed", "7", "8", true, "8"},
 		{"found right for the first time", "", "8", false, "8"},
-		{"not right any more", "7", "", false, ""},
+		{"no longer right", "7", "", false, ""},
 	} {
 		for _, session := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, session %v", row.name, session), func(t *testing.T) {

@@ -22,9 +22,9 @@ import (
 
 // Limits of all catalogs.
 const (
-	// MissingInterval is the least time between two lists for want of a name.
+	// MissingInterval is the least time between two lists that look for a missing name.
 	MissingInterval = 30 * time.Second
-	// failedInterval is how long all who ask get the failure of the last list.
+	// failedInterval is how long the failure of a list is returned to all callers.
 	failedInterval = 5 * time.Second
 	// partialAge is how long the beginning of a list is worth continuing.
 	partialAge = 10 * time.Minute
@@ -68,7 +68,7 @@ type progress struct {
 	failedAt time.Time
 }
 
-// New returns catalogs that are not read yet.
+// New returns empty catalogs.
 func New(clock clock.PassiveClock) *Project {
 	return &Project{clock: clock, kinds: map[names.Kind]*shelf{names.Fleet: {}, names.Environment: {}}}
 }
@@ -81,7 +81,7 @@ func (p *Project) Get(kind names.Kind) names.Catalog {
 	return s.catalog
 }
 
-// Refuse notes that the API does not know an ID that it listed. The next list decides.
+// Refuse records that the API does not know an ID that it listed. The next list decides.
 func (p *Project) Refuse(kind names.Kind, id string) {
 	s := p.kinds[kind]
 	s.mu.Lock()
@@ -92,8 +92,8 @@ func (p *Project) Refuse(kind names.Kind, id string) {
 var listed = map[names.Kind]cloud.NamedKind{names.Fleet: cloud.Fleets, names.Environment: cloud.Environments}
 
 // Read lists everything of a kind, unless a list was begun after notBefore. It fails with ErrBusy while another caller
-// reads, so that no worker waits for it, and with the last failure shortly after that, so that not everybody repeats
-// the request. What a request was not permitted for is continued by the next caller.
+// reads, so that no worker waits for it, and with the last failure shortly after that, so that not every caller
+// repeats the request. A list that the rate limiter interrupted is continued by the next caller.
 func (p *Project) Read(ctx context.Context, kind names.Kind, notBefore time.Time, fetch Fetch) error {
 	s := p.kinds[kind]
 	r := &s.reading

@@ -160,7 +160,7 @@ func TestRead_NamesThatCannotBeShown(t *testing.T) {
 	}
 }
 
-// What was listed once does not count as unlisted because something answers with a 404 later.
+// A kind that was listed once does not count as unlisted after a later 404.
 func TestRead_AListThatIsGone(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
 	w.AddNamed(ours, cloud.Fleets, "edge")

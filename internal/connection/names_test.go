@@ -92,14 +92,14 @@ func TestCatalog_Failures(t *testing.T) {
 				t.Errorf("a credential check is asked for: %t, want %t", got, row.doubts)
 			}
 			w.requests(1)
-			if err := w.readFleets(); (err != nil) != row.fails { // The gate is closed, or everybody gets the last failure.
+			if err := w.readFleets(); (err != nil) != row.fails { // The gate is closed, or all callers get the failure.
 				t.Errorf("error %v", err)
 			}
 		})
 	}
 }
 
-// What the lists of names lack says nothing about the service: the breaker stays closed.
+// A missing list of names is no failure of Calyptia Cloud: the breaker stays closed.
 func TestCatalog_NoListOpensNoBreaker(t *testing.T) {
 	w := verified(t, cloudtest.Settings{NoNames: true})
 	for range 10 {
@@ -109,9 +109,9 @@ func TestCatalog_NoListOpensNoBreaker(t *testing.T) {
 	if got := w.Catalog(w.Version(), names.Fleet); !got.Unlisted {
 		t.Errorf("the catalog is %+v", got)
 	}
-	ticket, err := w.Acquire(somebody)
+	permit, err := w.Acquire(somebody)
 	noError(t, err)
-	ticket.Release()
+	permit.Release()
 }
 
 var json = http.Header{"Content-Type": {"application/json"}}

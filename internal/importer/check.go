@@ -24,8 +24,8 @@ import (
 // maxLabel is the longest value of a label, and so the longest name of an AgentSet.
 const maxLabel = 63
 
-// validate finds what is wrong with the values, and names the flag. It reads the files, too. The token comes last: nobody
-// should fetch one to learn that another flag is wrong.
+// validate finds what is wrong with the values, and names the flag. It reads the files, too. The token comes last,
+// so that a wrong flag is reported to users who have no token yet.
 func (o *options) validate() error {
 	for _, check := range []func() error{o.checkService, o.checkObjects, o.checkOutput, o.checkFilters, o.checkToken} {
 		if err := check(); err != nil {
@@ -73,7 +73,7 @@ func (o *options) checkToken() error {
 		return fmt.Errorf("--token-file: must name a file with the project token, or %s hold it", TokenVariable)
 	}
 	if !o.token.Usable() {
-		return errors.New("--token-file: this is no project token: it must be one line, as the service showed it")
+		return errors.New("--token-file: not a project token: it must be one line, as Calyptia Cloud showed it")
 	}
 	projectID, known := o.token.ProjectID()
 	switch {

@@ -5,8 +5,8 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Package importer is the subcommand that declares the agents a project already
-// has: it lists them and prints manifests that take them over and change nothing
-// remote. It reads no cluster.
+// has: it lists them and prints manifests that adopt them and change nothing
+// remote. It does not read the cluster.
 package importer
 
 import (
@@ -50,7 +50,7 @@ The project token is read from --token-file, else from the environment variable 
 No token is ever printed: a field that holds one is left out, and a line on stderr says so. What a manifest
 leaves out is unmanaged.
 
-Exit code: 0 if all chosen agents are declared, 1 if one is not, if --diff finds a difference, or if the service fails, 2 for
+Exit code: 0 if all chosen agents are declared, 1 if one is not, if --diff finds a difference, or if the API fails, 2 for
 a wrong flag or value.`
 
 // options are the flags of the command.
@@ -71,7 +71,7 @@ type options struct {
 	overwrite, diff                    bool
 	timeout                            time.Duration
 
-	// What the flags come to.
+	// Derived from the flags.
 	base     *url.URL
 	token    cloud.Token
 	caBundle []byte
@@ -125,7 +125,7 @@ func newCommand(o *options, usage func(error) error) *cobra.Command {
 func (o *options) bind(command *cobra.Command) {
 	flags := command.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&o.url, "url", defaultURL, "URL of the service.")
+	flags.StringVar(&o.url, "url", defaultURL, "URL of the API.")
 	flags.StringVar(&o.tokenFile, "token-file", "", "File with the project token. Default: the environment variable "+TokenVariable+".")
 	flags.StringVar(&o.projectID, "project-id", "", "UUID of the project, where the token does not reveal it.")
 	flags.StringVar(&o.authentication, "authentication", string(v1alpha1.AuthenticationAuto),

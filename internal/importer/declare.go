@@ -22,7 +22,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
-// What the CRD of Agent takes; a test compares.
+// Limits of the Agent CRD; a test compares them.
 var (
 	hostPattern    = regexp.MustCompile(`^[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?([.][a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?)*$`)
 	versionPattern = regexp.MustCompile(`^v?[0-9]+[.][0-9]+[.][0-9]+([-+][0-9A-Za-z.+-]+)?$`)
@@ -38,11 +38,11 @@ const (
 	maxInline     = 128 << 10
 	// maxMetadata is our own: an object has to fit the API server as a whole.
 	maxMetadata = 256 << 10
-	// maxConfigMap is what Kubernetes takes.
+	// maxConfigMap is the limit of Kubernetes.
 	maxConfigMap = 1 << 20
 )
 
-// configKey is the key of a ConfigMap that the configuration stands under.
+// configKey is the key of the configuration in a ConfigMap.
 const configKey = "config"
 
 // agentManifest is an Agent without a status.
@@ -52,8 +52,8 @@ type agentManifest struct {
 	Spec              v1alpha1.AgentSpec `json:"spec"`
 }
 
-// declare makes the objects that declare a remote agent as it is: the Agent comes last. A field that cannot be
-// declared is left out, which makes it unmanaged, and left says why. An environment whose name is not in the list of the
+// declare makes the objects that declare a remote agent as it is; the Agent comes last. A field that cannot be declared
+// is left out, so it is unmanaged, and left says why. An environment whose name is not in the list of the
 // project is left out, too: the API does not show its ID.
 func (o *options) declare(a *named) (objects []any, left []string, err error) {
 	meta := metav1.ObjectMeta{Name: a.object, Namespace: o.namespace}
@@ -77,7 +77,7 @@ func (o *options) declare(a *named) (objects []any, left []string, err error) {
 		case field.wrong != "":
 			leave(field.name, field.wrong)
 		case !appliable(field.texts):
-			leave(field.name, "it holds control characters that an apply does not keep: take them out, or leave it unmanaged")
+			leave(field.name, "it contains control characters that kubectl apply does not preserve: remove them, or leave the field unmanaged")
 		default:
 			field.set()
 		}
@@ -115,10 +115,10 @@ type field struct {
 // secret says what to do about a field that holds a token.
 func (f field) secret() string {
 	if f.name == "rawConfig" {
-		return "it holds a token, which must not get into Git: put the configuration into a Secret, " +
-			"and name that in spec.rawConfigFrom.secretKeyRef"
+		return "it contains a token, which must not get into Git: put the configuration into a Secret, " +
+			"and reference it in spec.rawConfigFrom.secretKeyRef"
 	}
-	return "it holds a token, which must not get into Git: take the token out of it"
+	return "it contains a token, which must not get into Git: remove the token"
 }
 
 func (o *options) fields(a *named, spec *v1alpha1.AgentSpec) []field {
@@ -134,14 +134,14 @@ func (o *options) fields(a *named, spec *v1alpha1.AgentSpec) []field {
 	}
 	metadata, wrong := plainMetadata(a.Metadata)
 	return []field{
-		text("type", a.Type, knownType(a.Type), "it is neither fluentbit nor fluentd; the operator does without it",
+		text("type", a.Type, knownType(a.Type), "it is neither fluentbit nor fluentd; an adopted agent needs no type",
 			func() { spec.Type = v1alpha1.AgentType(a.Type) }),
 		text("name", a.Name, len(a.Name) <= maxName && hostPattern.MatchString(a.Name),
-			"it is no host name: give the agent one, or leave it unmanaged", func() { spec.Name = a.Name }),
+			"it is not a host name: rename the agent, or leave the field unmanaged", func() { spec.Name = a.Name }),
 		text("version", a.Version, len(a.Version) <= maxVersion && versionPattern.MatchString(a.Version),
-			"it is no version such as v4.0.0: correct it, or leave it unmanaged", func() { spec.Version = a.Version }),
+			"it is not a version such as v4.0.0: correct it, or leave the field unmanaged", func() { spec.Version = a.Version }),
 		text("edition", a.Edition, a.Edition == "community" || a.Edition == "enterprise",
-			"it is neither community nor enterprise: correct it, or leave it unmanaged", func() { spec.Edition = a.Edition }),
+			"it is neither community nor enterprise: correct it, or leave the field unmanaged", func() { spec.Edition = a.Edition }),
 		o.fleet(fleet, spec),
 		{
 			name: "environment", texts: []string{a.EnvironmentName}, empty: !o.targets.environments[a.EnvironmentName],
@@ -167,7 +167,7 @@ func (o *options) fleet(id string, spec *v1alpha1.AgentSpec) field {
 	}
 	f := field{name: "fleet", texts: []string{id, ref.Name}, empty: id == "", set: func() { spec.Fleet = &ref }}
 	if !uuidPattern.MatchString(id) {
-		f.wrong = "its ID is no UUID in lower case: correct it, or leave it unmanaged"
+		f.wrong = "its ID is not a lower-case UUID: correct it, or leave the field unmanaged"
 	}
 	return f
 }
@@ -179,7 +179,8 @@ func knownType(kind string) bool {
 func wrongFlags(flags []string) string {
 	bad := func(flag string) bool { return flag == "" || len(flag) > maxFlag }
 	if len(flags) > maxFlags || slices.ContainsFunc(flags, bad) {
-		return fmt.Sprintf("there are more than %d, or one is empty or longer than %d: correct them, or leave them unmanaged", maxFlags, maxFlag)
+		return fmt.Sprintf("there are more than %d, or one is empty or longer than %d: correct them, or leave the field unmanaged",
+			maxFlags, maxFlag)
 	}
 	return ""
 }
@@ -198,8 +199,8 @@ func (o *options) holdsToken(a *cloud.Agent, texts ...string) bool {
 	})
 }
 
-// plainMetadata gives the metadata with sorted keys, and why it would not come back from the API server as it is:
-// then the operator would see a difference where there is none.
+// plainMetadata returns the metadata with sorted keys, or why the API server would change it: then the operator would see
+// a difference where there is none.
 func plainMetadata(raw json.RawMessage) (plain json.RawMessage, wrong string) {
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()
@@ -208,15 +209,16 @@ func plainMetadata(raw json.RawMessage) (plain json.RawMessage, wrong string) {
 	case len(raw) == 0:
 		return nil, ""
 	case err != nil || object == nil:
-		return nil, "it is no JSON object: correct it, or leave it unmanaged"
+		return nil, "it is not a JSON object: correct it, or leave the field unmanaged"
 	case len(object) > maxProperties || len(raw) > maxMetadata:
-		return nil, fmt.Sprintf("it has more than %d keys or %d KiB: make it smaller, or leave it unmanaged", maxProperties, maxMetadata>>10)
+		return nil, fmt.Sprintf("it has more than %d keys or %d KiB: make it smaller, or leave the field unmanaged",
+			maxProperties, maxMetadata>>10)
 	case !survives(object):
-		return nil, "it holds a number that 64 bits do not hold, and Kubernetes would round it: make it a string, or leave it unmanaged"
+		return nil, "it contains a number that does not fit in 64 bits and would be rounded: make it a string, or leave the field unmanaged"
 	}
 	plain, err := json.Marshal(object)
 	if err != nil {
-		return nil, "it is no JSON object: correct it, or leave it unmanaged"
+		return nil, "it is not a JSON object: correct it, or leave the field unmanaged"
 	}
 	return plain, ""
 }

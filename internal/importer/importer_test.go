@@ -29,7 +29,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// errUsage stands for a wrong flag or value.
+// errUsage marks a wrong flag or value.
 type errUsage struct{ error }
 
 // world is a project with agents, and the command as it is run.
@@ -90,7 +90,7 @@ type result struct {
 
 func (r result) usage() bool { return errors.As(r.err, new(errUsage)) }
 
-// all is everything that a person could see.
+// all is all the output that a user could see.
 func (r result) all() string { return fmt.Sprint(r.stdout, r.stderr, r.err) }
 
 // run runs the command with the token in the environment.
@@ -198,23 +198,23 @@ spec:
 	}
 }
 
-func TestWhatCannotBeDeclaredIsLeftOutAndTold(t *testing.T) {
+func TestWhatCannotBeDeclaredIsLeftOutAndReported(t *testing.T) {
 	for name, row := range map[string]struct {
 		change func(*cloud.Agent)
 		field  string
 		words  string
 	}{
-		"a name that is no host name": {func(a *cloud.Agent) { a.Name = "a_b" }, "name", "no host name"},
-		"a name that is too long":     {func(a *cloud.Agent) { a.Name = strings.Repeat("a.", 127) + "a" }, "name", "no host name"},
+		"a name that is no host name": {func(a *cloud.Agent) { a.Name = "a_b" }, "name", "not a host name"},
+		"a name that is too long":     {func(a *cloud.Agent) { a.Name = strings.Repeat("a.", 127) + "a" }, "name", "not a host name"},
 		"a type that is new":          {func(a *cloud.Agent) { a.Type = "vector" }, "type", "neither fluentbit nor fluentd"},
-		"a version that is none":      {func(a *cloud.Agent) { a.Version = "latest" }, "version", "no version such as v4.0.0"},
-		"a version with a line break": {func(a *cloud.Agent) { a.Version = "v4.0.0\n" }, "version", "no version"},
+		"a version that is none":      {func(a *cloud.Agent) { a.Version = "latest" }, "version", "not a version such as v4.0.0"},
+		"a version with a line break": {func(a *cloud.Agent) { a.Version = "v4.0.0\n" }, "version", "not a version"},
 		"an edition that is new":      {func(a *cloud.Agent) { a.Edition = "free" }, "edition", "neither community nor enterprise"},
 		"a fleet that is no UUID":     {func(a *cloud.Agent) { a.FleetID = new("Edge") }, "fleet", "UUID"},
 		"a flag that is empty":        {func(a *cloud.Agent) { a.Flags = []string{""} }, "flags", "is empty"},
 		"a flag that is too long":     {func(a *cloud.Agent) { a.Flags = []string{strings.Repeat("x", 1025)} }, "flags", "longer than 1024"},
 		"too many flags":              {func(a *cloud.Agent) { a.Flags = slices.Repeat([]string{"-v"}, 129) }, "flags", "more than 128"},
-		"metadata that is a list":     {func(a *cloud.Agent) { a.Metadata = json.RawMessage(`[]`) }, "metadata", "no JSON object"},
+		"metadata that is a list":     {func(a *cloud.Agent) { a.Metadata = json.RawMessage(`[]`) }, "metadata", "not a JSON object"},
 		"metadata that is too large": {func(a *cloud.Agent) {
 			a.Metadata = json.RawMessage(`{"a":"` + strings.Repeat("x", 257<<10) + `"}`)
 		}, "metadata", "256 KiB"},
@@ -222,12 +222,12 @@ func TestWhatCannotBeDeclaredIsLeftOutAndTold(t *testing.T) {
 		"a control character":  {func(a *cloud.Agent) { a.RawConfig = "a\x7fb" }, "rawConfig", "control characters"},
 		"another line break":   {func(a *cloud.Agent) { a.RawConfig = "a\u0085b" }, "rawConfig", "control characters"},
 		"its token in a field": {func(a *cloud.Agent) { a.RawConfig = "[X]\n    api_key " + a.Token.Reveal() + "\n" }, "rawConfig", "secretKeyRef"},
-		"its token in flags":   {func(a *cloud.Agent) { a.Flags = []string{"-t", "x" + a.Token.Reveal()} }, "flags", "holds a token"},
-		"its token in a key":   {func(a *cloud.Agent) { a.Metadata = json.RawMessage(`{"a":{"` + a.Token.Reveal() + `":1}}`) }, "metadata", "holds a token"},
+		"its token in flags":   {func(a *cloud.Agent) { a.Flags = []string{"-t", "x" + a.Token.Reveal()} }, "flags", "contains a token"},
+		"its token in a key":   {func(a *cloud.Agent) { a.Metadata = json.RawMessage(`{"a":{"` + a.Token.Reveal() + `":1}}`) }, "metadata", "contains a token"},
 		"its token, escaped": {func(a *cloud.Agent) {
 			a.Metadata = json.RawMessage(fmt.Sprintf(`{"a":"\u%04x%s"}`, a.Token.Reveal()[0], a.Token.Reveal()[1:]))
-		}, "metadata", "holds a token"},
-		"its token for a name": {func(a *cloud.Agent) { a.Name = a.Token.Reveal() }, "name", "holds a token"},
+		}, "metadata", "contains a token"},
+		"its token for a name": {func(a *cloud.Agent) { a.Name = a.Token.Reveal() }, "name", "contains a token"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, cloudtest.Settings{})
@@ -264,7 +264,7 @@ func TestTheProjectTokenIsNeverPrinted(t *testing.T) {
 	token := w.token.Reveal()
 	w.agent("web", func(a *cloud.Agent) { a.RawConfig, a.Flags = "api_key "+token, []string{token} })
 	got := w.run("--config-maps", "--config-maps-above=0")
-	if got.err != nil || len(namesOf(t, got)) != 1 || strings.Count(got.stderr, "holds a token") != 2 {
+	if got.err != nil || len(namesOf(t, got)) != 1 || strings.Count(got.stderr, "contains a token") != 2 {
 		t.Errorf("%v\n%s", got.err, got.stderr)
 	}
 	results := []result{

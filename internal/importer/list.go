@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// Configurations can be large, and a page is taken whole or not at all.
+	// Configurations can be large, and a page is read as a whole.
 	pageSize    = 50
 	maxPage     = 64 << 20
 	callTimeout = time.Minute
@@ -30,21 +30,21 @@ const (
 	longestOf = time.Minute
 )
 
-// limits bound a service that misbehaves.
+// limits protect against an API that misbehaves.
 type limits struct {
 	patience time.Duration // before the second try of a page; doubled for each further one
-	agents   int           // in a list; more are one without end
+	agents   int           // in a list; a longer one counts as endless
 	content  int           // bytes of all that is going to be declared
 }
 
 // reader reads the list of one project.
 type reader struct {
 	*options
-	clients []*cloud.Client // one for each way to show the token, until one is accepted
+	clients []*cloud.Client // one for each authentication scheme, until one is accepted
 	lists   map[cloud.NamedKind][]cloud.Named
 }
 
-// readAll reads all agents of the project. Those that are not chosen keep what tells them apart alone.
+// readAll reads all agents of the project. Of agents that are not chosen it keeps only what identifies them.
 func (o *options) readAll(ctx context.Context) ([]cloud.Agent, error) {
 	c, err := cloud.New(cloud.Config{
 		BaseURL: o.base, CABundle: o.caBundle, Timeout: callTimeout, MaxBody: maxPage,
@@ -76,7 +76,7 @@ func (r *reader) pages(ctx context.Context) ([]cloud.Agent, error) {
 	for {
 		page, err := retried(ctx, r, func() (*cloud.Page, error) { return r.try(ctx, before) })
 		if err != nil {
-			return nil, fmt.Errorf("the agents cannot be listed: %w%s", err, mend(err))
+			return nil, fmt.Errorf("the agents cannot be listed: %w%s", err, remedy(err))
 		}
 		for _, a := range page.Agents {
 			if ids.Has(a.ID) {
@@ -91,20 +91,20 @@ func (r *reader) pages(ctx context.Context) ([]cloud.Agent, error) {
 		}
 		switch before = page.Before; {
 		case len(agents) > r.limits.agents:
-			return nil, fmt.Errorf("the service's list has more than %d agents and does not end", r.limits.agents)
+			return nil, fmt.Errorf("the API's list has more than %d agents and does not end", r.limits.agents)
 		case content > r.limits.content:
 			return nil, fmt.Errorf("the agents hold more than %d MiB: choose fewer with --name, --fleet or --environment",
 				r.limits.content>>20)
 		case before == "":
 			return agents, nil
 		case cursors.Has(before) || len(page.Agents) == 0:
-			return nil, errors.New("the service's list of agents leads in a circle")
+			return nil, errors.New("the pages of the API's list of agents repeat")
 		}
 		cursors.Insert(before)
 	}
 }
 
-// retried reads one page, and tries again what may pass.
+// retried reads one page, and retries temporary failures.
 func retried[T any](ctx context.Context, r *reader, ask func() (T, error)) (none T, err error) {
 	wait := r.limits.patience
 	for try := 1; ; try++ {
@@ -129,14 +129,14 @@ func retried[T any](ctx context.Context, r *reader, ask func() (T, error)) (none
 	}
 }
 
-// try asks once for a page of agents.
+// try requests a page of agents once.
 func (r *reader) try(ctx context.Context, before string) (*cloud.Page, error) {
 	return asked(r, func(c *cloud.Client) (*cloud.Page, error) {
 		return c.List(ctx, r.projectID, cloud.ListOptions{Last: pageSize, Before: before})
 	})
 }
 
-// asked asks once, in each way to show the token that may be the right one, and keeps to the one that is accepted.
+// asked makes one request with each authentication scheme that may be right, and keeps the one that is accepted.
 func asked[T any](r *reader, ask func(*cloud.Client) (T, error)) (response T, err error) {
 	for _, c := range r.clients {
 		response, err = ask(c)
@@ -161,8 +161,8 @@ func passes(e *cloud.Error) bool {
 	}
 }
 
-// mend says what a person can do about a failure.
-func mend(err error) string {
+// remedy says what to do about a failure.
+func remedy(err error) string {
 	e, failed := cloud.AsError(err)
 	switch {
 	case !failed:

@@ -212,8 +212,8 @@ func TestAHostileListEndsAndPrintsNothing(t *testing.T) {
 		body   func(n int) string
 		word   string
 	}{
-		"a circle of two":        {func(n int) int { return n % 2 }, func(n int) string { return page(n, 1) }, "circle"},
-		"empty pages":            {func(n int) int { return n }, func(int) string { return "[]" }, "circle"},
+		"a circle of two":        {func(n int) int { return n % 2 }, func(n int) string { return page(n, 1) }, "repeat"},
+		"empty pages":            {func(n int) int { return n }, func(int) string { return "[]" }, "repeat"},
 		"no end":                 {func(n int) int { return n }, func(n int) string { return page(n, 1) }, "more than 20 agents"},
 		"more than can be held":  {func(n int) int { return n }, func(n int) string { return page(n, 1<<20) }, "more than 10 MiB"},
 		"the same page again":    {func(int) int { return 1 }, func(n int) string { return page(n, 1) }, "same page"},
@@ -357,7 +357,7 @@ func TestWrongFlagsAndValues(t *testing.T) {
 		t.Errorf("without a project: %v", got.err)
 	}
 	if len(w.Requests()) != 0 {
-		t.Errorf("the service was asked %d times", len(w.Requests()))
+		t.Errorf("the API was called %d times", len(w.Requests()))
 	}
 }
 
@@ -382,7 +382,7 @@ func TestTheLimitsAreThoseOfTheCRD(t *testing.T) {
 		"rawConfig": {fmt.Sprint("maxLength: ", maxInline), "minLength: 1"},
 	} {
 		_, schema, found := strings.Cut(spec, "\n              "+field+":\n")
-		// Up to the next field, which stands at the same depth.
+		// Up to the next field, which has the same indentation.
 		for i, line := range strings.Split(schema, "\n") {
 			if strings.HasPrefix(line, "              ") && line[14] != ' ' {
 				schema = strings.Join(strings.Split(schema, "\n")[:i], "\n")

@@ -86,7 +86,7 @@ func objectName(text string) string {
 	return cmp.Or(name, "agent")
 }
 
-// nameRune gives what stands for a character in a name.
+// nameRune replaces a character that a name cannot contain.
 func nameRune(r rune) rune {
 	if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
 		return r

@@ -31,7 +31,7 @@ func (e *outputError) Unwrap() error { return e.error }
 
 func outputDir(err error) error { return &outputError{fmt.Errorf("--output-dir: %w", err)} }
 
-// output takes the manifests: as they come to stdout, as one List of JSON, as a file each, or as differences of files.
+// output writes the manifests: one by one to stdout, as one JSON List, as files, or as differences to files.
 type output struct {
 	*options
 	items     []any // of the List
@@ -39,7 +39,7 @@ type output struct {
 	files     []string
 }
 
-// add takes the objects of one manifest.
+// add adds the objects of one manifest.
 func (o *output) add(name string, objects []any) error {
 	if o.output == "json" && o.outputDir == "" {
 		o.items = append(o.items, objects...)
@@ -65,7 +65,7 @@ func (o *output) add(name string, objects []any) error {
 	return o.file(name+"."+o.output, documents)
 }
 
-// close writes what needs all of them.
+// close writes what depends on all manifests.
 func (o *output) close() error {
 	switch {
 	case o.outputDir != "":

@@ -23,7 +23,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
 
-// Nobody should have to fetch a token to learn that another flag is wrong.
+// A wrong flag is reported to users who have no token yet.
 func TestFlagsAreCheckedBeforeTheToken(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
 	for _, flag := range []string{

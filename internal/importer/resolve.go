@@ -21,7 +21,7 @@ import (
 const maxNamedPages = 100
 
 // resolve turns what --fleet and --environment name into what an agent shows: the ID of its fleet, and the name of its
-// environment. What is in that form already needs no list, so a service without one will do.
+// environment. A value in that form needs no list, so an API without lists works, too.
 func (r *reader) resolve(ctx context.Context) error {
 	fleets, err := r.each(ctx, "--fleet", cloud.Fleets, r.fleets, func(wanted string) bool { return !isUUID(wanted) },
 		func(wanted string, n cloud.Named) (string, bool) { return n.ID, n.Name == wanted })
@@ -92,7 +92,7 @@ func (r *reader) named(ctx context.Context, flag string, kind cloud.NamedKind) (
 
 var errEndless = errors.New("the list does not end")
 
-// list reads all fleets or environments, once, in each way to show the token that may be the right one.
+// list reads all fleets or environments once, with each authentication scheme that may be right.
 func (r *reader) list(ctx context.Context, kind cloud.NamedKind) ([]cloud.Named, error) {
 	if all, known := r.lists[kind]; known {
 		return all, nil
@@ -127,8 +127,8 @@ const (
 	maxEnvironmentName = 128
 )
 
-// nameTargets finds the names of fleets and environments that only one has. Where the API does not list them, or not
-// for this token, IDs have to do.
+// nameTargets finds the names of fleets and environments that only one has. If the API does not list them, or not
+// for this token, the manifests use IDs.
 func (r *reader) nameTargets(ctx context.Context, agents []cloud.Agent) error {
 	r.targets = targets{fleets: map[string]string{}, environments: map[string]bool{}}
 	for _, kind := range []struct {
@@ -149,7 +149,7 @@ func (r *reader) nameTargets(ctx context.Context, agents []cloud.Agent) error {
 		if e, failed := cloud.AsError(err); cloud.LacksRoute(err) || failed && e.Reason == cloud.ReasonForbidden {
 			continue
 		} else if err != nil {
-			return fmt.Errorf("the %s cannot be listed: %w%s", kind.kind, err, mend(err))
+			return fmt.Errorf("the %s cannot be listed: %w%s", kind.kind, err, remedy(err))
 		}
 		ids := map[string][]cloud.Named{}
 		for _, n := range all {

@@ -77,11 +77,11 @@ func (o *options) run(ctx context.Context) error {
 	return nil
 }
 
-var errTimeout = errors.New("the time is over")
+var errTimeout = errors.New("timed out")
 
-// say tells a person something.
+// say prints a line to stderr.
 func (o *options) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(o.stderr, format+"\n", args...) // Nobody is left to tell of a stderr that fails.
+	_, _ = fmt.Fprintf(o.stderr, format+"\n", args...) // A failing stderr cannot be reported.
 }
 
 // projectObjects declare the CloudProject as the flags reach it: what has a default is left out.
@@ -128,7 +128,7 @@ func encode(objects []any) ([]byte, error) {
 		}
 		text, err := yaml.JSONToYAML(plain)
 		if err != nil || !equal(plain, text) {
-			return nil, errors.New("it holds characters that YAML does not keep: take them out of its configuration, flags or metadata")
+			return nil, errors.New("it contains characters that YAML does not preserve: remove them from its configuration, flags or metadata")
 		}
 		documents.WriteString("---\n")
 		documents.Write(text)

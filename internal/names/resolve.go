@@ -5,8 +5,8 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Package names resolves the names of fleets and environments to their IDs. It
-// decides from a catalog and a clock reading alone: who reads the catalog, and
-// when it is shared, is decided elsewhere.
+// decides from a catalog and the time alone: it reads and shares no catalog
+// itself.
 package names
 
 import (
@@ -48,7 +48,7 @@ type Catalog struct {
 
 // Limits say when a catalog is read again.
 type Limits struct {
-	// Missing is the least time between two reads for want of a name.
+	// Missing is the least time between two reads that look for a missing name.
 	Missing time.Duration
 	// Resync is how old a catalog may get.
 	Resync time.Duration
@@ -78,7 +78,7 @@ const (
 type Decision struct {
 	Outcome Outcome
 	Entry   Entry
-	// NotBefore of Read.
+	// NotBefore is the oldest start of a list that Read accepts.
 	NotBefore time.Time
 	// Retry of Unknown.
 	Retry time.Time
@@ -89,8 +89,8 @@ type Decision struct {
 // mostNamed bounds the names and IDs in Choices.
 const mostNamed = 10
 
-// Resolve decides what a Ref stands for. It is total and deterministic. Following it ends: a Read that was done makes
-// the catalog newer, and a catalog that is new enough is not read again.
+// Resolve finds the ID of a Ref, or what to do to find it. It is total and deterministic, and repeating it ends: each Read
+// makes the catalog newer, and a catalog that is new enough is not read again.
 func Resolve(ref Ref, c Catalog, now time.Time, limits Limits) Decision {
 	switch {
 	case ref.ID != "":

@@ -22,7 +22,7 @@ const DefaultEdition = "community"
 type Configuration struct {
 	// Data is the text; empty where only its digest is known.
 	Data string
-	// Digest stands for the text in the status.
+	// Digest represents the text in the status.
 	Digest string
 	// DigestOf makes the digest from the hash of a text.
 	DigestOf func(hash string) string
@@ -35,7 +35,7 @@ type View struct {
 	Snapshot *Hashes
 }
 
-// Hashes stand for the large fields of an agent in a snapshot.
+// Hashes represent the large fields of an agent in a snapshot.
 type Hashes struct{ RawConfig, Metadata string }
 
 // Targets are the fleet and environment that the spec declares, once names are resolved; empty where it declares none.
@@ -149,7 +149,7 @@ func Fleet(a *cloud.Agent) string {
 	return *a.FleetID
 }
 
-// Compare says of each declared field how the remote value is. A view without an agent was not read.
+// Compare compares each declared field with the remote value. A view without an agent was not read.
 func Compare(declared []Declaration, view View) []Field {
 	fields := make([]Field, 0, len(declared))
 	for _, d := range declared {

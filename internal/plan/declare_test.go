@@ -44,7 +44,7 @@ func object(raw string) *apiextensionsv1.JSON { return &apiextensionsv1.JSON{Raw
 // ids are those of the names in these tests.
 var ids = map[string]string{"edge": fleetA, "core": fleetB, "Staging": "staging", "prod": "production"}
 
-// resolved stands for what package names finds.
+// resolved replaces what package names finds.
 func resolved(spec *v1alpha1.AgentSpec) (t Targets) {
 	if f := spec.Fleet; f != nil {
 		t.FleetID = f.ID + ids[f.Name]
@@ -139,7 +139,7 @@ func TestAChangeIsNoticedFieldByField(t *testing.T) {
 		{"version", func(s *v1alpha1.AgentSpec) { s.Version = "v4.0.1" }, config, []string{"version"}},
 		{"edition", func(s *v1alpha1.AgentSpec) { s.Edition = "enterprise" }, config, []string{"edition"}},
 		{"fleet", func(s *v1alpha1.AgentSpec) { s.Fleet = &v1alpha1.FleetReference{ID: fleetB} }, config, []string{"fleet"}},
-		{"a fleet by the name that stands for the same ID", func(s *v1alpha1.AgentSpec) { s.Fleet = &v1alpha1.FleetReference{Name: "edge"} }, config, nil},
+		{"a fleet by the name of the same ID", func(s *v1alpha1.AgentSpec) { s.Fleet = &v1alpha1.FleetReference{Name: "edge"} }, config, nil},
 		{"a fleet by another name", func(s *v1alpha1.AgentSpec) { s.Fleet = &v1alpha1.FleetReference{Name: "core"} }, config, []string{"fleet"}},
 		{"environment", func(s *v1alpha1.AgentSpec) { s.Environment = &v1alpha1.EnvironmentReference{ID: "e"} }, config, []string{"environment"}},
 		{"an environment by the name of the same ID", byName("Staging"), config, nil},
@@ -221,7 +221,7 @@ func TestADifferenceIsNoticedFieldByField(t *testing.T) {
 	}
 }
 
-// A name that is not in the list says that the list is old: what is declared anew is sent, and nothing is drift.
+// A name that is not in the list says that the list is old: what changed in the spec is sent, and nothing is drift.
 func TestAnEnvironmentThatIsNotListedIsNoDrift(t *testing.T) {
 	listed := func(name string) bool { return name == "staging" || name == "production" }
 	targets := Targets{EnvironmentID: "1", EnvironmentName: "staging", EnvironmentListed: listed}
@@ -240,7 +240,7 @@ func TestAnEnvironmentThatIsNotListedIsNoDrift(t *testing.T) {
 		}
 		in.State.Applied = nil
 		if got := Decide(in).Step == Send; got != (row.shows != "staging") {
-			t.Errorf("%q, declared anew: sent is %t", row.shows, got)
+			t.Errorf("%q, changed in the spec: sent is %t", row.shows, got)
 		}
 	}
 }

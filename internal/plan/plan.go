@@ -13,7 +13,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
 
-// Remote says how the remote value of a declared field is.
+// Remote is how the remote value of a declared field compares.
 type Remote int
 
 const (
@@ -28,7 +28,7 @@ const (
 	remotes
 )
 
-// Field is one declared field: the hash of its value, and how the remote value is.
+// Field is one declared field: the hash of its value, and how the remote value compares.
 type Field struct {
 	Name, Hash string
 	Remote     Remote
@@ -69,7 +69,7 @@ type Pending struct {
 	// changed them meanwhile: they are sent once more.
 	Confirm map[string]string
 	// Delayed are fields that were found different and wait for the rate limit. They are sent without another
-	// read, because a read would take the turn that the update waits for.
+	// read, because a read would use the permit that the update waits for.
 	Delayed []string
 }
 
@@ -94,7 +94,7 @@ type Changes struct {
 	Fields []string
 	// Reverts: they revert what somebody else changed.
 	Reverts bool
-	// Repeats: one of them was sent in the same words before, which was recorded then.
+	// Repeats: one of them was sent with the same value before, and its event was recorded then.
 	Repeats bool
 }
 
@@ -128,16 +128,16 @@ func (in Input) toSend() []Field {
 	s := in.State
 	unapplied := s.Unapplied(in.Fields)
 	return filter(in.Fields, func(f Field) bool {
-		declaredAnew := s.confirms(f) || slices.Contains(unapplied, f)
+		changed := s.confirms(f) || slices.Contains(unapplied, f)
 		switch f.Remote {
 		case NotRead:
 			return slices.Contains(s.Delayed, f.Name) || slices.Contains(unapplied, f)
 		case Same:
 			return false
 		case NotShown:
-			return declaredAnew
+			return changed
 		default:
-			return declaredAnew || in.Policy != v1alpha1.SyncOnChange && !slices.Contains(s.Ignored, f.Name)
+			return changed || in.Policy != v1alpha1.SyncOnChange && !slices.Contains(s.Ignored, f.Name)
 		}
 	})
 }
@@ -169,9 +169,9 @@ func (s State) Accepted(fields []Field, c Changes) State {
 	return s
 }
 
-// ReadBack is the state once a read shows what became of what was sent. What is not as it was sent is sent once more
-// if another writer may have changed it meanwhile: a Fluent Bit that has run as the agent (lived) writes at its start, and
-// who changed a field that was reverted may do so again. Else the API ignores it.
+// ReadBack is the state once a read shows the result of an update. A field that differs from what was sent is sent once
+// more if another writer may have changed it meanwhile: a Fluent Bit that has run as the agent (lived) writes at its start,
+// and whoever changed a reverted field may do so again. Otherwise the API ignored it.
 func (s State) ReadBack(fields []Field, lived bool) State {
 	applied, confirm := map[string]string{}, map[string]string{}
 	maps.Copy(applied, s.Applied)
@@ -212,7 +212,7 @@ func (in Input) Applied() State {
 	return s
 }
 
-// Drifted are the fields that somebody else changed and that stay so. It is known only after a read.
+// Drifted are the fields that somebody else changed and that are not reverted. It is known only after a read.
 func (in Input) Drifted() (names []string, known bool) {
 	if !in.read() {
 		return nil, false

@@ -31,10 +31,10 @@ func TestDecide(t *testing.T) {
 		in   Input
 		want Changes
 	}{
-		{"declared anew, not read: sent without a read", Input{Fields: one(NotRead), State: unapplied}, sends},
-		{"declared anew, and the remote agent is so already", Input{Fields: one(Same), State: unapplied}, Changes{}},
-		{"declared anew, and different", Input{Fields: one(Different), State: unapplied}, sends},
-		{"declared anew, and not shown", Input{Fields: one(NotShown), State: unapplied}, sends},
+		{"changed in the spec, not read: sent without a read", Input{Fields: one(NotRead), State: unapplied}, sends},
+		{"changed in the spec, and the remote agent is so already", Input{Fields: one(Same), State: unapplied}, Changes{}},
+		{"changed in the spec, and different", Input{Fields: one(Different), State: unapplied}, sends},
+		{"changed in the spec, and not shown", Input{Fields: one(NotShown), State: unapplied}, sends},
 		{"applied, not read", Input{Fields: one(NotRead), State: applied}, Changes{}},
 		{"applied, and not shown", Input{Fields: one(NotShown), State: applied}, Changes{}},
 		{"drift is reverted", Input{Fields: one(Different), State: applied}, Changes{Step: Send, Fields: []string{"version"}, Reverts: true}},
@@ -42,11 +42,11 @@ func TestDecide(t *testing.T) {
 		{"a change with OnChange is sent", Input{Policy: v1alpha1.SyncOnChange, Fields: one(Different), State: unapplied}, sends},
 		{"Observe sends nothing", Input{Policy: v1alpha1.SyncObserve, Fields: one(Different), State: unapplied}, Changes{}},
 		{"an ignored field is not sent again", Input{Fields: one(Different), State: State{Applied: version(now), Ignored: []string{"version"}}}, Changes{}},
-		{"an ignored field that is declared anew is", Input{Fields: one(Different), State: State{Applied: version(before), Ignored: []string{"version"}}}, sends},
+		{"an ignored field that changes in the spec is", Input{Fields: one(Different), State: State{Applied: version(before), Ignored: []string{"version"}}}, sends},
 		{"read-only", Input{ReadOnly: true, Fields: one(Different), State: unapplied}, Changes{Step: Blocked, Fields: []string{"version"}}},
 		{"sent and not read since", Input{Fields: one(NotRead), State: State{Applied: version(before), Pending: Pending{Sent: version(now)}}}, Changes{Step: Unconfirmed}},
 		{"sent, and a snapshot shows it", Input{Fields: one(NotRead), Listed: true, State: State{Applied: version(before), Pending: Pending{Sent: version(now)}}}, Changes{}},
-		{"sent, and declared anew since", Input{Fields: one(NotRead), State: State{Pending: Pending{Sent: version(before)}}}, sends},
+		{"sent, and changed in the spec since", Input{Fields: one(NotRead), State: State{Pending: Pending{Sent: version(before)}}}, sends},
 		{"read back otherwise, perhaps by another's doing", Input{Fields: one(Different), State: State{Applied: version(now), Pending: Pending{Confirm: version(now)}}},
 			Changes{Step: Send, Fields: []string{"version"}, Reverts: true, Repeats: true}},
 		{"found different, and delayed by the rate limit", Input{Fields: one(NotRead), State: State{Applied: version(now), Pending: Pending{Delayed: []string{"version"}}}},
@@ -145,7 +145,7 @@ func TestDecide_EveryInput(t *testing.T) {
 		kept := fmt.Sprintf("%+v", in)
 		c := Decide(in)
 		s, f := in.State, in.Fields[0]
-		declaredAnew := len(s.Unapplied(in.Fields)) > 0
+		changed := len(s.Unapplied(in.Fields)) > 0
 		accepted := s.Sent["version"] == now
 		for _, invariant := range []struct {
 			name  string
@@ -159,11 +159,11 @@ func TestDecide_EveryInput(t *testing.T) {
 			{"what is as declared is not sent", f.Remote != Same || len(c.Fields) == 0},
 			{"nothing is sent twice for want of a read", f.Remote != NotRead || !accepted || len(c.Fields) == 0 || len(s.Delayed) > 0},
 			{"what was sent and not confirmed is not done", f.Remote != NotRead || in.Listed || !accepted || c.Step != Done},
-			{"OnChange does not revert drift", in.Policy != v1alpha1.SyncOnChange || f.Remote != Different || declaredAnew || s.confirms(f) || len(c.Fields) == 0},
-			{"an ignored field is not sent again", f.Remote != Different || len(s.Ignored) == 0 || declaredAnew || s.confirms(f) || len(c.Fields) == 0},
+			{"OnChange does not revert drift", in.Policy != v1alpha1.SyncOnChange || f.Remote != Different || changed || s.confirms(f) || len(c.Fields) == 0},
+			{"an ignored field is not sent again", f.Remote != Different || len(s.Ignored) == 0 || changed || s.confirms(f) || len(c.Fields) == 0},
 			{"drift is reverted", in.Policy != v1alpha1.SyncEnforce || f.Remote != Different || len(s.Ignored) > 0 || in.Round == MostRounds || len(c.Fields) == 1},
-			{"a change is sent", in.Policy == v1alpha1.SyncObserve || !declaredAnew || f.Remote == Same || in.Round == MostRounds || len(c.Fields) == 1},
-			{"a change is no reversion", !c.Reverts || !declaredAnew},
+			{"a change is sent", in.Policy == v1alpha1.SyncObserve || !changed || f.Remote == Same || in.Round == MostRounds || len(c.Fields) == 1},
+			{"a change is no reversion", !c.Reverts || !changed},
 			{"a step that sends has fields, and others have none", (c.Step == Send || c.Step == Blocked) == (len(c.Fields) > 0)},
 		} {
 			if !invariant.holds {
@@ -239,16 +239,16 @@ func (s *server) check(t *testing.T, in Input, lived, looks, spare bool) (State,
 func TestChecks_EveryServer_End(t *testing.T) {
 	for _, policy := range policies {
 		for i := range 1 << 5 {
-			drifts, ignores, lived, spare, anew := i&1 > 0, i&2 > 0, i&4 > 0, i&8 > 0, i&16 > 0
+			drifts, ignores, lived, spare, changed := i&1 > 0, i&2 > 0, i&4 > 0, i&8 > 0, i&16 > 0
 			for writes := range 4 {
-				name := fmt.Sprintf("%s drifts=%v ignores=%v lived=%v spare=%v anew=%v writes=%d", policy, drifts, ignores, lived, spare, anew, writes)
+				name := fmt.Sprintf("%s drifts=%v ignores=%v lived=%v spare=%v changed=%v writes=%d", policy, drifts, ignores, lived, spare, changed, writes)
 				t.Run(name, func(t *testing.T) {
 					s := &server{value: now, ignores: ignores, writes: writes}
-					if drifts || anew {
+					if drifts || changed {
 						s.value = other
 					}
 					state := State{Applied: version(now)}
-					if anew {
+					if changed {
 						state.Applied = version(before)
 					}
 					in := Input{Policy: policy}
@@ -266,7 +266,7 @@ func TestChecks_EveryServer_End(t *testing.T) {
 						t.Errorf("it is sent again and again: %d updates", s.patches)
 					}
 					differs := s.value != now
-					sends := policy == v1alpha1.SyncEnforce && (drifts || anew) || policy == v1alpha1.SyncOnChange && anew
+					sends := policy == v1alpha1.SyncEnforce && (drifts || changed) || policy == v1alpha1.SyncOnChange && changed
 					switch {
 					case !sends && s.patches > 0:
 						t.Errorf("%d updates", s.patches)

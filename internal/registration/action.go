@@ -55,17 +55,17 @@ const (
 	MachineIDTaken Code = "MachineIDTaken"
 	// Refused: the request failed and created nothing; its error says why.
 	Refused Code = "Refused"
-	// SecretTaken: a Secret in the place of the token is not ours.
+	// SecretTaken: the token Secret is not ours.
 	SecretTaken Code = "SecretTaken"
-	// SessionTaken: a Secret in the place of the session is not ours.
+	// SessionTaken: the session Secret is not ours.
 	SessionTaken Code = "SessionTaken"
 	// AdoptionNotAllowed: the token Secret names an agent that this namespace may not adopt.
 	AdoptionNotAllowed Code = "AdoptionNotAllowed"
 	// RecordedElsewhere: nothing shows the recorded agent to be ours at this endpoint.
 	RecordedElsewhere Code = "RecordedElsewhere"
-	// IDUnknown: the API has the agent and does not tell its ID.
+	// IDUnknown: the API has the agent and does not reveal its ID.
 	IDUnknown Code = "IDUnknown"
-	// MaybeOrphaned: something may be left that cannot be told to be ours.
+	// MaybeOrphaned: an agent may be left that cannot be identified as ours.
 	MaybeOrphaned Code = "MaybeOrphaned"
 )
 

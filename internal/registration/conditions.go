@@ -23,7 +23,7 @@ func leaseTaken(f Facts) bool  { return f.Lease == LeaseTaken }
 func lists(f Facts) bool       { return f.Listing == ListingYes }
 func listsNot(f Facts) bool    { return f.Listing == ListingNo }
 
-// trusted: the slack is over, so that finding nothing means something.
+// trusted: the slack is over, so an agent that is not found does not exist.
 func trusted(f Facts) bool { return !f.Now.Before(f.Trusted) }
 
 // seen: what earlier requests of the same registration created would be listed.
@@ -33,10 +33,10 @@ func conflict(f Facts) bool {
 	return f.Outcome == OutcomeConflict || f.Outcome == OutcomeForeignConflict
 }
 
-// blind: a repeated request could be answered with an agent that is not ours.
+// blind: the response to a repeated request could be an agent that is not ours.
 func blind(f Facts) bool { return f.Explicit && !f.MayAdopt && !f.Authentic || f.Lease == LeaseTaken }
 
-// unclear: something may be left that cannot be told to be ours.
+// unclear: an agent may be left that cannot be identified as ours.
 func unclear(f Facts) bool { return !f.Authentic || f.Explicit && f.Found[Snapshot] == NotEntitled }
 
 func snapshotNames(f Facts) bool {
@@ -44,8 +44,8 @@ func snapshotNames(f Facts) bool {
 	return found == Named || found == Ours || found == NotEntitled
 }
 
-// doubtFrom is from when on a snapshot has to be begun to tell what became of an open registration: first whether it
-// is there, and after the slack that it is not.
+// doubtFrom is the earliest start of a snapshot that resolves a registration in doubt: at first such a snapshot can only
+// show the agent; after the slack its absence counts, too.
 func (f Facts) doubtFrom() time.Time {
 	if trusted(f) {
 		return f.Trusted

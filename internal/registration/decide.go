@@ -16,7 +16,7 @@ type Row struct {
 	Then func(Facts) Action
 }
 
-// Decide returns the one action that the facts call for. It is total, and following it ends: each action changes a
+// Decide returns the one action that the facts call for. It is total, and repeating it ends: each action changes a
 // fact, or waits for a time or a change.
 func Decide(f Facts) Action { return decide(Table, f) }
 
@@ -44,7 +44,7 @@ var Table = slices.Concat(
 		{"the machine ID is taken by an agent of ours", all(open, conflict, found(Snapshot, Ours)), adopt(Snapshot)},
 		{"the API says that a chosen machine ID is taken by another's", all(open, outcome(OutcomeConflict), explicit, lists),
 			do(Action{Kind: CloseIntent})},
-		{"the API has the agent and does not tell its ID", all(open, outcome(OutcomeConflict)), fail(IDUnknown)},
+		{"the API has the agent and does not reveal its ID", all(open, outcome(OutcomeConflict)), fail(IDUnknown)},
 		{"something says again that the machine ID is taken, and nothing is listed",
 			all(open, outcome(OutcomeForeignConflict), listsNot, repeated), fail(IDUnknown)},
 	},
@@ -64,7 +64,7 @@ var Table = slices.Concat(
 		{"deleting, a snapshot lacks the agent, and it may be elsewhere or another's", all(deleting, lists, unclear), releaseUnclear},
 		{"deleting, a snapshot lacks the agent", all(deleting, lists), do(Action{Kind: Release})},
 		{"deleting, and another request could reach another's agent", all(deleting, blind), releaseUnclear},
-		{"deleting, and only another request tells the ID", deleting, do(Action{Kind: Create})},
+		{"deleting, and only another request reveals the ID", deleting, do(Action{Kind: Create})},
 
 		{"the operator runs with --read-only", readOnly, fail(OperatorReadOnly)},
 		{"registration is paused", paused, do(Action{Kind: Wait, Code: RegistrationPaused})},

@@ -137,7 +137,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// Each row of the table is needed: without it, or with its condition turned around, a case above goes wrong.
+// Each row of the table is needed: without it, or with its condition turned around, a case above fails.
 func TestDecide_EveryMutantOfTheTableDies(t *testing.T) {
 	for i, row := range Table {
 		without := slices.Delete(slices.Clone(Table), i, i+1)
@@ -152,7 +152,7 @@ func TestDecide_EveryMutantOfTheTableDies(t *testing.T) {
 				return decide(mutant, c.facts) != c.want
 			})
 			if !dies {
-				t.Errorf("the row %q can be %s, and no case goes wrong", row.If, name)
+				t.Errorf("the row %q can be %s, and no case fails", row.If, name)
 			}
 		}
 	}

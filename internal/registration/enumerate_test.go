@@ -130,7 +130,7 @@ var invariants = []struct {
 	{"a first request that may have created something unseen is not closed by a second", func(f Facts, a Action) bool {
 		return a.Kind != CloseIntent || !f.Repeated || f.Listing == ListingYes
 	}},
-	{"an Agent is released only when it is deleted, and nothing is in doubt any more", func(f Facts, a Action) bool {
+	{"an Agent is released only when it is deleted, and nothing is in doubt", func(f Facts, a Action) bool {
 		return a.Kind != Release || f.Deleting && (!f.Open || trusted(f))
 	}},
 	{"a wait ends later, or by a change", func(f Facts, a Action) bool {

@@ -59,16 +59,16 @@ type Access int
 const (
 	// AccessNone: no request. The Agent owns nothing there that could be found.
 	AccessNone Access = iota
-	// AccessOwn: only requests about what is provably its own.
+	// AccessOwn: only requests about what is verified to be its own.
 	AccessOwn
 	// AccessFull: all that its spec asks for.
 	AccessFull
 )
 
-// Standing is what decides about the access of an Agent to a CloudProject.
+// Standing are the facts that decide about the access of an Agent to a CloudProject.
 type Standing struct {
-	// Admitted: the CloudProject allows the namespace of the Agent.
-	Admitted bool
+	// Allowed: the CloudProject allows the namespace of the Agent.
+	Allowed bool
 	// RecordedHere: the status records a remote agent at this endpoint.
 	RecordedHere bool
 	// IntentAuthentic: an open intent was signed with this project's token.
@@ -79,7 +79,7 @@ type Standing struct {
 // included. Finalizers and annotations that a tenant writes change nothing here.
 func (s Standing) Access() Access {
 	switch {
-	case s.Admitted:
+	case s.Allowed:
 		return AccessFull
 	case s.RecordedHere || s.IntentAuthentic:
 		return AccessOwn

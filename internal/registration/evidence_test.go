@@ -26,7 +26,7 @@ func TestWindow_Covers(t *testing.T) {
 		{"created before the intent", single, noon.Add(-3 * time.Second), false},
 		{"created at the end of the window", single, noon.Add(102 * time.Second), true},
 		{"created after the window", single, noon.Add(103 * time.Second), false},
-		{"created a day later, when an old intent was put back", single, noon.Add(24 * time.Hour), false},
+		{"created a day later, when an old intent was restored", single, noon.Add(24 * time.Hour), false},
 		{"created by an earlier attempt", repeated, noon.Add(-30 * time.Minute), true},
 		{"created before the first attempt", repeated, first.Add(-3 * time.Second), false},
 		{"an intent without a time", ParseIntent("garbage"), noon, false},
@@ -56,10 +56,10 @@ func TestStanding_Access(t *testing.T) {
 		{RecordedHere: true}:    AccessOwn,
 		{IntentAuthentic: true}: AccessOwn,
 		{RecordedHere: true, IntentAuthentic: true}: AccessOwn,
-		{Admitted: true}:                                            AccessFull,
-		{Admitted: true, RecordedHere: true}:                        AccessFull,
-		{Admitted: true, IntentAuthentic: true}:                     AccessFull,
-		{Admitted: true, RecordedHere: true, IntentAuthentic: true}: AccessFull,
+		{Allowed: true}:                                            AccessFull,
+		{Allowed: true, RecordedHere: true}:                        AccessFull,
+		{Allowed: true, IntentAuthentic: true}:                     AccessFull,
+		{Allowed: true, RecordedHere: true, IntentAuthentic: true}: AccessFull,
 	}
 	if len(want) != 8 {
 		t.Fatalf("%d rows, want every combination", len(want))

@@ -47,7 +47,7 @@ const (
 	Named
 	// Ours: a lookup showed our machine ID, and we are entitled to it.
 	Ours
-	// Foreign: the place belongs to somebody else, who has to give way first.
+	// Foreign: the Secret belongs to somebody else, who has to remove it first.
 	Foreign
 	// NotEntitled: a lookup showed our machine ID, and nothing entitles us to it.
 	NotEntitled
@@ -109,7 +109,7 @@ type Facts struct {
 	MayAdopt bool
 	// Lease of the machine ID among the Agents of the cluster.
 	Lease Lease
-	// SessionFree: nobody else's Secret is in the place of the session.
+	// SessionFree: the session Secret is not somebody else's.
 	SessionFree bool
 
 	// Recorded: the status records a remote agent and no registration is open.
@@ -122,7 +122,7 @@ type Facts struct {
 	Repeated bool
 	// Met is when this process saw the intent first.
 	Met time.Time
-	// Trusted is from when on finding nothing means that nothing was created: the slack after the intent.
+	// Trusted is the end of the slack after the intent: an agent that is not found later was not created.
 	Trusted time.Time
 	// Outcome of the last request, sent at SentAt.
 	Outcome Outcome
@@ -130,7 +130,7 @@ type Facts struct {
 
 	// Found is what each source says.
 	Found [sources]Finding
-	// Listing says whether there are snapshots; SnapshotAt is when the one was begun that Found tells of.
+	// Listing says whether there are snapshots; SnapshotAt is when the snapshot behind Found was begun.
 	Listing    Listing
 	SnapshotAt time.Time
 	// Started is when this process started: a snapshot must not be older.

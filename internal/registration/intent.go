@@ -116,7 +116,7 @@ const maxAhead = 24 * time.Hour
 func (i Intent) Plausible(now time.Time) bool { return !i.At.After(now.Add(maxAhead)) }
 
 // Spent reports whether the intent was closed, or is not later than the one that
-// was closed last. A spent intent entitles to nothing, whoever puts it back. One
+// was closed last. A spent intent entitles to nothing, whoever restores it. One
 // without a time is spent, too, where one with a time was closed: else closing it
 // would forget that time.
 func (i Intent) Spent(closed Intent) bool {

@@ -171,7 +171,7 @@ func TestIntent_Spent(t *testing.T) {
 	}{
 		{"nothing was closed", earlier, Intent{}, false},
 		{"it is the closed one", closed, closed, true},
-		{"it is an earlier one that somebody put back", earlier, closed, true},
+		{"it is an earlier one that somebody restored", earlier, closed, true},
 		{"it is later, though its first attempt is not", later, closed, false},
 		{"it holds no time, and one with a time was closed", ParseIntent("garbage"), closed, true},
 		{"it holds no time, so it may be in doubt", ParseIntent("garbage"), Intent{}, false},

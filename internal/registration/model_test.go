@@ -22,7 +22,7 @@ const (
 	duplicate
 )
 
-// mishap is what goes wrong with one request.
+// mishap is a failure of one request.
 type mishap int
 
 const (
@@ -32,8 +32,8 @@ const (
 	late                // the same, and the server commits shortly before the slack is over
 	unsent              // no connection
 	refused             // the API's own 4xx
-	filtered            // the server registers, and something in between answers 4xx
-	gatewayTaken        // the server does not register, and something in between answers 409
+	filtered            // the server registers, and something in between responds with 4xx
+	gatewayTaken        // the server does not register, and something in between responds with 409
 	mishaps
 )
 
@@ -264,7 +264,7 @@ func (m *model) remove() {
 	m.agents = slices.DeleteFunc(m.agents, func(a remote) bool { return a.id == m.recorded })
 }
 
-// run follows decisions until nothing is to be done any more.
+// run follows decisions until there is nothing left to do.
 func (m *model) run() (Action, error) {
 	if m.now.IsZero() {
 		m.now = noon

@@ -120,7 +120,7 @@ func (a Action) String() string {
 		return "close the intent"
 	case Release:
 		if a.Code == MaybeOrphaned {
-			return "release the Agent, and tell what may be left"
+			return "release the Agent, and report what may be left"
 		}
 		return "release the Agent"
 	default:

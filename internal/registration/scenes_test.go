@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// scene is what goes wrong once, beside the script of a model: the operator dies right after something.
+// scene is one crash in addition to the script of a model: the operator dies right after a step.
 type scene struct {
 	dies    string // "nothing", "the intent", "Create", "the response" or "the Secret"
 	mishap  mishap // of the first request
@@ -29,7 +29,7 @@ const (
 	one end = "one"
 	// tokenless: as one, but the token was shown to the dead operator alone.
 	tokenless end = "tokenless"
-	// stranded: the API has one agent and does not tell its ID.
+	// stranded: the API has one agent and does not reveal its ID.
 	stranded end = "stranded"
 	// two: as one, and a duplicate that nothing can find remains.
 	two end = "two"
@@ -70,7 +70,7 @@ var (
 	noneFound  = [len(kinds)]cell{{none, 1}, {none, 1}, {none, 1}, {none, 2}, {blocked, 2}, {left, 2}}
 )
 
-// crashScenes are the boundaries of a registration, with the ends where the Agent lives, and where it is deleted while
+// crashScenes are the boundaries of a registration, with the results for an Agent that is kept, and for one that is deleted while
 // no operator runs. test/reliability plays one scene for each boundary and distinct end on a real control plane.
 var crashScenes = []struct {
 	boundary   string
@@ -155,7 +155,7 @@ func TestDecide_CrashScenes_NeedTheirRows(t *testing.T) {
 		"the Secret of this registration names an agent", "the Secret of this registration names an agent of ours",
 		"in doubt, and no snapshot was begun late enough", "in doubt, and the snapshot names an agent",
 		"in doubt, and the agent in the snapshot is ours", "in doubt, before the slack is over",
-		"deleting, a snapshot lacks the agent", "the API has the agent and does not tell its ID",
+		"deleting, a snapshot lacks the agent", "the API has the agent and does not reveal its ID",
 		"the status records an agent, and nothing is open", "deleting, nothing is open",
 	} {
 		at := slices.IndexFunc(Table, func(r Row) bool { return r.If == name })

@@ -40,17 +40,17 @@ func (a Adopter) adopt(ctx context.Context) error {
 	remote, err := a.Project.Get(ctx, a.Caller(), id)
 	if cloud.IsGone(err) {
 		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
-			"spec.agentID: the project holds no agent %s: correct spec.projectRef, or delete this Agent and create it with the right agentID", id)
+			"spec.agentID: the project has no agent %s: correct spec.projectRef, or delete this Agent and create it with the right agentID", id)
 	} else if err != nil {
 		return err
 	}
-	// An agent with our derived machine ID is one that this Agent registered and lost sight of.
+	// An agent with our derived machine ID was registered by this Agent, which lost its record.
 	own := remote.MachineID == a.derived()
 	if err := a.adoptable(ctx, remote, own); err != nil {
 		return err
 	}
 	if a.Open() && !own {
-		// What a lost registration created must not be forgotten for another agent.
+		// What a registration in doubt created must be found before another agent is adopted.
 		if recorded, err := newRegistrar(a.Task, true).settle(ctx); err != nil {
 			return err
 		} else if status = &a.Agent.Status; recorded && status.ID != id {
@@ -93,7 +93,7 @@ func (a Adopter) adoptable(ctx context.Context, remote *cloud.Agent, own bool) e
 	switch {
 	case !own && !a.mayAdopt():
 		return fault.Terminalf(v1alpha1.ReasonAdoptionNotAllowed,
-			"spec.agentID: CloudProject %s/%s lets only Agents of its own namespace take over agents: set its spec.adoption to Allowed",
+			"spec.agentID: CloudProject %s/%s allows only Agents in its namespace to adopt: set its spec.adoption to Allowed",
 			a.CloudProject.Namespace, a.CloudProject.Name)
 	case !cloud.ValidMachineID(remote.MachineID):
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,

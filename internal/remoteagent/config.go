@@ -18,8 +18,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
 )
 
-// LoadConfig finds the declared configuration. Of one that is applied the hash is enough: the cache leaves the
-// rest out, and a source is not read.
+// LoadConfig finds the declared configuration. If it is applied, its hash is enough: the cache omits the text, and a
+// source is not read.
 func (t *Task) LoadConfig(ctx context.Context) (err error) {
 	spec, applied := &t.Base.Spec, &t.Base.Status.Applied
 	have := applied.Fields[v1alpha1.FieldRawConfig]
@@ -39,8 +39,8 @@ func (t *Task) LoadConfig(ctx context.Context) (err error) {
 	return err
 }
 
-// digestKey is this Agent's key for the digest of a configuration from a source; none for one that is declared inline, or where
-// the CloudProject is not known yet.
+// digestKey is the key of this Agent for the digest of a configuration from a source. It is empty for an inline configuration, and
+// while the CloudProject is unknown.
 func (t *Task) digestKey(ctx context.Context) rawconfig.Key {
 	if t.Base.Spec.RawConfigFrom == nil {
 		return ""
@@ -57,9 +57,9 @@ func (t *Task) digestKey(ctx context.Context) rawconfig.Key {
 	return ""
 }
 
-// rekeyed deals with a recorded digest that the key cannot be compared with. One without a key is made anew where it is
-// that of the configuration. Of one with a key that is lost nothing can be said: the remote agent is read before
-// anything is sent, because it may be as declared.
+// rekeyed handles a recorded digest that was made with another key. A digest without a key is replaced if it matches the
+// configuration. A digest whose key is lost cannot be compared: the remote agent, which may be as declared, is read before
+// anything is sent.
 func rekeyed(config rawconfig.Config, have string, fields map[string]string) (reread bool) {
 	key := config.Key
 	switch {
@@ -72,8 +72,8 @@ func rekeyed(config rawconfig.Config, have string, fields map[string]string) (re
 	return false
 }
 
-// WholeConfig reads a configuration of which only the hash is known. The hash tells whether it is that: so the API
-// server's cache is asked first, at a fraction of what a read of etcd costs it. Nothing but a match is believed of it.
+// WholeConfig reads a configuration of which only the hash is known. It asks the API server's cache first, which is much
+// cheaper than a read from etcd: the hash shows whether the result is current.
 func (t *Task) WholeConfig(ctx context.Context) (err error) {
 	if t.Config.Hash == "" || t.Config.Data != "" {
 		return nil

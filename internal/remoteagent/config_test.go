@@ -19,7 +19,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv/standstill"
 )
 
-// Of a configuration that is applied, nobody is asked for more than its hash.
+// If a configuration is applied, only its hash is needed.
 func TestAConfigurationThatIsAppliedIsNotRead(t *testing.T) {
 	hash := cloud.Hash("[INPUT]")
 	from := func(applied string, generation int64) func(*v1alpha1.Agent) {
@@ -42,7 +42,7 @@ func TestAConfigurationThatIsAppliedIsNotRead(t *testing.T) {
 		{"a source that did not change", from("5", 2), rawconfig.Config{Hash: hash, ResourceVersion: "5"}, false},
 		{"a source that changed is read", from("4", 2), rawconfig.Config{}, true},
 		{"a source that was not read yet", from("", 2), rawconfig.Config{}, true},
-		{"a source that is only observed: what the hash is of, nobody knows", func(a *v1alpha1.Agent) {
+		{"a source that is only observed: its hash was never applied", func(a *v1alpha1.Agent) {
 			from("5", 2)(a)
 			a.Spec.SyncPolicy = v1alpha1.SyncObserve
 		}, rawconfig.Config{}, true},
@@ -76,7 +76,7 @@ func TestAConfigurationIsReadAgainWhereTheCacheLags(t *testing.T) {
 	}
 }
 
-// What is sent is what the hash told of, or nothing.
+// Only the configuration with the known hash is sent.
 func TestAConfigurationIsReadBeforeItIsSent(t *testing.T) {
 	for _, row := range []struct {
 		name   string
@@ -98,7 +98,7 @@ func TestAConfigurationIsReadBeforeItIsSent(t *testing.T) {
 				t.Fatalf("%+v, error %v", p.Config, err)
 			}
 			if err != nil && !agentstatus.Classify(err).Quiet {
-				t.Errorf("%v is told, though it passes by itself", err)
+				t.Errorf("%v is reported, though it is retried automatically", err)
 			}
 		})
 	}

@@ -29,7 +29,7 @@ type creation struct{ *registrar }
 func (r creation) create(ctx context.Context) error {
 	if !r.sessionAsked && !r.facts.Deleting {
 		r.sessionAsked = true
-		if r.why.session = (SecretPlaces{r.Task}).sessionFree(ctx); r.why.session != nil {
+		if r.why.session = (SecretPreflight{r.Task}).sessionFree(ctx); r.why.session != nil {
 			r.facts.SessionFree = false
 			if !fault.Is(r.why.session, fault.SecretForeign) {
 				return r.why.session
@@ -40,65 +40,65 @@ func (r creation) create(ctx context.Context) error {
 	if err := r.bodyFor(ctx); err != nil {
 		return err
 	}
-	ticket, err := r.Project.Acquire(r.Caller())
+	permit, err := r.Project.Acquire(r.Caller())
 	if err != nil {
 		return err
 	}
-	if ticket.Version() != r.Epoch {
-		ticket.Release()
+	if permit.Version() != r.EndpointVersion {
+		permit.Release()
 		return r.outdated()
 	}
 	began := r.Clock.Now()
 	elsewhere, first := r.Open() && !r.facts.Authentic, time.Time{}
 	switch {
 	case elsewhere:
-		first = began // Whoever wrote that, and whenever: something may have been made.
+		first = began // An intent of unknown origin: an agent may have been created.
 	case r.Open():
-		first = r.Intent().First // What an earlier attempt made may be what the API answers with.
+		first = r.Intent().First // The API may respond with what an earlier attempt created.
 	}
-	if err := ctx.Err(); err != nil { // A shutdown comes before the intent or after the request, or the next leader has to wait.
-		ticket.Release()
+	if err := ctx.Err(); err != nil { // A shutdown after the intent and before the request would make the next leader wait.
+		permit.Release()
 		return err
 	}
 	whole, done := Detach(ctx)
-	intent, err := r.writeAhead(whole, began, first)
+	intent, err := r.recordIntent(whole, began, first)
 	done()
 	left := r.Settings.PostWindow - r.Clock.Since(began)
 	if err == nil && left <= 0 {
 		err = fault.Retryablef(v1alpha1.ReasonAPIServer, "the API server took too long to record the registration")
 	}
 	if err != nil {
-		ticket.Release()
+		permit.Release()
 		return err
 	}
-	if elsewhere { // Nobody looks there any more.
+	if elsewhere { // The operator no longer looks there.
 		r.Record(MaybeOrphaned, r.MachineID())
 	}
 	for _, s := range []registration.Source{registration.Record, registration.Response, registration.SecretIntent} {
 		r.facts.Found[s] = registration.None // The intent is new.
 	}
-	return r.send(ctx, ticket, intent, left)
+	return r.send(ctx, permit, intent, left)
 }
 
-// bodyFor has the configuration that is registered.
+// bodyFor reads the configuration that is registered.
 func (r creation) bodyFor(ctx context.Context) error {
 	if !r.facts.Deleting {
 		return r.WholeConfig(ctx)
 	}
 	if r.LoadConfig(ctx) != nil || r.WholeConfig(ctx) != nil {
-		r.Config.Data = "# deleted" // Its source went first; what is registered here does not live.
+		r.Config.Data = "# deleted" // Its source was deleted first; this agent is deleted right after.
 	}
 	return nil
 }
 
-// writeAhead records that a registration is about to begin, and keeps the Agent from going without it.
-func (r creation) writeAhead(ctx context.Context, began, first time.Time) (intent registration.Intent, err error) {
+// recordIntent persists the registration intent, and the finalizer that keeps the Agent until the outcome is known.
+func (r creation) recordIntent(ctx context.Context, began, first time.Time) (intent registration.Intent, err error) {
 	wasFenced, e := Fenced(r.Agent), Evidence{r.Task}
 	last := ClosedIntent(r.Agent)
 	if open := r.Intent(); open.At.After(last.At) && e.authentic() {
-		last = open // By another replica, whose clock is ahead.
+		last = open // Another replica wrote it, whose clock is ahead.
 	}
-	intent, err = registration.NewIntent(began, first, last, e.subject(r.Place.URL), r.Project.Sign)
+	intent, err = registration.NewIntent(began, first, last, e.subject(r.Endpoint.URL), r.Project.Sign)
 	if err != nil {
 		return intent, err
 	}
@@ -112,32 +112,33 @@ func (r creation) writeAhead(ctx context.Context, began, first time.Time) (inten
 	return intent, err
 }
 
-// send sends the request. A shutdown must not cut it: its outcome counts most.
-func (r creation) send(ctx context.Context, ticket *connection.Permit, intent registration.Intent, left time.Duration) error {
+// send sends the request. A shutdown must not interrupt it: its outcome matters most.
+func (r creation) send(ctx context.Context, permit *connection.Permit, intent registration.Intent, left time.Duration) error {
 	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), left)
 	defer cancel()
 	machineID := r.MachineID()
 	r.Writes.Sent = r.Agent
-	register := ticket.Register
+	register := permit.Register
 	if r.facts.Deleting {
-		register = ticket.Repeat // The CloudProject waits for this Agent.
+		register = permit.Repeat // The CloudProject waits for this Agent.
 	}
 	made, err := register(call, plan.Registration(r.Agent.Name, &r.Agent.Spec, r.Targets, r.Config.Data, machineID))
 	if err != nil {
 		return r.notRegistered(err)
 	}
-	// A server that upserts may answer with an agent of somebody else.
+	// A server that upserts may respond with somebody else's agent.
 	if r.explicit() && !r.mayAdopt() && !made.CreatedAt.IsZero() && made.CreatedAt.Before(intent.First.Add(-r.Settings.Slack)) {
 		r.closeIntent()
-		if r.facts.Deleting { // Nothing is open any more, so the Agent goes.
+		if r.facts.Deleting { // The intent is closed, so the Agent can be released.
 			r.Record(MaybeOrphaned, machineID)
 			return nil
 		}
 		return rivals{r.Task}.machineIDTaken(made.ID)
 	}
 	if err := (rivals{r.Task}).misdirected(ctx, made.ID, machineID); err != nil {
-		// What it made, if anything, is still to be found out.
-		return fault.Retryablef(v1alpha1.ReasonRegistrationOutcomeUnknown, "the API answered the registration with another's agent: %v", err).
+		// Whether it created an agent is still unknown.
+		return fault.Retryablef(v1alpha1.ReasonRegistrationOutcomeUnknown,
+			"the API responded to the registration with the remote agent of another Agent: %v", err).
 			After(r.Settings.BackoffMin).Because(err)
 	}
 	r.keep(made, machineID)
@@ -158,8 +159,8 @@ func (r creation) keep(made *cloud.Registered, machineID string) {
 	}
 }
 
-// notRegistered turns the failure of a request into facts. What cannot be told by them leaves the registration open:
-// the next reconciliation checks what became of it.
+// notRegistered turns the failure of a request into facts. If they do not settle the outcome, the registration stays in
+// doubt: the next reconciliation checks whether it succeeded.
 func (r creation) notRegistered(err error) error {
 	e, ok := cloud.AsError(err)
 	if !ok {
@@ -177,8 +178,8 @@ func (r creation) notRegistered(err error) error {
 	}
 	if e.API && !taken {
 		now := r.Clock.Now()
-		r.Known.attempt = attempt{intent: r.Intent().String(), met: now, answered: now}
-		if e.Reason != cloud.ReasonRateLimited { // Which comes often, and to all at once.
+		r.Known.attempt = attempt{intent: r.Intent().String(), met: now, responded: now}
+		if e.Reason != cloud.ReasonRateLimited { // That comes often, and to all Agents at once.
 			r.Known.attempt.refused = now
 		}
 	}
@@ -191,7 +192,7 @@ func (r creation) notRegistered(err error) error {
 	return r.inDoubt(err)
 }
 
-// inDoubt leaves a registration open: the next reconciliation checks what became of it.
+// inDoubt leaves a registration in doubt: the next reconciliation checks whether it succeeded.
 func (r creation) inDoubt(cause error) error {
 	return fault.Retryablef(v1alpha1.ReasonRegistrationOutcomeUnknown,
 		"the outcome of the registration is unknown (%v); checking whether it succeeded before retrying", cause).

@@ -18,7 +18,7 @@ import (
 // Deleter deletes the remote agent of an Agent that is being deleted.
 type Deleter struct{ *Task }
 
-// DeleteRemote deletes the remote agent, and what an open registration may have made.
+// DeleteRemote deletes the remote agent, and what a registration in doubt may have created.
 func (d Deleter) DeleteRemote(ctx context.Context) error {
 	if err := d.FindProject(ctx); err != nil {
 		return err
@@ -30,12 +30,12 @@ func (d Deleter) DeleteRemote(ctx context.Context) error {
 	if err := d.connect(); err != nil {
 		return err
 	}
-	// Without a type nothing was ever registered. A record alone entitles to nothing but the agent that it names.
-	if d.Open() && d.Agent.Spec.Type != "" && (standing.Admitted || standing.IntentAuthentic) {
+	// Without a type nothing was ever registered. A record alone entitles only to the agent that it names.
+	if d.Open() && d.Agent.Spec.Type != "" && (standing.Allowed || standing.IntentAuthentic) {
 		if recorded, err := newRegistrar(d.Task, false).settle(ctx); err != nil || !recorded {
 			return err
 		}
-		d.tellOlder()
+		d.recordOlder()
 	}
 	for _, id := range d.Agent.Status.DuplicatesToDelete {
 		if err := d.deleteConfirmed(ctx, id); err != nil {
@@ -51,9 +51,9 @@ func (d Deleter) DeleteRemote(ctx context.Context) error {
 	return d.deleteID(ctx, d.Agent.Status.ID)
 }
 
-// tellOlder tells of an agent that an earlier attempt of a registration may have left, where only another request could
-// tell the ID: what that one registered is new.
-func (d Deleter) tellOlder() {
+// recordOlder records that an earlier attempt of a registration may have left an agent. This happens if only another
+// request could reveal the ID, and that request registered a new agent.
+func (d Deleter) recordOlder() {
 	began, _ := d.Intent().Began(d.Clock.Now())
 	if made := d.Agent.Status.Agent; d.Created && (made.CreatedAt == nil || !registration.CreatedBefore(made.CreatedAt.Time, began)) {
 		d.Record(MaybeOrphaned, d.MachineID())
@@ -61,11 +61,11 @@ func (d Deleter) tellOlder() {
 }
 
 // standing is what a deletion may ask of the CloudProject. Users can write the finalizer and the intent of any Agent:
-// without a record and an authentic intent there is nothing that could be this Agent's, and no request is made for it.
+// without a record or an authentic intent nothing remote can be this Agent's, and no request is made for it.
 func (d Deleter) standing(ctx context.Context) (s registration.Standing, err error) {
 	refused := d.allowed(ctx)
 	if refused == nil {
-		return registration.Standing{Admitted: true}, nil
+		return registration.Standing{Allowed: true}, nil
 	}
 	if !fault.Is(refused, fault.ProjectNotAllowed) {
 		return s, refused
@@ -73,9 +73,9 @@ func (d Deleter) standing(ctx context.Context) (s registration.Standing, err err
 	if err := d.connect(); err != nil {
 		shared := d.Projects.Lookup(d.CloudProject.UID)
 		if shared == nil {
-			return s, err // Its credentials are not read yet: they tell whose the intent is.
+			return s, err // Its credentials, which verify the intent, are not read yet.
 		}
-		d.Project, d.Place = shared, shared.Endpoint()
+		d.Project, d.Endpoint = shared, shared.Endpoint()
 	}
 	s = registration.Standing{
 		RecordedHere:    Evidence{d.Task}.recordedHere(d.Agent.Status.ID) && d.Agent.Status.CloudProjectUID == string(d.CloudProject.UID),
@@ -91,7 +91,7 @@ func (d Deleter) standing(ctx context.Context) (s registration.Standing, err err
 func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 	remote, err := d.Project.Get(ctx, d.Caller(), id)
 	if err != nil {
-		if missing, err := (Observer{d.Task}).ProvesMissing(ctx, id, err); !missing {
+		if missing, err := (Observer{d.Task}).ConfirmsMissing(ctx, id, err); !missing {
 			return err
 		}
 		return d.gone(id)
@@ -103,7 +103,7 @@ func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 	case !Evidence{d.Task}.entitled(remote, d.Intent()):
 		return Evidence{d.Task}.notEntitled()
 	}
-	if id == d.Agent.Status.ID { // The deletion may have to wait for its turn, which another look would cost.
+	if id == d.Agent.Status.ID { // The deletion may be delayed: verified now, it needs no second read.
 		Observer{d.Task}.verify(id)
 	}
 	return d.deleteID(ctx, id)
@@ -118,10 +118,10 @@ func (d Deleter) deleteID(ctx context.Context, id string) error {
 	} else if err != nil {
 		return err
 	}
-	// Cut by a shutdown, it might be done all the same, and leave the next process to wonder where the agent is.
+	// A shutdown must not interrupt it: the next process could not know whether the agent was deleted.
 	err = d.Project.Delete(context.WithoutCancel(ctx), d.Caller(), id)
 	if err != nil {
-		if missing, err := (Observer{d.Task}).ProvesMissing(ctx, id, err); !missing {
+		if missing, err := (Observer{d.Task}).ConfirmsMissing(ctx, id, err); !missing {
 			return err
 		}
 		return d.gone(id)
@@ -130,9 +130,9 @@ func (d Deleter) deleteID(ctx context.Context, id string) error {
 	return nil
 }
 
-// gone accepts that a remote agent is missing only where it is known to have been.
+// gone accepts that a remote agent is missing only at an endpoint where it is known to have been.
 func (d Deleter) gone(id string) error {
-	if d.Project.Version() != d.Epoch {
+	if d.Project.Version() != d.EndpointVersion {
 		return d.outdated()
 	}
 	if (Observer{d.Task}).knownHere() || id != d.Agent.Status.ID {
@@ -141,6 +141,6 @@ func (d Deleter) gone(id string) error {
 	}
 	status := &d.Agent.Status
 	return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
-		"the service at %s does not have agent %s, which was seen last at %s in project %q: correct the CloudProject's url or token",
-		d.Place.URL, id, status.URL, status.ProjectID)
+		"the API at %s does not have agent %s, which was last seen at %s in project %q: correct the CloudProject's url or token",
+		d.Endpoint.URL, id, status.URL, status.ProjectID)
 }

@@ -25,7 +25,7 @@ import (
 // writeTime is how long a write may take that a shutdown must not lose.
 const writeTime = 10 * time.Second
 
-// Detach is for what a shutdown must not cut, because the next process could not tell whether it was done.
+// Detach is for what a shutdown must not interrupt, because the next process could not know whether it was done.
 func Detach(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), writeTime)
 }
@@ -91,8 +91,8 @@ func (d *Draft) patch(base, target *v1alpha1.Agent, send func(client.Object, cli
 	return &written.ObjectMeta, nil
 }
 
-// WriteStatus writes the status once, if it changed. A conflict that is not about the status is no reason to lose it; one
-// that is leaves the Agent to whoever wrote.
+// WriteStatus writes the status once, if it changed. It is retried after a conflict, unless
+// somebody else changed the status.
 func (d *Draft) WriteStatus(ctx context.Context) error {
 	if d.Removed {
 		return nil
@@ -125,7 +125,7 @@ func (d *Draft) WriteStatus(ctx context.Context) error {
 	return errors.New("the Agent changes too fast to write its status")
 }
 
-// refresh reads the Agent from the API server itself. What the reconciliation changed in the status is dropped.
+// refresh reads the Agent from the API server itself. It drops what the reconciliation changed in the status.
 func (d *Draft) refresh(ctx context.Context) error {
 	if d.Removed {
 		return nil
@@ -163,10 +163,10 @@ func (d *Draft) stillThere(ctx context.Context) error {
 	if apierrors.IsNotFound(err) || err == nil && live.UID != d.Agent.UID {
 		return apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource("agents").GroupResource(), d.Agent.Name)
 	}
-	return nil // Not knowing is no reason to leave a registration open that was not tried.
+	return nil // A failed check must not leave an intent whose request was never sent.
 }
 
-// MachineID is what the remote agent is known by.
+// MachineID identifies the remote agent.
 func (d *Draft) MachineID() string {
 	switch {
 	case d.Agent.Status.MachineID != "":
@@ -183,7 +183,7 @@ func (d *Draft) derived() string {
 	return registration.DerivedMachineID(d.clusterID, d.Key().Namespace, d.Key().Name)
 }
 
-// explicit reports whether somebody chose the machine ID, so that other agents may have it by right.
+// explicit reports whether a user chose the machine ID. Other agents may legitimately have the same.
 func (d *Draft) explicit() bool { return d.MachineID() != d.derived() }
 
 // Intent is the registration intent on the Agent, open or closed. Whoever may write the Agent may write it.
@@ -207,6 +207,6 @@ func inDoubt(a *v1alpha1.Agent, now time.Time) bool {
 	return !intent.IsZero() && !intent.Spent(ClosedIntent(a)) && intent.Plausible(now)
 }
 
-// closeIntent records that a registration created nothing, or what it created. Its intent is spent from then on, whoever
-// restores it. If the status cannot be written, the next reconciliation finds the same out.
+// closeIntent records that a registration created nothing, or what it created. Its intent is spent from then on, even if
+// somebody restores it. If the status cannot be written, the next reconciliation comes to the same result.
 func (d *Draft) closeIntent() { d.Agent.Status.RegistrationIntent = d.Intent().String() }

@@ -14,8 +14,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv/standstill"
 )
 
-// A recovery reads the Agent anew. What the pass found out before is about the Agent as it was then: a spec
-// that changed in between would count as applied without ever being sent.
+// A recovery reads the Agent again. What the reconciliation found before is about the earlier Agent: a spec
+// that changed in between would count as applied without being sent.
 func TestRefreshGivesWayToAChangedAgent(t *testing.T) {
 	for _, row := range []struct {
 		name   string
@@ -24,7 +24,7 @@ func TestRefreshGivesWayToAChangedAgent(t *testing.T) {
 	}{
 		{"nothing changed", func(*v1alpha1.Agent) {}, true},
 		{"its status changed", func(a *v1alpha1.Agent) { a.Status.ID, a.ResourceVersion = "id", "2" }, true},
-		{"its nonce changed", annotated(v1alpha1.AnnotationRegistrationIntent, "t/2"), true},
+		{"its registration intent changed", annotated(v1alpha1.AnnotationRegistrationIntent, "t/2"), true},
 		{"its spec changed", func(a *v1alpha1.Agent) { a.Spec.RawConfig, a.Generation = "[OUTPUT]", 3 }, false},
 		{"another Agent has its name", func(a *v1alpha1.Agent) { a.UID = "web-2" }, false},
 	} {
@@ -38,16 +38,16 @@ func TestRefreshGivesWayToAChangedAgent(t *testing.T) {
 				t.Fatalf("error %v", err)
 			}
 			if err != nil && !agentstatus.Classify(err).Quiet {
-				t.Errorf("%v is told, though it passes by itself", err)
+				t.Errorf("%v is reported, though it is retried automatically", err)
 			}
 			if row.goesOn && (p.Agent.Status.ID != live.Status.ID || p.Intent() != IntentOf(live)) {
-				t.Errorf("it goes on with %+v", p.Agent)
+				t.Errorf("it continues with %+v", p.Agent)
 			}
 		})
 	}
 	gone := taskFor()
 	gone.Reader = &standstill.View{}
 	if f := agentstatus.Classify(gone.refresh(t.Context())); !f.Quiet {
-		t.Errorf("an Agent that is gone is a failure: %+v", f)
+		t.Errorf("a deleted Agent is reported as a failure: %+v", f)
 	}
 }

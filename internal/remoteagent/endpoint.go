@@ -21,14 +21,14 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-// endpoint is the CloudProject of a reconciliation, and where it leads. What it is told it takes to be said of that.
+// endpoint is the CloudProject of a reconciliation and its endpoint, to which all responses are attributed.
 type endpoint struct {
 	CloudProject *v1alpha1.CloudProject
 	Project      *connection.Connection
-	Place        connection.Endpoint
-	// Epoch of the project when it led there, and the credential fingerprint of then.
-	Epoch      int
-	credential string
+	Endpoint     connection.Endpoint
+	// EndpointVersion and credential are the version and the credential fingerprint from the start of the reconciliation.
+	EndpointVersion int
+	credential      string
 }
 
 // outdated ends a reconciliation whose CloudProject changed meanwhile.
@@ -37,7 +37,7 @@ func (e *endpoint) outdated() error {
 		e.CloudProject.Namespace, e.CloudProject.Name).Quietly()
 }
 
-// credentialNow tells the project token of now from others.
+// credentialNow is the fingerprint of the current project token.
 func (e *endpoint) credentialNow() string { return e.Project.Sign("") }
 
 // ResolveProject finds the connection that the Agent may use.
@@ -51,8 +51,8 @@ func (t *Task) ResolveProject(ctx context.Context) error {
 	return t.connect()
 }
 
-// InShard reports whether this operator manages the Agent. One whose CloudProject cannot be told is managed by the
-// operator that has the strays.
+// InShard reports whether this operator manages the Agent. An Agent whose CloudProject is
+// unknown belongs to the operator that manages the strays.
 func (o *Operator) InShard(ctx context.Context, a *v1alpha1.Agent) bool {
 	if o.Settings.Shard.Selector == nil {
 		return true
@@ -74,7 +74,7 @@ func (t *Task) FindProject(ctx context.Context) error {
 	}
 	if watched := t.Settings.Namespaces; len(watched) > 0 && !slices.Contains(watched, ref.Namespace) {
 		return fault.Terminalf(v1alpha1.ReasonProjectNotFound,
-			"CloudProject %s is in a namespace that the operator does not look after: add it to --watch-namespaces, or correct spec.projectRef",
+			"CloudProject %s is in a namespace that the operator does not watch: add it to --watch-namespaces, or correct spec.projectRef",
 			ref).Coded(fault.ProjectMissing)
 	}
 	var cp v1alpha1.CloudProject
@@ -88,35 +88,35 @@ func (t *Task) FindProject(ctx context.Context) error {
 	return nil
 }
 
-// connect takes the shared client of the CloudProject.
+// connect gets the shared connection of the CloudProject.
 func (t *Task) connect() (err error) {
 	if t.Project, err = t.Projects.Get(t.CloudProject); err == nil {
 		t.credential = t.credentialNow()
-		t.Place, t.Epoch = t.Project.At()
+		t.Endpoint, t.EndpointVersion = t.Project.At()
 	}
 	return err
 }
 
-// Caller is who the rate limit counts the requests of this reconciliation for.
+// Caller identifies this Agent to the rate limiter.
 func (t *Task) Caller() ratelimit.Caller {
 	return ratelimit.Caller{UID: t.Agent.UID, Namespace: t.Agent.Namespace}
 }
 
-// allowed asks the CloudProject whether it allows the namespace of the Agent.
+// allowed checks that the CloudProject allows the namespace of the Agent.
 func (t *Task) allowed(ctx context.Context) error {
 	allowed, err := projectref.Allows(ctx, t.APIReader, t.CloudProject, t.Agent.Namespace)
 	if err != nil || allowed {
 		return err
 	}
 	return fault.Terminalf(v1alpha1.ReasonProjectNotAllowed,
-		"CloudProject %s/%s does not admit namespace %s: add it to its spec.allowedNamespaces, or use another one",
+		"CloudProject %s/%s does not allow namespace %s: add it to its spec.allowedNamespaces, or use another CloudProject",
 		t.CloudProject.Namespace, t.CloudProject.Name, t.Agent.Namespace).Coded(fault.ProjectNotAllowed)
 }
 
 // Version is the resourceVersion of a Secret or ConfigMap as the cache has it, empty if it is not there.
 func (o *Operator) Version(ctx context.Context, namespace, kind, name string) string {
 	object := metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: kind}}
-	// A cache that fails to answer reads as a changed object, which is then read itself.
+	// A failed cache read counts as a change, so that the object itself is read.
 	if o.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &object, client.UnsafeDisableDeepCopy) != nil {
 		return ""
 	}

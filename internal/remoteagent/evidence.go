@@ -24,13 +24,13 @@ func (e Evidence) subject(url string) registration.Subject {
 	return registration.Subject{UID: string(e.Agent.UID), URL: url}
 }
 
-// authentic reports whether this operator wrote the Agent's intent, with the project token and the URL of now.
+// authentic reports whether this operator wrote the Agent's intent, with the current project token and URL.
 func (e Evidence) authentic() bool {
-	return e.Intent().Authentic(e.subject(e.Place.URL), e.Project.Sign)
+	return e.Intent().Authentic(e.subject(e.Endpoint.URL), e.Project.Sign)
 }
 
 // entitled reports whether a remote agent that shows our machine ID is this Agent's, by its record, or by the intent
-// that is said to have created it.
+// that may have created it.
 func (e Evidence) entitled(remote *cloud.Agent, intent registration.Intent) bool {
 	return registration.Evidence{
 		Derived:      remote.MachineID == e.derived(),
@@ -41,9 +41,9 @@ func (e Evidence) entitled(remote *cloud.Agent, intent registration.Intent) bool
 }
 
 // registeredBy reports whether an authentic intent covers the creation of a remote agent: one that is not spent yet,
-// or the very one that the status records this agent with, at the endpoint where it was recorded.
+// or the one that the status records with this agent, at the endpoint where it was recorded.
 func (e Evidence) registeredBy(remote *cloud.Agent, intent registration.Intent) bool {
-	url, closed := e.Place.URL, ClosedIntent(e.Agent)
+	url, closed := e.Endpoint.URL, ClosedIntent(e.Agent)
 	if status := &e.Agent.Status; remote.ID != "" && remote.ID == status.ID && status.Origin == v1alpha1.OriginRegistered {
 		intent, url = closed, status.URL
 	} else if intent.Spent(closed) {
@@ -54,10 +54,10 @@ func (e Evidence) registeredBy(remote *cloud.Agent, intent registration.Intent) 
 }
 
 // recordedHere reports whether the status records this remote agent, as the Agent's own or as its duplicate, at the
-// endpoint of now. A record counts only there: elsewhere the same ID is somebody else's to say.
+// current endpoint. A record counts only there: elsewhere the same ID may be another agent.
 func (e Evidence) recordedHere(id string) bool {
 	status := &e.Agent.Status
-	return RecordedPlace(e.Agent) == e.Place && id != "" && (status.ID == id || slices.Contains(status.DuplicatesToDelete, id))
+	return RecordedEndpoint(e.Agent) == e.Endpoint && id != "" && (status.ID == id || slices.Contains(status.DuplicatesToDelete, id))
 }
 
 // RegisteredWith reports whether a remote agent with our machine ID may come from the registration of this intent.

@@ -26,7 +26,7 @@ func holding(t *testing.T, p *Task, token string) *Task {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Place = p.Project.Endpoint()
+	p.Endpoint = p.Project.Endpoint()
 	return p
 }
 
@@ -126,10 +126,10 @@ func TestTheMachineIDOfAnAgent(t *testing.T) {
 	}
 }
 
-// Registrations are opened again between the decision and the answer to it.
+// Registration is resumed between the decision and its execution.
 func TestWaits_RegistrationsOpenedMeanwhile_DoesNotGoOnUnregistered(t *testing.T) {
 	p := holding(t, &Task{endpoint: endpoint{CloudProject: &v1alpha1.CloudProject{}}}, "a-token-of-the-project")
 	if err := (&registrar{Task: p}).waits(registration.Action{Kind: registration.Wait, Code: registration.RegistrationPaused}); err == nil {
-		t.Error("the pass goes on without a remote agent")
+		t.Error("the reconciliation continues without a remote agent")
 	}
 }

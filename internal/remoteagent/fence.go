@@ -17,9 +17,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
 
-// Fence keeps up what a deletion and a restart rely on: the finalizer, the intent, and who owns the Secrets. Each can be
-// removed or outdated at any moment, so nothing else that an Agent waits for delays it. It makes no remote request, and
-// writes only what is not right.
+// Fence maintains what a deletion and a restart rely on: the finalizer, the intent, and the owner of the Secrets. Each can
+// be removed or outdated at any time, so it runs before anything that may wait. It makes no remote request, and writes only
+// what needs correction.
 type Fence struct{ *Task }
 
 // Keep restores what is missing or outdated.
@@ -65,8 +65,8 @@ func (f Fence) keepIntent(ctx context.Context) error {
 	})
 }
 
-// Forgets reports whether this reconciliation knows less of a registration than what an earlier one came to and could
-// not write, or whose intent somebody removed.
+// Forgets reports whether this reconciliation knows less of a registration than an earlier one, which could not write its
+// result or whose intent somebody removed.
 func (f Fence) Forgets(sent *v1alpha1.Agent) bool {
 	return f.pruned(sent) || sent.Status.ID != "" && f.Agent.Status.ID == "" && IntentOf(sent) == f.Intent()
 }
@@ -85,7 +85,7 @@ func (f Fence) CloseAgain() {
 // but does not look at its finalizers again: Delete in k8s.io/apiserver's generic registry). What the registration
 // created is known to this process alone, and is deleted before a new Agent of the name is reconciled.
 
-// RemovedAgent returns a task for an Agent that was removed so. now is the UID of the Agent that has the name, empty if
+// RemovedAgent returns a task for an Agent that was removed in this way. now is the UID of the Agent that has the name, empty if
 // none has it. Without a task, found says that there is nothing to do yet.
 func (o *Operator) RemovedAgent(ctx context.Context, key types.NamespacedName, now types.UID, k *Known) (*Task, bool, error) {
 	if k == nil || k.Writes.Sent == nil || k.Writes.Sent.UID == now {

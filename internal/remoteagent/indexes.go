@@ -29,8 +29,8 @@ const (
 	ownerIndex   = "owner"
 )
 
-// bucket is where an index has values that are nearly unique. An entry for each value would take some hundred bytes for
-// each; whoever looks into a bucket passes over what else is there.
+// bucket is the index entry of a value that is nearly unique. One entry for each value would take hundreds of bytes; the
+// reader of a bucket filters out the other values.
 func bucket(value string) string {
 	const buckets = 1 << 12
 	hash := fnv.New32a()

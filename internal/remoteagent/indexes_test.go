@@ -44,13 +44,13 @@ func TestAgentsAreFoundByTheirRemoteAgent(t *testing.T) {
 	if got := names(machineIndex, "machine-77"); !slices.Equal(got, []string{"agent-77", "agent-5077"}) {
 		t.Errorf("by the machine ID: %v", got)
 	}
-	// An empty value would make all that are not registered look like holders of one agent.
+	// An empty value would make all unregistered Agents look like owners of one remote agent.
 	if id, machine := indexes[remoteIndex](&v1alpha1.Agent{}), indexes[machineIndex](&v1alpha1.Agent{}); len(id)+len(machine) != 0 {
 		t.Errorf("%v, %v", id, machine)
 	}
 }
 
-// crowd answers a list by the indexes, as a cache does.
+// crowd lists by the indexes, as a cache does.
 type crowd struct {
 	client.Client
 	agents []v1alpha1.Agent
@@ -71,7 +71,7 @@ func (c crowd) List(_ context.Context, list client.ObjectList, options ...client
 
 func TestSettingsHaveDefaults(t *testing.T) {
 	want := Settings{Times: Times{
-		PostWindow: 20 * time.Second, Slack: 80 * time.Second, AnsweredSlack: 5 * time.Second, GoneDelay: 5 * time.Second,
+		PostWindow: 20 * time.Second, Slack: 80 * time.Second, ErrorSlack: 5 * time.Second, GoneDelay: 5 * time.Second,
 		OutageGrace: 15 * time.Minute, VolatileInterval: time.Hour, BackoffMin: time.Second, BackoffMax: 5 * time.Minute,
 	}}
 	if diff := cmp.Diff(want, Settings{}.withDefaults()); diff != "" {
@@ -79,7 +79,7 @@ func TestSettingsHaveDefaults(t *testing.T) {
 	}
 	set := Settings{
 		ClusterID: "blue", ReadOnly: true, Times: Times{
-			PostWindow: 1, Slack: 2, AnsweredSlack: 3, GoneDelay: 4, OutageGrace: 5, VolatileInterval: 6, BackoffMin: 7, BackoffMax: 8,
+			PostWindow: 1, Slack: 2, ErrorSlack: 3, GoneDelay: 4, OutageGrace: 5, VolatileInterval: 6, BackoffMin: 7, BackoffMax: 8,
 		},
 	}
 	if diff := cmp.Diff(set, set.withDefaults()); diff != "" {

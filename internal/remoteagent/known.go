@@ -55,7 +55,7 @@ type secretChecks struct {
 }
 
 // pendingWrites are what this process wrote, or could not write yet, to the API server. The draft owns them. Lost: the
-// intent on the Agent says that a registration is in doubt, and it is looked for; a token that Calyptia Cloud never shows
+// intent on the Agent shows a registration in doubt, whose outcome is looked up; a token that Calyptia Cloud never shows
 // again is lost with the process that could not store it.
 type pendingWrites struct {
 	// Version of the Agent that was written last.
@@ -83,7 +83,7 @@ type updates struct {
 type absences struct {
 	// firstAt is when the remote agent was first found missing; unlistedAt when the snapshot began that lacked it.
 	firstAt, unlistedAt time.Time
-	// unnamed is the agent that a "not found" may have been about, since unnamedAt: a snapshot that is begun later tells.
+	// unnamed is the agent that a "not found" may have been about, since unnamedAt: a later snapshot decides.
 	unnamed   string
 	unnamedAt time.Time
 	// Lost was found missing for good and is not looked up again; other was named by a Secret and did not exist.
@@ -96,14 +96,15 @@ type Whereabouts struct {
 	at connection.Endpoint
 }
 
-// attempt is when this process met the open intent, and when the API itself answered its request with an error, other than
-// to wait: refused. The registrar owns it. Lost: the whole slack is waited for, and a new process looks first anyway.
+// attempt is when this process first saw the open intent, when the API itself responded with an error, and when with one
+// other than to wait: refused. The registrar owns it. Lost: the operator waits for the whole slack, and a new process looks
+// for the agent first anyway.
 type attempt struct {
-	intent                 string
-	met, answered, refused time.Time
+	intent                  string
+	met, responded, refused time.Time
 }
 
-// request is the request to reconcile that was met last, and when. Lost: it is met anew.
+// request is the last request to reconcile that was seen, and when. Lost: it counts as just seen.
 type request struct {
 	value string
 	at    time.Time

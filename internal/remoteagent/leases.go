@@ -16,14 +16,14 @@ import (
 
 // lease is on a remote agent or a machine ID at an endpoint.
 type lease struct {
-	place     connection.Endpoint
+	at        connection.Endpoint
 	agent     string
 	machineID string
 }
 
-// leases give an Agent that is reconciled what only one can have. The cache learns too late of what two Agents do at the
-// same moment. An Agent has a few at most, and loses them when it is forgotten. Lost with the process: the recorded
-// status of the other Agent counts, once the cache has it.
+// leases ensure that only one Agent gets a remote agent or machine ID when two are reconciled at the same time, which the
+// cache would show too late. An Agent loses its few leases when it is forgotten. After a restart the recorded status of
+// the other Agent counts, once the cache has it.
 type leases struct {
 	mu     sync.Mutex
 	owners map[lease]types.NamespacedName

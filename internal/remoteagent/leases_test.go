@@ -29,15 +29,15 @@ func TestLeases_OfAnAgentThatIsForgotten_AreFree(t *testing.T) {
 		t.Errorf("left: %v, %v", l.owners, l.owned)
 	}
 	if owner := l.take(machine, other); owner != other {
-		t.Error("nobody can have it any more")
+		t.Error("no Agent can get the lease any more")
 	}
 	l.drop(web) // It must not take what is another's now.
 	if owner := l.take(machine, web); owner != other {
-		t.Error("the lease of the other one is gone")
+		t.Error("the other Agent lost its lease")
 	}
 	l.seize(machine, web)
 	if owner := l.take(machine, other); owner != web {
-		t.Error("the owner by right does not have it")
+		t.Error("the rightful owner does not have it")
 	}
 	l.drop(other)
 	if owner := l.take(machine, other); owner != web {

@@ -24,7 +24,7 @@ import (
 // Names resolves the fleet and the environment that the spec names, from the lists that all Agents of the project share.
 type Names struct{ *Task }
 
-// mostReads is how often one reconciliation asks for a list: another caller's may be older than it has to be.
+// mostReads bounds how often one reconciliation asks for a list: another caller's list may be too old.
 const mostReads = 3
 
 // busyDelay is how long an Agent waits while another one's reconciliation reads the list.
@@ -40,7 +40,7 @@ func (n Names) refs() (fleet, environment names.Ref) {
 	return fleet, environment
 }
 
-// Resolve finds the IDs that the names stand for.
+// Resolve finds the IDs of the names.
 func (n Names) Resolve(ctx context.Context) error {
 	fleet, environment := n.refs()
 	n.Targets = plan.Targets{}
@@ -53,7 +53,7 @@ func (n Names) Resolve(ctx context.Context) error {
 		return err
 	}
 	n.Targets.EnvironmentID, n.Targets.EnvironmentName = found.ID, environment.Name
-	listed := n.Project.Catalog(n.Epoch, names.Environment)
+	listed := n.Project.Catalog(n.EndpointVersion, names.Environment)
 	n.Targets.EnvironmentListed = func(name string) bool { return listed.ID(name) != "" }
 	return nil
 }
@@ -66,16 +66,16 @@ func (n Names) resolve(ctx context.Context, kind names.Kind, ref names.Ref) (nam
 		limits.Resync = limits.Missing
 	}
 	for range mostReads {
-		known := n.Project.Catalog(n.Epoch, kind)
+		known := n.Project.Catalog(n.EndpointVersion, kind)
 		d := names.Resolve(ref, known, now, limits)
 		switch d.Outcome {
 		case names.Read:
-			if n.Place.ProjectID == "" {
+			if n.Endpoint.ProjectID == "" {
 				return names.Entry{}, fault.Terminalf(v1alpha1.ReasonInvalid,
 					"spec.%s.name: the token of the CloudProject does not reveal its project, so the name %q cannot be resolved: "+
 						"set spec.projectID of the CloudProject, or set spec.%s.id", kind, ref.Name, kind)
 			}
-			err := n.Project.ReadCatalog(ctx, n.Caller(), n.Epoch, kind, d.NotBefore)
+			err := n.Project.ReadCatalog(ctx, n.Caller(), n.EndpointVersion, kind, d.NotBefore)
 			if err == nil {
 				continue
 			}
@@ -107,7 +107,7 @@ func (n Names) has(kind names.Kind, id string) bool {
 	return id == map[names.Kind]string{names.Fleet: shown.FleetID, names.Environment: shown.EnvironmentID}[kind]
 }
 
-// unresolved says what to do about a name that stands for nothing, or for more than one thing.
+// unresolved says what to do about a name without a match, or with more than one.
 func unresolved(kind names.Kind, name string, d names.Decision, now time.Time) error {
 	again := fault.Spread(max(d.Retry.Sub(now), time.Second))
 	switch d.Outcome {
@@ -162,7 +162,7 @@ func (n Names) Refused(err error) error {
 	if ref.Name == "" {
 		return err
 	}
-	n.Project.RefuseName(n.Epoch, kind, id)
+	n.Project.RefuseName(n.EndpointVersion, kind, id)
 	return fault.Waitingf(v1alpha1.ReasonNameNotFound, "%v: waiting to look up spec.%s.name again", err, kind).
 		After(fault.Spread(catalog.MissingInterval)).Because(err)
 }
@@ -191,8 +191,8 @@ func (n Names) Show() {
 	if shown == nil || n.Project == nil {
 		return
 	}
-	shown.FleetName = agentstatus.Clip(n.Project.Catalog(n.Epoch, names.Fleet).Name(shown.FleetID))
-	shown.EnvironmentID = agentstatus.Clip(n.Project.Catalog(n.Epoch, names.Environment).ID(shown.EnvironmentName))
+	shown.FleetName = agentstatus.Clip(n.Project.Catalog(n.EndpointVersion, names.Fleet).Name(shown.FleetID))
+	shown.EnvironmentID = agentstatus.Clip(n.Project.Catalog(n.EndpointVersion, names.Environment).ID(shown.EnvironmentName))
 	if before == nil || n.Agent.Status.ID != n.Base.Status.ID {
 		return
 	}

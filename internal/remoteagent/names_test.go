@@ -227,7 +227,7 @@ func TestNames_WhatWasListedBeforeCounts(t *testing.T) {
 
 func TestNames_AProjectThatIsNotKnown(t *testing.T) {
 	w := newNamesWorld(t, cloudtest.Settings{}, named("edge", ""))
-	w.Place.ProjectID = ""
+	w.Endpoint.ProjectID = ""
 	f := agentstatus.Classify(Names{w.Task}.Resolve(t.Context()))
 	if f == nil || f.Class != fault.Terminal || !strings.Contains(f.Message, "set spec.projectID of the CloudProject, or set spec.fleet.id") {
 		t.Errorf("failure %+v", f)
@@ -272,7 +272,7 @@ func TestNames_Refused(t *testing.T) {
 			if f := agentstatus.Classify(Names{w.Task}.Resolve(t.Context())); f == nil || f.Reason != v1alpha1.ReasonNameNotFound {
 				t.Errorf("who asks afterwards gets %+v", f)
 			}
-			w.Task.Agent.Status.Agent = &v1alpha1.RemoteAgent{FleetID: w.Project.Catalog(w.Epoch, names.Fleet).ID("edge"), EnvironmentID: w.Project.Catalog(w.Epoch, names.Environment).ID("staging")}
+			w.Task.Agent.Status.Agent = &v1alpha1.RemoteAgent{FleetID: w.Project.Catalog(w.EndpointVersion, names.Fleet).ID("edge"), EnvironmentID: w.Project.Catalog(w.EndpointVersion, names.Environment).ID("staging")}
 			if err := (Names{w.Task}).Resolve(t.Context()); err != nil {
 				t.Errorf("who has it already: %v", err)
 			}

@@ -52,12 +52,12 @@ func (o *observation) sawMissing() { o.Missing = true }
 // Changed drops what an update has outdated.
 func (o *observation) Changed() { o.Remote, o.Listed, o.Seen = nil, nil, schedule.NotSeen }
 
-// Observer looks at the remote agent, and notes what it saw. It creates and changes nothing.
+// Observer checks the remote agent and records what it saw. It creates and changes nothing.
 type Observer struct{ *Task }
 
 // Observe reads the remote agent when a check is due, or when something casts doubt on what is known of it.
 func (o Observer) Observe(ctx context.Context) error {
-	// By what is declared now, what was found to differ may be right.
+	// The spec changed: a field that differed may now be as declared.
 	outdated := len(o.Known.Updates.Delayed) > 0 && o.Known.Updates.DelayedFor != o.Agent.Generation
 	if outdated {
 		o.Known.Updates.Delayed = nil
@@ -78,7 +78,7 @@ func (o Observer) Observe(ctx context.Context) error {
 	return o.findDuplicates(ctx)
 }
 
-// mustRead leaves a changed Secret out: its keeper asks the API itself, and is not misled by a cache that lags.
+// mustRead ignores a changed Secret: its keeper reads the API itself, because the cache may lag.
 func (o Observer) mustRead() bool {
 	asked := o.Reread || o.Known.Timers.Due(o.Clock.Now()) || !o.Handled()
 	return !o.verified() || asked && len(o.Known.Updates.Delayed) == 0
@@ -86,16 +86,16 @@ func (o Observer) mustRead() bool {
 
 // verified reports whether this process saw the recorded agent to be ours at this endpoint.
 func (o Observer) verified() bool {
-	return o.Known.Identity.id == o.Agent.Status.ID && o.Known.Identity.at == o.Place
+	return o.Known.Identity.id == o.Agent.Status.ID && o.Known.Identity.at == o.Endpoint
 }
 
 // find looks for the remote agent in the snapshot that all Agents of the project share: one request per page instead of
-// one for each of them. It is enough where nobody asks for more and all is as declared.
+// one for each of them. It is enough if all is as declared and no read is requested.
 func (o Observer) find(ctx context.Context) (enough bool, err error) {
 	k, status, now, interval := o.Known, &o.Agent.Status, o.Clock.Now(), o.Interval(ctx)
 	sent := len(k.Updates.Sent) > 0
 	checking := schedule.Checking{
-		Verified: k.Secrets.Right && RecordedPlace(o.Agent) == o.Place,
+		Verified: k.Secrets.Right && RecordedEndpoint(o.Agent) == o.Endpoint,
 		Applied:  sent || status.Applied.Generation == o.Agent.Generation,
 		Handled:  o.Handled(),
 		Odd:      !k.Absence.firstAt.IsZero() || len(status.DriftedFields)+len(status.IgnoredFields)+len(status.DuplicatesToDelete) > 0,
@@ -136,13 +136,13 @@ func (o Observer) Read(ctx context.Context) error {
 	status := &o.Agent.Status
 	remote, err := o.Project.Get(ctx, o.Caller(), status.ID)
 	if err != nil {
-		if missing, err := o.ProvesMissing(ctx, status.ID, err); !missing {
+		if missing, err := o.ConfirmsMissing(ctx, status.ID, err); !missing {
 			return err
 		}
 		return o.confirmMissing()
 	}
 	if remote.MachineID != status.MachineID {
-		o.Known.Identity.id = "" // Nothing is sent until a read shows that it is ours.
+		o.Known.Identity.id = "" // Nothing is sent until a read verifies that it is ours.
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"the remote agent %s shows another machine ID than it was registered with: check spec.projectRef and the CloudProject's url",
 			status.ID)
@@ -161,16 +161,16 @@ func (o Observer) Read(ctx context.Context) error {
 }
 
 // Lookup reads a remote agent whose ID came from a Secret, a snapshot or a spec. Only one that shows our machine ID is
-// returned; nil says that it is missing or not ours. No request is made for what can be no ID.
+// returned; nil means that it is missing or not ours. No request is made for an invalid ID.
 func (o Observer) Lookup(ctx context.Context, id string) (*cloud.Agent, error) {
 	if !cloud.ValidID(id) {
 		return nil, nil //nolint:nilnil // Documented: it is not ours.
 	}
 	remote, err := o.Project.Get(ctx, o.Caller(), id)
 	if err != nil {
-		missing, err := o.ProvesMissing(ctx, id, err)
+		missing, err := o.ConfirmsMissing(ctx, id, err)
 		if missing {
-			o.Known.Absence.other = Whereabouts{id, o.Place}
+			o.Known.Absence.other = Whereabouts{id, o.Endpoint}
 		}
 		return nil, err
 	}
@@ -180,10 +180,10 @@ func (o Observer) Lookup(ctx context.Context, id string) (*cloud.Agent, error) {
 	return remote, nil
 }
 
-// ProvesMissing reports whether the failure of a request proves that a remote agent does not exist. It is the only place
-// that says so. The API's own words about the agent are proof. A "not found" that names nothing may come from a gateway
-// or a route: then a snapshot that was begun afterwards has to lack the agent, too. Any other failure is returned.
-func (o Observer) ProvesMissing(ctx context.Context, id string, failure error) (bool, error) {
+// ConfirmsMissing reports whether the failure of a request confirms that a remote agent does not exist; only this method
+// decides that. The API's own error about the agent is enough. A "not found" that names nothing may come from a gateway
+// or a route: then a later snapshot has to lack the agent, too. Any other failure is returned.
+func (o Observer) ConfirmsMissing(ctx context.Context, id string, failure error) (bool, error) {
 	switch {
 	case cloud.IsGone(failure):
 		return true, nil
@@ -198,48 +198,48 @@ func (o Observer) ProvesMissing(ctx context.Context, id string, failure error) (
 	if err != nil {
 		return false, err // A snapshot may take longer than a reconciliation: the next one asks for the same.
 	}
-	a.unnamed = "" // A second check wants a second snapshot.
+	a.unnamed = "" // A second check needs a second snapshot.
 	if listed && lacks {
 		return true, nil
 	}
 	return false, fault.Retryablef(v1alpha1.ReasonInvalidResponse,
-		"%v, which does not say that agent %s is gone, and nothing else does: "+
+		"%v, which does not confirm that agent %s was deleted: "+
 			"check the CloudProject's url and what is between it and the operator",
 		failure, id).Because(failure)
 }
 
 // knownHere reports whether a remote agent that is not found at this endpoint is known to have been there.
 func (o Observer) knownHere() bool {
-	if RecordedPlace(o.Agent) != o.Place {
+	if RecordedEndpoint(o.Agent) != o.Endpoint {
 		return false
 	}
-	// A token that does not tell its project may be another project's; then only what was seen with it counts.
+	// A token that does not reveal its project may be another project's: then only what was seen with this token counts.
 	return o.Project.Vouched() || o.verified() && o.Known.Identity.by == o.credentialNow()
 }
 
 // ErrMissing sends a reconciliation back to the registration: the remote agent is missing for good.
 var ErrMissing = errors.New("the remote agent is missing")
 
-// confirmMissing makes sure, in two checks, that a remote agent is missing for good.
+// confirmMissing confirms in two checks that a remote agent was deleted.
 func (o Observer) confirmMissing() error {
 	status, a, now := &o.Agent.Status, &o.Known.Absence, o.Clock.Now()
 	switch {
-	case o.Project.Version() != o.Epoch:
+	case o.Project.Version() != o.EndpointVersion:
 		return o.outdated()
 	case !o.knownHere():
 		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
-			"the service at %s does not have agent %s, which was seen last at %s in project %q: "+
+			"the API at %s does not have agent %s, which was last seen at %s in project %q: "+
 				"correct the CloudProject's url or token, or spec.projectRef",
-			o.Place.URL, status.ID, status.URL, status.ProjectID)
+			o.Endpoint.URL, status.ID, status.URL, status.ProjectID)
 	case status.Origin != v1alpha1.OriginRegistered || o.Agent.Spec.AgentID != "":
 		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
-			"the agent %s that was taken over is no more: delete this Agent, or create one that registers", status.ID)
+			"the adopted agent %s was deleted: delete this Agent, or replace it with one that registers", status.ID)
 	case a.firstAt.IsZero():
 		a.firstAt = now
 		fallthrough
 	case now.Sub(a.firstAt) < o.Settings.GoneDelay:
 		return fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
-			"the remote agent %s is gone; after a second look it is registered anew", status.ID).
+			"remote agent %s not found; it is re-registered once a second check confirms it", status.ID).
 			Coded(fault.RemoteMissing).After(o.Settings.GoneDelay)
 	}
 	since := a.firstAt
@@ -249,7 +249,7 @@ func (o Observer) confirmMissing() error {
 	if err := o.Project.Gone(o.Caller(), since); err != nil {
 		return err
 	}
-	a.Lost = Whereabouts{status.ID, o.Place}
+	a.Lost = Whereabouts{status.ID, o.Endpoint}
 	o.sawMissing()
 	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
 	return ErrMissing
@@ -257,11 +257,11 @@ func (o Observer) confirmMissing() error {
 
 // Put records whose the remote agent is and where it was seen.
 func (o Observer) Put(id, machineID string) {
-	status, place, k := &o.Agent.Status, o.Place, o.Known
-	if status.ID != id || status.URL != place.URL {
-		o.RecheckSecrets() // They hold both.
+	status, at, k := &o.Agent.Status, o.Endpoint, o.Known
+	if status.ID != id || status.URL != at.URL {
+		o.RecheckSecrets() // They contain the ID and the URL.
 	}
-	if len(status.DuplicatesToDelete) > 0 && RecordedPlace(o.Agent) != place {
+	if len(status.DuplicatesToDelete) > 0 && RecordedEndpoint(o.Agent) != at {
 		o.Record(MaybeOrphaned, o.MachineID())
 		status.DuplicatesToDelete = nil // At this endpoint the same IDs are another's.
 	}
@@ -276,27 +276,27 @@ func (o Observer) Put(id, machineID string) {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionReporting) // It was another agent's.
 	}
 	status.ID, status.MachineID = id, machineID
-	status.URL, status.ProjectID, status.CloudProjectUID = place.URL, place.ProjectID, string(o.CloudProject.UID)
-	if o.Open() { // Else the annotation may be gone, or be an older one: what was closed stays closed.
+	status.URL, status.ProjectID, status.CloudProjectUID = at.URL, at.ProjectID, string(o.CloudProject.UID)
+	if o.Open() { // Else the annotation may be missing or older: a closed intent stays closed.
 		o.closeIntent()
 	}
 	o.verify(id)
 	k.Absence.firstAt, k.Absence.unlistedAt = time.Time{}, time.Time{}
 }
 
-// verify notes that a remote agent was seen to be ours at this endpoint.
+// verify records that the remote agent is verified at this endpoint.
 func (o Observer) verify(id string) {
-	o.Known.Identity = identity{id: id, at: o.Place}
+	o.Known.Identity = identity{id: id, at: o.Endpoint}
 	if now := o.credentialNow(); now == o.credential {
 		o.Known.Identity.by = now
 	}
 }
 
-// mostDuplicates is how many remote agents the status holds that are to be deleted: the rest are left to the next look.
+// mostDuplicates bounds the duplicates in the status; the rest wait for the next check.
 const mostDuplicates = 100
 
 // findDuplicates looks for other remote agents with our derived machine ID. Those that can only have come from a
-// registration of ours that nobody knew of any more are deleted; others are left to the user.
+// registration of ours that is no longer recorded are deleted; others are left to the user.
 func (o Observer) findDuplicates(ctx context.Context) error {
 	if o.Remote == nil && o.Listed == nil || o.explicit() || o.Settings.ReadOnly || o.Agent.Status.Origin != v1alpha1.OriginRegistered {
 		return nil
@@ -304,8 +304,8 @@ func (o Observer) findDuplicates(ctx context.Context) error {
 	now, status := o.Clock.Now(), &o.Agent.Status
 	age := o.Interval(ctx)
 	if !o.Handled() {
-		// Somebody asks. A younger snapshot could only show agents that are too young to judge. The time of the request
-		// counts, because a snapshot may take longer than that.
+		// A check was requested. A newer snapshot could only add agents that are too young to judge. The age counts from
+		// the request, because a snapshot may take longer than the slack.
 		age = o.Settings.Slack + now.Sub(o.requested(now))
 	}
 	entries, _, err := o.Project.FindByMachine(ctx, o.MachineID(), now.Add(-age))
@@ -329,7 +329,7 @@ func (o Observer) findDuplicates(ctx context.Context) error {
 	return nil
 }
 
-// requested is when this process met the request to reconcile that is to be handled.
+// requested is when this process first saw the pending request to reconcile.
 func (o Observer) requested(now time.Time) time.Time {
 	if value := o.Agent.Annotations[v1alpha1.AnnotationReconcileAt]; o.Known.request.value != value || o.Known.request.at.IsZero() {
 		o.Known.request = request{value, now}

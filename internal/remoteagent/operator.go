@@ -103,8 +103,8 @@ func (t *Task) Handled() bool {
 	return t.Agent.Status.LastHandledReconcileAt == t.Agent.Annotations[v1alpha1.AnnotationReconcileAt]
 }
 
-// RecordedPlace is where the remote agent was seen last.
-func RecordedPlace(a *v1alpha1.Agent) connection.Endpoint {
+// RecordedEndpoint is where the remote agent was seen last.
+func RecordedEndpoint(a *v1alpha1.Agent) connection.Endpoint {
 	return connection.Endpoint{URL: a.Status.URL, ProjectID: a.Status.ProjectID}
 }
 

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// Event is something that users are told of, once, by a Kubernetes event and a log line.
+// Event is reported to users once, as a Kubernetes event and a log line.
 type Event struct {
 	Reason, Action, Note string
 	Warning              bool
@@ -26,23 +26,23 @@ var (
 	NoEvent         = Event{}
 	registeredAgent = Event{Reason: "Registered", Action: "Register", Note: "registered as %s"}
 	reregistered    = Event{Reason: "Reregistered", Action: "Register", Warning: true,
-		Note: "the remote agent was gone; registered anew as %s"}
+		Note: "the remote agent was not found; registered again as %s"}
 	recovered   = Event{Reason: "Recovered", Action: "Register", Note: "found its remote agent %s again"}
-	adopted     = Event{Reason: "Adopted", Action: "Adopt", Note: "took over the remote agent %s"}
+	adopted     = Event{Reason: "Adopted", Action: "Adopt", Note: "adopted the remote agent %s"}
 	Updated     = Event{Reason: "Updated", Action: "Update", Note: "sent %s"}
-	Corrected   = Event{Reason: "DriftCorrected", Action: "Update", Note: "put back what somebody else changed: %s"}
-	Drifted     = Event{Reason: "Drifted", Action: "Observe", Note: "somebody else changed %s; the sync policy lets it stand"}
+	Corrected   = Event{Reason: "DriftCorrected", Action: "Update", Note: "reverted what somebody else changed: %s"}
+	Drifted     = Event{Reason: "Drifted", Action: "Observe", Note: "somebody else changed %s; the sync policy does not revert it"}
 	Deleted     = Event{Reason: "Deleted", Action: "Delete", Note: "deleted the remote agent %s"}
-	goneAlready = Event{Reason: "Deleted", Action: "Delete", Note: "the remote agent %s was gone already"}
+	goneAlready = Event{Reason: "Deleted", Action: "Delete", Note: "the remote agent %s was already deleted"}
 	Retained    = Event{Reason: "Retained", Action: "Delete",
 		Note: "left the remote agent %s and its Secrets, as the deletion policy says"}
 	Orphaned = Event{Reason: "Orphaned", Action: "Delete", Warning: true,
 		Note: "left the remote agent %s behind, as the annotation says"}
 	LeftBehind = Event{Reason: "Orphaned", Action: "Delete", Warning: true,
-		Note: "the Agent was removed while it was being registered; delete the remote agent %s in Calyptia Cloud"}
+		Note: "the Agent was removed while it was being registered: delete the remote agent %s in Calyptia Cloud"}
 	MaybeOrphaned = Event{Reason: "MaybeOrphaned", Action: "Delete", Warning: true,
-		Note: "a registration was never answered; look for another agent with the machine ID %s in Calyptia Cloud"}
-	DuplicateDeleted = Event{Reason: "DuplicateDeleted", Action: "Delete", Note: "deleted the double %s", Warning: true}
+		Note: "a registration got no response: look for another agent with the machine ID %s in Calyptia Cloud"}
+	DuplicateDeleted = Event{Reason: "DuplicateDeleted", Action: "Delete", Note: "deleted the duplicate %s", Warning: true}
 )
 
 // EventReasons are the reasons of all events but failures.
@@ -62,7 +62,7 @@ type happened struct {
 	About string
 }
 
-// outcome is what a reconciliation comes to. It only grows.
+// outcome is the result of a reconciliation. It only grows.
 type outcome struct {
 	Events []happened
 	// Released: the finalizer is removed.
@@ -75,7 +75,7 @@ type outcome struct {
 	Confirm time.Duration
 }
 
-// Record notes an event. It is emitted after the status tells what happened.
+// Record adds an event. It is emitted after the status is written.
 func (o *outcome) Record(e Event, about ...string) {
 	o.Events = append(o.Events, happened{Event: e, About: strings.Join(about, ", ")})
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
-// ContentRefused stalls an Agent whose content something between the operator and the API refuses: by its size at once,
-// else when it refused the same content before. Anything else is returned as it is.
+// ContentRefused stalls an Agent whose content a proxy or firewall refuses: at once if it is too large, otherwise when the
+// same content is refused a second time. Other errors are returned unchanged.
 func (t *Task) ContentRefused(err error) error {
 	e, ok := cloud.AsError(err)
 	if !ok || e.Reason != cloud.ReasonContentRefused {
@@ -37,7 +37,7 @@ func (t *Task) ContentRefused(err error) error {
 	}
 	refusal := fault.Terminalf(v1alpha1.ReasonInvalid,
 		"something between the operator and the API refuses this configuration (%v): %s", e, remedy).Because(err)
-	if t.Open() && !again { // It may have been registered all the same: that is checked after the slack.
+	if t.Open() && !again { // It may have been registered anyway, which is checked after the slack.
 		refusal = refusal.After(t.Settings.Slack)
 	}
 	return refusal

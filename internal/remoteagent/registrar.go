@@ -27,17 +27,17 @@ type registrar struct {
 	// named are the IDs that sources name, and remotes what lookups showed of them.
 	named   map[registration.Source]string
 	remotes map[registration.Source]*cloud.Agent
-	// entries are the agents of the snapshot that were not looked up yet; others tells whether one of them is not ours.
+	// entries are the agents of the snapshot that were not looked up yet; others: at least one of them is not ours.
 	entries []inventory.Entry
 	others  bool
-	// resolveOnly creates nothing: it finds out what became of an open registration.
+	// resolveOnly creates nothing: it finds the outcome of a registration in doubt.
 	resolveOnly              bool
 	leaseAsked, sessionAsked bool
-	// why is what is behind a fact, in words.
+	// why holds the errors behind the facts.
 	why causes
 }
 
-// causes are what is behind facts, in words.
+// causes are the errors behind the facts.
 type causes struct{ lease, session, secret, failure error }
 
 func newRegistrar(t *Task, resolveOnly bool) *registrar {
@@ -89,7 +89,7 @@ func (r *registrar) settle(ctx context.Context) (recorded bool, err error) {
 		}
 	}
 	return false, fault.Retryablef(v1alpha1.ReasonInvalidResponse,
-		"the API lists very many agents with machine ID %s that are not this Agent's: delete those that are not needed", r.MachineID())
+		"the API lists too many agents with machine ID %s that are not this Agent's: delete those that are not needed", r.MachineID())
 }
 
 // mostDecisions is how many decisions one pass follows. Each changes a fact, but a server decides how many agents it lists.
@@ -112,8 +112,8 @@ func (r *registrar) gather(ctx context.Context) error {
 		f.Authentic = Evidence{r.Task}.authentic()
 		f.Repeated = f.Authentic && !intent.First.Equal(intent.At)
 		f.Trusted = r.met().Add(r.Settings.Slack)
-		if !r.Known.attempt.answered.IsZero() {
-			f.Trusted = r.Known.attempt.answered.Add(r.Settings.AnsweredSlack)
+		if !r.Known.attempt.responded.IsZero() {
+			f.Trusted = r.Known.attempt.responded.Add(r.Settings.ErrorSlack)
 		}
 		f.Met = r.Known.attempt.met
 	}
@@ -130,8 +130,8 @@ func (r *registrar) gather(ctx context.Context) error {
 	return nil
 }
 
-// looksFrom is from when on a snapshot has to be begun before anything is registered: the start of this process, or later
-// the last refusal that the API is said to have given. A filter may have its words, and have let the request pass.
+// looksFrom is the earliest start of a snapshot that is trusted before anything is registered: the start of this process, or
+// the last refusal in the API's form if that is later. A filter may imitate the API and have let the request pass.
 func (r *registrar) looksFrom() time.Time {
 	if refused := r.Known.attempt.refused; refused.After(r.started) {
 		return refused
@@ -139,11 +139,11 @@ func (r *registrar) looksFrom() time.Time {
 	return r.started
 }
 
-func listing(proof verification.Result) registration.Listing {
+func listing(check verification.Result) registration.Listing {
 	switch {
-	case proof.ListSupported == nil:
+	case check.ListSupported == nil:
 		return registration.ListingUnknown
-	case *proof.ListSupported:
+	case *check.ListSupported:
 		return registration.ListingYes
 	default:
 		return registration.ListingNo
@@ -156,7 +156,7 @@ func (r *registrar) waits(a registration.Action) error {
 		if closed := r.Project.RegistrationPaused(); closed != nil {
 			return closed
 		}
-		return r.outdated() // They were opened just now.
+		return r.outdated() // Registration was resumed just now.
 	case r.why.failure != nil:
 		return creation{r}.inDoubt(r.why.failure)
 	default:
@@ -169,7 +169,7 @@ func (r *registrar) fails(code registration.Code) error {
 	switch code {
 	case registration.OperatorReadOnly:
 		return fault.Terminalf(v1alpha1.ReasonReadOnly,
-			"the operator runs with --read-only and registers nothing: set spec.agentID, or run it without")
+			"the operator runs with --read-only and registers nothing: set spec.agentID, or run the operator without --read-only")
 	case registration.MachineIDLeased:
 		return r.why.lease
 	case registration.MachineIDTaken:
@@ -187,14 +187,14 @@ func (r *registrar) fails(code registration.Code) error {
 		return Evidence{r.Task}.notEntitled()
 	case registration.IDUnknown:
 		return fault.Terminalf(v1alpha1.ReasonRegistrationOutcomeUnknown,
-			"the API holds an agent with machine ID %s, and does not tell its ID: find it in Calyptia Cloud and set spec.agentID to its ID",
+			"the API has an agent with machine ID %s and does not reveal its ID: find it in Calyptia Cloud and set spec.agentID to its ID",
 			r.MachineID()).Because(r.why.failure)
 	default:
 		return r.why.failure
 	}
 }
 
-// met notes when this process met the open intent first, and returns when it was written.
+// met records when this process first saw the open intent, and returns when it was written.
 func (r *registrar) met() time.Time {
 	now, intent, a := r.Clock.Now(), r.Intent(), &r.Known.attempt
 	if a.intent != intent.String() {
@@ -207,7 +207,7 @@ func (r *registrar) met() time.Time {
 	return began
 }
 
-// adopt records a remote agent that is already there as this Agent's own.
+// adopt records an existing remote agent as this Agent's.
 func (r *registrar) adopt(ctx context.Context, remote *cloud.Agent) error {
 	if e := (Evidence{r.Task}); !e.entitled(remote, r.Intent()) {
 		return e.notEntitled()

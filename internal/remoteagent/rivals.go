@@ -22,7 +22,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/registration"
 )
 
-// rivals are other Agents of the cluster that have, or want, the same remote agent or machine ID.
+// rivals are the other Agents of the cluster that have or want the same remote agent or machine ID.
 type rivals struct{ *Task }
 
 // unowned refuses a remote agent that belongs to another Agent: the one whose name the machine ID is derived from, else
@@ -35,10 +35,10 @@ func (r rivals) unowned(ctx context.Context, remote *cloud.Agent) error {
 	if err != nil {
 		return err
 	}
-	recordedHere := r.Agent.Status.ID == remote.ID && r.Agent.Status.URL == r.Place.URL
+	recordedHere := r.Agent.Status.ID == remote.ID && r.Agent.Status.URL == r.Endpoint.URL
 	for i := range others {
 		other := &others[i]
-		if other.UID == r.Agent.UID || other.Status.URL != r.Place.URL { // An ID means something only at its endpoint.
+		if other.UID == r.Agent.UID || other.Status.URL != r.Endpoint.URL { // An ID means something only at its endpoint.
 			continue
 		}
 		theirs := remote.MachineID == registration.DerivedMachineID(r.Settings.ClusterID, other.Namespace, other.Name)
@@ -50,24 +50,24 @@ func (r rivals) unowned(ctx context.Context, remote *cloud.Agent) error {
 	if recordedHere {
 		return nil
 	}
-	if owner := r.leases.take(lease{place: connection.Endpoint{URL: r.Place.URL}, agent: remote.ID}, r.Key()); owner != r.Key() {
+	if owner := r.leases.take(lease{at: connection.Endpoint{URL: r.Endpoint.URL}, agent: remote.ID}, r.Key()); owner != r.Key() {
 		return r.owned(r.other(ctx, owner), remote.ID)
 	}
 	return nil
 }
 
-// owned waits for an Agent that is about to let the remote agent go, and refuses it while its owner lives.
+// owned waits while the owner of the remote agent is being deleted, and otherwise refuses the remote agent.
 func (r rivals) owned(other *v1alpha1.Agent, id string) error {
 	if !other.DeletionTimestamp.IsZero() {
 		return fault.Retryablef(v1alpha1.ReasonRemoteAlreadyManaged,
 			"the remote agent %s belongs to %s, which is being deleted", id, r.called(other)).Coded(fault.RemoteOwned)
 	}
 	return fault.Terminalf(v1alpha1.ReasonRemoteAlreadyManaged,
-		"the remote agent %s belongs to %s: delete one of the two Agents (this one touches nothing remote)", id, r.called(other)).
+		"the remote agent %s belongs to %s: delete one of the two Agents (this one makes no remote changes)", id, r.called(other)).
 		Coded(fault.RemoteOwned)
 }
 
-// called names another Agent; to a namespace that may not adopt, not one of another namespace.
+// called names another Agent, but hides an Agent of another namespace from a namespace that may not adopt.
 func (r rivals) called(other *v1alpha1.Agent) string {
 	if other.Namespace != r.Agent.Namespace && !r.mayAdopt() {
 		return "an Agent of another namespace"
@@ -75,7 +75,7 @@ func (r rivals) called(other *v1alpha1.Agent) string {
 	return "Agent " + other.Namespace + "/" + other.Name
 }
 
-// other is another Agent as the cache has it. One that the cache does not have any more is as good as deleted.
+// other reads another Agent from the cache. If the cache does not have it, it counts as being deleted.
 func (r rivals) other(ctx context.Context, key types.NamespacedName) *v1alpha1.Agent {
 	var other v1alpha1.Agent
 	if r.Client.Get(ctx, key, &other) != nil {
@@ -99,22 +99,22 @@ func (r rivals) misdirected(ctx context.Context, id, machineID string) error {
 	}
 	for i := range others {
 		// One with our machine ID adopted what is ours by derivation.
-		if other := &others[i]; other.UID != r.Agent.UID && other.Status.URL == r.Place.URL && other.Status.MachineID != machineID {
+		if other := &others[i]; other.UID != r.Agent.UID && other.Status.URL == r.Endpoint.URL && other.Status.MachineID != machineID {
 			return r.owned(other, id)
 		}
 	}
 	return r.unowned(ctx, &cloud.Agent{ID: id, MachineID: machineID})
 }
 
-// machineIDFree refuses to register a machine ID that another Agent of the cluster has in the same project. The owner
-// by derivation is refused nothing: whoever else has its machine ID gives way.
+// machineIDFree refuses to register a machine ID that another Agent of the cluster has in the same project. The Agent
+// whose name the machine ID is derived from always gets it: any other Agent yields.
 func (r rivals) machineIDFree(ctx context.Context) error {
 	what := r.machineLease()
 	if !r.explicit() {
 		r.leases.seize(what, r.Key())
 		return nil
 	}
-	// A deletion has nothing to choose any more.
+	// An Agent that is being deleted cannot choose another machine ID.
 	if registration.LooksDerived(r.MachineID()) && !r.mayAdopt() && r.Agent.DeletionTimestamp.IsZero() {
 		return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,
 			"spec.machineID: %q has the form of the machine IDs that the operator derives from the names of Agents, and could be that "+
@@ -135,11 +135,11 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 	return nil
 }
 
-// sharesProject reports whether another Agent's record is of the same project. What spec.projectID says of a token is
-// only somebody's word: between two CloudProjects it counts only where the tokens or snapshots of both confirm it. Else
-// whoever names another's project there would be told who has a machine ID in it.
+// sharesProject reports whether another Agent's record is of the same project. A spec.projectID counts between two
+// CloudProjects only if the tokens or snapshots of both confirm it: otherwise naming a project would reveal who has a machine
+// ID in it.
 func (r rivals) sharesProject(ctx context.Context, other *v1alpha1.Agent) bool {
-	if RecordedPlace(other) != r.Place {
+	if RecordedEndpoint(other) != r.Endpoint {
 		return false
 	}
 	ref, named := projectref.Ref(other, r.Settings.DefaultProject)
@@ -156,14 +156,14 @@ func (r rivals) sharesProject(ctx context.Context, other *v1alpha1.Agent) bool {
 
 // machineLease is on the machine ID in the project; where only spec.projectID names that, in this CloudProject's alone.
 func (r rivals) machineLease() lease {
-	place := r.Place
+	at := r.Endpoint
 	if !r.Project.Vouched() {
-		place.ProjectID += " of " + string(r.CloudProject.UID)
+		at.ProjectID += " of " + string(r.CloudProject.UID)
 	}
-	return lease{place: place, machineID: r.MachineID()}
+	return lease{at: at, machineID: r.MachineID()}
 }
 
-// machineIDOf waits for an Agent with the same machine ID that is about to go, and is refused by one that lives.
+// machineIDOf waits while the Agent with the same machine ID is being deleted, and otherwise refuses the machine ID.
 func (r rivals) machineIDOf(other *v1alpha1.Agent) error {
 	if !other.DeletionTimestamp.IsZero() {
 		return fault.Retryablef(v1alpha1.ReasonMachineIDConflict,
@@ -174,12 +174,12 @@ func (r rivals) machineIDOf(other *v1alpha1.Agent) error {
 		r.called(other), r.MachineID()).Coded(fault.MachineIDLeased)
 }
 
-// machineIDTaken shows the ID of the other agent only to who may adopt it.
+// machineIDTaken shows the ID of the other agent only if this Agent may adopt it.
 func (r rivals) machineIDTaken(id string) error {
 	which := "another agent of the project"
 	if id != "" && r.mayAdopt() {
 		which = "agent " + id + " of the project"
 	}
 	return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,
-		"spec.machineID: %s holds the machine ID %q: "+agentstatus.TakeOver, which, r.MachineID())
+		"spec.machineID: %s has the machine ID %q: "+agentstatus.MachineIDRemedy, which, r.MachineID())
 }

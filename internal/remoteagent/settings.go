@@ -37,15 +37,15 @@ type Times struct {
 	PostWindow time.Duration
 	// Slack is the time after an intent until an empty snapshot is trusted. Default 80 s.
 	Slack time.Duration
-	// AnsweredSlack is the same after the API's own error response. Default 5 s.
-	AnsweredSlack time.Duration
+	// ErrorSlack is the same after the API's own error response. Default 5 s.
+	ErrorSlack time.Duration
 	// GoneDelay is the time between the two checks that find a remote agent missing. Default 5 s.
 	GoneDelay time.Duration
-	// OutageGrace is how long an outage does not show on an applied Agent. Default 15 min.
+	// OutageGrace is how long an outage leaves an applied Agent Ready. Default 15 min.
 	OutageGrace time.Duration
-	// VolatileInterval is how often numbers that always change are written. Default 1 h.
+	// VolatileInterval is how often the counters in the status are written. Default 1 h.
 	VolatileInterval time.Duration
-	// BackoffMin and BackoffMax bound the time between two tries. Default 1 s and 5 min.
+	// BackoffMin and BackoffMax bound the time between two attempts. Default 1 s and 5 min.
 	BackoffMin, BackoffMax time.Duration
 }
 
@@ -57,7 +57,7 @@ func (s Settings) withDefaults() Settings {
 	}
 	set(&s.PostWindow, 20*time.Second)
 	set(&s.Slack, 80*time.Second)
-	set(&s.AnsweredSlack, 5*time.Second)
+	set(&s.ErrorSlack, 5*time.Second)
 	set(&s.GoneDelay, 5*time.Second)
 	set(&s.OutageGrace, 15*time.Minute)
 	set(&s.VolatileInterval, time.Hour)

@@ -21,7 +21,7 @@ import (
 // sources reads what may name the remote agent.
 type sources struct{ *registrar }
 
-// names notes what a source says; an empty ID is none.
+// names records the ID that a source names; an empty ID is none.
 func (r sources) names(s registration.Source, id string) {
 	r.named[s] = id
 	r.facts.Found[s] = registration.None
@@ -33,11 +33,11 @@ func (r sources) names(s registration.Source, id string) {
 func (r sources) read(ctx context.Context, s registration.Source) error {
 	switch s {
 	case registration.Record:
-		// Past the cache: a stale one would register twice.
+		// Not from the cache: a stale one would register twice.
 		if err := r.refresh(ctx); err != nil {
 			return err
 		}
-		if err := (Fence{r.Task}).keepIntent(ctx); err != nil { // Pruned since the cache heard of it.
+		if err := (Fence{r.Task}).keepIntent(ctx); err != nil { // Pruned since it was cached.
 			return err
 		}
 		r.names(s, r.Agent.Status.ID)
@@ -57,14 +57,14 @@ func (r sources) read(ctx context.Context, s registration.Source) error {
 	return nil
 }
 
-// readIntentSecret reads the ID that the token Secret got from the open registration.
+// readIntentSecret reads the ID that the registration in doubt left in the token Secret.
 func (r sources) readIntentSecret(ctx context.Context) error {
 	r.names(registration.SecretIntent, "")
 	secret, verdict, err := r.Secrets.Find(ctx, r.Agent, tokensecret.Name(r.Agent))
 	if err != nil || secret == nil || tokensecret.Registration(secret) != r.Intent().String() {
 		return err
 	}
-	// One of an Agent that retains has no owner: then a read of the remote agent has to confirm it, as it has to anyway.
+	// The Secret of an Agent that retains has no owner. A read of the remote agent confirms the ID in any case.
 	if verdict == tokensecret.Ours || verdict == tokensecret.Ownerless && tokensecret.Labelled(secret, r.Agent) {
 		r.names(registration.SecretIntent, tokensecret.ID(secret))
 	}
@@ -76,7 +76,7 @@ func (r sources) readSecret(ctx context.Context) error {
 	r.names(registration.Secret, "")
 	name := tokensecret.Name(r.Agent)
 	if r.Version(ctx, r.Agent.Namespace, "Secret", name) == "" {
-		return nil // One that appears meanwhile is met when the token is stored.
+		return nil // A Secret that appears later is found when the token is stored.
 	}
 	secret, verdict, err := r.Secrets.Find(ctx, r.Agent, name)
 	if err != nil || verdict == tokensecret.Absent {
@@ -86,20 +86,20 @@ func (r sources) readSecret(ctx context.Context) error {
 	switch {
 	case verdict == tokensecret.Foreign:
 		r.taken(tokensecret.Conflict(name, TokenField))
-	case id != "" && r.Known.Absence.Lost != Whereabouts{id, r.Place}:
+	case id != "" && r.Known.Absence.Lost != Whereabouts{id, r.Endpoint}:
 		r.names(registration.Secret, id)
 	case verdict == tokensecret.Ownerless:
-		return r.ownerless((SecretPlaces{r.Task}).Takeover(ctx, secret, tokensecret.Conflict(name, TokenField)))
+		return r.ownerless((SecretPreflight{r.Task}).AllowOverwrite(ctx, secret, tokensecret.Conflict(name, TokenField)))
 	}
 	return nil
 }
 
-// taken notes that the token Secret is somebody else's.
+// taken records that the token Secret is somebody else's.
 func (r sources) taken(conflict error) {
 	r.why.secret, r.facts.Found[registration.Secret] = conflict, registration.Foreign
 }
 
-// ownerless notes whether a Secret without an owner may be used; other failures are returned.
+// ownerless records whether a Secret without an owner may be used; other failures are returned.
 func (r sources) ownerless(conflict error) error {
 	if !fault.Is(conflict, fault.SecretForeign) {
 		return conflict
@@ -109,7 +109,7 @@ func (r sources) ownerless(conflict error) error {
 }
 
 // readCluster looks for another Agent of the cluster that recorded an agent with our derived machine ID: it chose a
-// machine ID that is not its own, and gives way.
+// machine ID that is not its own, and yields.
 func (r sources) readCluster(ctx context.Context) error {
 	r.names(registration.Cluster, "")
 	if r.explicit() {
@@ -117,7 +117,7 @@ func (r sources) readCluster(ctx context.Context) error {
 	}
 	others, err := r.having(ctx, machineIndex, r.MachineID())
 	for i := range others {
-		if other := &others[i]; other.UID != r.Agent.UID && other.Status.ID != "" && other.Status.URL == r.Place.URL {
+		if other := &others[i]; other.UID != r.Agent.UID && other.Status.ID != "" && other.Status.URL == r.Endpoint.URL {
 			r.names(registration.Cluster, other.Status.ID)
 		}
 	}
@@ -139,8 +139,8 @@ func (r sources) list(ctx context.Context, notBefore time.Time) error {
 	return nil
 }
 
-// nextEntry takes the next agent of the snapshot that may be ours. With a chosen machine ID, one that was there before
-// the registration is another's.
+// nextEntry takes the next agent of the snapshot that may be ours. With a chosen machine ID, an agent
+// that is older than the registration is another's.
 func (r sources) nextEntry() {
 	for ; len(r.entries) > 0; r.entries = r.entries[1:] {
 		entry := r.entries[0]
@@ -156,7 +156,7 @@ func (r sources) nextEntry() {
 	}
 }
 
-// first is when the first attempt of the open registration began, as far as that is to be believed.
+// first is when the first attempt of the registration in doubt began, if its intent is authentic.
 func (r sources) first() time.Time {
 	if (Evidence{r.Task}).authentic() {
 		return r.Intent().First
@@ -199,5 +199,5 @@ func (r sources) secretOfNone(ctx context.Context) error {
 	if err != nil || verdict != tokensecret.Ownerless {
 		return err
 	}
-	return r.ownerless((SecretPlaces{r.Task}).Takeover(ctx, secret, tokensecret.Conflict(name, TokenField)))
+	return r.ownerless((SecretPreflight{r.Task}).AllowOverwrite(ctx, secret, tokensecret.Conflict(name, TokenField)))
 }

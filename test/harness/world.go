@@ -171,7 +171,7 @@ func New(t testing.TB, settings cloudtest.Settings, options ...Option) *World {
 			ClusterID: "test-cluster",
 			Times: remoteagent.Times{
 				PostWindow: 3 * time.Second, Slack: 4 * time.Second,
-				AnsweredSlack: 300 * time.Millisecond, GoneDelay: 200 * time.Millisecond,
+				ErrorSlack: 300 * time.Millisecond, GoneDelay: 200 * time.Millisecond,
 				BackoffMin: 50 * time.Millisecond, BackoffMax: time.Second,
 			},
 		},

@@ -224,7 +224,7 @@ var stories = []struct {
 		w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Cut: cloudtest.CutAfter, Times: 1})
 		w.Ready(w.Apply("web"))
 		syncs(w, "web")
-	}, []string{"Normal Recovered: * ID*"}, map[int]string{0: "info | Not done yet | RegistrationOutcomeUnknown | *"}},
+	}, []string{"Normal Recovered: * ID*"}, map[int]string{0: "info | Not reconciled yet | RegistrationOutcomeUnknown | *"}},
 }
 
 func TestEachChangeIsRecordedOnceAndNothingElse(t *testing.T) {
@@ -267,7 +267,7 @@ func asLine(event string) string {
 	kind, text, _ := strings.Cut(event, " ")
 	reason, note, _ := strings.Cut(text, ": ")
 	if kind == "Warning" && v1alpha1.IsReason(reason) {
-		return "info | Not done yet | " + reason + " | " + note
+		return "info | Not reconciled yet | " + reason + " | " + note
 	}
 	return "info | " + reason + " | " + note
 }

@@ -130,7 +130,7 @@ func aLongOutageIsQuiet(t *testing.T, c *crowd) {
 	if calls < 3 {
 		t.Errorf("%d calls: no probe checks whether the outage is over", calls)
 	}
-	if n := len(c.lines.since(logged, "Not done yet")); n > 2*many {
+	if n := len(c.lines.since(logged, "Not reconciled yet")); n > 2*many {
 		t.Errorf("%d log lines about the outage of %d Agents", n, many)
 	}
 	if n := len(c.events()) - recorded; n > 3 {

@@ -30,7 +30,7 @@ func inEnvironment(name string) func(*v1alpha1.Agent) {
 	return func(a *v1alpha1.Agent) { a.Spec.Environment = &v1alpha1.EnvironmentReference{Name: name} }
 }
 
-// later lets time pass, and wakes an Agent without asking for a check.
+// later waits, and wakes Agents without requesting a check.
 func later(w *harness.World, d time.Duration, names ...string) {
 	w.Helper()
 	w.Clock.Step(d)

@@ -15,7 +15,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// The guest is allowed, and has what it records through a CloudProject of its own, which names the victim's project.
+// The guest is allowed, and records an agent through a second CloudProject that it owns and that names the victim's project.
 func TestProjectRef_AllowedAndRecordedThroughAProjectThatPretends_HarmsNothing(t *testing.T) {
 	for _, how := range []string{"moves", "moves and is deleted", "claims an ID"} {
 		t.Run(how, func(t *testing.T) {
@@ -26,7 +26,7 @@ func TestProjectRef_AllowedAndRecordedThroughAProjectThatPretends_HarmsNothing(t
 			s.own(s.guest, "pretends", func(cp *v1alpha1.CloudProject) { cp.Spec.ProjectID = s.ProjectID })
 			s.guest.SetSecret("token-of-pretends", map[string]string{v1alpha1.TokenKey: opaque})
 			name := s.guest.Apply("web", in(s.guest.Namespace, "pretends"), machine("machine-of-the-victim"))
-			s.guest.Ready(name) // In its own project it is told nothing of the victim's.
+			s.guest.Ready(name) // Its own project reveals nothing of the victim's.
 			s.Cloud.ResetRequests()
 			s.guest.Change(name, in(s.Namespace, "calyptia"))
 			switch how {

@@ -20,8 +20,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// Whoever may see the victim's Agents and create Agents elsewhere uses one of its own to test guesses.
-func TestApplied_OfTheSameText_TellsNothingToAnotherNamespace(t *testing.T) {
+// A user who may see the victim's Agents and create Agents elsewhere tests guesses with a new Agent.
+func TestApplied_OfTheSameText_RevealsNothingToAnotherNamespace(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{})
 	digests := map[string]string{}
@@ -93,8 +93,8 @@ func (s *scene) limit() {
 }
 
 // A filter may use the API's own form. Where the API lists agents, a look for what a refused request made comes before the
-// next one, so that a filter that lets each request pass cannot have agents registered without end.
-func TestFilter_ThatSpeaksLikeTheAPI_DoublesNothing(t *testing.T) {
+// next one, so that a filter that forwards each request cannot have agents registered without end.
+func TestFilter_ThatSpeaksLikeTheAPI_DuplicatesNothing(t *testing.T) {
 	for name, fault := range map[string]cloudtest.Fault{
 		"a support ID": {Status: http.StatusForbidden, Body: `{"error":"The requested URL was rejected","supportID":"123"}`},
 		"a policy":     {Status: http.StatusUnavailableForLegalReasons, Body: `{"error":"blocked by policy"}`},
@@ -146,7 +146,7 @@ func TestLine_OfAgentsThatTurnAway_DelaysNobody(t *testing.T) {
 }
 
 // A service writes IDs in capitals. Sets and Secrets compare them, too.
-func TestIDs_InCapitals_DoubleNothing(t *testing.T) {
+func TestIDs_InCapitals_DuplicateNothing(t *testing.T) {
 	for _, settings := range []cloudtest.Settings{
 		{UpperIDs: true}, {UpperIDs: true, UniqueMachineIDs: cloudtest.MachineIDDouble}, {UpperIDs: true, NoList: true, GoneAfterDelete: true},
 	} {
@@ -214,7 +214,7 @@ func TestYield_BringsTheSessionAlong(t *testing.T) {
 			})
 			t.Logf("took %s", time.Since(began))
 			w.Ready("web")
-			w.Eventually("the double goes", func() error {
+			w.Eventually("the duplicate is deleted", func() error {
 				if n := len(w.Remote()); n != 1 {
 					return fmt.Errorf("%d agents", n)
 				}

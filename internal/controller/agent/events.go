@@ -33,21 +33,21 @@ func (f finisher) emit(ctx context.Context) {
 	}
 }
 
-// count counts an event for the Agent's CloudProject, where that exists.
+// count counts an event for the Agent's CloudProject, if it exists.
 func (f finisher) count(ctx context.Context, reason string) {
 	if f.CloudProject == nil {
-		_ = f.FindProject(ctx) // The cache's word is enough; a deletion may not have needed it.
+		_ = f.FindProject(ctx) // The cache is enough; a deletion may not have read it.
 	}
 	f.reconciler.Metrics.Happened(f.CloudProject, reason)
 }
 
-// log logs a failure once, and again when it changes. One that needs user action is an event, too. What fails for its
-// CloudProject is logged there, once for all Agents, and so is an outage, until its grace is over.
+// log logs a failure once, and again when it changes. One that requires user action is also an event. A
+// failure of the CloudProject is logged there, once for all Agents, and so is an outage within its grace period.
 func (f finisher) log(ctx context.Context, failure *fault.Error, grace bool) {
 	logged := &f.Known.Logged
 	if failure == nil {
 		if *logged != "" && len(f.Events) == 0 {
-			remoteagent.Logger(ctx).Info("Goes on")
+			remoteagent.Logger(ctx).Info("Reconciled after a failure")
 		}
 		*logged = ""
 		return
@@ -59,11 +59,11 @@ func (f finisher) log(ctx context.Context, failure *fault.Error, grace bool) {
 		*logged = text // By an earlier process, perhaps.
 	}
 	if failure.Quiet || outage || text == *logged {
-		remoteagent.Logger(ctx).V(1).Info("Not done yet", "class", failure.Class, "reason", failure.Reason, "message", failure.Message)
+		remoteagent.Logger(ctx).V(1).Info("Not reconciled yet", "class", failure.Class, "reason", failure.Reason, "message", failure.Message)
 		return
 	}
 	*logged = text
-	remoteagent.Logger(ctx).Info("Not done yet", "class", failure.Class, "reason", failure.Reason, "message", failure.Message)
+	remoteagent.Logger(ctx).Info("Not reconciled yet", "class", failure.Class, "reason", failure.Reason, "message", failure.Message)
 	if failure.Class == fault.Terminal {
 		if f.reconciler.Recorder != nil {
 			f.reconciler.Recorder.Eventf(f.Base, nil, corev1.EventTypeWarning, failure.Reason, "Reconcile", "%s",

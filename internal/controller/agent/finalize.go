@@ -27,7 +27,7 @@ const orphanHint = `; or annotate the Agent with cloud.calyptia.com/orphan: "tru
 // finalizer deletes or releases the remote agent of an Agent that is being deleted.
 type finalizer struct{ *task }
 
-// finalize deletes or releases the remote agent, then lets the Agent go. It creates no Kubernetes object.
+// finalize deletes or releases the remote agent, then removes the finalizer. It creates no Kubernetes object.
 func (f finalizer) finalize(ctx context.Context) error {
 	if !remoteagent.Fenced(f.Agent) || f.Writes.Released {
 		return nil
@@ -42,7 +42,7 @@ func (f finalizer) finalize(ctx context.Context) error {
 		return f.retain(ctx)
 	case f.Settings.ReadOnly:
 		return fault.Terminalf(v1alpha1.ReasonReadOnly,
-			"the operator runs with --read-only and deletes nothing remote: run it without"+orphanHint)
+			"the operator runs with --read-only and deletes nothing remote: run the operator without --read-only"+orphanHint)
 	}
 	if err := (remoteagent.Deleter{Task: f.Task}).DeleteRemote(ctx); err != nil {
 		switch {
@@ -61,12 +61,12 @@ func (f finalizer) finalize(ctx context.Context) error {
 	return f.release(ctx, remoteagent.NoEvent)
 }
 
-// retain lets the Agent go without its remote agent. Its Fluent Bit runs on, and needs the session at its next start.
+// retain releases the Agent and keeps the remote agent, whose Fluent Bit needs the session at its next start.
 func (f finalizer) retain(ctx context.Context) error {
 	status, names := &f.Agent.Status, tokensecret.Names(f.Agent)
 	for _, ref := range []*v1alpha1.LocalSecretReference{status.TokenSecretRef, status.SessionSecretRef} {
 		if ref != nil && !slices.Contains(names, ref.Name) {
-			names = append(names, ref.Name) // Renamed, and not acted on.
+			names = append(names, ref.Name) // The Secret was renamed, and that is not reconciled yet.
 		}
 	}
 	for _, name := range names {
@@ -84,7 +84,7 @@ func (f finalizer) retain(ctx context.Context) error {
 	return f.release(ctx, remoteagent.Retained)
 }
 
-// release lets the Agent go, and tells how once it is gone. Its Secrets follow it: they are owned by it.
+// release removes the finalizer, and records the event. Kubernetes then deletes the Secrets that the Agent owns.
 func (f finalizer) release(ctx context.Context, how remoteagent.Event) error {
 	write, cancel := remoteagent.Detach(ctx)
 	defer cancel()
@@ -99,7 +99,7 @@ func (f finalizer) release(ctx context.Context, how remoteagent.Event) error {
 	return nil
 }
 
-// hinted adds the way out to a failure that holds a deletion back.
+// hinted adds the workaround to a failure that delays a deletion.
 func hinted(err error) error {
 	failure := agentstatus.Classify(err)
 	if failure.Quiet {
@@ -110,17 +110,17 @@ func hinted(err error) error {
 	return &with
 }
 
-// hopeless reports whether trying on would not delete what a removed Agent left behind, or would take longer than a new
-// Agent of its name should have to wait.
+// hopeless reports whether retries cannot delete what a removed Agent left behind, or would delay a new Agent of the
+// same name too long.
 func (f finalizer) hopeless(err error) bool {
 	failure := agentstatus.Classify(err)
 	return f.Removed && (failure.Class == fault.Terminal || failure.Code == fault.ProjectMissing ||
 		f.Clock.Since(f.Agent.DeletionTimestamp.Time) > f.Settings.OutageGrace)
 }
 
-// rescue writes a Secret again that the garbage collector deleted although the remote agent is retained, because that
-// was declared too shortly before the deletion. It succeeds where Calyptia Cloud shows the token. The Agent waits for
-// that no longer than for a late response.
+// rescue writes a Secret again that the garbage collector deleted although the remote agent is retained, because the
+// policy was set too shortly before the deletion. It succeeds if Calyptia Cloud shows the token. The Agent waits no
+// longer for it than for a late response.
 func (f finalizer) rescue(ctx context.Context, name string) error {
 	status := &f.Agent.Status
 	isToken := status.TokenSecretRef != nil && status.TokenSecretRef.Name == name

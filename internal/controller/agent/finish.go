@@ -26,12 +26,12 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
-// finisher turns what a reconciliation came to into conditions, one status write, events and the time of the next check.
+// finisher turns the outcome of a reconciliation into conditions, one status write, events and the time of the next check.
 type finisher struct{ *task }
 
 func (f finisher) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	if f.Released || err == nil && f.Deleting() {
-		return f.letGo(ctx)
+		return f.finishReleased(ctx)
 	}
 	sent := f.Writes.Sent
 	forgets := sent != nil && remoteagent.Fence{Task: f.Task}.Forgets(sent)
@@ -56,7 +56,7 @@ func (f finisher) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	defer cancel()
 	learned := f.Agent.Status.ID != f.Base.Status.ID || f.Agent.Status.RegistrationIntent != f.Base.Status.RegistrationIntent
 	if ctx.Err() != nil && !learned {
-		return ctrl.Result{}, nil // Shutting down: the next leader does it all again.
+		return ctrl.Result{}, nil // Shutting down: the next leader repeats the reconciliation.
 	}
 	err = f.WriteStatus(write)
 	if err == nil && !f.Removed && !f.Open() && !forgets {
@@ -73,8 +73,8 @@ func (f finisher) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	return f.sleep()
 }
 
-// letGo ends the reconciliation of an Agent that goes.
-func (f finisher) letGo(ctx context.Context) (ctrl.Result, error) {
+// finishReleased ends the reconciliation of an Agent that was released.
+func (f finisher) finishReleased(ctx context.Context) (ctrl.Result, error) {
 	f.emit(ctx)
 	if f.Removed {
 		f.reconciler.forget(f.Key())
@@ -84,8 +84,8 @@ func (f finisher) letGo(ctx context.Context) (ctrl.Result, error) {
 	return ctrl.Result{}, nil
 }
 
-// redacted takes the agent's own token out of what the API says: its client knows the project's alone. It takes out what
-// the API repeats of a configuration from a Secret, too: more people may read an Agent than a Secret.
+// redacted removes the agent's own token from API errors, because the client knows only the project token. It also removes
+// what the API repeats of a configuration from a Secret: more people may read an Agent than a Secret.
 func (f finisher) redacted(ctx context.Context, failure *fault.Error) *fault.Error {
 	if failure == nil {
 		return nil
@@ -110,8 +110,7 @@ func (f finisher) redacted(ctx context.Context, failure *fault.Error) *fault.Err
 	return &clean
 }
 
-// schedule sets the next check. It is the only place that does. It reports whether an applied Agent does not show the
-// failure yet.
+// schedule sets the next check; nothing else does. It reports whether an applied Agent does not show the failure yet.
 func (f finisher) schedule(ctx context.Context, failure *fault.Error, now time.Time) (grace bool) {
 	delayed := len(f.Known.Updates.Delayed) > 0
 	facts := schedule.Facts{
@@ -147,7 +146,7 @@ func (f finisher) ownCA() bool {
 	return wanted && f.CloudProject != nil && f.CloudProject.Spec.CABundle != nil
 }
 
-// delayVolatile lets what always changes cause a write now and then.
+// delayVolatile allows changes of counters to cause a status write only once per interval.
 func (f finisher) delayVolatile(now time.Time) {
 	at := &f.Known.VolatileAt
 	if at.IsZero() {

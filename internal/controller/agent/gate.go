@@ -21,17 +21,17 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
-// gate says whether there is anything to do for an Agent now. It asks the cache alone.
+// gate decides from the cache alone whether there is anything to do for an Agent now.
 type gate struct{ *task }
 
-// inBackoff reports whether the Agent failed, nothing changed since, and it is not time to try again.
+// inBackoff reports whether the Agent failed, nothing changed since, and its retry is not due.
 func (g gate) inBackoff(ctx context.Context) bool {
 	// Taken before anything is read, so that what changes meanwhile is not missed.
 	g.fingerprint = g.ofFailure(ctx)
 	return g.Known.Timers.InBackoff(g.Clock.Now(), g.fingerprint != g.Known.BackoffFor)
 }
 
-// ofFailure is a fingerprint that changes when something changed that may end a failure.
+// ofFailure is a fingerprint of everything whose change may end a failure.
 func (g gate) ofFailure(ctx context.Context) string {
 	annotations := g.Agent.Annotations
 	var epoch int
@@ -54,7 +54,7 @@ func (g gate) ofFailure(ctx context.Context) string {
 		g.SourceVersion(ctx, g.Agent), secrets, epoch, generation)
 }
 
-// upToDate reports whether nothing is to be done before the next check, and that is not due.
+// upToDate reports whether there is nothing to do until the next check, which is not due.
 func (g gate) upToDate(ctx context.Context) bool {
 	status, timers := &g.Agent.Status, &g.Known.Timers
 	standing := schedule.Standing{
@@ -75,8 +75,8 @@ func (g gate) upToDate(ctx context.Context) bool {
 	now := g.Clock.Now()
 	*timers = timers.Good()
 	if timers.Check.IsZero() {
-		// A process that just started spreads its Agents over the whole interval. It believes the one before it of
-		// Secrets that nobody touched since.
+		// A process that just started spreads its Agents over the whole interval, and trusts the status about Secrets
+		// that did not change.
 		checks := &g.Known.Secrets
 		checks.Right = checks.Token == status.Applied.TokenSecretResourceVersion &&
 			checks.Session == status.Applied.SessionSecretResourceVersion
@@ -85,7 +85,7 @@ func (g gate) upToDate(ctx context.Context) bool {
 	return !timers.Due(now)
 }
 
-// secretsKept compares the Secrets with how they were last found right; after a start their being there is enough until
+// secretsKept compares the Secrets with how they were last found right; after a start it is enough that they exist, until
 // the next check of the remote agent.
 func (t *task) secretsKept(ctx context.Context) bool {
 	status, checks := &t.Agent.Status, &t.Known.Secrets
@@ -112,8 +112,8 @@ func (t *task) secretsKept(ctx context.Context) bool {
 // sameEndpoint reports whether the CloudProject still leads to where the remote agent was seen last.
 func (g gate) sameEndpoint(ctx context.Context) bool {
 	if g.FindProject(ctx) != nil {
-		return true // Its CloudProject tells of that; an applied Agent has nothing to do.
+		return true // The CloudProject reports that; an applied Agent has nothing to do.
 	}
 	shared := g.Projects.Lookup(g.CloudProject.UID)
-	return shared == nil || shared.Endpoint() == remoteagent.RecordedPlace(g.Agent)
+	return shared == nil || shared.Endpoint() == remoteagent.RecordedEndpoint(g.Agent)
 }

@@ -48,7 +48,7 @@ func TestUpToDate_IsAnAgentWithNothingLeftToDo(t *testing.T) {
 		{"a new generation", func(a *v1alpha1.Agent) { a.Generation = 3 }, nil, false},
 		{"a generation that is seen and not applied", func(a *v1alpha1.Agent) { a.Status.Applied.Generation = 1 }, nil, false},
 		{"a request to reconcile", annotated(v1alpha1.AnnotationReconcileAt, "now"), nil, false},
-		{"a double to withdraw", func(a *v1alpha1.Agent) { a.Status.DuplicatesToDelete = []string{"other"} }, nil, false},
+		{"a duplicate to delete", func(a *v1alpha1.Agent) { a.Status.DuplicatesToDelete = []string{"other"} }, nil, false},
 		{"a status that is not written", nil, func(p *task, _ *standstill.View) { p.Known.Timers.Unwritten = 1 }, false},
 		{"a changed source", nil, func(_ *task, v *standstill.View) { v.Versions["ConfigMap/pipeline"] = "6" }, false},
 		{"a deleted source", nil, func(_ *task, v *standstill.View) { delete(v.Versions, "ConfigMap/pipeline") }, false},
@@ -68,9 +68,9 @@ func TestUpToDate_IsAnAgentWithNothingLeftToDo(t *testing.T) {
 			a.Spec.SessionSecretRef = &v1alpha1.LocalSecretReference{}
 			a.Status.SessionSecretRef = &v1alpha1.LocalSecretReference{Name: "web-session"}
 		}, func(_ *task, v *standstill.View) { v.Versions["Secret/web-session"] = "8" }, true},
-		{"a CloudProject that went: it tells of that itself", nil, func(_ *task, v *standstill.View) { v.Project = nil }, true},
-		{"a look that is due", nil, func(p *task, _ *standstill.View) { p.Known.Timers.Check, p.Known.Secrets.Token = noon, "7" }, false},
-		{"a look that is due soon", nil, func(p *task, _ *standstill.View) {
+		{"a CloudProject that was deleted: it reports that itself", nil, func(_ *task, v *standstill.View) { v.Project = nil }, true},
+		{"a check that is due", nil, func(p *task, _ *standstill.View) { p.Known.Timers.Check, p.Known.Secrets.Token = noon, "7" }, false},
+		{"a check that is due soon", nil, func(p *task, _ *standstill.View) {
 			p.Known.Timers.Check, p.Known.Secrets.Token = noon.Add(time.Second), "7"
 		}, true},
 	} {
@@ -95,9 +95,9 @@ func TestAStartSpreadsTheLooksOverTheInterval(t *testing.T) {
 	for range 100 {
 		p, v := upToDate()
 		v.Project.Spec.ResyncInterval = &metav1.Duration{Duration: time.Hour}
-		v.Project.Status.ResyncInterval = &metav1.Duration{Duration: 2 * time.Hour} // Stretched to the budget.
+		v.Project.Status.ResyncInterval = &metav1.Duration{Duration: 2 * time.Hour} // Stretched to fit the rate limit.
 		if !(gate{p}).upToDate(t.Context()) {
-			t.Fatal("a start looks at once")
+			t.Fatal("a start checks at once")
 		}
 		if p.Known.Timers.Check.Before(noon) || p.Known.Timers.Check.After(noon.Add(2*time.Hour)) {
 			t.Fatalf("due at %s", p.Known.Timers.Check)
@@ -113,7 +113,7 @@ func TestAStartSpreadsTheLooksOverTheInterval(t *testing.T) {
 	}
 }
 
-// A start believes the process before it of the Secrets that are as that one found them right.
+// A process that starts trusts the status about Secrets that did not change.
 func TestAStartKnowsTheSecretsThatNobodyTouched(t *testing.T) {
 	for _, row := range []struct {
 		name            string
@@ -138,7 +138,7 @@ func TestAStartKnowsTheSecretsThatNobodyTouched(t *testing.T) {
 			})
 			v.Versions["Secret/web-session"] = "8"
 			if !(gate{p}).upToDate(t.Context()) {
-				t.Fatal("a start looks at once")
+				t.Fatal("a start checks at once")
 			}
 			if p.Known.Secrets.Right != row.want {
 				t.Errorf("verified %v, want %v", p.Known.Secrets.Right, row.want)
@@ -162,7 +162,7 @@ func TestAFailureIsHeldUntilSomethingThatConcernsItChanges(t *testing.T) {
 		{"leave to orphan", func(p *task, _ *standstill.View) { annotated(v1alpha1.AnnotationOrphan, "true")(p.Agent) }, false},
 		{"the source", func(_ *task, v *standstill.View) { v.Versions["ConfigMap/pipeline"] = "6" }, false},
 		{"the token Secret", func(_ *task, v *standstill.View) { v.Versions["Secret/web-token"] = "8" }, false},
-		{"the token Secret goes", func(_ *task, v *standstill.View) { delete(v.Versions, "Secret/web-token") }, false},
+		{"the token Secret is deleted", func(_ *task, v *standstill.View) { delete(v.Versions, "Secret/web-token") }, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p, v := upToDate()
@@ -187,7 +187,7 @@ func TestIntervals(t *testing.T) {
 	}{
 		{"the default", nil, nil, connection.DefaultResyncInterval},
 		{"as declared", of(time.Hour), nil, time.Hour},
-		{"as stretched to the budget", of(time.Hour), of(2 * time.Hour), 2 * time.Hour},
+		{"as stretched to fit the rate limit", of(time.Hour), of(2 * time.Hour), 2 * time.Hour},
 		{"nonsense is the default", of(-time.Hour), of(0), connection.DefaultResyncInterval},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -199,7 +199,7 @@ func TestIntervals(t *testing.T) {
 			p.Seen = schedule.Read
 			finisher{p}.schedule(t.Context(), nil, noon)
 			if next := p.Known.Timers.Check.Sub(noon); next < row.want*9/10 || next > row.want*11/10+1 {
-				t.Errorf("the next look is after %s", next)
+				t.Errorf("the next check is after %s", next)
 			}
 		})
 	}
@@ -210,7 +210,7 @@ func TestIntervals(t *testing.T) {
 	}
 }
 
-// A pass that ended between its look at the remote agent and acting on it leaves the look to the next one.
+// A reconciliation that read the remote agent and ended before it acted leaves the read to the next one.
 func TestALookThatWasNotActedOnIsRepeated(t *testing.T) {
 	waiting := fault.Waitingf(v1alpha1.ReasonProgressing, "waiting for the list of remote agents").After(time.Second).Quietly()
 	for _, row := range []struct {

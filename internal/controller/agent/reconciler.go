@@ -5,12 +5,12 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Package agent reconciles Agents: it registers the remote agent, keeps its
-// token, brings it to what is declared and deletes it again. Exactly one
+// token, applies the spec and deletes it again. Exactly one
 // remote agent belongs to one Agent, whatever crashes in between.
 //
 // It is a shell around three pure packages: registration decides what to do about
-// the one remote agent, plan what to send of its fields, schedule when to come
-// back. Here facts are gathered, one action at a time is executed, and the status
+// the one remote agent, plan what to send of its fields, schedule when to check
+// again. Here facts are gathered, one action at a time is executed, and the status
 // is written.
 package agent
 
@@ -54,10 +54,10 @@ type task struct {
 	stalled string
 }
 
-// lowPriority lets what people change go before what comes around by itself.
+// lowPriority is for periodic checks: changes by users come first.
 var lowPriority = handler.LowPriority
 
-// Reconcile brings one Agent and its remote agent together.
+// Reconcile reconciles one Agent with its remote agent.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	t, err := r.begin(ctx, req.NamespacedName)
 	if err != nil || t == nil {
@@ -90,9 +90,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 func (t *task) run(ctx context.Context) error {
 	for _, load := range []func(context.Context) error{
 		t.ResolveProject, // which endpoint, with which credentials
-		remoteagent.SecretPlaces{Task: t.Task}.SessionPossible, // a Fluent Bit can reach it, where one is to run
-		remoteagent.Names{Task: t.Task}.Resolve,                // which fleet and environment its names stand for
-		t.LoadConfig,                                           // what the agent's configuration is
+		remoteagent.SecretPreflight{Task: t.Task}.SessionPossible, // a Fluent Bit can reach it, where one is to run
+		remoteagent.Names{Task: t.Task}.Resolve,                   // the IDs of the fleet and environment that it names
+		t.LoadConfig,                                              // what the agent's configuration is
 	} {
 		if err := load(ctx); err != nil {
 			return err
@@ -105,12 +105,12 @@ func (t *task) run(ctx context.Context) error {
 	return err
 }
 
-// apply makes the remote agent, its Secrets and its fields what is declared.
+// apply makes the remote agent and its Secrets match the spec.
 func (t *task) apply(ctx context.Context) error {
 	detached := false
 	for _, phase := range []func(context.Context) error{
 		remoteagent.Adopter{Task: t.Task}.Ensure,   // the one remote agent exists and is ours
-		remoteagent.Observer{Task: t.Task}.Observe, // what the API says of it
+		remoteagent.Observer{Task: t.Task}.Observe, // it is checked
 		secretKeeper{t}.keep,                       // its ID and token are stored
 		updater{t}.update,                          // it is as declared
 		t.tokenKnown,                               // and it can be run
@@ -153,7 +153,7 @@ func (r *Reconciler) begin(ctx context.Context, key types.NamespacedName) (*task
 	if before != nil && kubecache.Behind(&agent, before.Writes.Version) {
 		var live v1alpha1.Agent
 		if err := r.APIReader.Get(ctx, key, &live); err != nil || live.UID != agent.UID {
-			return nil, client.IgnoreNotFound(err) // The cache will say so, too.
+			return nil, client.IgnoreNotFound(err) // The cache will catch up.
 		}
 		agent = live
 	}
@@ -175,7 +175,7 @@ func (r *Reconciler) forget(key types.NamespacedName) {
 	}
 }
 
-// suspended stops an Agent on its own wish. It stays Ready if nothing waits to be applied.
+// suspended handles spec.suspend. The Agent stays Ready if nothing waits to be applied.
 func (t *task) suspended(ctx context.Context) error {
 	status := &t.Agent.Status
 	if status.ID != "" && !t.Open() && t.LoadConfig(ctx) == nil {
@@ -186,7 +186,7 @@ func (t *task) suspended(ctx context.Context) error {
 		}
 	}
 	return fault.Waitingf(v1alpha1.ReasonSuspended,
-		"spec.suspend is true: nothing is done until it is taken out")
+		"reconciliation is suspended: unset spec.suspend to resume")
 }
 
 // asApplied reports, without a request, whether what is declared was applied.
@@ -206,7 +206,7 @@ func (t *task) sleep() (ctrl.Result, error) {
 	return ctrl.Result{RequeueAfter: wait, Priority: &lowPriority}, nil
 }
 
-// tokenKnown stalls an Agent whose token only the user can get.
+// tokenKnown stalls an Agent whose token only the user can provide.
 func (t *task) tokenKnown(context.Context) error {
 	if !t.TokenMissing {
 		return nil
@@ -216,6 +216,6 @@ func (t *task) tokenKnown(context.Context) error {
 
 func (t *task) tokenUnavailable() error {
 	return fault.Terminalf(v1alpha1.ReasonTokenUnavailable,
-		"the service does not show the token of agent %s: add it to Secret %q under the key %q",
+		"the API does not show the token of agent %s: add it to Secret %q under the key %q",
 		t.Agent.Status.ID, tokensecret.Name(t.Agent), v1alpha1.TokenKey)
 }

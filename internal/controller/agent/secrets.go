@@ -38,7 +38,7 @@ func (s secretKeeper) keep(ctx context.Context) error {
 	return s.Secrets.Tidy(ctx, s.Agent, remoteagent.OfSecrets(s.Agent.UID))
 }
 
-// bring brings the Secrets about, as far as the token is known.
+// bring writes the Secrets, as far as the token is known.
 func (s secretKeeper) bring(ctx context.Context) error {
 	name, status := tokensecret.Name(s.Agent), &s.Agent.Status
 	secret, err := s.keepToken(ctx, name)
@@ -58,11 +58,11 @@ func (s secretKeeper) bring(ctx context.Context) error {
 	return s.keepSession(ctx, token)
 }
 
-// keepToken brings the token Secret about and returns it as it is then.
+// keepToken writes the token Secret and returns the result.
 func (s secretKeeper) keepToken(ctx context.Context, name string) (*corev1.Secret, error) {
 	var secret *corev1.Secret
 	verdict := tokensecret.Absent
-	// Right after the registration the cache's word is enough: what it misses makes the create fail.
+	// Right after the registration the cache is enough: a Secret that it misses makes the create fail.
 	if seen := s.Version(ctx, s.Agent.Namespace, "Secret", name); !s.Created || seen != "" {
 		var err error
 		if secret, verdict, err = s.Secrets.Find(ctx, s.Agent, name); err != nil {
@@ -71,7 +71,7 @@ func (s secretKeeper) keepToken(ctx context.Context, name string) (*corev1.Secre
 	}
 	if yielded, err := s.writable(ctx, secret, verdict, name); err != nil {
 		return nil, err
-	} else if yielded { // What that agent lacks in the Secret is completed at once.
+	} else if yielded { // The Secret of that agent is completed at once.
 		return s.keepToken(ctx, name)
 	}
 	token, err := s.bestToken(ctx, secret)
@@ -93,7 +93,7 @@ func (s secretKeeper) keepToken(ctx context.Context, name string) (*corev1.Secre
 	return written, nil
 }
 
-// put writes a Secret, and logs it where that is a repair.
+// put writes a Secret, and logs a repair.
 func (s secretKeeper) put(
 	ctx context.Context, secret *corev1.Secret, desired tokensecret.Desired, repaired bool,
 ) (*corev1.Secret, error) {
@@ -115,7 +115,7 @@ func (s secretKeeper) writable(
 		return false, tokensecret.Conflict(name, remoteagent.TokenField)
 	case tokensecret.Ownerless:
 		if tokensecret.ID(secret) != id {
-			return false, remoteagent.SecretPlaces{Task: s.Task}.Takeover(ctx, secret, tokensecret.Conflict(name, remoteagent.TokenField))
+			return false, remoteagent.SecretPreflight{Task: s.Task}.AllowOverwrite(ctx, secret, tokensecret.Conflict(name, remoteagent.TokenField))
 		}
 	case tokensecret.Ours:
 		other := tokensecret.ID(secret)
@@ -127,8 +127,8 @@ func (s secretKeeper) writable(
 	return false, nil
 }
 
-// yield gives way to another live remote agent that the Secret names: a leader that had lost its lease without knowing
-// registered this one, which is noted as a duplicate.
+// yield switches to another existing remote agent that the Secret names: a leader that had unknowingly lost its lease
+// registered this one, which becomes a duplicate.
 func (s secretKeeper) yield(ctx context.Context, secret *corev1.Secret) (bool, error) {
 	o := remoteagent.Observer{Task: s.Task}
 	remote, err := o.Lookup(ctx, tokensecret.ID(secret))
@@ -144,8 +144,8 @@ func (s secretKeeper) yield(ctx context.Context, secret *corev1.Secret) (bool, e
 	return true, nil
 }
 
-// bestToken is what the API shows. The Secret's own word counts while it is as it was last found right, and where the
-// API shows no token.
+// bestToken is the token that the API shows. The token in the Secret counts if the Secret is unchanged since it was last
+// found right, or if the API shows no token.
 func (s secretKeeper) bestToken(ctx context.Context, secret *corev1.Secret) (cloud.Token, error) {
 	held, checks := s.Writes.Token, s.Known.Secrets
 	if secret != nil && tokensecret.ID(secret) == s.Agent.Status.ID {
@@ -168,8 +168,8 @@ func (s secretKeeper) bestToken(ctx context.Context, secret *corev1.Secret) (clo
 	return held, nil
 }
 
-// formerToken is the token in a Secret whose name is not declared any more: where the API shows no token, it is the only
-// place that has it.
+// formerToken is the token in a Secret whose name is no longer declared: if the API shows no token, only that Secret
+// has it.
 func (s secretKeeper) formerToken(ctx context.Context) (cloud.Token, error) {
 	before := s.Agent.Status.TokenSecretRef
 	if before == nil || before.Name == tokensecret.Name(s.Agent) {
@@ -182,7 +182,8 @@ func (s secretKeeper) formerToken(ctx context.Context) (cloud.Token, error) {
 	return tokensecret.Token(secret), nil
 }
 
-// keepSession stores the session of a real Fluent Bit, where it is wanted: the new one first, then a former one goes.
+// keepSession stores the session of a real Fluent Bit, if the spec asks for it. It writes the new Secret before it deletes
+// a former one.
 func (s secretKeeper) keepSession(ctx context.Context, token cloud.Token) error {
 	status := &s.Agent.Status
 	name, wanted := tokensecret.SessionName(s.Agent)
@@ -218,7 +219,7 @@ func (s secretKeeper) putSession(ctx context.Context, name string, token cloud.T
 		return err
 	}
 	if verdict == tokensecret.Foreign || verdict == tokensecret.Ownerless && tokensecret.SessionID(secret) != status.ID {
-		if err := (remoteagent.SecretPlaces{Task: s.Task}).Usable(ctx, secret, verdict, name); err != nil {
+		if err := (remoteagent.SecretPreflight{Task: s.Task}).Usable(ctx, secret, verdict, name); err != nil {
 			return err
 		}
 	}
@@ -230,10 +231,10 @@ func (s secretKeeper) putSession(ctx context.Context, name string, token cloud.T
 	return err
 }
 
-// removeFormer deletes a Secret whose name is not declared any more, for the token or the session.
+// removeFormer deletes a Secret whose name is no longer declared, for the token or the session.
 func (s secretKeeper) removeFormer(ctx context.Context, before *v1alpha1.LocalSecretReference, now string) error {
 	if before == nil || before.Name == now || slices.Contains(tokensecret.Names(s.Agent), before.Name) {
-		return nil // Also if the two changed places.
+		return nil // Also if the two names were swapped.
 	}
 	return s.Secrets.Remove(ctx, s.Agent, before.Name)
 }

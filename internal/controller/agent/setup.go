@@ -26,7 +26,7 @@ import (
 )
 
 // usesIndex finds the Agents of a namespace that name a Secret or ConfigMap; its values are "Kind/name". Secrets
-// with the usual names are not in it: each entry takes memory, and those names tell the Agent.
+// with the usual names are not in it: each entry takes memory, and those names contain the Agent's.
 const usesIndex = "uses"
 
 // +kubebuilder:rbac:groups=cloud.calyptia.com,resources=agents,verbs=get;list;watch;patch

@@ -40,15 +40,15 @@ func TestOnlyWhatPeopleChangeConcernsTheController(t *testing.T) {
 		{"a request to reconcile", annotated(v1alpha1.AnnotationReconcileAt, "now"), true},
 		{"leave to orphan", annotated(v1alpha1.AnnotationOrphan, "true"), true},
 		{"an annotation of somebody else", annotated("note", "changed"), true},
-		{"an annotation that goes", func(a *v1alpha1.Agent) { delete(a.Annotations, "note") }, true},
-		{"the operator's own nonce", annotated(v1alpha1.AnnotationRegistrationIntent, "t/2"), false},
-		{"the operator's own nonce goes", func(a *v1alpha1.Agent) { delete(a.Annotations, v1alpha1.AnnotationRegistrationIntent) }, false},
+		{"an annotation that is removed", func(a *v1alpha1.Agent) { delete(a.Annotations, "note") }, true},
+		{"the operator's own registration intent", annotated(v1alpha1.AnnotationRegistrationIntent, "t/2"), false},
+		{"the operator's own registration intent is removed", func(a *v1alpha1.Agent) { delete(a.Annotations, v1alpha1.AnnotationRegistrationIntent) }, false},
 		{"another finalizer", func(a *v1alpha1.Agent) { a.Finalizers = append(a.Finalizers, "z") }, false},
-		{"the operator's finalizer goes", func(a *v1alpha1.Agent) { a.Finalizers = nil }, true},
-		{"the operator's finalizer goes with a deletion", func(a *v1alpha1.Agent) {
+		{"the operator's finalizer is removed", func(a *v1alpha1.Agent) { a.Finalizers = nil }, true},
+		{"the operator's finalizer is removed by a deletion", func(a *v1alpha1.Agent) {
 			a.Finalizers, a.DeletionTimestamp = nil, &metav1.Time{Time: noon}
 		}, true},
-		{"somebody else's finalizer goes", func(a *v1alpha1.Agent) { a.Finalizers = []string{v1alpha1.AgentFinalizer} }, false},
+		{"somebody else's finalizer is removed", func(a *v1alpha1.Agent) { a.Finalizers = []string{v1alpha1.AgentFinalizer} }, false},
 		{"the operator's own status", func(a *v1alpha1.Agent) { a.Status.ID, a.ResourceVersion = "id", "2" }, false},
 		{"a label", func(a *v1alpha1.Agent) { a.Labels = map[string]string{"a": "b"} }, false},
 		{"another Agent of the name, made while the watch was broken", func(a *v1alpha1.Agent) { a.UID = "web-2" }, true},
@@ -86,7 +86,7 @@ func TestAgentsAreFoundByWhatTheyName(t *testing.T) {
 		spec v1alpha1.AgentSpec
 		want []string
 	}{
-		{"Secrets with the usual names tell the Agent", v1alpha1.AgentSpec{SessionSecretRef: ref("")}, nil},
+		{"Secrets with the usual names need no entry", v1alpha1.AgentSpec{SessionSecretRef: ref("")}, nil},
 		{"its token Secret by name", v1alpha1.AgentSpec{TokenSecretRef: ref("mine")}, []string{"Secret/mine"}},
 		{"its session Secret by name", v1alpha1.AgentSpec{SessionSecretRef: ref("mine")}, []string{"Secret/mine"}},
 		{"the usual name of another Secret", v1alpha1.AgentSpec{TokenSecretRef: ref("other-token")}, []string{"Secret/other-token"}},
@@ -108,7 +108,7 @@ func TestAgentsAreFoundByWhatTheyName(t *testing.T) {
 }
 
 // A Secret wakes the Agent that uses it by the usual name, and the one that owns it, alive or not.
-func TestASecretTellsItsAgent(t *testing.T) {
+func TestASecretWakesItsAgents(t *testing.T) {
 	owned := []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Agent", Name: "former"}}
 	for _, row := range []struct {
 		kind, name string
@@ -156,7 +156,7 @@ func (v *unnamed) Get(ctx context.Context, key client.ObjectKey, object client.O
 	return v.View.Get(ctx, key, object, options...)
 }
 
-// crowd answers a list by the indexes, as a cache does.
+// crowd lists by the indexes, as a cache does.
 type crowd struct {
 	client.Client
 	agents []v1alpha1.Agent
@@ -185,7 +185,7 @@ func TestWakingEnqueuesTheAgentsOfTheProject(t *testing.T) {
 		}
 		return []v1alpha1.Agent{agent}
 	}}
-	w.enqueue(main, w.agents) // Nobody is there to be woken yet.
+	w.enqueue(main, w.agents) // The queue does not exist yet.
 
 	plain := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
 	defer plain.ShutDown()

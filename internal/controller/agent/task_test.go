@@ -121,7 +121,7 @@ func TestASuspendedAgentIsReadyIfNothingWaits(t *testing.T) {
 	}
 }
 
-func TestWhatHoldsADeletionBackTellsTheWayOut(t *testing.T) {
+func TestAFailedDeletionMentionsTheOrphanAnnotation(t *testing.T) {
 	got := agentstatus.Classify(hinted(&cloud.Error{Status: 500, Reason: cloud.ReasonUnavailable, Message: "database is down"}))
 	if got.Class != fault.Retryable || !strings.Contains(got.Message, "database is down") || !strings.HasSuffix(got.Message, orphanHint) {
 		t.Errorf("%+v", *got)

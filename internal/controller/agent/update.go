@@ -23,7 +23,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
-// updater brings the remote agent to what is declared, as far as package plan says.
+// updater applies what is declared to the remote agent, as package plan decides.
 type updater struct{ *task }
 
 // fields are the managed fields, compared with the remote agent if it was read.
@@ -76,7 +76,8 @@ func (u updater) update(ctx context.Context) error {
 		case plan.Blocked:
 			u.Agent.Status.DriftedFields = c.Fields
 			return fault.Terminalf(v1alpha1.ReasonReadOnly,
-				"the operator runs with --read-only and does not send %v: run it without, or set syncPolicy to Observe", c.Fields)
+				"the operator runs with --read-only and does not send %v: run the operator without --read-only, or set syncPolicy to Observe",
+				c.Fields)
 		case plan.Unconfirmed:
 			after := u.Confirm
 			if after == 0 {
@@ -107,7 +108,7 @@ func (u updater) done(in plan.Input) {
 	}
 }
 
-// send patches fields and reads back what became of them.
+// send patches fields and reads the result back.
 func (u updater) send(ctx context.Context, in plan.Input, c plan.Changes) error {
 	var err error
 	if slices.Contains(c.Fields, v1alpha1.FieldRawConfig) {
@@ -130,11 +131,11 @@ func (u updater) send(ctx context.Context, in plan.Input, c plan.Changes) error 
 	u.keep(in.State.Accepted(in.Fields, c))
 	updates.SentAt, updates.Refused = u.Clock.Now(), ""
 	if !c.Repeats {
-		happening := remoteagent.Updated
+		event := remoteagent.Updated
 		if c.Reverts {
-			happening = remoteagent.Corrected
+			event = remoteagent.Corrected
 		}
-		u.Record(happening, c.Fields...)
+		u.Record(event, c.Fields...)
 	}
 	u.Changed()
 	if !u.Project.Spare() { // Others wait for the rate limit: one snapshot confirms what was sent to many.
@@ -154,10 +155,10 @@ func lived(remote *cloud.Agent) bool {
 	return remote.FirstMetricsAddedAt != nil || remote.OS != "" && remote.OS != "unknown"
 }
 
-// agentOnly are the fields that a server may take only from the agent itself.
+// agentOnly are the fields that an API may accept only from the agent itself.
 var agentOnly = []string{"version", "edition", "flags", v1alpha1.FieldRawConfig, "metadata"}
 
-// patchRemote sends an update with the project token, and once more as the agent where the API wants that.
+// patchRemote sends an update with the project token, and as the agent if the API requires that.
 func (u updater) patchRemote(ctx context.Context, update cloud.Update) error {
 	restricted := slices.ContainsFunc(update.Fields(), func(name string) bool { return slices.Contains(agentOnly, name) })
 	if !restricted || !u.Project.OnlyAgentWrites() {
@@ -174,19 +175,19 @@ func (u updater) patchRemote(ctx context.Context, update cloud.Update) error {
 	err = u.Project.UpdateAsAgent(ctx, u.Caller(), u.Agent.Status.ID, update, token)
 	if e, ok := cloud.AsError(err); ok && e.Status == http.StatusUnauthorized {
 		return fault.Terminalf(v1alpha1.ReasonTokenUnavailable,
-			"the service takes %v only from the agent itself, and refuses the token in Secret %q: delete that Secret to have it written anew",
+			"the API accepts %v only from the agent itself, and refuses the token in Secret %q: delete that Secret to have it written again",
 			update.Fields(), tokensecret.Name(u.Agent)).Because(err)
 	}
 	return u.unlessMissing(err)
 }
 
-// unlessMissing has the next reconciliation check whether the remote agent is missing.
+// unlessMissing makes the next reconciliation check whether the remote agent is missing.
 func (u updater) unlessMissing(err error) error {
 	if !cloud.IsGone(err) {
 		return err
 	}
 	return fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
-		"the service says that the remote agent %s is gone; it is looked at again", u.Agent.Status.ID).
+		"remote agent %s not found; it is checked again", u.Agent.Status.ID).
 		Coded(fault.RemoteMissing).Because(err)
 }
 
@@ -209,7 +210,7 @@ func (u updater) agentToken(ctx context.Context) (cloud.Token, error) {
 	return cloud.Token{}, u.tokenUnavailable()
 }
 
-// deleteDuplicates deletes remote agents that this Agent registered besides its own, once a read shows that they are that.
+// deleteDuplicates deletes other remote agents that this Agent registered, each after a read confirms that.
 func (u updater) deleteDuplicates(ctx context.Context) error {
 	status, o := &u.Agent.Status, remoteagent.Observer{Task: u.Task}
 	for len(status.DuplicatesToDelete) > 0 && u.Agent.Spec.SyncPolicy != v1alpha1.SyncObserve {
@@ -220,7 +221,7 @@ func (u updater) deleteDuplicates(ctx context.Context) error {
 		}
 		if duplicate != nil && id != status.ID && duplicate.FirstMetricsAddedAt == nil && !u.Settings.ReadOnly {
 			if err := u.Project.Delete(ctx, u.Caller(), id); err != nil {
-				if missing, err := o.ProvesMissing(ctx, id, err); !missing {
+				if missing, err := o.ConfirmsMissing(ctx, id, err); !missing {
 					return err
 				}
 			}

@@ -69,8 +69,8 @@ func usualUsers(secret string) (names []string) {
 	return names
 }
 
-// concerns leaves out what the operator itself writes: the status, the finalizer and the nonce. A finalizer that goes
-// is somebody else's doing while the Agent lives: without it a deletion would leak the remote agent.
+// concerns ignores what the operator itself writes: the status, the finalizer and the registration intent. While the Agent
+// is not being deleted, only somebody else removes the finalizer; without it a deletion would leak the remote agent.
 func concerns(e ctrlevent.UpdateEvent) bool {
 	before, after := maps.Clone(e.ObjectOld.GetAnnotations()), maps.Clone(e.ObjectNew.GetAnnotations())
 	delete(before, v1alpha1.AnnotationRegistrationIntent)
@@ -82,7 +82,7 @@ func concerns(e ctrlevent.UpdateEvent) bool {
 		!maps.Equal(before, after)
 }
 
-// watches find the Agents that something concerns.
+// watches map a watched object to the Agents that it affects.
 type watches struct{ *Reconciler }
 
 // unknown reports whether this process has not reconciled an Agent yet.
@@ -141,7 +141,7 @@ func (w watches) cached(ctx context.Context, options ...client.ListOption) []v1a
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// waker enqueues the Agents of a CloudProject when they may go on.
+// waker enqueues the Agents of a CloudProject when they no longer have to wait.
 type waker struct {
 	agents func(context.Context, client.ObjectKey) []v1alpha1.Agent
 
@@ -172,9 +172,8 @@ func (w *waker) handler() handler.EventHandler {
 	}
 }
 
-// enqueue is called by the registry, too. Before the controller runs there is nobody to be woken: it begins with
-// all Agents anyway. Somebody waits for those that are not registered yet: they go before the others, and after
-// what people change now.
+// enqueue is also called by the registry. Before the controller runs it does nothing: the start enqueues all Agents.
+// Agents that are not registered yet come before the others, and after those that users change now.
 func (w *waker) enqueue(key client.ObjectKey, agents func(context.Context, client.ObjectKey) []v1alpha1.Agent) {
 	w.mu.Lock()
 	ctx, queue := w.ctx, w.queue

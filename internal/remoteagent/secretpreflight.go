@@ -22,38 +22,38 @@ const (
 	sessionField = "sessionSecretRef"
 )
 
-// SecretPlaces says whether the Secrets that the Agent wants may be written, before and after the registration.
-type SecretPlaces struct{ *Task }
+// SecretPreflight checks whether the Secrets of the Agent may be written, before and after the registration.
+type SecretPreflight struct{ *Task }
 
-// Usable refuses a Secret in the session's place that is not the Agent's.
-func (s SecretPlaces) Usable(ctx context.Context, secret *corev1.Secret, verdict tokensecret.Verdict, name string) error {
+// Usable refuses a session Secret that is not the Agent's.
+func (s SecretPreflight) Usable(ctx context.Context, secret *corev1.Secret, verdict tokensecret.Verdict, name string) error {
 	switch verdict {
 	case tokensecret.Foreign:
 		return tokensecret.Conflict(name, sessionField)
 	case tokensecret.Ownerless:
-		return s.Takeover(ctx, secret, tokensecret.Conflict(name, sessionField))
+		return s.AllowOverwrite(ctx, secret, tokensecret.Conflict(name, sessionField))
 	default:
 		return nil
 	}
 }
 
 // SessionPossible refuses a session that could never report, before anything is registered.
-func (s SecretPlaces) SessionPossible(context.Context) error {
+func (s SecretPreflight) SessionPossible(context.Context) error {
 	if _, wanted := tokensecret.SessionName(s.Agent); !wanted {
 		return nil
 	}
-	base, err := url.Parse(s.Place.URL)
+	base, err := url.Parse(s.Endpoint.URL)
 	if err != nil {
 		return err
 	}
 	return tokensecret.UsableURL(base)
 }
 
-// sessionFree refuses a Secret in the session's place that is not the Agent's, before anything is registered.
-func (s SecretPlaces) sessionFree(ctx context.Context) error {
+// sessionFree refuses a session Secret that is not the Agent's, before anything is registered.
+func (s SecretPreflight) sessionFree(ctx context.Context) error {
 	name, wanted := tokensecret.SessionName(s.Agent)
 	if !wanted || s.Version(ctx, s.Agent.Namespace, "Secret", name) == "" {
-		return nil // One that appears meanwhile is met when the session is stored.
+		return nil // A Secret that appears later is found when the session is stored.
 	}
 	secret, verdict, err := s.Secrets.Find(ctx, s.Agent, name)
 	if err != nil {
@@ -62,13 +62,13 @@ func (s SecretPlaces) sessionFree(ctx context.Context) error {
 	return s.Usable(ctx, secret, verdict, name)
 }
 
-// Takeover allows a Secret without an owner to be overwritten, as a restored backup brings it back: it holds nothing
-// but what the operator writes, and the remote agent that it names does not exist. Otherwise it returns the conflict.
-func (s SecretPlaces) Takeover(ctx context.Context, secret *corev1.Secret, conflict error) error {
+// AllowOverwrite allows overwriting a Secret without an owner, as a restored backup leaves it: it contains only what the
+// operator writes, and its remote agent does not exist. Otherwise it returns the conflict.
+func (s SecretPreflight) AllowOverwrite(ctx context.Context, secret *corev1.Secret, conflict error) error {
 	if !tokensecret.Plain(secret) {
 		return conflict
 	}
-	a, named := &s.Known.Absence, Whereabouts{tokensecret.Holds(secret), s.Place}
+	a, named := &s.Known.Absence, Whereabouts{tokensecret.Holds(secret), s.Endpoint}
 	if !cloud.ValidID(named.ID) || named == a.Lost || named == a.other {
 		return nil
 	}
@@ -76,14 +76,14 @@ func (s SecretPlaces) Takeover(ctx context.Context, secret *corev1.Secret, confl
 	if err == nil {
 		return conflict
 	}
-	missing, err := Observer{s.Task}.ProvesMissing(ctx, named.ID, err)
+	missing, err := Observer{s.Task}.ConfirmsMissing(ctx, named.ID, err)
 	if missing {
 		a.other = named
 	}
 	return err
 }
 
-// RecheckSecrets has this process, or the next one, bring the Secrets about before the Agent counts as up to date.
+// RecheckSecrets makes this process, or the next one, write the Secrets before the Agent counts as up to date.
 func (t *Task) RecheckSecrets() {
 	t.Known.Secrets.Right, t.Known.Secrets.Token = false, ""
 	applied := &t.Agent.Status.Applied
