@@ -16,6 +16,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -24,7 +25,6 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/projectref"
 )
 
 // Verdict says who owns a Secret.
@@ -98,7 +98,7 @@ func (k Keeper) judge(ctx context.Context, agent *v1alpha1.Agent, secret *corev1
 			return Foreign, nil
 		}
 		key := client.ObjectKey{Namespace: agent.Namespace, Name: owner.Name}
-		if !projectref.CanExist(key) { // Whoever may write Secrets writes any name; the API server is not asked for this one.
+		if len(content.IsPathSegmentName(key.Name)) > 0 { // Whoever may write Secrets writes any name. It is not sent to the API server.
 			continue
 		}
 		var other v1alpha1.Agent

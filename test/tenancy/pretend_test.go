@@ -9,7 +9,6 @@ package tenancy_test
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/test/harness"
@@ -37,7 +36,7 @@ func TestProjectRef_AllowedAndRecordedThroughAProjectThatPretends_HarmsNothing(t
 				secret.Data[v1alpha1.IDKey] = []byte(s.victims[1].ID)
 				s.try(s.guest.Client.Update(t.Context(), secret))
 			}
-			time.Sleep(6 * time.Second)
+			reconciled(s.guest, name)
 			s.Unharmed(s.victims)
 			s.noLoot()
 			harmsNothing(s)

@@ -204,6 +204,21 @@ func text(t testing.TB, objects ...any) string {
 // learnsNothing: the tenant can read no token and no ID of the victim. Checked in every cell.
 func learnsNothing(*scene) {}
 
+// reconciled waits until the operator has judged an Agent as it is now, or deleted it.
+func reconciled(w *harness.World, name string) {
+	w.Helper()
+	w.Eventually("Agent "+name+" is reconciled", func() error {
+		var a v1alpha1.Agent
+		if err := w.Client.Get(context.Background(), w.Key(name), &a); err != nil {
+			return client.IgnoreNotFound(err)
+		}
+		if ready := harness.Condition(&a, v1alpha1.ConditionReady); ready.ObservedGeneration != a.Generation {
+			return fmt.Errorf("its conditions are %s", harness.Describe(&a))
+		}
+		return nil
+	})
+}
+
 // harmsNothing: the victim's Agents have their agents and tokens.
 func harmsNothing(s *scene) {
 	s.Helper()

@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package tenancy_test
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"testing"
@@ -64,7 +65,6 @@ func TestAgentSet_LikeTheVictims_LearnsAndWritesNothing(t *testing.T) {
 	}
 	s.guest.SetReady("mine", 2)
 	s.stranger.SetBecomes("mine", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAgentsNotReady)
-	time.Sleep(2 * time.Second)
 	s.Unharmed(s.victims)
 	s.noLoot()
 	s.SetReady("logs", 2)
@@ -90,7 +90,16 @@ func TestAgentSet_OfVeryManyReplicas_DelaysNobody(t *testing.T) {
 				name := fmt.Sprint("many-", i)
 				s.set(tenant, name, tenant.StatefulSet(name, 300), ofStatefulSet)
 			}
-			time.Sleep(2 * time.Second)
+			tenant.Eventually("the sets create Agents, or say why not", func() error {
+				var set v1alpha1.AgentSet
+				if err := tenant.Client.Get(t.Context(), tenant.Key("many-9"), &set); err != nil {
+					return err
+				}
+				if len(set.Status.Conditions) == 0 {
+					return errors.New("it has no conditions yet")
+				}
+				return nil
+			})
 			began := time.Now()
 			s.Nodes("a", "b")
 			s.AgentSet("logs", s.DaemonSet("logs"))

@@ -135,7 +135,9 @@ func TestLine_OfAgentsThatTurnAway_DelaysNobody(t *testing.T) {
 			for i := range 150 {
 				names = append(names, s.Guest(s.guest, s.name("away-%d", i)))
 			}
-			time.Sleep(2 * time.Second) // Most of them wait by now.
+			for _, n := range names {
+				reconciled(s.guest, n)
+			}
 			for _, n := range names {
 				s.guest.Change(n, turn)
 			}

@@ -64,13 +64,15 @@ func TestProjectRef_DuplicateFromAnotherEndpoint_IsNotDeleted(t *testing.T) {
 				cp.Spec.URL = liar.URL
 				tenant.Create(cp)
 				tenant.Apply("thief", func(a *v1alpha1.Agent) { a.Spec.ProjectRef = &v1alpha1.CloudProjectReference{Name: "own"} })
-				time.Sleep(time.Second)
+				tenant.Ready("thief")
 				w.Clock.Step(time.Minute)
 				tenant.Poke("thief")
-				time.Sleep(3 * time.Second)
-				if n := len(tenant.Get("thief").Status.DuplicatesToDelete); n != 1 {
-					t.Fatalf("%d duplicates are recorded, want the victim's agent", n)
-				}
+				tenant.Eventually("the victim's agent is recorded as a duplicate", func() error {
+					if n := len(tenant.Get("thief").Status.DuplicatesToDelete); n != 1 {
+						return fmt.Errorf("%d duplicates are recorded", n)
+					}
+					return nil
+				})
 				w.Cloud.ResetRequests()
 				tenant.Change("thief", func(a *v1alpha1.Agent) {
 					a.Spec.ProjectRef = &v1alpha1.CloudProjectReference{Name: "calyptia", Namespace: w.Namespace}
@@ -78,7 +80,7 @@ func TestProjectRef_DuplicateFromAnotherEndpoint_IsNotDeleted(t *testing.T) {
 				if gone {
 					tenant.Delete("thief")
 				}
-				time.Sleep(3 * time.Second)
+				reconciled(tenant, "thief")
 				w.Unharmed([]cloud.Agent{victim})
 			})
 		}
