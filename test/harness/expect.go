@@ -135,6 +135,24 @@ func (w *World) Delete(name string) {
 	}
 }
 
+// Check requests a sync and waits until the operator has handled the request.
+func (w *World) Check(name string) {
+	w.Helper()
+	w.Poke(name)
+	w.Handled(name)
+}
+
+// Handled waits until the operator has handled the last request to sync an Agent. Then no earlier reconciliation runs.
+func (w *World) Handled(name string) *v1alpha1.Agent {
+	w.Helper()
+	return w.until("the request to sync Agent "+name+" is handled", name, func(a *v1alpha1.Agent) error {
+		if a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
+			return errors.New(Describe(a))
+		}
+		return nil
+	})
+}
+
 // Gone waits until there is no such Agent.
 func (w *World) Gone(name string) {
 	w.Helper()

@@ -41,18 +41,6 @@ func later(w *harness.World, d time.Duration, names ...string) {
 	}
 }
 
-// checked asks for a check, and waits for it.
-func checked(w *harness.World, name string) {
-	w.Helper()
-	w.Poke(name)
-	w.Eventually("the check", func() error {
-		if a := w.Get(name); a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] {
-			return errors.New(harness.Describe(a))
-		}
-		return nil
-	})
-}
-
 func fleetLists(w *harness.World) int {
 	return w.Cloud.Count(http.MethodGet, cloudtest.RouteFleets)
 }
@@ -226,7 +214,7 @@ func TestNames_RenamedEnvironment(t *testing.T) {
 	w.Apply("web", inEnvironment("staging"))
 	w.Ready("web")
 	w.Cloud.RenameNamed(w.ProjectID, cloud.Environments, id, "stage")
-	checked(w, "web") // With the list of before.
+	w.Check("web") // With the list of before.
 	if got := w.Get("web").Status.Agent.EnvironmentName; got != "stage" {
 		t.Errorf("the status shows environment %q", got)
 	}
@@ -326,7 +314,7 @@ func TestNames_AListThatFailsLater(t *testing.T) {
 			}
 			return nil
 		})
-		checked(w, "web")
+		w.Check("web")
 		w.Ready("web")
 		done()
 	}
