@@ -64,7 +64,8 @@ func (r creation) refusedUnseen() {
 	}
 	f, failure := &r.Known.fruitless, *agentstatus.Classify(r.why.failure)
 	f.add(r.Clock.Now(), r.occasion())
-	if f.times > 1 {
+	// To wait is asked often, and of all Agents at once.
+	if f.times > freeTries || f.times > 1 && failure.Code != fault.Throttled {
 		failure.Message += fmt.Sprintf("; refused %d times: check that Calyptia Cloud has no agents with machine ID %s, "+
 			"because something in between may refuse what it registered", f.times, r.MachineID())
 		r.why.failure = &failure

@@ -105,20 +105,23 @@ func TestNotRegistered_RefusalsThatCount(t *testing.T) {
 	}
 }
 
-// The snapshot that allows a registration is newer than the first sight of an absence.
+// The snapshot that allows a registration is newer than the first sight of an absence, or is the one that showed it.
 func TestLooksFrom_IsTheLatestDoubt(t *testing.T) {
+	before, long := noon.Add(-time.Minute), noon.Add(-time.Hour)
 	for _, row := range []struct {
-		name                     string
-		started, refused, absent time.Time
-		want                     time.Time
+		name                             string
+		started, refused, absent, listed time.Time
+		want                             time.Time
 	}{
-		{"the start", noon, noon.Add(-time.Hour), noon.Add(-time.Minute), noon},
-		{"a refusal", noon.Add(-time.Hour), noon, noon.Add(-time.Minute), noon},
-		{"an absence", noon.Add(-time.Hour), noon.Add(-time.Minute), noon, noon},
+		{name: "the start", started: noon, refused: long, absent: before, want: noon},
+		{name: "a refusal", started: long, refused: noon, absent: before, want: noon},
+		{name: "an absence", started: long, refused: before, absent: noon, want: noon},
+		{name: "an absence that a snapshot showed", started: long, absent: noon, listed: before, want: before.Add(-1)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			task := taskFor()
-			task.started, task.Known.attempt.refused, task.Known.Absence.firstAt = row.started, row.refused, row.absent
+			task.started, task.Known.attempt.refused = row.started, row.refused
+			task.Known.Absence.firstAt, task.Known.Absence.unlistedAt = row.absent, row.listed
 			if got := newRegistrar(task, false).looksFrom(); !got.Equal(row.want) {
 				t.Errorf("%s, want %s", got, row.want)
 			}

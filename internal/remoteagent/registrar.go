@@ -135,8 +135,12 @@ func (r *registrar) gather(ctx context.Context) error {
 // the last refusal in the API's form or the first sight of the agent's absence if that is later. A filter may imitate the API
 // and have let the request pass, or have replaced the ID in the response.
 func (r *registrar) looksFrom() time.Time {
-	from := r.started
-	for _, doubt := range []time.Time{r.Known.attempt.refused, r.Known.Absence.firstAt} {
+	from, a := r.started, &r.Known.Absence
+	absent := a.firstAt
+	if listed := a.unlistedAt; !listed.IsZero() && listed.Before(absent) {
+		absent = listed.Add(-1) // The snapshot that showed the absence is late enough.
+	}
+	for _, doubt := range []time.Time{r.Known.attempt.refused, absent} {
 		if doubt.After(from) {
 			from = doubt
 		}

@@ -30,6 +30,9 @@ var invented = cloudtest.Fault{
 		`"createdAt":"2026-01-01T00:00:00Z","environmentName":"default"}`,
 }
 
+// nobody is the ID of no agent.
+const nobody = "11111111-2222-4333-8444-555555555555"
+
 // posts waits until the cloud has received so many registrations.
 func posts(w *harness.World, want int) {
 	w.Helper()
@@ -98,6 +101,9 @@ func pauses(w *harness.World, made int) {
 	w.Helper()
 	posts(w, made)
 	wake(w, 11*time.Minute)
+	w.Apply("meanwhile", func(a *v1alpha1.Agent) { a.Spec.AgentID = nobody })
+	w.NotReady("meanwhile", v1alpha1.ReasonRemoteNotFound)
+	posts(w, made)
 	w.Clock.Step(time.Minute)
 	wake(w, 12*time.Minute)
 	posts(w, made+1)
