@@ -19,9 +19,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-// mostOdd is how many Agents count for the breaker with an odd response while more than one namespace uses the project: fewer
-// than open it, because namespaces may collude. What is missing has to come from a request that no tenant can influence: then
-// the credential check is asked, at most once in witnessEvery.
+// While more than one namespace uses the project, odd responses do not count for the breaker, because namespaces may collude. Odd
+// responses of mostOdd Agents request the credential check, which no tenant can influence, at most once in witnessEvery: if it
+// fails, too, the breaker opens.
 const (
 	mostOdd      = opensAfter - 1
 	witnessEvery = 30 * time.Second
@@ -111,21 +111,24 @@ func (s *shared) counted(who ratelimit.Caller, err error) error {
 	if s.breaker.State() != gobreaker.StateClosed {
 		return err // A half-open probe has to show that the API works.
 	}
-	if odd[who.UID] || s.needsWitness(who.Namespace) {
+	known, shared := odd[who.UID], s.tenants.beside(who.Namespace)
+	if !shared || len(odd) < mostOdd {
+		odd[who.UID] = true
+	}
+	if known || shared {
 		return errUnused
 	}
-	odd[who.UID] = true
 	return err
 }
 
-// needsWitness reports whether as many odd responses are counted as may be, of a project that other namespaces than this one
-// use, too. The caller holds the lock.
+// needsWitness reports whether the credential check decides about the odd responses of a project that other namespaces than this
+// one use, too. The caller holds the lock.
 func (s *shared) needsWitness(namespace string) bool {
 	return len(s.tenants.odd) >= mostOdd && s.tenants.beside(namespace)
 }
 
-// witness reports a credential check to the breaker if odd responses wait for one: an outage opens it then, and a well-formed
-// response ends their count.
+// witness reports a credential check to the breaker if odd responses wait for one: an outage opens it, and a well-formed response
+// ends their count.
 func (s *shared) witness(err error) {
 	s.mu.Lock()
 	waits := len(s.tenants.odd) >= mostOdd
@@ -133,11 +136,13 @@ func (s *shared) witness(err error) {
 		clear(s.tenants.odd)
 	}
 	s.mu.Unlock()
-	if !waits || err != nil && !isOutage(err) || s.breaker.State() != gobreaker.StateClosed {
-		return
-	}
-	if done, refused := s.breaker.Allow(); refused == nil {
-		done(err)
+	for range opensAfter {
+		if !waits || !isOutage(err) || s.breaker.State() != gobreaker.StateClosed {
+			return
+		}
+		if done, refused := s.breaker.Allow(); refused == nil {
+			done(err)
+		}
 	}
 }
 

@@ -119,3 +119,48 @@ func TestBreaker_ProbeThatMeetsThePortal_StaysOpen(t *testing.T) {
 	}
 	w.eventually("the Agents to be woken", func() bool { return w.wakes.Load() == 1 })
 }
+
+// dropped sends registrations of two namespaces that get no response, with the credential checks that they cause.
+func (w *world) dropped() {
+	w.Helper()
+	for i := range 8 {
+		namespace := []string{"a", "b"}[i%2]
+		permit, err := w.Acquire(ratelimit.Caller{UID: uid(namespace, i), Namespace: namespace})
+		if err != nil {
+			return
+		}
+		if _, err := permit.Register(w.Context(), registration("m")); err == nil {
+			w.Fatal("it is registered")
+		}
+		if w.checks.Swap(0) > 0 { // As the controller of CloudProjects does.
+			_ = w.Verify(w.Context())
+		}
+	}
+}
+
+// Where only registrations are sent, the credential check tells an outage from namespaces whose content is dropped.
+func TestBreaker_OnlyRegistrationsFail_TheCredentialCheckDecides(t *testing.T) {
+	t.Run("an outage", func(t *testing.T) {
+		w := verified(t, cloudtest.Settings{})
+		w.Expect(map[string]int{"a": 20, "b": 20})
+		w.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore})
+		w.dropped()
+		if _, err := w.registry.Get(w.cp); err == nil {
+			t.Error("the breaker is closed")
+		}
+	})
+	t.Run("a filter", func(t *testing.T) {
+		w := verified(t, cloudtest.Settings{})
+		id := w.register("other")
+		w.Expect(map[string]int{"a": 20, "b": 20})
+		w.cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Cut: cloudtest.CutBefore})
+		w.dropped()
+		w.cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteAgent, Cut: cloudtest.CutBefore, Times: 1})
+		if _, err := w.Get(t.Context(), somebody, id); err == nil {
+			t.Fatal("it is read")
+		}
+		if _, err := w.registry.Get(w.cp); err != nil {
+			t.Errorf("one lost read opens it: %v", err)
+		}
+	})
+}

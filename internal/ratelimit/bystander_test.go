@@ -22,7 +22,7 @@ type flood func(take func(agent int) bool, tick int)
 
 // A namespace floods the limit of a project. The requests of a bystander, one after the other, wait a bounded time.
 func TestTake_Bystander_WaitsABoundedTime(t *testing.T) {
-	const agents, requests = 60, 12
+	const agents, requests = 40, 6
 	floods := map[string]flood{
 		"all ask all the time": func(take func(int) bool, _ int) {
 			for i := range agents {
