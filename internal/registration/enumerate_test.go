@@ -88,7 +88,7 @@ var invariants = []struct {
 		return a.Kind != Create || !held(f)
 	}},
 	{"such a pause keeps no Agent that can be released or has an agent", func(f Facts, a Action) bool {
-		return a.Code != Fruitless || held(f) && (!f.Deleting || f.Open && f.Listing == ListingNo) && !(f.Recorded && !f.Open)
+		return a.Code != Fruitless || held(f) && (!f.Deleting || f.Open && f.Listing == ListingNo) && (f.Open || !f.Recorded)
 	}},
 	{"nothing is created while in doubt before the slack is over", func(f Facts, a Action) bool {
 		return a.Kind != Create || !f.Open || trusted(f)
