@@ -47,8 +47,8 @@ func (f *fruitless) until(of string) time.Time {
 	return f.last.Add(min(firstPause<<min(f.times-freeTries-1, 16), longestPause))
 }
 
-// occasion is a fingerprint of what a user can change to have a registration tried again at once.
-func (t *Task) occasion() string {
+// occasionOf is a fingerprint of what a user can change to have a registration tried again at once.
+func occasionOf(t *Task) string {
 	config := ""
 	if !t.Deleting() { // It may not be loaded then.
 		config = t.Config.ResourceVersion
@@ -63,7 +63,7 @@ func (r creation) refusedUnseen() {
 		return
 	}
 	f, failure := &r.Known.fruitless, *agentstatus.Classify(r.why.failure)
-	f.add(r.Clock.Now(), r.occasion())
+	f.add(r.Clock.Now(), occasionOf(r.Task))
 	// To wait is asked often, and of all Agents at once.
 	if f.times > freeTries || f.times > 1 && failure.Code != fault.Throttled {
 		failure.Message += fmt.Sprintf("; refused %d times: check that Calyptia Cloud has no agents with machine ID %s, "+
@@ -74,9 +74,8 @@ func (r creation) refusedUnseen() {
 }
 
 // lost counts a registered agent that was found missing.
-func (o Observer) lost(id string, now time.Time) {
-	f := &o.Known.fruitless
-	f.add(now, o.occasion())
+func (f *fruitless) lost(id string, now time.Time, of string) {
+	f.add(now, of)
 	f.why = fault.Waitingf(v1alpha1.ReasonRemoteDeleted,
 		"the registered agent was soon missing %d times in a row (last %s), so the next registration waits: check what deletes it, and what "+
 			"is between the operator and Calyptia Cloud; to register now, give the annotation %s a new value",
@@ -84,9 +83,8 @@ func (o Observer) lost(id string, now time.Time) {
 }
 
 // lasts ends the row if the registered agent still exists after an interval.
-func (o Observer) lasts(interval time.Duration) {
-	now := o.Clock.Now()
-	if began, known := ClosedIntent(o.Agent).Began(now); !known || now.Sub(began) >= interval {
-		o.Known.fruitless = fruitless{}
+func (f *fruitless) lasts(registered registration.Intent, now time.Time, interval time.Duration) {
+	if began, known := registered.Began(now); !known || now.Sub(began) >= interval {
+		*f = fruitless{}
 	}
 }

@@ -36,8 +36,8 @@ func TestFruitless_RegistrationsPerDay_AreFew(t *testing.T) {
 
 // What ends a pause is what a user changes to have the registration tried again.
 func TestOccasion_ChangesOfUsers_AreNew(t *testing.T) {
-	usual := holding(t, taskFor(), "a-token-of-the-project").occasion()
-	if again := holding(t, taskFor(), "a-token-of-the-project").occasion(); again != usual {
+	usual := occasionOf(holding(t, taskFor(), "a-token-of-the-project"))
+	if again := occasionOf(holding(t, taskFor(), "a-token-of-the-project")); again != usual {
 		t.Errorf("%q and %q without a change", usual, again)
 	}
 	for _, row := range []struct {
@@ -53,7 +53,7 @@ func TestOccasion_ChangesOfUsers_AreNew(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			task := taskFor()
 			row.change(task)
-			if holding(t, task, row.token).occasion() == usual {
+			if occasionOf(holding(t, task, row.token)) == usual {
 				t.Error("it does not count as a change")
 			}
 		})
@@ -73,7 +73,7 @@ func TestLasts_OnlyAfterAnInterval_EndsTheRow(t *testing.T) {
 		}
 		task.Agent.Status.RegistrationIntent = closed.String()
 		task.Known.fruitless.times = 5
-		Observer{task}.lasts(10 * time.Minute)
+		task.Known.fruitless.lasts(ClosedIntent(task.Agent), noon, 10*time.Minute)
 		if got := task.Known.fruitless.times; got != row.want {
 			t.Errorf("%d in a row after %s, want %d", got, row.age, row.want)
 		}

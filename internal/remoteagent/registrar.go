@@ -102,7 +102,7 @@ func (r *registrar) gather(ctx context.Context) error {
 	f.Deleting = r.Deleting() || r.resolveOnly
 	f.ReadOnly, f.Paused = r.Settings.ReadOnly, r.Project.RegistrationPaused() != nil
 	f.Explicit, f.MayAdopt = r.explicit(), r.mayAdopt()
-	f.HeldUntil = r.Known.fruitless.until(r.occasion())
+	f.HeldUntil = r.Known.fruitless.until(occasionOf(r.Task))
 	f.Open = r.Open()
 	f.Recorded = r.Agent.Status.ID != "" && !f.Open
 	f.Listing = listing(r.Project.Result())
