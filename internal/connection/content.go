@@ -19,14 +19,18 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-// mostOdd is how many Agents of one namespace count for the breaker with an odd response while other namespaces use
-// the project too: fewer than open it.
-const mostOdd = opensAfter - 1
+// While more than one namespace uses the project, odd responses do not count for the breaker, because namespaces may collude. Odd
+// responses of mostOdd Agents request the credential check, which no tenant can influence, at most once in witnessEvery: if it
+// fails, too, the breaker opens.
+const (
+	mostOdd      = opensAfter - 1
+	witnessEvery = 30 * time.Second
+)
 
 // oddities are the Agents with an odd response since the last well-formed one. If a portal responds in place of the API,
-// all responses are odd; if one agent is malformed, only its responses are. So each Agent counts once, and one namespace
-// cannot open the breaker.
-type oddities map[types.UID]string // namespaces
+// all responses are odd; if one agent is malformed, only its responses are. So each Agent counts once, and the Agents of a
+// shared project cannot open the breaker alone.
+type oddities map[types.UID]bool
 
 // isOdd reports whether a response with a status of success cannot be read, or was not written by the API. A filter that
 // rejects what one Agent sends may redirect, return any status, or drop the connection. A foreign 5xx, or no response, to
@@ -52,6 +56,7 @@ type tenants struct {
 	agents     map[string]int // by namespace
 	odd        oddities
 	throttlers map[string]time.Time // when the content of a namespace throttled the project last
+	asked      time.Time            // when odd responses last requested a credential check
 }
 
 func newTenants() tenants {
@@ -78,7 +83,21 @@ func (t *tenants) beside(namespace string) bool {
 // forBreaker returns the outcome of a request as it is reported to the breaker.
 func (s *shared) forBreaker(who ratelimit.Caller, err error) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	reported := s.counted(who, err)
+	now := s.registry.opts.Clock.Now()
+	ask := isOdd(err) && s.needsWitness(who.Namespace) && now.Sub(s.tenants.asked) >= witnessEvery
+	if ask {
+		s.tenants.asked = now
+	}
+	s.mu.Unlock()
+	if ask {
+		s.registry.needsVerification(s.key)
+	}
+	return reported
+}
+
+// counted is the part of forBreaker that needs the lock, which the caller holds.
+func (s *shared) counted(who ratelimit.Caller, err error) error {
 	if aboutContent(err) {
 		return errUnused
 	}
@@ -92,18 +111,39 @@ func (s *shared) forBreaker(who ratelimit.Caller, err error) error {
 	if s.breaker.State() != gobreaker.StateClosed {
 		return err // A half-open probe has to show that the API works.
 	}
-	_, known := odd[who.UID]
-	same := 0
-	for _, namespace := range odd {
-		if namespace == who.Namespace {
-			same++
-		}
+	known, shared := odd[who.UID], s.tenants.beside(who.Namespace)
+	if !shared || len(odd) < mostOdd {
+		odd[who.UID] = true
 	}
-	if known || s.tenants.beside(who.Namespace) && same >= mostOdd {
+	if known || shared {
 		return errUnused
 	}
-	odd[who.UID] = who.Namespace
 	return err
+}
+
+// needsWitness reports whether the credential check decides about the odd responses of a project that other namespaces than this
+// one use, too. The caller holds the lock.
+func (s *shared) needsWitness(namespace string) bool {
+	return len(s.tenants.odd) >= mostOdd && s.tenants.beside(namespace)
+}
+
+// witness reports a credential check to the breaker if odd responses wait for one: an outage opens it, and a well-formed response
+// ends their count.
+func (s *shared) witness(err error) {
+	s.mu.Lock()
+	waits := len(s.tenants.odd) >= mostOdd
+	if waits && err == nil {
+		clear(s.tenants.odd)
+	}
+	s.mu.Unlock()
+	for range opensAfter {
+		if !waits || !isOutage(err) || s.breaker.State() != gobreaker.StateClosed {
+			return
+		}
+		if done, refused := s.breaker.Allow(); refused == nil {
+			done(err)
+		}
+	}
 }
 
 // contentThrottleEvery is the shortest time between two throttles of a shared project by the content of one namespace.

@@ -40,15 +40,16 @@ func TestBreaker_ResponsesThatCannotBeRead(t *testing.T) {
 	}{
 		{"a portal, five Agents", html, "", same("a", 5, 1), true},
 		{"a portal, five Agents of two namespaces", html, "", append(same("a", 3, 1), same("b", 2, 1)...), true},
+		{"odd agents of two namespaces that collude", html, otherID, append(same("a", 4, 3), same("b", 4, 3)...), false},
 		{"a portal, four Agents again and again", html, "", same("a", 4, 5), false},
-		{"JSON that is no agent from everywhere", `{"status":"ok"}`, "", append(same("a", 3, 1), same("b", 2, 1)...), true},
+		{"JSON that is no agent from two namespaces", `{"status":"ok"}`, "", append(same("a", 3, 1), same("b", 2, 1)...), true},
 		{"one agent that is HTML", html, otherID, same("a", 1, 20), false},
 		{"one agent that is an array", `[]`, otherID, same("a", 1, 20), false},
 		{"one agent without an ID", `{}`, otherID, same("a", 1, 20), false},
 		{"one agent that is another", `{"id":"` + projectID + `"}`, otherID, same("a", 1, 20), false},
 		{"one agent of a wrong type", `{"id":"` + otherID + `","name":7}`, otherID, same("a", 1, 20), false},
 		{"one agent that is cut short", `{"id":"` + otherID + `"`, otherID, same("a", 1, 20), false},
-		{"a namespace full of them", html, "", same("a", 20, 3), false},
+		{"a namespace full of them", html, otherID, same("a", 20, 3), false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := verified(t, cloudtest.Settings{})
@@ -56,12 +57,15 @@ func TestBreaker_ResponsesThatCannotBeRead(t *testing.T) {
 				w.Expect(map[string]int{"a": 20, "b": 20})
 			}
 			w.cloud.Inject(cloudtest.Fault{
-				Route: cloudtest.RouteAgent, Status: http.StatusOK, Body: row.body, Header: http.Header{"Content-Type": {"application/json"}},
+				Status: http.StatusOK, Body: row.body, Header: http.Header{"Content-Type": {"application/json"}},
 				Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, row.agent) },
 			})
 			for _, c := range row.calls {
 				who := ratelimit.Caller{UID: uid(c.namespace, c.agent), Namespace: c.namespace}
 				_, _ = w.Get(t.Context(), who, otherID)
+				if w.checks.Swap(0) > 0 { // As the controller of CloudProjects does.
+					_ = w.Verify(t.Context())
+				}
 			}
 			_, err := w.registry.Get(w.cp)
 			if (err != nil) != row.opens {
@@ -114,4 +118,49 @@ func TestBreaker_ProbeThatMeetsThePortal_StaysOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.eventually("the Agents to be woken", func() bool { return w.wakes.Load() == 1 })
+}
+
+// dropped sends registrations of two namespaces that get no response, with the credential checks that they cause.
+func (w *world) dropped() {
+	w.Helper()
+	for i := range 8 {
+		namespace := []string{"a", "b"}[i%2]
+		permit, err := w.Acquire(ratelimit.Caller{UID: uid(namespace, i), Namespace: namespace})
+		if err != nil {
+			return
+		}
+		if _, err := permit.Register(w.Context(), registration("m")); err == nil {
+			w.Fatal("it is registered")
+		}
+		if w.checks.Swap(0) > 0 { // As the controller of CloudProjects does.
+			_ = w.Verify(w.Context())
+		}
+	}
+}
+
+// Where only registrations are sent, the credential check tells an outage from namespaces whose content is dropped.
+func TestBreaker_OnlyRegistrationsFail_TheCredentialCheckDecides(t *testing.T) {
+	t.Run("an outage", func(t *testing.T) {
+		w := verified(t, cloudtest.Settings{})
+		w.Expect(map[string]int{"a": 20, "b": 20})
+		w.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore})
+		w.dropped()
+		if _, err := w.registry.Get(w.cp); err == nil {
+			t.Error("the breaker is closed")
+		}
+	})
+	t.Run("a filter", func(t *testing.T) {
+		w := verified(t, cloudtest.Settings{})
+		id := w.register("other")
+		w.Expect(map[string]int{"a": 20, "b": 20})
+		w.cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Cut: cloudtest.CutBefore})
+		w.dropped()
+		w.cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteAgent, Cut: cloudtest.CutBefore, Times: 1})
+		if _, err := w.Get(t.Context(), somebody, id); err == nil {
+			t.Fatal("it is read")
+		}
+		if _, err := w.registry.Get(w.cp); err != nil {
+			t.Errorf("one lost read opens it: %v", err)
+		}
+	})
 }

@@ -81,6 +81,7 @@ func sooner(pause, wait time.Duration) time.Duration {
 // conclude records the outcome of a check that was not a plain rejection.
 func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.Result, err error) error {
 	s := c.shared
+	s.witness(err)
 	s.mu.Lock()
 	stale := s.epoch.session != at.session
 	wasBlocked, expected := s.access.blocked != nil, s.tenants.total() > 0

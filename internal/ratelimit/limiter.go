@@ -31,6 +31,8 @@ const (
 	lineMemory = 2 * time.Minute
 	// sweepInterval is the shortest time between two searches for expired reservations.
 	sweepInterval = 10 * time.Second
+	// mostLate bounds how much longer a reservation is expected after it returned late: a request holds a worker so long.
+	mostLate = 15 * time.Second
 	// endless is longer than any wait.
 	endless = 1000 * time.Hour
 )
@@ -44,7 +46,8 @@ const (
 //
 // A caller on time gets a token if there is one for each reservation ahead that is due now, too; a caller that is early, or
 // new, only if there is one for each reservation ahead. Reservations that are late by more than the time to fill the bucket
-// do not count: no token is wasted on them, and they are served first when they return.
+// do not count: no token is wasted on them, and they are served first when they return. If the first of a namespace finds no
+// token then, it is expected for as much longer the next time, up to mostLate.
 type Limiter struct {
 	mu      sync.Mutex
 	limiter *rate.Limiter
@@ -118,6 +121,9 @@ func (b *Limiter) Take(who Caller, now time.Time) time.Duration {
 	if b.passes(w, now) && b.limiter.AllowN(now, 1) {
 		b.line.serve(w)
 		return 0
+	}
+	if late := now.Sub(w.retryAt); kept && late > w.late {
+		w.late = min(late, mostLate)
 	}
 	missing := float64(b.line.rank(w)+1) - b.limiter.TokensAt(now)
 	wait := max(time.Duration(missing*float64(b.gap())), time.Millisecond)

@@ -43,7 +43,8 @@ type waiter struct {
 	name    string // of the namespace
 	number  uint64 // in order of arrival, of all namespaces
 	retryAt time.Time
-	halved  int // how often it was asked to retry at half time
+	halved  int           // how often it was asked to retry at half time
+	late    time.Duration // how late it returned and found no token
 }
 
 func newLine() line { return line{waiting: map[types.UID]*waiter{}, queues: map[string]*queue{}} }
@@ -108,7 +109,8 @@ func (l *line) rank(w *waiter) int {
 	return ahead
 }
 
-// coming counts the reservations ahead with a retry time in this interval.
+// coming counts the reservations ahead with a retry time in this interval. The first of a namespace is expected for longer if it
+// returned late before: else a namespace that always asks takes each token before a busy worker returns.
 func (l *line) coming(w *waiter, from, to time.Time) int {
 	index, count := w.index(), 0
 	for _, q := range l.queues {
@@ -116,8 +118,12 @@ func (l *line) coming(w *waiter, from, to time.Time) int {
 		if q != w.queue && q.turn < w.queue.turn {
 			first = min(len(q.waiters), index+1)
 		}
-		for _, other := range q.waiters[:first] {
-			if !other.retryAt.Before(from) && !other.retryAt.After(to) {
+		for i, other := range q.waiters[:first] {
+			since := from
+			if i == 0 {
+				since = from.Add(-other.late)
+			}
+			if !other.retryAt.Before(since) && !other.retryAt.After(to) {
 				count++
 			}
 		}

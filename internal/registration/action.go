@@ -49,6 +49,8 @@ const (
 	RegistrationPaused Code = "RegistrationPaused"
 	// OperatorReadOnly: the operator runs with --read-only.
 	OperatorReadOnly Code = "OperatorReadOnly"
+	// Fruitless: the last registrations came to nothing, and nothing changed since.
+	Fruitless Code = "Fruitless"
 	// MachineIDLeased: another Agent of the cluster has the machine ID.
 	MachineIDLeased Code = "MachineIDLeased"
 	// MachineIDTaken: another remote agent has the machine ID.

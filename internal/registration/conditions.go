@@ -26,6 +26,9 @@ func listsNot(f Facts) bool    { return f.Listing == ListingNo }
 // trusted: the slack is over, so an agent that is not found does not exist.
 func trusted(f Facts) bool { return !f.Now.Before(f.Trusted) }
 
+// held: the last registrations came to nothing, and the pause after them is not over.
+func held(f Facts) bool { return f.Now.Before(f.HeldUntil) }
+
 // seen: what earlier requests of the same registration created would be listed.
 func seen(f Facts) bool { return !f.Repeated || f.Listing == ListingYes }
 
@@ -88,6 +91,7 @@ func do(a Action) func(Facts) Action     { return func(Facts) Action { return a 
 func fail(code Code) func(Facts) Action  { return do(Action{Kind: Fail, Code: code}) }
 func lookup(s Source) func(Facts) Action { return do(Action{Kind: Lookup, Source: s}) }
 func adopt(s Source) func(Facts) Action  { return do(Action{Kind: Adopt, Source: s}) }
+func pause(f Facts) Action               { return Action{Kind: Wait, Until: f.HeldUntil, Code: Fruitless} }
 func releaseUnclear(Facts) Action        { return Action{Kind: Release, Code: MaybeOrphaned} }
 
 func inventorySince(from func(Facts) time.Time) func(Facts) Action {

@@ -64,6 +64,7 @@ var Table = slices.Concat(
 		{"deleting, a snapshot lacks the agent, and it may be elsewhere or another's", all(deleting, lists, unclear), releaseUnclear},
 		{"deleting, a snapshot lacks the agent", all(deleting, lists), do(Action{Kind: Release})},
 		{"deleting, and another request could reach another's agent", all(deleting, blind), releaseUnclear},
+		{"deleting, and the last registrations came to nothing", all(deleting, held), pause},
 		{"deleting, and only another request reveals the ID", deleting, do(Action{Kind: Create})},
 
 		{"the operator runs with --read-only", readOnly, fail(OperatorReadOnly)},
@@ -82,6 +83,7 @@ var Table = slices.Concat(
 	follow(Cluster, always),
 	[]Row{
 		{"the session's Secret is somebody else's", not(sessionFree), fail(SessionTaken)},
+		{"the last registrations came to nothing, and nothing changed since", held, pause},
 	},
 )
 

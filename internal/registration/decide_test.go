@@ -48,6 +48,7 @@ func chosen(f *Facts)                             { f.Explicit = true }
 func again(f *Facts)                              { f.Repeated = true }
 func forgedIntent(f *Facts)                       { f.Authentic = false }
 func goes(f *Facts)                               { f.Deleting = true }
+func pausing(f *Facts)                            { f.HeldUntil = noon.Add(time.Hour) }
 func leased(f *Facts)                             { f.Lease = LeaseTaken }
 
 // cases has at least one row for each row of the table, and for its default.
@@ -122,6 +123,13 @@ var cases = []struct {
 	{"deleting in doubt, with an intent of another endpoint", doubtful(goes, forgedIntent), Action{Kind: Release, Code: MaybeOrphaned}},
 	{"deleting in doubt, with another's chosen machine ID", doubtful(goes, chosen, finding(Snapshot, NotEntitled)), Action{Kind: Release, Code: MaybeOrphaned}},
 	{"deleting in doubt, nothing is listed", doubtful(goes, noList), Action{Kind: Create}},
+	{"deleting in doubt, nothing is listed, after many refusals", doubtful(goes, noList, pausing), Action{Kind: Wait, Until: noon.Add(time.Hour), Code: Fruitless}},
+	{"deleting in doubt, nothing is listed, after many refusals, the machine ID is another Agent's", doubtful(goes, noList, pausing, leased),
+		Action{Kind: Release, Code: MaybeOrphaned}},
+	{"in doubt, the slack is over, nothing is listed, after many refusals", doubtful(noList, pausing), Action{Kind: Wait, Until: noon.Add(time.Hour), Code: Fruitless}},
+	{"absent after many losses", absent(pausing), Action{Kind: Wait, Until: noon.Add(time.Hour), Code: Fruitless}},
+	{"absent after many losses, the snapshot names ours", absent(pausing, finding(Snapshot, Ours)), Action{Kind: Adopt, Source: Snapshot}},
+	{"absent after many losses, the pause is over", absent(func(f *Facts) { f.HeldUntil = noon }), Action{Kind: Create}},
 	{"deleting in doubt, nothing is listed, read-only is not asked", doubtful(goes, noList, func(f *Facts) { f.Paused = true }), Action{Kind: Create}},
 	{"deleting in doubt, nothing is listed, the machine ID is another Agent's", doubtful(goes, noList, leased), Action{Kind: Release, Code: MaybeOrphaned}},
 	{"deleting in doubt, nothing is listed, a chosen machine ID", doubtful(goes, noList, chosen, forgedIntent), Action{Kind: Release, Code: MaybeOrphaned}},

@@ -38,9 +38,14 @@ func each(isOpen bool, f func(Facts)) {
 			for lease := range leases {
 				for outcome := range outcomes {
 					base.Lease, base.Outcome = lease, outcome
+					findings := [...][]Finding{record, response, intent, secret, {None, Named, Ours, NotEntitled}, cluster}
 					for _, end := range []time.Time{slack, noon.Add(time.Minute)} {
-						base.Trusted = end
-						eachSource(base, ages, [...][]Finding{record, response, intent, secret, {None, Named, Ours, NotEntitled}, cluster}, f)
+						base.Trusted, base.HeldUntil = end, time.Time{}
+						eachSource(base, ages, findings, f)
+						if policy == 0 {
+							base.HeldUntil = noon.Add(time.Minute)
+							eachSource(base, ages, findings, f)
+						}
 					}
 				}
 			}
@@ -79,6 +84,12 @@ var invariants = []struct {
 	name  string
 	holds func(Facts, Action) bool
 }{
+	{"nothing is created in the pause after registrations that came to nothing", func(f Facts, a Action) bool {
+		return a.Kind != Create || !held(f)
+	}},
+	{"such a pause keeps no Agent that can be released or has an agent", func(f Facts, a Action) bool {
+		return a.Code != Fruitless || held(f) && (!f.Deleting || f.Open && f.Listing == ListingNo) && (f.Open || !f.Recorded)
+	}},
 	{"nothing is created while in doubt before the slack is over", func(f Facts, a Action) bool {
 		return a.Kind != Create || !f.Open || trusted(f)
 	}},

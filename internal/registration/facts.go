@@ -103,6 +103,8 @@ type Facts struct {
 	ReadOnly bool
 	// Paused: nothing new is registered in the project for now.
 	Paused bool
+	// HeldUntil is the end of the pause after registrations that came to nothing; zero for none.
+	HeldUntil time.Time
 	// Explicit: the machine ID was chosen, so it may be somebody else's.
 	Explicit bool
 	// MayAdopt: the CloudProject allows the namespace to adopt agents.

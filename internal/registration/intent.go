@@ -29,6 +29,10 @@ type Intent struct {
 	text string
 }
 
+// longestDoubt bounds how long before an intent the first attempt may have been. Within that time an agent with an explicit
+// machine ID counts as ours, whoever registered it: without a bound, whoever keeps a registration in doubt could wait for it.
+const longestDoubt = time.Hour
+
 // Signer signs a text with the project token. The signature does not reveal the token.
 type Signer func(text string) string
 
@@ -43,7 +47,7 @@ type Subject struct {
 
 // NewIntent returns an intent that is later than the last one, open or closed:
 // one that is not later than the one closed last is spent. A zero first means that this is the
-// first attempt.
+// first attempt. One longer ago than longestDoubt is cut to that.
 func NewIntent(now, first time.Time, closed Intent, subject Subject, sign Signer) (Intent, error) {
 	at := now.UTC()
 	if !closed.At.IsZero() && !at.After(closed.At) {
@@ -54,6 +58,9 @@ func NewIntent(now, first time.Time, closed Intent, subject Subject, sign Signer
 		return Intent{}, err
 	}
 	body := at.Format(time.RFC3339Nano) + "/" + hex.EncodeToString(random[:])
+	if earliest := at.Add(-longestDoubt); !first.IsZero() && first.Before(earliest) {
+		first = earliest
+	}
 	switch {
 	case first.IsZero():
 		first = at

@@ -251,3 +251,24 @@ func TestTheDerivedMachineIDNeverChanges(t *testing.T) {
 		})
 	}
 }
+
+// Whoever keeps a registration with a chosen machine ID in doubt must not get what somebody else registers days later.
+func TestWindow_OfALongDoubt_IsBounded(t *testing.T) {
+	window := Window{Post: 20 * time.Second, Slack: 80 * time.Second}
+	intent := intentAt(t, noon, noon.Add(-48*time.Hour), Intent{})
+	for _, row := range []struct {
+		created time.Duration
+		want    bool
+	}{
+		{-47 * time.Hour, false}, {-2 * time.Hour, false}, {-59 * time.Minute, true}, {0, true}, {100 * time.Second, true}, {110 * time.Second, false},
+	} {
+		for _, seen := range []Intent{intent, ParseIntent(intent.String())} {
+			if got := window.Covers(seen, noon.Add(row.created)); got != row.want {
+				t.Errorf("created %s after the intent: %v, want %v", row.created, got, row.want)
+			}
+		}
+	}
+	if intent.First.Equal(intent.At) {
+		t.Error("that it was repeated is forgotten")
+	}
+}

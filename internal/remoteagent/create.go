@@ -175,6 +175,9 @@ func (r creation) notRegistered(err error) error {
 		r.facts.Outcome = registration.OutcomeForeignConflict
 	case e.NothingMade():
 		r.facts.Outcome = registration.OutcomeNothing
+		if !e.NotSent {
+			r.refusedUnseen()
+		}
 	}
 	if e.API && !taken {
 		now := r.Clock.Now()

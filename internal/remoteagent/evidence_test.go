@@ -129,7 +129,7 @@ func TestTheMachineIDOfAnAgent(t *testing.T) {
 // Registration is resumed between the decision and its execution.
 func TestWaits_RegistrationsOpenedMeanwhile_DoesNotGoOnUnregistered(t *testing.T) {
 	p := holding(t, &Task{endpoint: endpoint{CloudProject: &v1alpha1.CloudProject{}}}, "a-token-of-the-project")
-	if err := (&registrar{Task: p}).waits(registration.Action{Kind: registration.Wait, Code: registration.RegistrationPaused}); err == nil {
+	if err := (&registrar{Task: p}).waits(t.Context(), registration.Action{Kind: registration.Wait, Code: registration.RegistrationPaused}); err == nil {
 		t.Error("the reconciliation continues without a remote agent")
 	}
 }

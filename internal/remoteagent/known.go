@@ -20,13 +20,14 @@ import (
 // requests and time, never correctness: what counts is in the Agent, its Secrets and Calyptia Cloud. There is one for
 // each Agent that exists, and one worker at a time works on an Agent, so that it needs no lock.
 type Known struct {
-	Identity identity
-	Secrets  secretChecks
-	Writes   pendingWrites
-	Updates  updates
-	Absence  absences
-	attempt  attempt
-	request  request
+	Identity  identity
+	Secrets   secretChecks
+	Writes    pendingWrites
+	Updates   updates
+	Absence   absences
+	attempt   attempt
+	fruitless fruitless
+	request   request
 	// Timers of the next check, and what a failure in backoff is about: see gate.fingerprint.
 	Timers     schedule.Timers
 	BackoffFor string

@@ -119,6 +119,7 @@ func (o Observer) find(ctx context.Context) (enough bool, err error) {
 		return false, err
 	}
 	o.Put(seen.ID, seen.MachineID)
+	k.fruitless.lasts(ClosedIntent(o.Agent), now, interval)
 	o.sawListed(seen.Remote, at)
 	o.Project.SeenAt(o.Agent.UID, seen.ID, at)
 	return true, nil
@@ -155,6 +156,7 @@ func (o Observer) Read(ctx context.Context) error {
 		return err
 	}
 	o.Put(remote.ID, remote.MachineID)
+	o.Known.fruitless.lasts(ClosedIntent(o.Agent), o.Clock.Now(), o.Interval(ctx))
 	o.SawRead(remote)
 	o.Project.Seen(o.Agent.UID, remote.ID)
 	return nil
@@ -250,6 +252,7 @@ func (o Observer) confirmMissing() error {
 		return err
 	}
 	a.Lost = Whereabouts{status.ID, o.Endpoint}
+	o.Known.fruitless.lost(status.ID, now, occasionOf(o.Task))
 	o.sawMissing()
 	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
 	return ErrMissing

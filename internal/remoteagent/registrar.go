@@ -67,7 +67,7 @@ func (r *registrar) settle(ctx context.Context) (recorded bool, err error) {
 			}
 			return false, nil
 		case registration.Wait:
-			return false, r.waits(a)
+			return false, r.waits(ctx, a)
 		case registration.Fail:
 			return false, r.fails(a.Code)
 		case registration.Read:
@@ -102,6 +102,7 @@ func (r *registrar) gather(ctx context.Context) error {
 	f.Deleting = r.Deleting() || r.resolveOnly
 	f.ReadOnly, f.Paused = r.Settings.ReadOnly, r.Project.RegistrationPaused() != nil
 	f.Explicit, f.MayAdopt = r.explicit(), r.mayAdopt()
+	f.HeldUntil = r.Known.fruitless.until(occasionOf(r.Task))
 	f.Open = r.Open()
 	f.Recorded = r.Agent.Status.ID != "" && !f.Open
 	f.Listing = listing(r.Project.Result())
@@ -131,12 +132,20 @@ func (r *registrar) gather(ctx context.Context) error {
 }
 
 // looksFrom is the earliest start of a snapshot that is trusted before anything is registered: the start of this process, or
-// the last refusal in the API's form if that is later. A filter may imitate the API and have let the request pass.
+// the last refusal in the API's form or the first sight of the agent's absence if that is later. A filter may imitate the API
+// and have let the request pass, or have replaced the ID in the response.
 func (r *registrar) looksFrom() time.Time {
-	if refused := r.Known.attempt.refused; refused.After(r.started) {
-		return refused
+	from, a := r.started, &r.Known.Absence
+	absent := a.firstAt
+	if listed := a.unlistedAt; !listed.IsZero() && listed.Before(absent) {
+		absent = listed.Add(-1) // The snapshot that showed the absence is late enough.
 	}
-	return r.started
+	for _, doubt := range []time.Time{r.Known.attempt.refused, absent} {
+		if doubt.After(from) {
+			from = doubt
+		}
+	}
+	return from
 }
 
 func listing(check verification.Result) registration.Listing {
@@ -150,13 +159,16 @@ func listing(check verification.Result) registration.Listing {
 	}
 }
 
-func (r *registrar) waits(a registration.Action) error {
+func (r *registrar) waits(ctx context.Context, a registration.Action) error {
 	switch {
 	case a.Code == registration.RegistrationPaused:
 		if closed := r.Project.RegistrationPaused(); closed != nil {
 			return closed
 		}
 		return r.outdated() // Registration was resumed just now.
+	case a.Code == registration.Fruitless:
+		// Meanwhile the agent may appear.
+		return r.Known.fruitless.why.After(min(a.Until.Sub(r.facts.Now), r.Interval(ctx)))
 	case r.why.failure != nil:
 		return creation{r}.inDoubt(r.why.failure)
 	default:

@@ -82,11 +82,11 @@ func (r sources) readSecret(ctx context.Context) error {
 	if err != nil || verdict == tokensecret.Absent {
 		return err
 	}
-	id := tokensecret.ID(secret)
+	id, held := tokensecret.ID(secret), r.facts.Now.Before(r.facts.HeldUntil) // While it waits, the lost agent may appear again.
 	switch {
 	case verdict == tokensecret.Foreign:
 		r.taken(tokensecret.Conflict(name, TokenField))
-	case id != "" && r.Known.Absence.Lost != Whereabouts{id, r.Endpoint}:
+	case id != "" && (r.Known.Absence.Lost != Whereabouts{id, r.Endpoint} || held):
 		r.names(registration.Secret, id)
 	case verdict == tokensecret.Ownerless:
 		return r.ownerless((SecretPreflight{r.Task}).AllowOverwrite(ctx, secret, tokensecret.Conflict(name, TokenField)))

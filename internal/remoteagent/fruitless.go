@@ -1,0 +1,90 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package remoteagent
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/registration"
+)
+
+const (
+	// freeTries is how many registrations in a row may come to nothing without a pause.
+	freeTries = 3
+	// firstPause is the first pause; it doubles up to longestPause.
+	firstPause   = time.Minute
+	longestPause = 4 * time.Hour
+)
+
+// fruitless are registrations in a row that came to nothing. Each may have left a remote agent that nothing shows: a filter may
+// imitate the API's refusal, or name another ID. The registrar and the observer own it. Lost: a few registrations without a pause.
+type fruitless struct {
+	times int
+	last  time.Time
+	// of is what the last registration depended on: a change of it allows the next at once.
+	of  string
+	why *fault.Error
+}
+
+// add counts a registration that came to nothing.
+func (f *fruitless) add(now time.Time, of string) {
+	f.times, f.last, f.of, f.why = f.times+1, now, of, nil
+}
+
+// until is the end of the pause before the next registration; zero for none.
+func (f *fruitless) until(of string) time.Time {
+	if f.times <= freeTries || of != f.of {
+		return time.Time{}
+	}
+	return f.last.Add(min(firstPause<<min(f.times-freeTries-1, 16), longestPause))
+}
+
+// occasionOf is a fingerprint of what a user can change to have a registration tried again at once.
+func occasionOf(t *Task) string {
+	config := ""
+	if !t.Deleting() { // It may not be loaded then.
+		config = t.Config.ResourceVersion
+	}
+	return fmt.Sprint(t.Agent.Generation, " ", t.Deleting(), " ", config, " ", t.Agent.Annotations[v1alpha1.AnnotationReconcileAt],
+		" ", t.Endpoint, " ", t.credentialNow())
+}
+
+// refusedUnseen counts a refusal in the API's form where no list shows whether it is true.
+func (r creation) refusedUnseen() {
+	if r.facts.Listing == registration.ListingYes {
+		return
+	}
+	f, failure := &r.Known.fruitless, *agentstatus.Classify(r.why.failure)
+	f.add(r.Clock.Now(), occasionOf(r.Task))
+	// To wait is asked often, and of all Agents at once.
+	if f.times > freeTries || f.times > 1 && failure.Code != fault.Throttled {
+		failure.Message += fmt.Sprintf("; refused %d times: check that Calyptia Cloud has no agents with machine ID %s, "+
+			"because something in between may refuse what it registered", f.times, r.MachineID())
+		r.why.failure = &failure
+	}
+	f.why = &failure
+}
+
+// lost counts a registered agent that was found missing.
+func (f *fruitless) lost(id string, now time.Time, of string) {
+	f.add(now, of)
+	f.why = fault.Waitingf(v1alpha1.ReasonRemoteDeleted,
+		"the registered agent was soon missing %d times in a row (last %s), so the next registration waits: check what deletes it, and what "+
+			"is between the operator and Calyptia Cloud; to register now, give the annotation %s a new value",
+		f.times, id, v1alpha1.AnnotationReconcileAt).Coded(fault.RemoteMissing)
+}
+
+// lasts ends the row if the registered agent still exists after an interval.
+func (f *fruitless) lasts(registered registration.Intent, now time.Time, interval time.Duration) {
+	if began, known := registered.Began(now); !known || now.Sub(began) >= interval {
+		*f = fruitless{}
+	}
+}
