@@ -68,6 +68,9 @@ func (r creation) refusedUnseen() {
 	if f.times > freeTries || f.times > 1 && failure.Code != fault.Throttled {
 		failure.Message += fmt.Sprintf("; refused %d times: check that Calyptia Cloud has no agents with machine ID %s, "+
 			"because something in between may refuse what it registered", f.times, r.MachineID())
+		if f.times > freeTries {
+			failure.Message += "; to register now, give the annotation " + v1alpha1.AnnotationReconcileAt + " a new value"
+		}
 		r.why.failure = &failure
 	}
 	f.why = &failure

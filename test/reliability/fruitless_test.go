@@ -141,7 +141,7 @@ func TestRegister_RefusedInTheAPIsForm_NoList_PausesGrow(t *testing.T) {
 					w.Check("web")
 				}
 			}
-			w.NotReady("web", reasons[status], "refused 4 times", w.Get("web").Status.MachineID)
+			w.NotReady("web", reasons[status], "refused 4 times", w.Get("web").Status.MachineID, "to register now")
 			pauses(w, 4)
 			w.Poke("web")
 			posts(w, 6)
