@@ -15,7 +15,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 )
@@ -111,8 +110,7 @@ type Client struct {
 	maxBody    int64
 	tripper    http.RoundTripper
 	transport  *http.Transport
-	secrets    []string // what error texts must not show
-	now        func() time.Time
+	secrets    secrets // what error texts must not show
 }
 
 // New returns a client with its own connections. Its errors concern the
@@ -135,7 +133,6 @@ func New(config Config) (*Client, error) {
 		timeout:   config.Timeout,
 		maxBody:   config.MaxBody,
 		transport: newTransport(roots, config),
-		now:       time.Now,
 	}
 	if c.timeout <= 0 {
 		c.timeout = defaultTimeout
@@ -152,14 +149,7 @@ func New(config Config) (*Client, error) {
 func (c *Client) WithCredential(credential Credential) *Client {
 	other := *c
 	other.credential = credential
-	other.secrets = slices.Clone(c.secrets)
-	for _, secret := range secretsOf(credential.Token) {
-		if !slices.Contains(other.secrets, secret) {
-			other.secrets = append(other.secrets, secret)
-		}
-	}
-	// Longest first: replacing a part first would leave the rest of the whole.
-	slices.SortStableFunc(other.secrets, func(a, b string) int { return len(b) - len(a) })
+	other.secrets = c.secrets.with(credential.Token)
 	return &other
 }
 

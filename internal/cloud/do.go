@@ -171,7 +171,7 @@ func (c *Client) noResponse(request *http.Request, op string, err error, trace *
 	default:
 		text = unreached(err, proxy, !e.NotSent)
 	}
-	e.Err = &cause{text: c.ownWords(text), err: err}
+	e.Err = &cause{text: c.secrets.clean(text, maxRemoteWords), err: err}
 	return e
 }
 
