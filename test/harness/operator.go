@@ -93,7 +93,7 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager) error {
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Projects: projects,
 		Recorder: mgr.GetEventRecorder("cloudproject"), Clock: w.Clock,
 		DefaultProject: w.Settings.DefaultProject, Shard: w.Settings.Shard,
-		BackoffMin: 50 * time.Millisecond, BackoffMax: time.Second, InUseDelay: 50 * time.Millisecond,
+		Delays: cloudproject.Delays{BackoffMin: 50 * time.Millisecond, BackoffMax: time.Second, InUseDelay: 50 * time.Millisecond},
 	}).SetupWithManager(mgr, controller.Options{})
 	if err != nil {
 		return err

@@ -194,7 +194,7 @@ func TestInATerminatingNamespaceTheCopyIsNotRenewed(t *testing.T) {
 
 func TestTheNumberOfAgentsIsWrittenRarely(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *options) { o.reconciler.AgentCountInterval = 700 * time.Millisecond })
+	w := newWorld(t, func(o *options) { o.delays.AgentCountInterval = 700 * time.Millisecond })
 	cp, _ := w.withCopy()
 	started := time.Now()
 	versions := map[string]bool{}

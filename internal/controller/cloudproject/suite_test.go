@@ -92,7 +92,8 @@ type world struct {
 
 type options struct {
 	settings   cloudtest.Settings
-	reconciler Reconciler
+	delays     Delays
+	namespaces []string
 	policy     cloud.URLPolicy
 	everywhere bool // watch all namespaces
 }
@@ -100,8 +101,8 @@ type options struct {
 func newWorld(t *testing.T, change ...func(*options)) *world {
 	t.Helper()
 	o := options{
-		policy:     cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1", "unused.invalid"}, AllowInsecureHTTP: true},
-		reconciler: Reconciler{AgentCountInterval: 200 * time.Millisecond, BackoffMin: 50 * time.Millisecond},
+		policy: cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1", "unused.invalid"}, AllowInsecureHTTP: true},
+		delays: Delays{AgentCountInterval: 200 * time.Millisecond, BackoffMin: 50 * time.Millisecond, InUseDelay: 20 * time.Millisecond},
 	}
 	for _, f := range change {
 		f(&o)
@@ -174,8 +175,7 @@ func (w *world) start(o *options) (stop func()) {
 	w.reader = &countingReader{Reader: mgr.GetAPIReader()}
 	r := &Reconciler{
 		Client: mgr.GetClient(), APIReader: w.reader, Projects: w.projects, Recorder: w.events,
-		AgentCountInterval: o.reconciler.AgentCountInterval, BackoffMin: o.reconciler.BackoffMin,
-		BackoffMax: o.reconciler.BackoffMax, InUseDelay: 20 * time.Millisecond, Namespaces: o.reconciler.Namespaces,
+		Delays: o.delays, Namespaces: o.namespaces,
 	}
 	noError(w, r.SetupWithManager(mgr, controller.Options{SkipNameValidation: ptr.To(true), MaxConcurrentReconciles: 4}))
 	ctx, cancel := context.WithCancel(context.Background())

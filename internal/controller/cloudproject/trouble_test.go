@@ -130,7 +130,7 @@ var sourceTroubles = []trouble{{
 
 var serviceTroubles = []trouble{{
 	name:     "a token that the API refuses",
-	options:  func(o *options) { o.reconciler.BackoffMin = time.Minute }, // so that the next try does not come here
+	options:  func(o *options) { o.delays.BackoffMin = time.Minute }, // so that the next try does not come here
 	cause:    func(w *world) { w.putToken("wrong-canary-0123456789abcdef"); w.hide("wrong-canary-0123456789abcdef") },
 	want:     stalledBy(v1alpha1.ReasonUnauthorized, "rejected the token", "spec.tokenSecretRef"),
 	requests: 2, // one for each scheme
@@ -138,7 +138,7 @@ var serviceTroubles = []trouble{{
 }, {
 	name: "a scheme that the API does not take",
 	options: func(o *options) {
-		o.settings.Schemes, o.reconciler.BackoffMin = []cloud.Scheme{cloud.SchemeProjectToken}, time.Minute
+		o.settings.Schemes, o.delays.BackoffMin = []cloud.Scheme{cloud.SchemeProjectToken}, time.Minute
 	},
 	change:   func(_ *world, spec *v1alpha1.CloudProjectSpec) { spec.Authentication = v1alpha1.AuthenticationBearer },
 	want:     stalledBy(v1alpha1.ReasonUnauthorized),
