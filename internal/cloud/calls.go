@@ -122,12 +122,8 @@ func (c *Client) Fetch(ctx context.Context, projectID string, o ListOptions) (*R
 	if o.Last > 0 {
 		query.Set("last", strconv.Itoa(o.Last))
 	}
-	for name, value := range map[string]string{
-		"before": o.Before, "name": o.Name, "fleet_id": o.FleetID, "environment_id": o.EnvironmentID,
-	} {
-		if value != "" {
-			query.Set(name, value)
-		}
+	if o.Before != "" {
+		query.Set("before", o.Before)
 	}
 	page := &RawPage{buffer: pageBuffers.Get().(*bytes.Buffer)}
 	page.buffer.Reset()

@@ -165,9 +165,6 @@ type Update struct {
 	Metadata json.RawMessage `json:"metadata,omitempty"`
 }
 
-// IsEmpty reports whether the update changes nothing.
-func (u Update) IsEmpty() bool { return len(u.Fields()) == 0 }
-
 // Fields returns the JSON names of the fields that are sent, sorted.
 func (u Update) Fields() []string {
 	var fields []string
@@ -185,13 +182,10 @@ func (u Update) Fields() []string {
 	return fields
 }
 
-// ListOptions filter a list. Zero values are not sent.
+// ListOptions choose a page of a list. Zero values are not sent.
 type ListOptions struct {
-	Last          int    // agents on a page; the API has its own maximum
-	Before        string // cursor: Page.Before of the page before this one
-	Name          string
-	FleetID       string
-	EnvironmentID string
+	Last   int    // agents on a page; the API has its own maximum
+	Before string // cursor: Page.Before of the page before this one
 }
 
 // Page is a part of a list, newest agents first.
