@@ -47,8 +47,7 @@ var foreignKeys = map[string]bool{
 	"ok": true, "success": true,
 }
 
-// readRefusal reads the API's own error body, {"error": "..."}; false for
-// anything else. The key is matched exactly.
+// readRefusal reads the API's own error body, {"error": "..."}; false for anything else. The key is matched exactly.
 func readRefusal(body []byte) (refusal, bool) {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(body, &fields) != nil {

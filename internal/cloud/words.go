@@ -13,8 +13,7 @@ import (
 	"unicode/utf8"
 )
 
-// minSecretPart is the length from which a part of a token, such as its
-// signature, is hidden even without the rest.
+// minSecretPart is the length from which a part of a token, such as its signature, is hidden even without the rest.
 const minSecretPart = 16
 
 // secrets are the parts of tokens that no text may show, longest first: replacing a part first would leave the rest of the
@@ -83,10 +82,9 @@ func secretsOf(t Token) []string {
 	return secrets
 }
 
-// Clean makes a foreign text safe for a condition, an event, a log line or a
-// terminal: valid UTF-8 on one line, without control and format characters such
-// as direction marks, and of at most limit characters, with an ellipsis for the
-// rest. All foreign text that is shown must be cleaned.
+// Clean makes a foreign text safe for a condition, an event, a log line or a terminal: valid UTF-8 on one line, without
+// control and format characters such as direction marks, and of at most limit characters, with an ellipsis for the rest. All
+// foreign text that is shown must be cleaned.
 func Clean(text string, limit int) string {
 	text = printable(text)
 	count := 0

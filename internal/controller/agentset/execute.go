@@ -18,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -58,40 +59,24 @@ func (w writer) execute(ctx context.Context, d agentset.Decision) (time.Duration
 		actions = actions[:batch]
 		soon.atMost(staleWait)
 	}
-	var (
-		mu     sync.Mutex
-		failed error
-		group  sync.WaitGroup
-		next   = make(chan action)
-	)
-	for range min(writers, len(actions)) {
-		group.Go(func() {
-			for a := range next {
-				write, err := a.do(ctx)
-				mu.Lock()
-				if err == nil {
-					w.memory.writes[a.agent] = write
-				}
-				if isBehind(err) {
-					soon.atMost(time.Second)
-				} else if judged := w.judge(a.agent, err); failed == nil {
-					failed = judged
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	for _, a := range actions {
+	var mu sync.Mutex
+	var failed error
+	more, stop := context.WithCancel(ctx)
+	defer stop()
+	workqueue.ParallelizeUntil(more, writers, len(actions), func(i int) {
+		write, err := actions[i].do(ctx)
 		mu.Lock()
-		stop := failed != nil
-		mu.Unlock()
-		if stop {
-			break
+		defer mu.Unlock()
+		if err == nil {
+			w.memory.writes[actions[i].agent] = write
 		}
-		next <- a
-	}
-	close(next)
-	group.Wait()
+		if isBehind(err) {
+			soon.atMost(time.Second)
+		} else if judged := w.judge(actions[i].agent, err); judged != nil && failed == nil {
+			failed = judged
+			stop()
+		}
+	})
 	return time.Duration(soon), failed
 }
 

@@ -4,9 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package cloudproject reconciles CloudProjects: it verifies their credentials,
-// keeps a copy of them for deletions, and delays the deletion of a CloudProject
-// while Agents still need it.
+// Package cloudproject reconciles CloudProjects: it verifies their credentials, keeps a copy of them for deletions, and
+// delays the deletion of a CloudProject while Agents still need it.
 package cloudproject
 
 import (
