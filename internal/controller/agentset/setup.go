@@ -82,13 +82,14 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		Named("agentset").
 		For(&v1alpha1.AgentSet{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: declared}))
 	if r.Nodes != nil {
+		spec := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 		w := watches{r.Client, r.DefaultProject, &r.memories}
 		b = b.
 			Watches(&v1alpha1.AgentSet{}, handler.EnqueueRequestsFromMapFunc(w.rivals)).
 			Watches(&v1alpha1.Agent{}, w.agentHandler(), builder.WithPredicates(predicate.Funcs{UpdateFunc: matters})).
 			WatchesMetadata(&corev1.Secret{}, w.secretHandler()).
-			Watches(&appsv1.DaemonSet{}, w.workloadHandler(v1alpha1.TargetDaemonSet), builder.WithPredicates(generation())).
-			Watches(&appsv1.StatefulSet{}, w.workloadHandler(v1alpha1.TargetStatefulSet), builder.WithPredicates(generation())).
+			Watches(&appsv1.DaemonSet{}, w.workloadHandler(v1alpha1.TargetDaemonSet), spec).
+			Watches(&appsv1.StatefulSet{}, w.workloadHandler(v1alpha1.TargetStatefulSet), spec).
 			Watches(&v1alpha1.CloudProject{}, handler.EnqueueRequestsFromMapFunc(w.ofProject), builder.WithPredicates(
 				predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))).
 			WatchesRawSource(source.Kind[client.Object](r.Nodes, &corev1.Node{}, w.nodeHandler(), predicate.Funcs{UpdateFunc: movesPods}))

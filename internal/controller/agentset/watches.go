@@ -20,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -38,9 +37,6 @@ const (
 )
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-
-// generation selects changes of a spec.
-func generation() predicate.Predicate { return predicate.GenerationChangedPredicate{} }
 
 // declared selects changes by users, not the operator's own writes of the status.
 func declared(e event.UpdateEvent) bool {
