@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	status "github.com/calyptia-agent-operator/operator/internal/testenv/kstatus"
 )
@@ -296,5 +297,33 @@ func TestATokenSecretThatCannotExistIsMissing(t *testing.T) {
 		if f, ok := fault.As(err); !ok || f.Reason != v1alpha1.ReasonSourceNotFound {
 			t.Errorf("%q: %v", name, err)
 		}
+	}
+}
+
+// shown is a cache that shows one CloudProject, and nothing else.
+type shown struct {
+	client.Client
+	cp *v1alpha1.CloudProject
+}
+
+func (s shown) Get(_ context.Context, _ client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+	s.cp.DeepCopyInto(obj.(*v1alpha1.CloudProject))
+	return nil
+}
+
+func (shown) List(context.Context, client.ObjectList, ...client.ListOption) error {
+	return errors.New("not there")
+}
+
+// The cache may show a CloudProject for a moment after its release: its credentials are neither checked nor copied again.
+func TestAReleasedCloudProjectIsLeftAlone(t *testing.T) {
+	cp := &v1alpha1.CloudProject{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "main", UID: "uid"}}
+	r := &Reconciler{Client: shown{cp: cp}, Projects: connection.NewRegistry(connection.Options{})}
+	r.memos.dropped = r.Projects.Forget
+	r.memos.of(cp)
+	r.memos.release(client.ObjectKeyFromObject(cp))
+	result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(cp)})
+	if err != nil || result != (ctrl.Result{}) {
+		t.Errorf("it is reconciled: %+v, error %v", result, err)
 	}
 }
