@@ -103,11 +103,11 @@ func (r *Reconciler) run(ctx context.Context, set *v1alpha1.AgentSet, known *mem
 	if err := r.sessionsPossible(ctx, set); err != nil {
 		return err
 	}
-	facts := agentset.Facts{Set: set.Name, RemovalDelay: removalDelay(set), Now: r.Clock.Now()}
-	missing := observe.keys(ctx, &facts)
-	if missing != nil && !isMissing(missing) {
-		return missing
+	keys, missing, err := observe.keys(ctx)
+	if err != nil {
+		return err
 	}
+	facts := agentset.Facts{Set: set.Name, Keys: keys, RemovalDelay: removalDelay(set), Now: r.Clock.Now()}
 	agents, err := observe.agents(ctx, &facts)
 	if err != nil {
 		return err

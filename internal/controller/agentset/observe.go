@@ -50,24 +50,20 @@ func (o observer) ownsTarget(ctx context.Context) error {
 		"%s %q belongs to the older AgentSet %q: delete one of the two, or change spec.targetRef", target.Kind, target.Name, winner)
 }
 
-// keys reads the nodes or replicas of the target's pods. Without a target there are none.
-func (o observer) keys(ctx context.Context, facts *agentset.Facts) (err error) {
-	key := client.ObjectKey{Namespace: o.set.Namespace, Name: o.set.Spec.TargetRef.Name}
-	if o.set.Spec.TargetRef.Kind == v1alpha1.TargetStatefulSet {
-		facts.Keys, err = o.ofReplicas(ctx, key)
+// keys reads the nodes or replicas of the target's pods. Without a target there are none, and missing says so.
+func (o observer) keys(ctx context.Context) (keys []agentset.Key, missing *fault.Error, err error) {
+	target := o.set.Spec.TargetRef
+	key := client.ObjectKey{Namespace: o.set.Namespace, Name: target.Name}
+	if target.Kind == v1alpha1.TargetStatefulSet {
+		keys, err = o.ofReplicas(ctx, key)
 	} else {
-		facts.Keys, err = o.ofNodes(ctx, key)
+		keys, err = o.ofNodes(ctx, key)
 	}
 	if apierrors.IsNotFound(err) {
-		return fault.Waitingf(v1alpha1.ReasonTargetNotFound, "%s %q does not exist: create it, or correct spec.targetRef",
-			o.set.Spec.TargetRef.Kind, key.Name)
+		return nil, fault.Waitingf(v1alpha1.ReasonTargetNotFound, "%s %q does not exist: create it, or correct spec.targetRef",
+			target.Kind, target.Name), nil
 	}
-	return err
-}
-
-func isMissing(err error) bool {
-	f, ok := fault.As(err)
-	return ok && f.Reason == v1alpha1.ReasonTargetNotFound
+	return keys, nil, err
 }
 
 func (o observer) ofReplicas(ctx context.Context, key client.ObjectKey) (keys []agentset.Key, err error) {

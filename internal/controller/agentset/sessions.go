@@ -8,13 +8,22 @@ package agentset
 
 import (
 	"context"
+	"crypto/sha256"
 	"maps"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
 // sessionKeeper stores the session of every registered Agent.
@@ -114,4 +123,158 @@ func countStored(desired []string, wanted map[string]agentset.Wanted, stored []m
 		}
 	}
 	return count
+}
+
+const (
+	// listFrom is the number of token Secrets from which they are listed instead of read one by one.
+	listFrom = 50
+	pageSize = 200
+)
+
+// session is the content of one session, under the keys of its Secret.
+type session = map[string][]byte
+
+// origin is the input of the session of a slot, and the session.
+type origin struct {
+	input string
+	agentset.Wanted
+}
+
+// tokenReader builds sessions from the token Secrets of Agents.
+type tokenReader struct {
+	client    client.Reader // cached metadata of Secrets
+	apiReader client.Reader
+	namespace string
+	sources   map[string]origin // by slot, the input of each session
+}
+
+// wanted returns the known sessions, and the slots whose session has to be read.
+func (t tokenReader) wanted(ctx context.Context, agents map[string]*v1alpha1.Agent) (wanted map[string]agentset.Wanted, stale []string) {
+	wanted = map[string]agentset.Wanted{}
+	for slot, agent := range agents {
+		input := t.input(ctx, agent)
+		known, found := t.sources[slot]
+		switch {
+		case input == "":
+			wanted[slot] = agentset.Wanted{Unknown: true}
+		case found && known.input == input:
+			wanted[slot] = known.Wanted
+		default:
+			wanted[slot] = agentset.Wanted{Unknown: true}
+			stale = append(stale, slot)
+		}
+	}
+	maps.DeleteFunc(t.sources, func(slot string, _ origin) bool { return agents[slot] == nil })
+	slices.Sort(stale)
+	return wanted, stale
+}
+
+// input identifies the input of an Agent's session; empty while it has none.
+func (t tokenReader) input(ctx context.Context, agent *v1alpha1.Agent) string {
+	status := &agent.Status
+	if status.ID == "" || status.MachineID == "" || status.URL == "" || status.TokenSecretRef == nil || !agent.DeletionTimestamp.IsZero() {
+		return ""
+	}
+	version := secretVersion(ctx, t.client, t.namespace, status.TokenSecretRef.Name)
+	if version == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(strings.Join([]string{
+		string(agent.UID), status.ID, status.MachineID, status.URL, status.TokenSecretRef.Name, version,
+	}, "\x00")))
+	return string(sum[:16])
+}
+
+// read reads the token Secrets of slots, and builds the sessions.
+func (t tokenReader) read(ctx context.Context, agents map[string]*v1alpha1.Agent, slots []string) (map[string]session, error) {
+	fresh := map[string]session{}
+	take := func(slot string, secret *corev1.Secret) error {
+		made, err := sessionOf(agents[slot], secret)
+		if err != nil || made == nil {
+			return err
+		}
+		fresh[slot] = tokensecret.Entry(slot, made)
+		t.sources[slot] = origin{input: t.input(ctx, agents[slot]), Wanted: agentset.Wanted{
+			Digest: tokensecret.EntryDigest(fresh[slot]), Size: agentset.Size(fresh[slot]),
+		}}
+		return nil
+	}
+	if len(slots) >= listFrom {
+		return fresh, t.list(ctx, agents, slots, take)
+	}
+	for _, slot := range slots {
+		var secret corev1.Secret
+		key := client.ObjectKey{Namespace: t.namespace, Name: agents[slot].Status.TokenSecretRef.Name}
+		if err := t.apiReader.Get(ctx, key, &secret); client.IgnoreNotFound(err) != nil {
+			return nil, readFailure(key.Name, err)
+		} else if err != nil {
+			continue
+		}
+		if err := take(slot, &secret); err != nil {
+			return nil, err
+		}
+	}
+	return fresh, nil
+}
+
+// list reads many token Secrets: in pages, because one request each would take longer than all pages together.
+func (t tokenReader) list(
+	ctx context.Context, agents map[string]*v1alpha1.Agent, slots []string, take func(string, *corev1.Secret) error,
+) error {
+	names := map[string]string{}
+	for _, slot := range slots {
+		names[agents[slot].Status.TokenSecretRef.Name] = slot
+	}
+	var page corev1.SecretList
+	for {
+		err := t.apiReader.List(ctx, &page, client.InNamespace(t.namespace), client.HasLabels{v1alpha1.LabelAgentUID},
+			client.Limit(pageSize), client.Continue(page.Continue))
+		if err != nil {
+			return readFailure("with the tokens", err)
+		}
+		for i := range page.Items {
+			slot, asked := names[page.Items[i].Name]
+			if !asked {
+				continue
+			}
+			if err := take(slot, &page.Items[i]); err != nil {
+				return err
+			}
+		}
+		if page.Continue == "" {
+			return nil
+		}
+	}
+}
+
+// sessionOf returns the session of an Agent; nil if its Secret has the token of another agent, or none.
+func sessionOf(agent *v1alpha1.Agent, secret *corev1.Secret) (session, error) {
+	token := tokensecret.Token(secret)
+	if !tokensecret.Labelled(secret, agent) || tokensecret.ID(secret) != agent.Status.ID || !token.Usable() {
+		return nil, nil
+	}
+	base, err := url.Parse(agent.Status.URL)
+	if err != nil {
+		return nil, nil //nolint:nilerr // The operator wrote it; the Agent shows what is wrong.
+	}
+	made, err := tokensecret.Session{ID: agent.Status.ID, Token: token, MachineID: agent.Status.MachineID, URL: base}.Data()
+	if failure, ok := fault.As(err); ok {
+		failure.Message = "Agent " + agent.Name + ": " + failure.Message
+		return nil, failure
+	}
+	return made, err
+}
+
+// secretVersion is the resource version of a Secret in the cache; empty if there is none.
+func secretVersion(ctx context.Context, cached client.Reader, namespace, name string) string {
+	secret := &metav1.PartialObjectMetadata{}
+	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	if err := cached.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret, client.UnsafeDisableDeepCopy); err != nil {
+		return ""
+	}
+	return secret.ResourceVersion
+}
+
+func readFailure(name string, err error) error {
+	return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q cannot be read", name).Because(err)
 }
