@@ -7,7 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 package agentset
 
 import (
-	"encoding/json"
 	"maps"
 	"reflect"
 	"time"
@@ -130,14 +129,7 @@ func sameJSON(a, b *apiextensionsv1.JSON) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	if string(a.Raw) == string(b.Raw) {
-		return true
-	}
-	var x, y any
-	if json.Unmarshal(a.Raw, &x) != nil || json.Unmarshal(b.Raw, &y) != nil {
-		return false
-	}
-	return reflect.DeepEqual(x, y)
+	return string(a.Raw) == string(b.Raw) || reflect.DeepEqual(cloud.Canonical(a.Raw), cloud.Canonical(b.Raw))
 }
 
 // RemovalStarted reads since when an Agent waits for its removal; zero if it does not, or if that cannot be read.

@@ -33,7 +33,7 @@ func Remote(a *cloud.Agent) *v1alpha1.RemoteAgent {
 	}
 	return &v1alpha1.RemoteAgent{
 		Name: Clip(a.Name), Version: Clip(a.Version), Status: Clip(a.Status), OS: Clip(a.OS), Arch: Clip(a.Arch),
-		Tags: tags, EnvironmentName: Clip(a.EnvironmentName), FleetID: Clip(fleet(a)),
+		Tags: tags, EnvironmentName: Clip(a.EnvironmentName), FleetID: Clip(a.Fleet()),
 		MetricsCount:        a.MetricsCount,
 		FirstMetricsAddedAt: timestamp(a.FirstMetricsAddedAt), LastMetricsAddedAt: timestamp(a.LastMetricsAddedAt),
 		CreatedAt: timestamp(&a.CreatedAt), UpdatedAt: timestamp(&a.UpdatedAt),
@@ -46,13 +46,6 @@ func timestamp(t *time.Time) *metav1.Time {
 		return nil // RFC 3339 has no other years.
 	}
 	return &metav1.Time{Time: t.UTC().Truncate(time.Second)}
-}
-
-func fleet(a *cloud.Agent) string {
-	if a.FleetID == nil {
-		return ""
-	}
-	return *a.FleetID
 }
 
 // DelayVolatile avoids status writes for counters and for versions of Secrets that changed without consequence. Versions

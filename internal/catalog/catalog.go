@@ -5,7 +5,7 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Package catalog shares the fleets and environments of a project among its
-// Agents: thousands of Agents that name one fleet cost one list.
+// Agents: thousands of Agents that name one fleet cost one list. Its lists are lost with the process, and read again.
 package catalog
 
 import (

@@ -96,8 +96,7 @@ func (c *Client) Update(ctx context.Context, id string, u Update) error {
 	})
 }
 
-// Delete deletes an agent. It is idempotent, but a repetition returns an
-// error for which IsGone is true.
+// Delete deletes an agent. It is idempotent, but a repetition returns an error for which IsGone is true.
 func (c *Client) Delete(ctx context.Context, id string) error {
 	return c.do(ctx, call{
 		op: opDelete, method: http.MethodDelete, path: []string{"agents", id},
@@ -105,8 +104,7 @@ func (c *Client) Delete(ctx context.Context, id string) error {
 	})
 }
 
-// List reads a page of a project's agents, newest first. Not every
-// installation has this route.
+// List reads a page of a project's agents, newest first. Not every installation has this route.
 func (c *Client) List(ctx context.Context, projectID string, o ListOptions) (*Page, error) {
 	raw, err := c.Fetch(ctx, projectID, o)
 	if err != nil {
@@ -122,12 +120,8 @@ func (c *Client) Fetch(ctx context.Context, projectID string, o ListOptions) (*R
 	if o.Last > 0 {
 		query.Set("last", strconv.Itoa(o.Last))
 	}
-	for name, value := range map[string]string{
-		"before": o.Before, "name": o.Name, "fleet_id": o.FleetID, "environment_id": o.EnvironmentID,
-	} {
-		if value != "" {
-			query.Set(name, value)
-		}
+	if o.Before != "" {
+		query.Set("before", o.Before)
 	}
 	page := &RawPage{buffer: pageBuffers.Get().(*bytes.Buffer)}
 	page.buffer.Reset()
@@ -157,9 +151,8 @@ func (p *RawPage) take(a *response, before string) (err error) {
 	return nil
 }
 
-// Page reads the agents: all or none, because decisions depend on what is
-// absent. An error is an *Error, as if the request had failed. Call either
-// Page or Digests, and only once.
+// Page reads the agents: all or none, because decisions depend on what is absent. An error is an *Error, as if the request
+// had failed. Call either Page or Digests, and only once.
 func (p *RawPage) Page() (*Page, error) {
 	return p.read(func(body []byte) (page Page, err error) {
 		err = page.UnmarshalJSON(body)
@@ -167,8 +160,7 @@ func (p *RawPage) Page() (*Page, error) {
 	})
 }
 
-// Digests reads the agents as Page does, but only the hashes of their
-// configurations, at a fraction of the cost.
+// Digests reads the agents as Page does, but only the hashes of their configurations, at a fraction of the cost.
 func (p *RawPage) Digests() (*Page, error) { return p.read(digests) }
 
 func (p *RawPage) read(decode func([]byte) (Page, error)) (*Page, error) {
@@ -190,9 +182,8 @@ func (p *RawPage) read(decode func([]byte) (Page, error)) (*Page, error) {
 // done are the statuses of a request whose response has no content.
 var done = []int{http.StatusNoContent, http.StatusOK, http.StatusAccepted}
 
-// acceptDone accepts any body that may be the API's: absent, endless or cut
-// short, because its content is not needed. But an HTML page with status 200
-// comes from a portal in between, and nothing was done.
+// acceptDone accepts any body that may be the API's: absent, endless or cut short, because its content is not needed. But an
+// HTML page with status 200 comes from a portal in between, and nothing was done.
 func acceptDone(a *response) error {
 	body := bytes.TrimSpace(a.body)
 	switch {

@@ -47,8 +47,7 @@ var foreignKeys = map[string]bool{
 	"ok": true, "success": true,
 }
 
-// readRefusal reads the API's own error body, {"error": "..."}; false for
-// anything else. The key is matched exactly.
+// readRefusal reads the API's own error body, {"error": "..."}; false for anything else. The key is matched exactly.
 func readRefusal(body []byte) (refusal, bool) {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(body, &fields) != nil {
@@ -76,7 +75,7 @@ func readRefusal(body []byte) (refusal, bool) {
 
 // refused returns the error of a response whose status is not a success.
 func (c *Client) refused(call call, a *response) *Error {
-	e := &Error{Op: call.op, Status: a.status, RetryAfter: retryAfter(a.header.Get("Retry-After"), c.now()), Err: a.err}
+	e := &Error{Op: call.op, Status: a.status, RetryAfter: retryAfter(a.header.Get("Retry-After"), time.Now()), Err: a.err}
 	var said refusal
 	spoken := false
 	if a.err == nil {
@@ -84,7 +83,8 @@ func (c *Client) refused(call call, a *response) *Error {
 	}
 	e.API = spoken && !byGateway(a.status)
 	if spoken {
-		e.Message, e.Detail = c.remoteWords(said.message, said.detail)
+		e.Message = c.secrets.clean(said.message, maxRemoteWords)
+		e.Detail = c.secrets.clean(said.detail, maxRemoteWords-len(e.Message))
 		e.QuotaLimit, e.QuotaRemaining = said.quotaLimit, said.quotaRemained
 	}
 	e.Class, e.Reason = classify(call, a.status, said, e.RetryAfter)

@@ -15,16 +15,14 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 )
 
 const (
 	defaultTimeout = 15 * time.Second
-	// defaultMaxBody fits the largest agent that can be declared (1 MiB of
-	// configuration, 256 KiB of metadata, 128 KiB of flags), with each
-	// character escaped in six.
+	// defaultMaxBody fits the largest agent that can be declared (1 MiB of configuration, 256 KiB of metadata, 128 KiB of
+	// flags), with each character escaped in six.
 	defaultMaxBody = 9 << 20
 	// maxDoneBody bounds what is read of the response to an update or a deletion.
 	maxDoneBody      = 64 << 10
@@ -88,12 +86,10 @@ type Config struct {
 	UserAgent string
 	// Timeout of one request, including the response's body. Default 15 s.
 	Timeout time.Duration
-	// MaxBody bounds the bytes read of a response; a longer one fails with
-	// ReasonTooLarge. Default 9 MiB.
+	// MaxBody bounds the bytes read of a response; a longer one fails with ReasonTooLarge. Default 9 MiB.
 	MaxBody int64
-	// PingAfter is how long an HTTP/2 connection may be silent before a ping,
-	// and PingTimeout how long its response may take before the connection
-	// counts as dead. Default 10 s and 5 s.
+	// PingAfter is how long an HTTP/2 connection may be silent before a ping, and PingTimeout how long its response may take
+	// before the connection counts as dead. Default 10 s and 5 s.
 	PingAfter, PingTimeout time.Duration
 	// Proxy returns the proxy of a request. Default: that of the environment.
 	Proxy func(*http.Request) (*url.URL, error)
@@ -101,8 +97,7 @@ type Config struct {
 	Wrap func(http.RoundTripper) http.RoundTripper
 }
 
-// Client calls the agents API with one credential. It is safe for concurrent
-// use.
+// Client calls the agents API with one credential. It is safe for concurrent use.
 type Client struct {
 	base       *url.URL
 	credential Credential
@@ -111,12 +106,10 @@ type Client struct {
 	maxBody    int64
 	tripper    http.RoundTripper
 	transport  *http.Transport
-	secrets    []string // what error texts must not show
-	now        func() time.Time
+	secrets    secrets // what error texts must not show
 }
 
-// New returns a client with its own connections. Its errors concern the
-// configuration; nothing is sent.
+// New returns a client with its own connections. Its errors concern the configuration; nothing is sent.
 func New(config Config) (*Client, error) {
 	base := config.BaseURL
 	if base == nil || base.Host == "" || (base.Scheme != "https" && base.Scheme != "http") {
@@ -135,7 +128,6 @@ func New(config Config) (*Client, error) {
 		timeout:   config.Timeout,
 		maxBody:   config.MaxBody,
 		transport: newTransport(roots, config),
-		now:       time.Now,
 	}
 	if c.timeout <= 0 {
 		c.timeout = defaultTimeout
@@ -147,24 +139,15 @@ func New(config Config) (*Client, error) {
 	return c.WithCredential(config.Credential), nil
 }
 
-// WithCredential returns a client with another credential and the same
-// connections. Its errors hide the tokens of both.
+// WithCredential returns a client with another credential and the same connections. Its errors hide the tokens of both.
 func (c *Client) WithCredential(credential Credential) *Client {
 	other := *c
 	other.credential = credential
-	other.secrets = slices.Clone(c.secrets)
-	for _, secret := range secretsOf(credential.Token) {
-		if !slices.Contains(other.secrets, secret) {
-			other.secrets = append(other.secrets, secret)
-		}
-	}
-	// Longest first: replacing a part first would leave the rest of the whole.
-	slices.SortStableFunc(other.secrets, func(a, b string) int { return len(b) - len(a) })
+	other.secrets = c.secrets.with(credential.Token)
 	return &other
 }
 
-// CloseIdleConnections closes the idle connections of this client and of
-// those made with WithCredential.
+// CloseIdleConnections closes the idle connections of this client and of those made with WithCredential.
 func (c *Client) CloseIdleConnections() { c.transport.CloseIdleConnections() }
 
 // certificates returns nil, the system's roots, if there is no bundle.

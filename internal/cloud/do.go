@@ -53,8 +53,7 @@ func unsendable(op string, err error) *Error {
 	return &Error{Op: op, Class: ClassTerminal, Reason: ReasonInvalid, NotSent: true, Err: err}
 }
 
-// do sends every request: bounded in time and bytes, and without following
-// redirects. It returns nil or an *Error.
+// do sends every request: bounded in time and bytes, and without following redirects. It returns nil or an *Error.
 func (c *Client) do(ctx context.Context, call call) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -71,8 +70,7 @@ func (c *Client) do(ctx context.Context, call call) error {
 	}
 	trace := &progress{}
 	request = request.WithContext(httptrace.WithClientTrace(ctx, trace.hooks()))
-	// The transport, not http.Client, which follows redirects and puts whole
-	// URLs into its errors.
+	// The transport, not http.Client, which follows redirects and puts whole URLs into its errors.
 	raw, err := c.tripper.RoundTrip(request)
 	if err != nil {
 		return c.noResponse(request, call.op, err, trace)
@@ -171,7 +169,7 @@ func (c *Client) noResponse(request *http.Request, op string, err error, trace *
 	default:
 		text = unreached(err, proxy, !e.NotSent)
 	}
-	e.Err = &cause{text: c.ownWords(text), err: err}
+	e.Err = &cause{text: c.secrets.clean(text, maxRemoteWords), err: err}
 	return e
 }
 
@@ -208,8 +206,7 @@ func limitOf(configured, ofCall int64) int64 {
 	return limit
 }
 
-// readBody reads a whole body, so that the connection can be reused, or stops
-// at the limit. It returns what was read.
+// readBody reads a whole body, so that the connection can be reused, or stops at the limit. It returns what was read.
 func readBody(buffer *bytes.Buffer, body io.Reader, limit int64) ([]byte, error) {
 	read, err := buffer.ReadFrom(io.LimitReader(body, limit+1))
 	if err == nil && read > limit {

@@ -57,8 +57,7 @@ const (
 	ReasonUnsupported Reason = "Unsupported"
 	// ReasonRateLimited: too many requests (429).
 	ReasonRateLimited Reason = "RateLimited"
-	// ReasonUnavailable: the API failed (5xx, 408), or is processing another
-	// request for the same agent (409, 423).
+	// ReasonUnavailable: the API failed (5xx, 408), or is processing another request for the same agent (409, 423).
 	ReasonUnavailable Reason = "Unavailable"
 	// ReasonTimeout: the request timed out, or its context was canceled.
 	ReasonTimeout Reason = "Timeout"
@@ -90,9 +89,8 @@ type Error struct {
 	Class  Class
 	Reason Reason
 	Status int // of the response; 0 when there was none
-	// API is true if the response is the API's own JSON error: an object with an
-	// error message, and without the keys that frameworks add. The response of a
-	// gateway about the API behind it (502, 504) never is.
+	// API is true if the response is the API's own JSON error: an object with an error message, and without the keys that
+	// frameworks add. The response of a gateway about the API behind it (502, 504) never is.
 	API bool
 	// Message and Detail come from a JSON error of the API, without control
 	// characters and tokens, together at most 512 bytes.
@@ -143,10 +141,9 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// NothingMade reports whether a failed registration certainly created nothing:
-// the request was not sent, or the API itself rejected it. The status alone is
-// no evidence: a filter may replace the response to a request that took effect
-// by its own 4xx.
+// NothingMade reports whether a failed registration certainly created nothing: the request was not sent, or the API itself
+// rejected it. The status alone is no evidence: a filter may replace the response to a request that took effect by its own
+// 4xx.
 func (e *Error) NothingMade() bool {
 	if e.NotSent {
 		return true
@@ -160,8 +157,7 @@ func (e *Error) NothingMade() bool {
 	return e.API && e.Status >= 400 && e.Status < 500
 }
 
-// OfContent reports whether the request had content that a user declares, so
-// that its failure may be about that.
+// OfContent reports whether the request had content that a user declares, so that its failure may be about that.
 func (e *Error) OfContent() bool { return e.Op == opRegister || e.Op == opUpdate }
 
 // AsError returns the *Error that an error wraps.

@@ -20,9 +20,8 @@ func IsGone(err error) bool {
 	return ok && e.API && ofAgent(e.Op) && (e.Reason == ReasonAgentNotFound || e.Reason == ReasonGone)
 }
 
-// MaybeGone reports whether the API itself returns 404 without saying what is
-// missing: it may be the agent, or a route on the way. The caller needs a
-// second source. It is false if IsGone is true.
+// MaybeGone reports whether the API itself returns 404 without saying what is missing: it may be the agent, or a route on
+// the way. The caller needs a second source. It is false if IsGone is true.
 func MaybeGone(err error) bool {
 	e, ok := AsError(err)
 	return ok && e.API && ofAgent(e.Op) && e.Status == http.StatusNotFound && e.Reason == ReasonNotFound && namesNothing(e.Message)
@@ -103,8 +102,7 @@ var plainWords = map[string]bool{
 	"find": true, "missing": true, "it": true, "http": true, "unknown": true,
 }
 
-// namesNothing reports whether a text says that something is missing, and
-// names nothing but the agent.
+// namesNothing reports whether a text says that something is missing, and names nothing but the agent.
 func namesNothing(message string) bool {
 	words := strings.FieldsFunc(uuids.ReplaceAllString(strings.ToLower(message), " "), func(r rune) bool {
 		return strings.ContainsRune(` .,:;!"'()[]`, r)

@@ -21,8 +21,7 @@ const (
 	maxCursor     = 4096
 )
 
-// retryAfter reads a Retry-After header, in seconds or as a date, clamped to
-// [0, 1h]; 0 if it is absent or unreadable.
+// retryAfter reads a Retry-After header, in seconds or as a date, clamped to [0, 1h]; 0 if it is absent or unreadable.
 func retryAfter(value string, now time.Time) time.Duration {
 	value = strings.TrimSpace(value)
 	if value == "" {
@@ -47,9 +46,8 @@ var (
 	errLinkCursor    = errors.New("the Link header names a next page without a usable cursor")
 )
 
-// nextCursor returns the `before` parameter of the rel="next" link, empty if
-// there is no such link. A malformed link is an error: ignoring it would hide
-// agents.
+// nextCursor returns the `before` parameter of the rel="next" link, empty if there is no such link. A malformed link is an
+// error: ignoring it would hide agents.
 func nextCursor(values []string) (string, error) {
 	for _, rest := range values {
 		for rest = skip(rest); rest != ""; rest = skip(rest) {

@@ -25,8 +25,7 @@ var machineID = regexp.MustCompile(MachineIDPattern)
 // which somebody else registered, must not be shown or written anywhere.
 func ValidMachineID(id string) bool { return len(id) <= maxMachineID && machineID.MatchString(id) }
 
-// NormalID returns a UUID in lower case, as are all IDs that this package
-// returns, and anything else unchanged.
+// NormalID returns a UUID in lower case, as are all IDs that this package returns, and anything else unchanged.
 func NormalID(id string) string {
 	if isUUID(id) {
 		return strings.ToLower(id)
@@ -38,6 +37,5 @@ func NormalID(id string) string {
 // filter drop the connection.
 func ValidID(id string) bool { return isUUID(id) }
 
-// isUUID accepts only the canonical form, without braces, URNs and bare hex
-// digits.
+// isUUID accepts only the canonical form, without braces, URNs and bare hex digits.
 func isUUID(s string) bool { return len(s) == 36 && uuid.Validate(s) == nil }

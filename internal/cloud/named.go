@@ -12,7 +12,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"strconv"
 )
 
 // NamedKind is a kind of named object of a project that agents refer to by ID.
@@ -40,10 +39,8 @@ type NamedPage struct {
 	Before string
 }
 
-// NamedOptions filter a list. The zero value is the first page without a filter.
+// NamedOptions choose a page. The zero value is the first page.
 type NamedOptions struct {
-	Name   string // only things with this name
-	Last   int    // how many at most
 	Before string // NamedPage.Before of the page before
 }
 
@@ -58,13 +55,8 @@ var (
 // ListNamed reads a page of a project's fleets or environments. The API may lack either list: see LacksRoute.
 func (c *Client) ListNamed(ctx context.Context, kind NamedKind, projectID string, o NamedOptions) (*NamedPage, error) {
 	query := url.Values{}
-	if o.Last > 0 {
-		query.Set("last", strconv.Itoa(o.Last))
-	}
-	for name, value := range map[string]string{"name": o.Name, "before": o.Before} {
-		if value != "" {
-			query.Set(name, value)
-		}
+	if o.Before != "" {
+		query.Set("before", o.Before)
 	}
 	page := &NamedPage{}
 	err := c.do(ctx, call{

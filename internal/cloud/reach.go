@@ -22,9 +22,8 @@ import (
 	"time"
 )
 
-// Network errors go into conditions. So their texts are the same at every try,
-// without a time, a local port or a connection number, and repeat at most one
-// short name from certificates, proxies or name servers.
+// Network errors go into conditions. So their texts are the same at every try, without a time, a local port or a connection
+// number, and repeat at most one short name from certificates, proxies or name servers.
 
 // maxName bounds what is repeated of a certificate or of an unknown error.
 const maxName = 128

@@ -39,10 +39,9 @@ func NewToken(value string) Token {
 	return Token{value: unique.Make(value)}
 }
 
-// TrimToken reads a token as users store it, without the invisible characters
-// around it, such as a line break, a byte order mark or a zero-width space. It
-// is empty if nothing is left. The error names what is invalid inside the
-// token, and never repeats the token.
+// TrimToken reads a token as users store it, without the invisible characters around it, such as a line break, a byte order
+// mark or a zero-width space. It is empty if nothing is left. The error names what is invalid inside the token, and never
+// repeats the token.
 func TrimToken(raw []byte) (Token, error) {
 	if !utf8.Valid(raw) {
 		return Token{}, errors.New("the token is not UTF-8 text: store it as plain text")
@@ -83,9 +82,8 @@ func (t Token) Digest() string {
 	return Hash(t.Reveal())
 }
 
-// Usable reports whether this can be a real token. It is false for an empty
-// one, for the masks that servers send instead of a token, and for a value
-// with spaces or invisible characters.
+// Usable reports whether this can be a real token. It is false for an empty one, for the masks that servers send instead of
+// a token, and for a value with spaces or invisible characters.
 func (t Token) Usable() bool {
 	return !t.masked() && !strings.ContainsFunc(t.Reveal(), func(r rune) bool {
 		return unicode.IsSpace(r) || !unicode.IsPrint(r)
@@ -105,9 +103,8 @@ func (t Token) masked() bool {
 	return false
 }
 
-// ProjectID reads the project's ID from a project token, without verifying the
-// signature. It is false for a token of another form, which may still be
-// valid.
+// ProjectID reads the project's ID from a project token, without verifying the signature. It is false for a token of another
+// form, which may still be valid.
 func (t Token) ProjectID() (string, bool) {
 	payload, _, found := strings.Cut(t.Reveal(), ".")
 	if !found {

@@ -14,8 +14,7 @@ import (
 	"time"
 )
 
-// Registration is the body of a registration. It does not name the project: the
-// API takes that from the token.
+// Registration is the body of a registration. It does not name the project: the API takes that from the token.
 type Registration struct {
 	Name      string `json:"name"`
 	MachineID string `json:"machineID"`
@@ -42,8 +41,7 @@ type Registered struct {
 	EnvironmentName string    `json:"environmentName"`
 }
 
-// UnmarshalJSON reads the response; only the ID, the name and the token must
-// have their documented types.
+// UnmarshalJSON reads the response; only the ID, the name and the token must have their documented types.
 func (r *Registered) UnmarshalJSON(raw []byte) error {
 	type plain Registered
 	var wire struct {
@@ -60,8 +58,7 @@ func (r *Registered) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// Agent is an agent as the API shows it. Status, OS and Arch are open sets: the
-// API grows.
+// Agent is an agent as the API shows it. Status, OS and Arch are open sets: the API grows.
 type Agent struct {
 	// ID is always a UUID in lower case.
 	ID      string  `json:"id"`
@@ -89,6 +86,14 @@ type Agent struct {
 	CreatedAt           time.Time  `json:"createdAt"`
 	UpdatedAt           time.Time  `json:"updatedAt"`
 	EnvironmentName     string     `json:"environmentName"`
+}
+
+// Fleet is the ID of the fleet; empty for none.
+func (a *Agent) Fleet() string {
+	if a.FleetID == nil {
+		return ""
+	}
+	return *a.FleetID
 }
 
 // UnmarshalJSON reads an agent. Fields that decisions depend on must have
@@ -156,17 +161,13 @@ type Update struct {
 	Version   *string `json:"version,omitempty"`
 	Edition   *string `json:"edition,omitempty"`
 	RawConfig *string `json:"rawConfig,omitempty"`
-	// FleetID and EnvironmentID can be changed but not cleared: the API ignores
-	// null.
+	// FleetID and EnvironmentID can be changed but not cleared: the API ignores null.
 	FleetID       *string `json:"fleetID,omitempty"`
 	EnvironmentID *string `json:"environmentID,omitempty"`
 	// Flags pointing to an empty slice, nil or not, clears the flags.
 	Flags    *[]string       `json:"flags,omitempty"`
 	Metadata json.RawMessage `json:"metadata,omitempty"`
 }
-
-// IsEmpty reports whether the update changes nothing.
-func (u Update) IsEmpty() bool { return len(u.Fields()) == 0 }
 
 // Fields returns the JSON names of the fields that are sent, sorted.
 func (u Update) Fields() []string {
@@ -185,13 +186,10 @@ func (u Update) Fields() []string {
 	return fields
 }
 
-// ListOptions filter a list. Zero values are not sent.
+// ListOptions choose a page of a list. Zero values are not sent.
 type ListOptions struct {
-	Last          int    // agents on a page; the API has its own maximum
-	Before        string // cursor: Page.Before of the page before this one
-	Name          string
-	FleetID       string
-	EnvironmentID string
+	Last   int    // agents on a page; the API has its own maximum
+	Before string // cursor: Page.Before of the page before this one
 }
 
 // Page is a part of a list, newest agents first.

@@ -20,8 +20,7 @@ const maxURL = 2048
 
 // URLPolicy restricts the base URLs of the API.
 type URLPolicy struct {
-	// AllowedHosts are host, host:port, or .suffix for every name below it.
-	// An entry without a port permits any port.
+	// AllowedHosts are host, host:port, or .suffix for every name below it. An entry without a port permits any port.
 	AllowedHosts []string
 	// AllowInsecureHTTP permits http, with tokens in clear text.
 	AllowInsecureHTTP bool

@@ -7,34 +7,38 @@ SPDX-License-Identifier: Apache-2.0
 package cloud
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// minSecretPart is the length from which a part of a token, such as its
-// signature, is hidden even without the rest.
+// minSecretPart is the length from which a part of a token, such as its signature, is hidden even without the rest.
 const minSecretPart = 16
 
-// remoteWords cleans two texts of the API, bounded together.
-func (c *Client) remoteWords(message, detail string) (string, string) {
-	message = cut(c.redact(printable(message)), maxRemoteWords)
-	detail = cut(c.redact(printable(detail)), maxRemoteWords-len(message))
-	return message, detail
+// secrets are the parts of tokens that no text may show, longest first: replacing a part first would leave the rest of the
+// whole.
+type secrets []string
+
+// with adds the parts of a token.
+func (s secrets) with(token Token) secrets {
+	all := slices.Clone(s)
+	for _, secret := range secretsOf(token) {
+		if !slices.Contains(all, secret) {
+			all = append(all, secret)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b string) int { return len(b) - len(a) })
+	return all
 }
 
-// ownWords cleans the text of a cause.
-func (c *Client) ownWords(text string) string {
-	return cut(c.redact(printable(text)), maxRemoteWords)
-}
-
-// redact replaces this client's tokens. Call it after printable, which may
-// join the parts of a token.
-func (c *Client) redact(text string) string {
-	for _, secret := range c.secrets {
+// clean makes a text safe to show, and bounds it in bytes. Tokens are replaced after printable, which may join their parts.
+func (s secrets) clean(text string, limit int) string {
+	text = printable(text)
+	for _, secret := range s {
 		text = strings.ReplaceAll(text, secret, Redacted)
 	}
-	return text
+	return cut(text, limit)
 }
 
 // Redact removes a token from a text that may have been cut within it. Masks are no secret.
@@ -78,10 +82,9 @@ func secretsOf(t Token) []string {
 	return secrets
 }
 
-// Clean makes a foreign text safe for a condition, an event, a log line or a
-// terminal: valid UTF-8 on one line, without control and format characters such
-// as direction marks, and of at most limit characters, with an ellipsis for the
-// rest. All foreign text that is shown must be cleaned.
+// Clean makes a foreign text safe for a condition, an event, a log line or a terminal: valid UTF-8 on one line, without
+// control and format characters such as direction marks, and of at most limit characters, with an ellipsis for the rest. All
+// foreign text that is shown must be cleaned.
 func Clean(text string, limit int) string {
 	text = printable(text)
 	count := 0
@@ -94,7 +97,7 @@ func Clean(text string, limit int) string {
 }
 
 // printable is Clean without a limit. Separators become spaces; all other
-// invisible characters are dropped, so that they cannot hide a token from redact.
+// invisible characters are dropped, so that they cannot hide a token from secrets.clean.
 func printable(text string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		switch {

@@ -4,9 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package importer is the subcommand that declares the agents a project already
-// has: it lists them and prints manifests that adopt them and change nothing
-// remote. It does not read the cluster.
+// Package importer is the subcommand that declares the agents a project already has: it lists them and prints manifests that
+// adopt them and change nothing remote. It does not read the cluster.
 package importer
 
 import (

@@ -45,11 +45,11 @@ const (
 // configKey is the key of the configuration in a ConfigMap.
 const configKey = "config"
 
-// agentManifest is an Agent without a status.
-type agentManifest struct {
+// manifest is an object without a status.
+type manifest[Spec any] struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
-	Spec              v1alpha1.AgentSpec `json:"spec"`
+	Spec              Spec `json:"spec"`
 }
 
 // declare makes the objects that declare a remote agent as it is; the Agent comes last. A field that cannot be declared
@@ -60,7 +60,7 @@ func (o *options) declare(a *named) (objects []any, left []string, err error) {
 	if a.key != "" {
 		meta.Labels = map[string]string{v1alpha1.LabelAgentSet: o.agentSet, v1alpha1.LabelAgentSetKey: o.naming.Slot(a.key)}
 	}
-	agent := &agentManifest{
+	agent := &manifest[v1alpha1.AgentSpec]{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "Agent"},
 		ObjectMeta: meta,
 		Spec: v1alpha1.AgentSpec{
@@ -122,10 +122,6 @@ func (f field) secret() string {
 }
 
 func (o *options) fields(a *named, spec *v1alpha1.AgentSpec) []field {
-	fleet := ""
-	if a.FleetID != nil {
-		fleet = *a.FleetID
-	}
 	text := func(name, value string, fits bool, wrong string, set func()) field {
 		if fits {
 			wrong = ""
@@ -142,7 +138,7 @@ func (o *options) fields(a *named, spec *v1alpha1.AgentSpec) []field {
 			"it is not a version such as v4.0.0: correct it, or leave the field unmanaged", func() { spec.Version = a.Version }),
 		text("edition", a.Edition, a.Edition == "community" || a.Edition == "enterprise",
 			"it is neither community nor enterprise: correct it, or leave the field unmanaged", func() { spec.Edition = a.Edition }),
-		o.fleet(fleet, spec),
+		o.fleet(a.Fleet(), spec),
 		{
 			name: "environment", texts: []string{a.EnvironmentName}, empty: !o.targets.environments[a.EnvironmentName],
 			set: func() { spec.Environment = &v1alpha1.EnvironmentReference{Name: a.EnvironmentName} },

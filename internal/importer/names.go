@@ -96,10 +96,6 @@ func nameRune(r rune) rune {
 
 // chosen reports whether the filters let an agent through. Of several values of one filter any will do.
 func (o *options) chosen(a *cloud.Agent) bool {
-	fleet := ""
-	if a.FleetID != nil {
-		fleet = *a.FleetID
-	}
 	is := func(value string) func(string) bool {
 		return func(wanted string) bool { return strings.EqualFold(wanted, value) }
 	}
@@ -110,7 +106,7 @@ func (o *options) chosen(a *cloud.Agent) bool {
 	for _, filter := range []struct {
 		wanted []string
 		fits   func(string) bool
-	}{{o.names, matches}, {o.fleets, is(fleet)}, {o.environments, is(a.EnvironmentName)}, {o.types, is(a.Type)}} {
+	}{{o.names, matches}, {o.fleets, is(a.Fleet())}, {o.environments, is(a.EnvironmentName)}, {o.types, is(a.Type)}} {
 		if len(filter.wanted) > 0 && !slices.ContainsFunc(filter.wanted, filter.fits) {
 			return false
 		}

@@ -106,16 +106,9 @@ func (o *options) projectObjects() (objects []any) {
 		})
 		spec.CABundle = &v1alpha1.KeySource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: source.Name, Key: "ca.crt"}}
 	}
-	return append(objects, &projectManifest{
+	return append(objects, &manifest[v1alpha1.CloudProjectSpec]{
 		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "CloudProject"}, ObjectMeta: meta, Spec: spec,
 	})
-}
-
-// projectManifest is a CloudProject without a status.
-type projectManifest struct {
-	metav1.TypeMeta   `json:",inline"`
-	metav1.ObjectMeta `json:"metadata"`
-	Spec              v1alpha1.CloudProjectSpec `json:"spec"`
 }
 
 // encode writes objects as YAML documents, each led in by its separator.

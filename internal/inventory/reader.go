@@ -97,7 +97,7 @@ func (r *reader) all(ctx context.Context) ([]Entry, error) {
 	return entries, nil
 }
 
-// fetchAll fetches all pages, smaller ones where a page of large configurations is too long for a response.
+// fetchAll fetches all pages, and may sleep. It fetches smaller ones where a page of large configurations is too long for a response.
 // Cursors that form a loop are an invalid response.
 func (r *reader) fetchAll(ctx context.Context, pages chan<- *fetched) {
 	defer close(pages)
@@ -105,7 +105,8 @@ func (r *reader) fetchAll(ctx context.Context, pages chan<- *fetched) {
 	var options cloud.ListOptions
 	for more := true; more; {
 		options.Last = r.pageSize()
-		page := r.fetch(ctx, options)
+		page := fetched{}
+		page.RawPage, page.learn, page.err = r.source.Fetch(ctx, options)
 		r.paged(options.Last, &page)
 		switch {
 		case errors.Is(page.err, cloud.ErrTooLarge) && options.Last > 1:
@@ -127,12 +128,6 @@ func (r *reader) fetchAll(ctx context.Context, pages chan<- *fetched) {
 			return
 		}
 	}
-}
-
-// fetch gets one page. It may sleep: no worker calls it.
-func (r *reader) fetch(ctx context.Context, options cloud.ListOptions) fetched {
-	page, learn, err := r.source.Fetch(ctx, options)
-	return fetched{RawPage: page, learn: learn, err: err}
 }
 
 // Canceled is the failure of a list whose context was canceled.

@@ -32,8 +32,7 @@ type AgentsOptions struct {
 	Each bool
 	// Events are the reasons of the counted events.
 	Events []string
-	// Elected is closed once this process leads: only the leader counts Agents, or sums would count them several times.
-	// If it is nil, this process always leads.
+	// Elected is closed once this process leads; nil if it always does.
 	Elected <-chan struct{}
 }
 
@@ -83,30 +82,15 @@ func NewAgents(registerer prometheus.Registerer, opts AgentsOptions) (*Agents, e
 		lastMetrics: each("calyptia_agent_last_metrics_timestamp_seconds",
 			"When Calyptia Cloud last received metrics of the agent, as of the last check, in seconds since 1970."),
 	}
-	for _, collector := range []prometheus.Collector{m.events, m} {
-		if err := registerer.Register(collector); err != nil {
-			return nil, err
-		}
+	if err := registerer.Register(m.events); err != nil {
+		return nil, err
 	}
-	return m, nil
+	return m, AtScrape(registerer, opts.Elected, m.compute,
+		m.agents, m.conditions, m.deleting, m.deletingSince, m.healthy, m.reporting, m.lastMetrics)
 }
 
-// Describe implements prometheus.Collector for the metrics that are computed at each scrape.
-func (m *Agents) Describe(out chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{
-		m.agents, m.conditions, m.deleting, m.deletingSince, m.healthy, m.reporting, m.lastMetrics,
-	} {
-		out <- desc
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (m *Agents) Collect(out chan<- prometheus.Metric) {
-	if !Leads(m.opts.Elected) {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
+// compute computes the metrics of a scrape.
+func (m *Agents) compute(ctx context.Context, add Add) {
 	var projects v1alpha1.CloudProjectList
 	var agents v1alpha1.AgentList
 	for _, list := range []client.ObjectList{&projects, &agents} {
@@ -140,11 +124,11 @@ func (m *Agents) Collect(out chan<- prometheus.Metric) {
 		}
 		sums[name].add(agent)
 		if m.opts.Each {
-			m.single(out, name, agent)
+			m.single(add, name, agent)
 		}
 	}
 	for name, s := range sums {
-		m.total(out, name, s)
+		m.total(add, name, s)
 	}
 }
 
@@ -200,38 +184,35 @@ func (s *sum) add(agent *v1alpha1.Agent) {
 		default:
 			continue
 		}
-		if !v1alpha1.IsReason(c.Reason) {
-			c.Reason = "Other"
-		}
-		s.conditions[state{c.Type, c.Status, c.Reason}]++
+		s.conditions[state{c.Type, c.Status, reasonLabel(c.Reason)}]++
 	}
 	if !judged {
 		s.conditions[state{v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonProgressing}]++
 	}
 }
 
-func (m *Agents) total(out chan<- prometheus.Metric, name string, s *sum) {
-	gauge(out, m.agents, float64(s.agents), name)
-	gauge(out, m.deleting, float64(s.deleting), name)
+func (m *Agents) total(add Add, name string, s *sum) {
+	add(m.agents, float64(s.agents), name)
+	add(m.deleting, float64(s.deleting), name)
 	if s.deleting > 0 {
-		gauge(out, m.deletingSince, float64(s.deletingSince.Unix()), name)
+		add(m.deletingSince, float64(s.deletingSince.Unix()), name)
 	}
 	for c, n := range s.conditions {
-		gauge(out, m.conditions, float64(n), name, c.condition, string(c.status), c.reason)
+		add(m.conditions, float64(n), name, c.condition, string(c.status), c.reason)
 	}
 }
 
-func (m *Agents) single(out chan<- prometheus.Metric, name string, agent *v1alpha1.Agent) {
+func (m *Agents) single(add Add, name string, agent *v1alpha1.Agent) {
 	remote := agent.Status.Agent
 	if remote == nil {
 		return
 	}
 	if remote.Status != "" {
-		gauge(out, m.healthy, number(remote.Status == "healthy"), name, agent.Namespace, agent.Name)
+		add(m.healthy, number(remote.Status == "healthy"), name, agent.Namespace, agent.Name)
 	}
 	for _, c := range agent.Status.Conditions {
 		if c.Type == v1alpha1.ConditionReporting {
-			gauge(out, m.reporting, number(c.Status == metav1.ConditionTrue), name, agent.Namespace, agent.Name)
+			add(m.reporting, number(c.Status == metav1.ConditionTrue), name, agent.Namespace, agent.Name)
 		}
 	}
 	if remote.LastMetricsAddedAt == nil {
@@ -243,11 +224,7 @@ func (m *Agents) single(out chan<- prometheus.Metric, name string, agent *v1alph
 	if last.Before(remote.LastMetricsAddedAt.Time) {
 		last = remote.LastMetricsAddedAt.Time
 	}
-	gauge(out, m.lastMetrics, float64(last.Unix()), name, agent.Namespace, agent.Name)
-}
-
-func gauge(out chan<- prometheus.Metric, desc *prometheus.Desc, value float64, labels ...string) {
-	out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	add(m.lastMetrics, float64(last.Unix()), name, agent.Namespace, agent.Name)
 }
 
 func number(yes bool) float64 {

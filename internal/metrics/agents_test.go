@@ -276,7 +276,9 @@ func TestAScrapeOfTenThousandAgentsIsCheap(t *testing.T) {
 	for range 5 {
 		out := make(chan prometheus.Metric, 40_000)
 		began := time.Now()
-		m.Collect(out)
+		m.compute(t.Context(), func(desc *prometheus.Desc, value float64, labels ...string) {
+			out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+		})
 		best = min(best, time.Since(began))
 		if len(out) < 30_000 {
 			t.Fatalf("%d series", len(out))

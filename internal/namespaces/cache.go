@@ -30,17 +30,22 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-const (
-	// defaultInterval is the pause between two checks of the rights.
-	defaultInterval = 20 * time.Second
-	// defaultPatience is how long a filled namespace has to be forbidden before it counts as lost: an API server that just
-	// started forbids everything for a moment.
-	defaultPatience = 15 * time.Second
-	// defaultQuiet is longer than the longest pause between two tries of a watch.
-	defaultQuiet = 90 * time.Second
-	// checkTimeout bounds the check of one namespace.
-	checkTimeout = 10 * time.Second
-)
+// checkTimeout bounds the check of one namespace.
+const checkTimeout = 10 * time.Second
+
+// times are those of the checks of the rights.
+type times struct {
+	// interval is the pause between two checks.
+	interval time.Duration
+	// patience is how long a filled namespace has to be forbidden before it counts as lost: an API server that just started
+	// forbids everything for a moment.
+	patience time.Duration
+	// quiet is how long a lost namespace must not be forbidden before it is watched again. It is longer than the longest pause
+	// between two tries of a watch.
+	quiet time.Duration
+}
+
+var defaultTimes = times{interval: 20 * time.Second, patience: 15 * time.Second, quiet: 90 * time.Second}
 
 // Cache has a cache for each namespace. It implements cache.Cache for namespaced kinds.
 type Cache struct {
@@ -49,18 +54,20 @@ type Cache struct {
 	log    logr.Logger
 	// reader reads from the API server.
 	reader client.Reader
-	// interval is the pause between two checks. A filled namespace is lost once it was forbidden for patience, and
-	// watched again once it was not forbidden for quiet.
-	interval, patience, quiet time.Duration
-	spaces                    []*space
-	byName                    map[string]*space
-	running                   sync.WaitGroup
+	times  times
+	spaces []*space // sorted by name
+	runner runner
 
 	mu        sync.Mutex
-	started   context.Context // nil before the start
-	failed    chan error
 	indexes   []index
 	informers []*informer
+}
+
+// runner runs the caches of the namespaces until the Cache stops.
+type runner struct {
+	ctx    context.Context // nil before the start
+	group  sync.WaitGroup
+	failed chan error
 }
 
 var _ cache.Cache = (*Cache)(nil)
@@ -79,9 +86,8 @@ func New(config *rest.Config, opts cache.Options) (cache.Cache, error) {
 		return nil, err
 	}
 	c := &Cache{
-		config: config, opts: opts, log: logf.Log.WithName("namespaces"), reader: reader,
-		interval: defaultInterval, patience: defaultPatience, quiet: defaultQuiet,
-		failed: make(chan error, 1), byName: map[string]*space{},
+		config: config, opts: opts, log: logf.Log.WithName("namespaces"), reader: reader, times: defaultTimes,
+		runner: runner{failed: make(chan error, 1)},
 	}
 	for name := range opts.DefaultNamespaces {
 		s := &space{owner: c, name: name, refusedOnce: make(chan struct{})}
@@ -89,7 +95,6 @@ func New(config *rest.Config, opts cache.Options) (cache.Cache, error) {
 			return nil, err
 		}
 		c.spaces = append(c.spaces, s)
-		c.byName[name] = s
 	}
 	slices.SortFunc(c.spaces, func(a, b *space) int { return strings.Compare(a.name, b.name) })
 	return c, nil
@@ -109,21 +114,21 @@ func (c *Cache) Watched() map[string]bool {
 // Start runs the caches of all namespaces and checks the rights repeatedly, until ctx ends.
 func (c *Cache) Start(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer c.running.Wait()
+	defer c.runner.group.Wait()
 	defer cancel()
 	c.mu.Lock()
-	c.started = ctx
+	c.runner.ctx = ctx
 	for _, s := range c.spaces {
 		s.start()
 	}
 	c.mu.Unlock()
-	ticker := time.NewTicker(c.interval)
+	ticker := time.NewTicker(c.times.interval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case err := <-c.failed:
+		case err := <-c.runner.failed:
 			return err
 		case <-ticker.C:
 			c.check(ctx)
@@ -170,14 +175,14 @@ func (c *Cache) Get(ctx context.Context, key client.ObjectKey, object client.Obj
 func (c *Cache) of(namespace string) (cache.Cache, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.byName[namespace]
+	i, found := slices.BinarySearchFunc(c.spaces, namespace, func(s *space, name string) int { return strings.Compare(s.name, name) })
 	switch {
-	case s == nil:
+	case !found:
 		return nil, fmt.Errorf("namespace %q is not watched: add it to --watch-namespaces", namespace)
-	case s.cache == nil:
+	case c.spaces[i].cache == nil:
 		return nil, apierrors.NewForbidden(schema.GroupResource{Resource: "namespaces"}, namespace, errors.New(remedy))
 	}
-	return s.cache, nil
+	return c.spaces[i].cache, nil
 }
 
 // open returns the caches of the readable namespaces.

@@ -130,7 +130,7 @@ func (b *bench) run() {
 		DefaultNamespaces: map[string]cache.Config{b.a: {}, b.b: {}}})
 	b.check(err)
 	b.Cache = made.(*Cache)
-	b.interval, b.patience, b.quiet = 100*time.Millisecond, 2*time.Second, 10*time.Second
+	b.times = times{interval: 100 * time.Millisecond, patience: 2 * time.Second, quiet: 10 * time.Second}
 	b.log = funcr.New(func(_, args string) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -314,7 +314,12 @@ func TestTheRightToWatchIsLost(t *testing.T) {
 func (b *bench) refusedAt(namespace string) time.Time {
 	b.Cache.mu.Lock()
 	defer b.Cache.mu.Unlock()
-	return b.byName[namespace].refused
+	for _, s := range b.spaces {
+		if s.name == namespace {
+			return s.refused
+		}
+	}
+	return time.Time{}
 }
 
 func TestTheFirstNamespaceIsRefused(t *testing.T) {

@@ -228,7 +228,7 @@ func (i *informer) HasSyncedChecker() toolscache.DoneChecker {
 func (i *informer) IsStopped() bool {
 	i.owner.mu.Lock()
 	defer i.owner.mu.Unlock()
-	return i.owner.started != nil && i.owner.started.Err() != nil
+	return i.owner.runner.ctx != nil && i.owner.runner.ctx.Err() != nil
 }
 
 // registration is a handler in all namespaces.

@@ -73,18 +73,18 @@ func (s *space) open() error {
 
 // start fills the cache.
 func (s *space) start() {
-	ctx, cancel := context.WithCancel(s.owner.started)
+	ctx, cancel := context.WithCancel(s.owner.runner.ctx)
 	made := s.cache
 	s.cancel = cancel
-	s.owner.running.Go(func() {
+	s.owner.runner.group.Go(func() {
 		if err := made.Start(ctx); err != nil && ctx.Err() == nil {
 			select {
-			case s.owner.failed <- err:
+			case s.owner.runner.failed <- err:
 			default:
 			}
 		}
 	})
-	s.owner.running.Go(func() {
+	s.owner.runner.group.Go(func() {
 		if made.WaitForCacheSync(ctx) {
 			s.fill(made)
 		}
@@ -125,11 +125,11 @@ func (s *space) refuse(made cache.Cache, filled bool, err error) {
 // lose records a rejection in a filled namespace.
 func (s *space) lose(err error) {
 	now := time.Now()
-	if now.Sub(s.refused) > s.owner.quiet {
+	if now.Sub(s.refused) > s.owner.times.quiet {
 		s.since = now
 	}
 	s.refused = now
-	if now.Sub(s.since) >= s.owner.patience {
+	if now.Sub(s.since) >= s.owner.times.patience {
 		s.lost = true
 		s.report(err)
 	}
@@ -217,7 +217,7 @@ func (s *space) checked(err error) {
 			return
 		}
 		s.start()
-	case s.lost && time.Since(s.refused) > s.owner.quiet:
+	case s.lost && time.Since(s.refused) > s.owner.times.quiet:
 		s.lost = false
 		s.report(nil)
 	}

@@ -7,11 +7,14 @@ SPDX-License-Identifier: Apache-2.0
 package overview
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"text/tabwriter"
-	"unicode"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
 // write prints the tables.
@@ -52,16 +55,8 @@ func (o *overview) write(out io.Writer) error {
 func row(table io.Writer, cells ...any) {
 	var texts []string
 	for _, cell := range cells {
-		text := strings.Map(func(r rune) rune {
-			if unicode.IsPrint(r) {
-				return r
-			}
-			return ' '
-		}, fmt.Sprint(cell))
-		if text == "" {
-			text = "-"
-		}
-		texts = append(texts, text)
+		text := cloud.Clean(fmt.Sprint(cell), math.MaxInt)
+		texts = append(texts, cmp.Or(text, "-"))
 	}
 	_, _ = fmt.Fprintln(table, strings.Join(texts, "\t")) // Flush gives the error.
 }

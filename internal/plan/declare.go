@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package plan
 
 import (
+	"cmp"
 	"encoding/json"
 	"reflect"
 	"slices"
@@ -74,7 +75,7 @@ func Declare(spec *v1alpha1.AgentSpec, targets Targets, config Configuration) []
 	if targets.EnvironmentID != "" {
 		all = append(all, targets.environment())
 	}
-	text("fleet", targets.FleetID, Fleet, func(u *cloud.Update) **string { return &u.FleetID })
+	text("fleet", targets.FleetID, (*cloud.Agent).Fleet, func(u *cloud.Update) **string { return &u.FleetID })
 	text("name", spec.Name, func(a *cloud.Agent) string { return a.Name }, func(u *cloud.Update) **string { return &u.Name })
 	text("version", spec.Version, func(a *cloud.Agent) string { return a.Version }, func(u *cloud.Update) **string { return &u.Version })
 	text("edition", spec.Edition, func(a *cloud.Agent) string { return a.Edition }, func(u *cloud.Update) **string { return &u.Edition })
@@ -141,14 +142,6 @@ func metadata(raw json.RawMessage) Declaration {
 	}
 }
 
-// Fleet is the fleet of a remote agent; empty for none.
-func Fleet(a *cloud.Agent) string {
-	if a.FleetID == nil {
-		return ""
-	}
-	return *a.FleetID
-}
-
 // Compare compares each declared field with the remote value. A view without an agent was not read.
 func Compare(declared []Declaration, view View) []Field {
 	fields := make([]Field, 0, len(declared))
@@ -182,21 +175,15 @@ func Update(declared []Declaration, names []string) (u cloud.Update) {
 // Registration is the body that registers the Agent.
 func Registration(name string, spec *v1alpha1.AgentSpec, targets Targets, config, machineID string) cloud.Registration {
 	r := cloud.Registration{
-		Name:          spec.Name,
+		Name:          cmp.Or(spec.Name, name),
 		MachineID:     machineID,
 		Type:          string(spec.Type),
 		Version:       spec.Version,
-		Edition:       spec.Edition,
+		Edition:       cmp.Or(spec.Edition, DefaultEdition),
 		Flags:         spec.Flags,
 		RawConfig:     config,
 		FleetID:       targets.FleetID,
 		EnvironmentID: targets.EnvironmentID,
-	}
-	if r.Name == "" {
-		r.Name = name
-	}
-	if r.Edition == "" {
-		r.Edition = DefaultEdition
 	}
 	if spec.Metadata != nil {
 		r.Metadata = json.RawMessage(spec.Metadata.Raw)

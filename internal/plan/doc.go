@@ -4,9 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package plan says which fields of a remote agent are managed, what to send of
-// them, and what a read afterwards means. It is pure: values go in, values come
-// out.
+// Package plan says which fields of a remote agent are managed, what to send of them, and what a read afterwards means. It
+// is pure: values go in, values come out.
 //
 // A new managed field is one entry in Declare, with a row in its tests.
 package plan

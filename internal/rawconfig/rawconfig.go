@@ -4,8 +4,7 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package rawconfig finds the configuration of an Agent: inline, or in a key
-// of a ConfigMap or Secret of its namespace.
+// Package rawconfig finds the configuration of an Agent: inline, or in a key of a ConfigMap or Secret of its namespace.
 package rawconfig
 
 import (

@@ -38,16 +38,10 @@ func bucket(value string) string {
 	return strconv.FormatUint(uint64(hash.Sum32()%buckets), 36)
 }
 
-// bucketed are the values of the indexes whose entries are buckets.
-var bucketed = map[string]func(*v1alpha1.Agent) string{
+// indexes of the cached Agents, by the value whose bucket is the entry; an empty value has none.
+var indexes = map[string]func(*v1alpha1.Agent) string{
 	remoteIndex:  func(a *v1alpha1.Agent) string { return a.Status.ID },
 	machineIndex: func(a *v1alpha1.Agent) string { return a.Status.MachineID },
-}
-
-// indexes of the cached Agents.
-var indexes = map[string]func(*v1alpha1.Agent) []string{
-	remoteIndex:  func(a *v1alpha1.Agent) []string { return bucketUnlessEmpty(bucketed[remoteIndex](a)) },
-	machineIndex: func(a *v1alpha1.Agent) []string { return bucketUnlessEmpty(bucketed[machineIndex](a)) },
 }
 
 // having are the Agents with this remote agent or machine ID, by the index, as the cache has them, not to be changed.
@@ -58,26 +52,24 @@ func (o *Operator) having(ctx context.Context, index, value string) ([]v1alpha1.
 		return nil, err
 	}
 	return slices.DeleteFunc(agents.Items, func(a v1alpha1.Agent) bool {
-		return bucketed[index](&a) != value
+		return indexes[index](&a) != value
 	}), nil
 }
 
 // addIndexes adds the indexes to the cache.
 func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
-	for name, values := range indexes {
+	for name, value := range indexes {
 		if err := indexer.IndexField(ctx, &v1alpha1.Agent{}, name, func(o client.Object) []string {
-			return values(o.(*v1alpha1.Agent))
+			return entries(value(o.(*v1alpha1.Agent)))
 		}); err != nil {
 			return err
 		}
 	}
 	secrets := &metav1.PartialObjectMetadata{}
 	secrets.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	return indexer.IndexField(ctx, secrets, ownerIndex, func(o client.Object) (values []string) {
-		if uid, kept := tokensecret.Owner(o); kept {
-			values = append(values, bucket(string(uid)))
-		}
-		return values
+	return indexer.IndexField(ctx, secrets, ownerIndex, func(o client.Object) []string {
+		uid, _ := tokensecret.Owner(o)
+		return entries(string(uid))
 	})
 }
 
@@ -86,7 +78,7 @@ func OfSecrets(uid types.UID) client.MatchingFields {
 	return client.MatchingFields{ownerIndex: bucket(string(uid))}
 }
 
-func bucketUnlessEmpty(value string) []string {
+func entries(value string) []string {
 	if value == "" {
 		return nil
 	}

@@ -61,7 +61,7 @@ func (c crowd) List(_ context.Context, list client.ObjectList, options ...client
 	asked.ApplyOptions(options)
 	for _, wanted := range asked.FieldSelector.Requirements() {
 		for _, a := range c.agents {
-			if index := indexes[wanted.Field]; index == nil || slices.Contains(index(&a), wanted.Value) {
+			if index := indexes[wanted.Field]; index == nil || bucket(index(&a)) == wanted.Value {
 				list.(*v1alpha1.AgentList).Items = append(list.(*v1alpha1.AgentList).Items, a)
 			}
 		}

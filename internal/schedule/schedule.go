@@ -4,9 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package schedule says when an Agent is checked next, and whether there is
-// anything to do for it before. It is pure: the time and random numbers are part
-// of its input.
+// Package schedule says when an Agent is checked next, and whether there is anything to do for it before. It is pure: the
+// time and random numbers are part of its input.
 package schedule
 
 import (

@@ -5,7 +5,8 @@ SPDX-License-Identifier: Apache-2.0
 */
 
 // Package verification checks the credentials of a project without side effects, and keeps what such checks and other
-// requests have shown. It knows no Kubernetes client; the caller locks.
+// requests have shown. It knows no Kubernetes client; the caller locks. What it keeps is lost with the
+// process, which costs one check.
 package verification
 
 import (

@@ -19,6 +19,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 	"github.com/calyptia-agent-operator/operator/internal/testenv/process"
 	"github.com/calyptia-agent-operator/operator/test/harness"
+	"github.com/calyptia-agent-operator/operator/test/harness/objects"
 )
 
 const (
@@ -99,7 +100,7 @@ func secondWay(t *testing.T) (s *shell, manifest string) {
 	t.Cleanup(service.Close)
 	dir := t.TempDir()
 	s = &shell{
-		World: &harness.World{TB: t, Namespace: "logging", Token: cloud.AddProject("5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11")},
+		World: &harness.World{Objects: objects.Objects{TB: t, Namespace: "logging"}, Token: cloud.AddProject("5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11")},
 		dir:   dir, namespace: "logging", plane: plane, at: testenv.ModuleRoot(), service: service.URL,
 		// make writes into a separate directory.
 		env: []string{"MAKEFLAGS= -- BINARY=" + filepath.Join(dir, "operator") + " DIST=" + dir,

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -187,32 +186,4 @@ func (w *World) Events(name string, n int) []string {
 		return nil
 	})
 	return reasons
-}
-
-// ConfigMap creates or updates a ConfigMap with one key.
-func (w *World) ConfigMap(name, key, value string) {
-	w.Helper()
-	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}, Data: map[string]string{key: value}}
-	err := w.Client.Create(context.Background(), cm)
-	if apierrors.IsAlreadyExists(err) {
-		err = w.Client.Update(context.Background(), cm)
-	}
-	if err != nil {
-		w.Fatal(err)
-	}
-}
-
-// SetSecret creates a Secret or replaces its data.
-func (w *World) SetSecret(name string, data map[string]string) {
-	w.Helper()
-	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}, StringData: data}
-	err := w.Client.Create(context.Background(), s)
-	if apierrors.IsAlreadyExists(err) {
-		s = w.Secret(name)
-		s.Data, s.StringData = nil, data
-		err = w.Client.Update(context.Background(), s)
-	}
-	if err != nil {
-		w.Fatal(err)
-	}
 }

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -93,7 +92,7 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager) error {
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Projects: projects,
 		Recorder: mgr.GetEventRecorder("cloudproject"), Clock: w.Clock,
 		DefaultProject: w.Settings.DefaultProject, Shard: w.Settings.Shard,
-		BackoffMin: 50 * time.Millisecond, BackoffMax: time.Second, InUseDelay: 50 * time.Millisecond,
+		Delays: cloudproject.Delays{BackoffMin: 50 * time.Millisecond, BackoffMax: time.Second, InUseDelay: 50 * time.Millisecond},
 	}).SetupWithManager(mgr, controller.Options{})
 	if err != nil {
 		return err
@@ -286,8 +285,3 @@ func (p *Proxy) wrap(next http.RoundTripper) http.RoundTripper {
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-// Key names an object in the namespace of the World.
-func (w *World) Key(name string) types.NamespacedName {
-	return types.NamespacedName{Namespace: w.Namespace, Name: name}
-}

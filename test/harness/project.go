@@ -14,7 +14,6 @@ import (
 	"github.com/google/uuid"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
@@ -33,11 +32,7 @@ func (w *World) Project() *v1alpha1.CloudProject {
 func (w *World) ChangeProject(change func(*v1alpha1.CloudProject)) {
 	w.Helper()
 	cp := w.Project()
-	base := cp.DeepCopy()
-	change(cp)
-	if err := w.Client.Patch(context.Background(), cp, client.MergeFrom(base)); err != nil {
-		w.Fatalf("patch CloudProject: %v", err)
-	}
+	w.Edit(cp, func() { change(cp) })
 }
 
 // PokeProject requests a reconciliation of the CloudProject now.

@@ -42,6 +42,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 	"github.com/calyptia-agent-operator/operator/internal/testenv/await"
+	"github.com/calyptia-agent-operator/operator/test/harness/objects"
 )
 
 // Patience is how long a test waits for an expected state.
@@ -118,10 +119,7 @@ func Plane() *testenv.ControlPlane { return plane }
 
 // World is a namespace with a CloudProject "calyptia", its fake cloud, and an operator.
 type World struct {
-	testing.TB
-	// Client reads and writes the API server directly, as an administrator.
-	Client    client.Client
-	Namespace string
+	objects.Objects
 	Cloud     *cloudtest.Server
 	HTTP      *httptest.Server
 	ProjectID string
@@ -164,8 +162,8 @@ func Idle(w *World, _ *v1alpha1.CloudProject) { w.operator = &Operator{} }
 func New(t testing.TB, settings cloudtest.Settings, options ...Option) *World {
 	t.Helper()
 	w := &World{
-		TB: t, Client: admin, Namespace: fmt.Sprintf("%s-%d", prefix, namespace.Add(1)),
-		Cloud: cloudtest.New(settings), ProjectID: uuid.NewString(), API: NewProxy(), Clock: &Clock{},
+		Objects: objects.Objects{TB: t, Client: admin, Namespace: fmt.Sprintf("%s-%d", prefix, namespace.Add(1))},
+		Cloud:   cloudtest.New(settings), ProjectID: uuid.NewString(), API: NewProxy(), Clock: &Clock{},
 		CloudTimeout: 2 * time.Second,
 		Settings: remoteagent.Settings{
 			ClusterID: "test-cluster",
@@ -195,23 +193,7 @@ func New(t testing.TB, settings cloudtest.Settings, options ...Option) *World {
 
 // NewCloudProject is a CloudProject of the World's cloud, without a rate limit.
 func (w *World) NewCloudProject(name string) *v1alpha1.CloudProject {
-	none := int32(0)
-	return &v1alpha1.CloudProject{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
-		Spec: v1alpha1.CloudProjectSpec{
-			URL:            w.HTTP.URL,
-			TokenSecretRef: v1alpha1.TokenSecretReference{Name: "calyptia-token"},
-			RateLimit:      &v1alpha1.RateLimit{RequestsPerSecond: &none},
-		},
-	}
-}
-
-// TokenSecret is a Secret with a project token.
-func (w *World) TokenSecret(name, token string) *corev1.Secret {
-	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
-		StringData: map[string]string{v1alpha1.TokenKey: token},
-	}
+	return w.CloudProject(name, w.HTTP.URL)
 }
 
 // NewAgent is a complete Agent for the CloudProject of the World.
@@ -229,14 +211,6 @@ func (w *World) NewAgent(name string, changes ...func(*v1alpha1.Agent)) *v1alpha
 		change(a)
 	}
 	return a
-}
-
-// Create creates an object, or ends the test.
-func (w *World) Create(object client.Object) {
-	w.Helper()
-	if err := w.Client.Create(context.Background(), object); err != nil {
-		w.Fatalf("create %T %s: %v", object, object.GetName(), err)
-	}
 }
 
 // Apply creates an Agent and returns its name.
@@ -259,12 +233,8 @@ func (w *World) Get(name string) *v1alpha1.Agent {
 // Change patches an Agent as a user would.
 func (w *World) Change(name string, change func(*v1alpha1.Agent)) {
 	w.Helper()
-	a := w.Get(name)
-	base := a.DeepCopy()
-	change(a)
-	if err := w.Client.Patch(context.Background(), a, client.MergeFrom(base)); err != nil {
-		w.Fatalf("patch Agent %s: %v", name, err)
-	}
+	a := v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}}
+	w.Edit(&a, func() { change(&a) })
 }
 
 // Poke requests a sync now.
@@ -275,36 +245,13 @@ func (w *World) Poke(name string) {
 	})
 }
 
-// Secret reads a Secret; nil if there is none.
-func (w *World) Secret(name string) *corev1.Secret {
-	w.Helper()
-	var s corev1.Secret
-	err := w.Client.Get(context.Background(), client.ObjectKey{Namespace: w.Namespace, Name: name}, &s)
-	if client.IgnoreNotFound(err) != nil {
-		w.Fatal(err)
-	}
-	if err != nil {
-		return nil
-	}
-	return &s
-}
-
 // Remote returns the agents in the cloud, oldest first.
 func (w *World) Remote() []cloud.Agent { return w.Cloud.Agents(w.ProjectID) }
 
 // Register registers a remote agent externally, with another configuration and version than NewAgent.
 func (w *World) Register(name, machineID string) *cloud.Registered {
 	w.Helper()
-	base, err := cloud.ParseURL(w.HTTP.URL, cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true})
-	if err != nil {
-		w.Fatal(err)
-	}
-	c, err := cloud.New(cloud.Config{BaseURL: base, Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: w.Token}})
-	if err != nil {
-		w.Fatal(err)
-	}
-	defer c.CloseIdleConnections()
-	made, err := c.Register(context.Background(), cloud.Registration{
+	made, err := objects.Register(w, w.HTTP.URL, cloud.Credential{Scheme: cloud.SchemeBearer, Token: w.Token}, cloud.Registration{
 		Name: name, MachineID: machineID, Type: "fluentbit", Version: "v3.0.0", Edition: "community", RawConfig: "[INPUT]\n    name mem\n",
 	})
 	if err != nil {

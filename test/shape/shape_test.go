@@ -27,16 +27,7 @@ const (
 	mostFileSize = 400 // lines of a file, tests included
 )
 
-// exempt are paths that are not measured yet. Only remove entries.
-var exempt = []string{
-	"internal/controller/agentset.pass",
-	"internal/controller/cloudproject.Reconciler",
-	"internal/controller/cloudproject.memo",
-	"internal/namespaces.Cache",
-	"internal/cloud.Client",
-}
-
-// records are lists of plain values, or the fake of a whole server, which are clearer in one piece.
+// records are exempt: lists of plain values, or the fake of a whole server, which are clearer in one piece.
 var records = []string{
 	"internal/cloud.Agent",              // a body of the API
 	"internal/registration.Facts",       // the input of a decision
@@ -142,30 +133,22 @@ func TestNothingIsTooLarge(t *testing.T) {
 	if files < 100 {
 		t.Fatalf("only %d files were measured", files)
 	}
+	large := map[string]bool{}
 	for _, f := range found {
 		where, err := filepath.Rel(root, f.where)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !exempted(where) {
+		large[where] = true
+		if !slices.Contains(records, where) {
 			t.Errorf("%s: %s", where, f.what)
 		}
 	}
-	for _, name := range slices.Concat(exempt, records) {
-		if !slices.ContainsFunc(found, func(f finding) bool { return exempts(name, strings.TrimPrefix(f.where, "../../")) }) {
+	for _, name := range records {
+		if !large[name] {
 			t.Errorf("%s is exempt but not too large: remove it from the list", name)
 		}
 	}
-}
-
-func exempted(where string) bool {
-	return slices.ContainsFunc(slices.Concat(exempt, records), func(name string) bool { return exempts(name, where) })
-}
-
-// exempts reports whether a finding is in an entry of the lists: a type, or a folder with a slash at its end.
-func exempts(name, where string) bool {
-	folder, isFolder := strings.CutSuffix(name, "/")
-	return where == name || isFolder && (strings.HasPrefix(where, name) || strings.HasPrefix(where, folder+"."))
 }
 
 // Each kind of finding is detected.

@@ -29,6 +29,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
+	"github.com/calyptia-agent-operator/operator/test/harness/objects"
 )
 
 // persistence is how long a write to the API server is retried over its restarts.
@@ -120,21 +121,12 @@ func (w *world) addPlace(name string, settings cloudtest.Settings, f *faults) *p
 	for _, namespace := range p.namespaces() {
 		w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
 	}
-	w.create(&corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: projectToken},
-		StringData: map[string]string{v1alpha1.TokenKey: p.token.Reveal()},
-	})
-	none := int32(0)
-	w.create(&v1alpha1.CloudProject{
-		ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: projectName},
-		Spec: v1alpha1.CloudProjectSpec{
-			URL:               server.URL,
-			TokenSecretRef:    v1alpha1.TokenSecretReference{Name: projectToken},
-			AllowedNamespaces: &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll},
-			RateLimit:         &v1alpha1.RateLimit{RequestsPerSecond: &none},
-			ResyncInterval:    &metav1.Duration{Duration: time.Minute},
-		},
-	})
+	at := objects.Objects{TB: w.t, Client: w.kube, Namespace: name}
+	at.Create(at.TokenSecret(projectToken, p.token.Reveal()))
+	cp := at.CloudProject(projectName, server.URL)
+	cp.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll}
+	cp.Spec.ResyncInterval = &metav1.Duration{Duration: time.Minute}
+	at.Create(cp)
 	w.places = append(w.places, p)
 	return p
 }

@@ -26,9 +26,8 @@ const (
 	CutAfter
 )
 
-// Fault is a failure of the requests that it matches. Its parts apply in this
-// order: Entered, Block, Latency, the handler or the response in its place, Cut,
-// Truncate or Drip.
+// Fault is a failure of the requests that it matches. Its parts apply in this order: Entered, Block, Latency, the handler or
+// the response in its place, Cut, Truncate or Drip.
 type Fault struct {
 	Method string                   // "" matches any
 	Route  Route                    // "" matches any
@@ -39,16 +38,14 @@ type Fault struct {
 	Entered chan<- struct{}
 	// Block, if not nil, delays the request until it is closed.
 	Block <-chan struct{}
-	// Latency delays the request. A request whose client gives up meanwhile, or
-	// during Block, has no effect.
+	// Latency delays the request. A request whose client gives up meanwhile, or during Block, has no effect.
 	Latency time.Duration
 	// DetachedDelay delays the request until its client gives up, and commits it
 	// then, after Block and this delay: an API that commits late.
 	DetachedDelay time.Duration
 
-	// Status, if not 0, is returned with Header and Body instead of the real
-	// response; with After the request takes effect first. Without Status, Header
-	// is added to the real response.
+	// Status, if not 0, is returned with Header and Body instead of the real response; with After the request takes effect
+	// first. Without Status, Header is added to the real response.
 	Status int
 	Header http.Header
 	Body   string

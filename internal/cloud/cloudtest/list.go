@@ -14,8 +14,7 @@ import (
 	"strings"
 )
 
-// list returns a page, newest first, and the next page's cursor if there are
-// more agents that match the filters.
+// list returns a page, newest first, and the next page's cursor if there are more agents that match the filters.
 func (s *Server) list(c *incoming, who caller) response {
 	if who.agent != nil || who.project.id != c.id {
 		return refuse(http.StatusForbidden, "permission denied")

@@ -11,8 +11,7 @@ import (
 	"sync"
 )
 
-// Relay forwards TCP connections to a server, as a load balancer does, and can
-// kill them as a network does: silently.
+// Relay forwards TCP connections to a server, as a load balancer does, and can kill them as a network does: silently.
 type Relay struct {
 	listener net.Listener
 	server   string
@@ -21,8 +20,7 @@ type Relay struct {
 	links []*link
 }
 
-// link is a connection through a relay. A dead one accepts bytes and drops
-// them.
+// link is a connection through a relay. A dead one accepts bytes and drops them.
 type link struct {
 	mu             sync.Mutex
 	dead           bool

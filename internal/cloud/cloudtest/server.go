@@ -88,8 +88,7 @@ func (s *Server) Agent(id string) (cloud.Agent, bool) {
 	return r.clone(), true
 }
 
-// Mutate changes an agent as an external change would; an unknown ID is
-// ignored. UpdatedAt is set to now, unless f sets it.
+// Mutate changes an agent as an external change would; an unknown ID is ignored. UpdatedAt is set to now, unless f sets it.
 func (s *Server) Mutate(id string, f func(*cloud.Agent)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -159,8 +158,7 @@ func (s *Server) ResetRequests() {
 	s.requests = nil
 }
 
-// Inject adds a fault. Only the first fault that matches a request applies.
-// Removing it twice is harmless.
+// Inject adds a fault. Only the first fault that matches a request applies. Removing it twice is harmless.
 func (s *Server) Inject(f Fault) (remove func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,15 +14,13 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
-// MachineIDPolicy is the outcome of a registration whose machine ID is taken.
-// Installations differ.
+// MachineIDPolicy is the outcome of a registration whose machine ID is taken. Installations differ.
 type MachineIDPolicy int
 
 const (
 	// MachineIDConflict returns 409. The default.
 	MachineIDConflict MachineIDPolicy = iota
-	// MachineIDUpsert updates the existing agent and returns it with 201; its ID,
-	// token and creation time stay.
+	// MachineIDUpsert updates the existing agent and returns it with 201; its ID, token and creation time stay.
 	MachineIDUpsert
 	// MachineIDDouble registers a second agent.
 	MachineIDDouble
@@ -30,8 +28,7 @@ const (
 
 const defaultPageSize = 100
 
-// Settings are the ways in which installations differ. The zero value is an
-// installation with all features.
+// Settings are the ways in which installations differ. The zero value is an installation with all features.
 type Settings struct {
 	UniqueMachineIDs MachineIDPolicy
 	// NoList makes the list an unknown route: a plain-text 404.
@@ -44,8 +41,7 @@ type Settings struct {
 	OnlyAgentPatches bool
 	// GoneAfterDelete returns 410 for deleted agents instead of 404.
 	GoneAfterDelete bool
-	// MaskTokens sends MaskAs instead of tokens in reads and lists;
-	// MaskRegister does so in the response to a registration.
+	// MaskTokens sends MaskAs instead of tokens in reads and lists; MaskRegister does so in the response to a registration.
 	MaskTokens, MaskRegister bool
 	MaskAs                   string
 	// UpperIDs writes UUIDs in upper case. They are read in any case.
@@ -54,9 +50,8 @@ type Settings struct {
 	Quota int
 	// PageSize is the largest number of agents in a page. Default 100.
 	PageSize int
-	// Fleets and Environments map the known IDs to names, in every project. A
-	// project without fleets accepts every valid fleet ID; likewise for
-	// environments.
+	// Fleets and Environments map the known IDs to names, in every project. A project without fleets accepts every valid
+	// fleet ID; likewise for environments.
 	Fleets, Environments map[string]string
 	// Now is the server's clock. It must not call the server. Default time.Now.
 	Now func() time.Time

@@ -18,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -38,107 +39,110 @@ type action struct {
 	do    func(context.Context) (pendingWrite, error)
 }
 
-// execute writes the Agents as decided, and returns the first failure.
-func (p *pass) execute(ctx context.Context) error {
-	actions := p.actions()
-	if len(actions) > batch {
-		actions = actions[:batch]
-		p.sooner(staleWait)
-	}
-	var (
-		mu     sync.Mutex
-		failed error
-		group  sync.WaitGroup
-		next   = make(chan action)
-	)
-	for range min(writers, len(actions)) {
-		group.Go(func() {
-			for a := range next {
-				write, err := a.do(ctx)
-				mu.Lock()
-				if err == nil {
-					p.memory.writes[a.agent] = write
-				}
-				if judged := p.judge(a.agent, err); failed == nil {
-					failed = judged
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	for _, a := range actions {
-		mu.Lock()
-		stop := failed != nil
-		mu.Unlock()
-		if stop {
-			break
-		}
-		next <- a
-	}
-	close(next)
-	group.Wait()
-	return failed
+// writer writes the Agents of a set.
+type writer struct {
+	client client.Client
+	set    *v1alpha1.AgentSet
+	agents map[string]*v1alpha1.Agent // by name, as the cache has them
+	memory *memory
+	now    time.Time
 }
 
-func (p *pass) actions() (actions []action) {
+// execute writes the Agents as decided. It returns when the next pass has to start at the latest, and the first failure.
+func (w writer) execute(ctx context.Context, d agentset.Decision) (time.Duration, error) {
+	var soon wait
+	if len(d.Mark) > 0 {
+		soon.atMost(removalDelay(w.set))
+	}
+	actions := w.actions(d)
+	if len(actions) > batch {
+		actions = actions[:batch]
+		soon.atMost(staleWait)
+	}
+	var mu sync.Mutex
+	var failed error
+	more, stop := context.WithCancel(ctx)
+	defer stop()
+	workqueue.ParallelizeUntil(more, writers, len(actions), func(i int) {
+		write, err := actions[i].do(ctx)
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil {
+			w.memory.writes[actions[i].agent] = write
+		}
+		if isBehind(err) {
+			soon.atMost(time.Second)
+		} else if judged := w.judge(actions[i].agent, err); judged != nil && failed == nil {
+			failed = judged
+			stop()
+		}
+	})
+	return time.Duration(soon), failed
+}
+
+func removalDelay(set *v1alpha1.AgentSet) time.Duration {
+	if set.Spec.RemovalDelay == nil {
+		return 10 * time.Minute
+	}
+	return set.Spec.RemovalDelay.Duration
+}
+
+func (w writer) actions(d agentset.Decision) (actions []action) {
 	keys := map[string]string{}
-	for _, key := range p.decision.Desired {
-		keys[agentset.AgentName(p.set.Name, key)] = key
+	for _, key := range d.Desired {
+		keys[agentset.AgentName(w.set.Name, key)] = key
 	}
 	add := func(name string, do func(context.Context) (pendingWrite, error)) {
 		actions = append(actions, action{agent: name, do: do})
 	}
-	for _, key := range p.decision.Create {
-		add(agentset.AgentName(p.set.Name, key), func(ctx context.Context) (pendingWrite, error) { return p.create(ctx, key) })
+	for _, key := range d.Create {
+		add(agentset.AgentName(w.set.Name, key), func(ctx context.Context) (pendingWrite, error) { return w.create(ctx, key) })
 	}
-	for _, name := range p.decision.Update {
-		add(name, func(ctx context.Context) (pendingWrite, error) { return p.update(ctx, p.agents[name], keys[name]) })
+	for _, name := range d.Update {
+		add(name, func(ctx context.Context) (pendingWrite, error) { return w.update(ctx, w.agents[name], keys[name]) })
 	}
-	if len(p.decision.Mark) > 0 {
-		p.sooner(p.facts.RemovalDelay)
+	for _, name := range d.Mark {
+		add(name, func(ctx context.Context) (pendingWrite, error) { return w.mark(ctx, w.agents[name]) })
 	}
-	for _, name := range p.decision.Mark {
-		add(name, func(ctx context.Context) (pendingWrite, error) { return p.mark(ctx, p.agents[name]) })
-	}
-	for _, name := range p.decision.Delete {
-		add(name, func(ctx context.Context) (pendingWrite, error) { return p.remove(ctx, p.agents[name]) })
+	for _, name := range d.Delete {
+		add(name, func(ctx context.Context) (pendingWrite, error) { return w.remove(ctx, w.agents[name]) })
 	}
 	return actions
 }
 
-func (p *pass) create(ctx context.Context, key string) (pendingWrite, error) {
-	agent, _ := agentset.Build(p.set, key, nil)
-	err := p.Client.Create(ctx, agent)
-	return pendingWrite{version: agent.ResourceVersion, at: p.facts.Now}, err
+func (w writer) create(ctx context.Context, key string) (pendingWrite, error) {
+	agent, _ := agentset.Build(w.set, key, nil)
+	err := w.client.Create(ctx, agent)
+	return pendingWrite{version: agent.ResourceVersion, at: w.now}, err
 }
 
 // update replaces the whole spec: a merge patch could not write null, and would keep fields that the template lost.
-func (p *pass) update(ctx context.Context, agent *v1alpha1.Agent, key string) (pendingWrite, error) {
-	built, _ := agentset.Build(p.set, key, agent)
+func (w writer) update(ctx context.Context, agent *v1alpha1.Agent, key string) (pendingWrite, error) {
+	built, _ := agentset.Build(w.set, key, agent)
 	patch := []operation{
 		{Op: "replace", Path: "/spec", Value: built.Spec},
 		{Op: "add", Path: "/metadata/ownerReferences", Value: built.OwnerReferences},
 	}
 	patch = append(patch, entries("/metadata/labels", agent.Labels, built.Labels)...)
 	patch = append(patch, entries("/metadata/annotations", agent.Annotations, built.Annotations)...)
-	return p.patch(ctx, agent, patch)
+	return w.patch(ctx, agent, patch)
 }
 
 // mark records since when an Agent's node or replica is missing.
-func (p *pass) mark(ctx context.Context, agent *v1alpha1.Agent) (pendingWrite, error) {
-	marked := map[string]string{v1alpha1.AnnotationRemovalStarted: p.facts.Now.UTC().Format(time.RFC3339)}
+func (w writer) mark(ctx context.Context, agent *v1alpha1.Agent) (pendingWrite, error) {
+	marked := map[string]string{v1alpha1.AnnotationRemovalStarted: w.now.UTC().Format(time.RFC3339)}
 	for key, value := range agent.Annotations {
 		if key != v1alpha1.AnnotationRemovalStarted {
 			marked[key] = value
 		}
 	}
-	return p.patch(ctx, agent, entries("/metadata/annotations", agent.Annotations, marked))
+	return w.patch(ctx, agent, entries("/metadata/annotations", agent.Annotations, marked))
 }
 
-func (p *pass) remove(ctx context.Context, agent *v1alpha1.Agent) (pendingWrite, error) {
-	err := p.Client.Delete(ctx, &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: agent.Namespace, Name: agent.Name}},
+func (w writer) remove(ctx context.Context, agent *v1alpha1.Agent) (pendingWrite, error) {
+	err := w.client.Delete(ctx, &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: agent.Namespace, Name: agent.Name}},
 		client.Preconditions{UID: &agent.UID})
-	return pendingWrite{deleted: agent.UID, at: p.facts.Now}, err
+	return pendingWrite{deleted: agent.UID, at: w.now}, err
 }
 
 // operation is one step of a JSON patch.
@@ -169,7 +173,7 @@ func entries(path string, from, to map[string]string) (patch []operation) {
 
 // patch changes only the version of an Agent that the decision was made for. Else a map that was empty then could replace
 // one that has a registration intent by now.
-func (p *pass) patch(ctx context.Context, agent *v1alpha1.Agent, patch []operation) (pendingWrite, error) {
+func (w writer) patch(ctx context.Context, agent *v1alpha1.Agent, patch []operation) (pendingWrite, error) {
 	version := operation{Op: "test", Path: "/metadata/resourceVersion", Value: agent.ResourceVersion}
 	data, err := json.Marshal(append([]operation{version}, patch...))
 	if err != nil {
@@ -177,22 +181,23 @@ func (p *pass) patch(ctx context.Context, agent *v1alpha1.Agent, patch []operati
 	}
 	written := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: agent.Namespace, Name: agent.Name}}
 	written.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Agent"))
-	err = p.Client.Patch(ctx, written, client.RawPatch(types.JSONPatchType, data))
-	return pendingWrite{version: written.ResourceVersion, at: p.facts.Now}, err
+	err = w.client.Patch(ctx, written, client.RawPatch(types.JSONPatchType, data))
+	return pendingWrite{version: written.ResourceVersion, at: w.now}, err
 }
 
-// judge classifies a write error: a rejection, which only a user can fix, or a temporary failure. It is nil for a change
-// that the cache is about to show.
-func (p *pass) judge(agent string, err error) error {
+// isBehind reports whether a write failed on a change that the cache is about to show.
+func isBehind(err error) bool {
+	return apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) || isStale(err)
+}
+
+// judge classifies a write error: a rejection, which only a user can fix, or a temporary failure.
+func (w writer) judge(agent string, err error) error {
 	var status apierrors.APIStatus
 	switch {
 	case err == nil, apierrors.IsNotFound(err):
 		return nil
-	case apierrors.IsAlreadyExists(err), apierrors.IsConflict(err), isStale(err):
-		p.sooner(time.Second)
-		return nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		return fault.Waitingf(v1alpha1.ReasonProgressing, "namespace %s is being deleted", p.set.Namespace)
+		return fault.Waitingf(v1alpha1.ReasonProgressing, "namespace %s is being deleted", w.set.Namespace)
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
 		return fault.Terminalf(v1alpha1.ReasonInvalid, "the API server rejected Agent %q: %v: correct spec.template", agent, err).Because(err)
 	case apierrors.IsForbidden(err):

@@ -14,9 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/kubecache"
-	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
 const (
@@ -51,20 +49,6 @@ type pendingWrite struct {
 	version string
 	deleted types.UID
 	at      time.Time
-}
-
-// shard is one of the Secrets with sessions.
-type shard struct {
-	name, version string
-	uid           types.UID
-	verdict       tokensecret.Verdict
-	stored        map[string]agentset.Stored
-}
-
-// origin is the input of the session of a slot, and the session.
-type origin struct {
-	input string
-	agentset.Wanted
 }
 
 func (m *memories) of(key types.NamespacedName, uid types.UID) *memory {

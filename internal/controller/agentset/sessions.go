@@ -13,9 +13,11 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -23,6 +25,105 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
+
+// sessionKeeper stores the session of every registered Agent.
+type sessionKeeper struct {
+	tokens tokenReader
+	shards shardStore
+	memory *memory
+	clock  clock.PassiveClock
+}
+
+func (r *Reconciler) sessionKeeper(set *v1alpha1.AgentSet, known *memory) sessionKeeper {
+	return sessionKeeper{
+		tokens: tokenReader{r.Client, r.APIReader, set.Namespace, known.sources},
+		shards: shardStore{r.Client, r.APIReader, r.Clock, set, known},
+		memory: known, clock: r.Clock,
+	}
+}
+
+// sessions are what is stored, and when the next pass has to start at the latest.
+type sessions struct {
+	plan    agentset.Plan
+	stored  int      // desired sessions that are in their Secrets
+	renewed []string // slots whose stored session changed
+	next    time.Duration
+}
+
+// keep stores the sessions of Agents, which are given by slot. desired are the nodes or replicas that need one.
+func (k sessionKeeper) keep(ctx context.Context, agents map[string]*v1alpha1.Agent, desired []string) (done sessions, err error) {
+	stored, err := k.shards.read(ctx)
+	if err != nil {
+		return done, err
+	}
+	wanted, stale := k.tokens.wanted(ctx, agents)
+	fresh := map[string]session{}
+	wait := k.memory.free.Sub(k.clock.Now())
+	if wait <= 0 {
+		if fresh, err = k.tokens.read(ctx, agents, stale); err != nil {
+			return done, err
+		}
+		for slot := range fresh {
+			wanted[slot] = k.memory.sources[slot].Wanted
+		}
+	}
+	done.plan = agentset.PlanSessions(wanted, stored)
+	done.stored = countStored(desired, wanted, stored)
+	switch {
+	case wait > 0:
+		done.next = wait // Also for steps after the writes.
+		return done, nil
+	case len(done.plan.Writes) == 0:
+		return done, k.shards.removeExcess(ctx)
+	}
+	if done.next, err = k.write(ctx, agents, done.plan, fresh); err != nil {
+		return done, err
+	}
+	done.stored, done.renewed = countStored(desired, wanted, stored), done.plan.Renewed
+	return done, nil
+}
+
+// write executes the plan: one write for each Secret. It returns how long the next batch has to wait.
+func (k sessionKeeper) write(
+	ctx context.Context, agents map[string]*v1alpha1.Agent, plan agentset.Plan, fresh map[string]session,
+) (time.Duration, error) {
+	var missing []string
+	for _, write := range plan.Writes {
+		for _, slot := range write.Set {
+			if fresh[slot] == nil {
+				missing = append(missing, slot)
+			}
+		}
+	}
+	more, err := k.tokens.read(ctx, agents, missing)
+	if err != nil {
+		return 0, err
+	}
+	maps.Copy(fresh, more)
+	written := 0
+	for _, write := range plan.Writes {
+		if err = k.shards.write(ctx, write, fresh); err != nil {
+			break
+		}
+		written++
+	}
+	pause := agentset.Pause(written)
+	k.memory.free = k.clock.Now().Add(pause)
+	return pause, err
+}
+
+// countStored counts the desired sessions that are in their Secrets.
+func countStored(desired []string, wanted map[string]agentset.Wanted, stored []map[string]agentset.Stored) (count int) {
+	for _, key := range desired {
+		slot := agentset.Slot(key)
+		want, known := wanted[slot]
+		have, found := stored[agentset.Shard(slot, len(stored))][slot]
+		if known && !want.Unknown && found && have.Digest == want.Digest {
+			count++
+		}
+	}
+	return count
+}
 
 const (
 	// listFrom is the number of token Secrets from which they are listed instead of read one by one.
@@ -33,57 +134,26 @@ const (
 // session is the content of one session, under the keys of its Secret.
 type session = map[string][]byte
 
-// keepSessions writes the session of every registered Agent to the Secrets.
-func (p *pass) keepSessions(ctx context.Context) error {
-	shards, err := p.readShards(ctx)
-	if err != nil {
-		return err
-	}
-	agents := p.slots()
-	wanted, stale := p.wanted(ctx, agents)
-	fresh := map[string]session{}
-	wait := p.memory.free.Sub(p.Clock.Now())
-	if wait <= 0 {
-		if fresh, err = p.readSessions(ctx, agents, stale); err != nil {
-			return err
-		}
-		for slot := range fresh {
-			wanted[slot] = p.memory.sources[slot].Wanted
-		}
-	}
-	stored := make([]map[string]agentset.Stored, len(shards))
-	for i := range shards {
-		stored[i] = shards[i].stored
-	}
-	p.plan = agentset.PlanSessions(wanted, stored)
-	p.countStored(wanted, stored)
-	switch {
-	case wait > 0:
-		p.sooner(wait) // Also for steps after the writes.
-		return nil
-	case len(p.plan.Writes) == 0:
-		return p.removeExcess(ctx)
-	}
-	return p.writeShards(ctx, agents, fresh, wanted, stored)
+// origin is the input of the session of a slot, and the session.
+type origin struct {
+	input string
+	agentset.Wanted
 }
 
-// slots are the set's own Agents by slot.
-func (p *pass) slots() map[string]*v1alpha1.Agent {
-	agents := map[string]*v1alpha1.Agent{}
-	for name, known := range p.facts.Agents {
-		if slot, ok := agentset.SlotOf(p.set.Name, name); ok && known.Ownership == agentset.Own && p.agents[name] != nil {
-			agents[slot] = p.agents[name]
-		}
-	}
-	return agents
+// tokenReader builds sessions from the token Secrets of Agents.
+type tokenReader struct {
+	client    client.Reader // cached metadata of Secrets
+	apiReader client.Reader
+	namespace string
+	sources   map[string]origin // by slot, the input of each session
 }
 
 // wanted returns the known sessions, and the slots whose session has to be read.
-func (p *pass) wanted(ctx context.Context, agents map[string]*v1alpha1.Agent) (wanted map[string]agentset.Wanted, stale []string) {
+func (t tokenReader) wanted(ctx context.Context, agents map[string]*v1alpha1.Agent) (wanted map[string]agentset.Wanted, stale []string) {
 	wanted = map[string]agentset.Wanted{}
 	for slot, agent := range agents {
-		input := p.input(ctx, agent)
-		known, found := p.memory.sources[slot]
+		input := t.input(ctx, agent)
+		known, found := t.sources[slot]
 		switch {
 		case input == "":
 			wanted[slot] = agentset.Wanted{Unknown: true}
@@ -94,18 +164,18 @@ func (p *pass) wanted(ctx context.Context, agents map[string]*v1alpha1.Agent) (w
 			stale = append(stale, slot)
 		}
 	}
-	maps.DeleteFunc(p.memory.sources, func(slot string, _ origin) bool { return agents[slot] == nil })
+	maps.DeleteFunc(t.sources, func(slot string, _ origin) bool { return agents[slot] == nil })
 	slices.Sort(stale)
 	return wanted, stale
 }
 
 // input identifies the input of an Agent's session; empty while it has none.
-func (p *pass) input(ctx context.Context, agent *v1alpha1.Agent) string {
+func (t tokenReader) input(ctx context.Context, agent *v1alpha1.Agent) string {
 	status := &agent.Status
 	if status.ID == "" || status.MachineID == "" || status.URL == "" || status.TokenSecretRef == nil || !agent.DeletionTimestamp.IsZero() {
 		return ""
 	}
-	version := p.version(ctx, status.TokenSecretRef.Name)
+	version := secretVersion(ctx, t.client, t.namespace, status.TokenSecretRef.Name)
 	if version == "" {
 		return ""
 	}
@@ -115,38 +185,27 @@ func (p *pass) input(ctx context.Context, agent *v1alpha1.Agent) string {
 	return string(sum[:16])
 }
 
-// version is the resource version of a Secret in the cache; empty if there is none.
-func (p *pass) version(ctx context.Context, name string) string {
-	secret := &metav1.PartialObjectMetadata{}
-	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	key := client.ObjectKey{Namespace: p.set.Namespace, Name: name}
-	if err := p.Client.Get(ctx, key, secret, client.UnsafeDisableDeepCopy); err != nil {
-		return ""
-	}
-	return secret.ResourceVersion
-}
-
-// readSessions reads the token Secrets of slots, and builds the sessions.
-func (p *pass) readSessions(ctx context.Context, agents map[string]*v1alpha1.Agent, slots []string) (map[string]session, error) {
+// read reads the token Secrets of slots, and builds the sessions.
+func (t tokenReader) read(ctx context.Context, agents map[string]*v1alpha1.Agent, slots []string) (map[string]session, error) {
 	fresh := map[string]session{}
 	take := func(slot string, secret *corev1.Secret) error {
-		made, err := p.session(agents[slot], secret)
+		made, err := sessionOf(agents[slot], secret)
 		if err != nil || made == nil {
 			return err
 		}
 		fresh[slot] = tokensecret.Entry(slot, made)
-		p.memory.sources[slot] = origin{input: p.input(ctx, agents[slot]), Wanted: agentset.Wanted{
+		t.sources[slot] = origin{input: t.input(ctx, agents[slot]), Wanted: agentset.Wanted{
 			Digest: tokensecret.EntryDigest(fresh[slot]), Size: agentset.Size(fresh[slot]),
 		}}
 		return nil
 	}
 	if len(slots) >= listFrom {
-		return fresh, p.listTokens(ctx, agents, slots, take)
+		return fresh, t.list(ctx, agents, slots, take)
 	}
 	for _, slot := range slots {
 		var secret corev1.Secret
-		key := client.ObjectKey{Namespace: p.set.Namespace, Name: agents[slot].Status.TokenSecretRef.Name}
-		if err := p.APIReader.Get(ctx, key, &secret); client.IgnoreNotFound(err) != nil {
+		key := client.ObjectKey{Namespace: t.namespace, Name: agents[slot].Status.TokenSecretRef.Name}
+		if err := t.apiReader.Get(ctx, key, &secret); client.IgnoreNotFound(err) != nil {
 			return nil, readFailure(key.Name, err)
 		} else if err != nil {
 			continue
@@ -158,8 +217,8 @@ func (p *pass) readSessions(ctx context.Context, agents map[string]*v1alpha1.Age
 	return fresh, nil
 }
 
-// listTokens reads many token Secrets: in pages, because one request each would take longer than all pages together.
-func (p *pass) listTokens(
+// list reads many token Secrets: in pages, because one request each would take longer than all pages together.
+func (t tokenReader) list(
 	ctx context.Context, agents map[string]*v1alpha1.Agent, slots []string, take func(string, *corev1.Secret) error,
 ) error {
 	names := map[string]string{}
@@ -168,7 +227,7 @@ func (p *pass) listTokens(
 	}
 	var page corev1.SecretList
 	for {
-		err := p.APIReader.List(ctx, &page, client.InNamespace(p.set.Namespace), client.HasLabels{v1alpha1.LabelAgentUID},
+		err := t.apiReader.List(ctx, &page, client.InNamespace(t.namespace), client.HasLabels{v1alpha1.LabelAgentUID},
 			client.Limit(pageSize), client.Continue(page.Continue))
 		if err != nil {
 			return readFailure("with the tokens", err)
@@ -188,8 +247,8 @@ func (p *pass) listTokens(
 	}
 }
 
-// session returns the session of an Agent; nil if its Secret has the token of another agent, or none.
-func (p *pass) session(agent *v1alpha1.Agent, secret *corev1.Secret) (session, error) {
+// sessionOf returns the session of an Agent; nil if its Secret has the token of another agent, or none.
+func sessionOf(agent *v1alpha1.Agent, secret *corev1.Secret) (session, error) {
 	token := tokensecret.Token(secret)
 	if !tokensecret.Labelled(secret, agent) || tokensecret.ID(secret) != agent.Status.ID || !token.Usable() {
 		return nil, nil
@@ -206,17 +265,14 @@ func (p *pass) session(agent *v1alpha1.Agent, secret *corev1.Secret) (session, e
 	return made, err
 }
 
-// countStored counts the desired sessions that are in their Secrets.
-func (p *pass) countStored(wanted map[string]agentset.Wanted, stored []map[string]agentset.Stored) {
-	p.stored = 0
-	for _, key := range p.decision.Desired {
-		slot := agentset.Slot(key)
-		want, known := wanted[slot]
-		have, found := stored[agentset.Shard(slot, len(stored))][slot]
-		if known && !want.Unknown && found && have.Digest == want.Digest {
-			p.stored++
-		}
+// secretVersion is the resource version of a Secret in the cache; empty if there is none.
+func secretVersion(ctx context.Context, cached client.Reader, namespace, name string) string {
+	secret := &metav1.PartialObjectMetadata{}
+	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	if err := cached.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret, client.UnsafeDisableDeepCopy); err != nil {
+		return ""
 	}
+	return secret.ResourceVersion
 }
 
 func readFailure(name string, err error) error {

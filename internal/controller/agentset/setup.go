@@ -50,17 +50,6 @@ import (
 // targetIndex finds the sets of a workload; its values are "Kind/name".
 const targetIndex = "spec.targetRef"
 
-const (
-	// agentDelay is the least delay after a change of an Agent, so that many changes share a pass. It grows with the
-	// duration of the pass.
-	agentDelay = 200 * time.Millisecond
-	passes     = 10
-	// nodeDelay is the delay after a change of a node, so that many changes share a pass.
-	nodeDelay = 50 * time.Millisecond
-)
-
-type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-
 func targetOf(set *v1alpha1.AgentSet) string {
 	return string(set.Spec.TargetRef.Kind) + "/" + set.Spec.TargetRef.Name
 }
@@ -104,21 +93,31 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		Named("agentset").
 		For(&v1alpha1.AgentSet{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: declared}))
 	if r.Nodes != nil {
+		spec := builder.WithPredicates(predicate.GenerationChangedPredicate{})
+		w := watches{r.Client, r.DefaultProject, &r.memories}
 		b = b.
-			Watches(&v1alpha1.AgentSet{}, handler.EnqueueRequestsFromMapFunc(r.rivals)).
-			Watches(&v1alpha1.Agent{}, r.agentHandler(), builder.WithPredicates(predicate.Funcs{UpdateFunc: matters})).
-			WatchesMetadata(&corev1.Secret{}, r.secretHandler()).
-			Watches(&appsv1.DaemonSet{}, r.workloadHandler(v1alpha1.TargetDaemonSet), builder.WithPredicates(generation())).
-			Watches(&appsv1.StatefulSet{}, r.workloadHandler(v1alpha1.TargetStatefulSet), builder.WithPredicates(generation())).
-			Watches(&v1alpha1.CloudProject{}, handler.EnqueueRequestsFromMapFunc(r.ofProject), builder.WithPredicates(
+			Watches(&v1alpha1.AgentSet{}, handler.EnqueueRequestsFromMapFunc(w.rivals)).
+			Watches(&v1alpha1.Agent{}, w.agentHandler(), builder.WithPredicates(predicate.Funcs{UpdateFunc: matters})).
+			WatchesMetadata(&corev1.Secret{}, w.secretHandler()).
+			Watches(&appsv1.DaemonSet{}, w.workloadHandler(v1alpha1.TargetDaemonSet), spec).
+			Watches(&appsv1.StatefulSet{}, w.workloadHandler(v1alpha1.TargetStatefulSet), spec).
+			Watches(&v1alpha1.CloudProject{}, handler.EnqueueRequestsFromMapFunc(w.ofProject), builder.WithPredicates(
 				predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{}))).
-			WatchesRawSource(source.Kind[client.Object](r.Nodes, &corev1.Node{}, r.nodeHandler(), predicate.Funcs{UpdateFunc: movesPods}))
+			WatchesRawSource(source.Kind[client.Object](r.Nodes, &corev1.Node{}, w.nodeHandler(), predicate.Funcs{UpdateFunc: movesPods}))
 	}
 	return b.WithOptions(fairness.WithFairness(options)).Complete(r)
 }
 
-// generation selects changes of a spec.
-func generation() predicate.Predicate { return predicate.GenerationChangedPredicate{} }
+const (
+	// agentDelay is the least delay after a change of an Agent, so that many changes share a pass. It grows with the
+	// duration of the pass.
+	agentDelay = 200 * time.Millisecond
+	passes     = 10
+	// nodeDelay is the delay after a change of a node, so that many changes share a pass.
+	nodeDelay = 50 * time.Millisecond
+)
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // declared selects changes by users, not the operator's own writes of the status.
 func declared(e event.UpdateEvent) bool {
@@ -156,29 +155,36 @@ func matters(e event.UpdateEvent) bool {
 		!equality.Semantic.DeepEqual(was.OwnerReferences, is.OwnerReferences)
 }
 
+// watches map a watched object to the sets that it affects.
+type watches struct {
+	client         client.Reader
+	defaultProject types.NamespacedName
+	memories       *memories
+}
+
 // rivals returns the other sets of the same target: one of them may own it now.
-func (r *Reconciler) rivals(ctx context.Context, object client.Object) []reconcile.Request {
+func (w watches) rivals(ctx context.Context, object client.Object) []reconcile.Request {
 	set, ok := object.(*v1alpha1.AgentSet)
 	if !ok {
 		return nil
 	}
-	return r.requests(ctx, func(other *v1alpha1.AgentSet) bool { return other.Name != set.Name },
+	return w.requests(ctx, func(other *v1alpha1.AgentSet) bool { return other.Name != set.Name },
 		client.InNamespace(set.Namespace), client.MatchingFields{targetIndex: targetOf(set)})
 }
 
 // ofProject returns the sets whose template names a CloudProject.
-func (r *Reconciler) ofProject(ctx context.Context, object client.Object) []reconcile.Request {
-	return r.requests(ctx, func(set *v1alpha1.AgentSet) bool {
-		key, ok := r.projectOf(set)
+func (w watches) ofProject(ctx context.Context, object client.Object) []reconcile.Request {
+	return w.requests(ctx, func(set *v1alpha1.AgentSet) bool {
+		key, ok := projectOf(set, w.defaultProject)
 		return ok && key == client.ObjectKeyFromObject(object)
 	})
 }
 
-func (r *Reconciler) requests(
+func (w watches) requests(
 	ctx context.Context, which func(*v1alpha1.AgentSet) bool, options ...client.ListOption,
 ) (requests []reconcile.Request) {
 	var sets v1alpha1.AgentSetList
-	if err := r.Client.List(ctx, &sets, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
+	if err := w.client.List(ctx, &sets, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
 		return nil
 	}
 	for i := range sets.Items {
@@ -206,27 +212,27 @@ func handle(enqueue func(context.Context, client.Object, queue)) handler.EventHa
 }
 
 // later enqueues a set with a delay, so that many events share a pass.
-func (r *Reconciler) later(key types.NamespacedName, q queue) {
-	q.AddAfter(reconcile.Request{NamespacedName: key}, max(agentDelay, passes*r.memories.took(key)))
+func (w watches) later(key types.NamespacedName, q queue) {
+	q.AddAfter(reconcile.Request{NamespacedName: key}, max(agentDelay, passes*w.memories.took(key)))
 }
 
 // agentHandler enqueues the set that an Agent belongs to, and the sets that need its name.
-func (r *Reconciler) agentHandler() handler.EventHandler {
+func (w watches) agentHandler() handler.EventHandler {
 	return handle(func(ctx context.Context, object client.Object, q queue) {
 		if owner := setOf(object); owner != "" {
-			r.later(types.NamespacedName{Namespace: object.GetNamespace(), Name: owner}, q)
+			w.later(types.NamespacedName{Namespace: object.GetNamespace(), Name: owner}, q)
 			return
 		}
-		r.inTheWay(ctx, object, q, func(set *v1alpha1.AgentSet) string { return set.Name + "-" })
+		w.inTheWay(ctx, object, q, func(set *v1alpha1.AgentSet) string { return set.Name + "-" })
 	})
 }
 
 // inTheWay enqueues the sets that may need the name of a foreign object, which may be deleted by now.
-func (r *Reconciler) inTheWay(ctx context.Context, object client.Object, q queue, prefix func(*v1alpha1.AgentSet) string) {
-	for _, request := range r.requests(ctx, func(set *v1alpha1.AgentSet) bool {
+func (w watches) inTheWay(ctx context.Context, object client.Object, q queue, prefix func(*v1alpha1.AgentSet) string) {
+	for _, request := range w.requests(ctx, func(set *v1alpha1.AgentSet) bool {
 		return strings.HasPrefix(object.GetName(), prefix(set))
 	}, client.InNamespace(object.GetNamespace())) {
-		r.later(request.NamespacedName, q)
+		w.later(request.NamespacedName, q)
 	}
 }
 
@@ -239,42 +245,42 @@ func setOf(object client.Object) string {
 }
 
 // secretHandler enqueues the set of a Secret with sessions, or of the Agent that a token Secret belongs to.
-func (r *Reconciler) secretHandler() handler.EventHandler {
+func (w watches) secretHandler() handler.EventHandler {
 	return handle(func(ctx context.Context, object client.Object, q queue) {
 		owner := metav1.GetControllerOfNoCopy(object)
 		_, token := tokensecret.Owner(object)
 		switch {
 		case owner == nil:
-			r.inTheWay(ctx, object, q, func(set *v1alpha1.AgentSet) string {
+			w.inTheWay(ctx, object, q, func(set *v1alpha1.AgentSet) string {
 				return strings.TrimSuffix(agentset.SecretName(set.Name, set.Spec.Sessions.SecretName, 0), "0")
 			})
 		case owner.Kind == "AgentSet":
-			r.later(types.NamespacedName{Namespace: object.GetNamespace(), Name: owner.Name}, q)
+			w.later(types.NamespacedName{Namespace: object.GetNamespace(), Name: owner.Name}, q)
 		case token && owner.Kind == "Agent":
 			var agent v1alpha1.Agent
 			key := types.NamespacedName{Namespace: object.GetNamespace(), Name: owner.Name}
-			if r.Client.Get(ctx, key, &agent, client.UnsafeDisableDeepCopy) == nil && setOf(&agent) != "" {
-				r.later(types.NamespacedName{Namespace: key.Namespace, Name: setOf(&agent)}, q)
+			if w.client.Get(ctx, key, &agent, client.UnsafeDisableDeepCopy) == nil && setOf(&agent) != "" {
+				w.later(types.NamespacedName{Namespace: key.Namespace, Name: setOf(&agent)}, q)
 			}
 		}
 	})
 }
 
-func (r *Reconciler) workloadHandler(kind v1alpha1.TargetKind) handler.EventHandler {
+func (w watches) workloadHandler(kind v1alpha1.TargetKind) handler.EventHandler {
 	return handle(func(ctx context.Context, object client.Object, q queue) {
-		for _, request := range r.requests(ctx, func(*v1alpha1.AgentSet) bool { return true },
+		for _, request := range w.requests(ctx, func(*v1alpha1.AgentSet) bool { return true },
 			client.InNamespace(object.GetNamespace()), client.MatchingFields{targetIndex: string(kind) + "/" + object.GetName()}) {
 			q.AddAfter(request, nodeDelay)
 		}
 	})
 }
 
-func (r *Reconciler) nodeHandler() handler.EventHandler {
+func (w watches) nodeHandler() handler.EventHandler {
 	return handle(func(ctx context.Context, _ client.Object, q queue) {
-		for _, request := range r.requests(ctx, func(set *v1alpha1.AgentSet) bool {
+		for _, request := range w.requests(ctx, func(set *v1alpha1.AgentSet) bool {
 			return set.Spec.TargetRef.Kind == v1alpha1.TargetDaemonSet
 		}) {
-			q.AddAfter(request, max(nodeDelay, r.memories.took(request.NamespacedName)))
+			q.AddAfter(request, max(nodeDelay, w.memories.took(request.NamespacedName)))
 		}
 	})
 }

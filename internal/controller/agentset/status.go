@@ -16,12 +16,15 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
+	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
@@ -31,30 +34,40 @@ const (
 	statusInterval = 2 * time.Second
 	// firstBackoff and longestBackoff bound the time between two tries after a failure.
 	firstBackoff, longestBackoff = time.Second, 5 * time.Minute
-	// maxNote is the longest note of an event, in characters.
-	maxNote = 250
 )
 
-// finish writes the status, records events, and schedules the next pass.
-func (p *pass) finish(ctx context.Context, err error) (ctrl.Result, error) {
+// finisher turns the outcome of a pass into the status, events and the time of the next pass.
+type finisher struct {
+	client   client.Client
+	recorder events.EventRecorder
+	clock    clock.PassiveClock
+	base     *v1alpha1.AgentSet // as the cache has it
+	set      *v1alpha1.AgentSet // a copy with the status to be written
+	memory   *memory
+}
+
+func (f finisher) finish(ctx context.Context, out *outcome, err error) (ctrl.Result, error) {
 	failure := classify(err)
-	p.describeStatus()
-	if failure == nil || !failure.Quiet {
-		p.conclude(failure)
+	if len(out.renewed) > 0 {
+		f.sessionsRenewed(ctx, out.renewed)
 	}
-	p.schedule(failure)
-	pending, writeErr := p.writeStatus(ctx)
+	f.describe(out.counts)
+	if failure == nil || !failure.Quiet {
+		f.conclude(failure)
+	}
+	out.next.atMost(f.retryAfter(failure))
+	pending, writeErr := f.writeStatus(ctx)
 	switch {
 	case apierrors.IsConflict(writeErr), apierrors.IsNotFound(writeErr):
-		p.sooner(staleWait) // The cache will soon show the conflicting write.
+		out.next.atMost(staleWait) // The cache will soon show the conflicting write.
 	case writeErr != nil:
 		return ctrl.Result{}, writeErr
 	case pending:
-		p.sooner(statusInterval)
+		out.next.atMost(statusInterval)
 	default:
-		p.announce(ctx, failure)
+		f.announce(ctx, failure)
 	}
-	return ctrl.Result{RequeueAfter: p.next}, nil
+	return ctrl.Result{RequeueAfter: time.Duration(out.next)}, nil
 }
 
 // classify gives every error a class. An error without one comes from reading the API server.
@@ -68,49 +81,49 @@ func classify(err error) *fault.Error {
 	return fault.Retryablef(v1alpha1.ReasonAPIServer, "the API server cannot be read: %s", apierrors.ReasonForError(err)).Because(err)
 }
 
-// describeStatus sets the numbers. A pass that failed before it knew them keeps the previous ones.
-func (p *pass) describeStatus() {
-	s := &p.set.Status
-	s.ObservedGeneration = p.set.Generation
-	s.Selector = v1alpha1.LabelAgentSet + "=" + p.set.Name
-	s.LastHandledReconcileAt = p.set.Annotations[v1alpha1.AnnotationReconcileAt]
-	if p.facts.Agents == nil {
+// describe sets the numbers. A pass that failed before it knew them keeps the previous ones.
+func (f finisher) describe(counts *agentset.Counts) {
+	s := &f.set.Status
+	s.ObservedGeneration = f.set.Generation
+	s.Selector = v1alpha1.LabelAgentSet + "=" + f.set.Name
+	s.LastHandledReconcileAt = f.set.Annotations[v1alpha1.AnnotationReconcileAt]
+	if counts == nil {
 		return
 	}
-	c := agentset.Count(p.facts, p.decision)
+	c := *counts
 	for to, from := range map[*int32]int{
 		&s.Desired: c.Desired, &s.Current: c.Current, &s.UpToDate: c.UpToDate, &s.Ready: c.Ready, &s.Reporting: c.Reporting,
 	} {
 		*to = int32(min(from, math.MaxInt32))
 	}
 	s.Shards = 0
-	for _, shard := range p.memory.shards {
+	for _, shard := range f.memory.shards {
 		if shard.verdict == tokensecret.Ours {
 			s.Shards++
 		}
 	}
-	p.reporting(c)
+	f.reporting(c)
 }
 
 // reporting sets the condition that says whether all agents report.
-func (p *pass) reporting(c agentset.Counts) {
+func (f finisher) reporting(c agentset.Counts) {
 	switch {
 	case c.Desired == 0:
-		apimeta.RemoveStatusCondition(&p.set.Status.Conditions, v1alpha1.ConditionReporting)
+		apimeta.RemoveStatusCondition(&f.set.Status.Conditions, v1alpha1.ConditionReporting)
 	case c.Reporting == c.Desired:
-		p.setCondition(v1alpha1.ConditionReporting, metav1.ConditionTrue, v1alpha1.ReasonMetricsReceived,
+		f.setCondition(v1alpha1.ConditionReporting, metav1.ConditionTrue, v1alpha1.ReasonMetricsReceived,
 			"Calyptia Cloud receives metrics of all agents")
 	default:
-		p.setCondition(v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonAgentsNotReporting,
+		f.setCondition(v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonAgentsNotReporting,
 			"these nodes or replicas do not report: "+agentset.Names(c.Silent)+": check their pods")
 	}
 }
 
 // conclude sets Ready, Reconciling and Stalled; the last two are never both present.
-func (p *pass) conclude(failure *fault.Error) {
-	conditions := &p.set.Status.Conditions
+func (f finisher) conclude(failure *fault.Error) {
+	conditions := &f.set.Status.Conditions
 	if failure == nil {
-		p.setCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonApplied,
+		f.setCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonApplied,
 			"all Agents are Ready, and their sessions are stored")
 		apimeta.RemoveStatusCondition(conditions, v1alpha1.ConditionReconciling)
 		apimeta.RemoveStatusCondition(conditions, v1alpha1.ConditionStalled)
@@ -120,63 +133,61 @@ func (p *pass) conclude(failure *fault.Error) {
 	if failure.Class == fault.Terminal {
 		present, absent = absent, present
 	}
-	p.setCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, failure.Reason, failure.Message)
-	p.setCondition(present, metav1.ConditionTrue, failure.Reason, failure.Message)
+	f.setCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, failure.Reason, failure.Message)
+	f.setCondition(present, metav1.ConditionTrue, failure.Reason, failure.Message)
 	apimeta.RemoveStatusCondition(conditions, absent)
 }
 
-func (p *pass) setCondition(kind string, status metav1.ConditionStatus, reason, message string) {
+func (f finisher) setCondition(kind string, status metav1.ConditionStatus, reason, message string) {
 	const maxMessage = 1024
-	if runes := []rune(message); len(runes) > maxMessage {
-		message = string(runes[:maxMessage])
-	}
-	apimeta.SetStatusCondition(&p.set.Status.Conditions, metav1.Condition{
-		Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: p.set.Generation,
-		LastTransitionTime: metav1.NewTime(p.Clock.Now()),
+	apimeta.SetStatusCondition(&f.set.Status.Conditions, metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: agentstatus.Bound(message, maxMessage), ObservedGeneration: f.set.Generation,
+		LastTransitionTime: metav1.NewTime(f.clock.Now()),
 	})
 }
 
-// schedule returns the time until a failed pass is retried. A watch ends the wait for a change.
-func (p *pass) schedule(failure *fault.Error) {
+// retryAfter is the time until a failed pass is retried; zero after success. A watch ends the wait for a change.
+func (f finisher) retryAfter(failure *fault.Error) time.Duration {
+	if failure != nil && failure.Quiet {
+		return staleWait
+	}
+	failed := f.memory.failed + 1
+	f.memory.failed = 0
 	switch {
 	case failure == nil:
-		p.memory.failed = 0
-	case failure.Quiet:
-		p.sooner(staleWait)
+		return 0
 	case failure.Class == fault.Waiting:
-		p.sooner(failure.RetryAfter)
-		p.memory.failed = 0
+		return failure.RetryAfter
 	case failure.Class == fault.Retryable:
-		p.memory.failed++
-		p.sooner(fault.Backoff(p.memory.failed, firstBackoff, longestBackoff))
+		f.memory.failed = failed
+		return fault.Backoff(failed, firstBackoff, longestBackoff)
 	default:
-		p.memory.failed = 0
-		p.sooner(longestBackoff)
+		return longestBackoff
 	}
 }
 
 // writeStatus writes what changed. pending is true if it is too early to write mere numbers.
-func (p *pass) writeStatus(ctx context.Context) (pending bool, err error) {
-	if equality.Semantic.DeepEqual(p.base.Status, p.set.Status) {
+func (f finisher) writeStatus(ctx context.Context) (pending bool, err error) {
+	if equality.Semantic.DeepEqual(f.base.Status, f.set.Status) {
 		return false, nil
 	}
-	now := p.Clock.Now()
-	if !p.urgent() && now.Sub(p.memory.status) < statusInterval {
+	now := f.clock.Now()
+	if !f.urgent() && now.Sub(f.memory.status) < statusInterval {
 		return true, nil
 	}
-	base, target := p.base.DeepCopy(), p.base.DeepCopy()
-	target.Status = p.set.Status
+	base, target := f.base.DeepCopy(), f.base.DeepCopy()
+	target.Status = f.set.Status
 	patch := client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})
-	if err := p.Client.Status().Patch(ctx, target, patch); err != nil {
+	if err := f.client.Status().Patch(ctx, target, patch); err != nil {
 		return false, err
 	}
-	p.memory.status, p.memory.written = now, target.ResourceVersion
+	f.memory.status, f.memory.written = now, target.ResourceVersion
 	return false, nil
 }
 
 // urgent reports whether more than numbers and messages changed.
-func (p *pass) urgent() bool {
-	was, is := &p.base.Status, &p.set.Status
+func (f finisher) urgent() bool {
+	was, is := &f.base.Status, &f.set.Status
 	if was.ObservedGeneration != is.ObservedGeneration || was.LastHandledReconcileAt != is.LastHandledReconcileAt ||
 		len(was.Conditions) != len(is.Conditions) {
 		return true
@@ -191,33 +202,30 @@ func (p *pass) urgent() bool {
 }
 
 // announce records that the set became Stalled, or ready.
-func (p *pass) announce(ctx context.Context, failure *fault.Error) {
+func (f finisher) announce(ctx context.Context, failure *fault.Error) {
 	if failure == nil || failure.Class != fault.Terminal {
-		p.memory.stalled = ""
+		f.memory.stalled = ""
 		return
 	}
-	was := apimeta.FindStatusCondition(p.base.Status.Conditions, v1alpha1.ConditionStalled)
-	if failure.Message == p.memory.stalled || was != nil && was.Message == failure.Message {
-		p.memory.stalled = failure.Message
+	was := apimeta.FindStatusCondition(f.base.Status.Conditions, v1alpha1.ConditionStalled)
+	if failure.Message == f.memory.stalled || was != nil && was.Message == failure.Message {
+		f.memory.stalled = failure.Message
 		return
 	}
-	p.memory.stalled = failure.Message
+	f.memory.stalled = failure.Message
 	logf.FromContext(ctx).Info("Stalled", "reason", failure.Reason, "message", failure.Message)
-	p.event(corev1.EventTypeWarning, failure.Reason, "Reconcile", failure.Message)
+	f.event(corev1.EventTypeWarning, failure.Reason, "Reconcile", failure.Message)
 }
 
 // sessionsRenewed records an event for the nodes or replicas whose pods run with an earlier session.
-func (p *pass) sessionsRenewed(ctx context.Context, slots []string) {
+func (f finisher) sessionsRenewed(ctx context.Context, slots []string) {
 	logf.FromContext(ctx).Info("Sessions renewed", "keys", agentset.Names(slots))
-	p.event(corev1.EventTypeNormal, "SessionsRenewed", "StoreSessions",
+	f.event(corev1.EventTypeNormal, "SessionsRenewed", "StoreSessions",
 		"restart the pods of "+agentset.Names(slots)+": their sessions were renewed")
 }
 
-func (p *pass) event(kind, reason, action, note string) {
-	if runes := []rune(note); len(runes) > maxNote {
-		note = string(runes[:maxNote])
-	}
-	if p.Recorder != nil {
-		p.Recorder.Eventf(p.base, nil, kind, reason, action, "%s", note)
+func (f finisher) event(kind, reason, action, note string) {
+	if f.recorder != nil {
+		f.recorder.Eventf(f.base, nil, kind, reason, action, "%s", agentstatus.Bound(note, agentstatus.MaxNote))
 	}
 }

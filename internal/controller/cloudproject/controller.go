@@ -4,15 +4,13 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package cloudproject reconciles CloudProjects: it verifies their credentials,
-// keeps a copy of them for deletions, and delays the deletion of a CloudProject
-// while Agents still need it.
+// Package cloudproject reconciles CloudProjects: it verifies their credentials, keeps a copy of them for deletions, and
+// delays the deletion of a CloudProject while Agents still need it.
 package cloudproject
 
 import (
 	"context"
 	"sync/atomic"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -44,18 +42,10 @@ type Reconciler struct {
 	// Namespaces that the operator watches; all if empty.
 	Namespaces []string
 
-	// ResyncFloor is the shortest time between two checks of good credentials; default 1m.
-	ResyncFloor time.Duration
-	// AgentCountInterval is the shortest time between two writes of the number of Agents alone; default 1m.
-	AgentCountInterval time.Duration
-	// InUseDelay is the delay before a release is tried again after an Agent was deleted; default 500ms.
-	InUseDelay time.Duration
-	// BackoffMin and BackoffMax bound the time to the next try after a failure; default 1s and 5m. After a rejection of the
-	// token it starts with five times BackoffMin.
-	BackoffMin, BackoffMax time.Duration
+	Delays Delays
 
-	memory memory
-	queue  atomic.Pointer[queue]
+	memos memos
+	queue atomic.Pointer[queue]
 }
 
 // +kubebuilder:rbac:groups=cloud.calyptia.com,resources=cloudprojects,verbs=get;list;watch;patch
@@ -76,50 +66,78 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	var cp v1alpha1.CloudProject
 	if err := r.Client.Get(ctx, req.NamespacedName, &cp); err != nil {
 		if apierrors.IsNotFound(err) {
-			err = r.gone(ctx, req.NamespacedName)
+			r.memos.forget(req.NamespacedName)
+			err = r.releaser().gone(ctx, req.NamespacedName)
 		}
 		return ctrl.Result{}, err
 	}
 	if !r.Shard.Has(&cp) {
-		r.forget(req.NamespacedName) // It may have been in the shard until its labels changed.
+		r.memos.forget(req.NamespacedName) // It may have been in the shard until its labels changed.
 		return ctrl.Result{}, nil
 	}
-	m := r.remember(&cp)
+	m := r.memos.of(&cp)
+	if m.released {
+		return ctrl.Result{}, nil
+	}
 	if kubecache.Behind(&cp, m.written) {
 		cp = v1alpha1.CloudProject{}
 		if err := r.APIReader.Get(ctx, req.NamespacedName, &cp); err != nil {
 			return ctrl.Result{}, client.IgnoreNotFound(err) // If it was deleted, the cache will soon show that.
 		}
-		m = r.remember(&cp)
+		m = r.memos.of(&cp)
 	}
-	before := cp.DeepCopy()
-
-	loaded := r.Projects.Lookup(cp.UID) != nil
-	held, released, err := r.protect(ctx, &cp, m)
+	result, err := r.reconcile(ctx, &cp, m)
 	if err != nil {
-		return r.again(ctx, m, err), nil
+		return r.pacer().again(ctx, m, err), nil
+	}
+	return result, nil
+}
+
+// reconcile runs the phases in order: the finalizer, the credentials, the status.
+func (r *Reconciler) reconcile(ctx context.Context, cp *v1alpha1.CloudProject, m *memo) (ctrl.Result, error) {
+	before := cp.DeepCopy()
+	loaded := r.Projects.Lookup(cp.UID) != nil
+	held, released, err := r.releaser().protect(ctx, cp, m)
+	if err != nil {
+		return ctrl.Result{}, err
 	}
 	if released {
-		r.forget(req.NamespacedName)
+		r.memos.release(client.ObjectKeyFromObject(cp))
 		return ctrl.Result{}, nil
 	}
-	verdict, err := r.connect(ctx, &cp, m)
+	verdict, err := r.connector().connect(ctx, cp, m)
 	if err != nil {
-		return r.again(ctx, m, err), nil
+		return ctrl.Result{}, err
 	}
-	r.describe(&cp, m)
-	r.setConditions(&cp, both(held, verdict))
-	pending, err := r.writeStatus(ctx, before, &cp, m)
+	report := reporter{r.Client, r.Recorder, r.Clock, r.Delays.AgentCountInterval}
+	describe(cp, m, r.Projects.Lookup(cp.UID))
+	report.setConditions(cp, both(held, verdict))
+	pending, err := report.write(ctx, before, cp, m)
 	if err != nil {
-		return r.again(ctx, m, err), nil
+		return ctrl.Result{}, err
 	}
 	if held != nil && !loaded && r.Projects.Lookup(cp.UID) != nil {
-		return requeue(r.backoffMin() / 4), nil // The credentials are needed to decide which Agents need them.
+		return requeue(r.Delays.BackoffMin / 4), nil // The credentials are needed to decide which Agents need them.
 	}
-	return r.next(m, verdict, pending), nil
+	return r.pacer().next(m, verdict, pending), nil
+}
+
+func (r *Reconciler) copies() copies { return copies{r.Client, r.APIReader} }
+
+func (r *Reconciler) pacer() pacer { return pacer{r.Clock, r.Delays} }
+
+func (r *Reconciler) connector() connector {
+	return connector{r.Projects, loader{r.APIReader, r.copies()}, r.copies(), r.Clock, r.Delays}
+}
+
+func (r *Reconciler) releaser() releaser {
+	return releaser{
+		client: r.Client, apiReader: r.APIReader, projects: r.Projects, recorder: r.Recorder, copies: r.copies(),
+		defaultProject: r.DefaultProject, namespaces: r.Namespaces,
+	}
 }
 
 // patch writes the metadata that differs from base, if nobody else changed the object.
-func (r *Reconciler) patch(ctx context.Context, obj, base client.Object) error {
-	return r.Client.Patch(ctx, obj, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
+func patch(ctx context.Context, to client.Writer, obj, base client.Object) error {
+	return to.Patch(ctx, obj, client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{}))
 }

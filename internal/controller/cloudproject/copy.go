@@ -28,10 +28,16 @@ const copySuffix = "-credentials"
 // copyName is the name of the Secret with the operator's copy of the credentials.
 func copyName(cp *v1alpha1.CloudProject) string { return cp.Name + copySuffix }
 
-// findCopy reads the Secret with the copy's name, even a foreign one; nil if there is none.
-func (r *Reconciler) findCopy(ctx context.Context, cp *v1alpha1.CloudProject) (*corev1.Secret, error) {
+// copies are the operator's Secrets with copies of the credentials.
+type copies struct {
+	client    client.Client
+	apiReader client.Reader
+}
+
+// find reads the Secret with the copy's name, even a foreign one; nil if there is none.
+func (c copies) find(ctx context.Context, cp *v1alpha1.CloudProject) (*corev1.Secret, error) {
 	var secret corev1.Secret
-	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: cp.Namespace, Name: copyName(cp)}, &secret)
+	err := c.apiReader.Get(ctx, client.ObjectKey{Namespace: cp.Namespace, Name: copyName(cp)}, &secret)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -58,79 +64,79 @@ func contents(secret *corev1.Secret) connection.Credentials {
 	}
 }
 
-// keepCopy updates the copy from the source. An existing copy is replaced only by credentials that the API accepted.
+// keep updates the copy from the source. An existing copy is replaced only by credentials that the API accepted.
 // The failure says why Agents must not be registered: they could not be deleted later.
-func (r *Reconciler) keepCopy(ctx context.Context, cp *v1alpha1.CloudProject, c credentials, accepted bool) (*fault.Error, error) {
+func (c copies) keep(ctx context.Context, cp *v1alpha1.CloudProject, now credentials, accepted bool) (*fault.Error, error) {
 	switch {
-	case c.copy != nil && !ours(c.copy, cp):
+	case now.copy != nil && !ours(now.copy, cp):
 		return fault.Terminalf(v1alpha1.ReasonSecretConflict,
 			"Secret %q exists and is not the operator's copy of the credentials, which has this name: delete or rename it",
-			c.copy.Name), nil
-	case c.lost != nil, cp.DeletionTimestamp != nil && c.copy == nil:
+			now.copy.Name), nil
+	case now.lost != nil, cp.DeletionTimestamp != nil && now.copy == nil:
 		return nil, nil // Nothing is created for a CloudProject that is being deleted.
-	case c.copy == nil:
-		return refusedCopy(cp, r.createCopy(ctx, cp, c.Credentials))
-	case c.copy.DeletionTimestamp != nil:
-		return refusedCopy(cp, r.renewCopy(ctx, cp, c))
+	case now.copy == nil:
+		return refusedCopy(cp, c.create(ctx, cp, now.Credentials))
+	case now.copy.DeletionTimestamp != nil:
+		return refusedCopy(cp, c.renew(ctx, cp, now))
 	}
-	wanted := c.copy.DeepCopy()
+	wanted := now.copy.DeepCopy()
 	if !accepted {
-		key := c.DigestKey
-		c.Credentials = contents(c.copy)
-		c.DigestKey = key
+		key := now.DigestKey
+		now.Credentials = contents(now.copy)
+		now.DigestKey = key
 	}
-	if !shape(wanted, cp, c.Credentials) {
+	if !shape(wanted, cp, now.Credentials) {
 		return nil, nil
 	}
-	return refusedCopy(cp, r.Client.Update(ctx, wanted))
+	return refusedCopy(cp, c.client.Update(ctx, wanted))
 }
 
-func (r *Reconciler) createCopy(ctx context.Context, cp *v1alpha1.CloudProject, c connection.Credentials) error {
+func (c copies) create(ctx context.Context, cp *v1alpha1.CloudProject, now connection.Credentials) error {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cp.Namespace, Name: copyName(cp)}}
-	shape(secret, cp, c)
-	return r.Client.Create(ctx, secret)
+	shape(secret, cp, now)
+	return c.client.Create(ctx, secret)
 }
 
-// renewCopy replaces a copy that somebody deleted. In a namespace that is being deleted no new one can be created, so the
+// renew replaces a copy that somebody deleted. In a namespace that is being deleted no new one can be created, so the
 // old one keeps its finalizer there.
-func (r *Reconciler) renewCopy(ctx context.Context, cp *v1alpha1.CloudProject, c credentials) error {
+func (c copies) renew(ctx context.Context, cp *v1alpha1.CloudProject, now credentials) error {
 	if cp.DeletionTimestamp != nil {
 		return nil
 	}
 	trial := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cp.Namespace, GenerateName: "calyptia-credentials-"}}
-	if err := r.Client.Create(ctx, trial, client.DryRunAll); err != nil {
+	if err := c.client.Create(ctx, trial, client.DryRunAll); err != nil {
 		return err
 	}
-	if err := r.removeFinalizer(ctx, c.copy); err != nil {
+	if err := c.removeFinalizer(ctx, now.copy); err != nil {
 		return err
 	}
-	return r.createCopy(ctx, cp, c.Credentials)
+	return c.create(ctx, cp, now.Credentials)
 }
 
-// removeCopy deletes the copy of a released CloudProject.
-func (r *Reconciler) removeCopy(ctx context.Context, cp *v1alpha1.CloudProject) error {
-	secret, err := r.findCopy(ctx, cp)
+// remove deletes the copy of a released CloudProject.
+func (c copies) remove(ctx context.Context, cp *v1alpha1.CloudProject) error {
+	secret, err := c.find(ctx, cp)
 	if err != nil || secret == nil || !ours(secret, cp) {
 		return err
 	}
 	if secret.DeletionTimestamp == nil {
-		err := r.Client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID})
+		err := c.client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID})
 		if client.IgnoreNotFound(err) != nil {
 			return err
 		}
-		if secret, err = r.findCopy(ctx, cp); err != nil || secret == nil {
+		if secret, err = c.find(ctx, cp); err != nil || secret == nil {
 			return err
 		}
 	}
-	return r.removeFinalizer(ctx, secret)
+	return c.removeFinalizer(ctx, secret)
 }
 
-func (r *Reconciler) removeFinalizer(ctx context.Context, secret *corev1.Secret) error {
+func (c copies) removeFinalizer(ctx context.Context, secret *corev1.Secret) error {
 	base := secret.DeepCopy()
 	if !controllerutil.RemoveFinalizer(secret, v1alpha1.CredentialsFinalizer) {
 		return nil
 	}
-	return client.IgnoreNotFound(r.patch(ctx, secret, base))
+	return client.IgnoreNotFound(patch(ctx, c.client, secret, base))
 }
 
 // shape sets the desired state of the copy, and reports whether anything changed.

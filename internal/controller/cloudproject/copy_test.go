@@ -29,7 +29,7 @@ const copied = "main-credentials"
 func (w *world) withCopy() (*v1alpha1.CloudProject, *corev1.Secret) {
 	w.Helper()
 	cp := w.becomes(w.create(), verified)
-	secret := w.secret(copied)
+	secret := w.Secret(copied)
 	if secret == nil {
 		w.Fatal("a verified CloudProject has no copy of its credentials")
 	}
@@ -76,14 +76,14 @@ func TestTheCopyIsUpdatedOnlyWithAcceptedCredentials(t *testing.T) {
 	w.hide("wrong-canary-0123456789abcdef")
 	w.putToken("wrong-canary-0123456789abcdef")
 	w.becomes(cp, stalledBy(v1alpha1.ReasonUnauthorized))
-	w.stays("the good copy is kept", func() bool { return string(w.secret(copied).Data["token"]) == w.token.Reveal() })
+	w.stays("the good copy is kept", func() bool { return string(w.Secret(copied).Data["token"]) == w.token.Reveal() })
 
 	fresh := w.cloud.AddProject(projectID)
 	w.hide(fresh.Reveal())
 	w.putToken(fresh.Reveal())
 	w.becomes(cp, verified)
-	w.eventually("the new token in the copy", func() bool { return string(w.secret(copied).Data["token"]) == fresh.Reveal() })
-	if string(w.secret(copied).Data[v1alpha1.DigestKeyKey]) != key {
+	w.eventually("the new token in the copy", func() bool { return string(w.Secret(copied).Data["token"]) == fresh.Reveal() })
+	if string(w.Secret(copied).Data[v1alpha1.DigestKeyKey]) != key {
 		t.Error("with another token the digests of all configurations would be others")
 	}
 	w.restart()
@@ -97,12 +97,12 @@ func TestTheCopyIsRepaired(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cp, secret := w.withCopy()
-	w.edit(secret, func() {
+	w.Edit(secret, func() {
 		secret.Labels, secret.Finalizers = nil, nil
 		secret.Data = map[string][]byte{"token": []byte("edited")}
 	})
 	w.eventually("the repair", func() bool {
-		now := w.secret(copied)
+		now := w.Secret(copied)
 		return string(now.Data["token"]) == w.token.Reveal() && len(now.Finalizers) == 1 && len(now.Data[v1alpha1.DigestKeyKey]) == 32 &&
 			now.Labels[v1alpha1.LabelCloudProjectUID] == string(cp.UID)
 	}, w.logged)
@@ -111,10 +111,10 @@ func TestTheCopyIsRepaired(t *testing.T) {
 func TestAForeignSecretIsNotTouched(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.putSecret(copied, map[string]string{"token": "foreign"})
-	foreign := w.secret(copied)
+	w.SetSecret(copied, map[string]string{"token": "foreign"})
+	foreign := w.Secret(copied)
 	cp := w.becomes(w.create(), stalledBy(v1alpha1.ReasonSecretConflict))
-	if diff := cmp.Diff(foreign, w.secret(copied)); diff != "" {
+	if diff := cmp.Diff(foreign, w.Secret(copied)); diff != "" {
 		t.Errorf("the foreign Secret was changed:\n%s", diff)
 	}
 	// Until the registry has it, no Agent can use it at all.
@@ -136,7 +136,7 @@ func TestADeletedCopyIsRenewed(t *testing.T) {
 	_, before := w.withCopy()
 	w.deleteSecret(copied)
 	w.eventually("a new copy", func() bool {
-		now := w.secret(copied)
+		now := w.Secret(copied)
 		return now != nil && now.UID != before.UID && now.DeletionTimestamp == nil
 	}, w.logged)
 }
@@ -148,7 +148,7 @@ func TestTheCopyServesDeletionsWhenTheSourceIsGone(t *testing.T) {
 	agent := w.registerRemote(cp)
 	w.deleteSecret(tokenName)
 	w.becomes(cp, waitingFor(v1alpha1.ReasonSourceNotFound, tokenName))
-	w.stays("the copy is kept", func() bool { return w.secret(copied) != nil })
+	w.stays("the copy is kept", func() bool { return w.Secret(copied) != nil })
 	w.restart() // Nothing but the copy knows the token now.
 	w.eventually("the project to be usable", func() bool { _, err := w.projects.Get(cp); return err == nil }, w.logged)
 	p, err := w.projects.Get(cp)
@@ -194,13 +194,13 @@ func TestACopyThatOutlivesItsCloudProjectIsReleased(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cp, secret := w.withCopy()
-	w.edit(cp, func() { cp.Finalizers = nil }) // By hand, with the deletion: nobody asks the operator.
-	noError(t, client.IgnoreNotFound(w.client.Delete(t.Context(), cp)))
+	w.Edit(cp, func() { cp.Finalizers = nil }) // By hand, with the deletion: nobody asks the operator.
+	noError(t, client.IgnoreNotFound(w.Client.Delete(t.Context(), cp)))
 	w.eventually("the CloudProject to go", func() bool {
-		err := w.client.Get(t.Context(), client.ObjectKeyFromObject(cp), cp)
+		err := w.Client.Get(t.Context(), client.ObjectKeyFromObject(cp), cp)
 		if err == nil && cp.DeletionTimestamp != nil {
 			cp.Finalizers = nil
-			_ = w.client.Update(t.Context(), cp)
+			_ = w.Client.Update(t.Context(), cp)
 		}
 		return apierrors.IsNotFound(err)
 	})

@@ -112,23 +112,23 @@ func TestStatusAgents_NamespaceNotAllowed_IsNotCounted(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *options) { o.everywhere = true })
 	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cproj-other-"}}
-	noError(t, w.client.Create(t.Context(), other))
+	w.Create(other)
 	cp, _ := w.withCopy()
 	for i := range 3 {
 		w.createAgent(other.Name, fmt.Sprint("guest-", i), cp)
 	}
-	w.createAgent(w.namespace, "own", cp)
+	w.createAgent(w.Namespace, "own", cp)
 	counts := func(want int32) {
 		t.Helper()
 		w.eventually(fmt.Sprint(want, " Agents"), func() bool { return w.becomes(cp, verified).Status.Agents == want })
 	}
 	counts(1)
-	w.edit(cp, func() { cp.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll} })
+	w.Edit(cp, func() { cp.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll} })
 	counts(4)
-	w.edit(cp, func() { cp.Spec.AllowedNamespaces = nil })
+	w.Edit(cp, func() { cp.Spec.AllowedNamespaces = nil })
 	counts(1)
 	for i := range 3 {
 		w.removeAgent(&v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: other.Name, Name: fmt.Sprint("guest-", i)}})
 	}
-	w.removeAgent(&v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "own"}})
+	w.removeAgent(&v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "own"}})
 }

@@ -33,15 +33,21 @@ type credentials struct {
 // usable reports whether there is a token.
 func (c credentials) usable() bool { return !c.Token.IsZero() }
 
+// loader reads the credentials of CloudProjects.
+type loader struct {
+	apiReader client.Reader
+	copies    copies
+}
+
 // load reads the credentials of a CloudProject. If the source cannot be used, it returns the operator's copy, so that
 // Agents can still be deleted. The error is one of the API server.
-func (r *Reconciler) load(ctx context.Context, cp *v1alpha1.CloudProject) (credentials, error) {
-	secret, err := r.findCopy(ctx, cp)
+func (l loader) load(ctx context.Context, cp *v1alpha1.CloudProject) (credentials, error) {
+	secret, err := l.copies.find(ctx, cp)
 	if err != nil {
 		return credentials{}, err
 	}
 	c := credentials{copy: secret}
-	source, err := r.source(ctx, cp)
+	source, err := l.source(ctx, cp)
 	if err == nil {
 		c.Credentials = source
 		if secret != nil && ours(secret, cp) {
@@ -61,19 +67,19 @@ func (r *Reconciler) load(ctx context.Context, cp *v1alpha1.CloudProject) (crede
 }
 
 // source reads the credentials that the spec refers to.
-func (r *Reconciler) source(ctx context.Context, cp *v1alpha1.CloudProject) (connection.Credentials, error) {
-	token, err := r.token(ctx, cp)
+func (l loader) source(ctx context.Context, cp *v1alpha1.CloudProject) (connection.Credentials, error) {
+	token, err := l.token(ctx, cp)
 	if err != nil {
 		return connection.Credentials{}, err
 	}
 	c := connection.Credentials{Token: token}
 	if cp.Spec.CABundle != nil {
-		c.CABundle, _, err = rawconfig.KeyValue(ctx, r.APIReader, cp.Namespace, "spec.caBundle", cp.Spec.CABundle)
+		c.CABundle, _, err = rawconfig.KeyValue(ctx, l.apiReader, cp.Namespace, "spec.caBundle", cp.Spec.CABundle)
 	}
 	return c, err
 }
 
-func (r *Reconciler) token(ctx context.Context, cp *v1alpha1.CloudProject) (cloud.Token, error) {
+func (l loader) token(ctx context.Context, cp *v1alpha1.CloudProject) (cloud.Token, error) {
 	const field = "spec.tokenSecretRef"
 	name, key := cp.Spec.TokenSecretRef.Name, cp.Spec.TokenSecretRef.Key
 	if key == "" {
@@ -88,7 +94,7 @@ func (r *Reconciler) token(ctx context.Context, cp *v1alpha1.CloudProject) (clou
 	source := client.ObjectKey{Namespace: cp.Namespace, Name: name}
 	exists := projectref.CanExist(source)
 	if exists {
-		err = r.APIReader.Get(ctx, source, &secret)
+		err = l.apiReader.Get(ctx, source, &secret)
 	}
 	value, found := secret.Data[key]
 	token, unfit := cloud.TrimToken(value)

@@ -45,7 +45,7 @@ func (w *world) becomes(cp *v1alpha1.CloudProject, want expect) *v1alpha1.CloudP
 	w.Helper()
 	var now v1alpha1.CloudProject
 	w.eventually(fmt.Sprintf("Ready=%s %s %q", want.ready, want.reason, want.message), func() bool {
-		noError(w, w.client.Get(w.Context(), client.ObjectKeyFromObject(cp), &now))
+		noError(w, w.Client.Get(w.Context(), client.ObjectKeyFromObject(cp), &now))
 		c := apimeta.FindStatusCondition(now.Status.Conditions, ready)
 		if _, err := w.projects.Get(cp); err != nil && want.ready == metav1.ConditionTrue {
 			return false // The status is written before the registry says so.

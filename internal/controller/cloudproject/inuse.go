@@ -15,11 +15,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
@@ -32,9 +34,20 @@ const (
 	listPage = 500
 )
 
+// releaser delays the deletion of a CloudProject while Agents need it.
+type releaser struct {
+	client         client.Client
+	apiReader      client.Reader
+	projects       *connection.Registry
+	recorder       events.EventRecorder
+	copies         copies
+	defaultProject types.NamespacedName
+	namespaces     []string // that the operator watches; all if empty
+}
+
 // protect adds the finalizer to a CloudProject before anything can be registered with it. One that is being deleted is
 // released once no Agent needs it; held says which Agents do.
-func (r *Reconciler) protect(ctx context.Context, cp *v1alpha1.CloudProject, m *memo) (held *fault.Error, released bool, err error) {
+func (r releaser) protect(ctx context.Context, cp *v1alpha1.CloudProject, m *memo) (held *fault.Error, released bool, err error) {
 	users, err := r.users(ctx, client.ObjectKeyFromObject(cp))
 	if err != nil {
 		return nil, false, err
@@ -47,12 +60,12 @@ func (r *Reconciler) protect(ctx context.Context, cp *v1alpha1.CloudProject, m *
 	if cp.DeletionTimestamp.IsZero() {
 		base := cp.DeepCopy()
 		if controllerutil.AddFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
-			err = r.patch(ctx, cp, base)
+			err = patch(ctx, r.client, cp, base)
 		}
 		return nil, false, err
 	}
 	// Pause registration first: then no registration can be missed below.
-	if p := r.Projects.Lookup(cp.UID); p != nil {
+	if p := r.projects.Lookup(cp.UID); p != nil {
 		p.PauseRegistration(pauseReason(cp, nil, nil))
 	}
 	orphan := cp.Annotations[v1alpha1.AnnotationOrphanAgents] == "true"
@@ -66,21 +79,21 @@ func (r *Reconciler) protect(ctx context.Context, cp *v1alpha1.CloudProject, m *
 		return nil, false, err
 	}
 	if left := names(users, holds); now && orphan && len(left) > 0 {
-		r.Recorder.Eventf(cp, nil, corev1.EventTypeWarning, v1alpha1.ReasonInUse, actionRelease, "%s",
+		r.recorder.Eventf(cp, nil, corev1.EventTypeWarning, v1alpha1.ReasonInUse, actionRelease, "%s",
 			"released by annotation although it is used by "+enumerate(left))
 	}
 	return nil, true, nil
 }
 
 // users returns the Agents of a CloudProject from the cache. They are shared: do not modify them.
-func (r *Reconciler) users(ctx context.Context, key types.NamespacedName) ([]v1alpha1.Agent, error) {
+func (r releaser) users(ctx context.Context, key types.NamespacedName) ([]v1alpha1.Agent, error) {
 	var list v1alpha1.AgentList
-	err := r.Client.List(ctx, &list, client.MatchingFields{projectref.AgentIndex: key.String()}, client.UnsafeDisableDeepCopy)
+	err := r.client.List(ctx, &list, client.MatchingFields{projectref.AgentIndex: key.String()}, client.UnsafeDisableDeepCopy)
 	return list.Items, err
 }
 
 // holders returns the Agents that delay the deletion of a CloudProject. That there are none is confirmed by the API server.
-func (r *Reconciler) holders(ctx context.Context, cp *v1alpha1.CloudProject, users []v1alpha1.Agent) (*fault.Error, error) {
+func (r releaser) holders(ctx context.Context, cp *v1alpha1.CloudProject, users []v1alpha1.Agent) (*fault.Error, error) {
 	needs, err := r.needs(ctx, cp)
 	if err != nil {
 		return nil, err
@@ -106,13 +119,13 @@ func (r *Reconciler) holders(ctx context.Context, cp *v1alpha1.CloudProject, use
 
 // listHolders reads these Agents from the API server. A namespace that the operator may not read delays the deletion only
 // if its Agents may be allowed to use the CloudProject.
-func (r *Reconciler) listHolders(ctx context.Context, cp *v1alpha1.CloudProject, needs *needs) ([]string, error) {
+func (r releaser) listHolders(ctx context.Context, cp *v1alpha1.CloudProject, needs *needs) ([]string, error) {
 	key, shared := client.ObjectKeyFromObject(cp), sharedByNamespaces(cp)
 	uses := func(agent *v1alpha1.Agent) bool {
-		ref, ok := projectref.Ref(agent, r.DefaultProject)
+		ref, ok := projectref.Ref(agent, r.defaultProject)
 		return ok && ref == key && needs.holds(agent)
 	}
-	namespaces := r.Namespaces
+	namespaces := r.namespaces
 	if len(namespaces) == 0 {
 		namespaces = []string{""}
 	}
@@ -120,7 +133,7 @@ func (r *Reconciler) listHolders(ctx context.Context, cp *v1alpha1.CloudProject,
 	for _, namespace := range namespaces {
 		var list v1alpha1.AgentList
 		for more := true; more; more = list.Continue != "" {
-			err := r.APIReader.List(ctx, &list, client.InNamespace(namespace), client.Limit(listPage), client.Continue(list.Continue))
+			err := r.apiReader.List(ctx, &list, client.InNamespace(namespace), client.Limit(listPage), client.Continue(list.Continue))
 			if apierrors.IsForbidden(err) && namespace != "" && namespace != cp.Namespace {
 				if shared {
 					return nil, unreadable(namespace)
@@ -185,33 +198,32 @@ func enumerate(agents []string) string {
 
 // release deletes the copy of the credentials and removes the finalizer. now is false if that was done before, which the
 // cache may not show yet.
-func (r *Reconciler) release(ctx context.Context, cp *v1alpha1.CloudProject) (now bool, err error) {
-	if err := r.removeCopy(ctx, cp); err != nil {
+func (r releaser) release(ctx context.Context, cp *v1alpha1.CloudProject) (now bool, err error) {
+	if err := r.copies.remove(ctx, cp); err != nil {
 		return false, err
 	}
 	base := cp.DeepCopy()
 	if !controllerutil.RemoveFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
 		return false, nil
 	}
-	if err := r.patch(ctx, cp, base); err != nil {
+	if err := patch(ctx, r.client, cp, base); err != nil {
 		return false, client.IgnoreNotFound(err)
 	}
 	logf.FromContext(ctx).Info("Released the CloudProject")
 	return true, nil
 }
 
-// gone forgets a deleted CloudProject. If somebody else removed the finalizer, the copy of the credentials still has its
-// own.
-func (r *Reconciler) gone(ctx context.Context, key types.NamespacedName) error {
-	r.forget(key)
+// gone removes the finalizer of a deleted CloudProject's copy of the credentials. It is left if somebody else removed the
+// finalizer of the CloudProject.
+func (r releaser) gone(ctx context.Context, key types.NamespacedName) error {
 	cp := &v1alpha1.CloudProject{}
 	cp.Namespace, cp.Name = key.Namespace, key.Name
-	secret, err := r.findCopy(ctx, cp)
+	secret, err := r.copies.find(ctx, cp)
 	if err != nil || secret == nil || secret.DeletionTimestamp == nil || !ours(secret, cp) {
 		return err
 	}
-	if err := r.APIReader.Get(ctx, key, cp); !apierrors.IsNotFound(err) {
+	if err := r.apiReader.Get(ctx, key, cp); !apierrors.IsNotFound(err) {
 		return err
 	}
-	return client.IgnoreNotFound(r.removeFinalizer(ctx, secret))
+	return client.IgnoreNotFound(r.copies.removeFinalizer(ctx, secret))
 }

@@ -28,7 +28,7 @@ func inUse(message ...string) expect {
 
 func (w *world) delete(cp *v1alpha1.CloudProject) {
 	w.Helper()
-	noError(w, w.client.Delete(w.Context(), cp))
+	noError(w, w.Client.Delete(w.Context(), cp))
 }
 
 func TestWithoutAgentsACloudProjectGoesAtOnce(t *testing.T) {
@@ -43,7 +43,7 @@ func TestWithoutAgentsACloudProjectGoesAtOnce(t *testing.T) {
 	if got := len(w.cloud.Requests()); got != requests {
 		t.Errorf("the deletion made %d requests", got-requests)
 	}
-	if w.secret(tokenName) == nil {
+	if w.Secret(tokenName) == nil {
 		t.Error("the user's own Secret is gone")
 	}
 }
@@ -62,10 +62,10 @@ func TestAgentsDelayTheDeletionOfTheirCloudProject(t *testing.T) {
 	cp, secret := w.withCopy()
 	var agents []*v1alpha1.Agent
 	for i := range 7 {
-		agents = append(agents, w.createAgent(w.namespace, fmt.Sprintf("agent-%d", i), cp))
+		agents = append(agents, w.createAgent(w.Namespace, fmt.Sprintf("agent-%d", i), cp))
 	}
 	w.delete(cp)
-	w.becomes(cp, inUse(w.namespace+"/agent-0, ", w.namespace+"/agent-4 and 2 more", "delete them", "orphan-agents"))
+	w.becomes(cp, inUse(w.Namespace+"/agent-0, ", w.Namespace+"/agent-4 and 2 more", "delete them", "orphan-agents"))
 	p, err := w.projects.Get(cp)
 	if err != nil {
 		t.Fatalf("the Agents cannot be deleted: %v", err)
@@ -76,7 +76,7 @@ func TestAgentsDelayTheDeletionOfTheirCloudProject(t *testing.T) {
 	for _, agent := range agents[:6] {
 		w.removeAgent(agent)
 	}
-	w.becomes(cp, inUse("Agent "+w.namespace+"/agent-6, which"))
+	w.becomes(cp, inUse("Agent "+w.Namespace+"/agent-6, which"))
 	w.removeAgent(agents[6])
 	w.gone(cp)
 	w.gone(secret)
@@ -86,7 +86,7 @@ func TestACloudProjectInUseIsStillVerified(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cp, _ := w.withCopy()
-	agent := w.createAgent(w.namespace, "one", cp)
+	agent := w.createAgent(w.Namespace, "one", cp)
 	w.delete(cp)
 	w.becomes(cp, inUse())
 	w.deleteSecret(tokenName)
@@ -110,9 +110,9 @@ func TestAnAgentMissingFromTheCacheDelaysTheDeletionToo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t) // Its cache knows one namespace alone.
 	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cproj-other-"}}
-	noError(t, w.client.Create(t.Context(), other))
+	w.Create(other)
 	cp, _ := w.withCopy()
-	w.edit(cp, func() { cp.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll} })
+	w.Edit(cp, func() { cp.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll} })
 	agent := w.createAgent(other.Name, "elsewhere", cp)
 	lists := w.reader.listed()
 	w.delete(cp)
@@ -129,10 +129,10 @@ func TestTheAnnotationEndsTheWait(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cp, secret := w.withCopy()
-	w.createAgent(w.namespace, "left", cp)
+	w.createAgent(w.Namespace, "left", cp)
 	w.delete(cp)
 	w.becomes(cp, inUse())
-	w.edit(cp, func() { cp.Annotations = map[string]string{v1alpha1.AnnotationOrphanAgents: "true"} })
+	w.Edit(cp, func() { cp.Annotations = map[string]string{v1alpha1.AnnotationOrphanAgents: "true"} })
 	w.gone(cp)
 	w.gone(secret)
 	want := []string{"Normal CredentialsVerified", "Warning InUse", "Warning InUse"}
@@ -149,14 +149,14 @@ func TestANamespaceIsDeletedInOrder(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cp, _ := w.withCopy()
-	agent := w.createAgent(w.namespace, "one", cp)
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}
-	noError(t, w.client.Delete(t.Context(), namespace))
+	agent := w.createAgent(w.Namespace, "one", cp)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}}
+	noError(t, w.Client.Delete(t.Context(), namespace))
 	w.becomes(cp, inUse())
-	w.eventually("the source to go", func() bool { return w.secret(tokenName) == nil })
+	w.eventually("the source to go", func() bool { return w.Secret(tokenName) == nil })
 	w.restart()
 	w.eventually("the copy to serve", func() bool { _, err := w.projects.Get(cp); return err == nil }, w.logged)
-	w.stays("the copy is kept", func() bool { return w.secret(copied) != nil })
+	w.stays("the copy is kept", func() bool { return w.Secret(copied) != nil })
 	w.removeAgent(agent)
 	w.gone(cp)
 	w.gone(namespace)
@@ -169,32 +169,32 @@ func TestInATerminatingNamespaceTheCopyIsNotRenewed(t *testing.T) {
 	w := newWorld(t)
 	cp, before := w.withCopy()
 	blocker := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
-		Namespace: w.namespace, Name: "blocker", Finalizers: []string{"example.com/blocker"},
+		Namespace: w.Namespace, Name: "blocker", Finalizers: []string{"example.com/blocker"},
 	}}
-	noError(t, w.client.Create(t.Context(), blocker))
-	w.edit(cp, func() { cp.Finalizers = append(cp.Finalizers, "example.com/blocker") })
-	agent := w.createAgent(w.namespace, "one", cp)
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}
-	noError(t, w.client.Delete(t.Context(), namespace))
-	w.eventually("the copy to be deleted", func() bool { return w.secret(copied).DeletionTimestamp != nil })
+	w.Create(blocker)
+	w.Edit(cp, func() { cp.Finalizers = append(cp.Finalizers, "example.com/blocker") })
+	agent := w.createAgent(w.Namespace, "one", cp)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}}
+	noError(t, w.Client.Delete(t.Context(), namespace))
+	w.eventually("the copy to be deleted", func() bool { return w.Secret(copied).DeletionTimestamp != nil })
 	w.becomes(cp, inUse())
 	w.stays("the copy is kept", func() bool {
-		now := w.secret(copied)
+		now := w.Secret(copied)
 		return now != nil && now.UID == before.UID
 	})
 	w.removeAgent(agent)
-	w.edit(blocker, func() { blocker.Finalizers = nil })
+	w.Edit(blocker, func() { blocker.Finalizers = nil })
 	w.eventually("only the foreign finalizer to stay", func() bool {
-		noError(t, w.client.Get(t.Context(), client.ObjectKeyFromObject(cp), cp))
+		noError(t, w.Client.Get(t.Context(), client.ObjectKeyFromObject(cp), cp))
 		return len(cp.Finalizers) == 1
 	})
-	w.edit(cp, func() { cp.Finalizers = nil })
+	w.Edit(cp, func() { cp.Finalizers = nil })
 	w.gone(namespace)
 }
 
 func TestTheNumberOfAgentsIsWrittenRarely(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *options) { o.reconciler.AgentCountInterval = 700 * time.Millisecond })
+	w := newWorld(t, func(o *options) { o.delays.AgentCountInterval = 700 * time.Millisecond })
 	cp, _ := w.withCopy()
 	started := time.Now()
 	versions := map[string]bool{}
@@ -207,7 +207,7 @@ func TestTheNumberOfAgentsIsWrittenRarely(t *testing.T) {
 	}
 	var agents []*v1alpha1.Agent
 	for i := range 30 {
-		agents = append(agents, w.createAgent(w.namespace, fmt.Sprintf("agent-%d", i), cp))
+		agents = append(agents, w.createAgent(w.Namespace, fmt.Sprintf("agent-%d", i), cp))
 	}
 	w.eventually("30 Agents", count(30))
 	before := len(w.cloud.Requests())
@@ -243,20 +243,20 @@ func TestForgedFinalizerAndIntent_NamespaceNotAllowed_DelayNothing(t *testing.T)
 			t.Parallel()
 			w := newWorld(t)
 			other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cproj-other-"}}
-			noError(t, w.client.Create(t.Context(), other))
+			w.Create(other)
 			cp, secret := w.withCopy()
-			own := w.createAgent(w.namespace, "own", cp)
+			own := w.createAgent(w.Namespace, "own", cp)
 			forged := w.createAgent(other.Name, "forged", cp)
-			w.edit(forged, func() { row.change(forged) })
+			w.Edit(forged, func() { row.change(forged) })
 			w.delete(cp)
-			w.becomes(cp, inUse("Agent "+w.namespace+"/own, which"))
+			w.becomes(cp, inUse("Agent "+w.Namespace+"/own, which"))
 			if row.restart {
 				w.restart()
 			}
 			w.removeAgent(own)
 			w.gone(cp)
 			w.gone(secret)
-			w.edit(forged, func() { forged.Finalizers = nil })
+			w.Edit(forged, func() { forged.Finalizers = nil })
 		})
 	}
 }
@@ -271,11 +271,11 @@ func TestForgedIntent_CloudProjectNeverWorked_DelaysNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cproj-other-"}}
-	noError(t, w.client.Create(t.Context(), other))
+	w.Create(other)
 	cp := w.becomes(w.createOnly(), waitingFor(v1alpha1.ReasonSourceNotFound))
 	forged := w.createAgent(other.Name, "forged", cp)
-	w.edit(forged, func() { forgeIntent(forged) })
+	w.Edit(forged, func() { forgeIntent(forged) })
 	w.delete(cp)
 	w.gone(cp)
-	w.edit(forged, func() { forged.Finalizers = nil })
+	w.Edit(forged, func() { forged.Finalizers = nil })
 }

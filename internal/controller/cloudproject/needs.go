@@ -31,19 +31,19 @@ type needs struct {
 	err    error           // of the API server; the decisions are void then
 }
 
-func (r *Reconciler) needs(ctx context.Context, cp *v1alpha1.CloudProject) (*needs, error) {
+func (r releaser) needs(ctx context.Context, cp *v1alpha1.CloudProject) (*needs, error) {
 	n := &needs{
-		allows: func(namespace string) (bool, error) { return projectref.Allows(ctx, r.APIReader, cp, namespace) },
+		allows: func(namespace string) (bool, error) { return projectref.Allows(ctx, r.apiReader, cp, namespace) },
 		uid:    string(cp.UID),
 		place:  connection.Endpoint{URL: cp.Status.URL, ProjectID: cp.Status.ProjectID},
 		known:  map[string]bool{},
 	}
-	if p := r.Projects.Lookup(cp.UID); p != nil {
+	if p := r.projects.Lookup(cp.UID); p != nil {
 		n.place, n.sign = p.Endpoint(), p.Sign
 		return n, nil
 	}
 	// Nothing is registered before there is a copy of the credentials.
-	secret, err := r.findCopy(ctx, cp)
+	secret, err := r.copies.find(ctx, cp)
 	n.unused = cp.Status.URL == "" && (secret == nil || !ours(secret, cp))
 	return n, err
 }

@@ -67,12 +67,12 @@ func TestAResetRequestedWhileTheAPIWasUnreachableCounts(t *testing.T) {
 	w := newWorld(t, func(o *options) { o.settings = cloudtest.Settings{NoList: true} })
 	cp := w.becomes(w.create(), verified)
 	w.loses(cp)
-	w.edit(cp, func() { cp.Spec.URL = "https://elsewhere.example" })
+	w.Edit(cp, func() { cp.Spec.URL = "https://elsewhere.example" })
 	w.becomes(cp, stalledBy(v1alpha1.ReasonURLNotAllowed))
 	w.poke(cp)
 	w.stays("it is not handled", func() bool {
 		return w.becomes(cp, stalledBy(v1alpha1.ReasonURLNotAllowed)).Status.LastHandledReconcileAt == ""
 	})
-	w.edit(cp, func() { cp.Spec.URL = w.url })
+	w.Edit(cp, func() { cp.Spec.URL = w.url })
 	w.opened(cp)
 }

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -43,21 +44,35 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.CloudProject{}, sourceIndex, sources); err != nil {
 		return err
 	}
+	if r.Clock == nil {
+		r.Clock = clock.RealClock{}
+	}
+	r.Delays, r.memos.dropped = r.Delays.withDefaults(), r.Projects.Forget
 	r.Projects.OnNeedsVerification(r.needsVerification)
-	r.Recorder = eventlimit.New(r.Recorder, mgr.GetScheme(), r.clock())
+	r.Recorder = eventlimit.New(r.Recorder, mgr.GetScheme(), r.Clock)
+	w := watches{r.Client, r.DefaultProject, r.Delays}
 	changed := builder.WithPredicates(predicate.ResourceVersionChangedPredicate{}, kubecache.News(v1alpha1.LabelCloudProjectUID))
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("cloudproject").
 		For(&v1alpha1.CloudProject{}, builder.WithPredicates(declared())).
-		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.referring("Secret")), changed).
-		WatchesMetadata(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(r.referring("ConfigMap")), changed).
-		Watches(&v1alpha1.Agent{}, r.agentHandler(), builder.WithPredicates(r.agentChanges())).
+		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(w.referring("Secret")), changed).
+		WatchesMetadata(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(w.referring("ConfigMap")), changed).
+		Watches(&v1alpha1.Agent{}, w.agentHandler(), builder.WithPredicates(w.agentChanges())).
 		WatchesRawSource(source.Func(func(_ context.Context, q queue) error {
 			r.queue.Store(&q)
 			return nil
 		})).
 		WithOptions(fairness.WithFairness(options)).
 		Complete(r)
+}
+
+// needsVerification records that a response concerns the credentials, and enqueues the CloudProject. It is called while
+// other requests are in progress, and never blocks.
+func (r *Reconciler) needsVerification(key client.ObjectKey) {
+	r.memos.needCheck(key)
+	if queue := r.queue.Load(); queue != nil {
+		(*queue).Add(ctrl.Request{NamespacedName: key})
+	}
 }
 
 // declared selects changes by users, not the operator's own writes of the status.
@@ -86,12 +101,19 @@ func sources(obj client.Object) []string {
 	return refs
 }
 
+// watches map a watched object to the CloudProjects that it affects.
+type watches struct {
+	client         client.Reader
+	defaultProject types.NamespacedName
+	delays         Delays
+}
+
 // referring maps a Secret or ConfigMap to the CloudProjects that refer to it, and a copy of credentials to its
 // CloudProject, even a deleted one.
-func (r *Reconciler) referring(kind string) handler.MapFunc {
+func (w watches) referring(kind string) handler.MapFunc {
 	return func(ctx context.Context, obj client.Object) []ctrl.Request {
 		var list v1alpha1.CloudProjectList
-		err := r.Client.List(ctx, &list, client.InNamespace(obj.GetNamespace()),
+		err := w.client.List(ctx, &list, client.InNamespace(obj.GetNamespace()),
 			client.MatchingFields{sourceIndex: kind + "/" + obj.GetName()}, client.UnsafeDisableDeepCopy)
 		if err != nil { // Only a cache without the index fails, and that is set up above.
 			return nil
@@ -112,7 +134,7 @@ func (r *Reconciler) referring(kind string) handler.MapFunc {
 
 // agentChanges selects the changes that start or end the use of a CloudProject by an Agent, not the many writes of its
 // status. The first reconciliation counts the initial Agents.
-func (r *Reconciler) agentChanges() predicate.Predicate {
+func (w watches) agentChanges() predicate.Predicate {
 	return predicate.Funcs{
 		CreateFunc: func(e event.CreateEvent) bool { return !e.IsInInitialList },
 		UpdateFunc: func(e event.UpdateEvent) bool {
@@ -121,8 +143,8 @@ func (r *Reconciler) agentChanges() predicate.Predicate {
 			if !ok || !ok2 {
 				return false
 			}
-			before, _ := projectref.Ref(was, r.DefaultProject)
-			after, _ := projectref.Ref(is, r.DefaultProject)
+			before, _ := projectref.Ref(was, w.defaultProject)
+			after, _ := projectref.Ref(is, w.defaultProject)
 			return before != after || controllerutil.ContainsFinalizer(was, v1alpha1.AgentFinalizer) !=
 				controllerutil.ContainsFinalizer(is, v1alpha1.AgentFinalizer)
 		},
@@ -130,33 +152,32 @@ func (r *Reconciler) agentChanges() predicate.Predicate {
 }
 
 // agentHandler enqueues the CloudProjects of Agents, once for all changes within some time.
-func (r *Reconciler) agentHandler() handler.EventHandler {
+func (w watches) agentHandler() handler.EventHandler {
 	enqueue := func(ctx context.Context, q queue, objects ...client.Object) {
 		for _, obj := range objects {
 			agent, ok := obj.(*v1alpha1.Agent)
 			if !ok {
 				continue
 			}
-			if key, ok := projectref.Ref(agent, r.DefaultProject); ok {
-				q.AddAfter(ctrl.Request{NamespacedName: key}, r.patience(ctx, key, agent))
+			if key, ok := projectref.Ref(agent, w.defaultProject); ok {
+				q.AddAfter(ctrl.Request{NamespacedName: key}, w.patience(ctx, key, agent))
 			}
 		}
 	}
 	return handler.Funcs{
-		CreateFunc:  func(ctx context.Context, e event.CreateEvent, q queue) { enqueue(ctx, q, e.Object) },
-		UpdateFunc:  func(ctx context.Context, e event.UpdateEvent, q queue) { enqueue(ctx, q, e.ObjectOld, e.ObjectNew) },
-		DeleteFunc:  func(ctx context.Context, e event.DeleteEvent, q queue) { enqueue(ctx, q, e.Object) },
-		GenericFunc: func(ctx context.Context, e event.GenericEvent, q queue) { enqueue(ctx, q, e.Object) },
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { enqueue(ctx, q, e.Object) },
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) { enqueue(ctx, q, e.ObjectOld, e.ObjectNew) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { enqueue(ctx, q, e.Object) },
 	}
 }
 
 // patience is short for a CloudProject whose deletion may wait for this Agent; else only the number of Agents changes. The
 // cache may not show yet that the CloudProject is being deleted, too.
-func (r *Reconciler) patience(ctx context.Context, key types.NamespacedName, agent *v1alpha1.Agent) time.Duration {
+func (w watches) patience(ctx context.Context, key types.NamespacedName, agent *v1alpha1.Agent) time.Duration {
 	var cp v1alpha1.CloudProject
-	err := r.Client.Get(ctx, key, &cp, client.UnsafeDisableDeepCopy)
+	err := w.client.Get(ctx, key, &cp, client.UnsafeDisableDeepCopy)
 	if !agent.DeletionTimestamp.IsZero() || err == nil && !cp.DeletionTimestamp.IsZero() {
-		return orElse(r.InUseDelay, 500*time.Millisecond)
+		return w.delays.InUseDelay
 	}
-	return r.countInterval()
+	return w.delays.AgentCountInterval
 }

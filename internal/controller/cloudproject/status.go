@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -33,20 +35,26 @@ const (
 const (
 	// maxNote is the longest note of an event that the API server accepts.
 	maxNote = 1024
-	// agentsPerPage is how many Agents one request of a resync covers if the API lists agents.
-	agentsPerPage = 100
 )
 
-// describe sets all of the status but the conditions. The fields about the API show the last verified state.
-func (r *Reconciler) describe(cp *v1alpha1.CloudProject, m *memo) {
+// reporter writes the status of CloudProjects.
+type reporter struct {
+	client        client.Client
+	recorder      events.EventRecorder
+	clock         clock.PassiveClock
+	countInterval time.Duration
+}
+
+// describe sets all of the status but the conditions. The fields about the API show the last verified state. p is nil if the
+// credentials were never loaded.
+func describe(cp *v1alpha1.CloudProject, m *memo, p *connection.Connection) {
 	s := &cp.Status
 	s.ObservedGeneration = cp.Generation
 	s.Agents = int32(min(m.counted(), math.MaxInt32))
 	s.ResyncInterval = &metav1.Duration{Duration: m.interval}
-	if m.handled != "" {
-		s.LastHandledReconcileAt = m.handled
+	if m.check.handled != "" {
+		s.LastHandledReconcileAt = m.check.handled
 	}
-	p := r.Projects.Lookup(cp.UID)
 	if p == nil {
 		return
 	}
@@ -55,36 +63,6 @@ func (r *Reconciler) describe(cp *v1alpha1.CloudProject, m *memo) {
 		s.Authentication, s.ListSupported = result.Authentication, result.ListSupported
 		s.URL, s.ProjectID = p.Endpoint().URL, p.Endpoint().ProjectID
 	}
-}
-
-// interval is the effective resync interval: long enough that all Agents need at most half of the rate limit, and that
-// lists, of which the last took this long, run at most half of the time.
-func (r *Reconciler) interval(cp *v1alpha1.CloudProject, agents int, took time.Duration) time.Duration {
-	d := connection.DefaultResyncInterval
-	if cp.Spec.ResyncInterval != nil {
-		d = cp.Spec.ResyncInterval.Duration
-	}
-	d = max(d, orElse(r.ResyncFloor, time.Minute))
-	needed := 2 * took
-	if limit := cp.Spec.RateLimit; limit != nil && limit.RequestsPerSecond != nil && *limit.RequestsPerSecond > 0 {
-		calls := agents
-		if lists := cp.Status.ListSupported; lists != nil && *lists {
-			calls = (agents + agentsPerPage - 1) / agentsPerPage
-		}
-		needed = max(needed, time.Duration(calls)*2*time.Second/time.Duration(*limit.RequestsPerSecond))
-	}
-	if needed <= d {
-		return d
-	}
-	return (needed + time.Minute - 1).Truncate(time.Minute) // Whole minutes, so that it rarely changes.
-}
-
-// listTook is the duration of the last list of remote agents.
-func (r *Reconciler) listTook(cp *v1alpha1.CloudProject) time.Duration {
-	if p := r.Projects.Lookup(cp.UID); p != nil {
-		return p.ListTook()
-	}
-	return 0
 }
 
 // both merges two failures into one: the first determines the reason.
@@ -109,7 +87,7 @@ func stalls(f *fault.Error) bool {
 }
 
 // setConditions sets all conditions.
-func (r *Reconciler) setConditions(cp *v1alpha1.CloudProject, f *fault.Error) {
+func (r reporter) setConditions(cp *v1alpha1.CloudProject, f *fault.Error) {
 	conditions := &cp.Status.Conditions
 	ready := apimeta.FindStatusCondition(*conditions, v1alpha1.ConditionReady)
 	if f != nil && f.Quiet && ready != nil && ready.Status == metav1.ConditionTrue && ready.ObservedGeneration == cp.Generation {
@@ -118,7 +96,7 @@ func (r *Reconciler) setConditions(cp *v1alpha1.CloudProject, f *fault.Error) {
 	set := func(kind string, status metav1.ConditionStatus, reason, message string) {
 		apimeta.SetStatusCondition(conditions, metav1.Condition{
 			Type: kind, Status: status, Reason: reason, Message: message,
-			ObservedGeneration: cp.Generation, LastTransitionTime: metav1.NewTime(r.clock().Now()),
+			ObservedGeneration: cp.Generation, LastTransitionTime: metav1.NewTime(r.clock.Now()),
 		})
 	}
 	setOnly := func(kind string, present bool) {
@@ -143,22 +121,22 @@ func (r *Reconciler) setConditions(cp *v1alpha1.CloudProject, f *fault.Error) {
 		f.Reason == v1alpha1.ReasonCredentialsUnverified)
 }
 
-// writeStatus writes the status if it changed, and records an event. pending is true if only numbers changed and it is too
+// write writes the status if it changed, and records an event. pending is true if only numbers changed and it is too
 // early to write them.
-func (r *Reconciler) writeStatus(ctx context.Context, before, cp *v1alpha1.CloudProject, m *memo) (pending bool, err error) {
+func (r reporter) write(ctx context.Context, before, cp *v1alpha1.CloudProject, m *memo) (pending bool, err error) {
 	if equality.Semantic.DeepEqual(before.Status, cp.Status) {
 		return false, nil
 	}
-	now := r.clock().Now()
+	now := r.clock.Now()
 	numbers := before.Status.DeepCopy()
 	numbers.Agents, numbers.ResyncInterval = cp.Status.Agents, cp.Status.ResyncInterval
-	if equality.Semantic.DeepEqual(*numbers, cp.Status) && now.Before(m.writtenAt.Add(r.countInterval())) {
+	if equality.Semantic.DeepEqual(*numbers, cp.Status) && now.Before(m.writtenAt.Add(r.countInterval)) {
 		return true, nil
 	}
 	base := cp.DeepCopy()
 	base.Status = before.Status
 	patch := client.MergeFromWithOptions(base, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Status().Patch(ctx, cp, patch); err != nil {
+	if err := r.client.Status().Patch(ctx, cp, patch); err != nil {
 		return false, err
 	}
 	m.writtenAt, m.written = now, cp.ResourceVersion
@@ -167,7 +145,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, before, cp *v1alpha1.Cloud
 }
 
 // announce logs every change of Ready, and records an event if its status or reason changed.
-func (r *Reconciler) announce(ctx context.Context, cp *v1alpha1.CloudProject, was *metav1.Condition) {
+func (r reporter) announce(ctx context.Context, cp *v1alpha1.CloudProject, was *metav1.Condition) {
 	is := apimeta.FindStatusCondition(cp.Status.Conditions, v1alpha1.ConditionReady)
 	if was == nil {
 		was = &metav1.Condition{Status: metav1.ConditionUnknown}
@@ -189,5 +167,5 @@ func (r *Reconciler) announce(ctx context.Context, cp *v1alpha1.CloudProject, wa
 	if len(note) > maxNote {
 		note = strings.ToValidUTF8(note[:maxNote], "")
 	}
-	r.Recorder.Eventf(cp, nil, kind, is.Reason, actionVerify, "%s", note)
+	r.recorder.Eventf(cp, nil, kind, is.Reason, actionVerify, "%s", note)
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -37,6 +36,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
+	"github.com/calyptia-agent-operator/operator/test/harness/objects"
 )
 
 const (
@@ -72,17 +72,15 @@ func run(m *testing.M) int {
 
 // world is an operator in its own namespace, with its own fake API.
 type world struct {
-	*testing.T
-	namespace string
-	client    client.Client // of an administrator, uncached
-	cloud     *cloudtest.Server
-	url       string
-	token     cloud.Token
-	projects  *connection.Registry
-	events    *recorder
-	reader    *countingReader
-	restart   func(meanwhile ...func())
-	repair    func() // what a test broke; may be nil
+	objects.Objects
+	cloud    *cloudtest.Server
+	url      string
+	token    cloud.Token
+	projects *connection.Registry
+	events   *recorder
+	reader   *countingReader
+	restart  func(meanwhile ...func())
+	repair   func() // what a test broke; may be nil
 
 	mu     sync.Mutex
 	log    strings.Builder
@@ -92,7 +90,8 @@ type world struct {
 
 type options struct {
 	settings   cloudtest.Settings
-	reconciler Reconciler
+	delays     Delays
+	namespaces []string
 	policy     cloud.URLPolicy
 	everywhere bool // watch all namespaces
 }
@@ -100,8 +99,8 @@ type options struct {
 func newWorld(t *testing.T, change ...func(*options)) *world {
 	t.Helper()
 	o := options{
-		policy:     cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1", "unused.invalid"}, AllowInsecureHTTP: true},
-		reconciler: Reconciler{AgentCountInterval: 200 * time.Millisecond, BackoffMin: 50 * time.Millisecond},
+		policy: cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1", "unused.invalid"}, AllowInsecureHTTP: true},
+		delays: Delays{AgentCountInterval: 200 * time.Millisecond, BackoffMin: 50 * time.Millisecond, InUseDelay: 20 * time.Millisecond},
 	}
 	for _, f := range change {
 		f(&o)
@@ -111,7 +110,7 @@ func newWorld(t *testing.T, change ...func(*options)) *world {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cproj-"}}
 	noError(t, direct.Create(t.Context(), namespace))
 
-	w := &world{T: t, namespace: namespace.Name, client: direct, cloud: cloudtest.New(o.settings), events: &recorder{}}
+	w := &world{Objects: objects.Objects{TB: t, Client: direct, Namespace: namespace.Name}, cloud: cloudtest.New(o.settings), events: &recorder{}}
 	server := w.cloud.Start()
 	t.Cleanup(server.Close)
 	w.url = server.URL
@@ -134,12 +133,8 @@ func newWorld(t *testing.T, change ...func(*options)) *world {
 // registerAside registers an agent without the operator: with it in the list, one request verifies the credentials.
 func registerAside(t *testing.T, server *cloudtest.Server, url string, token cloud.Token) {
 	t.Helper()
-	base, err := cloud.ParseURL(url, cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true})
-	noError(t, err)
 	for _, scheme := range []cloud.Scheme{cloud.SchemeBearer, cloud.SchemeProjectToken} {
-		c, err := cloud.New(cloud.Config{BaseURL: base, Credential: cloud.Credential{Scheme: scheme, Token: token}})
-		noError(t, err)
-		if _, err = c.Register(t.Context(), bodyOf("aside")); err == nil {
+		if _, err := objects.Register(t, url, cloud.Credential{Scheme: scheme, Token: token}, bodyOf("aside")); err == nil {
 			break
 		}
 	}
@@ -155,7 +150,7 @@ func (w *world) start(o *options) (stop func()) {
 	}, funcr.Options{})
 	managerOptions := ctrl.Options{
 		Scheme: scheme, Logger: logger, Metrics: metricsserver.Options{BindAddress: "0"},
-		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{w.namespace: {}}},
+		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{w.Namespace: {}}},
 	}
 	if o.everywhere {
 		managerOptions.Cache = cache.Options{}
@@ -174,8 +169,7 @@ func (w *world) start(o *options) (stop func()) {
 	w.reader = &countingReader{Reader: mgr.GetAPIReader()}
 	r := &Reconciler{
 		Client: mgr.GetClient(), APIReader: w.reader, Projects: w.projects, Recorder: w.events,
-		AgentCountInterval: o.reconciler.AgentCountInterval, BackoffMin: o.reconciler.BackoffMin,
-		BackoffMax: o.reconciler.BackoffMax, InUseDelay: 20 * time.Millisecond, Namespaces: o.reconciler.Namespaces,
+		Delays: o.delays, Namespaces: o.namespaces,
 	}
 	noError(w, r.SetupWithManager(mgr, controller.Options{SkipNameValidation: ptr.To(true), MaxConcurrentReconciles: 4}))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -194,7 +188,7 @@ func (w *world) hide(token string) { w.tokens = append(w.tokens, token) }
 
 func (w *world) checkHidden() {
 	var list v1alpha1.CloudProjectList
-	noError(w, w.client.List(context.Background(), &list, client.InNamespace(w.namespace)))
+	noError(w, w.Client.List(context.Background(), &list, client.InNamespace(w.Namespace)))
 	objects, err := json.Marshal(list)
 	noError(w, err)
 	for _, token := range w.tokens {
@@ -281,66 +275,33 @@ func (r *recorder) all() []string {
 // create creates the token's Secret and a CloudProject, which is valid unless change breaks it.
 func (w *world) create(change ...func(*v1alpha1.CloudProject)) *v1alpha1.CloudProject {
 	w.Helper()
-	w.putSecret(tokenName, map[string]string{"token": w.token.Reveal()})
+	w.SetSecret(tokenName, map[string]string{"token": w.token.Reveal()})
 	return w.createOnly(change...)
 }
 
 func (w *world) createOnly(change ...func(*v1alpha1.CloudProject)) *v1alpha1.CloudProject {
 	w.Helper()
 	cp := &v1alpha1.CloudProject{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "main"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "main"},
 		Spec:       v1alpha1.CloudProjectSpec{URL: w.url, TokenSecretRef: v1alpha1.TokenSecretReference{Name: tokenName}},
 	}
 	for _, f := range change {
 		f(cp)
 	}
-	noError(w, w.client.Create(w.Context(), cp))
+	w.Create(cp)
 	return cp
 }
 
-// putSecret creates a Secret or replaces its data.
-func (w *world) putSecret(name string, data map[string]string) {
-	w.Helper()
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, StringData: data}
-	err := w.client.Create(w.Context(), secret)
-	if apierrors.IsAlreadyExists(err) {
-		noError(w, w.client.Get(w.Context(), client.ObjectKeyFromObject(secret), secret))
-		secret.Data, secret.StringData = nil, data
-		err = w.client.Update(w.Context(), secret)
-	}
-	noError(w, err)
-}
-
-func (w *world) putToken(token string) { w.putSecret(tokenName, map[string]string{"token": token}) }
+func (w *world) putToken(token string) { w.SetSecret(tokenName, map[string]string{"token": token}) }
 
 func (w *world) deleteSecret(name string) {
 	w.Helper()
-	noError(w, w.client.Delete(w.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}}))
-}
-
-func (w *world) secret(name string) *corev1.Secret {
-	w.Helper()
-	var secret corev1.Secret
-	err := w.client.Get(w.Context(), client.ObjectKey{Namespace: w.namespace, Name: name}, &secret)
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	noError(w, err)
-	return &secret
-}
-
-// edit changes the object as a user would.
-func (w *world) edit(obj client.Object, change func()) {
-	w.Helper()
-	noError(w, w.client.Get(w.Context(), client.ObjectKeyFromObject(obj), obj))
-	base := obj.DeepCopyObject().(client.Object)
-	change()
-	noError(w, w.client.Patch(w.Context(), obj, client.MergeFrom(base)))
+	noError(w, w.Client.Delete(w.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}}))
 }
 
 func (w *world) poke(cp *v1alpha1.CloudProject) {
 	w.Helper()
-	w.edit(cp, func() {
+	w.Edit(cp, func() {
 		metav1.SetMetaDataAnnotation(&cp.ObjectMeta, v1alpha1.AnnotationReconcileAt, time.Now().String())
 	})
 }
@@ -355,21 +316,21 @@ func (w *world) createAgent(namespace, name string, cp *v1alpha1.CloudProject) *
 			Type:       v1alpha1.AgentTypeFluentBit, Version: "v4.0.0", RawConfig: "[INPUT]",
 		},
 	}
-	noError(w, w.client.Create(w.Context(), agent))
+	w.Create(agent)
 	return agent
 }
 
 // removeAgent ends an Agent as the agent controller does.
 func (w *world) removeAgent(agent *v1alpha1.Agent) {
 	w.Helper()
-	noError(w, client.IgnoreNotFound(w.client.Delete(w.Context(), agent)))
-	w.edit(agent, func() { agent.Finalizers = nil })
+	noError(w, client.IgnoreNotFound(w.Client.Delete(w.Context(), agent)))
+	w.Edit(agent, func() { agent.Finalizers = nil })
 }
 
 func (w *world) gone(obj client.Object) {
 	w.Helper()
 	w.eventually(fmt.Sprintf("%T %s to go", obj, obj.GetName()), func() bool {
-		err := w.client.Get(w.Context(), client.ObjectKeyFromObject(obj), obj)
+		err := w.Client.Get(w.Context(), client.ObjectKeyFromObject(obj), obj)
 		noError(w, client.IgnoreNotFound(err))
 		return err != nil
 	}, w.logged)

@@ -51,7 +51,7 @@ var sourceTroubles = []trouble{{
 	fix:   func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal()) },
 }, {
 	name:  "no key",
-	cause: func(w *world) { w.putSecret(tokenName, map[string]string{"other": "x"}) },
+	cause: func(w *world) { w.SetSecret(tokenName, map[string]string{"other": "x"}) },
 	want:  waitingFor(v1alpha1.ReasonSourceNotFound, `"token-source" has no key "token"`),
 	fix:   func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal() + "\n") },
 }, {
@@ -80,7 +80,7 @@ var sourceTroubles = []trouble{{
 	change: func(_ *world, spec *v1alpha1.CloudProjectSpec) { spec.TokenSecretRef.Name = "main-credentials" },
 	want:   stalledBy(v1alpha1.ReasonSourceInvalid, "reserved"),
 	fix: func(w *world, cp *v1alpha1.CloudProject) {
-		w.edit(cp, func() { cp.Spec.TokenSecretRef.Name = tokenName })
+		w.Edit(cp, func() { cp.Spec.TokenSecretRef.Name = tokenName })
 	},
 }, {
 	name: "no CA bundle",
@@ -96,20 +96,20 @@ var sourceTroubles = []trouble{{
 }, {
 	name: "a CA bundle without a certificate",
 	change: func(w *world, spec *v1alpha1.CloudProjectSpec) {
-		w.putSecret("ca", map[string]string{"ca.crt": "none"})
+		w.SetSecret("ca", map[string]string{"ca.crt": "none"})
 		spec.CABundle = &v1alpha1.KeySource{SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "ca", Key: "ca.crt"}}
 	},
 	want: stalledBy(v1alpha1.ReasonInvalid, "CA bundle"),
 	fix: func(w *world, _ *v1alpha1.CloudProject) {
 		other := httptest.NewTLSServer(nil)
 		defer other.Close()
-		w.putSecret("ca", map[string]string{"ca.crt": pemOf(other)})
+		w.SetSecret("ca", map[string]string{"ca.crt": pemOf(other)})
 	},
 }, {
 	name:   "a host that is not allowed",
 	change: func(_ *world, spec *v1alpha1.CloudProjectSpec) { spec.URL = "https://elsewhere.example" },
 	want:   stalledBy(v1alpha1.ReasonURLNotAllowed, "spec.url", "elsewhere.example", "--allowed-hosts"),
-	fix:    func(w *world, cp *v1alpha1.CloudProject) { w.edit(cp, func() { cp.Spec.URL = w.url }) },
+	fix:    func(w *world, cp *v1alpha1.CloudProject) { w.Edit(cp, func() { cp.Spec.URL = w.url }) },
 }, {
 	name:    "http that is not allowed",
 	options: func(o *options) { o.policy.AllowInsecureHTTP = false },
@@ -118,10 +118,10 @@ var sourceTroubles = []trouble{{
 	name:   "the ID of another project",
 	change: func(_ *world, spec *v1alpha1.CloudProjectSpec) { spec.ProjectID = otherID },
 	want:   stalledBy(v1alpha1.ReasonInvalid, "spec.projectID", otherID, projectID),
-	fix:    func(w *world, cp *v1alpha1.CloudProject) { w.edit(cp, func() { cp.Spec.ProjectID = "" }) },
+	fix:    func(w *world, cp *v1alpha1.CloudProject) { w.Edit(cp, func() { cp.Spec.ProjectID = "" }) },
 }, {
 	name:  "a Secret of somebody else in the place of the copy",
-	cause: func(w *world) { w.putSecret("main-credentials", map[string]string{"token": "foreign"}) },
+	cause: func(w *world) { w.SetSecret("main-credentials", map[string]string{"token": "foreign"}) },
 	want:  stalledBy(v1alpha1.ReasonSecretConflict, `Secret "main-credentials"`, "delete or rename"),
 	fix:   func(w *world, _ *v1alpha1.CloudProject) { w.deleteSecret("main-credentials") },
 
@@ -130,7 +130,7 @@ var sourceTroubles = []trouble{{
 
 var serviceTroubles = []trouble{{
 	name:     "a token that the API refuses",
-	options:  func(o *options) { o.reconciler.BackoffMin = time.Minute }, // so that the next try does not come here
+	options:  func(o *options) { o.delays.BackoffMin = time.Minute }, // so that the next try does not come here
 	cause:    func(w *world) { w.putToken("wrong-canary-0123456789abcdef"); w.hide("wrong-canary-0123456789abcdef") },
 	want:     stalledBy(v1alpha1.ReasonUnauthorized, "rejected the token", "spec.tokenSecretRef"),
 	requests: 2, // one for each scheme
@@ -138,13 +138,13 @@ var serviceTroubles = []trouble{{
 }, {
 	name: "a scheme that the API does not take",
 	options: func(o *options) {
-		o.settings.Schemes, o.reconciler.BackoffMin = []cloud.Scheme{cloud.SchemeProjectToken}, time.Minute
+		o.settings.Schemes, o.delays.BackoffMin = []cloud.Scheme{cloud.SchemeProjectToken}, time.Minute
 	},
 	change:   func(_ *world, spec *v1alpha1.CloudProjectSpec) { spec.Authentication = v1alpha1.AuthenticationBearer },
 	want:     stalledBy(v1alpha1.ReasonUnauthorized),
 	requests: 1,
 	fix: func(w *world, cp *v1alpha1.CloudProject) {
-		w.edit(cp, func() { cp.Spec.Authentication = v1alpha1.AuthenticationAuto })
+		w.Edit(cp, func() { cp.Spec.Authentication = v1alpha1.AuthenticationAuto })
 	},
 }, {
 	name: "an API that does not listen",
@@ -154,7 +154,7 @@ var serviceTroubles = []trouble{{
 		closed.Close()
 	},
 	want: unverified("cannot be reached: connection refused"),
-	fix:  func(w *world, cp *v1alpha1.CloudProject) { w.edit(cp, func() { cp.Spec.URL = w.url }) },
+	fix:  func(w *world, cp *v1alpha1.CloudProject) { w.Edit(cp, func() { cp.Spec.URL = w.url }) },
 }, {
 	name: "a page of HTML in its place",
 	cause: func(w *world) {

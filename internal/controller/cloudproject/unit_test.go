@@ -17,6 +17,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -26,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	status "github.com/calyptia-agent-operator/operator/internal/testenv/kstatus"
 )
@@ -60,7 +62,7 @@ func TestTheIntervalIsStretchedToTheRateLimit(t *testing.T) {
 				RateLimit:      &v1alpha1.RateLimit{RequestsPerSecond: &row.perSecond},
 			}}
 			cp.Status.ListSupported = row.lists
-			if got := new(Reconciler).interval(cp, row.agents, row.took); got != row.want {
+			if got := resyncInterval(cp, row.agents, row.took); got != row.want {
 				t.Errorf("%s, want %s", got, row.want)
 			}
 		})
@@ -68,10 +70,10 @@ func TestTheIntervalIsStretchedToTheRateLimit(t *testing.T) {
 }
 
 func TestBackoffGrowsAndIsBounded(t *testing.T) {
-	r := &Reconciler{BackoffMin: time.Second, BackoffMax: 5 * time.Minute}
+	d := Delays{BackoffMin: time.Second, BackoffMax: 5 * time.Minute}
 	for failures, top := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 9: 256 * time.Second, 10: 5 * time.Minute, 1000: 5 * time.Minute} {
 		for range 100 {
-			if got := r.backoff(failures); got < top/2 || got > top {
+			if got := d.backoff(failures); got < top/2 || got > top {
 				t.Fatalf("after %d failures: %s, want between %s and %s", failures, got, top/2, top)
 			}
 		}
@@ -145,7 +147,7 @@ func TestConditionsAreRightForKstatus(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			cp := &v1alpha1.CloudProject{ObjectMeta: metav1.ObjectMeta{Generation: 3}}
 			cp.Status.ObservedGeneration = 3
-			r := new(Reconciler)
+			r := reporter{clock: clock.RealClock{}}
 			r.setConditions(cp, row.before)
 			r.setConditions(cp, row.fault)
 			got := map[string]string{}
@@ -216,17 +218,17 @@ func TestWhichAgentsDelayTheDeletion(t *testing.T) {
 }
 
 func TestRequeuesHaveALowPriority(t *testing.T) {
-	r := &Reconciler{Clock: clocktesting.NewFakeClock(time.Now())}
+	p := pacer{clocktesting.NewFakeClock(time.Now()), Delays{}.withDefaults()}
 	for name, result := range map[string]int{
-		"resync":   ptr.Deref(r.next(&memo{interval: time.Hour}, nil, false).Priority, 0),
-		"failure":  ptr.Deref(r.again(t.Context(), &memo{}, errors.New("x")).Priority, 0),
-		"a number": ptr.Deref(r.next(&memo{interval: time.Hour, writtenAt: r.Clock.Now()}, nil, true).Priority, 0),
+		"resync":   ptr.Deref(p.next(&memo{interval: time.Hour}, nil, false).Priority, 0),
+		"failure":  ptr.Deref(p.again(t.Context(), &memo{}, errors.New("x")).Priority, 0),
+		"a number": ptr.Deref(p.next(&memo{interval: time.Hour, writtenAt: p.clock.Now()}, nil, true).Priority, 0),
 	} {
 		if result != handler.LowPriority {
 			t.Errorf("%s has priority %d", name, result)
 		}
 	}
-	got := r.next(&memo{interval: time.Hour, writtenAt: r.Clock.Now()}, nil, true).RequeueAfter
+	got := p.next(&memo{interval: time.Hour, writtenAt: p.clock.Now()}, nil, true).RequeueAfter
 	if got != time.Minute {
 		t.Errorf("a number that waits is written in %s", got)
 	}
@@ -234,7 +236,7 @@ func TestRequeuesHaveALowPriority(t *testing.T) {
 
 func TestAnEventIsNeverTooLong(t *testing.T) {
 	events := &recorder{}
-	r := &Reconciler{Recorder: events}
+	r := reporter{recorder: events, clock: clock.RealClock{}}
 	cp := &v1alpha1.CloudProject{}
 	r.setConditions(cp, fault.Terminalf(v1alpha1.ReasonInvalid, "%s", strings.Repeat("ü", 1000)))
 	r.announce(t.Context(), cp, nil)
@@ -255,20 +257,20 @@ func (nowhere) Get(context.Context, client.ObjectKey, client.Object, ...client.G
 
 // The cache may show the deletion of an Agent before that of its CloudProject, which waits for it.
 func TestTheDeletionOfAnAgentIsHandledSoon(t *testing.T) {
-	r := &Reconciler{Client: nowhere{}, InUseDelay: time.Second, AgentCountInterval: time.Minute}
+	w := watches{client: nowhere{}, delays: Delays{InUseDelay: time.Second, AgentCountInterval: time.Minute}}
 	agent := &v1alpha1.Agent{}
-	if wait := r.patience(t.Context(), types.NamespacedName{}, agent); wait < 30*time.Second {
+	if wait := w.patience(t.Context(), types.NamespacedName{}, agent); wait < 30*time.Second {
 		t.Errorf("the number of Agents is counted after %s", wait)
 	}
 	agent.DeletionTimestamp = new(metav1.Now())
-	if wait := r.patience(t.Context(), types.NamespacedName{}, agent); wait != time.Second {
+	if wait := w.patience(t.Context(), types.NamespacedName{}, agent); wait != time.Second {
 		t.Errorf("the deletion of an Agent is handled after %s", wait)
 	}
 }
 
 // The first reconciliation counts the initial Agents; events for them would only repeat it.
 func TestInitialAgentsCauseNoEvents(t *testing.T) {
-	news := (&Reconciler{}).agentChanges()
+	news := watches{}.agentChanges()
 	for initial, want := range map[bool]bool{true: false, false: true} {
 		if got := news.Create(event.CreateEvent{Object: &v1alpha1.Agent{}, IsInInitialList: initial}); got != want {
 			t.Errorf("in the initial list: %v, reconciled: %v", initial, got)
@@ -291,9 +293,37 @@ func TestACloudProjectThatCannotExistIsNoError(t *testing.T) {
 func TestATokenSecretThatCannotExistIsMissing(t *testing.T) {
 	for _, name := range []string{"a/b", "..", "a%2fb"} {
 		cp := &v1alpha1.CloudProject{Spec: v1alpha1.CloudProjectSpec{TokenSecretRef: v1alpha1.TokenSecretReference{Name: name}}}
-		_, err := (&Reconciler{}).token(t.Context(), cp)
+		_, err := loader{}.token(t.Context(), cp)
 		if f, ok := fault.As(err); !ok || f.Reason != v1alpha1.ReasonSourceNotFound {
 			t.Errorf("%q: %v", name, err)
 		}
+	}
+}
+
+// shown is a cache that shows one CloudProject, and nothing else.
+type shown struct {
+	client.Client
+	cp *v1alpha1.CloudProject
+}
+
+func (s shown) Get(_ context.Context, _ client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+	s.cp.DeepCopyInto(obj.(*v1alpha1.CloudProject))
+	return nil
+}
+
+func (shown) List(context.Context, client.ObjectList, ...client.ListOption) error {
+	return errors.New("not there")
+}
+
+// The cache may show a CloudProject for a moment after its release: its credentials are neither checked nor copied again.
+func TestAReleasedCloudProjectIsLeftAlone(t *testing.T) {
+	cp := &v1alpha1.CloudProject{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "main", UID: "uid"}}
+	r := &Reconciler{Client: shown{cp: cp}, Projects: connection.NewRegistry(connection.Options{})}
+	r.memos.dropped = r.Projects.Forget
+	r.memos.of(cp)
+	r.memos.release(client.ObjectKeyFromObject(cp))
+	result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(cp)})
+	if err != nil || result != (ctrl.Result{}) {
+		t.Errorf("it is reconciled: %+v, error %v", result, err)
 	}
 }

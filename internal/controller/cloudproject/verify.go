@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -19,39 +20,58 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
-// quietThrottle is the longest wait at the API's request that no condition reports.
-const quietThrottle = 30 * time.Second
+const (
+	// quietThrottle is the longest wait at the API's request that no condition reports.
+	quietThrottle = 30 * time.Second
+	// agentsPerPage is how many Agents one request of a resync covers if the API lists agents.
+	agentsPerPage = 100
+	// maxWords bounds the error text in a condition.
+	maxWords = 1000
+)
+
+// connector configures the Connections of CloudProjects and checks their credentials.
+type connector struct {
+	projects *connection.Registry
+	loader   loader
+	copies   copies
+	clock    clock.PassiveClock
+	delays   Delays
+}
 
 // connect configures the Connection, verifies the credentials and updates their copy. The verdict is nil if the CloudProject
 // is usable. The error is one of the API server.
-func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *memo) (*fault.Error, error) {
-	m.interval = r.interval(cp, m.counted(), r.listTook(cp))
-	c, err := r.load(ctx, cp)
+func (n connector) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *memo) (*fault.Error, error) {
+	var took time.Duration // of the last list
+	if p := n.projects.Lookup(cp.UID); p != nil {
+		took = p.ListTook()
+	}
+	m.interval = resyncInterval(cp, m.counted(), took)
+	c, err := n.loader.load(ctx, cp)
 	if err != nil {
 		return nil, err
 	}
 	if !c.usable() {
-		return r.block(cp, m, c.lost), nil
+		return n.block(cp, m, c.lost), nil
 	}
-	p, err := r.Projects.Configure(cp, c.Credentials)
+	p, err := n.projects.Configure(cp, c.Credentials)
 	if err != nil {
 		unfit, ok := fault.As(err)
 		if !ok {
 			return nil, err
 		}
-		return r.block(cp, m, both(unfit, c.lost)), nil
+		return n.block(cp, m, both(unfit, c.lost)), nil
 	}
 	c.DigestKey = p.DigestKey()
 	if c.copy == nil && c.lost == nil && m.uncopied == nil {
 		m.uncopied = fault.Waitingf(v1alpha1.ReasonProgressing, "its credentials are not copied yet")
 	}
 	p.PauseRegistration(pauseReason(cp, both(c.lost, p.Tripped()), m.uncopied))
-	verdict := r.verify(ctx, p, cp, m)
+	verdict := n.verify(ctx, p, cp, m)
 	result := p.Result()
 	if result.Authentication == "" { // The API did not respond, so there is nothing to copy.
 		return both(both(c.lost, p.Tripped()), verdict), nil
 	}
-	if m.uncopied, err = r.keepCopy(ctx, cp, c, result.Verified); err != nil {
+	if m.uncopied, err = n.copies.keep(ctx, cp, c, result.Verified); err != nil {
 		return nil, err
 	}
 	// Read after the check, which may process a user's reset.
@@ -61,13 +81,13 @@ func (r *Reconciler) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *
 }
 
 // block stops all requests of an unusable CloudProject, and makes the next usable state verify it again.
-func (r *Reconciler) block(cp *v1alpha1.CloudProject, m *memo, reason *fault.Error) *fault.Error {
-	if p := r.Projects.Lookup(cp.UID); p != nil {
+func (n connector) block(cp *v1alpha1.CloudProject, m *memo, reason *fault.Error) *fault.Error {
+	if p := n.projects.Lookup(cp.UID); p != nil {
 		p.Block(fault.Waitingf(v1alpha1.ReasonProjectNotReady,
 			"CloudProject %s cannot be used: see its conditions", client.ObjectKeyFromObject(cp)).
 			Coded(fault.ProjectNotReady))
 	}
-	m.tried, m.verdict, m.nextCheck, m.failures = attempt{}, nil, time.Time{}, 0
+	m.check.again()
 	return reason
 }
 
@@ -90,10 +110,33 @@ func pauseReason(cp *v1alpha1.CloudProject, lost, uncopied *fault.Error) *fault.
 	}
 }
 
+// resyncInterval is the effective resync interval: long enough that all Agents need at most half of the rate limit, and that
+// lists, of which the last took this long, run at most half of the time.
+func resyncInterval(cp *v1alpha1.CloudProject, agents int, took time.Duration) time.Duration {
+	d := connection.DefaultResyncInterval
+	if cp.Spec.ResyncInterval != nil {
+		d = cp.Spec.ResyncInterval.Duration
+	}
+	d = max(d, time.Minute)
+	needed := 2 * took
+	if limit := cp.Spec.RateLimit; limit != nil && limit.RequestsPerSecond != nil && *limit.RequestsPerSecond > 0 {
+		calls := agents
+		if lists := cp.Status.ListSupported; lists != nil && *lists {
+			calls = (agents + agentsPerPage - 1) / agentsPerPage
+		}
+		needed = max(needed, time.Duration(calls)*2*time.Second/time.Duration(*limit.RequestsPerSecond))
+	}
+	if needed <= d {
+		return d
+	}
+	return (needed + time.Minute - 1).Truncate(time.Minute) // Whole minutes, so that it rarely changes.
+}
+
 // verify checks the credentials if a check is due, else it returns the last verdict.
-func (r *Reconciler) verify(ctx context.Context, p *connection.Connection, cp *v1alpha1.CloudProject, m *memo) *fault.Error {
+func (n connector) verify(ctx context.Context, p *connection.Connection, cp *v1alpha1.CloudProject, m *memo) *fault.Error {
 	p.Expect(m.agents)
-	now := r.clock().Now()
+	last := &m.check
+	now := n.clock.Now()
 	needsCheck := m.needsCheck.Swap(false)
 	try := attempt{
 		version: p.Version(), generation: cp.Generation, reconcileAt: cp.Annotations[v1alpha1.AnnotationReconcileAt],
@@ -101,50 +144,51 @@ func (r *Reconciler) verify(ctx context.Context, p *connection.Connection, cp *v
 	verified := p.Result().Verified
 	// The request may date from a time when the operator was down or could not call the API. It counts once, even if the
 	// status does not show yet that it was handled.
-	if at := try.reconcileAt; at != "" && at != cp.Status.LastHandledReconcileAt && at != m.lastReset {
-		m.lastReset = at
+	if at := try.reconcileAt; at != "" && at != cp.Status.LastHandledReconcileAt && at != last.lastReset {
+		last.lastReset = at
 		p.Reset()
 	}
-	if m.tried == try {
-		if m.verdict != nil && m.verdict.Reason == v1alpha1.ReasonCredentialsUnverified && verified {
-			m.verdict, m.nextCheck = nil, now.Add(spread(m.interval)) // A request of an Agent verified it.
+	if last.tried == try {
+		if last.verdict != nil && last.verdict.Reason == v1alpha1.ReasonCredentialsUnverified && verified {
+			last.verdict, last.next = nil, now.Add(spread(m.interval)) // A request of an Agent verified it.
 			return nil
 		}
-		if !needsCheck && now.Before(m.nextCheck) {
-			return m.verdict
+		if !needsCheck && now.Before(last.next) {
+			return last.verdict
 		}
 	}
 	err := p.Verify(ctx)
-	m.tried, m.verdict = try, judge(err, p, verified)
-	if v := m.verdict; v == nil || v.Class != fault.Retryable && v.Reason != v1alpha1.ReasonRateLimited {
-		m.handled = try.reconcileAt
+	last.tried, last.verdict = try, judge(err, p, verified)
+	if v := last.verdict; v == nil || v.Class != fault.Retryable && v.Reason != v1alpha1.ReasonRateLimited {
+		last.handled = try.reconcileAt
 	}
 	if result := p.Result(); result.Verified {
 		cp.Status.ListSupported = result.ListSupported
-		m.interval = r.interval(cp, m.counted(), p.ListTook())
+		m.interval = resyncInterval(cp, m.counted(), p.ListTook())
 	}
-	m.nextCheck = r.clock().Now().Add(r.untilNext(m))
-	return m.verdict
+	last.next = n.clock.Now().Add(n.untilNext(m))
+	return last.verdict
 }
 
 // untilNext is the time until the next check. While the credentials are rejected it does not depend on the resync interval:
 // the rejection may be temporary, and all Agents wait.
-func (r *Reconciler) untilNext(m *memo) time.Duration {
-	v := m.verdict
+func (n connector) untilNext(m *memo) time.Duration {
+	last := &m.check
+	v := last.verdict
 	refused := v != nil && v.Reason == v1alpha1.ReasonUnauthorized
 	switch {
 	case refused, v != nil && v.Class == fault.Retryable:
-		m.failures++
+		last.failures++
 	case v == nil || v.RetryAfter == 0:
-		m.failures = 0
+		last.failures = 0
 	}
 	switch {
 	case v != nil && v.RetryAfter > 0:
 		return v.RetryAfter
 	case refused:
-		return r.refusedBackoff(m.failures)
+		return n.delays.refusedBackoff(last.failures)
 	case v != nil && v.Class == fault.Retryable:
-		return r.backoff(m.failures)
+		return n.delays.backoff(last.failures)
 	default:
 		return spread(m.interval)
 	}
@@ -183,6 +227,3 @@ func words(err error) string {
 	// The client does not know the name of the field.
 	return strings.Replace(e.Err.Error(), "the CA bundle", "spec.caBundle", 1)
 }
-
-// maxWords bounds the error text in a condition.
-const maxWords = 1000

@@ -134,7 +134,7 @@ func TestAnExpiredCertificateIsReportedWithoutTheTimeAndTheWrongAdvice(t *testin
 	private.StartTLS()
 	t.Cleanup(private.Close)
 	bundle := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})
-	w.putSecret("ca", map[string]string{"ca.crt": string(bundle)})
+	w.SetSecret("ca", map[string]string{"ca.crt": string(bundle)})
 	cp := w.create(func(cp *v1alpha1.CloudProject) {
 		cp.Spec.URL = private.URL
 		cp.Spec.CABundle = &v1alpha1.KeySource{SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "ca", Key: "ca.crt"}}
@@ -146,7 +146,7 @@ func TestAnExpiredCertificateIsReportedWithoutTheTimeAndTheWrongAdvice(t *testin
 	seen := tries.Load()
 	w.eventually("more tries", func() bool { return tries.Load() > seen+1 })
 	after := &v1alpha1.CloudProject{}
-	noError(t, w.client.Get(t.Context(), client.ObjectKeyFromObject(cp), after))
+	noError(t, w.Client.Get(t.Context(), client.ObjectKeyFromObject(cp), after))
 	if after.ResourceVersion != got.ResourceVersion {
 		t.Errorf("another try changed the status to %v", after.Status)
 	}
@@ -176,13 +176,13 @@ func TestACABundleMakesAPrivateAuthorityTrusted(t *testing.T) {
 	cp := w.create(func(cp *v1alpha1.CloudProject) { cp.Spec.URL = private.URL })
 	w.becomes(cp, unverified("certificate is signed by an unknown authority", "add the authority to spec.caBundle"))
 
-	w.edit(cp, func() {
+	w.Edit(cp, func() {
 		cp.Spec.CABundle = &v1alpha1.KeySource{ConfigMapKeyRef: &v1alpha1.ConfigMapKeyReference{Name: "ca", Key: "ca.crt"}}
 	})
 	w.becomes(cp, waitingFor(v1alpha1.ReasonSourceNotFound, `ConfigMap "ca"`))
 	w.putCA("ca", pemOf(private))
 	w.becomes(cp, verified)
-	if got := string(w.secret("main-credentials").Data[v1alpha1.CABundleKey]); got != pemOf(private) {
+	if got := string(w.Secret("main-credentials").Data[v1alpha1.CABundleKey]); got != pemOf(private) {
 		t.Errorf("the copy holds the CA bundle %q", got)
 	}
 }
@@ -244,21 +244,21 @@ func TestNothingIsWrittenWhenNothingChanges(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cp := w.becomes(w.create(), verified)
-	w.eventually("the copy", func() bool { return w.secret("main-credentials") != nil })
+	w.eventually("the copy", func() bool { return w.Secret("main-credentials") != nil })
 	w.stays("the status is written once", func() bool { return true })
 	cp = w.becomes(cp, verified)
-	copied := w.secret("main-credentials")
+	copied := w.Secret("main-credentials")
 	reconciled := w.reader.count(tokenName)
 	for _, name := range []string{tokenName, "main-credentials"} {
-		source := w.secret(name)
+		source := w.Secret(name)
 		if name == tokenName {
-			w.edit(source, func() { metav1.SetMetaDataLabel(&source.ObjectMeta, "touched", "yes") })
+			w.Edit(source, func() { metav1.SetMetaDataLabel(&source.ObjectMeta, "touched", "yes") })
 		}
 	}
 	w.eventually("a reconciliation", func() bool { return w.reader.count(tokenName) > reconciled })
 	w.stays("nothing is written", func() bool {
 		return w.becomes(cp, verified).ResourceVersion == cp.ResourceVersion &&
-			w.secret("main-credentials").ResourceVersion == copied.ResourceVersion
+			w.Secret("main-credentials").ResourceVersion == copied.ResourceVersion
 	})
 	if got := len(w.cloud.Requests()); got != 1 {
 		t.Errorf("%d requests, want the one of the first check", got)
@@ -294,8 +294,8 @@ func kinds(events []string) []string {
 
 func (w *world) putCA(name, ca string) {
 	w.Helper()
-	noError(w, client.IgnoreAlreadyExists(w.client.Create(w.Context(), &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name}, Data: map[string]string{"ca.crt": ca},
+	noError(w, client.IgnoreAlreadyExists(w.Client.Create(w.Context(), &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}, Data: map[string]string{"ca.crt": ca},
 	})))
 }
 

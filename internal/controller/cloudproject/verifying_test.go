@@ -25,7 +25,7 @@ import (
 
 // verifying is a Connection and what decides when it is verified, on a fake clock.
 type verifying struct {
-	*Reconciler
+	connector
 	clock   *clocktesting.FakeClock
 	cloud   *cloudtest.Server
 	cp      *v1alpha1.CloudProject
@@ -41,7 +41,9 @@ func newVerifying(t *testing.T) *verifying {
 	server := x.cloud.Start()
 	t.Cleanup(server.Close)
 	policy := cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true}
-	x.Reconciler = &Reconciler{Projects: connection.NewRegistry(connection.Options{Policy: policy, Clock: x.clock}), Clock: x.clock}
+	x.connector = connector{
+		projects: connection.NewRegistry(connection.Options{Policy: policy, Clock: x.clock}), clock: x.clock, delays: Delays{}.withDefaults(),
+	}
 	x.cp = &v1alpha1.CloudProject{
 		ObjectMeta: metav1.ObjectMeta{Name: "main", Namespace: "default", UID: types.UID("uid"), Generation: 1},
 		Spec:       v1alpha1.CloudProjectSpec{URL: server.URL, Authentication: v1alpha1.AuthenticationAuto},
@@ -55,7 +57,7 @@ func newVerifying(t *testing.T) *verifying {
 func (x *verifying) configure(t *testing.T, token cloud.Token) {
 	t.Helper()
 	var err error
-	x.project, err = x.Projects.Configure(x.cp, connection.Credentials{Token: token})
+	x.project, err = x.projects.Configure(x.cp, connection.Credentials{Token: token})
 	noError(t, err)
 }
 
@@ -64,7 +66,7 @@ func (x *verifying) verify(t *testing.T) (reason string, requests int) {
 	t.Helper()
 	before := len(x.cloud.Requests())
 	x.memo.interval = x.interval
-	if verdict := x.Reconciler.verify(t.Context(), x.project, x.cp, x.memo); verdict != nil {
+	if verdict := x.connector.verify(t.Context(), x.project, x.cp, x.memo); verdict != nil {
 		reason = verdict.Reason
 	}
 	return reason, len(x.cloud.Requests()) - before
@@ -123,7 +125,7 @@ func TestARejectionIsRetriedWithBackoff(t *testing.T) {
 				if reason, _ := x.verify(t); reason != v1alpha1.ReasonUnauthorized {
 					t.Fatalf("try %d: reason %q", tries, reason)
 				}
-				wait := x.memo.nextCheck.Sub(x.clock.Now())
+				wait := x.memo.check.next.Sub(x.clock.Now())
 				if top *= time.Second; wait < top/2 || wait > top {
 					t.Fatalf("after %d rejections the next try is in %s, want %s at most, and half of it at least", tries+1, wait, top)
 				}
@@ -131,13 +133,13 @@ func TestARejectionIsRetriedWithBackoff(t *testing.T) {
 			}
 			repair()
 			x.expect(t, "it is over", "", 1)
-			if wait := x.memo.nextCheck.Sub(x.clock.Now()); wait < time.Hour {
+			if wait := x.memo.check.next.Sub(x.clock.Now()); wait < time.Hour {
 				t.Errorf("good credentials are checked again in %s", wait)
 			}
 			x.cloud.Inject(row.refusal)
 			x.memo.needsCheck.Store(true)
 			_, _ = x.verify(t)
-			if wait := x.memo.nextCheck.Sub(x.clock.Now()); wait > 5*time.Second {
+			if wait := x.memo.check.next.Sub(x.clock.Now()); wait > 5*time.Second {
 				t.Errorf("the next rejection starts with %s", wait)
 			}
 		})
@@ -167,7 +169,7 @@ func TestASlowListStretchesTheInterval(t *testing.T) {
 	entered, release := make(chan struct{}, 1), make(chan struct{})
 	x.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Entered: entered, Block: release, Times: 1})
 	keys := make(chan client.ObjectKey, 1)
-	x.Projects.OnNeedsVerification(func(key client.ObjectKey) { keys <- key })
+	x.projects.OnNeedsVerification(func(key client.ObjectKey) { keys <- key })
 	x.project.Warm()
 	<-entered
 	x.clock.Step(8*time.Minute + time.Second)
@@ -189,7 +191,7 @@ func TestAnOutageIsRetriedWithBackoff(t *testing.T) {
 		x.clock.Step(5 * time.Minute)
 		x.expect(t, "later", v1alpha1.ReasonCredentialsUnverified, 1)
 	}
-	if wait := x.memo.nextCheck.Sub(x.clock.Now()); wait < 16*time.Second || wait > 32*time.Second {
+	if wait := x.memo.check.next.Sub(x.clock.Now()); wait < 16*time.Second || wait > 32*time.Second {
 		t.Errorf("after six failures the next try comes in %s", wait)
 	}
 	repair()
@@ -198,7 +200,7 @@ func TestAnOutageIsRetriedWithBackoff(t *testing.T) {
 	x.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore, Times: 2}) // The transport tries a read twice.
 	x.memo.needsCheck.Store(true)
 	x.expect(t, "it was good before", v1alpha1.ReasonUnavailable, 2)
-	if wait := x.memo.nextCheck.Sub(x.clock.Now()); wait > time.Second {
+	if wait := x.memo.check.next.Sub(x.clock.Now()); wait > time.Second {
 		t.Errorf("after one failure the next try comes in %s", wait)
 	}
 }
@@ -209,7 +211,7 @@ func TestARequestIsHandledOnceTheAPIResponded(t *testing.T) {
 	x.cp.Annotations = map[string]string{v1alpha1.AnnotationReconcileAt: "now"}
 	handled := func(why, want string) {
 		t.Helper()
-		if x.describe(x.cp, x.memo); x.cp.Status.LastHandledReconcileAt != want {
+		if describe(x.cp, x.memo, x.project); x.cp.Status.LastHandledReconcileAt != want {
 			t.Errorf("%s: handled is %q, want %q", why, x.cp.Status.LastHandledReconcileAt, want)
 		}
 	}
