@@ -57,7 +57,7 @@ func (c *Connection) Verify(ctx context.Context) error {
 	s.mu.Unlock()
 	return fault.Waitingf(v1alpha1.ReasonUnauthorized,
 		"Calyptia Cloud rejected the token (%v): put a valid project token into the Secret of spec.tokenSecretRef", last).
-		After(pause).Because(last)
+		Coded(fault.TokenRejected).After(pause).Because(last)
 }
 
 // refused returns for how long rejected requests outweigh a check of the scheme; see verification.State.
@@ -94,7 +94,8 @@ func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.
 	s.mu.Unlock()
 	switch {
 	case stale:
-		return fault.Retryablef(v1alpha1.ReasonCredentialsUnverified, "the credentials changed while they were verified")
+		return fault.Retryablef(v1alpha1.ReasonCredentialsUnverified, "the credentials changed while they were verified").
+			Coded(fault.CredentialsUnverified)
 	case lostList:
 		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 			"Calyptia Cloud no longer lists agents: check for a proxy between it and the operator")

@@ -39,6 +39,10 @@ const (
 	Unreachable Code = "Unreachable"
 	// ProjectNotReady: the CloudProject allows no requests now; see its conditions.
 	ProjectNotReady Code = "ProjectNotReady"
+	// TokenRejected: Calyptia Cloud rejected the project token.
+	TokenRejected Code = "TokenRejected"
+	// CredentialsUnverified: no response shows whether the credentials are valid.
+	CredentialsUnverified Code = "CredentialsUnverified"
 	// ProjectMissing: there is no such CloudProject.
 	ProjectMissing Code = "ProjectMissing"
 	// ProjectNotAllowed: the CloudProject does not allow the namespace.

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -110,12 +109,11 @@ func TestCount_TenThousandAgents_ReadsEachNamespaceOnce(t *testing.T) {
 // Anybody may refer to a CloudProject. Agents that it does not allow are not in its status, and stretch nothing.
 func TestStatusAgents_NamespaceNotAllowed_IsNotCounted(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *options) { o.everywhere = true })
-	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cproj-other-"}}
-	w.Create(other)
+	other := newNamespace(t)
+	w := newWorld(t, func(o *options) { o.beside = other })
 	cp, _ := w.withCopy()
 	for i := range 3 {
-		w.createAgent(other.Name, fmt.Sprint("guest-", i), cp)
+		w.createAgent(other, fmt.Sprint("guest-", i), cp)
 	}
 	w.createAgent(w.Namespace, "own", cp)
 	counts := func(want int32) {
@@ -128,7 +126,7 @@ func TestStatusAgents_NamespaceNotAllowed_IsNotCounted(t *testing.T) {
 	w.Edit(cp, func() { cp.Spec.AllowedNamespaces = nil })
 	counts(1)
 	for i := range 3 {
-		w.removeAgent(&v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: other.Name, Name: fmt.Sprint("guest-", i)}})
+		w.removeAgent(&v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: other, Name: fmt.Sprint("guest-", i)}})
 	}
 	w.removeAgent(&v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "own"}})
 }

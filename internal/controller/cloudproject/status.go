@@ -83,7 +83,7 @@ func both(first, second *fault.Error) *fault.Error {
 
 // stalls reports whether user action is required. A rejected token does not become valid without it.
 func stalls(f *fault.Error) bool {
-	return f.Class == fault.Terminal || f.Reason == v1alpha1.ReasonUnauthorized
+	return f.Class == fault.Terminal || f.Code == fault.TokenRejected
 }
 
 // setConditions sets all conditions.
@@ -110,7 +110,7 @@ func (r reporter) setConditions(cp *v1alpha1.CloudProject, f *fault.Error) {
 		set(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified, "Calyptia Cloud accepts the credentials")
 	} else {
 		status := metav1.ConditionFalse
-		if f.Reason == v1alpha1.ReasonCredentialsUnverified {
+		if f.Code == fault.CredentialsUnverified {
 			status = metav1.ConditionUnknown
 		}
 		set(v1alpha1.ConditionReady, status, f.Reason, f.Message)
@@ -118,7 +118,7 @@ func (r reporter) setConditions(cp *v1alpha1.CloudProject, f *fault.Error) {
 	stalled := f != nil && stalls(f)
 	setOnly(v1alpha1.ConditionStalled, stalled)
 	setOnly(v1alpha1.ConditionReconciling, f != nil && !stalled && f.Class == fault.Retryable &&
-		f.Reason == v1alpha1.ReasonCredentialsUnverified)
+		f.Code == fault.CredentialsUnverified)
 }
 
 // write writes the status if it changed, and records an event. pending is true if only numbers changed and it is too

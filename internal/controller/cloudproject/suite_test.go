@@ -93,7 +93,7 @@ type options struct {
 	delays     Delays
 	namespaces []string
 	policy     cloud.URLPolicy
-	everywhere bool // watch all namespaces
+	beside     string // a further namespace to watch; other tests run in all the rest
 }
 
 func newWorld(t *testing.T, change ...func(*options)) *world {
@@ -107,10 +107,7 @@ func newWorld(t *testing.T, change ...func(*options)) *world {
 	}
 	direct, err := client.New(plane.Config, client.Options{Scheme: scheme})
 	noError(t, err)
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cproj-"}}
-	noError(t, direct.Create(t.Context(), namespace))
-
-	w := &world{Objects: objects.Objects{TB: t, Client: direct, Namespace: namespace.Name}, cloud: cloudtest.New(o.settings), events: &recorder{}}
+	w := &world{Objects: objects.Objects{TB: t, Client: direct, Namespace: newNamespace(t)}, cloud: cloudtest.New(o.settings), events: &recorder{}}
 	server := w.cloud.Start()
 	t.Cleanup(server.Close)
 	w.url = server.URL
@@ -128,6 +125,15 @@ func newWorld(t *testing.T, change ...func(*options)) *world {
 	}
 	t.Cleanup(func() { stop(); w.checkHidden() })
 	return w
+}
+
+func newNamespace(t *testing.T) string {
+	t.Helper()
+	direct, err := client.New(plane.Config, client.Options{Scheme: scheme})
+	noError(t, err)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "cproj-"}}
+	noError(t, direct.Create(t.Context(), namespace))
+	return namespace.Name
 }
 
 // registerAside registers an agent without the operator: with it in the list, one request verifies the credentials.
@@ -152,8 +158,8 @@ func (w *world) start(o *options) (stop func()) {
 		Scheme: scheme, Logger: logger, Metrics: metricsserver.Options{BindAddress: "0"},
 		Cache: cache.Options{DefaultNamespaces: map[string]cache.Config{w.Namespace: {}}},
 	}
-	if o.everywhere {
-		managerOptions.Cache = cache.Options{}
+	if o.beside != "" {
+		managerOptions.Cache.DefaultNamespaces[o.beside] = cache.Config{}
 	}
 	mgr, err := ctrl.NewManager(plane.Config, managerOptions)
 	noError(w, err)

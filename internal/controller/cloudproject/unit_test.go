@@ -82,7 +82,7 @@ func TestBackoffGrowsAndIsBounded(t *testing.T) {
 
 func TestTwoFailuresAreOneMessage(t *testing.T) {
 	held := fault.Waitingf(v1alpha1.ReasonInUse, "in use")
-	refused := fault.Waitingf(v1alpha1.ReasonUnauthorized, "refused")
+	refused := fault.Waitingf(v1alpha1.ReasonUnauthorized, "refused").Coded(fault.TokenRejected)
 	waits := fault.Waitingf(v1alpha1.ReasonRateLimited, "wait").Quietly()
 	for _, row := range []struct {
 		name                string
@@ -121,18 +121,18 @@ func TestConditionsAreRightForKstatus(t *testing.T) {
 		want:  map[string]string{"Ready": "False Invalid", "Stalled": "True Invalid"},
 		state: status.FailedStatus,
 	}, {
-		name: "a rejected token stalls, although Agents wait", fault: fault.Waitingf(v1alpha1.ReasonUnauthorized, "x"),
+		name: "a rejected token stalls, although Agents wait", fault: fault.Waitingf(v1alpha1.ReasonUnauthorized, "x").Coded(fault.TokenRejected),
 		want:  map[string]string{"Ready": "False Unauthorized", "Stalled": "True Unauthorized"},
 		state: status.FailedStatus,
 	}, {
 		name: "waiting is in progress", fault: fault.Waitingf(v1alpha1.ReasonSourceNotFound, "x"),
 		want: map[string]string{"Ready": "False SourceNotFound"}, state: status.InProgressStatus,
 	}, {
-		name: "trying before the first check", fault: fault.Retryablef(v1alpha1.ReasonCredentialsUnverified, "x"),
+		name: "trying before the first check", fault: fault.Retryablef(v1alpha1.ReasonCredentialsUnverified, "x").Coded(fault.CredentialsUnverified),
 		want:  map[string]string{"Ready": "Unknown CredentialsUnverified", "Reconciling": "True CredentialsUnverified"},
 		state: status.InProgressStatus,
 	}, {
-		name: "nothing to try", fault: fault.Waitingf(v1alpha1.ReasonCredentialsUnverified, "x"),
+		name: "nothing to try", fault: fault.Waitingf(v1alpha1.ReasonCredentialsUnverified, "x").Coded(fault.CredentialsUnverified),
 		want: map[string]string{"Ready": "Unknown CredentialsUnverified"}, state: status.InProgressStatus,
 	}, {
 		name: "an outage", fault: fault.Retryablef(v1alpha1.ReasonUnavailable, "x"),

@@ -149,7 +149,7 @@ func (n connector) verify(ctx context.Context, p *connection.Connection, cp *v1a
 		p.Reset()
 	}
 	if last.tried == try {
-		if last.verdict != nil && last.verdict.Reason == v1alpha1.ReasonCredentialsUnverified && verified {
+		if last.verdict != nil && last.verdict.Code == fault.CredentialsUnverified && verified {
 			last.verdict, last.next = nil, now.Add(spread(m.interval)) // A request of an Agent verified it.
 			return nil
 		}
@@ -159,7 +159,7 @@ func (n connector) verify(ctx context.Context, p *connection.Connection, cp *v1a
 	}
 	err := p.Verify(ctx)
 	last.tried, last.verdict = try, judge(err, p, verified)
-	if v := last.verdict; v == nil || v.Class != fault.Retryable && v.Reason != v1alpha1.ReasonRateLimited {
+	if v := last.verdict; v == nil || v.Class != fault.Retryable && v.Code != fault.Throttled {
 		last.handled = try.reconcileAt
 	}
 	if result := p.Result(); result.Verified {
@@ -175,7 +175,7 @@ func (n connector) verify(ctx context.Context, p *connection.Connection, cp *v1a
 func (n connector) untilNext(m *memo) time.Duration {
 	last := &m.check
 	v := last.verdict
-	refused := v != nil && v.Reason == v1alpha1.ReasonUnauthorized
+	refused := v != nil && v.Code == fault.TokenRejected
 	switch {
 	case refused, v != nil && v.Class == fault.Retryable:
 		last.failures++
@@ -202,20 +202,21 @@ func judge(err error, p *connection.Connection, verified bool) *fault.Error {
 			return nil
 		}
 		return fault.Waitingf(v1alpha1.ReasonCredentialsUnverified,
-			"the response is inconclusive: the token is verified by the first Agent request")
+			"the response is inconclusive: the token is verified by the first Agent request").Coded(fault.CredentialsUnverified)
 	}
 	f, classed := fault.As(err)
 	if classed && f.Class != fault.Retryable {
-		if f.Reason == v1alpha1.ReasonRateLimited && verified && f.RetryAfter <= quietThrottle {
+		if f.Code == fault.Throttled && verified && f.RetryAfter <= quietThrottle {
 			return f.Quietly()
 		}
 		return f
 	}
-	reason := v1alpha1.ReasonCredentialsUnverified
+	reason, code := v1alpha1.ReasonCredentialsUnverified, fault.CredentialsUnverified
 	if verified {
-		reason = v1alpha1.ReasonUnavailable
+		reason, code = v1alpha1.ReasonUnavailable, fault.Unreachable
 	}
-	return fault.Retryablef(reason, "%s cannot be used: %s; retrying automatically", p.Endpoint().URL, words(err)).Because(err)
+	return fault.Retryablef(reason, "%s cannot be used: %s; retrying automatically", p.Endpoint().URL, words(err)).
+		Coded(code).Because(err)
 }
 
 // words returns an error text that is the same at every try.
