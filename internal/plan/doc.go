@@ -7,5 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 // Package plan says which fields of a remote agent are managed, what to send of them, and what a read afterwards means. It
 // is pure: values go in, values come out.
 //
-// A new managed field is one entry in Declare, with a row in its tests.
+// In this package a new managed field is one entry in Declare and one in Registration, with a row in their tests;
+// docs/architecture.md lists the other places.
 package plan

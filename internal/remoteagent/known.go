@@ -17,8 +17,9 @@ import (
 )
 
 // Known is what this process knows of one Agent between two reconciliations. It is lost with the process, which costs
-// requests and time, never correctness: what counts is in the Agent, its Secrets and Calyptia Cloud. There is one for
-// each Agent that exists, and one worker at a time works on an Agent, so that it needs no lock.
+// requests and time: what counts is in the Agent, its Secrets and Calyptia Cloud. Two exceptions: a token that only a response
+// showed, and the pause after registrations that came to nothing. There is one for each Agent that exists, and one worker at
+// a time works on an Agent, so that it needs no lock.
 type Known struct {
 	Identity  identity
 	Secrets   secretChecks
