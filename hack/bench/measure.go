@@ -68,8 +68,9 @@ type result struct {
 	Pages       int
 	Connections int64
 	tally
-	// RSS and PeakRSS are the operator's, in bytes; the peak is since its start.
-	RSS, PeakRSS int64
+	// RSS and PeakRSS are the operator's, in bytes; the peak is since its start. Live is its heap after its last garbage
+	// collection.
+	RSS, PeakRSS, Live int64
 	// Figures of this phase alone.
 	Figures map[string]float64 `json:",omitempty"`
 	// Histogram of the reads over the phase, where they have to be spread.
@@ -134,6 +135,7 @@ func (s *stage) end(ctx context.Context, phase string, took timing, before map[s
 		if r.RSS, r.PeakRSS, err = s.operator.memory(); err != nil {
 			return nil, err
 		}
+		r.Live = s.live()
 	}
 	s.results = append(s.results, r)
 	return r, nil

@@ -43,7 +43,7 @@ type options struct {
 }
 
 // allPhases, in the order in which they run.
-var allPhases = []string{"floor", "register", "update", "drift", "single", "wake", "restart", "steady", "delete"}
+var allPhases = []string{"floor", "register", "update", "drift", "single", "wake", "restart", "steady", "delete", "nodes"}
 
 // quickPhases are those that need no waiting.
 const quickPhases = "floor,register,update,drift,single,delete"
@@ -115,6 +115,9 @@ func (o *options) choose(phases string) error {
 	}
 	if !o.phases["register"] {
 		return errors.New("-phases: all but floor needs register")
+	}
+	if o.phases["nodes"] && !o.phases["delete"] {
+		return errors.New("-phases: nodes needs delete")
 	}
 	return nil
 }
