@@ -146,7 +146,8 @@ func matters(e event.UpdateEvent) bool {
 	}
 	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionStalled, v1alpha1.ConditionReporting} {
 		before, after := apimeta.FindStatusCondition(was.Status.Conditions, kind), apimeta.FindStatusCondition(is.Status.Conditions, kind)
-		if (before == nil) != (after == nil) || before != nil && (before.Status != after.Status || before.Reason != after.Reason) {
+		if (before == nil) != (after == nil) || before != nil && (before.Status != after.Status || before.Reason != after.Reason ||
+			before.ObservedGeneration != after.ObservedGeneration) {
 			return true
 		}
 	}
