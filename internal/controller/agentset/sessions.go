@@ -56,6 +56,7 @@ func (p *pass) keepSessions(ctx context.Context) error {
 		stored[i] = shards[i].stored
 	}
 	p.plan = agentset.PlanSessions(wanted, stored)
+	p.adopt(shards)
 	p.countStored(wanted, stored)
 	switch {
 	case wait > 0:
@@ -92,6 +93,14 @@ func (p *pass) wanted(ctx context.Context, agents map[string]*v1alpha1.Agent) (w
 		default:
 			wanted[slot] = agentset.Wanted{Unknown: true}
 			stale = append(stale, slot)
+		}
+	}
+	for _, key := range p.decision.Desired { // A restored session stays until the Agent is there, too.
+		slot := agentset.Slot(key)
+		_, known := wanted[slot]
+		agent, exists := p.facts.Agents[agentset.AgentName(p.set.Name, key)]
+		if !known && (!exists || agent.Ownership != agentset.Foreign) {
+			wanted[slot] = agentset.Wanted{Unknown: true}
 		}
 	}
 	maps.DeleteFunc(p.memory.sources, func(slot string, _ origin) bool { return agents[slot] == nil })

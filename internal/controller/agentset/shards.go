@@ -177,15 +177,29 @@ func (p *pass) createShard(ctx context.Context, shard *shard, data map[string][]
 func (p *pass) patchShard(ctx context.Context, shard *shard, data map[string][]byte) error {
 	written := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: p.set.Namespace, Name: shard.name}}
 	written.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	patch, err := tokensecret.ShardPatch(&metav1.ObjectMeta{UID: shard.uid, ResourceVersion: shard.version}, data)
+	known := &metav1.ObjectMeta{UID: shard.uid, ResourceVersion: shard.version}
+	patch, err := tokensecret.ShardPatch(known, data)
+	if shard.verdict == tokensecret.Ownerless {
+		patch, err = tokensecret.AdoptShardPatch(p.set, agentset.OwnerReference(p.set), known, data)
+	}
 	if err != nil {
 		return err
 	}
 	if err := p.Client.Patch(ctx, written, client.RawPatch(types.MergePatchType, patch)); err != nil {
 		return err
 	}
-	shard.version = written.ResourceVersion
+	shard.version, shard.verdict = written.ResourceVersion, tokensecret.Ours
 	return nil
+}
+
+// adopt adds a write for each Secret without an owner, which the set makes its own.
+func (p *pass) adopt(shards []shard) {
+	for i := range shards {
+		planned := slices.ContainsFunc(p.plan.Writes, func(write agentset.Write) bool { return write.Shard == i })
+		if shards[i].verdict == tokensecret.Ownerless && !planned {
+			p.plan.Writes = append(p.plan.Writes, agentset.Write{Shard: i})
+		}
+	}
 }
 
 // refused classifies an API server error about a Secret with sessions.
