@@ -200,7 +200,7 @@ kind: AgentSet
 metadata: {name: aggregator}
 spec:
   targetRef: {kind: StatefulSet, name: aggregator}
-  template: {spec: {projectRef: {name: calyptia}, type: fluentbit, version: 5.1.1}}
+  template: {spec: {projectRef: {name: calyptia}, type: fluentbit, version: 5.1.1, rawConfig: "pipeline: {}"}}
 EOF
 `
 
