@@ -59,6 +59,9 @@ func (s *stage) spec() map[string]any {
 // apply creates an Agent.
 func (s *stage) apply(namespace string) func(context.Context, string) error {
 	spec := s.spec()
+	if s.sessions {
+		spec["sessionSecretRef"] = map[string]string{}
+	}
 	return func(ctx context.Context, name string) error {
 		return s.create(ctx, agentsPath(namespace), object(apiVersion, "Agent", name, map[string]any{"spec": spec}))
 	}

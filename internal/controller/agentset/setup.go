@@ -69,8 +69,14 @@ func targetOf(set *v1alpha1.AgentSet) string {
 func TrimWorkload(object any) (any, error) {
 	switch o := object.(type) {
 	case *corev1.Node:
+		for i := range o.Spec.Taints {
+			t := &o.Spec.Taints[i]
+			t.Key, t.Value, t.Effect = kubecache.Shared(t.Key), kubecache.Shared(t.Value), corev1.TaintEffect(kubecache.Shared(string(t.Effect)))
+		}
 		o.Spec = corev1.NodeSpec{Taints: o.Spec.Taints, Unschedulable: o.Spec.Unschedulable}
-		o.Status, o.Annotations = corev1.NodeStatus{}, nil
+		o.Status, o.ObjectMeta = corev1.NodeStatus{}, metav1.ObjectMeta{
+			Name: o.Name, ResourceVersion: o.ResourceVersion, Labels: o.Labels, DeletionTimestamp: o.DeletionTimestamp,
+		}
 	case *appsv1.DaemonSet:
 		pod := o.Spec.Template.Spec
 		o.Spec = appsv1.DaemonSetSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{

@@ -22,7 +22,9 @@ func TestWhichChangesOfAnAgentMatterToItsSet(t *testing.T) {
 		want   bool
 	}{
 		{"nothing", func(*v1alpha1.Agent) {}, false},
-		{"times and numbers", func(a *v1alpha1.Agent) { a.Status.Agent, a.ResourceVersion = &v1alpha1.RemoteAgent{MetricsCount: 7}, "2" }, false},
+		{"times and numbers", func(a *v1alpha1.Agent) {
+			a.Status.Agent, a.ResourceVersion = &v1alpha1.RemoteAgent{MetricsCount: 7}, "2"
+		}, false},
 		{"the spec", func(a *v1alpha1.Agent) { a.Generation++ }, true},
 		{"it is Ready in a new generation, and was Ready in the former", func(a *v1alpha1.Agent) {
 			a.Status.Conditions[0].ObservedGeneration++
