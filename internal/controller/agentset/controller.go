@@ -65,6 +65,7 @@ type pass struct {
 	plan     agentset.Plan
 	stored   int // desired sessions that are in their Secrets
 	next     time.Duration
+	requests time.Duration // the time that requests to the API server took
 }
 
 // Reconcile creates, updates and deletes the Agents and the sessions of an AgentSet.
@@ -82,8 +83,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if kubecache.Behind(&set, p.memory.written) {
 		return ctrl.Result{RequeueAfter: staleWait}, nil
 	}
-	begun := time.Now()
-	defer func() { p.memory.took.Store(int64(time.Since(begun))) }()
+	begun := p.Clock.Now()
+	defer p.remember(begun)
 	if asked := set.Annotations[v1alpha1.AnnotationReconcileAt]; asked != set.Status.LastHandledReconcileAt {
 		p.memory.forgetSessions()
 	}
@@ -110,7 +111,7 @@ func (p *pass) run(ctx context.Context) error {
 	}
 	p.decision = agentset.Decide(p.facts)
 	p.sooner(p.decision.Next)
-	if err := p.execute(ctx); err != nil {
+	if err := p.requesting(func() error { return p.execute(ctx) }); err != nil {
 		return err
 	}
 	if err := p.keepSessions(ctx); err != nil {
@@ -123,6 +124,18 @@ func (p *pass) run(ctx context.Context) error {
 		return failure
 	}
 	return nil
+}
+
+// requesting calls a function that mostly waits for the API server.
+func (p *pass) requesting(do func() error) error {
+	begun := p.Clock.Now()
+	defer func() { p.requests += p.Clock.Since(begun) }()
+	return do()
+}
+
+// remember records how long the pass took, without its requests.
+func (p *pass) remember(begun time.Time) {
+	p.memory.took.Store(int64(p.Clock.Since(begun) - p.requests))
 }
 
 func isMissing(err error) bool {

@@ -35,7 +35,11 @@ type session = map[string][]byte
 
 // keepSessions writes the session of every registered Agent to the Secrets.
 func (p *pass) keepSessions(ctx context.Context) error {
-	shards, err := p.readShards(ctx)
+	var shards []shard
+	err := p.requesting(func() (err error) {
+		shards, err = p.readShards(ctx)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -44,7 +48,11 @@ func (p *pass) keepSessions(ctx context.Context) error {
 	fresh := map[string]session{}
 	wait := p.memory.free.Sub(p.Clock.Now())
 	if wait <= 0 {
-		if fresh, err = p.readSessions(ctx, agents, stale); err != nil {
+		err = p.requesting(func() (err error) {
+			fresh, err = p.readSessions(ctx, agents, stale)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 		for slot := range fresh {
@@ -65,7 +73,7 @@ func (p *pass) keepSessions(ctx context.Context) error {
 	case len(p.plan.Writes) == 0:
 		return p.removeExcess(ctx)
 	}
-	return p.writeShards(ctx, agents, fresh, wanted, stored)
+	return p.requesting(func() error { return p.writeShards(ctx, agents, fresh, wanted, stored) })
 }
 
 // slots are the set's own Agents by slot.

@@ -52,7 +52,7 @@ const targetIndex = "spec.targetRef"
 
 const (
 	// agentDelay is the least delay after a change of an Agent, so that many changes share a pass. It grows with the
-	// duration of the pass.
+	// duration of the pass, so that a large set takes a part of one processor. Requests take none, and do not count.
 	agentDelay = 200 * time.Millisecond
 	passes     = 10
 	// nodeDelay is the delay after a change of a node, so that many changes share a pass.
