@@ -70,7 +70,8 @@ func (p *show) nodes(ctx context.Context) error {
 func (s *stage) addNode(ctx context.Context, name string) error {
 	var images []map[string]any
 	for i := range 50 {
-		images = append(images, map[string]any{"sizeBytes": 50_000_000, "names": []string{fmt.Sprintf("registry.example.com/team/image-%d:v1.2.3", i)}})
+		name := fmt.Sprintf("registry.example.com/team/image-%d:v1.2.3", i)
+		images = append(images, map[string]any{"sizeBytes": 50_000_000, "names": []string{name}})
 	}
 	return s.create(ctx, nodesPath, object("v1", "Node", name, map[string]any{
 		"metadata": map[string]any{"name": name, "labels": map[string]string{
@@ -112,7 +113,9 @@ func (p *show) nodesUpdate(ctx context.Context, all []string) error {
 
 // whole measures one write of the set until all its Agents, and then the set itself, are Ready. like is the same change of
 // plain Agents.
-func (p *show) whole(ctx context.Context, phase, like string, all []string, done func(before, now sight) bool, write func(context.Context) error) error {
+func (p *show) whole(
+	ctx context.Context, phase, like string, all []string, done func(before, now sight) bool, write func(context.Context) error,
+) error {
 	var ready time.Duration
 	r, err := p.measure(ctx, phase, func() (timing, error) {
 		round, began := p.tracker.round(len(all)), time.Now()
@@ -183,7 +186,7 @@ func (p *show) nodesRestart(ctx context.Context, _ []string) error {
 	if err := testenv.Pause(ctx, time.Until(began.Add(ready+burstWindow))); err != nil {
 		return err
 	}
-	requests, err := p.settle(ctx, everybody)
+	requests, err := p.settle(ctx)
 	if err != nil {
 		return err
 	}

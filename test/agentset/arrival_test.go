@@ -13,13 +13,14 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // A kubelet registers its node with the taint not-ready, and starts pods once the network of the node is ready. If the
