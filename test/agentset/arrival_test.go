@@ -26,7 +26,7 @@ import (
 // A kubelet registers its node with the taint not-ready, and starts pods once the network of the node is ready. If the
 // DaemonSet tolerates the taint, the session is stored by then. If not, the DaemonSet gets a pod, and the set an Agent, once the
 // taint is removed; the init container waits.
-func TestANewNodeHasItsSessionBeforeAPodCouldStart(t *testing.T) {
+func TestANodeHasItsSessionBeforeAPodCouldStart(t *testing.T) {
 	notReady := corev1.Toleration{Key: corev1.TaintNodeNotReady, Operator: corev1.TolerationOpExists}
 	for name, tolerations := range map[string][]corev1.Toleration{"it tolerates not-ready": {notReady}, "it does not": nil} {
 		t.Run(name, func(t *testing.T) {

@@ -211,7 +211,7 @@ func (p *Proxy) StopAt(method, suffix string) <-chan struct{} {
 	return stopped
 }
 
-// StopAfter lets the next request with this method and path suffix through, withholds its response, and fails every write
+// StopAfter sends the next request with this method and path suffix, withholds its response, and fails every write
 // after it, as if the operator had died there. The channel is closed when that happens.
 func (p *Proxy) StopAfter(method, suffix string) <-chan struct{} {
 	stopped := make(chan struct{})

@@ -24,7 +24,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
-// cluster is an AgentSet "logs" in a place of its own, and its nodes.
+// cluster is an AgentSet "logs" in a separate place, and its nodes.
 type cluster struct {
 	*world
 	*place
