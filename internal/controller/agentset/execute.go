@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -40,6 +41,11 @@ type action struct {
 
 // execute writes the Agents as decided, and returns the first failure.
 func (p *pass) execute(ctx context.Context) error {
+	if slices.ContainsFunc(p.decision.Update, func(name string) bool { return p.facts.Agents[name].Ownership == agentset.Adoptable }) {
+		if err := p.stillExists(ctx); err != nil {
+			return err
+		}
+	}
 	actions := p.actions()
 	if len(actions) > batch {
 		actions = actions[:batch]
@@ -78,6 +84,19 @@ func (p *pass) execute(ctx context.Context) error {
 	close(next)
 	group.Wait()
 	return failed
+}
+
+// stillExists fails if the set is deleted, which the cache may not show yet: what the set adopted would be deleted with it.
+func (p *pass) stillExists(ctx context.Context) error {
+	var sets v1alpha1.AgentSetList
+	err := p.APIReader.List(ctx, &sets, client.InNamespace(p.set.Namespace), client.MatchingFields{"metadata.name": p.set.Name})
+	if err != nil {
+		return err
+	}
+	if len(sets.Items) == 1 && sets.Items[0].UID == p.set.UID && sets.Items[0].DeletionTimestamp.IsZero() {
+		return nil
+	}
+	return fault.Waitingf(v1alpha1.ReasonProgressing, "the AgentSet is being deleted")
 }
 
 func (p *pass) actions() (actions []action) {

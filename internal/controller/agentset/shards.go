@@ -95,6 +95,11 @@ func (p *pass) writeShards(
 	ctx context.Context, agents map[string]*v1alpha1.Agent, fresh map[string]session,
 	wanted map[string]agentset.Wanted, stored []map[string]agentset.Stored,
 ) error {
+	if slices.ContainsFunc(p.memory.shards, func(s shard) bool { return s.verdict == tokensecret.Ownerless }) {
+		if err := p.stillExists(ctx); err != nil {
+			return err
+		}
+	}
 	var missing []string
 	for _, write := range p.plan.Writes {
 		for _, slot := range write.Set {
