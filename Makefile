@@ -161,6 +161,11 @@ torture: control-plane ## Kill the operator repeatedly for 10 minutes, with 300 
 	go test ./test/torture -run TestExactlyOneThroughKills -count=1 -v -timeout 120m -real-times \
 		-duration=$(or $(DURATION),10m) -agents=$(or $(AGENTS),300) $(if $(SEED),-seed=$(SEED))
 
+.PHONY: churn
+churn: control-plane ## Replace a tenth of the 1,000 nodes of an AgentSet each minute, for 10 minutes (DURATION=, NODES=; SEED= repeats a run).
+	go test ./test/torture -run TestNodesAreReplaced -count=1 -v -timeout 120m -real-times \
+		-duration=$(or $(DURATION),10m) -nodes=$(or $(NODES),1000) $(if $(SEED),-seed=$(SEED))
+
 comma := ,
 
 .PHONY: bench

@@ -42,8 +42,8 @@ func configText(size, number int) string {
 	return head + strings.Repeat(lines, size/len(lines)+1)[:max(0, size-len(head))]
 }
 
-// apply creates an Agent.
-func (s *stage) apply(namespace string) func(context.Context, string) error {
+// spec is what all Agents declare.
+func (s *stage) spec() map[string]any {
 	spec := map[string]any{"type": "fluentbit", "version": "v4.0.0", "projectRef": map[string]string{"name": projectName}}
 	if s.inFleet {
 		spec["fleet"] = map[string]string{"name": fleetName}
@@ -52,6 +52,15 @@ func (s *stage) apply(namespace string) func(context.Context, string) error {
 		spec["rawConfigFrom"] = map[string]any{"configMapKeyRef": map[string]string{"name": sourceName, "key": sourceKey}}
 	} else {
 		spec["rawConfig"] = configText(s.rawConfig, 0)
+	}
+	return spec
+}
+
+// apply creates an Agent.
+func (s *stage) apply(namespace string) func(context.Context, string) error {
+	spec := s.spec()
+	if s.sessions {
+		spec["sessionSecretRef"] = map[string]string{}
 	}
 	return func(ctx context.Context, name string) error {
 		return s.create(ctx, agentsPath(namespace), object(apiVersion, "Agent", name, map[string]any{"spec": spec}))

@@ -70,7 +70,7 @@ func (f *floor) run(ctx context.Context, phase string) (took timing, err error) 
 		took, err = f.batch(ctx, f.tracker, fleet, isGone, remove)
 	}
 	if err == nil {
-		_, err = f.settle(ctx, everybody) // Garbage collection, too.
+		_, err = f.settle(ctx) // Garbage collection, too.
 		took.Burnt = f.since(before)
 	}
 	if err == nil && phase == "single" {
@@ -94,7 +94,7 @@ func (f *floor) bare(ctx context.Context) (timing, error) {
 		_, err = f.batch(ctx, f.tracker, some, isGone, f.then(f.delete(floorNamespace), f.remove))
 	}
 	if err == nil {
-		_, err = f.settle(ctx, everybody)
+		_, err = f.settle(ctx)
 	}
 	return took, err
 }

@@ -68,8 +68,9 @@ type result struct {
 	Pages       int
 	Connections int64
 	tally
-	// RSS and PeakRSS are the operator's, in bytes; the peak is since its start.
-	RSS, PeakRSS int64
+	// RSS and PeakRSS are the operator's, in bytes; the peak is since its start. Live is its heap after its last garbage
+	// collection.
+	RSS, PeakRSS, Live int64
 	// Figures of this phase alone.
 	Figures map[string]float64 `json:",omitempty"`
 	// Histogram of the reads over the phase, where they have to be spread.
@@ -91,7 +92,7 @@ func (s *stage) measure(ctx context.Context, phase string, run func() (timing, e
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w%s", phase, err, s.lastWords())
 	}
-	requests, err := s.settle(ctx, everybody)
+	requests, err := s.settle(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", phase, err)
 	}
@@ -134,6 +135,7 @@ func (s *stage) end(ctx context.Context, phase string, took timing, before map[s
 		if r.RSS, r.PeakRSS, err = s.operator.memory(); err != nil {
 			return nil, err
 		}
+		r.Live = s.live()
 	}
 	s.results = append(s.results, r)
 	return r, nil
@@ -142,9 +144,9 @@ func (s *stage) end(ctx context.Context, phase string, took timing, before map[s
 // isCredentialCheck distinguishes the request that verifies the token of a CloudProject from a page of its agents.
 func isCredentialCheck(query string) bool { return query == "last=1" }
 
-// settle waits until the user agent writes nothing and the operator is idle for a while. It returns all requests until
+// settle waits until nobody writes anything and the operator is idle for a while. It returns all requests until
 // then.
-func (s *stage) settle(ctx context.Context, agent string) (all []request, err error) {
+func (s *stage) settle(ctx context.Context) (all []request, err error) {
 	const tick, quietTicks = 200 * time.Millisecond, 5
 	quiet, burnt := 0, s.processor()["operator"]
 	// The garbage collector deletes 10 to 20 Secrets a second.
@@ -159,7 +161,7 @@ func (s *stage) settle(ctx context.Context, agent string) (all []request, err er
 		}
 		now := s.processor()["operator"]
 		all = append(all, requests...)
-		t := count(requests, agent)
+		t := count(requests, everybody)
 		if quiet++; t.Objects+t.Events+t.Conflicts+t.Refused > 0 || now-burnt > tick.Seconds()/4 {
 			quiet = 0
 		}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -46,7 +47,7 @@ func (s *stage) startOperator(ctx context.Context) (time.Duration, error) {
 	}
 	command := exec.Command(s.options.operator, append(args, s.operatorArgs...)...)
 	command.Stdout, command.Stderr = log, log
-	command.Env = os.Environ()
+	command.Env = append(os.Environ(), "GODEBUG=gctrace=1") // The live heap is read from its log.
 	if s.memoryLimit != "" {
 		command.Env = append(command.Env, "GOMEMLIMIT="+s.memoryLimit)
 	}
@@ -71,18 +72,37 @@ func (s *stage) stopOperator() {
 
 // lastWords are the last lines of the operator's log.
 func (s *stage) lastWords() string {
-	const most = 2 << 10
+	const most, read = 2 << 10, 64 << 10
 	file, err := os.Open(filepath.Join(s.dir, "operator.log"))
 	if err != nil {
 		return ""
 	}
 	defer file.Close()
 	if size, err := file.Seek(0, io.SeekEnd); err == nil {
-		_, _ = file.Seek(max(0, size-most), io.SeekStart)
+		_, _ = file.Seek(max(0, size-read), io.SeekStart)
 	}
 	text, _ := io.ReadAll(file)
-	return "\nthe operator said last:\n" + string(text)
+	text = collections.ReplaceAll(text, nil)
+	return "\nthe operator said last:\n" + string(text[max(0, len(text)-most):])
 }
+
+// live is the heap that was live after the operator's last garbage collection, in bytes. That may have been some time ago:
+// GOGC=10 in the environment makes collections frequent.
+func (s *stage) live() int64 {
+	content, err := os.ReadFile(filepath.Join(s.dir, "operator.log"))
+	if err != nil {
+		return 0
+	}
+	found := collections.FindAllSubmatch(content, -1)
+	if len(found) == 0 {
+		return 0
+	}
+	megabytes, _ := strconv.ParseInt(string(found[len(found)-1][1]), 10, 64)
+	return megabytes << 20
+}
+
+// collections are the lines that the runtime writes after each garbage collection.
+var collections = regexp.MustCompile(`(?m)^gc \d+ @.* \d+->\d+->(\d+) MB, .*\n`)
 
 // memory gives the operator's resident memory and the most that it ever was, in bytes.
 func (o *operator) memory() (now, peak int64, err error) {

@@ -26,6 +26,7 @@ type options struct {
 	fromConfigMap bool
 	noList        bool
 	inFleet       bool
+	sessions      bool
 	unrelated     int
 	unrelatedSize int
 	singles       int
@@ -43,7 +44,7 @@ type options struct {
 }
 
 // allPhases, in the order in which they run.
-var allPhases = []string{"floor", "register", "update", "drift", "single", "wake", "restart", "steady", "delete"}
+var allPhases = []string{"floor", "register", "update", "drift", "single", "wake", "restart", "steady", "delete", "nodes"}
 
 // quickPhases are those that need no waiting.
 const quickPhases = "floor,register,update,drift,single,delete"
@@ -61,6 +62,7 @@ func parse(args []string, out io.Writer) (*options, error) {
 		"let all Agents take their rawConfig from one ConfigMap; update changes that one")
 	flags.BoolVar(&o.noList, "no-list", false, "make the fake cloud list no agents")
 	flags.BoolVar(&o.inFleet, "fleet", false, "let all Agents name one fleet")
+	flags.BoolVar(&o.sessions, "sessions", false, "give each Agent a Secret with its session; those of an AgentSet have it anyway")
 	flags.IntVar(&o.unrelated, "unrelated", 0, "number of unrelated objects in the cluster, half Secrets and half ConfigMaps")
 	flags.IntVar(&o.unrelatedSize, "unrelated-size", 10<<10, "size of each of these objects, in bytes")
 	flags.IntVar(&o.singles, "singles", 200, "number of single applies on the idle operator")
@@ -115,6 +117,9 @@ func (o *options) choose(phases string) error {
 	}
 	if !o.phases["register"] {
 		return errors.New("-phases: all but floor needs register")
+	}
+	if o.phases["nodes"] && !o.phases["delete"] {
+		return errors.New("-phases: nodes needs delete")
 	}
 	return nil
 }

@@ -45,7 +45,7 @@ func (s *stage) play(ctx context.Context) error {
 		run  func(context.Context) error
 	}{
 		{"register", p.register}, {"update", p.update}, {"drift", p.drift}, {"single", p.single}, {"wake", p.wake},
-		{"restart", p.restart}, {"steady", p.steady}, {"delete", p.remove},
+		{"restart", p.restart}, {"steady", p.steady}, {"delete", p.remove}, {"nodes", p.nodes},
 	} {
 		if !s.phases[phase.name] {
 			continue

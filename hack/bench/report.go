@@ -69,6 +69,7 @@ func (r *result) details() string {
 	if r.Histogram != nil {
 		parts = append(parts, fmt.Sprintf("GETs in each twelfth of an interval %v", r.Histogram))
 	}
+	parts = append(parts, fmt.Sprintf("resident MiB %.0f, live %.0f", mebibytes(r.RSS), mebibytes(r.Live)))
 	text := strings.Join(parts, ", ") + "; CPU s: " + seconds(r.Burnt)
 	if r.Floor != nil {
 		text += "; of the floor: " + seconds(r.Floor.Burnt)

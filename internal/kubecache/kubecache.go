@@ -10,9 +10,11 @@ package kubecache
 
 import (
 	"maps"
+	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -35,6 +37,8 @@ func Trim(object any) (any, error) {
 	}
 	if o, ok := object.(client.Object); ok {
 		o.SetManagedFields(nil)
+		o.SetLabels(shared(o.GetLabels()))
+		o.SetOwnerReferences(sharedOwners(o.GetOwnerReferences()))
 		if annotations := o.GetAnnotations(); annotations[corev1.LastAppliedConfigAnnotation] != "" {
 			delete(annotations, corev1.LastAppliedConfigAnnotation)
 			o.SetAnnotations(annotations)
@@ -42,6 +46,37 @@ func Trim(object any) (any, error) {
 	}
 	return object, nil
 }
+
+// Shared returns the text that all equal texts share: labels and owners repeat on thousands of objects.
+func Shared(text string) string { return unique.Make(text).Value() }
+
+func shared(labels map[string]string) map[string]string {
+	if len(labels) == 0 {
+		return nil
+	}
+	all := make(map[string]string, len(labels))
+	for key, value := range labels {
+		all[Shared(key)] = Shared(value)
+	}
+	return all
+}
+
+func sharedOwners(owners []metav1.OwnerReference) []metav1.OwnerReference {
+	for i := range owners {
+		o := &owners[i]
+		o.APIVersion, o.Kind, o.Name, o.UID = Shared(o.APIVersion), Shared(o.Kind), Shared(o.Name), types.UID(Shared(string(o.UID)))
+		if o.Controller != nil {
+			o.Controller = flag[*o.Controller]
+		}
+		if o.BlockOwnerDeletion != nil {
+			o.BlockOwnerDeletion = flag[*o.BlockOwnerDeletion]
+		}
+	}
+	return owners
+}
+
+// flag has the two values that all pointers of cached objects share: these are never written.
+var flag = map[bool]*bool{true: new(true), false: new(false)}
 
 // trimMetadata keeps only the name, the version and the owner of a Secret or ConfigMap: most of them are irrelevant here.
 func trimMetadata(m *metav1.PartialObjectMetadata) {

@@ -16,6 +16,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
@@ -73,12 +74,17 @@ func EntryDigest(entry map[string][]byte) string {
 	return string(hash.Sum(nil)[:16])
 }
 
-// JudgeShard returns the verdict on a Secret with the name of a set's Secret of sessions. It is never Ownerless: sessions
-// can be written again.
+// JudgeShard returns the verdict on a Secret with the name of a set's Secret of sessions. Ownerless is what a backup restores
+// and what an AgentSet leaves that was deleted without its dependents: labeled for a set of the name, and nothing but sessions.
 func JudgeShard(set *v1alpha1.AgentSet, secret *corev1.Secret) Verdict {
 	controller := metav1.GetControllerOfNoCopy(secret)
 	uid, labeled := secret.Labels[v1alpha1.LabelAgentSetUID]
 	switch {
+	case labeled && restored(set, secret):
+		if secret.DeletionTimestamp != nil {
+			return Doomed
+		}
+		return Ownerless
 	case controller == nil || !labeled || controller.Kind != "AgentSet" || controller.APIVersion != v1alpha1.GroupVersion.String():
 		return Foreign
 	case controller.UID == set.UID && uid == string(set.UID) && secret.DeletionTimestamp == nil:
@@ -90,24 +96,48 @@ func JudgeShard(set *v1alpha1.AgentSet, secret *corev1.Secret) Verdict {
 	}
 }
 
+// restored reports whether a Secret without an owner holds sessions of a set with this name, and nothing else.
+func restored(set *v1alpha1.AgentSet, secret *corev1.Secret) bool {
+	if len(secret.OwnerReferences) > 0 || secret.Labels[v1alpha1.LabelAgentSet] != set.Name ||
+		secret.Type != corev1.SecretTypeOpaque || ptr.Deref(secret.Immutable, false) {
+		return false
+	}
+	keys := 0
+	for _, entry := range Entries(secret) {
+		keys += len(entry)
+	}
+	return keys == len(secret.Data)
+}
+
 // NewShard returns a Secret with sessions of a set.
 func NewShard(set *v1alpha1.AgentSet, name string, owner metav1.OwnerReference, data map[string][]byte) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: set.Namespace, Name: name, OwnerReferences: []metav1.OwnerReference{owner},
-			Labels: map[string]string{
-				"app.kubernetes.io/managed-by": "calyptia-agent-operator",
-				v1alpha1.LabelAgentSet:         set.Name, v1alpha1.LabelAgentSetUID: string(set.UID),
-			},
+			Namespace: set.Namespace, Name: name, OwnerReferences: []metav1.OwnerReference{owner}, Labels: shardLabels(set),
 		},
 		Data: data,
 	}
 }
 
+func shardLabels(set *v1alpha1.AgentSet) map[string]string {
+	return map[string]string{
+		"app.kubernetes.io/managed-by": "calyptia-agent-operator",
+		v1alpha1.LabelAgentSet:         set.Name, v1alpha1.LabelAgentSetUID: string(set.UID),
+	}
+}
+
 // ShardPatch returns the patch that sets keys in one version of a Secret; keys with a nil value are removed.
 func ShardPatch(secret metav1.Object, data map[string][]byte) ([]byte, error) {
-	return json.Marshal(map[string]any{
-		"metadata": map[string]any{"uid": secret.GetUID(), "resourceVersion": secret.GetResourceVersion()},
-		"data":     data,
-	})
+	return json.Marshal(map[string]any{"metadata": precondition(secret), "data": data})
+}
+
+// AdoptShardPatch is a ShardPatch that makes the Secret the set's own, too.
+func AdoptShardPatch(set *v1alpha1.AgentSet, owner metav1.OwnerReference, secret metav1.Object, data map[string][]byte) ([]byte, error) {
+	metadata := precondition(secret)
+	metadata["labels"], metadata["ownerReferences"] = shardLabels(set), []metav1.OwnerReference{owner}
+	return json.Marshal(map[string]any{"metadata": metadata, "data": data})
+}
+
+func precondition(secret metav1.Object) map[string]any {
+	return map[string]any{"uid": secret.GetUID(), "resourceVersion": secret.GetResourceVersion()}
 }

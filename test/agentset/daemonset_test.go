@@ -234,6 +234,11 @@ func TestTheSameNodesAsTheDaemonSetController(t *testing.T) {
 		"control": func(n *corev1.Node) { n.Spec.Taints = nil },
 		"new":     func(n *corev1.Node) { n.Spec.Taints = nil },
 		"off":     func(n *corev1.Node) { n.Labels = nil },
+		// Drained: DaemonSets ignore that.
+		"preferred": func(n *corev1.Node) {
+			n.Spec.Unschedulable = true
+			n.Spec.Taints = append(n.Spec.Taints, taint(corev1.TaintNodeUnschedulable, corev1.TaintEffectNoSchedule))
+		},
 	}
 	for name, change := range changes {
 		w.ChangeNode(name, change)

@@ -184,23 +184,47 @@ func (s *shell) deploys() {
 	}
 }
 
+// replicas is an AgentSet, which needs no nodes.
+const replicas = `kubectl apply -f - <<'EOF'
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: aggregator}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: aggregator}}
+  template:
+    metadata: {labels: {app: aggregator}}
+    spec: {containers: [{name: fluent-bit, image: fluent-bit}]}
+---
+apiVersion: cloud.calyptia.com/v1alpha1
+kind: AgentSet
+metadata: {name: aggregator}
+spec:
+  targetRef: {kind: StatefulSet, name: aggregator}
+  template: {spec: {projectRef: {name: calyptia}, type: fluentbit, version: 5.1.1, rawConfig: "pipeline: {}"}}
+EOF
+`
+
 // restores runs the backup, deletes everything except the agents in Calyptia Cloud, and runs the restoration.
 func (s *shell) restores(ready string) {
 	s.Helper()
 	const page, ids = "docs/upgrade-uninstall.md", "kubectl get agents --output=jsonpath='{.items[*].status.id}'"
+	const set = "kubectl wait agentsets --all --for=condition=Ready --timeout=60s"
 	there := *s
 	there.at = s.dir
+	s.run("an AgentSet", replicas+set)
 	before := s.run("before", ids)
 	for _, words := range []string{"> calyptia-backup.yaml", "> calyptia-agent-secrets.yaml"} {
 		b := s.block(page, words)
 		there.run(b.at, b.text)
 	}
-	s.run("loss", "kubectl annotate agents --all cloud.calyptia.com/orphan=true && kubectl delete agents,cloudprojects --all && "+
-		"kubectl delete secrets --selector=cloud.calyptia.com/agent-uid")
+	s.run("loss", "kubectl delete agentsets --all --cascade=orphan && kubectl annotate agents --all cloud.calyptia.com/orphan=true && "+
+		"kubectl delete agents,cloudprojects --all && kubectl delete secrets --selector=cloud.calyptia.com/agent-uid && "+
+		"kubectl delete secrets --selector=cloud.calyptia.com/agentset-uid")
 	b := s.block(page, "kubectl create -f calyptia-backup.yaml")
 	there.run(b.at, b.text)
-	s.run("after", ready)
-	if after := s.run("after", ids); after != before || before == "" {
+	s.run("after", ready+"\n"+set)
+	if after := s.run("after", ids); after != before || len(strings.Fields(before)) != 3 {
 		s.Errorf("the agents were %q and are %q", before, after)
 	}
 }

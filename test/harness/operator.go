@@ -210,6 +210,34 @@ func (p *Proxy) StopAt(method, suffix string) <-chan struct{} {
 	return stopped
 }
 
+// StopAfter sends the next request with this method and path suffix, withholds its response, and fails every write
+// after it, as if the operator had died there. The channel is closed when that happens.
+func (p *Proxy) StopAfter(method, suffix string) <-chan struct{} {
+	stopped := make(chan struct{})
+	var dead atomic.Bool
+	p.Around(func(r *http.Request, send Send) (*http.Response, error) {
+		if r.Method == http.MethodGet {
+			return send(r)
+		}
+		if r.Method != method || !strings.HasSuffix(r.URL.Path, suffix) {
+			if dead.Load() {
+				return nil, errors.New("the operator is dead")
+			}
+			return send(r)
+		}
+		if dead.Swap(true) {
+			return nil, errors.New("the operator is dead")
+		}
+		response, err := send(r)
+		if err == nil {
+			err = response.Body.Close()
+		}
+		close(stopped)
+		return nil, errors.Join(errors.New("the operator is dead"), err)
+	})
+	return stopped
+}
+
 // FailOnce fails the next request with this method and path suffix.
 func (p *Proxy) FailOnce(method, suffix string) {
 	var once sync.Once

@@ -35,6 +35,7 @@ var (
 	seed      = flag.Uint64("seed", 0, "of the actions, the faults and the kills; 0 takes one from the clock")
 	duration  = flag.Duration("duration", 45*time.Second, "of the faults and the kills")
 	agents    = flag.Int("agents", 100, "number of names of Agents")
+	nodes     = flag.Int("nodes", 40, "number of nodes that are replaced")
 	realTimes = flag.Bool("real-times", false, "use the operator's production timings")
 )
 

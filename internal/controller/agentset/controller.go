@@ -65,6 +65,25 @@ func (w *wait) atMost(d time.Duration) {
 	}
 }
 
+// stopwatch measures a pass without its requests to the API server.
+type stopwatch struct {
+	clock    clock.PassiveClock
+	begun    time.Time
+	requests time.Duration
+}
+
+func newStopwatch(c clock.PassiveClock) *stopwatch { return &stopwatch{clock: c, begun: c.Now()} }
+
+// requesting calls a function that mostly waits for the API server.
+func (s *stopwatch) requesting(do func() error) error {
+	begun := s.clock.Now()
+	defer func() { s.requests += s.clock.Since(begun) }()
+	return do()
+}
+
+// own is how long the pass took so far, without its requests.
+func (s *stopwatch) own() time.Duration { return s.clock.Since(s.begun) - s.requests }
+
 // Reconcile creates, updates and deletes the Agents and the sessions of an AgentSet.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	var set v1alpha1.AgentSet
@@ -80,18 +99,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if kubecache.Behind(&set, known.written) {
 		return ctrl.Result{RequeueAfter: staleWait}, nil
 	}
-	begun := time.Now()
-	defer func() { known.took.Store(int64(time.Since(begun))) }()
+	watch := newStopwatch(r.Clock)
+	defer func() { known.took.Store(int64(watch.own())) }()
 	if asked := set.Annotations[v1alpha1.AnnotationReconcileAt]; asked != set.Status.LastHandledReconcileAt {
 		known.forgetSessions()
 	}
 	var out outcome
-	err = r.run(ctx, &set, known, &out)
+	err = r.run(ctx, &set, known, watch, &out)
 	return finisher{r.Client, r.Recorder, r.Clock, &set, set.DeepCopy(), known}.finish(ctx, &out, err)
 }
 
 // run observes the target and the Agents, decides, and writes the Agents, then their sessions.
-func (r *Reconciler) run(ctx context.Context, set *v1alpha1.AgentSet, known *memory, out *outcome) error {
+func (r *Reconciler) run(ctx context.Context, set *v1alpha1.AgentSet, known *memory, watch *stopwatch, out *outcome) error {
 	if r.Nodes == nil {
 		return fault.Terminalf(v1alpha1.ReasonAgentSetsDisabled,
 			"the operator has no access to nodes and workloads: set agentSets.enabled of its chart, or --agent-sets")
@@ -116,12 +135,15 @@ func (r *Reconciler) run(ctx context.Context, set *v1alpha1.AgentSet, known *mem
 	counts := agentset.Count(facts, decision)
 	out.counts = &counts
 	out.next.atMost(decision.Next)
-	soon, err := writer{r.Client, set, agents, known, facts.Now}.execute(ctx, decision)
-	out.next.atMost(soon)
+	err = watch.requesting(func() error {
+		soon, err := writer{r.Client, r.APIReader, set, agents, known, facts}.execute(ctx, decision)
+		out.next.atMost(soon)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	sessions, err := r.sessionKeeper(set, known).keep(ctx, slots(facts, agents), decision.Desired)
+	sessions, err := r.sessionKeeper(set, known, watch).keep(ctx, slots(facts, agents), facts, decision.Desired)
 	out.next.atMost(sessions.next)
 	out.renewed = sessions.renewed
 	if err != nil {

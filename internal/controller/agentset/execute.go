@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -41,15 +42,21 @@ type action struct {
 
 // writer writes the Agents of a set.
 type writer struct {
-	client client.Client
-	set    *v1alpha1.AgentSet
-	agents map[string]*v1alpha1.Agent // by name, as the cache has them
-	memory *memory
-	now    time.Time
+	client    client.Client
+	apiReader client.Reader
+	set       *v1alpha1.AgentSet
+	agents    map[string]*v1alpha1.Agent // by name, as the cache has them
+	memory    *memory
+	facts     agentset.Facts
 }
 
 // execute writes the Agents as decided. It returns when the next pass has to start at the latest, and the first failure.
 func (w writer) execute(ctx context.Context, d agentset.Decision) (time.Duration, error) {
+	if slices.ContainsFunc(d.Update, func(name string) bool { return w.facts.Agents[name].Ownership == agentset.Adoptable }) {
+		if err := stillExists(ctx, w.apiReader, w.set); err != nil {
+			return 0, err
+		}
+	}
 	var soon wait
 	if len(d.Mark) > 0 {
 		soon.atMost(removalDelay(w.set))
@@ -78,6 +85,19 @@ func (w writer) execute(ctx context.Context, d agentset.Decision) (time.Duration
 		}
 	})
 	return time.Duration(soon), failed
+}
+
+// stillExists fails if the set is deleted, which the cache may not show yet: what the set adopted would be deleted with it.
+func stillExists(ctx context.Context, live client.Reader, set *v1alpha1.AgentSet) error {
+	var sets v1alpha1.AgentSetList
+	err := live.List(ctx, &sets, client.InNamespace(set.Namespace), client.MatchingFields{"metadata.name": set.Name})
+	if err != nil {
+		return err
+	}
+	if len(sets.Items) == 1 && sets.Items[0].UID == set.UID && sets.Items[0].DeletionTimestamp.IsZero() {
+		return nil
+	}
+	return fault.Waitingf(v1alpha1.ReasonProgressing, "the AgentSet is being deleted")
 }
 
 func removalDelay(set *v1alpha1.AgentSet) time.Duration {
@@ -113,7 +133,7 @@ func (w writer) actions(d agentset.Decision) (actions []action) {
 func (w writer) create(ctx context.Context, key string) (pendingWrite, error) {
 	agent, _ := agentset.Build(w.set, key, nil)
 	err := w.client.Create(ctx, agent)
-	return pendingWrite{version: agent.ResourceVersion, at: w.now}, err
+	return pendingWrite{version: agent.ResourceVersion, at: w.facts.Now}, err
 }
 
 // update replaces the whole spec: a merge patch could not write null, and would keep fields that the template lost.
@@ -130,7 +150,7 @@ func (w writer) update(ctx context.Context, agent *v1alpha1.Agent, key string) (
 
 // mark records since when an Agent's node or replica is missing.
 func (w writer) mark(ctx context.Context, agent *v1alpha1.Agent) (pendingWrite, error) {
-	marked := map[string]string{v1alpha1.AnnotationRemovalStarted: w.now.UTC().Format(time.RFC3339)}
+	marked := map[string]string{v1alpha1.AnnotationRemovalStarted: w.facts.Now.UTC().Format(time.RFC3339)}
 	for key, value := range agent.Annotations {
 		if key != v1alpha1.AnnotationRemovalStarted {
 			marked[key] = value
@@ -142,7 +162,7 @@ func (w writer) mark(ctx context.Context, agent *v1alpha1.Agent) (pendingWrite, 
 func (w writer) remove(ctx context.Context, agent *v1alpha1.Agent) (pendingWrite, error) {
 	err := w.client.Delete(ctx, &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: agent.Namespace, Name: agent.Name}},
 		client.Preconditions{UID: &agent.UID})
-	return pendingWrite{deleted: agent.UID, at: w.now}, err
+	return pendingWrite{deleted: agent.UID, at: w.facts.Now}, err
 }
 
 // operation is one step of a JSON patch.
@@ -182,7 +202,7 @@ func (w writer) patch(ctx context.Context, agent *v1alpha1.Agent, patch []operat
 	written := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: agent.Namespace, Name: agent.Name}}
 	written.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Agent"))
 	err = w.client.Patch(ctx, written, client.RawPatch(types.JSONPatchType, data))
-	return pendingWrite{version: written.ResourceVersion, at: w.now}, err
+	return pendingWrite{version: written.ResourceVersion, at: w.facts.Now}, err
 }
 
 // isBehind reports whether a write failed on a change that the cache is about to show.

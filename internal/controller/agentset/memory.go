@@ -42,7 +42,7 @@ type memory struct {
 	stalled string                  // the last recorded message of Stalled
 	status  time.Time               // of the last status write
 	failed  int                     // consecutive failed passes
-	took    atomic.Int64            // the last pass, in nanoseconds
+	took    atomic.Int64            // the last pass without its requests, in nanoseconds
 }
 
 type pendingWrite struct {
@@ -70,7 +70,7 @@ func (m *memories) forget(key types.NamespacedName) {
 	delete(m.all, key)
 }
 
-// took is the duration of the last pass of a set; zero if unknown.
+// took is the duration of the last pass of a set, without its requests; zero if unknown.
 func (m *memories) took(key types.NamespacedName) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()

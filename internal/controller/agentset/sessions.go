@@ -32,13 +32,14 @@ type sessionKeeper struct {
 	shards shardStore
 	memory *memory
 	clock  clock.PassiveClock
+	watch  *stopwatch
 }
 
-func (r *Reconciler) sessionKeeper(set *v1alpha1.AgentSet, known *memory) sessionKeeper {
+func (r *Reconciler) sessionKeeper(set *v1alpha1.AgentSet, known *memory, watch *stopwatch) sessionKeeper {
 	return sessionKeeper{
 		tokens: tokenReader{r.Client, r.APIReader, set.Namespace, known.sources},
 		shards: shardStore{r.Client, r.APIReader, r.Clock, set, known},
-		memory: known, clock: r.Clock,
+		memory: known, clock: r.Clock, watch: watch,
 	}
 }
 
@@ -51,16 +52,27 @@ type sessions struct {
 }
 
 // keep stores the sessions of Agents, which are given by slot. desired are the nodes or replicas that need one.
-func (k sessionKeeper) keep(ctx context.Context, agents map[string]*v1alpha1.Agent, desired []string) (done sessions, err error) {
-	stored, err := k.shards.read(ctx)
+func (k sessionKeeper) keep(
+	ctx context.Context, agents map[string]*v1alpha1.Agent, facts agentset.Facts, desired []string,
+) (done sessions, err error) {
+	var stored []map[string]agentset.Stored
+	err = k.watch.requesting(func() (err error) {
+		stored, err = k.shards.read(ctx)
+		return err
+	})
 	if err != nil {
 		return done, err
 	}
 	wanted, stale := k.tokens.wanted(ctx, agents)
+	await(wanted, facts, desired)
 	fresh := map[string]session{}
 	wait := k.memory.free.Sub(k.clock.Now())
 	if wait <= 0 {
-		if fresh, err = k.tokens.read(ctx, agents, stale); err != nil {
+		err = k.watch.requesting(func() (err error) {
+			fresh, err = k.tokens.read(ctx, agents, stale)
+			return err
+		})
+		if err != nil {
 			return done, err
 		}
 		for slot := range fresh {
@@ -68,6 +80,7 @@ func (k sessionKeeper) keep(ctx context.Context, agents map[string]*v1alpha1.Age
 		}
 	}
 	done.plan = agentset.PlanSessions(wanted, stored)
+	done.plan.Writes = k.shards.adopt(done.plan.Writes)
 	done.stored = countStored(desired, wanted, stored)
 	switch {
 	case wait > 0:
@@ -76,7 +89,11 @@ func (k sessionKeeper) keep(ctx context.Context, agents map[string]*v1alpha1.Age
 	case len(done.plan.Writes) == 0:
 		return done, k.shards.removeExcess(ctx)
 	}
-	if done.next, err = k.write(ctx, agents, done.plan, fresh); err != nil {
+	err = k.watch.requesting(func() (err error) {
+		done.next, err = k.write(ctx, agents, done.plan, fresh)
+		return err
+	})
+	if err != nil {
 		return done, err
 	}
 	done.stored, done.renewed = countStored(desired, wanted, stored), done.plan.Renewed
@@ -110,6 +127,18 @@ func (k sessionKeeper) write(
 	pause := agentset.Pause(written)
 	k.memory.free = k.clock.Now().Add(pause)
 	return pause, err
+}
+
+// await keeps the restored session of each desired node or replica until its Agent is there, too.
+func await(wanted map[string]agentset.Wanted, facts agentset.Facts, desired []string) {
+	for _, key := range desired {
+		slot := agentset.Slot(key)
+		_, known := wanted[slot]
+		agent, exists := facts.Agents[agentset.AgentName(facts.Set, key)]
+		if !known && (!exists || agent.Ownership != agentset.Foreign) {
+			wanted[slot] = agentset.Wanted{Unknown: true}
+		}
+	}
 }
 
 // countStored counts the desired sessions that are in their Secrets.

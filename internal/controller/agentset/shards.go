@@ -161,15 +161,33 @@ func (s shardStore) create(ctx context.Context, shard *shard, data map[string][]
 func (s shardStore) patch(ctx context.Context, shard *shard, data map[string][]byte) error {
 	written := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: s.set.Namespace, Name: shard.name}}
 	written.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
-	patch, err := tokensecret.ShardPatch(&metav1.ObjectMeta{UID: shard.uid, ResourceVersion: shard.version}, data)
+	known := &metav1.ObjectMeta{UID: shard.uid, ResourceVersion: shard.version}
+	patch, err := tokensecret.ShardPatch(known, data)
+	if shard.verdict == tokensecret.Ownerless {
+		if err := stillExists(ctx, s.apiReader, s.set); err != nil {
+			return err
+		}
+		patch, err = tokensecret.AdoptShardPatch(s.set, agentset.OwnerReference(s.set), known, data)
+	}
 	if err != nil {
 		return err
 	}
 	if err := s.client.Patch(ctx, written, client.RawPatch(types.MergePatchType, patch)); err != nil {
 		return err
 	}
-	shard.version = written.ResourceVersion
+	shard.version, shard.verdict = written.ResourceVersion, tokensecret.Ours
 	return nil
+}
+
+// adopt adds a write for each Secret without an owner, which the set makes its own.
+func (s shardStore) adopt(writes []agentset.Write) []agentset.Write {
+	for i := range s.memory.shards {
+		planned := slices.ContainsFunc(writes, func(write agentset.Write) bool { return write.Shard == i })
+		if s.memory.shards[i].verdict == tokensecret.Ownerless && !planned {
+			writes = append(writes, agentset.Write{Shard: i})
+		}
+	}
+	return writes
 }
 
 // refused classifies an API server error about a Secret with sessions.
