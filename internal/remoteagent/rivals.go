@@ -135,10 +135,25 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 			return r.machineIDOf(other)
 		}
 	}
-	if owner := r.leases.take(what, r.Key()); owner != r.Key() {
-		return r.machineIDOf(r.other(ctx, owner))
+	return r.leaseFree(ctx, what)
+}
+
+// leaseFree takes the lease on a machine ID, also from an Agent that may no longer register in this project.
+func (r rivals) leaseFree(ctx context.Context, what lease) error {
+	owner := r.leases.take(what, r.Key())
+	if owner == r.Key() {
+		return nil
 	}
-	return nil
+	other := r.other(ctx, owner)
+	if other.UID != "" { // The cache has it.
+		if wants, err := r.registersHere(ctx, other); err != nil {
+			return err
+		} else if !wants {
+			r.leases.seize(what, r.Key())
+			return nil
+		}
+	}
+	return r.machineIDOf(other)
 }
 
 // registeredHere reports whether another Agent's record is of the same project. Anybody may refer to a CloudProject, or name its

@@ -67,3 +67,32 @@ func TestMachineID_DerivedOneChosenInAnotherProject_DoesNotDelayTheVictim(t *tes
 		})
 	}
 }
+
+// An Agent that never registered keeps no machine ID from others once it may not use the CloudProject.
+func TestMachineID_WantedByOneWhoMayNotRegister_IsFree(t *testing.T) {
+	for name, leave := range map[string]func(*scene){
+		"no longer allowed": func(s *scene) {
+			s.World.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.AllowedNamespaces = nil })
+			s.guest.Stalled("squatter", v1alpha1.ReasonProjectNotAllowed)
+		},
+		"another CloudProject": func(s *scene) {
+			s.guest.Change("squatter", in(s.guest.Namespace, "nowhere"))
+			s.guest.NotReady("squatter", v1alpha1.ReasonProjectNotFound)
+		},
+		"moved to another project": func(s *scene) {
+			elsewhere(s.World, s.guest, "opaque-token-of-the-guest")
+			s.guest.Change("squatter", in(s.guest.Namespace, "own"))
+			s.guest.Stalled("squatter", v1alpha1.ReasonSecretConflict, "squatter-token")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			s.guest.Create(s.guest.TokenSecret("squatter-token", "x"))
+			s.Guest(s.guest, "squatter", machine("machine-1"))
+			s.guest.Stalled("squatter", v1alpha1.ReasonSecretConflict)
+			leave(s)
+			s.Ready(s.Apply("web", machine("machine-1")))
+		})
+	}
+}
