@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -94,5 +95,26 @@ func TestMachineID_WantedByOneWhoMayNotRegister_IsFree(t *testing.T) {
 			leave(s)
 			s.Ready(s.Apply("web", machine("machine-1")))
 		})
+	}
+}
+
+// An API that responds to a taken machine ID with the agent that has it. Somebody registered it after the last snapshot.
+func TestMachineID_TakenSinceTheSnapshot_IsNotAdopted(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDUpsert}, func(w *harness.World, _ *v1alpha1.CloudProject) {
+		w.Settings.Slack = time.Minute
+	})
+	tenant.Ready(w.Guest(tenant, "first", machine("machine-0")))
+	made := w.Register("elsewhere", "machine-1")
+	w.Cloud.Mutate(made.ID, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-10 * time.Second) })
+	victim, _ := w.Cloud.Agent(made.ID)
+	w.Guest(tenant, "thief", machine("machine-1"))
+	tenant.ReadyOrStalled("thief")
+	tenant.KeepsNothingOf("thief-token", victim)
+	tenant.Stalled("thief", v1alpha1.ReasonMachineIDConflict)
+	tenant.Delete("thief")
+	tenant.Gone("thief")
+	if _, there := w.Cloud.Agent(made.ID); !there {
+		t.Error("the victim's agent was deleted")
 	}
 }
