@@ -30,7 +30,7 @@ func elsewhere(w, tenant *harness.World, token string) {
 	tenant.Create(cp)
 }
 
-// An Agent that registered in a project of its own refers to the victim's CloudProject afterwards. Neither token reveals its
+// An Agent that registered in its own project refers to the victim's CloudProject afterwards. Neither token reveals its
 // project, so both endpoints look alike.
 func TestMachineID_RecordedInAnotherProject_IsNotTakenInTheVictims(t *testing.T) {
 	t.Parallel()
