@@ -39,6 +39,8 @@ type Registered struct {
 	// CreatedAt is zero if the API sent no readable time.
 	CreatedAt       time.Time `json:"createdAt"`
 	EnvironmentName string    `json:"environmentName"`
+	// RespondedAt is the time by the clock of the API; zero if the response has no readable Date.
+	RespondedAt time.Time `json:"-"`
 }
 
 // UnmarshalJSON reads the response; only the ID, the name and the token must have their documented types.

@@ -127,7 +127,7 @@ func (r creation) send(ctx context.Context, permit *connection.Permit, intent re
 		return r.notRegistered(err)
 	}
 	// A server that upserts may respond with somebody else's agent.
-	if r.explicit() && !r.mayAdopt() && !made.CreatedAt.IsZero() && made.CreatedAt.Before(intent.First.Add(-r.Settings.Slack)) {
+	if r.explicit() && !r.mayAdopt() && r.existed(made, intent) {
 		r.closeIntent()
 		if r.facts.Deleting { // The intent is closed, so the Agent can be released.
 			r.Record(MaybeOrphaned, machineID)
@@ -143,6 +143,22 @@ func (r creation) send(ctx context.Context, permit *connection.Permit, intent re
 	}
 	r.keep(made, machineID)
 	return nil
+}
+
+// existed reports whether a response names an agent that is older than the registration. The clock of the API may be behind by up
+// to the slack; if the response shows that clock, the agent has to be older by both.
+func (r creation) existed(made *cloud.Registered, intent registration.Intent) bool {
+	switch {
+	case made.CreatedAt.IsZero():
+		return false
+	case made.CreatedAt.Before(intent.First.Add(-r.Settings.Slack)):
+		return true
+	case made.RespondedAt.IsZero():
+		return false
+	}
+	behind := r.Clock.Now().Sub(made.RespondedAt)
+	return registration.CreatedBefore(made.CreatedAt, intent.First) &&
+		registration.CreatedBefore(made.CreatedAt.Add(behind), intent.First)
 }
 
 // keep records what the API registered.

@@ -47,7 +47,7 @@ func TestOccasion_ChangesOfUsers_AreNew(t *testing.T) {
 	}{
 		{"the spec", "a-token-of-the-project", func(t *Task) { t.Agent.Generation++ }},
 		{"a request", "a-token-of-the-project", func(t *Task) { annotated(v1alpha1.AnnotationReconcileAt, "now")(t.Agent) }},
-		{"the configuration", "a-token-of-the-project", func(t *Task) { t.Config.ResourceVersion = "7" }},
+		{"the configuration", "a-token-of-the-project", func(t *Task) { t.Config.Data += "#" }},
 		{"the token", "another-token-of-the-project", func(*Task) {}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -58,6 +58,13 @@ func TestOccasion_ChangesOfUsers_AreNew(t *testing.T) {
 			}
 		})
 	}
+	t.Run("another key or an annotation of the ConfigMap", func(t *testing.T) {
+		task := taskFor()
+		task.Config.ResourceVersion = "7"
+		if occasionOf(holding(t, task, "a-token-of-the-project")) != usual {
+			t.Error("it counts as a change")
+		}
+	})
 }
 
 // An agent that still exists after an interval was no invention.

@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package remoteagent
 
 import (
+	"slices"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -30,11 +31,14 @@ type leases struct {
 	owned  map[types.NamespacedName][]lease
 }
 
+// mostLeases bounds the leases of one Agent: whoever changes its CloudProject chooses the endpoints. The longest unused is dropped.
+const mostLeases = 16
+
 // take returns the owner of a lease, which is the Agent of the key unless another one has it.
 func (l *leases) take(what lease, key types.NamespacedName) (owner types.NamespacedName) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if owner, taken := l.owners[what]; taken {
+	if owner, taken := l.owners[what]; taken && owner != key {
 		return owner
 	}
 	l.put(what, key)
@@ -45,9 +49,7 @@ func (l *leases) take(what lease, key types.NamespacedName) (owner types.Namespa
 func (l *leases) seize(what lease, key types.NamespacedName) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.owners[what] != key {
-		l.put(what, key)
-	}
+	l.put(what, key)
 }
 
 // put is called with the lock held.
@@ -55,7 +57,14 @@ func (l *leases) put(what lease, key types.NamespacedName) {
 	if l.owners == nil {
 		l.owners, l.owned = map[lease]types.NamespacedName{}, map[types.NamespacedName][]lease{}
 	}
-	l.owners[what], l.owned[key] = key, append(l.owned[key], what)
+	owned := slices.DeleteFunc(l.owned[key], func(other lease) bool { return other == what })
+	if len(owned) == mostLeases {
+		if l.owners[owned[0]] == key {
+			delete(l.owners, owned[0])
+		}
+		owned = slices.Delete(owned, 0, 1)
+	}
+	l.owners[what], l.owned[key] = key, append(owned, what)
 }
 
 // drop gives up the leases of an Agent that is forgotten.

@@ -7,9 +7,12 @@ SPDX-License-Identifier: Apache-2.0
 package remoteagent
 
 import (
+	"fmt"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 )
 
 func TestLeases_OfAnAgentThatIsForgotten_AreFree(t *testing.T) {
@@ -42,5 +45,22 @@ func TestLeases_OfAnAgentThatIsForgotten_AreFree(t *testing.T) {
 	l.drop(other)
 	if owner := l.take(machine, other); owner != web {
 		t.Error("a lease that was seized is dropped with its former owner")
+	}
+}
+
+// A tenant changes the URL or project of its CloudProject again and again: each change is another endpoint.
+func TestLeases_AtManyEndpoints_AreFew(t *testing.T) {
+	var l leases
+	web := types.NamespacedName{Namespace: "shop", Name: "web"}
+	kept := lease{machineID: "kept"}
+	for i := range 10_000 {
+		l.take(kept, web)
+		l.seize(lease{at: connection.Endpoint{URL: fmt.Sprint("https://", i)}, machineID: "1"}, web)
+	}
+	if len(l.owners) > mostLeases || len(l.owned[web]) > mostLeases {
+		t.Errorf("%d leases, %d of the Agent", len(l.owners), len(l.owned[web]))
+	}
+	if owner := l.take(kept, types.NamespacedName{Name: "other"}); owner != web {
+		t.Error("a lease that is in use was dropped")
 	}
 }

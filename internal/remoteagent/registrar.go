@@ -102,7 +102,10 @@ func (r *registrar) gather(ctx context.Context) error {
 	f.Deleting = r.Deleting() || r.resolveOnly
 	f.ReadOnly, f.Paused = r.Settings.ReadOnly, r.Project.RegistrationPaused() != nil
 	f.Explicit, f.MayAdopt = r.explicit(), r.mayAdopt()
-	f.HeldUntil = r.Known.fruitless.until(occasionOf(r.Task))
+	f.HeldUntil = time.Time{}
+	if tries := &r.Known.fruitless; tries.times > freeTries {
+		f.HeldUntil = tries.until(occasionOf(r.Task))
+	}
 	f.Open = r.Open()
 	f.Recorded = r.Agent.Status.ID != "" && !f.Open
 	f.Listing = listing(r.Project.Result())

@@ -125,33 +125,67 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 		return err
 	}
 	for i := range others {
-		if other := &others[i]; other.UID != r.Agent.UID && other.Status.ID != "" && r.sharesProject(ctx, other) {
+		other := &others[i]
+		if other.UID == r.Agent.UID || other.Status.ID == "" {
+			continue
+		}
+		if here, err := r.registeredHere(ctx, other); err != nil {
+			return err
+		} else if here {
 			return r.machineIDOf(other)
 		}
 	}
-	if owner := r.leases.take(what, r.Key()); owner != r.Key() {
-		return r.machineIDOf(r.other(ctx, owner))
-	}
-	return nil
+	return r.leaseFree(ctx, what)
 }
 
-// sharesProject reports whether another Agent's record is of the same project. A spec.projectID counts between two
-// CloudProjects only if the tokens or snapshots of both confirm it: otherwise naming a project would reveal who has a machine
-// ID in it.
-func (r rivals) sharesProject(ctx context.Context, other *v1alpha1.Agent) bool {
-	if RecordedEndpoint(other) != r.Endpoint {
-		return false
+// leaseFree takes the lease on a machine ID, also from an Agent that may no longer register in this project.
+func (r rivals) leaseFree(ctx context.Context, what lease) error {
+	owner := r.leases.take(what, r.Key())
+	if owner == r.Key() {
+		return nil
 	}
+	other := r.other(ctx, owner)
+	if other.UID != "" { // The cache has it.
+		if wants, err := r.registersHere(ctx, other); err != nil {
+			return err
+		} else if !wants {
+			r.leases.seize(what, r.Key())
+			return nil
+		}
+	}
+	return r.machineIDOf(other)
+}
+
+// registeredHere reports whether another Agent's record is of the same project. Anybody may refer to a CloudProject, or name its
+// URL: the record has to be made through it, or the Agent has to be allowed there.
+func (r rivals) registeredHere(ctx context.Context, other *v1alpha1.Agent) (bool, error) {
+	switch {
+	case RecordedEndpoint(other) != r.Endpoint:
+		return false, nil
+	case r.sameProject(types.UID(other.Status.CloudProjectUID)):
+		return true, nil
+	}
+	return r.registersHere(ctx, other)
+}
+
+// registersHere reports whether another Agent may register in the same project.
+func (r rivals) registersHere(ctx context.Context, other *v1alpha1.Agent) (bool, error) {
 	ref, named := projectref.Ref(other, r.Settings.DefaultProject)
-	if named && ref == client.ObjectKeyFromObject(r.CloudProject) {
+	var cp v1alpha1.CloudProject
+	if !named || r.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) != nil || !r.sameProject(cp.UID) {
+		return false, nil
+	}
+	return projectref.Allows(ctx, r.APIReader, &cp, other.Namespace)
+}
+
+// sameProject reports whether a CloudProject is of the same project. A spec.projectID counts between two CloudProjects only if
+// the tokens or snapshots of both confirm it: otherwise naming a project would reveal who has a machine ID in it.
+func (r rivals) sameProject(cloudProject types.UID) bool {
+	if cloudProject == r.CloudProject.UID {
 		return true
 	}
-	var cp v1alpha1.CloudProject
-	if !named || !r.Project.Vouched() || r.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) != nil {
-		return false
-	}
-	shared := r.Projects.Lookup(cp.UID)
-	return shared != nil && shared.Vouched()
+	other := r.Projects.Lookup(cloudProject)
+	return other != nil && other.Endpoint() == r.Endpoint && r.Project.Vouched() && other.Vouched()
 }
 
 // machineLease is on the machine ID in the project; where only spec.projectID names that, in this CloudProject's alone.

@@ -109,19 +109,28 @@ func (r sources) ownerless(conflict error) error {
 }
 
 // readCluster looks for another Agent of the cluster that recorded an agent with our derived machine ID: it chose a
-// machine ID that is not its own, and yields.
+// machine ID that is not its own, and yields. One of another project has nothing that could be ours.
 func (r sources) readCluster(ctx context.Context) error {
 	r.names(registration.Cluster, "")
 	if r.explicit() {
 		return nil
 	}
 	others, err := r.having(ctx, machineIndex, r.MachineID())
+	if err != nil {
+		return err
+	}
 	for i := range others {
-		if other := &others[i]; other.UID != r.Agent.UID && other.Status.ID != "" && other.Status.URL == r.Endpoint.URL {
+		other := &others[i]
+		if other.UID == r.Agent.UID || other.Status.ID == "" {
+			continue
+		}
+		if here, err := (rivals{r.Task}).registeredHere(ctx, other); err != nil {
+			return err
+		} else if here {
 			r.names(registration.Cluster, other.Status.ID)
 		}
 	}
-	return err
+	return nil
 }
 
 // list gets a snapshot of the agents with our machine ID that was begun after a time, the oldest agent first.

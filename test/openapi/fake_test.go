@@ -106,6 +106,7 @@ func TestEveryCallRoundTrips(t *testing.T) {
 	stored, _ := s.Agent(registered.ID)
 	wantRegistered := &cloud.Registered{
 		ID: stored.ID, Token: stored.Token, Name: "web-logs", CreatedAt: now, EnvironmentName: "staging",
+		RespondedAt: registered.RespondedAt,
 	}
 	if diff := cmp.Diff(wantRegistered, registered); diff != "" {
 		t.Errorf("registered (-want +got):\n%s", diff)
