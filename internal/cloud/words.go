@@ -18,21 +18,25 @@ const minSecretPart = 16
 
 // remoteWords cleans two texts of the API, bounded together.
 func (c *Client) remoteWords(message, detail string) (string, string) {
-	message = cut(c.redact(printable(message)), maxRemoteWords)
-	detail = cut(c.redact(printable(detail)), maxRemoteWords-len(message))
+	message = cut(c.redact(message), maxRemoteWords)
+	detail = cut(c.redact(detail), maxRemoteWords-len(message))
 	return message, detail
 }
 
 // ownWords cleans the text of a cause.
 func (c *Client) ownWords(text string) string {
-	return cut(c.redact(printable(text)), maxRemoteWords)
+	return cut(c.redact(text), maxRemoteWords)
 }
 
-// redact replaces this client's tokens. Call it after printable, which may
-// join the parts of a token.
+// redact makes a text printable, which may join the parts of a token, and replaces this client's tokens. Of a long text it
+// keeps a little more than can be shown.
 func (c *Client) redact(text string) string {
+	text = printable(text)
+	if len(c.secrets) > 0 {
+		text = cut(text, maxRemoteWords+len(c.secrets[0]))
+	}
 	for _, secret := range c.secrets {
-		text = strings.ReplaceAll(text, secret, Redacted)
+		text = hide(text, secret)
 	}
 	return text
 }
@@ -43,24 +47,37 @@ func Redact(text string, token Token) string {
 		return text
 	}
 	for _, secret := range secretsOf(token) {
-		start, more := secret[:min(len(secret), minSecretPart)], secret[min(len(secret), minSecretPart):]
-		var clean strings.Builder
-		for {
-			before, after, found := strings.Cut(text, start)
-			clean.WriteString(before)
-			if !found {
-				break
-			}
-			clean.WriteString(Redacted)
-			same := 0
-			for same < min(len(after), len(more)) && after[same] == more[same] {
-				same++
-			}
-			text = after[same:]
-		}
-		text = clean.String()
+		text = hide(text, secret)
 	}
 	return text
+}
+
+// hide replaces a secret, and each of its parts of at least minSecretPart bytes: servers shorten what they repeat, or encode some
+// of its characters.
+func hide(text, secret string) string {
+	if len(secret) <= minSecretPart {
+		return strings.ReplaceAll(text, secret, Redacted)
+	}
+	parts := map[string]bool{}
+	for at := range len(secret) - minSecretPart + 1 {
+		parts[secret[at:at+minSecretPart]] = true
+	}
+	var clean strings.Builder
+	shown := 0 // up to where the text was written
+	for at := 0; at+minSecretPart <= len(text); at++ {
+		if !parts[text[at:at+minSecretPart]] {
+			continue
+		}
+		clean.WriteString(text[shown:at] + Redacted)
+		for at++; at+minSecretPart <= len(text) && parts[text[at:at+minSecretPart]]; {
+			at++
+		}
+		at += minSecretPart - 1
+		shown = at
+		at--
+	}
+	clean.WriteString(text[shown:])
+	return clean.String()
 }
 
 // secretsOf returns the parts of a token that must not be shown: the whole, then its long parts.
