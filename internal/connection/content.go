@@ -34,7 +34,7 @@ type oddities map[types.UID]bool
 
 // isOdd reports whether a response with a status of success cannot be read, or was not written by the API. A filter that
 // rejects what one Agent sends may redirect, return any status, or drop the connection. A foreign 5xx, or no response, to
-// a request without such content is an outage.
+// a request without such content is an outage; see shared.isOdd for reads.
 func isOdd(err error) bool {
 	e, ok := cloud.AsError(err)
 	if ok && e.OfContent() && !e.NotSent && isOutage(err) {
@@ -42,6 +42,16 @@ func isOdd(err error) bool {
 	}
 	return ok && e.Reason == cloud.ReasonInvalidResponse && e.Status >= http.StatusOK &&
 		(e.Status < http.StatusMultipleChoices || !e.API && e.Status/100 != 5)
+}
+
+// isOdd reports whether a response is odd to a namespace. If others use the project, too, that includes reads without a
+// response of the API: something in between may drop what an agent holds. The caller holds the lock.
+func (s *shared) isOdd(namespace string, err error) bool {
+	if isOdd(err) {
+		return true
+	}
+	e, ok := cloud.AsError(err)
+	return ok && e.ShowsContent() && !e.NotSent && isOutage(err) && s.tenants.beside(namespace)
 }
 
 // aboutContent reports whether a filter may have written the response because of what one Agent declares. Such a response
@@ -85,7 +95,7 @@ func (s *shared) forBreaker(who ratelimit.Caller, err error) error {
 	s.mu.Lock()
 	reported := s.counted(who, err)
 	now := s.registry.opts.Clock.Now()
-	ask := isOdd(err) && s.needsWitness(who.Namespace) && now.Sub(s.tenants.asked) >= witnessEvery
+	ask := s.isOdd(who.Namespace, err) && s.needsWitness(who.Namespace) && now.Sub(s.tenants.asked) >= witnessEvery
 	if ask {
 		s.tenants.asked = now
 	}
@@ -102,7 +112,7 @@ func (s *shared) counted(who ratelimit.Caller, err error) error {
 		return errUnused
 	}
 	odd := s.tenants.odd
-	if !isOdd(err) {
+	if !s.isOdd(who.Namespace, err) {
 		if !isOutage(err) && !errors.Is(err, errUnused) {
 			clear(odd)
 		}
