@@ -51,7 +51,7 @@ func (f *fruitless) until(of string) time.Time {
 func occasionOf(t *Task) string {
 	config := ""
 	if !t.Deleting() { // It may not be loaded then.
-		config = t.Config.ResourceVersion
+		config = t.Config.Digest()
 	}
 	return fmt.Sprint(t.Agent.Generation, " ", t.Deleting(), " ", config, " ", t.Agent.Annotations[v1alpha1.AnnotationReconcileAt],
 		" ", t.Endpoint, " ", t.credentialNow())

@@ -47,7 +47,7 @@ func TestOccasion_ChangesOfUsers_AreNew(t *testing.T) {
 	}{
 		{"the spec", "a-token-of-the-project", func(t *Task) { t.Agent.Generation++ }},
 		{"a request", "a-token-of-the-project", func(t *Task) { annotated(v1alpha1.AnnotationReconcileAt, "now")(t.Agent) }},
-		{"the configuration", "a-token-of-the-project", func(t *Task) { t.Config.ResourceVersion = "7" }},
+		{"the configuration", "a-token-of-the-project", func(t *Task) { t.Config.Data += "changed" }},
 		{"the token", "another-token-of-the-project", func(*Task) {}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -57,6 +57,16 @@ func TestOccasion_ChangesOfUsers_AreNew(t *testing.T) {
 				t.Error("it does not count as a change")
 			}
 		})
+	}
+}
+
+// Other programs write labels and other keys into a ConfigMap, as often as they like: that ends no pause.
+func TestOccasion_SourceWithTheSameConfiguration_IsNotNew(t *testing.T) {
+	touched := taskFor()
+	touched.Config.ResourceVersion = "7"
+	const token = "a-token-of-the-project"
+	if occasionOf(holding(t, touched, token)) != occasionOf(holding(t, taskFor(), token)) {
+		t.Error("it counts as a change")
 	}
 }
 
