@@ -67,6 +67,7 @@ type tenants struct {
 	odd        oddities
 	throttlers map[string]time.Time // when the content of a namespace throttled the project last
 	asked      time.Time            // when odd responses last requested a credential check
+	probed     bool                 // a half-open probe had an odd response, and waits for a credential check
 }
 
 func newTenants() tenants {
@@ -95,7 +96,8 @@ func (s *shared) forBreaker(who ratelimit.Caller, err error) error {
 	s.mu.Lock()
 	reported := s.counted(who, err)
 	now := s.registry.opts.Clock.Now()
-	ask := s.isOdd(who.Namespace, err) && s.needsWitness(who.Namespace) && now.Sub(s.tenants.asked) >= witnessEvery
+	ask := s.isOdd(who.Namespace, err) &&
+		(s.tenants.probed || s.needsWitness(who.Namespace) && now.Sub(s.tenants.asked) >= witnessEvery)
 	if ask {
 		s.tenants.asked = now
 	}
@@ -119,7 +121,11 @@ func (s *shared) counted(who ratelimit.Caller, err error) error {
 		return err
 	}
 	if s.breaker.State() != gobreaker.StateClosed {
-		return err // A half-open probe has to show that the API works.
+		// A half-open probe has to show that the API works. An odd response to one of several namespaces shows neither.
+		if s.tenants.probed = s.tenants.beside(who.Namespace); s.tenants.probed {
+			return errUnused
+		}
+		return err
 	}
 	known, shared := odd[who.UID], s.tenants.beside(who.Namespace)
 	if !shared || len(odd) < mostOdd {
@@ -138,14 +144,22 @@ func (s *shared) needsWitness(namespace string) bool {
 }
 
 // witness reports a credential check to the breaker if odd responses wait for one: an outage opens it, and a well-formed response
-// ends their count.
+// ends their count. In place of an odd probe it decides whether the breaker closes.
 func (s *shared) witness(err error) {
 	s.mu.Lock()
+	probed := s.tenants.probed
+	s.tenants.probed = false
 	waits := len(s.tenants.odd) >= mostOdd
 	if waits && err == nil {
 		clear(s.tenants.odd)
 	}
 	s.mu.Unlock()
+	if probed && s.breaker.State() == gobreaker.StateHalfOpen {
+		if done, refused := s.breaker.Allow(); refused == nil {
+			done(err)
+		}
+		return
+	}
 	for range opensAfter {
 		if !waits || !isOutage(err) || s.breaker.State() != gobreaker.StateClosed {
 			return
