@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"golang.org/x/time/rate"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
 // fat is an API that lists pages of one agent with long texts.
@@ -77,5 +79,17 @@ func TestAll_LongTexts_AreNotKept(t *testing.T) {
 				t.Errorf("%d MiB are kept of %d agents", kept, pages)
 			}
 		})
+	}
+}
+
+// Small JSON values take many times their bytes once they are decoded.
+func TestEntryOf_HugeMetadata_IsNotDecoded(t *testing.T) {
+	a := &cloud.Agent{MachineID: "m", Metadata: []byte(`{"a":[` + strings.Repeat(`{},`, 1<<20) + `{}]}`)}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	e := entryOf(a)
+	runtime.ReadMemStats(&after)
+	if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > 8 || e.Remote != nil {
+		t.Errorf("metadata of 3 MiB took %d MiB", took)
 	}
 }

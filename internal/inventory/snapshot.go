@@ -16,6 +16,9 @@ import (
 // mostWords bounds the texts kept of one agent, in bytes.
 const mostWords = 4 << 10
 
+// mostMetadata bounds the metadata that is decoded, in bytes: what can be declared, with each character escaped in six.
+const mostMetadata = 6 * 256 << 10
+
 // Entry is one remote agent as a list shows it.
 type Entry struct {
 	ID        string
@@ -45,7 +48,7 @@ func entryOf(a *cloud.Agent) Entry {
 			size += len(text) + 16
 		}
 	}
-	if size > mostWords {
+	if size > mostWords || len(a.Metadata) > mostMetadata {
 		return e
 	}
 	light := *a
