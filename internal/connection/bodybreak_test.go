@@ -60,7 +60,7 @@ func TestBreaker_OneAgentsBodyIsRejectedByAProxy_StaysClosed(t *testing.T) {
 	}
 }
 
-// What a namespace lets its agents hold may have something in between drop their responses. That is not an outage for the
+// What the agents of a namespace hold may have something in between drop the responses to reads. That is not an outage for the
 // other namespaces, unless the credential check has no response either.
 func TestBreaker_AgentsThatCannotBeReadBack_AreNoOutage(t *testing.T) {
 	for name, fault := range map[string]cloudtest.Fault{

@@ -138,7 +138,7 @@ func (w *world) dropped() {
 	}
 }
 
-// Where only registrations are sent, the credential check tells an outage from namespaces whose content is dropped.
+// Where only registrations are sent, the credential check distinguishes an outage from namespaces whose content is dropped.
 func TestBreaker_OnlyRegistrationsFail_TheCredentialCheckDecides(t *testing.T) {
 	t.Run("an outage", func(t *testing.T) {
 		w := verified(t, cloudtest.Settings{})

@@ -19,7 +19,7 @@ import (
 const (
 	// freeTries is how many registrations in a row may come to nothing without a pause.
 	freeTries = 3
-	// firstPause is the first pause; it doubles up to longestPause.
+	// firstPause is the first pause; each further one is twice as long, up to longestPause.
 	firstPause   = time.Minute
 	longestPause = 4 * time.Hour
 )
