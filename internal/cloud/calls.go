@@ -8,7 +8,6 @@ package cloud
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -155,10 +154,7 @@ func (p *RawPage) take(a *response, before string) (err error) {
 // Page reads the agents: all or none, because decisions depend on what is absent. An error is an *Error, as if the request
 // had failed. Call either Page or Digests, and only once.
 func (p *RawPage) Page() (*Page, error) {
-	return p.read(func(body []byte) (page Page, err error) {
-		err = page.UnmarshalJSON(body)
-		return page, err
-	})
+	return p.read(whole)
 }
 
 // Digests reads the agents as Page does, but only the hashes of their configurations, at a fraction of the cost.
@@ -168,12 +164,6 @@ func (p *RawPage) read(decode func([]byte) (Page, error)) (*Page, error) {
 	page, err := decode(p.buffer.Bytes())
 	pageBuffers.Put(p.buffer)
 	p.buffer, page.Before = nil, p.Before
-	if err != nil || page.Agents == nil {
-		err = errNotAPI
-	}
-	for i := range page.Agents {
-		err = cmp.Or(err, agentID(page.Agents[i].ID))
-	}
 	if err != nil {
 		return nil, &Error{Op: opList, Class: ClassRetryable, Reason: ReasonInvalidResponse, Status: p.status, Err: err}
 	}

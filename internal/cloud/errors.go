@@ -160,6 +160,10 @@ func (e *Error) NothingMade() bool {
 // OfContent reports whether the request had content that a user declares, so that its failure may be about that.
 func (e *Error) OfContent() bool { return e.Op == opRegister || e.Op == opUpdate }
 
+// ShowsContent reports whether the response has content that a user declares or an agent writes, so that something in between
+// may have replaced or dropped it because of that.
+func (e *Error) ShowsContent() bool { return e.Op == opGet }
+
 // AsError returns the *Error that an error wraps.
 func AsError(err error) (*Error, bool) { return errors.AsType[*Error](err) }
 

@@ -84,20 +84,25 @@ func (c *Client) ListNamed(ctx context.Context, kind NamedKind, projectID string
 // readNamed reads all items or none, because a missing name is meaningful.
 func readNamed(kind NamedKind, body []byte) ([]Named, error) {
 	items := []Named{}
-	if json.Unmarshal(body, &items) != nil || items == nil {
-		return nil, errNamed
-	}
-	for i := range items {
-		item := &items[i]
+	err := each(body, func(decoder *json.Decoder) error {
+		var item Named
+		if decoder.Decode(&item) != nil {
+			return errNamed
+		}
 		if kind == Fleets {
 			item.ID = NormalID(item.ID)
 		}
 		if item.ID == "" || len(item.ID) > maxNamed || kind == Fleets && !isUUID(item.ID) || Clean(item.ID, maxNamed) != item.ID {
-			return nil, errNamed
+			return errNamed
 		}
 		if Clean(item.Name, maxNamed) != item.Name {
 			item.Name = ""
 		}
+		items = append(items, item)
+		return nil
+	})
+	if err != nil {
+		return nil, errNamed
 	}
 	return items, nil
 }

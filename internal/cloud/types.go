@@ -8,7 +8,6 @@ package cloud
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"slices"
 	"time"
@@ -209,45 +208,3 @@ type RawPage struct {
 	status int
 	buffer *bytes.Buffer // the body
 }
-
-// UnmarshalJSON reads the agents of a page, each as an Agent is read.
-func (p *Page) UnmarshalJSON(raw []byte) error {
-	var strict []strictAgent
-	if json.Unmarshal(raw, &strict) != nil {
-		return json.Unmarshal(raw, &p.Agents)
-	}
-	if p.Agents = nil; strict != nil {
-		p.Agents = make([]Agent, len(strict))
-	}
-	for i := range strict {
-		p.Agents[i] = strict[i].agent()
-	}
-	return nil
-}
-
-// digests reads a page with hashes in place of configurations.
-func digests(raw []byte) (Page, error) {
-	var strict []struct {
-		strictAgent
-		RawConfig hashed `json:"rawConfig"`
-	}
-	var page Page
-	if json.Unmarshal(raw, &strict) != nil {
-		err := page.UnmarshalJSON(raw)
-		for i := range page.Agents {
-			a := &page.Agents[i]
-			a.RawConfig, a.RawConfigHash = "", Hash(a.RawConfig)
-		}
-		return page, err
-	}
-	if strict != nil {
-		page.Agents = make([]Agent, len(strict))
-	}
-	for i := range strict {
-		page.Agents[i] = strict[i].agent()
-		page.Agents[i].RawConfigHash = cmp.Or(string(strict[i].RawConfig), hashOfNone)
-	}
-	return page, nil
-}
-
-var hashOfNone = Hash("")

@@ -32,11 +32,15 @@ func (s secrets) with(token Token) secrets {
 	return all
 }
 
-// clean makes a text safe to show, and bounds it in bytes. Tokens are replaced after printable, which may join their parts.
+// clean makes a text safe to show, and bounds it in bytes. Tokens are hidden after printable, which may join their parts. Of a
+// long text only a little more than can be shown is searched.
 func (s secrets) clean(text string, limit int) string {
 	text = printable(text)
+	if len(s) > 0 {
+		text = cut(text, limit+len(s[0]))
+	}
 	for _, secret := range s {
-		text = strings.ReplaceAll(text, secret, Redacted)
+		text = hide(text, secret)
 	}
 	return cut(text, limit)
 }
@@ -47,24 +51,37 @@ func Redact(text string, token Token) string {
 		return text
 	}
 	for _, secret := range secretsOf(token) {
-		start, more := secret[:min(len(secret), minSecretPart)], secret[min(len(secret), minSecretPart):]
-		var clean strings.Builder
-		for {
-			before, after, found := strings.Cut(text, start)
-			clean.WriteString(before)
-			if !found {
-				break
-			}
-			clean.WriteString(Redacted)
-			same := 0
-			for same < min(len(after), len(more)) && after[same] == more[same] {
-				same++
-			}
-			text = after[same:]
-		}
-		text = clean.String()
+		text = hide(text, secret)
 	}
 	return text
+}
+
+// hide replaces a secret, and each of its parts of at least minSecretPart bytes: servers shorten what they repeat, or encode some
+// of its characters.
+func hide(text, secret string) string {
+	if len(secret) <= minSecretPart {
+		return strings.ReplaceAll(text, secret, Redacted)
+	}
+	parts := map[string]bool{}
+	for at := range len(secret) - minSecretPart + 1 {
+		parts[secret[at:at+minSecretPart]] = true
+	}
+	var clean strings.Builder
+	shown := 0 // up to where the text was written
+	for at := 0; at+minSecretPart <= len(text); at++ {
+		if !parts[text[at:at+minSecretPart]] {
+			continue
+		}
+		clean.WriteString(text[shown:at] + Redacted)
+		for at++; at+minSecretPart <= len(text) && parts[text[at:at+minSecretPart]]; {
+			at++
+		}
+		at += minSecretPart - 1
+		shown = at
+		at--
+	}
+	clean.WriteString(text[shown:])
+	return clean.String()
 }
 
 // secretsOf returns the parts of a token that must not be shown: the whole, then its long parts.

@@ -8,6 +8,7 @@ package connection_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -53,6 +54,37 @@ func TestBreaker_OneAgentsBodyIsRejectedByAProxy_StaysClosed(t *testing.T) {
 				t.Errorf("all wait: %v", err)
 			}
 			if _, err := w.Get(t.Context(), ratelimit.Caller{UID: "good", Namespace: "b"}, id); err != nil {
+				t.Errorf("another namespace: %v", err)
+			}
+		})
+	}
+}
+
+// What the agents of a namespace hold may have something in between drop the responses to reads. That is not an outage for the
+// other namespaces, unless the credential check has no response either.
+func TestBreaker_AgentsThatCannotBeReadBack_AreNoOutage(t *testing.T) {
+	for name, fault := range map[string]cloudtest.Fault{
+		"dropped":             {Cut: cloudtest.CutBefore},
+		"cut short":           {Truncate: 5},
+		"a bad gateway":       {Status: http.StatusBadGateway, Body: "<html>blocked</html>"},
+		"a page of trouble":   {Status: http.StatusServiceUnavailable, Body: "<html>blocked</html>"},
+		"an error of the way": {Status: http.StatusInternalServerError, Body: "blocked"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := verified(t, cloudtest.Settings{})
+			w.Expect(map[string]int{"a": 20, "b": 20})
+			poisoned, good := w.register("poisoned"), w.register("good")
+			fault.Method, fault.Match = http.MethodGet, func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, poisoned) }
+			w.cloud.Inject(fault)
+			for i := range 10 {
+				if _, err := w.Get(t.Context(), ratelimit.Caller{UID: uid("a", i), Namespace: "a"}, poisoned); err == nil {
+					t.Fatal("it is read")
+				}
+				if w.checks.Swap(0) > 0 { // As the controller of CloudProjects does.
+					noError(t, w.Verify(t.Context()))
+				}
+			}
+			if _, err := w.Get(t.Context(), ratelimit.Caller{UID: "good", Namespace: "b"}, good); err != nil {
 				t.Errorf("another namespace: %v", err)
 			}
 		})

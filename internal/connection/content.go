@@ -34,7 +34,7 @@ type oddities map[types.UID]bool
 
 // isOdd reports whether a response with a status of success cannot be read, or was not written by the API. A filter that
 // rejects what one Agent sends may redirect, return any status, or drop the connection. A foreign 5xx, or no response, to
-// a request without such content is an outage.
+// a request without such content is an outage; see shared.isOdd for reads.
 func isOdd(err error) bool {
 	e, ok := cloud.AsError(err)
 	if ok && e.OfContent() && !e.NotSent && isOutage(err) {
@@ -42,6 +42,16 @@ func isOdd(err error) bool {
 	}
 	return ok && e.Reason == cloud.ReasonInvalidResponse && e.Status >= http.StatusOK &&
 		(e.Status < http.StatusMultipleChoices || !e.API && e.Status/100 != 5)
+}
+
+// isOdd reports whether a response is odd to a namespace. If others use the project, too, that includes reads without a
+// response of the API: something in between may drop what an agent holds. The caller holds the lock.
+func (s *shared) isOdd(namespace string, err error) bool {
+	if isOdd(err) {
+		return true
+	}
+	e, ok := cloud.AsError(err)
+	return ok && e.ShowsContent() && !e.NotSent && isOutage(err) && s.tenants.beside(namespace)
 }
 
 // aboutContent reports whether a filter may have written the response because of what one Agent declares. Such a response
@@ -57,6 +67,7 @@ type tenants struct {
 	odd        oddities
 	throttlers map[string]time.Time // when the content of a namespace throttled the project last
 	asked      time.Time            // when odd responses last requested a credential check
+	probed     bool                 // a half-open probe had an odd response, and waits for a credential check
 }
 
 func newTenants() tenants {
@@ -85,7 +96,8 @@ func (s *shared) forBreaker(who ratelimit.Caller, err error) error {
 	s.mu.Lock()
 	reported := s.counted(who, err)
 	now := s.registry.opts.Clock.Now()
-	ask := isOdd(err) && s.needsWitness(who.Namespace) && now.Sub(s.tenants.asked) >= witnessEvery
+	ask := s.isOdd(who.Namespace, err) &&
+		(s.tenants.probed || s.needsWitness(who.Namespace) && now.Sub(s.tenants.asked) >= witnessEvery)
 	if ask {
 		s.tenants.asked = now
 	}
@@ -102,14 +114,18 @@ func (s *shared) counted(who ratelimit.Caller, err error) error {
 		return errUnused
 	}
 	odd := s.tenants.odd
-	if !isOdd(err) {
+	if !s.isOdd(who.Namespace, err) {
 		if !isOutage(err) && !errors.Is(err, errUnused) {
 			clear(odd)
 		}
 		return err
 	}
 	if s.breaker.State() != gobreaker.StateClosed {
-		return err // A half-open probe has to show that the API works.
+		// A half-open probe has to show that the API works. An odd response to one of several namespaces shows neither.
+		if s.tenants.probed = s.tenants.beside(who.Namespace); s.tenants.probed {
+			return errUnused
+		}
+		return err
 	}
 	known, shared := odd[who.UID], s.tenants.beside(who.Namespace)
 	if !shared || len(odd) < mostOdd {
@@ -128,14 +144,22 @@ func (s *shared) needsWitness(namespace string) bool {
 }
 
 // witness reports a credential check to the breaker if odd responses wait for one: an outage opens it, and a well-formed response
-// ends their count.
+// ends their count. In place of an odd probe it decides whether the breaker closes.
 func (s *shared) witness(err error) {
 	s.mu.Lock()
+	probed := s.tenants.probed
+	s.tenants.probed = false
 	waits := len(s.tenants.odd) >= mostOdd
 	if waits && err == nil {
 		clear(s.tenants.odd)
 	}
 	s.mu.Unlock()
+	if probed && s.breaker.State() == gobreaker.StateHalfOpen {
+		if done, refused := s.breaker.Allow(); refused == nil {
+			done(err)
+		}
+		return
+	}
 	for range opensAfter {
 		if !waits || !isOutage(err) || s.breaker.State() != gobreaker.StateClosed {
 			return

@@ -84,12 +84,15 @@ func TestBreaker_ForeignResponseToContent_HidesNoOutage(t *testing.T) {
 			w := verified(t, cloudtest.Settings{})
 			id := w.register("m")
 			w.Expect(map[string]int{"a": 20, "b": 20})
-			w.cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteAgent, Cut: cloudtest.CutBefore})
+			w.cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Cut: cloudtest.CutBefore})
 			w.cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: status, Body: "<html>"})
 			for i := range 5 {
 				_ = w.Update(t.Context(), ratelimit.Caller{UID: uid("a", 1), Namespace: "a"}, id, cloud.Update{Version: ptr.To("v5.0.0")})
 				w.clock.Step(11 * time.Second) // The first 429 throttles.
 				_, _ = w.Get(t.Context(), ratelimit.Caller{UID: uid("b", i), Namespace: "b"}, id)
+				if w.checks.Swap(0) > 0 { // As the controller of CloudProjects does.
+					_ = w.Verify(t.Context())
+				}
 			}
 			if _, err := w.registry.Get(w.cp); err == nil {
 				t.Error("five requests without a response of the API did not open the breaker")

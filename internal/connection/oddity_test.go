@@ -164,3 +164,44 @@ func TestBreaker_OnlyRegistrationsFail_TheCredentialCheckDecides(t *testing.T) {
 		}
 	})
 }
+
+// After an outage, requests that something in between drops because of what one namespace declares do not keep the breaker open for
+// the others: the credential check decides in place of such a probe.
+func TestBreaker_ProbesOfOneNamespaceThatAreDropped_DoNotKeepItOpen(t *testing.T) {
+	for name, repaired := range map[string]bool{"the outage is over": true, "it continues": false} {
+		t.Run(name, func(t *testing.T) {
+			w := verified(t, cloudtest.Settings{})
+			w.Expect(map[string]int{"a": 20, "b": 1})
+			id := w.register("m")
+			check := func() {
+				if w.checks.Swap(0) > 0 { // As the controller of CloudProjects does.
+					_ = w.Verify(t.Context())
+				}
+			}
+			repair := w.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore})
+			w.fail(check, id)
+			if repaired {
+				repair()
+				w.cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Cut: cloudtest.CutBefore})
+			}
+			w.eventually("a probe to be let through", func() bool { _, err := w.registry.Get(w.cp); return err == nil })
+			_ = w.Update(t.Context(), ratelimit.Caller{UID: uid("a", 0), Namespace: "a"}, id, cloud.Update{Version: new("v5.0.0")})
+			check()
+			_, err := w.registry.Get(w.cp)
+			if (err == nil) != repaired {
+				t.Errorf("after a dropped probe of another namespace: %v", err)
+			}
+		})
+	}
+}
+
+// fail opens the breaker with deletions, which no content influences.
+func (w *world) fail(check func(), id string) {
+	w.Helper()
+	for i := range 5 {
+		_ = w.Delete(w.Context(), ratelimit.Caller{UID: uid("a", i), Namespace: "a"}, id)
+	}
+	w.eventually("the breaker to open", func() bool { _, err := w.registry.Get(w.cp); return err != nil })
+	w.eventually("a check", func() bool { return w.checks.Load() > 0 })
+	check()
+}

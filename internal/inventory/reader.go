@@ -8,6 +8,7 @@ package inventory
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"sync"
 
@@ -101,22 +102,26 @@ func (r *reader) all(ctx context.Context) ([]Entry, error) {
 // Cursors that form a loop are an invalid response.
 func (r *reader) fetchAll(ctx context.Context, pages chan<- *fetched) {
 	defer close(pages)
-	cursors := sets.New[string]()
+	cursors := sets.New[[sha256.Size]byte]() // Hashes, because a cursor may be long.
 	var options cloud.ListOptions
 	for more := true; more; {
 		options.Last = r.pageSize()
 		page := fetched{}
 		page.RawPage, page.learn, page.err = r.source.Fetch(ctx, options)
 		r.paged(options.Last, &page)
+		cursor := [sha256.Size]byte{}
+		if page.err == nil {
+			cursor = sha256.Sum256([]byte(page.Before))
+		}
 		switch {
 		case errors.Is(page.err, cloud.ErrTooLarge) && options.Last > 1:
 			continue
 		case page.err != nil || page.Before == "":
 			more = false
-		case cursors.Has(page.Before):
+		case cursors.Has(cursor):
 			page, more = fetched{err: inACircle()}, false
 		default:
-			cursors.Insert(page.Before)
+			cursors.Insert(cursor)
 			options.Before = page.Before
 		}
 		if page.err == nil {

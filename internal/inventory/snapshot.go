@@ -16,6 +16,9 @@ import (
 // mostWords bounds the texts kept of one agent, in bytes.
 const mostWords = 4 << 10
 
+// mostMetadata bounds the metadata that is decoded, in bytes: what can be declared, with each character escaped in six.
+const mostMetadata = 6 * 256 << 10
+
 // Entry is one remote agent as a list shows it.
 type Entry struct {
 	ID        string
@@ -31,14 +34,21 @@ type Entry struct {
 }
 
 func entryOf(a *cloud.Agent) Entry {
-	e := Entry{ID: a.ID, MachineID: a.MachineID, CreatedAt: a.CreatedAt, Reported: a.FirstMetricsAddedAt != nil}
+	e := Entry{ID: a.ID, CreatedAt: a.CreatedAt, Reported: a.FirstMetricsAddedAt != nil}
+	if !cloud.ValidMachineID(a.MachineID) {
+		return e // No Agent has it, and it may have any length.
+	}
+	e.MachineID = a.MachineID
 	size := 0
+	if a.FleetID != nil {
+		size = len(*a.FleetID)
+	}
 	for _, texts := range [][]string{a.Flags, a.Tags, {a.Name, a.Type, a.Version, a.Edition, a.Status, a.OS, a.Arch, a.EnvironmentName}} {
 		for _, text := range texts {
 			size += len(text) + 16
 		}
 	}
-	if size > mostWords {
+	if size > mostWords || len(a.Metadata) > mostMetadata {
 		return e
 	}
 	light := *a
@@ -70,10 +80,16 @@ func (s *snapshot) put(e Entry) {
 	if s.entries == nil {
 		return
 	}
-	s.entries[e.ID] = e
-	if ids := s.byMachine[e.MachineID]; !slices.Contains(ids, e.ID) {
-		s.byMachine[e.MachineID] = append(ids, e.ID)
+	// Nothing is searched here: a server may list one machine ID very often.
+	if before, known := s.entries[e.ID]; known {
+		if before.MachineID == e.MachineID {
+			s.entries[e.ID] = e
+			return
+		}
+		s.drop(e.ID)
 	}
+	s.entries[e.ID] = e
+	s.byMachine[e.MachineID] = append(s.byMachine[e.MachineID], e.ID)
 }
 
 func (s *snapshot) drop(id string) {

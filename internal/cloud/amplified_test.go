@@ -1,0 +1,52 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloud_test
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+)
+
+// A page of millions of things that are no agents takes no more memory than its bytes and a little.
+func TestDigests_PageOfEmptyObjects_TakesLittleMemory(t *testing.T) {
+	for name, element := range map[string]string{"empty": `{},`, "null": `null,`, "lenient": `{"tags":7},`} {
+		t.Run(name, func(t *testing.T) {
+			body := append(bytes.Repeat([]byte(element), 8<<20/len(element)), `{}]`...)
+			body = append([]byte(`[`), body...)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(body) }))
+			t.Cleanup(server.Close)
+			base, err := cloud.ParseURL(server.URL, cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := cloud.New(cloud.Config{BaseURL: base, Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: cloud.NewToken("t")}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			raw, err := c.Fetch(t.Context(), "p", cloud.ListOptions{Last: 100})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err = raw.Digests()
+			runtime.ReadMemStats(&after)
+			if err == nil || !strings.Contains(err.Error(), "no agent ID") {
+				t.Errorf("error %v", err)
+			}
+			if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > 32 {
+				t.Errorf("reading a page of 8 MiB took %d MiB", took)
+			}
+		})
+	}
+}

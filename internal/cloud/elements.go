@@ -1,0 +1,88 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloud
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"io"
+)
+
+// each calls read with a decoder before each element of a JSON array, and with what is left of the array. It ends at the first
+// error: else millions of elements like {} would take a hundred times the memory of their bytes.
+func each(raw []byte, read func(decoder *json.Decoder) error) error {
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	if open, err := decoder.Token(); err != nil || open != json.Delim('[') {
+		return errNotAPI
+	}
+	for decoder.More() {
+		if err := read(decoder); err != nil {
+			return err
+		}
+	}
+	if _, err := decoder.Token(); err != nil {
+		return errNotAPI
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return errNotAPI
+	}
+	return nil
+}
+
+// agentsOf reads the agents of a page. W is how an agent is usually written; agent reads it, or one that is written
+// otherwise from its bytes.
+func agentsOf[W any](raw []byte, usual func(*W) Agent, other func(*Agent)) (page Page, err error) {
+	page.Agents = []Agent{}
+	err = each(raw, func(decoder *json.Decoder) error {
+		var wire W
+		var agent Agent
+		from := decoder.InputOffset()
+		if decoder.Decode(&wire) == nil {
+			agent = usual(&wire)
+		} else {
+			if json.Unmarshal(bytes.TrimLeft(raw[from:decoder.InputOffset()], ", \t\r\n"), &agent) != nil {
+				return errNotAPI
+			}
+			other(&agent)
+		}
+		page.Agents = append(page.Agents, agent)
+		return agentID(agent.ID)
+	})
+	return page, err
+}
+
+// UnmarshalJSON reads the agents of a page, each as an Agent is read.
+func (p *Page) UnmarshalJSON(raw []byte) error {
+	page, err := whole(raw)
+	p.Agents = page.Agents
+	return err
+}
+
+// whole reads a page, each agent as an Agent is read.
+func whole(raw []byte) (Page, error) {
+	return agentsOf(raw, (*strictAgent).agent, func(*Agent) {})
+}
+
+// digested is an agent with a hash in place of its configuration.
+type digested struct {
+	strictAgent
+	RawConfig hashed `json:"rawConfig"`
+}
+
+// digests reads a page with hashes in place of configurations.
+func digests(raw []byte) (Page, error) {
+	return agentsOf(raw, func(wire *digested) Agent {
+		agent := wire.agent()
+		agent.RawConfigHash = cmp.Or(string(wire.RawConfig), hashOfNone)
+		return agent
+	}, func(agent *Agent) {
+		agent.RawConfig, agent.RawConfigHash = "", Hash(agent.RawConfig)
+	})
+}
+
+var hashOfNone = Hash("")
