@@ -75,6 +75,7 @@ func TestExactlyOneThroughKills(t *testing.T) {
 	began := time.Now()
 	restarts, actions := w.torture(k)
 	tortured := time.Since(began)
+	w.deleteForgotten()
 	duplicates := w.lateDuplicates(w.places[1], 10)
 	took := w.recovers(k)
 	w.summarize(k, restarts, actions, duplicates, tortured, took)
