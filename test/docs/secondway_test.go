@@ -205,6 +205,21 @@ spec:
 EOF
 `
 
+// collected waits until the garbage collector knows Agents: it learns a new kind within half a minute. Before that,
+// --cascade=orphan finds no Agents, and they are deleted with their AgentSet later.
+const collected = `kubectl create configmap owner
+uid=$(kubectl get configmap owner --output=jsonpath='{.metadata.uid}')
+kubectl apply -f - <<EOF
+apiVersion: cloud.calyptia.com/v1alpha1
+kind: Agent
+metadata:
+  name: owned
+  ownerReferences: [{apiVersion: v1, kind: ConfigMap, name: owner, uid: $uid}]
+spec: {projectRef: {name: calyptia}, type: fluentbit, version: 5.1.1, rawConfig: "pipeline: {}", suspend: true}
+EOF
+kubectl delete configmap owner
+kubectl wait agent owned --for=delete --timeout=90s`
+
 // restores runs the backup, deletes everything except the agents in Calyptia Cloud, and runs the restoration.
 func (s *shell) restores(ready string) {
 	s.Helper()
@@ -213,6 +228,7 @@ func (s *shell) restores(ready string) {
 	there := *s
 	there.at = s.dir
 	s.run("an AgentSet", replicas+set)
+	s.run("the garbage collector", collected)
 	before := s.run("before", ids)
 	for _, words := range []string{"> calyptia-backup.yaml", "> calyptia-agent-secrets.yaml"} {
 		b := s.block(page, words)
