@@ -69,16 +69,15 @@ func hide(text, secret string) string {
 	var clean strings.Builder
 	shown := 0 // up to where the text was written
 	for at := 0; at+minSecretPart <= len(text); at++ {
-		if !parts[text[at:at+minSecretPart]] {
+		end := at + minSecretPart
+		if !parts[text[at:end]] {
 			continue
 		}
-		clean.WriteString(text[shown:at] + Redacted)
-		for at++; at+minSecretPart <= len(text) && parts[text[at:at+minSecretPart]]; {
-			at++
+		for end < len(text) && parts[text[end+1-minSecretPart:end+1]] {
+			end++
 		}
-		at += minSecretPart - 1
-		shown = at
-		at--
+		clean.WriteString(text[shown:at] + Redacted)
+		shown, at = end, end-1
 	}
 	clean.WriteString(text[shown:])
 	return clean.String()
