@@ -65,6 +65,9 @@ func (w *wait) atMost(d time.Duration) {
 	}
 }
 
+// longestPass is what a pass counts for at most: a process or a clock that stood still must not delay what comes next.
+const longestPass = time.Second
+
 // stopwatch measures a pass without its requests to the API server.
 type stopwatch struct {
 	clock    clock.PassiveClock
@@ -81,8 +84,8 @@ func (s *stopwatch) requesting(do func() error) error {
 	return do()
 }
 
-// own is how long the pass took so far, without its requests.
-func (s *stopwatch) own() time.Duration { return s.clock.Since(s.begun) - s.requests }
+// own is how long the pass took so far, without its requests, at most longestPass.
+func (s *stopwatch) own() time.Duration { return min(s.clock.Since(s.begun)-s.requests, longestPass) }
 
 // Reconcile creates, updates and deletes the Agents and the sessions of an AgentSet.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {

@@ -45,3 +45,18 @@ func TestRequestsDoNotDelayTheNextPass(t *testing.T) {
 		t.Errorf("the next pass starts after %v, want %s", d.added, want)
 	}
 }
+
+// A process that was suspended within a pass soon makes the next one.
+func TestASuspendedPassDelaysLittle(t *testing.T) {
+	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
+	var known memories
+	key := types.NamespacedName{Namespace: "logging", Name: "logs"}
+	watch := newStopwatch(clock)
+	clock.Step(time.Hour)
+	known.of(key, "uid").took.Store(int64(watch.own()))
+	d := &delays{}
+	watches{memories: &known}.later(key, d)
+	if most := 10 * time.Second; len(d.added) != 1 || d.added[0] > most {
+		t.Errorf("the next pass starts after %v, want %s at most", d.added, most)
+	}
+}
