@@ -63,8 +63,6 @@ type State struct {
 type Pending struct {
 	// Sent are the fields, with hashes, that the API accepted and that nothing has confirmed yet.
 	Sent map[string]string
-	// Reverts: what was sent reverts a change of somebody else.
-	Reverts bool
 	// Confirm are fields, with hashes, that were sent and read back otherwise, perhaps because another writer
 	// changed them meanwhile: they are sent once more.
 	Confirm map[string]string
@@ -165,14 +163,13 @@ func (s State) Accepted(fields []Field, c Changes) State {
 			sent[f.Name] = f.Hash
 		}
 	}
-	s.Sent, s.Reverts, s.Delayed = sent, c.Reverts, nil
+	s.Sent, s.Delayed = sent, nil
 	return s
 }
 
 // ReadBack is the state once a read shows the result of an update. A field that differs from what was sent is sent once
-// more if another writer may have changed it meanwhile: a Fluent Bit that has run as the agent (lived) writes at its start,
-// and whoever changed a reverted field may do so again. Otherwise the API ignored it.
-func (s State) ReadBack(fields []Field, lived bool) State {
+// more, because another writer may have changed it in between. If it differs again, the API ignores it.
+func (s State) ReadBack(fields []Field) State {
 	applied, confirm := map[string]string{}, map[string]string{}
 	maps.Copy(applied, s.Applied)
 	maps.Copy(applied, s.Sent)
@@ -180,7 +177,7 @@ func (s State) ReadBack(fields []Field, lived bool) State {
 	for _, f := range different(fields) {
 		sent := s.Sent[f.Name] == f.Hash
 		switch {
-		case sent && !s.confirms(f) && (s.Reverts || lived):
+		case sent && !s.confirms(f):
 			confirm[f.Name] = f.Hash
 			if slices.Contains(s.Ignored, f.Name) {
 				ignored = append(ignored, f.Name)

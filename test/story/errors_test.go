@@ -280,11 +280,11 @@ func TestAnAgentWithoutATokenDoesNotAffectItsCloudProject(t *testing.T) {
 	}
 }
 
-func TestFieldsIgnoredIsSentOnceAndReported(t *testing.T) {
+func TestIgnoredFieldsAreSentTwiceAndReported(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	id := w.Ready(w.Apply("web")).Status.ID
-	// The API accepts a version but does not persist it.
+	// The API accepts a version but does not persist it. The second update rules out that another writer changed it.
 	keep := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: 204})
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.1.0" })
 	w.Becomes("web", v1alpha1.ConditionFieldsIgnored, "True", v1alpha1.ReasonNotPersisted, "version")
@@ -297,8 +297,8 @@ func TestFieldsIgnoredIsSentOnceAndReported(t *testing.T) {
 		}
 		return nil
 	})
-	if n := w.Cloud.Count(http.MethodPatch, cloudtest.RouteAgent); n != patches || patches != 1 {
-		t.Errorf("%d PATCHes, want one", n)
+	if n := w.Cloud.Count(http.MethodPatch, cloudtest.RouteAgent); n != patches || patches != 2 {
+		t.Errorf("%d PATCHes, then %d, want two", patches, n)
 	}
 	keep()
 	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.2.0" })

@@ -62,7 +62,7 @@ func (u updater) update(ctx context.Context) error {
 			in.State.Ignored = nil // It may have been the first start of a Fluent Bit, not the API.
 		}
 		if len(in.State.Sent) > 0 { // By an earlier reconciliation.
-			in.State = in.State.ReadBack(in.Fields, lived(u.Remote))
+			in.State = in.State.ReadBack(in.Fields)
 		}
 	}
 	for ; ; in.Round++ {
@@ -146,13 +146,8 @@ func (u updater) send(ctx context.Context, in plan.Input, c plan.Changes) error 
 		u.Unfinished = true
 		return err
 	}
-	u.keep(u.state().ReadBack(u.fields(), lived(u.Remote)))
+	u.keep(u.state().ReadBack(u.fields()))
 	return nil
-}
-
-// lived reports whether a Fluent Bit has run as the remote agent.
-func lived(remote *cloud.Agent) bool {
-	return remote.FirstMetricsAddedAt != nil || remote.OS != "" && remote.OS != "unknown"
 }
 
 // agentOnly are the fields that an API may accept only from the agent itself.
