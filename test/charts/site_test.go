@@ -24,6 +24,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -81,6 +82,7 @@ func newSite(t *testing.T) *site {
 
 // clear removes what a failed test left: it may wait for an operator that no longer runs.
 func (s *site) clear(ctx context.Context) {
+	s.logLeft(ctx)
 	if out, err := shell(ctx, s, s.plane, ".", readme(s, "give-up")); err != nil {
 		s.Log(err, out)
 	}
@@ -103,6 +105,26 @@ func (s *site) clear(ctx context.Context) {
 		})
 		if err != nil {
 			s.Error(err)
+		}
+	}
+}
+
+// logLeft logs the kinds and what is left of each, with what a deletion waits for.
+func (s *site) logLeft(ctx context.Context) {
+	var kinds apiextensionsv1.CustomResourceDefinitionList
+	if err := s.c.List(ctx, &kinds); err != nil {
+		s.Log(err)
+	}
+	for i := range kinds.Items {
+		kind := &kinds.Items[i]
+		s.Logf("%s: deleted %v, finalizers %v, %v", kind.Name, kind.DeletionTimestamp, kind.Finalizers, kind.Status.Conditions)
+		var left metav1.PartialObjectMetadataList
+		left.SetGroupVersionKind(schema.GroupVersionKind{Group: kind.Spec.Group, Version: kind.Spec.Versions[0].Name, Kind: kind.Spec.Names.ListKind})
+		if err := s.c.List(ctx, &left); err != nil {
+			s.Log(err)
+		}
+		for _, o := range left.Items {
+			s.Logf("%s %s/%s: deleted %v, finalizers %v", kind.Spec.Names.Kind, o.Namespace, o.Name, o.DeletionTimestamp, o.Finalizers)
 		}
 	}
 }
