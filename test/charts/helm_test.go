@@ -156,7 +156,8 @@ func ofKind(objects []*unstructured.Unstructured, kind string) []*unstructured.U
 // which the charts are. more is added to the environment.
 func shell(ctx context.Context, t testing.TB, plane *testenv.ControlPlane, dir, script string, more ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute) // A hanging command must fail the test.
+	// A hanging command must fail the test. The API server looks again at a kind that is being deleted after 5 minutes.
+	ctx, cancel := context.WithTimeout(ctx, 7*time.Minute)
 	defer cancel()
 	bin := must(os.MkdirTemp(work, "bin-"))(t)
 	kubectl := plane.Kubectl(ctx).Path

@@ -171,9 +171,12 @@ func TestAWatchedNamespaceIsDeleted(t *testing.T) {
 	if got := w.lines(notWatched, fmt.Sprintf("%q", w.other), "--watch-namespaces"); got != 1 {
 		t.Errorf("%d lines of the log say that the namespace is not watched, want 1", got)
 	}
-	if err := w.c.Get(t.Context(), client.ObjectKeyFromObject(far), far); err != nil || far.DeletionTimestamp == nil {
-		t.Fatalf("no Agent waits: %v", err)
-	}
+	w.check(await.Until(t.Context(), "no Agent waits", func(ctx context.Context) error {
+		if err := w.c.Get(ctx, client.ObjectKeyFromObject(far), far); err != nil || far.DeletionTimestamp != nil {
+			return err
+		}
+		return errors.New("it is not being deleted")
+	}))
 
 	w.types("rescue", w.other)
 	if left := w.cloud.Agents(w.projectID); len(left) != 1 || left[0].Name != "web" {
