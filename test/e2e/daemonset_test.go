@@ -64,12 +64,7 @@ func (w *team) applyDaemonSet() {
 	}
 	base := d.DeepCopy()
 	spec := &d.Spec.Template.Spec
-	spec.Volumes = append(spec.Volumes, corev1.Volume{Name: "ca", VolumeSource: corev1.VolumeSource{
-		ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "calyptia"}},
-	}})
-	spec.Containers[0].VolumeMounts = append(spec.Containers[0].VolumeMounts, corev1.VolumeMount{
-		Name: "ca", MountPath: "/etc/ssl/certs/ca-certificates.crt", SubPath: "ca.crt",
-	})
+	trustTheCA(spec)
 	spec.Containers[0].Image, spec.InitContainers[0].Image = image(spec.Containers[0].Image), image(spec.InitContainers[0].Image)
 	if err := here.client.Patch(w.Context(), &d, client.MergeFrom(base)); err != nil {
 		w.Fatal(err)
