@@ -65,7 +65,12 @@ func helm(t testing.TB, args ...string) string {
 
 func kubectl(t testing.TB, args ...string) string {
 	t.Helper()
-	return must(run(t, here.kubectl, args...))(t)
+	out, err := run(t, here.kubectl, args...)
+	if err != nil {
+		diagnose(t)
+		t.Fatal(err)
+	}
+	return out
 }
 
 // must fails the test on an error.
