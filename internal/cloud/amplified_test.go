@@ -8,9 +8,11 @@ package cloud_test
 
 import (
 	"bytes"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -46,6 +48,36 @@ func TestDigests_PageOfEmptyObjects_TakesLittleMemory(t *testing.T) {
 			}
 			if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > 32 {
 				t.Errorf("reading a page of 8 MiB took %d MiB", took)
+			}
+		})
+	}
+}
+
+// An error of many keys is not the API's, and takes no more memory and time than its bytes.
+func TestError_OfAMillionKeys_TakesLittleMemory(t *testing.T) {
+	var body bytes.Buffer
+	body.WriteString(`{`)
+	for i := 0; body.Len() < 8<<20; i++ {
+		fmt.Fprintf(&body, `"%x":0,`, i)
+	}
+	body.WriteString(`"error":"no"}`)
+	for _, status := range []int{http.StatusInternalServerError, http.StatusNotFound, http.StatusTooManyRequests} {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(status)
+				_, _ = w.Write(body.Bytes())
+			}))
+			t.Cleanup(server.Close)
+			client := newClient(t, server.URL, cloud.Config{})
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := client.Get(t.Context(), nilID)
+			runtime.ReadMemStats(&after)
+			if failure(t, err).API {
+				t.Errorf("it counts as the API's: %v", err)
+			}
+			if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > 64 {
+				t.Errorf("reading an error of 8 MiB took %d MiB", took)
 			}
 		})
 	}
