@@ -9,12 +9,15 @@ package cloud_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
@@ -80,5 +83,32 @@ func TestError_OfAMillionKeys_TakesLittleMemory(t *testing.T) {
 				t.Errorf("reading an error of 8 MiB took %d MiB", took)
 			}
 		})
+	}
+}
+
+// A message of any length is judged in time that does not delay others.
+func TestNotFound_LongMessage_IsJudgedAtOnce(t *testing.T) {
+	for _, status := range []int{http.StatusNotFound, http.StatusGone} {
+		for _, word := range []string{"a ", "agent: ", nilID + " ", "agent not found; "} {
+			t.Run(strconv.Itoa(status)+" "+word, func(t *testing.T) {
+				body := `{"error":"` + strings.Repeat(word, 8<<20/len(word)) + `"}`
+				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					w.WriteHeader(status)
+					_, _ = io.WriteString(w, body)
+				}))
+				t.Cleanup(server.Close)
+				client := newClient(t, server.URL, cloud.Config{})
+				var before, after syscall.Rusage
+				_ = syscall.Getrusage(syscall.RUSAGE_SELF, &before)
+				_, err := client.Get(t.Context(), nilID)
+				_ = syscall.Getrusage(syscall.RUSAGE_SELF, &after)
+				if cloud.IsGone(err) {
+					t.Errorf("it says that the agent is gone: %.80s", err)
+				}
+				if took := time.Duration(after.Utime.Nano() - before.Utime.Nano()); took > time.Second {
+					t.Errorf("a message of 8 MiB took %s of a processor", took)
+				}
+			})
+		}
 	}
 }
