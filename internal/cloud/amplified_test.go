@@ -112,3 +112,25 @@ func TestNotFound_LongMessage_IsJudgedAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// Of millions of flags or tags only so many are read that they differ from all that can be declared.
+func TestGet_MillionsOfTexts_TakeLittleMemory(t *testing.T) {
+	for name, field := range map[string]string{"flags": `"flags":`, "tags": `"tags":`, "tags of a lenient agent": `"status":7,"tags":`} {
+		t.Run(name, func(t *testing.T) {
+			body := `{"id":"` + nilID + `",` + field + `[` + strings.Repeat(`"",`, 8<<20/3) + `""]}`
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
+			t.Cleanup(server.Close)
+			client := newClient(t, server.URL, cloud.Config{})
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			agent, err := client.Get(t.Context(), nilID)
+			runtime.ReadMemStats(&after)
+			if err != nil || len(agent.Flags)+len(agent.Tags) <= 128 {
+				t.Fatalf("%+v, %v", agent, err)
+			}
+			if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > 64 {
+				t.Errorf("an agent of 8 MiB took %d MiB", took)
+			}
+		})
+	}
+}
