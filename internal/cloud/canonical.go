@@ -61,7 +61,7 @@ func (c *canonical) scalar(value any) error {
 	if number, ok := value.(json.Number); ok {
 		// 1, 1.0 and 1e0 are equal. Numbers that a float64 cannot hold keep their text.
 		if f, err := number.Float64(); err == nil && f > -exact && f < exact {
-			value = f
+			value = f + 0 // Negative zero is zero.
 		}
 	}
 	text, err := json.Marshal(value)

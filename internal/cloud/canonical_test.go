@@ -38,7 +38,7 @@ func plain(value any) any {
 		}
 	case json.Number:
 		if f, err := v.Float64(); err == nil && f > -(1<<53) && f < 1<<53 {
-			return f
+			return f + 0
 		}
 	}
 	return value
