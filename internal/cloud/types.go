@@ -233,4 +233,5 @@ type RawPage struct {
 
 	status int
 	buffer *bytes.Buffer // the body
+	leave  func()        // leaves the Room; may be nil
 }

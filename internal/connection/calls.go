@@ -219,8 +219,8 @@ func isOutage(err error) bool {
 	if !ok {
 		return false
 	}
-	if errors.Is(err, cloud.ErrTooLarge) {
-		return false // The API responds; one agent, or a page of agents, is too large.
+	if errors.Is(err, cloud.ErrTooLarge) || errors.Is(err, cloud.ErrNoRoom) {
+		return false // The API responds; one agent, or a page of agents, is too large, or there are too many at once.
 	}
 	switch e.Reason {
 	case cloud.ReasonNetwork, cloud.ReasonTimeout:

@@ -23,6 +23,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
 )
 
+// largeResponses is how many responses of more than 512 KiB are held at once, by all CloudProjects. Each may take 30 MiB.
+const largeResponses = 8
+
 // DefaultResyncInterval is the default of CloudProject's spec.resyncInterval.
 const DefaultResyncInterval = 10 * time.Minute
 
@@ -64,6 +67,7 @@ const DigestKeySize = 32
 // Registry holds the Connections of this process.
 type Registry struct {
 	opts              Options
+	room              *cloud.Room
 	mu                sync.Mutex
 	connections       map[types.UID]*Connection
 	woken             func(client.ObjectKey)
@@ -82,7 +86,7 @@ func NewRegistry(opts Options) *Registry {
 		opts.MostAgents = 200_000
 	}
 	nothing := func(client.ObjectKey) {}
-	return &Registry{opts: opts, connections: map[types.UID]*Connection{}, woken: nothing, needsVerification: nothing}
+	return &Registry{opts: opts, room: cloud.NewRoom(largeResponses), connections: map[types.UID]*Connection{}, woken: nothing, needsVerification: nothing}
 }
 
 // OnWake sets the function to call when Agents of a CloudProject may continue. Call it before anything starts.
@@ -165,13 +169,15 @@ func (r *Registry) Forget(uid types.UID) {
 	}
 }
 
-func (r *Registry) newClient(counted *metrics.Project, base *url.URL, c Credentials) (*cloud.Client, error) {
+func (r *Registry) newClient(s *shared, base *url.URL, c Credentials) (*cloud.Client, error) {
 	return cloud.New(cloud.Config{
 		BaseURL:    base,
 		Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: c.Token},
 		CABundle:   c.CABundle,
 		UserAgent:  r.opts.UserAgent,
 		Timeout:    r.opts.Timeout,
-		Wrap:       counted.Wrap,
+		Wrap:       s.metrics.Wrap,
+		Room:       r.room,
+		Owner:      s.key.Namespace,
 	})
 }
