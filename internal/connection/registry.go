@@ -20,6 +20,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/inventory"
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
 )
 
@@ -41,8 +42,10 @@ type Options struct {
 	Timeout time.Duration
 	// BreakerTimeout is the time between two probes of an API that does not respond; default 15 s.
 	BreakerTimeout time.Duration
-	// MostAgents bounds the memory of a snapshot of remote agents; default 200,000.
+	// MostAgents bounds a snapshot of remote agents; default 200,000.
 	MostAgents int
+	// SnapshotMemory bounds the memory of all snapshots, in bytes; default half of GOMEMLIMIT.
+	SnapshotMemory int64
 	// Metrics may be nil.
 	Metrics *metrics.Projects
 }
@@ -68,6 +71,7 @@ const DigestKeySize = 32
 type Registry struct {
 	opts              Options
 	room              *cloud.Room
+	budget            *inventory.Budget
 	mu                sync.Mutex
 	connections       map[types.UID]*Connection
 	woken             func(client.ObjectKey)
@@ -86,7 +90,10 @@ func NewRegistry(opts Options) *Registry {
 		opts.MostAgents = 200_000
 	}
 	nothing := func(client.ObjectKey) {}
-	return &Registry{opts: opts, room: cloud.NewRoom(largeResponses), connections: map[types.UID]*Connection{}, woken: nothing, needsVerification: nothing}
+	return &Registry{
+		opts: opts, room: cloud.NewRoom(largeResponses), budget: inventory.NewBudget(opts.SnapshotMemory),
+		connections: map[types.UID]*Connection{}, woken: nothing, needsVerification: nothing,
+	}
 }
 
 // OnWake sets the function to call when Agents of a CloudProject may continue. Call it before anything starts.
