@@ -134,3 +134,37 @@ func TestGet_MillionsOfTexts_TakeLittleMemory(t *testing.T) {
 		})
 	}
 }
+
+// A token of any length is hidden without a copy of each of its parts.
+func TestHiding_HugeToken_TakesLittleMemory(t *testing.T) {
+	var text strings.Builder
+	for i := 0; text.Len() < 1<<20; i++ {
+		fmt.Fprintf(&text, "%x", i*2654435761)
+	}
+	token := cloud.NewToken(text.String())
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = fmt.Fprintf(w, `{"error":"no %s","detail":"%s"}`, text.String()[2000:2020], text.String()[1000:])
+	}))
+	t.Cleanup(server.Close)
+	client := newClient(t, server.URL, cloud.Config{}).WithCredential(cloud.Credential{Scheme: cloud.SchemeBearer, Token: token})
+	server.Config.MaxHeaderBytes = 4 << 20
+	var before, between, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := client.Get(t.Context(), nilID)
+	runtime.ReadMemStats(&between)
+	shown := cloud.Redact("the token is "+text.String()[5000:5100]+" and more", token)
+	runtime.ReadMemStats(&after)
+	if e := failure(t, err); e.Message != "no [redacted]" || e.Detail != "[redacted]" {
+		t.Errorf("error %+v", e)
+	}
+	if shown != "the token is [redacted] and more" {
+		t.Errorf("shown: %s", shown)
+	}
+	if took := (between.TotalAlloc - before.TotalAlloc) >> 20; took > 48 {
+		t.Errorf("an error took %d MiB", took)
+	}
+	if took := (after.TotalAlloc - between.TotalAlloc) >> 20; took > 8 {
+		t.Errorf("a text took %d MiB", took)
+	}
+}
