@@ -44,7 +44,7 @@ func (r *Room) enter(ctx context.Context, owner string) (leave func(), err error
 	g := &guest{owner: owner, ready: make(chan struct{})}
 	r.mu.Lock()
 	r.waiting = append(r.waiting, g)
-	r.admit()
+	r.fill()
 	r.mu.Unlock()
 	leave = sync.OnceFunc(func() { r.leave(g) })
 	select {
@@ -67,11 +67,11 @@ func (r *Room) leave(g *guest) {
 	if r.owners[g.owner]--; r.owners[g.owner] == 0 {
 		delete(r.owners, g.owner)
 	}
-	r.admit()
+	r.fill()
 }
 
-// admit gives the free places to the owners with the fewest, and of those to whoever waits longest. The caller holds the lock.
-func (r *Room) admit() {
+// fill gives the free places to the owners with the fewest, and of those to whoever waits longest. The caller holds the lock.
+func (r *Room) fill() {
 	for {
 		next := -1
 		for i, g := range r.waiting {

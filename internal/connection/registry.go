@@ -71,7 +71,7 @@ const DigestKeySize = 32
 type Registry struct {
 	opts              Options
 	room              *cloud.Room
-	budget            *inventory.Budget
+	memory            *inventory.Memory
 	mu                sync.Mutex
 	connections       map[types.UID]*Connection
 	woken             func(client.ObjectKey)
@@ -91,7 +91,7 @@ func NewRegistry(opts Options) *Registry {
 	}
 	nothing := func(client.ObjectKey) {}
 	return &Registry{
-		opts: opts, room: cloud.NewRoom(largeResponses), budget: inventory.NewBudget(opts.SnapshotMemory),
+		opts: opts, room: cloud.NewRoom(largeResponses), memory: inventory.NewMemory(opts.SnapshotMemory),
 		connections: map[types.UID]*Connection{}, woken: nothing, needsVerification: nothing,
 	}
 }

@@ -53,8 +53,8 @@ type Options struct {
 	Metrics *metrics.Project
 	// MostAgents bounds a snapshot.
 	MostAgents int
-	// Budget bounds the memory of the snapshots of all inventories, by the Namespace of the CloudProject.
-	Budget    *Budget
+	// Memory bounds the memory of the snapshots of all inventories, by the Namespace of the CloudProject.
+	Memory    *Memory
 	Namespace string
 }
 
@@ -201,7 +201,7 @@ func (i *Inventory) start() *run {
 			r.pause(ctx, i, pause)
 		}
 		began := time.Now()
-		taken := &charge{budget: i.opts.Budget, namespace: i.opts.Namespace}
+		taken := &charge{memory: i.opts.Memory, namespace: i.opts.Namespace}
 		entries, err := i.reader.all(ctx, taken)
 		if slower := i.end(r, entries, taken, err, time.Since(began)); slower {
 			i.source.NeedsVerification() // The resync interval may have to grow soon.

@@ -35,10 +35,10 @@ func listed(t *testing.T, p *Inventory) error {
 // Many agents with long texts, in many CloudProjects of one namespace, take a part of the memory. The lists of others are complete.
 func TestLists_OfOneNamespace_LeaveMemoryToOthers(t *testing.T) {
 	const total = 8 << 20
-	budget := NewBudget(total)
+	memory := NewMemory(total)
 	of := func(namespace string, service fat) *Inventory {
 		p := reading(t, service, float64(rate.Inf))
-		p.opts.Budget, p.opts.Namespace = budget, namespace
+		p.opts.Memory, p.opts.Namespace = memory, namespace
 		return p
 	}
 	var before, after runtime.MemStats
@@ -71,9 +71,9 @@ func TestLists_OfOneNamespace_LeaveMemoryToOthers(t *testing.T) {
 	}
 }
 
-// A namespace alone gets half of the budget, and each further one half of the rest.
-func TestBudget_Namespaces_ShareIt(t *testing.T) {
-	b := NewBudget(1 << 10)
+// A namespace alone gets half of the memory, and each further one half of the rest.
+func TestMemory_Namespaces_ShareIt(t *testing.T) {
+	b := NewMemory(1 << 10)
 	for i, want := range []int64{512, 256, 128} {
 		namespace, got := fmt.Sprint("ns-", i), int64(0)
 		for b.take(namespace, 1) == nil {

@@ -15,12 +15,12 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
-// withoutLimit is the Budget of a process without GOMEMLIMIT.
+// withoutLimit is the Memory of a process without GOMEMLIMIT.
 const withoutLimit = 1 << 30
 
-// Budget bounds the memory of all snapshots of a process, those in progress included. Namespaces share it as they share workers:
+// Memory bounds the memory of all snapshots of a process, those in progress included. Namespaces share it as they share workers:
 // one may take as much as is free then.
-type Budget struct {
+type Memory struct {
 	total int64
 
 	mu   sync.Mutex
@@ -28,47 +28,47 @@ type Budget struct {
 	of   map[string]int64
 }
 
-// NewBudget returns a Budget of so many bytes; zero for half of GOMEMLIMIT.
-func NewBudget(total int64) *Budget {
+// NewMemory returns a Memory of so many bytes; zero for half of GOMEMLIMIT.
+func NewMemory(total int64) *Memory {
 	if total == 0 {
 		if total = debug.SetMemoryLimit(-1) / 2; total == math.MaxInt64/2 {
 			total = withoutLimit
 		}
 	}
-	return &Budget{total: total, of: map[string]int64{}}
+	return &Memory{total: total, of: map[string]int64{}}
 }
 
 // take fails if the namespace would hold more than is left for others.
-func (b *Budget) take(namespace string, bytes int64) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.of[namespace]+bytes > b.total-b.held-bytes {
+func (m *Memory) take(namespace string, bytes int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.of[namespace]+bytes > m.total-m.held-bytes {
 		return fault.Retryablef(v1alpha1.ReasonInvalidResponse, "the remote agents of the CloudProjects of namespace %s take too much memory: "+
 			"delete agents or CloudProjects that are not needed, or give the operator more memory", namespace)
 	}
-	b.held += bytes
-	b.of[namespace] += bytes
+	m.held += bytes
+	m.of[namespace] += bytes
 	return nil
 }
 
-func (b *Budget) give(namespace string, bytes int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.held -= bytes
-	if b.of[namespace] -= bytes; b.of[namespace] == 0 {
-		delete(b.of, namespace)
+func (m *Memory) give(namespace string, bytes int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.held -= bytes
+	if m.of[namespace] -= bytes; m.of[namespace] == 0 {
+		delete(m.of, namespace)
 	}
 }
 
-// charge is what one list takes of a Budget.
+// charge is what one list takes of a Memory.
 type charge struct {
-	budget    *Budget
+	memory    *Memory
 	namespace string
 	bytes     int64
 }
 
 func (c *charge) add(bytes int64) error {
-	if err := c.budget.take(c.namespace, bytes); err != nil {
+	if err := c.memory.take(c.namespace, bytes); err != nil {
 		return err
 	}
 	c.bytes += bytes
@@ -80,7 +80,7 @@ func (c *charge) end() {
 	if c == nil {
 		return
 	}
-	c.budget.give(c.namespace, c.bytes)
+	c.memory.give(c.namespace, c.bytes)
 	c.bytes = 0
 }
 
