@@ -27,7 +27,7 @@ const (
 	registerWrites = 3 // intent with finalizer, Secret, status
 	updateCalls    = 2 // a GET and a PATCH
 	updateWrites   = 1
-	deleteCalls    = 1
+	deleteCalls    = 2 // a DELETE, and the GET that confirms it
 	deleteWrites   = 1 // the finalizer; the Secret goes with its owner
 	mostEvents     = 1 // of each of these
 

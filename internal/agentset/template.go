@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package agentset
 
 import (
+	"bytes"
 	"maps"
 	"reflect"
 	"time"
@@ -129,7 +130,7 @@ func sameJSON(a, b *apiextensionsv1.JSON) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return string(a.Raw) == string(b.Raw) || reflect.DeepEqual(cloud.Canonical(a.Raw), cloud.Canonical(b.Raw))
+	return string(a.Raw) == string(b.Raw) || bytes.Equal(cloud.Canonical(a.Raw), cloud.Canonical(b.Raw))
 }
 
 // RemovalStarted reads since when an Agent waits for its removal; zero if it does not, or if that cannot be read.

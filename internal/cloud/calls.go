@@ -148,6 +148,7 @@ func (p *RawPage) take(a *response, before string) (err error) {
 	if p.Before != "" && p.Before == before {
 		return errSameCursor
 	}
+	p.leave, a.leave = a.leave, nil // The page is read later.
 	return nil
 }
 
@@ -163,6 +164,9 @@ func (p *RawPage) Digests() (*Page, error) { return p.read(digests) }
 func (p *RawPage) read(decode func([]byte) (Page, error)) (*Page, error) {
 	page, err := decode(p.buffer.Bytes())
 	pageBuffers.Put(p.buffer)
+	if p.leave != nil {
+		p.leave()
+	}
 	p.buffer, page.Before = nil, p.Before
 	if err != nil {
 		return nil, &Error{Op: opList, Class: ClassRetryable, Reason: ReasonInvalidResponse, Status: p.status, Err: err}

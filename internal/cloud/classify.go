@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -32,6 +33,9 @@ type refusal struct {
 	quotaLimit, quotaRemained *int64
 }
 
+// mostKeys is how many keys an error of the API may have.
+const mostKeys = 64
+
 // statusClientClosed is what nginx says of a client that left before the response.
 const statusClientClosed = 499
 
@@ -49,12 +53,12 @@ var foreignKeys = map[string]bool{
 
 // readRefusal reads the API's own error body, {"error": "..."}; false for anything else. The key is matched exactly.
 func readRefusal(body []byte) (refusal, bool) {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(body, &fields) != nil {
+	fields, few := fieldsOf(body)
+	if !few {
 		return refusal{}, false
 	}
 	for key := range fields {
-		if foreignKeys[strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(key))] {
+		if foreignKeys[plainKey.Replace(strings.ToLower(key))] {
 			return refusal{}, false
 		}
 	}
@@ -71,6 +75,30 @@ func readRefusal(body []byte) (refusal, bool) {
 		r.quotaRemained = nil
 	}
 	return r, true
+}
+
+var plainKey = strings.NewReplacer("_", "", "-", "")
+
+// fieldsOf reads an object; false for anything else, and for one with more than mostKeys keys, of which each takes memory and time.
+func fieldsOf(body []byte) (map[string]json.RawMessage, bool) {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	if open, err := decoder.Token(); err != nil || open != json.Delim('{') {
+		return nil, false
+	}
+	fields := map[string]json.RawMessage{}
+	for decoder.More() {
+		key, err := decoder.Token()
+		var value json.RawMessage
+		if err != nil || len(fields) == mostKeys || decoder.Decode(&value) != nil {
+			return nil, false
+		}
+		fields[key.(string)] = value
+	}
+	if _, err := decoder.Token(); err != nil {
+		return nil, false
+	}
+	_, err := decoder.Token()
+	return fields, err == io.EOF
 }
 
 // refused returns the error of a response whose status is not a success.

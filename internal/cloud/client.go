@@ -88,6 +88,9 @@ type Config struct {
 	Timeout time.Duration
 	// MaxBody bounds the bytes read of a response; a longer one fails with ReasonTooLarge. Default 9 MiB.
 	MaxBody int64
+	// Room holds the large responses of all clients of a process, and Owner is whose they are. Nil: no bound.
+	Room  *Room
+	Owner string
 	// PingAfter is how long an HTTP/2 connection may be silent before a ping, and PingTimeout how long its response may take
 	// before the connection counts as dead. Default 10 s and 5 s.
 	PingAfter, PingTimeout time.Duration
@@ -106,6 +109,8 @@ type Client struct {
 	maxBody    int64
 	tripper    http.RoundTripper
 	transport  *http.Transport
+	room       *Room
+	owner      string
 	secrets    secrets // what error texts must not show
 }
 
@@ -127,6 +132,8 @@ func New(config Config) (*Client, error) {
 		userAgent: config.UserAgent,
 		timeout:   config.Timeout,
 		maxBody:   config.MaxBody,
+		room:      config.Room,
+		owner:     config.Owner,
 		transport: newTransport(roots, config),
 	}
 	if c.timeout <= 0 {

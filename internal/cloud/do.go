@@ -46,6 +46,7 @@ type response struct {
 	header http.Header
 	body   []byte
 	err    error
+	leave  func() // to be called when the body is not needed any more; may be nil
 }
 
 // unsendable returns the error of a request that was never sent.
@@ -77,13 +78,12 @@ func (c *Client) do(ctx context.Context, call call) error {
 	}
 	defer func() { _ = raw.Body.Close() }()
 	a := &response{status: raw.StatusCode, header: raw.Header}
-	buffer := cmp.Or(call.buffer, &bytes.Buffer{})
-	limit := limitOf(c.maxBody, call.maxBody)
-	a.body, a.err = readBody(buffer, raw.Body, limit)
-	if call.shortens && a.status == http.StatusOK && errors.Is(a.err, ErrTooLarge) {
-		a.err = shorten(buffer, raw.Body, limit)
-		a.body = buffer.Bytes()
-	}
+	defer func() {
+		if a.leave != nil {
+			a.leave()
+		}
+	}()
+	c.receive(ctx, call, a, raw.Body)
 	if !slices.Contains(call.success, a.status) {
 		a.err = bodyTrouble(ctx, a.err)
 		return c.refused(call, a)
@@ -95,6 +95,30 @@ func (c *Client) do(ctx context.Context, call call) error {
 		return nil
 	}
 	return &Error{Op: call.op, Class: ClassRetryable, Reason: reason, Status: a.status, Err: cause}
+}
+
+// receive reads a body. If it is large, that waits for a place in the Room.
+func (c *Client) receive(ctx context.Context, call call, a *response, body io.Reader) {
+	buffer := cmp.Or(call.buffer, &bytes.Buffer{})
+	limit := limitOf(c.maxBody, call.maxBody)
+	small := limit
+	if c.room != nil {
+		small = min(limit, smallBody)
+	}
+	a.body, a.err = readBody(buffer, body, small)
+	if small < limit && errors.Is(a.err, ErrTooLarge) {
+		leave, err := c.room.enter(ctx, c.owner)
+		if err != nil {
+			a.err = err
+			return
+		}
+		a.leave = leave
+		a.body, a.err = readBody(buffer, body, limit-int64(buffer.Len()))
+	}
+	if call.shortens && a.status == http.StatusOK && errors.Is(a.err, ErrTooLarge) {
+		a.err = shorten(buffer, body, limit)
+		a.body = buffer.Bytes()
+	}
 }
 
 // leaveDead closes the idle connections after a request timed out: they may
@@ -176,7 +200,7 @@ func (c *Client) noResponse(request *http.Request, op string, err error, trace *
 // bodyTrouble replaces the text of an error from reading a body by one that can be shown.
 func bodyTrouble(ctx context.Context, err error) error {
 	switch {
-	case err == nil, errors.Is(err, ErrTooLarge):
+	case err == nil, errors.Is(err, ErrTooLarge), errors.Is(err, ErrNoRoom):
 		return err
 	case outOfTime(ctx, err):
 		return &cause{text: "the response did not end in time", err: err}

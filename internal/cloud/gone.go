@@ -30,6 +30,9 @@ func MaybeGone(err error) bool {
 // ofAgent reports whether an operation is about one existing agent.
 func ofAgent(op string) bool { return op != opRegister && op != opList }
 
+// mostAbout bounds the message that may say what does not exist, in bytes: the patterns take a second for each few megabytes.
+const mostAbout = 4 << 10
+
 const uuidPattern = `[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}`
 
 var (
@@ -58,6 +61,9 @@ func notFound(call call, message string) (Class, Reason) {
 	if call.op == opRegister || call.op == opUpdate {
 		class = ClassTerminal
 	}
+	if len(message) > mostAbout {
+		return ClassRetryable, ReasonNotFound
+	}
 	about := withoutPaths(message)
 	missing := missingAgent.FindStringSubmatch(about)
 	switch {
@@ -76,6 +82,9 @@ func notFound(call call, message string) (Class, Reason) {
 
 // gone classifies a 410 by its message: it is about the agent, unless it names something else.
 func gone(call call, message string) (Class, Reason) {
+	if len(message) > mostAbout {
+		return ClassRetryable, ReasonNotFound
+	}
 	about := withoutPaths(message)
 	switch {
 	case otherAgent(missingAgent.FindStringSubmatch(about), call.path):

@@ -55,37 +55,3 @@ func (h *hashed) UnmarshalJSON(raw []byte) error {
 
 // hashBuffers save allocations for the configurations of a list.
 var hashBuffers = sync.Pool{New: func() any { return &bytes.Buffer{} }}
-
-// Canonical normalizes a JSON object for comparison; null and absent are the empty object.
-func Canonical(raw json.RawMessage) map[string]any {
-	if len(raw) == 0 {
-		return map[string]any{}
-	}
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.UseNumber()
-	object := map[string]any{}
-	if decoder.Decode(&object) != nil || object == nil {
-		return map[string]any{}
-	}
-	return plainNumbers(object).(map[string]any)
-}
-
-// plainNumbers makes 1, 1.0 and 1e0 equal, and keeps the text of numbers that a float64 cannot hold.
-func plainNumbers(value any) any {
-	const exact = 1 << 53
-	switch v := value.(type) {
-	case map[string]any:
-		for key := range v {
-			v[key] = plainNumbers(v[key])
-		}
-	case []any:
-		for i := range v {
-			v[i] = plainNumbers(v[i])
-		}
-	case json.Number:
-		if f, err := v.Float64(); err == nil && f > -exact && f < exact {
-			return f
-		}
-	}
-	return value
-}

@@ -25,6 +25,7 @@ func TestJSONObjectsAreComparedByMeaning(t *testing.T) {
 		{"white space", `{"a":1}`, " {\n\t\"a\" : 1 } ", true},
 		{"escapes", `{"a":"ü/"}`, `{"a":"\u00fc\/"}`, true},
 		{"spellings of a number", `{"a":100}`, `{"a":1e2}`, true},
+		{"negative zero", `{"a":0}`, `{"a":-0}`, true},
 		{"a whole number with a fraction of none", `{"a":1}`, `{"a":1.0}`, true},
 		{"null, absent and the empty object", `null`, `{}`, true},
 		{"nothing at all and the empty object", ``, `{}`, true},

@@ -65,18 +65,18 @@ type Agent struct {
 	ID      string  `json:"id"`
 	FleetID *string `json:"fleetID"`
 	// Token of the agent. It can be empty or masked: see Token.Usable.
-	Token     Token    `json:"token"`
-	Name      string   `json:"name"`
-	MachineID string   `json:"machineID"`
-	Type      string   `json:"type"`
-	Version   string   `json:"version"`
-	Edition   string   `json:"edition"`
-	Status    string   `json:"status"`
-	OS        string   `json:"os"`
-	Arch      string   `json:"arch"`
-	Flags     []string `json:"flags"`
-	Tags      []string `json:"tags"`
-	RawConfig string   `json:"rawConfig"`
+	Token     Token  `json:"token"`
+	Name      string `json:"name"`
+	MachineID string `json:"machineID"`
+	Type      string `json:"type"`
+	Version   string `json:"version"`
+	Edition   string `json:"edition"`
+	Status    string `json:"status"`
+	OS        string `json:"os"`
+	Arch      string `json:"arch"`
+	Flags     Texts  `json:"flags"`
+	Tags      Texts  `json:"tags"`
+	RawConfig string `json:"rawConfig"`
 	// RawConfigHash replaces RawConfig in agents from RawPage.Digests.
 	RawConfigHash string          `json:"-"`
 	Metadata      json.RawMessage `json:"metadata"` // nil when absent or null
@@ -110,7 +110,7 @@ func (a *Agent) UnmarshalJSON(raw []byte) error {
 		Status              lenient[string]     `json:"status"`
 		OS                  lenient[string]     `json:"os"`
 		Arch                lenient[string]     `json:"arch"`
-		Tags                lenient[[]string]   `json:"tags"`
+		Tags                lenient[Texts]      `json:"tags"`
 		FirstMetricsAddedAt lenient[*time.Time] `json:"firstMetricsAddedAt"`
 		LastMetricsAddedAt  lenient[*time.Time] `json:"lastMetricsAddedAt"`
 		MetricsCount        lenient[int64]      `json:"metricsCount"`
@@ -141,6 +141,32 @@ func (s *strictAgent) agent() Agent {
 		s.Metadata = nil
 	}
 	return Agent(*s)
+}
+
+// mostTexts is how many texts of an array are read: more than any Agent may declare, so what is cut still differs.
+const mostTexts = 1024
+
+// Texts are the first texts of an array. Millions of empty texts would take many times their bytes.
+type Texts []string
+
+// UnmarshalJSON reads an array of strings, or null.
+func (t *Texts) UnmarshalJSON(raw []byte) error {
+	*t = nil
+	if bytes.Count(raw, []byte{','}) < mostTexts {
+		return json.Unmarshal(raw, (*[]string)(t))
+	}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	if open, err := decoder.Token(); err != nil || open != json.Delim('[') {
+		return errNotAPI
+	}
+	for decoder.More() && len(*t) < mostTexts {
+		var text string
+		if err := decoder.Decode(&text); err != nil {
+			return err
+		}
+		*t = append(*t, text)
+	}
+	return nil
 }
 
 // lenient reads a value, and is zero if the JSON has another type.
@@ -207,4 +233,5 @@ type RawPage struct {
 
 	status int
 	buffer *bytes.Buffer // the body
+	leave  func()        // leaves the Room; may be nil
 }

@@ -16,17 +16,17 @@ import (
 // minSecretPart is the length from which a part of a token, such as its signature, is hidden even without the rest.
 const minSecretPart = 16
 
-// secrets are the parts of tokens that no text may show, longest first: replacing a part first would leave the rest of the
-// whole.
+// mostHidden bounds how much of a text is searched beyond what can be shown: as much as a token may take.
+const mostHidden = 16 << 10
+
+// secrets are the tokens that no text may show, longest first: replacing a part first would leave the rest of the whole.
 type secrets []string
 
-// with adds the parts of a token.
+// with adds a token.
 func (s secrets) with(token Token) secrets {
 	all := slices.Clone(s)
-	for _, secret := range secretsOf(token) {
-		if !slices.Contains(all, secret) {
-			all = append(all, secret)
-		}
+	if secret := secretOf(token); secret != "" && !slices.Contains(all, secret) {
+		all = append(all, secret)
 	}
 	slices.SortStableFunc(all, func(a, b string) int { return len(b) - len(a) })
 	return all
@@ -37,7 +37,7 @@ func (s secrets) with(token Token) secrets {
 func (s secrets) clean(text string, limit int) string {
 	text = printable(text)
 	if len(s) > 0 {
-		text = cut(text, limit+len(s[0]))
+		text = cut(text, limit+min(len(s[0]), mostHidden))
 	}
 	for _, secret := range s {
 		text = hide(text, secret)
@@ -50,53 +50,45 @@ func Redact(text string, token Token) string {
 	if token.masked() {
 		return text
 	}
-	for _, secret := range secretsOf(token) {
+	if secret := secretOf(token); secret != "" {
 		text = hide(text, secret)
 	}
 	return text
 }
 
 // hide replaces a secret, and each of its parts of at least minSecretPart bytes: servers shorten what they repeat, or encode some
-// of its characters.
+// of its characters. Its memory depends on the text, because a secret may have megabytes.
 func hide(text, secret string) string {
 	if len(secret) <= minSecretPart {
 		return strings.ReplaceAll(text, secret, Redacted)
 	}
-	parts := map[string]bool{}
+	secretParts := map[string]bool{} // the parts of the text; true for those of the secret, too
+	for at := range max(len(text)-minSecretPart+1, 0) {
+		secretParts[text[at:at+minSecretPart]] = false
+	}
 	for at := range len(secret) - minSecretPart + 1 {
-		parts[secret[at:at+minSecretPart]] = true
+		part := secret[at : at+minSecretPart]
+		if _, shown := secretParts[part]; shown {
+			secretParts[part] = true
+		}
 	}
 	var clean strings.Builder
-	shown := 0 // up to where the text was written
+	end := -1 // of the last part that was hidden
 	for at := 0; at+minSecretPart <= len(text); at++ {
-		end := at + minSecretPart
-		if !parts[text[at:end]] {
+		if !secretParts[text[at:at+minSecretPart]] {
 			continue
 		}
-		for end < len(text) && parts[text[end+1-minSecretPart:end+1]] {
-			end++
+		if at > end {
+			clean.WriteString(text[max(end, 0):at] + Redacted)
 		}
-		clean.WriteString(text[shown:at] + Redacted)
-		shown, at = end, end-1
+		end = at + minSecretPart
 	}
-	clean.WriteString(text[shown:])
+	clean.WriteString(text[max(end, 0):])
 	return clean.String()
 }
 
-// secretsOf returns the parts of a token that must not be shown: the whole, then its long parts.
-func secretsOf(t Token) []string {
-	value := printable(t.Reveal())
-	if value == "" {
-		return nil
-	}
-	secrets := []string{value}
-	for part := range strings.SplitSeq(value, ".") {
-		if part != value && len(part) >= minSecretPart {
-			secrets = append(secrets, part)
-		}
-	}
-	return secrets
-}
+// secretOf returns what must not be shown of a token: the whole, and so its long parts.
+func secretOf(t Token) string { return printable(t.Reveal()) }
 
 // Clean makes a foreign text safe for a condition, an event, a log line or a terminal: valid UTF-8 on one line, without
 // control and format characters such as direction marks, and of at most limit characters, with an ellipsis for the rest. All

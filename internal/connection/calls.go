@@ -149,10 +149,18 @@ func (c *Connection) UpdateAsAgent(ctx context.Context, who ratelimit.Caller, id
 	}
 	err = p.client.WithCredential(cloud.Credential{Scheme: cloud.SchemeAgentToken, Token: token}).Update(ctx, id, u)
 	p.done(c.shared.forBreaker(who, err))
-	if e, ok := cloud.AsError(err); ok && e.Reason == cloud.ReasonUnauthorized {
+	e, failed := cloud.AsError(err)
+	switch {
+	case failed && e.Reason == cloud.ReasonUnauthorized:
 		return err // The agent's token was rejected, or cannot be sent; the project's is unaffected.
+	case failed && e.API:
+		// The API may limit the agent, whose token its users have, too: that throttles others as little as a filter's response does.
+		ofAgent := *e
+		ofAgent.API = false
+		c.learn(who, p.at, &ofAgent)
+	default:
+		c.learn(who, p.at, err)
 	}
-	c.learn(who, p.at, err)
 	if saysGone(err) && !p.current() {
 		return p.outdated()
 	}
@@ -219,8 +227,8 @@ func isOutage(err error) bool {
 	if !ok {
 		return false
 	}
-	if errors.Is(err, cloud.ErrTooLarge) {
-		return false // The API responds; one agent, or a page of agents, is too large.
+	if errors.Is(err, cloud.ErrTooLarge) || errors.Is(err, cloud.ErrNoRoom) {
+		return false // The API responds; one agent, or a page of agents, is too large, or there are too many at once.
 	}
 	switch e.Reason {
 	case cloud.ReasonNetwork, cloud.ReasonTimeout:

@@ -77,6 +77,33 @@ func TestThrottle_ForeignResponseToContent_IsBounded(t *testing.T) {
 	}
 }
 
+// The API may limit the requests with the token of one agent, which its users can use up. The others continue.
+func TestThrottle_LimitOfOneAgentsToken_IsBounded(t *testing.T) {
+	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+		for _, shared := range []bool{true, false} {
+			t.Run(fmt.Sprint(status, " shared ", shared), func(t *testing.T) {
+				w := verified(t, cloudtest.Settings{})
+				id := w.register("m")
+				w.Expect(map[string]int{"a": 1})
+				if shared {
+					w.Expect(map[string]int{"a": 1, "b": 20})
+				}
+				w.cloud.Inject(cloudtest.Fault{Status: status, Body: `{"error":"slow down"}`, Header: http.Header{"Retry-After": {"3600"}}})
+				who := ratelimit.Caller{UID: uid("a", 1), Namespace: "a"}
+				for range 3 {
+					if err := w.UpdateAsAgent(t.Context(), who, id, cloud.Update{Version: ptr.To("v5.0.0")}, cloud.NewToken("its-own")); err == nil {
+						t.Fatal("it was allowed")
+					}
+					w.clock.Step(11 * time.Second)
+				}
+				if _, err := w.registry.Get(w.cp); (err == nil) != shared {
+					t.Errorf("the project: %v", err)
+				}
+			})
+		}
+	}
+}
+
 // What a filter says about the content of one Agent says nothing about the API behind it: it hides no outage.
 func TestBreaker_ForeignResponseToContent_HidesNoOutage(t *testing.T) {
 	for _, status := range []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests} {

@@ -20,8 +20,12 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/inventory"
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
 )
+
+// largeResponses is how many responses of more than 512 KiB are held at once, by all CloudProjects. Each may take 30 MiB.
+const largeResponses = 8
 
 // DefaultResyncInterval is the default of CloudProject's spec.resyncInterval.
 const DefaultResyncInterval = 10 * time.Minute
@@ -38,8 +42,10 @@ type Options struct {
 	Timeout time.Duration
 	// BreakerTimeout is the time between two probes of an API that does not respond; default 15 s.
 	BreakerTimeout time.Duration
-	// MostAgents bounds the memory of a snapshot of remote agents; default 200,000.
+	// MostAgents bounds a snapshot of remote agents; default 200,000.
 	MostAgents int
+	// SnapshotMemory bounds the memory of all snapshots, in bytes; default half of GOMEMLIMIT.
+	SnapshotMemory int64
 	// Metrics may be nil.
 	Metrics *metrics.Projects
 }
@@ -64,6 +70,8 @@ const DigestKeySize = 32
 // Registry holds the Connections of this process.
 type Registry struct {
 	opts              Options
+	room              *cloud.Room
+	memory            *inventory.Memory
 	mu                sync.Mutex
 	connections       map[types.UID]*Connection
 	woken             func(client.ObjectKey)
@@ -82,7 +90,10 @@ func NewRegistry(opts Options) *Registry {
 		opts.MostAgents = 200_000
 	}
 	nothing := func(client.ObjectKey) {}
-	return &Registry{opts: opts, connections: map[types.UID]*Connection{}, woken: nothing, needsVerification: nothing}
+	return &Registry{
+		opts: opts, room: cloud.NewRoom(largeResponses), memory: inventory.NewMemory(opts.SnapshotMemory),
+		connections: map[types.UID]*Connection{}, woken: nothing, needsVerification: nothing,
+	}
 }
 
 // OnWake sets the function to call when Agents of a CloudProject may continue. Call it before anything starts.
@@ -165,13 +176,15 @@ func (r *Registry) Forget(uid types.UID) {
 	}
 }
 
-func (r *Registry) newClient(counted *metrics.Project, base *url.URL, c Credentials) (*cloud.Client, error) {
+func (r *Registry) newClient(s *shared, base *url.URL, c Credentials) (*cloud.Client, error) {
 	return cloud.New(cloud.Config{
 		BaseURL:    base,
 		Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: c.Token},
 		CABundle:   c.CABundle,
 		UserAgent:  r.opts.UserAgent,
 		Timeout:    r.opts.Timeout,
-		Wrap:       counted.Wrap,
+		Wrap:       s.metrics.Wrap,
+		Room:       r.room,
+		Owner:      s.key.Namespace,
 	})
 }

@@ -56,7 +56,7 @@ func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 		now.credentials.Token.Equal(c.Token) && bytes.Equal(now.credentials.CABundle, c.CABundle) {
 		return false, nil
 	}
-	fresh, err := s.registry.newClient(s.metrics, base, c)
+	fresh, err := s.registry.newClient(s.shared, base, c)
 	if err != nil {
 		return false, fault.Terminalf(v1alpha1.ReasonInvalid, "Calyptia Cloud cannot be called: %v", err)
 	}

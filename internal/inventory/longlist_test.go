@@ -70,7 +70,7 @@ func reading(t *testing.T, service http.RoundTripper, perSecond float64) *Invent
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(source{c, rate.NewLimiter(rate.Limit(perSecond), 1)}, Options{Name: "default/main", Clock: clock.RealClock{}, Metrics: (*metrics.Projects)(nil).Of("default/main"), MostAgents: 200_000})
+	return New(source{c, rate.NewLimiter(rate.Limit(perSecond), 1)}, Options{Name: "default/main", Clock: clock.RealClock{}, Metrics: (*metrics.Projects)(nil).Of("default/main"), MostAgents: 200_000, Memory: NewMemory(0), Namespace: "default"})
 }
 
 // elapse advances the time of a synctest bubble until all goroutines are blocked again.

@@ -68,8 +68,8 @@ func (f *fetched) begin() {
 	}()
 }
 
-// all reads all pages.
-func (r *reader) all(ctx context.Context) ([]Entry, error) {
+// all reads all pages, and charges for what it keeps.
+func (r *reader) all(ctx context.Context, taken *charge) ([]Entry, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	pages := make(chan *fetched, pagesAhead)
@@ -83,6 +83,9 @@ func (r *reader) all(ctx context.Context) ([]Entry, error) {
 		page.learn(got.err)
 		if got.err != nil {
 			return nil, got.err
+		}
+		if err := taken.add(weigh(got.entries)); err != nil {
+			return nil, err
 		}
 		entries = append(entries, got.entries...)
 		if most := r.most; page.Before != "" && len(entries) > most {

@@ -39,16 +39,7 @@ func entryOf(a *cloud.Agent) Entry {
 		return e // No Agent has it, and it may have any length.
 	}
 	e.MachineID = a.MachineID
-	size := 0
-	if a.FleetID != nil {
-		size = len(*a.FleetID)
-	}
-	for _, texts := range [][]string{a.Flags, a.Tags, {a.Name, a.Type, a.Version, a.Edition, a.Status, a.OS, a.Arch, a.EnvironmentName}} {
-		for _, text := range texts {
-			size += len(text) + 16
-		}
-	}
-	if size > mostWords || len(a.Metadata) > mostMetadata {
+	if textsOf(a) > mostWords || len(a.Metadata) > mostMetadata {
 		return e
 	}
 	light := *a
@@ -57,12 +48,26 @@ func entryOf(a *cloud.Agent) Entry {
 	return e
 }
 
+// textsOf is the size of the texts of an agent that are kept.
+func textsOf(a *cloud.Agent) (size int) {
+	if a.FleetID != nil {
+		size = len(*a.FleetID)
+	}
+	for _, texts := range [][]string{a.Flags, a.Tags, {a.Name, a.Type, a.Version, a.Edition, a.Status, a.OS, a.Arch, a.EnvironmentName}} {
+		for _, text := range texts {
+			size += len(text) + 16
+		}
+	}
+	return size
+}
+
 // snapshot is a complete list, updated with later registrations and deletions.
 type snapshot struct {
 	entries   map[string]Entry    // by ID
 	byMachine map[string][]string // IDs by machine ID
 	startedAt time.Time           // zero if there is no list
 	took      time.Duration       // to read the list
+	charge    *charge             // nil if there is no list
 }
 
 // newSnapshot makes a snapshot of a finished list, and of what was registered and deleted while it ran.

@@ -7,9 +7,9 @@ SPDX-License-Identifier: Apache-2.0
 package plan
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
-	"reflect"
 	"slices"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -127,6 +127,9 @@ func (c Configuration) declaration() Declaration {
 	}
 }
 
+// mostIndented bounds the length of remote metadata that is compared with metadata of a few bytes: comparing takes time.
+const mostIndented = 64 << 10
+
 func metadata(raw json.RawMessage) Declaration {
 	declared := cloud.Canonical(raw)
 	hash := cloud.Hash(declared)
@@ -136,7 +139,8 @@ func metadata(raw json.RawMessage) Declaration {
 			if v.Snapshot != nil {
 				return hash == v.Snapshot.Metadata
 			}
-			return reflect.DeepEqual(cloud.Canonical(v.Metadata), declared)
+			// Escaped and indented, it may be longer than it was declared.
+			return len(v.Metadata) <= 8*len(raw)+mostIndented && bytes.Equal(cloud.Canonical(v.Metadata), declared)
 		},
 		set: func(u *cloud.Update) { u.Metadata = raw },
 	}

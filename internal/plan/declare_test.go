@@ -8,7 +8,9 @@ package plan
 
 import (
 	"encoding/json"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -309,6 +311,33 @@ func TestRegistrationHoldsEverythingTheServiceRequires(t *testing.T) {
 			}
 			if diff := cmp.Diff(row.want, string(got)); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// Whoever declares or writes many small values does not take the memory of the operator: many Agents are compared at once.
+func TestMetadataOfManyValuesTakesLittleMemory(t *testing.T) {
+	small := `{"a":[` + strings.Repeat(`{},`, 1400<<10/3) + `{}]}`
+	for name, row := range map[string]struct {
+		declared, remote string
+		same             Remote
+	}{
+		"declared": {small, small, Same},
+		"remote":   {`{"a":1}`, `{"a":[` + strings.Repeat(`{},`, 8<<20/3) + `{}]}`, Different},
+		"indented": {`{"a":1}`, `{` + strings.Repeat(" ", 1000) + `"a":1}`, Same},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			declared := Declare(&v1alpha1.AgentSpec{Metadata: object(row.declared)}, Targets{}, Configuration{})
+			fields := Compare(declared, View{Agent: &cloud.Agent{Metadata: []byte(row.remote)}})
+			runtime.ReadMemStats(&after)
+			if len(fields) != 1 || fields[0].Remote != row.same {
+				t.Errorf("compared as %v", fields)
+			}
+			if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > 48 {
+				t.Errorf("it took %d MiB", took)
 			}
 		})
 	}

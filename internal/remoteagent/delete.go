@@ -126,6 +126,9 @@ func (d Deleter) deleteID(ctx context.Context, id string) error {
 		}
 		return d.gone(id)
 	}
+	if err := (Observer{d.Task}).ConfirmDeleted(ctx, id); err != nil {
+		return err
+	}
 	d.Record(Deleted, id)
 	return nil
 }

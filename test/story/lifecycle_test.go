@@ -182,8 +182,8 @@ func TestDeletion(t *testing.T) {
 			if got := w.Events(name, 2); !slices.Contains(got, row.event) {
 				t.Errorf("events: %v, want %s", got, row.event)
 			}
-			if calls := w.Cloud.Requests(); !row.remains && len(calls) != 1 {
-				t.Errorf("calls: %+v, want one DELETE", calls)
+			if calls := w.Cloud.Requests(); !row.remains && (len(calls) != 2 || calls[0].Method != http.MethodDelete || calls[1].Method != http.MethodGet) {
+				t.Errorf("calls: %+v, want one DELETE and the read that confirms it", calls)
 			}
 		})
 	}

@@ -219,6 +219,8 @@ func (u updater) deleteDuplicates(ctx context.Context) error {
 				if missing, err := o.ConfirmsMissing(ctx, id, err); !missing {
 					return err
 				}
+			} else if err := o.ConfirmDeleted(ctx, id); err != nil {
+				return err
 			}
 			u.Record(remoteagent.DuplicateDeleted, id)
 		}

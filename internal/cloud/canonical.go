@@ -1,0 +1,140 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloud
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+)
+
+// Canonical normalizes a JSON object for comparison: sorted keys, no white space, one spelling of each text and number. Null and
+// absent are the empty object. The values are never all decoded, which would take up to a hundred times the memory of their bytes.
+func Canonical(raw json.RawMessage) json.RawMessage {
+	c := &canonical{decoder: json.NewDecoder(bytes.NewReader(raw))}
+	c.decoder.UseNumber()
+	switch err := c.value(0); {
+	case errors.Is(err, errTooDeep):
+		text, _ := json.Marshal(string(raw)) // It differs from each object, and equals itself.
+		return text
+	case err != nil || c.text[0] != '{':
+		return json.RawMessage(`{}`)
+	}
+	return c.text
+}
+
+// mostDepth bounds the depth of objects: each level with unsorted keys is copied.
+const mostDepth = 100
+
+var errTooDeep = errors.New("the object is too deep")
+
+// canonical writes what its decoder reads.
+type canonical struct {
+	decoder *json.Decoder
+	text    []byte
+}
+
+func (c *canonical) value(depth int) error {
+	token, err := c.decoder.Token()
+	if err != nil {
+		return err
+	}
+	switch {
+	case depth > mostDepth:
+		return errTooDeep
+	case token == json.Delim('{'):
+		return c.object(depth)
+	case token == json.Delim('['):
+		return c.array(depth)
+	}
+	return c.scalar(token)
+}
+
+func (c *canonical) scalar(value any) error {
+	const exact = 1 << 53
+	if number, ok := value.(json.Number); ok {
+		// 1, 1.0 and 1e0 are equal. Numbers that a float64 cannot hold keep their text.
+		if f, err := number.Float64(); err == nil && f > -exact && f < exact {
+			value = f + 0 // Negative zero is zero.
+		}
+	}
+	text, err := json.Marshal(value)
+	c.text = append(c.text, text...)
+	return err
+}
+
+func (c *canonical) array(depth int) error {
+	c.text = append(c.text, '[')
+	for first := true; c.decoder.More(); first = false {
+		if !first {
+			c.text = append(c.text, ',')
+		}
+		if err := c.value(depth + 1); err != nil {
+			return err
+		}
+	}
+	c.text = append(c.text, ']')
+	_, err := c.decoder.Token()
+	return err
+}
+
+// member is a key and the part of the text with its key and value.
+type member struct {
+	key      string
+	from, to int
+}
+
+func (c *canonical) object(depth int) error {
+	c.text = append(c.text, '{')
+	start, sorted := len(c.text), true
+	var members []member
+	for c.decoder.More() {
+		token, err := c.decoder.Token()
+		if err != nil {
+			return err
+		}
+		m := member{key: token.(string)}
+		if n := len(members); n > 0 {
+			sorted = sorted && members[n-1].key < m.key
+			c.text = append(c.text, ',')
+		}
+		m.from = len(c.text)
+		if err := c.scalar(token); err != nil {
+			return err
+		}
+		c.text = append(c.text, ':')
+		if err := c.value(depth + 1); err != nil {
+			return err
+		}
+		m.to = len(c.text)
+		members = append(members, m)
+	}
+	if !sorted {
+		c.sort(start, members)
+	}
+	c.text = append(c.text, '}')
+	_, err := c.decoder.Token()
+	return err
+}
+
+// sort orders the members of an object by their keys. Of equal keys the last counts.
+func (c *canonical) sort(start int, members []member) {
+	before := slices.Clone(c.text[start:])
+	slices.SortStableFunc(members, func(a, b member) int { return strings.Compare(a.key, b.key) })
+	c.text = c.text[:start]
+	for i, m := range members {
+		if i+1 < len(members) && members[i+1].key == m.key {
+			continue
+		}
+		if len(c.text) > start {
+			c.text = append(c.text, ',')
+		}
+		c.text = append(c.text, before[m.from-start:m.to-start]...)
+	}
+}

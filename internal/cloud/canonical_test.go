@@ -1,0 +1,93 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloud
+
+import (
+	"bytes"
+	"encoding/json"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// decoded is what Canonical means, by decoding all values.
+func decoded(raw []byte) []byte {
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	object := map[string]any{}
+	if decoder.Decode(&object) != nil || object == nil {
+		object = map[string]any{}
+	}
+	text, _ := json.Marshal(plain(object))
+	return text
+}
+
+func plain(value any) any {
+	switch v := value.(type) {
+	case map[string]any:
+		for key := range v {
+			v[key] = plain(v[key])
+		}
+	case []any:
+		for i := range v {
+			v[i] = plain(v[i])
+		}
+	case json.Number:
+		if f, err := v.Float64(); err == nil && f > -(1<<53) && f < 1<<53 {
+			return f + 0
+		}
+	}
+	return value
+}
+
+func FuzzCanonical(f *testing.F) {
+	for _, body := range append(bodies(), `{"b":[{"d":1,"c":2.0}],"a":{"z":null,"y":[]}}`, `{"a":1,"a":2}`, `{"b":1,"a":[],"b":{}}`, `{"\u00fc<":"\/&"}`,
+		`{"n":9007199254740993,"m":1e400,"l":-0,"k":1E2}`, `{"a":tru`, `{"a":1,}`, `{"a" 1}`, `{"a":[1 2]}`, `[{}]`, `"x"`) {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if !json.Valid(raw) {
+			_ = Canonical(raw) // It is never asked for.
+			return
+		}
+		if depth(raw) > mostDepth {
+			return
+		}
+		if got, want := Canonical(raw), decoded(raw); !bytes.Equal(got, want) {
+			t.Errorf("%s became %s, want %s", raw, got, want)
+		}
+	})
+}
+
+func depth(raw []byte) int { return bytes.Count(raw, []byte{'{'}) + bytes.Count(raw, []byte{'['}) }
+
+// Small values take many times their bytes once they are decoded.
+func TestCanonical_SmallValues_TakeLittleMemory(t *testing.T) {
+	for _, element := range []string{`{},`, `[],`, `{"b":{},"a":{}},`} {
+		raw := []byte(`{"a":[` + strings.Repeat(element, 4<<20/len(element)) + `{}]}`)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		text := Canonical(raw)
+		runtime.ReadMemStats(&after)
+		if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > 128 || len(text) < len(raw)/2 {
+			t.Errorf("4 MiB of %s took %d MiB", element, took)
+		}
+	}
+}
+
+// Objects of any depth are compared, with a bounded cost.
+func TestCanonical_DeepObjects_Differ(t *testing.T) {
+	deep := func(depth int, inside string) json.RawMessage {
+		return json.RawMessage(strings.Repeat(`{"b":0,"a":`, depth) + inside + strings.Repeat(`}`, depth))
+	}
+	for _, depth := range []int{1, mostDepth, mostDepth + 1, 9000} {
+		one, same, other := Canonical(deep(depth, "1")), Canonical(deep(depth, "1")), Canonical(deep(depth, "2"))
+		if !bytes.Equal(one, same) || bytes.Equal(one, other) || bytes.Equal(one, Canonical(nil)) || !json.Valid(one) {
+			t.Errorf("depth %d: %.80s", depth, one)
+		}
+	}
+}

@@ -1,0 +1,102 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package inventory
+
+import (
+	"math"
+	"runtime/debug"
+	"sync"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+// withoutLimit is the Memory of a process without GOMEMLIMIT.
+const withoutLimit = 1 << 30
+
+// Memory bounds the memory of all snapshots of a process, those in progress included. Namespaces share it as they share workers:
+// one may take as much as is free then.
+type Memory struct {
+	total int64
+
+	mu   sync.Mutex
+	held int64 // by all namespaces
+	of   map[string]int64
+}
+
+// NewMemory returns a Memory of so many bytes; zero for half of GOMEMLIMIT.
+func NewMemory(total int64) *Memory {
+	if total == 0 {
+		if total = debug.SetMemoryLimit(-1) / 2; total == math.MaxInt64/2 {
+			total = withoutLimit
+		}
+	}
+	return &Memory{total: total, of: map[string]int64{}}
+}
+
+// take fails if the namespace would hold more than is left for others.
+func (m *Memory) take(namespace string, bytes int64) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.of[namespace]+bytes > m.total-m.held-bytes {
+		return fault.Retryablef(v1alpha1.ReasonInvalidResponse, "the remote agents of the CloudProjects of namespace %s take too much memory: "+
+			"delete agents or CloudProjects that are not needed, or give the operator more memory", namespace)
+	}
+	m.held += bytes
+	m.of[namespace] += bytes
+	return nil
+}
+
+func (m *Memory) give(namespace string, bytes int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.held -= bytes
+	if m.of[namespace] -= bytes; m.of[namespace] == 0 {
+		delete(m.of, namespace)
+	}
+}
+
+// charge is what one list takes of a Memory.
+type charge struct {
+	memory    *Memory
+	namespace string
+	bytes     int64
+}
+
+func (c *charge) add(bytes int64) error {
+	if err := c.memory.take(c.namespace, bytes); err != nil {
+		return err
+	}
+	c.bytes += bytes
+	return nil
+}
+
+// end returns what the list took.
+func (c *charge) end() {
+	if c == nil {
+		return
+	}
+	c.memory.give(c.namespace, c.bytes)
+	c.bytes = 0
+}
+
+const (
+	// entryBytes and remoteBytes are what an Entry and its Remote take without texts, with their places in the maps.
+	entryBytes  = 512
+	remoteBytes = 512
+)
+
+// weigh returns the memory that entries take, roughly.
+func weigh(entries []Entry) (bytes int64) {
+	for _, e := range entries {
+		bytes += int64(entryBytes + len(e.MachineID))
+		if e.Remote != nil {
+			bytes += int64(remoteBytes + textsOf(e.Remote))
+		}
+	}
+	return bytes
+}

@@ -1,0 +1,51 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package reliability_test
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// A gateway or a portal may respond to a deletion in place of the API, as the API would. It is no evidence of a deletion.
+func TestDelete_ResponseOfSomethingInBetween_LeavesNoAgent(t *testing.T) {
+	for _, status := range []int{http.StatusNoContent, http.StatusOK, http.StatusAccepted} {
+		for _, settings := range []cloudtest.Settings{{}, {NoList: true}} {
+			t.Run(fmt.Sprint(status, " no list ", settings.NoList), func(t *testing.T) {
+				t.Parallel()
+				w := harness.New(t, settings)
+				w.Ready(w.Apply("web"))
+				w.Cloud.Inject(cloudtest.Fault{Method: http.MethodDelete, Route: cloudtest.RouteAgent, Status: status, Times: 1})
+				w.Delete("web")
+				w.Gone("web")
+				if left := w.Remote(); len(left) != 0 {
+					t.Errorf("the Agent is gone, and %d remote agents are left", len(left))
+				}
+			})
+		}
+	}
+}
+
+// While something in between responds to all deletions, the Agent stays and says so.
+func TestDelete_NeverTakesEffect_TheAgentSaysSo(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{})
+	w.Ready(w.Apply("web"))
+	heal := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodDelete, Route: cloudtest.RouteAgent, Status: http.StatusNoContent})
+	w.Delete("web")
+	w.NotReady("web", v1alpha1.ReasonInvalidResponse, "still exists", v1alpha1.AnnotationOrphan)
+	heal()
+	w.Gone("web")
+	if left := w.Remote(); len(left) != 0 {
+		t.Errorf("%d remote agents are left", len(left))
+	}
+}
