@@ -190,6 +190,9 @@ func (p *show) nodesRestart(ctx context.Context, _ []string) error {
 	if err != nil {
 		return err
 	}
+	if err := p.collected(ctx); err != nil {
+		return err
+	}
 	r, err := p.end(ctx, "nodes-restart", timing{Count: p.N, Seconds: time.Since(began).Seconds()}, before, requests)
 	if err != nil {
 		return err

@@ -86,8 +86,8 @@ func (s *stage) lastWords() string {
 	return "\nthe operator said last:\n" + string(text[max(0, len(text)-most):])
 }
 
-// live is the heap that was live after the operator's last garbage collection, in bytes. That may have been some time ago:
-// GOGC=10 in the environment makes collections frequent.
+// live is the heap that was live after the operator's last garbage collection, in bytes. That may have been some time ago, or
+// during a pass: GOGC=10 in the environment makes collections frequent, and -idle-heap waits for one.
 func (s *stage) live() int64 {
 	content, err := os.ReadFile(filepath.Join(s.dir, "operator.log"))
 	if err != nil {
@@ -103,6 +103,26 @@ func (s *stage) live() int64 {
 
 // collections are the lines that the runtime writes after each garbage collection.
 var collections = regexp.MustCompile(`(?m)^gc \d+ @.* \d+->\d+->(\d+) MB, .*\n`)
+
+// collected waits, if asked to, until the runtime collects because nothing made it collect for two minutes. Before that, what
+// the last pass left behind may count as live.
+func (s *stage) collected(ctx context.Context) error {
+	if !s.idleHeap {
+		return nil
+	}
+	log := filepath.Join(s.dir, "operator.log")
+	before, err := os.ReadFile(log)
+	if err != nil {
+		return err
+	}
+	return poll(ctx, 10*time.Minute, "the idle operator collects its garbage", func() (bool, error) {
+		content, err := os.ReadFile(log)
+		return err == nil && idleCollection.Match(content[len(before):]), err
+	})
+}
+
+// idleCollection is what the runtime writes about a collection after two minutes without one.
+var idleCollection = regexp.MustCompile(`(?s)GC forced\n.*?\ngc \d+ @`)
 
 // memory gives the operator's resident memory and the most that it ever was, in bytes.
 func (o *operator) memory() (now, peak int64, err error) {

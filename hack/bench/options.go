@@ -27,6 +27,7 @@ type options struct {
 	noList        bool
 	inFleet       bool
 	sessions      bool
+	idleHeap      bool
 	unrelated     int
 	unrelatedSize int
 	singles       int
@@ -63,6 +64,7 @@ func parse(args []string, out io.Writer) (*options, error) {
 	flags.BoolVar(&o.noList, "no-list", false, "make the fake cloud list no agents")
 	flags.BoolVar(&o.inFleet, "fleet", false, "let all Agents name one fleet")
 	flags.BoolVar(&o.sessions, "sessions", false, "give each Agent a Secret with its session; those of an AgentSet have it anyway")
+	flags.BoolVar(&o.idleHeap, "idle-heap", false, "after each restart, wait minutes for a collection of the idle operator's garbage")
 	flags.IntVar(&o.unrelated, "unrelated", 0, "number of unrelated objects in the cluster, half Secrets and half ConfigMaps")
 	flags.IntVar(&o.unrelatedSize, "unrelated-size", 10<<10, "size of each of these objects, in bytes")
 	flags.IntVar(&o.singles, "singles", 200, "number of single applies on the idle operator")

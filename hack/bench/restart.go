@@ -49,6 +49,9 @@ func (p *show) restart(ctx context.Context) error {
 	if err := testenv.Pause(ctx, time.Until(began.Add(ready+burstWindow))); err != nil {
 		return err
 	}
+	if err := p.collected(ctx); err != nil {
+		return err
+	}
 	requests, err := p.fence(ctx)
 	if err != nil {
 		return err

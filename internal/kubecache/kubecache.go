@@ -47,8 +47,8 @@ func Trim(object any) (any, error) {
 	return object, nil
 }
 
-// Shared returns the text that all equal texts share: labels and owners repeat on thousands of objects.
-func Shared(text string) string { return unique.Make(text).Value() }
+// intern returns the text that all equal texts share: labels and owners repeat on thousands of objects.
+func intern(text string) string { return unique.Make(text).Value() }
 
 func shared(labels map[string]string) map[string]string {
 	if len(labels) == 0 {
@@ -56,7 +56,7 @@ func shared(labels map[string]string) map[string]string {
 	}
 	all := make(map[string]string, len(labels))
 	for key, value := range labels {
-		all[Shared(key)] = Shared(value)
+		all[intern(key)] = intern(value)
 	}
 	return all
 }
@@ -64,7 +64,7 @@ func shared(labels map[string]string) map[string]string {
 func sharedOwners(owners []metav1.OwnerReference) []metav1.OwnerReference {
 	for i := range owners {
 		o := &owners[i]
-		o.APIVersion, o.Kind, o.Name, o.UID = Shared(o.APIVersion), Shared(o.Kind), Shared(o.Name), types.UID(Shared(string(o.UID)))
+		o.APIVersion, o.Kind, o.Name, o.UID = intern(o.APIVersion), intern(o.Kind), intern(o.Name), types.UID(intern(string(o.UID)))
 		if o.Controller != nil {
 			o.Controller = flag[*o.Controller]
 		}

@@ -11,9 +11,9 @@ import (
 	"maps"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -24,7 +24,7 @@ import (
 // observer reads what a set depends on, from the caches.
 type observer struct {
 	client client.Reader
-	nodes  client.Reader
+	nodes  cache.Informers
 	set    *v1alpha1.AgentSet
 	memory *memory
 }
@@ -87,17 +87,7 @@ func (o observer) ofNodes(ctx context.Context, key client.ObjectKey) (keys []age
 	if err := o.client.Get(ctx, key, &target, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}
-	daemonSet := agentset.NewDaemonSet(&target)
-	var nodes corev1.NodeList
-	if err := o.nodes.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, err
-	}
-	for i := range nodes.Items {
-		if fit := daemonSet.Fits(&nodes.Items[i]); fit != agentset.No {
-			keys = append(keys, agentset.Key{Name: nodes.Items[i].Name, Fit: fit})
-		}
-	}
-	return keys, nil
+	return fitting(ctx, o.nodes, agentset.NewDaemonSet(&target))
 }
 
 // agents returns the Agents that belong to the set, or have names that it needs, as the cache has them: not to be changed.

@@ -55,11 +55,7 @@ type sessions struct {
 func (k sessionKeeper) keep(
 	ctx context.Context, agents map[string]*v1alpha1.Agent, facts agentset.Facts, desired []string,
 ) (done sessions, err error) {
-	var stored []map[string]agentset.Stored
-	err = k.watch.requesting(func() (err error) {
-		stored, err = k.shards.read(ctx)
-		return err
-	})
+	stored, err := requesting(k.watch, func() ([]map[string]agentset.Stored, error) { return k.shards.read(ctx) })
 	if err != nil {
 		return done, err
 	}
@@ -68,10 +64,7 @@ func (k sessionKeeper) keep(
 	fresh := map[string]session{}
 	wait := k.memory.free.Sub(k.clock.Now())
 	if wait <= 0 {
-		err = k.watch.requesting(func() (err error) {
-			fresh, err = k.tokens.read(ctx, agents, stale)
-			return err
-		})
+		fresh, err = requesting(k.watch, func() (map[string]session, error) { return k.tokens.read(ctx, agents, stale) })
 		if err != nil {
 			return done, err
 		}
@@ -89,15 +82,21 @@ func (k sessionKeeper) keep(
 	case len(done.plan.Writes) == 0:
 		return done, k.shards.removeExcess(ctx)
 	}
-	err = k.watch.requesting(func() (err error) {
-		done.next, err = k.write(ctx, agents, done.plan, fresh)
-		return err
-	})
+	done.next, err = requesting(k.watch, func() (time.Duration, error) { return k.write(ctx, agents, done.plan, fresh) })
 	if err != nil {
 		return done, err
 	}
 	done.stored, done.renewed = countStored(desired, wanted, stored), done.plan.Renewed
 	return done, nil
+}
+
+// requesting returns the result of a function that mostly waits for the API server.
+func requesting[T any](watch *stopwatch, do func() (T, error)) (result T, err error) {
+	err = watch.requesting(func() (err error) {
+		result, err = do()
+		return err
+	})
+	return result, err
 }
 
 // write executes the plan: one write for each Secret. It returns how long the next batch has to wait.

@@ -16,14 +16,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/cluster"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -54,18 +51,9 @@ func targetOf(set *v1alpha1.AgentSet) string {
 	return string(set.Spec.TargetRef.Kind) + "/" + set.Spec.TargetRef.Name
 }
 
-// TrimWorkload is the cache transform that drops what AgentSets do not read of workloads and nodes.
+// TrimWorkload is the cache transform that drops what AgentSets do not read of workloads.
 func TrimWorkload(object any) (any, error) {
 	switch o := object.(type) {
-	case *corev1.Node:
-		for i := range o.Spec.Taints {
-			t := &o.Spec.Taints[i]
-			t.Key, t.Value, t.Effect = kubecache.Shared(t.Key), kubecache.Shared(t.Value), corev1.TaintEffect(kubecache.Shared(string(t.Effect)))
-		}
-		o.Spec = corev1.NodeSpec{Taints: o.Spec.Taints, Unschedulable: o.Spec.Unschedulable}
-		o.Status, o.ObjectMeta = corev1.NodeStatus{}, metav1.ObjectMeta{
-			Name: o.Name, ResourceVersion: o.ResourceVersion, Labels: o.Labels, DeletionTimestamp: o.DeletionTimestamp,
-		}
 	case *appsv1.DaemonSet:
 		pod := o.Spec.Template.Spec
 		o.Spec = appsv1.DaemonSetSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
@@ -78,13 +66,6 @@ func TrimWorkload(object any) (any, error) {
 		o.Status, o.Annotations, o.Labels = appsv1.StatefulSetStatus{}, nil, nil
 	}
 	return kubecache.Trim(object)
-}
-
-// NewNodes returns a separate cache for nodes: the main cache may be restricted to some namespaces.
-func NewNodes(config *rest.Config, scheme *runtime.Scheme) (cluster.Cluster, error) {
-	return cluster.New(config, func(o *cluster.Options) {
-		o.Scheme, o.Cache.DefaultTransform = scheme, TrimWorkload
-	})
 }
 
 // SetupWithManager registers the controller, its index and its watches.
@@ -131,14 +112,6 @@ func declared(e event.UpdateEvent) bool {
 	return was.GetUID() != is.GetUID() || was.GetGeneration() != is.GetGeneration() ||
 		was.GetDeletionTimestamp().IsZero() != is.GetDeletionTimestamp().IsZero() ||
 		was.GetAnnotations()[v1alpha1.AnnotationReconcileAt] != is.GetAnnotations()[v1alpha1.AnnotationReconcileAt]
-}
-
-// movesPods selects the changes of a node that the DaemonSet controller acts on.
-func movesPods(e event.UpdateEvent) bool {
-	was, ok := e.ObjectOld.(*corev1.Node)
-	is, also := e.ObjectNew.(*corev1.Node)
-	return !ok || !also || !equality.Semantic.DeepEqual(was.Labels, is.Labels) ||
-		!equality.Semantic.DeepEqual(was.Spec.Taints, is.Spec.Taints)
 }
 
 // matters selects the changes of an Agent that affect its set's status, corrections or sessions.
