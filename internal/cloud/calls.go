@@ -161,13 +161,19 @@ func (p *RawPage) Page() (*Page, error) {
 // Digests reads the agents as Page does, but only the hashes of their configurations, at a fraction of the cost.
 func (p *RawPage) Digests() (*Page, error) { return p.read(digests) }
 
-func (p *RawPage) read(decode func([]byte) (Page, error)) (*Page, error) {
-	page, err := decode(p.buffer.Bytes())
+// Drop releases the memory of a page that is not read.
+func (p *RawPage) Drop() {
 	pageBuffers.Put(p.buffer)
 	if p.leave != nil {
 		p.leave()
 	}
-	p.buffer, page.Before = nil, p.Before
+	p.buffer, p.leave = nil, nil
+}
+
+func (p *RawPage) read(decode func([]byte) (Page, error)) (*Page, error) {
+	defer p.Drop()
+	page, err := decode(p.buffer.Bytes())
+	page.Before = p.Before
 	if err != nil {
 		return nil, &Error{Op: opList, Class: ClassRetryable, Reason: ReasonInvalidResponse, Status: p.status, Err: err}
 	}

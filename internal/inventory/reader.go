@@ -122,6 +122,7 @@ func (r *reader) fetchAll(ctx context.Context, pages chan<- *fetched) {
 		case page.err != nil || page.Before == "":
 			more = false
 		case cursors.Has(cursor):
+			page.Drop()
 			page, more = fetched{err: inACircle()}, false
 		default:
 			cursors.Insert(cursor)

@@ -211,15 +211,18 @@ func (o Observer) ConfirmsMissing(ctx context.Context, id string, failure error)
 }
 
 // ConfirmDeleted reads a remote agent after its deletion: a gateway or a portal may have responded in place of the API. If the read
-// fails, the next reconciliation repeats the deletion, and its response shows that the agent does not exist.
+// fails, the next reconciliation repeats the deletion, and its response shows that the agent does not exist. After a deletion
+// that was accepted, a "not found" that names nothing is the second source.
 func (o Observer) ConfirmDeleted(ctx context.Context, id string) error {
-	_, err := o.Project.Get(ctx, o.Caller(), id)
-	if err == nil {
+	switch _, err := o.Project.Get(ctx, o.Caller(), id); {
+	case err == nil:
 		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 			"the deletion of agent %s was accepted, and the agent still exists: check what is between the operator and Calyptia Cloud", id)
+	case cloud.IsGone(err), cloud.MaybeGone(err):
+		return nil
+	default:
+		return err
 	}
-	_, err = o.ConfirmsMissing(ctx, id, err)
-	return err
 }
 
 // knownHere reports whether a remote agent that is not found at this endpoint is known to have been there.

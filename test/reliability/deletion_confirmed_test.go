@@ -49,3 +49,16 @@ func TestDelete_NeverTakesEffect_TheAgentSaysSo(t *testing.T) {
 		t.Errorf("%d remote agents are left", len(left))
 	}
 }
+
+// An API without a list whose 404 names nothing, as a framework's: after a deletion that was accepted, it is enough.
+func TestDelete_NotFoundNamesNothingAndNoList_Ends(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{NoList: true})
+	w.Ready(w.Apply("web"))
+	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteAgent, Status: http.StatusNotFound, Body: `{"error":"not found"}`})
+	w.Delete("web")
+	w.Gone("web")
+	if left, deletions := w.Remote(), w.Cloud.Count(http.MethodDelete, cloudtest.RouteAgent); len(left) != 0 || deletions != 1 {
+		t.Errorf("%d remote agents are left after %d deletions, want none after one", len(left), deletions)
+	}
+}
