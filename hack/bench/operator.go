@@ -122,7 +122,7 @@ func (s *stage) collected(ctx context.Context) error {
 }
 
 // idleCollection is what the runtime writes about a collection after two minutes without one.
-var idleCollection = regexp.MustCompile(`(?s)GC forced\n.*?\ngc \d+ @`)
+var idleCollection = regexp.MustCompile(`(?s)GC forced\n(.*\n)?gc \d+ @`)
 
 // memory gives the operator's resident memory and the most that it ever was, in bytes.
 func (o *operator) memory() (now, peak int64, err error) {
