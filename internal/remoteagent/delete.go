@@ -144,7 +144,8 @@ func (d Deleter) gone(id string) error {
 	if d.Project.Version() != d.EndpointVersion {
 		return d.outdated()
 	}
-	if (Observer{d.Task}).knownHere() || id != d.Agent.Status.ID {
+	duplicate := id != d.Agent.Status.ID && RecordedEndpoint(d.Agent) == d.Endpoint
+	if duplicate || (Observer{d.Task}).knownHere() {
 		d.Record(goneAlready, id)
 		return nil
 	}
