@@ -20,8 +20,8 @@ import (
 )
 
 // While more than one namespace uses the project, odd responses do not count for the breaker, because namespaces may collude. Odd
-// responses of mostOdd Agents request the credential check, which no tenant can influence, at most once in witnessEvery: if it
-// fails, too, the breaker opens.
+// responses of mostOdd Agents, or of all if there are fewer, request the credential check, which no tenant can influence, at most
+// once in witnessEvery: if it fails, too, the breaker opens.
 const (
 	mostOdd      = opensAfter - 1
 	witnessEvery = 30 * time.Second
@@ -140,7 +140,12 @@ func (s *shared) counted(who ratelimit.Caller, err error) error {
 // needsWitness reports whether the credential check decides about the odd responses of a project that other namespaces than this
 // one use, too. The caller holds the lock.
 func (s *shared) needsWitness(namespace string) bool {
-	return len(s.tenants.odd) >= mostOdd && s.tenants.beside(namespace)
+	return s.tenants.manyOdd() && s.tenants.beside(namespace)
+}
+
+// manyOdd reports whether enough Agents had an odd response: mostOdd, or all of a shared project that has fewer.
+func (t *tenants) manyOdd() bool {
+	return len(t.odd) >= mostOdd || len(t.agents) > 1 && len(t.odd) >= t.total()
 }
 
 // witness reports a credential check to the breaker if odd responses wait for one: an outage opens it, and a well-formed response
@@ -149,7 +154,7 @@ func (s *shared) witness(err error) {
 	s.mu.Lock()
 	probed := s.tenants.probed
 	s.tenants.probed = false
-	waits := len(s.tenants.odd) >= mostOdd
+	waits := s.tenants.manyOdd()
 	if waits && err == nil {
 		clear(s.tenants.odd)
 	}

@@ -205,3 +205,29 @@ func (w *world) fail(check func(), id string) {
 	w.eventually("a check", func() bool { return w.checks.Load() > 0 })
 	check()
 }
+
+// Two teams with one Agent each never have four Agents with odd responses: those of all Agents request the credential check.
+func TestBreaker_FewAgentsOfTwoNamespaces_OnlyReadsFail_TheCredentialCheckDecides(t *testing.T) {
+	for name, outage := range map[string]bool{"an outage": true, "a filter": false} {
+		t.Run(name, func(t *testing.T) {
+			w := verified(t, cloudtest.Settings{})
+			id := w.register("other")
+			w.Expect(map[string]int{"a": 1, "b": 1})
+			fault := cloudtest.Fault{Cut: cloudtest.CutBefore}
+			if !outage {
+				fault.Route, fault.Match = cloudtest.RouteAgent, func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, id) }
+			}
+			w.cloud.Inject(fault)
+			for i := range 12 {
+				namespace := []string{"a", "b"}[i%2]
+				_, _ = w.Get(t.Context(), ratelimit.Caller{UID: uid(namespace, 0), Namespace: namespace}, id)
+				if w.checks.Swap(0) > 0 { // As the controller of CloudProjects does.
+					_ = w.Verify(t.Context())
+				}
+			}
+			if _, err := w.registry.Get(w.cp); (err != nil) != outage {
+				t.Errorf("the circuit breaker: %v", err)
+			}
+		})
+	}
+}

@@ -130,9 +130,16 @@ func (s *session) Sign(text string) string {
 	s.mu.Lock()
 	token := s.identity.credentials.Token
 	s.mu.Unlock()
-	mac := hmac.New(sha256.New, []byte(token.Reveal()))
-	mac.Write([]byte(text))
-	return hex.EncodeToString(mac.Sum(nil)[:16])
+	return Signer(token)(text)
+}
+
+// Signer makes the signatures of a project token.
+func Signer(token cloud.Token) func(text string) string {
+	return func(text string) string {
+		mac := hmac.New(sha256.New, []byte(token.Reveal()))
+		mac.Write([]byte(text))
+		return hex.EncodeToString(mac.Sum(nil)[:16])
+	}
 }
 
 // DigestKey is the secret of the configuration digests of the project's Agents: the one stored with the credentials, or a

@@ -24,8 +24,14 @@ func (d Deleter) DeleteRemote(ctx context.Context) error {
 		return err
 	}
 	standing, err := d.standing(ctx)
-	if err != nil || standing.Access() == registration.AccessNone {
+	if err != nil {
 		return err
+	}
+	if standing.Access() == registration.AccessNone {
+		if d.Open() { // Signed with a former token, or forged: the operator does not look for what it may have created.
+			d.Record(MaybeOrphaned, d.MachineID())
+		}
+		return nil
 	}
 	if err := d.connect(); err != nil {
 		return err
@@ -77,11 +83,14 @@ func (d Deleter) standing(ctx context.Context) (s registration.Standing, err err
 		}
 		d.Project, d.Endpoint = shared, shared.Endpoint()
 	}
+	// A duplicate is as much its own as the agent, which may be missing.
+	status := &d.Agent.Status
+	recorded := status.ID != "" || len(status.DuplicatesToDelete) > 0
 	s = registration.Standing{
-		RecordedHere:    Evidence{d.Task}.recordedHere(d.Agent.Status.ID) && d.Agent.Status.CloudProjectUID == string(d.CloudProject.UID),
+		RecordedHere:    recorded && RecordedEndpoint(d.Agent) == d.Endpoint && status.CloudProjectUID == string(d.CloudProject.UID),
 		IntentAuthentic: d.Open() && Evidence{d.Task}.authentic(),
 	}
-	if s.Access() == registration.AccessNone && d.Agent.Status.ID != "" {
+	if s.Access() == registration.AccessNone && recorded {
 		return s, refused // It is recorded elsewhere, where it cannot be deleted from here.
 	}
 	return s, nil
@@ -138,7 +147,8 @@ func (d Deleter) gone(id string) error {
 	if d.Project.Version() != d.EndpointVersion {
 		return d.outdated()
 	}
-	if (Observer{d.Task}).knownHere() || id != d.Agent.Status.ID {
+	duplicate := id != d.Agent.Status.ID && RecordedEndpoint(d.Agent) == d.Endpoint
+	if duplicate || (Observer{d.Task}).knownHere() {
 		d.Record(goneAlready, id)
 		return nil
 	}

@@ -90,9 +90,9 @@ func (n Names) resolve(ctx context.Context, kind names.Kind, ref names.Ref) (nam
 			if n.has(kind, d.Entry.ID) { // Another Agent was refused; this one has what it declares.
 				return d.Entry, nil
 			}
-			return names.Entry{}, unresolved(kind, ref.Name, d, now)
+			return names.Entry{}, n.unresolved(kind, ref.Name, d, now)
 		default:
-			return names.Entry{}, unresolved(kind, ref.Name, d, now)
+			return names.Entry{}, n.unresolved(kind, ref.Name, d, now)
 		}
 	}
 	return names.Entry{}, n.unread(kind, catalog.ErrBusy)
@@ -107,8 +107,9 @@ func (n Names) has(kind names.Kind, id string) bool {
 	return id == map[names.Kind]string{names.Fleet: shown.FleetID, names.Environment: shown.EnvironmentID}[kind]
 }
 
-// unresolved says what to do about a name without a match, or with more than one.
-func unresolved(kind names.Kind, name string, d names.Decision, now time.Time) error {
+// unresolved says what to do about a name without a match, or with more than one. Other names of the project may be those of
+// other teams, so only a namespace that may adopt their agents sees them.
+func (n Names) unresolved(kind names.Kind, name string, d names.Decision, now time.Time) error {
 	again := fault.Spread(max(d.Retry.Sub(now), time.Second))
 	switch d.Outcome {
 	case names.Ambiguous:
@@ -122,9 +123,12 @@ func unresolved(kind names.Kind, name string, d names.Decision, now time.Time) e
 			"spec.%s.name: the API lists the %s %q and does not know its ID %s: waiting to read the list again",
 			kind, kind, name, d.Entry.ID).After(again)
 	default:
+		choices := ""
+		if n.mayAdopt() {
+			choices = " (" + cmp.Or(d.Choices, "there is none") + ")"
+		}
 		return fault.Waitingf(v1alpha1.ReasonNameNotFound,
-			"spec.%s.name: the project has no %s named %q: create it, or use a name that exists (%s)",
-			kind, kind, name, cmp.Or(d.Choices, "there is none")).After(again)
+			"spec.%s.name: the project has no %s named %q: create it, or use a name that exists%s", kind, kind, name, choices).After(again)
 	}
 }
 

@@ -25,7 +25,7 @@ type needs struct {
 	allows func(namespace string) (bool, error)
 	uid    string
 	place  connection.Endpoint
-	sign   intents.Signer  // nil while the credentials are not loaded
+	sign   intents.Signer  // nil without credentials
 	unused bool            // the credentials never worked, so no intent was signed with them
 	known  map[string]bool // namespaces already decided
 	err    error           // of the API server; the decisions are void then
@@ -44,7 +44,12 @@ func (r releaser) needs(ctx context.Context, cp *v1alpha1.CloudProject) (*needs,
 	}
 	// Nothing is registered before there is a copy of the credentials.
 	secret, err := r.copies.find(ctx, cp)
-	n.unused = cp.Status.URL == "" && (secret == nil || !ours(secret, cp))
+	switch {
+	case secret != nil && ours(secret, cp): // There is no connection yet, or the spec is not usable.
+		n.sign = connection.Signer(contents(secret).Token)
+	case cp.Status.URL == "":
+		n.unused = true
+	}
 	return n, err
 }
 
@@ -94,8 +99,8 @@ func (n *needs) recorded(agent *v1alpha1.Agent) bool {
 	return here && n.place.URL != "" && (status.ID != "" || len(status.DuplicatesToDelete) > 0)
 }
 
-// registering reports whether an intent in doubt may have registered something here. Until the credentials are loaded an
-// intent cannot be authenticated; if they never worked, it is forged.
+// registering reports whether an intent in doubt may have registered something here. Without credentials an intent cannot
+// be authenticated; if they never worked, it is forged.
 func (n *needs) registering(agent *v1alpha1.Agent) bool {
 	intent := intents.ParseIntent(agent.Annotations[v1alpha1.AnnotationRegistrationIntent])
 	if n.unused || intent.IsZero() || intent.Spent(intents.ParseIntent(agent.Status.RegistrationIntent)) {
