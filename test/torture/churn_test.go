@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -128,7 +127,7 @@ func (ch *churn) replace(ctx context.Context) error {
 	case kind == 0:
 		next = name
 	case kind == 1 && len(ch.gone) > 0:
-		next, ch.gone = ch.gone[0], slices.Delete(ch.gone, 0, 1)
+		next, ch.gone = ch.gone[0], ch.gone[1:]
 	default:
 		next = ch.name()
 	}
