@@ -56,6 +56,14 @@ type Endpoint struct {
 	ProjectID string // empty if the token does not reveal it
 }
 
+// RecordedBy reports whether an Agent's status records a remote agent or a duplicate here, last verified through the CloudProject
+// with this UID. Where there is no endpoint, nothing is recorded.
+func (e Endpoint) RecordedBy(agent *v1alpha1.Agent, cloudProject string) bool {
+	status := &agent.Status
+	return e.URL != "" && e == Endpoint{URL: status.URL, ProjectID: status.ProjectID} && status.CloudProjectUID == cloudProject &&
+		(status.ID != "" || len(status.DuplicatesToDelete) > 0)
+}
+
 // Credentials are the secrets that a CloudProject refers to.
 type Credentials struct {
 	Token    cloud.Token

@@ -87,7 +87,7 @@ func (d Deleter) standing(ctx context.Context) (s registration.Standing, err err
 	status := &d.Agent.Status
 	recorded := status.ID != "" || len(status.DuplicatesToDelete) > 0
 	s = registration.Standing{
-		RecordedHere:    recorded && RecordedEndpoint(d.Agent) == d.Endpoint && status.CloudProjectUID == string(d.CloudProject.UID),
+		RecordedHere:    d.Endpoint.RecordedBy(d.Agent, string(d.CloudProject.UID)),
 		IntentAuthentic: d.Open() && Evidence{d.Task}.authentic(),
 	}
 	if s.Access() == registration.AccessNone && recorded {

@@ -91,12 +91,7 @@ func (n *needs) allowed(namespace string) bool {
 // recorded reports whether an Agent has a record made through this CloudProject. Another CloudProject may have the same URL
 // and spec.projectID, so the UID has to match.
 func (n *needs) recorded(agent *v1alpha1.Agent) bool {
-	status := &agent.Status
-	if status.CloudProjectUID != n.uid {
-		return false
-	}
-	here := n.place == connection.Endpoint{URL: status.URL, ProjectID: status.ProjectID}
-	return here && n.place.URL != "" && (status.ID != "" || len(status.DuplicatesToDelete) > 0)
+	return n.place.RecordedBy(agent, n.uid)
 }
 
 // registering reports whether an intent in doubt may have registered something here. Without credentials an intent cannot
