@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -137,14 +138,38 @@ func (s *strictAgent) agent() Agent {
 	if s.FleetID != nil {
 		*s.FleetID = NormalID(*s.FleetID)
 	}
-	if string(s.Metadata) == "null" {
+	if string(s.Metadata) == "null" || len(s.Metadata) > mostMetadata {
 		s.Metadata = nil
 	}
+	for _, text := range []*string{
+		&s.ID, s.FleetID, &s.Name, &s.MachineID, &s.Type, &s.Version, &s.Edition, &s.Status, &s.OS, &s.Arch, &s.EnvironmentName,
+	} {
+		trim(text, mostText)
+	}
+	for _, texts := range []Texts{s.Flags, s.Tags} {
+		for i := range texts {
+			trim(&texts[i], mostText)
+		}
+	}
+	trim(&s.RawConfig, mostRawConfig)
 	return Agent(*s)
 }
 
-// mostTexts is how many texts of an array are read: more than any Agent may declare, so what is cut still differs.
-const mostTexts = 1024
+// What is kept of an agent is more than any Agent may declare, so what is cut still differs. Every worker may hold one.
+const (
+	mostTexts     = 1024      // of an array
+	mostText      = 4<<10 + 1 // bytes of a text
+	mostRawConfig = 1<<20 + 1
+	// mostMetadata is what can be declared, in bytes, with each character escaped in six. Longer metadata counts as none.
+	mostMetadata = 6 * 256 << 10
+)
+
+// trim shortens a text, and lets go of the rest.
+func trim(text *string, most int) {
+	if text != nil && len(*text) > most {
+		*text = strings.Clone((*text)[:most])
+	}
+}
 
 // Texts are the first texts of an array. Millions of empty texts would take many times their bytes.
 type Texts []string

@@ -83,8 +83,8 @@ func (o *options) declare(a *named) (objects []any, left []string, err error) {
 		}
 	}
 	if len(spec.RawConfig) > maxConfigMap {
-		return nil, nil, fmt.Errorf("its rawConfig has %d bytes, and a ConfigMap takes %d: make it smaller, "+
-			"or write an Agent with agentID and without rawConfig", len(spec.RawConfig), maxConfigMap)
+		return nil, nil, fmt.Errorf("its rawConfig has more bytes than a ConfigMap takes (%d): make it smaller, "+
+			"or write an Agent with agentID and without rawConfig", maxConfigMap)
 	}
 	if len(spec.RawConfig) > maxInline || o.configMaps && len(spec.RawConfig) > o.configMapsAbove<<10 {
 		source := meta

@@ -16,9 +16,6 @@ import (
 // mostWords bounds the texts kept of one agent, in bytes.
 const mostWords = 4 << 10
 
-// mostMetadata bounds the metadata that is decoded, in bytes: what can be declared, with each character escaped in six.
-const mostMetadata = 6 * 256 << 10
-
 // Entry is one remote agent as a list shows it.
 type Entry struct {
 	ID        string
@@ -39,7 +36,7 @@ func entryOf(a *cloud.Agent) Entry {
 		return e // No Agent has it, and it may have any length.
 	}
 	e.MachineID = a.MachineID
-	if textsOf(a) > mostWords || len(a.Metadata) > mostMetadata {
+	if textsOf(a) > mostWords {
 		return e
 	}
 	light := *a

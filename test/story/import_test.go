@@ -150,7 +150,7 @@ func TestApplyingAnImportChangesNothingRemote(t *testing.T) {
 			w.Cloud.ResetRequests()
 
 			manifests, output, err := importAll(w, t, "--sync-policy", string(policy))
-			if err == nil || !strings.Contains(output, "agent "+tooLarge+" (too-large) is not declared: its rawConfig has 1048577 bytes") {
+			if err == nil || !strings.Contains(output, "agent "+tooLarge+" (too-large) is not declared: its rawConfig has more bytes than a ConfigMap takes") {
 				t.Errorf("an agent that is too large is not refused: %v\n%s", err, output)
 			}
 			for _, words := range []string{"fleet:\n    name: edge\n", "environment:\n    name: staging\n"} {

@@ -1,0 +1,51 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package cloud_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+)
+
+// Every worker may hold an agent as long as it waits, so what a server fills an agent with must not stay in memory.
+func TestOfAHugeAgentOnlyTheBeginningIsKept(t *testing.T) {
+	t.Parallel()
+	const huge = 8 << 20
+	const text = 4<<10 + 1
+	filled := strings.Repeat("x", huge)
+	for field, kept := range map[string]int{
+		"name": text, "version": text, "status": text, "os": text, "environmentName": text, "fleetID": text,
+		"machineID": text, "rawConfig": 1<<20 + 1, "flags": text, "tags": text, "metadata": 0,
+	} {
+		t.Run(field, func(t *testing.T) {
+			t.Parallel()
+			value := any(filled)
+			switch field {
+			case "flags", "tags":
+				value = []string{filled}
+			case "metadata":
+				value = map[string]string{"a": filled}
+			}
+			body, err := json.Marshal(map[string]any{"id": nilID, field: value})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var agent cloud.Agent
+			if err := json.Unmarshal(body, &agent); err != nil {
+				t.Fatal(err)
+			}
+			size := len(agent.Name) + len(agent.Version) + len(agent.Status) + len(agent.OS) + len(agent.EnvironmentName) + len(agent.Fleet()) +
+				len(agent.MachineID) + len(agent.RawConfig) + len(strings.Join(append(agent.Flags, agent.Tags...), "")) + len(agent.Metadata)
+			if size != kept {
+				t.Errorf("%d bytes are kept, want %d", size, kept)
+			}
+		})
+	}
+}
