@@ -11,6 +11,7 @@ package catalog
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,8 +29,10 @@ const (
 	failedInterval = 5 * time.Second
 	// partialAge is how long the beginning of a list is worth continuing.
 	partialAge = 10 * time.Minute
-	// mostEntries bounds what is read for one catalog.
+	// mostEntries bounds what is read for one catalog, and entryBytes is what an entry takes without its texts, twice while
+	// its slice grows.
 	mostEntries = 20_000
+	entryBytes  = 2 * 64
 )
 
 var (
@@ -44,10 +47,14 @@ var (
 // Fetch reads one page.
 type Fetch func(ctx context.Context, kind cloud.NamedKind, o cloud.NamedOptions) (*cloud.NamedPage, error)
 
+// Memory takes so many bytes more, or returns some if they are negative. It fails if that is too much.
+type Memory func(bytes int64) error
+
 // Project is the catalogs of one endpoint. What it holds is lost with the process: it costs one list again.
 type Project struct {
-	clock clock.PassiveClock
-	kinds map[names.Kind]*shelf
+	clock  clock.PassiveClock
+	memory Memory
+	kinds  map[names.Kind]*shelf
 }
 
 // shelf is the catalog of one kind. mu is held for a moment.
@@ -55,6 +62,7 @@ type shelf struct {
 	reading progress
 	mu      sync.Mutex
 	catalog names.Catalog
+	bytes   int64 // of the catalog
 }
 
 // progress is of the list that is under way, or failed. mu is held while it is read.
@@ -63,14 +71,15 @@ type progress struct {
 	// partial is the list as far as it was read, and before the cursor of the page that is missing.
 	partial names.Catalog
 	before  string
+	bytes   int64 // of partial
 	// failure of the last list, and when it was.
 	failure  error
 	failedAt time.Time
 }
 
-// New returns empty catalogs.
-func New(clock clock.PassiveClock) *Project {
-	return &Project{clock: clock, kinds: map[names.Kind]*shelf{names.Fleet: {}, names.Environment: {}}}
+// New returns empty catalogs, which take memory.
+func New(clock clock.PassiveClock, memory Memory) *Project {
+	return &Project{clock: clock, memory: memory, kinds: map[names.Kind]*shelf{names.Fleet: {}, names.Environment: {}}}
 }
 
 // Get is what is known; its At is zero before the first read.
@@ -108,7 +117,7 @@ func (p *Project) Read(ctx context.Context, kind names.Kind, notBefore time.Time
 	if since := now.Sub(r.failedAt); r.failure != nil && since >= 0 && since < failedInterval {
 		return r.failure
 	}
-	fresh, err := r.list(ctx, listed[kind], now, fetch)
+	fresh, err := r.list(ctx, listed[kind], now, p.memory, fetch)
 	if err == nil && fresh.Unlisted && !before.At.IsZero() && !before.Unlisted {
 		err = ErrListGone
 	}
@@ -123,49 +132,70 @@ func (p *Project) Read(ctx context.Context, kind names.Kind, notBefore time.Time
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.catalog = fresh
+	_ = p.memory(-s.bytes) // Only taking fails.
+	s.catalog, s.bytes = fresh, r.bytes
+	r.partial, r.bytes = names.Catalog{}, 0
 	return nil
 }
 
 // list reads all pages, or those that an earlier caller left.
-func (r *progress) list(ctx context.Context, kind cloud.NamedKind, now time.Time, fetch Fetch) (names.Catalog, error) {
+func (r *progress) list(
+	ctx context.Context, kind cloud.NamedKind, now time.Time, memory Memory, fetch Fetch,
+) (names.Catalog, error) {
 	if r.before == "" || now.Sub(r.partial.At) >= partialAge {
-		r.partial, r.before = names.Catalog{At: now}, ""
+		r.drop(memory)
+		r.partial.At = now
 	}
 	for {
 		page, err := fetch(ctx, kind, cloud.NamedOptions{Before: r.before})
 		if err != nil {
 			first := r.before == ""
 			if _, sent := cloud.AsError(err); sent {
-				r.before = ""
+				r.drop(memory)
 			}
 			if first && cloud.LacksRoute(err) {
 				return names.Catalog{At: now, Unlisted: true}, nil
 			}
 			return names.Catalog{}, err
 		}
-		for _, item := range page.Items {
-			r.partial.Entries = append(r.partial.Entries, names.Entry{ID: item.ID, Name: item.Name})
-		}
-		r.before = page.Before
-		if len(r.partial.Entries) > mostEntries || len(page.Items) == 0 && r.before != "" {
-			r.before = ""
+		if !r.add(page, memory) || len(r.partial.Entries) > mostEntries || len(page.Items) == 0 && page.Before != "" {
+			r.drop(memory)
 			return names.Catalog{}, ErrTooLong
 		}
-		if r.before == "" {
+		if r.before = page.Before; r.before == "" {
 			return names.Catalog{At: r.partial.At, Entries: once(r.partial.Entries)}, nil
 		}
 	}
 }
 
-// once leaves out what is listed twice: what is made or deleted meanwhile can shift the pages.
-func once(entries []names.Entry) (all []names.Entry) {
-	seen := map[string]bool{}
-	for _, e := range entries {
-		if !seen[e.ID] {
-			seen[e.ID] = true
-			all = append(all, e)
-		}
+// add reports whether there was memory for a page.
+func (r *progress) add(page *cloud.NamedPage, memory Memory) bool {
+	size := int64(0)
+	for _, item := range page.Items {
+		size += int64(entryBytes + len(item.ID) + len(item.Name))
 	}
-	return all
+	if memory(size) != nil {
+		return false
+	}
+	r.bytes += size
+	for _, item := range page.Items {
+		r.partial.Entries = append(r.partial.Entries, names.Entry{ID: item.ID, Name: item.Name})
+	}
+	return true
+}
+
+// drop forgets the beginning of a list.
+func (r *progress) drop(memory Memory) {
+	_ = memory(-r.bytes) // Only taking fails.
+	r.partial, r.before, r.bytes = names.Catalog{}, "", 0
+}
+
+// once leaves out what is listed twice: what is made or deleted meanwhile can shift the pages.
+func once(entries []names.Entry) []names.Entry {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(entries, func(e names.Entry) bool {
+		again := seen[e.ID]
+		seen[e.ID] = true
+		return again
+	})
 }

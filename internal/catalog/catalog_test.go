@@ -33,6 +33,8 @@ type world struct {
 	clock    *clocktesting.FakePassiveClock
 	catalogs *catalog.Project
 	fetch    catalog.Fetch
+	held     int64 // bytes
+	most     int64 // bytes; 0: no bound
 }
 
 func newWorld(t *testing.T, settings cloudtest.Settings) *world {
@@ -50,7 +52,13 @@ func newWorld(t *testing.T, settings cloudtest.Settings) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.catalogs = catalog.New(w.clock)
+	w.catalogs = catalog.New(w.clock, func(bytes int64) error {
+		if bytes > 0 && w.most > 0 && w.held+bytes > w.most {
+			return errors.New("no memory")
+		}
+		w.held += bytes
+		return nil
+	})
 	w.fetch = func(ctx context.Context, kind cloud.NamedKind, o cloud.NamedOptions) (*cloud.NamedPage, error) {
 		return client.ListNamed(ctx, kind, ours, o)
 	}
@@ -330,5 +338,55 @@ func TestRead_WhileAnotherReads(t *testing.T) {
 	close(end)
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// What is held is counted once, and nothing is counted of what is dropped.
+func TestRead_TakesMemory(t *testing.T) {
+	const page = int64(2 * (2*64 + len("1") + len("a")))
+	interrupted := errors.New("the rate limit")
+	for _, row := range []struct {
+		name     string
+		most     int64
+		last     error // of the third page of the second list
+		want     error
+		held     int64
+		entries  int
+		requests int
+	}{
+		{"a list, and the one after it", 0, nil, nil, 3 * page, 6, 6},
+		{"a list that is interrupted", 0, interrupted, interrupted, 3*page + 2*page, 6, 6},
+		{"a list that fails", 0, &cloud.Error{Status: 500}, &cloud.Error{Status: 500}, 3 * page, 6, 6},
+		{"no memory for a list", 2 * page, nil, catalog.ErrTooLong, 0, 0, 3},
+		{"no memory for the second list", 5 * page, nil, catalog.ErrTooLong, 3 * page, 6, 6},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t, cloudtest.Settings{})
+			w.most = row.most
+			requests := 0
+			fetch := func(context.Context, cloud.NamedKind, cloud.NamedOptions) (*cloud.NamedPage, error) {
+				requests++
+				if requests == 6 && row.last != nil {
+					return nil, row.last
+				}
+				first := requests % 3 * 2
+				return &cloud.NamedPage{
+					Items:  []cloud.Named{{ID: fmt.Sprint(first), Name: "a"}, {ID: fmt.Sprint(first + 1), Name: "a"}},
+					Before: []string{"", "1", "2"}[requests%3],
+				}, nil
+			}
+			var err error
+			for range 2 {
+				if err = w.catalogs.Read(t.Context(), names.Fleet, w.catalogs.Get(names.Fleet).At, fetch); err != nil {
+					break
+				}
+			}
+			if row.want == nil && err != nil || row.want != nil && fmt.Sprint(err) != fmt.Sprint(row.want) {
+				t.Errorf("error %v, want %v", err, row.want)
+			}
+			if got := len(w.catalogs.Get(names.Fleet).Entries); got != row.entries || w.held != row.held || requests != row.requests {
+				t.Errorf("%d entries, %d bytes, %d requests; want %d, %d, %d", got, w.held, requests, row.entries, row.held, row.requests)
+			}
+		})
 	}
 }

@@ -91,6 +91,7 @@ func newConnection(r *Registry, key client.ObjectKey) *Connection {
 func (c *Connection) close() {
 	c.gate.close()
 	c.Inventory.Reset()
+	c.catalogs.close()
 	c.session.close()
 	c.shared.metrics.Forget()
 }

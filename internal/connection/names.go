@@ -13,6 +13,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/internal/catalog"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/inventory"
 	"github.com/calyptia-agent-operator/operator/internal/names"
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
@@ -25,6 +26,7 @@ type catalogs struct {
 	mu      sync.Mutex
 	version int
 	project *catalog.Project
+	charge  *inventory.Charge // of the project
 }
 
 // at returns the catalogs of a version. Those of an earlier one are gone.
@@ -34,11 +36,21 @@ func (c *catalogs) at(version int) *catalog.Project {
 	if c.project != nil && c.version == version {
 		return c.project
 	}
-	fresh := catalog.New(c.connection.shared.registry.opts.Clock)
+	shared := c.connection.shared
+	charge := shared.registry.memory.Charge(shared.key.Namespace)
+	fresh := catalog.New(shared.registry.opts.Clock, charge.Add)
 	if c.project == nil || version > c.version {
-		c.project, c.version = fresh, version
+		c.charge.End()
+		c.project, c.version, c.charge = fresh, version, charge
 	}
 	return fresh
+}
+
+// close drops all catalogs.
+func (c *catalogs) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.charge.End()
 }
 
 // Catalog is what is known of the fleets or environments of this version; its At is zero before the first list.

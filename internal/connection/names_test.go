@@ -7,13 +7,18 @@ SPDX-License-Identifier: Apache-2.0
 package connection_test
 
 import (
+	"errors"
 	"net/http"
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/catalog"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/names"
 )
 
@@ -115,3 +120,32 @@ func TestCatalog_NoListOpensNoBreaker(t *testing.T) {
 }
 
 var json = http.Header{"Content-Type": {"application/json"}}
+
+// The catalogs of a namespace share the memory of its snapshots, and a CloudProject that goes returns its part.
+func TestCatalog_TakesMemoryUntilTheCloudProjectGoes(t *testing.T) {
+	w := newWorld(t, cloudtest.Settings{})
+	w.options.SnapshotMemory = 1 << 10
+	w.renew()
+	for range 2 {
+		w.cloud.AddNamed(projectID, cloud.Fleets, "edge")
+	}
+	of := func(uid types.UID) *connection.Connection {
+		cp := w.cp.DeepCopy()
+		cp.UID, cp.Name = uid, string(uid)
+		c, err := w.registry.Configure(cp, connection.Credentials{Token: w.token})
+		noError(t, err)
+		noError(t, c.Verify(t.Context()))
+		return c
+	}
+	read := func(c *connection.Connection) error {
+		return c.ReadCatalog(t.Context(), somebody, c.Version(), names.Fleet, time.Time{})
+	}
+	first, second := of("first"), of("second")
+	noError(t, read(first))
+	if err := read(second); !errors.Is(err, catalog.ErrTooLong) {
+		t.Errorf("beyond the memory: %v", err)
+	}
+	w.registry.Forget("first")
+	w.clock.Step(time.Minute)
+	noError(t, read(second))
+}

@@ -45,7 +45,7 @@ func TestList_InACircle_LeavesItsPlaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &reader{source: source{c, rate.NewLimiter(rate.Inf, 1)}, most: 200_000}
-	taken := &charge{memory: NewMemory(0), namespace: "default"}
+	taken := NewMemory(0).Charge("default")
 	for i := range places + 1 {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		_, err := r.all(ctx, taken)

@@ -201,7 +201,7 @@ func (i *Inventory) start() *run {
 			r.pause(ctx, i, pause)
 		}
 		began := time.Now()
-		taken := &charge{memory: i.opts.Memory, namespace: i.opts.Namespace}
+		taken := i.opts.Memory.Charge(i.opts.Namespace)
 		entries, err := i.reader.all(ctx, taken)
 		if slower := i.end(r, entries, taken, err, time.Since(began)); slower {
 			i.source.NeedsVerification() // The resync interval may have to grow soon.
@@ -224,12 +224,12 @@ func (r *run) pause(ctx context.Context, i *Inventory, pause time.Duration) {
 }
 
 // end records the outcome of a list, and reports whether it took much longer than the last one.
-func (i *Inventory) end(r *run, entries []Entry, taken *charge, err error, took time.Duration) (slower bool) {
+func (i *Inventory) end(r *run, entries []Entry, taken *Charge, err error, took time.Duration) (slower bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	defer close(r.done)
 	if i.running != r {
-		taken.end()
+		taken.End()
 		r.err = err // It comes from another endpoint.
 		return false
 	}
@@ -239,14 +239,14 @@ func (i *Inventory) end(r *run, entries []Entry, taken *charge, err error, took 
 	i.running = nil
 	if err == nil {
 		before := i.snapshot.took
-		i.snapshot.charge.end()
+		i.snapshot.charge.End()
 		i.snapshot = newSnapshot(r, entries, r.age(i))
 		i.snapshot.charge = taken
 		i.failure = failure{}
 		i.opts.Metrics.Listed(r.startedAt, len(entries))
 		return i.snapshot.took-before >= slowerBy
 	}
-	taken.end()
+	taken.End()
 	i.failure.count++
 	i.failure.at, i.failure.err = i.opts.Clock.Now(), err
 	i.failure.backoff = fault.Backoff(i.failure.count, time.Second, maxBackoff)
@@ -262,7 +262,7 @@ func (i *Inventory) Reset() {
 	if i.running != nil {
 		i.running.cancel()
 	}
-	i.snapshot.charge.end()
+	i.snapshot.charge.End()
 	i.snapshot, i.running, i.pauseTo, i.failure = snapshot{}, nil, time.Time{}, failure{}
 	i.reader.reset()
 }

@@ -18,8 +18,8 @@ import (
 // withoutLimit is the Memory of a process without GOMEMLIMIT.
 const withoutLimit = 1 << 30
 
-// Memory bounds the memory of all snapshots of a process, those in progress included. Namespaces share it as they share workers:
-// one may take as much as is free then.
+// Memory bounds the memory of all that a process keeps of lists, those in progress included. Namespaces share it as they share
+// workers: one may take as much as is free then.
 type Memory struct {
 	total int64
 
@@ -60,28 +60,49 @@ func (m *Memory) give(namespace string, bytes int64) {
 	}
 }
 
-// charge is what one list takes of a Memory.
-type charge struct {
+// Charge is what one list takes of a Memory. Nil takes nothing.
+type Charge struct {
 	memory    *Memory
 	namespace string
-	bytes     int64
+
+	mu    sync.Mutex
+	bytes int64
+	ended bool
 }
 
-func (c *charge) add(bytes int64) error {
-	if err := c.memory.take(c.namespace, bytes); err != nil {
-		return err
+// Charge returns a Charge of a namespace, without any bytes.
+func (m *Memory) Charge(namespace string) *Charge { return &Charge{memory: m, namespace: namespace} }
+
+// Add takes more bytes, or returns some if they are negative. It fails if that is more than is left for the namespace.
+func (c *Charge) Add(bytes int64) error {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return nil // The list is about to be dropped.
+	}
+	if bytes > 0 {
+		if err := c.memory.take(c.namespace, bytes); err != nil {
+			return err
+		}
+	} else {
+		c.memory.give(c.namespace, -bytes)
 	}
 	c.bytes += bytes
 	return nil
 }
 
-// end returns what the list took.
-func (c *charge) end() {
+// End returns what the list took, and what it would still take.
+func (c *Charge) End() {
 	if c == nil {
 		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.memory.give(c.namespace, c.bytes)
-	c.bytes = 0
+	c.bytes, c.ended = 0, true
 }
 
 const (

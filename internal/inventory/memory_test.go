@@ -69,7 +69,7 @@ func TestAll_LongTexts_AreNotKept(t *testing.T) {
 				}
 				last = heap()
 			} else {
-				entries, err := p.reader.all(t.Context(), &charge{memory: NewMemory(0)})
+				entries, err := p.reader.all(t.Context(), NewMemory(0).Charge(""))
 				if err != nil || len(entries) != pages {
 					t.Fatalf("%d entries, %v", len(entries), err)
 				}

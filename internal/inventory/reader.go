@@ -69,7 +69,7 @@ func (f *fetched) begin() {
 }
 
 // all reads all pages, and charges for what it keeps.
-func (r *reader) all(ctx context.Context, taken *charge) ([]Entry, error) {
+func (r *reader) all(ctx context.Context, taken *Charge) ([]Entry, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	pages := make(chan *fetched, pagesAhead)
@@ -84,7 +84,7 @@ func (r *reader) all(ctx context.Context, taken *charge) ([]Entry, error) {
 		if got.err != nil {
 			return nil, got.err
 		}
-		if err := taken.add(weigh(got.entries)); err != nil {
+		if err := taken.Add(weigh(got.entries)); err != nil {
 			return nil, err
 		}
 		entries = append(entries, got.entries...)

@@ -64,7 +64,7 @@ type snapshot struct {
 	byMachine map[string][]string // IDs by machine ID
 	startedAt time.Time           // zero if there is no list
 	took      time.Duration       // to read the list
-	charge    *charge             // nil if there is no list
+	charge    *Charge             // nil if there is no list
 }
 
 // newSnapshot makes a snapshot of a finished list, and of what was registered and deleted while it ran.
