@@ -57,6 +57,8 @@ const (
 	ReasonUnavailable = "Unavailable"
 	// ReasonInvalidResponse: a response did not come from the API, or is not a valid one.
 	ReasonInvalidResponse = "InvalidResponse"
+	// ReasonListTooLarge: the API lists more remote agents than the operator holds in memory.
+	ReasonListTooLarge = "ListTooLarge"
 	// ReasonAPIServer: a request to the Kubernetes API server failed.
 	ReasonAPIServer = "APIServerError"
 	// ReasonRemoteDeleted: the remote agent was deleted externally; it is re-registered.

@@ -12,7 +12,7 @@ import "slices"
 var reasons = []string{
 	ReasonApplied, ReasonObserved, ReasonSuspended, ReasonCredentialsVerified, ReasonProgressing, ReasonRegistrationOutcomeUnknown,
 	ReasonProjectNotFound, ReasonProjectNotReady, ReasonSourceNotFound, ReasonNameNotFound, ReasonUnauthorized, ReasonRateLimited,
-	ReasonUnavailable, ReasonInvalidResponse, ReasonAPIServer, ReasonRemoteDeleted, ReasonInUse,
+	ReasonUnavailable, ReasonInvalidResponse, ReasonListTooLarge, ReasonAPIServer, ReasonRemoteDeleted, ReasonInUse,
 	ReasonCredentialsUnverified, ReasonNoProject, ReasonProjectNotAllowed, ReasonInvalid, ReasonSourceInvalid,
 	ReasonForbidden, ReasonQuotaExceeded, ReasonMachineIDConflict, ReasonRemoteAlreadyManaged, ReasonRemoteNotFound,
 	ReasonRemoteMismatch, ReasonAdoptionNotAllowed, ReasonSecretConflict, ReasonSecretWriteRefused,

@@ -151,7 +151,7 @@ func TestAnEndlessListIsCanceled(t *testing.T) {
 	}
 	w.clock.Step(time.Second)
 	_, _, err := w.FindByMachine(t.Context(), "0", w.clock.Now().Add(-1))
-	w.refused(err, v1alpha1.ReasonInvalidResponse)
+	w.refused(err, v1alpha1.ReasonListTooLarge)
 }
 
 // With an interval that follows the time that a list takes, lists do not follow each other without a pause: whoever

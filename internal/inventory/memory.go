@@ -43,7 +43,7 @@ func (m *Memory) take(namespace string, bytes int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.of[namespace]+bytes > m.total-m.held-bytes {
-		return fault.Retryablef(v1alpha1.ReasonInvalidResponse, "the remote agents of the CloudProjects of namespace %s take too much memory: "+
+		return fault.Retryablef(v1alpha1.ReasonListTooLarge, "the remote agents of the CloudProjects of namespace %s take too much memory: "+
 			"delete agents or CloudProjects that are not needed, or give the operator more memory", namespace)
 	}
 	m.held += bytes

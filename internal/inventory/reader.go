@@ -89,7 +89,8 @@ func (r *reader) all(ctx context.Context, taken *Charge) ([]Entry, error) {
 		}
 		entries = append(entries, got.entries...)
 		if most := r.most; page.Before != "" && len(entries) > most {
-			return nil, fault.Retryablef(v1alpha1.ReasonInvalidResponse, "the API lists more than %d agents", most)
+			return nil, fault.Retryablef(v1alpha1.ReasonListTooLarge,
+				"the API lists more than %d agents: delete agents that are not needed, or divide the project", most)
 		}
 		if page.Before != "" && len(got.entries) == 0 {
 			return nil, inACircle()
