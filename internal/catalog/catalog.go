@@ -11,6 +11,7 @@ package catalog
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -40,6 +41,8 @@ var (
 	ErrBusy = errors.New("the catalog is being read")
 	// ErrTooLong says that the API lists more than a catalog holds.
 	ErrTooLong = errors.New("the API lists too many")
+	// ErrNoMemory is wrapped by the failure of a Memory.
+	ErrNoMemory = errors.New("no memory")
 	// ErrListGone says that the API listed things of this kind before, and has no such list now.
 	ErrListGone = errors.New("the API listed them before, and has no list of them now")
 )
@@ -124,7 +127,7 @@ func (p *Project) Read(ctx context.Context, kind names.Kind, notBefore time.Time
 	r.failure, r.failedAt = nil, now
 	switch _, sent := cloud.AsError(err); {
 	case err == nil:
-	case sent && ctx.Err() == nil, errors.Is(err, ErrListGone), errors.Is(err, ErrTooLong):
+	case sent && ctx.Err() == nil, errors.Is(err, ErrListGone), errors.Is(err, ErrTooLong), errors.Is(err, ErrNoMemory):
 		r.failure = err
 		return err
 	default:
@@ -158,7 +161,11 @@ func (r *progress) list(
 			}
 			return names.Catalog{}, err
 		}
-		if !r.add(page, memory) || len(r.partial.Entries) > mostEntries || len(page.Items) == 0 && page.Before != "" {
+		if err := r.add(page, memory); err != nil {
+			r.drop(memory)
+			return names.Catalog{}, fmt.Errorf("%w: %w", ErrNoMemory, err)
+		}
+		if len(r.partial.Entries) > mostEntries || len(page.Items) == 0 && page.Before != "" {
 			r.drop(memory)
 			return names.Catalog{}, ErrTooLong
 		}
@@ -168,20 +175,20 @@ func (r *progress) list(
 	}
 }
 
-// add reports whether there was memory for a page.
-func (r *progress) add(page *cloud.NamedPage, memory Memory) bool {
+// add keeps a page, if there is memory for it.
+func (r *progress) add(page *cloud.NamedPage, memory Memory) error {
 	size := int64(0)
 	for _, item := range page.Items {
 		size += int64(entryBytes + len(item.ID) + len(item.Name))
 	}
-	if memory(size) != nil {
-		return false
+	if err := memory(size); err != nil {
+		return err
 	}
 	r.bytes += size
 	for _, item := range page.Items {
 		r.partial.Entries = append(r.partial.Entries, names.Entry{ID: item.ID, Name: item.Name})
 	}
-	return true
+	return nil
 }
 
 // drop forgets the beginning of a list.

@@ -54,7 +54,7 @@ func newWorld(t *testing.T, settings cloudtest.Settings) *world {
 	}
 	w.catalogs = catalog.New(w.clock, func(bytes int64) error {
 		if bytes > 0 && w.most > 0 && w.held+bytes > w.most {
-			return errors.New("no memory")
+			return errNoMore
 		}
 		w.held += bytes
 		return nil
@@ -341,10 +341,13 @@ func TestRead_WhileAnotherReads(t *testing.T) {
 	}
 }
 
+var errNoMore = errors.New("no more than that")
+
 // What is held is counted once, and nothing is counted of what is dropped.
 func TestRead_TakesMemory(t *testing.T) {
 	const page = int64(2 * (2*64 + len("1") + len("a")))
 	interrupted := errors.New("the rate limit")
+	failed := &cloud.Error{Status: 500}
 	for _, row := range []struct {
 		name     string
 		most     int64
@@ -356,9 +359,9 @@ func TestRead_TakesMemory(t *testing.T) {
 	}{
 		{"a list, and the one after it", 0, nil, nil, 3 * page, 6, 6},
 		{"a list that is interrupted", 0, interrupted, interrupted, 3*page + 2*page, 6, 6},
-		{"a list that fails", 0, &cloud.Error{Status: 500}, &cloud.Error{Status: 500}, 3 * page, 6, 6},
-		{"no memory for a list", 2 * page, nil, catalog.ErrTooLong, 0, 0, 3},
-		{"no memory for the second list", 5 * page, nil, catalog.ErrTooLong, 3 * page, 6, 6},
+		{"a list that fails", 0, failed, failed, 3 * page, 6, 6},
+		{"no memory for a list", 2 * page, nil, catalog.ErrNoMemory, 0, 0, 3},
+		{"no memory for the second list", 5 * page, nil, catalog.ErrNoMemory, 3 * page, 6, 6},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t, cloudtest.Settings{})
@@ -381,7 +384,7 @@ func TestRead_TakesMemory(t *testing.T) {
 					break
 				}
 			}
-			if row.want == nil && err != nil || row.want != nil && fmt.Sprint(err) != fmt.Sprint(row.want) {
+			if row.want == nil && err != nil || !errors.Is(err, row.want) || errors.Is(err, catalog.ErrNoMemory) != errors.Is(err, errNoMore) {
 				t.Errorf("error %v, want %v", err, row.want)
 			}
 			if got := len(w.catalogs.Get(names.Fleet).Entries); got != row.entries || w.held != row.held || requests != row.requests {

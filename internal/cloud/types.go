@@ -164,7 +164,7 @@ const (
 	mostMetadata = 6 * 256 << 10
 )
 
-// trim shortens a text, and lets go of the rest.
+// trim shortens a text, and keeps no reference to the rest.
 func trim(text *string, most int) {
 	if text != nil && len(*text) > most {
 		*text = strings.Clone((*text)[:most])

@@ -37,13 +37,13 @@ func (c *catalogs) at(version int) *catalog.Project {
 		return c.project
 	}
 	shared := c.connection.shared
-	charge := shared.registry.memory.Charge(shared.key.Namespace)
-	fresh := catalog.New(shared.registry.opts.Clock, charge.Add)
-	if c.project == nil || version > c.version {
-		c.charge.End()
-		c.project, c.version, c.charge = fresh, version, charge
+	if c.project != nil && version < c.version { // Whoever asks is about to learn that it is outdated.
+		return catalog.New(shared.registry.opts.Clock, (*inventory.Charge)(nil).Add)
 	}
-	return fresh
+	c.charge.End()
+	c.version, c.charge = version, shared.registry.memory.Charge(shared.key.Namespace)
+	c.project = catalog.New(shared.registry.opts.Clock, c.charge.Add)
+	return c.project
 }
 
 // close drops all catalogs.

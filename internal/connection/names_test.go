@@ -7,7 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 package connection_test
 
 import (
-	"errors"
 	"net/http"
 	"testing"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/catalog"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
@@ -142,9 +140,7 @@ func TestCatalog_TakesMemoryUntilTheCloudProjectGoes(t *testing.T) {
 	}
 	first, second := of("first"), of("second")
 	noError(t, read(first))
-	if err := read(second); !errors.Is(err, catalog.ErrTooLong) {
-		t.Errorf("beyond the memory: %v", err)
-	}
+	w.refused(read(second), v1alpha1.ReasonListTooLarge)
 	w.registry.Forget("first")
 	w.clock.Step(time.Minute)
 	noError(t, read(second))
