@@ -40,9 +40,10 @@ const (
 // Limiter is the rate limiter of a CloudProject. Requests take tokens from a bucket that fills at the rate, up to the burst.
 //
 // Take never sleeps: a caller that finds the bucket empty joins the line and gets a retry time. In the line, namespaces
-// take turns, and within a namespace the first come is the first served. A reservation ends when its Agent is deleted or
-// does not return within two minutes of its retry time; those behind move up. So the retry time is not a guaranteed
-// permit: it is computed again at each try, and a caller with a long wait retries at half time, in case others left.
+// take turns, a list of remote agents among them, and within a namespace the first come is the first served. A reservation
+// ends when its Agent is deleted or does not return within two minutes of its retry time; those behind move up. So the
+// retry time is not a guaranteed permit: it is computed again at each try, and a caller with a long wait retries at half
+// time, in case others left.
 //
 // A caller on time gets a token if there is one for each reservation ahead that is due now, too; a caller that is early, or
 // new, only if there is one for each reservation ahead. Reservations that are late by more than the time to fill the bucket
@@ -158,15 +159,24 @@ func (b *Limiter) Leave(who types.UID) {
 	b.line.leave(who)
 }
 
-// Wait sleeps until a request is allowed. Not for workers.
+// list is the caller of the pages of lists, which all namespaces share. It takes turns with them: a list of many pages would
+// otherwise stop their requests for as long as it takes, and any of them may need a new one.
+var list = Caller{UID: "list"}
+
+// Wait sleeps until a page of a list may be requested. Not for workers.
 func (b *Limiter) Wait(ctx context.Context) error {
-	b.mu.Lock()
-	limiter := b.limiter
-	b.mu.Unlock()
-	began := time.Now()
-	err := limiter.Wait(ctx)
-	if waited := time.Since(began); waited > time.Millisecond {
-		b.waits(waited)
+	for {
+		wait := b.Take(list, time.Now())
+		if wait == 0 {
+			return nil
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			b.Leave(list.UID)
+			return ctx.Err()
+		}
 	}
-	return err
 }
