@@ -80,6 +80,10 @@ func (k Keeper) Find(ctx context.Context, agent *v1alpha1.Agent, name string) (*
 	return &secret, verdict, err
 }
 
+// MostOwners is how many owners of a Secret are looked at. The operator writes one; whoever writes Secrets may write thousands, and
+// each costs a read, or a place in the queue.
+const MostOwners = 8
+
 func (k Keeper) judge(ctx context.Context, agent *v1alpha1.Agent, secret *corev1.Secret) (Verdict, error) {
 	uid, labelled := secret.Labels[v1alpha1.LabelAgentUID]
 	if !labelled || secret.DeletionTimestamp != nil {
@@ -92,6 +96,9 @@ func (k Keeper) judge(ctx context.Context, agent *v1alpha1.Agent, secret *corev1
 			}
 			return Ours, nil
 		}
+	}
+	if len(secret.OwnerReferences) > MostOwners {
+		return Foreign, nil
 	}
 	for _, owner := range secret.OwnerReferences {
 		if owner.APIVersion != v1alpha1.GroupVersion.String() || owner.Kind != "Agent" {

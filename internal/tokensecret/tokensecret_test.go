@@ -9,6 +9,7 @@ package tokensecret
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -116,6 +117,8 @@ func TestJudgeReturnsTheOwnerOfASecret(t *testing.T) {
 		{"owned by an Agent of which only the name lives", labelled("other-0", owner("other", "other-0")), Doomed},
 		{"another living Agent's", labelled("other-1", owner("other", "other-1")), Foreign},
 		{"another living Agent's among the dead", labelled("other-1", owner("gone", "gone-1"), owner("other", "other-1")), Foreign},
+		{"owned by more deleted Agents than are looked at", labelled("gone-1", slices.Repeat(
+			[]metav1.OwnerReference{owner("gone", "gone-1")}, MostOwners+1)...), Foreign},
 		{"our label on another living Agent's", labelled("web-1", owner("other", "other-1")), Foreign},
 		{"another Agent's label on ours", labelled("other-1", owner("web", "web-1")), Foreign},
 		{"an empty label on ours", labelled("", owner("web", "web-1")), Foreign},

@@ -26,6 +26,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 	"github.com/calyptia-agent-operator/operator/internal/testenv/standstill"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
 func TestOnlyWhatPeopleChangeConcernsTheController(t *testing.T) {
@@ -126,6 +127,10 @@ func TestASecretWakesItsAgents(t *testing.T) {
 		{kind: "ConfigMap", name: "web-token"},
 		{kind: "Secret", name: "x", owners: owned},
 		{kind: "Secret", name: "x", owners: owned, labels: map[string]string{v1alpha1.LabelAgentUID: "1"}, want: []string{"former"}},
+		{
+			kind: "Secret", name: "x", owners: slices.Repeat(owned, 1000), labels: map[string]string{v1alpha1.LabelAgentUID: "1"},
+			want: slices.Repeat([]string{"former"}, tokensecret.MostOwners),
+		},
 	} {
 		t.Run(row.kind+" "+row.name, func(t *testing.T) {
 			p := taskFor(func(a *v1alpha1.Agent) { a.Spec = row.spec })

@@ -34,7 +34,7 @@ func owners(secret client.Object) (names []string) {
 		return nil
 	}
 	for _, owner := range secret.GetOwnerReferences() {
-		if owner.Kind == "Agent" && owner.APIVersion == v1alpha1.GroupVersion.String() {
+		if len(names) < tokensecret.MostOwners && owner.Kind == "Agent" && owner.APIVersion == v1alpha1.GroupVersion.String() {
 			names = append(names, owner.Name)
 		}
 	}
