@@ -43,8 +43,7 @@ KUBECTL_NEEDS := $(if $(filter $(BUILT_KUBECTL),$(KUBECTL)),control-plane)
 # Packages and further flags of `make test`, as in: make test PKG=./internal/cloud/... TESTFLAGS=-v
 PKG ?= ./...
 TESTFLAGS ?=
-# Number of packages of a module that are tested in parallel with a control plane. Their tests wait most of the time, so the
-# operator's module is tested beside the others.
+# Number of packages with a control plane that are tested in parallel. Their tests wait most of the time.
 TEST_PACKAGES ?= 3
 # Tests with heavy dependencies are separate modules, so that the operator does not depend on them. The go command
 # does not see that files outside of such a module changed: -count=1.
@@ -129,22 +128,19 @@ crds: ## Download the CRDs of Argo CD, Flux and the Prometheus operator, to vali
 
 # hack/tests.sh lists the packages whose tests need a control plane. Those that use separate namespaces share one.
 RUN_TESTS = $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- $(TESTFLAGS)
-# in-modules runs a command with the packages of this kind, in each of these modules.
-in-modules = set -e; for module in $(3); do packages="./..."; [ $$module != . ] || packages="$(PKG)"; \
+# in-modules runs a command with the packages of this kind, in each module that is tested.
+in-modules = set -e; for module in $(TESTED); do packages="./..."; [ $$module != . ] || packages="$(PKG)"; \
 	(cd $$module && $(CURDIR)/hack/tests.sh $(1) $$packages | xargs -r $(2) $$([ $$module = . ] || echo -count=1)); done
-WITH_PLANE = $(CURDIR)/bin/withplane $(RUN_TESTS) -p $(TEST_PACKAGES) -timeout 30m
 
 .PHONY: unit
 unit: ## Run the tests that need no control plane (under a minute once built).
-	@export OPERATOR_TEST_CONTROL_PLANE=none; $(call in-modules,unit,$(RUN_TESTS),$(TESTED))
+	@export OPERATOR_TEST_CONTROL_PLANE=none; $(call in-modules,unit,$(RUN_TESTS))
 
 .PHONY: test
 test: unit control-plane crds ## Run all tests: those of unit, then those against a real control plane, with a minute of torture.
 	@go build ./... && go build -o bin/withplane ./hack/withplane
 	@for helm in helm helm3; do go tool -modfile=$(CURDIR)/hack/$$helm/go.mod -n helm >/dev/null; done # Built now, which takes minutes once, not within a test.
-	@($(call in-modules,plane,$(WITH_PLANE),$(filter .,$(TESTED)))) & operator=$$!; \
-		($(call in-modules,plane,$(WITH_PLANE),$(filter-out .,$(TESTED)))) & others=$$!; \
-		failed=0; wait $$operator || failed=1; wait $$others || failed=1; exit $$failed
+	@$(call in-modules,plane,$(CURDIR)/bin/withplane $(RUN_TESTS) -p $(TEST_PACKAGES) -timeout 30m)
 
 # The go command does not see which control plane a TestMain starts: without -count=1 it would repeat results of the newest.
 .PHONY: test-oldest

@@ -85,7 +85,7 @@ func TestEachTurnMakesProgress(t *testing.T) {
 					calls++
 				}
 			}
-			if calls > agents*row.calls {
+			if calls > agents*row.calls+2 { // One or two may have their turn before the list, and read what it would show.
 				t.Errorf("%d calls for %d Agents", calls, agents)
 			}
 		})
