@@ -38,7 +38,7 @@ type options struct {
 	from, key, to string
 	wait          time.Duration
 	format        Format
-	clock         clock.WithTicker
+	clock         clock.Clock
 }
 
 // Format is how Secrets hold sessions.

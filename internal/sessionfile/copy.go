@@ -69,8 +69,6 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 // await reads the files as soon as the session is there.
 func (o *options) await(ctx context.Context, out io.Writer, files []file) error {
 	begun := o.clock.Now()
-	ticker := o.clock.NewTicker(interval)
-	defer ticker.Stop()
 	var said *time.Time
 	for {
 		err := o.read(files)
@@ -90,7 +88,7 @@ func (o *options) await(ctx context.Context, out io.Writer, files []file) error 
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("stopped while waiting for %s", path)
-		case <-ticker.C():
+		case <-o.clock.After(interval):
 		}
 	}
 }
