@@ -164,7 +164,7 @@ func (r creation) existed(made *cloud.Registered, intent registration.Intent) bo
 // keep records what the API registered.
 func (r creation) keep(made *cloud.Registered, machineID string) {
 	r.Agent.Status.Origin = v1alpha1.OriginRegistered
-	Observer{r.Task}.Put(made.ID, machineID)
+	Observer{r.Task}.putRegistered(made.ID, machineID)
 	r.Agent.Status.Agent = agentstatus.Registered(made, plan.Registration(r.Agent.Name, &r.Agent.Spec, r.Targets, "", machineID))
 	r.sawCreated(made.Token)
 	r.Writes.Token, r.Known.Updates.Refused = made.Token, ""

@@ -43,18 +43,22 @@ func (d Deleter) DeleteRemote(ctx context.Context) error {
 		}
 		d.recordOlder()
 	}
+	if err := d.deleteDuplicates(ctx); err != nil || d.Agent.Status.ID == "" {
+		return err
+	}
+	if !(Observer{d.Task}).shown() {
+		return d.deleteConfirmed(ctx, d.Agent.Status.ID)
+	}
+	return d.deleteID(ctx, d.Agent.Status.ID)
+}
+
+func (d Deleter) deleteDuplicates(ctx context.Context) error {
 	for _, id := range d.Agent.Status.DuplicatesToDelete {
 		if err := d.deleteConfirmed(ctx, id); err != nil {
 			return err
 		}
 	}
-	if d.Agent.Status.ID == "" {
-		return nil
-	}
-	if !(Observer{d.Task}).verified() {
-		return d.deleteConfirmed(ctx, d.Agent.Status.ID)
-	}
-	return d.deleteID(ctx, d.Agent.Status.ID)
+	return nil
 }
 
 // recordOlder records that an earlier attempt of a registration may have left an agent. This happens if only another
@@ -106,6 +110,8 @@ func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 		return d.gone(id)
 	}
 	switch {
+	case remote.MachineID != d.MachineID() && id == d.Agent.Status.ID && neverShown(d.Agent) && (Observer{d.Task}).knownHere():
+		return d.misnamed(ctx)
 	case remote.MachineID != d.MachineID():
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"the remote agent %s shows another machine ID than this Agent's, so it is not deleted: check the CloudProject's url", id)
@@ -116,6 +122,32 @@ func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 		Observer{d.Task}.verify(id)
 	}
 	return d.deleteID(ctx, id)
+}
+
+// misnamed deletes the Agent's own agent after the response to its registration named another's. Two reads have to show that.
+func (d Deleter) misnamed(ctx context.Context) error {
+	status, first, now := &d.Agent.Status, &d.Known.Absence.firstAt, d.Clock.Now()
+	if first.IsZero() {
+		*first = now
+	}
+	if now.Sub(*first) < d.Settings.GoneDelay {
+		return fault.Retryablef(v1alpha1.ReasonRemoteMismatch,
+			"the response to the registration named agent %s, which shows another machine ID, so it is not deleted; "+
+				"the Agent's own is looked for once a second check confirms that", status.ID).After(d.Settings.GoneDelay)
+	}
+	own, lists, err := d.Project.FindByMachine(ctx, d.MachineID(), *first)
+	if err != nil {
+		return err
+	}
+	status.ID = ""
+	if !lists || d.explicit() {
+		d.Record(MaybeOrphaned, d.MachineID())
+		return nil
+	}
+	for _, entry := range own[:min(len(own), mostDuplicates)] {
+		status.DuplicatesToDelete = append(status.DuplicatesToDelete, entry.ID)
+	}
+	return d.deleteDuplicates(ctx)
 }
 
 // deleteID deletes what is nobody else's.

@@ -38,12 +38,14 @@ type Known struct {
 	VolatileAt time.Time
 }
 
-// identity is the remote agent that this process saw to be ours at an endpoint, by a read or the response to a
-// registration. The observer owns it. Lost: one read before the next update or deletion.
+// identity is the remote agent that this process saw to be ours at an endpoint. The observer owns it. Lost: one read before
+// the next update or deletion.
 type identity struct {
 	id string
 	at connection.Endpoint
 	by string // the credential fingerprint it was seen with; empty if that changed meanwhile
+	// shown: a read or a snapshot showed its machine ID. Until then only the response to its registration names it.
+	shown bool
 }
 
 // secretChecks are the versions of the Secrets as they were last found right. The secretKeeper owns them. Lost: the

@@ -89,6 +89,18 @@ func (o Observer) verified() bool {
 	return o.Known.Identity.id == o.Agent.Status.ID && o.Known.Identity.at == o.Endpoint
 }
 
+// shown reports whether a read or a snapshot showed that the recorded agent is ours.
+func (o Observer) shown() bool { return o.verified() && o.Known.Identity.shown }
+
+// ConfirmOurs reads the remote agent before it is changed, unless this process saw it with its machine ID. The response to a registration
+// may name another's agent.
+func (o Observer) ConfirmOurs(ctx context.Context) error {
+	if o.shown() {
+		return nil
+	}
+	return o.Read(ctx)
+}
+
 // find looks for the remote agent in the snapshot that all Agents of the project share: one request per page instead of
 // one for each of them. It is enough if all is as declared and no read is requested.
 func (o Observer) find(ctx context.Context) (enough bool, err error) {
@@ -140,9 +152,15 @@ func (o Observer) Read(ctx context.Context) error {
 		if missing, err := o.ConfirmsMissing(ctx, status.ID, err); !missing {
 			return err
 		}
-		return o.confirmMissing()
+		return o.confirmMissing(fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
+			"remote agent %s not found; it is re-registered once a second check confirms it", status.ID))
 	}
 	if remote.MachineID != status.MachineID {
+		if neverShown(o.Agent) {
+			return o.confirmMissing(fault.Retryablef(v1alpha1.ReasonRemoteMismatch,
+				"the response to the registration named agent %s, which shows another machine ID; "+
+					"the Agent's own is looked for once a second check confirms that", status.ID))
+		}
 		o.Known.Identity.id = "" // Nothing is sent until a read verifies that it is ours.
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"the remote agent %s shows another machine ID than it was registered with: check spec.projectRef and the CloudProject's url",
@@ -237,8 +255,15 @@ func (o Observer) knownHere() bool {
 // ErrMissing sends a reconciliation back to the registration: the remote agent is missing for good.
 var ErrMissing = errors.New("the remote agent is missing")
 
-// confirmMissing confirms in two checks that a remote agent was deleted.
-func (o Observer) confirmMissing() error {
+// neverShown reports whether only the response to a registration named the recorded agent: no read or snapshot showed it, in no
+// process.
+func neverShown(a *v1alpha1.Agent) bool {
+	shown := a.Status.Agent
+	return a.Status.Origin == v1alpha1.OriginRegistered && (shown == nil || shown.Status == "" && shown.UpdatedAt == nil)
+}
+
+// confirmMissing confirms in two checks that a remote agent was deleted, or never was this Agent's; until then it returns the failure.
+func (o Observer) confirmMissing(until *fault.Error) error {
 	status, a, now := &o.Agent.Status, &o.Known.Absence, o.Clock.Now()
 	switch {
 	case o.Project.Version() != o.EndpointVersion:
@@ -255,9 +280,7 @@ func (o Observer) confirmMissing() error {
 		a.firstAt = now
 		fallthrough
 	case now.Sub(a.firstAt) < o.Settings.GoneDelay:
-		return fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
-			"remote agent %s not found; it is re-registered once a second check confirms it", status.ID).
-			Coded(fault.RemoteMissing).After(o.Settings.GoneDelay)
+		return until.Coded(fault.RemoteMissing).After(o.Settings.GoneDelay)
 	}
 	since := a.firstAt
 	if !a.unlistedAt.IsZero() {
@@ -302,9 +325,15 @@ func (o Observer) Put(id, machineID string) {
 	k.Absence.firstAt, k.Absence.unlistedAt = time.Time{}, time.Time{}
 }
 
+// putRegistered records the remote agent that the response to a registration names.
+func (o Observer) putRegistered(id, machineID string) {
+	o.Put(id, machineID)
+	o.Known.Identity.shown = false
+}
+
 // verify records that the remote agent is verified at this endpoint.
 func (o Observer) verify(id string) {
-	o.Known.Identity = identity{id: id, at: o.Endpoint}
+	o.Known.Identity = identity{id: id, at: o.Endpoint, shown: true}
 	if now := o.credentialNow(); now == o.credential {
 		o.Known.Identity.by = now
 	}

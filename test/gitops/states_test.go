@@ -81,7 +81,7 @@ var states = map[string]row{
 	v1alpha1.ReasonMachineIDConflict:    {agentKind: {stalled, reconciling, interrupted}},
 	v1alpha1.ReasonRemoteAlreadyManaged: {agentKind: {stalled, reconciling, interrupted}},
 	v1alpha1.ReasonRemoteNotFound:       {agentKind: {stalled}},
-	v1alpha1.ReasonRemoteMismatch:       {agentKind: {stalled}},
+	v1alpha1.ReasonRemoteMismatch:       {agentKind: {stalled, reconciling, interrupted}},
 	v1alpha1.ReasonAdoptionNotAllowed:   {agentKind: {stalled}},
 	v1alpha1.ReasonSecretConflict:       {agentKind: {stalled}, projectKind: {stalled}, setKind: {stalled}},
 	v1alpha1.ReasonSecretWriteRefused:   {agentKind: {stalled}, projectKind: {stalled, interrupted}, setKind: {stalled}},

@@ -110,8 +110,9 @@ func (u updater) done(in plan.Input) {
 
 // send patches fields and reads the result back.
 func (u updater) send(ctx context.Context, in plan.Input, c plan.Changes) error {
-	var err error
-	if slices.Contains(c.Fields, v1alpha1.FieldRawConfig) {
+	o := remoteagent.Observer{Task: u.Task}
+	err := o.ConfirmOurs(ctx)
+	if err == nil && slices.Contains(c.Fields, v1alpha1.FieldRawConfig) {
 		err = u.WholeConfig(ctx)
 	}
 	if err == nil {
@@ -142,7 +143,7 @@ func (u updater) send(ctx context.Context, in plan.Input, c plan.Changes) error 
 		u.Confirm = schedule.Confirm(u.Interval(ctx), u.Project.ListTook(), rand.Float64())
 		return nil
 	}
-	if err := (remoteagent.Observer{Task: u.Task}).Read(ctx); err != nil {
+	if err := o.Read(ctx); err != nil {
 		u.Unfinished = true
 		return err
 	}

@@ -1,0 +1,95 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package reliability_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"testing"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// misnamed replaces the response to a registration that took effect by one that names another team's agent.
+func misnamed(w *harness.World) (victim cloud.Agent) {
+	w.Helper()
+	made := w.Register("elsewhere", "another-teams-machine")
+	victim, _ = w.Cloud.Agent(made.ID)
+	w.Cloud.Inject(cloudtest.Fault{
+		Method: http.MethodPost, Route: cloudtest.RouteAgents, After: true, Times: 1, Status: http.StatusCreated,
+		Header: http.Header{"Content-Type": {"application/json"}},
+		Body: fmt.Sprintf(`{"id":%q,"token":"token-of-another-agent","name":"elsewhere","createdAt":%q,"environmentName":"default"}`,
+			victim.ID, victim.CreatedAt.Format("2006-01-02T15:04:05Z07:00")),
+	})
+	return victim
+}
+
+// Only the response to a registration named the agent. That is enough to record it, and not enough to delete or change it. Where the API
+// lists, the Agent's own is found, and changed or deleted.
+func TestRegister_ResponseNamesAnotherTeamsAgent_ItIsNeitherDeletedNorChanged(t *testing.T) {
+	for name, settings := range map[string]cloudtest.Settings{"lists": {}, "no list": {NoList: true}} {
+		t.Run(name+"/deletion", func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, settings)
+			victim := misnamed(w)
+			w.Ready(w.Apply("web"))
+			w.Delete("web")
+			w.Gone("web")
+			w.Unharmed([]cloud.Agent{victim})
+			switch n := len(w.Remote()); {
+			case settings.NoList:
+				w.Eventually("an event says what may be left", func() error {
+					if events := w.Events("web", 1); !slices.Contains(events, "MaybeOrphaned") {
+						return fmt.Errorf("events are %v", events)
+					}
+					return nil
+				})
+			case n != 1:
+				t.Errorf("%d remote agents are left, want the other team's alone", n)
+			}
+		})
+		t.Run(name+"/update", func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, settings)
+			victim := misnamed(w)
+			w.Ready(w.Apply("web"))
+			w.Change("web", func(a *v1alpha1.Agent) { a.Spec.RawConfig = "# changed" })
+			if settings.NoList {
+				w.Stalled("web", v1alpha1.ReasonRegistrationOutcomeUnknown, "spec.agentID")
+			} else {
+				w.Eventually("the Agent's own agent is found", func() error {
+					if a := w.Get("web"); a.Status.ID == victim.ID || a.Status.ID == "" {
+						return errors.New(harness.Describe(a))
+					}
+					return nil
+				})
+				own, _ := w.Cloud.Agent(w.Ready("web").Status.ID)
+				if own.RawConfig != "# changed" || own.MachineID == victim.MachineID {
+					t.Errorf("its agent is %+v", own)
+				}
+				w.HoldsToken("web", own)
+			}
+			w.Unharmed([]cloud.Agent{victim})
+		})
+	}
+	t.Run("deletion repeats the registration", func(t *testing.T) {
+		t.Parallel()
+		w := harness.New(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert})
+		w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
+		w.Apply("web")
+		w.NotReady("web", v1alpha1.ReasonRegistrationOutcomeUnknown)
+		victim := misnamed(w)
+		w.Delete("web")
+		w.Gone("web")
+		w.Unharmed([]cloud.Agent{victim})
+	})
+}
