@@ -59,6 +59,7 @@ const shutdownTime = 45 * time.Second
 // run starts the manager and ends with it.
 func run(ctx context.Context, o *options.Options) error {
 	ctrl.SetLogger(o.Logger())
+	options.TakeStandardLog(ctrl.Log)
 	config, err := ctrl.GetConfig()
 	if err != nil {
 		return fmt.Errorf("no cluster to work on: %w", err)

@@ -8,7 +8,9 @@ package options
 
 import (
 	"fmt"
+	stdlog "log"
 	"strconv"
+	"strings"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
@@ -29,6 +31,21 @@ type lazyCore struct{ zapcore.Core }
 // With delays the encoding of the values until they are needed.
 func (c lazyCore) With(fields []zapcore.Field) zapcore.Core {
 	return lazyCore{zapcore.NewLazyWith(c.Core, fields)}
+}
+
+// TakeStandardLog sends the log of the standard library to a logger, without what it quotes: net/http writes there what a server
+// sends beyond its response, which may be the token that the request had.
+func TakeStandardLog(to logr.Logger) {
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(unquoted{to})
+}
+
+type unquoted struct{ to logr.Logger }
+
+func (u unquoted) Write(line []byte) (int, error) {
+	text, _, _ := strings.Cut(strings.TrimSpace(string(line)), `"`)
+	u.to.V(1).Info("The standard library reports", "what", strings.TrimSpace(text))
+	return len(line), nil
 }
 
 // maxLogLevel is the highest level without Secrets in the log: from 8 on, client-go logs the bodies of requests and
