@@ -286,8 +286,11 @@ func (o Observer) confirmMissing(until *fault.Error) error {
 	if !a.unlistedAt.IsZero() {
 		since = a.unlistedAt
 	}
-	if err := o.Project.Gone(o.Caller(), since); err != nil {
-		return err
+	// Through another CloudProject, which may only claim the project, it was never seen here: that is no loss of this one.
+	if status.CloudProjectUID == string(o.CloudProject.UID) {
+		if err := o.Project.Gone(o.Caller(), since); err != nil {
+			return err
+		}
 	}
 	a.Lost = Whereabouts{status.ID, o.Endpoint}
 	o.Known.fruitless.lost(status.ID, now, occasionOf(o.Task))

@@ -1,0 +1,62 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package tenancy_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// A tenant's own CloudProject claims the victim's project in spec.projectID; its agents are in the tenant's own. Pointed at the shared
+// CloudProject, its Agents find that their agents are not there. That is no mass deletion in the victim's project: other teams register as
+// before.
+func TestProjectID_ClaimedByATenant_TripsNoSafeguardOfOthers(t *testing.T) {
+	for name, settings := range map[string]cloudtest.Settings{"lists": {}, "no list": {NoList: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, tenant := harness.Shared(t, settings)
+			w.Ready(w.Apply("before"))
+			const token, many = "opaque-token-of-the-tenant", 14
+			w.Cloud.AddToken("0b7e0000-0000-4000-8000-0000000000aa", token)
+			tenant.Create(tenant.TokenSecret("calyptia-token", token))
+			own := tenant.NewCloudProject("own")
+			own.Spec.ProjectID = w.ProjectID // A claim.
+			tenant.Create(own)
+			for n := range many {
+				tenant.Apply(fmt.Sprint("agent-", n), in(tenant.Namespace, "own"))
+			}
+			for n := range many {
+				tenant.Ready(fmt.Sprint("agent-", n))
+			}
+			for n := range many {
+				tenant.Change(fmt.Sprint("agent-", n), in(w.Namespace, "calyptia"))
+			}
+			w.Eventually("each has an outcome", func() error {
+				if meta.IsStatusConditionTrue(w.Project().Status.Conditions, v1alpha1.ConditionStalled) {
+					return nil // Worse cannot come.
+				}
+				for n := range many {
+					a := tenant.Get(fmt.Sprint("agent-", n))
+					here := slices.ContainsFunc(w.Remote(), func(r cloud.Agent) bool { return r.ID == a.Status.ID })
+					if !here || a.Status.ObservedGeneration != a.Generation {
+						return fmt.Errorf("agent-%d is %s", n, harness.Describe(a))
+					}
+				}
+				return nil
+			})
+			w.Ready(w.Apply("victim"))
+		})
+	}
+}
