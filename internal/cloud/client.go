@@ -7,7 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 package cloud
 
 import (
-	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -32,8 +31,6 @@ const (
 	// Time limits for a new connection; both fit into one request.
 	dialTimeout         = 10 * time.Second
 	tlsHandshakeTimeout = 10 * time.Second
-	defaultPingAfter    = 10 * time.Second
-	defaultPingTimeout  = 5 * time.Second
 )
 
 // Scheme is the way in which a token is sent to the API.
@@ -91,9 +88,6 @@ type Config struct {
 	// Room holds the large responses of all clients of a process, and Owner is whose they are. Nil: no bound.
 	Room  *Room
 	Owner string
-	// PingAfter is how long an HTTP/2 connection may be silent before a ping, and PingTimeout how long its response may take
-	// before the connection counts as dead. Default 10 s and 5 s.
-	PingAfter, PingTimeout time.Duration
 	// Proxy returns the proxy of a request. Default: that of the environment.
 	Proxy func(*http.Request) (*url.URL, error)
 	// Wrap puts instrumentation around the transport. It may be nil.
@@ -172,9 +166,11 @@ func certificates(bundle []byte) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// newTransport returns a transport that detects dead connections: if the
-// network drops packets silently, the kernel retries for a quarter of an hour.
+// newTransport returns a transport of HTTP/1.1 alone. Over HTTP/2 a server can say that it did not process a request (REFUSED_STREAM,
+// GOAWAY), and net/http sends it again, a registration too, as often as there is time.
 func newTransport(roots *x509.CertPool, config Config) *http.Transport {
+	protocols := &http.Protocols{}
+	protocols.SetHTTP1(true)
 	return &http.Transport{
 		Proxy:                  proxyOf(config.Proxy),
 		OnProxyConnectResponse: onConnect,
@@ -184,10 +180,6 @@ func newTransport(roots *x509.CertPool, config Config) *http.Transport {
 		MaxIdleConnsPerHost:    idleConnsPerHost,
 		IdleConnTimeout:        idleConnTimeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
-		ForceAttemptHTTP2:      true,
-		HTTP2: &http.HTTP2Config{
-			SendPingTimeout: cmp.Or(max(config.PingAfter, 0), defaultPingAfter),
-			PingTimeout:     cmp.Or(max(config.PingTimeout, 0), defaultPingTimeout),
-		},
+		Protocols:              protocols,
 	}
 }

@@ -8,11 +8,9 @@ package cloud_test
 
 import (
 	"encoding/pem"
-	"net/http"
 	"net/http/httptest"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
@@ -25,12 +23,11 @@ type relayed struct {
 	client *cloud.Client
 }
 
-func newRelayed(t *testing.T, http2 bool, config cloud.Config) *relayed {
+func newRelayed(t *testing.T, config cloud.Config) *relayed {
 	t.Helper()
 	server := cloudtest.New(cloudtest.Settings{})
 	config.Credential = cloud.Credential{Scheme: cloud.SchemeBearer, Token: server.AddProject(projectID)}
 	web := httptest.NewUnstartedServer(server)
-	web.EnableHTTP2 = http2
 	web.StartTLS()
 	t.Cleanup(web.Close)
 	relay, err := cloudtest.NewRelay(web.Listener.Addr().String())
@@ -50,31 +47,10 @@ func (r *relayed) works(t *testing.T) {
 	}
 }
 
-func TestADeadHTTP2ConnectionIsFoundByItsPings(t *testing.T) {
-	t.Parallel()
-	const timeout = 4 * time.Second // Never reached, or the pings are not sent.
-	r := newRelayed(t, true, cloud.Config{Timeout: timeout, PingAfter: 50 * time.Millisecond, PingTimeout: 50 * time.Millisecond})
-	r.works(t)
-	r.Kill()
-	began := time.Now()
-	// A registration: the transport must not send it again.
-	_, err := r.client.Register(t.Context(), registration("machine-1"))
-	if e := failure(t, err); e.Reason != cloud.ReasonNetwork || e.NotSent || e.NothingMade() || time.Since(began) >= timeout {
-		t.Errorf("after %s: %v", time.Since(began), err)
-	}
-	r.works(t)
-	if r.Connections() != 2 {
-		t.Errorf("%d connections", r.Connections())
-	}
-	if made := r.Count(http.MethodPost, ""); made != 0 {
-		t.Errorf("%d registrations arrived", made)
-	}
-}
-
-// Over HTTP/1.1 there are no pings, and each call that runs at once has its own connection.
+// Each call that runs at once has its own connection.
 func TestACallThatTimesOutLeavesNoDeadConnectionBehind(t *testing.T) {
 	t.Parallel()
-	r := newRelayed(t, false, cloud.Config{Timeout: short})
+	r := newRelayed(t, cloud.Config{Timeout: short})
 	const calls = 5
 	entered, block := make(chan struct{}, calls), make(chan struct{})
 	remove := r.Inject(cloudtest.Fault{Entered: entered, Block: block})

@@ -16,7 +16,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -172,22 +171,15 @@ func suchAs(certificate *x509.Certificate) string {
 	}
 }
 
-var abortedStream = regexp.MustCompile(`^stream error: stream ID \d+; ([A-Z0-9_]+)`)
-
 // broken says how a connection ended.
 func broken(err error) string {
 	text := err.Error()
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return "the connection broke: " + errno.Error()
 	}
-	if aborted := abortedStream.FindStringSubmatch(text); aborted != nil {
-		return "the server aborted the request: " + Clean(aborted[1], maxName)
-	}
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), strings.Contains(text, "GOAWAY"):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return "the server ended the connection"
-	case strings.Contains(text, "http2: client connection lost"):
-		return "the connection is dead: no data arrives"
 	case strings.HasPrefix(text, "malformed HTTP"):
 		return "the server does not speak HTTP"
 	}

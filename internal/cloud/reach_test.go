@@ -240,12 +240,6 @@ func TestNetworkErrorsHaveTheSameTextEachTime(t *testing.T) {
 		{"a name server", func() error {
 			return &net.DNSError{Err: fmt.Sprintf("read udp 10.0.0.1:%d->10.0.0.2:53: i/o timeout", ports), Name: "x", Server: "10.0.0.2:53"}
 		}, "the host name cannot be resolved: the name server does not respond"},
-		{"a GOAWAY", func() error {
-			return fmt.Errorf("http2: server sent GOAWAY and closed the connection; LastStreamID=%d, ErrCode=NO_ERROR, debug=\"\x1b[31m\"", ports)
-		}, "the server ended the connection"},
-		{"a stream", func() error {
-			return fmt.Errorf("stream error: stream ID %d; INTERNAL_ERROR; received from peer", ports)
-		}, "the server aborted the request: INTERNAL_ERROR"},
 		{"an end", func() error { return io.EOF }, "the server ended the connection"},
 		{"long words", func() error { return errors.New(strings.Repeat("\x1b[31m\u202e\u200bverylong", 5000)) }, "verylong"},
 	} {
