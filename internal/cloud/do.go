@@ -83,6 +83,9 @@ func (c *Client) do(ctx context.Context, call call) error {
 			a.leave()
 		}
 	}()
+	if a.status == http.StatusSwitchingProtocols {
+		return c.refused(call, a) // Its body is the connection, which knows no context: a read could take for ever.
+	}
 	c.receive(ctx, call, a, raw.Body)
 	if !slices.Contains(call.success, a.status) {
 		a.err = bodyTrouble(ctx, a.err)
