@@ -53,7 +53,12 @@ func (c *Connection) Acquire(who ratelimit.Caller) (*Permit, error) {
 			"Calyptia Cloud does not respond: retrying automatically").Coded(fault.Unreachable).After(fault.Spread(time.Second)).Quietly()
 	}
 	to, _, at := c.target()
-	return &Permit{connection: c, client: to, who: who, at: at, done: done}, nil
+	p := &Permit{connection: c, client: to, who: who, at: at, done: done}
+	if who.Session != 0 && who.Session != at.session {
+		p.Release()
+		return nil, p.outdated()
+	}
+	return p, nil
 }
 
 // Spare reports whether the rate limit has capacity for an optional request.

@@ -19,6 +19,8 @@ type Caller struct {
 	UID types.UID
 	// Namespace of the Agent: namespaces share the rate limit.
 	Namespace string
+	// Session is the version of the connection that the Agent is reconciled with; zero for any.
+	Session int
 }
 
 // line holds the reservations. Each namespace has its own queue, first come, first served. Namespaces take turns, so that

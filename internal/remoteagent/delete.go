@@ -135,7 +135,7 @@ func (d Deleter) misnamed(ctx context.Context) error {
 			"the response to the registration named agent %s, which shows another machine ID, so it is not deleted; "+
 				"the Agent's own is looked for once a second check confirms that", status.ID).After(d.Settings.GoneDelay)
 	}
-	own, lists, err := d.Project.FindByMachine(ctx, d.MachineID(), *first)
+	own, lists, err := d.withMachineID(ctx, *first)
 	if err != nil {
 		return err
 	}

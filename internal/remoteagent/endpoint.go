@@ -9,6 +9,7 @@ package remoteagent
 import (
 	"context"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +18,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/inventory"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
@@ -97,9 +99,25 @@ func (t *Task) connect() (err error) {
 	return err
 }
 
-// Caller identifies this Agent to the rate limiter.
+// Caller identifies this Agent to the rate limiter. Its requests go to the endpoint of the reconciliation alone: what another
+// responds is not recorded there.
 func (t *Task) Caller() ratelimit.Caller {
-	return ratelimit.Caller{UID: t.Agent.UID, Namespace: t.Agent.Namespace}
+	return ratelimit.Caller{UID: t.Agent.UID, Namespace: t.Agent.Namespace, Session: t.EndpointVersion}
+}
+
+// current replaces what a snapshot showed, which is that of another endpoint if the CloudProject changed meanwhile.
+func (t *Task) current(err error) error {
+	if err == nil && t.Project.Version() != t.EndpointVersion {
+		return t.outdated()
+	}
+	return err
+}
+
+// withMachineID are the remote agents with our machine ID, from a snapshot that was begun after a time. lists is false if the API
+// does not list agents.
+func (t *Task) withMachineID(ctx context.Context, after time.Time) (found []inventory.Entry, lists bool, err error) {
+	found, lists, err = t.Project.FindByMachine(ctx, t.MachineID(), after)
+	return found, lists, t.current(err)
 }
 
 // allowed checks that the CloudProject allows the namespace of the Agent.

@@ -121,11 +121,14 @@ func (o Observer) find(ctx context.Context) (enough bool, err error) {
 		after = k.Updates.SentAt
 	}
 	seen, at, ok, err := o.Project.Lookup(status.ID, after)
+	if err = o.current(err); err != nil {
+		return false, err
+	}
 	if seen.ID == "" {
 		k.Absence.unlistedAt = at
 	}
-	if !ok || err != nil || seen.MachineID != status.MachineID || !o.asDeclared(seen) {
-		return false, err
+	if !ok || seen.MachineID != status.MachineID || !o.asDeclared(seen) {
+		return false, nil
 	}
 	if err := (rivals{o.Task}).unowned(ctx, seen.Remote); err != nil {
 		return false, err
@@ -215,7 +218,7 @@ func (o Observer) ConfirmsMissing(ctx context.Context, id string, failure error)
 		a.unnamed, a.unnamedAt = id, o.Clock.Now()
 	}
 	lacks, listed, err := o.Project.Lacks(ctx, id, a.unnamedAt)
-	if err != nil {
+	if err = o.current(err); err != nil {
 		return false, err // A snapshot may take longer than a reconciliation: the next one asks for the same.
 	}
 	a.unnamed = "" // A second check needs a second snapshot.
@@ -358,7 +361,7 @@ func (o Observer) findDuplicates(ctx context.Context) error {
 		// the request, because a snapshot may take longer than the slack.
 		age = o.Settings.Slack + now.Sub(o.requested(now))
 	}
-	entries, _, err := o.Project.FindByMachine(ctx, o.MachineID(), now.Add(-age))
+	entries, _, err := o.withMachineID(ctx, now.Add(-age))
 	if err != nil {
 		return err
 	}
