@@ -7,13 +7,16 @@ SPDX-License-Identifier: Apache-2.0
 package cloud
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 const maxURL = 2048
@@ -52,30 +55,70 @@ func ParseURL(raw string, policy URLPolicy) (*url.URL, error) {
 	if !validPort(parsed) {
 		return nil, fmt.Errorf("url: the port must be a number from 1 to 65535")
 	}
-	path, err := prefix(parsed)
-	if err != nil {
+	if !ascii(parsed.Host) {
+		return nil, fmt.Errorf("url: the host must be ASCII: write an international name in its form xn--")
+	}
+	if err := checkPath(parsed); err != nil {
 		return nil, err
 	}
-	if !policy.allows(parsed) {
+	base := canonicalURL(parsed)
+	if !policy.allows(base) {
 		return nil, fmt.Errorf("url: host %q is not permitted; the operator's flag --allowed-hosts names the hosts that are",
 			Clean(parsed.Host, maxName))
 	}
-	return &url.URL{Scheme: parsed.Scheme, Host: strings.ToLower(parsed.Host), Path: path}, nil
+	return base, nil
 }
 
-// prefix returns the path without its trailing slashes. Dot segments and
-// escapes are rejected: a proxy could resolve them to another path.
-func prefix(u *url.URL) (string, error) {
+// CanonicalURL returns the spelling that ParseURL gives to a base URL, for one that an older operator has recorded in another.
+func CanonicalURL(recorded string) string {
+	if parsed, err := url.Parse(recorded); err == nil && parsed.Host != "" {
+		return canonicalURL(parsed).String()
+	}
+	return recorded
+}
+
+// canonicalURL gives a base URL the only spelling of its endpoint: endpoints are compared by their text.
+func canonicalURL(u *url.URL) *url.URL {
+	host, port := canonicalHost(u.Hostname()), canonicalPort(u.Port())
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if port != "" && port != usualPorts[u.Scheme] {
+		host += ":" + port
+	}
+	return &url.URL{Scheme: u.Scheme, Host: host, Path: strings.TrimRight(slashes.ReplaceAllString(u.Path, "/"), "/")}
+}
+
+var (
+	usualPorts = map[string]string{"https": "443", "http": "80"}
+	slashes    = regexp.MustCompile("//+")
+)
+
+func canonicalHost(host string) string {
+	if address, err := netip.ParseAddr(host); err == nil {
+		return address.Unmap().String()
+	}
+	return strings.ToLower(host)
+}
+
+func canonicalPort(port string) string { return strings.TrimLeft(port, "0") }
+
+func ascii(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII })
+}
+
+// checkPath rejects dot segments and escapes: a proxy could resolve them to another path.
+func checkPath(u *url.URL) error {
 	for segment := range strings.SplitSeq(u.EscapedPath(), "/") {
 		if segment == "." || segment == ".." || strings.ContainsAny(segment, `%\`) {
-			return "", fmt.Errorf("url: the path must be plain, without dot segments and escapes")
+			return fmt.Errorf("url: the path must be plain, without dot segments and escapes")
 		}
 	}
 	path := strings.TrimRight(u.Path, "/")
 	if version := strings.TrimRight(strings.TrimSuffix(path, "/agents"), "/"); strings.HasSuffix(version, "/v1") {
-		return "", fmt.Errorf("url: must not end in /v1: remove it, the operator adds it to every request")
+		return fmt.Errorf("url: must not end in /v1: remove it, the operator adds it to every request")
 	}
-	return path, nil
+	return nil
 }
 
 func validPort(u *url.URL) bool {
@@ -88,10 +131,7 @@ func validPort(u *url.URL) bool {
 
 // allows reports whether an entry permits the URL's host and port.
 func (p URLPolicy) allows(u *url.URL) bool {
-	host, port := strings.ToLower(u.Hostname()), u.Port()
-	if port == "" {
-		port = map[string]string{"https": "443", "http": "80"}[u.Scheme]
-	}
+	host, port := u.Hostname(), cmp.Or(u.Port(), usualPorts[u.Scheme])
 	_, err := netip.ParseAddr(host)
 	isAddress := err == nil
 	return slices.ContainsFunc(p.AllowedHosts, func(entry string) bool {
@@ -108,9 +148,9 @@ func (p URLPolicy) allows(u *url.URL) bool {
 }
 
 func splitEntry(entry string) (host, port string) {
-	entry = strings.ToLower(strings.TrimSpace(entry))
+	entry = strings.TrimSpace(entry)
 	if host, port, err := net.SplitHostPort(entry); err == nil {
-		return host, port
+		return canonicalHost(host), canonicalPort(port)
 	}
-	return strings.Trim(entry, "[]"), ""
+	return canonicalHost(strings.Trim(entry, "[]")), ""
 }

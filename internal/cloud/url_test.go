@@ -35,7 +35,7 @@ func TestParseURL(t *testing.T) {
 		{"a name below a suffix", "https://a.b.example.com", policy, "https://a.b.example.com", ""},
 		{"the port of the entry", "https://port.test:8443", policy, "https://port.test:8443", ""},
 		{"an address", "https://10.0.0.1", policy, "https://10.0.0.1", ""},
-		{"an IPv6 address in brackets", "https://[::1]:443", policy, "https://[::1]:443", ""},
+		{"an IPv6 address in brackets", "https://[::1]:443", policy, "https://[::1]", ""},
 		{"an IPv6 address without", "https://[fe80::1]", policy, "https://[fe80::1]", ""},
 		{"http where it is permitted", "http://10.0.0.1:8080", insecure, "http://10.0.0.1:8080", ""},
 
@@ -49,6 +49,7 @@ func TestParseURL(t *testing.T) {
 		{"a host with the name before it", "https://cloud-api.calyptia.com.evil.test", policy, "", "--allowed-hosts"},
 		{"a trailing dot", "https://cloud-api.calyptia.com.", policy, "", "--allowed-hosts"},
 		{"an address below a suffix", "https://10.0.0.1", cloud.URLPolicy{AllowedHosts: []string{".1", ".0.0.1"}}, "", "--allowed-hosts"},
+		{"an international name", "https://\u00fc.example.com", policy, "", "xn--"},
 		{"user information", "https://user:hunter2@cloud-api.calyptia.com", policy, "", "user information"},
 		{"empty user information", "https://@cloud-api.calyptia.com", policy, "", "user information"},
 		{"a query", "https://cloud-api.calyptia.com?a=b", policy, "", "query"},

@@ -56,11 +56,16 @@ type Endpoint struct {
 	ProjectID string // empty if the token does not reveal it
 }
 
+// Recorded is the endpoint that a status records. An older operator may have spelled its URL otherwise.
+func Recorded(url, projectID string) Endpoint {
+	return Endpoint{URL: cloud.CanonicalURL(url), ProjectID: projectID}
+}
+
 // RecordedBy reports whether an Agent's status records a remote agent or a duplicate here, last verified through the CloudProject
 // with this UID. Where there is no endpoint, nothing is recorded.
 func (e Endpoint) RecordedBy(agent *v1alpha1.Agent, cloudProject string) bool {
 	status := &agent.Status
-	return e.URL != "" && e == Endpoint{URL: status.URL, ProjectID: status.ProjectID} && status.CloudProjectUID == cloudProject &&
+	return e.URL != "" && e == Recorded(status.URL, status.ProjectID) && status.CloudProjectUID == cloudProject &&
 		(status.ID != "" || len(status.DuplicatesToDelete) > 0)
 }
 

@@ -68,7 +68,7 @@ func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 	if moved {
 		preferred = ""
 	}
-	known := endpoint == Endpoint{URL: cp.Status.URL, ProjectID: cp.Status.ProjectID}
+	known := endpoint == Recorded(cp.Status.URL, cp.Status.ProjectID)
 	if known && preferred == "" {
 		preferred = cp.Status.Authentication
 	}

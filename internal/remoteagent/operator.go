@@ -105,7 +105,7 @@ func (t *Task) Handled() bool {
 
 // RecordedEndpoint is where the remote agent was seen last.
 func RecordedEndpoint(a *v1alpha1.Agent) connection.Endpoint {
-	return connection.Endpoint{URL: a.Status.URL, ProjectID: a.Status.ProjectID}
+	return connection.Recorded(a.Status.URL, a.Status.ProjectID)
 }
 
 // Declared are the managed fields.

@@ -35,10 +35,10 @@ func (r rivals) unowned(ctx context.Context, remote *cloud.Agent) error {
 	if err != nil {
 		return err
 	}
-	recordedHere := r.Agent.Status.ID == remote.ID && r.Agent.Status.URL == r.Endpoint.URL
+	recordedHere := r.Agent.Status.ID == remote.ID && r.recordedURL(r.Agent)
 	for i := range others {
 		other := &others[i]
-		if other.UID == r.Agent.UID || other.Status.URL != r.Endpoint.URL { // An ID means something only at its endpoint.
+		if other.UID == r.Agent.UID || !r.recordedURL(other) { // An ID means something only at its endpoint.
 			continue
 		}
 		theirs := remote.MachineID == registration.DerivedMachineID(r.Settings.ClusterID, other.Namespace, other.Name)
@@ -54,6 +54,11 @@ func (r rivals) unowned(ctx context.Context, remote *cloud.Agent) error {
 		return r.owned(r.other(ctx, owner), remote.ID)
 	}
 	return nil
+}
+
+// recordedURL reports whether an Agent's record is of this URL, whatever the project.
+func (r rivals) recordedURL(agent *v1alpha1.Agent) bool {
+	return RecordedEndpoint(agent).URL == r.Endpoint.URL
 }
 
 // owned waits while the owner of the remote agent is being deleted, and otherwise refuses the remote agent.
@@ -99,7 +104,7 @@ func (r rivals) misdirected(ctx context.Context, id, machineID string) error {
 	}
 	for i := range others {
 		// One with our machine ID adopted what is ours by derivation.
-		if other := &others[i]; other.UID != r.Agent.UID && other.Status.URL == r.Endpoint.URL && other.Status.MachineID != machineID {
+		if other := &others[i]; other.UID != r.Agent.UID && r.recordedURL(other) && other.Status.MachineID != machineID {
 			return r.owned(other, id)
 		}
 	}

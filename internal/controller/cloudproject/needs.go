@@ -35,7 +35,7 @@ func (r releaser) needs(ctx context.Context, cp *v1alpha1.CloudProject) (*needs,
 	n := &needs{
 		allows: func(namespace string) (bool, error) { return projectref.Allows(ctx, r.apiReader, cp, namespace) },
 		uid:    string(cp.UID),
-		place:  connection.Endpoint{URL: cp.Status.URL, ProjectID: cp.Status.ProjectID},
+		place:  connection.Recorded(cp.Status.URL, cp.Status.ProjectID),
 		known:  map[string]bool{},
 	}
 	if p := r.projects.Lookup(cp.UID); p != nil {
