@@ -17,17 +17,24 @@ import (
 // Invariant: while keys of a namespace wait, the rule gives the namespace no further worker. So a new key never overtakes
 // a waiting one.
 type places struct {
-	workers int
-	held    int // by all namespaces
-	lines   int // waiting keys, in all namespaces
-	arrived uint64
-	shares  map[string]*share
-	waiting map[string]*share // the shares with waiting keys
+	workers   int
+	held      int // by all namespaces; never more than workers
+	lines     int // waiting keys, in all namespaces
+	arrived   uint64
+	turns     uint64
+	overtaken int // how often in a row a priority had a namespace served before one whose turn it was
+	shares    map[string]*share
+	waiting   map[string]*share // the shares with waiting keys
 }
+
+// mostOvertaken is how often in a row priorities decide: a check or retry has a low priority, and gets its turn, whatever the
+// objects of other namespaces do.
+const mostOvertaken = 3
 
 // share is the workers and the waiting keys of one namespace. It exists while it is not empty.
 type share struct {
 	held    int
+	turn    uint64                        // since when it waits; the lowest is next
 	reserve map[types.NamespacedName]bool // counted in held; these keys are in the queue
 	keys    map[types.NamespacedName]*waiter
 	line    line
@@ -45,8 +52,11 @@ func newPlaces(workers int) *places {
 	return &places{workers: workers, shares: map[string]*share{}, waiting: map[string]*share{}}
 }
 
-// mayTake is the rule: a namespace gets another worker while it has none, or fewer than are free.
-func (p *places) mayTake(s *share) bool { return s.held == 0 || s.held < p.workers-p.held }
+// mayTake is the rule: a namespace gets a free worker while it has none, or fewer than are free.
+func (p *places) mayTake(s *share) bool {
+	free := p.workers - p.held
+	return free > 0 && (s.held == 0 || s.held < free)
+}
 
 // enter reports whether the key gets a worker now. If not, it waits until leave returns it.
 func (p *places) enter(key types.NamespacedName, priority int) bool {
@@ -65,6 +75,9 @@ func (p *places) enter(key types.NamespacedName, priority int) bool {
 		s.held++
 		p.held++
 	default:
+		if len(s.line) == 0 {
+			p.toBack(s)
+		}
 		p.arrived++
 		w := &waiter{key: key, priority: priority, arrival: p.arrived}
 		s.keys[key] = w
@@ -76,16 +89,26 @@ func (p *places) enter(key types.NamespacedName, priority int) bool {
 	return true
 }
 
+// toBack makes the turn of a namespace the last.
+func (p *places) toBack(s *share) {
+	p.turns++
+	s.turn = p.turns
+}
+
 // leave releases a worker of the namespace, and returns the keys that get one now. The worker is reserved until the key
 // enters again, so a key waits once.
 func (p *places) leave(namespace string) (next []waiter) {
 	left := p.shares[namespace]
 	left.held--
 	p.held--
-	for s := p.next(left); s != nil; s = p.next(left) {
+	if left.held == 0 && len(left.line) == 0 {
+		delete(p.shares, namespace)
+	}
+	for s := p.next(); s != nil; s = p.next() {
 		w := heap.Pop(&s.line).(*waiter)
 		p.lines--
 		delete(s.keys, w.key)
+		p.toBack(s)
 		if len(s.keys) == 0 {
 			delete(p.waiting, w.key.Namespace)
 		}
@@ -94,32 +117,41 @@ func (p *places) leave(namespace string) (next []waiter) {
 		p.held++
 		next = append(next, *w)
 	}
-	if left.held == 0 {
-		delete(p.shares, namespace) // Nothing waits there: the rule would have given it a worker.
-	}
 	return next
 }
 
-// next is the namespace that gets the worker that was just released: of the waiting ones that the rule allows, the one
-// with the fewest workers, and of equal ones the one that has waited longest.
-func (p *places) next(left *share) (next *share) {
-	if p.held >= p.workers { // Only a namespace without a worker may get one, and no other one has lost its last.
-		if left.held == 0 && len(left.line) > 0 {
-			return left
-		}
-		return nil
-	}
-	// Every waiting namespace has a worker, except for the one that left: so there are not more of them than workers.
+// next is the namespace that gets a free worker: of the waiting ones that the rule allows, one with the fewest workers. Of equal
+// ones it is the one with the most urgent key, but at most mostOvertaken times in a row before the one whose turn it is.
+func (p *places) next() *share {
+	var urgent, first *share
 	for _, s := range p.waiting {
-		if p.mayTake(s) && (next == nil || s.held < next.held || s.held == next.held && s.oldest() < next.oldest()) {
-			next = s
+		if !p.mayTake(s) {
+			continue
+		}
+		if first == nil || s.held < first.held || s.held == first.held && s.turn < first.turn {
+			first = s
+		}
+		if urgent == nil || s.held < urgent.held || s.held == urgent.held && s.before(urgent) {
+			urgent = s
 		}
 	}
-	return next
+	switch {
+	case first == nil:
+		return nil
+	case urgent == first, p.overtaken == mostOvertaken:
+		p.overtaken = 0
+		return first
+	default:
+		p.overtaken++
+		return urgent
+	}
 }
 
-// oldest is the arrival of the next key.
-func (s *share) oldest() uint64 { return s.line[0].arrival }
+// before reports whether the most urgent key of a namespace is served before that of another.
+func (s *share) before(other *share) bool {
+	mine, others := s.line[0].priority, other.line[0].priority
+	return mine > others || mine == others && s.turn < other.turn
+}
 
 // line is a heap of the waiting keys of a namespace: the highest priority first, then the oldest.
 type line []*waiter

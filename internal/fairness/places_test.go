@@ -90,16 +90,40 @@ func TestPlaces_FewerHostileNamespacesThanWorkers_LeaveAWorkerToAFurtherOne(t *t
 	}
 }
 
-// More hostile namespaces than workers take turns: a namespace without a worker is never refused one.
-func TestPlaces_ANamespaceWithoutAWorker_IsNeverRefused(t *testing.T) {
-	p := newPlaces(4)
-	for i := range 100 {
-		if !p.enter(key(fmt.Sprintf("ns-%d/a", i)), 0) {
-			t.Fatalf("namespace %d is refused", i)
-		}
-		if i >= 4 {
-			p.leave(fmt.Sprint("ns-", i-4))
-		}
+// More namespaces than workers take turns.
+func TestPlaces_MoreNamespacesThanWorkers_TakeTurns(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		priority int // of the victim; the others' keys have 0
+		most     int // turns of others before it
+	}{
+		{"an event", 0, 0},
+		{"a check", -100, mostOvertaken},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p, hostile := newPlaces(2), []string{"a", "b"}
+			for _, namespace := range hostile {
+				p.enter(key(namespace+"/0"), 0)
+			}
+			for n := range 100 {
+				if p.enter(key("victim/a"), row.priority) {
+					t.Fatal("there is a third worker")
+				}
+				namespace := hostile[n%2]
+				p.enter(key(fmt.Sprintf("%s/%d", namespace, n+1)), 0)
+				next := p.leave(namespace)
+				if len(next) != 1 || !p.enter(next[0].key, next[0].priority) {
+					t.Fatalf("%v got one worker", next)
+				}
+				if next[0].key.Namespace == "victim" {
+					if n > row.most {
+						t.Errorf("%d were served before it, want %d at most", n, row.most)
+					}
+					return
+				}
+			}
+			t.Error("it is never served")
+		})
 	}
 }
 

@@ -11,7 +11,7 @@ SPDX-License-Identifier: Apache-2.0
 //
 // Of 2n workers a namespace alone gets n, so WithFairness makes their number 2n. The last free worker goes only to a
 // namespace without any: as long as fewer namespaces than workers have hanging requests, a further namespace gets a worker
-// immediately, or as soon as a namespace with several workers releases one.
+// immediately, or as soon as a namespace with several workers releases one. With more of them, all namespaces take turns.
 package fairness
 
 import (
@@ -27,7 +27,7 @@ import (
 // waiting is for the whole process, like the workqueue_* metrics, which do not count the keys that wait here.
 var waiting = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 	Name: "calyptia_agent_operator_waiting_for_worker",
-	Help: "Objects that wait until their namespace gets another worker, by controller.",
+	Help: "Objects that wait until their namespace gets a worker, by controller.",
 }, []string{"name"})
 
 // RegisterMetrics registers the metric of all queues.
@@ -55,21 +55,43 @@ type queue struct {
 	mu      sync.Mutex
 	places  *places
 	waiting prometheus.Gauge
+	sorted  sync.Once
+	ready   chan prioritized // has room for a key of each worker
+}
+
+// prioritized is a key that has a worker.
+type prioritized struct {
+	request  reconcile.Request
+	priority int
 }
 
 func newQueue(inner priorityqueue.PriorityQueue[reconcile.Request], workers int, waiting prometheus.Gauge) *queue {
-	return &queue{PriorityQueue: inner, places: newPlaces(workers), waiting: waiting}
+	return &queue{
+		PriorityQueue: inner, places: newPlaces(workers), waiting: waiting, ready: make(chan prioritized, workers),
+	}
 }
 
 // GetWithPriority waits for a key that may be reconciled.
 func (q *queue) GetWithPriority() (reconcile.Request, int, bool) {
+	q.sorted.Do(func() { go q.sort() })
+	next, more := <-q.ready
+	return next.request, next.priority, !more || q.ShuttingDown()
+}
+
+// sort takes all keys out of the inner queue, even while no worker is free: a released worker can then go to any namespace.
+func (q *queue) sort() {
+	defer close(q.ready)
 	for {
 		request, priority, shutdown := q.PriorityQueue.GetWithPriority()
-		if shutdown || q.enter(request, priority) {
-			return request, priority, shutdown
+		switch {
+		case shutdown:
+			return
+		case q.enter(request, priority):
+			q.ready <- prioritized{request, priority}
+		default:
+			// A waiting key is not locked: an event with a higher priority is returned, and raises it.
+			q.PriorityQueue.Done(request)
 		}
-		// A waiting key is not locked: an event with a higher priority is returned, and raises it.
-		q.PriorityQueue.Done(request)
 	}
 }
 
