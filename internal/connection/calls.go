@@ -38,12 +38,17 @@ type Permit struct {
 }
 
 // Acquire returns a Permit for one request on behalf of an Agent. It never sleeps: while the project is unverified,
-// throttled, at its rate limit or unreachable, it returns a waiting failure with a retry time.
+// throttled, at its rate limit or unreachable, or after the caller's Turn, it returns a waiting failure with a retry time.
 func (c *Connection) Acquire(who ratelimit.Caller) (*Permit, error) {
 	if err := c.usable(); err != nil {
 		return nil, err
 	}
-	if wait := c.shared.limiter.Take(who, c.shared.registry.opts.Clock.Now()); wait > 0 {
+	now := c.shared.registry.opts.Clock.Now()
+	if !who.Turn.Next(now) {
+		return nil, fault.Waitingf(v1alpha1.ReasonUnavailable,
+			"the requests take long: continuing automatically").Coded(fault.Throttled).After(fault.Spread(time.Second))
+	}
+	if wait := c.shared.limiter.Take(who, now); wait > 0 {
 		return nil, fault.Waitingf(v1alpha1.ReasonRateLimited,
 			"waiting for the rate limit of CloudProject %s", c.shared.key).Coded(fault.Throttled).After(wait).Quietly()
 	}

@@ -21,6 +21,8 @@ type Caller struct {
 	Namespace string
 	// Session is the version of the connection that the Agent is reconciled with; zero for any.
 	Session int
+	// Turn bounds the reconciliation that makes the request; nil for no bound.
+	Turn *Turn
 }
 
 // line holds the reservations. Each namespace has its own queue, first come, first served. Namespaces take turns, so that

@@ -25,6 +25,7 @@ import (
 
 // endpoint is the CloudProject of a reconciliation and its endpoint, to which all responses are attributed.
 type endpoint struct {
+	turn         *ratelimit.Turn
 	CloudProject *v1alpha1.CloudProject
 	Project      *connection.Connection
 	Endpoint     connection.Endpoint
@@ -102,7 +103,7 @@ func (t *Task) connect() (err error) {
 // Caller identifies this Agent to the rate limiter. Its requests go to the endpoint of the reconciliation alone: what another
 // responds is not recorded there.
 func (t *Task) Caller() ratelimit.Caller {
-	return ratelimit.Caller{UID: t.Agent.UID, Namespace: t.Agent.Namespace, Session: t.EndpointVersion}
+	return ratelimit.Caller{UID: t.Agent.UID, Namespace: t.Agent.Namespace, Session: t.EndpointVersion, Turn: t.turn}
 }
 
 // current replaces what a snapshot showed, which is that of another endpoint if the CloudProject changed meanwhile.

@@ -24,6 +24,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/plan"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
@@ -62,9 +63,10 @@ type Task struct {
 
 // NewTask begins the reconciliation of an Agent.
 func NewTask(o *Operator, base *v1alpha1.Agent, k *Known) *Task {
-	return &Task{Operator: o, Known: k, Draft: &Draft{
+	now := o.Clock.Now()
+	return &Task{Operator: o, Known: k, endpoint: endpoint{turn: ratelimit.NewTurn(now)}, Draft: &Draft{
 		writer: o.Client, Reader: o.APIReader, Base: base, Agent: base.DeepCopy(),
-		Writes: &k.Writes, began: o.Clock.Now(), clusterID: o.Settings.ClusterID,
+		Writes: &k.Writes, began: now, clusterID: o.Settings.ClusterID,
 	}}
 }
 
