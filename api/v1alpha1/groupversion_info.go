@@ -45,6 +45,8 @@ const (
 	AnnotationOrphanAgents = "cloud.calyptia.com/orphan-agents"
 	// AnnotationRegistrationIntent holds the registration intent, which is written before each registration.
 	AnnotationRegistrationIntent = "cloud.calyptia.com/registration-intent"
+	// AnnotationEndpoint is on the Secrets of a retained remote agent: the URL and the project that it is in.
+	AnnotationEndpoint = "cloud.calyptia.com/endpoint"
 	// LabelAgentUID is on each Secret that the operator manages for the Agent with this UID.
 	LabelAgentUID = "cloud.calyptia.com/agent-uid"
 	// LabelAgentSet is the name of the AgentSet that an Agent, or a Secret with sessions, belongs to.

@@ -305,8 +305,8 @@ func (o Observer) confirmMissing(until *fault.Error) error {
 // Put records whose the remote agent is and where it was seen.
 func (o Observer) Put(id, machineID string) {
 	status, at, k := &o.Agent.Status, o.Endpoint, o.Known
-	if status.ID != id || status.URL != at.URL {
-		o.RecheckSecrets() // They contain the ID and the URL.
+	if status.ID != id || RecordedEndpoint(o.Agent) != at {
+		o.RecheckSecrets() // They contain the ID and the endpoint.
 	}
 	if len(status.DuplicatesToDelete) > 0 && RecordedEndpoint(o.Agent) != at {
 		o.Record(MaybeOrphaned, o.MachineID())

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -66,6 +67,10 @@ func (s SecretPreflight) sessionFree(ctx context.Context) error {
 // operator writes, and its remote agent does not exist. Otherwise it returns the conflict.
 func (s SecretPreflight) AllowOverwrite(ctx context.Context, secret *corev1.Secret, conflict error) error {
 	if !tokensecret.Plain(secret) {
+		return conflict
+	}
+	// That an agent does not exist here shows nothing of one that was retained elsewhere.
+	if url, projectID := tokensecret.Endpoint(secret); url != "" && connection.Recorded(url, projectID) != s.Endpoint {
 		return conflict
 	}
 	a, named := &s.Known.Absence, Whereabouts{tokensecret.Holds(secret), s.Endpoint}

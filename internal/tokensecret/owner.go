@@ -90,13 +90,15 @@ func (k Keeper) Tidy(ctx context.Context, agent *v1alpha1.Agent, index client.Ma
 	return nil
 }
 
-// Disown removes the Agent from the owners of its Secret, so that the Secret outlives it. It reports whether the Secret
-// exists.
+// Disown removes the Agent from the owners of its Secret, so that the Secret outlives it, and records where its remote agent is.
+// It reports whether the Secret exists.
 func (k Keeper) Disown(ctx context.Context, agent *v1alpha1.Agent, name string) (found bool, err error) {
 	secret, verdict, err := k.Find(ctx, agent, name)
-	if err != nil || verdict != Ours || len(secret.OwnerReferences) == 0 {
+	kept := verdict == Ours && len(secret.OwnerReferences) == 0 && secret.Annotations[v1alpha1.AnnotationEndpoint] == endpointOf(agent)
+	if err != nil || verdict != Ours || kept {
 		return verdict != Absent, err
 	}
+	metav1.SetMetaDataAnnotation(&secret.ObjectMeta, v1alpha1.AnnotationEndpoint, endpointOf(agent))
 	secret.OwnerReferences = slices.DeleteFunc(secret.OwnerReferences, func(o metav1.OwnerReference) bool {
 		return o.UID == agent.UID
 	})

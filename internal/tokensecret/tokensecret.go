@@ -223,6 +223,9 @@ func shape(secret *corev1.Secret, agent *v1alpha1.Agent, desired Desired) (chang
 	if desired.Registration != "" {
 		set(&secret.Annotations, v1alpha1.AnnotationRegistrationIntent, desired.Registration)
 	}
+	if desired.Retained && agent.Status.URL != "" {
+		set(&secret.Annotations, v1alpha1.AnnotationEndpoint, endpointOf(agent))
+	}
 	switch owners := secret.OwnerReferences; {
 	case desired.Retained && len(owners) > 0:
 		secret.OwnerReferences, changed = nil, true
@@ -269,6 +272,14 @@ func Token(secret *corev1.Secret) cloud.Token {
 func Registration(secret *corev1.Secret) string {
 	return secret.Annotations[v1alpha1.AnnotationRegistrationIntent]
 }
+
+// Endpoint returns the URL and the project of the retained remote agent of a Secret; empty if they are not known.
+func Endpoint(secret *corev1.Secret) (url, projectID string) {
+	url, projectID, _ = strings.Cut(secret.Annotations[v1alpha1.AnnotationEndpoint], " ")
+	return url, projectID
+}
+
+func endpointOf(agent *v1alpha1.Agent) string { return agent.Status.URL + " " + agent.Status.ProjectID }
 
 // Owner returns the UID of the Agent of a Secret, from its metadata.
 func Owner(secret metav1.Object) (types.UID, bool) {
