@@ -44,7 +44,7 @@ func TestDigests_PageOfEmptyObjects_TakesLittleMemory(t *testing.T) {
 			}
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			_, err = raw.Digests()
+			err = raw.Digests(func(*cloud.Agent) error { return nil })
 			runtime.ReadMemStats(&after)
 			if err == nil || !strings.Contains(err.Error(), "no agent ID") {
 				t.Errorf("error %v", err)
@@ -166,5 +166,18 @@ func TestHiding_HugeToken_TakesLittleMemory(t *testing.T) {
 	}
 	if took := (after.TotalAlloc - between.TotalAlloc) >> 20; took > 8 {
 		t.Errorf("a text took %d MiB", took)
+	}
+}
+
+// One agent was asked for, as a credential check does. Of a page of tiny agents no more are kept than documented ones fit.
+func TestList_PageOfTinyAgents_IsRefused(t *testing.T) {
+	for agents, fits := range map[int]bool{25_000: true, 25_001: false} {
+		body := `[` + strings.Repeat(`{"id":"`+nilID+`"},`, agents-1) + `{"id":"` + nilID + `"}]`
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
+		t.Cleanup(server.Close)
+		_, err := newClient(t, server.URL, cloud.Config{}).List(t.Context(), "p", cloud.ListOptions{Last: 1})
+		if (err == nil) != fits || err != nil && !strings.Contains(err.Error(), "more than 25,000 elements") {
+			t.Errorf("%d agents: %v", agents, err)
+		}
 	}
 }

@@ -155,11 +155,29 @@ func (p *RawPage) take(a *response, before string) (err error) {
 // Page reads the agents: all or none, because decisions depend on what is absent. An error is an *Error, as if the request
 // had failed. Call either Page or Digests, and only once.
 func (p *RawPage) Page() (*Page, error) {
-	return p.read(whole)
+	defer p.Drop()
+	page, err := whole(p.buffer.Bytes())
+	page.Before = p.Before
+	if err != nil {
+		return nil, p.unreadable(err)
+	}
+	return &page, nil
 }
 
-// Digests reads the agents as Page does, but only the hashes of their configurations, at a fraction of the cost.
-func (p *RawPage) Digests() (*Page, error) { return p.read(digests) }
+// Digests reads the agents as Page does, but only the hashes of their configurations, at a fraction of the cost. It calls visit with
+// each, and ends at visit's first error, which it returns. After an error none of the agents counts.
+func (p *RawPage) Digests(visit func(*Agent) error) error {
+	defer p.Drop()
+	var stopped error
+	err := digests(p.buffer.Bytes(), func(a *Agent) error {
+		stopped = visit(a)
+		return stopped
+	})
+	if err != nil && stopped == nil {
+		return p.unreadable(err)
+	}
+	return stopped
+}
 
 // Drop releases the memory of a page that is not read.
 func (p *RawPage) Drop() {
@@ -170,14 +188,8 @@ func (p *RawPage) Drop() {
 	p.buffer, p.leave = nil, nil
 }
 
-func (p *RawPage) read(decode func([]byte) (Page, error)) (*Page, error) {
-	defer p.Drop()
-	page, err := decode(p.buffer.Bytes())
-	page.Before = p.Before
-	if err != nil {
-		return nil, &Error{Op: opList, Class: ClassRetryable, Reason: ReasonInvalidResponse, Status: p.status, Err: err}
-	}
-	return &page, nil
+func (p *RawPage) unreadable(err error) *Error {
+	return &Error{Op: opList, Class: ClassRetryable, Reason: ReasonInvalidResponse, Status: p.status, Err: err}
 }
 
 // done are the statuses of a request whose response has no content.

@@ -10,8 +10,15 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"io"
 )
+
+// mostListed bounds what is kept of one page: as many documented agents as fit into a response. Millions of tiny elements would take
+// many times their bytes.
+const mostListed = 25_000
+
+var errTooMany = errors.New("a page of the list has more than 25,000 elements")
 
 // each calls read with a decoder before each element of a JSON array, and with what is left of the array. It ends at the first
 // error: else millions of elements like {} would take a hundred times the memory of their bytes.
@@ -35,10 +42,9 @@ func each(raw []byte, read func(decoder *json.Decoder) error) error {
 }
 
 // agentsOf reads the agents of a page. W is how an agent is usually written; agent reads it, or one that is written
-// otherwise from its bytes.
-func agentsOf[W any](raw []byte, usual func(*W) Agent, other func(*Agent)) (page Page, err error) {
-	page.Agents = []Agent{}
-	err = each(raw, func(decoder *json.Decoder) error {
+// otherwise from its bytes. visit takes it.
+func agentsOf[W any](raw []byte, usual func(*W) Agent, other func(*Agent), visit func(*Agent) error) error {
+	return each(raw, func(decoder *json.Decoder) error {
 		var wire W
 		var agent Agent
 		from := decoder.InputOffset()
@@ -50,10 +56,11 @@ func agentsOf[W any](raw []byte, usual func(*W) Agent, other func(*Agent)) (page
 			}
 			other(&agent)
 		}
-		page.Agents = append(page.Agents, agent)
-		return agentID(agent.ID)
+		if err := agentID(agent.ID); err != nil {
+			return err
+		}
+		return visit(&agent)
 	})
-	return page, err
 }
 
 // UnmarshalJSON reads the agents of a page, each as an Agent is read.
@@ -65,7 +72,15 @@ func (p *Page) UnmarshalJSON(raw []byte) error {
 
 // whole reads a page, each agent as an Agent is read.
 func whole(raw []byte) (Page, error) {
-	return agentsOf(raw, (*strictAgent).agent, func(*Agent) {})
+	page := Page{Agents: []Agent{}}
+	err := agentsOf(raw, (*strictAgent).agent, func(*Agent) {}, func(agent *Agent) error {
+		if len(page.Agents) == mostListed {
+			return errTooMany
+		}
+		page.Agents = append(page.Agents, *agent)
+		return nil
+	})
+	return page, err
 }
 
 // digested is an agent with a hash in place of its configuration.
@@ -75,14 +90,14 @@ type digested struct {
 }
 
 // digests reads a page with hashes in place of configurations.
-func digests(raw []byte) (Page, error) {
+func digests(raw []byte, visit func(*Agent) error) error {
 	return agentsOf(raw, func(wire *digested) Agent {
 		agent := wire.agent()
 		agent.RawConfigHash = cmp.Or(string(wire.RawConfig), hashOfNone)
 		return agent
 	}, func(agent *Agent) {
 		agent.RawConfig, agent.RawConfigHash = "", Hash(agent.RawConfig)
-	})
+	}, visit)
 }
 
 var hashOfNone = Hash("")

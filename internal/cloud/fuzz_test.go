@@ -137,7 +137,7 @@ func FuzzPages(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte, link string) {
 		a := &response{status: http.StatusOK, body: body, header: http.Header{"Link": {link}}}
 		var pages []*Page
-		for _, read := range []func(*RawPage) (*Page, error){(*RawPage).Page, (*RawPage).Digests} {
+		for _, read := range []func(*RawPage) (*Page, error){(*RawPage).Page, pageOfDigests} {
 			raw := RawPage{buffer: bytes.NewBuffer(bytes.Clone(body))}
 			if err := raw.take(a, ""); err != nil {
 				shows(t, err.Error(), maxErrorText)

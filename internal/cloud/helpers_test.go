@@ -90,3 +90,13 @@ func contains(text string, words ...string) bool {
 	}
 	return false
 }
+
+// pageOfDigests reads a page by Digests.
+func pageOfDigests(raw *cloud.RawPage) (*cloud.Page, error) {
+	page := &cloud.Page{Before: raw.Before}
+	err := raw.Digests(func(a *cloud.Agent) error {
+		page.Agents = append(page.Agents, *a)
+		return nil
+	})
+	return page, err
+}

@@ -58,7 +58,7 @@ func TestIDsAreNormalizedWhereTheyAreRead(t *testing.T) {
 	odd := `{"id":"` + strings.ToUpper(id) + `","fleetID":"` + fleet + `","metricsCount":"many"}`
 	for name, body := range map[string]string{"plain": "", "odd": "[" + plain + "," + odd + "]"} {
 		for how, read := range map[string]func(*cloud.RawPage) (*cloud.Page, error){
-			"with configurations": (*cloud.RawPage).Page, "with hashes": (*cloud.RawPage).Digests,
+			"with configurations": (*cloud.RawPage).Page, "with hashes": pageOfDigests,
 		} {
 			t.Run("list, "+name+", "+how, func(t *testing.T) {
 				if body != "" {

@@ -98,7 +98,9 @@ func readNamed(kind NamedKind, body []byte) ([]Named, error) {
 		if Clean(item.Name, maxNamed) != item.Name {
 			item.Name = ""
 		}
-		items = append(items, item)
+		if len(items) < mostListed { // More than a catalog takes.
+			items = append(items, item)
+		}
 		return nil
 	})
 	if err != nil {

@@ -139,7 +139,7 @@ func TestPagesAreFetchedAhead(t *testing.T) {
 		p := reading(t, service, 1000)
 		ctx, cancel := context.WithCancel(t.Context())
 		ahead := make(chan *fetched, pagesAhead)
-		go p.reader.fetchAll(ctx, ahead)
+		go p.reader.fetchAll(ctx, nil, ahead)
 		for read := range 4 {
 			page := <-(<-ahead).read
 			if page.err != nil || page.entries[0].MachineID != strconv.Itoa(read) {

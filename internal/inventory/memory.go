@@ -111,13 +111,11 @@ const (
 	remoteBytes = 512
 )
 
-// weigh returns the memory that entries take, roughly.
-func weigh(entries []Entry) (bytes int64) {
-	for _, e := range entries {
-		bytes += int64(entryBytes + len(e.MachineID))
-		if e.Remote != nil {
-			bytes += int64(remoteBytes + textsOf(e.Remote))
-		}
+// weigh returns the memory that an entry takes, roughly.
+func weigh(e *Entry) int64 {
+	bytes := entryBytes + len(e.MachineID)
+	if e.Remote != nil {
+		bytes += remoteBytes + textsOf(e.Remote)
 	}
-	return bytes
+	return int64(bytes)
 }

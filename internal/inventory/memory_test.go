@@ -63,7 +63,7 @@ func TestAll_LongTexts_AreNotKept(t *testing.T) {
 				ahead := make(chan *fetched, pagesAhead)
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
-				go p.reader.fetchAll(ctx, ahead)
+				go p.reader.fetchAll(ctx, nil, ahead)
 				for range pages - 2 {
 					<-(<-ahead).read
 				}

@@ -51,20 +51,18 @@ type read struct {
 	err     error
 }
 
-// begin reads the page concurrently with other pages: after a start, new Agents wait for the list.
-func (f *fetched) begin() {
+// begin reads the page concurrently with other pages: after a start, new Agents wait for the list. It charges for what it keeps, while
+// it reads: a page may have a hundred thousand tiny agents.
+func (f *fetched) begin(taken *Charge) {
 	f.read = make(chan read, 1)
 	go func() {
-		page, err := f.Digests()
-		if err != nil {
-			f.read <- read{err: err}
-			return
-		}
-		entries := make([]Entry, len(page.Agents))
-		for i := range page.Agents {
-			entries[i] = entryOf(&page.Agents[i])
-		}
-		f.read <- read{entries: entries}
+		var entries []Entry
+		err := f.Digests(func(a *cloud.Agent) error {
+			e := entryOf(a)
+			entries = append(entries, e)
+			return taken.Add(weigh(&e))
+		})
+		f.read <- read{entries, err}
 	}()
 }
 
@@ -73,7 +71,7 @@ func (r *reader) all(ctx context.Context, taken *Charge) ([]Entry, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	pages := make(chan *fetched, pagesAhead)
-	go r.fetchAll(ctx, pages)
+	go r.fetchAll(ctx, taken, pages)
 	var entries []Entry
 	for page := range pages {
 		if page.err != nil {
@@ -83,9 +81,6 @@ func (r *reader) all(ctx context.Context, taken *Charge) ([]Entry, error) {
 		page.learn(got.err)
 		if got.err != nil {
 			return nil, got.err
-		}
-		if err := taken.Add(weigh(got.entries)); err != nil {
-			return nil, err
 		}
 		entries = append(entries, got.entries...)
 		if most := r.most; page.Before != "" && len(entries) > most {
@@ -104,7 +99,7 @@ func (r *reader) all(ctx context.Context, taken *Charge) ([]Entry, error) {
 
 // fetchAll fetches all pages, and may sleep. It fetches smaller ones where a page of large configurations is too long for a response.
 // Cursors that form a loop are an invalid response.
-func (r *reader) fetchAll(ctx context.Context, pages chan<- *fetched) {
+func (r *reader) fetchAll(ctx context.Context, taken *Charge, pages chan<- *fetched) {
 	defer close(pages)
 	cursors := sets.New[[sha256.Size]byte]() // Hashes, because a cursor may be long.
 	var options cloud.ListOptions
@@ -130,7 +125,7 @@ func (r *reader) fetchAll(ctx context.Context, pages chan<- *fetched) {
 			options.Before = page.Before
 		}
 		if page.err == nil {
-			page.begin()
+			page.begin(taken)
 		}
 		select {
 		case pages <- &page:
