@@ -13,6 +13,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -73,6 +74,7 @@ type options struct {
 	// Derived from the flags.
 	base     *url.URL
 	token    cloud.Token
+	others   *strings.Replacer // hides the tokens of the agents in the list
 	caBundle []byte
 	project  *v1alpha1.CloudProjectReference
 	targets  targets

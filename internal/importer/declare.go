@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -188,11 +189,25 @@ func appliable(texts []string) bool {
 	return err == nil && equal(plain, plain)
 }
 
-// holdsToken reports whether a text holds the project token or the agent's own.
+// holdsToken reports whether a text holds the project token, the agent's own, or that of another agent as a whole.
 func (o *options) holdsToken(a *cloud.Agent, texts ...string) bool {
 	return slices.ContainsFunc(texts, func(text string) bool {
-		return cloud.Redact(text, o.token) != text || cloud.Redact(text, a.Token) != text
+		return cloud.Redact(text, o.token) != text || cloud.Redact(text, a.Token) != text || o.others.Replace(text) != text
 	})
+}
+
+// shortestToken keeps a word from being taken for another agent's token.
+const shortestToken = 16
+
+// hider hides the tokens of all agents: the list shows them.
+func hider(agents []cloud.Agent) *strings.Replacer {
+	var pairs []string
+	for i := range agents {
+		if token := agents[i].Token; token.Usable() && len(token.Reveal()) >= shortestToken {
+			pairs = append(pairs, token.Reveal(), cloud.Redacted)
+		}
+	}
+	return strings.NewReplacer(pairs...)
 }
 
 // plainMetadata returns the metadata with sorted keys, or why the API server would change it: then the operator would see

@@ -259,6 +259,17 @@ func TestWhatCannotBeDeclaredIsLeftOutAndReported(t *testing.T) {
 	}
 }
 
+// The list shows the tokens of all agents.
+func TestTheTokenOfAnotherAgentIsNeverPrinted(t *testing.T) {
+	w := newWorld(t, cloudtest.Settings{})
+	other, _ := w.Agent(w.agent("other"))
+	token := other.Token.Reveal()
+	w.agent("web", func(a *cloud.Agent) { a.RawConfig, a.Flags = "token "+token, []string{token} })
+	if got := w.run(); got.err != nil || strings.Contains(got.all(), token) {
+		t.Errorf("it prints the token of another agent (%v): %s", got.err, strings.ReplaceAll(got.stdout, token, "<TOKEN>"))
+	}
+}
+
 func TestTheProjectTokenIsNeverPrinted(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
 	token := w.token.Reveal()

@@ -31,6 +31,7 @@ type named struct {
 // inOrder names all agents of a project and sorts them by that. The names depend on no filter, and a new agent
 // changes none: of agents with one name the oldest has it, the others get their ID appended.
 func (o *options) inOrder(agents []cloud.Agent) []named {
+	o.others = hider(agents)
 	byAge := slices.SortedFunc(slices.Values(agents), func(a, b cloud.Agent) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
 	})
