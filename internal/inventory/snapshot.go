@@ -70,10 +70,15 @@ type snapshot struct {
 // newSnapshot makes a snapshot of a finished list, and of what was registered and deleted while it ran.
 func newSnapshot(r *run, entries []Entry, took time.Duration) snapshot {
 	s := snapshot{entries: map[string]Entry{}, byMachine: map[string][]string{}, startedAt: r.startedAt, took: took}
-	for _, e := range append(entries, r.added...) {
-		if !r.dropped[e.ID] {
-			s.put(e)
+	// Of an agent that is listed twice the last entry counts. From the end, none has to be taken out again: a server may list all twice.
+	for _, e := range slices.Backward(append(entries, r.added...)) {
+		if _, later := s.entries[e.ID]; !later && !r.dropped[e.ID] {
+			s.entries[e.ID] = e
+			s.byMachine[e.MachineID] = append(s.byMachine[e.MachineID], e.ID)
 		}
+	}
+	for _, ids := range s.byMachine {
+		slices.Reverse(ids)
 	}
 	return s
 }
