@@ -71,7 +71,7 @@ type snapshot struct {
 func newSnapshot(r *run, entries []Entry, took time.Duration) snapshot {
 	s := snapshot{entries: map[string]Entry{}, byMachine: map[string][]string{}, startedAt: r.startedAt, took: took}
 	// Of an agent that is listed twice the last entry counts. From the end, none has to be taken out again: a server may list all twice.
-	for _, e := range slices.Backward(append(entries, r.added...)) {
+	for _, e := range slices.Backward(entries) {
 		if _, later := s.entries[e.ID]; !later && !r.dropped[e.ID] {
 			s.entries[e.ID] = e
 			s.byMachine[e.MachineID] = append(s.byMachine[e.MachineID], e.ID)
@@ -80,20 +80,25 @@ func newSnapshot(r *run, entries []Entry, took time.Duration) snapshot {
 	for _, ids := range s.byMachine {
 		slices.Reverse(ids)
 	}
+	for _, e := range r.added {
+		if !r.dropped[e.ID] {
+			s.put(e)
+		}
+	}
 	return s
 }
 
+// put adds what was registered. Nothing is searched here: a server may list one machine ID very often.
 func (s *snapshot) put(e Entry) {
 	if s.entries == nil {
 		return
 	}
-	// Nothing is searched here: a server may list one machine ID very often.
 	if before, known := s.entries[e.ID]; known {
+		// A response may name an agent of another team: it is no evidence of a machine ID other than the listed one.
 		if before.MachineID == e.MachineID {
 			s.entries[e.ID] = e
-			return
 		}
-		s.drop(e.ID)
+		return
 	}
 	s.entries[e.ID] = e
 	s.byMachine[e.MachineID] = append(s.byMachine[e.MachineID], e.ID)

@@ -36,10 +36,11 @@ func TestNewSnapshot_AllAgentsTwiceWithTwoMachineIDs_IsMadeAtOnce(t *testing.T) 
 	}
 }
 
-// What is registered or deleted while a list runs is later than what it shows.
+// What is registered or deleted while a list runs is later than what it shows. The response to a registration is no evidence of another
+// machine ID than the listed one.
 func TestNewSnapshot_AgentsAddedAndDropped_AreLater(t *testing.T) {
 	r := &run{
-		added:   []Entry{{ID: "a", MachineID: "later"}, {ID: "d", MachineID: "added"}},
+		added:   []Entry{{ID: "a", MachineID: "other"}, {ID: "d", MachineID: "added"}, {ID: "f", MachineID: "added"}},
 		dropped: map[string]bool{"b": true, "d": true},
 	}
 	var listed []Entry
@@ -47,7 +48,7 @@ func TestNewSnapshot_AgentsAddedAndDropped_AreLater(t *testing.T) {
 		listed = append(listed, Entry{ID: id, MachineID: "m"})
 	}
 	s := newSnapshot(r, listed, 0)
-	if len(s.entries) != 3 || !slices.Equal(s.byMachine["m"], []string{"e", "c"}) || !slices.Equal(s.byMachine["later"], []string{"a"}) {
+	if len(s.entries) != 4 || !slices.Equal(s.byMachine["m"], []string{"a", "e", "c"}) || !slices.Equal(s.byMachine["added"], []string{"f"}) {
 		t.Errorf("got %+v", s)
 	}
 }
