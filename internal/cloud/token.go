@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -96,11 +97,22 @@ func (t Token) masked() bool {
 	if strings.Trim(value, "*xX•.-") == "" {
 		return true
 	}
-	switch strings.Trim(strings.ToLower(value), "[]<>(){}*") {
+	switch strings.ToLower(value) {
 	case "redacted", "masked", "hidden":
 		return true
 	}
-	return false
+	return strings.ContainsRune("[<({*", rune(value[0])) && strings.ContainsRune("]>)}*", rune(value[len(value)-1]))
+}
+
+// partMasked matches what no token has but one of which a server shows only the end or the start.
+var partMasked = regexp.MustCompile(`\*|\.\.\.|[xX]{8}|[-_#]{8}|[^ -~]`)
+
+// shown returns the token that a read shows; none if a part of it is masked. The response to a registration has the whole.
+func (t Token) shown() Token {
+	if partMasked.MatchString(t.Reveal()) {
+		return Token{}
+	}
+	return t
 }
 
 // ProjectID reads the project's ID from a project token, without verifying the signature. It is false for a token of another

@@ -118,6 +118,7 @@ func TestUsableTokens(t *testing.T) {
 	for value, want := range map[string]bool{
 		"": false, "redacted": false, "[REDACTED]": false, "Masked": false, "hidden": false, "<hidden>": false,
 		"****": false, "xxxxxxxx": false, "XXXX-XXXX": false, "••••": false, "...": false, "-": false,
+		"[FILTERED]": false, "<secret>": false, "***REMOVED***": false, "(none)": false,
 		"a b": false, "a\u200bb": false, "\ufeffa": false, "abc\n": false, "abc\x00": false, "a\u00a0b": false,
 		"a": true, secret: true, "xx9": true, "redacted-not": true, "eyJ.sig": true,
 	} {
@@ -230,6 +231,19 @@ func TestATokenIsTakenOutOfAText(t *testing.T) {
 	} {
 		if got := cloud.Redact(row.text, cloud.NewToken(row.token)); got != row.want {
 			t.Errorf("%q without %q is %q, want %q", row.text, row.token, got, row.want)
+		}
+	}
+}
+
+// A token that is masked in part must not replace the whole in a Secret.
+func TestTokensThatReadsShowInPart(t *testing.T) {
+	for shown, want := range map[string]string{
+		secret: secret, "4d1c8a2e-7d1c-4b52-9c6e-3a4f7f0f9d11": "4d1c8a2e-7d1c-4b52-9c6e-3a4f7f0f9d11", "7|a_b--c.d~e+f/g==": "7|a_b--c.d~e+f/g==",
+		"********1a2b": "", "NWIy****": "", "••••1a2b": "", "NWIy...1a2b": "", "NWIy…": "", "xxxxxxxx1a2b": "", "sk---------1a2b": "",
+	} {
+		var agent cloud.Agent
+		if err := json.Unmarshal([]byte(`{"token":"`+shown+`"}`), &agent); err != nil || agent.Token.Reveal() != want {
+			t.Errorf("of %q: %q, %v", shown, agent.Token.Reveal(), err)
 		}
 	}
 }

@@ -65,7 +65,7 @@ type Agent struct {
 	// ID is always a UUID in lower case.
 	ID      string  `json:"id"`
 	FleetID *string `json:"fleetID"`
-	// Token of the agent. It can be empty or masked: see Token.Usable.
+	// Token of the agent. It can be empty or masked: see Token.Usable. One that is masked in part is empty.
 	Token     Token  `json:"token"`
 	Name      string `json:"name"`
 	MachineID string `json:"machineID"`
@@ -134,7 +134,7 @@ func (a *Agent) UnmarshalJSON(raw []byte) error {
 type strictAgent Agent
 
 func (s *strictAgent) agent() Agent {
-	s.ID = NormalID(s.ID)
+	s.ID, s.Token = NormalID(s.ID), s.Token.shown()
 	if s.FleetID != nil {
 		*s.FleetID = NormalID(*s.FleetID)
 	}
