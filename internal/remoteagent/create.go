@@ -8,6 +8,7 @@ package remoteagent
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -122,12 +123,18 @@ func (r creation) send(ctx context.Context, permit *connection.Permit, intent re
 	if r.facts.Deleting {
 		register = permit.Repeat // The CloudProject waits for this Agent.
 	}
-	made, err := register(call, plan.Registration(r.Agent.Name, &r.Agent.Spec, r.Targets, r.Config.Data, machineID))
+	body := plan.Registration(r.Agent.Name, &r.Agent.Spec, r.Targets, r.Config.Data, machineID)
+	made, err := register(call, body)
 	if err != nil {
 		return r.notRegistered(err)
 	}
+	if r.odd(made, body.Name, intent) {
+		if err := r.confirm(ctx, made); err != nil {
+			return err
+		}
+	}
 	// A server that upserts may respond with somebody else's agent.
-	if r.explicit() && !r.mayAdopt() && r.existed(made, intent) {
+	if r.guest() && r.existed(made, intent) {
 		r.closeIntent()
 		if r.facts.Deleting { // The intent is closed, so the Agent can be released.
 			r.Record(MaybeOrphaned, machineID)
@@ -142,6 +149,49 @@ func (r creation) send(ctx context.Context, permit *connection.Permit, intent re
 			After(r.Settings.BackoffMin).Because(err)
 	}
 	r.keep(made, machineID)
+	return nil
+}
+
+// guest reports whether the Agent may have no agent but the one that it registers.
+func (r creation) guest() bool { return r.explicit() && !r.mayAdopt() }
+
+// odd reports whether a response may be another registration's, or does not show when the agent was created.
+func (r creation) odd(made *cloud.Registered, name string, intent registration.Intent) bool {
+	at, now := made.CreatedAt, r.Clock.Now()
+	switch {
+	case made.Name != "" && !strings.EqualFold(made.Name, name):
+		return true
+	case at.IsZero():
+		return r.guest()
+	case made.RespondedAt.IsZero():
+		return at.Before(intent.First.Add(-r.Settings.Slack)) || at.After(now.Add(registration.ClockTolerance))
+	}
+	at = at.Add(now.Sub(made.RespondedAt))
+	return registration.CreatedBefore(at, intent.First) || at.After(now.Add(registration.ClockTolerance))
+}
+
+// confirm reads the agent that an odd response names, before it is recorded and its token stored. If that fails, the registration
+// stays in doubt, and the ID and token are kept in this process.
+func (r creation) confirm(ctx context.Context, made *cloud.Registered) error {
+	whole, done := Detach(ctx)
+	defer done()
+	now := r.Clock.Now()
+	r.Known.attempt = attempt{intent: r.Intent().String(), met: now, named: made.ID}
+	r.Known.Identity, r.Writes.Token = identity{id: made.ID}, made.Token
+	remote, err := Observer{r.Task}.Lookup(whole, made.ID)
+	switch {
+	case err != nil:
+		return r.inDoubt(err)
+	case remote == nil:
+		failure := fault.Retryablef(v1alpha1.ReasonRegistrationOutcomeUnknown,
+			"the response to the registration named agent %s, which is not this Agent's; looking for the Agent's own: "+
+				"check what is between the operator and Calyptia Cloud", made.ID).After(r.Settings.BackoffMin)
+		r.Known.fruitless.add(now, occasionOf(r.Task))
+		r.Known.fruitless.why = failure
+		return failure
+	case !remote.CreatedAt.IsZero():
+		made.CreatedAt = remote.CreatedAt
+	}
 	return nil
 }
 

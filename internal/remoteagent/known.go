@@ -106,6 +106,8 @@ type Whereabouts struct {
 type attempt struct {
 	intent                  string
 	met, responded, refused time.Time
+	// named is the agent that an odd response named, which could not be read.
+	named string
 }
 
 // request is the last request to reconcile that was seen, and when. Lost: it counts as just seen.

@@ -44,7 +44,7 @@ func (r sources) read(ctx context.Context, s registration.Source) error {
 	case registration.Response:
 		r.names(s, "")
 		if sent := r.Writes.Sent; sent != nil && sent.UID == r.Agent.UID && IntentOf(sent) == r.Intent() {
-			r.names(s, sent.Status.ID)
+			r.names(s, cmp.Or(sent.Status.ID, r.Known.attempt.named))
 		}
 	case registration.SecretIntent:
 		return r.readIntentSecret(ctx)

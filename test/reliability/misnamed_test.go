@@ -27,7 +27,7 @@ func misnamed(w *harness.World) (victim cloud.Agent) {
 	w.Cloud.Inject(cloudtest.Fault{
 		Method: http.MethodPost, Route: cloudtest.RouteAgents, After: true, Times: 1, Status: http.StatusCreated,
 		Header: http.Header{"Content-Type": {"application/json"}},
-		Body: fmt.Sprintf(`{"id":%q,"token":"token-of-another-agent","name":"elsewhere","createdAt":%q,"environmentName":"default"}`,
+		Body: fmt.Sprintf(`{"id":%q,"token":"token-of-another-agent","name":"web","createdAt":%q,"environmentName":"default"}`,
 			victim.ID, victim.CreatedAt.Format("2006-01-02T15:04:05Z07:00")),
 	})
 	return victim

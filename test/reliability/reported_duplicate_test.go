@@ -1,0 +1,49 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package reliability_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// The operator deletes "the duplicate that it certainly created and that never reported". An API may show that an agent reported without
+// a readable firstMetricsAddedAt: null, or in another form than RFC 3339.
+func TestDuplicates_ThatReported_WithoutFirstMetricsAddedAt_AreLeft(t *testing.T) {
+	for name, reported := range map[string]func(*cloud.Agent){
+		"a count of metrics": func(a *cloud.Agent) { a.MetricsCount, a.Status = 5000, "healthy" },
+		"a last time":        func(a *cloud.Agent) { a.LastMetricsAddedAt = new(time.Now()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}, func(w *harness.World, _ *v1alpha1.CloudProject) {
+				w.Settings.Slack = 500 * time.Millisecond
+			})
+			a := w.Ready(w.Apply("web"))
+			duplicate := w.Register("web", a.Status.MachineID).ID
+			w.Cloud.Mutate(duplicate, reported)
+			w.Eventually("the resync finds the duplicate", func() error {
+				w.Poke("web")
+				handled(w, "web")
+				w.PokeProject()
+				if _, there := w.Cloud.Agent(duplicate); !there {
+					t.Fatal("the duplicate, which reports, was deleted")
+				}
+				if len(w.Project().Status.DuplicateAgents) == 0 {
+					return fmt.Errorf("it is not named")
+				}
+				return nil
+			})
+		})
+	}
+}

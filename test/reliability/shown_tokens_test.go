@@ -1,0 +1,71 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package reliability_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// shows fails if an Agent shows a token to those who may read Agents.
+func shows(w *harness.World, a *v1alpha1.Agent, whose string, token cloud.Token) {
+	w.Helper()
+	text, err := json.Marshal(a)
+	if err != nil {
+		w.Fatal(err)
+	}
+	if at := strings.Index(string(text), token.Reveal()); at >= 0 {
+		w.Errorf("Agent %s shows the token of %s: ...%s", a.Name, whose, text[max(at-120, 0):at+8])
+	}
+}
+
+// A server may write a token into any text, not only into the message of an error: "the operator searches every response for tokens
+// before it shows it", and "no Agent holds a token".
+func TestTokens_InWhatTheAPIShowsOfOtherThings_AreHidden(t *testing.T) {
+	t.Run("the name of a fleet", func(t *testing.T) {
+		t.Parallel()
+		w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+		w.Cloud.AddNamed(w.ProjectID, cloud.Fleets, w.Token.Reveal())
+		w.Start()
+		w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.Fleet = &v1alpha1.FleetReference{Name: "wrong"} })
+		shows(w, w.NotReady("web", v1alpha1.ReasonNameNotFound, `no fleet named "wrong"`), "the project", w.Token)
+	})
+	for name, change := range map[string]func(*cloud.Agent, string){
+		"the operating system":        func(a *cloud.Agent, token string) { a.OS = token },
+		"a tag":                       func(a *cloud.Agent, token string) { a.Tags = []string{token} },
+		"the name of the environment": func(a *cloud.Agent, token string) { a.EnvironmentName = token },
+	} {
+		for _, whose := range []string{"the project", "the agent"} {
+			t.Run(name+"/"+whose, func(t *testing.T) {
+				t.Parallel()
+				w := harness.New(t, cloudtest.Settings{})
+				id := w.Ready(w.Apply("web")).Status.ID
+				remote, _ := w.Cloud.Agent(id)
+				token := map[string]cloud.Token{"the project": w.Token, "the agent": remote.Token}[whose]
+				w.Cloud.Mutate(id, func(a *cloud.Agent) { change(a, token.Reveal()) })
+				w.Poke("web")
+				shows(w, handled(w, "web"), whose, token)
+			})
+		}
+	}
+	t.Run("the type of an adopted agent", func(t *testing.T) {
+		t.Parallel()
+		w := harness.New(t, cloudtest.Settings{})
+		made := w.Register("legacy", "machine-1")
+		for whose, token := range map[string]cloud.Token{"project": w.Token, "agent": made.Token} {
+			w.Cloud.Mutate(made.ID, func(a *cloud.Agent) { a.Type = token.Reveal() })
+			w.Apply(whose, adopting(made.ID), func(a *v1alpha1.Agent) { a.Spec.Type = v1alpha1.AgentTypeFluentBit })
+			shows(w, w.Stalled(whose, v1alpha1.ReasonRemoteMismatch, "is of type"), "the "+whose, token)
+		}
+	})
+}
