@@ -195,16 +195,14 @@ func (r creation) confirm(ctx context.Context, made *cloud.Registered) error {
 	return nil
 }
 
-// existed reports whether a response names an agent that is older than the registration. The clock of the API may be behind by up
-// to the slack; if the response shows that clock, the agent has to be older by both.
+// existed reports whether a response names an agent that is older than the registration. The agent has to be older by the clock that
+// the response shows, too; without one, that may be behind by up to the slack.
 func (r creation) existed(made *cloud.Registered, intent registration.Intent) bool {
 	switch {
 	case made.CreatedAt.IsZero():
 		return false
-	case made.CreatedAt.Before(intent.First.Add(-r.Settings.Slack)):
-		return true
 	case made.RespondedAt.IsZero():
-		return false
+		return made.CreatedAt.Before(intent.First.Add(-r.Settings.Slack))
 	}
 	behind := r.Clock.Now().Sub(made.RespondedAt)
 	return registration.CreatedBefore(made.CreatedAt, intent.First) &&

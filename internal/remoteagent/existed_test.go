@@ -14,7 +14,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/registration"
 )
 
-// An agent is older than the registration only if no clock of the API within the slack explains its time.
+// An agent is older than the registration only if no clock of the API explains its time: the one that the response shows, or one within
+// the slack.
 func TestExisted_ByBothClocks(t *testing.T) {
 	task := taskFor()
 	task.Settings = task.Settings.withDefaults()
@@ -29,7 +30,9 @@ func TestExisted_ByBothClocks(t *testing.T) {
 		{"registered just now, by a clock that is behind", -10 * time.Second, -10 * time.Second, false, false},
 		{"registered before the intent, by a clock that is ahead", -5 * time.Second, 5 * time.Second, false, true},
 		{"perhaps by a clock that is behind", -10 * time.Second, 0, true, false},
-		{"long ago", -time.Hour, -time.Hour, false, true},
+		{"registered just now, by a clock that is an hour behind", -time.Hour, -time.Hour, false, false},
+		{"long ago", -time.Hour, 0, false, true},
+		{"long ago, by a clock that is not shown", -time.Hour, 0, true, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			made := &cloud.Registered{CreatedAt: now.Add(row.created), RespondedAt: now.Add(row.responded)}
