@@ -107,7 +107,7 @@ func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 		if missing, err := (Observer{d.Task}).ConfirmsMissing(ctx, id, err); !missing {
 			return err
 		}
-		return d.gone(id)
+		return d.gone(ctx, id)
 	}
 	switch {
 	case remote.MachineID != d.MachineID() && id == d.Agent.Status.ID && neverShown(d.Agent) && (Observer{d.Task}).knownHere():
@@ -165,7 +165,7 @@ func (d Deleter) deleteID(ctx context.Context, id string) error {
 		if missing, err := (Observer{d.Task}).ConfirmsMissing(ctx, id, err); !missing {
 			return err
 		}
-		return d.gone(id)
+		return d.gone(ctx, id)
 	}
 	if err := (Observer{d.Task}).ConfirmDeleted(ctx, id); err != nil {
 		return err
@@ -174,13 +174,18 @@ func (d Deleter) deleteID(ctx context.Context, id string) error {
 	return nil
 }
 
-// gone accepts that a remote agent is missing only at an endpoint where it is known to have been.
-func (d Deleter) gone(id string) error {
+// gone accepts that a remote agent is missing only at an endpoint where it is known to have been, after a second response says so.
+func (d Deleter) gone(ctx context.Context, id string) error {
 	if d.Project.Version() != d.EndpointVersion {
 		return d.outdated()
 	}
 	duplicate := id != d.Agent.Status.ID && RecordedEndpoint(d.Agent) == d.Endpoint
 	if duplicate || (Observer{d.Task}).knownHere() {
+		if d.Known.Absence.deleted != (Whereabouts{id, d.Endpoint}) {
+			if err := (Observer{d.Task}).ConfirmDeleted(ctx, id); err != nil {
+				return err
+			}
+		}
 		d.Record(goneAlready, id)
 		return nil
 	}

@@ -90,8 +90,9 @@ type absences struct {
 	// unnamed is the agent that a "not found" may have been about, since unnamedAt: a later snapshot decides.
 	unnamed   string
 	unnamedAt time.Time
-	// Lost was found missing for good and is not looked up again; other was named by a Secret and did not exist.
-	Lost, other Whereabouts
+	// Lost was found missing for good and is not looked up again; other was named by a Secret and did not exist. Of deleted, one response
+	// said that it is deleted.
+	Lost, other, deleted Whereabouts
 }
 
 // Whereabouts is a remote agent at an endpoint.

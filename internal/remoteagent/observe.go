@@ -231,14 +231,16 @@ func (o Observer) ConfirmsMissing(ctx context.Context, id string, failure error)
 		failure, id).Because(failure)
 }
 
-// ConfirmDeleted reads a remote agent after its deletion: a gateway or a portal may have responded in place of the API. If the read
-// fails, the next reconciliation repeats the deletion, and its response shows that the agent does not exist. After a deletion
-// that was accepted, a "not found" that names nothing is the second source.
+// ConfirmDeleted reads a remote agent after a response that said it is deleted: a gateway or a portal may have responded in place of the
+// API. If the read fails, the next reconciliation repeats the deletion, and its response shows that the agent does not exist. After a
+// deletion that was accepted, a "not found" that names nothing is the second source.
 func (o Observer) ConfirmDeleted(ctx context.Context, id string) error {
+	o.Known.Absence.deleted = Whereabouts{id, o.Endpoint}
 	switch _, err := o.Project.Get(ctx, o.Caller(), id); {
 	case err == nil:
+		o.Known.Absence.deleted = Whereabouts{}
 		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
-			"the deletion of agent %s was accepted, and the agent still exists: check what is between the operator and Calyptia Cloud", id)
+			"a response said that agent %s is deleted, and the agent still exists: check what is between the operator and Calyptia Cloud", id)
 	case cloud.IsGone(err), cloud.MaybeGone(err):
 		return nil
 	default:

@@ -55,6 +55,8 @@ func TestDelete_NotFoundNamesNothingAndNoList_Ends(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{NoList: true})
 	w.Ready(w.Apply("web"))
+	w.Poke("web")
+	handled(w, "web") // A read showed the agent, so the deletion comes first.
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteAgent, Status: http.StatusNotFound, Body: `{"error":"not found"}`})
 	w.Delete("web")
 	w.Gone("web")
