@@ -126,7 +126,7 @@ func (r creation) send(ctx context.Context, permit *connection.Permit, intent re
 	body := plan.Registration(r.Agent.Name, &r.Agent.Spec, r.Targets, r.Config.Data, machineID)
 	made, err := register(call, body)
 	if err != nil {
-		return r.notRegistered(err)
+		return r.notRegistered(call, err)
 	}
 	if r.odd(made, body.Name, intent) {
 		if err := r.confirm(ctx, made); err != nil {
@@ -225,7 +225,7 @@ func (r creation) keep(made *cloud.Registered, machineID string) {
 
 // notRegistered turns the failure of a request into facts. If they do not settle the outcome, the registration stays in
 // doubt: the next reconciliation checks whether it succeeded.
-func (r creation) notRegistered(err error) error {
+func (r creation) notRegistered(ctx context.Context, err error) error {
 	e, ok := cloud.AsError(err)
 	if !ok {
 		return err
@@ -240,7 +240,7 @@ func (r creation) notRegistered(err error) error {
 	case e.NothingMade():
 		r.facts.Outcome = registration.OutcomeNothing
 		if !e.NotSent {
-			r.refusedUnseen()
+			r.refusedUnseen(ctx)
 		}
 	}
 	if e.API && !taken {

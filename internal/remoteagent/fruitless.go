@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package remoteagent
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -58,11 +59,11 @@ func occasionOf(t *Task) string {
 }
 
 // refusedUnseen counts a refusal in the API's form where no list shows whether it is true.
-func (r creation) refusedUnseen() {
+func (r creation) refusedUnseen(ctx context.Context) {
 	if r.facts.Listing == registration.ListingYes {
 		return
 	}
-	f, failure := &r.Known.fruitless, *agentstatus.Classify(r.why.failure)
+	f, failure := &r.Known.fruitless, *r.Redacted(ctx, agentstatus.Classify(r.why.failure))
 	f.add(r.Clock.Now(), occasionOf(r.Task))
 	// To wait is asked often, and of all Agents at once.
 	if f.times > freeTries || f.times > 1 && failure.Code != fault.Throttled {
@@ -73,7 +74,7 @@ func (r creation) refusedUnseen() {
 		}
 		r.why.failure = &failure
 	}
-	f.why = &failure
+	f.why = failure.Because(nil) // A later reconciliation may not know what it has to redact.
 }
 
 // lost counts a registered agent that was found missing.

@@ -104,7 +104,7 @@ func TestNotRegistered_RefusalsThatCount(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			r := newRegistrar(holding(t, taskFor(), "a-token-of-the-project"), false)
 			r.facts.Listing = row.listing
-			_ = creation{r}.notRegistered(row.err)
+			_ = creation{r}.notRegistered(t.Context(), row.err)
 			if got := r.Known.fruitless.times; got != row.want {
 				t.Errorf("counted %d times, want %d", got, row.want)
 			}

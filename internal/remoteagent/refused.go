@@ -7,12 +7,16 @@ SPDX-License-Identifier: Apache-2.0
 package remoteagent
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
 // ContentRefused stalls an Agent whose content a proxy or firewall refuses: at once if it is too large, otherwise when the
@@ -41,4 +45,49 @@ func (t *Task) ContentRefused(err error) error {
 		refusal = refusal.After(t.Settings.Slack)
 	}
 	return refusal
+}
+
+// Redacted removes the agent's own token from API errors, because the client knows only the project token. It also removes
+// what the API repeats of a configuration from a Secret: more people may read an Agent than a Secret.
+func (t *Task) Redacted(ctx context.Context, failure *fault.Error) *fault.Error {
+	if failure == nil {
+		return nil
+	}
+	e, ok := cloud.AsError(failure.Err)
+	if !ok || e.Message == "" {
+		return failure
+	}
+	clean := *failure
+	// Before the tokens, which the configuration may contain: then the words are still those of the API.
+	if from := t.Agent.Spec.RawConfigFrom; from != nil && from.SecretKeyRef != nil && e.OfContent() {
+		clean.Message = t.withoutConfig(ctx, clean.Message, e)
+	}
+	tokens := []cloud.Token{t.Token, t.Writes.Token}
+	if secret, _, err := t.Secrets.Find(ctx, t.Agent, tokensecret.Name(t.Agent)); err == nil && secret != nil {
+		tokens = append(tokens, tokensecret.Token(secret))
+	}
+	for _, token := range tokens {
+		clean.Message = cloud.Redact(clean.Message, token)
+	}
+	return &clean
+}
+
+// withoutConfig hides the declared and the current configuration in the words of the API; all the words if the declared one
+// cannot be read any more.
+func (t *Task) withoutConfig(ctx context.Context, message string, e *cloud.Error) string {
+	known := t.WholeConfig(ctx) == nil && t.Config.Data != ""
+	config := t.Config.Data
+	if t.Remote != nil {
+		config += "\x00" + t.Remote.RawConfig
+	}
+	for _, words := range []string{e.Message, e.Detail} {
+		switch {
+		case words == "":
+		case known:
+			message = strings.ReplaceAll(message, words, rawconfig.Hide(words, config))
+		default:
+			message = strings.ReplaceAll(message, words, cloud.Redacted)
+		}
+	}
+	return message
 }

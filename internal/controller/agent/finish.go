@@ -10,7 +10,6 @@ import (
 	"cmp"
 	"context"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -18,9 +17,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
-	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
 	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 	"github.com/calyptia-agent-operator/operator/internal/schedule"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
@@ -38,7 +35,7 @@ func (f finisher) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	if sent != nil && !forgets {
 		f.Writes.Sent = f.Agent
 	}
-	failure := f.redacted(ctx, agentstatus.Classify(err))
+	failure := f.Redacted(ctx, agentstatus.Classify(err))
 	now := f.Clock.Now()
 	grace := f.schedule(ctx, failure, now)
 	seen := cmp.Or(f.Remote, f.Listed)
@@ -82,32 +79,6 @@ func (f finisher) finishReleased(ctx context.Context) (ctrl.Result, error) {
 	}
 	f.Writes.Sent = nil
 	return ctrl.Result{}, nil
-}
-
-// redacted removes the agent's own token from API errors, because the client knows only the project token. It also removes
-// what the API repeats of a configuration from a Secret: more people may read an Agent than a Secret.
-func (f finisher) redacted(ctx context.Context, failure *fault.Error) *fault.Error {
-	if failure == nil {
-		return nil
-	}
-	e, ok := cloud.AsError(failure.Err)
-	if !ok || e.Message == "" {
-		return failure
-	}
-	tokens := []cloud.Token{f.Token, f.Writes.Token}
-	if secret, _, err := f.Secrets.Find(ctx, f.Agent, tokensecret.Name(f.Agent)); err == nil && secret != nil {
-		tokens = append(tokens, tokensecret.Token(secret))
-	}
-	clean := *failure
-	for _, token := range tokens {
-		clean.Message = cloud.Redact(clean.Message, token)
-	}
-	if from := f.Agent.Spec.RawConfigFrom; from != nil && from.SecretKeyRef != nil && e.OfContent() {
-		for _, words := range []string{e.Message, e.Detail} {
-			clean.Message = strings.ReplaceAll(clean.Message, words, rawconfig.Hide(words, f.Config.Data))
-		}
-	}
-	return &clean
 }
 
 // schedule sets the next check; nothing else does. It reports whether an applied Agent does not show the failure yet.
