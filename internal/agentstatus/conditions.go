@@ -81,6 +81,17 @@ func Conclude(agent *v1alpha1.Agent, o Outcome) {
 		"the API accepted %s but did not persist the value; it is sent again when it changes")
 }
 
+// Released shows that the operator has nothing left to do for an Agent that is being deleted, and that others keep.
+func Released(agent *v1alpha1.Agent) {
+	w := writer{agent}
+	w.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonProgressing,
+		"the operator released this Agent and manages no remote agent for it: others keep it with finalizers, and have to remove them")
+	w.unset(v1alpha1.ConditionReconciling)
+	w.unset(v1alpha1.ConditionStalled)
+	w.unset(v1alpha1.ConditionReporting)
+	agent.Status.ObservedGeneration = agent.Generation
+}
+
 // summarize sets Ready, Reconciling and Stalled, of which the last two are never True together.
 func (w writer) summarize(f *fault.Error, applied bool) {
 	request := w.Annotations[v1alpha1.AnnotationReconcileAt]

@@ -10,8 +10,10 @@ import (
 	"cmp"
 	"context"
 	"math/rand/v2"
+	"slices"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -78,7 +80,23 @@ func (f finisher) finishReleased(ctx context.Context) (ctrl.Result, error) {
 		return ctrl.Result{RequeueAfter: time.Millisecond}, nil // There may be a new Agent of the name.
 	}
 	f.Writes.Sent = nil
+	if !f.held() {
+		return ctrl.Result{}, nil
+	}
+	agentstatus.Released(f.Agent)
+	write, cancel := remoteagent.Detach(ctx)
+	defer cancel()
+	if err := f.WriteStatus(write); client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{RequeueAfter: f.Settings.BackoffMin}, nil
+	}
 	return ctrl.Result{}, nil
+}
+
+// held reports whether finalizers of others keep a released Agent, not only for as long as its Secrets are collected.
+func (f finisher) held() bool {
+	return slices.ContainsFunc(f.Agent.Finalizers, func(name string) bool {
+		return name != metav1.FinalizerDeleteDependents && name != metav1.FinalizerOrphanDependents
+	})
 }
 
 // schedule sets the next check; nothing else does. It reports whether an applied Agent does not show the failure yet.
