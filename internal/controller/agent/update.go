@@ -154,27 +154,46 @@ func (u updater) send(ctx context.Context, in plan.Input, c plan.Changes) error 
 // agentOnly are the fields that an API may accept only from the agent itself.
 var agentOnly = []string{"version", "edition", "flags", v1alpha1.FieldRawConfig, "metadata"}
 
-// patchRemote sends an update with the project token, and as the agent if the API requires that.
+// patchRemote sends an update with the project token, and as the agent if the API requires that. It is known to do so once it
+// forbade an update to the project, and allowed it to the agent.
 func (u updater) patchRemote(ctx context.Context, update cloud.Update) error {
 	restricted := slices.ContainsFunc(update.Fields(), func(name string) bool { return slices.Contains(agentOnly, name) })
-	if !restricted || !u.Project.OnlyAgentWrites() {
-		err := u.Project.Update(ctx, u.Caller(), u.Agent.Status.ID, update)
-		if e, ok := cloud.AsError(err); !ok || e.Reason != cloud.ReasonFieldForbidden || !restricted {
-			return u.unlessMissing(err)
+	var noToken error
+	if restricted && u.Project.OnlyAgentWrites() {
+		usable, err := u.patchAsAgent(ctx, update)
+		if usable {
+			return err
 		}
+		noToken = err // What another Agent saw may have been wrong: the project token decides.
+	}
+	err := u.Project.Update(ctx, u.Caller(), u.Agent.Status.ID, update)
+	if e, ok := cloud.AsError(err); !ok || e.Reason != cloud.ReasonFieldForbidden || !restricted {
+		return u.unlessMissing(err)
+	}
+	if noToken != nil {
+		return noToken
+	}
+	_, err = u.patchAsAgent(ctx, update)
+	if err == nil {
 		u.Project.SetOnlyAgentWrites()
 	}
+	return err
+}
+
+// patchAsAgent sends an update with the agent's own token, and reports whether there is one that the API accepts.
+func (u updater) patchAsAgent(ctx context.Context, update cloud.Update) (usable bool, err error) {
 	token, err := u.agentToken(ctx)
 	if err != nil {
-		return err
+		f, ok := fault.As(err)
+		return !ok || f.Class != fault.Terminal, err
 	}
 	err = u.Project.UpdateAsAgent(ctx, u.Caller(), u.Agent.Status.ID, update, token)
 	if e, ok := cloud.AsError(err); ok && e.Status == http.StatusUnauthorized {
-		return fault.Terminalf(v1alpha1.ReasonTokenUnavailable,
+		return false, fault.Terminalf(v1alpha1.ReasonTokenUnavailable,
 			"the API accepts %v only from the agent itself, and refuses the token in Secret %q: delete that Secret to have it written again",
 			update.Fields(), tokensecret.Name(u.Agent)).Because(err)
 	}
-	return u.unlessMissing(err)
+	return true, u.unlessMissing(err)
 }
 
 // unlessMissing makes the next reconciliation check whether the remote agent is missing.
