@@ -29,6 +29,9 @@ const (
 	slowerBy = 30 * time.Second
 	// shortList is the duration up to which a list needs no pause after it.
 	shortList = 50 * time.Millisecond
+	// longList is the duration of a list, if the last one did not take half of it, from which on checks do not wait for it: a server
+	// that sends small pages slowly, each in time, would otherwise keep all Agents unchecked.
+	longList = time.Hour
 	// patience is how long a caller waits for a list before it is asked to retry.
 	patience = 5 * time.Second
 )

@@ -72,7 +72,7 @@ func (i *Inventory) read(ctx context.Context, after time.Time, found func()) (ok
 
 // Lookup returns a remote agent from a snapshot that was begun after the given time, and the time of the snapshot. ok is
 // false if there is no such snapshot, or if it lacks the agent: then the agent has to be read. While a list is in progress
-// it returns a waiting failure.
+// it returns a waiting failure, unless the list takes too long.
 func (i *Inventory) Lookup(id string, after time.Time) (seen Entry, at time.Time, ok bool, err error) {
 	if lists := i.source.ListSupported(); lists == nil || !*lists {
 		return Entry{}, time.Time{}, false, nil
@@ -87,6 +87,8 @@ func (i *Inventory) Lookup(id string, after time.Time) (seen Entry, at time.Time
 		return Entry{}, time.Time{}, false, nil
 	case i.running == nil:
 		i.start()
+	case i.running.age(i) >= max(longList, 2*i.snapshot.took):
+		return Entry{}, time.Time{}, false, nil
 	}
 	return Entry{}, time.Time{}, false, i.running.waiting(i)
 }
