@@ -39,7 +39,11 @@ func (c *Connection) Verify(ctx context.Context) error {
 			continue
 		}
 		with := now.bare.WithCredential(cloud.Credential{Scheme: cloud.Scheme(scheme), Token: now.credentials.Token})
-		result, err := verification.Check(ctx, with, now.endpoint.URL, now.endpoint.ProjectID, before.Verified && before.Authentication == scheme)
+		known := verification.Result{}
+		if before.Authentication == scheme {
+			known = before
+		}
+		result, err := verification.Check(ctx, with, now.endpoint.URL, now.endpoint.ProjectID, known)
 		switch {
 		case verification.IsRefusal(err):
 			last = err

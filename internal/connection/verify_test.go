@@ -62,7 +62,11 @@ func TestResultsOfTheCredentialCheck(t *testing.T) {
 			reason:   v1alpha1.ReasonUnauthorized, requests: 1,
 		}, {
 			name: "without a list, a read of what is not there", wanted: bearer, settings: cloudtest.Settings{NoList: true},
-			want: verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 2,
+			want: verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 3,
+		}, {
+			name: "a list that something in between responds to once", wanted: bearer,
+			faults: []cloudtest.Fault{{Route: cloudtest.RouteList, Status: 404, Body: "<html>Not Found</html>", Times: 1}},
+			want:   verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(true)}, requests: 3,
 		}, {
 			name: "a forbidden list is no list", wanted: bearer,
 			faults: []cloudtest.Fault{{Route: cloudtest.RouteList, Status: 403, Body: `{"error":"permission denied"}`}},

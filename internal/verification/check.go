@@ -62,21 +62,34 @@ func Schemes(wanted, first v1alpha1.Authentication) []v1alpha1.Authentication {
 // agent is not there. Other servers, behind a wrong URL, respond to any path with an empty list, with a bare 404, or with
 // whatever: an empty list counts only if the credentials were verified before, or together with those words. The
 // result is not verified with a nil error where the API speaks, but says nothing of the credentials: then the first
-// request for an Agent decides.
-func Check(ctx context.Context, c *cloud.Client, url, projectID string, verified bool) (Result, error) {
-	lists := false
+// request for an Agent decides. known is what an earlier check with these credentials has shown.
+func Check(ctx context.Context, c *cloud.Client, url, projectID string, known Result) (Result, error) {
+	lists, foreign := false, false
+	look := func() (page *cloud.Page, err error) {
+		page, err = c.List(ctx, projectID, cloud.ListOptions{Last: 1})
+		if lists = err == nil; lists || lacksList(err) {
+			e, failed := cloud.AsError(err)
+			foreign = failed && !e.API
+			return page, nil
+		}
+		return nil, unverified(url+"/v1/projects/"+projectID+"/agents", err)
+	}
 	if projectID != "" {
-		page, err := c.List(ctx, projectID, cloud.ListOptions{Last: 1})
-		lists = err == nil
-		switch {
-		case lists && (verified || showsAgents(page)):
+		switch page, err := look(); {
+		case err != nil:
+			return Result{}, err
+		case lists && (known.Verified || showsAgents(page)):
 			return Result{Verified: true, ListSupported: &lists}, nil
-		case !lists && !lacksList(err):
-			return Result{}, unverified(url+"/v1/projects/"+projectID+"/agents", err)
 		}
 	}
 	_, err := c.Get(ctx, uuid.Nil.String())
 	e, failed := cloud.AsError(err)
+	if foreign && failed && e.API && known.ListSupported == nil {
+		// Something in between may have responded in place of this API. Without a list, lost registrations are repeated blindly.
+		if _, err := look(); err != nil {
+			return Result{}, err
+		}
+	}
 	switch {
 	case cloud.IsGone(err):
 		return Result{Verified: true, ListSupported: &lists}, nil

@@ -248,7 +248,7 @@ func TestTheFirstRequestVerifiesWhatAReadCannot(t *testing.T) {
 	x := newVerifying(t)
 	x.cloud.Configure(func(s *cloudtest.Settings) { s.NoList = true })
 	x.cloud.Inject(cloudtest.Fault{Method: "GET", Route: cloudtest.RouteAgent, Status: 422, Body: `{"error":"invalid ID"}`})
-	x.expect(t, "neither yes nor no", v1alpha1.ReasonCredentialsUnverified, 2)
+	x.expect(t, "neither yes nor no", v1alpha1.ReasonCredentialsUnverified, 3)
 	permit, err := x.project.Acquire(ratelimit.Caller{UID: "somebody"})
 	noError(t, err)
 	_, err = permit.Register(t.Context(), bodyOf("m"))
