@@ -54,7 +54,7 @@ func (t *Task) Redacted(ctx context.Context, failure *fault.Error) *fault.Error 
 		return nil
 	}
 	e, ok := cloud.AsError(failure.Err)
-	if !ok || e.Message == "" {
+	if !ok || e.Message+e.Detail == "" {
 		return failure
 	}
 	clean := *failure
