@@ -14,8 +14,8 @@ import (
 	"strings"
 )
 
-// Canonical normalizes a JSON object for comparison: sorted keys, no white space, one spelling of each text and number. Null and
-// absent are the empty object. The values are never all decoded, which would take up to a hundred times the memory of their bytes.
+// Canonical normalizes a JSON object for comparison: sorted keys, no white space, one spelling of each text and number. Null,
+// absent, [] and "" are the empty object. The values are never all decoded, which would take up to a hundred times the memory of their bytes.
 func Canonical(raw json.RawMessage) json.RawMessage {
 	c := &canonical{decoder: json.NewDecoder(bytes.NewReader(raw))}
 	c.decoder.UseNumber()
@@ -23,7 +23,11 @@ func Canonical(raw json.RawMessage) json.RawMessage {
 	case errors.Is(err, errTooDeep):
 		text, _ := json.Marshal(string(raw)) // It differs from each object, and equals itself.
 		return text
-	case err != nil || c.text[0] != '{':
+	case err != nil:
+		return json.RawMessage(`{}`)
+	}
+	switch text := string(c.text); text {
+	case `null`, `[]`, `""`:
 		return json.RawMessage(`{}`)
 	}
 	return c.text

@@ -18,11 +18,13 @@ import (
 func decoded(raw []byte) []byte {
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()
-	object := map[string]any{}
-	if decoder.Decode(&object) != nil || object == nil {
-		object = map[string]any{}
+	var value any
+	_ = decoder.Decode(&value)
+	text, _ := json.Marshal(plain(value))
+	switch string(text) {
+	case "null", "[]", `""`:
+		return []byte("{}")
 	}
-	text, _ := json.Marshal(plain(object))
 	return text
 }
 

@@ -138,8 +138,11 @@ func (s *strictAgent) agent() Agent {
 	if s.FleetID != nil {
 		*s.FleetID = NormalID(*s.FleetID)
 	}
-	if string(s.Metadata) == "null" || len(s.Metadata) > mostMetadata {
+	switch {
+	case string(s.Metadata) == "null":
 		s.Metadata = nil
+	case len(s.Metadata) > mostMetadata:
+		s.Metadata = json.RawMessage(`"too long"`)
 	}
 	for _, text := range []*string{
 		&s.ID, s.FleetID, &s.Name, &s.MachineID, &s.Type, &s.Version, &s.Edition, &s.Status, &s.OS, &s.Arch, &s.EnvironmentName,
@@ -160,7 +163,8 @@ const (
 	mostTexts     = 1024      // of an array
 	mostText      = 4<<10 + 1 // bytes of a text
 	mostRawConfig = 1<<20 + 1
-	// mostMetadata is what can be declared, in bytes, with each character escaped in six. Longer metadata counts as none.
+	// mostMetadata is what can be declared, in bytes, with each character escaped in six. Of longer metadata only a text is
+	// left, which differs from all that can be declared.
 	mostMetadata = 6 * 256 << 10
 )
 
