@@ -156,7 +156,8 @@ func countStored(desired []string, wanted map[string]agentset.Wanted, stored []m
 const (
 	// listFrom is the number of token Secrets from which they are listed instead of read one by one.
 	listFrom = 50
-	pageSize = 200
+	// pageSize bounds the memory of a page: whoever may write Secrets writes the label, and up to 1 MiB.
+	pageSize = 20
 )
 
 // session is the content of one session, under the keys of its Secret.
