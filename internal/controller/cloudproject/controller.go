@@ -10,6 +10,7 @@ package cloudproject
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -60,8 +61,8 @@ type Reconciler struct {
 // Reconcile reconciles one CloudProject: it adds or removes the finalizer, verifies and copies the credentials, and
 // writes the status.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	if !projectref.CanExist(req.NamespacedName) {
-		return ctrl.Result{}, nil // Some Agent refers to it.
+	if !projectref.CanExist(req.NamespacedName) || len(r.Namespaces) > 0 && !slices.Contains(r.Namespaces, req.Namespace) {
+		return ctrl.Result{}, nil // Some Agent refers to it. The cache knows no namespace that is not watched.
 	}
 	var cp v1alpha1.CloudProject
 	if err := r.Client.Get(ctx, req.NamespacedName, &cp); err != nil {
