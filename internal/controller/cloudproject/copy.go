@@ -103,6 +103,11 @@ func (c copies) renew(ctx context.Context, cp *v1alpha1.CloudProject, now creden
 	if cp.DeletionTimestamp != nil {
 		return nil
 	}
+	if others := now.copy.Finalizers; len(others) > 0 && !controllerutil.ContainsFinalizer(now.copy, v1alpha1.CredentialsFinalizer) {
+		return fault.Waitingf(v1alpha1.ReasonSecretWriteRefused, // A watch shows its end.
+			"Secret %q, the operator's copy of the credentials, was deleted and still has the finalizer %s: remove the finalizer",
+			now.copy.Name, others[0])
+	}
 	trial := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cp.Namespace, GenerateName: "calyptia-credentials-"}}
 	if err := c.client.Create(ctx, trial, client.DryRunAll); err != nil {
 		return err
@@ -170,9 +175,12 @@ func shape(secret *corev1.Secret, cp *v1alpha1.CloudProject, c connection.Creden
 
 // refusedCopy distinguishes a rejection by the API server, which only a user can fix, from a temporary failure.
 func refusedCopy(cp *v1alpha1.CloudProject, err error) (*fault.Error, error) {
+	held, isHeld := fault.As(err)
 	switch {
 	case err == nil:
 		return nil, nil
+	case isHeld:
+		return held, nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return fault.Waitingf(v1alpha1.ReasonSecretWriteRefused,
 			"namespace %s is being deleted, so the operator keeps no copy of the credentials", cp.Namespace), nil

@@ -74,7 +74,8 @@ func (p pacer) next(m *memo, verdict *fault.Error, pending bool) ctrl.Result {
 // again requeues a reconciliation that failed on an API server error. A conflict is not logged.
 func (p pacer) again(ctx context.Context, m *memo, err error) ctrl.Result {
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) || apierrors.IsAlreadyExists(err) {
-		return requeue(spread(p.delays.BackoffMin / 4))
+		m.rejected.times++
+		return requeue(fault.Backoff(m.rejected.times, p.delays.BackoffMin/4, p.delays.BackoffMax))
 	}
 	if text := err.Error(); text != m.rejected.logged {
 		logf.FromContext(ctx).Error(err, "The API server rejected a request: retrying automatically")
