@@ -63,7 +63,7 @@ const (
 	ReasonAPIServer = "APIServerError"
 	// ReasonRemoteDeleted: the remote agent was deleted externally; it is re-registered.
 	ReasonRemoteDeleted = "RemoteDeleted"
-	// ReasonInUse: Agents still use the CloudProject that is being deleted.
+	// ReasonInUse: Agents still use the CloudProject that is being deleted, or somebody else's finalizer keeps it.
 	ReasonInUse = "InUse"
 	// ReasonCredentialsUnverified: the credentials were neither accepted nor rejected yet.
 	ReasonCredentialsUnverified = "CredentialsUnverified"

@@ -102,7 +102,11 @@ func (r *Reconciler) reconcile(ctx context.Context, cp *v1alpha1.CloudProject, m
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	report := reporter{r.Client, r.Recorder, r.Clock, r.Delays.AgentCountInterval}
 	if released {
+		if err := report.released(ctx, before, cp, m); err != nil {
+			return ctrl.Result{}, err
+		}
 		r.memos.release(client.ObjectKeyFromObject(cp))
 		return ctrl.Result{}, nil
 	}
@@ -110,7 +114,6 @@ func (r *Reconciler) reconcile(ctx context.Context, cp *v1alpha1.CloudProject, m
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	report := reporter{r.Client, r.Recorder, r.Clock, r.Delays.AgentCountInterval}
 	describe(cp, m, r.Projects.Lookup(cp.UID))
 	report.setConditions(cp, both(held, verdict))
 	pending, err := report.write(ctx, before, cp, m)

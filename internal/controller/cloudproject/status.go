@@ -144,6 +144,18 @@ func (r reporter) write(ctx context.Context, before, cp *v1alpha1.CloudProject, 
 	return false, nil
 }
 
+// released writes the status of a CloudProject that was released, if finalizers of others keep it.
+func (r reporter) released(ctx context.Context, before, cp *v1alpha1.CloudProject, m *memo) error {
+	if len(cp.Finalizers) == 0 {
+		return nil
+	}
+	cp.Status.ObservedGeneration = cp.Generation
+	r.setConditions(cp, fault.Waitingf(v1alpha1.ReasonInUse,
+		"the operator released this CloudProject, and makes no requests with it: the deletion waits for the finalizer %s", cp.Finalizers[0]))
+	_, err := r.write(ctx, before, cp, m)
+	return client.IgnoreNotFound(err)
+}
+
 // announce logs every change of Ready, and records an event if its status or reason changed.
 func (r reporter) announce(ctx context.Context, cp *v1alpha1.CloudProject, was *metav1.Condition) {
 	is := apimeta.FindStatusCondition(cp.Status.Conditions, v1alpha1.ConditionReady)
