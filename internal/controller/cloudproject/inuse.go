@@ -27,12 +27,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/registration"
 )
 
-const (
-	// namedHolders is how many Agents a message names.
-	namedHolders = 5
-	// listPage is how many Agents are read from the API server at once.
-	listPage = 500
-)
+// namedHolders is how many Agents a message names.
+const namedHolders = 5
 
 // releaser delays the deletion of a CloudProject while Agents need it.
 type releaser struct {
@@ -131,9 +127,14 @@ func (r releaser) listHolders(ctx context.Context, cp *v1alpha1.CloudProject, ne
 	}
 	var holding []string
 	for _, namespace := range namespaces {
+		sizes, err := pagesOf(ctx, r.client, namespace)
+		if err != nil {
+			return nil, err
+		}
 		var list v1alpha1.AgentList
+		last := ""
 		for more := true; more; more = list.Continue != "" {
-			err := r.apiReader.List(ctx, &list, client.InNamespace(namespace), client.Limit(listPage), client.Continue(list.Continue))
+			err := r.apiReader.List(ctx, &list, client.InNamespace(namespace), sizes.limit(last), client.Continue(list.Continue))
 			if apierrors.IsForbidden(err) && namespace != "" && namespace != cp.Namespace {
 				if shared {
 					return nil, unreadable(namespace)
@@ -144,6 +145,9 @@ func (r releaser) listHolders(ctx context.Context, cp *v1alpha1.CloudProject, ne
 				return nil, err
 			}
 			holding = append(holding, names(list.Items, uses)...)
+			if n := len(list.Items); n > 0 {
+				last = listKey(&list.Items[n-1])
+			}
 		}
 	}
 	return holding, nil
