@@ -98,6 +98,12 @@ func (a *Agent) Fleet() string {
 	return *a.FleetID
 }
 
+// Reported reports whether the agent ever sent metrics, by any of the fields that show it: a time may be unreadable.
+func (a *Agent) Reported() bool {
+	shown := func(t *time.Time) bool { return t != nil && !t.IsZero() }
+	return a.MetricsCount > 0 || shown(a.FirstMetricsAddedAt) || shown(a.LastMetricsAddedAt)
+}
+
 // UnmarshalJSON reads an agent. Fields that decisions depend on must have
 // their documented types; others of another type are left out.
 func (a *Agent) UnmarshalJSON(raw []byte) error {

@@ -31,7 +31,7 @@ type Entry struct {
 }
 
 func entryOf(a *cloud.Agent) Entry {
-	e := Entry{ID: a.ID, CreatedAt: a.CreatedAt, Reported: a.FirstMetricsAddedAt != nil}
+	e := Entry{ID: a.ID, CreatedAt: a.CreatedAt, Reported: a.Reported()}
 	if !cloud.ValidMachineID(a.MachineID) {
 		return e // No Agent has it, and it may have any length.
 	}

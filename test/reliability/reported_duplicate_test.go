@@ -17,8 +17,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// The operator deletes "the duplicate that it certainly created and that never reported". An API may show that an agent reported without
-// a readable firstMetricsAddedAt: null, or in another form than RFC 3339.
+// A duplicate that reported is left. An API may show that without a readable firstMetricsAddedAt.
 func TestDuplicates_ThatReported_WithoutFirstMetricsAddedAt_AreLeft(t *testing.T) {
 	for name, reported := range map[string]func(*cloud.Agent){
 		"a count of metrics": func(a *cloud.Agent) { a.MetricsCount, a.Status = 5000, "healthy" },

@@ -234,7 +234,7 @@ func (u updater) deleteDuplicates(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if duplicate != nil && id != status.ID && duplicate.FirstMetricsAddedAt == nil && !u.Settings.ReadOnly {
+		if duplicate != nil && id != status.ID && !duplicate.Reported() && !u.Settings.ReadOnly {
 			if err := u.Project.Delete(ctx, u.Caller(), id); err != nil {
 				if missing, err := o.ConfirmsMissing(ctx, id, err); !missing {
 					return err
