@@ -40,6 +40,7 @@ func (r *reader) reset() {
 // fetched is a page between the fetch and the merge.
 type fetched struct {
 	*cloud.RawPage
+	size  int         // the number of agents that was asked for
 	learn func(error) // called with the outcome of reading the page
 	err   error       // instead of a page; then it is the last
 	read  chan read   // its content, sent once
@@ -73,7 +74,9 @@ func (r *reader) all(ctx context.Context, taken *Charge) ([]Entry, error) {
 	pages := make(chan *fetched, pagesAhead)
 	go r.fetchAll(ctx, taken, pages)
 	var entries []Entry
+	count, size := 0, 0
 	for page := range pages {
+		count, size = count+1, page.size
 		if page.err != nil {
 			return nil, page.err
 		}
@@ -94,7 +97,26 @@ func (r *reader) all(ctx context.Context, taken *Charge) ([]Entry, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, Canceled(err) // The list may be incomplete.
 	}
+	if count == 1 && len(entries) == size && size > 1 {
+		return entries, r.ends(ctx)
+	}
 	return entries, nil
+}
+
+// ends confirms that a list ends after one full page. A proxy may drop the Link header, which names the next page: then a page of one
+// agent has none either.
+func (r *reader) ends(ctx context.Context) error {
+	raw, learn, err := r.source.Fetch(ctx, cloud.ListOptions{Last: 1})
+	if err != nil {
+		return err
+	}
+	page, err := raw.Page()
+	learn(err)
+	if err == nil && page.Before == "" && len(page.Agents) == 1 {
+		err = fault.Retryablef(v1alpha1.ReasonInvalidResponse, "the list of remote agents has no Link header, so that only its first page "+
+			"is known: have each proxy between the operator and Calyptia Cloud pass that header on")
+	}
+	return err
 }
 
 // fetchAll fetches all pages, and may sleep. It fetches smaller ones where a page of large configurations is too long for a response.
@@ -105,7 +127,7 @@ func (r *reader) fetchAll(ctx context.Context, taken *Charge, pages chan<- *fetc
 	var options cloud.ListOptions
 	for more := true; more; {
 		options.Last = r.pageSize()
-		page := fetched{}
+		page := fetched{size: options.Last}
 		page.RawPage, page.learn, page.err = r.source.Fetch(ctx, options)
 		r.paged(options.Last, &page)
 		cursor := [sha256.Size]byte{}
