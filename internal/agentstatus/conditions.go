@@ -37,7 +37,9 @@ type Outcome struct {
 	Missing bool
 	// Remote agent as it was seen; nil if it was not.
 	Remote *cloud.Agent
-	Now    time.Time
+	// Hide removes tokens from what the API shows.
+	Hide func(string) string
+	Now  time.Time
 	// ReadOnly: the operator writes nothing remote.
 	ReadOnly bool
 	// OwnCA: a Fluent Bit with the session needs a CA that the session cannot hold.
@@ -68,7 +70,7 @@ func Conclude(agent *v1alpha1.Agent, o Outcome) {
 	}
 	status.ObservedGeneration = agent.Generation
 	if o.Remote != nil {
-		status.Agent = Remote(o.Remote)
+		status.Agent = Remote(o.Remote, o.Hide)
 		w.reporting(o)
 	}
 	who := "syncPolicy " + string(agent.Spec.SyncPolicy)
@@ -136,7 +138,7 @@ func (w writer) reporting(o Outcome) {
 		w.set(v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonNeverReported, message)
 	case o.Remote.Status != "healthy" && o.Now.Sub(*last) > silence:
 		w.set(v1alpha1.ConditionReporting, metav1.ConditionFalse, v1alpha1.ReasonMetricsStopped,
-			"Calyptia Cloud reports the status "+Clip(o.Remote.Status)+"; the last metrics were received at "+last.UTC().Format(time.RFC3339))
+			"Calyptia Cloud reports the status "+w.Status.Agent.Status+"; the last metrics were received at "+last.UTC().Format(time.RFC3339))
 	default:
 		w.set(v1alpha1.ConditionReporting, metav1.ConditionTrue, v1alpha1.ReasonMetricsReceived,
 			"Calyptia Cloud receives metrics of this agent")

@@ -24,16 +24,22 @@ func Registered(made *cloud.Registered, sent cloud.Registration) *v1alpha1.Remot
 	}
 }
 
-// Remote is the agent as the API shows it, shortened where it is too long.
-func Remote(a *cloud.Agent) *v1alpha1.RemoteAgent {
-	const mostTags = 64
+// Remote is the agent as the API shows it, shortened where it is too long. hide removes tokens from a text; nil if there are none.
+func Remote(a *cloud.Agent, hide func(string) string) *v1alpha1.RemoteAgent {
+	const mostTags, shortest = 64, 16 // No token has fewer characters, and most texts have.
+	show := func(text string) string {
+		if text = Clip(text); hide == nil || len(text) < shortest || cloud.ValidID(text) {
+			return text
+		}
+		return hide(text)
+	}
 	var tags []string
 	for _, tag := range a.Tags[:min(len(a.Tags), mostTags)] {
-		tags = append(tags, Clip(tag))
+		tags = append(tags, show(tag))
 	}
 	return &v1alpha1.RemoteAgent{
-		Name: Clip(a.Name), Version: Clip(a.Version), Status: Clip(a.Status), OS: Clip(a.OS), Arch: Clip(a.Arch),
-		Tags: tags, EnvironmentName: Clip(a.EnvironmentName), FleetID: Clip(a.Fleet()),
+		Name: show(a.Name), Version: show(a.Version), Status: show(a.Status), OS: show(a.OS), Arch: show(a.Arch),
+		Tags: tags, EnvironmentName: show(a.EnvironmentName), FleetID: show(a.Fleet()),
 		MetricsCount:        a.MetricsCount,
 		FirstMetricsAddedAt: timestamp(a.FirstMetricsAddedAt), LastMetricsAddedAt: timestamp(a.LastMetricsAddedAt),
 		CreatedAt: timestamp(&a.CreatedAt), UpdatedAt: timestamp(&a.UpdatedAt),

@@ -37,10 +37,10 @@ func TestRemoteStatusIsWhatTheServiceSays(t *testing.T) {
 		EnvironmentName: "Staging", FleetID: fleetA, MetricsCount: 42,
 		FirstMetricsAddedAt: second(created), LastMetricsAddedAt: second(updated), CreatedAt: second(created), UpdatedAt: second(updated),
 	}
-	if diff := cmp.Diff(want, Remote(remote)); diff != "" {
+	if diff := cmp.Diff(want, Remote(remote, nil)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if diff := cmp.Diff(&v1alpha1.RemoteAgent{}, Remote(&cloud.Agent{})); diff != "" {
+	if diff := cmp.Diff(&v1alpha1.RemoteAgent{}, Remote(&cloud.Agent{}, nil)); diff != "" {
 		t.Errorf("of nothing, -want +got:\n%s", diff)
 	}
 }
@@ -54,7 +54,7 @@ func TestRemoteStatusIsBounded(t *testing.T) {
 	got := Remote(&cloud.Agent{
 		Name: huge, Version: huge, Status: huge, OS: huge, Arch: huge, EnvironmentName: huge, FleetID: &huge, Tags: tags,
 		MetricsCount: 1 << 62,
-	})
+	}, nil)
 	if len(got.Tags) != 64 {
 		t.Errorf("%d tags", len(got.Tags))
 	}

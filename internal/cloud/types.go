@@ -104,6 +104,12 @@ func (a *Agent) Reported() bool {
 	return a.MetricsCount > 0 || shown(a.FirstMetricsAddedAt) || shown(a.LastMetricsAddedAt)
 }
 
+// ShowsToken reports whether the agent's token is in a text that nobody declared.
+func (a *Agent) ShowsToken() bool {
+	shown := func(text string) bool { return len(text) >= minSecretPart && Redact(text, a.Token) != text }
+	return shown(a.Status) || shown(a.OS) || shown(a.Arch) || shown(a.EnvironmentName) || slices.ContainsFunc(a.Tags, shown)
+}
+
 // UnmarshalJSON reads an agent. Fields that decisions depend on must have
 // their documented types; others of another type are left out.
 func (a *Agent) UnmarshalJSON(raw []byte) error {

@@ -62,6 +62,9 @@ func hide(text, secret string) string {
 	if len(secret) <= minSecretPart {
 		return strings.ReplaceAll(text, secret, Redacted)
 	}
+	if !mayHold(text, secret) {
+		return text
+	}
 	secretParts := map[string]bool{} // the parts of the text; true for those of the secret, too
 	for at := range max(len(text)-minSecretPart+1, 0) {
 		secretParts[text[at:at+minSecretPart]] = false
@@ -85,6 +88,21 @@ func hide(text, secret string) string {
 	}
 	clean.WriteString(text[max(end, 0):])
 	return clean.String()
+}
+
+// mayHold reports whether a text may hold a part of a secret. For the usual short text that is much cheaper than to look for each part:
+// any part holds one of the blocks.
+func mayHold(text, secret string) bool {
+	const block, short = minSecretPart / 2, 1 << 10
+	if len(text) < minSecretPart || len(text) > short {
+		return len(text) > short
+	}
+	for at := 0; at+block <= len(secret); at += block {
+		if strings.Contains(text, secret[at:at+block]) {
+			return true
+		}
+	}
+	return false
 }
 
 // secretOf returns what must not be shown of a token: the whole, and so its long parts.

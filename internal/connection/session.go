@@ -133,6 +133,14 @@ func (s *session) Sign(text string) string {
 	return Signer(token)(text)
 }
 
+// Hide removes the project token from a text.
+func (s *session) Hide(text string) string {
+	s.mu.Lock()
+	token := s.identity.credentials.Token
+	s.mu.Unlock()
+	return cloud.Redact(text, token)
+}
+
 // Signer makes the signatures of a project token.
 func Signer(token cloud.Token) func(text string) string {
 	return func(text string) string {

@@ -23,8 +23,8 @@ type Entry struct {
 	CreatedAt time.Time
 	// Reported is true if the agent ever sent metrics.
 	Reported bool
-	// Remote is the agent without its token, configuration and metadata; nil if its texts are too long, or if it
-	// comes from no list.
+	// Remote is the agent without its token, configuration and metadata; nil if its texts are too long or hold the
+	// token, or if it comes from no list.
 	Remote *cloud.Agent
 	// RawConfig and Metadata are the hashes of the fields that Remote lacks.
 	RawConfig, Metadata string
@@ -36,8 +36,8 @@ func entryOf(a *cloud.Agent) Entry {
 		return e // No Agent has it, and it may have any length.
 	}
 	e.MachineID = a.MachineID
-	if textsOf(a) > mostWords {
-		return e
+	if textsOf(a) > mostWords || a.ShowsToken() {
+		return e // It is read, and its token hidden.
 	}
 	light := *a
 	light.RawConfigHash, light.Metadata, light.Token = "", nil, cloud.Token{}

@@ -8,8 +8,6 @@ package reliability_test
 
 import (
 	"encoding/json"
-	"fmt"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -31,8 +29,7 @@ func shows(w *harness.World, a *v1alpha1.Agent, whose string, token cloud.Token)
 	}
 }
 
-// A server may write a token into any text, not only into the message of an error: "the operator searches every response for tokens
-// before it shows it", and "no Agent holds a token".
+// A server may write a token into any text, not only into the message of an error. No Agent shows it.
 func TestTokens_InWhatTheAPIShowsOfOtherThings_AreHidden(t *testing.T) {
 	t.Run("the name of a fleet", func(t *testing.T) {
 		t.Parallel()
@@ -70,18 +67,4 @@ func TestTokens_InWhatTheAPIShowsOfOtherThings_AreHidden(t *testing.T) {
 			shows(w, w.Stalled(whose, v1alpha1.ReasonRemoteMismatch, "is of type"), "the "+whose, token)
 		}
 	})
-}
-
-// An error whose message has no visible character repeats the agent's own token in its detail.
-func TestTokens_InTheDetailOfAnErrorWithoutWords_AreHidden(t *testing.T) {
-	t.Parallel()
-	w := harness.New(t, cloudtest.Settings{})
-	id := w.Ready(w.Apply("web")).Status.ID
-	remote, _ := w.Cloud.Agent(id)
-	w.Cloud.Inject(cloudtest.Fault{
-		Method: http.MethodPatch, Route: cloudtest.RouteAgent, Status: http.StatusUnprocessableEntity,
-		Body: fmt.Sprintf(`{"error":"\u200b","detail":%q}`, "you are "+remote.Token.Reveal()),
-	})
-	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.1.0" })
-	shows(w, w.Stalled("web", v1alpha1.ReasonInvalid), "the agent", remote.Token)
 }
