@@ -227,6 +227,9 @@ func (r *registrar) adopt(ctx context.Context, remote *cloud.Agent) error {
 	if e := (Evidence{r.Task}); !e.entitled(remote, r.Intent()) {
 		return e.notEntitled()
 	}
+	if err := r.typeFits(remote); err != nil {
+		return err
+	}
 	if err := (rivals{r.Task}).unowned(ctx, remote); err != nil {
 		return err
 	}
@@ -238,4 +241,17 @@ func (r *registrar) adopt(ctx context.Context, remote *cloud.Agent) error {
 	r.SawRead(remote)
 	r.Record(recovered, remote.ID)
 	return nil
+}
+
+// typeFits refuses an agent of the other type, as one that was retained may be: a type cannot be changed. What is to be deleted may
+// have either.
+func (r *registrar) typeFits(remote *cloud.Agent) error {
+	declared, shown := r.Agent.Spec.Type, v1alpha1.AgentType(remote.Type)
+	known := shown == v1alpha1.AgentTypeFluentBit || shown == v1alpha1.AgentTypeFluentd
+	if r.facts.Deleting || declared == "" || !known || shown == declared {
+		return nil
+	}
+	return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
+		"spec.type is %s, but the remote agent %s of this Agent is of type %s: delete that agent in Calyptia Cloud, "+
+			"or delete this Agent and create it with that type", declared, remote.ID, shown)
 }
