@@ -167,6 +167,9 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, *Error)
 	}
 	request.Header.Set(name, value)
 	request.Header.Set("Accept", "application/json")
+	if call.method == http.MethodGet {
+		request.Header.Set("Cache-Control", "no-cache") // What a cache has may be older than what is to be confirmed.
+	}
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}

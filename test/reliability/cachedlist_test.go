@@ -17,8 +17,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A cache between the operator and the API responds with the list that it has, unless the request asks it not to. A list from before the
-// registration is no evidence that it created nothing.
+// A cache between the operator and the API responds with the list that it has, unless the request asks it not to. A list from before a
+// registration is no evidence that this created nothing.
 func TestDelete_InDoubt_ListComesFromACache_LeavesNoAgent(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
