@@ -56,6 +56,8 @@ func (r creation) create(ctx context.Context) error {
 		first = began // An intent of unknown origin: an agent may have been created.
 	case r.Open():
 		first = r.Intent().First // The API may respond with what an earlier attempt created.
+	case r.throttledBefore():
+		first = r.Intent().First // A gateway may have repeated that attempt, too fast for the API. If so, the list shows a duplicate.
 	}
 	if err := ctx.Err(); err != nil { // A shutdown after the intent and before the request would make the next leader wait.
 		permit.Release()
@@ -79,6 +81,13 @@ func (r creation) create(ctx context.Context) error {
 		r.facts.Found[s] = registration.None // The intent is new.
 	}
 	return r.send(ctx, permit, intent, left)
+}
+
+// throttledBefore reports whether the API asked to wait in response to the last attempt, where lists show what that created.
+func (r creation) throttledBefore() bool {
+	a := &r.Known.attempt
+	return r.facts.Listing == registration.ListingYes && !r.explicit() &&
+		a.intent != "" && a.intent == r.Intent().String() && !a.responded.IsZero() && a.refused.IsZero()
 }
 
 // bodyFor reads the configuration that is registered.

@@ -367,14 +367,15 @@ func (o Observer) findDuplicates(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	began, known := ClosedIntent(o.Agent).Began(now)
+	closed := ClosedIntent(o.Agent)
+	_, known := closed.Began(now)
 	var left []string
 	for _, entry := range entries {
 		recent := now.Sub(entry.CreatedAt) < o.Settings.Slack // It may be on its way into a Secret.
 		switch {
 		case entry.ID == status.ID || recent || slices.Contains(status.DuplicatesToDelete, entry.ID):
 		case known && len(status.DuplicatesToDelete) < mostDuplicates && o.Agent.Spec.SyncPolicy != v1alpha1.SyncObserve && !entry.Reported &&
-			!entry.CreatedAt.Before(began.Truncate(time.Second)):
+			!entry.CreatedAt.Before(closed.First.Truncate(time.Second)):
 			status.DuplicatesToDelete = append(status.DuplicatesToDelete, entry.ID)
 		default:
 			left = append(left, entry.ID)
