@@ -154,6 +154,9 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 	shard := projectref.Shard{Selector: o.Selector}
 	agentMetrics, err := metrics.NewAgents(ctrlmetrics.Registry, metrics.AgentsOptions{
 		Reader: mgr.GetCache(), Each: o.AgentMetrics, Elected: mgr.Elected(), Shard: shard, Events: remoteagent.EventReasons(),
+		Allows: func(ctx context.Context, cp *v1alpha1.CloudProject, namespace string) (bool, error) {
+			return projectref.Allows(ctx, mgr.GetAPIReader(), cp, namespace)
+		},
 		ProjectOf: func(a *v1alpha1.Agent) (types.NamespacedName, bool) { return projectref.Ref(a, o.Project) },
 	})
 	if err != nil {

@@ -26,6 +26,8 @@ type AgentsOptions struct {
 	Reader client.Reader
 	// ProjectOf returns the CloudProject that an Agent refers to, and whether it refers to one.
 	ProjectOf func(*v1alpha1.Agent) (types.NamespacedName, bool)
+	// Allows reports whether a CloudProject allows Agents of a namespace; nil allows all. A decision is kept for some minutes.
+	Allows func(ctx context.Context, cp *v1alpha1.CloudProject, namespace string) (bool, error)
 	// Shard is what this operator manages.
 	Shard Shard
 	// Each enables series for each Agent.
@@ -42,14 +44,16 @@ type Shard interface {
 	HasStrays() bool
 }
 
-// noProject is the label of Agents whose CloudProject does not exist: the number of such references is not bounded.
+// noProject is the label of Agents whose CloudProject does not exist, because the number of such references is not bounded, or does
+// not allow them, because anybody may refer to it.
 const noProject = "none"
 
 // Agents are the metrics of all Agents together and, optionally, of each. Except for the counters they are computed at
 // each scrape, in one pass over the cache.
 type Agents struct {
-	opts   AgentsOptions
-	events *prometheus.CounterVec
+	opts    AgentsOptions
+	allowed allowed
+	events  *prometheus.CounterVec
 
 	agents, conditions, deleting, deletingSince, healthy, reporting, lastMetrics *prometheus.Desc
 
@@ -65,7 +69,7 @@ func NewAgents(registerer prometheus.Registerer, opts AgentsOptions) (*Agents, e
 	}
 	each := func(name, help string) *prometheus.Desc { return all(name, help, "agent_namespace", "agent") }
 	m := &Agents{
-		opts: opts, last: map[types.NamespacedName]time.Time{}, known: sets.New[string](),
+		opts: opts, allowed: allowed{ask: opts.Allows, known: map[allowedKey]decision{}}, last: map[types.NamespacedName]time.Time{}, known: sets.New[string](),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "calyptia_agent_events_total",
 			Help: "What happened to Agents, by the reason of the event, such as Registered, DriftCorrected, Reregistered or Orphaned.",
@@ -98,24 +102,27 @@ func (m *Agents) compute(ctx context.Context, add Add) {
 			return // Before the cache is filled, no number is better than a wrong one.
 		}
 	}
-	names, elsewhere := map[types.NamespacedName]string{}, sets.New[types.NamespacedName]()
+	mine, elsewhere := map[types.NamespacedName]*v1alpha1.CloudProject{}, sets.New[types.NamespacedName]()
 	for i := range projects.Items {
 		key := client.ObjectKeyFromObject(&projects.Items[i])
 		if !m.opts.Shard.Has(&projects.Items[i]) {
 			elsewhere.Insert(key)
 			continue
 		}
-		names[key] = key.String()
+		mine[key] = &projects.Items[i]
 	}
-	m.begin(names)
+	m.begin(mine)
+	m.allowed.expire()
 	sums := map[string]*sum{}
 	for i := range agents.Items {
 		agent := &agents.Items[i]
 		name := noProject
 		ref, named := m.opts.ProjectOf(agent)
 		switch {
-		case named && names[ref] != "":
-			name = names[ref]
+		case named && mine[ref] != nil:
+			if m.allowed.has(ctx, mine[ref], agent.Namespace) {
+				name = ref.String()
+			}
 		case named && elsewhere.Has(ref), !m.opts.Shard.HasStrays():
 			continue
 		}
@@ -134,10 +141,10 @@ func (m *Agents) compute(ctx context.Context, add Add) {
 
 // begin starts all counters of a CloudProject at zero, because Prometheus misses the first increase of a new series, and
 // drops those of deleted CloudProjects.
-func (m *Agents) begin(names map[types.NamespacedName]string) {
+func (m *Agents) begin(mine map[types.NamespacedName]*v1alpha1.CloudProject) {
 	now := sets.New(noProject)
-	for _, name := range names {
-		now.Insert(name)
+	for key := range mine {
+		now.Insert(key.String())
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -234,13 +241,13 @@ func number(yes bool) float64 {
 	return 0
 }
 
-// Happened counts an event. cloudProject is nil if the Agent's does not exist.
-func (m *Agents) Happened(cloudProject *v1alpha1.CloudProject, reason string) {
+// Happened counts an event of an Agent of a namespace. cloudProject is nil if the Agent's does not exist.
+func (m *Agents) Happened(ctx context.Context, cloudProject *v1alpha1.CloudProject, namespace, reason string) {
 	if m == nil {
 		return
 	}
 	name := noProject
-	if cloudProject != nil {
+	if cloudProject != nil && m.allowed.has(ctx, cloudProject, namespace) {
 		name = client.ObjectKeyFromObject(cloudProject).String()
 	}
 	m.mu.Lock()

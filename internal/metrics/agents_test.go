@@ -247,14 +247,14 @@ func TestEventCountersStartAtZeroAndAreDroppedWithTheirCloudProject(t *testing.T
 			t.Errorf("%q begins with %v, %v", key, value, there)
 		}
 	}
-	m.Happened(&mine, "Orphaned")
-	m.Happened(nil, "Orphaned")
+	m.Happened(t.Context(), &mine, "web", "Orphaned")
+	m.Happened(t.Context(), nil, "web", "Orphaned")
 	after := series()
 	if after["logs/calyptia Orphaned"] != 1 || after["none Orphaned"] != 1 {
 		t.Errorf("events are not counted: %v", after)
 	}
 	cache.projects = cache.projects[1:]
-	m.Happened(&mine, "Deleted")
+	m.Happened(t.Context(), &mine, "web", "Deleted")
 	registry.Unregister(m.events) // Gathered first, it would still show what the other drops.
 	series()
 	registry.MustRegister(m.events)

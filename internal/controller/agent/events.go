@@ -38,7 +38,7 @@ func (f finisher) count(ctx context.Context, reason string) {
 	if f.CloudProject == nil {
 		_ = f.FindProject(ctx) // The cache is enough; a deletion may not have read it.
 	}
-	f.reconciler.Metrics.Happened(f.CloudProject, reason)
+	f.reconciler.Metrics.Happened(ctx, f.CloudProject, f.Agent.Namespace, reason)
 }
 
 // log logs a failure once, and again when it changes. One that requires user action is also an event. A
