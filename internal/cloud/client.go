@@ -151,21 +151,6 @@ func (c *Client) WithCredential(credential Credential) *Client {
 // CloseIdleConnections closes the idle connections of this client and of those made with WithCredential.
 func (c *Client) CloseIdleConnections() { c.transport.CloseIdleConnections() }
 
-// certificates returns nil, the system's roots, if there is no bundle.
-func certificates(bundle []byte) (*x509.CertPool, error) {
-	if len(bundle) == 0 {
-		return nil, nil
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM(bundle) {
-		return nil, errors.New("cloud client: the CA bundle has no PEM certificate")
-	}
-	return pool, nil
-}
-
 // newTransport returns a transport of HTTP/1.1 alone. Over HTTP/2 a server can say that it did not process a request (REFUSED_STREAM,
 // GOAWAY), and net/http sends it again, a registration too, as often as there is time.
 func newTransport(roots *x509.CertPool, config Config) *http.Transport {

@@ -7,7 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 package connection
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -25,7 +24,8 @@ import (
 type identity struct {
 	endpoint    Endpoint
 	revealed    bool // the token itself contains the project ID of endpoint
-	credentials Credentials
+	token       cloud.Token
+	caBundle    [sha256.Size]byte // the digest
 	digestKey   []byte
 	wanted      v1alpha1.Authentication
 	bare        *cloud.Client // before a scheme is chosen
@@ -53,7 +53,7 @@ func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 		now.digestKey = c.DigestKey
 	}
 	if now.client != nil && now.endpoint == endpoint && now.wanted == cp.Spec.Authentication &&
-		now.credentials.Token.Equal(c.Token) && bytes.Equal(now.credentials.CABundle, c.CABundle) {
+		now.token.Equal(c.Token) && now.caBundle == sha256.Sum256(c.CABundle) {
 		return false, nil
 	}
 	fresh, err := s.registry.newClient(s.shared, base, c)
@@ -75,8 +75,8 @@ func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 	s.verified.Restart(preferred, known && cp.Status.ListSupported != nil && *cp.Status.ListSupported)
 	_, revealed := c.Token.ProjectID()
 	s.identity = identity{
-		endpoint: endpoint, revealed: revealed, credentials: c, digestKey: now.digestKey, wanted: cp.Spec.Authentication,
-		bare: fresh, client: fresh,
+		endpoint: endpoint, revealed: revealed, token: c.Token, caBundle: sha256.Sum256(c.CABundle), digestKey: now.digestKey,
+		wanted: cp.Spec.Authentication, bare: fresh, client: fresh,
 	}
 	s.epoch.session++
 	s.access.throttledUntil, s.access.blocked = time.Time{}, notVerified(s.key)
@@ -128,7 +128,7 @@ func (s *session) Vouched() bool {
 // Sign makes a signature that only a holder of the project token can make, and that does not reveal the token.
 func (s *session) Sign(text string) string {
 	s.mu.Lock()
-	token := s.identity.credentials.Token
+	token := s.identity.token
 	s.mu.Unlock()
 	return Signer(token)(text)
 }
@@ -136,7 +136,7 @@ func (s *session) Sign(text string) string {
 // Hide removes the project token from a text.
 func (s *session) Hide(text string) string {
 	s.mu.Lock()
-	token := s.identity.credentials.Token
+	token := s.identity.token
 	s.mu.Unlock()
 	return cloud.Redact(text, token)
 }

@@ -38,7 +38,7 @@ func (c *Connection) Verify(ctx context.Context) error {
 			pause = sooner(pause, wait)
 			continue
 		}
-		with := now.bare.WithCredential(cloud.Credential{Scheme: cloud.Scheme(scheme), Token: now.credentials.Token})
+		with := now.bare.WithCredential(cloud.Credential{Scheme: cloud.Scheme(scheme), Token: now.token})
 		known := verification.Result{}
 		if before.Authentication == scheme {
 			known = before
