@@ -8,6 +8,8 @@ package reliability_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -67,4 +69,18 @@ func TestTokens_InWhatTheAPIShowsOfOtherThings_AreHidden(t *testing.T) {
 			shows(w, w.Stalled(whose, v1alpha1.ReasonRemoteMismatch, "is of type"), "the "+whose, token)
 		}
 	})
+}
+
+// An error whose message has no visible character repeats the agent's own token in its detail.
+func TestTokens_InTheDetailOfAnErrorWithoutWords_AreHidden(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{})
+	id := w.Ready(w.Apply("web")).Status.ID
+	remote, _ := w.Cloud.Agent(id)
+	w.Cloud.Inject(cloudtest.Fault{
+		Method: http.MethodPatch, Route: cloudtest.RouteAgent, Status: http.StatusUnprocessableEntity,
+		Body: fmt.Sprintf(`{"error":"\u200b","detail":%q}`, "you are "+remote.Token.Reveal()),
+	})
+	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.1.0" })
+	shows(w, w.Stalled("web", v1alpha1.ReasonInvalid), "the agent", remote.Token)
 }
