@@ -138,6 +138,16 @@ func managerOptions(o *options.Options, scheme *runtime.Scheme) ctrl.Options {
 	return all
 }
 
+func newAgentMetrics(o *options.Options, mgr ctrl.Manager, shard projectref.Shard) (*metrics.Agents, error) {
+	return metrics.NewAgents(ctrlmetrics.Registry, metrics.AgentsOptions{
+		Reader: mgr.GetCache(), Each: o.AgentMetrics, Elected: mgr.Elected(), Shard: shard, Events: remoteagent.EventReasons(),
+		Allows: func(ctx context.Context, cp *v1alpha1.CloudProject, namespace string) (bool, error) {
+			return projectref.Allows(ctx, mgr.GetAPIReader(), cp, namespace)
+		},
+		ProjectOf: func(a *v1alpha1.Agent) (types.NamespacedName, bool) { return projectref.Ref(a, o.Project) },
+	})
+}
+
 func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, clusterID string) error {
 	if err := errors.Join(addProcessMetrics(mgr), fairness.RegisterMetrics(ctrlmetrics.Registry)); err != nil {
 		return err
@@ -152,13 +162,7 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 		UserAgent: "calyptia-agent-operator/" + version.Version,
 	})
 	shard := projectref.Shard{Selector: o.Selector}
-	agentMetrics, err := metrics.NewAgents(ctrlmetrics.Registry, metrics.AgentsOptions{
-		Reader: mgr.GetCache(), Each: o.AgentMetrics, Elected: mgr.Elected(), Shard: shard, Events: remoteagent.EventReasons(),
-		Allows: func(ctx context.Context, cp *v1alpha1.CloudProject, namespace string) (bool, error) {
-			return projectref.Allows(ctx, mgr.GetAPIReader(), cp, namespace)
-		},
-		ProjectOf: func(a *v1alpha1.Agent) (types.NamespacedName, bool) { return projectref.Ref(a, o.Project) },
-	})
+	agentMetrics, err := newAgentMetrics(o, mgr, shard)
 	if err != nil {
 		return err
 	}

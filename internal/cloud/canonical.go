@@ -15,7 +15,8 @@ import (
 )
 
 // Canonical normalizes a JSON object for comparison: sorted keys, no white space, one spelling of each text and number. Null,
-// absent, [] and "" are the empty object. The values are never all decoded, which would take up to a hundred times the memory of their bytes.
+// absent, [] and "" are the empty object. The values are never all decoded, which would take up to a hundred times the memory of
+// their bytes.
 func Canonical(raw json.RawMessage) json.RawMessage {
 	c := &canonical{decoder: json.NewDecoder(bytes.NewReader(raw))}
 	c.decoder.UseNumber()

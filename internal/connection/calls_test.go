@@ -250,7 +250,7 @@ func TestOnlyAgentWritesIsRememberedForTheCredentials(t *testing.T) {
 	if w.OnlyAgentWrites() {
 		t.Error("remembered before it was seen")
 	}
-	w.SetOnlyAgentWrites()
+	w.SetOnlyAgentWrites(true)
 	if !w.OnlyAgentWrites() {
 		t.Error("not remembered")
 	}

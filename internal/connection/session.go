@@ -180,8 +180,8 @@ func (s *session) OnlyAgentWrites() bool {
 }
 
 // SetOnlyAgentWrites remembers what OnlyAgentWrites reports.
-func (s *session) SetOnlyAgentWrites() {
+func (s *session) SetOnlyAgentWrites(only bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.identity.agentWrites = true
+	s.identity.agentWrites = only
 }

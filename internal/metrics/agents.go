@@ -69,7 +69,8 @@ func NewAgents(registerer prometheus.Registerer, opts AgentsOptions) (*Agents, e
 	}
 	each := func(name, help string) *prometheus.Desc { return all(name, help, "agent_namespace", "agent") }
 	m := &Agents{
-		opts: opts, allowed: allowed{ask: opts.Allows, known: map[allowedKey]decision{}}, last: map[types.NamespacedName]time.Time{}, known: sets.New[string](),
+		opts: opts, allowed: allowed{ask: opts.Allows, known: map[allowedKey]decision{}},
+		last: map[types.NamespacedName]time.Time{}, known: sets.New[string](),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "calyptia_agent_events_total",
 			Help: "What happened to Agents, by the reason of the event, such as Registered, DriftCorrected, Reregistered or Orphaned.",

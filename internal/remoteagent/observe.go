@@ -291,8 +291,8 @@ func (o Observer) confirmMissing(until *fault.Error) error {
 	if !a.unlistedAt.IsZero() {
 		since = a.unlistedAt
 	}
-	// Through another CloudProject, which may only claim the project, it was never seen here: that is no loss of this one.
-	if status.CloudProjectUID == string(o.CloudProject.UID) {
+	// Another CloudProject may only claim the project: what other teams recorded through it is no loss of this one.
+	if status.CloudProjectUID == string(o.CloudProject.UID) || o.Agent.Namespace == o.CloudProject.Namespace {
 		if err := o.Project.Gone(o.Caller(), since); err != nil {
 			return err
 		}

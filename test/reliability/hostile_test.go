@@ -146,6 +146,8 @@ func TestARemoteAgentOfAnotherMachineIsNotOurs(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, hostileSettings)
 	id := w.Ready(w.Apply("web")).Status.ID
+	w.Poke("web")
+	handled(w, "web") // A read showed it.
 	w.Cloud.Mutate(id, func(a *cloud.Agent) { a.MachineID = "somebody-else" })
 	w.Cloud.ResetRequests()
 	w.Poke("web")

@@ -154,8 +154,7 @@ func (u updater) send(ctx context.Context, in plan.Input, c plan.Changes) error 
 // agentOnly are the fields that an API may accept only from the agent itself.
 var agentOnly = []string{"version", "edition", "flags", v1alpha1.FieldRawConfig, "metadata"}
 
-// patchRemote sends an update with the project token, and as the agent if the API requires that. It is known to do so once it
-// forbade an update to the project, and allowed it to the agent.
+// patchRemote sends an update with the project token, and as the agent if the API requires that.
 func (u updater) patchRemote(ctx context.Context, update cloud.Update) error {
 	restricted := slices.ContainsFunc(update.Fields(), func(name string) bool { return slices.Contains(agentOnly, name) })
 	var noToken error
@@ -164,19 +163,18 @@ func (u updater) patchRemote(ctx context.Context, update cloud.Update) error {
 		if usable {
 			return err
 		}
-		noToken = err // What another Agent saw may have been wrong: the project token decides.
+		noToken = err // What another Agent saw may have been wrong: the project token decides, in this turn or the next.
+		u.Project.SetOnlyAgentWrites(false)
 	}
 	err := u.Project.Update(ctx, u.Caller(), u.Agent.Status.ID, update)
 	if e, ok := cloud.AsError(err); !ok || e.Reason != cloud.ReasonFieldForbidden || !restricted {
 		return u.unlessMissing(err)
 	}
+	u.Project.SetOnlyAgentWrites(true)
 	if noToken != nil {
 		return noToken
 	}
 	_, err = u.patchAsAgent(ctx, update)
-	if err == nil {
-		u.Project.SetOnlyAgentWrites()
-	}
 	return err
 }
 
