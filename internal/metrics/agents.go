@@ -57,7 +57,12 @@ type Agents struct {
 
 	agents, conditions, deleting, deletingSince, healthy, reporting, lastMetrics *prometheus.Desc
 
-	mu    sync.Mutex
+	kept kept
+}
+
+// kept is what is kept between two scrapes.
+type kept struct {
+	sync.Mutex
 	last  map[types.NamespacedName]time.Time // metrics; the status is updated less often
 	known sets.Set[string]                   // CloudProjects with counters
 }
@@ -70,7 +75,7 @@ func NewAgents(registerer prometheus.Registerer, opts AgentsOptions) (*Agents, e
 	each := func(name, help string) *prometheus.Desc { return all(name, help, "agent_namespace", "agent") }
 	m := &Agents{
 		opts: opts, allowed: allowed{ask: opts.Allows, known: map[allowedKey]decision{}},
-		last: map[types.NamespacedName]time.Time{}, known: sets.New[string](),
+		kept: kept{last: map[types.NamespacedName]time.Time{}, known: sets.New[string]()},
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "calyptia_agent_events_total",
 			Help: "What happened to Agents, by the reason of the event, such as Registered, DriftCorrected, Reregistered or Orphaned.",
@@ -147,17 +152,17 @@ func (m *Agents) begin(mine map[types.NamespacedName]*v1alpha1.CloudProject) {
 	for key := range mine {
 		now.Insert(key.String())
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.kept.Lock()
+	defer m.kept.Unlock()
 	for name := range now {
 		for _, reason := range m.opts.Events {
 			m.events.WithLabelValues(name, reason)
 		}
 	}
-	for name := range m.known.Difference(now) {
+	for name := range m.kept.known.Difference(now) {
 		m.events.DeletePartialMatch(prometheus.Labels{"cloudproject": name})
 	}
-	m.known = now
+	m.kept.known = now
 }
 
 // state is the counted part of a condition.
@@ -226,9 +231,9 @@ func (m *Agents) single(add Add, name string, agent *v1alpha1.Agent) {
 	if remote.LastMetricsAddedAt == nil {
 		return // What this process saw of another remote agent does not count.
 	}
-	m.mu.Lock()
-	last := m.last[client.ObjectKeyFromObject(agent)]
-	m.mu.Unlock()
+	m.kept.Lock()
+	last := m.kept.last[client.ObjectKeyFromObject(agent)]
+	m.kept.Unlock()
 	if last.Before(remote.LastMetricsAddedAt.Time) {
 		last = remote.LastMetricsAddedAt.Time
 	}
@@ -251,9 +256,9 @@ func (m *Agents) Happened(ctx context.Context, cloudProject *v1alpha1.CloudProje
 	if cloudProject != nil && m.allowed.has(ctx, cloudProject, namespace) {
 		name = client.ObjectKeyFromObject(cloudProject).String()
 	}
-	m.mu.Lock()
-	m.known.Insert(name)
-	m.mu.Unlock()
+	m.kept.Lock()
+	m.kept.known.Insert(name)
+	m.kept.Unlock()
 	m.events.WithLabelValues(name, reason).Inc()
 }
 
@@ -262,13 +267,13 @@ func (m *Agents) Observed(key types.NamespacedName, last *time.Time) {
 	if m == nil || !m.opts.Each {
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.kept.Lock()
+	defer m.kept.Unlock()
 	if last == nil {
-		delete(m.last, key)
+		delete(m.kept.last, key)
 		return
 	}
-	m.last[key] = *last
+	m.kept.last[key] = *last
 }
 
 // Forget drops what is kept of a deleted Agent.

@@ -81,7 +81,7 @@ func (a Adopter) anotherID() error {
 func (a Adopter) superseded(ctx context.Context) error {
 	if a.Open() {
 		o := Observer{a.Task}
-		if remote, err := o.Lookup(ctx, a.Agent.Status.ID); err != nil || remote == nil && o.knownHere() {
+		if remote, err := o.Lookup(ctx, a.Agent.Status.ID); err != nil || remote == nil && (Absence{a.Task}).knownHere() {
 			return err
 		}
 	}
@@ -102,7 +102,7 @@ func (a Adopter) adoptable(ctx context.Context, remote *cloud.Agent, own bool) e
 	case spec.Type != "" && string(spec.Type) != remote.Type:
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"spec.type is %s, but agent %s is of type %q: delete this Agent and create it without type, or with the agentID of another agent",
-			spec.Type, remote.ID, a.Hide(agentstatus.Clip(remote.Type), remote.Token))
+			spec.Type, remote.ID, Redactor{a.Task}.Hide(agentstatus.Clip(remote.Type), remote.Token))
 	case spec.MachineID != "" && spec.MachineID != remote.MachineID:
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"spec.machineID is not that of agent %s: delete this Agent and create it without machineID, or with the agentID of another agent",

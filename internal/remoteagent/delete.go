@@ -104,13 +104,13 @@ func (d Deleter) standing(ctx context.Context) (s registration.Standing, err err
 func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 	remote, err := d.Project.Get(ctx, d.Caller(), id)
 	if err != nil {
-		if missing, err := (Observer{d.Task}).ConfirmsMissing(ctx, id, err); !missing {
+		if missing, err := (Absence{d.Task}).ConfirmsMissing(ctx, id, err); !missing {
 			return err
 		}
 		return d.gone(ctx, id)
 	}
 	switch {
-	case remote.MachineID != d.MachineID() && id == d.Agent.Status.ID && neverShown(d.Agent) && (Observer{d.Task}).knownHere():
+	case remote.MachineID != d.MachineID() && id == d.Agent.Status.ID && neverShown(d.Agent) && (Absence{d.Task}).knownHere():
 		return d.misnamed(ctx)
 	case remote.MachineID != d.MachineID():
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
@@ -135,7 +135,7 @@ func (d Deleter) misnamed(ctx context.Context) error {
 			"the response to the registration named agent %s, which shows another machine ID, so it is not deleted; "+
 				"the Agent's own is looked for once a second check confirms that", status.ID).After(d.Settings.GoneDelay)
 	}
-	own, lists, err := d.withMachineID(ctx, *first)
+	own, lists, err := snapshots{d.Task}.withMachineID(ctx, *first)
 	if err != nil {
 		return err
 	}
@@ -162,12 +162,12 @@ func (d Deleter) deleteID(ctx context.Context, id string) error {
 	// A shutdown must not interrupt it: the next process could not know whether the agent was deleted.
 	err = d.Project.Delete(context.WithoutCancel(ctx), d.Caller(), id)
 	if err != nil {
-		if missing, err := (Observer{d.Task}).ConfirmsMissing(ctx, id, err); !missing {
+		if missing, err := (Absence{d.Task}).ConfirmsMissing(ctx, id, err); !missing {
 			return err
 		}
 		return d.gone(ctx, id)
 	}
-	if err := (Observer{d.Task}).ConfirmDeleted(ctx, id); err != nil {
+	if err := (Absence{d.Task}).ConfirmDeleted(ctx, id); err != nil {
 		return err
 	}
 	d.Record(Deleted, id)
@@ -180,9 +180,9 @@ func (d Deleter) gone(ctx context.Context, id string) error {
 		return d.outdated()
 	}
 	duplicate := id != d.Agent.Status.ID && RecordedEndpoint(d.Agent) == d.Endpoint
-	if duplicate || (Observer{d.Task}).knownHere() {
+	if duplicate || (Absence{d.Task}).knownHere() {
 		if d.Known.Absence.deleted != (Whereabouts{id, d.Endpoint}) {
-			if err := (Observer{d.Task}).ConfirmDeleted(ctx, id); err != nil {
+			if err := (Absence{d.Task}).ConfirmDeleted(ctx, id); err != nil {
 				return err
 			}
 		}

@@ -106,19 +106,22 @@ func (t *Task) Caller() ratelimit.Caller {
 	return ratelimit.Caller{UID: t.Agent.UID, Namespace: t.Agent.Namespace, Session: t.EndpointVersion, Turn: t.turn}
 }
 
+// snapshots are what the API lists, at the endpoint of the reconciliation.
+type snapshots struct{ *Task }
+
 // current replaces what a snapshot showed, which is that of another endpoint if the CloudProject changed meanwhile.
-func (t *Task) current(err error) error {
-	if err == nil && t.Project.Version() != t.EndpointVersion {
-		return t.outdated()
+func (s snapshots) current(err error) error {
+	if err == nil && s.Project.Version() != s.EndpointVersion {
+		return s.outdated()
 	}
 	return err
 }
 
 // withMachineID are the remote agents with our machine ID, from a snapshot that was begun after a time. lists is false if the API
 // does not list agents.
-func (t *Task) withMachineID(ctx context.Context, after time.Time) (found []inventory.Entry, lists bool, err error) {
-	found, lists, err = t.Project.FindByMachine(ctx, t.MachineID(), after)
-	return found, lists, t.current(err)
+func (s snapshots) withMachineID(ctx context.Context, after time.Time) (found []inventory.Entry, lists bool, err error) {
+	found, lists, err = s.Project.FindByMachine(ctx, s.MachineID(), after)
+	return found, lists, s.current(err)
 }
 
 // allowed checks that the CloudProject allows the namespace of the Agent.

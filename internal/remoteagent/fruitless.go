@@ -63,7 +63,7 @@ func (r creation) refusedUnseen(ctx context.Context) {
 	if r.facts.Listing == registration.ListingYes {
 		return
 	}
-	f, failure := &r.Known.fruitless, *r.Redacted(ctx, agentstatus.Classify(r.why.failure))
+	f, failure := &r.Known.fruitless, *Redactor{r.Task}.Redacted(ctx, agentstatus.Classify(r.why.failure))
 	f.add(r.Clock.Now(), occasionOf(r.Task))
 	// To wait is asked often, and of all Agents at once.
 	if f.times > freeTries || f.times > 1 && failure.Code != fault.Throttled {

@@ -111,7 +111,7 @@ func (n Names) has(kind names.Kind, id string) bool {
 // other teams, so only a namespace that may adopt their agents sees them.
 func (n Names) unresolved(kind names.Kind, name string, d names.Decision, now time.Time) error {
 	again := fault.Spread(max(d.Retry.Sub(now), time.Second))
-	d.Choices = n.Hide(d.Choices)
+	d.Choices = Redactor{n.Task}.Hide(d.Choices)
 	switch d.Outcome {
 	case names.Ambiguous:
 		return fault.Terminalf(v1alpha1.ReasonInvalid,

@@ -22,7 +22,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/plan"
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
@@ -104,17 +103,6 @@ func (t *Task) Retains() bool {
 // Handled reports whether no request to reconcile waits.
 func (t *Task) Handled() bool {
 	return t.Agent.Status.LastHandledReconcileAt == t.Agent.Annotations[v1alpha1.AnnotationReconcileAt]
-}
-
-// Hide removes the project's token and the agent's from a text that the API wrote about something else.
-func (t *Task) Hide(text string, tokens ...cloud.Token) string {
-	for _, own := range append(tokens, t.Token, t.Writes.Token) {
-		text = cloud.Redact(text, own)
-	}
-	if t.Project == nil {
-		return text
-	}
-	return t.Project.Hide(text)
 }
 
 // RecordedEndpoint is where the remote agent was seen last.

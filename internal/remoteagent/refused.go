@@ -47,9 +47,12 @@ func (t *Task) ContentRefused(err error) error {
 	return refusal
 }
 
+// Redactor hides tokens and configurations in what the API writes.
+type Redactor struct{ *Task }
+
 // Redacted removes the agent's own token from API errors, because the client knows only the project token. It also removes
 // what the API repeats of a configuration from a Secret: more people may read an Agent than a Secret.
-func (t *Task) Redacted(ctx context.Context, failure *fault.Error) *fault.Error {
+func (t Redactor) Redacted(ctx context.Context, failure *fault.Error) *fault.Error {
 	if failure == nil {
 		return nil
 	}
@@ -74,7 +77,7 @@ func (t *Task) Redacted(ctx context.Context, failure *fault.Error) *fault.Error 
 
 // withoutConfig hides the declared and the current configuration in the words of the API; all the words if the declared one
 // cannot be read any more.
-func (t *Task) withoutConfig(ctx context.Context, message string, e *cloud.Error) string {
+func (t Redactor) withoutConfig(ctx context.Context, message string, e *cloud.Error) string {
 	known := t.WholeConfig(ctx) == nil && t.Config.Data != ""
 	config := t.Config.Data
 	if t.Remote != nil {
@@ -90,4 +93,15 @@ func (t *Task) withoutConfig(ctx context.Context, message string, e *cloud.Error
 		}
 	}
 	return message
+}
+
+// Hide removes the project's token and the agent's from a text that the API wrote about something else.
+func (t Redactor) Hide(text string, tokens ...cloud.Token) string {
+	for _, own := range append(tokens, t.Token, t.Writes.Token) {
+		text = cloud.Redact(text, own)
+	}
+	if t.Project == nil {
+		return text
+	}
+	return t.Project.Hide(text)
 }

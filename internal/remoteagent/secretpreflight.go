@@ -81,7 +81,7 @@ func (s SecretPreflight) AllowOverwrite(ctx context.Context, secret *corev1.Secr
 	if err == nil {
 		return conflict
 	}
-	missing, err := Observer{s.Task}.ConfirmsMissing(ctx, named.ID, err)
+	missing, err := Absence{s.Task}.ConfirmsMissing(ctx, named.ID, err)
 	if missing {
 		a.other = named
 	}

@@ -135,7 +135,7 @@ func (r sources) readCluster(ctx context.Context) error {
 
 // list gets a snapshot of the agents with our machine ID that was begun after a time, the oldest agent first.
 func (r sources) list(ctx context.Context, notBefore time.Time) error {
-	entries, _, err := r.withMachineID(ctx, notBefore)
+	entries, _, err := snapshots{r.Task}.withMachineID(ctx, notBefore)
 	if err != nil {
 		return err
 	}

@@ -234,10 +234,10 @@ func (u updater) deleteDuplicates(ctx context.Context) error {
 		}
 		if duplicate != nil && id != status.ID && !duplicate.Reported() && !u.Settings.ReadOnly {
 			if err := u.Project.Delete(ctx, u.Caller(), id); err != nil {
-				if missing, err := o.ConfirmsMissing(ctx, id, err); !missing {
+				if missing, err := (remoteagent.Absence{Task: u.Task}).ConfirmsMissing(ctx, id, err); !missing {
 					return err
 				}
-			} else if err := o.ConfirmDeleted(ctx, id); err != nil {
+			} else if err := (remoteagent.Absence{Task: u.Task}).ConfirmDeleted(ctx, id); err != nil {
 				return err
 			}
 			u.Record(remoteagent.DuplicateDeleted, id)
