@@ -73,6 +73,7 @@ func TestUpdateSendsOnlyWhatChanged(t *testing.T) {
 			w := w.For(t)
 			name := w.Apply(fmt.Sprintf("update-%d", i), full)
 			w.Ready(name)
+			w.Check(name) // Before the first sync, an update reads the agent first.
 			w.Cloud.ResetRequests()
 			w.API.Reset()
 			w.Change(name, row.change)
