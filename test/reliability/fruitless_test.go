@@ -22,10 +22,11 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// invented is a response to a registration that took effect, with the ID of no agent.
+// invented is a response to a registration that took effect, with the ID of no agent. By its own clock the agent was created just now:
+// else it would be read first.
 var invented = cloudtest.Fault{
 	Method: http.MethodPost, Route: cloudtest.RouteAgents, After: true, Status: http.StatusCreated,
-	Header: http.Header{"Content-Type": {"application/json"}},
+	Header: http.Header{"Content-Type": {"application/json"}, "Date": {"Thu, 01 Jan 2026 00:00:00 GMT"}},
 	Body: `{"id":"7f2d8a52-54c4-4f5e-9d4c-0d3f6a1b2c3d","token":"invented-token-of-no-agent","name":"web",` +
 		`"createdAt":"2026-01-01T00:00:00Z","environmentName":"default"}`,
 }

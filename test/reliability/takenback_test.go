@@ -24,6 +24,7 @@ func TestUpdate_RevertedBeforeItIsConfirmed_IsRevertedRemotely(t *testing.T) {
 			t.Parallel()
 			w := harness.New(t, cloudtest.Settings{NoList: true})
 			w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.SyncPolicy = policy }))
+			w.Check("web") // Before the first sync, an update reads the agent first.
 			blind := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteAgent, Status: 503})
 			w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.1.0" })
 			w.Eventually("the update is sent", func() error {

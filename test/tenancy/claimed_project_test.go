@@ -20,15 +20,15 @@ import (
 )
 
 // A tenant's own CloudProject claims the victim's project in spec.projectID; its agents are in the tenant's own. Pointed at the shared
-// CloudProject, its Agents find that their agents are not there. That is no mass deletion in the victim's project: other teams register as
-// before.
+// CloudProject and checked, its Agents find that their agents are not there. That is no mass deletion in the victim's project: other
+// teams register as before.
 func TestProjectID_ClaimedByATenant_TripsNoSafeguardOfOthers(t *testing.T) {
 	for name, settings := range map[string]cloudtest.Settings{"lists": {}, "no list": {NoList: true}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, tenant := harness.Shared(t, settings)
 			w.Ready(w.Apply("before"))
-			const token, many = "opaque-token-of-the-tenant", 14
+			const token, many = "opaque-token-of-the-tenant", 12
 			w.Cloud.AddToken("0b7e0000-0000-4000-8000-0000000000aa", token)
 			tenant.Create(tenant.TokenSecret("calyptia-token", token))
 			own := tenant.NewCloudProject("own")
@@ -41,7 +41,10 @@ func TestProjectID_ClaimedByATenant_TripsNoSafeguardOfOthers(t *testing.T) {
 				tenant.Ready(fmt.Sprint("agent-", n))
 			}
 			for n := range many {
-				tenant.Change(fmt.Sprint("agent-", n), in(w.Namespace, "calyptia"))
+				tenant.Change(fmt.Sprint("agent-", n), func(a *v1alpha1.Agent) {
+					in(w.Namespace, "calyptia")(a)
+					a.Annotations[v1alpha1.AnnotationReconcileAt] = "now"
+				})
 			}
 			w.Eventually("each has an outcome", func() error {
 				if meta.IsStatusConditionTrue(w.Project().Status.Conditions, v1alpha1.ConditionStalled) {

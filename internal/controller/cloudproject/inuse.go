@@ -127,10 +127,7 @@ func (r releaser) listHolders(ctx context.Context, cp *v1alpha1.CloudProject, ne
 	}
 	var holding []string
 	for _, namespace := range namespaces {
-		sizes, err := pagesOf(ctx, r.client, namespace)
-		if err != nil {
-			return nil, err
-		}
+		sizes := pagesOf(ctx, r.client, namespace)
 		var list v1alpha1.AgentList
 		last := ""
 		for more := true; more; more = list.Continue != "" {

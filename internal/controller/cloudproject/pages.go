@@ -35,22 +35,21 @@ type sized struct {
 	bytes int
 }
 
-// pagesOf reads the sizes of all Agents of a namespace, in the order in which the API server lists them.
-func pagesOf(ctx context.Context, cache client.Reader, namespace string) (pages, error) {
+// pagesOf reads the sizes of all Agents of a namespace, in the order in which the API server lists them. Of a namespace that was lost
+// the cache knows none.
+func pagesOf(ctx context.Context, cache client.Reader, namespace string) pages {
 	var list v1alpha1.AgentList
 	if err := cache.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return nil, err
+		return nil
 	}
-	p := make(pages, len(list.Items))
+	p := make(pages, 0, len(list.Items))
 	for i := range list.Items {
-		encoded, err := json.Marshal(&list.Items[i])
-		if err != nil {
-			return nil, err
+		if encoded, err := json.Marshal(&list.Items[i]); err == nil {
+			p = append(p, sized{listKey(&list.Items[i]), len(encoded)})
 		}
-		p[i] = sized{listKey(&list.Items[i]), len(encoded)}
 	}
 	slices.SortFunc(p, func(a, b sized) int { return strings.Compare(a.key, b.key) })
-	return p, nil
+	return p
 }
 
 func listKey(agent *v1alpha1.Agent) string { return agent.Namespace + "/" + agent.Name }
