@@ -16,10 +16,10 @@ import (
 
 // Scrapes come often: a decision is asked for once, and again when the CloudProject changes. A failure changes no decision.
 func TestAllowed_ADecisionIsKept(t *testing.T) {
-	answer, failure, asked := false, error(nil), 0
+	decided, failure, asked := false, error(nil), 0
 	a := allowed{known: map[allowedKey]decision{}, ask: func(context.Context, *v1alpha1.CloudProject, string) (bool, error) {
 		asked++
-		return answer, failure
+		return decided, failure
 	}}
 	cp := projectNamed("calyptia")
 	check := func(what, namespace string, want bool, wantAsked int) {
@@ -32,10 +32,10 @@ func TestAllowed_ADecisionIsKept(t *testing.T) {
 	check("a stranger", "web", false, 1)
 	check("the same", "web", false, 1)
 	cp.Generation++
-	answer = true
+	decided = true
 	check("after a change", "web", true, 2)
 	cp.Generation++
-	answer, failure = false, errors.New("the API server does not respond")
+	decided, failure = false, errors.New("the API server does not respond")
 	check("a failure", "web", true, 3)
 	check("never decided", "other", true, 4)
 }

@@ -18,7 +18,7 @@ import (
 
 // A CloudProject and an Agent are restored from a backup, without status and Secrets. Something in between responds to the first list in
 // place of the API, once. The API lists: the Agent finds its remote agent, and does not get a second one, which would stay.
-func TestRestore_FirstListIsAnsweredByAFilter_ExactlyOne(t *testing.T) {
+func TestRestore_AFilterRespondsToTheFirstList_ExactlyOne(t *testing.T) {
 	policies := map[string]cloudtest.MachineIDPolicy{"double": cloudtest.MachineIDDouble, "conflict": cloudtest.MachineIDConflict}
 	for _, status := range []int{http.StatusForbidden, http.StatusNotFound} {
 		for name, policy := range policies {

@@ -49,7 +49,7 @@ func newChain(t *testing.T, machineIDs []string) *chain {
 		}
 	}
 	c.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		answer := func(status int, body any) {
+		respond := func(status int, body any) {
 			rw.Header().Set("Content-Type", "application/json")
 			rw.WriteHeader(status)
 			_ = json.NewEncoder(rw).Encode(body)
@@ -58,9 +58,9 @@ func newChain(t *testing.T, machineIDs []string) *chain {
 		case r.Method == http.MethodPost:
 			panic(http.ErrAbortHandler) // The response is lost.
 		case strings.HasSuffix(r.URL.Path, uuid.Nil.String()):
-			answer(http.StatusNotFound, map[string]string{"error": "agent not found"})
+			respond(http.StatusNotFound, map[string]string{"error": "agent not found"})
 		case strings.HasSuffix(r.URL.Path, "/agents") && r.URL.Query().Get("last") == "1":
-			answer(http.StatusOK, []any{remote(uuid.NewString(), "somebody")})
+			respond(http.StatusOK, []any{remote(uuid.NewString(), "somebody")})
 		case strings.HasSuffix(r.URL.Path, "/agents"):
 			var all []any
 			for _, machineID := range machineIDs {
@@ -68,7 +68,7 @@ func newChain(t *testing.T, machineIDs []string) *chain {
 					all = append(all, remote(uuid.NewString(), machineID))
 				}
 			}
-			answer(http.StatusOK, all)
+			respond(http.StatusOK, all)
 		default:
 			c.inProgress.Add(1)
 			select {
@@ -77,7 +77,7 @@ func newChain(t *testing.T, machineIDs []string) *chain {
 			}
 			c.inProgress.Add(-1)
 			c.ended.Add(1)
-			answer(http.StatusOK, remote(r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:], "another"))
+			respond(http.StatusOK, remote(r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:], "another"))
 		}
 	}))
 	t.Cleanup(c.Close)

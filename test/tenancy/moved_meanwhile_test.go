@@ -23,7 +23,7 @@ import (
 )
 
 // A tenant's own CloudProject has the URL and, as a claim, the project of the victim's. While one of its Agents is reconciled, before the
-// first request for it, the tenant points that CloudProject at a server of its own, which shows the victim's agent. What that server showed
+// first request for it, the tenant points that CloudProject at its own server, which shows the victim's agent. What that server showed
 // must not be recorded at the victim's endpoint: the Agent, pointed at the shared CloudProject, would have the victim's agent.
 func TestProjectRef_CloudProjectMovedDuringAReconciliation_AdoptsNothing(t *testing.T) {
 	t.Parallel()
