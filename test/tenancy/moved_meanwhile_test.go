@@ -83,7 +83,7 @@ func TestProjectRef_CloudProjectMovedDuringAReconciliation_AdoptsNothing(t *test
 		return nil
 	})
 	tenant.Poke("thief")
-	if a := tenant.ReadyOrStalled("thief"); a.Status.ID == victim.ID {
+	if a := tenant.ReadyOrStalled("thief"); a.Status.ID == victim.ID && a.Status.URL == w.HTTP.URL {
 		t.Errorf("the victim's agent is recorded as the thief's at %s: it is %s", a.Status.URL, harness.Describe(a))
 	}
 	tenant.KeepsNothingOf("thief-token", victim)
