@@ -21,19 +21,19 @@ type Absence struct{ *Task }
 // ConfirmsMissing reports whether the failure of a request confirms that a remote agent does not exist; only this method
 // decides that. The API's own error about the agent is enough. A "not found" that names nothing may come from a gateway
 // or a route: then a later snapshot has to lack the agent, too. Any other failure is returned.
-func (o Absence) ConfirmsMissing(ctx context.Context, id string, failure error) (bool, error) {
+func (s Absence) ConfirmsMissing(ctx context.Context, id string, failure error) (bool, error) {
 	switch {
 	case cloud.IsGone(failure):
 		return true, nil
 	case !cloud.MaybeGone(failure):
 		return false, failure
 	}
-	a := &o.Known.Absence
+	a := &s.Known.Absence
 	if a.unnamed != id {
-		a.unnamed, a.unnamedAt = id, o.Clock.Now()
+		a.unnamed, a.unnamedAt = id, s.Clock.Now()
 	}
-	lacks, listed, err := o.Project.Lacks(ctx, id, a.unnamedAt)
-	if err = (snapshots{o.Task}).current(err); err != nil {
+	lacks, listed, err := s.Project.Lacks(ctx, id, a.unnamedAt)
+	if err = (snapshots{s.Task}).current(err); err != nil {
 		return false, err // A snapshot may take longer than a reconciliation: the next one asks for the same.
 	}
 	a.unnamed = "" // A second check needs a second snapshot.
@@ -49,11 +49,11 @@ func (o Absence) ConfirmsMissing(ctx context.Context, id string, failure error) 
 // ConfirmDeleted reads a remote agent after a response that said it is deleted: a gateway or a portal may have responded in place of the
 // API. If the read fails, the next reconciliation repeats the deletion, and its response shows that the agent does not exist. After a
 // deletion that was accepted, a "not found" that names nothing is the second source.
-func (o Absence) ConfirmDeleted(ctx context.Context, id string) error {
-	o.Known.Absence.deleted = Whereabouts{id, o.Endpoint}
-	switch _, err := o.Project.Get(ctx, o.Caller(), id); {
+func (s Absence) ConfirmDeleted(ctx context.Context, id string) error {
+	s.Known.Absence.deleted = Whereabouts{id, s.Endpoint}
+	switch _, err := s.Project.Get(ctx, s.Caller(), id); {
 	case err == nil:
-		o.Known.Absence.deleted = Whereabouts{}
+		s.Known.Absence.deleted = Whereabouts{}
 		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 			"a response said that agent %s is deleted, and the agent still exists: check what is between the operator and Calyptia Cloud", id)
 	case cloud.IsGone(err), cloud.MaybeGone(err):
@@ -64,12 +64,12 @@ func (o Absence) ConfirmDeleted(ctx context.Context, id string) error {
 }
 
 // knownHere reports whether a remote agent that is not found at this endpoint is known to have been there.
-func (o Absence) knownHere() bool {
-	if RecordedEndpoint(o.Agent) != o.Endpoint {
+func (s Absence) knownHere() bool {
+	if RecordedEndpoint(s.Agent) != s.Endpoint {
 		return false
 	}
 	// A token that does not reveal its project may be another project's: then only what was seen with this token counts.
-	return o.Project.Vouched() || (Observer{o.Task}).verified() && o.Known.Identity.by == o.credentialNow()
+	return s.Project.Vouched() || (Observer{s.Task}).verified() && s.Known.Identity.by == s.credentialNow()
 }
 
 // ErrMissing sends a reconciliation back to the registration: the remote agent is missing for good.
@@ -82,39 +82,56 @@ func neverShown(a *v1alpha1.Agent) bool {
 	return a.Status.Origin == v1alpha1.OriginRegistered && (shown == nil || shown.Status == "" && shown.UpdatedAt == nil)
 }
 
+// twice returns the failure until a second check, some time after the first.
+func (s Absence) twice(until *fault.Error) error {
+	first, now := &s.Known.Absence.firstAt, s.Clock.Now()
+	if first.IsZero() {
+		*first = now
+	}
+	if now.Sub(*first) < s.Settings.GoneDelay {
+		return until.Coded(fault.RemoteMissing).After(s.Settings.GoneDelay)
+	}
+	return nil
+}
+
+// misnamed is the failure of a record that only the response to a registration made, and that a read contradicts.
+func misnamed(id string) *fault.Error {
+	return fault.Retryablef(v1alpha1.ReasonRemoteMismatch,
+		"the response to the registration named agent %s, which shows another machine ID; "+
+			"the Agent's own is looked for once a second check confirms that", id)
+}
+
 // confirmMissing confirms in two checks that a remote agent was deleted, or never was this Agent's; until then it returns the failure.
-func (o Absence) confirmMissing(until *fault.Error) error {
-	status, a, now := &o.Agent.Status, &o.Known.Absence, o.Clock.Now()
+func (s Absence) confirmMissing(until *fault.Error) error {
+	status, a, now := &s.Agent.Status, &s.Known.Absence, s.Clock.Now()
 	switch {
-	case o.Project.Version() != o.EndpointVersion:
-		return o.outdated()
-	case !o.knownHere():
+	case s.Project.Version() != s.EndpointVersion:
+		return s.outdated()
+	case !s.knownHere():
 		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
 			"the API at %s does not have agent %s, which was last seen at %s in project %q: "+
 				"correct the CloudProject's url or token, or spec.projectRef",
-			o.Endpoint.URL, status.ID, status.URL, status.ProjectID)
-	case status.Origin != v1alpha1.OriginRegistered || o.Agent.Spec.AgentID != "":
+			s.Endpoint.URL, status.ID, status.URL, status.ProjectID)
+	case status.Origin != v1alpha1.OriginRegistered || s.Agent.Spec.AgentID != "":
 		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
 			"the adopted agent %s was deleted: delete this Agent, or replace it with one that registers", status.ID)
-	case a.firstAt.IsZero():
-		a.firstAt = now
-		fallthrough
-	case now.Sub(a.firstAt) < o.Settings.GoneDelay:
-		return until.Coded(fault.RemoteMissing).After(o.Settings.GoneDelay)
+	}
+	if err := s.twice(until); err != nil {
+		return err
 	}
 	since := a.firstAt
 	if !a.unlistedAt.IsZero() {
 		since = a.unlistedAt
 	}
 	// Another CloudProject may only claim the project: what other teams recorded through it is no loss of this one.
-	if status.CloudProjectUID == string(o.CloudProject.UID) || o.Agent.Namespace == o.CloudProject.Namespace {
-		if err := o.Project.Gone(o.Caller(), since); err != nil {
+	if status.CloudProjectUID == string(s.CloudProject.UID) || s.Agent.Namespace == s.CloudProject.Namespace {
+		if err := s.Project.Gone(s.Caller(), since); err != nil {
 			return err
 		}
 	}
-	a.Lost = Whereabouts{status.ID, o.Endpoint}
-	o.Known.fruitless.lost(status.ID, now, occasionOf(o.Task))
-	o.sawMissing()
+	a.Lost = Whereabouts{status.ID, s.Endpoint}
+	s.Known.fruitless.lost(status.ID, now, occasionOf(s.Task))
+	s.sawMissing()
 	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
 	return ErrMissing
 }

@@ -126,16 +126,11 @@ func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 
 // misnamed deletes the Agent's own agent after the response to its registration named another's. Two reads have to show that.
 func (d Deleter) misnamed(ctx context.Context) error {
-	status, first, now := &d.Agent.Status, &d.Known.Absence.firstAt, d.Clock.Now()
-	if first.IsZero() {
-		*first = now
+	status := &d.Agent.Status
+	if err := (Absence{d.Task}).twice(misnamed(status.ID)); err != nil {
+		return err
 	}
-	if now.Sub(*first) < d.Settings.GoneDelay {
-		return fault.Retryablef(v1alpha1.ReasonRemoteMismatch,
-			"the response to the registration named agent %s, which shows another machine ID, so it is not deleted; "+
-				"the Agent's own is looked for once a second check confirms that", status.ID).After(d.Settings.GoneDelay)
-	}
-	own, lists, err := snapshots{d.Task}.withMachineID(ctx, *first)
+	own, lists, err := snapshots{d.Task}.withMachineID(ctx, d.Known.Absence.firstAt)
 	if err != nil {
 		return err
 	}

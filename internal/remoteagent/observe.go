@@ -159,9 +159,7 @@ func (o Observer) Read(ctx context.Context) error {
 	}
 	if remote.MachineID != status.MachineID {
 		if neverShown(o.Agent) {
-			return Absence{o.Task}.confirmMissing(fault.Retryablef(v1alpha1.ReasonRemoteMismatch,
-				"the response to the registration named agent %s, which shows another machine ID; "+
-					"the Agent's own is looked for once a second check confirms that", status.ID))
+			return Absence{o.Task}.confirmMissing(misnamed(status.ID))
 		}
 		o.Known.Identity.id = "" // Nothing is sent until a read verifies that it is ours.
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,

@@ -50,9 +50,9 @@ func (t *Task) ContentRefused(err error) error {
 // Redactor hides tokens and configurations in what the API writes.
 type Redactor struct{ *Task }
 
-// Redacted removes the agent's own token from API errors, because the client knows only the project token. It also removes
+// Redacted removes the agent's token from API errors, because the client knows only the project token. It also removes
 // what the API repeats of a configuration from a Secret: more people may read an Agent than a Secret.
-func (t Redactor) Redacted(ctx context.Context, failure *fault.Error) *fault.Error {
+func (r Redactor) Redacted(ctx context.Context, failure *fault.Error) *fault.Error {
 	if failure == nil {
 		return nil
 	}
@@ -62,26 +62,24 @@ func (t Redactor) Redacted(ctx context.Context, failure *fault.Error) *fault.Err
 	}
 	clean := *failure
 	// Before the tokens, which the configuration may contain: then the words are still those of the API.
-	if from := t.Agent.Spec.RawConfigFrom; from != nil && from.SecretKeyRef != nil && e.OfContent() {
-		clean.Message = t.withoutConfig(ctx, clean.Message, e)
+	if from := r.Agent.Spec.RawConfigFrom; from != nil && from.SecretKeyRef != nil && e.OfContent() {
+		clean.Message = r.withoutConfig(ctx, clean.Message, e)
 	}
-	tokens := []cloud.Token{t.Token, t.Writes.Token}
-	if secret, _, err := t.Secrets.Find(ctx, t.Agent, tokensecret.Name(t.Agent)); err == nil && secret != nil {
-		tokens = append(tokens, tokensecret.Token(secret))
+	var stored cloud.Token
+	if secret, _, err := r.Secrets.Find(ctx, r.Agent, tokensecret.Name(r.Agent)); err == nil && secret != nil {
+		stored = tokensecret.Token(secret)
 	}
-	for _, token := range tokens {
-		clean.Message = cloud.Redact(clean.Message, token)
-	}
+	clean.Message = r.Hide(clean.Message, stored)
 	return &clean
 }
 
 // withoutConfig hides the declared and the current configuration in the words of the API; all the words if the declared one
 // cannot be read any more.
-func (t Redactor) withoutConfig(ctx context.Context, message string, e *cloud.Error) string {
-	known := t.WholeConfig(ctx) == nil && t.Config.Data != ""
-	config := t.Config.Data
-	if t.Remote != nil {
-		config += "\x00" + t.Remote.RawConfig
+func (r Redactor) withoutConfig(ctx context.Context, message string, e *cloud.Error) string {
+	known := r.WholeConfig(ctx) == nil && r.Config.Data != ""
+	config := r.Config.Data
+	if r.Remote != nil {
+		config += "\x00" + r.Remote.RawConfig
 	}
 	for _, words := range []string{e.Message, e.Detail} {
 		switch {
@@ -96,12 +94,12 @@ func (t Redactor) withoutConfig(ctx context.Context, message string, e *cloud.Er
 }
 
 // Hide removes the project's token and the agent's from a text that the API wrote about something else.
-func (t Redactor) Hide(text string, tokens ...cloud.Token) string {
-	for _, own := range append(tokens, t.Token, t.Writes.Token) {
+func (r Redactor) Hide(text string, tokens ...cloud.Token) string {
+	for _, own := range append(tokens, r.Token, r.Writes.Token) {
 		text = cloud.Redact(text, own)
 	}
-	if t.Project == nil {
+	if r.Project == nil {
 		return text
 	}
-	return t.Project.Hide(text)
+	return r.Project.Hide(text)
 }

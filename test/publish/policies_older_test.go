@@ -9,7 +9,6 @@ package publish_test
 import (
 	"context"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,26 +16,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
 // Agents are older than a policy that they violate. The operator still has to remove their finalizer: otherwise they, and the
 // namespaces that they are in, cannot be deleted.
 func TestTheOperatorReleasesAgentsOlderThanThePolicies(t *testing.T) {
-	plane, err := testenv.Start(t.Context(), testenv.Options{CRDDirs: []string{testenv.OwnCRDs()}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := plane.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	c, err := client.New(plane.Config, client.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := withCRDs(t)
 	older := map[string]string{
 		"agent-owner-labels":      `type: fluentbit, version: v4.0.0, rawConfig: x`,
 		"agent-versions":          `type: fluentbit, version: v1.8.6, rawConfig: x`,
@@ -63,15 +48,7 @@ func TestTheOperatorReleasesAgentsOlderThanThePolicies(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, file := range files(t, "config", "policies", "agent-*.yaml") {
-		for document := range strings.SplitSeq(read(t, strings.TrimPrefix(file, path())), "\n---\n") {
-			object := &unstructured.Unstructured{}
-			decode(t, document, &object.Object)
-			if err := c.Create(t.Context(), object); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	applyPolicies(t, c)
 	for name, spec := range older {
 		err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
 			created := made(name, spec)

@@ -48,8 +48,9 @@ var policyRows = []policyRow{
 	{"a ConfigMap", `type: fluentbit, version: v4.0.0, rawConfigFrom: {configMapKeyRef: {name: s, key: k}}`, ""},
 }
 
-// TestThePolicies applies the samples to a real API server, and sends it what they allow and refuse.
-func TestThePolicies(t *testing.T) {
+// withCRDs is a client of a separate API server with the CRDs.
+func withCRDs(t *testing.T) client.Client {
+	t.Helper()
 	plane, err := testenv.Start(t.Context(), testenv.Options{CRDDirs: []string{testenv.OwnCRDs()}})
 	if err != nil {
 		t.Fatal(err)
@@ -63,6 +64,11 @@ func TestThePolicies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+func applyPolicies(t *testing.T, c client.Client) {
+	t.Helper()
 	for _, file := range files(t, "config", "policies", "agent-*.yaml") {
 		for document := range strings.SplitSeq(read(t, strings.TrimPrefix(file, path())), "\n---\n") {
 			object := &unstructured.Unstructured{}
@@ -72,6 +78,12 @@ func TestThePolicies(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestThePolicies applies the samples to a real API server, and sends it what they allow and refuse.
+func TestThePolicies(t *testing.T) {
+	c := withCRDs(t)
+	applyPolicies(t, c)
 	send := func(namespace, manifest string) error {
 		object := &unstructured.Unstructured{}
 		if err := yaml.Unmarshal([]byte(manifest), &object.Object); err != nil {
@@ -100,7 +112,7 @@ func TestThePolicies(t *testing.T) {
 	if err := c.Create(t.Context(), excepted); err != nil {
 		t.Fatal(err)
 	}
-	err = wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
 		return send("excepted", unowned) == nil, nil
 	})
 	if err != nil {

@@ -37,13 +37,14 @@ func (f finisher) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	if sent != nil && !forgets {
 		f.Writes.Sent = f.Agent
 	}
-	failure := remoteagent.Redactor{Task: f.Task}.Redacted(ctx, agentstatus.Classify(err))
+	redactor := remoteagent.Redactor{Task: f.Task}
+	failure := redactor.Redacted(ctx, agentstatus.Classify(err))
 	now := f.Clock.Now()
 	grace := f.schedule(ctx, failure, now)
 	seen := cmp.Or(f.Remote, f.Listed)
 	agentstatus.Conclude(f.Agent, agentstatus.Outcome{
 		Failure: failure, Grace: grace, Unfinished: f.unapplied(), Missing: f.Missing, Remote: seen, Now: now,
-		ReadOnly: f.Settings.ReadOnly, OwnCA: f.ownCA(), Hide: func(text string) string { return remoteagent.Redactor{Task: f.Task}.Hide(text) },
+		ReadOnly: f.Settings.ReadOnly, OwnCA: f.ownCA(), Hide: func(text string) string { return redactor.Hide(text) },
 	})
 	remoteagent.Names{Task: f.Task}.Show()
 	if seen != nil && (failure == nil || !failure.Quiet) {
