@@ -65,6 +65,8 @@ type bench struct {
 	a, b string
 	*Cache
 	done chan error
+	// unrefused is how long a lost namespace must not be forbidden before it is watched again.
+	unrefused time.Duration
 
 	mu    sync.Mutex
 	seen  []string // objects that a handler received
@@ -78,7 +80,7 @@ func newBench(t *testing.T, name string) *bench {
 	t.Helper()
 	c, err := client.New(plane.Config, client.Options{Scheme: scheme.Scheme})
 	name += "-" + strconv.FormatInt(count.Add(1), 10)
-	b := &bench{T: t, c: c, user: name, a: name + "-a", b: name + "-b", done: make(chan error, 1)}
+	b := &bench{T: t, c: c, user: name, a: name + "-a", b: name + "-b", done: make(chan error, 1), unrefused: 10 * time.Second}
 	b.check(err)
 	for _, namespace := range []string{b.a, b.b} {
 		b.check(c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}))
@@ -130,7 +132,7 @@ func (b *bench) run() {
 		DefaultNamespaces: map[string]cache.Config{b.a: {}, b.b: {}}})
 	b.check(err)
 	b.Cache = made.(*Cache)
-	b.times = times{interval: 100 * time.Millisecond, patience: 2 * time.Second, quiet: 10 * time.Second}
+	b.times = times{interval: 100 * time.Millisecond, patience: 2 * time.Second, quiet: b.unrefused}
 	b.log = funcr.New(func(_, args string) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -296,6 +298,7 @@ func TestTheRightToWatchIsLost(t *testing.T) {
 	b := newBench(t, "unwatched")
 	b.grant(b.a, "configmaps", "secrets")
 	b.grant(b.b, "configmaps", "secrets")
+	b.unrefused = defaultTimes.quiet // The pauses between two watches grow to more than those of the other tests.
 	b.run()
 	b.watches(b.a, b.b)
 	b.grantVerbs(b.b, []string{"get", "list"}, "configmaps", "secrets")

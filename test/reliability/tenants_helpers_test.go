@@ -63,6 +63,9 @@ func untilDeleted(w *harness.World, object client.Object) {
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
+		if cp, ok := object.(*v1alpha1.CloudProject); ok && err == nil {
+			err = fmt.Errorf("its status is %+v", cp.Status)
+		}
 		return errors.Join(fmt.Errorf("it still exists, with finalizers %v", object.GetFinalizers()), err)
 	})
 }
