@@ -172,7 +172,8 @@ func TestHiding_HugeToken_TakesLittleMemory(t *testing.T) {
 // One agent was asked for, as a credential check does. Of a page of tiny agents no more are kept than documented ones fit.
 func TestList_PageOfTinyAgents_IsRefused(t *testing.T) {
 	for agents, fits := range map[int]bool{25_000: true, 25_001: false} {
-		body := `[` + strings.Repeat(`{"id":"`+nilID+`"},`, agents-1) + `{"id":"` + nilID + `"}]`
+		one := `{"id":"` + nilID + `","type":"t"}`
+		body := `[` + strings.Repeat(one+",", agents-1) + one + `]`
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
 		t.Cleanup(server.Close)
 		_, err := newClient(t, server.URL, cloud.Config{}).List(t.Context(), "p", cloud.ListOptions{Last: 1})

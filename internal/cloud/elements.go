@@ -59,6 +59,9 @@ func agentsOf[W any](raw []byte, usual func(*W) Agent, other func(*Agent), visit
 		if err := agentID(agent.ID); err != nil {
 			return err
 		}
+		if agent.MachineID == "" && agent.Type == "" { // Every agent has both. A list of other things shows nothing about agents.
+			return errNoAgent
+		}
 		return visit(&agent)
 	})
 }

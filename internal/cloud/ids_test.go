@@ -54,8 +54,8 @@ func TestIDsAreNormalizedWhereTheyAreRead(t *testing.T) {
 		})
 	}
 	// What informs may have any shape; then agents are read in another way.
-	plain := `{"id":"` + strings.ToUpper(id) + `","fleetID":"` + fleet + `"}`
-	odd := `{"id":"` + strings.ToUpper(id) + `","fleetID":"` + fleet + `","metricsCount":"many"}`
+	plain := `{"id":"` + strings.ToUpper(id) + `","type":"fluentbit","fleetID":"` + fleet + `"}`
+	odd := `{"id":"` + strings.ToUpper(id) + `","type":"fluentbit","fleetID":"` + fleet + `","metricsCount":"many"}`
 	for name, body := range map[string]string{"plain": "", "odd": "[" + plain + "," + odd + "]"} {
 		for how, read := range map[string]func(*cloud.RawPage) (*cloud.Page, error){
 			"with configurations": (*cloud.RawPage).Page, "with hashes": pageOfDigests,

@@ -35,7 +35,7 @@ func (f fat) RoundTrip(r *http.Request) (*http.Response, error) {
 	if at+1 < f.pages {
 		header.Set("Link", fmt.Sprintf(`</agents?before=%d-%s>; rel="next"`, at+1, f.cursor))
 	}
-	body := fmt.Sprintf(`[{"id":"00000000-0000-4000-8000-%012d","machineID":%q,"fleetID":%q}]`, at, f.machineID, f.fleet)
+	body := fmt.Sprintf(`[{"id":"00000000-0000-4000-8000-%012d","type":"fluentbit","machineID":%q,"fleetID":%q}]`, at, f.machineID, f.fleet)
 	return &http.Response{StatusCode: http.StatusOK, Header: header, Body: io.NopCloser(strings.NewReader(body))}, nil
 }
 

@@ -26,7 +26,7 @@ type whole struct{ agents int }
 func (w whole) RoundTrip(*http.Request) (*http.Response, error) {
 	var body strings.Builder
 	for n := range w.agents {
-		fmt.Fprintf(&body, `,{"id":"00000000-0000-4000-8000-%012d"}`, n)
+		fmt.Fprintf(&body, `,{"id":"00000000-0000-4000-8000-%012d","type":"t"}`, n)
 	}
 	page := "[" + strings.TrimPrefix(body.String(), ",") + "]"
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(page))}, nil
