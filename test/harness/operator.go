@@ -9,6 +9,7 @@ package harness
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -67,7 +68,7 @@ func (w *World) Start(more ...string) {
 		w.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	if err := w.assemble(ctx, mgr); err != nil {
+	if err := w.assemble(ctx, mgr, slices.Collect(maps.Keys(namespaces))); err != nil {
 		cancel()
 		w.Fatal(err)
 	}
@@ -76,7 +77,7 @@ func (w *World) Start(more ...string) {
 	w.operator = o
 }
 
-func (w *World) assemble(ctx context.Context, mgr ctrl.Manager) error {
+func (w *World) assemble(ctx context.Context, mgr ctrl.Manager, namespaces []string) error {
 	projects := connection.NewRegistry(connection.Options{
 		Policy:         cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true},
 		UserAgent:      "calyptia-agent-operator/test",
@@ -91,7 +92,7 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager) error {
 	err := (&cloudproject.Reconciler{
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Projects: projects,
 		Recorder: mgr.GetEventRecorder("cloudproject"), Clock: w.Clock,
-		DefaultProject: w.Settings.DefaultProject, Shard: w.Settings.Shard,
+		DefaultProject: w.Settings.DefaultProject, Shard: w.Settings.Shard, Namespaces: namespaces,
 		Delays: cloudproject.Delays{BackoffMin: 50 * time.Millisecond, BackoffMax: time.Second, InUseDelay: 50 * time.Millisecond},
 	}).SetupWithManager(mgr, controller.Options{})
 	if err != nil {

@@ -88,7 +88,7 @@ func TestAgentSet_OfVeryManyReplicas_DelaysNobody(t *testing.T) {
 			tenant := map[string]*harness.World{"guest": s.guest, "stranger": s.stranger}[who]
 			for i := range 10 {
 				name := fmt.Sprint("many-", i)
-				s.set(tenant, name, tenant.StatefulSet(name, 300), ofStatefulSet)
+				s.set(tenant, name, tenant.StatefulSet(name, 100), ofStatefulSet)
 			}
 			tenant.Eventually("the sets create Agents, or say why not", func() error {
 				var set v1alpha1.AgentSet
