@@ -104,7 +104,7 @@ func fieldsOf(body []byte) (map[string]json.RawMessage, bool) {
 
 // refused returns the error of a response whose status is not a success.
 func (c *Client) refused(call call, a *response) *Error {
-	e := &Error{Op: call.op, Status: a.status, RetryAfter: retryAfter(a.header.Get("Retry-After"), time.Now()), Err: a.err}
+	e := &Error{Op: call.op, Status: a.status, RetryAfter: retryAfter(a.header.Get("Retry-After"), respondedAt(a.header)), Err: a.err}
 	var said refusal
 	spoken := false
 	if a.err == nil {

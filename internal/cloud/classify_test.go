@@ -259,10 +259,18 @@ func TestRetryAfterReachesTheCaller(t *testing.T) {
 	server := cloudtest.New(cloudtest.Settings{})
 	web := server.Start()
 	defer web.Close()
-	server.Inject(cloudtest.Fault{Status: 429, Header: http.Header{"Retry-After": {"90"}}})
-	_, err := newClient(t, web.URL, cloud.Config{}).Get(t.Context(), nilID)
-	if got := failure(t, err).RetryAfter; got != 90*time.Second {
-		t.Errorf("got %s", got)
+	for name, header := range map[string]http.Header{
+		"seconds": {"Retry-After": {"90"}},
+		"a date by the clock of the API, which is behind": {
+			"Retry-After": {"Mon, 04 May 2026 03:03:31 GMT"}, "Date": {"Mon, 04 May 2026 03:02:01 GMT"},
+		},
+	} {
+		remove := server.Inject(cloudtest.Fault{Status: 429, Header: header})
+		_, err := newClient(t, web.URL, cloud.Config{}).Get(t.Context(), nilID)
+		if got := failure(t, err).RetryAfter; got != 90*time.Second {
+			t.Errorf("%s: got %s", name, got)
+		}
+		remove()
 	}
 }
 

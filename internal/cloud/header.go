@@ -41,6 +41,15 @@ func retryAfter(value string, now time.Time) time.Duration {
 	return min(max(date.Sub(now), 0), maxRetryAfter)
 }
 
+// respondedAt is the time of a response by the clock of the one that sent it, which may differ from the operator's; by the operator's
+// if it does not say.
+func respondedAt(header http.Header) time.Time {
+	if at, err := http.ParseTime(header.Get("Date")); err == nil {
+		return at
+	}
+	return time.Now()
+}
+
 var (
 	errLinkMalformed = errors.New("the Link header is malformed")
 	errLinkCursor    = errors.New("the Link header names a next page without a usable cursor")
