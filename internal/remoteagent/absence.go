@@ -68,8 +68,9 @@ func (s Absence) knownHere() bool {
 	if RecordedEndpoint(s.Agent) != s.Endpoint {
 		return false
 	}
-	// A token that does not reveal its project may be another project's: then only what was seen with this token counts.
-	return s.Project.Vouched() || (Observer{s.Task}).verified() && s.Known.Identity.by == s.credentialNow()
+	// A token that does not reveal its project may be another project's: then only what was seen or registered with this token counts.
+	return s.Project.Vouched() || (Observer{s.Task}).verified() && s.Known.Identity.by == s.credentialNow() ||
+		Evidence{s.Task}.registeredWithThisToken()
 }
 
 // ErrMissing sends a reconciliation back to the registration: the remote agent is missing for good.

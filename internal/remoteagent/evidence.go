@@ -53,6 +53,16 @@ func (e Evidence) registeredBy(remote *cloud.Agent, intent registration.Intent) 
 	return intent.Authentic(e.subject(url), e.Project.Sign) && window.Covers(intent, remote.CreatedAt)
 }
 
+// registeredWithThisToken reports whether the recorded agent comes from a registration with the current token. Unlike what this process
+// saw, that outlasts it.
+func (e Evidence) registeredWithThisToken() bool {
+	status := &e.Agent.Status
+	if status.Origin != v1alpha1.OriginRegistered || status.Agent == nil || status.Agent.CreatedAt == nil {
+		return false
+	}
+	return e.registeredBy(&cloud.Agent{ID: status.ID, CreatedAt: status.Agent.CreatedAt.Time}, ClosedIntent(e.Agent))
+}
+
 // recordedHere reports whether the status records this remote agent, as the Agent's own or as its duplicate, at the
 // current endpoint. A record counts only there: elsewhere the same ID may be another agent.
 func (e Evidence) recordedHere(id string) bool {
