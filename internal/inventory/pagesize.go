@@ -8,6 +8,7 @@ package inventory
 
 import (
 	"errors"
+	"net/http"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
@@ -19,9 +20,9 @@ const (
 	mostPatience = 64
 )
 
-// paging chooses the number of agents in the next page. A page that is too large for a response is tried again with a
-// quarter; after a page that fits the size is doubled, up to the usual one. Each time that the doubled page is too large, twice
-// as many pages (64 at most) have to fit before the next try; once one fits, one page is enough again. So one huge agent
+// paging chooses the number of agents in the next page. A page that is too large for a response, or takes longer than a request may, is
+// tried again with a quarter; after a page that fits the size is doubled, up to the usual one. Each time that the doubled page is too
+// large, twice as many pages (64 at most) have to fit before the next try; once one fits, one page is enough again. So one huge agent
 // costs a few pages, and if all are large hardly any page fails.
 type paging struct {
 	size     int // that fitted last; zero for the usual one
@@ -72,14 +73,28 @@ func (r *reader) pageSize() int {
 	return r.paging.next()
 }
 
-// paged records the outcome of a page of this size.
-func (r *reader) paged(size int, page *fetched) {
+// paged records the outcome of a page of this size, and reports whether a smaller one is requested in its place. If the first page does
+// not come in time, Calyptia Cloud may respond to nothing: then that is left to the next list, unless a smaller one came before.
+func (r *reader) paged(size int, first bool, page *fetched) (again bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case page.err == nil:
 		r.paging.fits(size, page.Before == "")
+		return false
 	case errors.Is(page.err, cloud.ErrTooLarge):
-		r.paging.tooLarge(size)
+		again = true
+	case late(page.err):
+		again = !first || r.paging.size > 0 && size > r.paging.size
+	default:
+		return false
 	}
+	r.paging.tooLarge(size)
+	return again && size > 1
+}
+
+// late reports whether a response did not come in time, which a smaller one may.
+func late(err error) bool {
+	e, ok := cloud.AsError(err)
+	return ok && !e.NotSent && (e.Reason == cloud.ReasonTimeout || e.Status == http.StatusGatewayTimeout)
 }

@@ -9,7 +9,6 @@ package inventory
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -119,7 +118,8 @@ func (r *reader) ends(ctx context.Context) error {
 	return err
 }
 
-// fetchAll fetches all pages, and may sleep. It fetches smaller ones where a page of large configurations is too long for a response.
+// fetchAll fetches all pages, and may sleep. It fetches smaller ones where a page of large configurations is too long for a response, or
+// takes too long.
 // Cursors that form a loop are an invalid response.
 func (r *reader) fetchAll(ctx context.Context, taken *Charge, pages chan<- *fetched) {
 	defer close(pages)
@@ -129,13 +129,13 @@ func (r *reader) fetchAll(ctx context.Context, taken *Charge, pages chan<- *fetc
 		options.Last = r.pageSize()
 		page := fetched{size: options.Last}
 		page.RawPage, page.learn, page.err = r.source.Fetch(ctx, options)
-		r.paged(options.Last, &page)
+		again := ctx.Err() == nil && r.paged(options.Last, options.Before == "", &page)
 		cursor := [sha256.Size]byte{}
 		if page.err == nil {
 			cursor = sha256.Sum256([]byte(page.Before))
 		}
 		switch {
-		case errors.Is(page.err, cloud.ErrTooLarge) && options.Last > 1:
+		case again:
 			continue
 		case page.err != nil || page.Before == "":
 			more = false
