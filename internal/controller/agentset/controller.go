@@ -94,9 +94,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, err
 	}
-	if err != nil || !set.DeletionTimestamp.IsZero() || !r.inShard(ctx, &set) {
+	if err != nil || !r.inShard(ctx, &set) {
 		r.memories.forget(req.NamespacedName)
 		return ctrl.Result{}, nil
+	}
+	if !set.DeletionTimestamp.IsZero() {
+		r.memories.forget(req.NamespacedName)
+		return r.finisher(&set, &memory{}).deleted(ctx)
 	}
 	known := r.memories.of(req.NamespacedName, set.UID)
 	if kubecache.Behind(&set, known.written) {
@@ -109,7 +113,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	var out outcome
 	err = r.run(ctx, &set, known, watch, &out)
-	return finisher{r.Client, r.Recorder, r.Clock, &set, set.DeepCopy(), known}.finish(ctx, &out, err)
+	return r.finisher(&set, known).finish(ctx, &out, err)
+}
+
+func (r *Reconciler) finisher(set *v1alpha1.AgentSet, known *memory) finisher {
+	return finisher{r.Client, r.Recorder, r.Clock, set, set.DeepCopy(), known}
 }
 
 // run observes the target and the Agents, decides, and writes the Agents, then their sessions.

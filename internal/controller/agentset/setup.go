@@ -8,6 +8,7 @@ package agentset
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,10 +107,11 @@ const (
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// declared selects changes by users, not the operator's own writes of the status.
+// declared selects changes by users, not the operator's own writes of the status. A deletion waits for finalizers, which the status names.
 func declared(e event.UpdateEvent) bool {
 	was, is := e.ObjectOld, e.ObjectNew
 	return was.GetUID() != is.GetUID() || was.GetGeneration() != is.GetGeneration() ||
+		!is.GetDeletionTimestamp().IsZero() && !slices.Equal(was.GetFinalizers(), is.GetFinalizers()) ||
 		was.GetDeletionTimestamp().IsZero() != is.GetDeletionTimestamp().IsZero() ||
 		was.GetAnnotations()[v1alpha1.AnnotationReconcileAt] != is.GetAnnotations()[v1alpha1.AnnotationReconcileAt]
 }

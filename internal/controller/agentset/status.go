@@ -70,6 +70,24 @@ func (f finisher) finish(ctx context.Context, out *outcome, err error) (ctrl.Res
 	return ctrl.Result{RequeueAfter: time.Duration(out.next)}, nil
 }
 
+// deleted shows that the operator does nothing more for a set that is being deleted, if finalizers of others keep it.
+func (f finisher) deleted(ctx context.Context) (ctrl.Result, error) {
+	if len(f.set.Finalizers) == 0 {
+		return ctrl.Result{}, nil
+	}
+	f.set.Status.ObservedGeneration = f.set.Generation
+	for _, kind := range []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled, v1alpha1.ConditionReporting} {
+		apimeta.RemoveStatusCondition(&f.set.Status.Conditions, kind)
+	}
+	f.setCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonProgressing,
+		"the operator changes nothing for an AgentSet that is being deleted: the deletion waits for the finalizer "+f.set.Finalizers[0])
+	_, err := f.writeStatus(ctx)
+	if apierrors.IsConflict(err) {
+		return ctrl.Result{RequeueAfter: staleWait}, nil // The cache will soon show the conflicting write.
+	}
+	return ctrl.Result{}, client.IgnoreNotFound(err)
+}
+
 // classify gives every error a class. An error without one comes from reading the API server.
 func classify(err error) *fault.Error {
 	if err == nil {
