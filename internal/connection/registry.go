@@ -22,6 +22,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/inventory"
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
+	"github.com/calyptia-agent-operator/operator/internal/safeguard"
 )
 
 // largeResponses is how many responses of more than 512 KiB are held at once, by all CloudProjects. Each may take 30 MiB.
@@ -167,6 +168,14 @@ func (r *Registry) Lookup(uid types.UID) *Connection {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.connections[uid]
+}
+
+// Tripped returns why the safeguard of a CloudProject pauses registration, as recorded in the status while there is no Connection.
+func (r *Registry) Tripped(cp *v1alpha1.CloudProject) *fault.Error {
+	if p := r.Lookup(cp.UID); p != nil {
+		return p.Tripped()
+	}
+	return safeguard.Recorded(cp)
 }
 
 // Leave forgets a deleted Agent in all projects.

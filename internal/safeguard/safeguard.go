@@ -242,11 +242,15 @@ func (s *Safeguard) Reset() {
 }
 
 // Restore restores the tripped state from the status.
-func (s *Safeguard) Restore(cp *v1alpha1.CloudProject) {
+func (s *Safeguard) Restore(cp *v1alpha1.CloudProject) { s.tripped = Recorded(cp) }
+
+// Recorded returns why registration was paused when the status was written; nil if it was not.
+func Recorded(cp *v1alpha1.CloudProject) *fault.Error {
 	stalled := apimeta.FindStatusCondition(cp.Status.Conditions, v1alpha1.ConditionStalled)
-	if stalled != nil && stalled.Reason == v1alpha1.ReasonMassDeletionDetected {
-		s.tripped = massDeletion()
+	if stalled == nil || stalled.Reason != v1alpha1.ReasonMassDeletionDetected {
+		return nil
 	}
+	return massDeletion()
 }
 
 // Forget drops an Agent that was deleted.

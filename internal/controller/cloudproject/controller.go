@@ -115,7 +115,9 @@ func (r *Reconciler) reconcile(ctx context.Context, cp *v1alpha1.CloudProject, m
 		return ctrl.Result{}, err
 	}
 	describe(cp, m, r.Projects.Lookup(cp.UID))
+	tripped := r.Projects.Tripped(cp)
 	report.setConditions(cp, both(held, verdict))
+	record(cp, tripped)
 	pending, err := report.write(ctx, before, cp, m)
 	if err != nil {
 		return ctrl.Result{}, err

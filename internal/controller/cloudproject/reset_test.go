@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -60,6 +61,48 @@ func TestAResetRequestedWhileTheOperatorWasDownCounts(t *testing.T) {
 	w.restart() // A handled request does not reset the next mass deletion.
 	w.eventually("a credential check", func() bool { p := w.projects.Lookup(cp.UID); return p != nil && p.Result().Verified })
 	w.stays("it stops", func() bool { return w.projects.Lookup(cp.UID).Tripped() != nil })
+}
+
+// While the credentials or the URL cannot be used, Ready says so. The mass deletion is recorded all the same, also by a process that has
+// not used the CloudProject.
+func TestADetectedMassDeletionSurvivesRestartsWhileReadyHasAnotherReason(t *testing.T) {
+	t.Parallel()
+	restore := func(w *world, _ *v1alpha1.CloudProject) { w.putToken(w.token.Reveal()) }
+	for _, other := range []struct {
+		name, reason string
+		cause, fix   func(*world, *v1alpha1.CloudProject)
+	}{{
+		"only a copy of the Secret", v1alpha1.ReasonSourceNotFound,
+		func(w *world, _ *v1alpha1.CloudProject) { w.deleteSecret(tokenName) }, restore,
+	}, {
+		"neither the Secret nor a copy", v1alpha1.ReasonSourceNotFound,
+		func(w *world, _ *v1alpha1.CloudProject) {
+			w.deleteSecret(tokenName)
+			w.deleteSecret("main-credentials")
+		}, restore,
+	}, {
+		"a host that is not allowed", v1alpha1.ReasonURLNotAllowed,
+		func(w *world, cp *v1alpha1.CloudProject) {
+			w.Edit(cp, func() { cp.Spec.URL = "https://elsewhere.example" })
+		},
+		func(w *world, cp *v1alpha1.CloudProject) { w.Edit(cp, func() { cp.Spec.URL = w.url }) },
+	}} {
+		t.Run(other.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, func(o *options) { o.settings = cloudtest.Settings{NoList: true} })
+			cp := w.becomes(w.create(), verified)
+			w.loses(cp)
+			both := stalledBy(other.reason, "most remote agents disappeared")
+			other.cause(w, cp)
+			w.becomes(cp, both)
+			w.restart(func() { // The new generation makes the next process write the status.
+				w.Edit(cp, func() { cp.Spec.ResyncInterval = &metav1.Duration{Duration: time.Hour} })
+			})
+			w.becomes(cp, both)
+			w.restart(func() { other.fix(w, cp) })
+			w.becomes(cp, stalledBy(v1alpha1.ReasonMassDeletionDetected))
+		})
+	}
 }
 
 func TestAResetRequestedWhileTheAPIWasUnreachableCounts(t *testing.T) {

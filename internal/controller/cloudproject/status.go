@@ -121,6 +121,14 @@ func (r reporter) setConditions(cp *v1alpha1.CloudProject, f *fault.Error) {
 		f.Code == fault.CredentialsUnverified)
 }
 
+// record makes Stalled name the mass deletion, whatever the reason of Ready is: a restart restores it from there.
+func record(cp *v1alpha1.CloudProject, tripped *fault.Error) {
+	stalled := apimeta.FindStatusCondition(cp.Status.Conditions, v1alpha1.ConditionStalled)
+	if stalled != nil && tripped != nil {
+		stalled.Reason = tripped.Reason
+	}
+}
+
 // write writes the status if it changed, and records an event. pending is true if only numbers changed and it is too
 // early to write them.
 func (r reporter) write(ctx context.Context, before, cp *v1alpha1.CloudProject, m *memo) (pending bool, err error) {

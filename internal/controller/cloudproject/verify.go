@@ -80,7 +80,8 @@ func (n connector) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *me
 	return both(lost, both(verdict, m.uncopied)), nil
 }
 
-// block stops all requests of an unusable CloudProject, and makes the next usable state verify it again.
+// block stops all requests of an unusable CloudProject, and makes the next usable state verify it again. The verdict also says if the
+// safeguard tripped: a restart must not forget that.
 func (n connector) block(cp *v1alpha1.CloudProject, m *memo, reason *fault.Error) *fault.Error {
 	if p := n.projects.Lookup(cp.UID); p != nil {
 		p.Block(fault.Waitingf(v1alpha1.ReasonProjectNotReady,
@@ -88,7 +89,7 @@ func (n connector) block(cp *v1alpha1.CloudProject, m *memo, reason *fault.Error
 			Coded(fault.ProjectNotReady))
 	}
 	m.check.again()
-	return reason
+	return both(reason, n.projects.Tripped(cp))
 }
 
 // pauseReason returns why registration is paused; nil if it is not.
