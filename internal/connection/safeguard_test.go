@@ -194,6 +194,35 @@ func TestAMassDeletionInAListNeedsNoOtherList(t *testing.T) {
 	w.requests(0)
 }
 
+// After a restart most agents were not checked yet: the snapshot shows which of the recorded ones exist.
+func TestAfterARestart_TheSnapshotShowsTheOthers(t *testing.T) {
+	for _, row := range []struct {
+		removed int
+		want    bool
+	}{{12, false}, {20, false}, {21, true}, {40, true}} {
+		t.Run(fmt.Sprint(row.removed), func(t *testing.T) {
+			w := verified(t, cloudtest.Settings{})
+			recorded := map[types.UID]string{}
+			for i, id := range w.crew(40) {
+				recorded[uid("crew", i)] = id
+				if i < row.removed {
+					w.cloud.Remove(id)
+				}
+			}
+			w.renew()
+			w.SetRecorded(recorded)
+			noError(t, w.Verify(t.Context()))
+			listed := w.clock.Now()
+			w.find("any", listed.Add(-1))
+			for i := range row.removed {
+				if err := w.Gone(agentOf("crew", i), listed); (err != nil) != (row.want && i >= 9) {
+					t.Fatalf("the %dth: %v", i+1, err)
+				}
+			}
+		})
+	}
+}
+
 // If no list can be read, nothing is registered again on a mere suspicion.
 func TestASuspicionWithoutAListRegistersNothing(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})

@@ -65,10 +65,11 @@ type Safeguard struct {
 	clock   clock.PassiveClock
 	name    string // of the CloudProject, for messages
 
-	mu      sync.Mutex
-	seen    map[types.UID]seen
-	missing map[types.UID]missing
-	tripped *fault.Error
+	mu       sync.Mutex
+	recorded map[types.UID]string // remote agents that the Agents record; seen and missing are newer
+	seen     map[types.UID]seen
+	missing  map[types.UID]missing
+	tripped  *fault.Error
 	// resetUntil is the end of a user's reset. Each further missing agent extends it: the rate limit may spread them
 	// over hours.
 	resetUntil time.Time
@@ -77,6 +78,14 @@ type Safeguard struct {
 // New returns a Safeguard that has seen nothing yet; name is that of the CloudProject.
 func New(project Project, clock clock.PassiveClock, name string) *Safeguard {
 	return &Safeguard{project: project, clock: clock, name: name, seen: map[types.UID]seen{}, missing: map[types.UID]missing{}}
+}
+
+// SetRecorded sets the remote agents that the Agents of the project record. After a start most were not checked yet: the newest
+// snapshot shows which of them exist.
+func (s *Safeguard) SetRecorded(ids map[types.UID]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.recorded = ids
 }
 
 // Seen records that the remote agent of an Agent was found now.
@@ -98,6 +107,7 @@ func (s *Safeguard) Gone(who ratelimit.Caller, since time.Time) error {
 	now := s.clock.Now()
 	s.mu.Lock()
 	delete(s.seen, who.UID)
+	delete(s.recorded, who.UID)
 	if now.Before(s.resetUntil) {
 		s.resetUntil = now.Add(window)
 		s.mu.Unlock()
@@ -128,24 +138,35 @@ func (s *Safeguard) Gone(who ratelimit.Caller, since time.Time) error {
 // missed: else they would be compared with agents that were not checked since. undecided is the wait for it. The caller
 // holds the lock.
 func (s *Safeguard) judge() (trips bool, undecided error) {
-	suspected := s.mostAreMissing(time.Time{})
+	suspected := s.mostAreMissing(time.Time{}, 0)
 	if !suspected || !s.project.Lists() {
 		return suspected && s.widespread(), nil
 	}
-	if listedAt := s.confirm(); !listedAt.IsZero() && s.mostAreMissing(listedAt) {
+	if listedAt, unlisted := s.confirm(); !listedAt.IsZero() && s.mostAreMissing(listedAt, unlisted) {
 		return true, nil
 	}
-	if !s.mostAreMissing(time.Time{}) {
+	if !s.mostAreMissing(time.Time{}, 0) {
 		return false, nil
 	}
 	return false, s.project.Await()
 }
 
-// confirm updates the seen agents from the newest snapshot, and returns the snapshot's time; zero if there is none. The
-// caller holds the lock.
-func (s *Safeguard) confirm() (listedAt time.Time) {
+// confirm updates the seen agents from the newest snapshot, and returns the snapshot's time; zero if there is none. unlisted is the
+// number of agents that are not in it and were not checked by this process. The caller holds the lock.
+func (s *Safeguard) confirm() (listedAt time.Time, unlisted int) {
 	var listed []types.UID
 	listedAt = s.project.Newest(func(has func(id string) bool) {
+		for who, id := range s.recorded {
+			_, checked := s.seen[who]
+			_, missed := s.missing[who]
+			switch {
+			case checked || missed:
+			case has(id):
+				s.seen[who] = seen{id: id}
+			default:
+				unlisted++
+			}
+		}
 		for who, last := range s.seen {
 			if has(last.id) {
 				listed = append(listed, who)
@@ -157,7 +178,7 @@ func (s *Safeguard) confirm() (listedAt time.Time) {
 			s.seen[who] = seen{at: listedAt, id: last.id}
 		}
 	}
-	return listedAt
+	return listedAt, unlisted
 }
 
 // widespread reports whether more than one tenant's agents are missing, for an API that does not list agents. The namespace
@@ -190,8 +211,8 @@ func (s *Safeguard) widespread() bool {
 
 // mostAreMissing reports whether, from some moment on, more agents were missed than seen, in the same list or later. Agents
 // seen before that moment do not count: else half of all agents would be registered again before the loss is noticed. Nor
-// do agents missed long before, or after until, if that is set.
-func (s *Safeguard) mostAreMissing(until time.Time) bool {
+// do agents missed long before, or after until, if that is set. unlisted are missing besides.
+func (s *Safeguard) mostAreMissing(until time.Time, unlisted int) bool {
 	var missed []time.Time
 	for _, m := range s.missing {
 		if until.IsZero() || !m.since.After(until) {
@@ -209,7 +230,7 @@ func (s *Safeguard) mostAreMissing(until time.Time) bool {
 	later := 0
 	for i := range missed {
 		later += there[i]
-		if lost := i + 1; lost >= least && lost > later {
+		if lost := i + 1; lost >= least && lost+unlisted > later {
 			return true
 		}
 	}
@@ -257,6 +278,7 @@ func Recorded(cp *v1alpha1.CloudProject) *fault.Error {
 func (s *Safeguard) Forget(who types.UID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	delete(s.recorded, who)
 	delete(s.seen, who)
 	delete(s.missing, who)
 }

@@ -80,8 +80,12 @@ func TestCount_AgentsThatAreNotAllowed_CountOnlyWithEvidence(t *testing.T) {
 			if row.want > 0 {
 				want[row.agent.Namespace] = row.want
 			}
-			if diff := cmp.Diff(want, n.count([]v1alpha1.Agent{row.agent})); diff != "" {
+			counted, listed := n.count([]v1alpha1.Agent{row.agent})
+			if diff := cmp.Diff(want, counted); diff != "" {
 				t.Errorf("counted (-want +got):\n%s", diff)
+			}
+			if found := listed["uid"] != ""; found != (row.want > 0 && row.agent.Status.ID != "") {
+				t.Errorf("recorded: %v", listed)
 			}
 		})
 	}
@@ -98,7 +102,7 @@ func TestCount_TenThousandAgents_ReadsEachNamespaceOnce(t *testing.T) {
 			agents[i].Status = v1alpha1.AgentStatus{CloudProjectUID: projectUID, ID: otherID, URL: here.URL, ProjectID: here.ProjectID}
 		}
 	}
-	if counted := n.count(agents); len(counted) != 10 || counted["tenant-0"] != 1000 || counted["tenant-9"] != 1000 {
+	if counted, _ := n.count(agents); len(counted) != 10 || counted["tenant-0"] != 1000 || counted["tenant-9"] != 1000 {
 		t.Errorf("counted %v", counted)
 	}
 	if reads != 5 {

@@ -52,7 +52,7 @@ func (r releaser) protect(ctx context.Context, cp *v1alpha1.CloudProject, m *mem
 	if err != nil {
 		return nil, false, err
 	}
-	m.agents = needs.count(users)
+	m.agents, m.recorded = needs.count(users)
 	if cp.DeletionTimestamp.IsZero() {
 		base := cp.DeepCopy()
 		if controllerutil.AddFinalizer(cp, v1alpha1.CloudProjectFinalizer) {

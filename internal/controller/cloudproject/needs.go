@@ -10,6 +10,7 @@ import (
 	"context"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
@@ -64,16 +65,21 @@ func (n *needs) uses(agent *v1alpha1.Agent) bool {
 	return n.recorded(agent) || n.sign != nil && n.registering(agent) || n.allowed(agent.Namespace)
 }
 
-// count returns the number of Agents that use the CloudProject, by namespace. An Agent whose namespace cannot be read counts
-// only once it is registered.
-func (n *needs) count(agents []v1alpha1.Agent) map[string]int {
-	counted := map[string]int{}
+// count returns the number of Agents that use the CloudProject, by namespace, and the remote agents that they record, without those
+// that are not checked or being deleted. An Agent whose namespace cannot be read counts only once it is registered.
+func (n *needs) count(agents []v1alpha1.Agent) (counted map[string]int, recorded map[types.UID]string) {
+	counted, recorded = map[string]int{}, map[types.UID]string{}
 	for i := range agents {
-		if n.uses(&agents[i]) {
-			counted[agents[i].Namespace]++
+		agent := &agents[i]
+		if !n.uses(agent) {
+			continue
+		}
+		counted[agent.Namespace]++
+		if agent.Status.ID != "" && !agent.Spec.Suspend && agent.DeletionTimestamp.IsZero() && n.recorded(agent) {
+			recorded[agent.UID] = agent.Status.ID
 		}
 	}
-	return counted
+	return counted, recorded
 }
 
 func (n *needs) allowed(namespace string) bool {

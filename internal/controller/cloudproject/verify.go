@@ -136,6 +136,7 @@ func resyncInterval(cp *v1alpha1.CloudProject, agents int, took time.Duration) t
 // verify checks the credentials if a check is due, else it returns the last verdict.
 func (n connector) verify(ctx context.Context, p *connection.Connection, cp *v1alpha1.CloudProject, m *memo) *fault.Error {
 	p.Expect(m.agents)
+	p.SetRecorded(m.recorded)
 	last := &m.check
 	now := n.clock.Now()
 	needsCheck := m.needsCheck.Swap(false)
