@@ -213,7 +213,7 @@ func (c *Connection) learn(who ratelimit.Caller, at epoch, err error) {
 			s.verified.Refuse(s.registry.opts.Clock.Now())
 		}
 		s.access.blocked, s.verified.Result.Verified = unauthorized(s.key), false
-	case e.Status == http.StatusTooManyRequests || e.Reason == cloud.ReasonUnavailable && e.RetryAfter > 0:
+	case throttles(e):
 		wait := s.throttle(who, e)
 		if until := s.registry.opts.Clock.Now().Add(wait); wait > 0 && until.After(s.access.throttledUntil) {
 			s.access.throttledUntil, check = until, true
@@ -224,6 +224,13 @@ func (c *Connection) learn(who ratelimit.Caller, at epoch, err error) {
 	if check {
 		s.registry.needsVerification(s.key)
 	}
+}
+
+// throttles reports whether a response asks to wait with all requests. Below 500 only a 429 does: a lock (409, 423), for example, is
+// about one agent, and Retry-After then about that.
+func throttles(e *cloud.Error) bool {
+	return e.Status == http.StatusTooManyRequests ||
+		e.Reason == cloud.ReasonUnavailable && e.Status >= http.StatusInternalServerError && e.RetryAfter > 0
 }
 
 func unauthorized(key any) *fault.Error {

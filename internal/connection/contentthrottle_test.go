@@ -104,6 +104,36 @@ func TestThrottle_LimitOfOneAgentsToken_IsBounded(t *testing.T) {
 	}
 }
 
+// An agent that the API locks, while it processes another request for it, delays the requests for that agent alone.
+func TestThrottle_LockedAgent_ThrottlesNothing(t *testing.T) {
+	for _, status := range []int{http.StatusConflict, http.StatusLocked, http.StatusTooEarly, http.StatusRequestTimeout} {
+		for op, request := range map[string]func(*world, ratelimit.Caller, string) error{
+			"get": func(w *world, who ratelimit.Caller, id string) error {
+				_, err := w.Get(w.Context(), who, id)
+				return err
+			},
+			"delete": func(w *world, who ratelimit.Caller, id string) error { return w.Delete(w.Context(), who, id) },
+			"update": func(w *world, who ratelimit.Caller, id string) error {
+				return w.Update(w.Context(), who, id, cloud.Update{Version: ptr.To("v5.0.0")})
+			},
+		} {
+			t.Run(fmt.Sprint(status, " ", op), func(t *testing.T) {
+				w := verified(t, cloudtest.Settings{})
+				id := w.register("m")
+				w.cloud.Inject(cloudtest.Fault{
+					Status: status, Body: `{"error":"the agent is being updated"}`, Header: http.Header{"Retry-After": {"600"}},
+				})
+				e, _ := cloud.AsError(request(w, ratelimit.Caller{UID: "a", Namespace: "a"}, id))
+				if e == nil || e.RetryAfter != 10*time.Minute {
+					t.Errorf("the failure of the request is %v", e)
+				}
+				_, err := w.registry.Get(w.cp)
+				noError(t, err)
+			})
+		}
+	}
+}
+
 // What a filter says about the content of one Agent says nothing about the API behind it: it hides no outage.
 func TestBreaker_ForeignResponseToContent_HidesNoOutage(t *testing.T) {
 	for _, status := range []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests} {
