@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package cloudproject
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -97,15 +98,13 @@ func (r releaser) holders(ctx context.Context, cp *v1alpha1.CloudProject, users 
 	holding := names(users, needs.holds)
 	if len(holding) == 0 && needs.err == nil {
 		holding, err = r.listHolders(ctx, cp, needs)
+	}
+	if len(holding) == 0 {
+		err = cmp.Or(err, needs.err)
 		if unseen, ok := fault.As(err); ok {
 			return unseen, nil
 		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	if needs.err != nil || len(holding) == 0 {
-		return nil, needs.err
+		return nil, err
 	}
 	return fault.Waitingf(v1alpha1.ReasonInUse,
 		"the deletion waits for %s, which still need this CloudProject: delete them, or keep what they registered with the annotation "+
@@ -163,14 +162,15 @@ func unreadable(namespace string) *fault.Error {
 		namespace, v1alpha1.AnnotationOrphanAgents)
 }
 
-// holds reports whether an Agent may have something remote to delete.
+// holds reports whether an Agent may have something remote to delete. The finalizer alone shows nothing: it stays when the API
+// refuses a registration, and users can write it.
 func holds(agent *v1alpha1.Agent) bool {
-	if controllerutil.ContainsFinalizer(agent, v1alpha1.AgentFinalizer) {
-		return true
+	if !agent.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(agent, v1alpha1.AgentFinalizer) {
+		return false
 	}
 	intent := registration.ParseIntent(agent.Annotations[v1alpha1.AnnotationRegistrationIntent])
 	open := !intent.IsZero() && !intent.Spent(registration.ParseIntent(agent.Status.RegistrationIntent))
-	return agent.DeletionTimestamp.IsZero() && (agent.Status.ID != "" || open)
+	return agent.Status.ID != "" || len(agent.Status.DuplicatesToDelete) > 0 || open
 }
 
 func names(agents []v1alpha1.Agent, wanted func(*v1alpha1.Agent) bool) []string {

@@ -29,7 +29,7 @@ type needs struct {
 	sign   intents.Signer  // nil without credentials
 	unused bool            // the credentials never worked, so no intent was signed with them
 	known  map[string]bool // namespaces already decided
-	err    error           // of the API server; the decisions are void then
+	err    error           // why a namespace could not be read; that an Agent does not hold is void then
 }
 
 func (r releaser) needs(ctx context.Context, cp *v1alpha1.CloudProject) (*needs, error) {
@@ -56,7 +56,7 @@ func (r releaser) needs(ctx context.Context, cp *v1alpha1.CloudProject) (*needs,
 
 // holds reports whether an Agent may have something remote to delete with this CloudProject.
 func (n *needs) holds(agent *v1alpha1.Agent) bool {
-	return holds(agent) && (n.allowed(agent.Namespace) || n.recorded(agent) || n.registering(agent))
+	return holds(agent) && (n.recorded(agent) || n.registering(agent) || n.allowed(agent.Namespace))
 }
 
 // uses reports whether an Agent counts for this CloudProject: anybody may refer to it, and the resync interval grows with
@@ -87,7 +87,10 @@ func (n *needs) allowed(namespace string) bool {
 		return allowed
 	}
 	allowed, err := n.allows(namespace)
-	if _, invalid := fault.As(err); err != nil && !invalid && !apierrors.IsNotFound(err) {
+	switch _, invalid := fault.As(err); {
+	case apierrors.IsForbidden(err):
+		n.err = unreadable(namespace)
+	case err != nil && !invalid && !apierrors.IsNotFound(err):
 		n.err = err
 	}
 	n.known[namespace] = allowed

@@ -20,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -145,8 +144,7 @@ func (w watches) agentChanges() predicate.Predicate {
 			}
 			before, _ := projectref.Ref(was, w.defaultProject)
 			after, _ := projectref.Ref(is, w.defaultProject)
-			return before != after || controllerutil.ContainsFinalizer(was, v1alpha1.AgentFinalizer) !=
-				controllerutil.ContainsFinalizer(is, v1alpha1.AgentFinalizer)
+			return before != after || holds(was) != holds(is)
 		},
 	}
 }

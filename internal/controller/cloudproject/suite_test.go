@@ -312,7 +312,7 @@ func (w *world) poke(cp *v1alpha1.CloudProject) {
 	})
 }
 
-// createAgent creates an Agent with a finalizer, as if it were registered.
+// createAgent creates an Agent with a finalizer and a recorded ID, as if it were registered.
 func (w *world) createAgent(namespace, name string, cp *v1alpha1.CloudProject) *v1alpha1.Agent {
 	w.Helper()
 	agent := &v1alpha1.Agent{
@@ -323,6 +323,8 @@ func (w *world) createAgent(namespace, name string, cp *v1alpha1.CloudProject) *
 		},
 	}
 	w.Create(agent)
+	agent.Status.ID = otherID
+	noError(w, w.Client.Status().Update(w.Context(), agent))
 	return agent
 }
 

@@ -178,13 +178,21 @@ func TestAnObjectWithoutStatusIsInProgress(t *testing.T) {
 func TestWhichAgentsDelayTheDeletion(t *testing.T) {
 	now := metav1.Now()
 	intent := map[string]string{v1alpha1.AnnotationRegistrationIntent: "2026-01-01T00:00:00Z/x"}
+	fenced := []string{v1alpha1.AgentFinalizer}
 	for _, row := range []struct {
 		name  string
 		agent v1alpha1.Agent
 		want  bool
 	}{
 		{"a new one does not", v1alpha1.Agent{}, false},
-		{"the finalizer does", v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Finalizers: []string{v1alpha1.AgentFinalizer}}}, true},
+		{"the finalizer alone does not", v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Finalizers: fenced}}, false},
+		{"a duplicate does", v1alpha1.Agent{Status: v1alpha1.AgentStatus{DuplicatesToDelete: []string{"id"}}}, true},
+		{
+			"one that is being deleted does",
+			v1alpha1.Agent{
+				ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &now, Finalizers: fenced}, Status: v1alpha1.AgentStatus{ID: "id"},
+			}, true,
+		},
 		{"a recorded ID does", v1alpha1.Agent{Status: v1alpha1.AgentStatus{ID: "id"}}, true},
 		{"a registration in doubt does", v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Annotations: intent}}, true},
 		{
