@@ -31,6 +31,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
+	"github.com/calyptia-agent-operator/operator/internal/eventlimit"
 	"github.com/calyptia-agent-operator/operator/internal/fairness"
 	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
@@ -76,6 +77,9 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 	})
 	if err != nil {
 		return err
+	}
+	if r.Recorder != nil {
+		r.Recorder = eventlimit.New(r.Recorder, mgr.GetScheme(), r.Clock)
 	}
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("agentset").
