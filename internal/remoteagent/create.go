@@ -193,8 +193,8 @@ func (r creation) confirm(ctx context.Context, made *cloud.Registered) error {
 		return r.inDoubt(err)
 	case remote == nil:
 		failure := fault.Retryablef(v1alpha1.ReasonRegistrationOutcomeUnknown,
-			"the response to the registration named agent %s, which is not this Agent's; looking for the Agent's own: "+
-				"check what is between the operator and Calyptia Cloud", made.ID).After(r.Settings.BackoffMin)
+			"the response to the registration named %s, which is not this Agent's; looking for the Agent's own: "+
+				"check what is between the operator and Calyptia Cloud", r.called("a remote agent", made.ID)).After(r.Settings.BackoffMin)
 		r.Known.fruitless.add(now, occasionOf(r.Task))
 		r.Known.fruitless.why = failure
 		return failure

@@ -81,6 +81,15 @@ func (t *Task) mayAdopt() bool {
 	return t.CloudProject.Namespace == t.Agent.Namespace || t.CloudProject.Spec.Adoption == v1alpha1.AdoptionAllowed
 }
 
+// called names a remote agent in a condition: with its ID if the namespace may adopt it, or the Agent's spec or status has the ID.
+func (t *Task) called(what, id string) string {
+	spec, status := &t.Agent.Spec, &t.Agent.Status
+	if id == spec.AgentID || id == status.ID || slices.Contains(status.DuplicatesToDelete, id) || t.mayAdopt() {
+		return what + " " + id
+	}
+	return what
+}
+
 // notEntitled refuses a remote agent that nothing shows to be this Agent's at this endpoint.
 func (e Evidence) notEntitled() error {
 	return fault.Terminalf(v1alpha1.ReasonAdoptionNotAllowed,
