@@ -124,7 +124,8 @@ type Facts struct {
 	Repeated bool
 	// Met is when this process saw the intent first.
 	Met time.Time
-	// Trusted is the end of the slack after the intent: an agent that is not found later was not created.
+	// Trusted is the end of the slack, which begins when this process wrote the intent or first saw it: an agent that is not found
+	// later was not created.
 	Trusted time.Time
 	// Outcome of the last request, sent at SentAt.
 	Outcome Outcome

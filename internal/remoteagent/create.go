@@ -74,6 +74,7 @@ func (r creation) create(ctx context.Context) error {
 		permit.Release()
 		return err
 	}
+	r.Known.attempt = attempt{intent: intent.String(), began: began}
 	if elsewhere { // The operator no longer looks there.
 		r.Record(MaybeOrphaned, r.MachineID())
 	}

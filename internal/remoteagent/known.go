@@ -101,12 +101,12 @@ type Whereabouts struct {
 	at connection.Endpoint
 }
 
-// attempt is when this process first saw the open intent, when the API itself responded with an error, and when with one
-// other than to wait: refused. The registrar owns it. Lost: the operator waits for the whole slack, and a new process looks
-// for the agent first anyway.
+// attempt is when this process began to write the open intent, if it did, and first saw it; when the API itself responded with an
+// error, and when with one other than to wait: refused. The registrar owns it. Lost: the operator waits for the whole slack, and a new
+// process looks for the agent first anyway.
 type attempt struct {
-	intent                  string
-	met, responded, refused time.Time
+	intent                         string
+	began, met, responded, refused time.Time
 	// named is the agent that an odd response named, which could not be read.
 	named string
 }

@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package remoteagent
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -115,11 +116,11 @@ func (r *registrar) gather(ctx context.Context) error {
 	if f.Open {
 		f.Authentic = Evidence{r.Task}.authentic()
 		f.Repeated = f.Authentic && !intent.First.Equal(intent.At)
-		f.Trusted = r.met().Add(r.Settings.Slack)
-		if !r.Known.attempt.responded.IsZero() {
-			f.Trusted = r.Known.attempt.responded.Add(r.Settings.ErrorSlack)
+		a := r.attempted()
+		f.Met, f.Trusted = a.met, cmp.Or(a.began, a.met).Add(r.Settings.Slack)
+		if !a.responded.IsZero() {
+			f.Trusted = a.responded.Add(r.Settings.ErrorSlack)
 		}
-		f.Met = r.Known.attempt.met
 	}
 	if r.leaseAsked || f.Open && f.Now.Before(f.Trusted) || f.Recorded {
 		return nil
@@ -209,17 +210,17 @@ func (r *registrar) fails(code registration.Code) error {
 	}
 }
 
-// met records when this process first saw the open intent, and returns when it was written.
-func (r *registrar) met() time.Time {
-	now, intent, a := r.Clock.Now(), r.Intent(), &r.Known.attempt
-	if a.intent != intent.String() {
-		*a = attempt{intent: intent.String(), met: now}
+// attempted is what this process knows of the open intent. Its times are by the clock of this process: the slack has to pass, and the
+// clock of the replica that wrote the intent may have been behind.
+func (r *registrar) attempted() *attempt {
+	a, intent := &r.Known.attempt, r.Intent().String()
+	if a.intent != intent {
+		*a = attempt{intent: intent}
 	}
-	began, ok := intent.Began(now)
-	if !ok || began.After(a.met) {
-		began = a.met
+	if a.met.IsZero() {
+		a.met = r.Clock.Now()
 	}
-	return began
+	return a
 }
 
 // adopt records an existing remote agent as this Agent's.

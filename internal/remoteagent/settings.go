@@ -35,7 +35,7 @@ type Settings struct {
 type Times struct {
 	// PostWindow is the time after its intent in which a registration may be under way. Default 20 s.
 	PostWindow time.Duration
-	// Slack is the time after an intent until an empty snapshot is trusted. Default 80 s.
+	// Slack is the time after an intent was written, or first seen by another process, until an empty snapshot is trusted. Default 80 s.
 	Slack time.Duration
 	// ErrorSlack is the same after the API's own error response. Default 5 s.
 	ErrorSlack time.Duration

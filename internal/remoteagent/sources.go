@@ -170,7 +170,11 @@ func (r sources) first() time.Time {
 	if (Evidence{r.Task}).authentic() {
 		return r.Intent().First
 	}
-	return r.met()
+	met := r.attempted().met
+	if began, known := r.Intent().Began(r.Clock.Now()); known && began.Before(met) {
+		return began
+	}
+	return met
 }
 
 // lookup reads the remote agent that a source names.
