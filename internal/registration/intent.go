@@ -115,8 +115,8 @@ func (i Intent) Began(now time.Time) (at time.Time, known bool) {
 	return i.At, !i.At.IsZero() && !i.At.After(now)
 }
 
-// maxAhead is how far the clock of another replica may be ahead.
-const maxAhead = 24 * time.Hour
+// maxAhead is how far the clock of another replica may be ahead, now or when it wrote the intent that was closed before: a wrong date, too.
+const maxAhead = 100 * 365 * 24 * time.Hour
 
 // Plausible reports whether an operator can have written the intent. One from the far future is forged: to close it
 // would leave no later time for the next.

@@ -188,8 +188,9 @@ func TestIntent_Spent(t *testing.T) {
 func TestIntent_Plausible(t *testing.T) {
 	for text, want := range map[string]bool{
 		"2026-11-01T12:00:00Z/ab-cd": true,
-		"2026-11-02T12:00:00Z/ab-cd": true, // a clock that is a day ahead
-		"2026-11-02T12:00:01Z/ab-cd": false,
+		"2026-11-03T12:00:00Z/ab-cd": true, // a clock that is two days ahead
+		"2126-10-08T12:00:00Z/ab-cd": true,
+		"2126-10-08T12:00:01Z/ab-cd": false,
 		"8999-12-31T23:59:59Z/ab-cd": false,
 		"unreadable":                 true, // It may be in doubt.
 	} {

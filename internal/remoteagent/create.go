@@ -78,6 +78,9 @@ func (r creation) create(ctx context.Context) error {
 	if elsewhere { // The operator no longer looks there.
 		r.Record(MaybeOrphaned, r.MachineID())
 	}
+	if intent.First.After(began) { // It has to be later than the last one, which a clock that was ahead wrote.
+		intent.First = began
+	}
 	for _, s := range []registration.Source{registration.Record, registration.Response, registration.SecretIntent} {
 		r.facts.Found[s] = registration.None // The intent is new.
 	}
