@@ -172,10 +172,8 @@ func (r creation) guest() bool { return r.explicit() && !r.mayAdopt() }
 func (r creation) odd(made *cloud.Registered, name string, intent registration.Intent) bool {
 	at, now := made.CreatedAt, r.Clock.Now()
 	switch {
-	case made.Name != "" && !strings.EqualFold(made.Name, name):
+	case at.IsZero(), made.Name != "" && !strings.EqualFold(made.Name, name):
 		return true
-	case at.IsZero():
-		return r.guest()
 	case made.RespondedAt.IsZero():
 		return at.Before(intent.First.Add(-r.Settings.Slack)) || at.After(now.Add(registration.ClockTolerance))
 	}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -19,16 +20,17 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// misnamed replaces the response to a registration that took effect by one that names another team's agent. It has no createdAt, which
-// would make it odd on a slow machine: the agent of the other team is older than the registration.
+// misnamed replaces the response to a registration that took effect by one that names another team's agent. Its Date makes that one look
+// as if it was just created, on a slow machine, too: nothing about the response is odd.
 func misnamed(w *harness.World) (victim cloud.Agent) {
 	w.Helper()
 	made := w.Register("elsewhere", "another-teams-machine")
 	victim, _ = w.Cloud.Agent(made.ID)
 	w.Cloud.Inject(cloudtest.Fault{
 		Method: http.MethodPost, Route: cloudtest.RouteAgents, After: true, Times: 1, Status: http.StatusCreated,
-		Header: http.Header{"Content-Type": {"application/json"}},
-		Body:   fmt.Sprintf(`{"id":%q,"token":"token-of-another-agent","name":"web","environmentName":"default"}`, victim.ID),
+		Header: http.Header{"Content-Type": {"application/json"}, "Date": {victim.CreatedAt.UTC().Format(http.TimeFormat)}},
+		Body: fmt.Sprintf(`{"id":%q,"token":"token-of-another-agent","name":"web","createdAt":%q,"environmentName":"default"}`,
+			victim.ID, victim.CreatedAt.UTC().Format(time.RFC3339)),
 	})
 	return victim
 }
