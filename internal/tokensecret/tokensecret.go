@@ -133,7 +133,7 @@ func (k Keeper) judgeOwnerless(ctx context.Context, agent *v1alpha1.Agent, secre
 				return Ours, nil
 			}
 		}
-		if status.ID != "" && Holds(secret) == status.ID {
+		if status.ID != "" && Holds(secret) == status.ID && Plain(secret) { // With other keys it may be a user's copy.
 			return Ours, nil
 		}
 		return Ownerless, nil

@@ -95,6 +95,8 @@ func TestJudgeReturnsTheOwnerOfASecret(t *testing.T) {
 		s.Data = map[string][]byte{v1alpha1.IDKey: []byte(id)}
 		return s
 	}
+	copied := holding("web-1", "remote-1")
+	copied.Data["password"] = []byte("of a user")
 	for _, row := range []struct {
 		name   string
 		secret *corev1.Secret
@@ -107,6 +109,7 @@ func TestJudgeReturnsTheOwnerOfASecret(t *testing.T) {
 		{"our label, named by the status as the token's", named("web-keys"), Ours},
 		{"our label, named by the status as the session's", named("web-run"), Ours},
 		{"our label, with our remote agent's id", holding("web-1", "remote-1"), Ours},
+		{"our label, with our remote agent's id and a key of a user", copied, Ownerless},
 		{"our label, with another id", holding("web-1", "remote-2"), Ownerless},
 		{"kept for a former Agent of the name, disowned", labelled("web-0"), Ownerless},
 		{"kept for a former Agent, with our remote agent's id", holding("web-0", "remote-1"), Ownerless},
