@@ -70,24 +70,40 @@ func (k Keeper) RemoveUnowned(ctx context.Context, agent *v1alpha1.Agent) error 
 	return nil
 }
 
+// mostTidied is how many Secrets Tidy reads. The operator leaves few behind; whoever may write Secrets may write the label on thousands,
+// and each costs a read while the Agent has a worker.
+const mostTidied = 8
+
 // Tidy deletes the Secrets that the Agent no longer wants. The status may not name them: if the process ended before the
 // status was written, or if a name was changed back, only the label shows whose they are. index finds Secrets by the UID in
-// their label.
+// their label. Of too many, a later check reads others: a cache returns what it finds by an index in any order.
 func (k Keeper) Tidy(ctx context.Context, agent *v1alpha1.Agent, index client.MatchingFields) error {
 	list := metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
 	if err := k.Agents.List(ctx, &list, client.InNamespace(agent.Namespace), index, client.UnsafeDisableDeepCopy); err != nil {
 		return err
 	}
-	wanted := Names(agent)
+	wanted, tidied := Names(agent), 0
 	for i := range list.Items {
-		if secret := &list.Items[i]; Labelled(secret, agent) && !slices.Contains(wanted, secret.Name) {
-			if err := k.Remove(ctx, agent, secret.Name); err != nil {
-				return err
-			}
+		secret := &list.Items[i]
+		if !mayBeOurs(secret, agent) || slices.Contains(wanted, secret.Name) {
+			continue
+		}
+		if tidied++; tidied > mostTidied {
+			return nil
+		}
+		if err := k.Remove(ctx, agent, secret.Name); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// mayBeOurs reports whether the metadata of a Secret allow the verdict Ours.
+func mayBeOurs(secret metav1.Object, agent *v1alpha1.Agent) bool {
+	owners := secret.GetOwnerReferences()
+	owned := slices.ContainsFunc(owners, func(o metav1.OwnerReference) bool { return o.UID == agent.UID })
+	return Labelled(secret, agent) && secret.GetDeletionTimestamp() == nil && (owned || len(owners) == 0)
 }
 
 // Disown removes the Agent from the owners of its Secret, so that the Secret outlives it, and records where its remote agent is.

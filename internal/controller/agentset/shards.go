@@ -204,7 +204,8 @@ func (s shardStore) refused(name string, err error) error {
 	}
 }
 
-// removeExcess deletes the Secrets that had sessions before the number or the name of the Secrets changed.
+// removeExcess deletes the Secrets that had sessions before the number or the name of the Secrets changed. Whoever may write Secrets may
+// write the label and the owner on thousands: after as many as a set can have, the pass ends, and the deletions start another one.
 func (s shardStore) removeExcess(ctx context.Context) error {
 	var kept []string
 	for _, shard := range s.memory.shards {
@@ -217,10 +218,15 @@ func (s shardStore) removeExcess(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	removed := 0
 	for i := range secrets.Items {
 		name := secrets.Items[i].Name
-		if slices.Contains(kept, name) {
+		cached := corev1.Secret{ObjectMeta: secrets.Items[i].ObjectMeta}
+		if slices.Contains(kept, name) || tokensecret.JudgeShard(s.set, &cached) != tokensecret.Ours {
 			continue
+		}
+		if removed++; removed > agentset.MaxShards {
+			return nil
 		}
 		found, err := s.one(ctx, name)
 		if err != nil {
