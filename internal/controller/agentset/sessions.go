@@ -228,7 +228,7 @@ func (t tokenReader) read(ctx context.Context, agents map[string]*v1alpha1.Agent
 		}}
 		return nil
 	}
-	if len(slots) >= listFrom {
+	if len(slots) >= listFrom && t.listable(ctx, len(slots)) {
 		return fresh, t.list(ctx, agents, slots, take)
 	}
 	for _, slot := range slots {
@@ -244,6 +244,15 @@ func (t tokenReader) read(ctx context.Context, agents map[string]*v1alpha1.Agent
 		}
 	}
 	return fresh, nil
+}
+
+// listable reports whether to list the Secrets with the label takes no more requests than to read the n that are needed: whoever may write
+// Secrets may write the label on thousands.
+func (t tokenReader) listable(ctx context.Context, n int) bool {
+	labeled := &metav1.PartialObjectMetadataList{}
+	labeled.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("SecretList"))
+	err := t.client.List(ctx, labeled, client.InNamespace(t.namespace), client.HasLabels{v1alpha1.LabelAgentUID}, client.UnsafeDisableDeepCopy)
+	return err == nil && len(labeled.Items) <= n*pageSize
 }
 
 // list reads many token Secrets: in pages, because one request each would take longer than all pages together.
