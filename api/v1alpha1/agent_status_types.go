@@ -265,6 +265,10 @@ type Agent struct {
 	// +default={"observedGeneration":-1}
 	// +optional
 	Status AgentStatus `json:"status,omitzero"`
+
+	// OmittedBytes is the size of what a cache omits of the object. It is no
+	// field of the API.
+	OmittedBytes int `json:"-"`
 }
 
 // AgentList is a list of Agents.

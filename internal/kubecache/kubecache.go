@@ -27,10 +27,8 @@ import (
 // Trim is the transform of the controllers' cache: it drops what no controller reads. Cached objects are therefore only
 // patched, never written back. Of an applied configuration the hash is enough.
 func Trim(object any) (any, error) {
-	if a, ok := object.(*v1alpha1.Agent); ok && a.Spec.RawConfig != "" && a.Status.Applied.Generation == a.Generation {
-		if hash := cloud.Hash(a.Spec.RawConfig); hash == a.Status.Applied.Fields[v1alpha1.FieldRawConfig] {
-			a.Spec.RawConfig, a.Spec.RawConfigHash = "", hash
-		}
+	if a, ok := object.(*v1alpha1.Agent); ok {
+		trimAgent(a)
 	}
 	if m, ok := object.(*metav1.PartialObjectMetadata); ok {
 		trimMetadata(m)
@@ -45,6 +43,23 @@ func Trim(object any) (any, error) {
 		}
 	}
 	return object, nil
+}
+
+// trimAgent drops an applied configuration, and records the size of that and of what Trim drops of all objects.
+func trimAgent(a *v1alpha1.Agent) {
+	a.OmittedBytes += len(a.Annotations[corev1.LastAppliedConfigAnnotation])
+	for i := range a.ManagedFields {
+		if fields := a.ManagedFields[i].FieldsV1; fields != nil {
+			a.OmittedBytes += len(fields.GetRawBytes())
+		}
+	}
+	if a.Spec.RawConfig == "" || a.Status.Applied.Generation != a.Generation {
+		return
+	}
+	if hash := cloud.Hash(a.Spec.RawConfig); hash == a.Status.Applied.Fields[v1alpha1.FieldRawConfig] {
+		a.OmittedBytes += len(a.Spec.RawConfig)
+		a.Spec.RawConfig, a.Spec.RawConfigHash = "", hash
+	}
 }
 
 // intern returns the text that all equal texts share: labels and owners repeat on thousands of objects.

@@ -23,7 +23,7 @@ func TestTrimKeepsOutOfTheCacheWhatNobodyReads(t *testing.T) {
 	meta := func(annotations map[string]string) metav1.ObjectMeta {
 		return metav1.ObjectMeta{
 			Name: "web", ResourceVersion: "1", Labels: map[string]string{"a": "b"}, Annotations: annotations, Finalizers: []string{"f"},
-			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
+			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}, {FieldsV1: metav1.NewFieldsV1("{}")}},
 		}
 	}
 	const text = "[INPUT]"
@@ -36,7 +36,7 @@ func TestTrimKeepsOutOfTheCacheWhatNobodyReads(t *testing.T) {
 		}
 	}
 	lean := configured(2, 2, "", text)
-	lean.Spec.RawConfigHash = cloud.Hash(text)
+	lean.Spec.RawConfigHash, lean.OmittedBytes = cloud.Hash(text), len(text)
 	owners := []metav1.OwnerReference{{Kind: "Agent", Name: "web"}}
 	owned := func(label, value string) *metav1.PartialObjectMetadata {
 		m := &metav1.PartialObjectMetadata{ObjectMeta: meta(map[string]string{"description": "long"})}
@@ -54,7 +54,10 @@ func TestTrimKeepsOutOfTheCacheWhatNobodyReads(t *testing.T) {
 		object, want client.Object
 	}{
 		{"an Agent", &v1alpha1.Agent{ObjectMeta: meta(applied), Spec: v1alpha1.AgentSpec{Version: "v4.0.0"}},
-			&v1alpha1.Agent{ObjectMeta: meta(map[string]string{"keep": "this"}), Spec: v1alpha1.AgentSpec{Version: "v4.0.0"}}},
+			&v1alpha1.Agent{
+				ObjectMeta: meta(map[string]string{"keep": "this"}), Spec: v1alpha1.AgentSpec{Version: "v4.0.0"},
+				OmittedBytes: len(applied[corev1.LastAppliedConfigAnnotation]) + len("{}"),
+			}},
 		{"a configuration that is applied", configured(2, 2, text, text), lean},
 		{"a configuration of another generation", configured(3, 2, text, text), configured(3, 2, text, text)},
 		{"a configuration that is not what was applied", configured(2, 2, text, "else"), configured(2, 2, text, "else")},

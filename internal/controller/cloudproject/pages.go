@@ -25,8 +25,8 @@ const (
 	pageBytes = 2 << 20
 )
 
-// pages divides the Agents of a namespace into pages, by their sizes in the cache. One that is not in the cache yet may make a page
-// larger.
+// pages divides the Agents of a namespace into pages, by the sizes that the cache knows. One that is not in the cache yet may make a
+// page larger.
 type pages []sized
 
 // sized is an Agent in the cache.
@@ -45,7 +45,7 @@ func pagesOf(ctx context.Context, cache client.Reader, namespace string) pages {
 	p := make(pages, 0, len(list.Items))
 	for i := range list.Items {
 		if encoded, err := json.Marshal(&list.Items[i]); err == nil {
-			p = append(p, sized{listKey(&list.Items[i]), len(encoded)})
+			p = append(p, sized{listKey(&list.Items[i]), len(encoded) + list.Items[i].OmittedBytes})
 		}
 	}
 	slices.SortFunc(p, func(a, b sized) int { return strings.Compare(a.key, b.key) })
