@@ -153,7 +153,7 @@ func (r creation) send(ctx context.Context, permit *connection.Permit, intent re
 			r.Record(MaybeOrphaned, machineID)
 			return nil
 		}
-		return rivals{r.Task}.machineIDTaken(made.ID)
+		return r.older(made.ID)
 	}
 	if err := (rivals{r.Task}).misdirected(ctx, made.ID, machineID); err != nil {
 		// Whether it created an agent is still unknown.

@@ -77,6 +77,17 @@ func (r creation) refusedUnseen(ctx context.Context) {
 	f.why = failure.Because(nil) // A later reconciliation may not know what it has to redact.
 }
 
+// older refuses an agent that is older than its registration. Where no list shows it before the next, it is counted: it may have been
+// registered just now, by a clock that is behind that of the response.
+func (r creation) older(id string) error {
+	taken := rivals{r.Task}.machineIDTaken(id)
+	if r.facts.Listing != registration.ListingYes {
+		r.Known.fruitless.add(r.Clock.Now(), occasionOf(r.Task))
+		r.Known.fruitless.why = taken
+	}
+	return taken
+}
+
 // lost counts a registered agent that was found missing.
 func (f *fruitless) lost(id string, now time.Time, of string) {
 	f.add(now, of)

@@ -218,7 +218,7 @@ func (r rivals) machineIDOf(other *v1alpha1.Agent) error {
 }
 
 // machineIDTaken shows the ID of the other agent only if this Agent may adopt it.
-func (r rivals) machineIDTaken(id string) error {
+func (r rivals) machineIDTaken(id string) *fault.Error {
 	which := "another agent of the project"
 	if id != "" && r.mayAdopt() {
 		which = "agent " + id + " of the project"

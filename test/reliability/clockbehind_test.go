@@ -12,12 +12,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// The clock of the replica that sent a registration was behind, and another replica takes over at once. The slack has to pass: what the
-// API commits within it is found, and nothing is registered a second time.
+// The clock of the replica that sent a registration was behind, and another replica takes the lease at once. The slack has to pass: what
+// the API commits within it is found, and nothing is registered a second time.
 func TestRegister_InDoubtByAReplicaWhoseClockIsBehind_IsOneAgent(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}, harness.Idle)
@@ -47,4 +48,27 @@ func TestRegister_InDoubtByAReplicaWhoseClockIsBehind_IsOneAgent(t *testing.T) {
 	if n := len(w.Remote()); n != 2 {
 		t.Errorf("%d remote agents for two Agents", n)
 	}
+}
+
+// The clock of Calyptia Cloud is behind that of a gateway, which writes the Date: what was registered with a chosen machine ID, from
+// another namespace, looks older than its registration. Where nothing is listed, each registration leaves an agent: a few at once, and then
+// fewer and fewer.
+func TestRegister_ClockOfTheCloudIsBehindThatOfItsGateway_NoList_PausesGrow(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{
+		NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble, Now: func() time.Time { return time.Now().Add(-30 * time.Second) },
+	})
+	w.Guest(tenant, "web", machine("machine-1"))
+	for n := range 4 {
+		posts(tenant, n+1)
+		tenant.Stalled("web", v1alpha1.ReasonMachineIDConflict)
+		wake(w, time.Duration(20+n)*time.Minute)
+	}
+	w.Apply("meanwhile", func(a *v1alpha1.Agent) { a.Spec.AgentID = nobody })
+	w.Stalled("meanwhile", v1alpha1.ReasonRemoteNotFound)
+	tenant.Stalled("web", v1alpha1.ReasonMachineIDConflict)
+	posts(tenant, 4)
+	w.Clock.Step(time.Minute)
+	wake(w, time.Hour)
+	posts(tenant, 5)
 }
