@@ -26,8 +26,11 @@ func TestSecret_CopyOfTheTokenWithAnotherKey_IsNotDeleted(t *testing.T) {
 	made := tenant.Secret("web-token")
 	data := maps.Clone(made.Data)
 	data["password"] = []byte("of the user")
-	tenant.Create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tenant.Namespace, Name: "mine", Labels: made.Labels}, Data: data})
-	tenant.Create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: tenant.Namespace, Name: "plain", Labels: made.Labels}, Data: made.Data})
+	for name, data := range map[string]map[string][]byte{"mine": data, "plain": made.Data} {
+		tenant.Create(&corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: tenant.Namespace, Name: name, Labels: made.Labels}, Data: data,
+		})
+	}
 	tenant.Eventually("the operator deletes what has only its own keys", func() error {
 		tenant.Check("web")
 		if tenant.Secret("plain") != nil {
