@@ -78,9 +78,12 @@ func (c *catalogs) ReadCatalog(ctx context.Context, who ratelimit.Caller, versio
 				return nil, p.outdated()
 			}
 			page, err := p.client.ListNamed(ctx, kind, to.ProjectID, o)
-			if cloud.LacksRoute(err) { // An API may have neither list.
+			switch {
+			case cloud.LacksRoute(err): // An API may have neither list.
 				p.Release()
-			} else {
+			case err == nil: // Any list has IDs and names: it shows nothing of the credentials.
+				p.done(c.connection.shared.forBreaker(who, nil))
+			default:
 				p.finish(err)
 			}
 			if !p.current() {

@@ -42,7 +42,8 @@ type Source interface {
 	Usable() error
 	// ListSupported says whether the API lists agents; nil while it is not known.
 	ListSupported() *bool
-	// Fetch gets one page. It may wait for the rate limit. learn is called with the outcome of reading the page.
+	// Fetch gets one page. It may wait for the rate limit. learn is called with the outcome of reading the page, unless it is empty:
+	// that shows nothing of the credentials.
 	Fetch(ctx context.Context, o cloud.ListOptions) (page *cloud.RawPage, learn func(error), err error)
 	// NeedsVerification requests a reconciliation of the CloudProject.
 	NeedsVerification()

@@ -80,7 +80,9 @@ func (r *reader) all(ctx context.Context, taken *Charge) ([]Entry, error) {
 			return nil, page.err
 		}
 		got := <-page.read
-		page.learn(got.err)
+		if got.err != nil || len(got.entries) > 0 {
+			page.learn(got.err)
+		}
 		if got.err != nil {
 			return nil, got.err
 		}
