@@ -23,13 +23,10 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// deleteProject deletes the CloudProject of a World and waits until it is gone.
-func deleteProject(w *harness.World) {
+// projectGone waits until the CloudProject of a World is deleted.
+func projectGone(w *harness.World) {
 	w.Helper()
-	cp := w.Project()
-	if err := w.Client.Delete(context.Background(), cp); err != nil {
-		w.Fatal(err)
-	}
+	cp := &v1alpha1.CloudProject{}
 	w.Eventually("the CloudProject is deleted", func() error {
 		err := w.Client.Get(context.Background(), w.Key("calyptia"), cp)
 		if apierrors.IsNotFound(err) {
@@ -74,9 +71,30 @@ func TestDeleteCloudProject_AgentsOfAGuestThatRegisteredNothing_DoNotDelayIt(t *
 			if n := len(w.Remote()); n > 0 {
 				t.Fatalf("%d remote agents", n)
 			}
-			deleteProject(w)
+			if err := w.Client.Delete(t.Context(), w.Project()); err != nil {
+				t.Fatal(err)
+			}
+			projectGone(w)
 		})
 	}
+}
+
+// The credentials of a CloudProject work, and were never copied, so nothing was registered with them. Its owner deletes everything
+// while the operator is down. The forged intent of a stranger does not delay that.
+func TestDeleteCloudProject_NeverCopied_ForgedIntentOfAStranger_IsNotDelayed(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+	w.SetSecret("calyptia-credentials", map[string]string{"somebody": "else's"})
+	stranger := w.In(w.AddNamespace("stranger"))
+	w.Start(stranger.Namespace)
+	w.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonSecretConflict)
+	stranger.Stalled(w.Guest(stranger, "forged", forged), v1alpha1.ReasonProjectNotAllowed)
+	w.Stop()
+	if err := errors.Join(w.Client.Delete(t.Context(), w.Secret("calyptia-token")), w.Client.Delete(t.Context(), w.Project())); err != nil {
+		t.Fatal(err)
+	}
+	w.Start(stranger.Namespace)
+	projectGone(w)
 }
 
 // The operator has no rights in the namespace of a stranger, so it cannot read the labels that decide whether the CloudProject allows the

@@ -27,7 +27,7 @@ type needs struct {
 	uid    string
 	place  connection.Endpoint
 	sign   intents.Signer  // nil without credentials
-	unused bool            // the credentials never worked, so no intent was signed with them
+	unused bool            // there was never a copy of the credentials, so no intent was signed with them
 	known  map[string]bool // namespaces already decided
 	err    error           // why a namespace could not be read; that an Agent does not hold is void then
 }
@@ -43,12 +43,11 @@ func (r releaser) needs(ctx context.Context, cp *v1alpha1.CloudProject) (*needs,
 		n.place, n.sign = p.Endpoint(), p.Sign
 		return n, nil
 	}
-	// Nothing is registered before there is a copy of the credentials.
+	// There is no connection yet, or the spec is not usable. Nothing is registered before there is a copy of the credentials.
 	secret, err := r.copies.find(ctx, cp)
-	switch {
-	case secret != nil && ours(secret, cp): // There is no connection yet, or the spec is not usable.
+	if secret != nil && ours(secret, cp) {
 		n.sign = connection.Signer(contents(secret).Token)
-	case cp.Status.URL == "":
+	} else {
 		n.unused = true
 	}
 	return n, err
@@ -104,7 +103,7 @@ func (n *needs) recorded(agent *v1alpha1.Agent) bool {
 }
 
 // registering reports whether an intent in doubt may have registered something here. Without credentials an intent cannot
-// be authenticated; if they never worked, it is forged.
+// be authenticated; if they were never copied, it is forged.
 func (n *needs) registering(agent *v1alpha1.Agent) bool {
 	intent := intents.ParseIntent(agent.Annotations[v1alpha1.AnnotationRegistrationIntent])
 	if n.unused || intent.IsZero() || intent.Spent(intents.ParseIntent(agent.Status.RegistrationIntent)) {
