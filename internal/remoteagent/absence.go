@@ -42,7 +42,7 @@ func (s Absence) ConfirmsMissing(ctx context.Context, id string, failure error) 
 	}
 	return false, fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 		"%v, which does not confirm that %s was deleted: check the CloudProject's url and what is between it and the operator",
-		failure, s.called("the agent", id)).Because(failure)
+		failure, Evidence{s.Task}.called("the agent", id)).Because(failure)
 }
 
 // ConfirmDeleted reads a remote agent after a response that said it is deleted: a gateway or a portal may have responded in place of the

@@ -82,9 +82,9 @@ func (t *Task) mayAdopt() bool {
 }
 
 // called names a remote agent in a condition: with its ID if the namespace may adopt it, or the Agent's spec or status has the ID.
-func (t *Task) called(what, id string) string {
-	spec, status := &t.Agent.Spec, &t.Agent.Status
-	if id == spec.AgentID || id == status.ID || slices.Contains(status.DuplicatesToDelete, id) || t.mayAdopt() {
+func (e Evidence) called(what, id string) string {
+	spec, status := &e.Agent.Spec, &e.Agent.Status
+	if id == spec.AgentID || id == status.ID || slices.Contains(status.DuplicatesToDelete, id) || e.mayAdopt() {
 		return what + " " + id
 	}
 	return what

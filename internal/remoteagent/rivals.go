@@ -65,19 +65,19 @@ func (r rivals) recordedURL(agent *v1alpha1.Agent) bool {
 func (r rivals) owned(other *v1alpha1.Agent, id string) error {
 	remote := "the remote agent " + id
 	if other.Namespace != r.Agent.Namespace {
-		remote = r.called("the remote agent", id)
+		remote = Evidence{r.Task}.called("the remote agent", id)
 	}
 	if !other.DeletionTimestamp.IsZero() {
 		return fault.Retryablef(v1alpha1.ReasonRemoteAlreadyManaged,
-			"%s belongs to %s, which is being deleted", remote, r.owner(other)).Coded(fault.RemoteOwned)
+			"%s belongs to %s, which is being deleted", remote, r.called(other)).Coded(fault.RemoteOwned)
 	}
 	return fault.Terminalf(v1alpha1.ReasonRemoteAlreadyManaged,
-		"%s belongs to %s: delete one of the two Agents (this one makes no remote changes)", remote, r.owner(other)).
+		"%s belongs to %s: delete one of the two Agents (this one makes no remote changes)", remote, r.called(other)).
 		Coded(fault.RemoteOwned)
 }
 
-// owner names another Agent, but hides an Agent of another namespace from a namespace that may not adopt.
-func (r rivals) owner(other *v1alpha1.Agent) string {
+// called names another Agent, but hides an Agent of another namespace from a namespace that may not adopt.
+func (r rivals) called(other *v1alpha1.Agent) string {
 	if other.Namespace != r.Agent.Namespace && !r.mayAdopt() {
 		return "an Agent of another namespace"
 	}
@@ -210,11 +210,11 @@ func (r rivals) machineLease() lease {
 func (r rivals) machineIDOf(other *v1alpha1.Agent) error {
 	if !other.DeletionTimestamp.IsZero() {
 		return fault.Retryablef(v1alpha1.ReasonMachineIDConflict,
-			"spec.machineID: %s has the machine ID %q and is being deleted", r.owner(other), r.MachineID()).Coded(fault.MachineIDLeased)
+			"spec.machineID: %s has the machine ID %q and is being deleted", r.called(other), r.MachineID()).Coded(fault.MachineIDLeased)
 	}
 	return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,
 		"spec.machineID: %s has the machine ID %q already: delete this Agent and create it with another machineID, or without one",
-		r.owner(other), r.MachineID()).Coded(fault.MachineIDLeased)
+		r.called(other), r.MachineID()).Coded(fault.MachineIDLeased)
 }
 
 // machineIDTaken shows the ID of the other agent only if this Agent may adopt it.
