@@ -131,10 +131,7 @@ func (c *Connection) Get(ctx context.Context, who ratelimit.Caller, id string) (
 	if (err == nil || saysGone(err)) && !p.current() {
 		return nil, p.outdated()
 	}
-	if cloud.IsGone(err) {
-		c.Drop(id)
-	}
-	return agent, err
+	return agent, err // One response that an agent does not exist may be wrong: the snapshot keeps the agent.
 }
 
 // Update patches a remote agent with the project token.

@@ -9,11 +9,15 @@ package remoteagent
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
+
+// mostMissed bounds what is known of missing agents: beyond it, the two checks of each begin again.
+const mostMissed = 100
 
 // Absence decides whether a remote agent is missing.
 type Absence struct{ *Task }
@@ -45,6 +49,36 @@ func (s Absence) ConfirmsMissing(ctx context.Context, id string, failure error) 
 		failure, Evidence{s.Task}.called("the agent", id)).Because(failure)
 }
 
+// candidate reads a remote agent that a Secret, a snapshot or an odd response names. It is nil if two checks, some time apart, found that
+// it does not exist: one wrong "not found" may come from a backend that lags behind.
+func (s Absence) candidate(ctx context.Context, id string) (*cloud.Agent, error) {
+	a, named := &s.Known.Absence, Whereabouts{id, s.Endpoint}
+	remote, err := s.Project.Get(ctx, s.Caller(), id)
+	if err == nil {
+		delete(a.missed, named)
+		return remote, nil
+	}
+	if missing, err := s.ConfirmsMissing(ctx, id, err); !missing {
+		return nil, err
+	}
+	now := s.Clock.Now()
+	first, again := a.missed[named]
+	if !again {
+		if a.missed == nil || len(a.missed) >= mostMissed {
+			a.missed = map[Whereabouts]time.Time{}
+		}
+		a.missed[named], first = now, now
+	}
+	if named != a.Lost && now.Sub(first) < s.Settings.GoneDelay {
+		return nil, fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
+			"remote agent %s not found; the operator continues once a second check confirms it", id).
+			Coded(fault.RemoteMissing).After(s.Settings.GoneDelay)
+	}
+	s.Project.Drop(id)
+	a.other = named
+	return nil, nil //nolint:nilnil // Documented: it does not exist.
+}
+
 // ConfirmDeleted reads a remote agent after a response that said it is deleted: a gateway or a portal may have responded in place of the
 // API. If the read fails, the next reconciliation repeats the deletion, and its response shows that the agent does not exist. After a
 // deletion that was accepted, a "not found" that names nothing is the second source.
@@ -56,6 +90,7 @@ func (s Absence) ConfirmDeleted(ctx context.Context, id string) error {
 		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 			"a response said that agent %s is deleted, and the agent still exists: check what is between the operator and Calyptia Cloud", id)
 	case cloud.IsGone(err), cloud.MaybeGone(err):
+		s.Project.Drop(id)
 		return nil
 	default:
 		return err
@@ -119,6 +154,7 @@ func (s Absence) confirmMissing(until *fault.Error) error {
 	if err := s.twice(until); err != nil {
 		return err
 	}
+	s.Project.Drop(status.ID)
 	since := a.firstAt
 	if !a.unlistedAt.IsZero() {
 		since = a.unlistedAt

@@ -191,9 +191,9 @@ func (r creation) confirm(ctx context.Context, made *cloud.Registered) error {
 	r.Known.Identity, r.Writes.Token = identity{id: made.ID}, made.Token
 	remote, err := Observer{r.Task}.Lookup(whole, made.ID)
 	switch {
-	case err != nil:
+	case err != nil && !fault.Is(err, fault.RemoteMissing):
 		return r.inDoubt(err)
-	case remote == nil:
+	case remote == nil: // Or missed once: it is looked up again before the next attempt.
 		failure := fault.Retryablef(v1alpha1.ReasonRegistrationOutcomeUnknown,
 			"the response to the registration named %s, which is not this Agent's; looking for the Agent's own: "+
 				"check what is between the operator and Calyptia Cloud", Evidence{r.Task}.called("a remote agent", made.ID)).

@@ -90,6 +90,8 @@ type absences struct {
 	// unnamed is the agent that a "not found" may have been about, since unnamedAt: a later snapshot decides.
 	unnamed   string
 	unnamedAt time.Time
+	// missed are the agents that were named and not found, and when first: a second check decides.
+	missed map[Whereabouts]time.Time
 	// Lost was found missing for good and is not looked up again; other was named by a Secret and did not exist. Of deleted, one response
 	// said that it is deleted.
 	Lost, other, deleted Whereabouts

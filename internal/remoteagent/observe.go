@@ -181,20 +181,16 @@ func (o Observer) Read(ctx context.Context) error {
 }
 
 // Lookup reads a remote agent whose ID came from a Secret, a snapshot or a spec. Only one that shows our machine ID is
-// returned; nil means that it is missing or not ours. No request is made for an invalid ID.
+// returned; nil means that it is missing, which two checks confirmed, or not ours. No request is made for an invalid ID.
 func (o Observer) Lookup(ctx context.Context, id string) (*cloud.Agent, error) {
 	if !cloud.ValidID(id) {
 		return nil, nil //nolint:nilnil // Documented: it is not ours.
 	}
-	remote, err := o.Project.Get(ctx, o.Caller(), id)
+	remote, err := Absence{o.Task}.candidate(ctx, id)
 	if err != nil {
-		missing, err := Absence{o.Task}.ConfirmsMissing(ctx, id, err)
-		if missing {
-			o.Known.Absence.other = Whereabouts{id, o.Endpoint}
-		}
 		return nil, err
 	}
-	if remote.MachineID != o.MachineID() {
+	if remote == nil || remote.MachineID != o.MachineID() {
 		return nil, nil //nolint:nilnil // Documented: it is not ours.
 	}
 	return remote, nil

@@ -77,15 +77,10 @@ func (s SecretPreflight) AllowOverwrite(ctx context.Context, secret *corev1.Secr
 	if !cloud.ValidID(named.ID) || named == a.Lost || named == a.other {
 		return nil
 	}
-	_, err := s.Project.Get(ctx, s.Caller(), named.ID)
-	if err == nil {
-		return conflict
+	if remote, err := (Absence{s.Task}).candidate(ctx, named.ID); err != nil || remote == nil {
+		return err
 	}
-	missing, err := Absence{s.Task}.ConfirmsMissing(ctx, named.ID, err)
-	if missing {
-		a.other = named
-	}
-	return err
+	return conflict
 }
 
 // RecheckSecrets makes this process, or the next one, write the Secrets before the Agent counts as up to date.

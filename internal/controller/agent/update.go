@@ -229,7 +229,9 @@ func (u updater) deleteDuplicates(ctx context.Context) error {
 	for len(status.DuplicatesToDelete) > 0 && u.Agent.Spec.SyncPolicy != v1alpha1.SyncObserve {
 		id := status.DuplicatesToDelete[0]
 		duplicate, err := o.Lookup(ctx, id)
-		if err != nil {
+		if fault.Is(err, fault.RemoteMissing) {
+			break // The next check confirms it; the Agent itself is well.
+		} else if err != nil {
 			return err
 		}
 		if duplicate != nil && id != status.ID && !duplicate.Reported() && !u.Settings.ReadOnly {
