@@ -18,6 +18,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/inventory"
 	"github.com/calyptia-agent-operator/operator/internal/plan"
+	"github.com/calyptia-agent-operator/operator/internal/registration"
 	"github.com/calyptia-agent-operator/operator/internal/schedule"
 )
 
@@ -242,10 +243,10 @@ func (o Observer) verify(id string) {
 // mostDuplicates bounds the duplicates in the status; the rest wait for the next check.
 const mostDuplicates = 100
 
-// findDuplicates looks for other remote agents with our derived machine ID. Those that can only have come from a
+// findDuplicates looks for other remote agents with our machine ID. If that is derived, those that can only have come from a
 // registration of ours that is no longer recorded are deleted; others are left to the user.
 func (o Observer) findDuplicates(ctx context.Context) error {
-	if o.Remote == nil && o.Listed == nil || o.explicit() || o.Settings.ReadOnly || o.Agent.Status.Origin != v1alpha1.OriginRegistered {
+	if o.Remote == nil && o.Listed == nil || o.Settings.ReadOnly || o.Agent.Status.Origin != v1alpha1.OriginRegistered {
 		return nil
 	}
 	now, status := o.Clock.Now(), &o.Agent.Status
@@ -260,14 +261,12 @@ func (o Observer) findDuplicates(ctx context.Context) error {
 		return err
 	}
 	closed := ClosedIntent(o.Agent)
-	_, known := closed.Began(now)
 	var left []string
 	for _, entry := range entries {
 		recent := now.Sub(entry.CreatedAt) < o.Settings.Slack // It may be on its way into a Secret.
 		switch {
 		case entry.ID == status.ID || recent || slices.Contains(status.DuplicatesToDelete, entry.ID):
-		case known && len(status.DuplicatesToDelete) < mostDuplicates && o.Agent.Spec.SyncPolicy != v1alpha1.SyncObserve && !entry.Reported &&
-			!entry.CreatedAt.Before(closed.First.Truncate(time.Second)):
+		case o.Agent.Spec.SyncPolicy != v1alpha1.SyncObserve && o.created(entry, closed):
 			status.DuplicatesToDelete = append(status.DuplicatesToDelete, entry.ID)
 		default:
 			left = append(left, entry.ID)
@@ -275,6 +274,13 @@ func (o Observer) findDuplicates(ctx context.Context) error {
 	}
 	o.Project.SetDuplicates(o.Agent.UID, left)
 	return nil
+}
+
+// created reports whether a duplicate can only have come from our registration, so that it may be deleted. Anybody may choose a machine ID.
+func (o Observer) created(entry inventory.Entry, closed registration.Intent) bool {
+	_, known := closed.Began(o.Clock.Now())
+	return known && !o.explicit() && len(o.Agent.Status.DuplicatesToDelete) < mostDuplicates && !entry.Reported &&
+		!entry.CreatedAt.Before(closed.First.Truncate(time.Second))
 }
 
 // requested is when this process first saw the pending request to reconcile.

@@ -8,7 +8,7 @@ package reliability_test
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net/http"
 	"testing"
 
@@ -39,7 +39,7 @@ func TestDelete_InDoubt_ListOfOtherThings_LeavesNoAgent(t *testing.T) {
 		if apierrors.IsNotFound(err) || err == nil && harness.Condition(&a, v1alpha1.ConditionReady).Reason == v1alpha1.ReasonInvalidResponse {
 			return nil
 		}
-		return fmt.Errorf("%v: %s", err, harness.Describe(&a))
+		return errors.Join(err, errors.New(harness.Describe(&a)))
 	})
 	heal()
 	w.Gone("web")

@@ -8,6 +8,7 @@ package tenancy_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -41,7 +42,7 @@ func TestDeleteCloudProject_LargeAgentsThatTheCacheShortens_AreNotReadAtOnce(t *
 	w.Create(other)
 	w.Eventually("its deletion waits for the operator", func() error {
 		if err := w.Client.Get(context.Background(), w.Key("other"), other); err != nil || len(other.Finalizers) == 0 {
-			return fmt.Errorf("it has no finalizer, error %v", err)
+			return errors.Join(errors.New("it has no finalizer"), err)
 		}
 		return nil
 	})
@@ -51,7 +52,7 @@ func TestDeleteCloudProject_LargeAgentsThatTheCacheShortens_AreNotReadAtOnce(t *
 	}
 	w.Eventually("the CloudProject is deleted", func() error {
 		if err := w.Client.Get(context.Background(), w.Key("other"), other); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("it is there, error %v", err)
+			return errors.Join(errors.New("it is there"), err)
 		}
 		return nil
 	})
