@@ -57,9 +57,9 @@ func TestRegister_ResponseOfAnotherTeam_ItsIDIsNotShownToAGuest(t *testing.T) {
 		response func(victim cloud.Agent) (string, time.Time)
 		missing  bool // a gateway responds to the read that follows
 	}{
-		"as it was":                {response: asItWas},
-		"with the name of its own": {response: func(cloud.Agent) (string, time.Time) { return "web", time.Now() }},
-		"and it is not found":      {response: asItWas, missing: true},
+		"as it was":                  {response: asItWas},
+		"with the name of the guest": {response: func(cloud.Agent) (string, time.Time) { return "web", time.Now() }},
+		"and it is not found":        {response: asItWas, missing: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
