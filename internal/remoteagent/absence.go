@@ -71,7 +71,7 @@ func (s Absence) candidate(ctx context.Context, id string) (*cloud.Agent, error)
 	}
 	if named != a.Lost && now.Sub(first) < s.Settings.GoneDelay {
 		return nil, fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
-			"remote agent %s not found; the operator continues once a second check confirms it", id).
+			"%s was not found; the operator continues once a second check confirms it", Evidence{s.Task}.called("the remote agent", id)).
 			Coded(fault.RemoteMissing).After(s.Settings.GoneDelay)
 	}
 	s.Project.Drop(id)
