@@ -46,7 +46,7 @@ func (c *Client) Register(ctx context.Context, r Registration) (*Registered, err
 			if registered.ID == uuid.Nil.String() { // What hides IDs may write zeros; no agent has this one.
 				return errNoAgentID
 			}
-			registered.RespondedAt, _ = http.ParseTime(a.header.Get("Date"))
+			registered.RespondedAt = respondedAt(a.header)
 			return agentID(registered.ID)
 		},
 	})

@@ -8,6 +8,7 @@ package cloud
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -104,7 +105,8 @@ func fieldsOf(body []byte) (map[string]json.RawMessage, bool) {
 
 // refused returns the error of a response whose status is not a success.
 func (c *Client) refused(call call, a *response) *Error {
-	e := &Error{Op: call.op, Status: a.status, RetryAfter: retryAfter(a.header.Get("Retry-After"), respondedAt(a.header)), Err: a.err}
+	wait := retryAfter(a.header.Get("Retry-After"), cmp.Or(respondedAt(a.header), time.Now()))
+	e := &Error{Op: call.op, Status: a.status, RetryAfter: wait, Err: a.err}
 	var said refusal
 	spoken := false
 	if a.err == nil {

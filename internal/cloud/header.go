@@ -41,13 +41,11 @@ func retryAfter(value string, now time.Time) time.Duration {
 	return min(max(date.Sub(now), 0), maxRetryAfter)
 }
 
-// respondedAt is the time of a response by the clock of the one that sent it, which may differ from the operator's; by the operator's
-// if it does not say.
+// respondedAt is the time of a response by the clock of the one that sent it, which may differ from the operator's; zero if it does
+// not say.
 func respondedAt(header http.Header) time.Time {
-	if at, err := http.ParseTime(header.Get("Date")); err == nil {
-		return at
-	}
-	return time.Now()
+	at, _ := http.ParseTime(header.Get("Date"))
+	return at
 }
 
 var (

@@ -105,9 +105,12 @@ func (p *Permit) Repeat(ctx context.Context, r cloud.Registration) (*cloud.Regis
 }
 
 func (p *Permit) finish(err error) {
-	p.done(p.connection.shared.forBreaker(p.who, err))
+	p.settle(err)
 	p.connection.learn(p.who, p.at, err)
 }
+
+// settle ends a request whose outcome shows nothing of the credentials.
+func (p *Permit) settle(err error) { p.done(p.connection.shared.forBreaker(p.who, err)) }
 
 // current reports whether the request used the current credentials and endpoint.
 func (p *Permit) current() bool { return p.at.session == p.connection.Version() }

@@ -82,7 +82,7 @@ func (c *catalogs) ReadCatalog(ctx context.Context, who ratelimit.Caller, versio
 			case cloud.LacksRoute(err): // An API may have neither list.
 				p.Release()
 			case err == nil: // Any list has IDs and names: it shows nothing of the credentials.
-				p.done(c.connection.shared.forBreaker(who, nil))
+				p.settle(nil)
 			default:
 				p.finish(err)
 			}

@@ -46,7 +46,7 @@ func (s Absence) ConfirmsMissing(ctx context.Context, id string, failure error) 
 	}
 	return false, fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 		"%v, which does not confirm that %s was deleted: check the CloudProject's url and what is between it and the operator",
-		failure, Evidence{s.Task}.called("the agent", id)).Because(failure)
+		failure, Evidence{s.Task}.named("the agent", id)).Because(failure)
 }
 
 // candidate reads a remote agent that a Secret, a snapshot or an odd response names. It is nil if two checks, some time apart, found that
@@ -61,18 +61,18 @@ func (s Absence) candidate(ctx context.Context, id string) (*cloud.Agent, error)
 	if missing, err := s.ConfirmsMissing(ctx, id, err); !missing {
 		return nil, err
 	}
-	now := s.Clock.Now()
-	first, again := a.missed[named]
-	if !again {
+	if _, before := a.missed[named]; !before {
 		if a.missed == nil || len(a.missed) >= mostMissed {
 			a.missed = map[Whereabouts]time.Time{}
 		}
-		a.missed[named], first = now, now
+		a.missed[named] = s.Clock.Now()
 	}
-	if named != a.Lost && now.Sub(first) < s.Settings.GoneDelay {
-		return nil, fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
-			"%s was not found; the operator continues once a second check confirms it", Evidence{s.Task}.called("the remote agent", id)).
-			Coded(fault.RemoteMissing).After(s.Settings.GoneDelay)
+	if named != a.Lost {
+		if err := s.again(a.missed[named], fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
+			"%s was not found; the operator continues once a second check confirms it", Evidence{s.Task}.named("the remote agent", id),
+		)); err != nil {
+			return nil, err
+		}
 	}
 	s.Project.Drop(id)
 	a.other = named
@@ -117,13 +117,18 @@ func neverShown(a *v1alpha1.Agent) bool {
 	return a.Status.Origin == v1alpha1.OriginRegistered && (shown == nil || shown.Status == "" && shown.UpdatedAt == nil)
 }
 
-// twice returns the failure until a second check, some time after the first.
+// twice returns the failure until a second check of the recorded agent.
 func (s Absence) twice(until *fault.Error) error {
-	first, now := &s.Known.Absence.firstAt, s.Clock.Now()
+	first := &s.Known.Absence.firstAt
 	if first.IsZero() {
-		*first = now
+		*first = s.Clock.Now()
 	}
-	if now.Sub(*first) < s.Settings.GoneDelay {
+	return s.again(*first, until)
+}
+
+// again returns the failure until a second check, some time after the first.
+func (s Absence) again(first time.Time, until *fault.Error) error {
+	if s.Clock.Now().Sub(first) < s.Settings.GoneDelay {
 		return until.Coded(fault.RemoteMissing).After(s.Settings.GoneDelay)
 	}
 	return nil

@@ -196,7 +196,7 @@ func (r creation) confirm(ctx context.Context, made *cloud.Registered) error {
 	case remote == nil: // Or missed once: it is looked up again before the next attempt.
 		failure := fault.Retryablef(v1alpha1.ReasonRegistrationOutcomeUnknown,
 			"the response to the registration named %s, which is not this Agent's; looking for the Agent's own: "+
-				"check what is between the operator and Calyptia Cloud", Evidence{r.Task}.called("a remote agent", made.ID)).
+				"check what is between the operator and Calyptia Cloud", Evidence{r.Task}.named("a remote agent", made.ID)).
 			After(r.Settings.BackoffMin)
 		r.Known.fruitless.add(now, occasionOf(r.Task))
 		r.Known.fruitless.why = failure

@@ -81,10 +81,16 @@ func (t *Task) mayAdopt() bool {
 	return t.CloudProject.Namespace == t.Agent.Namespace || t.CloudProject.Spec.Adoption == v1alpha1.AdoptionAllowed
 }
 
-// called names a remote agent in a condition: with its ID if the namespace may adopt it, or the Agent's spec or status has the ID.
-func (e Evidence) called(what, id string) string {
+// mayName reports whether a condition may show the ID of a remote agent: if the namespace may adopt it, or the Agent's spec or status
+// has the ID.
+func (e Evidence) mayName(id string) bool {
 	spec, status := &e.Agent.Spec, &e.Agent.Status
-	if id == spec.AgentID || id == status.ID || slices.Contains(status.DuplicatesToDelete, id) || e.mayAdopt() {
+	return id == spec.AgentID || id == status.ID || slices.Contains(status.DuplicatesToDelete, id) || e.mayAdopt()
+}
+
+// named adds the ID of a remote agent to a text for a condition, if that may show it.
+func (e Evidence) named(what, id string) string {
+	if e.mayName(id) {
 		return what + " " + id
 	}
 	return what

@@ -65,7 +65,7 @@ func (r rivals) recordedURL(agent *v1alpha1.Agent) bool {
 func (r rivals) owned(other *v1alpha1.Agent, id string) error {
 	remote := "the remote agent " + id
 	if other.Namespace != r.Agent.Namespace {
-		remote = Evidence{r.Task}.called("the remote agent", id)
+		remote = Evidence{r.Task}.named("the remote agent", id)
 	}
 	if !other.DeletionTimestamp.IsZero() {
 		return fault.Retryablef(v1alpha1.ReasonRemoteAlreadyManaged,
@@ -217,10 +217,10 @@ func (r rivals) machineIDOf(other *v1alpha1.Agent) error {
 		r.called(other), r.MachineID()).Coded(fault.MachineIDLeased)
 }
 
-// machineIDTaken shows the ID of the other agent only if this Agent may adopt it.
+// machineIDTaken refuses a machine ID that another remote agent has.
 func (r rivals) machineIDTaken(id string) *fault.Error {
 	which := "another agent of the project"
-	if id != "" && r.mayAdopt() {
+	if id != "" && (Evidence{r.Task}).mayName(id) {
 		which = "agent " + id + " of the project"
 	}
 	return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,

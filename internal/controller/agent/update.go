@@ -231,7 +231,8 @@ func (u updater) deleteDuplicates(ctx context.Context) error {
 		duplicate, err := o.Lookup(ctx, id)
 		if fault.Is(err, fault.RemoteMissing) {
 			break // The next check confirms it; the Agent itself is well.
-		} else if err != nil {
+		}
+		if err != nil {
 			return err
 		}
 		if duplicate != nil && id != status.ID && !duplicate.Reported() && !u.Settings.ReadOnly {

@@ -78,9 +78,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 	if err != nil {
 		return err
 	}
-	if r.Recorder != nil {
-		r.Recorder = eventlimit.New(r.Recorder, mgr.GetScheme(), r.Clock)
-	}
+	r.Recorder = eventlimit.New(r.Recorder, mgr.GetScheme(), r.Clock)
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("agentset").
 		For(&v1alpha1.AgentSet{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: declared}))
