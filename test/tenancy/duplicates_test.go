@@ -32,12 +32,13 @@ func TestProjectRef_DuplicateFromAnotherEndpoint_IsNotDeleted(t *testing.T) {
 				w, tenant := harness.Shared(t, server.settings)
 				w.Register("elsewhere", "machine-1")
 				victim := w.Remote()[0]
-				var machineID atomic.Value
-				own, madeAt := uuid.NewString(), time.Now().Add(2*time.Second)
+				var machineID, madeAt atomic.Value
+				madeAt.Store(time.Now())
+				own := uuid.NewString()
 				liar := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 					show := func(id string) map[string]any {
 						return map[string]any{"id": id, "token": "a-token-of-the-liar-123456", "name": "thief", "machineID": machineID.Load(), "type": "fluentbit",
-							"version": "v4.0.0", "edition": "community", "rawConfig": "[INPUT]\n    name dummy\n", "createdAt": madeAt, "environmentName": "default"}
+							"version": "v4.0.0", "edition": "community", "rawConfig": "[INPUT]\n    name dummy\n", "createdAt": madeAt.Load(), "environmentName": "default"}
 					}
 					status, body := http.StatusOK, any(map[string]string{"error": "agent not found"})
 					switch {
@@ -49,6 +50,7 @@ func TestProjectRef_DuplicateFromAnotherEndpoint_IsNotDeleted(t *testing.T) {
 						var sent struct{ MachineID string }
 						_ = json.NewDecoder(r.Body).Decode(&sent)
 						machineID.Store(sent.MachineID)
+						madeAt.Store(time.Now())
 						status, body = http.StatusCreated, show(own)
 					case r.Method == http.MethodGet:
 						body = show(r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:])
