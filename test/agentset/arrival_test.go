@@ -27,6 +27,7 @@ import (
 // DaemonSet tolerates the taint, the session is stored by then. If not, the DaemonSet gets a pod, and the set an Agent, once the
 // taint is removed; the init container waits.
 func TestANodeHasItsSessionBeforeAPodCouldStart(t *testing.T) {
+	t.Parallel()
 	notReady := corev1.Toleration{Key: corev1.TaintNodeNotReady, Operator: corev1.TolerationOpExists}
 	for name, tolerations := range map[string][]corev1.Toleration{"it tolerates not-ready": {notReady}, "it does not": nil} {
 		t.Run(name, func(t *testing.T) {
@@ -72,6 +73,7 @@ func arrives(w *harness.World, node string, begun time.Time) (ready, stored time
 
 // The template, and the constraints of the DaemonSet, change while half of the registrations have no response yet.
 func TestTheTemplateChangesUnderWay(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.NewNode("a", nodes["gpu"])
 	w.NewNode("b", nodes["gpu"])

@@ -82,6 +82,7 @@ func orphan(w *harness.World) {
 
 // The operator dies right before each of its writes, or right after it, and another one continues.
 func TestTheOperatorDiesAtEveryBoundary(t *testing.T) {
+	t.Parallel()
 	for i, b := range boundaries {
 		for when, stop := range map[string]func(*harness.Proxy, string, string) <-chan struct{}{
 			"before ": (*harness.Proxy).StopAt, "after ": (*harness.Proxy).StopAfter,

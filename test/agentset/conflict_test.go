@@ -33,6 +33,7 @@ func stalled(w *harness.World, set, reason string, words ...string) {
 }
 
 func TestAnotherOwnersAgentIsNeverWritten(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a", "b")
 	name := agentset.AgentName("logs", w.Node("a"))
@@ -59,6 +60,7 @@ func TestAnotherOwnersAgentIsNeverWritten(t *testing.T) {
 
 // A user who labels an Agent for a set hands it over to the set. That is how imported agents, and those of a deleted set, join.
 func TestALabeledAgentIsAdopted(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a", "b")
 	theirs := w.Register("former", "machine-elsewhere-a")
@@ -101,6 +103,7 @@ func TestALabeledAgentIsAdopted(t *testing.T) {
 }
 
 func TestAnotherOwnersSecretIsNeverWritten(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name string
 		make func(w *harness.World, set *v1alpha1.AgentSet) *corev1.Secret
@@ -135,6 +138,7 @@ func TestAnotherOwnersSecretIsNeverWritten(t *testing.T) {
 }
 
 func TestAnEditedSessionIsWrittenAgain(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a", "b")
 	w.AgentSet("logs", w.DaemonSet("fluent-bit"))
@@ -175,6 +179,7 @@ func TestAnEditedSessionIsWrittenAgain(t *testing.T) {
 }
 
 func TestTwoSetsOnOneDaemonSet(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a")
 	w.AgentSet("aaa", w.DaemonSet("fluent-bit"))
@@ -196,6 +201,7 @@ func TestTwoSetsOnOneDaemonSet(t *testing.T) {
 }
 
 func TestWithoutAccessToNodesTheConditionNamesIt(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	w.WithoutNodes = true
 	w.Start()
@@ -204,6 +210,7 @@ func TestWithoutAccessToNodesTheConditionNamesIt(t *testing.T) {
 }
 
 func TestASessionThatNoFluentBitCouldUseIsRefusedBeforeAnythingIsRegistered(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, func(_ *harness.World, cp *v1alpha1.CloudProject) { cp.Spec.URL += "/calyptia" })
 	w.Nodes("a")
 	w.AgentSet("logs", w.DaemonSet("fluent-bit"))
@@ -214,6 +221,7 @@ func TestASessionThatNoFluentBitCouldUseIsRefusedBeforeAnythingIsRegistered(t *t
 }
 
 func TestATemplateThatTheServerRefusesStallsTheSet(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a", "b")
 	w.AgentSet("logs", w.DaemonSet("fluent-bit"), func(set *v1alpha1.AgentSet) {
@@ -226,6 +234,7 @@ func TestATemplateThatTheServerRefusesStallsTheSet(t *testing.T) {
 
 // The API server accepts what a full Secret holds.
 func TestAFullSecretIsTaken(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	set := w.NewAgentSet("logs", "fluent-bit")
 	w.Create(set)
@@ -249,6 +258,7 @@ func TestAFullSecretIsTaken(t *testing.T) {
 
 // A write between the operator's read of an Agent and its patch is not lost, in particular a registration intent.
 func TestAConcurrentAnnotationIsNotLost(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a")
 	w.AgentSet("logs", w.DaemonSet("fluent-bit"))

@@ -211,6 +211,7 @@ func compare(w *harness.World, when string) (total int) {
 }
 
 func TestTheSameNodesAsTheDaemonSetController(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	for name, change := range nodes {
 		w.NewNode(name, change)
@@ -253,6 +254,7 @@ func TestTheSameNodesAsTheDaemonSetController(t *testing.T) {
 
 // TestAChangedDaemonSetMovesItsAgents changes the constraints of a DaemonSet, deletes it, and creates it again.
 func TestAChangedDaemonSetMovesItsAgents(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.NewNode("a", nodes["gpu"])
 	w.NewNode("b", nodes["plain"])

@@ -21,6 +21,7 @@ import (
 // A finalizer keeps an AgentSet that is being deleted: it is not Ready, and names the finalizer. In a foreground deletion, which is how
 // Argo CD deletes, that is first the finalizer of Kubernetes, for the Agents.
 func TestDelete_HeldByAFinalizer_IsNotReady(t *testing.T) {
+	t.Parallel()
 	const theirs = "tenant.example.com/theirs"
 	for name, policy := range map[string]metav1.DeletionPropagation{
 		"background": metav1.DeletePropagationBackground, "foreground": metav1.DeletePropagationForeground,

@@ -44,6 +44,7 @@ func keys(w *harness.World, names ...string) (all []string) {
 }
 
 func TestEveryNodeHasItsAgentAndSession(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a", "b", "c")
 	w.AgentSet("logs", w.DaemonSet("fluent-bit"))
@@ -81,6 +82,7 @@ func TestEveryNodeHasItsAgentAndSession(t *testing.T) {
 }
 
 func TestNodesComeAndGo(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a", "b")
 	w.AgentSet("logs", w.DaemonSet("fluent-bit"))
@@ -128,6 +130,7 @@ func TestNodesComeAndGo(t *testing.T) {
 }
 
 func TestTheTemplateReachesAllAgents(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a", "b")
 	w.AgentSet("logs", w.DaemonSet("fluent-bit"), func(set *v1alpha1.AgentSet) {
@@ -170,6 +173,7 @@ func TestTheTemplateReachesAllAgents(t *testing.T) {
 }
 
 func TestValuesThatAMergePatchCouldNotWrite(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a")
 	w.ConfigMap("fluent-bit", "conf", "[INPUT]\n    name cpu\n")
@@ -208,6 +212,7 @@ func TestValuesThatAMergePatchCouldNotWrite(t *testing.T) {
 }
 
 func TestReplicasOfAStatefulSet(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.AgentSet("logs", w.StatefulSet("aggregator", 2, func(s *appsv1.StatefulSet) { s.Spec.Ordinals = &appsv1.StatefulSetOrdinals{Start: 5} }),
 		func(set *v1alpha1.AgentSet) { set.Spec.TargetRef.Kind = v1alpha1.TargetStatefulSet }, delay(0))
@@ -234,6 +239,7 @@ func TestReplicasOfAStatefulSet(t *testing.T) {
 }
 
 func TestManuallyDeletedAgentsAreRecreated(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a", "b")
 	w.AgentSet("logs", w.DaemonSet("fluent-bit"))
@@ -278,6 +284,7 @@ func hasEvent(w *harness.World, set, reason string, words ...string) error {
 }
 
 func TestADeletedSetLeavesNothing(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a", "b")
 	w.AgentSet("logs", w.DaemonSet("fluent-bit"))
@@ -294,6 +301,7 @@ func TestADeletedSetLeavesNothing(t *testing.T) {
 }
 
 func TestANamespaceIsDeletedWithItsSet(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a", "b")
 	w.AgentSet("logs", w.DaemonSet("fluent-bit"))
@@ -311,6 +319,7 @@ func TestANamespaceIsDeletedWithItsSet(t *testing.T) {
 }
 
 func TestShardsChange(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	names := []string{"a", "b", "c", "d", "e", "f"}
 	w.Nodes(names...)

@@ -125,6 +125,7 @@ func restore(w *harness.World, backup map[string][]client.Object, order ...strin
 
 // Velero restores a namespace in any order. No agent is doubled or lost, and the sessions are those of the agents.
 func TestAnAgentSetIsRestoredFromABackup(t *testing.T) {
+	t.Parallel()
 	for _, order := range [][]string{
 		{theAgents, theSet, theDaemonSet, theTokens, theSessions},
 		{theSet, theDaemonSet, theAgents, theTokens, theSessions},
@@ -173,6 +174,7 @@ func TestAnAgentSetIsRestoredFromABackup(t *testing.T) {
 // An adopted agent has another machine ID than the one that its Agent's name gives: its Agent has to be in the backup, and
 // to be there before the set.
 func TestAdoptedAgentsAreRestoredFromABackup(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a", "b")
 	theirs := w.Register(w.Node("a"), "machine-elsewhere-a")
@@ -196,6 +198,7 @@ func TestAdoptedAgentsAreRestoredFromABackup(t *testing.T) {
 
 // A restored Secret keeps the sessions of the nodes that exist, so that a pod may start at once, and loses the others.
 func TestRestoredSessionsStay(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a", "b")
 	w.AgentSet("logs", w.DaemonSet("fluent-bit"))

@@ -41,6 +41,7 @@ func sample[T any](t *testing.T, name string, decode func([]byte, any, ...yaml.J
 }
 
 func TestTheSampleFitsTogether(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	dir := filepath.Join(testenv.ModuleRoot(), "config", "samples", "fluent-bit-daemonset")
 	output, err := harness.Plane().Kubectl(t.Context(), "apply", "-k", dir, "--dry-run=server", "-n", w.Namespace).CombinedOutput()
@@ -77,6 +78,7 @@ func TestTheSampleFitsTogether(t *testing.T) {
 
 // Except for the host paths, it passes the Pod Security Standard baseline.
 func TestTheSampleNeedsOnlyHostPaths(t *testing.T) {
+	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 	var namespace corev1.Namespace
 	w.Read(client.ObjectKey{Name: w.Namespace}, &namespace)
