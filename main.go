@@ -182,6 +182,7 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 		DefaultProject: o.Project,
 		Shard:          shard,
 		Namespaces:     o.WatchNamespaces,
+		ClusterID:      clusterID,
 	}).SetupWithManager(mgr, controller.Options{MaxConcurrentReconciles: projectWorkers})
 	if err != nil {
 		return err

@@ -43,6 +43,8 @@ type Subject struct {
 	// URL of the endpoint that the registration is sent to. The signer's token
 	// names the project.
 	URL string
+	// MachineID that the registration is sent with. Users can change which one an Agent has, by what it adopts elsewhere.
+	MachineID string
 }
 
 // NewIntent returns an intent that is later than the last one, open or closed:
@@ -137,7 +139,7 @@ func (i Intent) Spent(closed Intent) bool {
 }
 
 func signature(body string, subject Subject, sign Signer) string {
-	return sign(subject.UID + " " + body + " " + subject.URL)
+	return sign(subject.UID + " " + body + " " + subject.URL + " " + subject.MachineID)
 }
 
 // DerivedMachineID is the machine ID of an Agent that declares none. The same cluster, namespace and name always give

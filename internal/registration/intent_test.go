@@ -28,7 +28,7 @@ func signedBy(token string) Signer {
 
 const token = "the-project-token"
 
-var web = Subject{UID: "web-1", URL: "https://cloud-api.calyptia.com"}
+var web = Subject{UID: "web-1", URL: "https://cloud-api.calyptia.com", MachineID: "machine-1"}
 
 func intentAt(t *testing.T, at, first time.Time, closed Intent) Intent {
 	t.Helper()
@@ -55,8 +55,9 @@ func TestIntent_Authentic(t *testing.T) {
 		want              bool
 	}{
 		{"our own", text, token, web, true},
-		{"copied to another Agent", text, token, Subject{UID: "thief", URL: web.URL}, false},
-		{"used at another URL", text, token, Subject{UID: web.UID, URL: "https://elsewhere.example"}, false},
+		{"copied to another Agent", text, token, Subject{UID: "thief", URL: web.URL, MachineID: web.MachineID}, false},
+		{"used at another URL", text, token, Subject{UID: web.UID, URL: "https://elsewhere.example", MachineID: web.MachineID}, false},
+		{"used with another machine ID", text, token, Subject{UID: web.UID, URL: web.URL, MachineID: "machine-2"}, false},
 		{"with an earlier time", strings.Replace(text, "2026", "2016", 1), token, web, false},
 		{"without a signature", text[:cut], token, web, false},
 		{"with an empty signature", text[:cut+1], token, web, false},

@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package remoteagent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -167,20 +168,17 @@ func (d *Draft) stillThere(ctx context.Context) error {
 }
 
 // MachineID identifies the remote agent.
-func (d *Draft) MachineID() string {
-	switch {
-	case d.Agent.Status.MachineID != "":
-		return d.Agent.Status.MachineID
-	case d.Agent.Spec.MachineID != "":
-		return d.Agent.Spec.MachineID
-	default:
-		return d.derived()
-	}
-}
+func (d *Draft) MachineID() string { return machineID(d.Agent, d.clusterID) }
 
 // derived is the machine ID that is this Agent's alone, in any cluster that has its name.
-func (d *Draft) derived() string {
-	return registration.DerivedMachineID(d.clusterID, d.Key().Namespace, d.Key().Name)
+func (d *Draft) derived() string { return derived(d.Agent, d.clusterID) }
+
+func machineID(a *v1alpha1.Agent, clusterID string) string {
+	return cmp.Or(a.Status.MachineID, a.Spec.MachineID, derived(a, clusterID))
+}
+
+func derived(a *v1alpha1.Agent, clusterID string) string {
+	return registration.DerivedMachineID(clusterID, a.Namespace, a.Name)
 }
 
 // explicit reports whether a user chose the machine ID. Other agents may legitimately have the same.

@@ -19,10 +19,12 @@ import (
 // Evidence collects what shows that a remote agent is this Agent's. The rule itself is registration.Evidence.
 type Evidence struct{ *Task }
 
-// subject is what intents of this Agent are bound to at a URL.
-func (e Evidence) subject(url string) registration.Subject {
-	return registration.Subject{UID: string(e.Agent.UID), URL: url}
+// Subject is what an Agent's intents are bound to at a URL.
+func Subject(a *v1alpha1.Agent, clusterID, url string) registration.Subject {
+	return registration.Subject{UID: string(a.UID), URL: url, MachineID: machineID(a, clusterID)}
 }
+
+func (e Evidence) subject(url string) registration.Subject { return Subject(e.Agent, e.clusterID, url) }
 
 // authentic reports whether this operator wrote the Agent's intent, with the current project token and URL.
 func (e Evidence) authentic() bool {
@@ -50,7 +52,7 @@ func (e Evidence) registeredBy(remote *cloud.Agent, intent registration.Intent) 
 		return false
 	}
 	window := registration.Window{Post: e.Settings.PostWindow, Slack: e.Settings.Slack}
-	return intent.Authentic(e.subject(url), e.Project.Sign) && window.Covers(intent, remote.CreatedAt)
+	return remote.MachineID == e.MachineID() && intent.Authentic(e.subject(url), e.Project.Sign) && window.Covers(intent, remote.CreatedAt)
 }
 
 // registeredWithThisToken reports whether the recorded agent comes from a registration with the current token. Unlike what this process
@@ -60,7 +62,7 @@ func (e Evidence) registeredWithThisToken() bool {
 	if status.Origin != v1alpha1.OriginRegistered || status.Agent == nil || status.Agent.CreatedAt == nil {
 		return false
 	}
-	return e.registeredBy(&cloud.Agent{ID: status.ID, CreatedAt: status.Agent.CreatedAt.Time}, ClosedIntent(e.Agent))
+	return e.registeredBy(&cloud.Agent{ID: status.ID, MachineID: e.MachineID(), CreatedAt: status.Agent.CreatedAt.Time}, ClosedIntent(e.Agent))
 }
 
 // recordedHere reports whether the status records this remote agent, as the Agent's own or as its duplicate, at the

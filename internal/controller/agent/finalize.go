@@ -157,11 +157,7 @@ func (f finalizer) tokenShown(ctx context.Context) error {
 	if err := f.ResolveProject(ctx); err != nil {
 		return err
 	}
-	remote, err := (remoteagent.Observer{Task: f.Task}).Lookup(ctx, f.Agent.Status.ID)
-	if err == nil && remote != nil {
-		f.SawRead(remote)
-	}
-	return err
+	return remoteagent.Observer{Task: f.Task}.ShowToken(ctx)
 }
 
 // namespaceGoes reports whether the namespace is being deleted: then nothing can be created in it.

@@ -42,6 +42,8 @@ type Reconciler struct {
 	Shard projectref.Shard
 	// Namespaces that the operator watches; all if empty.
 	Namespaces []string
+	// ClusterID makes the derived machine IDs of this cluster its own.
+	ClusterID string
 
 	Delays Delays
 
@@ -139,7 +141,7 @@ func (r *Reconciler) connector() connector {
 func (r *Reconciler) releaser() releaser {
 	return releaser{
 		client: r.Client, apiReader: r.APIReader, projects: r.Projects, recorder: r.Recorder, copies: r.copies(),
-		defaultProject: r.DefaultProject, namespaces: r.Namespaces,
+		defaultProject: r.DefaultProject, namespaces: r.Namespaces, clusterID: r.ClusterID,
 	}
 }
 

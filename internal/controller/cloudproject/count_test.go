@@ -18,6 +18,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	intents "github.com/calyptia-agent-operator/operator/internal/registration"
+	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 )
 
 var here = connection.Endpoint{URL: "https://cloud.example", ProjectID: projectID}
@@ -42,7 +43,7 @@ func TestCount_AgentsThatAreNotAllowed_CountOnlyWithEvidence(t *testing.T) {
 		}
 	}
 	authentic := func(a *v1alpha1.Agent) {
-		intent, err := intents.NewIntent(time.Now(), time.Time{}, intents.Intent{}, intents.Subject{UID: "uid", URL: here.URL}, signer)
+		intent, err := intents.NewIntent(time.Now(), time.Time{}, intents.Intent{}, remoteagent.Subject(a, "", here.URL), signer)
 		noError(t, err)
 		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistrationIntent, intent.String())
 	}

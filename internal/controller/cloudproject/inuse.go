@@ -40,6 +40,7 @@ type releaser struct {
 	copies         copies
 	defaultProject types.NamespacedName
 	namespaces     []string // that the operator watches; all if empty
+	clusterID      string
 }
 
 // protect adds the finalizer to a CloudProject before anything can be registered with it. One that is being deleted is

@@ -17,6 +17,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	intents "github.com/calyptia-agent-operator/operator/internal/registration"
+	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 )
 
 // needs decides which Agents need a CloudProject for their deletion. Users can write the finalizer and the registration
@@ -27,6 +28,7 @@ type needs struct {
 	uid    string
 	place  connection.Endpoint
 	sign   intents.Signer  // nil without credentials
+	id     string          // of the cluster
 	unused bool            // there was never a copy of the credentials, so no intent was signed with them
 	known  map[string]bool // namespaces already decided
 	err    error           // why a namespace could not be read; that an Agent does not hold is void then
@@ -38,6 +40,7 @@ func (r releaser) needs(ctx context.Context, cp *v1alpha1.CloudProject) (*needs,
 		uid:    string(cp.UID),
 		place:  connection.Recorded(cp.Status.URL, cp.Status.ProjectID),
 		known:  map[string]bool{},
+		id:     r.clusterID,
 	}
 	if p := r.projects.Lookup(cp.UID); p != nil {
 		n.place, n.sign = p.Endpoint(), p.Sign
@@ -109,5 +112,5 @@ func (n *needs) registering(agent *v1alpha1.Agent) bool {
 	if n.unused || intent.IsZero() || intent.Spent(intents.ParseIntent(agent.Status.RegistrationIntent)) {
 		return false
 	}
-	return n.sign == nil || intent.Authentic(intents.Subject{UID: string(agent.UID), URL: n.place.URL}, n.sign)
+	return n.sign == nil || intent.Authentic(remoteagent.Subject(agent, n.id, n.place.URL), n.sign)
 }
