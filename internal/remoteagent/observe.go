@@ -84,9 +84,11 @@ func (o Observer) mustRead() bool {
 	return !o.verified() || asked && len(o.Known.Updates.Delayed) == 0
 }
 
-// verified reports whether this process saw the recorded agent to be ours at this endpoint.
+// verified reports whether this process saw the recorded agent to be ours at this endpoint, through this CloudProject: another one
+// may only claim the project.
 func (o Observer) verified() bool {
-	return o.Known.Identity.id == o.Agent.Status.ID && o.Known.Identity.at == o.Endpoint
+	status := &o.Agent.Status
+	return o.Known.Identity.id == status.ID && o.Known.Identity.at == o.Endpoint && status.CloudProjectUID == string(o.CloudProject.UID)
 }
 
 // shown reports whether a read or a snapshot showed that the recorded agent is ours.

@@ -138,9 +138,7 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 		if other.UID == r.Agent.UID || other.Status.ID == "" {
 			continue
 		}
-		if here, err := r.registeredHere(ctx, other); err != nil {
-			return err
-		} else if here {
+		if r.registeredHere(other) {
 			return r.machineIDOf(other)
 		}
 	}
@@ -166,15 +164,9 @@ func (r rivals) leaseFree(ctx context.Context, what lease) error {
 }
 
 // registeredHere reports whether another Agent's record is of the same project. Anybody may refer to a CloudProject, or name its
-// URL: the record has to be made through it, or the Agent has to be allowed there.
-func (r rivals) registeredHere(ctx context.Context, other *v1alpha1.Agent) (bool, error) {
-	switch {
-	case RecordedEndpoint(other) != r.Endpoint:
-		return false, nil
-	case r.sameProject(types.UID(other.Status.CloudProjectUID)):
-		return true, nil
-	}
-	return r.registersHere(ctx, other)
+// URL and project: the record has to be made through it, or through one that is known to be of the same project.
+func (r rivals) registeredHere(other *v1alpha1.Agent) bool {
+	return RecordedEndpoint(other) == r.Endpoint && r.sameProject(types.UID(other.Status.CloudProjectUID))
 }
 
 // registersHere reports whether another Agent may register in the same project.

@@ -124,9 +124,7 @@ func (r sources) readCluster(ctx context.Context) error {
 		if other.UID == r.Agent.UID || other.Status.ID == "" {
 			continue
 		}
-		if here, err := (rivals{r.Task}).registeredHere(ctx, other); err != nil {
-			return err
-		} else if here {
+		if (rivals{r.Task}).registeredHere(other) {
 			r.names(registration.Cluster, other.Status.ID)
 		}
 	}

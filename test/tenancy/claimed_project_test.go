@@ -17,6 +17,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
+	"github.com/calyptia-agent-operator/operator/test/harness/objects"
 )
 
 // A tenant's own CloudProject claims the victim's project in spec.projectID; its agents are in the tenant's own. Pointed at the shared
@@ -62,4 +63,36 @@ func TestProjectID_ClaimedByATenant_TripsNoSafeguardOfOthers(t *testing.T) {
 			w.Ready(w.Apply("victim"))
 		})
 	}
+}
+
+// A tenant lets its Agent adopt, through such a CloudProject, an agent of its own with the machine ID of the victim's, and points it at the
+// shared one, which has nothing of it. The victim's agent is lost, and is registered again.
+func TestProjectID_ClaimedForAnAgentWithTheVictimsMachineID_BlocksNoRegistration(t *testing.T) {
+	t.Parallel()
+	const token, project = "opaque-token-of-the-tenant-0123", "0b7e0000-0000-4000-8000-0000000000ab"
+	w, tenant := harness.Shared(t, cloudtest.Settings{})
+	before := w.Ready(w.Apply("chosen", machine("machine-of-the-victim"))).Status.ID
+	w.Cloud.AddToken(project, token)
+	decoy, err := objects.Register(t, w.HTTP.URL, cloud.Credential{Scheme: cloud.SchemeBearer, Token: cloud.NewToken(token)}, cloud.Registration{
+		Name: "decoy", MachineID: "machine-of-the-victim", Type: "fluentbit", Version: "v4.0.0", Edition: "community", RawConfig: "[INPUT]\n    name dummy\n",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tenant.Create(tenant.TokenSecret("calyptia-token", token))
+	own := tenant.NewCloudProject("own")
+	own.Spec.ProjectID = w.ProjectID // A claim.
+	tenant.Create(own)
+	tenant.Apply("decoy", in(tenant.Namespace, "own"), func(a *v1alpha1.Agent) { a.Spec.AgentID = decoy.ID })
+	tenant.Ready("decoy")
+	tenant.Change("decoy", in(w.Namespace, "calyptia"))
+	reconciled(tenant, "decoy")
+	w.Cloud.Remove(before)
+	w.Poke("chosen")
+	w.Eventually("the victim's Agent is registered again", func() error {
+		if a := w.Get("chosen"); a.Status.ID == before || !meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionReady) {
+			return fmt.Errorf("it is %s", harness.Describe(a))
+		}
+		return nil
+	})
 }

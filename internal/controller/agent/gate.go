@@ -115,5 +115,6 @@ func (g gate) sameEndpoint(ctx context.Context) bool {
 		return true // The CloudProject reports that; an applied Agent has nothing to do.
 	}
 	shared := g.Projects.Lookup(g.CloudProject.UID)
-	return shared == nil || shared.Endpoint() == remoteagent.RecordedEndpoint(g.Agent)
+	return shared == nil || shared.Endpoint() == remoteagent.RecordedEndpoint(g.Agent) &&
+		g.Agent.Status.CloudProjectUID == string(g.CloudProject.UID)
 }
