@@ -58,7 +58,7 @@ func (o *Options) Bind(flags *pflag.FlagSet) {
 		"CloudProject, as namespace/name, of Agents that name none in spec.projectRef.")
 	flags.StringVar(&o.ClusterID, "cluster-id", "",
 		"Any text that no other cluster has: the machine IDs of Agents that set none are derived from it. "+
-			"Changing it registers such Agents again. Default: the UID of the namespace kube-system.")
+			"Registered Agents keep theirs if you change it. Default: the UID of the namespace kube-system.")
 	flags.StringSliceVar(&o.AllowedHosts, "allowed-hosts", []string{"cloud-api.calyptia.com"},
 		"Hosts that a CloudProject's url may name: host, host:port, or .suffix for all names below it.")
 	flags.BoolVar(&o.AllowInsecureHTTP, "allow-insecure-http", false,

@@ -174,5 +174,8 @@ func (s Absence) confirmMissing(until *fault.Error) error {
 	s.Known.fruitless.lost(status.ID, now, occasionOf(s.Task))
 	s.sawMissing()
 	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
+	if s.Agent.Spec.MachineID == "" {
+		status.MachineID = "" // Derived anew: the cluster's ID may have changed.
+	}
 	return ErrMissing
 }

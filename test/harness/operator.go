@@ -94,7 +94,7 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager, namespaces []str
 		Recorder: mgr.GetEventRecorder("cloudproject"), Clock: w.Clock,
 		DefaultProject: w.Settings.DefaultProject, Shard: w.Settings.Shard, Namespaces: namespaces,
 		ClusterID: w.Settings.ClusterID,
-		Delays: cloudproject.Delays{BackoffMin: 50 * time.Millisecond, BackoffMax: time.Second, InUseDelay: 50 * time.Millisecond},
+		Delays:    cloudproject.Delays{BackoffMin: 50 * time.Millisecond, BackoffMax: time.Second, InUseDelay: 50 * time.Millisecond},
 	}).SetupWithManager(mgr, controller.Options{})
 	if err != nil {
 		return err
