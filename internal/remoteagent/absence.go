@@ -175,7 +175,7 @@ func (s Absence) confirmMissing(until *fault.Error) error {
 	s.sawMissing()
 	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
 	if s.Agent.Spec.MachineID == "" {
-		status.MachineID = "" // Derived anew: the cluster's ID may have changed.
+		status.MachineID = "" // Derived again: the cluster's ID may have changed.
 	}
 	return ErrMissing
 }

@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package remoteagent
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -76,6 +77,16 @@ func (e Evidence) recordedHere(id string) bool {
 func (e Evidence) RegisteredWith(intent string, createdAt time.Time) bool {
 	remote := &cloud.Agent{MachineID: e.MachineID(), CreatedAt: createdAt}
 	return e.entitled(remote, registration.ParseIntent(intent))
+}
+
+// ShowToken reads the token of the recorded remote agent, without a change of the record. There is none if a read does not show that the
+// agent is this Agent's at this endpoint.
+func (e Evidence) ShowToken(ctx context.Context) error {
+	remote, err := Observer{e.Task}.Lookup(ctx, e.Agent.Status.ID)
+	if err == nil && remote != nil && e.entitled(remote, e.Intent()) {
+		e.SawRead(remote)
+	}
+	return err
 }
 
 // mayAdopt reports whether the CloudProject allows this namespace to adopt agents that others registered.

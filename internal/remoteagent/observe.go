@@ -199,16 +199,6 @@ func (o Observer) Lookup(ctx context.Context, id string) (*cloud.Agent, error) {
 	return remote, nil
 }
 
-// ShowToken reads the token of the recorded remote agent, without a change of the record. There is none if a read does not show that the
-// agent is this Agent's at this endpoint.
-func (o Observer) ShowToken(ctx context.Context) error {
-	remote, err := o.Lookup(ctx, o.Agent.Status.ID)
-	if err == nil && remote != nil && (Evidence{o.Task}).entitled(remote, o.Intent()) {
-		o.SawRead(remote)
-	}
-	return err
-}
-
 // Put records whose the remote agent is and where it was seen.
 func (o Observer) Put(id, machineID string) {
 	status, at, k := &o.Agent.Status, o.Endpoint, o.Known

@@ -65,8 +65,8 @@ func TestProjectID_ClaimedByATenant_TripsNoSafeguardOfOthers(t *testing.T) {
 	}
 }
 
-// A tenant lets its Agent adopt, through such a CloudProject, an agent of its own with the machine ID of the victim's, and points it at the
-// shared one, which has nothing of it. The victim's agent is lost, and is registered again.
+// A tenant's Agent adopts, through such a CloudProject, an agent of the tenant's project with the machine ID of the victim's, and then refers
+// to the shared one, which has nothing of it. The victim's agent is lost, and is registered again.
 func TestProjectID_ClaimedForAnAgentWithTheVictimsMachineID_BlocksNoRegistration(t *testing.T) {
 	t.Parallel()
 	const token, project = "opaque-token-of-the-tenant-0123", "0b7e0000-0000-4000-8000-0000000000ab"

@@ -18,7 +18,7 @@ import (
 )
 
 // An Agent that declares no machine ID keeps its remote agent when the cluster's ID changes. If the agent is lost later, the Agent gets a
-// machine ID that is derived anew, although its namespace may not choose one of that form.
+// machine ID that is derived again, although its namespace may not choose one of that form.
 func TestClusterID_ChangedBeforeAnAgentIsLost_GuestIsRegisteredAgain(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{})

@@ -25,7 +25,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness/objects"
 )
 
-// A tenant keeps a registration in doubt, lets its Agent adopt in its own project an agent with the machine ID of an agent that another
+// A tenant keeps a registration in doubt, has its Agent adopt in its own project an agent with the machine ID of an agent that another
 // team registered in the shared project meanwhile, and restores the intent. An intent entitles to the machine ID that was sent with it.
 func TestIntent_OfAnotherMachineID_DeletesNothing(t *testing.T) {
 	for name, machineID := range map[string]string{
@@ -69,7 +69,7 @@ func TestIntent_OfAnotherMachineID_DeletesNothing(t *testing.T) {
 			if len(victims) != 1 {
 				t.Fatalf("%d agents", len(victims))
 			}
-			// The tenant learns its machine ID, and gives an agent of its own project the same.
+			// The tenant learns its machine ID, and gives an agent of the tenant's project the same.
 			decoy, err := objects.Register(t, w.HTTP.URL, cloud.Credential{Scheme: cloud.SchemeBearer, Token: ownToken}, cloud.Registration{
 				Name: "decoy", MachineID: machineID, Type: "fluentbit", Version: "v4.0.0", Edition: "community", RawConfig: "[INPUT]\n    name dummy\n",
 			})

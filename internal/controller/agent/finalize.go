@@ -157,7 +157,7 @@ func (f finalizer) tokenShown(ctx context.Context) error {
 	if err := f.ResolveProject(ctx); err != nil {
 		return err
 	}
-	return remoteagent.Observer{Task: f.Task}.ShowToken(ctx)
+	return remoteagent.Evidence{Task: f.Task}.ShowToken(ctx)
 }
 
 // namespaceGoes reports whether the namespace is being deleted: then nothing can be created in it.
