@@ -24,6 +24,7 @@ import (
 type identity struct {
 	endpoint    Endpoint
 	revealed    bool // the token itself contains the project ID of endpoint
+	accepted    bool // the API accepted the token; whoever writes a token may write any project ID into it
 	token       cloud.Token
 	caBundle    [sha256.Size]byte // the digest
 	digestKey   []byte
@@ -117,12 +118,12 @@ func (s *session) target() (*cloud.Client, string, epoch) {
 	return s.identity.client, s.identity.endpoint.ProjectID, s.epoch
 }
 
-// Vouched reports whether the credentials are known to belong to the project of Endpoint: the token contains its ID, or
-// the API lists its agents. spec.projectID alone is only a claim.
+// Vouched reports whether the credentials are known to belong to the project of Endpoint: the token contains its ID, and the API accepted
+// it, or the API lists its agents. spec.projectID alone is only a claim.
 func (s *session) Vouched() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.identity.endpoint.ProjectID != "" && (s.identity.revealed || s.verified.Result.Lists())
+	return s.identity.endpoint.ProjectID != "" && (s.identity.revealed && s.identity.accepted || s.verified.Result.Lists())
 }
 
 // Sign makes a signature that only a holder of the project token can make, and that does not reveal the token.

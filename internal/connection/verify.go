@@ -93,6 +93,7 @@ func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.
 	if !stale && err == nil && !lostList {
 		s.verified.Accept(result)
 		s.identity.client, s.access.blocked = with, nil
+		s.identity.accepted = s.identity.accepted || result.Verified
 		s.epoch.check++
 	}
 	s.mu.Unlock()

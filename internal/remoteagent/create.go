@@ -187,9 +187,12 @@ func (r creation) confirm(ctx context.Context, made *cloud.Registered) error {
 	whole, done := Detach(ctx)
 	defer done()
 	now := r.Clock.Now()
-	r.Known.attempt = attempt{intent: r.Intent().String(), met: now, named: made.ID}
-	r.Known.Identity, r.Writes.Token = identity{id: made.ID}, made.Token
+	named := Whereabouts{made.ID, r.Endpoint}
+	r.Known.attempt = attempt{intent: r.Intent().String(), met: now, named: named}
 	remote, err := Observer{r.Task}.Lookup(whole, made.ID)
+	if err != nil {
+		r.Writes.hold(made.Token, named) // It may be found later.
+	}
 	switch {
 	case err != nil && !fault.Is(err, fault.RemoteMissing):
 		return r.inDoubt(err)
@@ -224,10 +227,11 @@ func (r creation) existed(made *cloud.Registered, intent registration.Intent) bo
 // keep records what the API registered.
 func (r creation) keep(made *cloud.Registered, machineID string) {
 	r.Agent.Status.Origin = v1alpha1.OriginRegistered
+	r.Writes.hold(made.Token, Whereabouts{made.ID, r.Endpoint})
 	Observer{r.Task}.putRegistered(made.ID, machineID)
 	r.Agent.Status.Agent = agentstatus.Registered(made, plan.Registration(r.Agent.Name, &r.Agent.Spec, r.Targets, "", machineID))
 	r.sawCreated(made.Token)
-	r.Writes.Token, r.Known.Updates.Refused = made.Token, ""
+	r.Known.Updates.Refused = ""
 	if r.Known.Absence.Lost.ID != "" {
 		r.Record(reregistered, made.ID)
 	} else {

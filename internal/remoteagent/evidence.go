@@ -89,6 +89,14 @@ func (e Evidence) ShowToken(ctx context.Context) error {
 	return err
 }
 
+// HeldToken is the token of the recorded agent that a response at this endpoint showed, and that no Secret holds yet.
+func (t *Task) HeldToken() cloud.Token {
+	if t.Writes.tokenOf != (Whereabouts{t.Agent.Status.ID, t.Endpoint}) {
+		return cloud.Token{}
+	}
+	return t.Writes.token
+}
+
 // mayAdopt reports whether the CloudProject allows this namespace to adopt agents that others registered.
 func (t *Task) mayAdopt() bool {
 	return t.CloudProject.Namespace == t.Agent.Namespace || t.CloudProject.Spec.Adoption == v1alpha1.AdoptionAllowed

@@ -66,11 +66,18 @@ type pendingWrites struct {
 	Version string
 	// Sent is the Agent whose registration was sent, with the status as far as it got, until that is written.
 	Sent *v1alpha1.Agent
-	// Token of the registration, until a Secret holds it.
-	Token cloud.Token
+	// token of the registration, until a Secret holds it: of this agent at this endpoint, and no other's.
+	token   cloud.Token
+	tokenOf Whereabouts
 	// Released: the finalizer is removed. The cache may still show the Agent for a moment.
 	Released bool
 }
+
+// hold keeps a token that a response showed until a Secret holds it.
+func (w *pendingWrites) hold(token cloud.Token, of Whereabouts) { w.token, w.tokenOf = token, of }
+
+// TokenStored drops the token: a Secret holds it.
+func (w *pendingWrites) TokenStored() { w.hold(cloud.Token{}, Whereabouts{}) }
 
 // updates are what was sent to the remote agent. The updater owns them. Lost: fields are sent again.
 type updates struct {
@@ -109,8 +116,8 @@ type Whereabouts struct {
 type attempt struct {
 	intent                         string
 	began, met, responded, refused time.Time
-	// named is the agent that an odd response named, which could not be read.
-	named string
+	// named is the agent that an odd response named, which could not be read, or was not found.
+	named Whereabouts
 }
 
 // request is the last request to reconcile that was seen, and when. Lost: it counts as just seen.

@@ -209,10 +209,10 @@ func (o Observer) Put(id, machineID string) {
 		o.Record(MaybeOrphaned, o.MachineID())
 		status.DuplicatesToDelete = nil // At this endpoint the same IDs are another's.
 	}
+	if k.Writes.tokenOf != (Whereabouts{id, at}) { // Else it is this agent's own, maybe from a status that could not be written.
+		k.Writes.TokenStored()
+	}
 	if status.ID != id {
-		if k.Identity.id != id { // Else it is this agent's own, from a status that could not be written.
-			k.Writes.Token = cloud.Token{}
-		}
 		k.Updates.Sent, k.Updates.Confirm = nil, nil
 		status.Applied = v1alpha1.AppliedState{}
 		status.Agent = nil

@@ -95,7 +95,7 @@ func (r Redactor) withoutConfig(ctx context.Context, message string, e *cloud.Er
 
 // Hide removes the project's token and the agent's from a text that the API wrote about something else.
 func (r Redactor) Hide(text string, tokens ...cloud.Token) string {
-	for _, own := range append(tokens, r.Token, r.Writes.Token) {
+	for _, own := range append(tokens, r.Token, r.Writes.token) {
 		text = cloud.Redact(text, own)
 	}
 	if r.Project == nil {

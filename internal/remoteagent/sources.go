@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/inventory"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
@@ -44,7 +45,7 @@ func (r sources) read(ctx context.Context, s registration.Source) error {
 	case registration.Response:
 		r.names(s, "")
 		if sent := r.Writes.Sent; sent != nil && sent.UID == r.Agent.UID && IntentOf(sent) == r.Intent() {
-			r.names(s, cmp.Or(sent.Status.ID, r.Known.attempt.named))
+			r.names(s, r.responded(sent))
 		}
 	case registration.SecretIntent:
 		return r.readIntentSecret(ctx)
@@ -55,6 +56,19 @@ func (r sources) read(ctx context.Context, s registration.Source) error {
 	case registration.Snapshot:
 	}
 	return nil
+}
+
+// responded is the ID in the response to the registration of the open intent. It means nothing at another endpoint than the one that
+// responded, which would learn it.
+func (r sources) responded(sent *v1alpha1.Agent) string {
+	named := r.Known.attempt.named
+	if sent.Status.ID != "" {
+		named = Whereabouts{sent.Status.ID, RecordedEndpoint(sent)}
+	}
+	if named.at != r.Endpoint {
+		return ""
+	}
+	return named.ID
 }
 
 // readIntentSecret reads the ID that the registration in doubt left in the token Secret.

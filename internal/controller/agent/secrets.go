@@ -89,7 +89,8 @@ func (s secretKeeper) keepToken(ctx context.Context, name string) (*corev1.Secre
 	if err != nil {
 		return nil, err
 	}
-	s.Known.Secrets.Token, s.Writes.Token = written.ResourceVersion, cloud.Token{}
+	s.Known.Secrets.Token = written.ResourceVersion
+	s.Writes.TokenStored()
 	return written, nil
 }
 
@@ -147,7 +148,7 @@ func (s secretKeeper) yield(ctx context.Context, secret *corev1.Secret) (bool, e
 // bestToken is the token that the API shows. The token in the Secret counts if the Secret is unchanged since it was last
 // found right, or if the API shows no token.
 func (s secretKeeper) bestToken(ctx context.Context, secret *corev1.Secret) (cloud.Token, error) {
-	held, checks := s.Writes.Token, s.Known.Secrets
+	held, checks := s.HeldToken(), s.Known.Secrets
 	if secret != nil && tokensecret.ID(secret) == s.Agent.Status.ID {
 		held = tokensecret.Token(secret)
 	}
