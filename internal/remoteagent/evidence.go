@@ -90,11 +90,11 @@ func (e Evidence) ShowToken(ctx context.Context) error {
 }
 
 // HeldToken is the token of the recorded agent that a response at this endpoint showed, and that no Secret holds yet.
-func (t *Task) HeldToken() cloud.Token {
-	if t.Writes.tokenOf != (Whereabouts{t.Agent.Status.ID, t.Endpoint}) {
+func (e Evidence) HeldToken() cloud.Token {
+	if e.Writes.tokenOf != (Whereabouts{e.Agent.Status.ID, e.Endpoint}) {
 		return cloud.Token{}
 	}
-	return t.Writes.token
+	return e.Writes.token
 }
 
 // mayAdopt reports whether the CloudProject allows this namespace to adopt agents that others registered.

@@ -148,7 +148,7 @@ func (s secretKeeper) yield(ctx context.Context, secret *corev1.Secret) (bool, e
 // bestToken is the token that the API shows. The token in the Secret counts if the Secret is unchanged since it was last
 // found right, or if the API shows no token.
 func (s secretKeeper) bestToken(ctx context.Context, secret *corev1.Secret) (cloud.Token, error) {
-	held, checks := s.HeldToken(), s.Known.Secrets
+	held, checks := (remoteagent.Evidence{Task: s.Task}).HeldToken(), s.Known.Secrets
 	if secret != nil && tokensecret.ID(secret) == s.Agent.Status.ID {
 		held = tokensecret.Token(secret)
 	}
