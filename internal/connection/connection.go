@@ -71,7 +71,7 @@ func newConnection(r *Registry, key client.ObjectKey) *Connection {
 	c := &Connection{shared: s, session: &session{s}, gate: &gate{s}}
 	c.Inventory = inventory.New(source{c}, inventory.Options{
 		Name: key.String(), Clock: r.opts.Clock, Metrics: counted, MostAgents: r.opts.MostAgents,
-		Memory: r.memory, Namespace: key.Namespace,
+		Memory: r.memory, Namespace: key.Namespace, PageBackoff: r.opts.PageBackoff,
 	})
 	c.catalogs.connection = c
 	c.Safeguard = safeguard.New(watched{c}, r.opts.Clock, key.String())

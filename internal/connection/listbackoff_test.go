@@ -30,6 +30,9 @@ func (w *world) begun() (n int) {
 	return n
 }
 
+// failuresOfAPage is how often in a row a page has to fail before its list does.
+const failuresOfAPage = 5
+
 // A list that fails is not started again by each caller that needs one.
 func TestAListThatAlwaysFailsBacksOff(t *testing.T) {
 	w := verified(t, cloudtest.Settings{PageSize: 1})
@@ -64,7 +67,7 @@ func TestAListThatAlwaysFailsBacksOff(t *testing.T) {
 		t.Errorf("after it is fixed: %v", found)
 	}
 	w.find("a", start.Add(-time.Hour)) // There is one that is young enough.
-	w.cloud.Inject(cloudtest.Fault{Match: second, Status: http.StatusInternalServerError, Times: 1})
+	w.cloud.Inject(cloudtest.Fault{Match: second, Status: http.StatusInternalServerError, Times: failuresOfAPage})
 	w.clock.Step(time.Second)
 	start = w.clock.Now().Add(-1)
 	if f := w.failure(ask("a"), v1alpha1.ReasonUnavailable); f.RetryAfter > 2*time.Second {

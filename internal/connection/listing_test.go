@@ -266,7 +266,7 @@ func TestAFailedListIsNotUsed(t *testing.T) {
 	w.register("a")
 	w.register("b")
 	second := func(r *http.Request) bool { return r.URL.Query().Has("before") }
-	w.cloud.Inject(cloudtest.Fault{Match: second, Status: http.StatusInternalServerError, Times: 1})
+	w.cloud.Inject(cloudtest.Fault{Match: second, Status: http.StatusInternalServerError, Times: failuresOfAPage})
 	if _, ok, err := w.FindByMachine(t.Context(), "a", w.clock.Now()); !ok || err == nil {
 		t.Fatalf("ok %v, error %v", ok, err)
 	}

@@ -66,7 +66,7 @@ func newWorld(t *testing.T, settings cloudtest.Settings) *world {
 	w.options = connection.Options{
 		Metrics: counted,
 		Policy:  cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true},
-		Clock:   w.clock, Timeout: 5 * time.Second, BreakerTimeout: breakerTimeout, MostAgents: 120,
+		Clock:   w.clock, Timeout: 5 * time.Second, BreakerTimeout: breakerTimeout, PageBackoff: time.Millisecond, MostAgents: 120,
 	}
 	w.cp = &v1alpha1.CloudProject{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "main", UID: "uid"},

@@ -9,6 +9,7 @@ SPDX-License-Identifier: Apache-2.0
 package inventory
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -60,6 +61,8 @@ type Options struct {
 	// Memory bounds the memory of the snapshots of all inventories, by the Namespace of the CloudProject.
 	Memory    *Memory
 	Namespace string
+	// PageBackoff is the time to the next request after the first failure of a page; default 1 s.
+	PageBackoff time.Duration
 }
 
 // Inventory holds the snapshot of remote agents that all Agents of a CloudProject share.
@@ -77,7 +80,9 @@ type Inventory struct {
 
 // New returns an Inventory without a snapshot.
 func New(source Source, opts Options) *Inventory {
-	return &Inventory{source: source, opts: opts, reader: &reader{source: source, most: opts.MostAgents}}
+	return &Inventory{source: source, opts: opts, reader: &reader{
+		source: source, most: opts.MostAgents, backoff: cmp.Or(opts.PageBackoff, time.Second),
+	}}
 }
 
 // run is a list in progress.
@@ -133,6 +138,12 @@ func notListed(err error, wait time.Duration) error {
 // waiting asks callers to retry when the list should end, if it takes as long as the last one, or after as long as it has
 // taken so far, if that is sooner. Thousands may wait for a slow list. The caller holds i.mu.
 func (r *run) waiting(i *Inventory) error {
+	return fault.Waitingf(v1alpha1.ReasonProgressing, "waiting for the list of remote agents").
+		After(fault.Spread(r.left(i))).Quietly()
+}
+
+// left is the time until a caller should retry. The caller holds i.mu.
+func (r *run) left(i *Inventory) time.Duration {
 	so := r.age(i)
 	wait := so
 	switch {
@@ -141,8 +152,7 @@ func (r *run) waiting(i *Inventory) error {
 	case i.snapshot.took > 0:
 		wait = min(so, (i.snapshot.took - so).Abs())
 	}
-	return fault.Waitingf(v1alpha1.ReasonProgressing, "waiting for the list of remote agents").
-		After(fault.Spread(max(wait, time.Second))).Quietly()
+	return max(wait, time.Second)
 }
 
 func (r *run) age(i *Inventory) time.Duration { return i.opts.Clock.Now().Sub(r.startedAt) }
@@ -171,7 +181,8 @@ func (i *Inventory) Warming() bool {
 	return i.snapshot.startedAt.IsZero() && i.running != nil && i.running.age(i) < patience
 }
 
-// await waits for a list, until it has run for the callers' patience: workers must not be blocked for longer.
+// await waits for a list, until it has run for the callers' patience: workers must not be blocked for longer. If the list waits for a page
+// that failed, callers fail like it, so that conditions say why.
 func (r *run) await(ctx context.Context, i *Inventory) error {
 	i.mu.Lock()
 	left := patience - r.age(i).Abs()
@@ -187,6 +198,9 @@ func (r *run) await(ctx context.Context, i *Inventory) error {
 	case <-timer.C:
 		i.mu.Lock()
 		defer i.mu.Unlock()
+		if trouble := i.reader.troubled(); trouble != nil {
+			return notListed(trouble, r.left(i))
+		}
 		return r.waiting(i)
 	}
 }
@@ -204,10 +218,9 @@ func (i *Inventory) start() *run {
 		if pause > 0 {
 			r.pause(ctx, i, pause)
 		}
-		began := time.Now()
 		taken := i.opts.Memory.Charge(i.opts.Namespace)
-		entries, err := i.reader.all(ctx, taken)
-		if slower := i.end(r, entries, taken, err, time.Since(began)); slower {
+		entries, took, err := i.reader.timed(ctx, taken)
+		if slower := i.end(r, entries, taken, err, took); slower {
 			i.source.NeedsVerification() // The resync interval may have to grow soon.
 		}
 	}()

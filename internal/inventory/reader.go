@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/sets"
 
@@ -23,11 +24,14 @@ const pagesAhead = 1
 
 // reader reads whole lists, and remembers which page size fits.
 type reader struct {
-	source Source
-	most   int // agents
+	source  Source
+	most    int           // agents
+	backoff time.Duration // after the first failure of a page
 
-	mu     sync.Mutex
-	paging paging
+	mu      sync.Mutex
+	paging  paging
+	waited  time.Duration // by the newest list, before pages that are requested again
+	trouble error         // why the next page is requested again; nil if it is not
 }
 
 func (r *reader) reset() {
@@ -120,39 +124,32 @@ func (r *reader) ends(ctx context.Context) error {
 	return err
 }
 
-// fetchAll fetches all pages, and may sleep. It fetches smaller ones where a page of large configurations is too long for a response, or
-// takes too long.
-// Cursors that form a loop are an invalid response.
+// fetchAll fetches all pages, and may sleep. Cursors that form a loop are an invalid response.
 func (r *reader) fetchAll(ctx context.Context, taken *Charge, pages chan<- *fetched) {
 	defer close(pages)
 	cursors := sets.New[[sha256.Size]byte]() // Hashes, because a cursor may be long.
-	var options cloud.ListOptions
+	before := ""
 	for more := true; more; {
-		options.Last = r.pageSize()
-		page := fetched{size: options.Last}
-		page.RawPage, page.learn, page.err = r.source.Fetch(ctx, options)
-		again := ctx.Err() == nil && r.paged(options.Last, options.Before == "", &page)
+		page := r.fetch(ctx, before)
 		cursor := [sha256.Size]byte{}
 		if page.err == nil {
 			cursor = sha256.Sum256([]byte(page.Before))
 		}
 		switch {
-		case again:
-			continue
 		case page.err != nil || page.Before == "":
 			more = false
 		case cursors.Has(cursor):
 			page.Drop()
-			page, more = fetched{err: inACircle()}, false
+			page, more = &fetched{err: inACircle()}, false
 		default:
 			cursors.Insert(cursor)
-			options.Before = page.Before
+			before = page.Before
 		}
 		if page.err == nil {
 			page.begin(taken)
 		}
 		select {
-		case pages <- &page:
+		case pages <- page:
 		case <-ctx.Done():
 			return
 		}

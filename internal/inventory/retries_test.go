@@ -1,0 +1,165 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package inventory
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+// failing is an API of five pages, of which each but the first fails so many times before it comes.
+type failing struct {
+	pages
+	times    int
+	response http.Response // that fails, with this body
+	body     string
+	first    bool // the first page fails, too
+
+	failed   map[string]int
+	requests int
+}
+
+func (f *failing) RoundTrip(r *http.Request) (*http.Response, error) {
+	f.requests++
+	before := r.URL.Query().Get("before")
+	if (before == "" && !f.first) || f.failed[before] >= f.times {
+		return f.pages.RoundTrip(r)
+	}
+	f.failed[before]++
+	if f.response.StatusCode == 0 {
+		return nil, errors.New("connection reset")
+	}
+	failure := f.response
+	failure.Body = io.NopCloser(strings.NewReader(f.body))
+	return &failure, nil
+}
+
+// A page that fails is requested again, and the list goes on. If it fails again and again, or the failure will not pass, the list fails.
+func TestAll_PagesFail_AreRequestedAgain(t *testing.T) {
+	const refused = `{"error":"refused"}`
+	asks := func(status int, after string) http.Response {
+		return http.Response{StatusCode: status, Header: http.Header{"Retry-After": {after}}}
+	}
+	for name, row := range map[string]struct {
+		failing
+		requests int
+		fails    bool
+		least    time.Duration // that it takes
+	}{
+		"once":                         {failing: failing{times: 1, response: http.Response{StatusCode: 500}, body: refused}, requests: 9},
+		"a gateway":                    {failing: failing{times: 1, response: http.Response{StatusCode: 502}}, requests: 9},
+		"no connection":                {failing: failing{times: 1}, requests: 9},
+		"a portal":                     {failing: failing{times: 1, response: http.Response{StatusCode: 302}, body: "<html>"}, requests: 9},
+		"four times":                   {failing: failing{times: 4, response: http.Response{StatusCode: 500}, body: refused}, requests: 21},
+		"five times":                   {failing: failing{times: 5, response: http.Response{StatusCode: 500}, body: refused}, requests: 6, fails: true},
+		"the first page":               {failing: failing{times: 1, first: true, response: http.Response{StatusCode: 500}}, requests: 1, fails: true},
+		"the API asks to wait":         {failing: failing{times: 1, response: asks(503, "40"), body: refused}, requests: 9, least: 160 * time.Second},
+		"there are too many requests":  {failing: failing{times: 1, response: asks(429, "40"), body: refused}, requests: 9, least: 160 * time.Second},
+		"the API asks to wait long":    {failing: failing{times: 1, response: asks(503, "3600"), body: refused}, requests: 2, fails: true},
+		"the cursor is not taken":      {failing: failing{times: 1, response: http.Response{StatusCode: 422}, body: refused}, requests: 2, fails: true},
+		"the cursor is gone":           {failing: failing{times: 1, response: http.Response{StatusCode: 410}, body: refused}, requests: 2, fails: true},
+		"the token is rejected":        {failing: failing{times: 1, response: http.Response{StatusCode: 401}, body: refused}, requests: 2, fails: true},
+		"the list is allowed no more ": {failing: failing{times: 1, response: http.Response{StatusCode: 403}, body: refused}, requests: 2, fails: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api := row.failing
+				api.pages, api.failed = 5, map[string]int{}
+				r, began := reading(t, &api, 1000).reader, time.Now()
+				entries, busy, err := r.timed(t.Context(), nil)
+				if (err != nil) != row.fails || !row.fails && len(entries) != 5 || api.requests != row.requests {
+					t.Errorf("%d agents with %d requests, %v", len(entries), api.requests, err)
+				}
+				if took := time.Since(began); took < row.least || took > 4*pagePatience || busy > time.Second {
+					t.Errorf("it took %s, %s of it without waits", took, busy)
+				}
+				api.failed, api.times = nil, 0
+				if entries, err := r.all(t.Context(), nil); err != nil || len(entries) != 5 {
+					t.Errorf("the next list has %d agents, %v", len(entries), err)
+				}
+				<-time.After(time.Minute)
+			})
+		})
+	}
+}
+
+// gated is a project that is not usable from its third page on, for a time.
+type gated struct {
+	source
+	pages int
+	why   *fault.Error
+	until time.Time
+}
+
+func (g *gated) Fetch(ctx context.Context, o cloud.ListOptions) (*cloud.RawPage, func(error), error) {
+	if g.pages == 2 && time.Now().Before(g.until) {
+		return nil, nil, g.why
+	}
+	g.pages++
+	return g.source.Fetch(ctx, o)
+}
+
+// While the API asked to wait or does not respond, no page is requested, and the list goes on afterwards. It does not wait for credentials,
+// nor for ever.
+func TestAll_NoRequestIsAllowed_ListWaits(t *testing.T) {
+	throttled := fault.Waitingf(v1alpha1.ReasonRateLimited, "wait").Coded(fault.Throttled).After(time.Second)
+	for name, row := range map[string]struct {
+		why   *fault.Error
+		until time.Duration
+		fails bool
+		most  time.Duration // that it takes
+	}{
+		"throttled for a minute":      {throttled, time.Minute, false, 62 * time.Second},
+		"unreachable for a minute":    {throttled.Coded(fault.Unreachable), time.Minute, false, 62 * time.Second},
+		"throttled for an hour":       {throttled, time.Hour, true, pagePatience + time.Second},
+		"credentials are rejected":    {throttled.Coded(fault.ProjectNotReady), time.Minute, true, time.Second},
+		"the CloudProject is missing": {throttled.Coded(fault.ProjectMissing), time.Minute, true, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				p := reading(t, pages(5), 1000)
+				p.reader.source = &gated{source: p.source.(source), why: row.why, until: began.Add(row.until)}
+				entries, err := p.reader.all(t.Context(), nil)
+				if (err != nil) != row.fails || !row.fails && len(entries) != 5 {
+					t.Errorf("%d agents, %v", len(entries), err)
+				}
+				if took := time.Since(began); took > row.most {
+					t.Errorf("it took %s", took)
+				}
+			})
+		})
+	}
+}
+
+// A list that waits ends with its CloudProject.
+func TestAll_Canceled_EndsDuringAWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &failing{pages: 5, times: 5, failed: map[string]int{}, response: http.Response{StatusCode: 500}}
+		p := reading(t, api, 1000)
+		p.Warm()
+		elapse(100 * time.Millisecond)
+		run := p.running
+		p.Reset()
+		synctest.Wait()
+		select {
+		case <-run.done:
+		default:
+			t.Error("it goes on")
+		}
+	})
+}
