@@ -179,6 +179,12 @@ func (p *RawPage) Digests(visit func(*Agent) error) error {
 	return stopped
 }
 
+// Empty reports whether a page has no elements. Call it before the page is read.
+func (p *RawPage) Empty() bool {
+	elements, ok := bytes.CutPrefix(bytes.TrimSpace(p.buffer.Bytes()), []byte("["))
+	return ok && string(bytes.TrimSpace(elements)) == "]"
+}
+
 // Drop releases the memory of a page that is not read.
 func (p *RawPage) Drop() {
 	pageBuffers.Put(p.buffer)

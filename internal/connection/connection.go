@@ -71,7 +71,7 @@ func newConnection(r *Registry, key client.ObjectKey) *Connection {
 	c := &Connection{shared: s, session: &session{s}, gate: &gate{s}}
 	c.Inventory = inventory.New(source{c}, inventory.Options{
 		Name: key.String(), Clock: r.opts.Clock, Metrics: counted, MostAgents: r.opts.MostAgents,
-		Memory: r.memory, Namespace: key.Namespace, PageBackoff: r.opts.PageBackoff,
+		Memory: r.memory, Namespace: key.Namespace, Delays: r.opts.ListDelays,
 	})
 	c.catalogs.connection = c
 	c.Safeguard = safeguard.New(watched{c}, r.opts.Clock, key.String())
@@ -123,6 +123,7 @@ type source struct{ c *Connection }
 
 func (s source) Usable() error        { return s.c.usable() }
 func (s source) ListSupported() *bool { return s.c.Result().ListSupported }
+func (s source) KnowsAgents() bool    { return s.c.Result().ShowsAgents || s.c.Safeguard.KnowsAgents() }
 func (s source) NeedsVerification()   { s.c.shared.registry.needsVerification(s.c.shared.key) }
 
 // Fetch gets one page within the rate limit. The caller reports whether the page was readable.

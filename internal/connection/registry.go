@@ -43,8 +43,8 @@ type Options struct {
 	Timeout time.Duration
 	// BreakerTimeout is the time between two probes of an API that does not respond; default 15 s.
 	BreakerTimeout time.Duration
-	// PageBackoff is the time to the next request after the first failure of a page of a list; default 1 s.
-	PageBackoff time.Duration
+	// ListDelays are the times before a page of a list is requested again.
+	ListDelays inventory.Delays
 	// MostAgents bounds a snapshot of remote agents; default 200,000.
 	MostAgents int
 	// SnapshotMemory bounds the memory of all snapshots, in bytes; default half of GOMEMLIMIT.

@@ -23,6 +23,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/inventory"
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
@@ -66,7 +67,8 @@ func newWorld(t *testing.T, settings cloudtest.Settings) *world {
 	w.options = connection.Options{
 		Metrics: counted,
 		Policy:  cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true},
-		Clock:   w.clock, Timeout: 5 * time.Second, BreakerTimeout: breakerTimeout, PageBackoff: time.Millisecond, MostAgents: 120,
+		Clock:   w.clock, Timeout: 5 * time.Second, BreakerTimeout: breakerTimeout, MostAgents: 120,
+		ListDelays: inventory.Delays{Backoff: time.Millisecond, Empty: time.Millisecond},
 	}
 	w.cp = &v1alpha1.CloudProject{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "main", UID: "uid"},

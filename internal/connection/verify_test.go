@@ -125,6 +125,7 @@ func TestResultsOfTheCredentialCheck(t *testing.T) {
 			default:
 				w.refused(err, row.reason)
 			}
+			row.want.ShowsAgents = row.agents
 			if diff := cmp.Diff(row.want, w.Result()); diff != "" {
 				t.Errorf("result (-want +got):\n%s", diff)
 			}

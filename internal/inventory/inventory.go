@@ -9,7 +9,6 @@ SPDX-License-Identifier: Apache-2.0
 package inventory
 
 import (
-	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -46,6 +45,8 @@ type Source interface {
 	// Fetch gets one page. It may wait for the rate limit. learn is called with the outcome of reading the page, unless it is empty:
 	// that shows nothing of the credentials.
 	Fetch(ctx context.Context, o cloud.ListOptions) (page *cloud.RawPage, learn func(error), err error)
+	// KnowsAgents reports whether agents of the project are known from other responses than lists.
+	KnowsAgents() bool
 	// NeedsVerification requests a reconciliation of the CloudProject.
 	NeedsVerification()
 }
@@ -61,8 +62,7 @@ type Options struct {
 	// Memory bounds the memory of the snapshots of all inventories, by the Namespace of the CloudProject.
 	Memory    *Memory
 	Namespace string
-	// PageBackoff is the time to the next request after the first failure of a page; default 1 s.
-	PageBackoff time.Duration
+	Delays    Delays
 }
 
 // Inventory holds the snapshot of remote agents that all Agents of a CloudProject share.
@@ -80,9 +80,19 @@ type Inventory struct {
 
 // New returns an Inventory without a snapshot.
 func New(source Source, opts Options) *Inventory {
-	return &Inventory{source: source, opts: opts, reader: &reader{
-		source: source, most: opts.MostAgents, backoff: cmp.Or(opts.PageBackoff, time.Second),
-	}}
+	i := &Inventory{source: source, opts: opts}
+	i.reader = &reader{source: source, most: opts.MostAgents, known: func() bool { return knowsAgents(i) }, delays: opts.Delays.withDefaults()}
+	return i
+}
+
+// knowsAgents reports whether agents of the project are known: then an empty list is not believed at once.
+func knowsAgents(i *Inventory) bool {
+	if i.source.KnowsAgents() { // Without the lock: the safeguard takes it while it holds its own.
+		return true
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return len(i.snapshot.entries) > 0
 }
 
 // run is a list in progress.

@@ -49,6 +49,7 @@ type source struct {
 
 func (source) Usable() error        { return nil }
 func (source) ListSupported() *bool { return new(true) }
+func (source) KnowsAgents() bool    { return false }
 func (source) NeedsVerification()   {}
 
 func (s source) Fetch(ctx context.Context, o cloud.ListOptions) (*cloud.RawPage, func(error), error) {

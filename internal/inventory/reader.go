@@ -24,9 +24,10 @@ const pagesAhead = 1
 
 // reader reads whole lists, and remembers which page size fits.
 type reader struct {
-	source  Source
-	most    int           // agents
-	backoff time.Duration // after the first failure of a page
+	source Source
+	most   int         // agents
+	known  func() bool // whether agents exist, before a list shows them
+	delays Delays
 
 	mu      sync.Mutex
 	paging  paging

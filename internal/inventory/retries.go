@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package inventory
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -23,18 +24,45 @@ const (
 	pagePatience = 5 * time.Minute
 )
 
-// retries decide whether a page that failed is requested again. The pages before it stay valid, and a long list that began again after
-// each failure would never end. All times are of the real clock, as the waits are.
-type retries struct {
-	first    bool // page of the list: nothing is lost if the list fails
-	backoff  time.Duration
-	began    time.Time
-	failures int
+// Delays are the times before a page is requested again.
+type Delays struct {
+	// Backoff after its first failure; default 1 s.
+	Backoff time.Duration
+	// Empty is the time after a page that is empty although agents are known; default 5 s.
+	Empty time.Duration
 }
 
-// after returns how long to wait before the page is requested again; false if the list fails.
-func (r *retries) after(err error) (wait time.Duration, again bool) {
-	if r.first || err == nil {
+func (d Delays) withDefaults() Delays {
+	return Delays{Backoff: cmp.Or(d.Backoff, time.Second), Empty: cmp.Or(d.Empty, 5*time.Second)}
+}
+
+// retries decide whether a page is requested again. If it failed, the pages before it stay valid, and a long list that began again after
+// each failure would never end. If it is empty, an index that is not filled yet, or another backend, may have responded. All times are of
+// the real clock, as the waits are.
+type retries struct {
+	first    bool        // page of the list: nothing is lost if the list fails
+	known    func() bool // agents exist, whatever the page says
+	delays   Delays
+	began    time.Time
+	failures int
+	empty    bool // it was empty before
+}
+
+// after returns how long to wait before the page is requested again; false if its outcome counts.
+func (r *retries) after(page *fetched) (wait time.Duration, again bool) {
+	switch {
+	case page.err != nil:
+		return r.failed(page.err)
+	case r.empty || page.Before != "" || !page.Empty():
+		return 0, false
+	}
+	r.empty = true
+	return r.delays.Empty, !r.first || r.known()
+}
+
+// failed returns how long to wait after a failure; false if the list fails.
+func (r *retries) failed(err error) (wait time.Duration, again bool) {
+	if r.first {
 		return 0, false
 	}
 	if f, classed := fault.As(err); classed {
@@ -42,7 +70,7 @@ func (r *retries) after(err error) (wait time.Duration, again bool) {
 		wait, again = f.RetryAfter, f.Code == fault.Throttled || f.Code == fault.Unreachable
 	} else {
 		r.failures++
-		wait, again = fault.Backoff(r.failures, r.backoff, longestBackoff), r.failures < mostFailures && passes(err)
+		wait, again = fault.Backoff(r.failures, r.delays.Backoff, longestBackoff), r.failures < mostFailures && passes(err)
 		if e, ours := cloud.AsError(err); ours {
 			wait = max(wait, e.RetryAfter)
 		}
@@ -68,7 +96,7 @@ func passes(err error) bool {
 // fetch gets the page at a cursor. It requests a smaller one where a page of large configurations is too long for a response, or takes too
 // long, and the same one again where that may help.
 func (r *reader) fetch(ctx context.Context, before string) *fetched {
-	tries := retries{first: before == "", backoff: r.backoff, began: time.Now()}
+	tries := retries{first: before == "", known: r.known, delays: r.delays, began: time.Now()}
 	for {
 		page := &fetched{size: r.pageSize()}
 		page.RawPage, page.learn, page.err = r.source.Fetch(ctx, cloud.ListOptions{Last: page.size, Before: before})
@@ -78,10 +106,13 @@ func (r *reader) fetch(ctx context.Context, before string) *fetched {
 		if r.paged(page.size, tries.first, page) {
 			continue
 		}
-		wait, again := tries.after(page.err)
+		wait, again := tries.after(page)
 		r.meet(page.err)
 		if !again {
 			return page
+		}
+		if page.err == nil {
+			page.Drop()
 		}
 		r.wait(ctx, wait)
 	}

@@ -163,3 +163,55 @@ func TestAll_Canceled_EndsDuringAWait(t *testing.T) {
 		}
 	})
 }
+
+// emptied is an API of five pages, of which one is empty so many times before it comes.
+type emptied struct {
+	pages
+	at    string // its cursor
+	times int
+
+	requests int
+}
+
+func (e *emptied) RoundTrip(r *http.Request) (*http.Response, error) {
+	e.requests++
+	if e.times == 0 || r.URL.Query().Get("before") != e.at {
+		return e.pages.RoundTrip(r)
+	}
+	e.times--
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(" [\n] "))}, nil
+}
+
+// An empty page is believed if a second one says the same, unless nothing contradicts it: a project without agents does not wait.
+func TestAll_APageIsEmpty_IsConfirmedIfAgentsAreKnown(t *testing.T) {
+	for name, row := range map[string]struct {
+		emptied
+		known    bool
+		agents   int
+		requests int
+		waits    bool
+	}{
+		"a project without agents":     {emptied{times: 9}, false, 0, 1, false},
+		"known, and one empty list":    {emptied{times: 1}, true, 5, 6, true},
+		"known, and two empty lists":   {emptied{times: 2}, true, 0, 2, true},
+		"the third page is empty":      {emptied{at: "2", times: 1}, false, 5, 6, true},
+		"the list ends with two pages": {emptied{at: "2", times: 2}, false, 2, 4, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				api, began := row.emptied, time.Now()
+				api.pages = 5
+				p := reading(t, &api, 1000)
+				p.reader.known = func() bool { return row.known }
+				entries, busy, err := p.reader.timed(t.Context(), nil)
+				if err != nil || len(entries) != row.agents || api.requests != row.requests {
+					t.Errorf("%d agents with %d requests, %v", len(entries), api.requests, err)
+				}
+				if waited := time.Since(began) - busy; (waited == p.reader.delays.Empty) != row.waits || waited > time.Minute {
+					t.Errorf("it waited %s", waited)
+				}
+				<-time.After(time.Minute)
+			})
+		})
+	}
+}

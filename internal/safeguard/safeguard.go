@@ -88,6 +88,13 @@ func (s *Safeguard) SetRecorded(ids map[types.UID]string) {
 	s.recorded = ids
 }
 
+// KnowsAgents reports whether an Agent records a remote agent that is not known to be missing, or one was found.
+func (s *Safeguard) KnowsAgents() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.recorded)+len(s.seen) > 0
+}
+
 // Seen records that the remote agent of an Agent was found now.
 func (s *Safeguard) Seen(who types.UID, id string) { s.SeenAt(who, id, s.clock.Now()) }
 

@@ -30,6 +30,8 @@ type Result struct {
 	// ListSupported says whether the API lists agents; nil while it is not known, which must not be taken for no:
 	// without a list registrations are repeated blindly.
 	ListSupported *bool
+	// ShowsAgents says whether the check's list held agents.
+	ShowsAgents bool
 }
 
 // Lists reports whether the API is known to list agents.
@@ -79,7 +81,7 @@ func Check(ctx context.Context, c *cloud.Client, url, projectID string, known Re
 		case err != nil:
 			return Result{}, err
 		case lists && (known.Verified || showsAgents(page)):
-			return Result{Verified: true, ListSupported: &lists}, nil
+			return Result{Verified: true, ListSupported: &lists, ShowsAgents: showsAgents(page)}, nil
 		}
 	}
 	_, err := c.Get(ctx, uuid.Nil.String())

@@ -31,6 +31,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/controller/cloudproject"
+	"github.com/calyptia-agent-operator/operator/internal/inventory"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 )
@@ -84,6 +85,7 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager, namespaces []str
 		Clock:          w.Clock,
 		Timeout:        w.CloudTimeout,
 		BreakerTimeout: 500 * time.Millisecond,
+		ListDelays:     inventory.Delays{Empty: w.Settings.GoneDelay}, // Both are times between two checks.
 	})
 	indexer := projectref.AgentIndexer(w.Settings.DefaultProject)
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Agent{}, projectref.AgentIndex, indexer); err != nil {
