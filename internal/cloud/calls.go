@@ -63,7 +63,7 @@ func (c *Client) Get(ctx context.Context, id string) (*Agent, error) {
 		op: opGet, method: http.MethodGet, path: []string{"agents", id}, shortens: true,
 		success: []int{http.StatusOK},
 		accept: func(a *response) error {
-			if json.Unmarshal(a.body, agent) != nil {
+			if readAgent(a.body, agent) != nil {
 				return errNotAPI
 			}
 			if err := agentID(agent.ID); err != nil {

@@ -35,7 +35,7 @@ type call struct {
 	success    []int
 	maxBody    int64         // of this request at most; 0: the common limit
 	partial    bool          // accept also gets incomplete bodies
-	shortens   bool          // a body that is too large is read with its long strings shortened
+	shortens   bool          // a body that is too large is shortened
 	buffer     *bytes.Buffer // for the body; nil: a new one
 	accept     func(*response) error
 }

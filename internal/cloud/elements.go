@@ -42,15 +42,19 @@ func each(raw []byte, read func(decoder *json.Decoder) error) error {
 }
 
 // agentsOf reads the agents of a page. W is how an agent is usually written; agent reads it, or one that is written
-// otherwise from its bytes. visit takes it.
+// otherwise from its bytes. visit takes it. From an agent that is too deep on, the page is read without what is too deep.
 func agentsOf[W any](raw []byte, usual func(*W) Agent, other func(*Agent), visit func(*Agent) error) error {
-	return each(raw, func(decoder *json.Decoder) error {
+	visited, before := 0, 0
+	read := func(decoder *json.Decoder) error {
 		var wire W
 		var agent Agent
 		from := decoder.InputOffset()
-		if decoder.Decode(&wire) == nil {
+		if err := decoder.Decode(&wire); err == nil {
 			agent = usual(&wire)
 		} else {
+			if isSyntax(err) {
+				return err
+			}
 			if json.Unmarshal(bytes.TrimLeft(raw[from:decoder.InputOffset()], ", \t\r\n"), &agent) != nil {
 				return errNotAPI
 			}
@@ -62,8 +66,35 @@ func agentsOf[W any](raw []byte, usual func(*W) Agent, other func(*Agent), visit
 		if agent.MachineID == "" && agent.Type == "" { // Every agent has both. A list of other things shows nothing about agents.
 			return errNoAgent
 		}
+		if visited++; visited <= before {
+			return nil
+		}
 		return visit(&agent)
-	})
+	}
+	err := each(raw, read)
+	if isSyntax(err) {
+		raw, before, visited = shallow(raw), visited, 0
+		err = each(raw, read)
+	}
+	if isSyntax(err) {
+		return errNotAPI
+	}
+	return err
+}
+
+// isSyntax reports whether a text is not JSON, or is too deep for encoding/json.
+func isSyntax(err error) bool {
+	_, ok := errors.AsType[*json.SyntaxError](err)
+	return ok
+}
+
+// readAgent reads an agent, or what is left of it without what is too deep.
+func readAgent(raw []byte, agent *Agent) error {
+	err := json.Unmarshal(raw, agent)
+	if isSyntax(err) {
+		err = json.Unmarshal(shallow(raw), agent)
+	}
+	return err
 }
 
 // UnmarshalJSON reads the agents of a page, each as an Agent is read.

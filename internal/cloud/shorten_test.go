@@ -28,7 +28,7 @@ func TestShorten_KeepsAllButTheRestOfLongStrings(t *testing.T) {
 		{name: "escaped quotes and backslashes", config: strings.Repeat(`\"`, 10<<10)},
 		{name: "the letter u after an escaped backslash", config: strings.Repeat(`\u`, 10<<10)},
 		{name: "characters of several bytes", config: strings.Repeat("日", 10<<10)},
-		{name: "longer than what is read at all", config: strings.Repeat("x", 9*limit), fails: true},
+		{name: "longer than what is read at all", config: strings.Repeat("x", 33*limit), fails: true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			text, err := json.Marshal(map[string]any{"id": "a", "rawConfig": row.config, "flags": []string{strings.Repeat("f", 8<<10)}, "machineID": "m"})
@@ -58,4 +58,24 @@ func TestShorten_KeepsAllButTheRestOfLongStrings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What can be read is not changed, and no text has it write more than it read.
+func FuzzShallow(f *testing.F) {
+	for _, body := range append(bodies(), "]]]]{{", `[{"a":[{"b":"]}\"\\"}],"c":{}}]`, `{"a":[[[1]]]}`, `[[[[`, `}"`) {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		got := shallow(raw)
+		if len(got) > len(raw) || json.Valid(raw) && !bytes.Equal(got, raw) && len(raw) < 1<<20 {
+			t.Errorf("%q becomes %q", raw, got)
+		}
+		own := bytes.Clone(raw)
+		s, other := newShortener(bytes.NewBuffer(own[:0]), 9<<10, 6<<10), newShortener(&bytes.Buffer{}, 9<<10, 6<<10)
+		s.write(own) // In its own memory, as a body is shortened.
+		other.write(raw)
+		if !bytes.Equal(s.out.Bytes(), other.out.Bytes()) {
+			t.Errorf("in its own memory %q becomes %q", raw, s.out.Bytes())
+		}
+	})
 }

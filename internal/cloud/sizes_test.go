@@ -104,8 +104,8 @@ func TestTheLargestAgentCanBeReadBack(t *testing.T) {
 
 // It is no outage: the server is there, and the agent is what is wrong.
 func TestAResponseThatIsTooLargeIsKnown(t *testing.T) {
-	// Its size is in no long text, which would be shortened.
-	agent := `{"id":"` + fleetID + `","flags":[` + strings.Repeat(`"x",`, 1500) + `"x"]}`
+	// Its size is in no member, which would be shortened.
+	agent := `{"id":"` + fleetID + `"` + strings.Repeat(`,"x":1`, 1500) + `}`
 	for name, row := range map[string]struct {
 		status int
 		reason cloud.Reason

@@ -111,7 +111,7 @@ func (a *Agent) ShowsToken() bool {
 }
 
 // UnmarshalJSON reads an agent. Fields that decisions depend on must have
-// their documented types; others of another type are left out.
+// their documented types; others of another type are left out. Flags of another type are one empty text.
 func (a *Agent) UnmarshalJSON(raw []byte) error {
 	var strict strictAgent
 	if json.Unmarshal(raw, &strict) == nil {
@@ -123,6 +123,7 @@ func (a *Agent) UnmarshalJSON(raw []byte) error {
 		Status              lenient[string]     `json:"status"`
 		OS                  lenient[string]     `json:"os"`
 		Arch                lenient[string]     `json:"arch"`
+		Flags               lenient[Texts]      `json:"flags"`
 		Tags                lenient[Texts]      `json:"tags"`
 		FirstMetricsAddedAt lenient[*time.Time] `json:"firstMetricsAddedAt"`
 		LastMetricsAddedAt  lenient[*time.Time] `json:"lastMetricsAddedAt"`
@@ -134,11 +135,15 @@ func (a *Agent) UnmarshalJSON(raw []byte) error {
 	if err := json.Unmarshal(raw, &wire); err != nil {
 		return err
 	}
-	*a = wire.agent()
-	a.Status, a.OS, a.Arch, a.Tags = wire.Status.value, wire.OS.value, wire.Arch.value, wire.Tags.value
-	a.FirstMetricsAddedAt, a.LastMetricsAddedAt = wire.FirstMetricsAddedAt.value, wire.LastMetricsAddedAt.value
-	a.MetricsCount, a.EnvironmentName = wire.MetricsCount.value, wire.EnvironmentName.value
-	a.CreatedAt, a.UpdatedAt = wire.CreatedAt.value, wire.UpdatedAt.value
+	agent := wire.strictAgent
+	agent.Status, agent.OS, agent.Arch, agent.Tags = wire.Status.value, wire.OS.value, wire.Arch.value, wire.Tags.value
+	if agent.Flags = wire.Flags.value; wire.Flags.other {
+		agent.Flags = Texts{""} // It differs from all that can be declared.
+	}
+	agent.FirstMetricsAddedAt, agent.LastMetricsAddedAt = wire.FirstMetricsAddedAt.value, wire.LastMetricsAddedAt.value
+	agent.MetricsCount, agent.EnvironmentName = wire.MetricsCount.value, wire.EnvironmentName.value
+	agent.CreatedAt, agent.UpdatedAt = wire.CreatedAt.value, wire.UpdatedAt.value
+	*a = agent.agent()
 	return nil
 }
 
@@ -154,7 +159,7 @@ func (s *strictAgent) agent() Agent {
 	case string(s.Metadata) == "null":
 		s.Metadata = nil
 	case len(s.Metadata) > mostMetadata:
-		s.Metadata = json.RawMessage(`"too long"`)
+		s.Metadata = json.RawMessage(tooLong)
 	}
 	for _, text := range []*string{
 		&s.ID, s.FleetID, &s.Name, &s.MachineID, &s.Type, &s.Version, &s.Edition, &s.Status, &s.OS, &s.Arch, &s.EnvironmentName,
@@ -211,12 +216,15 @@ func (t *Texts) UnmarshalJSON(raw []byte) error {
 }
 
 // lenient reads a value, and is zero if the JSON has another type.
-type lenient[T any] struct{ value T }
+type lenient[T any] struct {
+	value T
+	other bool // it has another type
+}
 
 // UnmarshalJSON never fails: one malformed field must not hide the whole agent.
 func (l *lenient[T]) UnmarshalJSON(raw []byte) error {
 	var value T
-	if json.Unmarshal(raw, &value) == nil {
+	if l.other = json.Unmarshal(raw, &value) != nil; !l.other {
 		l.value = value
 	}
 	return nil

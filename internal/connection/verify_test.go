@@ -8,6 +8,7 @@ package connection_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +23,11 @@ import (
 
 var neitherYesNorNo = cloudtest.Fault{
 	Method: http.MethodGet, Route: cloudtest.RouteAgent, Status: http.StatusBadRequest, Body: `{"error":"invalid ID"}`,
+}
+
+// tooLarge is a list whose one agent has so many members that it is too large however they are shortened.
+var tooLarge = cloudtest.Fault{
+	Route: cloudtest.RouteList, Status: http.StatusOK, Body: `[{"id":"` + otherID + `"` + strings.Repeat(`,"x":1`, 2<<20) + `}]`,
 }
 
 func TestResultsOfTheCredentialCheck(t *testing.T) {
@@ -48,6 +54,16 @@ func TestResultsOfTheCredentialCheck(t *testing.T) {
 			name: "an empty list, and an inconclusive read", wanted: v1alpha1.AuthenticationAuto,
 			faults: []cloudtest.Fault{neitherYesNorNo},
 			want:   verification.Result{Authentication: bearer, ListSupported: ptr.To(true)}, requests: 2,
+		}, {
+			name: "a list of one agent that is too large, and a read of what is not there", wanted: bearer, faults: []cloudtest.Fault{tooLarge},
+			want: verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(true)}, requests: 2,
+		}, {
+			name: "a list that is too large, and an inconclusive read", wanted: bearer, faults: []cloudtest.Fault{tooLarge, neitherYesNorNo},
+			want: verification.Result{Authentication: bearer, ListSupported: ptr.To(true)}, requests: 2,
+		}, {
+			name: "a list that is too large, and a read of another server", wanted: bearer,
+			faults: []cloudtest.Fault{tooLarge, {Route: cloudtest.RouteAgent, Status: 404, Body: "<html>Not Found</html>"}},
+			reason: "cloud", requests: 2,
 		}, {
 			name: "an empty list, and a read that is refused", wanted: bearer,
 			faults: []cloudtest.Fault{{Route: cloudtest.RouteAgent, Status: 401, Body: `{"error":"invalid token"}`}},
@@ -135,6 +151,25 @@ func TestResultsOfTheCredentialCheck(t *testing.T) {
 			}
 		})
 	}
+}
+
+// One agent must not decide about the credentials of all, so a list that does not end shows that there is one.
+func TestVerify_ListThatDoesNotEnd_ReadDecides(t *testing.T) {
+	w := newWorld(t, cloudtest.Settings{})
+	w.options.Timeout = 2 * time.Second
+	w.renew()
+	w.cloud.Inject(cloudtest.Fault{
+		Route: cloudtest.RouteList, Status: http.StatusOK, Body: `[{"id":"` + otherID + `","type":"fluentbit"}]`, Drip: time.Hour,
+	})
+	noError(t, w.Verify(t.Context()))
+	if result := w.Result(); !result.Verified || !result.Lists() {
+		t.Errorf("%+v", result)
+	}
+	hangs := w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteAgent, Status: http.StatusNotFound, Body: `{"error":"agent not found"}`, Drip: time.Hour})
+	if err := w.Verify(t.Context()); err == nil {
+		t.Error("a server that ends no response is verified")
+	}
+	hangs()
 }
 
 func TestTheFirstSuccessVerifiesIt(t *testing.T) {

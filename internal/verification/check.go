@@ -62,16 +62,17 @@ func Schemes(wanted, first v1alpha1.Authentication) []v1alpha1.Authentication {
 
 // Check shows the credentials to the API. What verifies them is a list of agents, or the API's own words that an
 // agent is not there. Other servers, behind a wrong URL, respond to any path with an empty list, with a bare 404, or with
-// whatever: an empty list counts only if the credentials were verified before, or together with those words. The
-// result is not verified with a nil error where the API speaks, but says nothing of the credentials: then the first
-// request for an Agent decides. known is what an earlier check with these credentials has shown.
+// whatever: an empty list counts only if the credentials were verified before, or together with those words, and so does
+// one that is too large, because its content is one agent's, and must not decide about all. The result is not verified
+// with a nil error where the API speaks, but says nothing of the credentials: then the first request for an Agent
+// decides. known is what an earlier check with these credentials has shown.
 func Check(ctx context.Context, c *cloud.Client, url, projectID string, known Result) (Result, error) {
 	lists, foreign := false, false
 	look := func() (page *cloud.Page, err error) {
 		page, err = c.List(ctx, projectID, cloud.ListOptions{Last: 1})
-		if lists = err == nil; lists || lacksList(err) {
+		if lists = err == nil || isLong(err); lists || lacksList(err) {
 			e, failed := cloud.AsError(err)
-			foreign = failed && !e.API
+			foreign = !lists && failed && !e.API
 			return page, nil
 		}
 		return nil, unverified(url+"/v1/projects/"+projectID+"/agents", err)
@@ -80,7 +81,7 @@ func Check(ctx context.Context, c *cloud.Client, url, projectID string, known Re
 		switch page, err := look(); {
 		case err != nil:
 			return Result{}, err
-		case lists && (known.Verified || showsAgents(page)):
+		case page != nil && (known.Verified || showsAgents(page)):
 			return Result{Verified: true, ListSupported: &lists, ShowsAgents: showsAgents(page)}, nil
 		}
 	}
@@ -144,6 +145,12 @@ type tried struct {
 
 func (t *tried) Error() string { return t.text }
 func (t *tried) Unwrap() error { return t.err }
+
+// isLong reports whether a list came, and was too large or too slow to be read.
+func isLong(err error) bool {
+	e, ok := cloud.AsError(err)
+	return ok && e.Status == http.StatusOK && (e.Reason == cloud.ReasonTooLarge || e.Reason == cloud.ReasonTimeout)
+}
 
 // lacksList distinguishes an API without the list endpoint, or one that forbids it, from a failure.
 func lacksList(err error) bool {
