@@ -73,7 +73,8 @@ func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 	if known && preferred == "" {
 		preferred = cp.Status.Authentication
 	}
-	s.verified.Restart(preferred, known && cp.Status.ListSupported != nil && *cp.Status.ListSupported)
+	renewed := now.bare != nil && !moved && !now.token.Equal(c.Token)
+	s.verified.Restart(preferred, known && cp.Status.ListSupported != nil && *cp.Status.ListSupported, renewed)
 	_, revealed := c.Token.ProjectID()
 	s.identity = identity{
 		endpoint: endpoint, revealed: revealed, token: c.Token, caBundle: sha256.Sum256(c.CABundle), digestKey: now.digestKey,

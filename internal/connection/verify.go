@@ -90,7 +90,10 @@ func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.
 	stale := s.epoch.session != at.session
 	wasBlocked, expected := s.access.blocked != nil, s.tenants.total() > 0
 	lostList := !stale && err == nil && s.verified.MissesList(result, s.registry.opts.Clock.Now())
-	if !stale && err == nil && !lostList {
+	if !stale && err == nil && (!lostList || wasBlocked) {
+		if lostList { // Then it is not known: all but registrations can proceed.
+			result.ListSupported = nil
+		}
 		s.verified.Accept(result)
 		s.identity.client, s.access.blocked = with, nil
 		s.identity.accepted = s.identity.accepted || result.Verified
@@ -101,9 +104,6 @@ func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.
 	case stale:
 		return fault.Retryablef(v1alpha1.ReasonCredentialsUnverified, "the credentials changed while they were verified").
 			Coded(fault.CredentialsUnverified)
-	case lostList:
-		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
-			"Calyptia Cloud no longer lists agents: check for a proxy between it and the operator")
 	case err != nil:
 		c.learn(ratelimit.Caller{}, at, err)
 		if throttled := c.throttled(); throttled != nil {
@@ -111,11 +111,15 @@ func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.
 		}
 		return err
 	}
-	if expected {
+	if expected && !lostList {
 		c.Warm() // Before the Agents wake that wait for it.
 	}
 	if wasBlocked {
 		c.wake()
+	}
+	if lostList {
+		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
+			"Calyptia Cloud no longer lists agents: check for a proxy between it and the operator, and that the token may list agents")
 	}
 	return nil
 }

@@ -25,6 +25,9 @@ var neitherYesNorNo = cloudtest.Fault{
 	Method: http.MethodGet, Route: cloudtest.RouteAgent, Status: http.StatusBadRequest, Body: `{"error":"invalid ID"}`,
 }
 
+// mayNotList forbids the list in the API's own words.
+var mayNotList = cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusForbidden, Body: `{"error":"permission denied"}`}
+
 // tooLarge is a list whose one agent has so many members that it is too large however they are shortened.
 var tooLarge = cloudtest.Fault{
 	Route: cloudtest.RouteList, Status: http.StatusOK, Body: `[{"id":"` + otherID + `"` + strings.Repeat(`,"x":1`, 2<<20) + `}]`,
@@ -85,8 +88,10 @@ func TestResultsOfTheCredentialCheck(t *testing.T) {
 			want:   verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(true)}, requests: 3,
 		}, {
 			name: "a forbidden list is no list", wanted: bearer,
-			faults: []cloudtest.Fault{{Route: cloudtest.RouteList, Status: 403, Body: `{"error":"permission denied"}`}},
-			want:   verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 2,
+			faults: []cloudtest.Fault{mayNotList},
+			want: verification.Result{
+				Verified: true, Authentication: bearer, ListSupported: ptr.To(false), ListForbidden: true,
+			}, requests: 2,
 		}, {
 			name: "without a project there is nothing to list", wanted: bearer, opaque: true,
 			want: verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(false)}, requests: 1,
@@ -225,9 +230,13 @@ func TestAListThatDisappearsIsMissedForAWhile(t *testing.T) {
 	w.registry.Forget(w.cp.UID) // As after a restart.
 	w.cp.Status.URL, w.cp.Status.ProjectID, w.cp.Status.ListSupported = w.cp.Spec.URL, projectID, ptr.To(true)
 	w.configure()
+	w.forget()
 	w.refused(w.Verify(t.Context()), v1alpha1.ReasonInvalidResponse)
-	_, err := w.registry.Get(w.cp)
-	w.refused(err, v1alpha1.ReasonProjectNotReady)
+	_, err := w.registry.Get(w.cp) // All but registrations proceed: whether there is a list is not known.
+	noError(t, err)
+	if result := w.Result(); !result.Verified || result.ListSupported != nil || w.wakes.Load() != 1 {
+		t.Errorf("%+v, and the Agents are woken %d times", result, w.wakes.Load())
+	}
 	w.clock.Step(14 * time.Minute)
 	w.refused(w.Verify(t.Context()), v1alpha1.ReasonInvalidResponse)
 
@@ -243,5 +252,41 @@ func TestAListThatDisappearsIsMissedForAWhile(t *testing.T) {
 	noError(t, w.Verify(t.Context()))
 	if lists := w.Result().ListSupported; lists == nil || *lists {
 		t.Error("the list is still expected")
+	}
+}
+
+// A token that replaces another may have fewer rights: then the Agents do not wait until a list may be missing for good.
+func TestVerify_NewTokenMayNotList_AgentsContinue(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		missing cloudtest.Fault
+		waits   time.Duration // until registrations continue
+	}{
+		{"the API forbids it", mayNotList, 10 * time.Second},
+		{"a proxy forbids it", cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusForbidden, Body: "<html>"}, 15 * time.Minute},
+		{"there is no list", cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusNotFound, Body: `{"error":"not found"}`}, 15 * time.Minute},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := verified(t, cloudtest.Settings{})
+			id := w.register("m")
+			w.cp.Status.URL, w.cp.Status.ProjectID, w.cp.Status.ListSupported = w.Endpoint().URL, projectID, ptr.To(true)
+			w.cloud.Inject(row.missing)
+			w.token = w.cloud.AddProject(projectID)
+			w.configure()
+			for waited := time.Duration(0); waited < row.waits; waited += row.waits / 2 {
+				w.refused(w.Verify(t.Context()), v1alpha1.ReasonInvalidResponse)
+				if _, err := w.Get(t.Context(), somebody, id); err != nil {
+					t.Errorf("after %s the Agents wait: %v", waited, err)
+				}
+				if lists := w.Result().ListSupported; lists != nil {
+					t.Errorf("after %s it is decided that the API lists: %v", waited, *lists)
+				}
+				w.clock.Step(row.waits / 2)
+			}
+			noError(t, w.Verify(t.Context()))
+			if lists := w.Result().ListSupported; lists == nil || *lists {
+				t.Error("the list is still expected")
+			}
+		})
 	}
 }

@@ -41,9 +41,13 @@ func (i *Inventory) Lacks(ctx context.Context, id string, after time.Time) (lack
 // read calls found once there is a snapshot that was begun after the given time; ok is false if the API does not list agents.
 func (i *Inventory) read(ctx context.Context, after time.Time, found func()) (ok bool, err error) {
 	if lists := i.source.ListSupported(); lists == nil {
-		return true, fault.Waitingf(v1alpha1.ReasonProjectNotReady,
-			"it is not known yet whether the API of CloudProject %s lists agents", i.opts.Name).Coded(fault.ProjectNotReady).
-			After(fault.Spread(time.Second)).Quietly()
+		unknown := fault.Waitingf(v1alpha1.ReasonProjectNotReady,
+			"it is not known yet whether the API of CloudProject %s lists agents: see its conditions", i.opts.Name).
+			Coded(fault.ProjectNotReady).After(fault.Spread(time.Second))
+		if i.source.Usable() != nil { // A credential check is about to show it.
+			unknown = unknown.Quietly()
+		}
+		return true, unknown
 	} else if !*lists {
 		return false, nil
 	}

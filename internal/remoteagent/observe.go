@@ -251,6 +251,9 @@ func (o Observer) findDuplicates(ctx context.Context) error {
 	if o.Remote == nil && o.Listed == nil || o.Settings.ReadOnly || o.Agent.Status.Origin != v1alpha1.OriginRegistered {
 		return nil
 	}
+	if o.Project.Result().ListSupported == nil {
+		return nil // Only a registration has to wait until that is known.
+	}
 	now, status := o.Clock.Now(), &o.Agent.Status
 	age := o.Interval(ctx)
 	if !o.Handled() {

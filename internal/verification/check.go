@@ -32,6 +32,8 @@ type Result struct {
 	ListSupported *bool
 	// ShowsAgents says whether the check's list held agents.
 	ShowsAgents bool
+	// ListForbidden is true if the API itself forbids to list agents with these credentials.
+	ListForbidden bool
 }
 
 // Lists reports whether the API is known to list agents.
@@ -62,17 +64,17 @@ func Schemes(wanted, first v1alpha1.Authentication) []v1alpha1.Authentication {
 
 // Check shows the credentials to the API. What verifies them is a list of agents, or the API's own words that an
 // agent is not there. Other servers, behind a wrong URL, respond to any path with an empty list, with a bare 404, or with
-// whatever: an empty list counts only if the credentials were verified before, or together with those words, and so does
-// one that is too large, because its content is one agent's, and must not decide about all. The result is not verified
-// with a nil error where the API speaks, but says nothing of the credentials: then the first request for an Agent
+// whatever: an empty list counts only if the credentials were verified before, or together with those words; one that is
+// too large only together with them, because its content is one agent's, and must not decide about all. The result is not
+// verified with a nil error where the API speaks, but says nothing of the credentials: then the first request for an Agent
 // decides. known is what an earlier check with these credentials has shown.
 func Check(ctx context.Context, c *cloud.Client, url, projectID string, known Result) (Result, error) {
-	lists, foreign := false, false
+	lists, foreign, forbidden := false, false, false
 	look := func() (page *cloud.Page, err error) {
 		page, err = c.List(ctx, projectID, cloud.ListOptions{Last: 1})
 		if lists = err == nil || isLong(err); lists || lacksList(err) {
 			e, failed := cloud.AsError(err)
-			foreign = !lists && failed && !e.API
+			foreign, forbidden = !lists && failed && !e.API, failed && e.API && e.Status == http.StatusForbidden
 			return page, nil
 		}
 		return nil, unverified(url+"/v1/projects/"+projectID+"/agents", err)
@@ -95,9 +97,9 @@ func Check(ctx context.Context, c *cloud.Client, url, projectID string, known Re
 	}
 	switch {
 	case cloud.IsGone(err):
-		return Result{Verified: true, ListSupported: &lists}, nil
+		return Result{Verified: true, ListSupported: &lists, ListForbidden: forbidden}, nil
 	case failed && e.API && (e.Status == http.StatusBadRequest || e.Status == http.StatusUnprocessableEntity):
-		return Result{ListSupported: &lists}, nil
+		return Result{ListSupported: &lists, ListForbidden: forbidden}, nil
 	case !failed:
 		err = errAnyAgent
 	}

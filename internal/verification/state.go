@@ -22,6 +22,8 @@ const (
 	refusalForgotten = 10 * time.Minute
 	// listGrace is how long a list that was there may be missing before that is believed.
 	listGrace = 15 * time.Minute
+	// forbiddenGrace is that time if the API itself forbids the list to a token that is new: a token may not have all rights at once.
+	forbiddenGrace = 10 * time.Second
 )
 
 // State is what checks and requests have shown about the credentials in use.
@@ -31,6 +33,7 @@ type State struct {
 	Preferred v1alpha1.Authentication
 
 	refusals map[v1alpha1.Authentication]refusals // of requests, with 401
+	renewed  bool                                 // the credentials replaced others in this process
 	hadList  bool                                 // the API listed agents at this endpoint before
 	lostAt   time.Time                            // when it was first seen not to list them any more
 }
@@ -41,15 +44,20 @@ type refusals struct {
 	until time.Time // when the scheme may be tried again
 }
 
-// Restart forgets what was shown of other credentials. hadList says whether the API listed agents at this endpoint.
-func (s *State) Restart(preferred v1alpha1.Authentication, hadList bool) {
-	*s = State{Preferred: preferred, hadList: hadList, refusals: map[v1alpha1.Authentication]refusals{}}
+// Restart forgets what was shown of other credentials. hadList says whether the API listed agents at this endpoint; renewed, whether
+// the token replaces another.
+func (s *State) Restart(preferred v1alpha1.Authentication, hadList, renewed bool) {
+	*s = State{Preferred: preferred, hadList: hadList, renewed: renewed, refusals: map[v1alpha1.Authentication]refusals{}}
 }
 
-// Accept takes up the result of a check. One that says nothing takes nothing away from requests that were accepted.
+// Accept takes up the result of a check. One that says nothing takes nothing away from requests that were accepted, and one that
+// does not know whether the API lists agents leaves it expected to.
 func (s *State) Accept(r Result) {
 	r.Verified = r.Verified || s.Result.Verified && s.Result.Authentication == r.Authentication
-	s.Result, s.hadList, s.Preferred = r, r.Lists(), r.Authentication
+	s.Result, s.Preferred = r, r.Authentication
+	if r.ListSupported != nil {
+		s.hadList = r.Lists()
+	}
 }
 
 // Refuse counts a 401 to a request.
@@ -84,6 +92,9 @@ func (s *State) MissesList(r Result, now time.Time) bool {
 		return false
 	case s.lostAt.IsZero():
 		s.lostAt = now
+	}
+	if s.renewed && r.ListForbidden {
+		return now.Sub(s.lostAt) < forbiddenGrace
 	}
 	return now.Sub(s.lostAt) < listGrace
 }

@@ -60,7 +60,10 @@ func describe(cp *v1alpha1.CloudProject, m *memo, p *connection.Connection) {
 	}
 	s.DuplicateAgents = p.Duplicates()
 	if result := p.Result(); result.Verified {
-		s.Authentication, s.ListSupported = result.Authentication, result.ListSupported
+		s.Authentication = result.Authentication
+		if result.ListSupported != nil { // A list that is missing for a while is expected after a restart, too.
+			s.ListSupported = result.ListSupported
+		}
 		s.URL, s.ProjectID = p.Endpoint().URL, p.Endpoint().ProjectID
 	}
 }

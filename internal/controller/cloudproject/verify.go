@@ -151,7 +151,7 @@ func (n connector) verify(ctx context.Context, p *connection.Connection, cp *v1a
 		p.Reset()
 	}
 	if last.tried == try {
-		if last.verdict != nil && last.verdict.Code == fault.CredentialsUnverified && verified {
+		if v := last.verdict; v != nil && v.Code == fault.CredentialsUnverified && v.Class != fault.Retryable && verified {
 			last.verdict, last.next = nil, now.Add(spread(m.interval)) // A request of an Agent verified it.
 			return nil
 		}
@@ -165,7 +165,9 @@ func (n connector) verify(ctx context.Context, p *connection.Connection, cp *v1a
 		last.handled = try.reconcileAt
 	}
 	if result := p.Result(); result.Verified {
-		cp.Status.ListSupported = result.ListSupported
+		if result.ListSupported != nil {
+			cp.Status.ListSupported = result.ListSupported
+		}
 		m.interval = resyncInterval(cp, m.counted(), p.ListTook())
 	}
 	last.next = n.clock.Now().Add(n.untilNext(m))
@@ -214,7 +216,7 @@ func judge(err error, p *connection.Connection, verified bool) *fault.Error {
 		return f
 	}
 	reason, code := v1alpha1.ReasonCredentialsUnverified, fault.CredentialsUnverified
-	if verified {
+	if p.Result().Verified {
 		reason, code = v1alpha1.ReasonUnavailable, fault.Unreachable
 	}
 	return fault.Retryablef(reason, "%s cannot be used: %s; retrying automatically", p.Endpoint().URL, words(err)).
