@@ -17,6 +17,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/inventory"
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
+	"github.com/calyptia-agent-operator/operator/internal/verification"
 )
 
 // errUnused reports to the breaker that a permitted request was not sent.
@@ -97,16 +98,16 @@ func (p *Permit) Repeat(ctx context.Context, r cloud.Registration) (*cloud.Regis
 		})
 	}
 	made, err := p.client.Register(ctx, r)
-	p.finish(err)
+	p.finish(verification.Register, err)
 	if err == nil && p.current() {
 		p.connection.Add(inventory.Entry{ID: made.ID, MachineID: r.MachineID, CreatedAt: made.CreatedAt})
 	}
 	return made, err
 }
 
-func (p *Permit) finish(err error) {
+func (p *Permit) finish(kind verification.Kind, err error) {
 	p.settle(err)
-	p.connection.learn(p.who, p.at, err)
+	p.connection.learn(p.who, p.at, kind, err)
 }
 
 // settle ends a request whose outcome shows nothing of the credentials.
@@ -130,7 +131,7 @@ func (c *Connection) Get(ctx context.Context, who ratelimit.Caller, id string) (
 		return nil, err
 	}
 	agent, err := p.client.Get(ctx, id)
-	p.finish(err)
+	p.finish(verification.Read, err)
 	if (err == nil || saysGone(err)) && !p.current() {
 		return nil, p.outdated()
 	}
@@ -144,7 +145,7 @@ func (c *Connection) Update(ctx context.Context, who ratelimit.Caller, id string
 		return err
 	}
 	err = p.client.Update(ctx, id, u)
-	p.finish(err)
+	p.finish(verification.Update, err)
 	if saysGone(err) && !p.current() {
 		return p.outdated()
 	}
@@ -167,9 +168,9 @@ func (c *Connection) UpdateAsAgent(ctx context.Context, who ratelimit.Caller, id
 		// The API may limit the agent, whose token its users have, too: that throttles others as little as a filter's response does.
 		ofAgent := *e
 		ofAgent.API = false
-		c.learn(who, p.at, &ofAgent)
+		c.learn(who, p.at, "", &ofAgent)
 	default:
-		c.learn(who, p.at, err)
+		c.learn(who, p.at, "", err)
 	}
 	if saysGone(err) && !p.current() {
 		return p.outdated()
@@ -184,7 +185,7 @@ func (c *Connection) Delete(ctx context.Context, who ratelimit.Caller, id string
 		return err
 	}
 	err = p.client.Delete(ctx, id)
-	p.finish(err)
+	p.finish(verification.Delete, err)
 	if saysGone(err) && !p.current() {
 		return p.outdated()
 	}
@@ -195,22 +196,25 @@ func (c *Connection) Delete(ctx context.Context, who ratelimit.Caller, id string
 }
 
 // learn updates the state of the whole project from the response to one request. Responses to requests with
-// earlier credentials are ignored.
-func (c *Connection) learn(who ratelimit.Caller, at epoch, err error) {
+// earlier credentials are ignored. kind is empty for a request that shows nothing of the project's credentials when it succeeds.
+func (c *Connection) learn(who ratelimit.Caller, at epoch, kind verification.Kind, err error) {
 	e, failed := cloud.AsError(err)
 	s, check := c.shared, false
 	s.mu.Lock()
 	switch {
-	case s.epoch.session != at.session:
+	case s.epoch.session != at.session || err == nil && kind == "":
 	case err == nil && !s.verified.Result.Verified && s.access.blocked == nil:
 		s.verified.Result.Verified, check = true, true
+		s.verified.Succeed(kind)
+	case err == nil && s.access.blocked == nil && s.epoch.check == at.check: // Sent after the last 401.
+		s.verified.Succeed(kind)
 	case !failed:
 	case e.Status == http.StatusUnauthorized && !e.API:
 		check = s.access.blocked == nil // A proxy may have written it: the credential check decides.
 	case e.Reason == cloud.ReasonUnauthorized:
 		check = s.access.blocked == nil
 		if check && s.epoch.check == at.check { // Concurrent requests count once.
-			s.verified.Refuse(s.registry.opts.Clock.Now())
+			s.verified.Refuse(kind, s.registry.opts.Clock.Now())
 		}
 		s.access.blocked, s.verified.Result.Verified = unauthorized(s.key), false
 	case throttles(e):

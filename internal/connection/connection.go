@@ -141,9 +141,9 @@ func (s source) Fetch(ctx context.Context, o cloud.ListOptions) (*cloud.RawPage,
 	to, projectID, at := c.target()
 	page, err := to.Fetch(ctx, projectID, o)
 	if err != nil {
-		c.learn(ratelimit.Caller{}, at, err)
+		c.learn(ratelimit.Caller{}, at, verification.List, err)
 	}
-	return page, func(err error) { c.learn(ratelimit.Caller{}, at, err) }, err
+	return page, func(err error) { c.learn(ratelimit.Caller{}, at, verification.List, err) }, err
 }
 
 // watched is the Connection as the safeguard uses it.

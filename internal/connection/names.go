@@ -16,6 +16,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/inventory"
 	"github.com/calyptia-agent-operator/operator/internal/names"
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
+	"github.com/calyptia-agent-operator/operator/internal/verification"
 )
 
 // catalogs are the fleets and environments of the project. They are of one version of the session: with other
@@ -84,7 +85,7 @@ func (c *catalogs) ReadCatalog(ctx context.Context, who ratelimit.Caller, versio
 			case err == nil: // Any list has IDs and names: it shows nothing of the credentials.
 				p.settle(nil)
 			default:
-				p.finish(err)
+				p.finish(verification.Named, err)
 			}
 			if !p.current() {
 				return nil, p.outdated()

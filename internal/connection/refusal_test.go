@@ -141,3 +141,45 @@ func TestRejectionsFarApartAreNotCountedTogether(t *testing.T) {
 		w.clock.Step(11 * time.Minute)
 	}
 }
+
+// A 401 in one of a hundred requests, while the others show that the token is valid, stops the Agents for no longer than a check takes.
+func TestAMomentsTrouble_DoesNotStopTheAgents(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
+	id := w.register("a")
+	sent := 0
+	w.cloud.Inject(cloudtest.Fault{
+		Method: http.MethodGet, Route: cloudtest.RouteAgent, Status: http.StatusUnauthorized, Body: `{"error":"unauthenticated"}`,
+		Match: func(*http.Request) bool { sent++; return sent%100 == 0 },
+	})
+	for trouble := range 30 {
+		for {
+			w.clock.Step(time.Second)
+			if _, err := w.Get(t.Context(), somebody, id); err != nil {
+				break
+			}
+		}
+		if err := w.Verify(t.Context()); err != nil {
+			t.Fatalf("after the 401 number %d the Agents wait: %v", trouble+1, err)
+		}
+	}
+}
+
+// An API may accept some requests with a scheme that it refuses for others: what is accepted shows nothing of those.
+func TestARefusedRegistration_OtherRequestsAreAccepted_SchemeIsReplaced(t *testing.T) {
+	w := newWorld(t, cloudtest.Settings{})
+	w.cloud.Inject(noBearer)
+	w.registerAside("there")
+	noError(t, w.Verify(t.Context()))
+	id := w.cloud.Agents(projectID)[0].ID
+	for range 2 {
+		if _, err := w.Get(t.Context(), somebody, id); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.tryToRegister("m"); err == nil {
+			t.Fatal("Bearer is accepted")
+		}
+		noError(t, w.Verify(t.Context()))
+	}
+	w.authenticatesWith(v1alpha1.AuthenticationProjectToken)
+	noError(t, w.tryToRegister("m"))
+}

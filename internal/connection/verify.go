@@ -105,7 +105,7 @@ func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.
 		return fault.Retryablef(v1alpha1.ReasonCredentialsUnverified, "the credentials changed while they were verified").
 			Coded(fault.CredentialsUnverified)
 	case err != nil:
-		c.learn(ratelimit.Caller{}, at, err)
+		c.learn(ratelimit.Caller{}, at, "", err)
 		if throttled := c.throttled(); throttled != nil {
 			return throttled.Because(err)
 		}

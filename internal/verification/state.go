@@ -32,10 +32,29 @@ type State struct {
 	// Preferred is the authentication that was accepted last at this endpoint.
 	Preferred v1alpha1.Authentication
 
-	refusals map[v1alpha1.Authentication]refusals // of requests, with 401
-	renewed  bool                                 // the credentials replaced others in this process
-	hadList  bool                                 // the API listed agents at this endpoint before
-	lostAt   time.Time                            // when it was first seen not to list them any more
+	refusals map[refused]refusals // of requests, with 401
+	renewed  bool                 // the credentials replaced others in this process
+	hadList  bool                 // the API listed agents at this endpoint before
+	lostAt   time.Time            // when it was first seen not to list them any more
+}
+
+// Kind of a request. An API may accept credentials for one kind alone, so that what is accepted shows nothing of another kind.
+type Kind string
+
+// The kinds of requests.
+const (
+	Register Kind = "register"
+	Read     Kind = "read"
+	Update   Kind = "update"
+	Delete   Kind = "delete"
+	List     Kind = "list"
+	Named    Kind = "list of names"
+)
+
+// refused is what a 401 was the response to.
+type refused struct {
+	scheme v1alpha1.Authentication
+	kind   Kind
 }
 
 // refusals are the 401 to requests that a check had let through.
@@ -47,7 +66,7 @@ type refusals struct {
 // Restart forgets what was shown of other credentials. hadList says whether the API listed agents at this endpoint; renewed, whether
 // the token replaces another.
 func (s *State) Restart(preferred v1alpha1.Authentication, hadList, renewed bool) {
-	*s = State{Preferred: preferred, hadList: hadList, renewed: renewed, refusals: map[v1alpha1.Authentication]refusals{}}
+	*s = State{Preferred: preferred, hadList: hadList, renewed: renewed, refusals: map[refused]refusals{}}
 }
 
 // Accept takes up the result of a check. One that says nothing takes nothing away from requests that were accepted, and one that
@@ -61,23 +80,30 @@ func (s *State) Accept(r Result) {
 }
 
 // Refuse counts a 401 to a request.
-func (s *State) Refuse(now time.Time) {
-	scheme := s.Result.Authentication
-	r := s.refusals[scheme]
+func (s *State) Refuse(kind Kind, now time.Time) {
+	key := refused{s.Result.Authentication, kind}
+	r := s.refusals[key]
 	if now.Sub(r.until) >= refusalForgotten {
 		r = refusals{}
 	}
 	r.count++
 	r.until = now.Add(fault.Backoff(max(r.count-1, 1), refusalRest, refusalMost))
-	s.refusals[scheme] = r
+	s.refusals[key] = r
 }
+
+// Succeed records that a request was accepted, after a check that came after a 401 to one of its kind: that was a moment's trouble.
+func (s *State) Succeed(kind Kind) { delete(s.refusals, refused{s.Result.Authentication, kind}) }
 
 // Refused returns for how long requests that were refused outweigh a check that says neither yes nor no. If that happened
 // again after a check had accepted the scheme, they outweigh that, too: an API may list agents for a token that it allows
 // nothing else.
 func (s *State) Refused(scheme v1alpha1.Authentication, now time.Time) (rest time.Duration, again bool) {
-	r := s.refusals[scheme]
-	return max(r.until.Sub(now), 0), r.count > 1
+	for key, r := range s.refusals {
+		if key.scheme == scheme {
+			rest, again = max(rest, r.until.Sub(now)), again || r.count > 1
+		}
+	}
+	return rest, again
 }
 
 // ForgetRefusals has refused schemes tried again at once.
