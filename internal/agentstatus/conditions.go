@@ -155,9 +155,16 @@ func (w writer) listed(kind, reason string, fields []string, format string) {
 }
 
 func (w writer) set(kind string, status metav1.ConditionStatus, reason, message string) {
-	meta.SetStatusCondition(&w.Status.Conditions, metav1.Condition{
+	SetCondition(&w.Status.Conditions, metav1.Condition{
 		Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: w.Generation,
 	})
+}
+
+// SetCondition sets a condition of any kind of object. Nothing else does: whatever a message repeats, the API server accepts the status,
+// and a terminal shows it as it is.
+func SetCondition(conditions *[]metav1.Condition, c metav1.Condition) {
+	c.Message = Message(c.Message)
+	meta.SetStatusCondition(conditions, c)
 }
 
 func (w writer) unset(kind string) { meta.RemoveStatusCondition(&w.Status.Conditions, kind) }

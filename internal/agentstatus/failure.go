@@ -30,6 +30,10 @@ func Classify(err error) *fault.Error {
 	if err == nil {
 		return nil
 	}
+	return Presentable(classify(err))
+}
+
+func classify(err error) *fault.Error {
 	if f, ok := fault.As(err); ok {
 		return f
 	}
@@ -123,6 +127,20 @@ func refusal(e *cloud.Error) *fault.Error {
 
 // Clip cleans and shortens text from outside the operator.
 func Clip(s string) string { return cloud.Clean(s, MaxNote) }
+
+// maxMessage is the longest message. Each part that comes from outside is much shorter.
+const maxMessage = 4096
+
+// Message cleans and bounds the message of a condition, an event or a log line.
+func Message(s string) string { return cloud.Clean(s, maxMessage) }
+
+// Presentable returns a failure whose message is clean and bounded.
+func Presentable(f *fault.Error) *fault.Error {
+	if message := Message(f.Message); message != f.Message {
+		return f.Saying(message)
+	}
+	return f
+}
 
 // Bound cuts a text to a number of characters.
 func Bound(s string, most int) string {

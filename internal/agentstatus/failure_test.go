@@ -183,6 +183,27 @@ func TestClassifyKeepsAFailureThatHasAClass(t *testing.T) {
 	}
 }
 
+// What the controller shows of a failure fits into a status, an event and a log line, whatever the failure repeats.
+func TestMessagesOfFailuresAndConditionsAreBoundedAndClean(t *testing.T) {
+	for name, said := range map[string]string{
+		"long": strings.Repeat("policy ", 6000), "control": "denied:\n\n\x1b[31mpolicy\x1b[0m \u202egpj.exe",
+	} {
+		t.Run(name, func(t *testing.T) {
+			var conditions []metav1.Condition
+			SetCondition(&conditions, metav1.Condition{Type: v1alpha1.ConditionReady, Message: said})
+			failure := Classify(fmt.Errorf("in a phase: %w", fault.Terminalf(v1alpha1.ReasonInvalid, "%s", said).Coded(fault.RemoteMissing)))
+			if failure.Code != fault.RemoteMissing || failure.Class != fault.Terminal {
+				t.Errorf("the failure became %+v", failure)
+			}
+			for _, message := range []string{conditions[0].Message, failure.Message} {
+				if strings.ContainsAny(message, "\x1b\n\u202e") || len(message) > 5000 || !strings.Contains(message, "policy") {
+					t.Errorf("%d bytes: %.80q", len(message), message)
+				}
+			}
+		})
+	}
+}
+
 // What the controller asks for are codes, whatever the reasons are called.
 func TestCodeOf_FailuresOfTheAPI(t *testing.T) {
 	for _, row := range []struct {

@@ -122,6 +122,12 @@ func Clean(text string, limit int) string {
 	return text
 }
 
+// maxErrorWords bounds what a condition repeats of an error, so that it also shows the remedy.
+const maxErrorWords = 1000
+
+// Words are the text of an error as part of a condition.
+func Words(err error) string { return Clean(err.Error(), maxErrorWords) }
+
 // printable is Clean without a limit. Separators become spaces; all other
 // invisible characters are dropped, so that they cannot hide a token from secrets.clean.
 func printable(text string) string {

@@ -101,6 +101,13 @@ func (e *Error) Coded(code Code) *Error {
 	return &c
 }
 
+// Saying returns a copy with another message.
+func (e *Error) Saying(message string) *Error {
+	c := *e
+	c.Message = message
+	return &c
+}
+
 // Because returns a copy with a cause.
 func (e *Error) Because(err error) *Error {
 	c := *e

@@ -299,8 +299,8 @@ func writeFailure(name string, err error) error {
 		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q was changed meanwhile", name).Quietly().Because(err)
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
 		return fault.Terminalf(v1alpha1.ReasonSecretWriteRefused,
-			"the API server rejected Secret %q: %v: change the policy that rejects it, or name another Secret in spec.tokenSecretRef",
-			name, err).Because(err)
+			"the API server rejected Secret %q: %s: change the policy that rejects it, or name another Secret in spec.tokenSecretRef",
+			name, cloud.Words(err)).Because(err)
 	default:
 		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q cannot be written: %v", name, apierrors.ReasonForError(err)).Because(err)
 	}

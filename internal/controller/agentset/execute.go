@@ -24,6 +24,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
@@ -219,10 +220,11 @@ func (w writer) judge(agent string, err error) error {
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return fault.Waitingf(v1alpha1.ReasonProgressing, "namespace %s is being deleted", w.set.Namespace)
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
-		return fault.Terminalf(v1alpha1.ReasonInvalid, "the API server rejected Agent %q: %v: correct spec.template", agent, err).Because(err)
+		return fault.Terminalf(v1alpha1.ReasonInvalid,
+			"the API server rejected Agent %q: %s: correct spec.template", agent, cloud.Words(err)).Because(err)
 	case apierrors.IsForbidden(err):
 		return fault.Terminalf(v1alpha1.ReasonAPIServer,
-			"the API server rejected Agent %q: %v: change the policy that rejects it", agent, err).Because(err)
+			"the API server rejected Agent %q: %s: change the policy that rejects it", agent, cloud.Words(err)).Because(err)
 	case errors.As(err, &status):
 		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Agent %q cannot be written: %s", agent, apierrors.ReasonForError(err)).Because(err)
 	default:

@@ -20,6 +20,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
@@ -197,8 +198,8 @@ func (s shardStore) refused(name string, err error) error {
 		return fault.Waitingf(v1alpha1.ReasonProgressing, "namespace %s is being deleted", s.set.Namespace)
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
 		return fault.Terminalf(v1alpha1.ReasonSecretWriteRefused,
-			"the API server rejected Secret %q: %v: change the policy that rejects it, or set another spec.sessions.secretName",
-			name, err).Because(err)
+			"the API server rejected Secret %q: %s: change the policy that rejects it, or set another spec.sessions.secretName",
+			name, cloud.Words(err)).Because(err)
 	default:
 		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q cannot be written", name).Because(err)
 	}

@@ -94,7 +94,7 @@ func classify(err error) *fault.Error {
 		return nil
 	}
 	if failure, ok := fault.As(err); ok {
-		return failure
+		return agentstatus.Presentable(failure)
 	}
 	return fault.Retryablef(v1alpha1.ReasonAPIServer, "the API server cannot be read: %s", apierrors.ReasonForError(err)).Because(err)
 }
@@ -157,9 +157,8 @@ func (f finisher) conclude(failure *fault.Error) {
 }
 
 func (f finisher) setCondition(kind string, status metav1.ConditionStatus, reason, message string) {
-	const maxMessage = 1024
-	apimeta.SetStatusCondition(&f.set.Status.Conditions, metav1.Condition{
-		Type: kind, Status: status, Reason: reason, Message: agentstatus.Bound(message, maxMessage), ObservedGeneration: f.set.Generation,
+	agentstatus.SetCondition(&f.set.Status.Conditions, metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: f.set.Generation,
 		LastTransitionTime: metav1.NewTime(f.clock.Now()),
 	})
 }

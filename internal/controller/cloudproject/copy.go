@@ -186,8 +186,8 @@ func refusedCopy(cp *v1alpha1.CloudProject, err error) (*fault.Error, error) {
 			"namespace %s is being deleted, so the operator keeps no copy of the credentials", cp.Namespace), nil
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsRequestEntityTooLargeError(err):
 		return fault.Terminalf(v1alpha1.ReasonSecretWriteRefused,
-			"the API server rejected Secret %q, the operator's copy of the credentials: %v: change the policy that rejects it",
-			copyName(cp), err).Because(err), nil
+			"the API server rejected Secret %q, the operator's copy of the credentials: %s: change the policy that rejects it",
+			copyName(cp), cloud.Words(err)).Because(err), nil
 	default:
 		return nil, err
 	}

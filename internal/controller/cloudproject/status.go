@@ -22,6 +22,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
@@ -97,7 +98,7 @@ func (r reporter) setConditions(cp *v1alpha1.CloudProject, f *fault.Error) {
 		return
 	}
 	set := func(kind string, status metav1.ConditionStatus, reason, message string) {
-		apimeta.SetStatusCondition(conditions, metav1.Condition{
+		agentstatus.SetCondition(conditions, metav1.Condition{
 			Type: kind, Status: status, Reason: reason, Message: message,
 			ObservedGeneration: cp.Generation, LastTransitionTime: metav1.NewTime(r.clock.Now()),
 		})

@@ -25,8 +25,6 @@ const (
 	quietThrottle = 30 * time.Second
 	// agentsPerPage is how many Agents one request of a resync covers if the API lists agents.
 	agentsPerPage = 100
-	// maxWords bounds the error text in a condition.
-	maxWords = 1000
 )
 
 // connector configures the Connections of CloudProjects and checks their credentials.
@@ -227,7 +225,7 @@ func judge(err error, p *connection.Connection, verified bool) *fault.Error {
 func words(err error) string {
 	e, ok := cloud.AsError(err)
 	if !ok || e.Status != 0 || e.Err == nil {
-		return cloud.Clean(err.Error(), maxWords)
+		return cloud.Words(err)
 	}
 	// The client does not know the name of the field.
 	return strings.Replace(e.Err.Error(), "the CA bundle", "spec.caBundle", 1)
