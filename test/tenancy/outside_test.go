@@ -14,6 +14,7 @@ import (
 	"time"
 
 	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -175,5 +176,18 @@ func TestHugeAgent_HidesNoOtherAndIsDeleted(t *testing.T) {
 				t.Error("the remote agent was left behind")
 			}
 		})
+	}
+}
+
+// The source of the shared token is lost. How the Secret is called, and what is wrong with it, concerns the owner of the CloudProject.
+func TestCloudProject_LostSource_IsNotDescribedToAGuest(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{})
+	w.Ready(w.Apply("own"))
+	w.SetSecret("calyptia-token", map[string]string{v1alpha1.TokenKey: "a token of two lines\nand more"})
+	w.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonSourceInvalid, "calyptia-token")
+	a := tenant.NotReady(w.Guest(tenant, "guest"), v1alpha1.ReasonProjectNotReady, "calyptia: see its conditions")
+	if text := harness.Describe(a); strings.Contains(text, "calyptia-token") || strings.Contains(text, "line break") {
+		t.Errorf("the guest reads: %s", text)
 	}
 }

@@ -90,19 +90,16 @@ func (n connector) block(cp *v1alpha1.CloudProject, m *memo, reason *fault.Error
 	return both(reason, n.projects.Tripped(cp))
 }
 
-// pauseReason returns why registration is paused; nil if it is not.
+// pauseReason returns why registration is paused; nil if it is not. Agents of other namespaces show it, so it does not describe
+// the CloudProject.
 func pauseReason(cp *v1alpha1.CloudProject, lost, uncopied *fault.Error) *fault.Error {
 	key := client.ObjectKeyFromObject(cp)
-	why := lost
-	if why == nil {
-		why = uncopied
-	}
 	switch {
 	case cp.DeletionTimestamp != nil:
 		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "CloudProject %s is being deleted and registers no more Agents", key).
 			Coded(fault.ProjectNotReady)
-	case why != nil:
-		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "registration is paused for CloudProject %s: %s", key, why.Message).
+	case lost != nil || uncopied != nil:
+		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "registration is paused for CloudProject %s: see its conditions", key).
 			Coded(fault.ProjectNotReady)
 	default:
 		return nil
