@@ -16,23 +16,28 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
+// Show cleans, shortens and hides what the API calls something. Every text of the API in the status passes it. hide removes tokens
+// from a text; nil if there are none.
+func Show(text string, hide func(string) string) string {
+	const shortest = 16 // No token has fewer characters, and most texts have.
+	if text = Clip(text); hide == nil || len(text) < shortest || cloud.ValidID(text) {
+		return text
+	}
+	return hide(text)
+}
+
 // Registered is the agent as it is known right after its registration.
-func Registered(made *cloud.Registered, sent cloud.Registration) *v1alpha1.RemoteAgent {
+func Registered(made *cloud.Registered, sent cloud.Registration, hide func(string) string) *v1alpha1.RemoteAgent {
 	return &v1alpha1.RemoteAgent{
-		Name: Clip(sent.Name), Version: Clip(sent.Version), FleetID: sent.FleetID,
-		EnvironmentName: Clip(made.EnvironmentName), CreatedAt: timestamp(&made.CreatedAt),
+		Name: Show(sent.Name, hide), Version: Show(sent.Version, hide), FleetID: sent.FleetID,
+		EnvironmentName: Show(made.EnvironmentName, hide), CreatedAt: timestamp(&made.CreatedAt),
 	}
 }
 
-// Remote is the agent as the API shows it, shortened where it is too long. hide removes tokens from a text; nil if there are none.
+// Remote is the agent as the API shows it.
 func Remote(a *cloud.Agent, hide func(string) string) *v1alpha1.RemoteAgent {
-	const mostTags, shortest = 64, 16 // No token has fewer characters, and most texts have.
-	show := func(text string) string {
-		if text = Clip(text); hide == nil || len(text) < shortest || cloud.ValidID(text) {
-			return text
-		}
-		return hide(text)
-	}
+	const mostTags = 64
+	show := func(text string) string { return Show(text, hide) }
 	var tags []string
 	for _, tag := range a.Tags[:min(len(a.Tags), mostTags)] {
 		tags = append(tags, show(tag))

@@ -99,7 +99,7 @@ func TestRegisteredStatusIsWhatIsKnownWithoutARead(t *testing.T) {
 	want := &v1alpha1.RemoteAgent{
 		Name: "web-logs", Version: "v4.0.0", FleetID: fleetA, EnvironmentName: "Staging", CreatedAt: &metav1.Time{Time: noon},
 	}
-	if diff := cmp.Diff(want, Registered(made, sent)); diff != "" {
+	if diff := cmp.Diff(want, Registered(made, sent, nil)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }

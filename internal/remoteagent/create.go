@@ -229,9 +229,10 @@ func (r creation) keep(made *cloud.Registered, machineID string) {
 	r.Agent.Status.Origin = v1alpha1.OriginRegistered
 	r.Writes.hold(made.Token, Whereabouts{made.ID, r.Endpoint})
 	Observer{r.Task}.putRegistered(made.ID, machineID)
-	r.Agent.Status.Agent = agentstatus.Registered(made, plan.Registration(r.Agent.Name, &r.Agent.Spec, r.Targets, "", machineID))
 	r.sawCreated(made.Token)
 	r.Known.Updates.Refused = ""
+	sent := plan.Registration(r.Agent.Name, &r.Agent.Spec, r.Targets, "", machineID)
+	r.Agent.Status.Agent = agentstatus.Registered(made, sent, Redactor{r.Task}.Hide)
 	if r.Known.Absence.Lost.ID != "" {
 		r.Record(reregistered, made.ID)
 	} else {

@@ -122,7 +122,7 @@ func (n Names) unresolved(kind names.Kind, name string, d names.Decision, now ti
 	case names.Refused:
 		return fault.Waitingf(v1alpha1.ReasonNameNotFound,
 			"spec.%s.name: the API lists the %s %q and does not know its ID %s: waiting to read the list again",
-			kind, kind, name, d.Entry.ID).After(again)
+			kind, kind, name, agentstatus.Show(d.Entry.ID, Redactor{n.Task}.Hide)).After(again)
 	default:
 		choices := ""
 		if n.mayAdopt() {
@@ -196,8 +196,9 @@ func (n Names) Show() {
 	if shown == nil || n.Project == nil {
 		return
 	}
-	shown.FleetName = agentstatus.Clip(n.Project.Catalog(n.EndpointVersion, names.Fleet).Name(shown.FleetID))
-	shown.EnvironmentID = agentstatus.Clip(n.Project.Catalog(n.EndpointVersion, names.Environment).ID(shown.EnvironmentName))
+	hide := Redactor{n.Task}.Hide
+	shown.FleetName = agentstatus.Show(n.Project.Catalog(n.EndpointVersion, names.Fleet).Name(shown.FleetID), hide)
+	shown.EnvironmentID = agentstatus.Show(n.Project.Catalog(n.EndpointVersion, names.Environment).ID(shown.EnvironmentName), hide)
 	if before == nil || n.Agent.Status.ID != n.Base.Status.ID {
 		return
 	}

@@ -71,6 +71,18 @@ func named(fleet, environment string) func(*v1alpha1.Agent) {
 	}
 }
 
+// The API lists an environment whose ID is the project token, and refuses it.
+func TestNames_TheIDOfARefusedEntry_ShowsNoToken(t *testing.T) {
+	w := newNamesWorld(t, cloudtest.Settings{}, named("", "staging"))
+	token := w.AddProject(namesProject).Reveal()
+	err := Names{w.Task}.unresolved(names.Environment, "staging", names.Decision{
+		Outcome: names.Refused, Entry: names.Entry{ID: token, Name: "staging"},
+	}, noon)
+	if f, ok := fault.As(err); !ok || strings.Contains(f.Message, token) || !strings.Contains(f.Message, cloud.Redacted) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestNames_Resolve(t *testing.T) {
 	for _, row := range []struct {
 		name     string

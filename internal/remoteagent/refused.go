@@ -69,7 +69,7 @@ func (r Redactor) Redacted(ctx context.Context, failure *fault.Error) *fault.Err
 	if secret, _, err := r.Secrets.Find(ctx, r.Agent, tokensecret.Name(r.Agent)); err == nil && secret != nil {
 		stored = tokensecret.Token(secret)
 	}
-	clean.Message = r.Hide(clean.Message, stored)
+	clean.Message = r.Hide(cloud.Redact(clean.Message, stored))
 	return &clean
 }
 
@@ -94,8 +94,8 @@ func (r Redactor) withoutConfig(ctx context.Context, message string, e *cloud.Er
 }
 
 // Hide removes the project's token and the agent's from a text that the API wrote about something else.
-func (r Redactor) Hide(text string, tokens ...cloud.Token) string {
-	for _, own := range append(tokens, r.Token, r.Writes.token) {
+func (r Redactor) Hide(text string) string {
+	for _, own := range []cloud.Token{r.Token, r.Writes.token} {
 		text = cloud.Redact(text, own)
 	}
 	if r.Project == nil {

@@ -41,6 +41,23 @@ func TestTokens_InWhatTheAPIShowsOfOtherThings_AreHidden(t *testing.T) {
 		w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.Fleet = &v1alpha1.FleetReference{Name: "wrong"} })
 		shows(w, w.NotReady("web", v1alpha1.ReasonNameNotFound, `no fleet named "wrong"`), "the project", w.Token)
 	})
+	t.Run("the name of the agent's fleet", func(t *testing.T) {
+		t.Parallel()
+		w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+		w.Cloud.AddNamed(w.ProjectID, cloud.Fleets, "edge")
+		id := w.Cloud.AddNamed(w.ProjectID, cloud.Fleets, w.Token.Reveal())
+		w.Start()
+		w.Ready(w.Apply("lists", func(a *v1alpha1.Agent) { a.Spec.Fleet = &v1alpha1.FleetReference{Name: "edge"} }))
+		w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.Fleet = &v1alpha1.FleetReference{ID: id} }))
+		w.Poke("web")
+		shows(w, handled(w, "web"), "the project", w.Token)
+	})
+	t.Run("the name of the environment, in the response to the registration", func(t *testing.T) {
+		t.Parallel()
+		w := harness.New(t, cloudtest.Settings{})
+		id := w.Cloud.AddNamed(w.ProjectID, cloud.Environments, w.Token.Reveal())
+		shows(w, w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.Environment = &v1alpha1.EnvironmentReference{ID: id} })), "the project", w.Token)
+	})
 	for name, change := range map[string]func(*cloud.Agent, string){
 		"the operating system":        func(a *cloud.Agent, token string) { a.OS = token },
 		"a tag":                       func(a *cloud.Agent, token string) { a.Tags = []string{token} },

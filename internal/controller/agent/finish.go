@@ -44,7 +44,7 @@ func (f finisher) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	seen := cmp.Or(f.Remote, f.Listed)
 	agentstatus.Conclude(f.Agent, agentstatus.Outcome{
 		Failure: failure, Grace: grace, Unfinished: f.unapplied(), Missing: f.Missing, Remote: seen, Now: now,
-		ReadOnly: f.Settings.ReadOnly, OwnCA: f.ownCA(), Hide: func(text string) string { return redactor.Hide(text) },
+		ReadOnly: f.Settings.ReadOnly, OwnCA: f.ownCA(), Hide: redactor.Hide,
 	})
 	remoteagent.Names{Task: f.Task}.Show()
 	if seen != nil && (failure == nil || !failure.Quiet) {
