@@ -71,7 +71,7 @@ type outcome struct {
 	TokenMissing bool
 	// Unfinished: something was sent that could not be read back.
 	Unfinished bool
-	// Confirm is after how long a snapshot shall confirm what was sent.
+	// Confirm is after how long a snapshot shall confirm what was sent, or show duplicates.
 	Confirm time.Duration
 }
 

@@ -113,7 +113,8 @@ func (t *task) apply(ctx context.Context) error {
 		remoteagent.Observer{Task: t.Task}.Observe, // it is checked
 		secretKeeper{t}.keep,                       // its ID and token are stored
 		updater{t}.update,                          // it is as declared
-		t.tokenKnown,                               // and it can be run
+		t.tokenKnown,                               // it can be run
+		t.searched,                                 // and has no duplicates, if somebody asks
 	} {
 		if err := phase(ctx); err != nil {
 			return err
@@ -213,6 +214,9 @@ func (t *task) tokenKnown(context.Context) error {
 	}
 	return t.tokenUnavailable()
 }
+
+// searched fails while a request to reconcile waits for a list.
+func (t *task) searched(context.Context) error { return t.Searching }
 
 func (t *task) tokenUnavailable() error {
 	return fault.Terminalf(v1alpha1.ReasonTokenUnavailable,
