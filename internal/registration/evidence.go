@@ -28,6 +28,14 @@ func (w Window) Covers(intent Intent, createdAt time.Time) bool {
 		!createdAt.After(intent.At.Add(w.Post+w.Slack+ClockTolerance))
 }
 
+// Follows reports whether a remote agent with a derived machine ID may have been
+// created by the attempts of the intent, or later. Nobody else is entitled to that
+// machine ID, so the clock of Calyptia Cloud may be behind by the slack, and may
+// show whole seconds only.
+func (w Window) Follows(intent Intent, createdAt time.Time) bool {
+	return !createdAt.Before(intent.First.Add(-w.Slack).Truncate(time.Second))
+}
+
 // CreatedBefore reports whether a remote agent existed before a time, allowing
 // for ClockTolerance.
 func CreatedBefore(createdAt, at time.Time) bool { return createdAt.Before(at.Add(-ClockTolerance)) }

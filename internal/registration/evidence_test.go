@@ -11,6 +11,30 @@ import (
 	"time"
 )
 
+// A duplicate with the derived machine ID comes from the registration or from a later one, by a clock that may be behind.
+func TestWindow_Follows(t *testing.T) {
+	window := Window{Post: 20 * time.Second, Slack: 80 * time.Second}
+	intent := Intent{At: noon, First: noon.Add(-time.Minute)}
+	for _, row := range []struct {
+		name    string
+		created time.Duration // after the first attempt
+		want    bool
+	}{
+		{"by the first attempt", 0, true},
+		{"long after it", 24 * time.Hour, true},
+		{"by a clock that is behind", -79 * time.Second, true},
+		{"by a clock that shows whole seconds and is behind", -80 * time.Second, true},
+		{"before the registration", -81 * time.Second, false},
+		{"long before it", -24 * time.Hour, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if got := window.Follows(intent, intent.First.Add(row.created)); got != row.want {
+				t.Errorf("%v, want %v", got, row.want)
+			}
+		})
+	}
+}
+
 func TestWindow_Covers(t *testing.T) {
 	window := Window{Post: 20 * time.Second, Slack: 80 * time.Second}
 	first := noon.Add(-time.Hour)

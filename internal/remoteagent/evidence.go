@@ -52,8 +52,12 @@ func (e Evidence) registeredBy(remote *cloud.Agent, intent registration.Intent) 
 	} else if intent.Spent(closed) {
 		return false
 	}
-	window := registration.Window{Post: e.Settings.PostWindow, Slack: e.Settings.Slack}
-	return remote.MachineID == e.MachineID() && intent.Authentic(e.subject(url), e.Project.Sign) && window.Covers(intent, remote.CreatedAt)
+	return remote.MachineID == e.MachineID() && intent.Authentic(e.subject(url), e.Project.Sign) && e.window().Covers(intent, remote.CreatedAt)
+}
+
+// window is when a registration may create its remote agent.
+func (e Evidence) window() registration.Window {
+	return registration.Window{Post: e.Settings.PostWindow, Slack: e.Settings.Slack}
 }
 
 // registeredWithThisToken reports whether the recorded agent comes from a registration with the current token. Unlike what this process

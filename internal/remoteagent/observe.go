@@ -307,7 +307,7 @@ func (o Observer) findDuplicates(ctx context.Context) error {
 func (o Observer) created(entry inventory.Entry, closed registration.Intent) bool {
 	_, known := closed.Began(o.Clock.Now())
 	return known && !o.explicit() && len(o.Agent.Status.DuplicatesToDelete) < mostDuplicates && !entry.Reported &&
-		!entry.CreatedAt.Before(closed.First.Truncate(time.Second))
+		Evidence{o.Task}.window().Follows(closed, entry.CreatedAt)
 }
 
 // requested is when this process first saw the pending request to reconcile.
