@@ -223,6 +223,109 @@ func TestAfterARestart_TheSnapshotShowsTheOthers(t *testing.T) {
 	}
 }
 
+// The Agents whose remote agents exist are checked first, as after the restore of a backup, which has the older agents. The snapshot shows
+// from the start that most are missing.
+func TestAMassDeletionIsDetectedAtTheTenth_InWhateverOrderTheAgentsAreChecked(t *testing.T) {
+	for _, row := range []struct {
+		name             string
+		restarted, reads bool // after a restart; the others are read after the first were missed
+	}{{"one process", false, false}, {"a restart", true, false}, {"the others are read later", false, true}} {
+		t.Run(row.name, func(t *testing.T) {
+			w := verified(t, cloudtest.Settings{})
+			const there, all = 25, 60
+			ids, recorded := w.crew(all), map[types.UID]string{}
+			for i, id := range ids {
+				recorded[uid("crew", i)] = id
+				if i >= there {
+					w.cloud.Remove(id)
+				}
+			}
+			if row.restarted {
+				w.renew()
+				noError(t, w.Verify(t.Context()))
+			}
+			w.SetRecorded(recorded)
+			listed := w.clock.Now()
+			w.find("any", listed.Add(-1))
+			seenAt := listed
+			if row.reads {
+				seenAt = listed.Add(time.Second)
+			}
+			for i, id := range ids[:there] {
+				w.SeenAt(uid("crew", i), id, seenAt)
+			}
+			for i := range 9 {
+				noError(t, w.Gone(agentOf("crew", there+i), listed))
+			}
+			w.refused(w.Gone(agentOf("crew", there+9), listed), v1alpha1.ReasonMassDeletionDetected)
+		})
+	}
+}
+
+// An Agent that was registered just now counts, too.
+func TestAMassDeletionOfNewAgentsIsDetectedAtTheTenth(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
+	for i, id := range w.crew(30) {
+		if w.Recorded(uid("new", i), id); i >= 12 {
+			w.cloud.Remove(id)
+		}
+		w.Forget(uid("crew", i))
+	}
+	listed := w.clock.Now()
+	w.find("any", listed.Add(-1))
+	for i := range 9 {
+		noError(t, w.Gone(agentOf("new", 12+i), listed))
+	}
+	w.refused(w.Gone(agentOf("new", 21), listed), v1alpha1.ReasonMassDeletionDetected)
+}
+
+// Agents that left the project are not counted as missing from it: their remote agents may have been deleted since.
+func TestAgentsThatLeftTheProjectAreNotMissing(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
+	ids, recorded, left := w.crew(60), map[types.UID]string{}, map[types.UID]string{}
+	for i, id := range ids {
+		recorded[uid("crew", i)] = id
+		switch {
+		case i >= 30:
+			w.cloud.Remove(id)
+		case i >= 12:
+			left[uid("crew", i)] = id
+		default:
+			w.cloud.Remove(id)
+			left[uid("crew", i)] = id
+		}
+	}
+	w.SetRecorded(recorded)
+	w.SetRecorded(left)
+	listed := w.clock.Now()
+	w.find("any", listed.Add(-1))
+	for i := range 12 {
+		noError(t, w.Gone(agentOf("crew", i), listed))
+	}
+}
+
+// Who was missed before a list does not wait for the next one because of those that were missed later.
+func TestAMissingAgentWaitsForOneListOnly(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
+	ids := w.crew(100)
+	for _, id := range ids[:20] {
+		w.cloud.Remove(id)
+	}
+	for i := range 9 {
+		noError(t, w.Gone(agentOf("crew", i), w.clock.Now()))
+	}
+	since := w.clock.Now()
+	w.refused(w.Gone(agentOf("crew", 9), since), v1alpha1.ReasonProgressing)
+	w.clock.Step(time.Second)
+	w.find("any", since)
+	later := w.clock.Now().Add(time.Second)
+	for i := range 9 {
+		noError(t, w.Gone(agentOf("crew", 10+i), later))
+	}
+	w.refused(w.Gone(agentOf("crew", 19), later), v1alpha1.ReasonProgressing)
+	noError(t, w.Gone(agentOf("crew", 9), since))
+}
+
 // If no list can be read, nothing is registered again on a mere suspicion.
 func TestASuspicionWithoutAListRegistersNothing(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})

@@ -97,16 +97,17 @@ func (i *Inventory) Lookup(id string, after time.Time) (seen Entry, at time.Time
 	return Entry{}, time.Time{}, false, i.running.waiting(i)
 }
 
-// Newest calls visit with a function that finds agents in the newest snapshot, and returns the snapshot's time; zero if there
-// is none.
-func (i *Inventory) Newest(visit func(has func(id string) bool)) time.Time {
+// Newest calls visit with the time of the newest snapshot and a function that finds agents in it, if there is one.
+func (i *Inventory) Newest(visit func(at time.Time, has func(id string) bool)) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	visit(func(id string) bool {
+	if i.snapshot.startedAt.IsZero() {
+		return
+	}
+	visit(i.snapshot.startedAt, func(id string) bool {
 		_, there := i.snapshot.entries[id]
 		return there
 	})
-	return i.snapshot.startedAt
 }
 
 // Await starts a list, unless one is in progress, and returns a waiting failure until it is complete.

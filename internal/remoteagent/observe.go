@@ -247,6 +247,7 @@ func (o Observer) Put(id, machineID string) {
 		o.closeIntent()
 	}
 	o.verify(id)
+	o.Project.Recorded(o.Agent.UID, id)
 	k.Absence.firstAt, k.Absence.unlistedAt = time.Time{}, time.Time{}
 }
 

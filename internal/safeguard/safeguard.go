@@ -36,9 +36,8 @@ const (
 type Project interface {
 	// Lists reports whether the API lists the agents.
 	Lists() bool
-	// Newest calls visit with a function that finds agents in the newest snapshot, and returns the snapshot's time;
-	// zero if there is none.
-	Newest(visit func(has func(id string) bool)) time.Time
+	// Newest calls visit with the time of the newest snapshot and a function that finds agents in it, if there is one.
+	Newest(visit func(at time.Time, has func(id string) bool))
 	// Await starts a snapshot, and returns a waiting failure until it is complete.
 	Await() error
 	// Counts returns the number of Agents of the project, and of those in one namespace.
@@ -66,7 +65,7 @@ type Safeguard struct {
 	name    string // of the CloudProject, for messages
 
 	mu       sync.Mutex
-	recorded map[types.UID]string // remote agents that the Agents record; seen and missing are newer
+	recorded map[types.UID]string // remote agents that the Agents record, or that the newest snapshot lacks; seen is newer
 	seen     map[types.UID]seen
 	missing  map[types.UID]missing
 	tripped  *fault.Error
@@ -77,15 +76,34 @@ type Safeguard struct {
 
 // New returns a Safeguard that has seen nothing yet; name is that of the CloudProject.
 func New(project Project, clock clock.PassiveClock, name string) *Safeguard {
-	return &Safeguard{project: project, clock: clock, name: name, seen: map[types.UID]seen{}, missing: map[types.UID]missing{}}
+	return &Safeguard{
+		project: project, clock: clock, name: name,
+		recorded: map[types.UID]string{}, seen: map[types.UID]seen{}, missing: map[types.UID]missing{},
+	}
 }
 
 // SetRecorded sets the remote agents that the Agents of the project record. After a start most were not checked yet: the newest
-// snapshot shows which of them exist.
+// snapshot shows which of them exist. An Agent that is not among them any more left the project, or is not checked.
 func (s *Safeguard) SetRecorded(ids map[types.UID]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.recorded = ids
+	for who := range s.recorded {
+		if _, still := ids[who]; !still {
+			delete(s.seen, who)
+		}
+	}
+	s.recorded = map[types.UID]string{}
+	maps.Copy(s.recorded, ids)
+}
+
+// Recorded records that an Agent records a remote agent, as it does from its registration on.
+func (s *Safeguard) Recorded(who types.UID, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.recorded[who] = id
+	if s.seen[who].id != id {
+		delete(s.seen, who)
+	}
 }
 
 // KnowsAgents reports whether an Agent records a remote agent that is not known to be missing, or one was found.
@@ -124,7 +142,7 @@ func (s *Safeguard) Gone(who ratelimit.Caller, since time.Time) error {
 	trips, undecided := false, error(nil)
 	if s.tripped == nil { // Once tripped, further agents need not be counted.
 		maps.DeleteFunc(s.missing, func(_ types.UID, m missing) bool { return now.Sub(m.at) >= window })
-		trips, undecided = s.judge()
+		trips, undecided = s.judge(since)
 	}
 	if trips {
 		s.tripped = massDeletion()
@@ -141,51 +159,64 @@ func (s *Safeguard) Gone(who ratelimit.Caller, since time.Time) error {
 	return undecided
 }
 
-// judge decides whether most agents are missing. If the API lists agents, it needs a snapshot that was begun after they were
-// missed: else they would be compared with agents that were not checked since. undecided is the wait for it. The caller
-// holds the lock.
-func (s *Safeguard) judge() (trips bool, undecided error) {
-	suspected := s.mostAreMissing(time.Time{}, 0)
-	if !suspected || !s.project.Lists() {
-		return suspected && s.widespread(), nil
+// judge decides whether most agents are missing, once ten were missed one by one. If the API lists agents, the newest snapshot decides
+// about the others, whatever the order in which the Agents are checked. undecided is the wait for the next one, if the agent was missed
+// after the newest began, at since, and so many others were. The caller holds the lock.
+func (s *Safeguard) judge(since time.Time) (trips bool, undecided error) {
+	switch {
+	case len(s.missing) < least:
+		return false, nil
+	case !s.project.Lists():
+		return s.mostAreMissing() && s.widespread(), nil
 	}
-	if listedAt, unlisted := s.confirm(); !listedAt.IsZero() && s.mostAreMissing(listedAt, unlisted) {
+	listedAt, there, unlisted := s.compare()
+	later := 0
+	for _, m := range s.missing {
+		if m.since.After(listedAt) {
+			later++
+		}
+	}
+	switch {
+	case len(s.missing)+unlisted > there && !listedAt.IsZero():
 		return true, nil
-	}
-	if !s.mostAreMissing(time.Time{}, 0) {
+	case later >= least && since.After(listedAt):
+		return false, s.project.Await()
+	default:
 		return false, nil
 	}
-	return false, s.project.Await()
 }
 
-// confirm updates the seen agents from the newest snapshot, and returns the snapshot's time; zero if there is none. unlisted is the
-// number of agents that are not in it and were not checked by this process. The caller holds the lock.
-func (s *Safeguard) confirm() (listedAt time.Time, unlisted int) {
-	var listed []types.UID
-	listedAt = s.project.Newest(func(has func(id string) bool) {
-		for who, id := range s.recorded {
-			_, checked := s.seen[who]
-			_, missed := s.missing[who]
-			switch {
-			case checked || missed:
-			case has(id):
-				s.seen[who] = seen{id: id}
-			default:
-				unlisted++
+// compare updates the seen agents from the newest snapshot, and returns its time; zero if there is none. there is the number of agents that
+// it shows, or that were found since; unlisted is the number of those that it lacks. Neither counts Agents whose agent was missed, also if
+// they were registered again. The caller holds the lock.
+func (s *Safeguard) compare() (listedAt time.Time, there, unlisted int) {
+	s.project.Newest(func(at time.Time, has func(id string) bool) {
+		listedAt = at
+		for who, last := range s.seen {
+			if last.at.Before(at) { // What the snapshot lacks counts as an agent that is only recorded.
+				delete(s.seen, who)
+				s.recorded[who] = last.id
 			}
 		}
-		for who, last := range s.seen {
-			if has(last.id) {
-				listed = append(listed, who)
+		for who, id := range s.recorded {
+			if _, later := s.seen[who]; !later && has(id) {
+				s.seen[who] = seen{at: at, id: id}
 			}
 		}
 	})
-	for _, who := range listed {
-		if last := s.seen[who]; last.at.Before(listedAt) {
-			s.seen[who] = seen{at: listedAt, id: last.id}
+	for who := range s.seen {
+		if _, missed := s.missing[who]; !missed {
+			there++
 		}
 	}
-	return listedAt, unlisted
+	for who := range s.recorded {
+		_, found := s.seen[who]
+		_, missed := s.missing[who]
+		if !found && !missed {
+			unlisted++
+		}
+	}
+	return listedAt, there, unlisted
 }
 
 // widespread reports whether more than one tenant's agents are missing, for an API that does not list agents. The namespace
@@ -216,18 +247,13 @@ func (s *Safeguard) widespread() bool {
 	}
 }
 
-// mostAreMissing reports whether, from some moment on, more agents were missed than seen, in the same list or later. Agents
-// seen before that moment do not count: else half of all agents would be registered again before the loss is noticed. Nor
-// do agents missed long before, or after until, if that is set. unlisted are missing besides.
-func (s *Safeguard) mostAreMissing(until time.Time, unlisted int) bool {
+// mostAreMissing reports, for an API that does not list agents, whether from some moment on more agents were missed than seen. Agents seen
+// before that moment do not count: else half of all agents would be registered again before the loss is noticed. Nor do agents missed
+// long before. The caller holds the lock.
+func (s *Safeguard) mostAreMissing() bool {
 	var missed []time.Time
 	for _, m := range s.missing {
-		if until.IsZero() || !m.since.After(until) {
-			missed = append(missed, m.since)
-		}
-	}
-	if len(missed) < least {
-		return false
+		missed = append(missed, m.since)
 	}
 	slices.SortFunc(missed, func(a, b time.Time) int { return b.Compare(a) }) // The latest first.
 	there := make([]int, len(missed)+1)                                       // seen at or after each of them, and not counted before
@@ -237,7 +263,7 @@ func (s *Safeguard) mostAreMissing(until time.Time, unlisted int) bool {
 	later := 0
 	for i := range missed {
 		later += there[i]
-		if lost := i + 1; lost >= least && lost+unlisted > later {
+		if lost := i + 1; lost >= least && lost > later {
 			return true
 		}
 	}
