@@ -137,11 +137,13 @@ func (r creation) send(ctx context.Context, permit *connection.Permit, intent re
 		register = permit.Repeat // The CloudProject waits for this Agent.
 	}
 	body := plan.Registration(r.Agent.Name, &r.Agent.Spec, r.Targets, r.Config.Data, machineID)
+	alone := r.inFlight.begin(r.Endpoint.URL, body.Name)
 	made, err := register(call, body)
+	odd := !alone()
 	if err != nil {
 		return r.notRegistered(call, err)
 	}
-	if r.odd(made, body.Name, intent) {
+	if odd = odd || r.odd(made, body.Name, intent); odd {
 		if err := r.confirm(ctx, made); err != nil {
 			return err
 		}
@@ -162,13 +164,14 @@ func (r creation) send(ctx context.Context, permit *connection.Permit, intent re
 			After(r.Settings.BackoffMin).Because(err)
 	}
 	r.keep(made, machineID)
+	r.Known.Identity.shown = odd // Then it was read.
 	return nil
 }
 
 // guest reports whether the Agent may have no agent but the one that it registers.
 func (r creation) guest() bool { return r.explicit() && !r.mayAdopt() }
 
-// odd reports whether a response may be another registration's, or does not show when the agent was created.
+// odd reports whether a response may be that of a registration of another name or time, or does not show when the agent was created.
 func (r creation) odd(made *cloud.Registered, name string, intent registration.Intent) bool {
 	at, now := made.CreatedAt, r.Clock.Now()
 	switch {

@@ -40,9 +40,10 @@ type Operator struct {
 	Clock    clock.PassiveClock
 	Settings Settings
 
-	Secrets tokensecret.Keeper
-	leases  leases
-	started time.Time
+	Secrets  tokensecret.Keeper
+	leases   leases
+	inFlight inFlight
+	started  time.Time
 }
 
 // Task is one reconciliation of one Agent. Its parts are what it was given, what it saw, and what it comes to.
