@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
@@ -71,5 +72,28 @@ func TestReregistration_AfterAClockThatWasDaysAhead_ChosenMachineID_IsOneAgent(t
 	tenant.Gone("guest")
 	if left := w.Remote(); len(left) != 0 {
 		t.Errorf("the Agent is gone, and %d remote agents are left that it registered", len(left))
+	}
+}
+
+// The clock is ahead of the cloud's, and the response to a registration with a chosen machine ID is lost: the agent looks older than its
+// registration, as one that another cluster registered just before would. The Agent does not adopt it unasked, and names it.
+func TestRegister_ClockAhead_ChosenMachineID_LostResponse_NamesTheAgent(t *testing.T) {
+	for name, policy := range map[string]cloudtest.MachineIDPolicy{
+		"unique machine IDs": cloudtest.MachineIDConflict, "doubled machine IDs": cloudtest.MachineIDDouble,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: policy})
+			w.Clock.Step(time.Minute)
+			w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
+			w.Apply("web", machine("machine-1"))
+			w.Stalled("web", v1alpha1.ReasonMachineIDConflict)
+			id := w.Remote()[0].ID
+			w.Stalled("web", v1alpha1.ReasonMachineIDConflict, id)
+			w.Change("web", func(a *v1alpha1.Agent) { a.Spec.AgentID = id })
+			if a := w.Ready("web"); a.Status.ID != id || len(w.Remote()) != 1 {
+				t.Errorf("%d remote agents; the Agent is %s", len(w.Remote()), harness.Describe(a))
+			}
+		})
 	}
 }
