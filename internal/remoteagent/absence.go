@@ -31,6 +31,8 @@ func (s Absence) ConfirmsMissing(ctx context.Context, id string, failure error) 
 		return true, nil
 	case !cloud.MaybeGone(failure):
 		return false, failure
+	case s.accepted(id): // That is the second source.
+		return true, nil
 	}
 	a := &s.Known.Absence
 	if a.unnamed != id {
@@ -79,22 +81,36 @@ func (s Absence) candidate(ctx context.Context, id string) (*cloud.Agent, error)
 	return nil, nil //nolint:nilnil // Documented: it does not exist.
 }
 
-// ConfirmDeleted reads a remote agent after a response that said it is deleted: a gateway or a portal may have responded in place of the
-// API. If the read fails, the next reconciliation repeats the deletion, and its response shows that the agent does not exist. After a
-// deletion that was accepted, a "not found" that names nothing is the second source.
-func (s Absence) ConfirmDeleted(ctx context.Context, id string) error {
-	s.Known.Absence.deleted = Whereabouts{id, s.Endpoint}
-	switch _, err := s.Project.Get(ctx, s.Caller(), id); {
-	case err == nil:
-		s.Known.Absence.deleted = Whereabouts{}
+// deletion is how far the deletion of a remote agent came. There is one at a time.
+func (s Absence) deletion(id string) *deletion {
+	d, now := &s.Known.Absence.deletion, deletion{of: Whereabouts{id, s.Endpoint}, by: s.CloudProject.UID}
+	if d.of != now.of || d.by != now.by {
+		*d = now
+	}
+	return d
+}
+
+// accepted reports whether the API accepted the deletion of a remote agent in this process.
+func (s Absence) accepted(id string) bool {
+	d := &s.Known.Absence.deletion
+	return d.accepted && d.of == Whereabouts{id, s.Endpoint} && d.by == s.CloudProject.UID
+}
+
+// confirmDeleted reads a remote agent after a response that said it is deleted: a gateway or a portal may have responded in place of the
+// API. If the read fails, the next reconciliation repeats the deletion, and its response shows that the agent does not exist.
+func (s Absence) confirmDeleted(ctx context.Context, id string) error {
+	s.deletion(id).accepted = true
+	_, err := s.Project.Get(ctx, s.Caller(), id)
+	if err == nil {
+		s.Known.Absence.deletion = deletion{}
 		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 			"a response said that agent %s is deleted, and the agent still exists: check what is between the operator and Calyptia Cloud", id)
-	case cloud.IsGone(err), cloud.MaybeGone(err):
-		s.Project.Drop(id)
-		return nil
-	default:
+	}
+	if missing, err := s.ConfirmsMissing(ctx, id, err); !missing {
 		return err
 	}
+	s.Project.Drop(id)
+	return nil
 }
 
 // knownHere reports whether a remote agent that is not found at this endpoint is known to have been there.

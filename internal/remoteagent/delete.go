@@ -53,13 +53,65 @@ func (d Deleter) DeleteRemote(ctx context.Context) error {
 }
 
 func (d Deleter) deleteDuplicates(ctx context.Context) error {
-	for _, id := range d.Agent.Status.DuplicatesToDelete {
-		if err := d.deleteConfirmed(ctx, id); err != nil {
+	status := &d.Agent.Status
+	for len(status.DuplicatesToDelete) > 0 {
+		if err := d.deleteConfirmed(ctx, status.DuplicatesToDelete[0]); err != nil {
 			return err
 		}
+		status.DuplicatesToDelete = status.DuplicatesToDelete[1:] // The next turn begins with the next.
 	}
 	return nil
 }
+
+// RemoveDuplicates deletes other remote agents that this Agent, which stays, registered. Those that are not its own, or that reported,
+// are left.
+func (d Deleter) RemoveDuplicates(ctx context.Context) error {
+	status := &d.Agent.Status
+	for len(status.DuplicatesToDelete) > 0 && d.Agent.Spec.SyncPolicy != v1alpha1.SyncObserve {
+		id := status.DuplicatesToDelete[0]
+		superfluous, err := d.superfluous(ctx, id)
+		if err == nil && superfluous {
+			err = d.deleteID(ctx, id)
+		}
+		if fault.Is(err, fault.RemoteMissing) {
+			return nil // The next check confirms it; the Agent itself is well.
+		}
+		if err != nil {
+			return err
+		}
+		status.DuplicatesToDelete = status.DuplicatesToDelete[1:]
+	}
+	return nil
+}
+
+// Delayed records that only duplicates are left to delete: the remote agent is as declared, and is not read again for their sake.
+func (d Deleter) Delayed() {
+	d.Checked, d.Known.requested(d.Agent, d.Clock.Now()).checked = true, true
+}
+
+// superfluous reports whether a duplicate is to be deleted.
+func (d Deleter) superfluous(ctx context.Context, id string) (bool, error) {
+	if id == d.Agent.Status.ID || d.Settings.ReadOnly {
+		return false, nil
+	}
+	if d.verified(ctx, id) {
+		return true, nil
+	}
+	remote, err := Observer{d.Task}.Lookup(ctx, id)
+	if err != nil || remote == nil || remote.Reported() {
+		return false, err
+	}
+	d.verify(id)
+	return true, nil
+}
+
+// verified reports whether a recent read verified that a remote agent may be deleted. Without that memory each turn would begin
+// with the same read, and a rate limit of one request at a time would never permit the deletion.
+func (d Deleter) verified(ctx context.Context, id string) bool {
+	return d.Clock.Now().Sub(Absence{d.Task}.deletion(id).verifiedAt) < d.Interval(ctx)
+}
+
+func (d Deleter) verify(id string) { Absence{d.Task}.deletion(id).verifiedAt = d.Clock.Now() }
 
 // recordOlder records that an earlier attempt of a registration may have left an agent. This happens if only another
 // request could reveal the ID, and that request registered a new agent.
@@ -102,6 +154,9 @@ func (d Deleter) standing(ctx context.Context) (s registration.Standing, err err
 
 // deleteConfirmed reads first: only what shows our machine ID, and is known to be ours, is deleted.
 func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
+	if d.verified(ctx, id) {
+		return d.deleteID(ctx, id)
+	}
 	remote, err := d.Project.Get(ctx, d.Caller(), id)
 	if err != nil {
 		if missing, err := (Absence{d.Task}).ConfirmsMissing(ctx, id, err); !missing {
@@ -121,6 +176,7 @@ func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 	if id == d.Agent.Status.ID { // The deletion may be delayed: verified now, it needs no second read.
 		Observer{d.Task}.verify(id)
 	}
+	d.verify(id)
 	return d.deleteID(ctx, id)
 }
 
@@ -162,11 +218,19 @@ func (d Deleter) deleteID(ctx context.Context, id string) error {
 		}
 		return d.gone(ctx, id)
 	}
-	if err := (Absence{d.Task}).ConfirmDeleted(ctx, id); err != nil {
+	if err := (Absence{d.Task}).confirmDeleted(ctx, id); err != nil {
 		return err
 	}
-	d.Record(Deleted, id)
+	d.record(Deleted, id)
 	return nil
+}
+
+// record adds the event of a deletion, which is that of a duplicate while the Agent stays.
+func (d Deleter) record(e Event, id string) {
+	if !d.Deleting() {
+		e = DuplicateDeleted
+	}
+	d.Record(e, id)
 }
 
 // gone accepts that a remote agent is missing only at an endpoint where it is known to have been, after a second response says so.
@@ -176,12 +240,15 @@ func (d Deleter) gone(ctx context.Context, id string) error {
 	}
 	duplicate := id != d.Agent.Status.ID && RecordedEndpoint(d.Agent) == d.Endpoint
 	if duplicate || (Absence{d.Task}).knownHere() {
-		if d.Known.Absence.deleted != (Whereabouts{id, d.Endpoint}) {
-			if err := (Absence{d.Task}).ConfirmDeleted(ctx, id); err != nil {
+		how := Deleted
+		if !(Absence{d.Task}).accepted(id) {
+			how = goneAlready
+			if err := (Absence{d.Task}).confirmDeleted(ctx, id); err != nil {
 				return err
 			}
 		}
-		d.Record(goneAlready, id)
+		d.Project.Drop(id)
+		d.record(how, id)
 		return nil
 	}
 	status := &d.Agent.Status

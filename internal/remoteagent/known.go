@@ -9,6 +9,8 @@ package remoteagent
 import (
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
@@ -99,9 +101,18 @@ type absences struct {
 	unnamedAt time.Time
 	// missed are the agents that were named and not found, and when first: a second check decides.
 	missed map[Whereabouts]time.Time
-	// Lost was found missing for good and is not looked up again; other was named by a Secret and did not exist. Of deleted, one response
-	// said that it is deleted.
-	Lost, other, deleted Whereabouts
+	// Lost was found missing for good and is not looked up again; other was named by a Secret and did not exist.
+	Lost, other Whereabouts
+	deletion    deletion
+}
+
+// deletion is how far the deletion of one remote agent came: a read verified that it may be deleted, and the API accepted the deletion.
+// The rate limit may end each turn after one request. The Deleter owns it. Lost: the agent is read once more.
+type deletion struct {
+	of         Whereabouts
+	by         types.UID // the CloudProject
+	verifiedAt time.Time
+	accepted   bool
 }
 
 // Whereabouts is a remote agent at an endpoint.
@@ -120,8 +131,18 @@ type attempt struct {
 	named Whereabouts
 }
 
-// request is the last request to reconcile that was seen, and when. Lost: it counts as just seen.
+// request is the last request to reconcile that was seen, and when; checked: only duplicates are left to delete. Lost: it counts as just
+// seen.
 type request struct {
-	value string
-	at    time.Time
+	value   string
+	at      time.Time
+	checked bool
+}
+
+// requested is the pending request to reconcile of an Agent, since this process first saw it.
+func (k *Known) requested(a *v1alpha1.Agent, now time.Time) *request {
+	if value := a.Annotations[v1alpha1.AnnotationReconcileAt]; k.request.value != value || k.request.at.IsZero() {
+		k.request = request{value: value, at: now}
+	}
+	return &k.request
 }

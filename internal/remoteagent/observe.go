@@ -102,8 +102,14 @@ func (o Observer) search(ctx context.Context) error {
 
 // mustRead ignores a changed Secret: its keeper reads the API itself, because the cache may lag.
 func (o Observer) mustRead() bool {
-	asked := o.Reread || o.Known.Timers.Due(o.Clock.Now()) || !o.Handled()
+	asked := o.Reread || o.Known.Timers.Due(o.Clock.Now()) || !o.Handled() && !o.checked()
 	return !o.verified() || asked && len(o.Known.Updates.Delayed) == 0
+}
+
+// checked reports whether the check that the pending request to reconcile asked for was made, and only duplicates are left.
+func (o Observer) checked() bool {
+	return len(o.Agent.Status.DuplicatesToDelete) > 0 && o.Known.request.checked &&
+		o.Known.request.value == o.Agent.Annotations[v1alpha1.AnnotationReconcileAt]
 }
 
 // verified reports whether this process saw the recorded agent to be ours at this endpoint, through this CloudProject: another one
@@ -282,7 +288,7 @@ func (o Observer) findDuplicates(ctx context.Context) error {
 	if !o.Handled() {
 		// A check was requested. A newer snapshot could only add agents that are too young to judge. The age counts from
 		// the request, because a snapshot may take longer than the slack.
-		age = o.Settings.Slack + now.Sub(o.requested(now))
+		age = o.Settings.Slack + now.Sub(o.Known.requested(o.Agent, now).at)
 	}
 	entries, _, err := snapshots{o.Task}.withMachineID(ctx, now.Add(-age))
 	if err != nil {
@@ -309,12 +315,4 @@ func (o Observer) created(entry inventory.Entry, closed registration.Intent) boo
 	_, known := closed.Began(o.Clock.Now())
 	return known && !o.explicit() && len(o.Agent.Status.DuplicatesToDelete) < mostDuplicates && !entry.Reported &&
 		Evidence{o.Task}.window().Follows(closed, entry.CreatedAt)
-}
-
-// requested is when this process first saw the pending request to reconcile.
-func (o Observer) requested(now time.Time) time.Time {
-	if value := o.Agent.Annotations[v1alpha1.AnnotationReconcileAt]; o.Known.request.value != value || o.Known.request.at.IsZero() {
-		o.Known.request = request{value, now}
-	}
-	return o.Known.request.at
 }

@@ -71,6 +71,8 @@ type outcome struct {
 	TokenMissing bool
 	// Unfinished: something was sent that could not be read back.
 	Unfinished bool
+	// Checked: the remote agent is as declared, and only duplicates are left to delete.
+	Checked bool
 	// Confirm is after how long a snapshot shall confirm what was sent, or show duplicates.
 	Confirm time.Duration
 }

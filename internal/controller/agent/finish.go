@@ -106,7 +106,7 @@ func (f finisher) schedule(ctx context.Context, failure *fault.Error, now time.T
 	facts := schedule.Facts{
 		Now: now, Jitter: rand.Float64(), Limits: f.Settings.Limits(), Interval: f.Interval(ctx),
 		Seen: f.Seen, SeenAt: f.SeenAt, Confirm: f.Confirm,
-		Unfinished: f.Unfinished || failure != nil && (f.Remote != nil && !f.Created && !delayed || f.Remote == nil && f.Reread),
+		Unfinished: f.Unfinished || failure != nil && !f.Checked && (f.Remote != nil && !f.Created && !delayed || f.Remote == nil && f.Reread),
 	}
 	if failure != nil {
 		facts.Failure = &schedule.Failure{

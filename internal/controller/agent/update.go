@@ -43,11 +43,22 @@ func (u updater) keep(s plan.State) {
 	status.Applied.Fields, status.IgnoredFields, u.Known.Updates.Pending = s.Applied, s.Ignored, s.Pending
 }
 
-// update follows the plan until it is done.
+// update deletes duplicates and applies what is declared. What delays duplicates for the rate limit delays nothing else.
 func (u updater) update(ctx context.Context) error {
-	if err := u.deleteDuplicates(ctx); err != nil {
+	duplicates := remoteagent.Deleter{Task: u.Task}
+	delayed := duplicates.RemoveDuplicates(ctx)
+	if delayed != nil && agentstatus.CodeOf(delayed) != fault.Throttled {
+		return delayed
+	}
+	if err := u.follow(ctx); err != nil || delayed == nil {
 		return err
 	}
+	duplicates.Delayed()
+	return delayed
+}
+
+// follow follows the plan until it is done.
+func (u updater) follow(ctx context.Context) error {
 	in := plan.Input{
 		Policy: u.Agent.Spec.SyncPolicy, ReadOnly: u.Settings.ReadOnly,
 		Fields: u.fields(), Listed: u.Listed != nil, State: u.state(),
@@ -221,31 +232,4 @@ func (u updater) agentToken(ctx context.Context) (cloud.Token, error) {
 		return token, nil
 	}
 	return cloud.Token{}, u.tokenUnavailable()
-}
-
-// deleteDuplicates deletes other remote agents that this Agent registered, each after a read confirms that.
-func (u updater) deleteDuplicates(ctx context.Context) error {
-	status, o := &u.Agent.Status, remoteagent.Observer{Task: u.Task}
-	for len(status.DuplicatesToDelete) > 0 && u.Agent.Spec.SyncPolicy != v1alpha1.SyncObserve {
-		id := status.DuplicatesToDelete[0]
-		duplicate, err := o.Lookup(ctx, id)
-		if fault.Is(err, fault.RemoteMissing) {
-			break // The next check confirms it; the Agent itself is well.
-		}
-		if err != nil {
-			return err
-		}
-		if duplicate != nil && id != status.ID && !duplicate.Reported() && !u.Settings.ReadOnly {
-			if err := u.Project.Delete(ctx, u.Caller(), id); err != nil {
-				if missing, err := (remoteagent.Absence{Task: u.Task}).ConfirmsMissing(ctx, id, err); !missing {
-					return err
-				}
-			} else if err := (remoteagent.Absence{Task: u.Task}).ConfirmDeleted(ctx, id); err != nil {
-				return err
-			}
-			u.Record(remoteagent.DuplicateDeleted, id)
-		}
-		status.DuplicatesToDelete = status.DuplicatesToDelete[1:]
-	}
-	return nil
 }
