@@ -57,28 +57,35 @@ func (s Absence) candidate(ctx context.Context, id string) (*cloud.Agent, error)
 	a, named := &s.Known.Absence, Whereabouts{id, s.Endpoint}
 	remote, err := s.Project.Get(ctx, s.Caller(), id)
 	if err == nil {
-		delete(a.missed, named)
+		s.found(id)
 		return remote, nil
 	}
 	if missing, err := s.ConfirmsMissing(ctx, id, err); !missing {
 		return nil, err
 	}
+	if err := s.missedTwice(named, fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
+		"%s was not found; the operator continues once a second check confirms it", Evidence{s.Task}.named("the remote agent", id),
+	)); err != nil && named != a.Lost {
+		return nil, err
+	}
+	s.Project.Drop(id)
+	a.other = named
+	return nil, nil //nolint:nilnil // Documented: it does not exist.
+}
+
+// found begins the two checks of an agent again, which exists.
+func (s Absence) found(id string) { delete(s.Known.Absence.missed, Whereabouts{id, s.Endpoint}) }
+
+// missedTwice returns the failure until a second check, some time after the first, misses an agent that was named or is to be deleted.
+func (s Absence) missedTwice(named Whereabouts, until *fault.Error) error {
+	a := &s.Known.Absence
 	if _, before := a.missed[named]; !before {
 		if a.missed == nil || len(a.missed) >= mostMissed {
 			a.missed = map[Whereabouts]time.Time{}
 		}
 		a.missed[named] = s.Clock.Now()
 	}
-	if named != a.Lost {
-		if err := s.again(a.missed[named], fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
-			"%s was not found; the operator continues once a second check confirms it", Evidence{s.Task}.named("the remote agent", id),
-		)); err != nil {
-			return nil, err
-		}
-	}
-	s.Project.Drop(id)
-	a.other = named
-	return nil, nil //nolint:nilnil // Documented: it does not exist.
+	return s.again(a.missed[named], until)
 }
 
 // deletion is how far the deletion of a remote agent came. There is one at a time.
@@ -102,6 +109,7 @@ func (s Absence) confirmDeleted(ctx context.Context, id string) error {
 	s.deletion(id).accepted = true
 	_, err := s.Project.Get(ctx, s.Caller(), id)
 	if err == nil {
+		s.found(id)
 		s.Known.Absence.deletion = deletion{}
 		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 			"a response said that agent %s is deleted, and the agent still exists: check what is between the operator and Calyptia Cloud", id)

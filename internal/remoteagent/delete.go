@@ -111,7 +111,10 @@ func (d Deleter) verified(ctx context.Context, id string) bool {
 	return d.Clock.Now().Sub(Absence{d.Task}.deletion(id).verifiedAt) < d.Interval(ctx)
 }
 
-func (d Deleter) verify(id string) { Absence{d.Task}.deletion(id).verifiedAt = d.Clock.Now() }
+func (d Deleter) verify(id string) {
+	Absence{d.Task}.found(id)
+	Absence{d.Task}.deletion(id).verifiedAt = d.Clock.Now()
+}
 
 // recordOlder records that an earlier attempt of a registration may have left an agent. This happens if only another
 // request could reveal the ID, and that request registered a new agent.
@@ -162,7 +165,7 @@ func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 		if missing, err := (Absence{d.Task}).ConfirmsMissing(ctx, id, err); !missing {
 			return err
 		}
-		return d.gone(ctx, id)
+		return d.gone(id)
 	}
 	switch {
 	case remote.MachineID != d.MachineID() && id == d.Agent.Status.ID && neverShown(d.Agent) && (Absence{d.Task}).knownHere():
@@ -216,7 +219,7 @@ func (d Deleter) deleteID(ctx context.Context, id string) error {
 		if missing, err := (Absence{d.Task}).ConfirmsMissing(ctx, id, err); !missing {
 			return err
 		}
-		return d.gone(ctx, id)
+		return d.gone(id)
 	}
 	if err := (Absence{d.Task}).confirmDeleted(ctx, id); err != nil {
 		return err
@@ -233,8 +236,9 @@ func (d Deleter) record(e Event, id string) {
 	d.Record(e, id)
 }
 
-// gone accepts that a remote agent is missing only at an endpoint where it is known to have been, after a second response says so.
-func (d Deleter) gone(ctx context.Context, id string) error {
+// gone accepts that a remote agent is missing only at an endpoint where it is known to have been. If no deletion was accepted, a second
+// check has to miss it, too: a backend that lags behind may not have it yet.
+func (d Deleter) gone(id string) error {
 	if d.Project.Version() != d.EndpointVersion {
 		return d.outdated()
 	}
@@ -243,7 +247,8 @@ func (d Deleter) gone(ctx context.Context, id string) error {
 		how := Deleted
 		if !(Absence{d.Task}).accepted(id) {
 			how = goneAlready
-			if err := (Absence{d.Task}).confirmDeleted(ctx, id); err != nil {
+			if err := (Absence{d.Task}).missedTwice(Whereabouts{id, d.Endpoint}, fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
+				"remote agent %s not found; the deletion completes once a second check confirms it", id)); err != nil {
 				return err
 			}
 		}

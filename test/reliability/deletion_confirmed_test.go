@@ -9,7 +9,9 @@ package reliability_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
@@ -62,5 +64,46 @@ func TestDelete_NotFoundNamesNothingAndNoList_Ends(t *testing.T) {
 	w.Gone("web")
 	if left, deletions := w.Remote(), w.Cloud.Count(http.MethodDelete, cloudtest.RouteAgent); len(left) != 0 || deletions != 1 {
 		t.Errorf("%d remote agents are left after %d deletions, want none after one", len(left), deletions)
+	}
+}
+
+// A backend lags behind the one that registered the agent: for a while it has no such agent, as the API itself says. The second check comes
+// later, and shows that the agent exists.
+func TestDelete_BackendLags_LeavesNoAgent(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprint("restart ", restart), func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{}, func(w *harness.World, _ *v1alpha1.CloudProject) {
+				w.Settings.GoneDelay = 10 * time.Minute
+			})
+			lag := wrongly(w.Ready(w.Apply("web")).Status.ID)
+			lag.Method, lag.Times = "", 0
+			caughtUp := w.Cloud.Inject(lag)
+			if restart {
+				w.Stop()
+				w.Start()
+			}
+			w.Delete("web")
+			w.NotReady("web", v1alpha1.ReasonRemoteDeleted)
+			caughtUp()
+			w.Poke("web")
+			w.Gone("web")
+			remains(w)
+		})
+	}
+}
+
+// Somebody else deleted the remote agent: the second check completes the deletion, with two requests in all.
+func TestDelete_RemoteAgentIsDeletedAlready_EndsWithTwoRequests(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{})
+	id := w.Ready(w.Apply("web")).Status.ID
+	w.Cloud.Remove(id)
+	w.Cloud.ResetRequests()
+	w.Delete("web")
+	w.Gone("web")
+	requests := slices.DeleteFunc(w.Cloud.Requests(), func(r cloudtest.Request) bool { return r.AgentID != id })
+	if len(requests) != 2 {
+		t.Errorf("%d requests, want 2", len(requests))
 	}
 }

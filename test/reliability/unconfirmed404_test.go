@@ -118,16 +118,22 @@ func TestRetainedSecret_OneWrongNotFound_IsNotOverwritten(t *testing.T) {
 	}
 }
 
-// A duplicate is about to be deleted, and one read says that it does not exist. The deletion of the Agent leaves nothing.
+// A duplicate is about to be deleted, and the read before that or the deletion, which had no effect, says that it does not exist. The
+// deletion of the Agent leaves nothing.
 func TestDuplicate_OneWrongNotFound_IsNotForgotten(t *testing.T) {
-	t.Parallel()
-	w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
-	a := w.Ready(w.Apply("web"))
-	duplicate := w.Register("web", a.Status.MachineID).ID
-	w.Cloud.Inject(wrongly(duplicate))
-	w.Clock.Step(time.Minute)
-	w.Check("web")
-	w.Delete("web")
-	w.Gone("web")
-	remains(w)
+	for _, method := range []string{http.MethodGet, http.MethodDelete} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
+			a := w.Ready(w.Apply("web"))
+			wrong := wrongly(w.Register("web", a.Status.MachineID).ID)
+			wrong.Method = method
+			w.Cloud.Inject(wrong)
+			w.Clock.Step(time.Minute)
+			w.Check("web")
+			w.Delete("web")
+			w.Gone("web")
+			remains(w)
+		})
+	}
 }
