@@ -50,7 +50,7 @@ func TestBreaker_OneAgentsBodyIsRejectedByAProxy_StaysClosed(t *testing.T) {
 					t.Fatal("the configuration was accepted")
 				}
 			}
-			if _, err := w.registry.Get(w.cp); err != nil {
+			if _, err := w.registry.Get(w.cp, somebody.Namespace); err != nil {
 				t.Errorf("all wait: %v", err)
 			}
 			if _, err := w.Get(t.Context(), ratelimit.Caller{UID: "good", Namespace: "b"}, id); err != nil {

@@ -41,7 +41,7 @@ type Permit struct {
 // Acquire returns a Permit for one request on behalf of an Agent. It never sleeps: while the project is unverified,
 // throttled, at its rate limit or unreachable, or after the caller's Turn, it returns a waiting failure with a retry time.
 func (c *Connection) Acquire(who ratelimit.Caller) (*Permit, error) {
-	if err := c.usable(); err != nil {
+	if err := c.usable(who.Namespace); err != nil {
 		return nil, err
 	}
 	now := c.shared.registry.opts.Clock.Now()
@@ -91,7 +91,7 @@ func (p *Permit) Register(ctx context.Context, r cloud.Registration) (*cloud.Reg
 // Repeat sends the registration even while registration is paused, to learn the outcome of an earlier attempt.
 func (p *Permit) Repeat(ctx context.Context, r cloud.Registration) (*cloud.Registered, error) {
 	// The API may have asked to wait while the intent was persisted.
-	if throttled := p.connection.throttled(); throttled != nil {
+	if throttled := p.connection.throttled(p.who.Namespace); throttled != nil {
 		p.Release()
 		return nil, throttled.Because(&cloud.Error{
 			Op: "register agent", Class: cloud.ClassWaiting, Reason: cloud.ReasonRateLimited, NotSent: true,
@@ -218,9 +218,9 @@ func (c *Connection) learn(who ratelimit.Caller, at epoch, kind verification.Kin
 		}
 		s.access.blocked, s.verified.Result.Verified = unauthorized(s.key), false
 	case throttles(e):
-		wait := s.throttle(who, e)
-		if until := s.registry.opts.Clock.Now().Add(wait); wait > 0 && until.After(s.access.throttledUntil) {
-			s.access.throttledUntil, check = until, true
+		own, all := s.throttle(who, e)
+		now, longer := s.registry.opts.Clock.Now(), false
+		if longer, check = s.access.throttled.extend(now, who.Namespace, own, all); longer {
 			s.metrics.Throttled()
 		}
 	}

@@ -35,7 +35,7 @@ func TestARejectedTokenCostsOneRequest(t *testing.T) {
 	if got := w.checks.Load(); got != 1 {
 		t.Errorf("%d checks were requested, want 1", got)
 	}
-	_, err := w.registry.Get(w.cp)
+	_, err := w.registry.Get(w.cp, somebody.Namespace)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
 	if w.Result().Verified {
 		t.Error("it still counts as verified")
@@ -50,7 +50,7 @@ func TestTheTokenOfAnAgentDoesNotAffectTheProject(t *testing.T) {
 	if e, ok := cloud.AsError(err); !ok || e.Status != http.StatusUnauthorized {
 		t.Fatalf("error %v", err)
 	}
-	if _, err := w.registry.Get(w.cp); err != nil || w.checks.Load() != 0 {
+	if _, err := w.registry.Get(w.cp, somebody.Namespace); err != nil || w.checks.Load() != 0 {
 		t.Errorf("the project is blocked (%v) or needs verification (%d times)", err, w.checks.Load())
 	}
 	agent, _ := w.cloud.Agent(id)
@@ -80,7 +80,7 @@ func TestAThrottleAppliesToAll(t *testing.T) {
 			row.fault.Times = 1
 			w.cloud.Inject(row.fault)
 			_, _ = w.Get(t.Context(), somebody, otherID)
-			_, err := w.registry.Get(w.cp)
+			_, err := w.registry.Get(w.cp, somebody.Namespace)
 			if row.want == 0 {
 				noError(t, err)
 				return
@@ -97,7 +97,7 @@ func TestAThrottleAppliesToAll(t *testing.T) {
 				t.Errorf("%d checks", w.checks.Load())
 			}
 			w.clock.Step(row.want)
-			if _, err := w.registry.Get(w.cp); err != nil {
+			if _, err := w.registry.Get(w.cp, somebody.Namespace); err != nil {
 				t.Errorf("when it is over: %v", err)
 			}
 		})
@@ -109,11 +109,11 @@ func TestTheBreakerAllowsOneProbe(t *testing.T) {
 	repair := w.cloud.Inject(cloudtest.Fault{Status: http.StatusBadGateway, Body: "<html>"})
 	w.eventually("the breaker to open", func() bool {
 		_, _ = w.Get(t.Context(), somebody, otherID)
-		_, err := w.registry.Get(w.cp)
+		_, err := w.registry.Get(w.cp, somebody.Namespace)
 		return err != nil
 	})
 	w.requests(5)
-	_, err := w.registry.Get(w.cp)
+	_, err := w.registry.Get(w.cp, somebody.Namespace)
 	if f := w.failure(err, v1alpha1.ReasonUnavailable); f.RetryAfter <= 0 {
 		t.Error("nobody is given a retry time")
 	}
@@ -122,7 +122,7 @@ func TestTheBreakerAllowsOneProbe(t *testing.T) {
 	repair()
 	entered, release := make(chan struct{}, 1), make(chan struct{})
 	w.cloud.Inject(cloudtest.Fault{Entered: entered, Block: release, Times: 1})
-	w.eventually("a probe to be let through", func() bool { _, err := w.registry.Get(w.cp); return err == nil })
+	w.eventually("a probe to be let through", func() bool { _, err := w.registry.Get(w.cp, somebody.Namespace); return err == nil })
 	var probe sync.WaitGroup
 	probe.Go(func() { _, _ = w.Get(context.WithoutCancel(t.Context()), somebody, otherID) })
 	<-entered
@@ -162,7 +162,7 @@ func TestWhatOpensTheBreaker(t *testing.T) {
 			for i := range 5 {
 				_, _ = w.Get(t.Context(), agentOf("agent", i), otherID)
 			}
-			if _, err := w.registry.Get(w.cp); (err != nil) != row.opens {
+			if _, err := w.registry.Get(w.cp, somebody.Namespace); (err != nil) != row.opens {
 				t.Errorf("after five: %v", err)
 			}
 		})
@@ -178,7 +178,7 @@ func TestAnAgentThatIsTooLargeOpensNoBreaker(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := w.registry.Get(w.cp); err != nil {
+	if _, err := w.registry.Get(w.cp, somebody.Namespace); err != nil {
 		t.Errorf("after five: %v", err)
 	}
 }
@@ -194,7 +194,7 @@ func TestContentThatIsRefusedOpensNoBreaker(t *testing.T) {
 				t.Fatalf("%d: %v", status, err)
 			}
 		}
-		if _, err := w.registry.Get(w.cp); err != nil {
+		if _, err := w.registry.Get(w.cp, somebody.Namespace); err != nil {
 			t.Errorf("after five times %d: %v", status, err)
 		}
 	}
@@ -207,7 +207,7 @@ func TestAnUnusedPermitDoesNotCount(t *testing.T) {
 		noError(t, err)
 		permit.Release()
 	}
-	if _, err := w.registry.Get(w.cp); err != nil {
+	if _, err := w.registry.Get(w.cp, somebody.Namespace); err != nil {
 		t.Errorf("unused permits opened the breaker: %v", err)
 	}
 	w.requests(0)
@@ -240,7 +240,7 @@ func TestAResponseToOldCredentialsIsIgnored(t *testing.T) {
 	noError(t, w.Verify(t.Context()))
 	close(release)
 	late.Wait()
-	if _, err := w.registry.Get(w.cp); err != nil {
+	if _, err := w.registry.Get(w.cp, somebody.Namespace); err != nil {
 		t.Errorf("a late 401 blocks the new token: %v", err)
 	}
 }

@@ -121,7 +121,7 @@ func (c *Connection) Reset() {
 // source is the Connection as the inventory uses it.
 type source struct{ c *Connection }
 
-func (s source) Usable() error        { return s.c.usable() }
+func (s source) Usable() error        { return s.c.usable("") }
 func (s source) ListSupported() *bool { return s.c.Result().ListSupported }
 func (s source) KnowsAgents() bool    { return s.c.Result().ShowsAgents || s.c.Safeguard.KnowsAgents() }
 func (s source) NeedsVerification()   { s.c.shared.registry.needsVerification(s.c.shared.key) }
@@ -129,13 +129,13 @@ func (s source) NeedsVerification()   { s.c.shared.registry.needsVerification(s.
 // Fetch gets one page within the rate limit. The caller reports whether the page was readable.
 func (s source) Fetch(ctx context.Context, o cloud.ListOptions) (*cloud.RawPage, func(error), error) {
 	c := s.c
-	if err := c.usable(); err != nil {
+	if err := c.usable(""); err != nil {
 		return nil, nil, err
 	}
 	if err := c.shared.limiter.Wait(ctx); err != nil {
 		return nil, nil, inventory.Canceled(err)
 	}
-	if err := c.usable(); err != nil {
+	if err := c.usable(""); err != nil {
 		return nil, nil, err // The API asked to wait during the wait for the rate limit.
 	}
 	to, projectID, at := c.target()

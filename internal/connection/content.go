@@ -8,7 +8,6 @@ package connection
 
 import (
 	"errors"
-	"maps"
 	"net/http"
 	"time"
 
@@ -173,27 +172,4 @@ func (s *shared) witness(err error) {
 			done(err)
 		}
 	}
-}
-
-// contentThrottleEvery is the shortest time between two throttles of a shared project by the content of one namespace.
-const contentThrottleEvery = 10 * time.Minute
-
-// throttle returns how long a response that asks to wait throttles the whole project. If the API did not write it, it may
-// be a filter's response to the content of one request, so it throttles other namespaces briefly and rarely. A rate
-// limiter in front of the API rejects their requests, too. The caller holds the lock.
-func (s *shared) throttle(who ratelimit.Caller, e *cloud.Error) time.Duration {
-	wait := e.RetryAfter
-	if wait == 0 {
-		wait = throttleDefault
-	}
-	if e.API || !e.OfContent() || !s.tenants.beside(who.Namespace) {
-		return wait
-	}
-	now := s.registry.opts.Clock.Now()
-	maps.DeleteFunc(s.tenants.throttlers, func(_ string, last time.Time) bool { return now.Sub(last) >= contentThrottleEvery })
-	if _, recent := s.tenants.throttlers[who.Namespace]; recent {
-		return 0
-	}
-	s.tenants.throttlers[who.Namespace] = now
-	return min(wait, throttleDefault)
 }

@@ -19,23 +19,28 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-// A filter that refuses what one namespace sends, and asks to wait, throttles the others once and briefly.
+// A filter that refuses what one namespace sends, and asks to wait, throttles the others once and briefly, also those whose first Agent
+// is new. A namespace that is alone waits as long as asked.
 func TestThrottle_ForeignResponseToContent_IsBounded(t *testing.T) {
 	hour := http.Header{"Retry-After": {"3600"}}
 	for _, row := range []struct {
 		name  string
 		fault cloudtest.Fault
 		alone bool          // no other namespace uses the project
+		asks  string        // the namespace that is throttled
 		most  time.Duration // that the project is throttled in 20 requests
 		least time.Duration
 	}{
-		{"429 page", cloudtest.Fault{Status: 429, Body: "<html>"}, false, 10 * time.Second, 9 * time.Second},
-		{"429 page with a time", cloudtest.Fault{Status: 429, Body: "<html>", Header: hour}, false, 10 * time.Second, 9 * time.Second},
-		{"429 without a body", cloudtest.Fault{Status: 429, Header: hour}, false, 10 * time.Second, 9 * time.Second},
-		{"503 page with a time", cloudtest.Fault{Status: 503, Body: "<html>", Header: hour}, false, 10 * time.Second, 9 * time.Second},
-		{"502 in JSON with a time", cloudtest.Fault{Status: 502, Body: `{"error":"bad"}`, Header: hour}, false, 10 * time.Second, 9 * time.Second},
-		{"429 of the API", cloudtest.Fault{Status: 429, Body: `{"error":"slow down"}`, Header: hour}, false, 20 * time.Hour, 20 * time.Hour},
-		{"429 page, one namespace", cloudtest.Fault{Status: 429, Body: "<html>"}, true, 200 * time.Second, 200 * time.Second},
+		{"429 page", cloudtest.Fault{Status: 429, Body: "<html>"}, false, "b", 10 * time.Second, 9 * time.Second},
+		{"429 page with a time", cloudtest.Fault{Status: 429, Body: "<html>", Header: hour}, false, "b", 10 * time.Second, 9 * time.Second},
+		{"429 without a body", cloudtest.Fault{Status: 429, Header: hour}, false, "b", 10 * time.Second, 9 * time.Second},
+		{"503 page with a time", cloudtest.Fault{Status: 503, Body: "<html>", Header: hour}, false, "b", 10 * time.Second, 9 * time.Second},
+		{"502 in JSON with a time", cloudtest.Fault{Status: 502, Body: `{"error":"bad"}`, Header: hour}, false, "b", 10 * time.Second, 9 * time.Second},
+		{"429 of the API", cloudtest.Fault{Status: 429, Body: `{"error":"slow down"}`, Header: hour}, false, "b", 20 * time.Hour, 20 * time.Hour},
+		{"429 page, one namespace", cloudtest.Fault{Status: 429, Body: "<html>"}, true, "a", 200 * time.Second, 200 * time.Second},
+		{"429 page, one namespace, to another", cloudtest.Fault{Status: 429, Body: "<html>"}, true, "b", 10 * time.Second, 9 * time.Second},
+		{"429 page with a time, one namespace, to another", cloudtest.Fault{Status: 429, Body: "<html>", Header: hour}, true, "b", 10 * time.Second, 9 * time.Second},
+		{"429 page with a time, one namespace, to lists", cloudtest.Fault{Status: 429, Body: "<html>", Header: hour}, true, "", 10 * time.Second, 9 * time.Second},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			for _, op := range []string{"update", "register"} {
@@ -53,7 +58,9 @@ func TestThrottle_ForeignResponseToContent_IsBounded(t *testing.T) {
 						var err error
 						if op == "update" {
 							err = w.Update(t.Context(), who, id, cloud.Update{Version: ptr.To("v5.0.0")})
-						} else if permit, refused := w.Acquire(who); refused == nil {
+						} else if permit, refused := w.Acquire(who); refused != nil {
+							err = refused
+						} else {
 							_, err = permit.Register(t.Context(), cloud.Registration{Name: "n", MachineID: fmt.Sprint("x", i)})
 						}
 						if err == nil {
@@ -61,7 +68,7 @@ func TestThrottle_ForeignResponseToContent_IsBounded(t *testing.T) {
 						}
 						w.clock.Step(time.Second) // For the rate limit.
 						for {
-							if _, err := w.registry.Get(w.cp); err == nil {
+							if _, err := w.registry.Get(w.cp, row.asks); err == nil {
 								break
 							}
 							w.clock.Step(10 * time.Second)
@@ -96,9 +103,11 @@ func TestThrottle_LimitOfOneAgentsToken_IsBounded(t *testing.T) {
 					}
 					w.clock.Step(11 * time.Second)
 				}
-				if _, err := w.registry.Get(w.cp); (err == nil) != shared {
-					t.Errorf("the project: %v", err)
+				if _, err := w.registry.Get(w.cp, who.Namespace); (err == nil) != shared {
+					t.Errorf("its namespace: %v", err)
 				}
+				_, err := w.registry.Get(w.cp, "b")
+				noError(t, err)
 			})
 		}
 	}
@@ -127,7 +136,7 @@ func TestThrottle_LockedAgent_ThrottlesNothing(t *testing.T) {
 				if e == nil || e.RetryAfter != 10*time.Minute {
 					t.Errorf("the failure of the request is %v", e)
 				}
-				_, err := w.registry.Get(w.cp)
+				_, err := w.registry.Get(w.cp, somebody.Namespace)
 				noError(t, err)
 			})
 		}
@@ -151,7 +160,7 @@ func TestBreaker_ForeignResponseToContent_HidesNoOutage(t *testing.T) {
 					_ = w.Verify(t.Context())
 				}
 			}
-			if _, err := w.registry.Get(w.cp); err == nil {
+			if _, err := w.registry.Get(w.cp, somebody.Namespace); err == nil {
 				t.Error("five requests without a response of the API did not open the breaker")
 			}
 		})

@@ -35,7 +35,7 @@ func TestLearn_401OfAProxy_ChecksAndStopsNobody(t *testing.T) {
 			for range 5 {
 				_ = w.Update(t.Context(), somebody, otherID, cloud.Update{Name: new("other")})
 			}
-			if _, err := w.registry.Get(w.cp); (err != nil) != row.stops {
+			if _, err := w.registry.Get(w.cp, somebody.Namespace); (err != nil) != row.stops {
 				t.Errorf("the others: %v", err)
 			}
 			if checks == 0 {

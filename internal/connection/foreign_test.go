@@ -63,7 +63,7 @@ func TestAServerThatIsNotTheAPIVerifiesNothing(t *testing.T) {
 				if w.Result().Verified {
 					t.Fatal("the token is verified")
 				}
-				_, unusable := w.registry.Get(w.cp)
+				_, unusable := w.registry.Get(w.cp, somebody.Namespace)
 				usable := row.usable && garbage
 				if (unusable == nil) != usable {
 					t.Errorf("calls are made: %v, want %v", unusable == nil, usable)

@@ -19,10 +19,10 @@ import (
 
 // access is the state that allows or blocks requests.
 type access struct {
-	blocked        *fault.Error // why no request is made; nil if requests are allowed
-	paused         *fault.Error // why registration is paused; nil if it is not
-	throttledUntil time.Time
-	openUntil      time.Time // when the breaker allows the next probe
+	blocked   *fault.Error // why no request is made; nil if requests are allowed
+	paused    *fault.Error // why registration is paused; nil if it is not
+	throttled throttled
+	openUntil time.Time // when the breaker allows the next probe
 }
 
 // gate is the part of a Connection that allows or blocks requests.
@@ -78,15 +78,16 @@ func (g *gate) wake() {
 	g.registry.woken(g.key)
 }
 
-// usable fails while no request is allowed. It ignores the rate limiter.
-func (g *gate) usable() error {
+// usable fails while no request for a namespace is allowed; it is empty for the requests of the operator for all. It ignores the
+// rate limiter.
+func (g *gate) usable(namespace string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.access.blocked != nil {
 		return g.access.blocked
 	}
 	now := g.registry.opts.Clock.Now()
-	if wait := g.access.throttledUntil.Sub(now); wait > 0 {
+	if wait := g.access.throttled.until(namespace).Sub(now); wait > 0 {
 		return fault.Waitingf(v1alpha1.ReasonRateLimited,
 			"Calyptia Cloud asked to wait: retrying automatically").Coded(fault.Throttled).After(fault.Spread(wait))
 	}
@@ -98,11 +99,11 @@ func (g *gate) usable() error {
 	return nil
 }
 
-// throttled fails while the API has asked to wait.
-func (g *gate) throttled() *fault.Error {
+// throttled fails while the API has asked to wait with requests for a namespace; see usable.
+func (g *gate) throttled(namespace string) *fault.Error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if wait := g.access.throttledUntil.Sub(g.registry.opts.Clock.Now()); wait > 0 {
+	if wait := g.access.throttled.until(namespace).Sub(g.registry.opts.Clock.Now()); wait > 0 {
 		return fault.Waitingf(v1alpha1.ReasonRateLimited, "Calyptia Cloud asked to wait").Coded(fault.Throttled).After(fault.Spread(wait))
 	}
 	return nil

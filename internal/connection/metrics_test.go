@@ -66,7 +66,7 @@ func TestMetricsReportTheBreakerAndThrottles(t *testing.T) {
 	w.measures(1, state, "open")
 	w.measures(0, state, "closed")
 	repair()
-	w.eventually("a probe to be let through", func() bool { _, err := w.registry.Get(w.cp); return err == nil })
+	w.eventually("a probe to be let through", func() bool { _, err := w.registry.Get(w.cp, somebody.Namespace); return err == nil })
 	w.measures(1, state, "half-open")
 	_, _ = w.Get(t.Context(), somebody, otherID)
 	w.measures(1, state, "closed")

@@ -67,7 +67,7 @@ func TestBreaker_ResponsesThatCannotBeRead(t *testing.T) {
 					_ = w.Verify(t.Context())
 				}
 			}
-			_, err := w.registry.Get(w.cp)
+			_, err := w.registry.Get(w.cp, somebody.Namespace)
 			if (err != nil) != row.opens {
 				t.Errorf("after %d calls: %v", len(row.calls), err)
 			}
@@ -91,7 +91,7 @@ func TestBreaker_OddResponsesAmongGoodOnes_StayClosed(t *testing.T) {
 			noError(t, err)
 		}
 	}
-	if _, err := w.registry.Get(w.cp); err != nil {
+	if _, err := w.registry.Get(w.cp, somebody.Namespace); err != nil {
 		t.Errorf("%v", err)
 	}
 }
@@ -103,7 +103,7 @@ func TestBreaker_ProbeThatMeetsThePortal_StaysOpen(t *testing.T) {
 	for i := range 5 {
 		_, _ = w.Get(t.Context(), agentOf("agent", i), otherID)
 	}
-	open := func() bool { _, err := w.registry.Get(w.cp); return err != nil }
+	open := func() bool { _, err := w.registry.Get(w.cp, somebody.Namespace); return err != nil }
 	if !open() {
 		t.Fatal("the breaker is closed")
 	}
@@ -145,7 +145,7 @@ func TestBreaker_OnlyRegistrationsFail_TheCredentialCheckDecides(t *testing.T) {
 		w.Expect(map[string]int{"a": 20, "b": 20})
 		w.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore})
 		w.dropped()
-		if _, err := w.registry.Get(w.cp); err == nil {
+		if _, err := w.registry.Get(w.cp, somebody.Namespace); err == nil {
 			t.Error("the breaker is closed")
 		}
 	})
@@ -159,7 +159,7 @@ func TestBreaker_OnlyRegistrationsFail_TheCredentialCheckDecides(t *testing.T) {
 		if _, err := w.Get(t.Context(), somebody, id); err == nil {
 			t.Fatal("it is read")
 		}
-		if _, err := w.registry.Get(w.cp); err != nil {
+		if _, err := w.registry.Get(w.cp, somebody.Namespace); err != nil {
 			t.Errorf("one lost read opens it: %v", err)
 		}
 	})
@@ -184,10 +184,10 @@ func TestBreaker_ProbesOfOneNamespaceThatAreDropped_DoNotKeepItOpen(t *testing.T
 				repair()
 				w.cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Cut: cloudtest.CutBefore})
 			}
-			w.eventually("a probe to be let through", func() bool { _, err := w.registry.Get(w.cp); return err == nil })
+			w.eventually("a probe to be let through", func() bool { _, err := w.registry.Get(w.cp, somebody.Namespace); return err == nil })
 			_ = w.Update(t.Context(), ratelimit.Caller{UID: uid("a", 0), Namespace: "a"}, id, cloud.Update{Version: new("v5.0.0")})
 			check()
-			_, err := w.registry.Get(w.cp)
+			_, err := w.registry.Get(w.cp, somebody.Namespace)
 			if (err == nil) != repaired {
 				t.Errorf("after a dropped probe of another namespace: %v", err)
 			}
@@ -201,7 +201,7 @@ func (w *world) fail(check func(), id string) {
 	for i := range 5 {
 		_ = w.Delete(w.Context(), ratelimit.Caller{UID: uid("a", i), Namespace: "a"}, id)
 	}
-	w.eventually("the breaker to open", func() bool { _, err := w.registry.Get(w.cp); return err != nil })
+	w.eventually("the breaker to open", func() bool { _, err := w.registry.Get(w.cp, somebody.Namespace); return err != nil })
 	w.eventually("a check", func() bool { return w.checks.Load() > 0 })
 	check()
 }
@@ -225,7 +225,7 @@ func TestBreaker_FewAgentsOfTwoNamespaces_OnlyReadsFail_TheCredentialCheckDecide
 					_ = w.Verify(t.Context())
 				}
 			}
-			if _, err := w.registry.Get(w.cp); (err != nil) != outage {
+			if _, err := w.registry.Get(w.cp, somebody.Namespace); (err != nil) != outage {
 				t.Errorf("the circuit breaker: %v", err)
 			}
 		})

@@ -119,8 +119,8 @@ func (r *Registry) OnWake(f func(client.ObjectKey)) { r.woken = f }
 // must be reconciled. Call it before anything starts.
 func (r *Registry) OnNeedsVerification(f func(client.ObjectKey)) { r.needsVerification = f }
 
-// Get returns the Connection of a CloudProject, or a waiting failure while it is unverified.
-func (r *Registry) Get(cp *v1alpha1.CloudProject) (*Connection, error) {
+// Get returns the Connection of a CloudProject for an Agent in a namespace, or a waiting failure while it may not be used.
+func (r *Registry) Get(cp *v1alpha1.CloudProject, namespace string) (*Connection, error) {
 	r.mu.Lock()
 	p := r.connections[cp.UID]
 	r.mu.Unlock()
@@ -129,7 +129,7 @@ func (r *Registry) Get(cp *v1alpha1.CloudProject) (*Connection, error) {
 			"credentials of CloudProject %s/%s are not verified yet: see its conditions", cp.Namespace, cp.Name).
 			Coded(fault.ProjectNotReady)
 	}
-	if err := p.usable(); err != nil {
+	if err := p.usable(namespace); err != nil {
 		return nil, err
 	}
 	return p, nil

@@ -22,13 +22,13 @@ func TestGetWaitsForTheCredentialCheck(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
 	unknown := &v1alpha1.CloudProject{}
 	unknown.UID = "another"
-	_, err := w.registry.Get(unknown)
+	_, err := w.registry.Get(unknown, somebody.Namespace)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
-	_, err = w.registry.Get(w.cp)
+	_, err = w.registry.Get(w.cp, somebody.Namespace)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
 
 	noError(t, w.Verify(t.Context()))
-	got, err := w.registry.Get(w.cp)
+	got, err := w.registry.Get(w.cp, somebody.Namespace)
 	noError(t, err)
 	if got != w.Connection {
 		t.Error("another Project")
@@ -38,7 +38,7 @@ func TestGetWaitsForTheCredentialCheck(t *testing.T) {
 	}
 
 	w.registry.Forget(w.cp.UID)
-	_, err = w.registry.Get(w.cp)
+	_, err = w.registry.Get(w.cp, somebody.Namespace)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
 	_, err = w.Acquire(somebody)
 	w.refused(err, v1alpha1.ReasonProjectNotFound)
@@ -95,7 +95,7 @@ func TestWhatChangesMustBeVerifiedAgain(t *testing.T) {
 			version := w.Version()
 			row.change(w)
 			w.configure()
-			_, err := w.registry.Get(w.cp)
+			_, err := w.registry.Get(w.cp, somebody.Namespace)
 			if again := err != nil; again != row.again {
 				t.Errorf("the check has to be repeated: %v, want %v", again, row.again)
 			}
@@ -110,10 +110,10 @@ func TestABlockLastsUntilTheNextCheck(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
 	w.Block(fault.Waitingf(v1alpha1.ReasonProjectNotReady, "not now"))
 	w.configure()
-	_, err := w.registry.Get(w.cp)
+	_, err := w.registry.Get(w.cp, somebody.Namespace)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
 	noError(t, w.Verify(t.Context()))
-	if _, err := w.registry.Get(w.cp); err != nil || w.wakes.Load() != 1 {
+	if _, err := w.registry.Get(w.cp, somebody.Namespace); err != nil || w.wakes.Load() != 1 {
 		t.Errorf("after the check: %v, woken %d times", err, w.wakes.Load())
 	}
 }
@@ -134,7 +134,7 @@ func TestPausedRegistrationAllowsDeletions(t *testing.T) {
 	if got := w.cloud.Count(http.MethodPost, ""); got != 1 {
 		t.Errorf("%d registrations were sent", got)
 	}
-	p, err := w.registry.Get(w.cp)
+	p, err := w.registry.Get(w.cp, somebody.Namespace)
 	noError(t, err)
 	noError(t, p.Delete(t.Context(), somebody, id))
 

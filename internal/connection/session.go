@@ -12,7 +12,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/url"
-	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -81,7 +80,7 @@ func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 		wanted: cp.Spec.Authentication, bare: fresh, client: fresh,
 	}
 	s.epoch.session++
-	s.access.throttledUntil, s.access.blocked = time.Time{}, notVerified(s.key)
+	s.access.throttled, s.access.blocked = throttled{}, notVerified(s.key)
 	return moved, nil
 }
 

@@ -22,7 +22,7 @@ import (
 // waiting Agents. Failures: waiting (Unauthorized) if the API rejects the credentials; retryable if the check is
 // inconclusive.
 func (c *Connection) Verify(ctx context.Context) error {
-	if err := c.throttled(); err != nil {
+	if err := c.throttled(""); err != nil {
 		return err
 	}
 	s := c.shared
@@ -106,7 +106,7 @@ func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.
 			Coded(fault.CredentialsUnverified)
 	case err != nil:
 		c.learn(ratelimit.Caller{}, at, "", err)
-		if throttled := c.throttled(); throttled != nil {
+		if throttled := c.throttled(""); throttled != nil {
 			return throttled.Because(err)
 		}
 		return err

@@ -151,7 +151,7 @@ func TestResultsOfTheCredentialCheck(t *testing.T) {
 				t.Errorf("result (-want +got):\n%s", diff)
 			}
 			w.requests(row.requests)
-			if _, err := w.registry.Get(w.cp); (err == nil) != (row.reason == "") {
+			if _, err := w.registry.Get(w.cp, somebody.Namespace); (err == nil) != (row.reason == "") {
 				t.Errorf("calls are made: %v", err)
 			}
 		})
@@ -217,11 +217,11 @@ func TestARejectedRequestOutweighsAnInconclusiveCheck(t *testing.T) {
 	if pause <= 0 || pause > 5*time.Second {
 		t.Errorf("after one rejection the next try is in %s", pause)
 	}
-	_, err = w.registry.Get(w.cp)
+	_, err = w.registry.Get(w.cp, somebody.Namespace)
 	w.refused(err, v1alpha1.ReasonProjectNotReady)
 	w.clock.Step(pause)
 	noError(t, w.Verify(t.Context())) // One call may try again.
-	_, err = w.registry.Get(w.cp)
+	_, err = w.registry.Get(w.cp, somebody.Namespace)
 	noError(t, err)
 }
 
@@ -232,7 +232,7 @@ func TestAListThatDisappearsIsMissedForAWhile(t *testing.T) {
 	w.configure()
 	w.forget()
 	w.refused(w.Verify(t.Context()), v1alpha1.ReasonInvalidResponse)
-	_, err := w.registry.Get(w.cp) // All but registrations proceed: whether there is a list is not known.
+	_, err := w.registry.Get(w.cp, somebody.Namespace) // All but registrations proceed: whether there is a list is not known.
 	noError(t, err)
 	if result := w.Result(); !result.Verified || result.ListSupported != nil || w.wakes.Load() != 1 {
 		t.Errorf("%+v, and the Agents are woken %d times", result, w.wakes.Load())
@@ -245,7 +245,7 @@ func TestAListThatDisappearsIsMissedForAWhile(t *testing.T) {
 	w.cloud.Configure(func(s *cloudtest.Settings) { s.NoList = true })
 	w.clock.Step(14 * time.Minute)
 	w.refused(w.Verify(t.Context()), v1alpha1.ReasonInvalidResponse)
-	if _, err := w.registry.Get(w.cp); err != nil {
+	if _, err := w.registry.Get(w.cp, somebody.Namespace); err != nil {
 		t.Errorf("verified credentials are blocked: %v", err)
 	}
 	w.clock.Step(15 * time.Minute)

@@ -93,7 +93,7 @@ func (t *Task) FindProject(ctx context.Context) error {
 
 // connect gets the shared connection of the CloudProject.
 func (t *Task) connect() (err error) {
-	if t.Project, err = t.Projects.Get(t.CloudProject); err == nil {
+	if t.Project, err = t.Projects.Get(t.CloudProject, t.Agent.Namespace); err == nil {
 		t.credential = t.credentialNow()
 		t.Endpoint, t.EndpointVersion = t.Project.At()
 	}

@@ -150,8 +150,8 @@ func TestTheCopyServesDeletionsWhenTheSourceIsGone(t *testing.T) {
 	w.becomes(cp, waitingFor(v1alpha1.ReasonSourceNotFound, tokenName))
 	w.stays("the copy is kept", func() bool { return w.Secret(copied) != nil })
 	w.restart() // Nothing but the copy knows the token now.
-	w.eventually("the project to be usable", func() bool { _, err := w.projects.Get(cp); return err == nil }, w.logged)
-	p, err := w.projects.Get(cp)
+	w.eventually("the project to be usable", func() bool { _, err := w.projects.Get(cp, cp.Namespace); return err == nil }, w.logged)
+	p, err := w.projects.Get(cp, cp.Namespace)
 	noError(t, err)
 
 	if err := p.RegistrationPaused(); err == nil {
@@ -182,7 +182,7 @@ func TestAnUnusableSourceFallsBackToTheCopyToo(t *testing.T) {
 	cp, _ := w.withCopy()
 	w.putToken("")
 	w.becomes(cp, stalledBy(v1alpha1.ReasonSourceInvalid, "is empty"))
-	if _, err := w.projects.Get(cp); err != nil {
+	if _, err := w.projects.Get(cp, cp.Namespace); err != nil {
 		t.Errorf("deletions are refused: %v", err)
 	}
 	if w.projects.Lookup(cp.UID).RegistrationPaused() == nil {
@@ -210,7 +210,7 @@ func TestACopyThatOutlivesItsCloudProjectIsReleased(t *testing.T) {
 // registerRemote registers an agent, as the agent controller does, and returns its ID.
 func (w *world) registerRemote(cp *v1alpha1.CloudProject) string {
 	w.Helper()
-	p, err := w.projects.Get(cp)
+	p, err := w.projects.Get(cp, cp.Namespace)
 	noError(w, err)
 	permit, err := p.Acquire(ratelimit.Caller{UID: "somebody"})
 	noError(w, err)

@@ -47,7 +47,7 @@ func (w *world) becomes(cp *v1alpha1.CloudProject, want expect) *v1alpha1.CloudP
 	w.eventually(fmt.Sprintf("Ready=%s %s %q", want.ready, want.reason, want.message), func() bool {
 		noError(w, w.Client.Get(w.Context(), client.ObjectKeyFromObject(cp), &now))
 		c := apimeta.FindStatusCondition(now.Status.Conditions, ready)
-		if _, err := w.projects.Get(cp); err != nil && want.ready == metav1.ConditionTrue {
+		if _, err := w.projects.Get(cp, cp.Namespace); err != nil && want.ready == metav1.ConditionTrue {
 			return false // The status is written before the registry says so.
 		}
 		return c != nil && now.Status.ObservedGeneration == now.Generation && c.ObservedGeneration == now.Generation &&

@@ -66,7 +66,7 @@ func TestAgentsDelayTheDeletionOfTheirCloudProject(t *testing.T) {
 	}
 	w.delete(cp)
 	w.becomes(cp, inUse(w.Namespace+"/agent-0, ", w.Namespace+"/agent-4 and 2 more", "delete them", "orphan-agents"))
-	p, err := w.projects.Get(cp)
+	p, err := w.projects.Get(cp, cp.Namespace)
 	if err != nil {
 		t.Fatalf("the Agents cannot be deleted: %v", err)
 	}
@@ -94,11 +94,11 @@ func TestACloudProjectInUseIsStillVerified(t *testing.T) {
 		now := w.becomes(cp, inUse())
 		return strings.Contains(apimeta.FindStatusCondition(now.Status.Conditions, ready).Message, "; also, spec.tokenSecretRef")
 	})
-	if _, err := w.projects.Get(cp); err != nil {
+	if _, err := w.projects.Get(cp, cp.Namespace); err != nil {
 		t.Errorf("the Agent cannot be deleted: %v", err)
 	}
 	w.restart()
-	w.eventually("the project to be usable again", func() bool { _, err := w.projects.Get(cp); return err == nil }, w.logged)
+	w.eventually("the project to be usable again", func() bool { _, err := w.projects.Get(cp, cp.Namespace); return err == nil }, w.logged)
 	if w.projects.Lookup(cp.UID).RegistrationPaused() == nil {
 		t.Error("registration is not paused after a restart")
 	}
@@ -155,7 +155,7 @@ func TestANamespaceIsDeletedInOrder(t *testing.T) {
 	w.becomes(cp, inUse())
 	w.eventually("the source to go", func() bool { return w.Secret(tokenName) == nil })
 	w.restart()
-	w.eventually("the copy to serve", func() bool { _, err := w.projects.Get(cp); return err == nil }, w.logged)
+	w.eventually("the copy to serve", func() bool { _, err := w.projects.Get(cp, cp.Namespace); return err == nil }, w.logged)
 	w.stays("the copy is kept", func() bool { return w.Secret(copied) != nil })
 	w.removeAgent(agent)
 	w.gone(cp)

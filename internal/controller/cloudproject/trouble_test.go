@@ -182,7 +182,7 @@ var serviceTroubles = []trouble{{
 	want:     unverified("the first Agent request"),
 	requests: 2,
 	fix: func(w *world, cp *v1alpha1.CloudProject) {
-		p, err := w.projects.Get(cp)
+		p, err := w.projects.Get(cp, cp.Namespace)
 		noError(w, err)
 		permit, err := p.Acquire(ratelimit.Caller{UID: "somebody"})
 		noError(w, err)

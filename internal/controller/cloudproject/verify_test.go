@@ -113,7 +113,7 @@ func TestAGoodTokenIsVerified(t *testing.T) {
 				t.Errorf("the check made %d POSTs", got)
 			}
 			w.eventually("the Agents to be woken", func() bool { return w.wakes() > 0 })
-			if _, err := w.projects.Get(got); err != nil {
+			if _, err := w.projects.Get(got, got.Namespace); err != nil {
 				t.Errorf("the project cannot be used: %v", err)
 			}
 		})
@@ -211,7 +211,7 @@ func TestAnOutageShowsAndPasses(t *testing.T) {
 	remove := w.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore})
 	w.poke(cp)
 	w.becomes(cp, waitingFor(v1alpha1.ReasonUnavailable, w.url, "retrying automatically"))
-	if _, err := w.projects.Get(cp); err != nil {
+	if _, err := w.projects.Get(cp, cp.Namespace); err != nil {
 		t.Errorf("requests are already blocked after one failed check: %v", err)
 	}
 	remove()
@@ -227,7 +227,7 @@ func TestARevokedTokenIsDetectedByARequest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	cp := w.becomes(w.create(), verified)
-	p, err := w.projects.Get(cp)
+	p, err := w.projects.Get(cp, cp.Namespace)
 	noError(t, err)
 	w.cloud.RevokeToken(w.token)
 	if _, err := p.Get(t.Context(), ratelimit.Caller{UID: "somebody"}, otherID); err == nil {
@@ -277,7 +277,7 @@ func TestARestartVerifiesAgain(t *testing.T) {
 	cp := w.becomes(w.create(), verified)
 	w.restart()
 	w.eventually("a second check", func() bool { return len(w.cloud.Requests()) == 2 })
-	w.eventually("the project to be usable", func() bool { _, err := w.projects.Get(cp); return err == nil })
+	w.eventually("the project to be usable", func() bool { _, err := w.projects.Get(cp, cp.Namespace); return err == nil })
 	if again := w.becomes(cp, verified); again.ResourceVersion != cp.ResourceVersion {
 		t.Error("the restart wrote the status")
 	}
