@@ -64,7 +64,7 @@ func aboutContent(err error) bool {
 type tenants struct {
 	agents     map[string]int // by namespace
 	odd        oddities
-	throttlers map[string]time.Time // when the content of a namespace throttled the project last
+	throttlers map[string]time.Time // when the Agents of a namespace throttled the project last
 	asked      time.Time            // when odd responses last requested a credential check
 	probed     bool                 // a half-open probe had an odd response, and waits for a credential check
 }

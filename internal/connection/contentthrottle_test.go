@@ -16,11 +16,12 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-// A filter that refuses what one namespace sends, and asks to wait, throttles the others once and briefly, also those whose first Agent
-// is new. A namespace that is alone waits as long as asked.
+// A filter that refuses what one namespace sends or reads, and asks to wait, throttles the others once and briefly, also those whose
+// first Agent is new. A namespace that is alone waits as long as asked.
 func TestThrottle_ForeignResponseToContent_IsBounded(t *testing.T) {
 	hour := http.Header{"Retry-After": {"3600"}}
 	for _, row := range []struct {
@@ -43,7 +44,7 @@ func TestThrottle_ForeignResponseToContent_IsBounded(t *testing.T) {
 		{"429 page with a time, one namespace, to lists", cloudtest.Fault{Status: 429, Body: "<html>", Header: hour}, true, "", 10 * time.Second, 9 * time.Second},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			for _, op := range []string{"update", "register"} {
+			for _, op := range []string{"update", "register", "get", "delete"} {
 				t.Run(op, func(t *testing.T) {
 					w := verified(t, cloudtest.Settings{})
 					id := w.register("m")
@@ -56,12 +57,18 @@ func TestThrottle_ForeignResponseToContent_IsBounded(t *testing.T) {
 					for i := range 20 {
 						who := ratelimit.Caller{UID: uid("a", i), Namespace: "a"}
 						var err error
-						if op == "update" {
+						switch op {
+						case "update":
 							err = w.Update(t.Context(), who, id, cloud.Update{Version: ptr.To("v5.0.0")})
-						} else if permit, refused := w.Acquire(who); refused != nil {
-							err = refused
-						} else {
-							_, err = permit.Register(t.Context(), cloud.Registration{Name: "n", MachineID: fmt.Sprint("x", i)})
+						case "get":
+							_, err = w.Get(t.Context(), who, id)
+						case "delete":
+							err = w.Delete(t.Context(), who, id)
+						default:
+							var permit *connection.Permit
+							if permit, err = w.Acquire(who); err == nil {
+								_, err = permit.Register(t.Context(), cloud.Registration{Name: "n", MachineID: fmt.Sprint("x", i)})
+							}
 						}
 						if err == nil {
 							t.Fatal("it was allowed")

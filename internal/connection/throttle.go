@@ -14,19 +14,19 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
-// contentThrottleEvery is the shortest time between two throttles of a project by the content of one namespace.
+// contentThrottleEvery is the shortest time between two throttles of a project by the Agents of one namespace.
 const contentThrottleEvery = 10 * time.Minute
 
 // throttle returns for how long a response that asks to wait throttles its own namespace, and all. If the API did not write
-// it, it may be a filter's response to the content of one request, so it throttles all briefly and rarely. Only its own namespace,
-// while alone, waits as long as asked: another may come at any time. A rate limiter in front of the API rejects the requests of
-// others, too. The caller holds the lock.
+// it, it may be a filter's response to what one Agent sends or reads, so it throttles all briefly and rarely. Only its own namespace
+// waits as long as asked, except for what one of its Agents declares while others use the project. A rate limiter in front of the
+// API rejects the credential check, too, which throttles all. The caller holds the lock.
 func (s *shared) throttle(who ratelimit.Caller, e *cloud.Error) (own, all time.Duration) {
 	wait := e.RetryAfter
 	if wait == 0 {
 		wait = throttleDefault
 	}
-	if e.API || !e.OfContent() {
+	if e.API || who.Namespace == "" {
 		return wait, wait
 	}
 	now := s.registry.opts.Clock.Now()
@@ -35,7 +35,7 @@ func (s *shared) throttle(who ratelimit.Caller, e *cloud.Error) (own, all time.D
 		s.tenants.throttlers[who.Namespace] = now
 		all = min(wait, throttleDefault)
 	}
-	if s.tenants.beside(who.Namespace) {
+	if e.OfContent() && s.tenants.beside(who.Namespace) {
 		return all, all
 	}
 	return wait, all
@@ -44,7 +44,7 @@ func (s *shared) throttle(who ratelimit.Caller, e *cloud.Error) (own, all time.D
 // throttled says until when no request is sent, because a response asked to wait.
 type throttled struct {
 	all time.Time
-	own map[string]time.Time // of the namespaces whose content has to wait longer than all others
+	own map[string]time.Time // of the namespaces that wait longer than all others
 }
 
 func (t *throttled) until(namespace string) time.Time {
