@@ -7,7 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 package connection
 
 import (
-	"slices"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -33,16 +32,9 @@ func (d *duplicates) SetDuplicates(who types.UID, ids []string) {
 	d.ids[who] = ids
 }
 
-// Duplicates returns the duplicates of all Agents, sorted; the first hundred at most.
-func (d *duplicates) Duplicates() []string {
-	const most = 100
+// DuplicatesOf returns the duplicates of one Agent, as its last check here found them.
+func (d *duplicates) DuplicatesOf(who types.UID) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var all []string
-	for _, ids := range d.ids {
-		all = append(all, ids...)
-	}
-	slices.Sort(all)
-	all = slices.Compact(all)
-	return all[:min(len(all), most)]
+	return d.ids[who]
 }

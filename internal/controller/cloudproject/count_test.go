@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
@@ -108,6 +109,29 @@ func TestCount_TenThousandAgents_ReadsEachNamespaceOnce(t *testing.T) {
 	}
 	if reads != 5 {
 		t.Errorf("%d namespaces were read, want 5", reads)
+	}
+}
+
+// Duplicates are named while their Agent is checked here; that the API server does not respond does not end that.
+func TestDuplicates_AreThoseOfAgentsThatAreChecked(t *testing.T) {
+	var agents []v1alpha1.Agent
+	recorded := map[types.UID]string{}
+	for _, namespace := range []string{"allowed", "other", "unreadable", "gone"} {
+		agents = append(agents, v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, UID: types.UID(namespace)}})
+		if namespace != "gone" {
+			recorded[types.UID(namespace)] = otherID
+		}
+	}
+	n := &needs{known: map[string]bool{}, allows: func(namespace string) (bool, error) {
+		if namespace == "unreadable" {
+			return false, errors.New("no")
+		}
+		return namespace == "allowed", nil
+	}}
+	of := func(who types.UID) []string { return []string{"duplicate of " + string(who)} }
+	want := []string{"duplicate of allowed", "duplicate of unreadable"}
+	if diff := cmp.Diff(want, n.duplicates(agents, recorded, of)); diff != "" {
+		t.Errorf("duplicates (-want +got):\n%s", diff)
 	}
 }
 

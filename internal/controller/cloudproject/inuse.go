@@ -55,6 +55,10 @@ func (r releaser) protect(ctx context.Context, cp *v1alpha1.CloudProject, m *mem
 		return nil, false, err
 	}
 	m.agents, m.recorded = needs.count(users)
+	p := r.projects.Lookup(cp.UID)
+	if p != nil {
+		m.duplicates = needs.duplicates(users, m.recorded, p.DuplicatesOf)
+	}
 	if cp.DeletionTimestamp.IsZero() {
 		base := cp.DeepCopy()
 		if controllerutil.AddFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
@@ -63,7 +67,7 @@ func (r releaser) protect(ctx context.Context, cp *v1alpha1.CloudProject, m *mem
 		return nil, false, err
 	}
 	// Pause registration first: then no registration can be missed below.
-	if p := r.projects.Lookup(cp.UID); p != nil {
+	if p != nil {
 		p.PauseRegistration(pauseReason(cp, nil, nil))
 	}
 	orphan := cp.Annotations[v1alpha1.AnnotationOrphanAgents] == "true"

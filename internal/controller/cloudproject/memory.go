@@ -32,14 +32,15 @@ type memo struct {
 	needsCheck atomic.Bool
 	released   bool // the finalizer was removed, which the cache may not show yet
 
-	check     checked
-	uncopied  *fault.Error         // why there is no copy of the credentials; nil when there is
-	agents    map[string]int       // that use the CloudProject, by namespace
-	recorded  map[types.UID]string // their remote agents
-	interval  time.Duration        // effective resync interval
-	written   string               // the version of the CloudProject that this process wrote last
-	writtenAt time.Time            // when the status was written last
-	rejected  rejected
+	check      checked
+	uncopied   *fault.Error         // why there is no copy of the credentials; nil when there is
+	agents     map[string]int       // that use the CloudProject, by namespace
+	recorded   map[types.UID]string // their remote agents
+	duplicates []string             // of their remote agents
+	interval   time.Duration        // effective resync interval
+	written    string               // the version of the CloudProject that this process wrote last
+	writtenAt  time.Time            // when the status was written last
+	rejected   rejected
 }
 
 // checked is the last credential check.

@@ -8,6 +8,7 @@ package cloudproject
 
 import (
 	"context"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -82,6 +83,26 @@ func (n *needs) count(agents []v1alpha1.Agent) (counted map[string]int, recorded
 		}
 	}
 	return counted, recorded
+}
+
+// duplicates returns the duplicates of the Agents that are still checked here, sorted; the first hundred at most. An Agent that left, is
+// suspended or is no longer allowed does not learn that its duplicates were deleted.
+func (n *needs) duplicates(agents []v1alpha1.Agent, recorded map[types.UID]string, of func(types.UID) []string) []string {
+	const most = 100
+	var all []string
+	for i := range agents {
+		agent := &agents[i]
+		ids := of(agent.UID)
+		if len(ids) == 0 || recorded[agent.UID] == "" {
+			continue
+		}
+		if n.allowed(agent.Namespace) || n.err != nil { // That the namespace cannot be read now changes nothing.
+			all = append(all, ids...)
+		}
+	}
+	slices.Sort(all)
+	all = slices.Compact(all)
+	return all[:min(len(all), most)]
 }
 
 func (n *needs) allowed(namespace string) bool {

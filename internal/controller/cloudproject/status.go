@@ -59,7 +59,7 @@ func describe(cp *v1alpha1.CloudProject, m *memo, p *connection.Connection) {
 	if p == nil {
 		return
 	}
-	s.DuplicateAgents = p.Duplicates()
+	s.DuplicateAgents = m.duplicates
 	if result := p.Result(); result.Verified {
 		s.Authentication = result.Authentication
 		if result.ListSupported != nil { // A list that is missing for a while is expected after a restart, too.
