@@ -65,7 +65,11 @@ type kept struct {
 	sync.Mutex
 	last  map[types.NamespacedName]time.Time // metrics; the status is updated less often
 	known sets.Set[string]                   // CloudProjects with counters
+	most  int                                // of them, before those of deleted ones are dropped without a scrape
 }
+
+// unscraped is how much of deleted CloudProjects may be kept where nobody scrapes: tenants choose their names.
+const unscraped = 100
 
 // NewAgents creates and registers the metrics.
 func NewAgents(registerer prometheus.Registerer, opts AgentsOptions) (*Agents, error) {
@@ -75,7 +79,7 @@ func NewAgents(registerer prometheus.Registerer, opts AgentsOptions) (*Agents, e
 	each := func(name, help string) *prometheus.Desc { return all(name, help, "agent_namespace", "agent") }
 	m := &Agents{
 		opts: opts, allowed: allowed{ask: opts.Allows, known: map[allowedKey]decision{}},
-		kept: kept{last: map[types.NamespacedName]time.Time{}, known: sets.New[string]()},
+		kept: kept{last: map[types.NamespacedName]time.Time{}, known: sets.New[string](), most: unscraped},
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "calyptia_agent_events_total",
 			Help: "What happened to Agents, by the reason of the event, such as Registered, DriftCorrected, Reregistered or Orphaned.",
@@ -101,24 +105,11 @@ func NewAgents(registerer prometheus.Registerer, opts AgentsOptions) (*Agents, e
 
 // compute computes the metrics of a scrape.
 func (m *Agents) compute(ctx context.Context, add Add) {
-	var projects v1alpha1.CloudProjectList
 	var agents v1alpha1.AgentList
-	for _, list := range []client.ObjectList{&projects, &agents} {
-		if err := m.opts.Reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
-			return // Before the cache is filled, no number is better than a wrong one.
-		}
+	mine, elsewhere, err := m.sweep(ctx)
+	if err != nil || m.opts.Reader.List(ctx, &agents, client.UnsafeDisableDeepCopy) != nil {
+		return // Before the cache is filled, no number is better than a wrong one.
 	}
-	mine, elsewhere := map[types.NamespacedName]*v1alpha1.CloudProject{}, sets.New[types.NamespacedName]()
-	for i := range projects.Items {
-		key := client.ObjectKeyFromObject(&projects.Items[i])
-		if !m.opts.Shard.Has(&projects.Items[i]) {
-			elsewhere.Insert(key)
-			continue
-		}
-		mine[key] = &projects.Items[i]
-	}
-	m.begin(mine)
-	m.allowed.expire()
 	sums := map[string]*sum{}
 	for i := range agents.Items {
 		agent := &agents.Items[i]
@@ -145,6 +136,28 @@ func (m *Agents) compute(ctx context.Context, add Add) {
 	}
 }
 
+// sweep returns the CloudProjects that this operator manages, and the keys of the others. It begins the counters of the former, and
+// drops what is kept of deleted ones.
+func (m *Agents) sweep(ctx context.Context) (
+	mine map[types.NamespacedName]*v1alpha1.CloudProject, elsewhere sets.Set[types.NamespacedName], err error,
+) {
+	var projects v1alpha1.CloudProjectList
+	if err := m.opts.Reader.List(ctx, &projects, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, nil, err
+	}
+	mine, elsewhere = map[types.NamespacedName]*v1alpha1.CloudProject{}, sets.New[types.NamespacedName]()
+	for i := range projects.Items {
+		key := client.ObjectKeyFromObject(&projects.Items[i])
+		if !m.opts.Shard.Has(&projects.Items[i]) {
+			elsewhere.Insert(key)
+			continue
+		}
+		mine[key] = &projects.Items[i]
+	}
+	m.begin(mine)
+	return mine, elsewhere, nil
+}
+
 // begin starts all counters of a CloudProject at zero, because Prometheus misses the first increase of a new series, and
 // drops those of deleted CloudProjects.
 func (m *Agents) begin(mine map[types.NamespacedName]*v1alpha1.CloudProject) {
@@ -162,7 +175,7 @@ func (m *Agents) begin(mine map[types.NamespacedName]*v1alpha1.CloudProject) {
 	for name := range m.kept.known.Difference(now) {
 		m.events.DeletePartialMatch(prometheus.Labels{"cloudproject": name})
 	}
-	m.kept.known = now
+	m.kept.known, m.kept.most = now, 2*len(now)+unscraped
 }
 
 // state is the counted part of a condition.
@@ -258,8 +271,12 @@ func (m *Agents) Happened(ctx context.Context, cloudProject *v1alpha1.CloudProje
 	}
 	m.kept.Lock()
 	m.kept.known.Insert(name)
+	full := len(m.kept.known) > m.kept.most
 	m.kept.Unlock()
 	m.events.WithLabelValues(name, reason).Inc()
+	if full {
+		_, _, _ = m.sweep(ctx) // The cache is filled before Agents are reconciled.
+	}
 }
 
 // Observed records when an Agent last sent metrics; the status is updated less often. last may be nil.

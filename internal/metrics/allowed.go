@@ -25,6 +25,7 @@ type allowed struct {
 	ask   func(ctx context.Context, cp *v1alpha1.CloudProject, namespace string) (bool, error)
 	mu    sync.Mutex
 	known map[allowedKey]decision
+	most  int // decisions, before old ones are dropped
 }
 
 type allowedKey struct {
@@ -58,12 +59,9 @@ func (a *allowed) has(ctx context.Context, cp *v1alpha1.CloudProject, namespace 
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.known[key] = decision{allowed: now, generation: cp.Generation, at: time.Now()}
+	if len(a.known) > a.most { // Rarely, so that it costs nothing.
+		maps.DeleteFunc(a.known, func(_ allowedKey, d decision) bool { return time.Since(d.at) > 2*allowedFor })
+		a.most = 2*len(a.known) + unscraped
+	}
 	return now
-}
-
-// expire drops decisions that nobody has asked for.
-func (a *allowed) expire() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	maps.DeleteFunc(a.known, func(_ allowedKey, d decision) bool { return time.Since(d.at) > 2*allowedFor })
 }
