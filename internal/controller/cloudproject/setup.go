@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
@@ -149,7 +150,8 @@ func (w watches) agentChanges() predicate.Predicate {
 	}
 }
 
-// agentHandler enqueues the CloudProjects of Agents, once for all changes within some time.
+// agentHandler enqueues the CloudProjects of Agents, once for all changes within some time. One that does not exist is not enqueued:
+// anybody may name it, as often as they like, and its turn would be that of its namespace. Once created, it counts its Agents.
 func (w watches) agentHandler() handler.EventHandler {
 	enqueue := func(ctx context.Context, q queue, objects ...client.Object) {
 		for _, obj := range objects {
@@ -157,8 +159,13 @@ func (w watches) agentHandler() handler.EventHandler {
 			if !ok {
 				continue
 			}
-			if key, ok := projectref.Ref(agent, w.defaultProject); ok {
-				q.AddAfter(ctrl.Request{NamespacedName: key}, w.patience(ctx, key, agent))
+			key, ok := projectref.Ref(agent, w.defaultProject)
+			if !ok {
+				continue
+			}
+			var cp v1alpha1.CloudProject
+			if err := w.client.Get(ctx, key, &cp, client.UnsafeDisableDeepCopy); !apierrors.IsNotFound(err) {
+				q.AddAfter(ctrl.Request{NamespacedName: key}, w.patience(&cp, agent))
 			}
 		}
 	}
@@ -171,10 +178,8 @@ func (w watches) agentHandler() handler.EventHandler {
 
 // patience is short for a CloudProject whose deletion may wait for this Agent; else only the number of Agents changes. The
 // cache may not show yet that the CloudProject is being deleted, too.
-func (w watches) patience(ctx context.Context, key types.NamespacedName, agent *v1alpha1.Agent) time.Duration {
-	var cp v1alpha1.CloudProject
-	err := w.client.Get(ctx, key, &cp, client.UnsafeDisableDeepCopy)
-	if !agent.DeletionTimestamp.IsZero() || err == nil && !cp.DeletionTimestamp.IsZero() {
+func (w watches) patience(cp *v1alpha1.CloudProject, agent *v1alpha1.Agent) time.Duration {
+	if !agent.DeletionTimestamp.IsZero() || !cp.DeletionTimestamp.IsZero() {
 		return w.delays.InUseDelay
 	}
 	return w.delays.AgentCountInterval

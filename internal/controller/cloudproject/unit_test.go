@@ -9,13 +9,16 @@ package cloudproject
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -256,23 +259,39 @@ func TestAnEventIsNeverTooLong(t *testing.T) {
 	}
 }
 
-// nowhere is an empty cache.
-type nowhere struct{ client.Client }
-
-func (nowhere) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
-	return errors.New("not there")
-}
-
 // The cache may show the deletion of an Agent before that of its CloudProject, which waits for it.
 func TestTheDeletionOfAnAgentIsHandledSoon(t *testing.T) {
-	w := watches{client: nowhere{}, delays: Delays{InUseDelay: time.Second, AgentCountInterval: time.Minute}}
+	w := watches{delays: Delays{InUseDelay: time.Second, AgentCountInterval: time.Minute}}
 	agent := &v1alpha1.Agent{}
-	if wait := w.patience(t.Context(), types.NamespacedName{}, agent); wait < 30*time.Second {
+	if wait := w.patience(&v1alpha1.CloudProject{}, agent); wait < 30*time.Second {
 		t.Errorf("the number of Agents is counted after %s", wait)
 	}
 	agent.DeletionTimestamp = new(metav1.Now())
-	if wait := w.patience(t.Context(), types.NamespacedName{}, agent); wait != time.Second {
+	if wait := w.patience(&v1alpha1.CloudProject{}, agent); wait != time.Second {
 		t.Errorf("the deletion of an Agent is handled after %s", wait)
+	}
+}
+
+// line is a queue that records the names in it.
+type line struct {
+	queue
+	names []string
+}
+
+func (l *line) AddAfter(r ctrl.Request, _ time.Duration) { l.names = append(l.names, r.Name) }
+
+// Anybody may name CloudProjects of another namespace that do not exist. They take no turn of those that do.
+func TestAgentHandler_CloudProjectThatDoesNotExist_IsNotEnqueued(t *testing.T) {
+	naming := func(name string) *v1alpha1.Agent {
+		return &v1alpha1.Agent{Spec: v1alpha1.AgentSpec{ProjectRef: &v1alpha1.CloudProjectReference{Namespace: "default", Name: name}}}
+	}
+	cp := &v1alpha1.CloudProject{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "main"}}
+	h, q := watches{client: shown{cp: cp}}.agentHandler(), &line{}
+	h.Create(t.Context(), event.CreateEvent{Object: naming("none-1")}, q)
+	h.Update(t.Context(), event.UpdateEvent{ObjectOld: naming("none-1"), ObjectNew: naming("main")}, q)
+	h.Delete(t.Context(), event.DeleteEvent{Object: naming("none-2")}, q)
+	if !slices.Equal(q.names, []string{"main"}) {
+		t.Errorf("enqueued %v, want main alone", q.names)
 	}
 }
 
@@ -314,7 +333,10 @@ type shown struct {
 	cp *v1alpha1.CloudProject
 }
 
-func (s shown) Get(_ context.Context, _ client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+func (s shown) Get(_ context.Context, key client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+	if key != client.ObjectKeyFromObject(s.cp) {
+		return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
+	}
 	s.cp.DeepCopyInto(obj.(*v1alpha1.CloudProject))
 	return nil
 }
