@@ -51,14 +51,20 @@ func (s Absence) ConfirmsMissing(ctx context.Context, id string, failure error) 
 		failure, Evidence{s.Task}.named("the agent", id)).Because(failure)
 }
 
-// candidate reads a remote agent that a Secret, a snapshot or an odd response names. It is nil if two checks, some time apart, found that
-// it does not exist: one wrong "not found" may come from a backend that lags behind.
+// candidate reads a remote agent that a spec, a Secret, a snapshot or an odd response names. It is nil if two checks, some time apart,
+// found that it does not exist: one wrong "not found" may come from a backend that lags behind.
 func (s Absence) candidate(ctx context.Context, id string) (*cloud.Agent, error) {
 	a, named := &s.Known.Absence, Whereabouts{id, s.Endpoint}
 	remote, err := s.Project.Get(ctx, s.Caller(), id)
-	if err == nil {
+	switch known := named == a.other; {
+	case err == nil:
 		s.found(id)
+		if known {
+			a.other = Whereabouts{}
+		}
 		return remote, nil
+	case known && cloud.MaybeGone(err): // Else each request to reconcile would cost a list.
+		return nil, nil //nolint:nilnil // Documented: it does not exist.
 	}
 	if missing, err := s.ConfirmsMissing(ctx, id, err); !missing {
 		return nil, err

@@ -37,12 +37,13 @@ func (a Adopter) adopt(ctx context.Context) error {
 			return err
 		}
 	}
-	remote, err := a.Project.Get(ctx, a.Caller(), id)
-	if cloud.IsGone(err) {
+	remote, err := Absence{a.Task}.candidate(ctx, id)
+	if err != nil {
+		return err
+	}
+	if remote == nil {
 		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
 			"spec.agentID: the project has no agent %s: correct spec.projectRef, or delete this Agent and create it with the right agentID", id)
-	} else if err != nil {
-		return err
 	}
 	// An agent with our derived machine ID was registered by this Agent, which lost its record.
 	own := remote.MachineID == a.derived()

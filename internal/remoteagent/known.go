@@ -101,7 +101,7 @@ type absences struct {
 	unnamedAt time.Time
 	// missed are the agents that were named and not found, and when first: a second check decides.
 	missed map[Whereabouts]time.Time
-	// Lost was found missing for good and is not looked up again; other was named by a Secret and did not exist.
+	// Lost was found missing for good and is not looked up again; other was named and did not exist.
 	Lost, other Whereabouts
 	deletion    deletion
 }

@@ -137,3 +137,16 @@ func TestDuplicate_OneWrongNotFound_IsNotForgotten(t *testing.T) {
 		})
 	}
 }
+
+// A user names an existing agent to adopt, and one read says that it does not exist. That stalls no Agent: GitOps tools give up on it.
+func TestAdopt_OneWrongNotFound_IsNotStalled(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+	id := w.Register("legacy", "machine-1").ID
+	w.Cloud.Inject(wrongly(id))
+	w.Start()
+	w.Apply("web", adopting(id))
+	if a := w.ReadyOrStalled("web"); a.Status.ID != id {
+		t.Errorf("the existing agent is not adopted: %s", harness.Describe(a))
+	}
+}
