@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/inventory"
@@ -115,6 +116,25 @@ func (s snapshots) current(err error) error {
 		return s.outdated()
 	}
 	return err
+}
+
+// optional takes the failure of a search that needs a list, which the Agent itself does not: a list that takes long or fails delays no
+// change of it.
+func (s snapshots) optional(ctx context.Context, err error) error {
+	s.Searching = nil
+	switch f, _ := fault.As(err); {
+	case err == nil || ctx.Err() != nil:
+		return err
+	case s.Project.Version() != s.EndpointVersion:
+		return s.outdated()
+	case f != nil && f.Quiet && s.Handled():
+		s.Confirm = f.RetryAfter // The list has ended by then.
+	case f != nil && f.Quiet:
+		s.Searching = err
+	default:
+		Logger(ctx).V(1).Info("Left the search for duplicates to the next check", "cause", agentstatus.Classify(err).Message)
+	}
+	return nil
 }
 
 // withMachineID are the remote agents with our machine ID, from a snapshot that was begun after a time. lists is false if the API

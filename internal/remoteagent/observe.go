@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/inventory"
@@ -78,26 +77,7 @@ func (o Observer) Observe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return o.search(ctx)
-}
-
-// search looks for duplicates. That needs a list, and the Agent itself does not: a list that takes long or fails delays no change of it.
-func (o Observer) search(ctx context.Context) error {
-	o.Searching = nil
-	err := o.findDuplicates(ctx)
-	switch f, _ := fault.As(err); {
-	case err == nil || ctx.Err() != nil:
-		return err
-	case o.Project.Version() != o.EndpointVersion:
-		return o.outdated()
-	case f != nil && f.Quiet && o.Handled():
-		o.Confirm = f.RetryAfter // The list has ended by then.
-	case f != nil && f.Quiet:
-		o.Searching = err
-	default:
-		Logger(ctx).V(1).Info("Left the search for duplicates to the next check", "cause", agentstatus.Classify(err).Message)
-	}
-	return nil
+	return snapshots{o.Task}.optional(ctx, o.findDuplicates(ctx))
 }
 
 // mustRead ignores a changed Secret: its keeper reads the API itself, because the cache may lag.
