@@ -82,6 +82,12 @@ func (s Absence) candidate(ctx context.Context, id string) (*cloud.Agent, error)
 // found begins the two checks of an agent again, which exists.
 func (s Absence) found(id string) { delete(s.Known.Absence.missed, Whereabouts{id, s.Endpoint}) }
 
+// missedOnce reports whether a first check missed the agent at this endpoint.
+func (s Absence) missedOnce(id string) bool {
+	_, once := s.Known.Absence.missed[Whereabouts{id, s.Endpoint}]
+	return once
+}
+
 // missedTwice returns the failure until a second check, some time after the first, misses an agent that was named or is to be deleted.
 func (s Absence) missedTwice(named Whereabouts, until *fault.Error) error {
 	a := &s.Known.Absence
@@ -204,8 +210,5 @@ func (s Absence) confirmMissing(until *fault.Error) error {
 	s.Known.fruitless.lost(status.ID, now, occasionOf(s.Task))
 	s.sawMissing()
 	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
-	if s.Agent.Spec.MachineID == "" {
-		status.MachineID = "" // Derived again: the cluster's ID may have changed.
-	}
 	return ErrMissing
 }

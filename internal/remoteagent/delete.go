@@ -46,7 +46,7 @@ func (d Deleter) DeleteRemote(ctx context.Context) error {
 	if err := d.deleteDuplicates(ctx); err != nil || d.Agent.Status.ID == "" {
 		return err
 	}
-	if !(Observer{d.Task}).shown() {
+	if !(Observer{d.Task}).shown() || (Absence{d.Task}).missedOnce(d.Agent.Status.ID) {
 		return d.deleteConfirmed(ctx, d.Agent.Status.ID)
 	}
 	return d.deleteID(ctx, d.Agent.Status.ID)
@@ -106,9 +106,10 @@ func (d Deleter) superfluous(ctx context.Context, id string) (bool, error) {
 }
 
 // verified reports whether a recent read verified that a remote agent may be deleted. Without that memory each turn would begin
-// with the same read, and a rate limit of one request at a time would never permit the deletion.
+// with the same read, and a rate limit of one request at a time would never permit the deletion. If a deletion found no agent, a read
+// decides again: an API may say so of an agent that the token may not delete.
 func (d Deleter) verified(ctx context.Context, id string) bool {
-	return d.Clock.Now().Sub(Absence{d.Task}.deletion(id).verifiedAt) < d.Interval(ctx)
+	return !(Absence{d.Task}).missedOnce(id) && d.Clock.Now().Sub(Absence{d.Task}.deletion(id).verifiedAt) < d.Interval(ctx)
 }
 
 func (d Deleter) verify(id string) {

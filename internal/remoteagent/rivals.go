@@ -123,8 +123,10 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 		r.leases.seize(what, r.Key())
 		return nil
 	}
-	// An Agent that is being deleted cannot choose another machine ID.
-	if registration.LooksDerived(r.MachineID()) && !r.mayAdopt() && r.Agent.DeletionTimestamp.IsZero() {
+	// An Agent that is being deleted cannot choose another machine ID. One that was registered here keeps its own: the cluster's ID may have
+	// changed since.
+	chosen := r.Agent.Spec.MachineID != "" || RecordedEndpoint(r.Agent) != r.Endpoint
+	if chosen && registration.LooksDerived(r.MachineID()) && !r.mayAdopt() && r.Agent.DeletionTimestamp.IsZero() {
 		return fault.Terminalf(v1alpha1.ReasonMachineIDConflict,
 			"spec.machineID: %q has the form of the machine IDs that the operator derives from the names of Agents, and could be that "+
 				"of another: delete this Agent and create it with another machineID, or without one", r.MachineID())

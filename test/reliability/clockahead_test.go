@@ -47,7 +47,8 @@ func TestReregistration_AfterAClockThatWasDaysAhead_ALostResponseIsNotForgotten(
 		}
 		return nil
 	})
-	if pause := sent[1].Sub(sent[0]); pause < w.Settings.Slack {
+	// The slack counts from before the intent was written, and a first request may be slow.
+	if pause := sent[1].Sub(sent[0]); pause < w.Settings.Slack*3/4 {
 		t.Errorf("the second registration came %s after the first, whose response was lost", pause)
 	}
 }

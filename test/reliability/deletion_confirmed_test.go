@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
@@ -105,5 +107,36 @@ func TestDelete_RemoteAgentIsDeletedAlready_EndsWithTwoRequests(t *testing.T) {
 	requests := slices.DeleteFunc(w.Cloud.Requests(), func(r cloudtest.Request) bool { return r.AgentID != id })
 	if len(requests) != 2 {
 		t.Errorf("%d requests, want 2", len(requests))
+	}
+}
+
+// A deletion that finds no agent is no proof beside a read that shows it: an API may say so to a token that may not delete.
+func TestDelete_NotFoundAlthoughAReadShowsTheAgent_LeavesNoAgent(t *testing.T) {
+	for name, settings := range map[string]cloudtest.Settings{"lists": {}, "no list": {NoList: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, settings)
+			id := w.Ready(w.Apply("web")).Status.ID
+			w.Poke("web")
+			w.Handled("web")
+			heal := w.Cloud.Inject(cloudtest.Fault{
+				Method: http.MethodDelete, Route: cloudtest.RouteAgent, Status: http.StatusNotFound, Body: `{"error":"agent not found"}`,
+				Match: func(r *http.Request) bool { return r.URL.Path == "/v1/agents/"+id },
+			})
+			w.Cloud.ResetRequests()
+			w.Delete("web")
+			w.Eventually("the deletion is tried again after a read", func() error {
+				err := w.Client.Get(t.Context(), w.Key("web"), &v1alpha1.Agent{})
+				if n := w.Cloud.Count(http.MethodDelete, cloudtest.RouteAgent); n < 3 && err == nil {
+					return fmt.Errorf("%d deletions", n)
+				}
+				return client.IgnoreNotFound(err)
+			})
+			heal()
+			w.Gone("web")
+			if left := len(w.Remote()); left != 0 {
+				t.Errorf("%d remote agents are left", left)
+			}
+		})
 	}
 }

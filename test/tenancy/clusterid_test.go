@@ -17,8 +17,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// An Agent that declares no machine ID keeps its remote agent when the cluster's ID changes. If the agent is lost later, the Agent gets a
-// machine ID that is derived again, although its namespace may not choose one of that form.
+// An Agent that declares no machine ID keeps its remote agent when the cluster's ID changes. If the agent is lost later, it is
+// registered again with the same machine ID, although its namespace may not choose one of that form.
 func TestClusterID_ChangedBeforeAnAgentIsLost_GuestIsRegisteredAgain(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{})
@@ -32,9 +32,9 @@ func TestClusterID_ChangedBeforeAnAgentIsLost_GuestIsRegisteredAgain(t *testing.
 	}
 	w.Cloud.Remove(before.ID)
 	tenant.Poke("web")
-	tenant.Eventually("it is registered again, with a new machine ID", func() error {
+	tenant.Eventually("it is registered again, with its machine ID", func() error {
 		a := tenant.Get("web")
-		if a.Status.ID == before.ID || a.Status.MachineID == before.MachineID || !meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionReady) {
+		if a.Status.ID == before.ID || a.Status.MachineID != before.MachineID || !meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionReady) {
 			return fmt.Errorf("it is %s", harness.Describe(a))
 		}
 		return nil
