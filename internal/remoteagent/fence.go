@@ -22,12 +22,13 @@ import (
 // what needs correction.
 type Fence struct{ *Task }
 
-// Keep restores what is missing or outdated.
+// Keep restores what is missing or outdated. While the Agent is being deleted, only the intent is restored: it shows that there may be
+// a remote agent to delete. Without the finalizer, which cannot be added then, RemovedAgent deletes that once the Agent is removed.
 func (f Fence) Keep(ctx context.Context) error {
-	if f.Removed || f.Deleting() {
+	if f.Removed || f.Deleting() && !Fenced(f.Agent) {
 		return nil
 	}
-	if err := f.keepIntent(ctx); err != nil {
+	if err := f.keepIntent(ctx); err != nil || f.Deleting() {
 		return err
 	}
 	status := &f.Agent.Status

@@ -93,6 +93,7 @@ func (f finalizer) release(ctx context.Context, how remoteagent.Event) error {
 		return err
 	}
 	f.Released, f.Writes.Released = true, true
+	f.Writes.Sent = nil // If somebody else removes the finalizer, RemovedAgent needs it.
 	if how != remoteagent.NoEvent {
 		f.Record(how, cmp.Or(f.Agent.Status.ID, "with the machine ID "+f.MachineID()))
 	}

@@ -80,7 +80,6 @@ func (f finisher) finishReleased(ctx context.Context) (ctrl.Result, error) {
 		f.reconciler.forget(f.Key())
 		return ctrl.Result{RequeueAfter: time.Millisecond}, nil // There may be a new Agent of the name.
 	}
-	f.Writes.Sent = nil
 	if !f.held() {
 		return ctrl.Result{}, nil
 	}
