@@ -178,7 +178,7 @@ func (c *Connection) UpdateAsAgent(ctx context.Context, who ratelimit.Caller, id
 	return err
 }
 
-// Delete deletes a remote agent.
+// Delete deletes a remote agent. Something else may have responded: the snapshot keeps the agent until the caller confirms it.
 func (c *Connection) Delete(ctx context.Context, who ratelimit.Caller, id string) error {
 	p, err := c.Acquire(who)
 	if err != nil {
@@ -188,9 +188,6 @@ func (c *Connection) Delete(ctx context.Context, who ratelimit.Caller, id string
 	p.finish(verification.Delete, err)
 	if saysGone(err) && !p.current() {
 		return p.outdated()
-	}
-	if err == nil || cloud.IsGone(err) {
-		c.Drop(id)
 	}
 	return err
 }

@@ -34,15 +34,15 @@ func (s Absence) ConfirmsMissing(ctx context.Context, id string, failure error) 
 	case s.accepted(id): // That is the second source.
 		return true, nil
 	}
-	a := &s.Known.Absence
-	if a.unnamed != id {
-		a.unnamed, a.unnamedAt = id, s.Clock.Now()
+	a, unnamed := &s.Known.Absence, Whereabouts{id, s.Endpoint}
+	if a.unnamed != unnamed {
+		a.unnamed, a.unnamedAt = unnamed, s.Clock.Now()
 	}
 	lacks, listed, err := s.Project.Lacks(ctx, id, a.unnamedAt)
 	if err = (snapshots{s.Task}).current(err); err != nil {
 		return false, err // A snapshot may take longer than a reconciliation: the next one asks for the same.
 	}
-	a.unnamed = "" // A second check needs a second snapshot.
+	a.unnamed = Whereabouts{} // A second check needs a second snapshot.
 	if listed && lacks {
 		return true, nil
 	}
@@ -51,17 +51,28 @@ func (s Absence) ConfirmsMissing(ctx context.Context, id string, failure error) 
 		failure, Evidence{s.Task}.named("the agent", id)).Because(failure)
 }
 
+// read reads a remote agent. One that exists ends what earlier checks found missing.
+func (s Absence) read(ctx context.Context, id string) (*cloud.Agent, error) {
+	remote, err := s.Project.Get(ctx, s.Caller(), id)
+	if a, seen := &s.Known.Absence, (Whereabouts{id, s.Endpoint}); err == nil {
+		delete(a.missed, seen)
+		for _, missing := range []*Whereabouts{&a.unnamed, &a.other} {
+			if *missing == seen {
+				*missing = Whereabouts{}
+			}
+		}
+	}
+	return remote, err
+}
+
 // candidate reads a remote agent that a spec, a Secret, a snapshot or an odd response names. It is nil if two checks, some time apart,
 // found that it does not exist: one wrong "not found" may come from a backend that lags behind.
 func (s Absence) candidate(ctx context.Context, id string) (*cloud.Agent, error) {
 	a, named := &s.Known.Absence, Whereabouts{id, s.Endpoint}
-	remote, err := s.Project.Get(ctx, s.Caller(), id)
-	switch known := named == a.other; {
+	known := named == a.other
+	remote, err := s.read(ctx, id)
+	switch {
 	case err == nil:
-		s.found(id)
-		if known {
-			a.other = Whereabouts{}
-		}
 		return remote, nil
 	case known && cloud.MaybeGone(err): // Else each request to reconcile would cost a list.
 		return nil, nil //nolint:nilnil // Documented: it does not exist.
@@ -78,9 +89,6 @@ func (s Absence) candidate(ctx context.Context, id string) (*cloud.Agent, error)
 	a.other = named
 	return nil, nil //nolint:nilnil // Documented: it does not exist.
 }
-
-// found begins the two checks of an agent again, which exists.
-func (s Absence) found(id string) { delete(s.Known.Absence.missed, Whereabouts{id, s.Endpoint}) }
 
 // missedOnce reports whether a first check missed the agent at this endpoint.
 func (s Absence) missedOnce(id string) bool {
@@ -119,9 +127,8 @@ func (s Absence) accepted(id string) bool {
 // API. If the read fails, the next reconciliation repeats the deletion, and its response shows that the agent does not exist.
 func (s Absence) confirmDeleted(ctx context.Context, id string) error {
 	s.deletion(id).accepted = true
-	_, err := s.Project.Get(ctx, s.Caller(), id)
+	_, err := s.read(ctx, id)
 	if err == nil {
-		s.found(id)
 		s.Known.Absence.deletion = deletion{}
 		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 			"a response said that agent %s is deleted, and the agent still exists: check what is between the operator and Calyptia Cloud", id)

@@ -113,7 +113,6 @@ func (d Deleter) verified(ctx context.Context, id string) bool {
 }
 
 func (d Deleter) verify(id string) {
-	Absence{d.Task}.found(id)
 	Absence{d.Task}.deletion(id).verifiedAt = d.Clock.Now()
 }
 
@@ -161,7 +160,7 @@ func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 	if d.verified(ctx, id) {
 		return d.deleteID(ctx, id)
 	}
-	remote, err := d.Project.Get(ctx, d.Caller(), id)
+	remote, err := Absence{d.Task}.read(ctx, id)
 	if err != nil {
 		if missing, err := (Absence{d.Task}).ConfirmsMissing(ctx, id, err); !missing {
 			return err

@@ -97,7 +97,7 @@ type absences struct {
 	// firstAt is when the remote agent was first found missing; unlistedAt when the snapshot began that lacked it.
 	firstAt, unlistedAt time.Time
 	// unnamed is the agent that a "not found" may have been about, since unnamedAt: a later snapshot decides.
-	unnamed   string
+	unnamed   Whereabouts
 	unnamedAt time.Time
 	// missed are the agents that were named and not found, and when first: a second check decides.
 	missed map[Whereabouts]time.Time

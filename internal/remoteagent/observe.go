@@ -160,7 +160,7 @@ func (o Observer) asDeclared(seen inventory.Entry) bool {
 // Read reads the remote agent.
 func (o Observer) Read(ctx context.Context) error {
 	status := &o.Agent.Status
-	remote, err := o.Project.Get(ctx, o.Caller(), status.ID)
+	remote, err := Absence{o.Task}.read(ctx, status.ID)
 	if err != nil {
 		if missing, err := (Absence{o.Task}).ConfirmsMissing(ctx, status.ID, err); !missing {
 			return err

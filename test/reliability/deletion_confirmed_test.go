@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package reliability_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -110,7 +111,7 @@ func TestDelete_RemoteAgentIsDeletedAlready_EndsWithTwoRequests(t *testing.T) {
 	}
 }
 
-// A deletion that finds no agent is no proof beside a read that shows it: an API may say so to a token that may not delete.
+// A deletion that finds no agent is no evidence beside a read that shows it: an API may say so to a token that may not delete.
 func TestDelete_NotFoundAlthoughAReadShowsTheAgent_LeavesNoAgent(t *testing.T) {
 	for name, settings := range map[string]cloudtest.Settings{"lists": {}, "no list": {NoList: true}} {
 		t.Run(name, func(t *testing.T) {
@@ -139,4 +140,43 @@ func TestDelete_NotFoundAlthoughAReadShowsTheAgent_LeavesNoAgent(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A gateway responded to a read with a "not found" that names nothing, long before it does so to a deletion, and something responded to a
+// deletion in place of the API. Only a snapshot from after the last "not found" can confirm it.
+func TestDelete_NotFoundNamedNothingLongAgo_IsNotConfirmedByThat(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{}, func(w *harness.World, _ *v1alpha1.CloudProject) { w.Settings.GoneDelay = 10 * time.Minute })
+	bare := wrongly(w.Ready(w.Apply("web")).Status.ID)
+	bare.Times, bare.Body = 0, `{"error":"not found"}`
+	pokeUntil := func(route cloudtest.Route, status int) {
+		w.Cloud.ResetRequests()
+		w.Poke("web")
+		w.Eventually(fmt.Sprint("a response ", status), func() error {
+			if !slices.ContainsFunc(w.Cloud.Requests(), func(r cloudtest.Request) bool { return r.Route == route && r.Status == status }) {
+				return errors.New(harness.Describe(w.Get("web")))
+			}
+			return nil
+		})
+	}
+	reads := w.Cloud.Inject(bare)
+	lists := w.Cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: 503, Body: `{"error":"unavailable"}`})
+	pokeUntil(cloudtest.RouteList, http.StatusServiceUnavailable) // No snapshot confirms what the read said.
+	reads()
+	pokeUntil(cloudtest.RouteAgent, http.StatusOK)
+	lists()
+	w.Clock.Step(2 * w.Settings.Slack)
+	w.Poke("web")
+	handled(w, "web") // A snapshot shows it, too.
+
+	portal, deletions := bare, bare
+	portal.Method, portal.Status, portal.Body, portal.Times = http.MethodDelete, http.StatusNoContent, "", 1
+	deletions.Method = http.MethodDelete
+	w.Cloud.Inject(portal)
+	heal := w.Cloud.Inject(deletions)
+	w.Delete("web")
+	w.NotReady("web", v1alpha1.ReasonInvalidResponse, "does not confirm")
+	heal()
+	w.Gone("web")
+	remains(w)
 }
