@@ -65,10 +65,13 @@ func Recorded(url, projectID string) Endpoint {
 }
 
 // RecordedBy reports whether an Agent's status records a remote agent or a duplicate here, last verified through the CloudProject
-// with this UID. Where there is no endpoint, nothing is recorded.
+// with this UID. Where there is no endpoint, nothing is recorded. A token may be replaced by one that contains the project, or no longer
+// does: an unknown project is no other project, because an ID is unique at its URL.
 func (e Endpoint) RecordedBy(agent *v1alpha1.Agent, cloudProject string) bool {
 	status := &agent.Status
-	return e.URL != "" && e == Recorded(status.URL, status.ProjectID) && status.CloudProjectUID == cloudProject &&
+	at := Recorded(status.URL, status.ProjectID)
+	sameProject := e.ProjectID == at.ProjectID || e.ProjectID == "" || at.ProjectID == ""
+	return e.URL != "" && e.URL == at.URL && sameProject && status.CloudProjectUID == cloudProject &&
 		(status.ID != "" || len(status.DuplicatesToDelete) > 0)
 }
 

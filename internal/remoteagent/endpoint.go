@@ -44,6 +44,12 @@ func (e *endpoint) outdated() error {
 // credentialNow is the fingerprint of the current project token.
 func (e *endpoint) credentialNow() string { return e.Project.Sign("") }
 
+// records reports whether an Agent's record is of this endpoint, or was made through this CloudProject while its token did not contain
+// the project, or the current one does not. That an agent is missing needs more: see Absence.knownHere.
+func (e *endpoint) records(agent *v1alpha1.Agent) bool {
+	return RecordedEndpoint(agent) == e.Endpoint || e.Endpoint.RecordedBy(agent, string(e.CloudProject.UID))
+}
+
 // ResolveProject finds the connection that the Agent may use.
 func (t *Task) ResolveProject(ctx context.Context) error {
 	if err := t.FindProject(ctx); err != nil {

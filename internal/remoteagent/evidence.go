@@ -74,7 +74,7 @@ func (e Evidence) registeredWithThisToken() bool {
 // current endpoint. A record counts only there: elsewhere the same ID may be another agent.
 func (e Evidence) recordedHere(id string) bool {
 	status := &e.Agent.Status
-	return RecordedEndpoint(e.Agent) == e.Endpoint && id != "" && (status.ID == id || slices.Contains(status.DuplicatesToDelete, id))
+	return e.records(e.Agent) && id != "" && (status.ID == id || slices.Contains(status.DuplicatesToDelete, id))
 }
 
 // RegisteredWith reports whether a remote agent with our machine ID may come from the registration of this intent.

@@ -33,11 +33,17 @@ func holding(t *testing.T, p *Task, token string) *Task {
 // By which evidence a remote agent that shows the Agent's machine ID is the Agent's to use, change and delete.
 func TestEntitled_NeedsEvidenceThatTheTenantCannotWrite(t *testing.T) {
 	const here, elsewhere = "https://cloud-api.calyptia.com", "https://cloud.tenant.example"
-	const id = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
+	const id, project = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11", "8f6f2f0e-7d1c-4b52-9c6e-3a4f7f0f9d11"
 	chosen := func(a *v1alpha1.Agent) { a.Spec.MachineID = "machine-1" }
 	recorded := func(url string, origin v1alpha1.Origin) func(*v1alpha1.Agent) {
 		return func(a *v1alpha1.Agent) {
 			a.Status.ID, a.Status.URL, a.Status.MachineID, a.Status.Origin = id, url, "machine-1", origin
+		}
+	}
+	inProject := func(url, projectID, cloudProject string) func(*v1alpha1.Agent) {
+		return func(a *v1alpha1.Agent) {
+			recorded(url, v1alpha1.OriginAdopted)(a)
+			a.Status.ProjectID, a.Status.CloudProjectUID = projectID, cloudProject
 		}
 	}
 	for _, row := range []struct {
@@ -49,6 +55,7 @@ func TestEntitled_NeedsEvidenceThatTheTenantCannotWrite(t *testing.T) {
 		forged   bool
 		closed   time.Time // when the intent was written that is closed, at closedAt
 		closedAt string
+		project  string // that the CloudProject has
 		created  time.Time
 		want     bool
 	}{
@@ -65,6 +72,12 @@ func TestEntitled_NeedsEvidenceThatTheTenantCannotWrite(t *testing.T) {
 		{name: "a chosen one, with an intent older than the closed one", change: chosen, intent: noon.Add(-time.Minute), closed: noon, closedAt: here, created: noon},
 		{name: "recorded at this endpoint", change: recorded(here, v1alpha1.OriginRegistered), created: noon.Add(-time.Hour), want: true},
 		{name: "adopted at this endpoint", change: recorded(here, v1alpha1.OriginAdopted), created: noon.Add(-time.Hour), want: true},
+		{name: "recorded through this CloudProject, whose former token contained the project", change: inProject(here, project, "cp"), created: noon, want: true},
+		{name: "recorded through this CloudProject, whose former token did not contain the project", change: inProject(here, "", "cp"), project: project, created: noon, want: true},
+		{name: "recorded through this CloudProject in another project", change: inProject(here, id, "cp"), project: project, created: noon},
+		{name: "recorded through this CloudProject at another URL", change: inProject(elsewhere, project, "cp"), created: noon},
+		{name: "recorded through another CloudProject, whose token contains its project", change: inProject(here, project, "tenant's"), created: noon},
+		{name: "recorded through another CloudProject, whose token does not contain its project", change: inProject(here, "", "tenant's"), project: project, created: noon},
 		{name: "recorded at another endpoint", change: recorded(elsewhere, v1alpha1.OriginRegistered), created: noon.Add(-time.Hour)},
 		{name: "adopted at another endpoint", change: recorded(elsewhere, v1alpha1.OriginAdopted), created: noon.Add(-time.Hour)},
 		{name: "registered at another URL with this project's token", change: recorded(elsewhere, v1alpha1.OriginRegistered), closed: noon, closedAt: elsewhere, created: noon.Add(time.Second), want: true},
@@ -72,6 +85,7 @@ func TestEntitled_NeedsEvidenceThatTheTenantCannotWrite(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p := holding(t, taskFor(), "the-project-token")
+			p.CloudProject.UID, p.Endpoint.ProjectID = "cp", row.project
 			intentAt := func(at time.Time, url string) string {
 				intent, err := registration.NewIntent(at, time.Time{}, registration.Intent{}, (Evidence{p}).subject(url), p.Project.Sign)
 				if err != nil {

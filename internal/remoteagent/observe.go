@@ -213,7 +213,7 @@ func (o Observer) Put(id, machineID string) {
 	if status.ID != id || RecordedEndpoint(o.Agent) != at {
 		o.RecheckSecrets() // They contain the ID and the endpoint.
 	}
-	if len(status.DuplicatesToDelete) > 0 && RecordedEndpoint(o.Agent) != at {
+	if len(status.DuplicatesToDelete) > 0 && RecordedEndpoint(o.Agent) != at && !(Evidence{o.Task}).recordedHere(id) {
 		o.Record(MaybeOrphaned, o.MachineID())
 		status.DuplicatesToDelete = nil // At this endpoint the same IDs are another's.
 	}

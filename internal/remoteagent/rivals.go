@@ -168,7 +168,7 @@ func (r rivals) leaseFree(ctx context.Context, what lease) error {
 // registeredHere reports whether another Agent's record is of the same project. Anybody may refer to a CloudProject, or name its
 // URL and project: the record has to be made through it, or through one that is known to be of the same project.
 func (r rivals) registeredHere(other *v1alpha1.Agent) bool {
-	return RecordedEndpoint(other) == r.Endpoint && r.sameProject(types.UID(other.Status.CloudProjectUID))
+	return r.records(other) && r.sameProject(types.UID(other.Status.CloudProjectUID))
 }
 
 // registersHere reports whether another Agent may register in the same project.
