@@ -96,6 +96,13 @@ func (c *Connection) close() {
 	c.shared.metrics.Forget()
 }
 
+// moved drops what is known of the agents at the former endpoint.
+func (c *Connection) moved() {
+	c.Inventory.Reset()
+	c.duplicates.clear()
+	c.Safeguard.Moved()
+}
+
 // Leave drops what is kept for an Agent that was deleted.
 func (c *Connection) Leave(who types.UID) {
 	c.shared.limiter.Leave(who)

@@ -32,6 +32,12 @@ func (d *duplicates) SetDuplicates(who types.UID, ids []string) {
 	d.ids[who] = ids
 }
 
+func (d *duplicates) clear() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clear(d.ids)
+}
+
 // DuplicatesOf returns the duplicates of one Agent, as its last check here found them.
 func (d *duplicates) DuplicatesOf(who types.UID) []string {
 	d.mu.Lock()

@@ -163,7 +163,7 @@ func (r *Registry) Configure(cp *v1alpha1.CloudProject, credentials Credentials)
 	r.mu.Unlock()
 	moved, err := p.configure(cp, base, projectID, credentials)
 	if moved {
-		p.Inventory.Reset()
+		p.moved()
 	}
 	return p, err
 }

@@ -307,6 +307,15 @@ func Recorded(cp *v1alpha1.CloudProject) *fault.Error {
 	return massDeletion()
 }
 
+// Moved drops the agents of a project whose endpoint changed. Registration stays paused: only a user resumes it.
+func (s *Safeguard) Moved() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.recorded)
+	clear(s.seen)
+	clear(s.missing)
+}
+
 // Forget drops an Agent that was deleted.
 func (s *Safeguard) Forget(who types.UID) {
 	s.mu.Lock()

@@ -27,6 +27,14 @@ func TestDuplicates_OfAnAgentThatIsNoLongerChecked_AreNoLongerNamed(t *testing.T
 		"is suspended": func(_, tenant *harness.World) {
 			tenant.Change("web", func(a *v1alpha1.Agent) { a.Spec.Suspend = true })
 		},
+		"is at another installation, which does not have its agent": func(w, tenant *harness.World) {
+			other := cloudtest.New(cloudtest.Settings{})
+			other.AddToken(w.ProjectID, w.Token.Reveal())
+			server := other.Start()
+			tenant.Cleanup(server.Close)
+			w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.URL = server.URL })
+			tenant.Stalled("web", v1alpha1.ReasonRemoteNotFound)
+		},
 		"is no longer allowed": func(w, _ *harness.World) {
 			w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.AllowedNamespaces = nil })
 		},
