@@ -11,6 +11,8 @@ import (
 	"errors"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
@@ -184,6 +186,13 @@ func misnamed(id string) *fault.Error {
 			"the Agent's own is looked for once a second check confirms that", id)
 }
 
+// countsHere reports whether a missing agent is a loss of this CloudProject. Another one may only claim the project: what other teams
+// recorded through it is none. One that was created again has another UID, and the token that signed the registration.
+func (s Absence) countsHere() bool {
+	return s.Agent.Namespace == s.CloudProject.Namespace ||
+		(rivals{s.Task}).sameProject(types.UID(s.Agent.Status.CloudProjectUID)) || Evidence{s.Task}.registeredWithThisToken()
+}
+
 // confirmMissing confirms in two checks that a remote agent was deleted, or never was this Agent's; until then it returns the failure.
 func (s Absence) confirmMissing(until *fault.Error) error {
 	status, a, now := &s.Agent.Status, &s.Known.Absence, s.Clock.Now()
@@ -207,8 +216,7 @@ func (s Absence) confirmMissing(until *fault.Error) error {
 	if !a.unlistedAt.IsZero() {
 		since = a.unlistedAt
 	}
-	// Another CloudProject may only claim the project: what other teams recorded through it is no loss of this one.
-	if status.CloudProjectUID == string(s.CloudProject.UID) || s.Agent.Namespace == s.CloudProject.Namespace {
+	if s.countsHere() {
 		if err := s.Project.Gone(s.Caller(), since); err != nil {
 			return err
 		}

@@ -60,6 +60,8 @@ func TestCount_AgentsThatAreNotAllowed_CountOnlyWithEvidence(t *testing.T) {
 		{"not allowed", in("other"), here, signer, 0},
 		{"not allowed, with a finalizer", in("other", finalized), here, signer, 0},
 		{"not allowed, recorded here", in("other", recorded(here)), here, signer, 1},
+		{"not allowed, recorded here with a token that did not contain the project", in("other", recorded(connection.Endpoint{URL: here.URL})), here, signer, 1},
+		{"not allowed, recorded here in another project", in("other", recorded(connection.Endpoint{URL: here.URL, ProjectID: otherID})), here, signer, 0},
 		{"not allowed, recorded here through another CloudProject", in("other", recorded(here), func(a *v1alpha1.Agent) {
 			a.Status.CloudProjectUID = "another"
 		}), here, signer, 0},
@@ -88,6 +90,44 @@ func TestCount_AgentsThatAreNotAllowed_CountOnlyWithEvidence(t *testing.T) {
 			}
 			if found := listed["uid"] != ""; found != (row.want > 0 && row.agent.Status.ID != "") {
 				t.Errorf("recorded: %v", listed)
+			}
+		})
+	}
+}
+
+// The safeguard counts what Agents registered with this token, also through a CloudProject that was created again. Another one may only
+// claim the project.
+func TestCount_RecordedThroughAFormerCloudProject_OnlyIfRegisteredWithThisToken(t *testing.T) {
+	closed := func(url string, sign intents.Signer) func(*v1alpha1.Agent) {
+		return func(a *v1alpha1.Agent) {
+			intent, err := intents.NewIntent(time.Now(), time.Time{}, intents.Intent{}, remoteagent.Subject(a, "", url), sign)
+			noError(t, err)
+			a.Status.RegistrationIntent = intent.String()
+		}
+	}
+	another := func(text string) string { return signer("another" + text) }
+	for _, row := range []struct {
+		name   string
+		change func(*v1alpha1.Agent)
+		origin v1alpha1.Origin
+		place  connection.Endpoint
+		sign   intents.Signer
+		want   bool
+	}{
+		{"registered with this token", closed(here.URL, signer), v1alpha1.OriginRegistered, here, signer, true},
+		{"adopted", closed(here.URL, signer), v1alpha1.OriginAdopted, here, signer, false},
+		{"registered with another token", closed(here.URL, another), v1alpha1.OriginRegistered, here, signer, false},
+		{"registered at another URL", closed("https://else.example", signer), v1alpha1.OriginRegistered, here, signer, false},
+		{"this token is not known yet", closed(here.URL, signer), v1alpha1.OriginRegistered, here, nil, false},
+		{"this is another project", closed(here.URL, signer), v1alpha1.OriginRegistered, connection.Endpoint{URL: here.URL, ProjectID: otherID}, signer, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			agent := v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "allowed", UID: "uid"}}
+			agent.Status = v1alpha1.AgentStatus{CloudProjectUID: "the-former", ID: otherID, URL: here.URL, ProjectID: here.ProjectID, Origin: row.origin}
+			row.change(&agent)
+			n := &needs{uid: projectUID, place: row.place, sign: row.sign, known: map[string]bool{}, allows: func(string) (bool, error) { return true, nil }}
+			if _, recorded := n.count([]v1alpha1.Agent{agent}); (recorded["uid"] != "") != row.want {
+				t.Errorf("recorded: %v", recorded)
 			}
 		})
 	}

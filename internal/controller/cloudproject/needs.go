@@ -78,7 +78,8 @@ func (n *needs) count(agents []v1alpha1.Agent) (counted map[string]int, recorded
 			continue
 		}
 		counted[agent.Namespace]++
-		if agent.Status.ID != "" && !agent.Spec.Suspend && agent.DeletionTimestamp.IsZero() && n.recorded(agent) {
+		if agent.Status.ID != "" && !agent.Spec.Suspend && agent.DeletionTimestamp.IsZero() &&
+			(n.recorded(agent) || n.registered(agent)) {
 			recorded[agent.UID] = agent.Status.ID
 		}
 	}
@@ -124,6 +125,14 @@ func (n *needs) allowed(namespace string) bool {
 // and spec.projectID, so the UID has to match.
 func (n *needs) recorded(agent *v1alpha1.Agent) bool {
 	return n.place.RecordedBy(agent, n.uid)
+}
+
+// registered reports whether an Agent records here what was registered with this token, through a CloudProject that was created again.
+// The safeguard counts these Agents like those with a record made through this one.
+func (n *needs) registered(agent *v1alpha1.Agent) bool {
+	status := &agent.Status
+	return n.sign != nil && status.Origin == v1alpha1.OriginRegistered && n.place == remoteagent.RecordedEndpoint(agent) &&
+		intents.ParseIntent(status.RegistrationIntent).Authentic(remoteagent.Subject(agent, n.id, n.place.URL), n.sign)
 }
 
 // registering reports whether an intent in doubt may have registered something here. Without credentials an intent cannot
