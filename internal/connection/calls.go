@@ -201,7 +201,7 @@ func (c *Connection) learn(who ratelimit.Caller, at epoch, kind verification.Kin
 	switch {
 	case s.epoch.session != at.session || err == nil && kind == "":
 	case err == nil && !s.verified.Result.Verified && s.access.blocked == nil:
-		s.verified.Result.Verified, check = true, true
+		s.verified.Result.Verified, s.identity.accepted, check = true, true, true
 		s.verified.Succeed(kind)
 	case err == nil && s.access.blocked == nil && s.epoch.check == at.check: // Sent after the last 401.
 		s.verified.Succeed(kind)

@@ -96,7 +96,7 @@ func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.
 		}
 		s.verified.Accept(result)
 		s.identity.client, s.access.blocked = with, nil
-		s.identity.accepted = s.identity.accepted || result.Verified
+		s.identity.accepted = s.identity.accepted || s.verified.Result.Verified
 		s.epoch.check++
 	}
 	s.mu.Unlock()
