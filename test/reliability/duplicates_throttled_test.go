@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package reliability_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"testing"
@@ -128,4 +129,29 @@ func TestDelete_SlowAPIAndSevenDuplicates_Ends(t *testing.T) {
 	repair()
 	w.Gone("web")
 	remains(w)
+}
+
+// The API does not allow the token to delete the duplicate. What a user changes is applied all the same.
+func TestDuplicate_ThatCannotBeDeleted_DelaysNoChange(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
+	a := w.Ready(w.Apply("web"))
+	w.Register("web", a.Status.MachineID)
+	w.Cloud.Inject(cloudtest.Fault{
+		Method: http.MethodDelete, Route: cloudtest.RouteAgent, Status: http.StatusForbidden, Body: `{"error":"permission denied"}`,
+	})
+	w.Eventually("the duplicate is found", func() error {
+		if now := w.Get("web"); len(now.Status.DuplicatesToDelete) == 0 {
+			w.Poke("web")
+			return errors.New(harness.Describe(now))
+		}
+		return nil
+	})
+	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.1.0" })
+	w.Eventually("the change is applied", func() error {
+		if remote, _ := w.Cloud.Agent(a.Status.ID); remote.Version != "v4.1.0" {
+			return fmt.Errorf("it has version %s: %s", remote.Version, harness.Describe(w.Get("web")))
+		}
+		return nil
+	})
 }

@@ -43,17 +43,16 @@ func (u updater) keep(s plan.State) {
 	status.Applied.Fields, status.IgnoredFields, u.Known.Updates.Pending = s.Applied, s.Ignored, s.Pending
 }
 
-// update deletes duplicates and applies what is declared. What delays duplicates for the rate limit delays nothing else.
+// update deletes duplicates and applies what is declared. A duplicate that cannot be deleted, or not yet, delays nothing else.
 func (u updater) update(ctx context.Context) error {
 	duplicates := remoteagent.Deleter{Task: u.Task}
 	delayed := duplicates.RemoveDuplicates(ctx)
-	if delayed != nil && agentstatus.CodeOf(delayed) != fault.Throttled {
-		return delayed
-	}
-	if err := u.follow(ctx); err != nil || delayed == nil {
+	if err := u.follow(ctx); err != nil {
 		return err
 	}
-	duplicates.Delayed()
+	if agentstatus.CodeOf(delayed) == fault.Throttled {
+		duplicates.Delayed()
+	}
 	return delayed
 }
 
