@@ -142,7 +142,7 @@ func (f *floor) register(ctx context.Context, name string) error {
 	}
 	return f.status(ctx, name, map[string]any{
 		"observedGeneration": 1, "id": made.ID, "machineID": name, "projectID": floorProject, "url": f.cloud.Service,
-		"registration": registration, "origin": "Registered", "tokenSecretRef": map[string]string{"name": name + "-token"},
+		"cloudProjectUID": agent.Metadata.UID, "registrationIntent": registration, "origin": "Registered", "tokenSecretRef": map[string]string{"name": name + "-token"},
 		"applied":    map[string]any{"generation": 1, "fields": appliedFields, "tokenSecretResourceVersion": "1"},
 		"agent":      map[string]string{"name": name, "version": "v4.0.0", "environmentName": "default", "createdAt": longAgo},
 		"conditions": readyCondition,
@@ -211,7 +211,8 @@ func (f *floor) patchAgent(ctx context.Context, name, subresource string, change
 		return nil, err
 	}
 	path := agentsPath(floorNamespace) + "/" + name + subresource
-	return f.floorAPI.Patch(types.MergePatchType).AbsPath(path).Body(body).Do(ctx).Raw()
+	// Strict: a field that no longer exists would make the floor's work less than the operator's.
+	return f.floorAPI.Patch(types.MergePatchType).AbsPath(path).Param("fieldValidation", "Strict").Body(body).Do(ctx).Raw()
 }
 
 // ask sends a request to the fake cloud.
