@@ -142,10 +142,11 @@ func (f *floor) register(ctx context.Context, name string) error {
 	}
 	return f.status(ctx, name, map[string]any{
 		"observedGeneration": 1, "id": made.ID, "machineID": name, "projectID": floorProject, "url": f.cloud.Service,
-		"cloudProjectUID": agent.Metadata.UID, "registrationIntent": registration, "origin": "Registered", "tokenSecretRef": map[string]string{"name": name + "-token"},
-		"applied":    map[string]any{"generation": 1, "fields": appliedFields, "tokenSecretResourceVersion": "1"},
-		"agent":      map[string]string{"name": name, "version": "v4.0.0", "environmentName": "default", "createdAt": longAgo},
-		"conditions": readyCondition,
+		"cloudProjectUID": agent.Metadata.UID, "registrationIntent": registration, "origin": "Registered",
+		"tokenSecretRef": map[string]string{"name": name + "-token"},
+		"applied":        map[string]any{"generation": 1, "fields": appliedFields, "tokenSecretResourceVersion": "1"},
+		"agent":          map[string]string{"name": name, "version": "v4.0.0", "environmentName": "default", "createdAt": longAgo},
+		"conditions":     readyCondition,
 	})
 }
 
