@@ -313,7 +313,7 @@ func FuzzRetryAfter(f *testing.F) {
 func FuzzParseURL(f *testing.F) {
 	for _, seed := range []string{
 		"https://a.test", "https://a.test:8443/p/", "https://x.b.test", "https://u:p@a.test", "https://a.test/../", "http://[::1%25eth0]",
-		"https://a.test\\@evil.test", "https://evil.test/.b.test", "//a.test", "https://a.test%00.b.test",
+		"https://a.test\\@evil.test", "https://evil.test/.b.test", "//a.test", "https://a.test%00.b.test", "https://a.test/!0",
 	} {
 		f.Add(seed)
 	}

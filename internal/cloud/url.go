@@ -107,9 +107,11 @@ func ascii(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII })
 }
 
-// checkPath rejects dot segments and escapes: a proxy could resolve them to another path.
+// checkPath rejects dot segments and escapes: a proxy could resolve them to another path. So it does characters that would be escaped
+// when they are sent, such as "!".
 func checkPath(u *url.URL) error {
-	for segment := range strings.SplitSeq(u.EscapedPath(), "/") {
+	sent := url.URL{Path: u.Path}
+	for segment := range strings.SplitSeq(u.EscapedPath()+"/"+sent.EscapedPath(), "/") {
 		if segment == "." || segment == ".." || strings.ContainsAny(segment, `%\`) {
 			return fmt.Errorf("url: the path must be plain, without dot segments and escapes")
 		}

@@ -57,6 +57,7 @@ func TestParseURL(t *testing.T) {
 		{"a fragment", "https://cloud-api.calyptia.com#a", policy, "", "fragment"},
 		{"an empty fragment", "https://cloud-api.calyptia.com#", policy, "", "fragment"},
 		{"dot segments", "https://cloud-api.calyptia.com/a/../b", policy, "", "path"},
+		{"a character that is escaped when it is sent", "https://cloud-api.calyptia.com/!a", policy, "", "path"},
 		{"escaped dots", "https://cloud-api.calyptia.com/%2e%2e/b", policy, "", "path"},
 		{"the version", "https://cloud-api.calyptia.com/v1", policy, "", "/v1"},
 		{"the version and slashes", "https://cloud-api.calyptia.com/base/v1//", policy, "", "/v1"},
