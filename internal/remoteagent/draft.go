@@ -174,7 +174,10 @@ func (d *Draft) MachineID() string { return machineID(d.Agent, d.clusterID) }
 func (d *Draft) derived() string { return derived(d.Agent, d.clusterID) }
 
 func machineID(a *v1alpha1.Agent, clusterID string) string {
-	return cmp.Or(a.Status.MachineID, a.Spec.MachineID, derived(a, clusterID))
+	if id := cmp.Or(a.Status.MachineID, a.Spec.MachineID); id != "" {
+		return id
+	}
+	return derived(a, clusterID)
 }
 
 func derived(a *v1alpha1.Agent, clusterID string) string {

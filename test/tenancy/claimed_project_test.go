@@ -89,10 +89,5 @@ func TestProjectID_ClaimedForAnAgentWithTheVictimsMachineID_BlocksNoRegistration
 	reconciled(tenant, "decoy")
 	w.Cloud.Remove(before)
 	w.Poke("chosen")
-	w.Eventually("the victim's Agent is registered again", func() error {
-		if a := w.Get("chosen"); a.Status.ID == before || !meta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionReady) {
-			return fmt.Errorf("it is %s", harness.Describe(a))
-		}
-		return nil
-	})
+	registeredAgain(w, "chosen", before)
 }

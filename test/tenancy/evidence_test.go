@@ -158,6 +158,32 @@ func lying(t testing.TB, victim cloud.Agent) *httptest.Server {
 	return server
 }
 
+// ownProject makes the CloudProject "own" of a tenant, for a server of the tenant.
+func ownProject(tenant *harness.World, url string) {
+	tenant.Helper()
+	tenant.Create(tenant.TokenSecret("calyptia-token", "a-token-of-the-tenant"))
+	own := tenant.NewCloudProject("own")
+	own.Spec.URL = url
+	tenant.Create(own)
+}
+
+// recordedElsewhere makes the tenant's Agent thief, which records another cluster's agent of the shared project through a server of the
+// tenant.
+func recordedElsewhere(t testing.TB, w, tenant *harness.World, change func(victim cloud.Agent) func(*v1alpha1.Agent)) (victim cloud.Agent) {
+	t.Helper()
+	w.Register("elsewhere", "machine-1")
+	victim = w.Remote()[0]
+	ownProject(tenant, lying(t, victim).URL)
+	tenant.Apply("thief", func(a *v1alpha1.Agent) {
+		a.Spec.ProjectRef = &v1alpha1.CloudProjectReference{Name: "own"}
+		change(victim)(a)
+	})
+	if a := tenant.Ready("thief"); a.Status.ID != victim.ID {
+		t.Fatalf("the liar's agent is recorded as %s", a.Status.ID)
+	}
+	return victim
+}
+
 // A tenant has another ID recorded through its own server, then points projectRef at the shared CloudProject.
 // A record counts only at the endpoint where it was made.
 func TestProjectRef_RecordFromAnotherEndpoint_AdoptsNothing(t *testing.T) {
@@ -179,20 +205,7 @@ func TestProjectRef_RecordFromAnotherEndpoint_AdoptsNothing(t *testing.T) {
 			t.Run(server.name+"/"+row.name, func(t *testing.T) {
 				t.Parallel()
 				w, tenant := harness.Shared(t, server.settings)
-				w.Register("elsewhere", "machine-1") // By another cluster.
-				victim := w.Remote()[0]
-				liar := lying(t, victim)
-				tenant.Create(tenant.TokenSecret("calyptia-token", "a-token-of-the-tenant"))
-				own := tenant.NewCloudProject("own")
-				own.Spec.URL = liar.URL
-				tenant.Create(own)
-				tenant.Apply("thief", func(a *v1alpha1.Agent) {
-					a.Spec.ProjectRef = &v1alpha1.CloudProjectReference{Name: "own"}
-					row.change(victim)(a)
-				})
-				if a := tenant.Ready("thief"); a.Status.ID != victim.ID {
-					t.Fatalf("the liar's agent is recorded as %s", a.Status.ID)
-				}
+				victim := recordedElsewhere(t, w, tenant, row.change)
 				w.Cloud.ResetRequests()
 				tenant.Change("thief", func(a *v1alpha1.Agent) {
 					a.Spec.ProjectRef = &v1alpha1.CloudProjectReference{Name: "calyptia", Namespace: w.Namespace}
@@ -231,11 +244,7 @@ func TestProjectRef_RecordFromAnotherEndpoint_BlocksNobody(t *testing.T) {
 	w, tenant := harness.Shared(t, cloudtest.Settings{})
 	made := w.Register("legacy", "machine-of-the-victim")
 	victim := w.Remote()[0]
-	liar := lying(t, victim)
-	tenant.Create(tenant.TokenSecret("calyptia-token", "a-token-of-the-tenant"))
-	own := tenant.NewCloudProject("own")
-	own.Spec.URL = liar.URL
-	tenant.Create(own)
+	ownProject(tenant, lying(t, victim).URL)
 	tenant.Apply("thief", func(a *v1alpha1.Agent) {
 		a.Spec.ProjectRef = &v1alpha1.CloudProjectReference{Name: "own"}
 		adopts(victim)(a)

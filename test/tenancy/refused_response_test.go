@@ -62,14 +62,6 @@ func masking(t testing.TB, machineID string) (server *httptest.Server, asked fun
 	}
 }
 
-func ownProject(t testing.TB, tenant *harness.World, url string) {
-	t.Helper()
-	tenant.Create(tenant.TokenSecret("calyptia-token", "a-token-of-the-tenant"))
-	own := tenant.NewCloudProject("own")
-	own.Spec.URL = url
-	tenant.Create(own)
-}
-
 // The API lists, and responds to a taken machine ID with the agent that has it. The operator refuses the response, and the tenant has its
 // Agent adopt that ID at a server that shows it with a masked token.
 func TestResponse_Refused_ItsTokenIsInNoSecretAfterAMove(t *testing.T) {
@@ -82,7 +74,7 @@ func TestResponse_Refused_ItsTokenIsInNoSecretAfterAMove(t *testing.T) {
 	w.Cloud.Mutate(made.ID, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-90 * time.Second) })
 	victim, _ := w.Cloud.Agent(made.ID)
 	server, _ := masking(t, "machine-1")
-	ownProject(t, tenant, server.URL)
+	ownProject(tenant, server.URL)
 	w.Guest(tenant, "thief", machine("machine-1"))
 	tenant.Stalled("thief", v1alpha1.ReasonMachineIDConflict) // As it should be.
 	tenant.KeepsNothingOf("thief-token", victim)
@@ -109,7 +101,7 @@ func TestResponse_OfAnotherTeam_NeitherIDNorTokenReachTheTenantAfterAMove(t *tes
 			made := w.Register("elsewhere", "another-teams-machine")
 			victim, _ := w.Cloud.Agent(made.ID)
 			server, asked := masking(t, "machine-1")
-			ownProject(t, tenant, server.URL)
+			ownProject(tenant, server.URL)
 			w.Ready(w.Apply("before"))
 			as, at := asItWas(victim)
 			w.Cloud.Inject(cloudtest.Fault{

@@ -40,20 +40,7 @@ func TestProjectRef_RecordFromAnotherEndpoint_RetainedWithoutItsSecret_StoresNoT
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			w, tenant := harness.Shared(t, cloudtest.Settings{})
-			w.Register("elsewhere", "machine-1") // By another cluster.
-			victim := w.Remote()[0]
-			liar := lying(t, victim)
-			tenant.Create(tenant.TokenSecret("calyptia-token", "a-token-of-the-tenant"))
-			own := tenant.NewCloudProject("own")
-			own.Spec.URL = liar.URL
-			tenant.Create(own)
-			tenant.Apply("thief", func(a *v1alpha1.Agent) {
-				a.Spec.ProjectRef = &v1alpha1.CloudProjectReference{Name: "own"}
-				row.change(victim)(a)
-			})
-			if a := tenant.Ready("thief"); a.Status.ID != victim.ID {
-				t.Fatalf("the liar's agent is recorded as %s", a.Status.ID)
-			}
+			victim := recordedElsewhere(t, w, tenant, row.change)
 			tenant.Change("thief", func(a *v1alpha1.Agent) {
 				a.Spec.ProjectRef = &v1alpha1.CloudProjectReference{Name: "calyptia", Namespace: w.Namespace}
 			})

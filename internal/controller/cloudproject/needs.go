@@ -130,17 +130,21 @@ func (n *needs) recorded(agent *v1alpha1.Agent) bool {
 // registered reports whether an Agent records here what was registered with this token, through a CloudProject that was created again.
 // The safeguard counts these Agents like those with a record made through this one.
 func (n *needs) registered(agent *v1alpha1.Agent) bool {
-	status := &agent.Status
-	return n.sign != nil && status.Origin == v1alpha1.OriginRegistered && n.place == remoteagent.RecordedEndpoint(agent) &&
-		intents.ParseIntent(status.RegistrationIntent).Authentic(remoteagent.Subject(agent, n.id, n.place.URL), n.sign)
+	return n.sign != nil && agent.Status.Origin == v1alpha1.OriginRegistered && n.place == remoteagent.RecordedEndpoint(agent) &&
+		n.authentic(agent, remoteagent.ClosedIntent(agent))
 }
 
 // registering reports whether an intent in doubt may have registered something here. Without credentials an intent cannot
 // be authenticated; if they were never copied, it is forged.
 func (n *needs) registering(agent *v1alpha1.Agent) bool {
-	intent := intents.ParseIntent(agent.Annotations[v1alpha1.AnnotationRegistrationIntent])
-	if n.unused || intent.IsZero() || intent.Spent(intents.ParseIntent(agent.Status.RegistrationIntent)) {
+	intent := remoteagent.IntentOf(agent)
+	if n.unused || intent.IsZero() || intent.Spent(remoteagent.ClosedIntent(agent)) {
 		return false
 	}
-	return n.sign == nil || intent.Authentic(remoteagent.Subject(agent, n.id, n.place.URL), n.sign)
+	return n.sign == nil || n.authentic(agent, intent)
+}
+
+// authentic reports whether an intent of an Agent was signed with this token, for this URL.
+func (n *needs) authentic(agent *v1alpha1.Agent, intent intents.Intent) bool {
+	return intent.Authentic(remoteagent.Subject(agent, n.id, n.place.URL), n.sign)
 }
