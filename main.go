@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -40,6 +41,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/controller/cloudproject"
+	"github.com/calyptia-agent-operator/operator/internal/eventlimit"
 	"github.com/calyptia-agent-operator/operator/internal/fairness"
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
 	"github.com/calyptia-agent-operator/operator/internal/namespaces"
@@ -149,10 +151,17 @@ func newAgentMetrics(o *options.Options, mgr ctrl.Manager, shard projectref.Shar
 }
 
 func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, clusterID string) error {
-	if err := errors.Join(addProcessMetrics(mgr), fairness.RegisterMetrics(ctrlmetrics.Registry)); err != nil {
+	err := errors.Join(
+		addProcessMetrics(mgr), fairness.RegisterMetrics(ctrlmetrics.Registry), eventlimit.RegisterMetrics(ctrlmetrics.Registry),
+	)
+	if err != nil {
 		return err
 	}
 	counted, err := metrics.NewProjects(ctrlmetrics.Registry)
+	if err != nil {
+		return err
+	}
+	recorder, err := eventlimit.Recorders(context.WithoutCancel(ctx), mgr) // What a shutdown ends is recorded, too.
 	if err != nil {
 		return err
 	}
@@ -177,7 +186,7 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 		Client:         mgr.GetClient(),
 		APIReader:      mgr.GetAPIReader(),
 		Projects:       projects,
-		Recorder:       mgr.GetEventRecorder("cloudproject-controller"),
+		Recorder:       recorder("cloudproject-controller"),
 		Clock:          clock.RealClock{},
 		DefaultProject: o.Project,
 		Shard:          shard,
@@ -187,7 +196,7 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 	if err != nil {
 		return err
 	}
-	if err := addAgentSets(ctx, o, mgr, shard); err != nil {
+	if err := addAgentSets(ctx, o, mgr, shard, recorder("agentset-controller")); err != nil {
 		return err
 	}
 	return (&agent.Reconciler{
@@ -203,7 +212,7 @@ func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, c
 				Times: remoteagent.Times{Slack: o.RegistrationSlack, PostWindow: o.RegistrationSlack / 4},
 			},
 		},
-		Recorder: mgr.GetEventRecorder("agent-controller"),
+		Recorder: recorder("agent-controller"),
 		Metrics:  agentMetrics,
 	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: o.Concurrency})
 }
@@ -216,7 +225,9 @@ const setWorkers = 2
 
 // addAgentSets adds the controller of AgentSets. Without access to nodes and workloads it only reports that. The CRD may be
 // missing: an uninstall still has to delete the Agents.
-func addAgentSets(ctx context.Context, o *options.Options, mgr ctrl.Manager, shard projectref.Shard) error {
+func addAgentSets(
+	ctx context.Context, o *options.Options, mgr ctrl.Manager, shard projectref.Shard, recorder events.EventRecorder,
+) error {
 	served := func() error {
 		_, err := mgr.GetRESTMapper().RESTMapping(v1alpha1.GroupVersion.WithKind("AgentSet").GroupKind(), v1alpha1.GroupVersion.Version)
 		return err
@@ -235,7 +246,7 @@ func addAgentSets(ctx context.Context, o *options.Options, mgr ctrl.Manager, sha
 	r := &agentset.Reconciler{
 		Client:         mgr.GetClient(),
 		APIReader:      mgr.GetAPIReader(),
-		Recorder:       mgr.GetEventRecorder("agentset-controller"),
+		Recorder:       recorder,
 		Clock:          clock.RealClock{},
 		DefaultProject: o.Project,
 		Shard:          shard,

@@ -139,7 +139,7 @@ func (s source) Fetch(ctx context.Context, o cloud.ListOptions) (*cloud.RawPage,
 	if err := c.usable(""); err != nil {
 		return nil, nil, err
 	}
-	if err := c.shared.limiter.Wait(ctx); err != nil {
+	if err := c.shared.limiter.Wait(ctx, ratelimit.List); err != nil {
 		return nil, nil, inventory.Canceled(err)
 	}
 	if err := c.usable(""); err != nil {

@@ -159,14 +159,14 @@ func (b *Limiter) Leave(who types.UID) {
 	b.line.leave(who)
 }
 
-// list is the caller of the pages of lists, which all namespaces share. It takes turns with them: a list of many pages would
+// List is the caller of the pages of lists, which all namespaces share. It takes turns with them: a list of many pages would
 // otherwise stop their requests for as long as it takes, and any of them may need a new one.
-var list = Caller{UID: "list"}
+var List = Caller{UID: "list"}
 
-// Wait sleeps until a page of a list may be requested. Not for workers.
-func (b *Limiter) Wait(ctx context.Context) error {
+// Wait sleeps until a request is allowed. Not for workers.
+func (b *Limiter) Wait(ctx context.Context, who Caller) error {
 	for {
-		wait := b.Take(list, time.Now())
+		wait := b.Take(who, time.Now())
 		if wait == 0 {
 			return nil
 		}
@@ -175,7 +175,7 @@ func (b *Limiter) Wait(ctx context.Context) error {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			b.Leave(list.UID)
+			b.Leave(who.UID)
 			return ctx.Err()
 		}
 	}

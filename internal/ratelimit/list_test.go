@@ -28,7 +28,7 @@ func TestWait_ForManyPages_TakesTurnsWithAgents(t *testing.T) {
 				listed, began := make(chan time.Duration, 1), time.Now()
 				go func() {
 					for range pages {
-						if err := b.Wait(t.Context()); err != nil {
+						if err := b.Wait(t.Context(), ratelimit.List); err != nil {
 							t.Error(err)
 						}
 						<-time.After(gap / 5) // The response.

@@ -19,6 +19,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/config"
@@ -31,6 +32,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/controller/cloudproject"
+	"github.com/calyptia-agent-operator/operator/internal/eventlimit"
 	"github.com/calyptia-agent-operator/operator/internal/inventory"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
@@ -69,16 +71,26 @@ func (w *World) Start(more ...string) {
 		w.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	if err := w.assemble(ctx, mgr, slices.Collect(maps.Keys(namespaces))); err != nil {
+	recording, end := context.WithCancel(context.Background())
+	recorder, err := eventlimit.Recorders(recording, mgr)
+	if err != nil {
+		w.Fatal(err)
+	}
+	if err := w.assemble(ctx, mgr, recorder, slices.Collect(maps.Keys(namespaces))); err != nil {
 		cancel()
 		w.Fatal(err)
 	}
 	o := &Operator{cancel: cancel, done: make(chan error, 1)}
-	go func() { o.done <- mgr.Start(ctx) }()
+	go func() {
+		defer end()
+		o.done <- mgr.Start(ctx)
+	}()
 	w.operator = o
 }
 
-func (w *World) assemble(ctx context.Context, mgr ctrl.Manager, namespaces []string) error {
+func (w *World) assemble(
+	ctx context.Context, mgr ctrl.Manager, recorder func(string) events.EventRecorder, namespaces []string,
+) error {
 	projects := connection.NewRegistry(connection.Options{
 		Policy:         cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true},
 		UserAgent:      "calyptia-agent-operator/test",
@@ -93,7 +105,7 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager, namespaces []str
 	}
 	err := (&cloudproject.Reconciler{
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Projects: projects,
-		Recorder: mgr.GetEventRecorder("cloudproject"), Clock: w.Clock,
+		Recorder: recorder("cloudproject"), Clock: w.Clock,
 		DefaultProject: w.Settings.DefaultProject, Shard: w.Settings.Shard, Namespaces: namespaces,
 		ClusterID: w.Settings.ClusterID,
 		Delays:    cloudproject.Delays{BackoffMin: 50 * time.Millisecond, BackoffMax: time.Second, InUseDelay: 50 * time.Millisecond},
@@ -106,7 +118,7 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager, namespaces []str
 		return err
 	}
 	err = (&agentset.Reconciler{
-		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Nodes: nodes, Recorder: mgr.GetEventRecorder("agentset"),
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Nodes: nodes, Recorder: recorder("agentset"),
 		Clock: w.Clock, DefaultProject: w.Settings.DefaultProject, Shard: w.Settings.Shard,
 	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: 2})
 	if err != nil {
@@ -116,7 +128,7 @@ func (w *World) assemble(ctx context.Context, mgr ctrl.Manager, namespaces []str
 		Operator: remoteagent.Operator{
 			Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Projects: projects, Clock: w.Clock, Settings: w.Settings,
 		},
-		Recorder: mgr.GetEventRecorder("agent"),
+		Recorder: recorder("agent"),
 	}).SetupWithManager(ctx, mgr, controller.Options{MaxConcurrentReconciles: Workers})
 }
 
