@@ -88,7 +88,7 @@ func (d *Draft) patch(base, target *v1alpha1.Agent, send func(client.Object, cli
 	if err := send(written, client.RawPatch(types.MergePatchType, data)); err != nil {
 		return nil, err
 	}
-	d.Writes.Version = written.ResourceVersion
+	d.Writes.Version, d.Writes.At = written.ResourceVersion, d.began
 	return &written.ObjectMeta, nil
 }
 

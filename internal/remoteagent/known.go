@@ -64,8 +64,9 @@ type secretChecks struct {
 // intent on the Agent shows a registration in doubt, whose outcome is looked up; a token that Calyptia Cloud never shows
 // again is lost with the process that could not store it.
 type pendingWrites struct {
-	// Version of the Agent that was written last.
+	// Version of the Agent that was written last, and when the reconciliation that wrote it began.
 	Version string
+	At      time.Time
 	// Sent is the Agent whose registration was sent, with the status as far as it got, until that is written.
 	Sent *v1alpha1.Agent
 	// token of the registration, until a Secret holds it: of this agent at this endpoint, and no other's.

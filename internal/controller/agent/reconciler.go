@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
@@ -57,11 +58,15 @@ type task struct {
 // lowPriority is for periodic checks: changes by users come first.
 var lowPriority = handler.LowPriority
 
+// cacheLag is how long the cache may lack what this process wrote, before the API server is asked. It takes milliseconds, and
+// the Secret of each new Agent wakes its Agent in them.
+const cacheLag = time.Second
+
 // Reconcile reconciles one Agent with its remote agent.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	t, err := r.begin(ctx, req.NamespacedName)
+	t, wait, err := r.begin(ctx, req.NamespacedName)
 	if err != nil || t == nil {
-		return ctrl.Result{}, err
+		return ctrl.Result{RequeueAfter: wait}, err
 	}
 	if !t.Removed && !r.InShard(ctx, t.Agent) {
 		r.forget(req.NamespacedName) // It may have been ours until the labels of its CloudProject changed.
@@ -130,31 +135,34 @@ func (t *task) apply(ctx context.Context) error {
 	return nil
 }
 
-// begin reads the Agent. The task is nil if there is nothing to do yet.
-func (r *Reconciler) begin(ctx context.Context, key types.NamespacedName) (*task, error) {
+// begin reads the Agent. The task is nil if there is nothing to do yet, or not before the wait is over.
+func (r *Reconciler) begin(ctx context.Context, key types.NamespacedName) (*task, time.Duration, error) {
 	before, last := r.caches.last(key)
 	var agent v1alpha1.Agent
 	err := r.Client.Get(ctx, key, &agent)
 	if client.IgnoreNotFound(err) != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if t, found, err := r.RemovedAgent(ctx, key, agent.UID, before); err != nil || found && t == nil {
-		return nil, err
+		return nil, 0, err
 	} else if found {
-		return r.taskOf(t), nil
+		return r.taskOf(t), 0, nil
 	}
 	if err != nil {
 		r.forget(key)
-		return nil, nil //nolint:nilnil // Documented: there is nothing to do.
+		return nil, 0, nil
 	}
 	if before != nil && last != agent.UID {
 		r.forget(key)
 		before = nil
 	}
 	if before != nil && kubecache.Behind(&agent, before.Writes.Version) {
+		if r.Clock.Since(before.Writes.At) < cacheLag {
+			return nil, cacheLag / 10, nil
+		}
 		var live v1alpha1.Agent
 		if err := r.APIReader.Get(ctx, key, &live); err != nil || live.UID != agent.UID {
-			return nil, client.IgnoreNotFound(err) // The cache will catch up.
+			return nil, 0, client.IgnoreNotFound(err) // The cache will catch up.
 		}
 		agent = live
 	}
@@ -163,7 +171,7 @@ func (r *Reconciler) begin(ctx context.Context, key types.NamespacedName) (*task
 		t.stalled = stalled.Message
 	}
 	remoteagent.Fence{Task: t.Task}.CloseAgain()
-	return t, nil
+	return t, 0, nil
 }
 
 func (r *Reconciler) taskOf(t *remoteagent.Task) *task { return &task{Task: t, reconciler: r} }
