@@ -131,8 +131,8 @@ func (o Observer) find(ctx context.Context) (enough bool, err error) {
 		after = k.Updates.SentAt
 	}
 	seen, at, ok, err := o.Project.Lookup(status.ID, after)
-	if err = (snapshots{o.Task}).current(err); err != nil {
-		return false, err
+	if err = (snapshots{o.Task}).current(err); err != nil { // A list is in progress: only the check waits for it.
+		return true, snapshots{o.Task}.optional(ctx, err)
 	}
 	if seen.ID == "" {
 		k.Absence.unlistedAt = at
