@@ -267,7 +267,7 @@ func (i *Inventory) end(r *run, entries []Entry, taken *Charge, err error, took 
 	if err == nil {
 		before := i.snapshot.took
 		i.snapshot.charge.End()
-		i.snapshot = newSnapshot(r, entries, r.age(i))
+		i.snapshot = newSnapshot(r, entries, max(r.age(i)-i.reader.pauses(), 0))
 		i.snapshot.charge = taken
 		i.failure = failure{}
 		i.opts.Metrics.Listed(r.startedAt, len(entries))

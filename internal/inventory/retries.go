@@ -146,6 +146,13 @@ func (r *reader) wait(ctx context.Context, d time.Duration) {
 	r.waited += time.Since(began)
 }
 
+// pauses is how long the list waited between its pages.
+func (r *reader) pauses() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.waited
+}
+
 // timed reads all pages, and returns how long that took without the waits.
 func (r *reader) timed(ctx context.Context, taken *Charge) (entries []Entry, took time.Duration, err error) {
 	r.mu.Lock()

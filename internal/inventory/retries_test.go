@@ -146,6 +146,22 @@ func TestAll_NoRequestIsAllowed_ListWaits(t *testing.T) {
 	}
 }
 
+// The resync interval, the confirmation of updates and the patience with the next list follow from how long a list took: what the API asked
+// to wait between its pages is no part of that.
+func TestAll_TheAPIAsksToWait_ListTookNoLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &failing{pages: 5, times: 1, failed: map[string]int{}, response: http.Response{
+			StatusCode: http.StatusServiceUnavailable, Header: http.Header{"Retry-After": {"240"}},
+		}}
+		p := reading(t, api, 1000)
+		p.Warm()
+		<-time.After(time.Hour)
+		if took := p.ListTook(); took == 0 || took > time.Minute {
+			t.Errorf("a list of five pages, before four of which the API asked to wait four minutes, took %s", took)
+		}
+	})
+}
+
 // A list that waits ends with its CloudProject.
 func TestAll_Canceled_EndsDuringAWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
