@@ -149,7 +149,7 @@ func (o *options) fields(a *named, spec *v1alpha1.AgentSpec) []field {
 			set: func() { spec.Flags = a.Flags },
 		},
 		{
-			name: "metadata", texts: []string{string(metadata)}, empty: len(a.Metadata) == 0 || string(metadata) == "{}", wrong: wrong,
+			name: "metadata", texts: append(words(metadata), string(metadata)), empty: len(a.Metadata) == 0 || string(metadata) == "{}", wrong: wrong,
 			set: func() { spec.Metadata = &apiextensionsv1.JSON{Raw: metadata} },
 		},
 		text("rawConfig", a.RawConfig, true, "", func() { spec.RawConfig = a.RawConfig }),
@@ -232,6 +232,20 @@ func plainMetadata(raw json.RawMessage) (plain json.RawMessage, wrong string) {
 		return nil, "it is not a JSON object: correct it, or leave the field unmanaged"
 	}
 	return plain, ""
+}
+
+// words are the keys and texts in a JSON value, as a manifest shows them: in the JSON itself some characters of a token are escaped.
+func words(raw json.RawMessage) (all []string) {
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	for {
+		token, err := decoder.Token()
+		if err != nil {
+			return all
+		}
+		if text, ok := token.(string); ok {
+			all = append(all, text)
+		}
+	}
 }
 
 // survives reports whether the numbers of a JSON value pass through YAML and the API server unchanged, where they

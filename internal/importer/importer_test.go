@@ -317,6 +317,38 @@ func TestTheProjectTokenIsNeverPrinted(t *testing.T) {
 	}
 }
 
+// JSON escapes some characters that a token may have, and a manifest shows them as they are.
+func TestATokenThatJSONEscapesIsNeverPrinted(t *testing.T) {
+	const token = `tk-0123456789abcdef&c94e"17d05`
+	for whose, prepare := range map[string]func(w *world){
+		"the project's":   func(w *world) { w.AddToken(w.project, token) },
+		"another agent's": func(w *world) { w.Mutate(w.agent("other"), func(a *cloud.Agent) { a.Token = cloud.NewToken(token) }) },
+	} {
+		for where, metadata := range map[string]any{
+			"a text": map[string]string{"installer": "curl -H '" + token + "'"},
+			"a key":  map[string]any{"by": []any{map[string]bool{token: true}}},
+		} {
+			t.Run(whose+" in "+where, func(t *testing.T) {
+				w := newWorld(t, cloudtest.Settings{})
+				prepare(w)
+				raw, err := json.Marshal(metadata)
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.agent("web", func(a *cloud.Agent) { a.Metadata = raw })
+				with := w.token.Reveal()
+				if whose == "the project's" {
+					with = token
+				}
+				got := w.runWith(with, "--url", w.url, "--allow-insecure-http", "--project-id", w.project)
+				if got.err != nil || strings.Contains(got.all(), "c94e") || !strings.Contains(got.stderr, "spec.metadata is left out") {
+					t.Errorf("it prints the token (%v): %s", got.err, got.all())
+				}
+			})
+		}
+	}
+}
+
 func TestAMaskIsNoToken(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{MaskTokens: true, MaskAs: "redacted"})
 	w.agent("web", func(a *cloud.Agent) { a.RawConfig = "# passwords are redacted\n" })
