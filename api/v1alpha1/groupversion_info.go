@@ -45,7 +45,8 @@ const (
 	AnnotationOrphanAgents = "cloud.calyptia.com/orphan-agents"
 	// AnnotationRegistrationIntent holds the registration intent, which is written before each registration.
 	AnnotationRegistrationIntent = "cloud.calyptia.com/registration-intent"
-	// AnnotationEndpoint is on the Secrets of a retained remote agent: the URL and the project that it is in.
+	// AnnotationEndpoint is on the Secrets of a retained remote agent: the URL and the project that it is in. On the operator's copy of the
+	// credentials it is the URL that they are for.
 	AnnotationEndpoint = "cloud.calyptia.com/endpoint"
 	// LabelAgentUID is on each Secret that the operator manages for the Agent with this UID.
 	LabelAgentUID = "cloud.calyptia.com/agent-uid"

@@ -64,6 +64,16 @@ func contents(secret *corev1.Secret) connection.Credentials {
 	}
 }
 
+// servesAt reports whether the credentials of a copy may be sent to spec.url: only the server that accepted them may learn them. An
+// older copy has no annotation; status.url is where the credentials were accepted last.
+func servesAt(secret *corev1.Secret, cp *v1alpha1.CloudProject) bool {
+	at, marked := secret.Annotations[v1alpha1.AnnotationEndpoint]
+	if !marked {
+		at = cp.Status.URL
+	}
+	return at != "" && cloud.CanonicalURL(at) == cloud.CanonicalURL(cp.Spec.URL)
+}
+
 // keep updates the copy from the source. An existing copy is replaced only by credentials that the API accepted.
 // The failure says why Agents must not be registered: they could not be deleted later.
 func (c copies) keep(ctx context.Context, cp *v1alpha1.CloudProject, now credentials, accepted bool) (*fault.Error, error) {
@@ -80,12 +90,13 @@ func (c copies) keep(ctx context.Context, cp *v1alpha1.CloudProject, now credent
 		return refusedCopy(cp, c.renew(ctx, cp, now))
 	}
 	wanted := now.copy.DeepCopy()
+	url := cloud.CanonicalURL(cp.Spec.URL)
 	if !accepted {
 		key := now.DigestKey
 		now.Credentials = contents(now.copy)
-		now.DigestKey = key
+		now.DigestKey, url = key, wanted.Annotations[v1alpha1.AnnotationEndpoint]
 	}
-	if !shape(wanted, cp, now.Credentials) {
+	if !shape(wanted, cp, now.Credentials, url) {
 		return nil, nil
 	}
 	return refusedCopy(cp, c.client.Update(ctx, wanted))
@@ -93,7 +104,7 @@ func (c copies) keep(ctx context.Context, cp *v1alpha1.CloudProject, now credent
 
 func (c copies) create(ctx context.Context, cp *v1alpha1.CloudProject, now connection.Credentials) error {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cp.Namespace, Name: copyName(cp)}}
-	shape(secret, cp, now)
+	shape(secret, cp, now, cloud.CanonicalURL(cp.Spec.URL))
 	return c.client.Create(ctx, secret)
 }
 
@@ -144,8 +155,8 @@ func (c copies) removeFinalizer(ctx context.Context, secret *corev1.Secret) erro
 	return client.IgnoreNotFound(patch(ctx, c.client, secret, base))
 }
 
-// shape sets the desired state of the copy, and reports whether anything changed.
-func shape(secret *corev1.Secret, cp *v1alpha1.CloudProject, c connection.Credentials) (changed bool) {
+// shape sets the desired state of the copy, with the URL that its credentials are for, and reports whether anything changed.
+func shape(secret *corev1.Secret, cp *v1alpha1.CloudProject, c connection.Credentials, url string) (changed bool) {
 	for key, value := range map[string]string{
 		v1alpha1.LabelCloudProjectUID: string(cp.UID), "app.kubernetes.io/managed-by": "calyptia-agent-operator",
 	} {
@@ -153,6 +164,10 @@ func shape(secret *corev1.Secret, cp *v1alpha1.CloudProject, c connection.Creden
 			metav1.SetMetaDataLabel(&secret.ObjectMeta, key, value)
 			changed = true
 		}
+	}
+	if secret.Annotations[v1alpha1.AnnotationEndpoint] != url {
+		metav1.SetMetaDataAnnotation(&secret.ObjectMeta, v1alpha1.AnnotationEndpoint, url)
+		changed = true
 	}
 	if len(secret.OwnerReferences) != 1 || secret.OwnerReferences[0].UID != cp.UID {
 		secret.OwnerReferences = []metav1.OwnerReference{{

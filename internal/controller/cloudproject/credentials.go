@@ -26,7 +26,7 @@ type credentials struct {
 	connection.Credentials
 	// copy is the operator's Secret, or a foreign one with its name; nil if there is none.
 	copy *corev1.Secret
-	// lost is why the source cannot be used; then the credentials are those of the copy, if there is one.
+	// lost is why the source cannot be used; then the credentials are those of the copy, if there is one for this URL.
 	lost *fault.Error
 }
 
@@ -40,7 +40,7 @@ type loader struct {
 }
 
 // load reads the credentials of a CloudProject. If the source cannot be used, it returns the operator's copy, so that
-// Agents can still be deleted. The error is one of the API server.
+// Agents can still be deleted; no other path sends a copy. The error is one of the API server.
 func (l loader) load(ctx context.Context, cp *v1alpha1.CloudProject) (credentials, error) {
 	secret, err := l.copies.find(ctx, cp)
 	if err != nil {
@@ -60,8 +60,13 @@ func (l loader) load(ctx context.Context, cp *v1alpha1.CloudProject) (credential
 		return credentials{}, err
 	}
 	c.lost = lost
-	if secret != nil && ours(secret, cp) {
+	switch {
+	case secret == nil || !ours(secret, cp):
+	case servesAt(secret, cp):
 		c.Credentials = contents(secret)
+	default:
+		c.lost = both(lost, fault.Waitingf(v1alpha1.ReasonSourceNotFound,
+			"the operator's copy of the credentials is of another URL: provide what the spec refers to, or restore the former spec.url"))
 	}
 	return c, nil
 }
