@@ -70,17 +70,25 @@ func (s SecretPreflight) AllowOverwrite(ctx context.Context, secret *corev1.Secr
 		return conflict
 	}
 	// That an agent does not exist here shows nothing of one that was retained elsewhere.
-	if url, projectID := tokensecret.Endpoint(secret); url != "" && connection.Recorded(url, projectID) != s.Endpoint {
+	url, projectID := tokensecret.Endpoint(secret)
+	if url != "" && connection.Recorded(url, projectID) != s.Endpoint {
 		return conflict
 	}
 	a, named := &s.Known.Absence, Whereabouts{tokensecret.Holds(secret), s.Endpoint}
-	if !cloud.ValidID(named.ID) || named == a.Lost || named == a.other {
+	if !cloud.ValidID(named.ID) || named == a.Lost {
 		return nil
 	}
-	if remote, err := (Absence{s.Task}).candidate(ctx, named.ID); err != nil || remote == nil {
-		return err
+	if named != a.other {
+		if remote, err := (Absence{s.Task}).candidate(ctx, named.ID); err != nil {
+			return err
+		} else if remote != nil {
+			return conflict
+		}
 	}
-	return conflict
+	if url != "" && !s.Project.Vouched() { // Else the token may be another project's. A read of the agent has verified it.
+		return conflict
+	}
+	return nil
 }
 
 // RecheckSecrets makes this process, or the next one, write the Secrets before the Agent counts as up to date.
