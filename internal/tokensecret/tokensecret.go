@@ -223,8 +223,13 @@ func shape(secret *corev1.Secret, agent *v1alpha1.Agent, desired Desired) (chang
 	if desired.Registration != "" {
 		set(&secret.Annotations, v1alpha1.AnnotationRegistrationIntent, desired.Registration)
 	}
-	if desired.Retained && agent.Status.URL != "" {
+	_, located := secret.Annotations[v1alpha1.AnnotationEndpoint]
+	switch {
+	case desired.Retained && agent.Status.URL != "":
 		set(&secret.Annotations, v1alpha1.AnnotationEndpoint, endpointOf(agent))
+	case !desired.Retained && located: // Nothing would keep it up to date.
+		delete(secret.Annotations, v1alpha1.AnnotationEndpoint)
+		changed = true
 	}
 	switch owners := secret.OwnerReferences; {
 	case desired.Retained && len(owners) > 0:

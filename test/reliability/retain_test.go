@@ -11,6 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -162,6 +165,9 @@ func TestTheOwnerOfTheSecretsFollowsThePolicy(t *testing.T) {
 					}
 					return nil
 				})
+				if at := w.Secret(name).Annotations[v1alpha1.AnnotationEndpoint]; (at == "") != (row.owners == 1) {
+					t.Errorf("%s has %d owners and says that its agent is retained at %q", name, row.owners, at)
+				}
 			}
 			if calls := w.Cloud.Requests(); len(calls) > 0 {
 				t.Errorf("calls: %+v, want none", calls)
@@ -189,6 +195,42 @@ func TestTheOwnerOfTheSecretsFollowsThePolicy(t *testing.T) {
 			})
 		}
 	})
+}
+
+// An Agent is retained no more, moves to another URL of the API, and is restored after its namespace was deleted.
+func TestRestoredAgent_RetainedOnceAtAFormerURL_IsRegistered(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{})
+	api, _ := url.Parse(w.HTTP.URL)
+	alias := httptest.NewServer(httputil.NewSingleHostReverseProxy(api))
+	t.Cleanup(alias.Close)
+	w.Ready(w.Apply("web", retain))
+	w.Change("web", func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionDelete })
+	w.Eventually("the Secret has an owner", func() error {
+		if len(w.Secret("web-token").OwnerReferences) == 0 {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.URL = alias.URL })
+	w.Eventually("it is verified there", func() error {
+		if a := w.Get("web"); a.Status.URL != alias.URL {
+			return errors.New(harness.Describe(a))
+		}
+		return nil
+	})
+	w.Ready("web")
+	s := w.Secret("web-token")
+	w.Delete("web")
+	w.Gone("web")
+	forget(w, "web-token")
+	untilDeleted(w, s.DeepCopy())
+	s.OwnerReferences, s.ResourceVersion, s.UID = nil, "", ""
+	w.Create(s)
+	w.Apply("web")
+	if a := w.ReadyOrStalled("web"); harness.Condition(a, v1alpha1.ConditionReady).Status != metav1.ConditionTrue {
+		t.Errorf("the restored Agent is %s", harness.Describe(a))
+	}
 }
 
 // While an Agent with deletionPolicy Retain exists, no other Agent gets its Secrets, although they have no owner.
