@@ -81,6 +81,8 @@ type Credentials struct {
 	CABundle []byte
 	// DigestKey is the secret of the configuration digests; it is ignored unless it has DigestKeySize bytes.
 	DigestKey []byte
+	// Renewed: the token replaces another one that was used at this URL. A process that used the former token knows that itself.
+	Renewed bool
 }
 
 // DigestKeySize is the length of a DigestKey.

@@ -72,7 +72,10 @@ func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 	if known && preferred == "" {
 		preferred = cp.Status.Authentication
 	}
-	renewed := now.bare != nil && !moved && !now.token.Equal(c.Token)
+	renewed := c.Renewed
+	if now.bare != nil {
+		renewed = !moved && !now.token.Equal(c.Token)
+	}
 	s.verified.Restart(preferred, known && cp.Status.ListSupported != nil && *cp.Status.ListSupported, renewed)
 	_, revealed := c.Token.ProjectID()
 	s.identity = identity{

@@ -18,6 +18,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/verification"
 )
 
@@ -258,13 +259,18 @@ func TestAListThatDisappearsIsMissedForAWhile(t *testing.T) {
 // A token that replaces another may have fewer rights: then the Agents do not wait until a list may be missing for good.
 func TestVerify_NewTokenMayNotList_AgentsContinue(t *testing.T) {
 	for _, row := range []struct {
-		name    string
-		missing cloudtest.Fault
-		waits   time.Duration // until registrations continue
+		name     string
+		missing  cloudtest.Fault
+		replaced bool          // while the operator was down
+		waits    time.Duration // until registrations continue
 	}{
-		{"the API forbids it", mayNotList, 10 * time.Second},
-		{"a proxy forbids it", cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusForbidden, Body: "<html>"}, 15 * time.Minute},
-		{"there is no list", cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusNotFound, Body: `{"error":"not found"}`}, 15 * time.Minute},
+		{"the API forbids it", mayNotList, false, 10 * time.Second},
+		{"the API forbids it after a restart", mayNotList, true, 10 * time.Second},
+		{"a proxy forbids it", cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusForbidden, Body: "<html>"}, false, 15 * time.Minute},
+		{
+			"there is no list", cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusNotFound, Body: `{"error":"not found"}`},
+			false, 15 * time.Minute,
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := verified(t, cloudtest.Settings{})
@@ -272,7 +278,14 @@ func TestVerify_NewTokenMayNotList_AgentsContinue(t *testing.T) {
 			w.cp.Status.URL, w.cp.Status.ProjectID, w.cp.Status.ListSupported = w.Endpoint().URL, projectID, ptr.To(true)
 			w.cloud.Inject(row.missing)
 			w.token = w.cloud.AddProject(projectID)
-			w.configure()
+			if row.replaced {
+				w.registry.Forget(w.cp.UID)
+				var err error
+				w.Connection, err = w.registry.Configure(w.cp, connection.Credentials{Token: w.token, Renewed: true})
+				noError(t, err)
+			} else {
+				w.configure()
+			}
 			for waited := time.Duration(0); waited < row.waits; waited += row.waits / 2 {
 				w.refused(w.Verify(t.Context()), v1alpha1.ReasonInvalidResponse)
 				if _, err := w.Get(t.Context(), somebody, id); err != nil {

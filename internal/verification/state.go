@@ -33,7 +33,7 @@ type State struct {
 	Preferred v1alpha1.Authentication
 
 	refusals map[refused]refusals // of requests, with 401
-	renewed  bool                 // the credentials replaced others in this process, and have not listed agents yet
+	renewed  bool                 // the token replaced another one, and has not listed agents yet
 	hadList  bool                 // the API listed agents at this endpoint before
 	lostAt   time.Time            // when it was first seen not to list them any more
 }

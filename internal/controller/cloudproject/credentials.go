@@ -51,7 +51,9 @@ func (l loader) load(ctx context.Context, cp *v1alpha1.CloudProject) (credential
 	if err == nil {
 		c.Credentials = source
 		if secret != nil && ours(secret, cp) {
-			c.DigestKey = contents(secret).DigestKey
+			former := contents(secret)
+			c.DigestKey = former.DigestKey
+			c.Renewed = servesAt(secret, cp) && !former.Token.Equal(c.Token)
 		}
 		return c, nil
 	}

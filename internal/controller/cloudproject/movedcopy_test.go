@@ -89,6 +89,31 @@ func TestTheCopyServesWhereItsTokenWasAccepted(t *testing.T) {
 	w.eventually("the copy serves", func() bool { _, err := w.projects.Get(cp, cp.Namespace); return err == nil }, w.logged)
 }
 
+// The token is replaced while the operator is down. Only at the same URL does it replace the token in the copy.
+func TestLoad_TokenReplacedMeanwhile_IsRenewed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cp, _ := w.withCopy()
+	renewed := func() bool {
+		c, err := loader{w.Client, copies{w.Client, w.Client}}.load(t.Context(), cp)
+		noError(t, err)
+		return c.Renewed
+	}
+	if renewed() {
+		t.Error("the token is that of the copy")
+	}
+	w.restart(func() {
+		w.putToken(w.cloud.AddProject(projectID).Reveal())
+		if !renewed() {
+			t.Error("the token is not that of the copy")
+		}
+		cp.Spec.URL = "http://elsewhere.example.com"
+		if renewed() {
+			t.Error("the token of the copy was used at another URL")
+		}
+	})
+}
+
 func TestServesAt(t *testing.T) {
 	const here, elsewhere = "https://here.example.com", "https://elsewhere.example.com"
 	for name, row := range map[string]struct {
