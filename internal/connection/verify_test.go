@@ -266,7 +266,10 @@ func TestVerify_NewTokenMayNotList_AgentsContinue(t *testing.T) {
 	}{
 		{"the API forbids it", mayNotList, false, 10 * time.Second},
 		{"the API forbids it after a restart", mayNotList, true, 10 * time.Second},
-		{"a proxy forbids it", cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusForbidden, Body: "<html>"}, false, 15 * time.Minute},
+		{
+			"a proxy forbids it", cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusForbidden, Body: "<html>"},
+			false, 15 * time.Minute,
+		},
 		{
 			"there is no list", cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusNotFound, Body: `{"error":"not found"}`},
 			false, 15 * time.Minute,
