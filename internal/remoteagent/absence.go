@@ -112,17 +112,21 @@ func (s Absence) missedTwice(named Whereabouts, until *fault.Error) error {
 
 // deletion is how far the deletion of a remote agent came. There is one at a time.
 func (s Absence) deletion(id string) *deletion {
-	d, now := &s.Known.Absence.deletion, deletion{of: Whereabouts{id, s.Endpoint}, by: s.CloudProject.UID}
-	if d.of != now.of || d.by != now.by {
-		*d = now
+	d, of := &s.Known.Absence.deletion, s.deletionOf(id)
+	if d.of != of {
+		*d = deletion{of: of}
 	}
 	return d
+}
+
+func (s Absence) deletionOf(id string) deletionOf {
+	return deletionOf{Whereabouts{id, s.Endpoint}, s.CloudProject.UID, s.credential}
 }
 
 // accepted reports whether the API accepted the deletion of a remote agent in this process.
 func (s Absence) accepted(id string) bool {
 	d := &s.Known.Absence.deletion
-	return d.accepted && d.of == Whereabouts{id, s.Endpoint} && d.by == s.CloudProject.UID
+	return d.accepted && d.of == s.deletionOf(id)
 }
 
 // confirmDeleted reads a remote agent after a response that said it is deleted: a gateway or a portal may have responded in place of the
@@ -142,14 +146,19 @@ func (s Absence) confirmDeleted(ctx context.Context, id string) error {
 	return nil
 }
 
-// knownHere reports whether a remote agent that is not found at this endpoint is known to have been there.
+// knownHere reports whether a remote agent that is not found at this endpoint is known to have been there: the Agent's own, or a
+// duplicate, which is in the same project.
 func (s Absence) knownHere() bool {
 	if RecordedEndpoint(s.Agent) != s.Endpoint {
 		return false
 	}
 	// A token that does not reveal its project may be another project's: then only what was seen or registered with this token counts.
-	return s.Project.Vouched() || (Observer{s.Task}).verified() && s.Known.Identity.by == s.credentialNow() ||
-		Evidence{s.Task}.registeredWithThisToken()
+	return s.Project.Vouched() || s.seenWithThisToken() || Evidence{s.Task}.registeredWithThisToken()
+}
+
+// seenWithThisToken reports whether this process saw the Agent's own agent with the current token.
+func (s Absence) seenWithThisToken() bool {
+	return s.Agent.Status.ID != "" && (Observer{s.Task}).verified() && s.Known.Identity.by == s.credentialNow()
 }
 
 // ErrMissing sends a reconciliation back to the registration: the remote agent is missing for good.

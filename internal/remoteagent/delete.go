@@ -46,10 +46,11 @@ func (d Deleter) DeleteRemote(ctx context.Context) error {
 	if err := d.deleteDuplicates(ctx); err != nil || d.Agent.Status.ID == "" {
 		return err
 	}
-	if !(Observer{d.Task}).shown() || (Absence{d.Task}).missedOnce(d.Agent.Status.ID) {
-		return d.deleteConfirmed(ctx, d.Agent.Status.ID)
+	id, a := d.Agent.Status.ID, Absence{d.Task}
+	if !(Observer{d.Task}).shown() || a.missedOnce(id) || !a.knownHere() {
+		return d.deleteConfirmed(ctx, id)
 	}
-	return d.deleteID(ctx, d.Agent.Status.ID)
+	return d.deleteID(ctx, id)
 }
 
 func (d Deleter) deleteDuplicates(ctx context.Context) error {
@@ -64,9 +65,12 @@ func (d Deleter) deleteDuplicates(ctx context.Context) error {
 }
 
 // RemoveDuplicates deletes other remote agents that this Agent, which stays, registered. Those that are not its own, or that reported,
-// are left.
+// are left. With a token that may be another project's they wait for the check that shows the Agent's own agent.
 func (d Deleter) RemoveDuplicates(ctx context.Context) error {
 	status := &d.Agent.Status
+	if len(status.DuplicatesToDelete) > 0 && !(Absence{d.Task}).knownHere() {
+		return nil
+	}
 	for len(status.DuplicatesToDelete) > 0 && d.Agent.Spec.SyncPolicy != v1alpha1.SyncObserve {
 		id := status.DuplicatesToDelete[0]
 		superfluous, err := d.superfluous(ctx, id)
@@ -204,7 +208,8 @@ func (d Deleter) misnamed(ctx context.Context) error {
 	return d.deleteDuplicates(ctx)
 }
 
-// deleteID deletes what is nobody else's.
+// deleteID deletes what is nobody else's. It has to be known to be at this endpoint: else neither a success nor a "not found" shows
+// that it is deleted.
 func (d Deleter) deleteID(ctx context.Context, id string) error {
 	err := (rivals{d.Task}).unowned(ctx, &cloud.Agent{ID: id, MachineID: d.MachineID()})
 	if fault.Is(err, fault.RemoteOwned) {
@@ -242,8 +247,7 @@ func (d Deleter) gone(id string) error {
 	if d.Project.Version() != d.EndpointVersion {
 		return d.outdated()
 	}
-	duplicate := id != d.Agent.Status.ID && RecordedEndpoint(d.Agent) == d.Endpoint
-	if duplicate || (Absence{d.Task}).knownHere() {
+	if (Absence{d.Task}).knownHere() {
 		how := Deleted
 		if !(Absence{d.Task}).accepted(id) {
 			how = goneAlready

@@ -60,10 +60,13 @@ func (e Evidence) window() registration.Window {
 	return registration.Window{Post: e.Settings.PostWindow, Slack: e.Settings.Slack}
 }
 
-// registeredWithThisToken reports whether the recorded agent comes from a registration with the current token. Unlike what this process
-// saw, that outlasts it.
+// registeredWithThisToken reports whether the recorded agent, or the missing one that has left duplicates, comes from a registration with
+// the current token. Unlike what this process saw, that outlasts it.
 func (e Evidence) registeredWithThisToken() bool {
 	status := &e.Agent.Status
+	if status.ID == "" {
+		return ClosedIntent(e.Agent).Authentic(e.subject(status.URL), e.Project.Sign)
+	}
 	if status.Origin != v1alpha1.OriginRegistered || status.Agent == nil || status.Agent.CreatedAt == nil {
 		return false
 	}

@@ -110,10 +110,16 @@ type absences struct {
 // deletion is how far the deletion of one remote agent came: a read verified that it may be deleted, and the API accepted the deletion.
 // The rate limit may end each turn after one request. The Deleter owns it. Lost: the agent is read once more.
 type deletion struct {
-	of         Whereabouts
-	by         types.UID // the CloudProject
+	of         deletionOf
 	verifiedAt time.Time
 	accepted   bool
+}
+
+// deletionOf is the remote agent that is deleted, through which CloudProject, and with which credential fingerprint.
+type deletionOf struct {
+	agent        Whereabouts
+	cloudProject types.UID
+	credential   string
 }
 
 // Whereabouts is a remote agent at an endpoint.
