@@ -112,21 +112,20 @@ func (s Absence) missedTwice(named Whereabouts, until *fault.Error) error {
 
 // deletion is how far the deletion of a remote agent came. There is one at a time.
 func (s Absence) deletion(id string) *deletion {
-	d, of := &s.Known.Absence.deletion, s.deletionOf(id)
-	if d.of != of {
-		*d = deletion{of: of}
-	}
-	return d
-}
-
-func (s Absence) deletionOf(id string) deletionOf {
-	return deletionOf{Whereabouts{id, s.Endpoint}, s.CloudProject.UID, s.credential}
+	s.Known.Absence.deletion = s.begun(id)
+	return &s.Known.Absence.deletion
 }
 
 // accepted reports whether the API accepted the deletion of a remote agent in this process.
-func (s Absence) accepted(id string) bool {
-	d := &s.Known.Absence.deletion
-	return d.accepted && d.of == s.deletionOf(id)
+func (s Absence) accepted(id string) bool { return s.begun(id).accepted }
+
+// begun is the deletion of a remote agent as far as it came.
+func (s Absence) begun(id string) deletion {
+	of := deletionOf{Whereabouts{id, s.Endpoint}, s.CloudProject.UID, s.credential}
+	if d := s.Known.Absence.deletion; d.of == of {
+		return d
+	}
+	return deletion{of: of}
 }
 
 // confirmDeleted reads a remote agent after a response that said it is deleted: a gateway or a portal may have responded in place of the
@@ -148,17 +147,13 @@ func (s Absence) confirmDeleted(ctx context.Context, id string) error {
 
 // knownHere reports whether a remote agent that is not found at this endpoint is known to have been there: the Agent's own, or a
 // duplicate, which is in the same project.
-func (s Absence) knownHere() bool {
-	if RecordedEndpoint(s.Agent) != s.Endpoint {
-		return false
+func (s Absence) knownHere(id string) bool {
+	seen := s.Agent.Status.ID != "" && (Observer{s.Task}).verified() && s.Known.Identity.by == s.credentialNow()
+	if seen || s.begun(id).shown { // By this process, with this token.
+		return true // Also after the token was replaced by one that contains the project, or no longer does.
 	}
-	// A token that does not reveal its project may be another project's: then only what was seen or registered with this token counts.
-	return s.Project.Vouched() || s.seenWithThisToken() || Evidence{s.Task}.registeredWithThisToken()
-}
-
-// seenWithThisToken reports whether this process saw the Agent's own agent with the current token.
-func (s Absence) seenWithThisToken() bool {
-	return s.Agent.Status.ID != "" && (Observer{s.Task}).verified() && s.Known.Identity.by == s.credentialNow()
+	// A token that does not reveal its project may be another project's: then only what was registered with this token counts.
+	return RecordedEndpoint(s.Agent) == s.Endpoint && (s.Project.Vouched() || Evidence{s.Task}.registeredWithThisToken())
 }
 
 // ErrMissing sends a reconciliation back to the registration: the remote agent is missing for good.
@@ -208,7 +203,7 @@ func (s Absence) confirmMissing(until *fault.Error) error {
 	switch {
 	case s.Project.Version() != s.EndpointVersion:
 		return s.outdated()
-	case !s.knownHere():
+	case !s.knownHere(status.ID):
 		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
 			"the API at %s does not have agent %s, which was last seen at %s in project %q: "+
 				"correct the CloudProject's url or token, or spec.projectRef",

@@ -81,8 +81,8 @@ func (a Adopter) anotherID() error {
 // registration with it: one that was begun because the recorded agent is missing.
 func (a Adopter) superseded(ctx context.Context) error {
 	if a.Open() {
-		o := Observer{a.Task}
-		if remote, err := o.Lookup(ctx, a.Agent.Status.ID); err != nil || remote == nil && (Absence{a.Task}).knownHere() {
+		o, id := Observer{a.Task}, a.Agent.Status.ID
+		if remote, err := o.Lookup(ctx, id); err != nil || remote == nil && (Absence{a.Task}).knownHere(id) {
 			return err
 		}
 	}

@@ -47,7 +47,7 @@ func (d Deleter) DeleteRemote(ctx context.Context) error {
 		return err
 	}
 	id, a := d.Agent.Status.ID, Absence{d.Task}
-	if !(Observer{d.Task}).shown() || a.missedOnce(id) || !a.knownHere() {
+	if !(Observer{d.Task}).shown() || a.missedOnce(id) || !a.knownHere(id) {
 		return d.deleteConfirmed(ctx, id)
 	}
 	return d.deleteID(ctx, id)
@@ -68,7 +68,7 @@ func (d Deleter) deleteDuplicates(ctx context.Context) error {
 // are left. With a token that may be another project's they wait for the check that shows the Agent's own agent.
 func (d Deleter) RemoveDuplicates(ctx context.Context) error {
 	status := &d.Agent.Status
-	if len(status.DuplicatesToDelete) > 0 && !(Absence{d.Task}).knownHere() {
+	if len(status.DuplicatesToDelete) > 0 && !(Absence{d.Task}).knownHere(status.ID) {
 		return nil
 	}
 	for len(status.DuplicatesToDelete) > 0 && d.Agent.Spec.SyncPolicy != v1alpha1.SyncObserve {
@@ -117,7 +117,8 @@ func (d Deleter) verified(ctx context.Context, id string) bool {
 }
 
 func (d Deleter) verify(id string) {
-	Absence{d.Task}.deletion(id).verifiedAt = d.Clock.Now()
+	deletion := Absence{d.Task}.deletion(id)
+	deletion.shown, deletion.verifiedAt = true, d.Clock.Now()
 }
 
 // recordOlder records that an earlier attempt of a registration may have left an agent. This happens if only another
@@ -172,7 +173,7 @@ func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 		return d.gone(id)
 	}
 	switch {
-	case remote.MachineID != d.MachineID() && id == d.Agent.Status.ID && neverShown(d.Agent) && (Absence{d.Task}).knownHere():
+	case remote.MachineID != d.MachineID() && id == d.Agent.Status.ID && neverShown(d.Agent) && (Absence{d.Task}).knownHere(id):
 		return d.misnamed(ctx)
 	case remote.MachineID != d.MachineID():
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
@@ -244,24 +245,23 @@ func (d Deleter) record(e Event, id string) {
 // gone accepts that a remote agent is missing only at an endpoint where it is known to have been. If no deletion was accepted, a second
 // check has to miss it, too: a backend that lags behind may not have it yet.
 func (d Deleter) gone(id string) error {
-	if d.Project.Version() != d.EndpointVersion {
+	status, how := &d.Agent.Status, Deleted
+	switch a := (Absence{d.Task}); {
+	case a.accepted(id): // Only what is known to be here is deleted.
+	case d.Project.Version() != d.EndpointVersion:
 		return d.outdated()
-	}
-	if (Absence{d.Task}).knownHere() {
-		how := Deleted
-		if !(Absence{d.Task}).accepted(id) {
-			how = goneAlready
-			if err := (Absence{d.Task}).missedTwice(Whereabouts{id, d.Endpoint}, fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
-				"remote agent %s not found; the deletion completes once a second check confirms it", id)); err != nil {
-				return err
-			}
+	case !a.knownHere(id):
+		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
+			"the API at %s does not have agent %s, which was last seen at %s in project %q: correct the CloudProject's url or token",
+			d.Endpoint.URL, id, status.URL, status.ProjectID)
+	default:
+		how = goneAlready
+		if err := a.missedTwice(Whereabouts{id, d.Endpoint}, fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
+			"remote agent %s not found; the deletion completes once a second check confirms it", id)); err != nil {
+			return err
 		}
-		d.Project.Drop(id)
-		d.record(how, id)
-		return nil
 	}
-	status := &d.Agent.Status
-	return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
-		"the API at %s does not have agent %s, which was last seen at %s in project %q: correct the CloudProject's url or token",
-		d.Endpoint.URL, id, status.URL, status.ProjectID)
+	d.Project.Drop(id)
+	d.record(how, id)
+	return nil
 }

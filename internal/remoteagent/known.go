@@ -111,6 +111,7 @@ type absences struct {
 // The rate limit may end each turn after one request. The Deleter owns it. Lost: the agent is read once more.
 type deletion struct {
 	of         deletionOf
+	shown      bool
 	verifiedAt time.Time
 	accepted   bool
 }

@@ -8,14 +8,37 @@ package tenancy_test
 
 import (
 	"fmt"
+	"net/http"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
+
+// forms are two tokens of one project, of which one contains the project; opaque: not the one that comes after.
+func forms(w *harness.World, opaque bool) (before, after string, use func(token string)) {
+	const other = "an-opaque-token-of-the-same-project"
+	w.Cloud.AddToken(w.ProjectID, other)
+	before, after = w.Token.Reveal(), other
+	if !opaque {
+		before, after = after, before
+	}
+	return before, after, func(token string) {
+		w.Helper()
+		w.SetSecret("calyptia-token", map[string]string{"token": token})
+		w.Eventually("the token is in use", func() error {
+			cp := w.Project()
+			if !meta.IsStatusConditionTrue(cp.Status.Conditions, v1alpha1.ConditionReady) || (cp.Status.ProjectID == "") != (token == other) {
+				return fmt.Errorf("%+v", cp.Status)
+			}
+			return nil
+		})
+	}
+}
 
 // The token of a shared CloudProject is replaced by one of the same project that contains its project, where the former did not, or the
 // other way round. The Agents of guests are not affected, also those that chose a machine ID.
@@ -24,24 +47,8 @@ func TestTokenOfTheOtherForm_OfTheSameProject_BlocksNoGuest(t *testing.T) {
 		for form, opaque := range map[string]bool{"to an opaque token": true, "to one with its project": false} {
 			t.Run(name+"/"+form, func(t *testing.T) {
 				t.Parallel()
-				const other = "an-opaque-token-of-the-same-project"
 				w, tenant := harness.Shared(t, cloudtest.Settings{})
-				w.Cloud.AddToken(w.ProjectID, other)
-				revealing := w.Token.Reveal()
-				use := func(token string) {
-					w.SetSecret("calyptia-token", map[string]string{"token": token})
-					w.Eventually("the token is in use", func() error {
-						cp := w.Project()
-						if !meta.IsStatusConditionTrue(cp.Status.Conditions, v1alpha1.ConditionReady) || (cp.Status.ProjectID == "") != (token == other) {
-							return fmt.Errorf("%+v", cp.Status)
-						}
-						return nil
-					})
-				}
-				before, after := revealing, other
-				if !opaque {
-					before, after = other, revealing
-				}
+				before, after, use := forms(w, opaque)
 				use(before)
 				w.Guest(tenant, "web", change)
 				id := tenant.Ready("web").Status.ID
@@ -58,5 +65,27 @@ func TestTokenOfTheOtherForm_OfTheSameProject_BlocksNoGuest(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// An Agent that no check saw since then is deleted, and the response to its deletion is lost: a read showed the agent before.
+func TestTokenOfTheOtherForm_LostResponseToADeletion_Ends(t *testing.T) {
+	for form, opaque := range map[string]bool{"to an opaque token": true, "to one with its project": false} {
+		t.Run(form, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{})
+			before, after, use := forms(w, opaque)
+			use(before)
+			w.Ready(w.Apply("web"))
+			w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Suspend = true })
+			w.Becomes("web", v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSuspended)
+			use(after)
+			w.Cloud.Inject(cloudtest.Fault{Method: http.MethodDelete, Route: cloudtest.RouteAgent, Times: 1, Cut: cloudtest.CutAfter})
+			w.Delete("web")
+			w.Gone("web")
+			if left := w.Remote(); len(left) > 0 {
+				t.Errorf("%d remote agents are left", len(left))
+			}
+		})
 	}
 }
