@@ -8,8 +8,10 @@ package remoteagent
 
 import (
 	"context"
+	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
@@ -109,11 +111,10 @@ func (d Deleter) superfluous(ctx context.Context, id string) (bool, error) {
 	return true, nil
 }
 
-// verified reports whether a recent read verified that a remote agent may be deleted. Without that memory each turn would begin
-// with the same read, and a rate limit of one request at a time would never permit the deletion. If a deletion found no agent, a read
-// decides again: an API may say so of an agent that the token may not delete.
+// verified reports whether a read verified that a remote agent may be deleted, and only the rate limit has delayed the deletion since.
+// Without that memory each turn would begin with the same read, and a rate limit of one request at a time would never permit the deletion.
 func (d Deleter) verified(ctx context.Context, id string) bool {
-	return !(Absence{d.Task}).missedOnce(id) && d.Clock.Now().Sub(Absence{d.Task}.deletion(id).verifiedAt) < d.Interval(ctx)
+	return d.Clock.Now().Sub(Absence{d.Task}.deletion(id).verifiedAt) < d.Interval(ctx)
 }
 
 func (d Deleter) verify(id string) {
@@ -222,6 +223,10 @@ func (d Deleter) deleteID(ctx context.Context, id string) error {
 	// A shutdown must not interrupt it: the next process could not know whether the agent was deleted.
 	err = d.Project.Delete(context.WithoutCancel(ctx), d.Caller(), id)
 	if err != nil {
+		if agentstatus.CodeOf(err) != fault.Throttled {
+			// A read decides again: the agent may have begun to report, or the token may not delete it.
+			Absence{d.Task}.deletion(id).verifiedAt = time.Time{}
+		}
 		if missing, err := (Absence{d.Task}).ConfirmsMissing(ctx, id, err); !missing {
 			return err
 		}

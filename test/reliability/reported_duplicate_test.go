@@ -7,7 +7,9 @@ SPDX-License-Identifier: Apache-2.0
 package reliability_test
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -45,4 +47,28 @@ func TestDuplicates_ThatReported_WithoutFirstMetricsAddedAt_AreLeft(t *testing.T
 			})
 		})
 	}
+}
+
+// A duplicate that begins to report while its deletion fails is left, too: a Fluent Bit may have its token.
+func TestDuplicate_BeginsToReportWhileItsDeletionFails_IsLeft(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}, limited(100, 100))
+	repair := withDuplicates(w, "web", 1)
+	duplicate := w.Get("web").Status.DuplicatesToDelete[0]
+	w.Eventually("its deletion failed", func() error {
+		if w.Cloud.Count(http.MethodDelete, cloudtest.RouteAgent) == 0 {
+			return errors.New("it was not tried")
+		}
+		return nil
+	})
+	w.Cloud.Mutate(duplicate, func(a *cloud.Agent) { a.MetricsCount, a.LastMetricsAddedAt = 7, new(time.Now()) })
+	w.Eventually("the duplicate is not to be deleted any more", func() error {
+		if recorded := w.Get("web").Status.DuplicatesToDelete; len(recorded) > 0 {
+			return fmt.Errorf("recorded are %v", recorded)
+		}
+		return nil
+	})
+	repair()
+	w.Check("web")
+	remains(w, w.Get("web").Status.ID, duplicate)
 }
