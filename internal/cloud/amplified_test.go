@@ -117,7 +117,7 @@ func TestNotFound_LongMessage_IsJudgedAtOnce(t *testing.T) {
 func TestGet_MillionsOfTexts_TakeLittleMemory(t *testing.T) {
 	for name, field := range map[string]string{"flags": `"flags":`, "tags": `"tags":`, "tags of a lenient agent": `"status":7,"tags":`} {
 		t.Run(name, func(t *testing.T) {
-			body := `{"id":"` + nilID + `",` + field + `[` + strings.Repeat(`"",`, 8<<20/3) + `""]}`
+			body := `{"id":"` + nilID + `","machineID":"m","type":"t",` + field + `[` + strings.Repeat(`"",`, 8<<20/3) + `""]}`
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
 			t.Cleanup(server.Close)
 			client := newClient(t, server.URL, cloud.Config{})
@@ -172,7 +172,7 @@ func TestHiding_HugeToken_TakesLittleMemory(t *testing.T) {
 // One agent was asked for, as a credential check does. Of a page of tiny agents no more are kept than documented ones fit.
 func TestList_PageOfTinyAgents_IsRefused(t *testing.T) {
 	for agents, fits := range map[int]bool{25_000: true, 25_001: false} {
-		one := `{"id":"` + nilID + `","type":"t"}`
+		one := `{"id":"` + nilID + `","machineID":"m","type":"t"}`
 		body := `[` + strings.Repeat(one+",", agents-1) + one + `]`
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
 		t.Cleanup(server.Close)

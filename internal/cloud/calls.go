@@ -66,13 +66,10 @@ func (c *Client) Get(ctx context.Context, id string) (*Agent, error) {
 			if readAgent(a.body, agent) != nil {
 				return errNotAPI
 			}
-			if err := agentID(agent.ID); err != nil {
-				return err
-			}
-			if agent.ID != NormalID(id) {
+			if agentID(agent.ID) == nil && agent.ID != NormalID(id) {
 				return errOtherAgent
 			}
-			return nil
+			return agent.complete()
 		},
 	})
 	if err != nil {

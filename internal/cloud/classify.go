@@ -23,7 +23,7 @@ var (
 	errRedirect    = errors.New("the response is a redirect, which is not followed")
 	errOtherAgent  = errors.New("the response is about another agent")
 	errNoAgentID   = errors.New("the response has no agent ID that is a UUID")
-	errNoAgent     = errors.New("the list has an element that is not an agent: it has neither machineID nor type")
+	errNoAgent     = errors.New("the response shows no agent: machineID or type is missing")
 	errSameCursor  = errors.New("the response's next page is the same page")
 	errNotExpected = errors.New("the status of the response is not expected")
 	errContent     = errors.New("something between the operator and the API rejects this configuration")

@@ -278,7 +278,7 @@ func TestOddFieldsDoNotHideAnAgent(t *testing.T) {
 	server := cloudtest.New(cloudtest.Settings{})
 	web := server.Start()
 	defer web.Close()
-	odd := `{"id":"` + strings.ToUpper(fleetID) + `","name":"web","token":null,"machineID":"m",
+	odd := `{"id":"` + strings.ToUpper(fleetID) + `","name":"web","token":null,"machineID":"m","type":"t",
 		"status":7,"os":null,"tags":"x","metricsCount":"many","createdAt":"yesterday","updatedAt":"2026-05-04T03:02:01Z",
 		"lastMetricsAddedAt":"","metadata":null,"newField":[1]}`
 	server.Inject(cloudtest.Fault{Route: cloudtest.RouteAgent, Status: 200, Body: odd})
@@ -287,12 +287,12 @@ func TestOddFieldsDoNotHideAnAgent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := cloud.Agent{ID: fleetID, Name: "web", MachineID: "m", UpdatedAt: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)}
+	want := cloud.Agent{ID: fleetID, Name: "web", MachineID: "m", Type: "t", UpdatedAt: time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)}
 	if diff := cmp.Diff(&want, got); diff != "" {
 		t.Errorf("agent (-want +got):\n%s", diff)
 	}
 	// Nor its page, whose other agents lose nothing.
-	plain := `{"id":"` + fleetID + `","machineID":"m","status":"healthy","metricsCount":7,"metadata":null}`
+	plain := `{"id":"` + fleetID + `","machineID":"m","type":"t","status":"healthy","metricsCount":7,"metadata":null}`
 	for _, body := range []string{"[" + plain + "]", "[" + odd + "," + plain + "]"} {
 		remove := server.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: 200, Body: body})
 		page, err := client.List(t.Context(), projectID, cloud.ListOptions{})
@@ -300,7 +300,7 @@ func TestOddFieldsDoNotHideAnAgent(t *testing.T) {
 			t.Fatal(err)
 		}
 		remove()
-		listed := []cloud.Agent{{ID: fleetID, MachineID: "m", Status: "healthy", MetricsCount: 7}}
+		listed := []cloud.Agent{{ID: fleetID, MachineID: "m", Type: "t", Status: "healthy", MetricsCount: 7}}
 		if strings.Contains(body, "many") {
 			listed = []cloud.Agent{want, listed[0]}
 		}

@@ -34,7 +34,7 @@ func pageOfDigests(raw *RawPage) (*Page, error) {
 
 func TestDigestsShowWhatPagesShow(t *testing.T) {
 	agent := func(more string) string {
-		return `{"id":"8f6f2f0e-7d1c-4b52-9c6e-3a4f7f0f9d11","token":"t","name":"web","machineID":"m","metadata":{"a":1}` + more + `}`
+		return `{"id":"8f6f2f0e-7d1c-4b52-9c6e-3a4f7f0f9d11","token":"t","name":"web","machineID":"m","type":"fluentbit","metadata":{"a":1}` + more + `}`
 	}
 	bodies := []string{`[]`, `null`, `{}`, `[1]`, "[" + agent("") + "," + agent(`,"metricsCount":"many","rawConfig":"<a>"`) + "]", `[{"rawConfig":1}]`}
 	for _, text := range spellings {
@@ -75,7 +75,7 @@ func FuzzHashed(f *testing.F) {
 
 // BenchmarkDigests is what a page of a list costs.
 func BenchmarkDigests(b *testing.B) {
-	one := `{"id":"8f6f2f0e-7d1c-4b52-9c6e-3a4f7f0f9d11","name":"web","machineID":"m","createdAt":"2026-01-01T00:00:00Z",` +
+	one := `{"id":"8f6f2f0e-7d1c-4b52-9c6e-3a4f7f0f9d11","name":"web","machineID":"m","type":"fluentbit","createdAt":"2026-01-01T00:00:00Z",` +
 		`"rawConfig":"` + strings.Repeat(`[INPUT]\n    name dummy\n`, 178) + `"}`
 	body := []byte("[" + one + strings.Repeat(","+one, 99) + "]")
 	b.ReportAllocs()

@@ -60,11 +60,8 @@ func agentsOf[W any](raw []byte, usual func(*W) Agent, other func(*Agent), visit
 			}
 			other(&agent)
 		}
-		if err := agentID(agent.ID); err != nil {
+		if err := agent.complete(); err != nil {
 			return err
-		}
-		if agent.MachineID == "" && agent.Type == "" { // Every agent has both. A list of other things shows nothing about agents.
-			return errNoAgent
 		}
 		if visited++; visited <= before {
 			return nil

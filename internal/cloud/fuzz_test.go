@@ -50,7 +50,7 @@ func bodies() []string {
 	const id = "3F0D5A4E-9F0C-4F39-8F3B-1A3A53A9A001"
 	return []string{
 		"", "null", "[]", "{}", " ", `{"error":"agent not found"}`, `{"error":"not found"}`, `{"error":"quota","quotaLimit":1e99,"detail":{}}`,
-		`{"id":"` + id + `","token":"t","flags":[null],"metricsCount":-1,"fleetID":"` + id + `"}`, `[{"id":"` + id + `","type":"fluentbit","createdAt":0}]`,
+		`{"id":"` + id + `","token":"t","flags":[null],"metricsCount":-1,"fleetID":"` + id + `"}`, `[{"id":"` + id + `","machineID":"m","type":"fluentbit","createdAt":0}]`,
 		`[{"id":"` + id + `","type":"fluentd","fleetID":"` + id + `","rawConfig":"\u003c"},{"id":"` + strings.ToLower(id) + `","machineID":"m","metricsCount":"many"}]`,
 		`{"error":"agent ` + id + ` not found"}`, `{"error":"` + strings.Repeat("\u202e", 400) + fuzzedToken + `"}`, "<html>",
 		`{"timestamp":1,"path":"/v1/agents","status":404,"error":"Not Found"}`, `{"statusCode":404,"message":"x","error":"Not Found"}`,

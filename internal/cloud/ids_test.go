@@ -54,8 +54,8 @@ func TestIDsAreNormalizedWhereTheyAreRead(t *testing.T) {
 		})
 	}
 	// What informs may have any shape; then agents are read in another way.
-	plain := `{"id":"` + strings.ToUpper(id) + `","type":"fluentbit","fleetID":"` + fleet + `"}`
-	odd := `{"id":"` + strings.ToUpper(id) + `","type":"fluentbit","fleetID":"` + fleet + `","metricsCount":"many"}`
+	plain := `{"id":"` + strings.ToUpper(id) + `","machineID":"m","type":"fluentbit","fleetID":"` + fleet + `"}`
+	odd := `{"id":"` + strings.ToUpper(id) + `","machineID":"m","type":"fluentbit","fleetID":"` + fleet + `","metricsCount":"many"}`
 	for name, body := range map[string]string{"plain": "", "odd": "[" + plain + "," + odd + "]"} {
 		for how, read := range map[string]func(*cloud.RawPage) (*cloud.Page, error){
 			"with configurations": (*cloud.RawPage).Page, "with hashes": pageOfDigests,
@@ -79,7 +79,7 @@ func TestIDsAreNormalizedWhereTheyAreRead(t *testing.T) {
 		}
 	}
 	t.Run("a fleet that is no UUID", func(t *testing.T) {
-		defer s.Inject(cloudtest.Fault{Status: 200, Body: `{"id":"` + id + `","fleetID":"Edge"}`})()
+		defer s.Inject(cloudtest.Fault{Status: 200, Body: `{"id":"` + id + `","machineID":"m","type":"t","fleetID":"Edge"}`})()
 		if agent, err := client.Get(t.Context(), id); err != nil || *agent.FleetID != "Edge" {
 			t.Error(agent, err)
 		}

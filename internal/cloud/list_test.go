@@ -15,7 +15,7 @@ import (
 )
 
 func TestAPageIsTakenWholeOrNotAtAll(t *testing.T) {
-	whole := `[{"id":"` + fleetID + `","type":"fluentbit"}]`
+	whole := `[{"id":"` + fleetID + `","machineID":"m","type":"fluentbit"}]`
 	link := func(value string) http.Header { return http.Header{"Link": {value}} }
 	for name, row := range map[string]struct {
 		body   string
@@ -30,8 +30,10 @@ func TestAPageIsTakenWholeOrNotAtAll(t *testing.T) {
 		"null is no empty list":           {`null`, nil, "", "", false},
 		"an object":                       {`{"agents":[]}`, nil, "", "", false},
 		"an empty body":                   {``, nil, "", "", false},
-		"one agent without an ID":         {`[{"id":"` + fleetID + `","machineID":"m"},{"machineID":"m"}]`, nil, "", "", false},
+		"one agent without an ID":         {`[{"id":"` + fleetID + `","machineID":"m","type":"fluentbit"},{"machineID":"m","type":"fluentbit"}]`, nil, "", "", false},
 		"other things than agents":        {`[{"id":"` + fleetID + `","name":"fleet-1"}]`, nil, "", "", false},
+		"one agent without machine ID":    {`[{"id":"` + fleetID + `","type":"fluentbit"}]`, nil, "", "", false},
+		"one agent without a type":        {`[{"id":"` + fleetID + `","machineID":"m"}]`, nil, "", "", false},
 		"one agent that is null":          {`[null]`, nil, "", "", false},
 		"a next page without a cursor":    {whole, link(`</agents>; rel="next"`), "", "", false},
 		"a link that is cut short":        {whole, link(`</agents?before=ne`), "", "", false},

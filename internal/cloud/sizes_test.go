@@ -75,7 +75,7 @@ func TestADeletionNeedsNoBody(t *testing.T) {
 // What can be declared can be read back, however the server escapes it.
 func TestTheLargestAgentCanBeReadBack(t *testing.T) {
 	largest := map[string]any{
-		"id": fleetID, "machineID": "m", "rawConfig": strings.Repeat("<", 1<<20),
+		"id": fleetID, "machineID": "m", "type": "fluentbit", "rawConfig": strings.Repeat("<", 1<<20),
 		"metadata": map[string]string{"a": strings.Repeat("&", 256<<10)},
 	}
 	flags := make([]string, 128)

@@ -90,6 +90,18 @@ type Agent struct {
 	EnvironmentName     string     `json:"environmentName"`
 }
 
+// complete refuses what lacks an ID, or a field that every agent has and nobody can change, and that decides whose agent it is: one
+// odd response would show that an agent is another's. A name may be missing: whoever has the agent's token can change it.
+func (a *Agent) complete() error {
+	if err := agentID(a.ID); err != nil {
+		return err
+	}
+	if a.MachineID == "" || a.Type == "" {
+		return errNoAgent
+	}
+	return nil
+}
+
 // Fleet is the ID of the fleet; empty for none.
 func (a *Agent) Fleet() string {
 	if a.FleetID == nil {

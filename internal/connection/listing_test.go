@@ -250,7 +250,7 @@ func TestAnEntrySaysWhetherItReported(t *testing.T) {
 
 func TestCursorsInALoopEndTheList(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})
-	const page = `[{"id":"` + otherID + `","machineID":"m"}]`
+	const page = `[{"id":"` + otherID + `","machineID":"m","type":"t"}]`
 	for at, next := range map[string]string{"": "a", "a": "b", "b": "a"} {
 		w.cloud.Inject(cloudtest.Fault{
 			Route: cloudtest.RouteList, Match: func(r *http.Request) bool { return r.URL.Query().Get("before") == at },

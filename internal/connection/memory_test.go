@@ -26,7 +26,7 @@ import (
 
 // However many CloudProjects a namespace has, their large responses take half of the places at most. Others get theirs.
 func TestLargeResponses_OfManyCloudProjects_LeavePlacesToOthers(t *testing.T) {
-	body := `{"id":"` + otherID + `","machineID":"m","rawConfig":"` + strings.Repeat("x", 1<<20) + `"}`
+	body := `{"id":"` + otherID + `","machineID":"m","type":"t","rawConfig":"` + strings.Repeat("x", 1<<20) + `"}`
 	release := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {

@@ -165,7 +165,7 @@ func TestVerify_ListThatDoesNotEnd_ReadDecides(t *testing.T) {
 	w.options.Timeout = 2 * time.Second
 	w.renew()
 	w.cloud.Inject(cloudtest.Fault{
-		Route: cloudtest.RouteList, Status: http.StatusOK, Body: `[{"id":"` + otherID + `","type":"fluentbit"}]`, Drip: time.Hour,
+		Route: cloudtest.RouteList, Status: http.StatusOK, Body: `[{"id":"` + otherID + `","machineID":"m","type":"fluentbit"}]`, Drip: time.Hour,
 	})
 	noError(t, w.Verify(t.Context()))
 	if result := w.Result(); !result.Verified || !result.Lists() {

@@ -202,7 +202,7 @@ func TestOneFileForEachAgent(t *testing.T) {
 
 func TestAHostileListEndsAndPrintsNothing(t *testing.T) {
 	page := func(n int, size int) string {
-		return fmt.Sprintf(`[{"id":"5f0c9f6e-3c67-4b62-9d3c-%012d","type":"fluentbit","rawConfig":%q}]`, n, strings.Repeat("x", size))
+		return fmt.Sprintf(`[{"id":"5f0c9f6e-3c67-4b62-9d3c-%012d","machineID":"m","type":"fluentbit","rawConfig":%q}]`, n, strings.Repeat("x", size))
 	}
 	next := func(cursor int) http.Header {
 		return http.Header{"Link": {fmt.Sprintf(`</a?before=%d>; rel="next"`, cursor)}}
@@ -238,7 +238,7 @@ func TestARepeatedAgentIsDeclaredOnce(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
 	const id = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11"
 	for n, link := range []string{`</a?before=1>; rel="next"`, ""} {
-		body := fmt.Sprintf(`[{"id":%q,"name":"web-%d","machineID":"m"},{"id":%q,"name":"web-%d","machineID":"m"}]`, id, n, id, n)
+		body := fmt.Sprintf(`[{"id":%q,"name":"web-%d","machineID":"m","type":"fluentbit"},{"id":%q,"name":"web-%d","machineID":"m","type":"fluentbit"}]`, id, n, id, n)
 		w.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Times: 1, Status: 200, Header: http.Header{"Link": {link}}, Body: body})
 	}
 	if got := w.run(); got.err != nil || !slices.Equal(namesOf(t, got), []string{"web-0"}) {
@@ -249,7 +249,7 @@ func TestARepeatedAgentIsDeclaredOnce(t *testing.T) {
 func TestIDsInUpperCaseAreDeclaredInLowerCase(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
 	const id, fleet = "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11", "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c13"
-	body := fmt.Sprintf(`[{"id":%q,"fleetID":%q,"name":"good","machineID":"m"}]`, strings.ToUpper(id), strings.ToUpper(fleet))
+	body := fmt.Sprintf(`[{"id":%q,"fleetID":%q,"name":"good","machineID":"m","type":"fluentbit"}]`, strings.ToUpper(id), strings.ToUpper(fleet))
 	w.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Times: 1, Status: 200, Body: body})
 	got := w.run()
 	agents, _ := objects(t, got)

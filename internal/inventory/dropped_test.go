@@ -28,7 +28,7 @@ func (circle) RoundTrip(r *http.Request) (*http.Response, error) {
 	at := r.URL.Query().Get("before")
 	header := http.Header{}
 	header.Set("Link", fmt.Sprintf(`</agents?before=%s>; rel="next"`, map[string]string{"": "a", "a": "b", "b": "a"}[at]))
-	body := `[{"id":"00000000-0000-4000-8000-000000000001","machineID":"` + strings.Repeat("m", 1<<20) + `"}]`
+	body := `[{"id":"00000000-0000-4000-8000-000000000001","type":"t","machineID":"` + strings.Repeat("m", 1<<20) + `"}]`
 	return &http.Response{StatusCode: http.StatusOK, Header: header, Body: io.NopCloser(strings.NewReader(body))}, nil
 }
 

@@ -39,7 +39,7 @@ func (e *ending) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	var items []string
 	for n := from; n < to; n++ {
-		items = append(items, fmt.Sprintf(`{"id":"00000000-0000-4000-8000-%012d","type":"fluentbit"}`, n))
+		items = append(items, fmt.Sprintf(`{"id":"00000000-0000-4000-8000-%012d","machineID":"m","type":"fluentbit"}`, n))
 	}
 	body := "[" + strings.Join(items, ",") + "]"
 	return &http.Response{StatusCode: http.StatusOK, Header: header, Body: io.NopCloser(strings.NewReader(body))}, nil

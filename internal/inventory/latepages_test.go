@@ -45,7 +45,7 @@ func (l *lateAPI) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	var agents []string
 	for n := at; n < to; n++ {
-		agents = append(agents, fmt.Sprintf(`{"id":"00000000-0000-4000-8000-%012d","machineID":"%d"}`, n, n))
+		agents = append(agents, fmt.Sprintf(`{"id":"00000000-0000-4000-8000-%012d","machineID":"%d","type":"t"}`, n, n))
 	}
 	body := "[" + strings.Join(agents, ",") + "]"
 	return &http.Response{StatusCode: http.StatusOK, Header: header, Body: io.NopCloser(strings.NewReader(body))}, nil

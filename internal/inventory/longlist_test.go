@@ -37,7 +37,7 @@ func (n pages) RoundTrip(r *http.Request) (*http.Response, error) {
 	if at+1 < int(n) {
 		header.Set("Link", fmt.Sprintf(`</agents?before=%d>; rel="next"`, at+1))
 	}
-	body := fmt.Sprintf(`[{"id":"00000000-0000-4000-8000-%012d","machineID":"%d"}]`, at, at)
+	body := fmt.Sprintf(`[{"id":"00000000-0000-4000-8000-%012d","machineID":"%d","type":"t"}]`, at, at)
 	return &http.Response{StatusCode: http.StatusOK, Header: header, Body: io.NopCloser(strings.NewReader(body))}, nil
 }
 

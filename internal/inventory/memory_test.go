@@ -44,8 +44,8 @@ func TestAll_LongTexts_AreNotKept(t *testing.T) {
 	const pages = 2000
 	for name, service := range map[string]fat{
 		"machine IDs": {pages: pages, machineID: strings.Repeat("m", 16<<10)},
-		"fleets":      {pages: pages, fleet: strings.Repeat("f", 16<<10)},
-		"cursors":     {pages: pages, cursor: strings.Repeat("c", 4000)},
+		"fleets":      {pages: pages, machineID: "m", fleet: strings.Repeat("f", 16<<10)},
+		"cursors":     {pages: pages, machineID: "m", cursor: strings.Repeat("c", 4000)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := reading(t, service, float64(rate.Inf))

@@ -179,7 +179,7 @@ func TestHostileLists(t *testing.T) {
 	at := func(cursor string) func(*http.Request) bool {
 		return func(r *http.Request) bool { return whole(r) && r.URL.Query().Get("before") == cursor }
 	}
-	entry := `[{"id":"` + anID + `","machineID":"m"}]`
+	entry := `[{"id":"` + anID + `","machineID":"m","type":"t"}]`
 	rows := []struct {
 		name   string
 		faults []cloudtest.Fault
@@ -193,7 +193,7 @@ func TestHostileLists(t *testing.T) {
 		{"endless empty pages", []cloudtest.Fault{{Match: whole, Status: 200, Body: `[]`, Header: next("a")}}},
 		{"null", []cloudtest.Fault{{Match: whole, Status: 200, Body: `null`}}},
 		{"a list of null", []cloudtest.Fault{{Match: whole, Status: 200, Body: `[null]`}}},
-		{"an ID that is no UUID", []cloudtest.Fault{{Match: whole, Status: 200, Body: `[{"id":"web","machineID":"m"}]`}}},
+		{"an ID that is no UUID", []cloudtest.Fault{{Match: whole, Status: 200, Body: `[{"id":"web","machineID":"m","type":"t"}]`}}},
 		{"a page of HTML", []cloudtest.Fault{{Match: whole, Status: 200, Body: page}}},
 		{"cut short", []cloudtest.Fault{{Match: whole, Truncate: 1}}},
 	}

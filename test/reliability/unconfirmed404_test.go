@@ -29,14 +29,19 @@ func wrongly(id string) cloudtest.Fault {
 
 // An Agent is restored from a backup, with its Secret, which names its remote agent. One wrong response to the read of that must not
 // have it registered again, least of all where the API lists the remote agent.
-func TestRestore_OneWrongNotFound_NoSecondAgent(t *testing.T) {
-	for name, settings := range map[string]cloudtest.Settings{
-		"no list": {NoList: true, UniqueMachineIDs: cloudtest.MachineIDDouble},
-		"lists":   {UniqueMachineIDs: cloudtest.MachineIDDouble},
+func TestRestore_OneWrongResponse_NoSecondAgent(t *testing.T) {
+	for name, row := range map[string]struct {
+		noList   bool
+		response func(id string) cloudtest.Fault
+	}{
+		"no list":                    {true, wrongly},
+		"lists":                      {false, wrongly},
+		"no list/without machine ID": {true, incompletely},
+		"lists/without machine ID":   {false, incompletely},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := harness.New(t, settings)
+			w := harness.New(t, cloudtest.Settings{NoList: row.noList, UniqueMachineIDs: cloudtest.MachineIDDouble})
 			before := w.Ready(w.Apply("web")).Status.ID
 			s := w.Secret("web-token")
 			w.Stop()
@@ -46,7 +51,7 @@ func TestRestore_OneWrongNotFound_NoSecondAgent(t *testing.T) {
 			s.OwnerReferences, s.ResourceVersion, s.UID = nil, "", ""
 			w.Create(s)
 			w.Create(w.NewAgent("web"))
-			w.Cloud.Inject(wrongly(before))
+			w.Cloud.Inject(row.response(before))
 			w.Start()
 			w.Ready("web")
 			remains(w, before)
