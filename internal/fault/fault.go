@@ -49,6 +49,8 @@ const (
 	ProjectNotAllowed Code = "ProjectNotAllowed"
 	// RemoteMissing: the remote agent was not found.
 	RemoteMissing Code = "RemoteMissing"
+	// RemoteMisnamed: the remote agent was found, and shows another machine ID.
+	RemoteMisnamed Code = "RemoteMisnamed"
 	// RemoteOwned: the remote agent belongs to another Agent.
 	RemoteOwned Code = "RemoteOwned"
 	// MachineIDLeased: another Agent has the machine ID.

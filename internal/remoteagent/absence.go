@@ -8,10 +8,7 @@ package remoteagent
 
 import (
 	"context"
-	"errors"
 	"time"
-
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -57,7 +54,7 @@ func (s Absence) ConfirmsMissing(ctx context.Context, id string, failure error) 
 func (s Absence) read(ctx context.Context, id string) (*cloud.Agent, error) {
 	remote, err := s.Project.Get(ctx, s.Caller(), id)
 	if a, seen := &s.Known.Absence, (Whereabouts{id, s.Endpoint}); err == nil {
-		delete(a.missed, seen)
+		delete(a.missed, s.found(id, fault.RemoteMissing))
 		for _, missing := range []*Whereabouts{&a.unnamed, &a.other} {
 			if *missing == seen {
 				*missing = Whereabouts{}
@@ -94,20 +91,20 @@ func (s Absence) candidate(ctx context.Context, id string) (*cloud.Agent, error)
 
 // missedOnce reports whether a first check missed the agent at this endpoint.
 func (s Absence) missedOnce(id string) bool {
-	_, once := s.Known.Absence.missed[Whereabouts{id, s.Endpoint}]
+	_, once := s.Known.Absence.missed[s.found(id, fault.RemoteMissing)]
 	return once
 }
 
 // missedTwice returns the failure until a second check, some time after the first, misses an agent that was named or is to be deleted.
 func (s Absence) missedTwice(named Whereabouts, until *fault.Error) error {
-	a := &s.Known.Absence
-	if _, before := a.missed[named]; !before {
+	a, missing := &s.Known.Absence, s.found(named.ID, fault.RemoteMissing)
+	if _, before := a.missed[missing]; !before {
 		if a.missed == nil || len(a.missed) >= mostMissed {
-			a.missed = map[Whereabouts]time.Time{}
+			a.missed = map[finding]time.Time{}
 		}
-		a.missed[named] = s.Clock.Now()
+		a.missed[missing] = s.Clock.Now()
 	}
-	return s.again(a.missed[named], until)
+	return s.again(a.missed[missing], until)
 }
 
 // deletion is how far the deletion of a remote agent came. There is one at a time.
@@ -156,9 +153,6 @@ func (s Absence) knownHere(id string) bool {
 	return RecordedEndpoint(s.Agent) == s.Endpoint && (s.Project.Vouched() || Evidence{s.Task}.registeredWithThisToken())
 }
 
-// ErrMissing sends a reconciliation back to the registration: the remote agent is missing for good.
-var ErrMissing = errors.New("the remote agent is missing")
-
 // neverShown reports whether only the response to a registration named the recorded agent: no read or snapshot showed it, in no
 // process.
 func neverShown(a *v1alpha1.Agent) bool {
@@ -166,13 +160,13 @@ func neverShown(a *v1alpha1.Agent) bool {
 	return a.Status.Origin == v1alpha1.OriginRegistered && (shown == nil || shown.Status == "" && shown.UpdatedAt == nil)
 }
 
-// twice returns the failure until a second check of the recorded agent.
+// twice returns the failure until a second check of the recorded agent finds the same.
 func (s Absence) twice(until *fault.Error) error {
-	first := &s.Known.Absence.firstAt
-	if first.IsZero() {
-		*first = s.Clock.Now()
+	a, found := &s.Known.Absence, s.found(s.Agent.Status.ID, until.Code)
+	if a.firstAt.IsZero() || a.first != found {
+		a.first, a.firstAt = found, s.Clock.Now()
 	}
-	return s.again(*first, until)
+	return s.again(a.firstAt, until)
 }
 
 // again returns the failure until a second check, some time after the first.
@@ -187,47 +181,5 @@ func (s Absence) again(first time.Time, until *fault.Error) error {
 func misnamed(id string) *fault.Error {
 	return fault.Retryablef(v1alpha1.ReasonRemoteMismatch,
 		"the response to the registration named agent %s, which shows another machine ID; "+
-			"the Agent's own is looked for once a second check confirms that", id)
-}
-
-// countsHere reports whether a missing agent is a loss of this CloudProject. Another one may only claim the project: what other teams
-// recorded through it is none. One that was created again has another UID, and the token that signed the registration.
-func (s Absence) countsHere() bool {
-	return s.Agent.Namespace == s.CloudProject.Namespace ||
-		(rivals{s.Task}).sameProject(types.UID(s.Agent.Status.CloudProjectUID)) || Evidence{s.Task}.registeredWithThisToken()
-}
-
-// confirmMissing confirms in two checks that a remote agent was deleted, or never was this Agent's; until then it returns the failure.
-func (s Absence) confirmMissing(until *fault.Error) error {
-	status, a, now := &s.Agent.Status, &s.Known.Absence, s.Clock.Now()
-	switch {
-	case s.Project.Version() != s.EndpointVersion:
-		return s.outdated()
-	case !s.knownHere(status.ID):
-		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
-			"the API at %s does not have agent %s, which was last seen at %s in project %q: "+
-				"correct the CloudProject's url or token, or spec.projectRef",
-			s.Endpoint.URL, status.ID, status.URL, status.ProjectID)
-	case status.Origin != v1alpha1.OriginRegistered || s.Agent.Spec.AgentID != "":
-		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
-			"the adopted agent %s was deleted: delete this Agent, or replace it with one that registers", status.ID)
-	}
-	if err := s.twice(until); err != nil {
-		return err
-	}
-	s.Project.Drop(status.ID)
-	since := a.firstAt
-	if !a.unlistedAt.IsZero() {
-		since = a.unlistedAt
-	}
-	if s.countsHere() {
-		if err := s.Project.Gone(s.Caller(), since); err != nil {
-			return err
-		}
-	}
-	a.Lost = Whereabouts{status.ID, s.Endpoint}
-	s.Known.fruitless.lost(status.ID, now, occasionOf(s.Task))
-	s.sawMissing()
-	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
-	return ErrMissing
+			"the Agent's own is looked for once a second check confirms that", id).Coded(fault.RemoteMisnamed)
 }

@@ -44,6 +44,11 @@ func (e *endpoint) outdated() error {
 // credentialNow is the fingerprint of the current project token.
 func (e *endpoint) credentialNow() string { return e.Project.Sign("") }
 
+// found is what a check of a remote agent found at the endpoint, and with the token, of this reconciliation.
+func (e *endpoint) found(id string, code fault.Code) finding {
+	return finding{of: Whereabouts{id, e.Endpoint}, by: e.credential, code: code}
+}
+
 // records reports whether an Agent's record is of this endpoint, or was made through this CloudProject while its token did not contain
 // the project, or the current one does not. That an agent is missing needs more: see Absence.knownHere.
 func (e *endpoint) records(agent *v1alpha1.Agent) bool {

@@ -14,6 +14,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/plan"
 	"github.com/calyptia-agent-operator/operator/internal/schedule"
 )
@@ -95,16 +96,24 @@ type updates struct {
 
 // absences are when agents were found missing. The observer owns them. Lost: the two checks that confirm it begin again.
 type absences struct {
-	// firstAt is when the remote agent was first found missing; unlistedAt when the snapshot began that lacked it.
+	// first is what a first check of the recorded agent found, at firstAt; unlistedAt is when the snapshot began that lacked it.
+	first               finding
 	firstAt, unlistedAt time.Time
 	// unnamed is the agent that a "not found" may have been about, since unnamedAt: a later snapshot decides.
 	unnamed   Whereabouts
 	unnamedAt time.Time
 	// missed are the agents that were named and not found, and when first: a second check decides.
-	missed map[Whereabouts]time.Time
+	missed map[finding]time.Time
 	// Lost was found missing for good and is not looked up again; other was named and did not exist.
 	Lost, other Whereabouts
 	deletion    deletion
+}
+
+// finding is what a check of a remote agent found, and with which credential fingerprint. A second check confirms only the same.
+type finding struct {
+	of   Whereabouts
+	by   string
+	code fault.Code
 }
 
 // deletion is how far the deletion of one remote agent came: a read verified that it may be deleted, and the API accepted the deletion.

@@ -165,14 +165,18 @@ func (o Observer) Read(ctx context.Context) error {
 		if missing, err := (Absence{o.Task}).ConfirmsMissing(ctx, status.ID, err); !missing {
 			return err
 		}
-		return Absence{o.Task}.confirmMissing(fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
-			"remote agent %s not found; it is re-registered once a second check confirms it", status.ID))
+		return loss{o.Task}.confirm(loss{o.Task}.notFound())
 	}
 	if remote.MachineID != status.MachineID {
 		if neverShown(o.Agent) {
-			return Absence{o.Task}.confirmMissing(misnamed(status.ID))
+			return loss{o.Task}.confirm(misnamed(status.ID))
 		}
 		o.Known.Identity.id = "" // Nothing is sent until a read verifies that it is ours.
+		if err := (Absence{o.Task}).twice(fault.Retryablef(v1alpha1.ReasonRemoteMismatch,
+			"the remote agent %s shows another machine ID; nothing is changed until a second check", status.ID).Coded(fault.RemoteMisnamed),
+		); err != nil {
+			return err
+		}
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"the remote agent %s shows another machine ID than it was registered with: check spec.projectRef and the CloudProject's url",
 			status.ID)

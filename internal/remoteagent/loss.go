@@ -1,0 +1,87 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package remoteagent
+
+import (
+	"errors"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
+)
+
+// ErrMissing sends a reconciliation back to the registration: the remote agent is missing for good.
+var ErrMissing = errors.New("the remote agent is missing")
+
+// loss is the absence of the recorded agent of an Agent that stays.
+type loss struct{ *Task }
+
+// notFound is the failure until a second check.
+func (l loss) notFound() *fault.Error {
+	id := l.Agent.Status.ID
+	until := fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
+		"remote agent %s not found; it is re-registered once a second check confirms it", id)
+	if l.final() != nil {
+		until = fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
+			"remote agent %s not found; the operator continues once a second check confirms it", id)
+	}
+	return until.Coded(fault.RemoteMissing)
+}
+
+// final is the failure of an agent that is missing for good and is not registered again.
+func (l loss) final() error {
+	status := &l.Agent.Status
+	switch {
+	case !(Absence{l.Task}).knownHere(status.ID):
+		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
+			"the API at %s does not have agent %s, which was last seen at %s in project %q: "+
+				"correct the CloudProject's url or token, or spec.projectRef",
+			l.Endpoint.URL, status.ID, status.URL, status.ProjectID)
+	case status.Origin != v1alpha1.OriginRegistered || l.Agent.Spec.AgentID != "":
+		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
+			"the adopted agent %s was deleted: delete this Agent, or replace it with one that registers", status.ID)
+	}
+	return nil
+}
+
+// confirm confirms in two checks that a remote agent was deleted, or never was this Agent's; until then it returns the failure. One wrong
+// response stalls no Agent.
+func (l loss) confirm(until *fault.Error) error {
+	status, a, now := &l.Agent.Status, &l.Known.Absence, l.Clock.Now()
+	if l.Project.Version() != l.EndpointVersion {
+		return l.outdated()
+	}
+	if err := (Absence{l.Task}).twice(until); err != nil {
+		return err
+	}
+	if err := l.final(); err != nil {
+		return err
+	}
+	l.Project.Drop(status.ID)
+	since := a.firstAt
+	if !a.unlistedAt.IsZero() {
+		since = a.unlistedAt
+	}
+	if l.countsHere() {
+		if err := l.Project.Gone(l.Caller(), since); err != nil {
+			return err
+		}
+	}
+	a.Lost = Whereabouts{status.ID, l.Endpoint}
+	l.Known.fruitless.lost(status.ID, now, occasionOf(l.Task))
+	l.sawMissing()
+	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
+	return ErrMissing
+}
+
+// countsHere reports whether a missing agent is a loss of this CloudProject. Another one may only claim the project: what other teams
+// recorded through it is none. One that was created again has another UID, and the token that signed the registration.
+func (l loss) countsHere() bool {
+	return l.Agent.Namespace == l.CloudProject.Namespace ||
+		(rivals{l.Task}).sameProject(types.UID(l.Agent.Status.CloudProjectUID)) || Evidence{l.Task}.registeredWithThisToken()
+}
