@@ -10,16 +10,19 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A response that does not show when the agent was created may be another registration's: the agent is read before its token is stored.
-func TestRegister_ResponseOfAnotherTeamsRegistration_WithoutATime_ItsTokenIsInNoSecret(t *testing.T) {
+// A response that does not show when the agent was created, or its name, may be another registration's: the agent is read before its token
+// is stored.
+func TestRegister_ResponseOfAnotherTeamsRegistration_WithoutATimeOrName_ItsTokenIsInNoSecret(t *testing.T) {
 	for name, body := range map[string]string{
 		"the same name": `{"id":%q,"token":%q,"name":"web"}`,
-		"no name":       `{"id":%q,"token":%q}`,
+		"neither":       `{"id":%q,"token":%q}`,
+		"no name":       `{"id":%q,"token":%q,"createdAt":"` + time.Now().UTC().Format(time.RFC3339Nano) + `"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
