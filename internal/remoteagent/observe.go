@@ -224,6 +224,13 @@ func (o Observer) Put(id, machineID string) {
 	if k.Writes.tokenOf != (Whereabouts{id, at}) { // Else it is this agent's own, maybe from a status that could not be written.
 		k.Writes.TokenStored()
 	}
+	if RecordedEndpoint(o.Agent) != at { // What is on the way there may pass on what something on the former way dropped.
+		k.Updates.Sent, k.Updates.Confirm = nil, nil
+		for _, field := range status.IgnoredFields {
+			delete(status.Applied.Fields, field) // It is sent as if it had changed.
+		}
+		status.IgnoredFields = nil
+	}
 	if status.ID != id {
 		k.Updates.Sent, k.Updates.Confirm = nil, nil
 		status.Applied = v1alpha1.AppliedState{}
