@@ -250,20 +250,20 @@ func (d Deleter) record(e Event, id string) {
 // gone accepts that a remote agent is missing only at an endpoint where it is known to have been. If no deletion was accepted, a second
 // check has to miss it, too: a backend that lags behind may not have it yet.
 func (d Deleter) gone(id string) error {
-	status, how := &d.Agent.Status, Deleted
-	switch a := (Absence{d.Task}); {
-	case a.accepted(id): // Only what is known to be here is deleted.
-	case d.Project.Version() != d.EndpointVersion:
-		return d.outdated()
-	case !a.knownHere(id):
-		return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
-			"the API at %s does not have agent %s, which was last seen at %s in project %q: correct the CloudProject's url or token",
-			d.Endpoint.URL, id, status.URL, status.ProjectID)
-	default:
+	status, how, a := &d.Agent.Status, Deleted, Absence{d.Task}
+	if !a.accepted(id) { // Only what is known to be here is deleted.
 		how = goneAlready
+		if d.Project.Version() != d.EndpointVersion {
+			return d.outdated()
+		}
 		if err := a.missedTwice(Whereabouts{id, d.Endpoint}, fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
-			"remote agent %s not found; the deletion completes once a second check confirms it", id)); err != nil {
+			"remote agent %s not found; the operator continues once a second check confirms it", id)); err != nil {
 			return err
+		}
+		if !a.knownHere(id) {
+			return fault.Terminalf(v1alpha1.ReasonRemoteNotFound,
+				"the API at %s does not have agent %s, which was last seen at %s in project %q: correct the CloudProject's url or token",
+				d.Endpoint.URL, id, status.URL, status.ProjectID)
 		}
 	}
 	d.Project.Drop(id)

@@ -93,3 +93,17 @@ func TestRecorded_NotFoundAtAWrongToken_OneWrongNotFoundAtTheRight_NoSecondAgent
 	w.Ready("web")
 	remains(w, id)
 }
+
+// One wrong "not found" to the deletion of an adopted agent, after a restart with a token that does not contain its project, does not stall it.
+func TestDelete_Adopted_OneWrongNotFound_OpaqueToken_Ends(t *testing.T) {
+	t.Parallel()
+	w := opaque(t, cloudtest.Settings{})
+	id := w.Register("legacy", "machine-1").ID
+	w.Ready(w.Apply("web", adopting(id), func(a *v1alpha1.Agent) { a.Spec.DeletionPolicy = v1alpha1.DeletionDelete }))
+	w.Stop()
+	w.Cloud.Inject(wrongly(id))
+	w.Delete("web")
+	w.Start()
+	w.Gone("web")
+	remains(w)
+}
