@@ -97,6 +97,7 @@ func (p *Permit) Repeat(ctx context.Context, r cloud.Registration) (*cloud.Regis
 			Op: "register agent", Class: cloud.ClassWaiting, Reason: cloud.ReasonRateLimited, NotSent: true,
 		})
 	}
+	p.connection.EndTurn(p.who.UID, false)
 	made, err := p.client.Register(ctx, r)
 	p.finish(verification.Register, err)
 	if err == nil && p.current() {
@@ -124,8 +125,20 @@ func (p *Permit) outdated() error {
 // saysGone reports whether a failure says that an agent does not exist, or may mean so once another source confirms it.
 func saysGone(err error) bool { return cloud.IsGone(err) || cloud.MaybeGone(err) }
 
-// Get reads a remote agent.
+// acquireWrite returns a Permit for a request that may change a remote agent: what was read before is outdated.
+func acquireWrite(c *Connection, who ratelimit.Caller) (*Permit, error) {
+	p, err := c.Acquire(who)
+	if err == nil {
+		c.EndTurn(who.UID, false)
+	}
+	return p, err
+}
+
+// Get reads a remote agent, unless an unfinished turn of the Agent read it.
 func (c *Connection) Get(ctx context.Context, who ratelimit.Caller, id string) (*cloud.Agent, error) {
+	if seen, ok := c.find(who, id); ok && seen.remote != nil {
+		return seen.remote, nil
+	}
 	p, err := c.Acquire(who)
 	if err != nil {
 		return nil, err
@@ -135,12 +148,15 @@ func (c *Connection) Get(ctx context.Context, who ratelimit.Caller, id string) (
 	if (err == nil || saysGone(err)) && !p.current() {
 		return nil, p.outdated()
 	}
+	if err == nil {
+		c.add(who, id, agent)
+	}
 	return agent, err // One response that an agent does not exist may be wrong: the snapshot keeps the agent.
 }
 
 // Update patches a remote agent with the project token.
 func (c *Connection) Update(ctx context.Context, who ratelimit.Caller, id string, u cloud.Update) error {
-	p, err := c.Acquire(who)
+	p, err := acquireWrite(c, who)
 	if err != nil {
 		return err
 	}
@@ -154,7 +170,7 @@ func (c *Connection) Update(ctx context.Context, who ratelimit.Caller, id string
 
 // UpdateAsAgent patches a remote agent with its own token, for fields that only the agent may write.
 func (c *Connection) UpdateAsAgent(ctx context.Context, who ratelimit.Caller, id string, u cloud.Update, token cloud.Token) error {
-	p, err := c.Acquire(who)
+	p, err := acquireWrite(c, who)
 	if err != nil {
 		return err
 	}
@@ -180,7 +196,7 @@ func (c *Connection) UpdateAsAgent(ctx context.Context, who ratelimit.Caller, id
 
 // Delete deletes a remote agent. Something else may have responded: the snapshot keeps the agent until the caller confirms it.
 func (c *Connection) Delete(ctx context.Context, who ratelimit.Caller, id string) error {
-	p, err := c.Acquire(who)
+	p, err := acquireWrite(c, who)
 	if err != nil {
 		return err
 	}

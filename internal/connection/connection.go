@@ -27,6 +27,7 @@ import (
 type Connection struct {
 	*session
 	*gate
+	turns
 	*inventory.Inventory
 	*safeguard.Safeguard
 	duplicates
@@ -68,7 +69,7 @@ func newConnection(r *Registry, key client.ObjectKey) *Connection {
 		registry: r, key: key, metrics: counted, limiter: ratelimit.New(counted.Waits),
 		identity: identity{digestKey: randomKey()}, access: access{blocked: notVerified(key)}, tenants: newTenants(),
 	}
-	c := &Connection{shared: s, session: &session{s}, gate: &gate{s}}
+	c := &Connection{shared: s, session: &session{s}, gate: &gate{s}, turns: turns{s}}
 	c.Inventory = inventory.New(source{c}, inventory.Options{
 		Name: key.String(), Clock: r.opts.Clock, Metrics: counted, MostAgents: r.opts.MostAgents,
 		Memory: r.memory, Namespace: key.Namespace, Delays: r.opts.ListDelays,
@@ -108,6 +109,7 @@ func (c *Connection) Leave(who types.UID) {
 	c.shared.limiter.Leave(who)
 	c.Forget(who)
 	c.SetDuplicates(who, nil)
+	c.EndTurn(who, false)
 }
 
 // Expect sets the number of Agents in each namespace. While there are any, a credential check starts the first snapshot.

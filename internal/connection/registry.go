@@ -93,6 +93,7 @@ type Registry struct {
 	opts              Options
 	room              *cloud.Room
 	memory            *inventory.Memory
+	unfinished        unfinished
 	mu                sync.Mutex
 	connections       map[types.UID]*Connection
 	woken             func(client.ObjectKey)
@@ -113,6 +114,7 @@ func NewRegistry(opts Options) *Registry {
 	nothing := func(client.ObjectKey) {}
 	return &Registry{
 		opts: opts, room: cloud.NewRoom(largeResponses), memory: inventory.NewMemory(opts.SnapshotMemory),
+		unfinished:  unfinished{memory: inventory.NewMemory(unfinishedMemory), turns: map[types.UID]*unfinishedTurn{}},
 		connections: map[types.UID]*Connection{}, woken: nothing, needsVerification: nothing,
 	}
 }
@@ -202,6 +204,7 @@ func (r *Registry) Forget(uid types.UID) {
 	r.mu.Unlock()
 	if p != nil {
 		p.close()
+		r.unfinished.forget(p.shared)
 	}
 }
 

@@ -21,6 +21,8 @@ type Caller struct {
 	Namespace string
 	// Session is the version of the connection that the Agent is reconciled with; zero for any.
 	Session int
+	// Requested is the request to reconcile that the Agent has.
+	Requested string
 	// Turn bounds the reconciliation that makes the request; nil for no bound.
 	Turn *Turn
 }

@@ -67,6 +67,9 @@ func (s Absence) read(ctx context.Context, id string) (*cloud.Agent, error) {
 // candidate reads a remote agent that a spec, a Secret, a snapshot or an odd response names. It is nil if two checks, some time apart,
 // found that it does not exist: one wrong "not found" may come from a backend that lags behind.
 func (s Absence) candidate(ctx context.Context, id string) (*cloud.Agent, error) {
+	if s.Project.Missing(s.Caller(), id) {
+		return nil, nil //nolint:nilnil // Documented: it does not exist.
+	}
 	a, named := &s.Known.Absence, Whereabouts{id, s.Endpoint}
 	known := named == a.other
 	remote, err := s.read(ctx, id)
@@ -74,6 +77,7 @@ func (s Absence) candidate(ctx context.Context, id string) (*cloud.Agent, error)
 	case err == nil:
 		return remote, nil
 	case known && cloud.MaybeGone(err): // Else each request to reconcile would cost a list.
+		s.Project.ConfirmedMissing(s.Caller(), id)
 		return nil, nil //nolint:nilnil // Documented: it does not exist.
 	}
 	if missing, err := s.ConfirmsMissing(ctx, id, err); !missing {
@@ -86,6 +90,7 @@ func (s Absence) candidate(ctx context.Context, id string) (*cloud.Agent, error)
 	}
 	s.Project.Drop(id)
 	a.other = named
+	s.Project.ConfirmedMissing(s.Caller(), id)
 	return nil, nil //nolint:nilnil // Documented: it does not exist.
 }
 

@@ -115,7 +115,10 @@ func (t *Task) connect() (err error) {
 // Caller identifies this Agent to the rate limiter. Its requests go to the endpoint of the reconciliation alone: what another
 // responds is not recorded there.
 func (t *Task) Caller() ratelimit.Caller {
-	return ratelimit.Caller{UID: t.Agent.UID, Namespace: t.Agent.Namespace, Session: t.EndpointVersion, Turn: t.turn}
+	return ratelimit.Caller{
+		UID: t.Agent.UID, Namespace: t.Agent.Namespace, Session: t.EndpointVersion, Turn: t.turn,
+		Requested: t.Agent.Annotations[v1alpha1.AnnotationReconcileAt],
+	}
 }
 
 // snapshots are what the API lists, at the endpoint of the reconciliation.

@@ -189,9 +189,10 @@ func (o Observer) Read(ctx context.Context) error {
 		return err
 	}
 	o.Put(remote.ID, remote.MachineID)
-	o.Known.fruitless.lasts(ClosedIntent(o.Agent), o.Clock.Now(), o.Interval(ctx))
+	at := o.Project.ReadAt(o.Caller(), remote.ID)
+	o.Known.fruitless.lasts(ClosedIntent(o.Agent), at, o.Interval(ctx))
 	o.SawRead(remote)
-	o.Project.Seen(o.Agent.UID, remote.ID)
+	o.Project.SeenAt(o.Agent.UID, remote.ID, at)
 	return nil
 }
 

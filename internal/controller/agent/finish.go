@@ -29,6 +29,7 @@ import (
 type finisher struct{ *task }
 
 func (f finisher) finish(ctx context.Context, err error) (ctrl.Result, error) {
+	f.endTurn(err)
 	if f.Released || err == nil && f.Deleting() {
 		return f.finishReleased(ctx)
 	}
@@ -71,6 +72,14 @@ func (f finisher) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	f.emit(ctx)
 	f.log(ctx, failure, grace)
 	return f.sleep()
+}
+
+// endTurn ends the requests of the reconciliation. If the rate limit or a list ended it, what it saw counts in the next.
+func (f finisher) endTurn(err error) {
+	if f.Project != nil {
+		failure := agentstatus.Classify(err)
+		f.Project.EndTurn(f.Agent.UID, failure != nil && (failure.Code == fault.Throttled || failure.Quiet))
+	}
 }
 
 // finishReleased ends the reconciliation of an Agent that was released.

@@ -1,0 +1,150 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package connection
+
+import (
+	"maps"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/inventory"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
+)
+
+const (
+	// unfinishedMemory bounds what all unfinished turns hold, in bytes.
+	unfinishedMemory = 16 << 20
+	// unfinishedAge is how long what a turn saw counts in later turns.
+	unfinishedAge = DefaultResyncInterval
+	// readBytes is what a read agent takes without its texts.
+	readBytes = 1024
+)
+
+// unfinished holds what the turns of Agents saw that the rate limit ended: the next turn of the Agent goes on from there. Without it each
+// turn would begin with the same read, and a rate limit of one request at a time would never permit the request after that. Lost, or no
+// memory left: the reads are made again.
+type unfinished struct {
+	memory *inventory.Memory
+
+	mu    sync.Mutex
+	turns map[types.UID]*unfinishedTurn
+}
+
+// unfinishedTurn is what the turns of one Agent saw, in one session, and for one request to reconcile.
+type unfinishedTurn struct {
+	of        *shared
+	session   int
+	requested string
+	charge    *inventory.Charge
+	seen      map[string]seenAgent // by ID
+}
+
+// seenAgent is a remote agent as a read showed it; nil if it does not exist, as two checks confirmed.
+type seenAgent struct {
+	remote *cloud.Agent
+	at     time.Time
+}
+
+func (t *unfinishedTurn) goesOn(of *shared, who ratelimit.Caller) bool {
+	return t != nil && t.of == of && t.session == who.Session && t.requested == who.Requested
+}
+
+// end is called with the lock held.
+func (u *unfinished) end(who types.UID) {
+	if t := u.turns[who]; t != nil {
+		t.charge.End()
+		delete(u.turns, who)
+	}
+}
+
+// forget ends the turns of a CloudProject that was deleted.
+func (u *unfinished) forget(of *shared) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for who, t := range maps.Clone(u.turns) {
+		if t.of == of {
+			u.end(who)
+		}
+	}
+}
+
+// turns is the part of a Connection with the unfinished turns.
+type turns struct{ *shared }
+
+func (t turns) unfinished() *unfinished { return &t.registry.unfinished }
+
+// find returns what the turns of an Agent saw of a remote agent.
+func (t turns) find(who ratelimit.Caller, id string) (seen seenAgent, ok bool) {
+	t.mu.Lock()
+	current := t.epoch.session == who.Session
+	t.mu.Unlock()
+	u, now := t.unfinished(), t.registry.opts.Clock.Now()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if last := u.turns[who.UID]; current && last.goesOn(t.shared, who) {
+		seen, ok = last.seen[id]
+	}
+	return seen, ok && now.Sub(seen.at) < unfinishedAge
+}
+
+// add records what a turn saw of a remote agent; nil if it does not exist.
+func (t turns) add(who ratelimit.Caller, id string, remote *cloud.Agent) {
+	if who.Session == 0 {
+		return
+	}
+	seen, bytes := seenAgent{remote: remote, at: t.registry.opts.Clock.Now()}, readBytes
+	if remote != nil {
+		bytes += len(remote.RawConfig) + len(remote.Metadata)
+	}
+	u := t.unfinished()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	last := u.turns[who.UID]
+	if !last.goesOn(t.shared, who) {
+		u.end(who.UID)
+		last = &unfinishedTurn{
+			of: t.shared, session: who.Session, requested: who.Requested,
+			charge: u.memory.Charge(who.Namespace), seen: map[string]seenAgent{},
+		}
+		u.turns[who.UID] = last
+	}
+	if last.charge.Add(int64(bytes)) == nil {
+		last.seen[id] = seen
+	}
+}
+
+// EndTurn ends the turn of an Agent. goesOn: the rate limit or a list ended it, so that what it saw counts in the next.
+func (t turns) EndTurn(who types.UID, goesOn bool) {
+	if goesOn {
+		return
+	}
+	u := t.unfinished()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.end(who)
+}
+
+// Missing reports whether two checks of the turns of an Agent confirmed that a remote agent does not exist.
+func (t turns) Missing(who ratelimit.Caller, id string) bool {
+	seen, ok := t.find(who, id)
+	return ok && seen.remote == nil
+}
+
+// ConfirmedMissing records that two checks confirmed that a remote agent does not exist. A first check is never recorded: it would count
+// as the second.
+func (t turns) ConfirmedMissing(who ratelimit.Caller, id string) { t.add(who, id, nil) }
+
+// ReadAt is when the turns of an Agent read a remote agent.
+func (t turns) ReadAt(who ratelimit.Caller, id string) time.Time {
+	if seen, ok := t.find(who, id); ok {
+		return seen.at
+	}
+	return t.registry.opts.Clock.Now()
+}

@@ -1,0 +1,125 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package connection_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
+)
+
+// web is the turn of an Agent that has a request to reconcile.
+func (w *world) web(requested string) ratelimit.Caller {
+	return ratelimit.Caller{UID: "web", Namespace: "default", Session: w.Version(), Requested: requested}
+}
+
+// What a turn read, and confirmed missing, counts in the next turn if the rate limit ended it, and nothing else happened since.
+func TestTheNextTurnGoesOnFromAnUnfinishedOne(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		happens func(w *world, id string)
+		next    string // request to reconcile
+		counts  bool
+	}{
+		{"the rate limit ends the turn", func(w *world, _ string) { w.EndTurn("web", true) }, "1", true},
+		{"the turn ends otherwise", func(w *world, _ string) { w.EndTurn("web", false) }, "1", false},
+		{"it is long ago", func(w *world, _ string) { w.clock.Step(connection.DefaultResyncInterval) }, "1", false},
+		{"another check is requested", func(*world, string) {}, "2", false},
+		{"the Agent is deleted", func(w *world, _ string) { w.registry.Leave("web") }, "1", false},
+		{"an update", func(w *world, id string) {
+			noError(w, w.Update(w.Context(), w.web("1"), id, cloud.Update{Version: new("v5.0.0")}))
+		}, "1", false},
+		{"an update as the agent", func(w *world, id string) {
+			agent, _ := w.cloud.Agent(id)
+			noError(w, w.UpdateAsAgent(w.Context(), w.web("1"), id, cloud.Update{Version: new("v5.0.0")}, agent.Token))
+		}, "1", false},
+		{"a deletion", func(w *world, _ string) { noError(w, w.Delete(w.Context(), w.web("1"), w.register("other"))) }, "1", false},
+		{"a registration", func(w *world, _ string) {
+			permit, err := w.Acquire(w.web("1"))
+			noError(w, err)
+			_, err = permit.Register(w.Context(), registration("other"))
+			noError(w, err)
+		}, "1", false},
+		{"a permit that is not used", func(w *world, _ string) {
+			permit, err := w.Acquire(w.web("1"))
+			noError(w, err)
+			permit.Release()
+		}, "1", true},
+		{"an update that the rate limit delays", func(w *world, id string) {
+			w.limit(1, 1)
+			_, _ = w.Get(w.Context(), somebody, id)
+			if w.Update(w.Context(), w.web("1"), id, cloud.Update{Version: new("v5.0.0")}) == nil {
+				w.Fatal("it was sent")
+			}
+			w.limit(0, 1)
+		}, "1", true},
+		{"another token", func(w *world, _ string) {
+			w.token = w.cloud.AddProject(projectID)
+			w.configure()
+			noError(w, w.Verify(w.Context()))
+		}, "1", false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := verified(t, cloudtest.Settings{})
+			id := w.register("m")
+			first, err := w.Get(t.Context(), w.web("1"), id)
+			noError(t, err)
+			at := w.clock.Now()
+			w.ConfirmedMissing(w.web("1"), otherID)
+			row.happens(w, id)
+			w.clock.Step(time.Second)
+			if got := w.Missing(w.web(row.next), otherID); got != row.counts {
+				t.Errorf("missing %v, want %v", got, row.counts)
+			}
+			if got := w.ReadAt(w.web(row.next), id); got.Equal(at) != row.counts {
+				t.Errorf("read %s after the read", got.Sub(at))
+			}
+			w.forget()
+			again, err := w.Get(t.Context(), w.web(row.next), id)
+			noError(t, err)
+			if want := map[bool]int{false: 1, true: 0}[row.counts]; len(w.cloud.Requests()) != want || (again == first) != row.counts {
+				t.Errorf("%d requests, want %d", len(w.cloud.Requests()), want)
+			}
+			if other := (ratelimit.Caller{UID: "another", Namespace: "default", Session: w.Version(), Requested: "1"}); w.Missing(other, otherID) {
+				t.Error("it counts for another Agent")
+			}
+		})
+	}
+}
+
+// Large agents of many unfinished turns take no more memory than they may: what finds no room is read again.
+func TestUnfinishedTurnsAreBounded(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
+	id := w.register("m")
+	w.cloud.Mutate(id, func(a *cloud.Agent) { a.RawConfig = strings.Repeat("x", 1<<20) })
+	const agents = 20
+	for range 2 {
+		for i := range agents {
+			who := w.web("1")
+			who.UID = uid("a", i)
+			_, err := w.Get(t.Context(), who, id)
+			noError(t, err)
+		}
+	}
+	if n := len(w.cloud.Requests()); n < agents+agents/2 || n >= 2*agents {
+		t.Errorf("%d requests for %d Agents in two turns", n, agents)
+	}
+	for i := range agents {
+		w.EndTurn(uid("a", i), false)
+	}
+	w.forget()
+	for range 2 {
+		_, err := w.Get(t.Context(), w.web("1"), id)
+		noError(t, err)
+	}
+	w.requests(1)
+}
