@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
@@ -130,11 +131,16 @@ func (s Absence) begun(id string) deletion {
 	return deletion{of: of}
 }
 
+// unread reports whether the API accepted the deletion of a remote agent, and the rate limit delays the read after it.
+func (s Absence) unread(id string) bool { return s.accepted(id) && s.Known.Absence.deletion.unread }
+
 // confirmDeleted reads a remote agent after a response that said it is deleted: a gateway or a portal may have responded in place of the
-// API. If the read fails, the next reconciliation repeats the deletion, and its response shows that the agent does not exist.
+// API. If the read fails, the next reconciliation repeats the deletion, and its response shows that the agent does not exist. If the rate
+// limit delays the read, the next begins with that: an API may accept each deletion.
 func (s Absence) confirmDeleted(ctx context.Context, id string) error {
-	s.deletion(id).accepted = true
+	d := s.deletion(id)
 	_, err := s.read(ctx, id)
+	d.accepted, d.unread = true, agentstatus.CodeOf(err) == fault.Throttled
 	if err == nil {
 		s.Known.Absence.deletion = deletion{}
 		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,

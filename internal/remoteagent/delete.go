@@ -220,8 +220,10 @@ func (d Deleter) deleteID(ctx context.Context, id string) error {
 	} else if err != nil {
 		return err
 	}
-	// A shutdown must not interrupt it: the next process could not know whether the agent was deleted.
-	err = d.Project.Delete(context.WithoutCancel(ctx), d.Caller(), id)
+	if !(Absence{d.Task}).unread(id) {
+		// A shutdown must not interrupt it: the next process could not know whether the agent was deleted.
+		err = d.Project.Delete(context.WithoutCancel(ctx), d.Caller(), id)
+	}
 	if err != nil {
 		if agentstatus.CodeOf(err) != fault.Throttled {
 			// A read decides again: the agent may have begun to report, or the token may not delete it.

@@ -123,6 +123,7 @@ type deletion struct {
 	shown      bool
 	verifiedAt time.Time
 	accepted   bool
+	unread     bool // after that
 }
 
 // deletionOf is the remote agent that is deleted, through which CloudProject, and with which credential fingerprint.

@@ -93,6 +93,11 @@ func updated(w *harness.World) error {
 	return nil
 }
 
+func idempotent(w *harness.World) {
+	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodDelete, Route: cloudtest.RouteAgent, Status: http.StatusNoContent, After: true})
+	w.Delete("web")
+}
+
 var sequences = []sequence{
 	{"registration, and the Secret names a missing agent", cloudtest.Settings{}, func(w *harness.World) { retained(w) },
 		func(w *harness.World) { w.Apply("web") }, ready},
@@ -153,6 +158,9 @@ var sequences = []sequence{
 		w.Apply("web")
 		w.Stalled("web", v1alpha1.ReasonTokenUnavailable)
 	}, changed, updated},
+	{"deletion, and the API accepts each", cloudtest.Settings{}, applied, idempotent, deleted},
+	{"deletion with a duplicate, and the API accepts each", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble},
+		func(w *harness.World) { withDuplicates(w, "web", 1)() }, idempotent, deleted},
 	{"deletion, and its registration named another's agent", cloudtest.Settings{}, func(w *harness.World) {
 		misnamed(w)
 		applied(w)
