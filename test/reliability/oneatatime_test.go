@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
@@ -93,6 +94,26 @@ func updated(w *harness.World) error {
 	return nil
 }
 
+func stalls(reason string) func(*harness.World) error {
+	return func(w *harness.World) error {
+		if stalled := harness.Condition(w.Get("web"), v1alpha1.ConditionStalled); stalled.Status != metav1.ConditionTrue || stalled.Reason != reason {
+			return errors.New(harness.Describe(w.Get("web")))
+		}
+		return nil
+	}
+}
+
+// refusing are all deletions.
+func refusing(status int) func(*harness.World) {
+	return func(w *harness.World) {
+		withDuplicates(w, "web", 1)()
+		w.Cloud.Inject(cloudtest.Fault{
+			Method: http.MethodDelete, Route: cloudtest.RouteAgent, Status: status, Body: `{"error":"permission denied"}`,
+			Header: http.Header{"Content-Type": {"application/json"}},
+		})
+	}
+}
+
 func idempotent(w *harness.World) {
 	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodDelete, Route: cloudtest.RouteAgent, Status: http.StatusNoContent, After: true})
 	w.Delete("web")
@@ -158,6 +179,12 @@ var sequences = []sequence{
 		w.Apply("web")
 		w.Stalled("web", v1alpha1.ReasonTokenUnavailable)
 	}, changed, updated},
+	{"a change, and a duplicate that may not be deleted", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble},
+		refusing(http.StatusForbidden), changed, func(w *harness.World) error {
+			return errors.Join(updated(w), stalls(v1alpha1.ReasonForbidden)(w))
+		}},
+	{"a change, and a duplicate whose deletion fails", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble},
+		refusing(http.StatusInternalServerError), changed, updated},
 	{"deletion, and the API accepts each", cloudtest.Settings{}, applied, idempotent, deleted},
 	{"deletion with a duplicate, and the API accepts each", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble},
 		func(w *harness.World) { withDuplicates(w, "web", 1)() }, idempotent, deleted},

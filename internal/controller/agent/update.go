@@ -43,13 +43,14 @@ func (u updater) keep(s plan.State) {
 	status.Applied.Fields, status.IgnoredFields, u.Known.Updates.Pending = s.Applied, s.Ignored, s.Pending
 }
 
-// update deletes duplicates and applies what is declared. A duplicate that cannot be deleted, or not yet, delays nothing else.
+// update applies what is declared, and then deletes duplicates: one that cannot be deleted, or not yet, delays nothing else. Its failure
+// decides when its deletion is tried again.
 func (u updater) update(ctx context.Context) error {
-	duplicates := remoteagent.Deleter{Task: u.Task}
-	delayed := duplicates.RemoveDuplicates(ctx)
 	if err := u.follow(ctx); err != nil {
 		return err
 	}
+	duplicates := remoteagent.Deleter{Task: u.Task}
+	delayed := duplicates.RemoveDuplicates(ctx)
 	if agentstatus.CodeOf(delayed) == fault.Throttled {
 		duplicates.Delayed()
 	}
