@@ -92,6 +92,8 @@ type updates struct {
 	DelayedFor int64
 	// Refused is the content that something between here and the API refused last.
 	Refused string
+	// TokenRefused is the digest of the agent's token that the API refused, until the project token is tried, too.
+	TokenRefused string
 }
 
 // absences are when agents were found missing. The observer owns them. Lost: the two checks that confirm it begin again.

@@ -179,6 +179,12 @@ var sequences = []sequence{
 		w.Apply("web")
 		w.Stalled("web", v1alpha1.ReasonTokenUnavailable)
 	}, changed, updated},
+	{"a change that only the agent may make, and its token is wrong",
+		cloudtest.Settings{OnlyAgentPatches: true, MaskTokens: true, MaskAs: "***"}, func(w *harness.World) {
+			id := w.Ready(w.Apply("web")).Status.ID
+			w.SetSecret("web-token", map[string]string{"id": id, "token": "wrong-token-of-the-agent-0123456789"})
+			w.Check("web")
+		}, changed, stalls(v1alpha1.ReasonTokenUnavailable)},
 	{"a change, and a duplicate that may not be deleted", cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble},
 		refusing(http.StatusForbidden), changed, func(w *harness.World) error {
 			return errors.Join(updated(w), stalls(v1alpha1.ReasonForbidden)(w))

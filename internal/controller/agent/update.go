@@ -132,6 +132,9 @@ func (u updater) send(ctx context.Context, in plan.Input, c plan.Changes) error 
 	}
 	updates := &u.Known.Updates
 	updates.Delayed = nil
+	if agentstatus.CodeOf(err) != fault.Throttled {
+		updates.TokenRefused = ""
+	}
 	if err != nil {
 		if agentstatus.CodeOf(err) == fault.Throttled {
 			updates.Delayed, updates.DelayedFor = c.Fields, u.Agent.Generation
@@ -196,8 +199,12 @@ func (u updater) patchAsAgent(ctx context.Context, update cloud.Update) (usable 
 		f, ok := fault.As(err)
 		return !ok || f.Class != fault.Terminal, err
 	}
-	err = u.Project.UpdateAsAgent(ctx, u.Caller(), u.Agent.Status.ID, update, token)
-	if e, ok := cloud.AsError(err); ok && e.Status == http.StatusUnauthorized {
+	refused := &u.Known.Updates.TokenRefused
+	if *refused != token.Digest() { // Else an earlier turn tried it.
+		err = u.Project.UpdateAsAgent(ctx, u.Caller(), u.Agent.Status.ID, update, token)
+	}
+	if e, ok := cloud.AsError(err); ok && e.Status == http.StatusUnauthorized || *refused == token.Digest() {
+		*refused = token.Digest()
 		return false, fault.Terminalf(v1alpha1.ReasonTokenUnavailable,
 			"the API accepts %v only from the agent itself, and refuses the token in Secret %q: delete that Secret to have it written again",
 			update.Fields(), tokensecret.Name(u.Agent)).Because(err)
