@@ -62,8 +62,9 @@ func (n Names) Resolve(ctx context.Context) error {
 func (n Names) resolve(ctx context.Context, kind names.Kind, ref names.Ref) (names.Entry, error) {
 	// One time for all decisions: a list that was just read is new enough, however long it took.
 	now, limits := n.Clock.Now(), names.Limits{Missing: catalog.MissingInterval, Resync: n.Interval(ctx)}
-	if !n.Handled() { // Somebody asks.
-		limits.Resync = limits.Missing
+	if !n.Handled() { // Somebody asks. A list that was begun since then is enough: the rate limit may delay what follows it.
+		asked := now.Sub(n.Known.requested(n.Agent, now).at)
+		limits.Resync = min(limits.Resync, max(limits.Missing, asked+1))
 	}
 	for range mostReads {
 		known := n.Project.Catalog(n.EndpointVersion, kind)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
+	"github.com/calyptia-agent-operator/operator/internal/catalog"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
@@ -80,6 +81,27 @@ func TestNames_TheIDOfARefusedEntry_ShowsNoToken(t *testing.T) {
 	}, noon)
 	if f, ok := fault.As(err); !ok || strings.Contains(f.Message, token) || !strings.Contains(f.Message, cloud.Redacted) {
 		t.Errorf("%v", err)
+	}
+}
+
+// The rate limit delays what follows the lists by more than the time in which a missing name is not looked up again: they are read once for
+// each request to reconcile.
+func TestNames_OfOneRequestToReconcile_AreListedOnce(t *testing.T) {
+	w := newNamesWorld(t, cloudtest.Settings{}, named("edge", "staging"), annotated(v1alpha1.AnnotationReconcileAt, "1"))
+	w.AddNamed(namesProject, cloud.Fleets, "edge")
+	w.AddNamed(namesProject, cloud.Environments, "staging")
+	w.ResetRequests()
+	for i, want := range []int{2, 2, 2, 4} {
+		if i == 3 {
+			w.Task.Agent.Annotations[v1alpha1.AnnotationReconcileAt] = "2"
+		}
+		if err := (Names{w.Task}).Resolve(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(w.Requests()); got != want {
+			t.Errorf("turn %d: %d lists, want %d", i, got, want)
+		}
+		w.clock.SetTime(w.clock.Now().Add(catalog.MissingInterval + time.Second))
 	}
 }
 
