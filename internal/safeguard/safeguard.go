@@ -12,7 +12,6 @@ package safeguard
 import (
 	"maps"
 	"slices"
-	"sort"
 	"sync"
 	"time"
 
@@ -46,29 +45,15 @@ type Project interface {
 	NeedsVerification()
 }
 
-// missing is an agent that was not found: when that was certain, and since when it may be missing.
-type missing struct {
-	at, since time.Time
-	namespace string
-}
-
-// seen is a remote agent that was found.
-type seen struct {
-	at time.Time
-	id string
-}
-
 // Safeguard watches the agents of one project.
 type Safeguard struct {
 	project Project
 	clock   clock.PassiveClock
 	name    string // of the CloudProject, for messages
 
-	mu       sync.Mutex
-	recorded map[types.UID]string // remote agents that the Agents record, or that the newest snapshot lacks; seen is newer
-	seen     map[types.UID]seen
-	missing  map[types.UID]missing
-	tripped  *fault.Error
+	mu sync.Mutex
+	agents
+	tripped *fault.Error
 	// resetUntil is the end of a user's reset. Each further missing agent extends it: the rate limit may spread them
 	// over hours.
 	resetUntil time.Time
@@ -78,7 +63,7 @@ type Safeguard struct {
 func New(project Project, clock clock.PassiveClock, name string) *Safeguard {
 	return &Safeguard{
 		project: project, clock: clock, name: name,
-		recorded: map[types.UID]string{}, seen: map[types.UID]seen{}, missing: map[types.UID]missing{},
+		agents: agents{recorded: map[types.UID]seen{}, seen: map[types.UID]seen{}, missing: map[types.UID]missing{}},
 	}
 }
 
@@ -92,15 +77,21 @@ func (s *Safeguard) SetRecorded(ids map[types.UID]string) {
 			delete(s.seen, who)
 		}
 	}
-	s.recorded = map[types.UID]string{}
-	maps.Copy(s.recorded, ids)
+	before := s.recorded
+	s.recorded = map[types.UID]seen{}
+	for who, id := range ids {
+		s.record(before[who], who, id)
+	}
+	if s.project.Lists() {
+		s.compare(s.project) // The next snapshot may lack what this one shows.
+	}
 }
 
 // Recorded records that an Agent records a remote agent, as it does from its registration on.
 func (s *Safeguard) Recorded(who types.UID, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.recorded[who] = id
+	s.record(s.recorded[who], who, id)
 	if s.seen[who].id != id {
 		delete(s.seen, who)
 	}
@@ -131,6 +122,7 @@ func (s *Safeguard) SeenAt(who types.UID, id string, at time.Time) {
 func (s *Safeguard) Gone(who ratelimit.Caller, since time.Time) error {
 	now := s.clock.Now()
 	s.mu.Lock()
+	seenAt := slices.MaxFunc([]time.Time{s.seen[who.UID].at, s.recorded[who.UID].at, s.missing[who.UID].seenAt}, time.Time.Compare)
 	delete(s.seen, who.UID)
 	delete(s.recorded, who.UID)
 	if now.Before(s.resetUntil) {
@@ -138,7 +130,7 @@ func (s *Safeguard) Gone(who ratelimit.Caller, since time.Time) error {
 		s.mu.Unlock()
 		return nil
 	}
-	s.missing[who.UID] = missing{at: now, since: since, namespace: who.Namespace}
+	s.missing[who.UID] = missing{at: now, since: since, seenAt: seenAt, namespace: who.Namespace}
 	trips, undecided := false, error(nil)
 	if s.tripped == nil { // Once tripped, further agents need not be counted.
 		maps.DeleteFunc(s.missing, func(_ types.UID, m missing) bool { return now.Sub(m.at) >= window })
@@ -163,13 +155,12 @@ func (s *Safeguard) Gone(who ratelimit.Caller, since time.Time) error {
 // about the others, whatever the order in which the Agents are checked. undecided is the wait for the next one, if the agent was missed
 // after the newest began, at since, and so many others were. The caller holds the lock.
 func (s *Safeguard) judge(since time.Time) (trips bool, undecided error) {
-	switch {
-	case len(s.missing) < least:
-		return false, nil
-	case !s.project.Lists():
-		return s.mostAreMissing() && s.widespread(), nil
+	if !s.project.Lists() {
+		return len(s.missing) >= least && s.mostAreMissing() && s.widespread(), nil
 	}
-	listedAt, there, unlisted := s.compare()
+	listedAt := s.compare(s.project)
+	s.dropEarlier(s.clock.Now())
+	there, unlisted := s.count()
 	later := 0
 	for _, m := range s.missing {
 		if m.since.After(listedAt) {
@@ -177,6 +168,8 @@ func (s *Safeguard) judge(since time.Time) (trips bool, undecided error) {
 		}
 	}
 	switch {
+	case len(s.missing) < least:
+		return false, nil
 	case len(s.missing)+unlisted > there && !listedAt.IsZero():
 		return true, nil
 	case later >= least && since.After(listedAt):
@@ -184,39 +177,6 @@ func (s *Safeguard) judge(since time.Time) (trips bool, undecided error) {
 	default:
 		return false, nil
 	}
-}
-
-// compare updates the seen agents from the newest snapshot, and returns its time; zero if there is none. there is the number of agents that
-// it shows, or that were found since; unlisted is the number of those that it lacks. Neither counts Agents whose agent was missed, also if
-// they were registered again. The caller holds the lock.
-func (s *Safeguard) compare() (listedAt time.Time, there, unlisted int) {
-	s.project.Newest(func(at time.Time, has func(id string) bool) {
-		listedAt = at
-		for who, last := range s.seen {
-			if last.at.Before(at) { // What the snapshot lacks counts as an agent that is only recorded.
-				delete(s.seen, who)
-				s.recorded[who] = last.id
-			}
-		}
-		for who, id := range s.recorded {
-			if _, later := s.seen[who]; !later && has(id) {
-				s.seen[who] = seen{at: at, id: id}
-			}
-		}
-	})
-	for who := range s.seen {
-		if _, missed := s.missing[who]; !missed {
-			there++
-		}
-	}
-	for who := range s.recorded {
-		_, found := s.seen[who]
-		_, missed := s.missing[who]
-		if !found && !missed {
-			unlisted++
-		}
-	}
-	return listedAt, there, unlisted
 }
 
 // widespread reports whether more than one tenant's agents are missing, for an API that does not list agents. The namespace
@@ -245,29 +205,6 @@ func (s *Safeguard) widespread() bool {
 	default:
 		return elsewhere >= least || 2*elsewhere > others
 	}
-}
-
-// mostAreMissing reports, for an API that does not list agents, whether from some moment on more agents were missed than seen. Agents seen
-// before that moment do not count: else half of all agents would be registered again before the loss is noticed. Nor do agents missed
-// long before. The caller holds the lock.
-func (s *Safeguard) mostAreMissing() bool {
-	var missed []time.Time
-	for _, m := range s.missing {
-		missed = append(missed, m.since)
-	}
-	slices.SortFunc(missed, func(a, b time.Time) int { return b.Compare(a) }) // The latest first.
-	there := make([]int, len(missed)+1)                                       // seen at or after each of them, and not counted before
-	for _, last := range s.seen {
-		there[sort.Search(len(missed), func(i int) bool { return !last.at.Before(missed[i]) })]++
-	}
-	later := 0
-	for i := range missed {
-		later += there[i]
-		if lost := i + 1; lost >= least && lost > later {
-			return true
-		}
-	}
-	return false
 }
 
 func massDeletion() *fault.Error {
