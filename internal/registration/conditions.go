@@ -42,9 +42,9 @@ func blind(f Facts) bool { return f.Explicit && !f.MayAdopt && !f.Authentic || f
 // unclear: an agent may be left that cannot be identified as ours.
 func unclear(f Facts) bool { return !f.Authentic || f.Explicit && f.Found[Snapshot] == NotEntitled }
 
-func snapshotNames(f Facts) bool {
-	found := f.Found[Snapshot]
-	return found == Named || found == Ours || found == NotEntitled
+// snapshotShows: a lookup showed that an agent of the snapshot exists.
+func snapshotShows(f Facts) bool {
+	return f.Found[Snapshot] == Ours || f.Found[Snapshot] == NotEntitled
 }
 
 // doubtFrom is the earliest start of a snapshot that resolves a registration in doubt: at first such a snapshot can only

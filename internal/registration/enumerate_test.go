@@ -152,6 +152,10 @@ var invariants = []struct {
 	}},
 	{"a source is read once", func(f Facts, a Action) bool { return a.Kind != Read || f.Found[a.Source] == Unread }},
 	{"an agent is looked up once", func(f Facts, a Action) bool { return a.Kind != Lookup || f.Found[a.Source] == Named }},
+	{"a snapshot alone takes no machine ID: a lookup has to show the agent", func(f Facts, a Action) bool {
+		closed := !f.Open && f.Outcome == OutcomeConflict
+		return a.Code != MachineIDTaken || closed || f.Found[Snapshot] == Ours || f.Found[Snapshot] == NotEntitled
+	}},
 	{"a failure says why", func(_ Facts, a Action) bool { return a.Kind != Fail || a.Code != NoCode }},
 	{"there is always something to do", func(_ Facts, a Action) bool { return a.Kind != "" }},
 }

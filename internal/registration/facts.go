@@ -49,7 +49,7 @@ const (
 	Ours
 	// Foreign: the Secret belongs to somebody else, who has to remove it first.
 	Foreign
-	// NotEntitled: a lookup showed our machine ID, and nothing entitles us to it.
+	// NotEntitled: a lookup showed an agent with our machine ID, and nothing entitles us to it.
 	NotEntitled
 	findings
 )

@@ -28,14 +28,20 @@ type registrar struct {
 	// named are the IDs that sources name, and remotes what lookups showed of them.
 	named   map[registration.Source]string
 	remotes map[registration.Source]*cloud.Agent
-	// entries are the agents of the snapshot that were not looked up yet; others: at least one of them is not ours.
-	entries []inventory.Entry
-	others  bool
+	listed  listed
 	// resolveOnly creates nothing: it finds the outcome of a registration in doubt.
 	resolveOnly              bool
 	leaseAsked, sessionAsked bool
 	// why holds the errors behind the facts.
 	why causes
+}
+
+// listed are the agents of the snapshot with the Agent's machine ID.
+type listed struct {
+	entries []inventory.Entry // those that were not looked up yet
+	older   []string          // IDs of those that can only be another's, because they are older than the registration
+	aged    bool              // the one that the snapshot names now is one of these
+	others  string            // ID of one that a lookup showed not to be ours
 }
 
 // causes are the errors behind the facts.

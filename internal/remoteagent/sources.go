@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/inventory"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
@@ -155,25 +156,32 @@ func (r sources) list(ctx context.Context, notBefore time.Time) error {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
 	})
 	r.facts.SnapshotAt = notBefore.Add(1) // Or later.
-	r.entries, r.others = entries, false
+	r.listed = listed{entries: entries}
 	r.nextEntry()
 	return nil
 }
 
-// nextEntry takes the next agent of the snapshot that may be ours. With a chosen machine ID, an agent
-// that is older than the registration is another's.
+// nextEntry takes the next agent of the snapshot that may be ours. With a chosen machine ID, an agent that is older than the registration
+// is another's; those come last.
 func (r sources) nextEntry() {
-	for ; len(r.entries) > 0; r.entries = r.entries[1:] {
-		entry := r.entries[0]
-		if old := r.Open() && r.explicit() && registration.CreatedBefore(entry.CreatedAt, r.first()); !old {
-			r.names(registration.Snapshot, entry.ID)
-			return
+	for len(r.listed.entries) > 0 {
+		entry := r.listed.entries[0]
+		r.listed.entries = r.listed.entries[1:]
+		if r.Open() && r.explicit() && registration.CreatedBefore(entry.CreatedAt, r.first()) {
+			r.listed.older = append(r.listed.older, entry.ID)
+			continue
 		}
-		r.others, r.named[registration.Snapshot] = true, entry.ID
+		r.names(registration.Snapshot, entry.ID)
+		return
 	}
-	r.facts.Found[registration.Snapshot] = registration.None
-	if r.others {
-		r.facts.Found[registration.Snapshot] = registration.NotEntitled
+	switch {
+	case r.listed.others != "":
+		r.named[registration.Snapshot], r.facts.Found[registration.Snapshot] = r.listed.others, registration.NotEntitled
+	case len(r.listed.older) > 0:
+		r.names(registration.Snapshot, r.listed.older[0])
+		r.listed.older, r.listed.aged = r.listed.older[1:], true
+	default:
+		r.facts.Found[registration.Snapshot] = registration.None
 	}
 }
 
@@ -191,6 +199,9 @@ func (r sources) first() time.Time {
 
 // lookup reads the remote agent that a source names.
 func (r sources) lookup(ctx context.Context, s registration.Source) error {
+	if s == registration.Snapshot && r.explicit() && (!r.Open() || r.listed.aged) {
+		return r.lookupOther(ctx)
+	}
 	remote, err := (Observer{r.Task}).Lookup(ctx, r.named[s])
 	if err != nil {
 		return err
@@ -210,7 +221,28 @@ func (r sources) lookup(ctx context.Context, s registration.Source) error {
 	}
 	r.facts.Found[s] = finding
 	if s == registration.Snapshot && finding != registration.Ours {
-		r.entries, r.others = r.entries[1:], r.others || remote != nil
+		if remote != nil {
+			r.listed.others = remote.ID
+		}
+		r.nextEntry()
+	}
+	return nil
+}
+
+// lookupOther reads an agent of the snapshot that can only be another's. While it exists, it has the machine ID that the snapshot shows.
+func (r sources) lookupOther(ctx context.Context) error {
+	id := r.named[registration.Snapshot]
+	if !cloud.ValidID(id) { // It cannot be read.
+		r.facts.Found[registration.Snapshot] = registration.NotEntitled
+		return nil
+	}
+	remote, err := Absence{r.Task}.candidate(ctx, id)
+	switch {
+	case err != nil:
+		return err
+	case remote != nil:
+		r.facts.Found[registration.Snapshot] = registration.NotEntitled
+	default: // The snapshot is older than its deletion, and may be the newest for long.
 		r.nextEntry()
 	}
 	return nil
