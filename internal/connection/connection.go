@@ -28,7 +28,7 @@ type Connection struct {
 	*session
 	*gate
 	turns
-	*inventory.Inventory
+	projectInventory
 	*safeguard.Safeguard
 	duplicates
 	catalogs
@@ -70,10 +70,10 @@ func newConnection(r *Registry, key client.ObjectKey) *Connection {
 		identity: identity{digestKey: randomKey()}, access: access{blocked: notVerified(key)}, tenants: newTenants(),
 	}
 	c := &Connection{shared: s, session: &session{s}, gate: &gate{s}, turns: turns{s}}
-	c.Inventory = inventory.New(source{c}, inventory.Options{
+	c.projectInventory = projectInventory{inventory.New(source{c}, inventory.Options{
 		Name: key.String(), Clock: r.opts.Clock, Metrics: counted, MostAgents: r.opts.MostAgents,
 		Memory: r.memory, Namespace: key.Namespace, Delays: r.opts.ListDelays,
-	})
+	}), c}
 	c.catalogs.connection = c
 	c.Safeguard = safeguard.New(watched{c}, r.opts.Clock, key.String())
 	s.breaker = gobreaker.NewTwoStepCircuitBreaker[any](gobreaker.Settings{

@@ -188,7 +188,7 @@ func (r rivals) sameProject(cloudProject types.UID) bool {
 		return true
 	}
 	other := r.Projects.Lookup(cloudProject)
-	return other != nil && other.Endpoint() == r.Endpoint && r.Project.Vouched() && other.Vouched()
+	return other != nil && connection.SameProject(r.Project, other, r.Endpoint)
 }
 
 // machineLease is on the machine ID in the project; where only spec.projectID names that, in this CloudProject's alone.

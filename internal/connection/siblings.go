@@ -1,0 +1,51 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package connection
+
+import "github.com/calyptia-agent-operator/operator/internal/inventory"
+
+// SameProject reports whether two Connections are known to be of one project, at this endpoint. A spec.projectID counts only if the tokens
+// or snapshots of both confirm it.
+func SameProject(a, b *Connection, at Endpoint) bool {
+	return a.Endpoint() == at && b.Endpoint() == at && a.Vouched() && b.Vouched()
+}
+
+// projectInventory is the inventory of a CloudProject. What is registered, or found missing, through one CloudProject changes the snapshots
+// of all of the same project: an Agent may be created again with another one, whose list is older.
+type projectInventory struct {
+	*inventory.Inventory
+	connection *Connection
+}
+
+// Add records a remote agent that was registered.
+func (p projectInventory) Add(e inventory.Entry) {
+	p.Inventory.Add(e)
+	for _, other := range p.siblings() {
+		other.Inventory.Add(e)
+	}
+}
+
+// Drop records that a remote agent no longer exists.
+func (p projectInventory) Drop(id string) {
+	p.Inventory.Drop(id)
+	for _, other := range p.siblings() {
+		other.Inventory.Drop(id)
+	}
+}
+
+// siblings are the Connections of the other CloudProjects of the same project.
+func (p projectInventory) siblings() (found []*Connection) {
+	r, at := p.connection.shared.registry, p.connection.Endpoint()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, other := range r.connections {
+		if other != p.connection && SameProject(p.connection, other, at) {
+			found = append(found, other)
+		}
+	}
+	return found
+}

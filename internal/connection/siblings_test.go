@@ -1,0 +1,73 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package connection_test
+
+import (
+	"encoding/base64"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/inventory"
+)
+
+// another returns the Connection of another CloudProject with a token, after its credential check.
+func (w *world) another(name string, url string, token cloud.Token) *connection.Connection {
+	w.Helper()
+	cp := w.cp.DeepCopy()
+	cp.Name, cp.UID, cp.Spec.URL = name, types.UID(name), url
+	other, err := w.registry.Configure(cp, connection.Credentials{Token: token})
+	noError(w, err)
+	_ = other.Verify(w.Context())
+	return other
+}
+
+// What is registered, and found missing, through one CloudProject changes the snapshots of others that are known to be of the same project,
+// however old, and no other snapshot.
+func TestSnapshotsOfOneProjectShareRegistrationsAndDeletions(t *testing.T) {
+	forged := cloud.NewToken(base64.RawURLEncoding.EncodeToString([]byte(`{"ProjectID":"`+projectID+`"}`)) + ".forged")
+	for _, row := range []struct {
+		name  string
+		other func(*world) *connection.Connection
+		want  bool
+	}{
+		{"the same project", func(w *world) *connection.Connection { return w.another("b", w.cp.Spec.URL, w.token) }, true},
+		{"another token of it, another spelling of the URL", func(w *world) *connection.Connection {
+			return w.another("b", w.cp.Spec.URL+"/", w.cloud.AddProject(projectID))
+		}, true},
+		{"another project", func(w *world) *connection.Connection {
+			return w.another("b", w.cp.Spec.URL, w.cloud.AddProject(otherID))
+		}, false},
+		{"another URL", func(w *world) *connection.Connection { return w.another("b", w.cp.Spec.URL+"/base", w.token) }, false},
+		{"a token that the API rejects", func(w *world) *connection.Connection { return w.another("b", w.cp.Spec.URL, forged) }, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := verified(t, cloudtest.Settings{})
+			missing := w.register("missing")
+			began := w.clock.Now()
+			w.clock.Step(time.Second)
+			w.expectFound("missing", began, missing)
+			other := row.other(w)
+			w.forget()
+
+			other.Add(inventory.Entry{ID: otherID, MachineID: "new"})
+			other.Drop(missing)
+			if row.want {
+				w.expectFound("new", began, otherID)
+				w.expectFound("missing", began)
+			} else {
+				w.expectFound("new", began)
+				w.expectFound("missing", began, missing)
+			}
+			w.requests(0)
+		})
+	}
+}
