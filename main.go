@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	_ "golang.org/x/crypto/x509roots/fallback" // For systems without root certificates, such as the image.
@@ -30,7 +29,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -84,7 +82,7 @@ func run(ctx context.Context, o *options.Options) error {
 	} else if err != nil {
 		return err
 	}
-	if err := addProbes(mgr); err != nil {
+	if err := addServers(ctx, o, mgr); err != nil {
 		return err
 	}
 	ctrl.Log.Info("Starting", "version", version.String(), "clusterID", clusterID, "readOnly", o.ReadOnly)
@@ -114,13 +112,7 @@ func managerOptions(o *options.Options, scheme *runtime.Scheme) ctrl.Options {
 		Cache: cache.Options{
 			DefaultTransform: agentset.TrimWorkload,
 		},
-		Metrics: metricsserver.Options{
-			BindAddress:    o.MetricsAddress,
-			SecureServing:  true,
-			CertDir:        o.MetricsCertPath,
-			FilterProvider: metrics.ProvideAccess,
-		},
-		HealthProbeBindAddress:        o.HealthProbeAddress,
+		Metrics:                       metricsserver.Options{BindAddress: off}, // See addServers.
 		LeaderElection:                o.LeaderElection.Enabled,
 		LeaderElectionID:              o.Lease(),
 		LeaderElectionNamespace:       o.LeaderElection.Namespace,
@@ -276,20 +268,4 @@ func addProcessMetrics(mgr manager.Manager) error {
 		return metrics.RegisterNamespaces(ctrlmetrics.Registry, some.Watched)
 	}
 	return nil
-}
-
-// addProbes makes the operator ready once its caches are filled. Readiness does not depend on Calyptia Cloud, nor on
-// namespaces without rights: restarting the pod would not help.
-func addProbes(mgr manager.Manager) error {
-	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
-		return err
-	}
-	return mgr.AddReadyzCheck("caches", func(r *http.Request) error {
-		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
-		defer cancel()
-		if !mgr.GetCache().WaitForCacheSync(ctx) {
-			return errors.New("the caches are not filled yet")
-		}
-		return nil
-	})
 }

@@ -214,8 +214,8 @@ func TestTheManagerWatchesTheNamespacesThatAreNamed(t *testing.T) {
 	if want := []time.Duration{3 * time.Second, 2 * time.Second, time.Second}; !slices.Equal(times, want) {
 		t.Errorf("the leader is elected with %v, want %v", times, want)
 	}
-	if !some.Metrics.SecureServing || some.Metrics.FilterProvider == nil {
-		t.Error("the metrics are open to everybody")
+	if some.Metrics.BindAddress != off || some.HealthProbeBindAddress != "" {
+		t.Error("controller-runtime serves metrics or probes, without a bound on what strangers cost")
 	}
 	if some.GracefulShutdownTimeout == nil || *some.GracefulShutdownTimeout <= 0 {
 		t.Error("a shutdown does not wait for the passes that are under way")

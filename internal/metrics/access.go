@@ -12,16 +12,19 @@ import (
 	"strings"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	authorizationclient "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	"k8s.io/client-go/rest"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 )
 
-// ProvideAccess returns the filter that serves metrics to authenticated and authorized readers. Unlike that of
-// controller-runtime it returns 401 to an unknown token, not 500.
-func ProvideAccess(config *rest.Config, httpClient *http.Client) (metricsserver.Filter, error) {
+// NewHandler returns a handler that serves the metrics of a registry to authenticated and authorized readers. Unlike the filter of
+// controller-runtime it returns 401 to an unknown token, not 500. serve wraps what serves them.
+func NewHandler(
+	config *rest.Config, httpClient *http.Client, log logr.Logger, registry prometheus.Gatherer, serve func(http.Handler) http.Handler,
+) (http.Handler, error) {
 	authentication, err := authenticationclient.NewForConfigAndClient(config, httpClient)
 	if err != nil {
 		return nil, err
@@ -30,9 +33,11 @@ func ProvideAccess(config *rest.Config, httpClient *http.Client) (metricsserver.
 	if err != nil {
 		return nil, err
 	}
-	reviews := newReviewer(authentication.TokenReviews(), authorization.SubjectAccessReviews())
-	return func(log logr.Logger, next http.Handler) (http.Handler, error) {
-		return access{log: log, reviews: reviews, next: next}, nil
+	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError})
+	return access{
+		log:     log,
+		reviews: newReviewer(authentication.TokenReviews(), authorization.SubjectAccessReviews()),
+		next:    serve(metrics),
 	}, nil
 }
 
