@@ -41,6 +41,11 @@ func NewHandler(
 	}, nil
 }
 
+// maxTokenBytes is far more than a token of a ServiceAccount has: the API server is not asked about more.
+const maxTokenBytes = 16 << 10
+
+const invalidToken = `Bearer error="invalid_token"`
+
 // access is a handler for authorized readers.
 type access struct {
 	log     logr.Logger
@@ -51,24 +56,28 @@ type access struct {
 // ServeHTTP implements http.Handler.
 func (a access) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	token := bearerToken(r)
-	if token == "" {
+	switch {
+	case token == "":
 		unauthorized(w, "Bearer")
+		return
+	case len(token) > maxTokenBytes:
+		unauthorized(w, invalidToken)
 		return
 	}
 	r.Header.Del("Authorization") // the next handler does not need it
 	reader, err := a.reviews.reader(r.Context(), token)
 	switch {
 	case errors.Is(err, errUnknownToken):
-		unauthorized(w, `Bearer error="invalid_token"`)
+		unauthorized(w, invalidToken)
 		return
 	case err != nil:
-		a.fail(w, err)
+		a.fail(w, r, err)
 		return
 	}
 	allowed, err := a.reviews.mayRead(r.Context(), reader, strings.ToLower(r.Method), r.URL.Path)
 	switch {
 	case err != nil:
-		a.fail(w, err)
+		a.fail(w, r, err)
 	case !allowed:
 		http.Error(w, reader.Username+" is not allowed to read this: bind it to the role of the metrics' readers", http.StatusForbidden)
 	default:
@@ -91,7 +100,10 @@ func unauthorized(w http.ResponseWriter, challenge string) {
 }
 
 // fail responds if the check itself failed: the API server is unavailable, or rejects the operator's review.
-func (a access) fail(w http.ResponseWriter, err error) {
+func (a access) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return // The client is gone. A line for each would fill the log.
+	}
 	a.log.Error(err, "A reader of the metrics cannot be authorized")
 	status := http.StatusServiceUnavailable
 	if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {

@@ -30,6 +30,8 @@ const (
 	knownTime, allowedTime, deniedTime = time.Minute, 5 * time.Minute, 30 * time.Second
 	// How many readers, and how many of their requests, are cached.
 	rememberedReviews = 1024
+	// How many reviews the API server gets at once, whoever floods the operator with made-up tokens. The others wait in order.
+	concurrentReviews = 8
 )
 
 // reviewBackoff is the backoff of Kubernetes' own components.
@@ -45,12 +47,14 @@ type reviewer struct {
 	access  authorizationclient.SubjectAccessReviewInterface
 	known   *cache.LRUExpireCache // of authenticationv1.UserInfo, by the hash of the token
 	allowed *cache.LRUExpireCache // of bool, by the question
+	places  chan struct{}         // one for each concurrent review
 }
 
 func newReviewer(tokens authenticationclient.TokenReviewInterface, access authorizationclient.SubjectAccessReviewInterface) *reviewer {
 	return &reviewer{
 		tokens: tokens, access: access,
 		known: cache.NewLRUExpireCache(rememberedReviews), allowed: cache.NewLRUExpireCache(rememberedReviews),
+		places: make(chan struct{}, concurrentReviews),
 	}
 }
 
@@ -61,7 +65,7 @@ func (r *reviewer) reader(ctx context.Context, token string) (authenticationv1.U
 		return known.(authenticationv1.UserInfo), nil
 	}
 	var review *authenticationv1.TokenReview
-	err := ask(ctx, func(ctx context.Context) (err error) {
+	err := r.ask(ctx, func(ctx context.Context) (err error) {
 		review, err = r.tokens.Create(ctx, &authenticationv1.TokenReview{
 			Spec: authenticationv1.TokenReviewSpec{Token: token},
 		}, metav1.CreateOptions{})
@@ -95,7 +99,7 @@ func (r *reviewer) mayRead(ctx context.Context, reader authenticationv1.UserInfo
 		return allowed.(bool), nil
 	}
 	var review *authorizationv1.SubjectAccessReview
-	err = ask(ctx, func(ctx context.Context) (err error) {
+	err = r.ask(ctx, func(ctx context.Context) (err error) {
 		review, err = r.access.Create(ctx, &authorizationv1.SubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
 		return err
 	})
@@ -111,12 +115,18 @@ func (r *reviewer) mayRead(ctx context.Context, reader authenticationv1.UserInfo
 }
 
 // ask retries the review while the API server fails briefly.
-func ask(ctx context.Context, question func(context.Context) error) error {
+func (r *reviewer) ask(ctx context.Context, question func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, reviewTimeout)
 	defer cancel()
 	var last error
 	err := wait.ExponentialBackoffWithContext(ctx, reviewBackoff, func(ctx context.Context) (bool, error) {
+		select {
+		case r.places <- struct{}{}:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
 		last = question(ctx)
+		<-r.places
 		if last != nil && isTransient(last) {
 			return false, nil
 		}
