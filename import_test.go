@@ -37,8 +37,8 @@ func TestTheExitCodesOfTheImport(t *testing.T) {
 	web := server.Start()
 	defer web.Close()
 	token := server.AddProject(projectID)
-	agent := `{"id":"5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11","name":"web","type":"fluentbit"}`
-	refused := `{"id":"5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c12","type":"fluentbit","rawConfig":"` + strings.Repeat("a", 2<<20) + `"}` // No ConfigMap takes that.
+	agent := `{"id":"5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11","name":"web","machineID":"m","type":"fluentbit"}`
+	refused := `{"id":"5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c12","machineID":"n","type":"fluentbit","rawConfig":"` + strings.Repeat("a", 2<<20) + `"}` // No ConfigMap takes that.
 	for _, row := range []struct {
 		name, list string
 		args       []string

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	_ "golang.org/x/crypto/x509roots/fallback" // For systems without root certificates, such as the image.
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -143,10 +144,7 @@ func newAgentMetrics(o *options.Options, mgr ctrl.Manager, shard projectref.Shar
 }
 
 func addControllers(ctx context.Context, o *options.Options, mgr ctrl.Manager, clusterID string) error {
-	err := errors.Join(
-		addProcessMetrics(mgr), fairness.RegisterMetrics(ctrlmetrics.Registry), eventlimit.RegisterMetrics(ctrlmetrics.Registry),
-	)
-	if err != nil {
+	if err := addProcessMetrics(mgr); err != nil {
 		return err
 	}
 	counted, err := metrics.NewProjects(ctrlmetrics.Registry)
@@ -261,8 +259,10 @@ func addAgentSets(
 
 // addProcessMetrics adds the metrics that every replica has, whether it leads or not.
 func addProcessMetrics(mgr manager.Manager) error {
-	if err := metrics.RegisterBuild(ctrlmetrics.Registry); err != nil {
-		return err
+	for _, register := range []func(prometheus.Registerer) error{metrics.RegisterBuild, fairness.RegisterMetrics, eventlimit.RegisterMetrics} {
+		if err := register(ctrlmetrics.Registry); err != nil {
+			return err
+		}
 	}
 	if some, ok := mgr.GetCache().(*namespaces.Cache); ok {
 		return metrics.RegisterNamespaces(ctrlmetrics.Registry, some.Watched)

@@ -34,8 +34,15 @@ var leftOut = prometheus.NewCounterVec(prometheus.CounterOpts{
 	Help: "Events that were not written because too many of their namespace waited, by type. The log has them.",
 }, []string{"type"})
 
+var kinds = []string{corev1.EventTypeNormal, corev1.EventTypeWarning}
+
 // RegisterMetrics registers the metric of all sinks.
-func RegisterMetrics(registerer prometheus.Registerer) error { return registerer.Register(leftOut) }
+func RegisterMetrics(registerer prometheus.Registerer) error {
+	for _, kind := range kinds {
+		leftOut.WithLabelValues(kind) // Zero until one is left out.
+	}
+	return registerer.Register(leftOut)
+}
 
 // Sink writes Events at a bounded rate. To write one costs the API server about as much as to register an Agent costs it
 // otherwise, so a thousand Agents at once would wait for each other's Events. Namespaces take turns, and a Warning does not wait for
@@ -55,7 +62,7 @@ type line struct{ namespace, kind string }
 // NewSink returns a Sink in front of another one.
 func NewSink(inner events.EventSink) *Sink {
 	s := &Sink{EventSink: inner, lines: map[string]*ratelimit.Limiter{}, waiting: map[line]int{}}
-	for _, kind := range []string{corev1.EventTypeNormal, corev1.EventTypeWarning} {
+	for _, kind := range kinds {
 		s.lines[kind] = ratelimit.New(func(time.Duration) {})
 		s.lines[kind].Set(&v1alpha1.RateLimit{RequestsPerSecond: new(int32(perSecond)), Burst: new(int32(firstOnes))})
 	}

@@ -149,8 +149,9 @@ func (o *options) fields(a *named, spec *v1alpha1.AgentSpec) []field {
 			set: func() { spec.Flags = a.Flags },
 		},
 		{
-			name: "metadata", texts: append(words(metadata), string(metadata)), empty: len(a.Metadata) == 0 || string(metadata) == "{}", wrong: wrong,
-			set: func() { spec.Metadata = &apiextensionsv1.JSON{Raw: metadata} },
+			name: "metadata", texts: append(words(metadata), string(metadata)), wrong: wrong,
+			empty: len(a.Metadata) == 0 || string(metadata) == "{}",
+			set:   func() { spec.Metadata = &apiextensionsv1.JSON{Raw: metadata} },
 		},
 		text("rawConfig", a.RawConfig, true, "", func() { spec.RawConfig = a.RawConfig }),
 	}

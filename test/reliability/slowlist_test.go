@@ -57,7 +57,10 @@ func TestCheck_ListTakesLong_ChangesAreApplied(t *testing.T) {
 	}{
 		"the source of the configuration": {
 			func(w *harness.World) { w.ConfigMap("config", "conf", after) },
-			func(w *harness.World, id string) bool { remote, _ := w.Cloud.Agent(id); return remote.RawConfig == after },
+			func(w *harness.World, id string) bool {
+				remote, _ := w.Cloud.Agent(id)
+				return remote.RawConfig == after
+			},
 		},
 		"the Secret with the token": {
 			func(w *harness.World) {
@@ -69,7 +72,10 @@ func TestCheck_ListTakesLong_ChangesAreApplied(t *testing.T) {
 		},
 		"the spec": {
 			func(w *harness.World) { w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.1.0" }) },
-			func(w *harness.World, id string) bool { remote, _ := w.Cloud.Agent(id); return remote.Version == "v4.1.0" },
+			func(w *harness.World, id string) bool {
+				remote, _ := w.Cloud.Agent(id)
+				return remote.Version == "v4.1.0"
+			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
