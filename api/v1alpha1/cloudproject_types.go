@@ -78,6 +78,8 @@ type AllowedNamespaces struct {
 
 	// selector matches namespaces by their labels. Set it if, and only if, from is
 	// Selector.
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchLabels) || size(self.matchLabels) <= 64",message="must have at most 64 labels",fieldPath=".matchLabels"
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || size(self.matchExpressions) <= 16 && self.matchExpressions.all(e, !has(e.values) || size(e.values) <= 1024)",message="must have at most 16 expressions with at most 1024 values each",fieldPath=".matchExpressions"
 	// +optional
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 }

@@ -6,6 +6,11 @@ SPDX-License-Identifier: Apache-2.0
 
 package v1alpha1_test
 
+import (
+	"fmt"
+	"strings"
+)
+
 const (
 	minimalProject = `{tokenSecretRef: {name: calyptia-project-token}}`
 
@@ -13,11 +18,25 @@ const (
 	urlWithMore       = "must have no user, query or fragment: use scheme, host and path only"
 	urlWithVersion    = "must not end in /v1: remove it, the operator adds it to every request"
 	selectorMismatch  = "set selector if, and only if, from is Selector"
+	manyExpressions   = "must have at most 16 expressions with at most 1024 values each"
 	intervalOutside   = "must be between 1m and 24h"
 	onTheRoot         = "<nil>" // as the API server names it
 	notADuration      = "should match '^([0-9]+"
 	longForCredential = "metadata.name is too long for the Secret name derived from it: use at most 241 characters"
 )
+
+// numbered repeats a part of a YAML text with a number.
+func numbered(count int, part string) string {
+	parts := make([]string, count)
+	for i := range parts {
+		parts[i] = fmt.Sprintf(part, i)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func expressions(count, values int) string {
+	return numbered(count, "{key: a%d, operator: In, values: ["+strings.ReplaceAll(numbered(values, "b%d"), "%", "%%")+"]}")
+}
 
 var projectCreates = []createRow{
 	{does: "takes the minimum"},
@@ -126,6 +145,14 @@ var projectCreates = []createRow{
 		field: "spec.allowedNamespaces.selector.matchExpressions[0].key", message: required},
 	{does: "refuses a label expression without an operator", spec: `{allowedNamespaces: {from: Selector, selector: {matchExpressions: [{key: a}]}}}`,
 		field: "spec.allowedNamespaces.selector.matchExpressions[0].operator", message: required},
+	{does: "takes 64 labels, and 16 expressions of 1,024 values", spec: `{allowedNamespaces: {from: Selector, selector: {matchLabels: {` +
+		numbered(64, "a%d: b") + `}, matchExpressions: [` + expressions(16, 1024) + `]}}}`},
+	{does: "refuses 65 labels of a selector", spec: `{allowedNamespaces: {from: Selector, selector: {matchLabels: {` + numbered(65, "a%d: b") + `}}}}`,
+		field: "spec.allowedNamespaces.selector.matchLabels", message: "must have at most 64 labels"},
+	{does: "refuses 17 label expressions", spec: `{allowedNamespaces: {from: Selector, selector: {matchExpressions: [` + expressions(17, 1) + `]}}}`,
+		field: "spec.allowedNamespaces.selector.matchExpressions", message: manyExpressions},
+	{does: "refuses 1,025 values of a label", spec: `{allowedNamespaces: {from: Selector, selector: {matchExpressions: [` + expressions(1, 1025) + `]}}}`,
+		field: "spec.allowedNamespaces.selector.matchExpressions", message: manyExpressions},
 
 	{does: "refuses another adoption", spec: `{adoption: Never}`, field: "spec.adoption", message: `supported values: "SameNamespace", "Allowed"`},
 

@@ -36,6 +36,8 @@ type Agent struct {
 	UpToDate bool
 	// Immutable says which field keeps the Agent from being what the template says.
 	Immutable string
+	// Abridged: the cache has only a part of the Agent's metadata, so that it cannot be written from there.
+	Abridged bool
 	// Marked: the Agent waits for its removal. RemovalStarted is since when; zero if that cannot be read.
 	Marked         bool
 	RemovalStarted time.Time
@@ -62,7 +64,10 @@ type Facts struct {
 }
 
 // Conflict is an Agent that the set needs and cannot have.
-type Conflict struct{ Agent, Immutable string }
+type Conflict struct {
+	Agent, Immutable string
+	Abridged         bool
+}
 
 // Decision is what to do with the Agents of a set. All lists are sorted.
 type Decision struct {
@@ -100,7 +105,7 @@ func Decide(f Facts) Decision {
 		case agent.Immutable != "":
 			d.Conflicts = append(d.Conflicts, Conflict{Agent: name, Immutable: agent.Immutable})
 		case agent.Ownership == Adoptable || !agent.UpToDate || agent.Marked:
-			d.Update = append(d.Update, name)
+			d.update(name, agent)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Agents)) {
@@ -109,6 +114,14 @@ func Decide(f Facts) Decision {
 		}
 	}
 	return d
+}
+
+func (d *Decision) update(name string, agent Agent) {
+	if agent.Abridged {
+		d.Conflicts = append(d.Conflicts, Conflict{Agent: name, Abridged: true})
+		return
+	}
+	d.Update = append(d.Update, name)
 }
 
 // wants reports whether a node or replica needs an Agent. A pod that only stays keeps the Agent that it has.

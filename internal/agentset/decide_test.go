@@ -42,6 +42,7 @@ func TestDecide(t *testing.T) {
 	deleting := func(a *Agent) { a.Deleting = true }
 	pending := func(a *Agent) { a.Pending = true }
 	outdated := func(a *Agent) { a.UpToDate = false }
+	abridged := func(a *Agent) { a.Abridged = true }
 	desired, agent := []string{"a"}, []string{"logs-a"}
 	for _, row := range []struct {
 		name  string
@@ -62,6 +63,12 @@ func TestDecide(t *testing.T) {
 		{"an Agent that is labeled for the set", facts(Runs, &Agent{Ownership: Adoptable}), Decision{Desired: desired, Update: agent}},
 		{"an Agent with another type", facts(Runs, &Agent{Ownership: Adoptable, Immutable: "type"}),
 			Decision{Desired: desired, Conflicts: []Conflict{{Agent: "logs-a", Immutable: "type"}}}},
+		{"an Agent that the cache has a part of", facts(Runs, own(abridged)), Decision{Desired: desired}},
+		{"the template changed, and the cache has a part of the Agent", facts(Runs, own(outdated, abridged)),
+			Decision{Desired: desired, Conflicts: []Conflict{{Agent: "logs-a", Abridged: true}}}},
+		{"an Agent that is labeled for the set, and that the cache has a part of", facts(Runs, &Agent{Ownership: Adoptable, Abridged: true}),
+			Decision{Desired: desired, Conflicts: []Conflict{{Agent: "logs-a", Abridged: true}}}},
+		{"the node is gone, and the cache has a part of the Agent", facts(No, own(abridged, since(time.Hour))), Decision{Delete: agent}},
 
 		{"the node is gone", facts(No, own()), Decision{Mark: agent}},
 		{"the node is gone for a while", facts(No, own(since(4*time.Minute))), Decision{Next: 6 * time.Minute}},

@@ -91,6 +91,10 @@ func conflict(conflicts []Conflict) *fault.Error {
 	if len(conflicts) > 1 {
 		more = fmt.Sprintf(" (and %d more)", len(conflicts)-1)
 	}
+	if first.Abridged {
+		return fault.Terminalf(v1alpha1.ReasonAgentConflict,
+			"Agent %q has more labels, annotations, finalizers or owners than the operator keeps%s: remove some", first.Agent, more)
+	}
 	if first.Immutable != "" {
 		return fault.Terminalf(v1alpha1.ReasonAgentConflict,
 			"Agent %q has another %s than the template, which is immutable%s: delete the Agent", first.Agent, first.Immutable, more)

@@ -9,12 +9,10 @@ SPDX-License-Identifier: Apache-2.0
 package kubecache
 
 import (
-	"maps"
 	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -24,24 +22,29 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
-// Trim is the transform of the controllers' cache: it drops what no controller reads. Cached objects are therefore only
-// patched, never written back. Of an applied configuration the hash is enough.
+// Trim is the transform of the controllers' cache: it drops what no controller reads, and bounds what anybody may write. Cached objects
+// are therefore only patched, never written back. Of an applied configuration the hash is enough. It may get an object that it returned.
 func Trim(object any) (any, error) {
-	if a, ok := object.(*v1alpha1.Agent); ok {
+	o, ok := object.(client.Object)
+	if !ok {
+		return object, nil
+	}
+	a, agent := object.(*v1alpha1.Agent)
+	if agent {
 		trimAgent(a)
 	}
 	if m, ok := object.(*metav1.PartialObjectMetadata); ok {
 		trimMetadata(m)
 	}
-	if o, ok := object.(client.Object); ok {
-		o.SetManagedFields(nil)
-		o.SetLabels(shared(o.GetLabels()))
-		o.SetOwnerReferences(sharedOwners(o.GetOwnerReferences()))
-		if annotations := o.GetAnnotations(); annotations[corev1.LastAppliedConfigAnnotation] != "" {
-			delete(annotations, corev1.LastAppliedConfigAnnotation)
-			o.SetAnnotations(annotations)
-		}
+	if annotations := o.GetAnnotations(); annotations[corev1.LastAppliedConfigAnnotation] != "" {
+		delete(annotations, corev1.LastAppliedConfigAnnotation)
+		o.SetAnnotations(annotations)
 	}
+	omitted := bound(o)
+	if agent {
+		a.OmittedBytes += omitted
+	}
+	share(o)
 	return object, nil
 }
 
@@ -62,48 +65,30 @@ func trimAgent(a *v1alpha1.Agent) {
 	}
 }
 
-// intern returns the text that all equal texts share: labels and owners repeat on thousands of objects.
+// intern returns the text that all equal texts share.
 func intern(text string) string { return unique.Make(text).Value() }
-
-func shared(labels map[string]string) map[string]string {
-	if len(labels) == 0 {
-		return nil
-	}
-	all := make(map[string]string, len(labels))
-	for key, value := range labels {
-		all[intern(key)] = intern(value)
-	}
-	return all
-}
-
-func sharedOwners(owners []metav1.OwnerReference) []metav1.OwnerReference {
-	for i := range owners {
-		o := &owners[i]
-		o.APIVersion, o.Kind, o.Name, o.UID = intern(o.APIVersion), intern(o.Kind), intern(o.Name), types.UID(intern(string(o.UID)))
-		if o.Controller != nil {
-			o.Controller = flag[*o.Controller]
-		}
-		if o.BlockOwnerDeletion != nil {
-			o.BlockOwnerDeletion = flag[*o.BlockOwnerDeletion]
-		}
-	}
-	return owners
-}
 
 // flag has the two values that all pointers of cached objects share: these are never written.
 var flag = map[bool]*bool{true: new(true), false: new(false)}
 
 // trimMetadata keeps only the name, the version and the owner of a Secret or ConfigMap: most of them are irrelevant here.
 func trimMetadata(m *metav1.PartialObjectMetadata) {
-	ours := false
-	maps.DeleteFunc(m.Labels, func(label, _ string) bool {
-		mark := label == v1alpha1.LabelAgentUID || label == v1alpha1.LabelCloudProjectUID || label == v1alpha1.LabelAgentSetUID
-		ours = ours || mark
-		return !mark
-	})
-	m.Annotations, m.Finalizers, m.GenerateName = nil, nil, ""
-	if !ours {
-		m.Labels, m.OwnerReferences, m.UID = nil, nil, ""
+	all := m.ObjectMeta
+	m.ObjectMeta = Identity(all)
+	m.UID = ""
+	for _, label := range []string{v1alpha1.LabelAgentUID, v1alpha1.LabelCloudProjectUID, v1alpha1.LabelAgentSetUID} {
+		if value, ours := all.Labels[label]; ours {
+			metav1.SetMetaDataLabel(&m.ObjectMeta, label, value)
+			m.OwnerReferences, m.UID, m.ManagedFields = all.OwnerReferences, all.UID, all.ManagedFields
+		}
+	}
+}
+
+// Identity is what the cache keeps of the metadata of an object whose labels, annotations, finalizers and owners nobody reads.
+func Identity(m metav1.ObjectMeta) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion, Generation: m.Generation,
+		CreationTimestamp: m.CreationTimestamp, DeletionTimestamp: m.DeletionTimestamp,
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
 )
 
@@ -59,6 +60,13 @@ func (d *Draft) PatchMeta(ctx context.Context, change func(*v1alpha1.Agent)) err
 		return nil
 	}
 	base := v1alpha1.Agent{ObjectMeta: *d.Base.ObjectMeta.DeepCopy()}
+	if kubecache.Abridged(d.Base) {
+		whole, err := d.wholeMeta(ctx)
+		if err != nil {
+			return err
+		}
+		base.ObjectMeta = *whole
+	}
 	target := *base.DeepCopy()
 	change(&target)
 	// The cache leaves annotations out. A map that looks empty must not be patched away as a whole.
@@ -73,6 +81,19 @@ func (d *Draft) PatchMeta(ctx context.Context, change func(*v1alpha1.Agent)) err
 	d.Base = after
 	written.DeepCopyInto(&d.Agent.ObjectMeta)
 	return nil
+}
+
+// wholeMeta reads the metadata that the cache has only a part of: a patch replaces the finalizers as a whole.
+func (d *Draft) wholeMeta(ctx context.Context) (*metav1.ObjectMeta, error) {
+	live := metav1.PartialObjectMetadata{}
+	live.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Agent"))
+	if err := d.Reader.Get(ctx, d.Key(), &live); err != nil {
+		return nil, err
+	}
+	if live.UID != d.Base.UID || live.ResourceVersion != d.Base.ResourceVersion {
+		return nil, apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("agents").GroupResource(), live.Name, nil)
+	}
+	return &live.ObjectMeta, nil
 }
 
 // patch writes what differs between two Agents, only if nobody wrote the Agent meanwhile. The API server responds with

@@ -19,6 +19,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 )
 
 // observer reads what a set depends on, from the caches.
@@ -122,6 +123,7 @@ func (o observer) agents(ctx context.Context, facts *agentset.Facts) (map[string
 func (o observer) describe(agent *v1alpha1.Agent, ownership agentset.Ownership, key string) agentset.Agent {
 	known := agentset.Agent{
 		Ownership: ownership, Pending: o.memory.pending(agent), Deleting: !agent.DeletionTimestamp.IsZero() || o.memory.deleted(agent),
+		Abridged: kubecache.Abridged(agent),
 	}
 	known.RemovalStarted, known.Marked = agentset.RemovalStarted(agent)
 	if key != "" {
