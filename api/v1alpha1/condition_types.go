@@ -123,6 +123,8 @@ const (
 	ReasonSessionsTooLarge = "SessionsTooLarge"
 	// ReasonTooManyReplicas: the workload has more replicas than an AgentSet can have Agents.
 	ReasonTooManyReplicas = "TooManyReplicas"
+	// ReasonTargetTooLarge: the DaemonSet selects its nodes by more than the operator keeps in memory.
+	ReasonTargetTooLarge = "TargetTooLarge"
 	// ReasonAgentSetsDisabled: the operator runs without access to nodes and workloads.
 	ReasonAgentSetsDisabled = "AgentSetsDisabled"
 )

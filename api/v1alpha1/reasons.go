@@ -19,7 +19,7 @@ var reasons = []string{
 	ReasonTokenUnavailable, ReasonURLNotAllowed, ReasonMassDeletionDetected, ReasonReadOnly, ReasonMetricsReceived,
 	ReasonMetricsStopped, ReasonNeverReported, ReasonChangedExternally, ReasonNotPersisted,
 	ReasonTargetNotFound, ReasonTargetConflict, ReasonAgentConflict, ReasonAgentsNotReady, ReasonAgentsNotReporting,
-	ReasonSessionsTooLarge, ReasonTooManyReplicas, ReasonAgentSetsDisabled,
+	ReasonSessionsTooLarge, ReasonTooManyReplicas, ReasonTargetTooLarge, ReasonAgentSetsDisabled,
 }
 
 // IsReason reports whether a reason is one of this API: others can write into a status, too.

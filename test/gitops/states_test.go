@@ -96,6 +96,7 @@ var states = map[string]row{
 	v1alpha1.ReasonAgentsNotReady:     {setKind: {reconciling, stalled}},
 	v1alpha1.ReasonSessionsTooLarge:   {setKind: {stalled}},
 	v1alpha1.ReasonTooManyReplicas:    {setKind: {stalled}},
+	v1alpha1.ReasonTargetTooLarge:     {setKind: {stalled}},
 	v1alpha1.ReasonAgentSetsDisabled:  {setKind: {stalled}},
 	v1alpha1.ReasonAgentsNotReporting: {setKind: {}},
 

@@ -57,6 +57,12 @@ func (n *node) GetName() string { return n.name }
 // GetResourceVersion implements metav1.Object.
 func (n *node) GetResourceVersion() string { return n.version }
 
+// maxTraits bounds traits: whoever may write a node may write a megabyte of labels.
+const maxTraits = 64 << 10
+
+// tooMany are the traits of a node with more than that.
+var tooMany = unique.Make("")
+
 // trimNode is the transform of the cache of nodes. It may get an object that it returned.
 func trimNode(object any) (any, error) {
 	full, ok := object.(*corev1.Node)
@@ -79,7 +85,11 @@ func trimNode(object any) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &node{ObjectMeta: noMeta, name: full.Name, version: full.ResourceVersion, traits: unique.Make(string(text))}, nil
+	kept := tooMany
+	if len(text) <= maxTraits {
+		kept = unique.Make(string(text))
+	}
+	return &node{ObjectMeta: noMeta, name: full.Name, version: full.ResourceVersion, traits: kept}, nil
 }
 
 // NewNodes returns a separate cache for nodes: the main cache may be restricted to some namespaces.
@@ -112,11 +122,11 @@ func fitting(ctx context.Context, nodes cache.Informers, daemonSet agentset.Daem
 		if !ok {
 			return nil, fmt.Errorf("the cache of nodes has a %T", object)
 		}
-		full, err := read.full(n)
+		fit, err := read.fit(n, daemonSet)
 		if err != nil {
 			return nil, err
 		}
-		if fit := daemonSet.Fits(full); fit != agentset.No {
+		if fit != agentset.No {
 			keys = append(keys, agentset.Key{Name: n.name, Fit: fit})
 		}
 	}
@@ -125,6 +135,18 @@ func fitting(ctx context.Context, nodes cache.Informers, daemonSet agentset.Daem
 
 // kinds are the traits of nodes that were read.
 type kinds map[unique.Handle[string]]*traits
+
+// fit decides for one node. If its labels are too many, nobody knows whether it has a pod: none starts, and none ends.
+func (k kinds) fit(n *node, daemonSet agentset.DaemonSet) (agentset.Fit, error) {
+	if n.traits == tooMany {
+		return agentset.Stays, nil
+	}
+	full, err := k.full(n)
+	if err != nil {
+		return agentset.No, err
+	}
+	return daemonSet.Fits(full), nil
+}
 
 // full returns what a DaemonSet selects a node by. The next node of the kind gets the same labels, with its own name.
 func (k kinds) full(n *node) (*corev1.Node, error) {

@@ -88,7 +88,16 @@ func (o observer) ofNodes(ctx context.Context, key client.ObjectKey) (keys []age
 	if err := o.client.Get(ctx, key, &target, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, err
 	}
-	return fitting(ctx, o.nodes, agentset.NewDaemonSet(&target))
+	placement, ok, err := placementOf(&target)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fault.Terminalf(v1alpha1.ReasonTargetTooLarge,
+			"nodeSelector, node affinity and tolerations of DaemonSet %q have more than %d KiB: shorten them, or split it",
+			key.Name, maxPlacement>>10)
+	}
+	return fitting(ctx, o.nodes, placement)
 }
 
 // agents returns the Agents that belong to the set, or have names that it needs, as the cache has them: not to be changed.

@@ -33,7 +33,6 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/eventlimit"
 	"github.com/calyptia-agent-operator/operator/internal/fairness"
-	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -51,23 +50,6 @@ const targetIndex = "spec.targetRef"
 
 func targetOf(set *v1alpha1.AgentSet) string {
 	return string(set.Spec.TargetRef.Kind) + "/" + set.Spec.TargetRef.Name
-}
-
-// TrimWorkload is the cache transform that drops what AgentSets do not read of workloads.
-func TrimWorkload(object any) (any, error) {
-	switch o := object.(type) {
-	case *appsv1.DaemonSet:
-		pod := o.Spec.Template.Spec
-		o.Spec = appsv1.DaemonSetSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
-			NodeName: pod.NodeName, NodeSelector: pod.NodeSelector, Affinity: pod.Affinity, Tolerations: pod.Tolerations,
-			HostNetwork: pod.HostNetwork,
-		}}}
-		o.Status, o.Annotations, o.Labels = appsv1.DaemonSetStatus{}, nil, nil
-	case *appsv1.StatefulSet:
-		o.Spec = appsv1.StatefulSetSpec{Replicas: o.Spec.Replicas, Ordinals: o.Spec.Ordinals}
-		o.Status, o.Annotations, o.Labels = appsv1.StatefulSetStatus{}, nil, nil
-	}
-	return kubecache.Trim(object)
 }
 
 // SetupWithManager registers the controller, its index and its watches.

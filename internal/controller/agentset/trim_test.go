@@ -7,13 +7,21 @@ SPDX-License-Identifier: Apache-2.0
 package agentset
 
 import (
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
+	"unique"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/calyptia-agent-operator/operator/internal/agentset"
 )
 
 func fullNode(name string, change func(*corev1.Node)) *corev1.Node {
@@ -96,5 +104,93 @@ func TestWhichChangesOfANodeMovePods(t *testing.T) {
 				t.Errorf("%s: %v, error %v, want %v", row.name, got.Labels, err, full.Labels)
 			}
 		}
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// Whoever may write DaemonSets needs no right to any kind of the operator to fill the memory that all teams share.
+func TestAWorkloadTakesABoundedPartOfTheMemory(t *testing.T) {
+	const objects, most = 4, 64 << 10
+	daemonSet := func(change func(*corev1.PodSpec)) func() client.Object {
+		return func() client.Object {
+			ds := &appsv1.DaemonSet{Spec: appsv1.DaemonSetSpec{Selector: &metav1.LabelSelector{}}}
+			change(&ds.Spec.Template.Spec)
+			return ds
+		}
+	}
+	terms := func(count int, term corev1.NodeSelectorTerm) func() client.Object {
+		return daemonSet(func(pod *corev1.PodSpec) {
+			pod.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+				NodeSelectorTerms: slices.Repeat([]corev1.NodeSelectorTerm{term}, count)}}}
+		})
+	}
+	for name, object := range map[string]func() client.Object{
+		"empty terms": terms(100_000, corev1.NodeSelectorTerm{}),
+		"terms": terms(10_000, corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{
+			{Key: "a", Operator: corev1.NodeSelectorOpExists},
+		}}),
+		"the most terms that are kept": terms(2_000, corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{
+			{Key: "a", Operator: corev1.NodeSelectorOpExists},
+		}}),
+		"preferred terms": daemonSet(func(pod *corev1.PodSpec) {
+			pod.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+				PreferredDuringSchedulingIgnoredDuringExecution: make([]corev1.PreferredSchedulingTerm, 50_000)}}
+		}),
+		"tolerations": daemonSet(func(pod *corev1.PodSpec) { pod.Tolerations = make([]corev1.Toleration, 50_000) }),
+		"a selector of nodes": daemonSet(func(pod *corev1.PodSpec) {
+			pod.NodeSelector = map[string]string{}
+			for i := range 20_000 {
+				pod.NodeSelector[strconv.Itoa(i)] = ""
+			}
+		}),
+		"owners": func() client.Object {
+			return &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{OwnerReferences: make([]metav1.OwnerReference, 20_000)}}
+		},
+		"labels of a node": func() client.Object {
+			return fullNode("a", func(n *corev1.Node) {
+				for i := range 20_000 {
+					n.Labels[strconv.Itoa(i)] = ""
+				}
+			})
+		},
+	} {
+		var kept []any
+		before := heap()
+		for range objects {
+			o := object()
+			transform := TrimWorkload
+			if _, ok := o.(*corev1.Node); ok {
+				transform = trimNode
+			}
+			once, err := transform(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			twice, err := transform(once)
+			if diff := cmp.Diff(once, twice, cmp.AllowUnexported(node{}), cmp.Comparer(func(a, b unique.Handle[string]) bool { return a == b })); err != nil || diff != "" {
+				t.Errorf("%s: %v, what was trimmed is changed: %s", name, err, diff)
+			}
+			kept = append(kept, twice)
+		}
+		if each := (heap() - before) / objects; each > most {
+			t.Errorf("%s take %d KiB in memory, want %d at most", name, each>>10, most>>10)
+		}
+		runtime.KeepAlive(kept)
+	}
+}
+
+// A node with more labels than the cache keeps neither gets an Agent nor loses it.
+func TestANodeWithTooManyLabelsKeepsItsAgent(t *testing.T) {
+	n := trimmed(t, fullNode("node-a", func(n *corev1.Node) { n.Labels["a"] = strings.Repeat("a", maxTraits) }))
+	read := kinds{}
+	if fit, err := read.fit(n, agentset.NewDaemonSet(&appsv1.DaemonSet{})); fit != agentset.Stays || err != nil {
+		t.Errorf("%v, error %v", fit, err)
 	}
 }

@@ -1,0 +1,86 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package observe_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// resident is the resident memory of the operator, in bytes.
+func (c *child) resident() int64 {
+	c.Helper()
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.Command.Process.Pid))
+	if err != nil {
+		c.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(content), "VmRSS:")
+	number, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	kb, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return kb << 10
+}
+
+// The whole way of an object into the memory of the process: the first list, the watch and the cache. What each kind of object may take is
+// tested with the cache's transforms.
+func TestLargeObjectsOfATeamDoNotFillTheMemory(t *testing.T) {
+	t.Setenv("GOMEMLIMIT", "100MiB")
+	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+	stranger := w.In(w.AddNamespace("stranger"))
+	start := func() *child {
+		return launch(w, harness.Plane().Kubeconfig, "--watch-namespaces="+w.Namespace+","+stranger.Namespace, "--agent-sets")
+	}
+	c := start()
+	w.Ready(w.Apply("before"))
+	kube, err := kubernetes.NewForConfig(harness.Plane().Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 12 { // As Go objects 260 MB.
+		body := fmt.Sprintf(`{"apiVersion":"apps/v1","kind":"DaemonSet","metadata":{"name":"large-%d"},"spec":{"selector":{"matchLabels":{"a":"b"}},`+
+			`"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}],"affinity":{"nodeAffinity":`+
+			`{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[{}%s]}}}}}}}`, i, strings.Repeat(",{}", 450_000))
+		err := kube.AppsV1().RESTClient().Post().Namespace(stranger.Namespace).Resource("daemonsets").
+			SetHeader("Content-Type", "application/json").Body([]byte(body)).Do(t.Context()).Error()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 6 { // As Go objects 40 MB.
+		agent := stranger.NewAgent(fmt.Sprint("large-", i), func(a *v1alpha1.Agent) {
+			for n := range 30_000 {
+				metav1.SetMetaDataLabel(&a.ObjectMeta, strconv.Itoa(i*30_000+n), "")
+			}
+		})
+		stranger.Create(agent)
+		stranger.NotReady(agent.Name, v1alpha1.ReasonProjectNotFound)
+	}
+	const most = 200 << 20
+	if got := c.resident(); got > most {
+		t.Errorf("the operator takes %d MiB, want %d at most", got>>20, most>>20)
+	}
+	c.end()
+	c = start()
+	c.becomes("/readyz", http.StatusOK)
+	w.Ready(w.Apply("after"))
+	if got := c.resident(); got > most {
+		t.Errorf("after a restart the operator takes %d MiB, want %d at most", got>>20, most>>20)
+	}
+}
