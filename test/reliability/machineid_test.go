@@ -23,7 +23,6 @@ func TestAdopt_InvalidMachineID_StallsWithAMessage(t *testing.T) {
 		{"line breaks that begin a section", "x\n[INPUT]\n    Name exec\n    Command id"},
 		{"too long", strings.Repeat("a", 129)},
 		{"larger than any object", strings.Repeat("a", 3<<19)},
-		{"empty", ""},
 		{"control characters", "a\x1b[31mb"},
 		{"a quote and a brace", `a"}`},
 	} {
@@ -42,4 +41,19 @@ func TestAdopt_InvalidMachineID_StallsWithAMessage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A response without a machine ID shows no agent: it is requested again.
+func TestAdopt_NoMachineID_IsNotAdopted(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{NoList: true})
+	made := w.Register("legacy", "machine-1")
+	w.Cloud.Mutate(made.ID, func(a *cloud.Agent) { a.MachineID = "" })
+	w.Apply("web", adopting(made.ID))
+	w.NotReady("web", v1alpha1.ReasonInvalidResponse, "machineID")
+	if w.Secret("web-token") != nil || w.Get("web").Status.ID != "" {
+		t.Error("it is adopted")
+	}
+	w.Cloud.Mutate(made.ID, func(a *cloud.Agent) { a.MachineID = "machine-1" })
+	w.Ready("web")
 }

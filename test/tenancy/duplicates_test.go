@@ -33,6 +33,7 @@ func TestProjectRef_DuplicateFromAnotherEndpoint_IsNotDeleted(t *testing.T) {
 				w.Register("elsewhere", "machine-1")
 				victim := w.Remote()[0]
 				var machineID, madeAt atomic.Value
+				machineID.Store("a-machine-of-the-liar") // Until it is registered.
 				madeAt.Store(time.Now())
 				own := uuid.NewString()
 				liar := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
