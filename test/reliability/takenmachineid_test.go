@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
@@ -25,7 +27,9 @@ func TestMachineIDConflict_OtherAgentIsDeleted_IsRegistered(t *testing.T) {
 		{"at the next request to reconcile", func(w *harness.World) { w.Poke("web") }},
 		{"at the next check", func(w *harness.World) {
 			w.Clock.Step(11 * time.Minute)
-			w.Change("web", func(a *v1alpha1.Agent) { a.Labels = map[string]string{"touched": "true"} }) // The real time is not stepped.
+			w.Change("web", func(a *v1alpha1.Agent) { // The real time is not stepped.
+				metav1.SetMetaDataAnnotation(&a.ObjectMeta, "touched", "true")
+			})
 		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
