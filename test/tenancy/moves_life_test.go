@@ -107,9 +107,10 @@ func (w *walk) at(project string) change {
 	return in(w.thief.Namespace, project)
 }
 
-// knownID is an ID that the thief may have its Agent adopt.
-func (l *life) knownID(d draws) string {
-	if decoy := l.decoys[l.target.MachineID]; decoy != "" && (l.target.hidden || l.place == ownedProject || !l.coherent && d.oneOf(5)) {
+// knownID is an ID that the thief may have its Agent adopt in a CloudProject.
+func (l *life) knownID(d draws, place string) string {
+	decoy, there := l.decoys[l.target.MachineID], place == ownedProject || place == pretendsProject
+	if decoy != "" && (l.target.hidden || there || !l.coherent && d.oneOf(5)) {
 		return decoy
 	}
 	if l.target.hidden {
@@ -124,7 +125,7 @@ func (l *life) begins(d draws) {
 	if l.thiefs.disallowed && !d.oneOf(4) {
 		l.allow(true)
 	}
-	l.place = pick(d, l.places(5, 5, 2, 1)...)
+	l.place = pick(d, l.places(7, 5, 2, 1)...)
 	l.paint(d)
 	fault := "none"
 	if l.place == sharedProject {
@@ -134,7 +135,7 @@ func (l *life) begins(d draws) {
 	a := l.thief.NewAgent(l.name, l.at(l.place))
 	a.Spec.MachineID = l.machineID(d)
 	a.Spec.DeletionPolicy = pick(d, "", "", v1alpha1.DeletionDelete, v1alpha1.DeletionRetain)
-	if adopted := l.knownID(d); adopted != "" && (l.place == sharedProject && d.oneOf(8) || l.place != sharedProject && d.oneOf(2)) {
+	if adopted := l.knownID(d, l.place); adopted != "" && (l.place == sharedProject && d.oneOf(8) || l.place != sharedProject && d.oneOf(2)) {
 		a.Spec = v1alpha1.AgentSpec{ProjectRef: a.Spec.ProjectRef, AgentID: adopted, DeletionPolicy: a.Spec.DeletionPolicy}
 		if d.oneOf(8) {
 			a.Spec.SyncPolicy = v1alpha1.SyncObserve
@@ -224,12 +225,12 @@ func (l *life) moves(d draws, to string) {
 	l.paint(d)
 	adopted, intent := "", ""
 	if to != sharedProject && (l.coherent || d.oneOf(2)) {
-		adopted = l.knownID(d)
+		adopted = l.knownID(d, to)
 	}
 	switch back := to == sharedProject; {
 	case back && (l.doubt || d.oneOf(2)):
-		intent = l.earlierIntent(d)
-	case !back && l.doubt && d.oneOf(2):
+		intent = l.earlierIntent(d, l.name)
+	case !back && l.doubt && !d.oneOf(3):
 		intent = unreadable // Until it is restored, no registration is in doubt.
 	}
 	l.did("Agent %s moves from %s to %s, agentID %q, intent %q", l.name, l.place, to, adopted, intent)
@@ -249,16 +250,13 @@ func (l *life) moves(d draws, to string) {
 	l.place = to
 }
 
-// earlierIntent is an intent that the thief saw, on this Agent or another: more often a late one.
-func (w *walk) earlierIntent(d draws) string {
-	seen := w.thiefs.intents
-	if len(seen) == 0 {
-		return ""
+// earlierIntent is an intent that the thief saw: more often the last of this Agent.
+func (w *walk) earlierIntent(d draws, name string) string {
+	any, own := len(w.thiefs.intents) > 0 && d.oneOf(3), w.thiefs.lastIntent[name]
+	if any || own == "" && len(w.thiefs.intents) > 0 {
+		return pick(d, w.thiefs.intents...)
 	}
-	if d.oneOf(3) {
-		return pick(d, seen...)
-	}
-	return seen[len(seen)-1-d.IntN(min(3, len(seen)))]
+	return own
 }
 
 // leaves ends the life.

@@ -50,19 +50,19 @@ func (w *walk) clear() {
 // interfere draws what happens to the next registrations of the thief.
 func (l *life) interfere(d draws) string {
 	post := cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Match: l.ofTheThief, Times: 1}
-	choice := d.IntN(12)
+	choice := d.IntN(14)
 	switch {
-	case choice < 3:
+	case choice < 2:
 		return "none"
-	case choice < 5:
+	case choice < 4:
 		post.Cut = cloudtest.CutAfter
 		l.between(post)
 		return "lost"
-	case choice == 5:
+	case choice == 4:
 		post.Cut, post.Times = cloudtest.CutBefore, 0
 		l.between(post)
 		return "lost before"
-	case choice < 9:
+	case choice < 10:
 		post.Status, post.Header, post.Body, post.Times = http.StatusForbidden, http.Header{"Content-Type": {"text/html"}}, "<html>blocked</html>", 0
 		l.between(post)
 		return "filtered"
@@ -123,6 +123,7 @@ func (l *life) register(d draws) {
 	l.victims = append(l.victims, young)
 	l.target = young
 	l.guard.protect(young)
+	l.decoy(young)
 	l.did("another cluster registers %s with machine ID %s, hidden %t", remote.ID, machineID, young.hidden)
 }
 
@@ -141,7 +142,7 @@ func (w *walk) overwrite(d draws, name string) {
 	case 2:
 		intent = time.Now().UTC().Format(time.RFC3339Nano) + "/0011223344556677-00"
 	default:
-		intent = w.earlierIntent(d)
+		intent = w.earlierIntent(d, name)
 	}
 	w.did("the intent of Agent %s becomes %q", name, intent)
 	w.excuse(name, "its intent was overwritten")
@@ -181,13 +182,13 @@ func (l *life) forgeSecret(d draws, name string) {
 	}
 	secret.Namespace, secret.Name = l.thief.Namespace, tokensecret.Name(a)
 	secret.Labels = map[string]string{v1alpha1.LabelAgentUID: string(a.UID)}
-	if id := l.knownID(d); id != "" && d.oneOf(2) {
+	if id := l.knownID(d, l.place); id != "" && d.oneOf(2) {
 		secret.Data[v1alpha1.IDKey] = []byte(id)
 	}
 	if d.oneOf(2) {
 		secret.OwnerReferences = owned(a.Name, a.UID)
 	}
-	if intent := l.earlierIntent(d); intent != "" && d.oneOf(2) {
+	if intent := l.earlierIntent(d, name); intent != "" && d.oneOf(2) {
 		metav1.SetMetaDataAnnotation(&secret.ObjectMeta, v1alpha1.AnnotationRegistrationIntent, intent)
 	}
 	l.did("Secret %s becomes one with id %q, owners %d, annotations %v", secret.Name, secret.Data[v1alpha1.IDKey], len(secret.OwnerReferences),

@@ -114,7 +114,7 @@ func (w *walk) rival(d draws) {
 	name := w.life.name + "-rival"
 	place := pick(d, sharedProject, sharedProject, liarProject)
 	a := w.thief.NewAgent(name, w.at(place))
-	if id := w.life.knownID(d); id != "" && place == liarProject {
+	if id := w.life.knownID(d, place); id != "" && place == liarProject {
 		a.Spec.AgentID = id
 	} else {
 		a.Spec.MachineID = w.derivedID(w.life.name)

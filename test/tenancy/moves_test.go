@@ -25,7 +25,7 @@ var (
 	movesSeed   = flag.Uint64("moves-seed", 0, "the first seed of the moves of a tenant; 0 takes one from the clock")
 	movesSeeds  = flag.Int("moves-seeds", 4, "number of seeds of the moves of a tenant")
 	movesList   = flag.Bool("moves-list", false, "print the moves of each seed, also if it finds nothing")
-	movesLength = flag.Int("moves", 28, "number of moves of each seed")
+	movesLength = flag.Int("moves", 32, "number of moves of each seed")
 )
 
 // Streams of random numbers. Each move, and each request to the thief's server, has another.
@@ -145,7 +145,7 @@ func (w *walk) move(number int) {
 	if w.life == nil {
 		w.life = w.newLife(d, number)
 	}
-	if w.life.step > 0 && d.oneOf(4) {
+	if w.life.step > 0 && d.oneOf(5) {
 		w.anyMove(d)
 	} else if w.life.next(d) {
 		w.life = nil

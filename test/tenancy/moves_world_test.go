@@ -28,8 +28,9 @@ import (
 
 // thiefsWorld is what the thief has and knows.
 type thiefsWorld struct {
-	token      cloud.Token // of its own project
-	intents    []string    // that it saw on its Agents
+	token      cloud.Token       // of its own project
+	intents    []string          // that it saw on its Agents
+	lastIntent map[string]string // of each Agent, by its name
 	secrets    []corev1.Secret
 	agents     []string          // the names of its Agents, of all lives
 	excused    map[string]string // why agents with a machine ID may be left in the shared project
@@ -57,7 +58,8 @@ func newWalk(t *testing.T, seed uint64) *walk {
 		}
 		allows(cp, w.Namespace+"-victim", w.Namespace+"-thief")
 	})
-	w := &walk{World: base, seed: seed, variant: v, decoys: map[string]string{}, thiefs: thiefsWorld{excused: map[string]string{}}}
+	w := &walk{World: base, seed: seed, variant: v, decoys: map[string]string{}, thiefs: thiefsWorld{
+		lastIntent: map[string]string{}, excused: map[string]string{}}}
 	t.Cleanup(w.report)
 	w.victim, w.thief = base.In(base.AddNamespace("victim")), base.In(base.AddNamespace("thief"))
 	w.start()
@@ -131,14 +133,20 @@ func (w *walk) makeProjects() {
 		w.thief.Create(w.thiefsProject(name))
 	}
 	for _, v := range w.victims {
-		made, err := objects.Register(w, w.HTTP.URL, cloud.Credential{Scheme: cloud.SchemeBearer, Token: w.thiefs.token}, cloud.Registration{
-			Name: "decoy", MachineID: v.MachineID, Type: "fluentbit", Version: "v4.0.0", Edition: "community", RawConfig: "# decoy",
-		})
-		if err != nil {
-			w.Fatal(err)
-		}
-		w.decoys[v.MachineID] = made.ID
+		w.decoy(v)
 	}
+}
+
+// decoy registers an agent with the machine ID of a victim's in the thief's project.
+func (w *walk) decoy(v *target) {
+	w.Helper()
+	made, err := objects.Register(w, w.HTTP.URL, cloud.Credential{Scheme: cloud.SchemeBearer, Token: w.thiefs.token}, cloud.Registration{
+		Name: "decoy", MachineID: v.MachineID, Type: "fluentbit", Version: "v4.0.0", Edition: "community", RawConfig: "# decoy",
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.decoys[v.MachineID] = made.ID
 }
 
 // thiefsProject is a CloudProject of the thief as it was at first.
@@ -224,10 +232,11 @@ func (w *walk) remember() {
 	w.Helper()
 	for _, a := range w.all() {
 		for _, intent := range []string{a.Annotations[v1alpha1.AnnotationRegistrationIntent], a.Status.RegistrationIntent} {
-			if registration.ParseIntent(intent).At.IsZero() || len(w.thiefs.intents) > 0 && w.thiefs.intents[len(w.thiefs.intents)-1] == intent {
+			if registration.ParseIntent(intent).At.IsZero() || intent == unreadable || w.thiefs.lastIntent[a.Name] == intent {
 				continue
 			}
 			w.thiefs.intents = append(w.thiefs.intents, intent)
+			w.thiefs.lastIntent[a.Name] = intent
 		}
 	}
 	var secrets corev1.SecretList
