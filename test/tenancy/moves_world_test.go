@@ -64,6 +64,8 @@ func newWalk(t *testing.T, seed uint64) *walk {
 	w.victim, w.thief = base.In(base.AddNamespace("victim")), base.In(base.AddNamespace("thief"))
 	w.start()
 	w.makeVictims()
+	w.Stop() // A list of the next process has all of them.
+	w.start()
 	w.server = newMoodyServer(t, seed)
 	w.makeProjects()
 	w.guard = newGuard(w)
