@@ -39,11 +39,12 @@ type guard struct {
 	secrets  map[string]string // what the thief must not read, by its text
 	caught   []string
 	existing []*target
+	tokens   []string // of the shared project
 }
 
 func newGuard(w *walk) *guard {
 	g := &guard{walk: w, secrets: map[string]string{}, checked: time.Now(), handled: len(w.Cloud.Requests())}
-	g.forbid(w.Token.Reveal(), "the token of the shared project")
+	g.shared(w.Token.Reveal())
 	for _, v := range w.victims {
 		g.protect(v)
 	}
@@ -56,6 +57,12 @@ func (g *guard) forbid(text, what string) {
 	defer g.mu.Unlock()
 	g.secrets[text] = what
 	g.server.forbid(text, what)
+}
+
+// shared adds a token of the shared project.
+func (g *guard) shared(token string) {
+	g.tokens = append(g.tokens, token)
+	g.forbid(token, "the token of the shared project")
 }
 
 // protect adds an agent of a victim.
@@ -135,7 +142,7 @@ func (g *guard) requests() (found []string) {
 	all, shared := g.Cloud.Requests(), 0
 	for _, r := range all[g.handled:] {
 		header := fmt.Sprint(r.Header)
-		if strings.Contains(header, g.Token.Reveal()) {
+		if slices.ContainsFunc(g.tokens, func(token string) bool { return strings.Contains(header, token) }) {
 			shared++
 		}
 		for _, v := range g.existing {

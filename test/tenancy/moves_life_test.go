@@ -25,10 +25,10 @@ type life struct {
 	target *target
 	// coherent: what the thief's server shows fits the target, and the Agent, so that it is believed there.
 	coherent bool
-	// doubt: something between the operator and the API has the first registration in doubt.
-	doubt bool
-	place string
-	step  int
+	// doubt: something between the operator and the API has the first registration in doubt; named: its response named the target.
+	doubt, named bool
+	place        string
+	step         int
 }
 
 // newLife begins a life. Some lives have the name of an earlier Agent, or of the victim's.
@@ -80,7 +80,9 @@ func (l *life) next(d draws) (ended bool) {
 		l.leaves(d)
 		return true
 	}
-	l.pause(d, l.name)
+	if !l.named || step > 1 || d.oneOf(3) { // Else it is moved while it is in doubt.
+		l.pause(d, l.name)
+	}
 	return false
 }
 
@@ -130,7 +132,7 @@ func (l *life) begins(d draws) {
 	fault := "none"
 	if l.place == sharedProject {
 		fault = l.interfere(d)
-		l.doubt = fault != "none"
+		l.doubt, l.named = fault != "none", fault == "swapped"
 	}
 	a := l.thief.NewAgent(l.name, l.at(l.place))
 	a.Spec.MachineID = l.machineID(d)
@@ -230,7 +232,7 @@ func (l *life) moves(d draws, to string) {
 	switch back := to == sharedProject; {
 	case back && (l.doubt || d.oneOf(2)):
 		intent = l.earlierIntent(d, l.name)
-	case !back && l.doubt && !d.oneOf(3):
+	case !back && l.doubt && !l.named && !d.oneOf(3):
 		intent = unreadable // Until it is restored, no registration is in doubt.
 	}
 	l.did("Agent %s moves from %s to %s, agentID %q, intent %q", l.name, l.place, to, adopted, intent)

@@ -12,6 +12,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +29,9 @@ import (
 // ofTheThief reports whether a request registers an Agent of the thief with the shared project's token.
 func (w *walk) ofTheThief(r *http.Request) bool {
 	body, err := io.ReadAll(r.Body)
-	return err == nil && strings.Contains(string(body), `"name":"thief-`) && strings.Contains(fmt.Sprint(r.Header), w.Token.Reveal())
+	header := fmt.Sprint(r.Header)
+	return err == nil && strings.Contains(string(body), `"name":"thief-`) &&
+		!slices.ContainsFunc(w.thiefs.tokens, func(own string) bool { return strings.Contains(header, own) })
 }
 
 // between adds a fault of something between the operator and the API.
@@ -73,7 +76,7 @@ func (l *life) interfere(d draws) string {
 		l.target.ID, l.target.Token.Reveal(), l.target.Name, l.target.CreatedAt.UTC().Format(time.RFC3339))
 	l.between(post)
 	if d.oneOf(2) {
-		l.between(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteList, Latency: 1500 * time.Millisecond, Times: 4})
+		l.between(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteList, Latency: 1500 * time.Millisecond})
 	}
 	if d.oneOf(2) {
 		l.thiefs.uncertain = true
@@ -103,7 +106,7 @@ func (l *life) meddles(d draws) {
 	case 9:
 		l.poke(l.name)
 	default:
-		l.restart()
+		l.restart(d)
 	}
 }
 
@@ -241,10 +244,52 @@ func (w *walk) poke(name string) {
 	w.edit(name, annotated(v1alpha1.AnnotationReconcileAt, fmt.Sprint(len(w.done))))
 }
 
-// restart has another process of the operator begin.
-func (w *walk) restart() {
+// restart has another process of the operator begin. The former may end before a write that it is about to make.
+func (w *walk) restart(d draws) {
 	w.Helper()
-	w.did("the operator restarts")
+	write := pick(d, "", "", "PATCH /status", "POST /secrets", "PUT -token", "PATCH "+w.life.name)
+	w.did("the operator restarts, before %q", write)
+	if method, suffix, some := strings.Cut(write, " "); some {
+		stopped := w.API.StopAt(method, suffix)
+		w.edit(w.life.name, annotated(v1alpha1.AnnotationReconcileAt, fmt.Sprint(len(w.done))))
+		w.brief(time.Second, func() bool {
+			select {
+			case <-stopped:
+				return true
+			default:
+				return false
+			}
+		})
+	}
 	w.Stop()
+	w.API.Before(nil)
 	w.start()
+}
+
+// lose has the next responses about agents that are not the victims' be lost.
+func (w *walk) lose(d draws) {
+	method, cut := pick(d, http.MethodGet, http.MethodPatch, http.MethodDelete, http.MethodDelete), pick(d, cloudtest.CutAfter, cloudtest.CutBefore)
+	victims := map[string]bool{}
+	for _, v := range w.victims {
+		victims["/v1/agents/"+v.ID] = true
+	}
+	w.did("the next response to a %s is lost, before it took effect: %t", method, cut == cloudtest.CutBefore)
+	w.between(cloudtest.Fault{Method: method, Route: cloudtest.RouteAgent, Cut: cut, Times: 1 + d.IntN(2),
+		Match: func(r *http.Request) bool { return !victims[r.URL.Path] }})
+}
+
+// rotate replaces the token of the shared project, by one of this form or the other.
+func (w *walk) rotate(d draws) {
+	w.Helper()
+	token := w.Cloud.AddProject(w.ProjectID).Reveal()
+	if w.variant.opaque && d.oneOf(2) {
+		token = "another-opaque-token-of-the-shared-project-" + fmt.Sprint(len(w.done))
+		w.Cloud.AddToken(w.ProjectID, token)
+	}
+	w.did("the token of the shared project is replaced")
+	for _, name := range w.thiefs.agents {
+		w.excuse(name, "the project token was replaced")
+	}
+	w.guard.shared(token)
+	w.SetSecret("calyptia-token", map[string]string{v1alpha1.TokenKey: token})
 }

@@ -24,9 +24,9 @@ func (w *walk) anyMove(d draws) {
 	if len(w.thiefs.agents) > 0 && d.oneOf(2) {
 		name = pick(d, w.thiefs.agents...)
 	}
-	switch d.IntN(16) {
+	switch d.IntN(18) {
 	case 0, 1:
-		w.restart()
+		w.restart(d)
 	case 2:
 		w.poke(name)
 	case 3:
@@ -49,6 +49,10 @@ func (w *walk) anyMove(d draws) {
 		w.did("Agent %s may leave its agent behind", name)
 		w.excuse(name, "the annotation orphan")
 		w.edit(name, annotated(v1alpha1.AnnotationOrphan, "true"))
+	case 15:
+		w.rotate(d)
+	case 16:
+		w.lose(d)
 	default:
 		w.forgeStatus(d, name)
 	}

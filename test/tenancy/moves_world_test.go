@@ -35,6 +35,7 @@ type thiefsWorld struct {
 	agents     []string          // the names of its Agents, of all lives
 	excused    map[string]string // why agents with a machine ID may be left in the shared project
 	faults     []func()          // remove what is between the operator and the API
+	tokens     []string          // all that the thief's CloudProjects have
 	disallowed bool              // the shared CloudProject does not allow it now
 	uncertain  bool              // something in between may have responded to a request of the victim
 }
@@ -130,6 +131,7 @@ func (w *walk) makeProjects() {
 	w.thiefs.token = w.Cloud.AddProject(own)
 	opaque := "opaque-token-of-the-thief-" + uuid.NewString()
 	w.Cloud.AddToken(own, opaque)
+	w.thiefs.tokens = []string{w.thiefs.token.Reveal(), opaque}
 	for name, token := range map[string]string{ownedProject: w.thiefs.token.Reveal(), pretendsProject: opaque, liarProject: opaque} {
 		w.thief.Create(w.thief.TokenSecret("token-of-"+name, token))
 		w.thief.Create(w.thiefsProject(name))
