@@ -24,6 +24,7 @@ func (w *walk) ends() {
 	w.clear()
 	w.server.empty()
 	w.ChangeProject(func(cp *v1alpha1.CloudProject) { allows(cp, w.victim.Namespace, w.thief.Namespace) })
+	w.victimChecks()
 	w.victimWorks()
 	for _, a := range w.all() {
 		w.remove(a.Name)
@@ -45,6 +46,29 @@ func (w *walk) ends() {
 	w.guard.check()
 	w.nothingLeft()
 	w.Logf("seed %d: at most %d requests of a move", w.seed, w.guard.most)
+}
+
+// victimChecks has the victim's Agents be checked: each is Ready afterwards.
+func (w *walk) victimChecks() {
+	w.Helper()
+	w.did("the victim's Agents are checked")
+	var names []string
+	for _, v := range w.guard.existing {
+		if v.agent != "" && v.agent != "suspended" {
+			w.victim.Poke(v.agent)
+			names = append(names, v.agent)
+		}
+	}
+	await.Within(w, promptly, "the victim's Agents are checked, and are Ready", func() error {
+		for _, name := range names {
+			a := w.victim.Get(name)
+			if a.Status.LastHandledReconcileAt != a.Annotations[v1alpha1.AnnotationReconcileAt] ||
+				harness.Condition(a, v1alpha1.ConditionReady).Status != "True" {
+				return fmt.Errorf("%s is %s", name, harness.Describe(a))
+			}
+		}
+		return nil
+	})
 }
 
 // victimWorks: a change by the victim is applied, and a new Agent registered and deleted, without delay.

@@ -215,7 +215,8 @@ func (l *life) paint(d draws) {
 		p.machineID = l.derivedID(l.name)
 	}
 	l.server.show(p)
-	l.did("   the thief's server registers %q and shows machine ID %q with token %q, lists %t, moods %d", p.id, p.machineID, p.token, p.lists, p.moods)
+	l.did("   the thief's server registers %q and shows machine ID %q with token %q, lists %t, moods %d",
+		p.id, p.machineID, p.token, p.lists, p.moods)
 }
 
 // moves has the Agent refer to another endpoint, with what was learned at the former.
@@ -254,8 +255,8 @@ func (l *life) moves(d draws, to string) {
 
 // earlierIntent is an intent that the thief saw: more often the last of this Agent.
 func (w *walk) earlierIntent(d draws, name string) string {
-	any, own := len(w.thiefs.intents) > 0 && d.oneOf(3), w.thiefs.lastIntent[name]
-	if any || own == "" && len(w.thiefs.intents) > 0 {
+	seen, own := len(w.thiefs.intents) > 0, w.thiefs.lastIntent[name]
+	if seen && (d.oneOf(3) || own == "") {
 		return pick(d, w.thiefs.intents...)
 	}
 	return own
@@ -288,7 +289,8 @@ func (l *life) leaves(d draws) {
 // remove deletes an Agent of the thief and does not wait.
 func (w *walk) remove(name string, options ...client.DeleteOption) {
 	w.Helper()
-	w.tried(w.Client.Delete(context.Background(), &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: w.thief.Namespace, Name: name}}, options...))
+	a := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: w.thief.Namespace, Name: name}}
+	w.tried(w.Client.Delete(context.Background(), a, options...))
 }
 
 // owned is a reference to an Agent.

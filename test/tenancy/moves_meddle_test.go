@@ -66,7 +66,8 @@ func (l *life) interfere(d draws) string {
 		l.between(post)
 		return "lost before"
 	case choice < 10:
-		post.Status, post.Header, post.Body, post.Times = http.StatusForbidden, http.Header{"Content-Type": {"text/html"}}, "<html>blocked</html>", 0
+		post.Status, post.Header, post.Times = http.StatusForbidden, http.Header{"Content-Type": {"text/html"}}, 0
+		post.Body = "<html>blocked</html>"
 		l.between(post)
 		return "filtered"
 	}
@@ -90,6 +91,10 @@ func (l *life) interfere(d draws) string {
 // meddles changes what is evidence about the Agent of the life.
 func (l *life) meddles(d draws) {
 	l.Helper()
+	if l.variant.granted && d.oneOf(2) {
+		l.forgeStatus(d, l.name)
+		return
+	}
 	switch d.IntN(11) {
 	case 0, 1:
 		l.register(d)
@@ -213,7 +218,8 @@ func (w *walk) unfence(name string) {
 func (w *walk) policy(d draws, name string) {
 	w.Helper()
 	what := d.IntN(7)
-	w.did("Agent %s is changed: %s", name, []string{"Retain", "Delete", "suspended or resumed", "OnChange", "a session", "another Secret", "rawConfig"}[what])
+	names := []string{"Retain", "Delete", "suspended or resumed", "OnChange", "a session", "another Secret", "rawConfig"}
+	w.did("Agent %s is changed: %s", name, names[what])
 	if what == 0 {
 		w.excuse(name, "retained")
 	}
@@ -268,7 +274,8 @@ func (w *walk) restart(d draws) {
 
 // lose has the next responses about agents that are not the victims' be lost.
 func (w *walk) lose(d draws) {
-	method, cut := pick(d, http.MethodGet, http.MethodPatch, http.MethodDelete, http.MethodDelete), pick(d, cloudtest.CutAfter, cloudtest.CutBefore)
+	method := pick(d, http.MethodGet, http.MethodPatch, http.MethodDelete, http.MethodDelete)
+	cut := pick(d, cloudtest.CutAfter, cloudtest.CutBefore)
 	victims := map[string]bool{}
 	for _, v := range w.victims {
 		victims["/v1/agents/"+v.ID] = true

@@ -24,7 +24,7 @@ func (w *walk) anyMove(d draws) {
 	if len(w.thiefs.agents) > 0 && d.oneOf(2) {
 		name = pick(d, w.thiefs.agents...)
 	}
-	switch d.IntN(18) {
+	switch d.IntN(20) {
 	case 0, 1:
 		w.restart(d)
 	case 2:
@@ -53,6 +53,8 @@ func (w *walk) anyMove(d draws) {
 		w.rotate(d)
 	case 16:
 		w.lose(d)
+	case 17, 18:
+		w.victimChecks()
 	default:
 		w.forgeStatus(d, name)
 	}
@@ -65,8 +67,8 @@ func (w *walk) changeProject(d draws) {
 	name := pick(d, ownedProject, pretendsProject, liarProject)
 	cp := &v1alpha1.CloudProject{ObjectMeta: metav1.ObjectMeta{Namespace: w.thief.Namespace, Name: name}}
 	what := d.IntN(6)
-	w.did("CloudProject %s: %s", name, []string{"another server", "as at first", "claims the shared project", "another token", "an unusable CA",
-		"deleted, and created again"}[what])
+	w.did("CloudProject %s: %s", name, []string{"another server", "as at first", "claims the shared project", "another token",
+		"an unusable CA", "deleted, and created again"}[what])
 	for _, agent := range w.thiefs.agents {
 		w.excuse(agent, "a CloudProject changed")
 	}

@@ -106,7 +106,7 @@ func (s *moodyServer) serve(rw http.ResponseWriter, r *http.Request) {
 	case last == uuid.Nil.String():
 		respond(rw, http.StatusNotFound, failure("agent not found"))
 	case s.honest:
-		s.says(rw, r, last)
+		s.says(rw, r)
 	case s.picture.moods > 0 && d.oneOf(s.picture.moods):
 		s.moody(rw, r, d, last)
 	case r.Method == http.MethodPost:
@@ -131,7 +131,7 @@ func (s *moodyServer) serve(rw http.ResponseWriter, r *http.Request) {
 }
 
 // says is what a server without agents responds.
-func (s *moodyServer) says(rw http.ResponseWriter, r *http.Request, _ string) {
+func (s *moodyServer) says(rw http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.Contains(r.URL.Path, "/projects/") && s.picture.lists:
 		respond(rw, http.StatusOK, []any{})

@@ -28,7 +28,7 @@ import (
 
 // thiefsWorld is what the thief has and knows.
 type thiefsWorld struct {
-	token      cloud.Token       // of its own project
+	token      cloud.Token       // of the thief's project
 	intents    []string          // that it saw on its Agents
 	lastIntent map[string]string // of each Agent, by its name
 	secrets    []corev1.Secret
@@ -211,7 +211,8 @@ func (w *walk) tried(err error) {
 	w.Helper()
 	switch {
 	case err == nil:
-	case apierrors.IsInvalid(err), apierrors.IsConflict(err), apierrors.IsNotFound(err), apierrors.IsAlreadyExists(err), apierrors.IsForbidden(err):
+	case apierrors.IsInvalid(err), apierrors.IsConflict(err), apierrors.IsNotFound(err), apierrors.IsAlreadyExists(err),
+		apierrors.IsForbidden(err):
 		w.did("   refused: %v", apierrors.ReasonForError(err))
 	default:
 		w.Fatalf("a move failed: %v", err)
@@ -259,7 +260,8 @@ func (w *walk) derivedID(name string) string {
 	return registration.DerivedMachineID(w.Settings.ClusterID, w.thief.Namespace, name)
 }
 
-// excuse notes why agents of a thief's Agent may be left.
+// excuse notes why agents of a thief's Agent may be left, as docs/reliability.md and docs/upgrade-uninstall.md say: they were retained or
+// given up by request, a registration was in doubt and its evidence was removed, or the Agent does not refer to the shared CloudProject.
 func (w *walk) excuse(name, why string) {
 	for _, machineID := range []string{w.derivedID(name), w.explicit(name)} {
 		if w.thiefs.excused[machineID] == "" {
