@@ -43,13 +43,13 @@ func (w *walk) newLife(d draws, number int) *life {
 	return l
 }
 
-// drawTarget draws a target: more often one that the thief can name, and that no Agent defends.
+// drawTarget draws a target: more often one that the thief can name, and whose machine ID no Agent of the cluster derives.
 func (w *walk) drawTarget(d draws) *target {
 	var all []*target
 	for _, v := range w.victims {
 		all = append(all, v, v)
-		if !v.hidden && v.agent == "" {
-			all = append(all, v, v)
+		if !v.hidden && (v.agent == "" || v.agent == "chosen") {
+			all = append(all, v, v, v)
 		}
 	}
 	return pick(d, all...)

@@ -24,7 +24,7 @@ func (w *walk) anyMove(d draws) {
 	if len(w.thiefs.agents) > 0 && d.oneOf(2) {
 		name = pick(d, w.thiefs.agents...)
 	}
-	switch d.IntN(20) {
+	switch d.IntN(18) {
 	case 0, 1:
 		w.restart(d)
 	case 2:
@@ -53,8 +53,6 @@ func (w *walk) anyMove(d draws) {
 		w.rotate(d)
 	case 16:
 		w.lose(d)
-	case 17, 18:
-		w.victimChecks()
 	default:
 		w.forgeStatus(d, name)
 	}

@@ -88,6 +88,9 @@ func TestRandomMovesOfATenantCrossNoTeam(t *testing.T) {
 			for number := range *movesLength {
 				w.move(number)
 				w.guard.check()
+				if number%5 == 4 {
+					w.victimChecks()
+				}
 			}
 			w.ends()
 		})
