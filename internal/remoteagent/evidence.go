@@ -87,13 +87,17 @@ func (e Evidence) RegisteredWith(intent string, createdAt time.Time) bool {
 }
 
 // ShowToken reads the token of the recorded remote agent, without a change of the record. There is none if a read does not show that the
-// agent is this Agent's at this endpoint.
+// agent is this Agent's at this endpoint, and a failure if another Agent has it.
 func (e Evidence) ShowToken(ctx context.Context) error {
 	remote, err := Observer{e.Task}.Lookup(ctx, e.Agent.Status.ID)
-	if err == nil && remote != nil && e.entitled(remote, e.Intent()) {
-		e.SawRead(remote)
+	if err != nil || remote == nil || !e.entitled(remote, e.Intent()) {
+		return err
 	}
-	return err
+	if err := (rivals{e.Task}).unowned(ctx, remote); err != nil {
+		return err
+	}
+	e.SawRead(remote)
+	return nil
 }
 
 // HeldToken is the token of the recorded agent that a response at this endpoint showed, and that no Secret holds yet.

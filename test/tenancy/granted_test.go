@@ -14,6 +14,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
 // The documented limit: the operator believes the status, which no user role may write. A user who is granted
@@ -46,4 +49,27 @@ func TestStatus_GrantedToATenant(t *testing.T) {
 	if _, there := s.Cloud.Agent(s.victims[2].ID); there {
 		t.Error("the agent of another cluster still exists: the documented limit is gone")
 	}
+}
+
+// A retained Agent shows the token of its remote agent once more, for a Secret that was deleted: not that of an agent that another Agent has.
+func TestStatus_GrantedToATenant_ShowsNoTokenOfAnotherAgent(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{})
+	victim, _ := w.Cloud.Agent(w.Ready(w.Apply("victim")).Status.ID)
+	tenant.Ready(w.Guest(tenant, "thief"))
+	tenant.Change("thief", func(a *v1alpha1.Agent) { a.Spec.Suspend, a.Spec.DeletionPolicy = true, v1alpha1.DeletionRetain })
+	tenant.Eventually("it is suspended", func() error { tenant.Check("thief"); return nil })
+	a := tenant.Get("thief")
+	base := a.DeepCopy()
+	a.Status.ID, a.Status.MachineID, a.Status.RegistrationIntent = victim.ID, victim.MachineID, ""
+	if err := tenant.Client.Status().Patch(t.Context(), a, client.MergeFrom(base)); err != nil {
+		t.Fatal(err)
+	}
+	if err := tenant.Client.Delete(t.Context(), tenant.Secret("thief-token")); err != nil {
+		t.Fatal(err)
+	}
+	tenant.Delete("thief")
+	tenant.Gone("thief")
+	tenant.KeepsNothingOf("thief-token", victim)
+	w.Unharmed([]cloud.Agent{victim})
 }
