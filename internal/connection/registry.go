@@ -43,7 +43,7 @@ type Options struct {
 	Timeout time.Duration
 	// BreakerTimeout is the time between two probes of an API that does not respond; default 15 s.
 	BreakerTimeout time.Duration
-	// ListDelays are the times before a page of a list is requested again.
+	// ListDelays are the times before a page of a list is requested again, and between lists.
 	ListDelays inventory.Delays
 	// MostAgents bounds a snapshot of remote agents; default 200,000.
 	MostAgents int

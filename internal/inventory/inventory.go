@@ -148,8 +148,11 @@ func notListed(err error, wait time.Duration) error {
 // waiting asks callers to retry when the list should end, if it takes as long as the last one, or after as long as it has
 // taken so far, if that is sooner. Thousands may wait for a slow list. The caller holds i.mu.
 func (r *run) waiting(i *Inventory) error {
-	return fault.Waitingf(v1alpha1.ReasonProgressing, "waiting for the list of remote agents").
-		After(fault.Spread(r.left(i))).Quietly()
+	return waitingForList(r.left(i))
+}
+
+func waitingForList(left time.Duration) error {
+	return fault.Waitingf(v1alpha1.ReasonProgressing, "waiting for the list of remote agents").After(fault.Spread(left)).Quietly()
 }
 
 // left is the time until a caller should retry. The caller holds i.mu.

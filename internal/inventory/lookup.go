@@ -27,6 +27,50 @@ func (i *Inventory) FindByMachine(ctx context.Context, machineID string, after t
 	return found, ok, err
 }
 
+// Gather waits for a snapshot that was begun after the given time, as FindByMachine does, for Agents that come one after the other, and
+// each need a later one than the last. A list that only they need begins some time after the last one ended, and serves all that
+// came until then. Until it begins they hold no worker.
+func Gather(ctx context.Context, i *Inventory, after time.Time) error {
+	if lists := i.source.ListSupported(); lists == nil || !*lists {
+		return nil // FindByMachine says so.
+	}
+	unusable := i.source.Usable()
+	r, err := gathered(i, after, unusable)
+	if r == nil || err != nil {
+		return err
+	}
+	return r.await(ctx, i)
+}
+
+// gathered returns the list in progress that serves those who need one that was begun after the given time; nil if the snapshot does.
+func gathered(i *Inventory, after time.Time, unusable error) (*run, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	now := i.opts.Clock.Now()
+	after = earlier(after, now)
+	if i.snapshot.startedAt.After(after) {
+		return nil, nil //nolint:nilnil // Documented: the snapshot serves.
+	}
+	pause := i.reader.delays.Between
+	if wait := i.snapshot.endedAt().Add(pause).Sub(now); wait > 0 && i.running == nil {
+		return nil, waitingForList(wait)
+	}
+	r, err := i.join(unusable)
+	if err == nil && !r.startedAt.After(after) {
+		return nil, waitingForList(r.left(i) + pause)
+	}
+	return r, err
+}
+
+// earlier is the time, or just now if it is not in the past: a list that starts now is newer than anything the caller has seen, even if
+// that has a time from a clock that is ahead.
+func earlier(after, now time.Time) time.Time {
+	if after.Before(now) {
+		return after
+	}
+	return now.Add(-1)
+}
+
 // Lacks reports whether a snapshot that was begun after the given time lacks a remote agent. listed is false if the API
 // does not list agents: then nothing is known. Its failures are those of FindByMachine. Retry with the same time: a later
 // one may need another snapshot each time.
@@ -51,10 +95,7 @@ func (i *Inventory) read(ctx context.Context, after time.Time, found func()) (ok
 	} else if !*lists {
 		return false, nil
 	}
-	// A list that starts now is newer than anything the caller has seen, even if that has a time from a clock that is ahead.
-	if now := i.opts.Clock.Now(); !after.Before(now) {
-		after = now.Add(-1)
-	}
+	after = earlier(after, i.opts.Clock.Now())
 	for {
 		unusable := i.source.Usable()
 		i.mu.Lock()

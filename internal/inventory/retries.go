@@ -24,16 +24,20 @@ const (
 	pagePatience = 5 * time.Minute
 )
 
-// Delays are the times before a page is requested again.
+// Delays are the times before a page is requested again, and between lists.
 type Delays struct {
 	// Backoff after its first failure; default 1 s.
 	Backoff time.Duration
 	// Empty is the time after a page that is empty although agents are known; default 5 s.
 	Empty time.Duration
+	// Between is the time after a list before one begins that only Agents need which gather; default 5 s.
+	Between time.Duration
 }
 
 func (d Delays) withDefaults() Delays {
-	return Delays{Backoff: cmp.Or(d.Backoff, time.Second), Empty: cmp.Or(d.Empty, 5*time.Second)}
+	return Delays{
+		Backoff: cmp.Or(d.Backoff, time.Second), Empty: cmp.Or(d.Empty, 5*time.Second), Between: cmp.Or(d.Between, 5*time.Second),
+	}
 }
 
 // retries decide whether a page is requested again. If it failed, the pages before it stay valid, and a long list that began again after

@@ -104,6 +104,9 @@ func (s *snapshot) put(e Entry) {
 	s.byMachine[e.MachineID] = append(s.byMachine[e.MachineID], e.ID)
 }
 
+// endedAt is when the list was complete; zero if there is none.
+func (s *snapshot) endedAt() time.Time { return s.startedAt.Add(s.took) }
+
 func (s *snapshot) drop(id string) {
 	e, known := s.entries[id]
 	if !known {

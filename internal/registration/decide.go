@@ -75,7 +75,7 @@ var Table = slices.Concat(
 	},
 	follow(Secret, always),
 	[]Row{
-		{"no snapshot was begun since the start", olderThanStart, inventorySince(Facts.start)},
+		{"no snapshot was begun late enough", olderThanStart, inventorySince(Facts.start)},
 		{"the snapshot names an agent", found(Snapshot, Named), lookup(Snapshot)},
 		{"an agent of the snapshot exists and has the chosen machine ID", all(explicit, snapshotShows), fail(MachineIDTaken)},
 		{"the agent in the snapshot is ours", found(Snapshot, Ours), adopt(Snapshot)},

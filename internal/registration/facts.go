@@ -136,6 +136,6 @@ type Facts struct {
 	// Listing says whether there are snapshots; SnapshotAt is when the snapshot behind Found was begun.
 	Listing    Listing
 	SnapshotAt time.Time
-	// Started is when this process started: a snapshot must not be older.
+	// Started is when this process started, or what came after that and makes an older snapshot useless before a registration.
 	Started time.Time
 }

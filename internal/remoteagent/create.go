@@ -168,9 +168,6 @@ func (r creation) send(ctx context.Context, permit *connection.Permit, intent re
 	return nil
 }
 
-// guest reports whether the Agent may have no agent but the one that it registers.
-func (r creation) guest() bool { return r.explicit() && !r.mayAdopt() }
-
 // odd reports whether a response may be that of a registration of another name or time, or does not show one of the two.
 func (r creation) odd(made *cloud.Registered, name string, intent registration.Intent) bool {
 	at, now := made.CreatedAt, r.Clock.Now()

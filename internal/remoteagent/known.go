@@ -24,14 +24,13 @@ import (
 // showed, and the pause after registrations that came to nothing. There is one for each Agent that exists, and one worker at
 // a time works on an Agent, so that it needs no lock.
 type Known struct {
-	Identity  identity
-	Secrets   secretChecks
-	Writes    pendingWrites
-	Updates   updates
-	Absence   absences
-	attempt   attempt
-	fruitless fruitless
-	request   request
+	Identity identity
+	Secrets  secretChecks
+	Writes   pendingWrites
+	Updates  updates
+	Absence  absences
+	registrations
+	request request
 	// Timers of the next check, and what a failure in backoff is about: see gate.fingerprint.
 	Timers     schedule.Timers
 	BackoffFor string
@@ -139,6 +138,20 @@ type deletionOf struct {
 type Whereabouts struct {
 	ID string
 	at connection.Endpoint
+}
+
+// registrations are what this process knows of the Agent's registrations.
+type registrations struct {
+	attempt   attempt
+	fruitless fruitless
+	wanted    wanted
+}
+
+// wanted is since when a guest wants a machine ID at an endpoint. The registrar owns it. Lost: one list, which a new process makes anyway.
+type wanted struct {
+	machineID string
+	at        connection.Endpoint
+	since     time.Time
 }
 
 // attempt is when this process began to write the open intent, if it did, and first saw it; when the API itself responded with an

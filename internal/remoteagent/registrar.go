@@ -143,20 +143,44 @@ func (r *registrar) gather(ctx context.Context) error {
 
 // looksFrom is the earliest start of a snapshot that is trusted before anything is registered: the start of this process, or
 // the last refusal in the API's form or the first sight of the agent's absence if that is later. A filter may imitate the API
-// and have let the request pass, or have replaced the ID in the response.
+// and have let the request pass, or have replaced the ID in the response. For guests see takenFrom.
 func (r *registrar) looksFrom() time.Time {
 	from, a := r.started, &r.Known.Absence
 	absent := a.firstAt
 	if listed := a.unlistedAt; !listed.IsZero() && listed.Before(absent) {
 		absent = listed.Add(-1) // The snapshot that showed the absence is late enough.
 	}
-	for _, doubt := range []time.Time{r.Known.attempt.refused, absent} {
+	for _, doubt := range []time.Time{r.Known.attempt.refused, absent, r.takenFrom()} {
 		if doubt.After(from) {
 			from = doubt
 		}
 	}
 	return from
 }
+
+// guest reports whether the Agent may have no agent but the one that it registers.
+func (r *registrar) guest() bool { return r.explicit() && !r.mayAdopt() }
+
+// takenFrom is the earliest start of a snapshot that shows a guest whether its machine ID is taken: an API that upserts would change the
+// agent that has it. That is when this process first saw the Agent want it, and not long ago: whoever has another reason to wait, such as
+// a missing ConfigMap, may remove that when somebody registered the machine ID.
+func (r *registrar) takenFrom() time.Time {
+	if !r.guest() {
+		return time.Time{}
+	}
+	w := &r.Known.wanted
+	if w.machineID != r.MachineID() || w.at != r.Endpoint {
+		*w = wanted{r.MachineID(), r.Endpoint, r.began}
+	}
+	recent := r.began.Add(-max(r.Settings.Slack, longLists*r.Project.ListTook()))
+	if recent.After(w.since) {
+		return recent
+	}
+	return w.since
+}
+
+// longLists is how many times as long as a list takes its snapshot can be used, at least: otherwise that of a long list would never do.
+const longLists = 4
 
 func listing(check verification.Result) registration.Listing {
 	switch {

@@ -148,6 +148,11 @@ func (r sources) readCluster(ctx context.Context) error {
 
 // list gets a snapshot of the agents with our machine ID that was begun after a time, the oldest agent first.
 func (r sources) list(ctx context.Context, notBefore time.Time) error {
+	if r.guest() && !r.Open() {
+		if err := inventory.Gather(ctx, r.Project.Inventory, notBefore); err != nil {
+			return err
+		}
+	}
 	entries, _, err := snapshots{r.Task}.withMachineID(ctx, notBefore)
 	if err != nil {
 		return err

@@ -41,6 +41,9 @@ import (
 // Workers is the number of concurrent reconciles for the Agents of one namespace, and so of concurrent requests.
 const Workers = 4
 
+// BetweenLists is the time between two lists that only Agents with chosen machine IDs need.
+const BetweenLists = 50 * time.Millisecond
+
 // Operator is one running operator.
 type Operator struct {
 	cancel context.CancelFunc
@@ -97,7 +100,8 @@ func (w *World) assemble(
 		Clock:          w.Clock,
 		Timeout:        w.CloudTimeout,
 		BreakerTimeout: 500 * time.Millisecond,
-		ListDelays:     inventory.Delays{Empty: w.Settings.GoneDelay}, // Both are times between two checks.
+		// Empty is a time between two checks, as GoneDelay is.
+		ListDelays: inventory.Delays{Empty: w.Settings.GoneDelay, Between: BetweenLists},
 	})
 	indexer := projectref.AgentIndexer(w.Settings.DefaultProject)
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Agent{}, projectref.AgentIndex, indexer); err != nil {

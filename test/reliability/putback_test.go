@@ -50,9 +50,14 @@ func TestIntent_ReplacedByAnOlderOneWhileInDoubt_IsNotForgotten(t *testing.T) {
 			w, tenant := harness.Shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
 			tenant.Ready(w.Guest(tenant, "first"))
 			w.Cloud.ResetRequests()
-			w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
-			blind := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteList, Status: 500, Body: `{"error":"internal"}`})
+			entered, release := make(chan struct{}, 1), make(chan struct{})
+			w.Cloud.Inject(cloudtest.Fault{
+				Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter, Entered: entered, Block: release,
+			})
 			w.Guest(tenant, "web", row.change)
+			<-entered // After the list that it waits for.
+			blind := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteList, Status: 500, Body: `{"error":"internal"}`})
+			close(release)
 			tenant.Eventually("the registration is in doubt", func() error {
 				if a := tenant.Get("web"); len(a.Status.Conditions) < 2 || len(w.Remote()) != 2 {
 					return errors.New(harness.Describe(a))

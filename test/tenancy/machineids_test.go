@@ -98,17 +98,16 @@ func TestMachineID_WantedByOneWhoMayNotRegister_IsFree(t *testing.T) {
 	}
 }
 
-// An API that responds to a taken machine ID with the agent that has it. Somebody registered it after the last snapshot.
+// An API that responds to a taken machine ID with the agent that has it. It was taken after the list that the registration waited for.
 func TestMachineID_TakenSinceTheSnapshot_IsNotAdopted(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDUpsert}, func(w *harness.World, _ *v1alpha1.CloudProject) {
 		w.Settings.Slack = time.Minute
 	})
-	tenant.Ready(w.Guest(tenant, "first", machine("machine-0")))
-	made := w.Register("elsewhere", "machine-1")
+	made := w.Register("elsewhere", "another-machine")
 	w.Cloud.Mutate(made.ID, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-10 * time.Second) })
 	victim, _ := w.Cloud.Agent(made.ID)
-	w.Guest(tenant, "thief", machine("machine-1"))
+	takesMeanwhile(w, tenant, victim, cloudtest.Fault{})
 	tenant.ReadyOrStalled("thief")
 	tenant.KeepsNothingOf("thief-token", victim)
 	tenant.Stalled("thief", v1alpha1.ReasonMachineIDConflict)

@@ -69,13 +69,12 @@ func TestResponse_Refused_ItsTokenIsInNoSecretAfterAMove(t *testing.T) {
 	w, tenant := harness.Shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDUpsert}, func(w *harness.World, _ *v1alpha1.CloudProject) {
 		w.Settings.Slack = time.Minute
 	})
-	tenant.Ready(w.Guest(tenant, "first", machine("machine-0")))
-	made := w.Register("elsewhere", "machine-1")
+	made := w.Register("elsewhere", "another-machine")
 	w.Cloud.Mutate(made.ID, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-90 * time.Second) })
 	victim, _ := w.Cloud.Agent(made.ID)
 	server, _ := masking(t, "machine-1")
 	ownProject(tenant, server.URL)
-	w.Guest(tenant, "thief", machine("machine-1"))
+	takesMeanwhile(w, tenant, victim, cloudtest.Fault{})
 	tenant.Stalled("thief", v1alpha1.ReasonMachineIDConflict) // As it should be.
 	tenant.KeepsNothingOf("thief-token", victim)
 	tenant.Change("thief", func(a *v1alpha1.Agent) {
@@ -104,16 +103,20 @@ func TestResponse_OfAnotherTeam_NeitherIDNorTokenReachTheTenantAfterAMove(t *tes
 			ownProject(tenant, server.URL)
 			w.Ready(w.Apply("before"))
 			as, at := asItWas(victim)
+			entered, release := make(chan struct{}, 1), make(chan struct{})
 			w.Cloud.Inject(cloudtest.Fault{
 				Method: http.MethodPost, Route: cloudtest.RouteAgents, After: true, Times: 1, Status: http.StatusCreated,
+				Entered: entered, Block: release,
 				Header: http.Header{"Content-Type": {"application/json"}},
 				Body: fmt.Sprintf(`{"id":%q,"token":%q,"name":%q,"createdAt":%q,"environmentName":"default"}`,
 					victim.ID, victim.Token.Reveal(), as, at.UTC().Format(time.RFC3339)),
 			})
+			w.Guest(tenant, "thief", machine("machine-1"))
+			<-entered // After the list that it waits for.
 			if !settings.NoList {
 				w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteList, Latency: 10 * time.Second})
 			}
-			w.Guest(tenant, "thief", machine("machine-1"))
+			close(release)
 			tenant.NotReady("thief", v1alpha1.ReasonRegistrationOutcomeUnknown)
 			tenant.Change("thief", func(a *v1alpha1.Agent) {
 				a.Spec.ProjectRef = &v1alpha1.CloudProjectReference{Name: "own"}

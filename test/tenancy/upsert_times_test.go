@@ -36,17 +36,14 @@ func TestMachineID_TakenSinceTheSnapshot_TimeOfTheResponseIsOdd_IsNotAdopted(t *
 			w, tenant := harness.Shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDUpsert}, func(w *harness.World, _ *v1alpha1.CloudProject) {
 				w.Settings.Slack = time.Minute
 			})
-			tenant.Ready(w.Guest(tenant, "first", machine("machine-0")))
-			made := w.Register("elsewhere", "machine-1")
+			made := w.Register("elsewhere", "another-machine")
 			w.Cloud.Mutate(made.ID, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-90 * time.Second) })
 			victim, _ := w.Cloud.Agent(made.ID)
-			w.Cloud.Inject(cloudtest.Fault{
-				Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: http.StatusCreated, After: true,
-				Header: http.Header{"Content-Type": {"application/json"}},
+			takesMeanwhile(w, tenant, victim, cloudtest.Fault{
+				Status: http.StatusCreated, After: true, Header: http.Header{"Content-Type": {"application/json"}},
 				Body: fmt.Sprintf(`{"id":%q,"token":%q,%s"name":"thief","environmentName":"default"}`,
 					victim.ID, victim.Token.Reveal(), created(victim.CreatedAt)),
 			})
-			w.Guest(tenant, "thief", machine("machine-1"))
 			tenant.Stalled("thief", v1alpha1.ReasonMachineIDConflict)
 			tenant.KeepsNothingOf("thief-token", victim)
 			tenant.Delete("thief")
