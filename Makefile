@@ -166,6 +166,12 @@ churn: control-plane ## Replace a tenth of the 1,000 nodes of an AgentSet each m
 	go test ./test/torture -run TestNodesAreReplaced -count=1 -v -timeout 120m -real-times \
 		-duration=$(or $(DURATION),10m) -nodes=$(or $(NODES),1000) $(if $(SEED),-seed=$(SEED))
 
+# A failure names its seed and number of moves: SEED= and MOVES= repeat it, with SEEDS=1.
+.PHONY: moves
+moves: control-plane ## Make random moves of a tenant against another team, from 40 seeds (SEEDS=, MOVES=; SEED= is the first).
+	go test ./test/tenancy -run TestRandomMovesOfATenantCrossNoTeam -count=1 -v -timeout 120m \
+		-moves=$(or $(MOVES),32) -moves-seeds=$(or $(SEEDS),40) $(if $(SEED),-moves-seed=$(SEED))
+
 comma := ,
 
 .PHONY: bench

@@ -50,7 +50,7 @@ var notHere = []struct {
 	{command: regexp.MustCompile(`^(IMAGE=|TAG=|make push)`), why: "needs a registry; TestTheImage pushes to one"},
 	{command: regexp.MustCompile(`^make (install|run|uninstall)`), why: "TestTheSecondWayOfTheReadme types it"},
 	{command: regexp.MustCompile(`^make (build|charts|crds|demo|docs|e2e|generate|image|lint|test|unit|verify)`), why: ".ci/run does it, which takes an hour"},
-	{command: regexp.MustCompile(`^make (bench|bench-go|torture|churn)\b`), why: "measures for minutes, and nobody waits for it"},
+	{command: regexp.MustCompile(`^make (bench|bench-go|torture|churn|moves)\b`), why: "measures for minutes, and nobody waits for it"},
 	{command: regexp.MustCompile(`\blogs --selector`), why: "needs pods; TestTheCommandsOfThePagesThatNeedPods types it"},
 	{command: regexp.MustCompile(`--for=condition=Reporting|^fluent-bit -c`), why: "needs a Fluent Bit; TestTheCommandsOfThePagesThatNeedPods types it"},
 	{command: regexp.MustCompile(`^kubectl delete (applications|helmreleases)`), why: "waits for Argo CD or Flux itself"},

@@ -190,7 +190,7 @@ func (l *life) machineID(d draws) string {
 		claims = 4
 	}
 	switch choice := d.IntN(8); {
-	case !l.target.young && (choice < claims || l.coherent && l.place == liarProject):
+	case choice < claims, l.coherent && l.place == liarProject:
 		return l.target.MachineID
 	case choice == 5:
 		return fmt.Sprint("machine-of-the-thief-", d.IntN(2))

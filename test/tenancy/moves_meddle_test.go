@@ -126,13 +126,13 @@ func (l *life) register(d draws) {
 		machineID = l.derivedID("another-" + machineID)
 	}
 	made := l.Register("elsewhere-later", machineID)
+	l.age(made.ID) // Within 2 seconds it cannot be distinguished from one that the thief's Agent registered (docs/reliability.md).
 	remote, _ := l.Cloud.Agent(made.ID)
-	young := &target{Agent: remote, hidden: d.oneOf(4), young: true}
-	l.victims = append(l.victims, young)
-	l.target = young
-	l.guard.protect(young)
-	l.decoy(young)
-	l.did("another cluster registers %s with machine ID %s, hidden %t", remote.ID, machineID, young.hidden)
+	l.target = &target{Agent: remote, hidden: d.oneOf(4)}
+	l.victims = append(l.victims, l.target)
+	l.guard.protect(l.target)
+	l.decoy(l.target)
+	l.did("another cluster registers %s with machine ID %s, hidden %t", remote.ID, machineID, l.target.hidden)
 }
 
 // unreadable is an intent from a time so far ahead that it is none.

@@ -108,7 +108,7 @@ func (s *moodyServer) serve(rw http.ResponseWriter, r *http.Request) {
 	case s.honest:
 		s.says(rw, r)
 	case s.picture.moods > 0 && d.oneOf(s.picture.moods):
-		s.moody(rw, r, d, last)
+		s.moody(rw, d, last)
 	case r.Method == http.MethodPost:
 		id := s.picture.id
 		if id == "" {
@@ -145,7 +145,7 @@ func (s *moodyServer) says(rw http.ResponseWriter, r *http.Request) {
 }
 
 // moody responds in another way than the picture.
-func (s *moodyServer) moody(rw http.ResponseWriter, r *http.Request, d draws, id string) {
+func (s *moodyServer) moody(rw http.ResponseWriter, d draws, id string) {
 	switch d.IntN(9) {
 	case 0:
 		respond(rw, http.StatusNotFound, failure("agent not found"))

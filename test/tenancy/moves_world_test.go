@@ -65,8 +65,6 @@ func newWalk(t *testing.T, seed uint64) *walk {
 	w.victim, w.thief = base.In(base.AddNamespace("victim")), base.In(base.AddNamespace("thief"))
 	w.start()
 	w.makeVictims()
-	w.Stop() // A list of the next process has all of them.
-	w.start()
 	w.server = newMoodyServer(t, seed)
 	w.makeProjects()
 	w.guard = newGuard(w)
@@ -105,7 +103,7 @@ func (w *walk) makeVictims() {
 	w.Register("elsewhere", "machine-elsewhere")
 	w.Register("hidden-elsewhere", "machine-hidden-elsewhere")
 	for _, remote := range w.Remote() {
-		w.Cloud.Mutate(remote.ID, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-10 * time.Minute) })
+		w.age(remote.ID)
 	}
 	for _, remote := range w.Remote() {
 		v := &target{Agent: remote, agent: ids[remote.ID]}
@@ -122,6 +120,11 @@ func (w *walk) makeVictims() {
 			w.victims = append(w.victims, v)
 		}
 	}
+}
+
+// age has an agent be older than it is.
+func (w *walk) age(id string) {
+	w.Cloud.Mutate(id, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-10 * time.Minute) })
 }
 
 // makeProjects makes the thief's CloudProjects, and decoys in its own project.
