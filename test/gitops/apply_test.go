@@ -337,7 +337,7 @@ func TestTheOperatorsFieldsSurviveAnApply(t *testing.T) {
 			}
 		}
 		for key := range maps.All(s.Annotations) {
-			if key != v1alpha1.AnnotationRegistrationIntent {
+			if !strings.HasPrefix(key, v1alpha1.GroupVersion.Group+"/") {
 				t.Errorf("Secret %s has the annotation %s", name, key)
 			}
 		}
