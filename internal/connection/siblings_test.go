@@ -8,6 +8,8 @@ package connection_test
 
 import (
 	"encoding/base64"
+	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -70,4 +72,35 @@ func TestSnapshotsOfOneProjectShareRegistrationsAndDeletions(t *testing.T) {
 			w.requests(0)
 		})
 	}
+}
+
+// What is registered through one CloudProject is in the snapshots of all others of the project, within the memory that all of them may take.
+func TestSnapshotsOfOneProject_ManyCloudProjectsAndRegistrations_TakeBoundedMemory(t *testing.T) {
+	const projects, agents, bound = 200, 500, 8 << 20
+	w := newWorld(t, cloudtest.Settings{})
+	w.options.SnapshotMemory, w.options.Metrics = bound, nil
+	w.renew()
+	noError(t, w.Verify(t.Context()))
+	w.register("first")
+	w.clock.Step(time.Second)
+	var all []*connection.Connection
+	for i := range projects {
+		c := w.another(fmt.Sprint("p-", i), w.cp.Spec.URL, w.token)
+		_, _, err := c.FindByMachine(t.Context(), "first", w.clock.Now().Add(-1))
+		noError(t, err)
+		all = append(all, c)
+	}
+	w.forget()
+	before := live()
+	for i := range agents {
+		w.register(fmt.Sprint("machine-", i))
+		if i%50 == 0 {
+			w.forget()
+		}
+	}
+	w.forget()
+	if grown := int64(live()) - int64(before); grown > bound {
+		t.Errorf("the snapshots of %d CloudProjects take %d MiB more, although all may take %d", projects, grown>>20, bound>>20)
+	}
+	runtime.KeepAlive(all)
 }

@@ -103,6 +103,7 @@ type run struct {
 	err       error
 	added     []Entry
 	dropped   map[string]bool
+	charge    *Charge // of the list and of what is added
 }
 
 // failure is the outcome of the newest list, if that failed.
@@ -225,15 +226,15 @@ func (i *Inventory) start() *run {
 	ctx, cancel := context.WithCancel(context.Background())
 	pause := max(time.Until(i.pauseTo), 0)
 	r := &run{startedAt: i.opts.Clock.Now().Add(pause), cancel: cancel, done: make(chan struct{}), dropped: map[string]bool{}}
+	r.charge = i.opts.Memory.Charge(i.opts.Namespace)
 	i.running = r
 	go func() {
 		defer cancel()
 		if pause > 0 {
 			r.pause(ctx, i, pause)
 		}
-		taken := i.opts.Memory.Charge(i.opts.Namespace)
-		entries, took, err := i.reader.timed(ctx, taken)
-		if slower := i.end(r, entries, taken, err, took); slower {
+		entries, took, err := i.reader.timed(ctx, r.charge)
+		if slower := i.end(r, entries, err, took); slower {
 			i.source.NeedsVerification() // The resync interval may have to grow soon.
 		}
 	}()
@@ -254,12 +255,12 @@ func (r *run) pause(ctx context.Context, i *Inventory, pause time.Duration) {
 }
 
 // end records the outcome of a list, and reports whether it took much longer than the last one.
-func (i *Inventory) end(r *run, entries []Entry, taken *Charge, err error, took time.Duration) (slower bool) {
+func (i *Inventory) end(r *run, entries []Entry, err error, took time.Duration) (slower bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	defer close(r.done)
 	if i.running != r {
-		taken.End()
+		r.charge.End()
 		r.err = err // It comes from another endpoint.
 		return false
 	}
@@ -271,12 +272,12 @@ func (i *Inventory) end(r *run, entries []Entry, taken *Charge, err error, took 
 		before := i.snapshot.took
 		i.snapshot.charge.End()
 		i.snapshot = newSnapshot(r, entries, max(r.age(i)-i.reader.pauses(), 0))
-		i.snapshot.charge = taken
+		i.snapshot.charge = r.charge
 		i.failure = failure{}
 		i.opts.Metrics.Listed(r.startedAt, len(entries))
 		return i.snapshot.took-before >= slowerBy
 	}
-	taken.End()
+	r.charge.End()
 	i.failure.count++
 	i.failure.at, i.failure.err = i.opts.Clock.Now(), err
 	i.failure.backoff = fault.Backoff(i.failure.count, time.Second, maxBackoff)

@@ -88,7 +88,7 @@ func newSnapshot(r *run, entries []Entry, took time.Duration) snapshot {
 	return s
 }
 
-// put adds what was registered. Nothing is searched here: a server may list one machine ID very often.
+// put adds what was registered. Nothing is searched here: a server may list one machine ID very often. A charge has been made for it.
 func (s *snapshot) put(e Entry) {
 	if s.entries == nil {
 		return
@@ -113,19 +113,32 @@ func (s *snapshot) drop(id string) {
 		return
 	}
 	delete(s.entries, id)
+	_ = s.charge.Add(-weigh(&e)) // what is returned never fails
 	ids := slices.DeleteFunc(s.byMachine[e.MachineID], func(other string) bool { return other == id })
 	if s.byMachine[e.MachineID] = ids; len(ids) == 0 {
 		delete(s.byMachine, e.MachineID)
 	}
 }
 
-// Add records a remote agent that was registered.
+// Add records a remote agent that was registered. What finds no memory ends the snapshot, and the list in progress: whoever needs one next
+// waits for another, which is refused until there is memory again.
 func (i *Inventory) Add(e Entry) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.snapshot.put(e)
+	if i.snapshot.entries != nil {
+		if i.snapshot.charge.Add(weigh(&e)) == nil {
+			i.snapshot.put(e)
+		} else {
+			i.snapshot.charge.End()
+			i.snapshot = snapshot{}
+		}
+	}
 	if i.running != nil {
-		i.running.added = append(i.running.added, e)
+		if i.running.charge.Add(weigh(&e)) == nil {
+			i.running.added = append(i.running.added, e)
+		} else {
+			i.running.cancel()
+		}
 	}
 }
 
