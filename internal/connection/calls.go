@@ -97,7 +97,7 @@ func (p *Permit) Repeat(ctx context.Context, r cloud.Registration) (*cloud.Regis
 			Op: "register agent", Class: cloud.ClassWaiting, Reason: cloud.ReasonRateLimited, NotSent: true,
 		})
 	}
-	p.connection.EndTurn(p.who.UID, false)
+	p.connection.shared.registry.EndTurn(p.who.UID)
 	made, err := p.client.Register(ctx, r)
 	p.finish(verification.Register, err)
 	if err == nil && p.current() {
@@ -129,7 +129,7 @@ func saysGone(err error) bool { return cloud.IsGone(err) || cloud.MaybeGone(err)
 func acquireWrite(c *Connection, who ratelimit.Caller) (*Permit, error) {
 	p, err := c.Acquire(who)
 	if err == nil {
-		c.EndTurn(who.UID, false)
+		c.shared.registry.EndTurn(who.UID)
 	}
 	return p, err
 }

@@ -109,7 +109,7 @@ func (c *Connection) Leave(who types.UID) {
 	c.shared.limiter.Leave(who)
 	c.Forget(who)
 	c.SetDuplicates(who, nil)
-	c.EndTurn(who, false)
+	c.shared.registry.EndTurn(who)
 }
 
 // Expect sets the number of Agents in each namespace. While there are any, a credential check starts the first snapshot.

@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package connection
 
 import (
+	"cmp"
 	"maps"
 	"sync"
 	"time"
@@ -21,7 +22,7 @@ import (
 const (
 	// unfinishedMemory bounds what all unfinished turns hold, in bytes.
 	unfinishedMemory = 16 << 20
-	// unfinishedAge is how long what a turn saw counts in later turns.
+	// unfinishedAge is how long what a turn saw counts in later turns; a shorter interval of the Agent bounds that, too.
 	unfinishedAge = DefaultResyncInterval
 	// readBytes is what a read agent takes without its texts.
 	readBytes = 1024
@@ -50,6 +51,7 @@ type unfinishedTurn struct {
 type seenAgent struct {
 	remote *cloud.Agent
 	at     time.Time
+	bytes  int // that it takes
 }
 
 func (t *unfinishedTurn) goesOn(of *shared, who ratelimit.Caller) bool {
@@ -91,7 +93,7 @@ func (t turns) find(who ratelimit.Caller, id string) (seen seenAgent, ok bool) {
 	if last := u.turns[who.UID]; current && last.goesOn(t.shared, who) {
 		seen, ok = last.seen[id]
 	}
-	return seen, ok && now.Sub(seen.at) < unfinishedAge
+	return seen, ok && now.Sub(seen.at) < min(unfinishedAge, cmp.Or(who.Interval, unfinishedAge))
 }
 
 // add records what a turn saw of a remote agent; nil if it does not exist.
@@ -99,9 +101,9 @@ func (t turns) add(who ratelimit.Caller, id string, remote *cloud.Agent) {
 	if who.Session == 0 {
 		return
 	}
-	seen, bytes := seenAgent{remote: remote, at: t.registry.opts.Clock.Now()}, readBytes
+	seen := seenAgent{remote: remote, at: t.registry.opts.Clock.Now(), bytes: readBytes}
 	if remote != nil {
-		bytes += len(remote.RawConfig) + len(remote.Metadata)
+		seen.bytes += len(remote.RawConfig) + len(remote.Metadata)
 	}
 	u := t.unfinished()
 	u.mu.Lock()
@@ -115,17 +117,14 @@ func (t turns) add(who ratelimit.Caller, id string, remote *cloud.Agent) {
 		}
 		u.turns[who.UID] = last
 	}
-	if last.charge.Add(int64(bytes)) == nil {
+	if last.charge.Add(int64(seen.bytes-last.seen[id].bytes)) == nil {
 		last.seen[id] = seen
 	}
 }
 
-// EndTurn ends the turn of an Agent. goesOn: the rate limit or a list ended it, so that what it saw counts in the next.
-func (t turns) EndTurn(who types.UID, goesOn bool) {
-	if goesOn {
-		return
-	}
-	u := t.unfinished()
+// EndTurn ends the turn of an Agent, of whose requests nothing counts in the next.
+func (r *Registry) EndTurn(who types.UID) {
+	u := &r.unfinished
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.end(who)

@@ -30,8 +30,8 @@ func TestTheNextTurnGoesOnFromAnUnfinishedOne(t *testing.T) {
 		next    string // request to reconcile
 		counts  bool
 	}{
-		{"the rate limit ends the turn", func(w *world, _ string) { w.EndTurn("web", true) }, "1", true},
-		{"the turn ends otherwise", func(w *world, _ string) { w.EndTurn("web", false) }, "1", false},
+		{"the rate limit ends the turn", func(*world, string) {}, "1", true},
+		{"the turn ends otherwise", func(w *world, _ string) { w.registry.EndTurn("web") }, "1", false},
 		{"it is long ago", func(w *world, _ string) { w.clock.Step(connection.DefaultResyncInterval) }, "1", false},
 		{"another check is requested", func(*world, string) {}, "2", false},
 		{"the Agent is deleted", func(w *world, _ string) { w.registry.Leave("web") }, "1", false},
@@ -114,11 +114,49 @@ func TestUnfinishedTurnsAreBounded(t *testing.T) {
 		t.Errorf("%d requests for %d Agents in two turns", n, agents)
 	}
 	for i := range agents {
-		w.EndTurn(uid("a", i), false)
+		w.registry.EndTurn(uid("a", i))
 	}
 	w.forget()
 	for range 2 {
 		_, err := w.Get(t.Context(), w.web("1"), id)
+		noError(t, err)
+	}
+	w.requests(1)
+}
+
+// An Agent whose interval is shorter believes nothing that is older than that.
+func TestAnUnfinishedTurn_CountsForNoLongerThanTheInterval(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
+	id := w.register("m")
+	who := w.web("1")
+	who.Interval = time.Minute
+	for _, step := range []struct {
+		after    time.Duration
+		requests int
+	}{{0, 1}, {59 * time.Second, 0}, {time.Second, 1}} {
+		w.clock.Step(step.after)
+		w.forget()
+		_, err := w.Get(t.Context(), who, id)
+		noError(t, err)
+		w.requests(step.requests)
+	}
+}
+
+// A turn that goes on for hours reads again and again, and takes memory once.
+func TestAnUnfinishedTurn_ReadsAgain_TakesMemoryOnce(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
+	id := w.register("m")
+	w.cloud.Mutate(id, func(a *cloud.Agent) { a.RawConfig = strings.Repeat("x", 1<<20) })
+	for range 20 {
+		_, err := w.Get(t.Context(), w.web("1"), id)
+		noError(t, err)
+		w.clock.Step(connection.DefaultResyncInterval)
+	}
+	w.forget()
+	other := w.web("1")
+	other.UID = "other"
+	for range 2 {
+		_, err := w.Get(t.Context(), other, id)
 		noError(t, err)
 	}
 	w.requests(1)

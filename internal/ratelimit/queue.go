@@ -23,6 +23,8 @@ type Caller struct {
 	Session int
 	// Requested is the request to reconcile that the Agent has.
 	Requested string
+	// Interval is the time between two checks of the Agent: nothing that was read is believed for longer.
+	Interval time.Duration
 	// Turn bounds the reconciliation that makes the request; nil for no bound.
 	Turn *Turn
 }

@@ -55,11 +55,13 @@ func (s Absence) ConfirmsMissing(ctx context.Context, id string, failure error) 
 func (s Absence) read(ctx context.Context, id string) (*cloud.Agent, error) {
 	remote, err := s.Project.Get(ctx, s.Caller(), id)
 	if a, seen := &s.Known.Absence, (Whereabouts{id, s.Endpoint}); err == nil {
-		delete(a.missed, s.found(id, fault.RemoteMissing))
-		for _, missing := range []*Whereabouts{&a.unnamed, &a.other} {
-			if *missing == seen {
-				*missing = Whereabouts{}
-			}
+		missing := s.found(id, fault.RemoteMissing)
+		delete(a.missed, missing)
+		if a.unnamed == seen {
+			a.unnamed = Whereabouts{}
+		}
+		if a.other == missing {
+			a.other = finding{}
 		}
 	}
 	return remote, err
@@ -71,8 +73,8 @@ func (s Absence) candidate(ctx context.Context, id string) (*cloud.Agent, error)
 	if s.Project.Missing(s.Caller(), id) {
 		return nil, nil //nolint:nilnil // Documented: it does not exist.
 	}
-	a, named := &s.Known.Absence, Whereabouts{id, s.Endpoint}
-	known := named == a.other
+	a, named, missing := &s.Known.Absence, Whereabouts{id, s.Endpoint}, s.found(id, fault.RemoteMissing)
+	known := missing == a.other
 	remote, err := s.read(ctx, id)
 	switch {
 	case err == nil:
@@ -90,7 +92,7 @@ func (s Absence) candidate(ctx context.Context, id string) (*cloud.Agent, error)
 		return nil, err
 	}
 	s.Project.Drop(id)
-	a.other = named
+	a.other = missing
 	s.Project.ConfirmedMissing(s.Caller(), id)
 	return nil, nil //nolint:nilnil // Documented: it does not exist.
 }
@@ -142,7 +144,7 @@ func (s Absence) confirmDeleted(ctx context.Context, id string) error {
 	_, err := s.read(ctx, id)
 	d.accepted, d.unread = true, agentstatus.CodeOf(err) == fault.Throttled
 	if err == nil {
-		s.Known.Absence.deletion = deletion{}
+		*d = deletion{of: d.of, shown: d.shown}
 		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
 			"a response said that agent %s is deleted, and the agent still exists: check what is between the operator and Calyptia Cloud", id)
 	}

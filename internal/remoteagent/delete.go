@@ -119,7 +119,7 @@ func (d Deleter) verified(ctx context.Context, id string) bool {
 
 func (d Deleter) verify(id string) {
 	deletion := Absence{d.Task}.deletion(id)
-	deletion.shown, deletion.verifiedAt = true, d.Clock.Now()
+	deletion.shown, deletion.verifiedAt = true, d.Project.ReadAt(d.Caller(), id)
 }
 
 // recordOlder records that an earlier attempt of a registration may have left an agent. This happens if only another

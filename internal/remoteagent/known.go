@@ -106,8 +106,9 @@ type absences struct {
 	// missed are the agents that were named and not found, and when first: a second check decides.
 	missed map[finding]time.Time
 	// Lost was found missing for good and is not looked up again; other was named and did not exist.
-	Lost, other Whereabouts
-	deletion    deletion
+	Lost     Whereabouts
+	other    finding
+	deletion deletion
 }
 
 // finding is what a check of a remote agent found, and with which credential fingerprint. A second check confirms only the same.

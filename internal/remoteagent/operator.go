@@ -87,10 +87,14 @@ func (t *Task) Interval(ctx context.Context) time.Duration {
 	if t.CloudProject == nil && t.FindProject(ctx) != nil {
 		return connection.DefaultResyncInterval
 	}
-	if stretched := t.CloudProject.Status.ResyncInterval; stretched != nil && stretched.Duration > 0 {
+	return intervalOf(t.CloudProject)
+}
+
+func intervalOf(cp *v1alpha1.CloudProject) time.Duration {
+	if stretched := cp.Status.ResyncInterval; stretched != nil && stretched.Duration > 0 {
 		return stretched.Duration
 	}
-	if declared := t.CloudProject.Spec.ResyncInterval; declared != nil && declared.Duration > 0 {
+	if declared := cp.Spec.ResyncInterval; declared != nil && declared.Duration > 0 {
 		return declared.Duration
 	}
 	return connection.DefaultResyncInterval

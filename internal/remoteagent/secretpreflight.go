@@ -14,6 +14,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -78,7 +79,7 @@ func (s SecretPreflight) AllowOverwrite(ctx context.Context, secret *corev1.Secr
 	if !cloud.ValidID(named.ID) || named == a.Lost {
 		return nil
 	}
-	if named != a.other {
+	if a.other != (Absence{s.Task}).found(named.ID, fault.RemoteMissing) {
 		if remote, err := (Absence{s.Task}).candidate(ctx, named.ID); err != nil {
 			return err
 		} else if remote != nil {

@@ -76,9 +76,9 @@ func (f finisher) finish(ctx context.Context, err error) (ctrl.Result, error) {
 
 // endTurn ends the requests of the reconciliation. If the rate limit or a list ended it, what it saw counts in the next.
 func (f finisher) endTurn(err error) {
-	if f.Project != nil {
-		failure := agentstatus.Classify(err)
-		f.Project.EndTurn(f.Agent.UID, failure != nil && (failure.Code == fault.Throttled || failure.Quiet))
+	failure := agentstatus.Classify(err)
+	if goesOn := f.Project != nil && failure != nil && (failure.Code == fault.Throttled || failure.Quiet); !goesOn {
+		f.Projects.EndTurn(f.Agent.UID)
 	}
 }
 
