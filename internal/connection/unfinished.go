@@ -7,7 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 package connection
 
 import (
-	"cmp"
 	"maps"
 	"sync"
 	"time"
@@ -22,7 +21,7 @@ import (
 const (
 	// unfinishedMemory bounds what all unfinished turns hold, in bytes.
 	unfinishedMemory = 16 << 20
-	// unfinishedAge is how long what a turn saw counts in later turns; a shorter interval of the Agent bounds that, too.
+	// unfinishedAge is how long what a turn saw counts in later turns. A shorter interval of the Agent bounds what was seen to exist, too.
 	unfinishedAge = DefaultResyncInterval
 	// readBytes is what a read agent takes without its texts.
 	readBytes = 1024
@@ -93,7 +92,11 @@ func (t turns) find(who ratelimit.Caller, id string) (seen seenAgent, ok bool) {
 	if last := u.turns[who.UID]; current && last.goesOn(t.shared, who) {
 		seen, ok = last.seen[id]
 	}
-	return seen, ok && now.Sub(seen.at) < min(unfinishedAge, cmp.Or(who.Interval, unfinishedAge))
+	age := unfinishedAge
+	if seen.remote != nil && who.Interval > 0 {
+		age = min(age, who.Interval)
+	}
+	return seen, ok && now.Sub(seen.at) < age
 }
 
 // add records what a turn saw of a remote agent; nil if it does not exist.

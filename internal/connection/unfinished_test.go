@@ -130,6 +130,7 @@ func TestAnUnfinishedTurn_CountsForNoLongerThanTheInterval(t *testing.T) {
 	id := w.register("m")
 	who := w.web("1")
 	who.Interval = time.Minute
+	w.ConfirmedMissing(who, otherID)
 	for _, step := range []struct {
 		after    time.Duration
 		requests int
@@ -139,6 +140,9 @@ func TestAnUnfinishedTurn_CountsForNoLongerThanTheInterval(t *testing.T) {
 		_, err := w.Get(t.Context(), who, id)
 		noError(t, err)
 		w.requests(step.requests)
+	}
+	if !w.Missing(who, otherID) { // Else a line that is longer than the interval would never come to an end.
+		t.Error("an agent that two checks missed is read again")
 	}
 }
 

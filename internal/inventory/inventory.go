@@ -104,6 +104,7 @@ type run struct {
 	added     []Entry
 	dropped   map[string]bool
 	charge    *Charge // of the list and of what is added
+	full      error   // why something could not be added, which ends the list
 }
 
 // failure is the outcome of the newest list, if that failed.
@@ -176,6 +177,13 @@ func (i *Inventory) ListTook() time.Duration {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.snapshot.took
+}
+
+// ListLasted is how long the newest complete list lasted, with the waits that the API asked for; zero without one.
+func ListLasted(i *Inventory) time.Duration {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.snapshot.lasted
 }
 
 // Warm starts the first list before any Agent asks for it: registrations after a start wait for it.
@@ -251,6 +259,9 @@ func (r *run) pause(ctx context.Context, i *Inventory, pause time.Duration) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	for _, e := range r.added {
+		_ = r.charge.Add(-weigh(&e)) // what is returned never fails
+	}
 	r.startedAt, r.added, r.dropped = i.opts.Clock.Now(), nil, map[string]bool{}
 }
 
@@ -268,11 +279,14 @@ func (i *Inventory) end(r *run, entries []Entry, err error, took time.Duration) 
 		i.pauseTo = time.Now().Add(took)
 	}
 	i.running = nil
+	if r.full != nil {
+		err = r.full
+	}
 	if err == nil {
 		before := i.snapshot.took
 		i.snapshot.charge.End()
 		i.snapshot = newSnapshot(r, entries, max(r.age(i)-i.reader.pauses(), 0))
-		i.snapshot.charge = r.charge
+		i.snapshot.charge, i.snapshot.lasted = r.charge, r.age(i)
 		i.failure = failure{}
 		i.opts.Metrics.Listed(r.startedAt, len(entries))
 		return i.snapshot.took-before >= slowerBy

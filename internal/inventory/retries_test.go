@@ -159,6 +159,9 @@ func TestAll_TheAPIAsksToWait_ListTookNoLonger(t *testing.T) {
 		if took := p.ListTook(); took == 0 || took > time.Minute {
 			t.Errorf("a list of five pages, before four of which the API asked to wait four minutes, took %s", took)
 		}
+		if lasted := ListLasted(p); lasted < 16*time.Minute || lasted > 17*time.Minute { // How old a snapshot is when it is complete.
+			t.Errorf("it lasted %s", lasted)
+		}
 	})
 }
 

@@ -64,6 +64,7 @@ type snapshot struct {
 	byMachine map[string][]string // IDs by machine ID
 	startedAt time.Time           // zero if there is no list
 	took      time.Duration       // to read the list
+	lasted    time.Duration       // the same with the waits between its pages
 	charge    *Charge             // nil if there is no list
 }
 
@@ -104,8 +105,20 @@ func (s *snapshot) put(e Entry) {
 	s.byMachine[e.MachineID] = append(s.byMachine[e.MachineID], e.ID)
 }
 
+// adds is the memory that an entry takes beside what is there.
+func (s *snapshot) adds(e *Entry) int64 {
+	switch before, known := s.entries[e.ID]; {
+	case !known:
+		return weigh(e)
+	case before.MachineID == e.MachineID:
+		return weigh(e) - weigh(&before)
+	default:
+		return 0 // See put.
+	}
+}
+
 // endedAt is when the list was complete; zero if there is none.
-func (s *snapshot) endedAt() time.Time { return s.startedAt.Add(s.took) }
+func (s *snapshot) endedAt() time.Time { return s.startedAt.Add(s.lasted) }
 
 func (s *snapshot) drop(id string) {
 	e, known := s.entries[id]
@@ -126,7 +139,7 @@ func (i *Inventory) Add(e Entry) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.snapshot.entries != nil {
-		if i.snapshot.charge.Add(weigh(&e)) == nil {
+		if i.snapshot.charge.Add(i.snapshot.adds(&e)) == nil {
 			i.snapshot.put(e)
 		} else {
 			i.snapshot.charge.End()
@@ -134,10 +147,11 @@ func (i *Inventory) Add(e Entry) {
 		}
 	}
 	if i.running != nil {
-		if i.running.charge.Add(weigh(&e)) == nil {
-			i.running.added = append(i.running.added, e)
-		} else {
+		if err := i.running.charge.Add(weigh(&e)); err != nil {
+			i.running.full = err
 			i.running.cancel()
+		} else {
+			i.running.added = append(i.running.added, e)
 		}
 	}
 }

@@ -172,7 +172,7 @@ func (r *registrar) takenFrom() time.Time {
 	if w.machineID != r.MachineID() || w.at != r.Endpoint {
 		*w = wanted{r.MachineID(), r.Endpoint, r.began}
 	}
-	recent := r.began.Add(-max(r.Settings.Slack, longLists*r.Project.ListTook()))
+	recent := r.began.Add(-max(r.Settings.Slack, longLists*inventory.ListLasted(r.Project.Inventory)))
 	if recent.After(w.since) {
 		return recent
 	}

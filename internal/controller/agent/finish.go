@@ -77,7 +77,7 @@ func (f finisher) finish(ctx context.Context, err error) (ctrl.Result, error) {
 // endTurn ends the requests of the reconciliation. If the rate limit or a list ended it, what it saw counts in the next.
 func (f finisher) endTurn(err error) {
 	failure := agentstatus.Classify(err)
-	if goesOn := f.Project != nil && failure != nil && (failure.Code == fault.Throttled || failure.Quiet); !goesOn {
+	if goesOn := failure != nil && (failure.Code == fault.Throttled || f.Project != nil && failure.Quiet); !goesOn {
 		f.Projects.EndTurn(f.Agent.UID)
 	}
 }
