@@ -44,9 +44,9 @@ func RegisterMetrics(registerer prometheus.Registerer) error {
 	return registerer.Register(leftOut)
 }
 
-// Sink writes Events at a bounded rate. To write one costs the API server about as much as to register an Agent costs it
-// otherwise, so a thousand Agents at once would wait for each other's Events. Namespaces take turns, and a Warning does not wait for
-// Normal Events. An Event has the time when it was recorded, however late it is written.
+// Sink writes Events at a bounded rate: a crowd of Agents, or a team whose Agents change all the time, would otherwise fill etcd with them.
+// Namespaces take turns, and a Warning does not wait for Normal Events. An Event has the time when it was recorded, however late it is
+// written.
 type Sink struct {
 	events.EventSink
 	lines map[string]*ratelimit.Limiter
