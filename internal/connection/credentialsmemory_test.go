@@ -25,6 +25,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
 // bundleOf is a CA bundle of at least so many bytes.
@@ -44,26 +45,18 @@ func bundleOf(t *testing.T, size int) []byte {
 	return bundle.Bytes()
 }
 
-func live() uint64 {
-	var stats runtime.MemStats
-	runtime.GC()
-	runtime.GC()
-	runtime.ReadMemStats(&stats)
-	return stats.HeapAlloc
-}
-
 // A team makes 100 small CloudProjects that all refer to one ConfigMap with a large CA bundle.
 func TestManyCloudProjects_OfOneLargeCABundle_TakeLittleMemory(t *testing.T) {
 	w := newWorld(t, cloudtest.Settings{})
 	bundle := bundleOf(t, 500_000)
-	before := live()
+	before := testenv.Heap()
 	for i := range 100 {
 		cp := w.cp.DeepCopy()
 		cp.UID, cp.Name = types.UID(fmt.Sprint("uid-", i)), fmt.Sprint("many-", i)
 		_, err := w.registry.Configure(cp, connection.Credentials{Token: cloud.NewToken("a-token"), CABundle: bytes.Clone(bundle)})
 		noError(t, err)
 	}
-	grown := int64(live()-before) >> 20
+	grown := (testenv.Heap() - before) >> 20
 	runtime.KeepAlive(w.registry)
 	if grown > 16 {
 		t.Errorf("they take %d MiB", grown)

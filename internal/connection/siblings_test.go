@@ -19,6 +19,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/inventory"
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
 // another returns the Connection of another CloudProject with a token, after its credential check.
@@ -91,7 +92,7 @@ func TestSnapshotsOfOneProject_ManyCloudProjectsAndRegistrations_TakeBoundedMemo
 		all = append(all, c)
 	}
 	w.forget()
-	before := live()
+	before := testenv.Heap()
 	for i := range agents {
 		w.register(fmt.Sprint("machine-", i))
 		if i%50 == 0 {
@@ -99,7 +100,7 @@ func TestSnapshotsOfOneProject_ManyCloudProjectsAndRegistrations_TakeBoundedMemo
 		}
 	}
 	w.forget()
-	if grown := int64(live()) - int64(before); grown > bound {
+	if grown := testenv.Heap() - before; grown > bound {
 		t.Errorf("the snapshots of %d CloudProjects take %d MiB more, although all may take %d", projects, grown>>20, bound>>20)
 	}
 	runtime.KeepAlive(all)

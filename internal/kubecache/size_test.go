@@ -17,16 +17,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
-
-// heap is the size of the live objects.
-func heap() int64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
-}
 
 // many repeats a part of a JSON text with numbers that no other object has.
 func many(salt, count int, part string) string {
@@ -71,7 +63,7 @@ func TestTrimKeepsABoundedPartOfWhatAnybodyMayWrite(t *testing.T) {
 			"metadata of a Secret": func() client.Object { return &metav1.PartialObjectMetadata{} },
 		} {
 			var kept []any
-			before := heap()
+			before := testenv.Heap()
 			for salt := range objects {
 				o := object()
 				if err := json.Unmarshal([]byte(`{"metadata":{"name":"a",`+row.metadata(salt)+`}}`), o); err != nil {
@@ -83,7 +75,7 @@ func TestTrimKeepsABoundedPartOfWhatAnybodyMayWrite(t *testing.T) {
 				}
 				kept = append(kept, trimmed)
 			}
-			each := (heap() - before) / objects
+			each := (testenv.Heap() - before) / objects
 			runtime.KeepAlive(kept)
 			t.Logf("%s with %s: %d KiB", kind, row.name, each>>10)
 			if each > most {
@@ -108,7 +100,7 @@ func TestTheLargestSpecsTakeNoMoreInMemoryThanInEtcd(t *testing.T) {
 			strings.TrimSuffix(strings.Repeat(`{"key":"a","operator":"In","values":[`+many(0, 1024, `"%s"`)+`]},`, 16), ",") + `]}}`},
 	} {
 		text := []byte(`{"spec":{` + row.spec + `}}`)
-		before := heap()
+		before := testenv.Heap()
 		if err := json.Unmarshal(text, row.object); err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +108,7 @@ func TestTheLargestSpecsTakeNoMoreInMemoryThanInEtcd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		each := heap() - before
+		each := testenv.Heap() - before
 		runtime.KeepAlive(kept)
 		t.Logf("%s: %d KiB in memory, %d in JSON", name, each>>10, len(text)>>10)
 		if each > most {

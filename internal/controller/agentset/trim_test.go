@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
+	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
 func fullNode(name string, change func(*corev1.Node)) *corev1.Node {
@@ -107,14 +108,6 @@ func TestWhichChangesOfANodeMovePods(t *testing.T) {
 	}
 }
 
-func heap() int64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
-}
-
 // Whoever may write DaemonSets needs no right to any kind of the operator to fill the memory that all teams share.
 func TestAWorkloadTakesABoundedPartOfTheMemory(t *testing.T) {
 	const objects, most = 4, 64 << 10
@@ -162,7 +155,7 @@ func TestAWorkloadTakesABoundedPartOfTheMemory(t *testing.T) {
 		},
 	} {
 		var kept []any
-		before := heap()
+		before := testenv.Heap()
 		for range objects {
 			o := object()
 			transform := TrimWorkload
@@ -179,7 +172,7 @@ func TestAWorkloadTakesABoundedPartOfTheMemory(t *testing.T) {
 			}
 			kept = append(kept, twice)
 		}
-		if each := (heap() - before) / objects; each > most {
+		if each := (testenv.Heap() - before) / objects; each > most {
 			t.Errorf("%s take %d KiB in memory, want %d at most", name, each>>10, most>>10)
 		}
 		runtime.KeepAlive(kept)
