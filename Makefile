@@ -170,7 +170,7 @@ churn: control-plane ## Replace a tenth of the 1,000 nodes of an AgentSet each m
 .PHONY: moves
 moves: control-plane ## Make random moves of a tenant against another team, from 40 seeds (SEEDS=, MOVES=; SEED= is the first).
 	go test ./test/tenancy -run TestRandomMovesOfATenantCrossNoTeam -count=1 -v -timeout 120m \
-		-moves=$(or $(MOVES),32) -moves-seeds=$(or $(SEEDS),40) $(if $(SEED),-moves-seed=$(SEED))
+		-moves=$(or $(MOVES),32) -moves-seeds=$(or $(SEEDS),40) -moves-seed=$(or $(SEED),0)
 
 comma := ,
 

@@ -26,14 +26,7 @@ import (
 func TestStatus_GrantedToATenant(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	// Of two Agents that record one agent the older owns it. Creation times are whole seconds; within one, it is random.
-	created := s.Get("chosen").CreationTimestamp
-	s.Eventually("a later second", func() error {
-		if !time.Now().After(created.Add(time.Second)) {
-			return fmt.Errorf("it is %s, and the victim was created at %s", time.Now(), created)
-		}
-		return nil
-	})
+	older(s.World, "chosen")
 	for i, victim := range s.victims {
 		name := s.Guest(s.guest, s.name("forged-%d", i), func(a *v1alpha1.Agent) { a.Spec.Suspend = true })
 		a := s.guest.Get(name)
@@ -49,6 +42,19 @@ func TestStatus_GrantedToATenant(t *testing.T) {
 	if _, there := s.Cloud.Agent(s.victims[2].ID); there {
 		t.Error("the agent of another cluster still exists: the documented limit is gone")
 	}
+}
+
+// older waits until an Agent is older than whatever is created next: of two Agents that record one agent the older owns it. Creation
+// times are whole seconds; within one, it is random.
+func older(w *harness.World, name string) {
+	w.Helper()
+	created := w.Get(name).CreationTimestamp
+	w.Eventually("a later second", func() error {
+		if !time.Now().After(created.Add(time.Second)) {
+			return fmt.Errorf("it is %s, and Agent %s was created at %s", time.Now(), name, created)
+		}
+		return nil
+	})
 }
 
 // A retained Agent shows the token of its remote agent once more, for a Secret that was deleted: not that of an agent that another Agent has.

@@ -22,7 +22,7 @@ import (
 
 // The defaults run with all other tests, and are short. For more see TestRandomMovesOfATenantCrossNoTeam.
 var (
-	movesSeed   = flag.Uint64("moves-seed", 0, "the first seed of the moves of a tenant; 0 takes one from the clock")
+	movesSeed   = flag.Uint64("moves-seed", 8, "the first seed of the moves of a tenant; 0 takes one from the clock")
 	movesSeeds  = flag.Int("moves-seeds", 2, "number of seeds of the moves of a tenant")
 	movesList   = flag.Bool("moves-list", false, "print the moves of each seed, also if it finds nothing")
 	movesLength = flag.Int("moves", 24, "number of moves of each seed")
@@ -71,9 +71,9 @@ type target struct {
 }
 
 // TestRandomMovesOfATenantCrossNoTeam has a tenant do all that its rights permit, in random order: what it learns at one endpoint must
-// not be believed at another. It runs two short seeds. More, and longer ones: make moves SEEDS=200, or
-// go test ./test/tenancy -run TestRandomMovesOfATenantCrossNoTeam -count=1 -timeout 120m -moves=32 -moves-seeds=200. A failure prints how to
-// repeat its seed.
+// not be believed at another. It runs two short seeds, always the same ones: a change is not refused for what another one broke. More, longer
+// and others: make moves SEEDS=200, or go test ./test/tenancy -run TestRandomMovesOfATenantCrossNoTeam -count=1 -timeout 120m -moves=32
+// -moves-seed=0 -moves-seeds=200. A failure prints how to repeat its seed.
 func TestRandomMovesOfATenantCrossNoTeam(t *testing.T) {
 	first := *movesSeed
 	if first == 0 {

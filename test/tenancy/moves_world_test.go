@@ -65,6 +65,9 @@ func newWalk(t *testing.T, seed uint64) *walk {
 	w.victim, w.thief = base.In(base.AddNamespace("victim")), base.In(base.AddNamespace("thief"))
 	w.start()
 	w.makeVictims()
+	if v.granted { // Documented: whoever may write a status stalls a younger Agent.
+		older(w.victim, "hidden")
+	}
 	w.server = newMoodyServer(t, seed)
 	w.makeProjects()
 	w.guard = newGuard(w)
