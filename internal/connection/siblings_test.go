@@ -105,3 +105,36 @@ func TestSnapshotsOfOneProject_ManyCloudProjectsAndRegistrations_TakeBoundedMemo
 	}
 	runtime.KeepAlive(all)
 }
+
+// What is registered again and again, and what is registered and deleted, through one CloudProject takes memory once in each snapshot of the
+// project: all of them stay within a memory that has room for little more.
+func TestSnapshotsOfOneProject_TheSameAgain_TakesMemoryOnce(t *testing.T) {
+	const again = 100
+	w := newWorld(t, cloudtest.Settings{})
+	w.options.SnapshotMemory = 16 << 10
+	w.renew()
+	noError(t, w.Verify(t.Context()))
+	listed := w.register("listed")
+	w.clock.Step(time.Second)
+	other := w.another("b", w.cp.Spec.URL, w.token)
+	began := w.clock.Now().Add(-1)
+	for _, c := range []*connection.Connection{w.Connection, other} {
+		_, _, err := c.FindByMachine(t.Context(), "listed", began)
+		noError(t, err)
+	}
+	w.forget()
+	for range again {
+		other.Add(inventory.Entry{ID: otherID, MachineID: "again"})
+		other.Add(inventory.Entry{ID: projectID, MachineID: "short"})
+		w.Drop(projectID)
+	}
+	for _, c := range []*connection.Connection{w.Connection, other} {
+		for machine, id := range map[string]string{"listed": listed, "again": otherID, "short": ""} {
+			found, _, err := c.FindByMachine(t.Context(), machine, began)
+			if noError(t, err); (len(found) == 1) != (id != "") || id != "" && found[0].ID != id {
+				t.Errorf("machine %s has the agents %v", machine, found)
+			}
+		}
+	}
+	w.requests(0)
+}

@@ -287,6 +287,7 @@ func (i *Inventory) end(r *run, entries []Entry, err error, took time.Duration) 
 		i.snapshot.charge.End()
 		i.snapshot = newSnapshot(r, entries, max(r.age(i)-i.reader.pauses(), 0))
 		i.snapshot.charge, i.snapshot.lasted = r.charge, r.age(i)
+		r.charge.settle(i.snapshot.weight()) // What was registered during the list may also be listed, and what was deleted is not kept.
 		i.failure = failure{}
 		i.opts.Metrics.Listed(r.startedAt, len(entries))
 		return i.snapshot.took-before >= slowerBy

@@ -94,6 +94,14 @@ func (c *Charge) Add(bytes int64) error {
 	return nil
 }
 
+// settle returns all but so many bytes.
+func (c *Charge) settle(bytes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.memory.give(c.namespace, c.bytes-bytes)
+	c.bytes = bytes
+}
+
 // End returns what the list took, and what it would still take.
 func (c *Charge) End() {
 	if c == nil {

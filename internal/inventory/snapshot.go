@@ -105,6 +105,14 @@ func (s *snapshot) put(e Entry) {
 	s.byMachine[e.MachineID] = append(s.byMachine[e.MachineID], e.ID)
 }
 
+// weight is the memory that all entries take.
+func (s *snapshot) weight() (bytes int64) {
+	for _, e := range s.entries {
+		bytes += weigh(&e)
+	}
+	return bytes
+}
+
 // adds is the memory that an entry takes beside what is there.
 func (s *snapshot) adds(e *Entry) int64 {
 	switch before, known := s.entries[e.ID]; {
