@@ -55,16 +55,20 @@ func (s Absence) ConfirmsMissing(ctx context.Context, id string, failure error) 
 func (s Absence) read(ctx context.Context, id string) (*cloud.Agent, error) {
 	remote, err := s.Project.Get(ctx, s.Caller(), id)
 	if a, seen := &s.Known.Absence, (Whereabouts{id, s.Endpoint}); err == nil {
-		missing := s.found(id, fault.RemoteMissing)
-		delete(a.missed, missing)
+		delete(a.missed, s.found(id, fault.RemoteMissing))
 		if a.unnamed == seen {
 			a.unnamed = Whereabouts{}
 		}
-		if a.other == missing {
+		if s.confirmed(id) {
 			a.other = finding{}
 		}
 	}
 	return remote, err
+}
+
+// confirmed reports whether candidate found that a remote agent does not exist, and no read showed it since.
+func (s Absence) confirmed(id string) bool {
+	return s.Known.Absence.other == s.found(id, fault.RemoteMissing)
 }
 
 // candidate reads a remote agent that a spec, a Secret, a snapshot or an odd response names. It is nil if two checks, some time apart,
@@ -73,8 +77,7 @@ func (s Absence) candidate(ctx context.Context, id string) (*cloud.Agent, error)
 	if s.Project.Missing(s.Caller(), id) {
 		return nil, nil //nolint:nilnil // Documented: it does not exist.
 	}
-	a, named, missing := &s.Known.Absence, Whereabouts{id, s.Endpoint}, s.found(id, fault.RemoteMissing)
-	known := missing == a.other
+	a, named, known := &s.Known.Absence, Whereabouts{id, s.Endpoint}, s.confirmed(id)
 	remote, err := s.read(ctx, id)
 	switch {
 	case err == nil:
@@ -92,7 +95,7 @@ func (s Absence) candidate(ctx context.Context, id string) (*cloud.Agent, error)
 		return nil, err
 	}
 	s.Project.Drop(id)
-	a.other = missing
+	a.other = s.found(id, fault.RemoteMissing)
 	s.Project.ConfirmedMissing(s.Caller(), id)
 	return nil, nil //nolint:nilnil // Documented: it does not exist.
 }

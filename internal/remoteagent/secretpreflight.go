@@ -14,7 +14,6 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
-	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -75,12 +74,12 @@ func (s SecretPreflight) AllowOverwrite(ctx context.Context, secret *corev1.Secr
 	if url != "" && connection.Recorded(url, projectID) != s.Endpoint {
 		return conflict
 	}
-	a, named := &s.Known.Absence, Whereabouts{tokensecret.Holds(secret), s.Endpoint}
-	if !cloud.ValidID(named.ID) || named == a.Lost {
+	absence, id := Absence{s.Task}, tokensecret.Holds(secret)
+	if !cloud.ValidID(id) || s.Known.Absence.Lost == (Whereabouts{id, s.Endpoint}) {
 		return nil
 	}
-	if a.other != (Absence{s.Task}).found(named.ID, fault.RemoteMissing) {
-		if remote, err := (Absence{s.Task}).candidate(ctx, named.ID); err != nil {
+	if !absence.confirmed(id) {
+		if remote, err := absence.candidate(ctx, id); err != nil {
 			return err
 		} else if remote != nil {
 			return conflict
