@@ -45,7 +45,7 @@ type AgentTemplateMeta struct {
 	// +optional
 	Labels map[string]string `json:"labels,omitempty"`
 
-	// annotations of every Agent. Other annotations of an Agent are left alone.
+	// annotations of every Agent, without what kubectl apply records in one. Other annotations of an Agent are left alone.
 	// +kubebuilder:validation:MaxProperties=64
 	// +optional
 	Annotations map[string]string `json:"annotations,omitempty"`

@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -59,7 +60,9 @@ func Build(set *v1alpha1.AgentSet, key string, existing *v1alpha1.Agent) (agent 
 	agent.Labels = with(agent.Labels, metadata.Labels, map[string]string{
 		managedBy: "calyptia-agent-operator", v1alpha1.LabelAgentSet: set.Name, v1alpha1.LabelAgentSetKey: Slot(key),
 	})
-	agent.Annotations = with(agent.Annotations, metadata.Annotations)
+	annotations := maps.Clone(metadata.Annotations)
+	delete(annotations, corev1.LastAppliedConfigAnnotation) // It is of whoever applies the Agent itself, and the cache leaves its value out.
+	agent.Annotations = with(agent.Annotations, annotations)
 	delete(agent.Annotations, v1alpha1.AnnotationRemovalStarted)
 	own(agent, set)
 	set.Spec.Template.Spec.DeepCopyInto(&agent.Spec)

@@ -37,7 +37,7 @@ func Trim(object any) (any, error) {
 		trimMetadata(m)
 	}
 	if annotations := o.GetAnnotations(); annotations[corev1.LastAppliedConfigAnnotation] != "" {
-		delete(annotations, corev1.LastAppliedConfigAnnotation)
+		annotations[corev1.LastAppliedConfigAnnotation] = "" // Without the key a map could look empty, and be replaced as a whole.
 		o.SetAnnotations(annotations)
 	}
 	omitted := bound(o)

@@ -55,7 +55,7 @@ func TestTrimKeepsOutOfTheCacheWhatNobodyReads(t *testing.T) {
 	}{
 		{"an Agent", &v1alpha1.Agent{ObjectMeta: meta(applied), Spec: v1alpha1.AgentSpec{Version: "v4.0.0"}},
 			&v1alpha1.Agent{
-				ObjectMeta: meta(map[string]string{"keep": "this"}), Spec: v1alpha1.AgentSpec{Version: "v4.0.0"},
+				ObjectMeta: meta(map[string]string{corev1.LastAppliedConfigAnnotation: "", "keep": "this"}), Spec: v1alpha1.AgentSpec{Version: "v4.0.0"},
 				OmittedBytes: len(applied[corev1.LastAppliedConfigAnnotation]) + len("{}"),
 			}},
 		{"a configuration that is applied", configured(2, 2, text, text), lean},

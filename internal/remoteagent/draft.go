@@ -69,9 +69,6 @@ func (d *Draft) PatchMeta(ctx context.Context, change func(*v1alpha1.Agent)) err
 	}
 	target := *base.DeepCopy()
 	change(&target)
-	// The cache leaves annotations out. A map that looks empty must not be patched away as a whole.
-	metav1.SetMetaDataAnnotation(&base.ObjectMeta, v1alpha1.GroupVersion.Group, "")
-	metav1.SetMetaDataAnnotation(&target.ObjectMeta, v1alpha1.GroupVersion.Group, "")
 	written, err := d.patch(&base, &target, func(o client.Object, patch client.Patch) error { return d.writer.Patch(ctx, o, patch) })
 	if err != nil {
 		return err

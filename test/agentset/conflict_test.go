@@ -283,3 +283,44 @@ func TestAConcurrentAnnotationIsNotLost(t *testing.T) {
 		t.Errorf("the Agent has the annotations %v and the version %s", a.Annotations, a.Spec.Version)
 	}
 }
+
+// The cache leaves out what kubectl applied last: an Agent that has no other annotation looks as if it had none.
+func TestTheAnnotationOfKubectlApplyIsNotWritten(t *testing.T) {
+	t.Parallel()
+	const theirs, copied, others = `{"kind":"Agent"}`, `{"kind":"AgentSet"}`, "example.com/template"
+	for _, row := range []struct {
+		name     string
+		template map[string]string
+		change   func(w *harness.World)
+	}{
+		{"the template has annotations", map[string]string{others: "yes"}, func(*harness.World) {}},
+		{"the node is removed", nil, func(w *harness.World) { w.RemoveNode("a") }},
+		{"the template has the annotation", map[string]string{corev1.LastAppliedConfigAnnotation: copied}, func(*harness.World) {}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{})
+			w.Nodes("a")
+			name := agentset.AgentName("logs", w.Node("a"))
+			w.Apply(name, func(a *v1alpha1.Agent) {
+				a.Labels = map[string]string{v1alpha1.LabelAgentSet: "logs"}
+				a.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: theirs}
+				a.Spec.AgentID = w.Register("former", "machine-elsewhere").ID
+			})
+			w.Ready(name)
+			w.AgentSet("logs", w.DaemonSet("fluent-bit"), func(set *v1alpha1.AgentSet) { set.Spec.Template.Metadata.Annotations = row.template })
+			w.SetReady("logs", 1)
+			row.change(w)
+			w.Eventually("the annotations are written", func() error {
+				got := w.Get(name).Annotations
+				if _, marked := got[v1alpha1.AnnotationRemovalStarted]; !marked && row.template == nil {
+					return fmt.Errorf("%v", got)
+				}
+				return nil
+			})
+			if got := w.Get(name).Annotations; got[corev1.LastAppliedConfigAnnotation] != theirs || got[others] != row.template[others] {
+				t.Errorf("the annotations are %v", got)
+			}
+		})
+	}
+}
