@@ -10,6 +10,8 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +20,7 @@ import (
 	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	authorizationclient "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 )
 
 // NewHandler returns a handler that serves the metrics of a registry to authenticated and authorized readers. Unlike the filter of
@@ -38,6 +41,8 @@ func NewHandler(
 		log:     log,
 		reviews: newReviewer(authentication.TokenReviews(), authorization.SubjectAccessReviews()),
 		next:    serve(metrics),
+		clock:   clock.RealClock{},
+		logged:  &logged{},
 	}, nil
 }
 
@@ -51,6 +56,28 @@ type access struct {
 	log     logr.Logger
 	reviews *reviewer
 	next    http.Handler
+	clock   clock.PassiveClock
+	logged  *logged
+}
+
+// logEvery is the shortest time between two lines in the log: anybody who reaches the port may cause failures.
+const logEvery = time.Minute
+
+// logged is when a failure was logged last.
+type logged struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+// again reports whether a failure may be logged now, and counts it as logged.
+func (l *logged) again(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.at.IsZero() && now.Sub(l.at) < logEvery {
+		return false
+	}
+	l.at = now
+	return true
 }
 
 // ServeHTTP implements http.Handler.
@@ -104,10 +131,15 @@ func (a access) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		return // The client is gone. A line for each would fill the log.
 	}
-	a.log.Error(err, "A reader of the metrics cannot be authorized")
-	status := http.StatusServiceUnavailable
+	status, remedy := http.StatusServiceUnavailable, "the next request tries again"
 	if apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
 		status = http.StatusInternalServerError
+	}
+	if apierrors.IsForbidden(err) {
+		remedy = "set metrics.rbac.create of the chart to true, or bind the operator's ServiceAccount to the ClusterRole system:auth-delegator"
+	}
+	if a.logged.again(a.clock.Now()) {
+		a.log.Error(err, "Readers of the metrics cannot be authorized: "+remedy)
 	}
 	http.Error(w, "The operator cannot ask the API server who you are: see its log", status)
 }

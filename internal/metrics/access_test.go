@@ -8,6 +8,7 @@ package metrics
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -15,14 +16,17 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	authenticationclient "k8s.io/client-go/kubernetes/typed/authentication/v1"
 	authorizationclient "k8s.io/client-go/kubernetes/typed/authorization/v1"
+	clocktesting "k8s.io/utils/clock/testing"
 )
 
 // apiServer reviews tokens and rights: it knows every token and allows everything.
@@ -73,7 +77,8 @@ func scrape(ctx context.Context, a access, token string) int {
 
 func newAccess(s *apiServer, log logr.Logger) access {
 	next := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
-	return access{log: log, reviews: newReviewer(s, allowing{}), next: next}
+	now := clocktesting.NewFakePassiveClock(time.Unix(0, 0))
+	return access{log: log, reviews: newReviewer(s, allowing{}), next: next, clock: now, logged: &logged{}}
 }
 
 func TestAccess_TheAPIServerIsNotAskedAboutATokenThatIsTooLong(t *testing.T) {
@@ -129,5 +134,35 @@ func TestAccess_NothingIsLoggedOfAClientThatIsGone(t *testing.T) {
 		if (lines.Load() == 0) != gone {
 			t.Errorf("the client is gone: %v; %d lines", gone, lines.Load())
 		}
+	}
+}
+
+// Anybody may send requests. Without the right to create reviews each of them fails, and one line says what to do.
+func TestAccess_AFailureIsLoggedOnceInAMinuteWithItsRemedy(t *testing.T) {
+	resource := authenticationv1.SchemeGroupVersion.WithResource("tokenreviews").GroupResource()
+	for _, row := range []struct {
+		name   string
+		err    error
+		remedy string
+	}{
+		{"no right to create reviews", apierrors.NewForbidden(resource, "", errors.New("RBAC")), "metrics.rbac.create"},
+		{"no API server", http.ErrServerClosed, "the next request tries again"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var lines []string
+			log := funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{})
+			a := newAccess(&apiServer{review: func(context.Context) error { return row.err }}, log)
+			now := clocktesting.NewFakePassiveClock(time.Unix(0, 0))
+			a.clock = now
+			for minute := range 2 {
+				for i := range 100 {
+					scrape(t.Context(), a, strconv.Itoa(i))
+				}
+				if len(lines) != minute+1 || !strings.Contains(lines[minute], row.remedy) {
+					t.Fatalf("minute %d: %d lines, the first %.300q", minute, len(lines), lines[:1])
+				}
+				now.SetTime(now.Now().Add(time.Minute))
+			}
+		})
 	}
 }

@@ -168,6 +168,9 @@ func TestMetricsAreRefusedWhileReadersCannotBeAuthorized(t *testing.T) {
 	if status, body, err := unbound.scrape(token, nil); err != nil || status != http.StatusInternalServerError {
 		t.Errorf("without the role for reviews: %d, %q, error %v; want %d", status, body, err, http.StatusInternalServerError)
 	}
+	if !strings.Contains(unbound.output(), "metrics.rbac.create") {
+		t.Errorf("the log does not name the role for reviews:\n%s", unbound.output())
+	}
 	for _, c := range []*child{cut, unbound} {
 		if strings.Contains(c.output(), token) || strings.Contains(c.output(), "made-up") {
 			t.Errorf("the log shows a token:\n%s", c.output())
