@@ -120,7 +120,9 @@ func (t turns) add(who ratelimit.Caller, id string, remote *cloud.Agent) {
 		}
 		u.turns[who.UID] = last
 	}
-	if last.charge.Add(int64(seen.bytes-last.seen[id].bytes)) == nil {
+	_ = last.charge.Add(-int64(last.seen[id].bytes)) // what is returned never fails
+	delete(last.seen, id)                            // It is outdated, also where memory is short.
+	if last.charge.Add(int64(seen.bytes)) == nil {
 		last.seen[id] = seen
 	}
 }

@@ -165,3 +165,23 @@ func TestAnUnfinishedTurn_ReadsAgain_TakesMemoryOnce(t *testing.T) {
 	}
 	w.requests(1)
 }
+
+// Where memory is short, what a turn saw later is not kept, and what it saw before does not count any more.
+func TestAnUnfinishedTurn_WithoutMemoryForWhatItSees_DropsWhatItSawBefore(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
+	id := w.register("m")
+	w.cloud.Mutate(id, func(a *cloud.Agent) { a.RawConfig = strings.Repeat("x", 1<<20) })
+	who := w.web("1")
+	w.ConfirmedMissing(who, id)
+	for i := range 20 {
+		other := w.web("1")
+		other.UID = uid("a", i)
+		_, err := w.Get(t.Context(), other, id)
+		noError(t, err)
+	}
+	_, err := w.Get(t.Context(), who, id)
+	noError(t, err)
+	if w.Missing(who, id) {
+		t.Error("the agent that was just read counts as missing")
+	}
+}
