@@ -9,7 +9,6 @@ package remoteagent
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -80,10 +79,18 @@ func (e Evidence) recordedHere(id string) bool {
 	return e.records(e.Agent) && id != "" && (status.ID == id || slices.Contains(status.DuplicatesToDelete, id))
 }
 
-// RegisteredWith reports whether a remote agent with our machine ID may come from the registration of this intent.
-func (e Evidence) RegisteredWith(intent string, createdAt time.Time) bool {
-	remote := &cloud.Agent{MachineID: e.MachineID(), CreatedAt: createdAt}
-	return e.entitled(remote, registration.ParseIntent(intent))
+// RegisteredWith reports whether a remote agent with our machine ID may come from the registration of this intent. One that another Agent
+// has does not: whoever writes Secrets may write its ID.
+func (e Evidence) RegisteredWith(ctx context.Context, intent string, remote *cloud.Agent) (bool, error) {
+	unrecorded := &cloud.Agent{MachineID: e.MachineID(), CreatedAt: remote.CreatedAt}
+	if !e.entitled(unrecorded, registration.ParseIntent(intent)) {
+		return false, nil
+	}
+	err := rivals{e.Task}.unowned(ctx, remote)
+	if fault.Is(err, fault.RemoteOwned) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // ShowToken reads the token of the recorded remote agent, without a change of the record. There is none if a read does not show that the

@@ -133,8 +133,11 @@ func (s secretKeeper) writable(
 func (s secretKeeper) yield(ctx context.Context, secret *corev1.Secret) (bool, error) {
 	o := remoteagent.Observer{Task: s.Task}
 	remote, err := o.Lookup(ctx, tokensecret.ID(secret))
-	evidence := remoteagent.Evidence{Task: s.Task}
-	if err != nil || remote == nil || !evidence.RegisteredWith(tokensecret.Registration(secret), remote.CreatedAt) {
+	if err != nil || remote == nil {
+		return false, err
+	}
+	ours, err := remoteagent.Evidence{Task: s.Task}.RegisteredWith(ctx, tokensecret.Registration(secret), remote)
+	if err != nil || !ours {
 		return false, err
 	}
 	status := &s.Agent.Status
