@@ -74,7 +74,8 @@ func servesAt(secret *corev1.Secret, cp *v1alpha1.CloudProject) bool {
 	return at != "" && cloud.CanonicalURL(at) == cloud.CanonicalURL(cp.Spec.URL)
 }
 
-// keep updates the copy from the source. An existing copy is replaced only by credentials that the API accepted.
+// keep updates the copy from the source. An existing copy, even one that somebody deleted, is replaced only by credentials that the API
+// accepted: until then its finalizer keeps what may be the last good token.
 // The failure says why Agents must not be registered: they could not be deleted later.
 func (c copies) keep(ctx context.Context, cp *v1alpha1.CloudProject, now credentials, accepted bool) (*fault.Error, error) {
 	switch {
@@ -87,7 +88,7 @@ func (c copies) keep(ctx context.Context, cp *v1alpha1.CloudProject, now credent
 	case now.copy == nil:
 		return refusedCopy(cp, c.create(ctx, cp, now.Credentials))
 	case now.copy.DeletionTimestamp != nil:
-		return refusedCopy(cp, c.renew(ctx, cp, now))
+		return refusedCopy(cp, c.renew(ctx, cp, now, accepted))
 	}
 	wanted := now.copy.DeepCopy()
 	url := cloud.CanonicalURL(cp.Spec.URL)
@@ -110,7 +111,7 @@ func (c copies) create(ctx context.Context, cp *v1alpha1.CloudProject, now conne
 
 // renew replaces a copy that somebody deleted. In a namespace that is being deleted no new one can be created, so the
 // old one keeps its finalizer there.
-func (c copies) renew(ctx context.Context, cp *v1alpha1.CloudProject, now credentials) error {
+func (c copies) renew(ctx context.Context, cp *v1alpha1.CloudProject, now credentials, accepted bool) error {
 	if cp.DeletionTimestamp != nil {
 		return nil
 	}
@@ -118,6 +119,9 @@ func (c copies) renew(ctx context.Context, cp *v1alpha1.CloudProject, now creden
 		return fault.Waitingf(v1alpha1.ReasonSecretWriteRefused, // A watch shows its end.
 			"Secret %q, the operator's copy of the credentials, was deleted and still has the finalizer %s: remove the finalizer",
 			now.copy.Name, others[0])
+	}
+	if !accepted {
+		return nil
 	}
 	trial := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cp.Namespace, GenerateName: "calyptia-credentials-"}}
 	if err := c.client.Create(ctx, trial, client.DryRunAll); err != nil {

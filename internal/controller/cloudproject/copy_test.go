@@ -8,6 +8,8 @@ package cloudproject
 
 import (
 	"bytes"
+	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,6 +21,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
@@ -139,6 +142,51 @@ func TestADeletedCopyIsRenewed(t *testing.T) {
 		now := w.Secret(copied)
 		return now != nil && now.UID != before.UID && now.DeletionTimestamp == nil
 	}, w.logged)
+}
+
+// While the API has not accepted the token of the source, the deleted copy is the last place of the good token: it is kept, and serves.
+func TestADeletedCopyIsNotRenewedWithoutAcceptedCredentials(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		fault cloudtest.Fault
+		want  expect
+	}{
+		{"rejected", cloudtest.Fault{Status: http.StatusUnauthorized, Body: `{"error":"invalid token"}`}, stalledBy(v1alpha1.ReasonUnauthorized)},
+		{"neither accepted nor rejected", cloudtest.Fault{Route: cloudtest.RouteAgent, Status: http.StatusBadRequest, Body: `{"error":"invalid ID"}`},
+			unverified()},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			cp, before := w.withCopy()
+			agent := w.registerRemote(cp)
+			const wrong = "wrong-canary-0123456789abcdef"
+			w.hide(wrong)
+			row.fault.Match = func(r *http.Request) bool {
+				return strings.Contains(r.Header.Get("Authorization")+r.Header.Get("X-Project-Token"), wrong)
+			}
+			w.cloud.Inject(row.fault)
+			w.putToken(wrong)
+			w.becomes(cp, row.want)
+			w.deleteSecret(copied)
+			w.stays("the good token", func() bool {
+				now := w.Secret(copied)
+				return now != nil && string(now.Data["token"]) == w.token.Reveal()
+			})
+			w.deleteSecret(tokenName)
+			w.becomes(cp, waitingFor(v1alpha1.ReasonSourceNotFound, tokenName))
+			w.eventually("the project to be usable", func() bool { _, err := w.projects.Get(cp, cp.Namespace); return err == nil }, w.logged)
+			if err := w.projects.Lookup(cp.UID).Delete(t.Context(), ratelimit.Caller{UID: "somebody"}, agent); err != nil {
+				t.Errorf("the deletion failed: %v", err)
+			}
+			w.putToken(w.token.Reveal())
+			w.becomes(cp, verified)
+			w.eventually("a new copy", func() bool {
+				now := w.Secret(copied)
+				return now != nil && now.UID != before.UID && now.DeletionTimestamp == nil
+			}, w.logged)
+		})
+	}
 }
 
 func TestTheCopyServesDeletionsWhenTheSourceIsGone(t *testing.T) {
