@@ -38,11 +38,19 @@ type Permit struct {
 	done       func(error)
 }
 
-// Acquire returns a Permit for one request on behalf of an Agent. It never sleeps: while the project is unverified,
+// Acquire returns a Permit for one registration on behalf of an Agent. It never sleeps: while the project is unverified,
 // throttled, at its rate limit or unreachable, or after the caller's Turn, it returns a waiting failure with a retry time.
 func (c *Connection) Acquire(who ratelimit.Caller) (*Permit, error) {
+	return acquire(c, who, verification.Register)
+}
+
+// acquire returns a Permit for one request of a kind; empty for a request with other credentials than the project's.
+func acquire(c *Connection, who ratelimit.Caller, kind verification.Kind) (*Permit, error) {
 	if err := c.usable(who.Namespace); err != nil {
 		return nil, err
+	}
+	if rejected := c.rejects(kind); rejected != nil {
+		return nil, rejected
 	}
 	now := c.shared.registry.opts.Clock.Now()
 	if !who.Turn.Next(now) {
@@ -99,16 +107,24 @@ func (p *Permit) Repeat(ctx context.Context, r cloud.Registration) (*cloud.Regis
 	}
 	p.connection.shared.registry.EndTurn(p.who.UID)
 	made, err := p.client.Register(ctx, r)
-	p.finish(verification.Register, err)
+	err = p.finish(verification.Register, err)
 	if err == nil && p.current() {
 		p.connection.Add(inventory.Entry{ID: made.ID, MachineID: r.MachineID, CreatedAt: made.CreatedAt})
 	}
 	return made, err
 }
 
-func (p *Permit) finish(kind verification.Kind, err error) {
+// finish ends a request, and returns its failure: that of all requests of its kind if the API rejects these alone, because no event shows
+// the end of that.
+func (p *Permit) finish(kind verification.Kind, err error) error {
 	p.settle(err)
 	p.connection.learn(p.who, p.at, kind, err)
+	if e, failed := cloud.AsError(err); failed && e.Reason == cloud.ReasonUnauthorized {
+		if rejected := p.connection.rejects(kind); rejected != nil {
+			return rejected.Because(err)
+		}
+	}
+	return err
 }
 
 // settle ends a request whose outcome shows nothing of the credentials.
@@ -126,8 +142,8 @@ func (p *Permit) outdated() error {
 func saysGone(err error) bool { return cloud.IsGone(err) || cloud.MaybeGone(err) }
 
 // acquireWrite returns a Permit for a request that may change a remote agent: what was read before is outdated.
-func acquireWrite(c *Connection, who ratelimit.Caller) (*Permit, error) {
-	p, err := c.Acquire(who)
+func acquireWrite(c *Connection, who ratelimit.Caller, kind verification.Kind) (*Permit, error) {
+	p, err := acquire(c, who, kind)
 	if err == nil {
 		c.shared.registry.EndTurn(who.UID)
 	}
@@ -139,12 +155,12 @@ func (c *Connection) Get(ctx context.Context, who ratelimit.Caller, id string) (
 	if seen, ok := c.find(who, id); ok && seen.remote != nil {
 		return seen.remote, nil
 	}
-	p, err := c.Acquire(who)
+	p, err := acquire(c, who, verification.Read)
 	if err != nil {
 		return nil, err
 	}
 	agent, err := p.client.Get(ctx, id)
-	p.finish(verification.Read, err)
+	err = p.finish(verification.Read, err)
 	if (err == nil || saysGone(err)) && !p.current() {
 		return nil, p.outdated()
 	}
@@ -156,12 +172,12 @@ func (c *Connection) Get(ctx context.Context, who ratelimit.Caller, id string) (
 
 // Update patches a remote agent with the project token.
 func (c *Connection) Update(ctx context.Context, who ratelimit.Caller, id string, u cloud.Update) error {
-	p, err := acquireWrite(c, who)
+	p, err := acquireWrite(c, who, verification.Update)
 	if err != nil {
 		return err
 	}
 	err = p.client.Update(ctx, id, u)
-	p.finish(verification.Update, err)
+	err = p.finish(verification.Update, err)
 	if saysGone(err) && !p.current() {
 		return p.outdated()
 	}
@@ -170,7 +186,7 @@ func (c *Connection) Update(ctx context.Context, who ratelimit.Caller, id string
 
 // UpdateAsAgent patches a remote agent with its own token, for fields that only the agent may write.
 func (c *Connection) UpdateAsAgent(ctx context.Context, who ratelimit.Caller, id string, u cloud.Update, token cloud.Token) error {
-	p, err := acquireWrite(c, who)
+	p, err := acquireWrite(c, who, "")
 	if err != nil {
 		return err
 	}
@@ -196,12 +212,12 @@ func (c *Connection) UpdateAsAgent(ctx context.Context, who ratelimit.Caller, id
 
 // Delete deletes a remote agent. Something else may have responded: the snapshot keeps the agent until the caller confirms it.
 func (c *Connection) Delete(ctx context.Context, who ratelimit.Caller, id string) error {
-	p, err := acquireWrite(c, who)
+	p, err := acquireWrite(c, who, verification.Delete)
 	if err != nil {
 		return err
 	}
 	err = p.client.Delete(ctx, id)
-	p.finish(verification.Delete, err)
+	err = p.finish(verification.Delete, err)
 	if saysGone(err) && !p.current() {
 		return p.outdated()
 	}
@@ -226,8 +242,8 @@ func (c *Connection) learn(who ratelimit.Caller, at epoch, kind verification.Kin
 		check = s.access.blocked == nil // A proxy may have written it: the credential check decides.
 	case e.Reason == cloud.ReasonUnauthorized:
 		check = s.access.blocked == nil
-		if check && s.epoch.check == at.check { // Concurrent requests count once.
-			s.verified.Refuse(kind, s.registry.opts.Clock.Now())
+		if check && s.epoch.check == at.check && s.verified.Refuse(kind, s.registry.opts.Clock.Now()) { // Concurrent requests count once.
+			break // The credential check decides about other kinds of requests.
 		}
 		s.access.blocked, s.verified.Result.Verified = unauthorized(s.key), false
 	case throttles(e):

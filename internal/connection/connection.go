@@ -141,6 +141,9 @@ func (s source) Fetch(ctx context.Context, o cloud.ListOptions) (*cloud.RawPage,
 	if err := c.usable(""); err != nil {
 		return nil, nil, err
 	}
+	if rejected := c.rejects(verification.List); rejected != nil {
+		return nil, nil, rejected
+	}
 	if err := c.shared.limiter.Wait(ctx, ratelimit.List); err != nil {
 		return nil, nil, inventory.Canceled(err)
 	}

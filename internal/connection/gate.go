@@ -15,6 +15,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
+	"github.com/calyptia-agent-operator/operator/internal/verification"
 )
 
 // access is the state that allows or blocks requests.
@@ -107,6 +108,19 @@ func (g *gate) throttled(namespace string) *fault.Error {
 		return fault.Waitingf(v1alpha1.ReasonRateLimited, "Calyptia Cloud asked to wait").Coded(fault.Throttled).After(fault.Spread(wait))
 	}
 	return nil
+}
+
+// rejects returns why requests of a kind are not made: the API rejects them, and accepts others. It is nil if they are.
+func (g *gate) rejects(kind verification.Kind) *fault.Error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	wait := g.verified.Rest(kind, g.registry.opts.Clock.Now())
+	if wait == 0 {
+		return nil
+	}
+	return fault.Waitingf(v1alpha1.ReasonForbidden,
+		"Calyptia Cloud rejects the token of CloudProject %s for requests of this kind (%s): use a token that may make them",
+		g.key, kind).After(fault.Spread(wait))
 }
 
 // breakerMoved is called by the breaker, which may hold its lock: it must not call the breaker.

@@ -69,7 +69,7 @@ func (c *catalogs) RefuseName(version int, kind names.Kind, id string) {
 func (c *catalogs) ReadCatalog(ctx context.Context, who ratelimit.Caller, version int, kind names.Kind, notBefore time.Time) error {
 	return c.at(version).Read(ctx, kind, notBefore,
 		func(ctx context.Context, kind cloud.NamedKind, o cloud.NamedOptions) (*cloud.NamedPage, error) {
-			p, err := c.connection.Acquire(who)
+			p, err := acquire(c.connection, who, verification.Named)
 			if err != nil {
 				return nil, err
 			}
@@ -85,7 +85,7 @@ func (c *catalogs) ReadCatalog(ctx context.Context, who ratelimit.Caller, versio
 			case err == nil: // Any list has IDs and names: it shows nothing of the credentials.
 				p.settle(nil)
 			default:
-				p.finish(verification.Named, err)
+				err = p.finish(verification.Named, err)
 			}
 			if !p.current() {
 				return nil, p.outdated()

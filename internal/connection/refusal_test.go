@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 // noBearer rejects registrations with Authorization: Bearer, which the list accepts.
@@ -182,4 +184,90 @@ func TestARefusedRegistration_OtherRequestsAreAccepted_SchemeIsReplaced(t *testi
 	}
 	w.authenticatesWith(v1alpha1.AuthenticationProjectToken)
 	noError(t, w.tryToRegister("m"))
+}
+
+// A token that is rejected for one kind of requests stops these alone: what the API accepts otherwise goes on. Revoked, it stops all.
+func TestRejectionsOfOneKind_DoNotStopOtherRequests(t *testing.T) {
+	deletes := func(w *world, id string) error { return w.Delete(w.Context(), theirs, id) }
+	updates := func(w *world, id string) error {
+		return w.Update(w.Context(), theirs, id, cloud.Update{Name: new("other")})
+	}
+	registers := func(w *world, _ string) error { return w.tryToRegister("m") }
+	for _, row := range []struct {
+		name, method   string
+		authentication v1alpha1.Authentication
+		send           func(w *world, id string) error
+	}{
+		{"deletions", http.MethodDelete, v1alpha1.AuthenticationAuto, deletes},
+		{"deletions, one scheme", http.MethodDelete, v1alpha1.AuthenticationBearer, deletes},
+		{"updates", http.MethodPatch, v1alpha1.AuthenticationAuto, updates},
+		{"registrations", http.MethodPost, v1alpha1.AuthenticationBearer, registers},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := newWorld(t, cloudtest.Settings{})
+			w.cp.Spec.Authentication = row.authentication
+			w.configure()
+			noError(t, w.Verify(t.Context()))
+			id := w.register("a")
+			refusal := cloudtest.Fault{Method: row.method, Status: http.StatusUnauthorized, Body: `{"error":"unauthenticated"}`}
+			w.cloud.Inject(refusal)
+			for range 3600 { // seconds
+				w.clock.Step(time.Second)
+				if err := row.send(w, id); err == nil {
+					t.Fatal("it is accepted")
+				}
+				noError(t, w.Verify(t.Context())) // As the controller does after a 401.
+				if _, err := w.Get(t.Context(), somebody, id); err != nil {
+					t.Fatalf("another request: %v", err)
+				}
+			}
+			if sent := w.cloud.Count(row.method, ""); sent > 60 {
+				t.Errorf("in an hour %d of them were sent", sent)
+			}
+			if pause := w.failure(row.send(w, id), v1alpha1.ReasonForbidden).RetryAfter; pause <= 0 {
+				t.Error("it is not retried")
+			}
+
+			refusal.Method = ""
+			w.cloud.Inject(refusal)
+			_, _ = w.Get(t.Context(), somebody, id)
+			w.refused(w.Verify(t.Context()), v1alpha1.ReasonUnauthorized)
+			if _, err := w.registry.Get(w.cp, somebody.Namespace); err == nil {
+				t.Error("a revoked token is used")
+			}
+		})
+	}
+}
+
+var theirs = ratelimit.Caller{UID: "theirs", Namespace: "theirs"}
+
+// Concurrent requests are one rejection here, too: the pause does not grow with their number.
+func TestConcurrentRejectionsOfOneKindCountOnce(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
+	id := w.register("a")
+	entered, release := make(chan struct{}), make(chan struct{})
+	refusal := cloudtest.Fault{Method: http.MethodDelete, Status: http.StatusUnauthorized, Body: `{"error":"unauthenticated"}`, Times: 1}
+	w.cp.Spec.Authentication = v1alpha1.AuthenticationBearer
+	w.configure()
+	noError(t, w.Verify(t.Context()))
+	w.cloud.Inject(refusal)
+	_ = w.Delete(t.Context(), theirs, id)
+	noError(t, w.Verify(t.Context()))
+	refusal.Times, refusal.Entered, refusal.Block = 8, entered, release
+	w.cloud.Inject(refusal)
+	var calls sync.WaitGroup
+	for range 8 {
+		calls.Go(func() { _ = w.Delete(t.Context(), theirs, id) })
+	}
+	for range 8 {
+		<-entered
+	}
+	close(release)
+	calls.Wait()
+	if pause := w.failure(w.Delete(t.Context(), theirs, id), v1alpha1.ReasonForbidden).RetryAfter; pause > 6*time.Second {
+		t.Errorf("the pause is %s", pause)
+	}
+	noError(t, w.Verify(t.Context()))
+	w.clock.Step(6 * time.Second)
+	noError(t, w.Delete(t.Context(), theirs, id))
 }

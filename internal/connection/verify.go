@@ -32,25 +32,24 @@ func (c *Connection) Verify(ctx context.Context) error {
 	s.mu.Unlock()
 
 	last, pause := errors.New("requests are rejected with 401"), time.Duration(0)
-	for _, scheme := range schemes {
-		wait, again := c.refused(at, scheme)
-		if again && wait > 0 {
-			pause = sooner(pause, wait)
+	for _, try := range c.tries(at, schemes) {
+		if try.after > 0 && try.again {
+			pause = sooner(pause, try.after)
 			continue
 		}
-		with := now.bare.WithCredential(cloud.Credential{Scheme: cloud.Scheme(scheme), Token: now.token})
+		with := now.bare.WithCredential(cloud.Credential{Scheme: cloud.Scheme(try.scheme), Token: now.token})
 		known := verification.Result{}
-		if before.Authentication == scheme {
+		if before.Authentication == try.scheme {
 			known = before
 		}
 		result, err := verification.Check(ctx, with, now.endpoint.URL, now.endpoint.ProjectID, known)
 		switch {
 		case verification.IsRefusal(err):
 			last = err
-		case err == nil && !result.Verified && wait > 0:
-			pause = sooner(pause, wait)
+		case err == nil && !result.Verified && try.after > 0:
+			pause = sooner(pause, try.after)
 		default:
-			result.Authentication = scheme
+			result.Authentication = try.scheme
 			return c.conclude(at, with, result, err)
 		}
 	}
@@ -64,14 +63,30 @@ func (c *Connection) Verify(ctx context.Context) error {
 		Coded(fault.TokenRejected).After(pause).Because(last)
 }
 
-// refused returns for how long rejected requests outweigh a check of the scheme; see verification.State.
-func (c *Connection) refused(at epoch, scheme v1alpha1.Authentication) (wait time.Duration, again bool) {
+// try is a scheme to check. Rejected requests outweigh the check for the time after; see verification.State.
+type try struct {
+	scheme v1alpha1.Authentication
+	after  time.Duration
+	again  bool
+}
+
+// tries are the schemes in the order in which they are checked: last those with which some kinds of requests are rejected.
+func (c *Connection) tries(at epoch, schemes []v1alpha1.Authentication) []try {
 	c.shared.mu.Lock()
 	defer c.shared.mu.Unlock()
-	if c.shared.epoch.session != at.session {
-		return 0, false
+	var whole, partial []try
+	for _, scheme := range schemes {
+		t, some := try{scheme: scheme}, false
+		if c.shared.epoch.session == at.session {
+			t.after, t.again, some = c.shared.verified.Refused(scheme, c.shared.registry.opts.Clock.Now())
+		}
+		if some {
+			partial = append(partial, t)
+		} else {
+			whole = append(whole, t)
+		}
 	}
-	return c.shared.verified.Refused(scheme, c.shared.registry.opts.Clock.Now())
+	return append(whole, partial...)
 }
 
 // sooner returns the shorter of two durations; the first is zero while unknown.

@@ -32,10 +32,11 @@ type State struct {
 	// Preferred is the authentication that was accepted last at this endpoint.
 	Preferred v1alpha1.Authentication
 
-	refusals map[refused]refusals // of requests, with 401
-	renewed  bool                 // the token replaced another one, and has not listed agents yet
-	hadList  bool                 // the API listed agents at this endpoint before
-	lostAt   time.Time            // when it was first seen not to list them any more
+	refusals map[refused]refusals            // of requests, with 401
+	accepted map[v1alpha1.Authentication]int // how many requests about agents were
+	renewed  bool                            // the token replaced another one, and has not listed agents yet
+	hadList  bool                            // the API listed agents at this endpoint before
+	lostAt   time.Time                       // when it was first seen not to list them any more
 }
 
 // Kind of a request. An API may accept credentials for one kind alone, so that what is accepted shows nothing of another kind.
@@ -59,14 +60,17 @@ type refused struct {
 
 // refusals are the 401 to requests that a check had let through.
 type refusals struct {
-	count int       // in a row; a 401 long after the one before begins again
-	until time.Time // when the scheme may be tried again
+	count    int       // in a row; a 401 long after the one before begins again
+	until    time.Time // when the scheme, or the kind alone, may be tried again
+	accepted int       // how many requests with the scheme were, at the last 401
+	alone    bool      // only requests of this kind are refused
 }
 
 // Restart forgets what was shown of other credentials. hadList says whether the API listed agents at this endpoint; renewed, whether
 // the token replaces another.
 func (s *State) Restart(preferred v1alpha1.Authentication, hadList, renewed bool) {
-	*s = State{Preferred: preferred, hadList: hadList, renewed: renewed, refusals: map[refused]refusals{}}
+	*s = State{Preferred: preferred, hadList: hadList, renewed: renewed, refusals: map[refused]refusals{},
+		accepted: map[v1alpha1.Authentication]int{}}
 }
 
 // Accept takes up the result of a check. One that says nothing takes nothing away from requests that were accepted, and one that
@@ -80,31 +84,57 @@ func (s *State) Accept(r Result) {
 	}
 }
 
-// Refuse counts a 401 to a request.
-func (s *State) Refuse(kind Kind, now time.Time) {
+// Refuse counts a 401 to a request. It reports whether only requests of this kind are known to be refused, so that others need not stop:
+// that happened again, and others were accepted in between, or it is a change of an agent, which a valid token may have no right to.
+func (s *State) Refuse(kind Kind, now time.Time) (alone bool) {
 	key := refused{s.Result.Authentication, kind}
 	r := s.refusals[key]
+	if r.alone && now.Before(r.until) {
+		return true // It was sent before the last 401.
+	}
 	if now.Sub(r.until) >= refusalForgotten {
 		r = refusals{}
 	}
 	r.count++
 	r.until = now.Add(fault.Backoff(max(r.count-1, 1), refusalRest, refusalMost))
+	accepted := s.accepted[key.scheme]
+	r.alone = r.count > 1 && (kind == Update || kind == Delete || accepted > r.accepted)
+	r.accepted = accepted
 	s.refusals[key] = r
+	return r.alone
 }
 
 // Succeed records that a request was accepted, after a check that came after a 401 to one of its kind: that was a moment's trouble.
-func (s *State) Succeed(kind Kind) { delete(s.refusals, refused{s.Result.Authentication, kind}) }
+// (That lists are accepted is what a check shows.)
+func (s *State) Succeed(kind Kind) {
+	delete(s.refusals, refused{s.Result.Authentication, kind})
+	if kind != List && kind != Named {
+		s.accepted[s.Result.Authentication]++
+	}
+}
 
 // Refused returns for how long requests that were refused outweigh a check that says neither yes nor no. If that happened
 // again after a check had accepted the scheme, they outweigh that, too: an API may list agents for a token that it allows
-// nothing else.
-func (s *State) Refused(scheme v1alpha1.Authentication, now time.Time) (rest time.Duration, again bool) {
+// nothing else. If only some kinds of requests are refused, the scheme is of use, but another may be accepted for all.
+func (s *State) Refused(scheme v1alpha1.Authentication, now time.Time) (rest time.Duration, again, some bool) {
 	for key, r := range s.refusals {
-		if key.scheme == scheme {
-			rest, again = max(rest, r.until.Sub(now)), again || r.count > 1
+		switch wait := r.until.Sub(now); {
+		case key.scheme != scheme:
+		case r.alone:
+			some = some || wait > 0
+		default:
+			rest, again = max(rest, wait), again || r.count > 1
 		}
 	}
-	return rest, again
+	return rest, again, some
+}
+
+// Rest returns for how long no request of a kind is made, because requests of that kind alone are refused.
+func (s *State) Rest(kind Kind, now time.Time) time.Duration {
+	if r := s.refusals[refused{s.Result.Authentication, kind}]; r.alone {
+		return max(r.until.Sub(now), 0)
+	}
+	return 0
 }
 
 // ForgetRefusals has refused schemes tried again at once.
