@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -49,7 +50,8 @@ func RegisterMetrics(registerer prometheus.Registerer) error {
 // written.
 type Sink struct {
 	events.EventSink
-	lines map[string]*ratelimit.Limiter
+	lines  map[string]*ratelimit.Limiter
+	series *rate.Limiter
 
 	mu      sync.Mutex
 	waiting map[line]int
@@ -61,7 +63,9 @@ type line struct{ namespace, kind string }
 
 // NewSink returns a Sink in front of another one.
 func NewSink(inner events.EventSink) *Sink {
-	s := &Sink{EventSink: inner, lines: map[string]*ratelimit.Limiter{}, waiting: map[line]int{}}
+	s := &Sink{
+		EventSink: inner, lines: map[string]*ratelimit.Limiter{}, series: rate.NewLimiter(perSecond, firstOnes), waiting: map[line]int{},
+	}
 	for _, kind := range kinds {
 		s.lines[kind] = ratelimit.New(func(time.Duration) {})
 		s.lines[kind].Set(&v1alpha1.RateLimit{RequestsPerSecond: new(int32(perSecond)), Burst: new(int32(firstOnes))})
@@ -71,7 +75,7 @@ func NewSink(inner events.EventSink) *Sink {
 
 // Create writes an Event when it is its turn. Of too many it is left out, as if it were written: Events are best effort.
 func (s *Sink) Create(ctx context.Context, event *eventsv1.Event) (*eventsv1.Event, error) {
-	if event.Series != nil { // client-go holds a lock then, so this must not wait; Recorder bounds these.
+	if event.Series != nil { // Patch did not find it.
 		return s.EventSink.Create(ctx, event)
 	}
 	of := line{event.Namespace, event.Type}
@@ -85,6 +89,15 @@ func (s *Sink) Create(ctx context.Context, event *eventsv1.Event) (*eventsv1.Eve
 		return nil, err
 	}
 	return s.EventSink.Create(ctx, event)
+}
+
+// Patch writes the count of a series, when it begins and some minutes after it ends. client-go may hold a lock then, so this must not wait:
+// of too many it is left out, and the Event shows a smaller count.
+func (s *Sink) Patch(ctx context.Context, event *eventsv1.Event, data []byte) (*eventsv1.Event, error) {
+	if !s.series.Allow() {
+		return event, nil
+	}
+	return s.EventSink.Patch(ctx, event, data)
 }
 
 // enter reports whether an Event may wait: if fewer of its line wait than there are places left.

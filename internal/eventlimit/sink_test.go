@@ -18,7 +18,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
 )
 
 // written is when the Events of a namespace and type were written, from the start of the test.
@@ -26,8 +29,16 @@ type written struct {
 	events.EventSink
 	began time.Time
 
-	mu sync.Mutex
-	at map[line][]time.Duration
+	mu      sync.Mutex
+	at      map[line][]time.Duration
+	patches int
+}
+
+func (w *written) Patch(_ context.Context, e *eventsv1.Event, _ []byte) (*eventsv1.Event, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.patches++
+	return e, nil
 }
 
 func (w *written) Create(_ context.Context, e *eventsv1.Event) (*eventsv1.Event, error) {
@@ -149,5 +160,37 @@ func TestSink_LeftOutAndCanceled(t *testing.T) {
 		if s.total != 0 {
 			t.Errorf("%d still wait", s.total)
 		}
+	})
+}
+
+// client-go writes the second Event of a series, and then its count some minutes later: a team has as many series as objects.
+func TestSink_Series(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const objects, most = 1000, firstOnes + 2*perSecond
+		w := &written{began: time.Now(), at: map[line][]time.Duration{}}
+		ctx, cancel := context.WithCancel(t.Context())
+		broadcaster := events.NewBroadcaster(NewSink(w))
+		if err := broadcaster.StartRecordingToSinkWithContext(ctx); err != nil {
+			t.Fatal(err)
+		}
+		recorder := New(broadcaster.NewRecorder(clientgoscheme.Scheme, "agent"), clientgoscheme.Scheme, clock.RealClock{})
+		for change := range burst + 3 { // The last three are a series.
+			for i := range objects {
+				object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+					Namespace: "ours", Name: fmt.Sprint(i), UID: types.UID(fmt.Sprint(i)), ResourceVersion: fmt.Sprint(change),
+				}}
+				recorder.Eventf(object, nil, corev1.EventTypeNormal, "Updated", "Update", "changed")
+				if i%100 == 0 {
+					synctest.Wait() // The broadcaster drops what it has no room for.
+				}
+			}
+		}
+		synctest.Wait()
+		if w.patches == 0 || w.patches > most {
+			t.Errorf("%d series of one team were written at once, want at most %d", w.patches, most)
+		}
+		<-time.After(10 * time.Minute) // Nothing waits any more.
+		broadcaster.Shutdown()
+		cancel()
 	})
 }
