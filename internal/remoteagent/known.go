@@ -148,7 +148,8 @@ type registrations struct {
 	wanted    wanted
 }
 
-// wanted is since when a guest wants a machine ID at an endpoint. The registrar owns it. Lost: one list, which a new process makes anyway.
+// wanted is since when an Agent wants a chosen machine ID at an endpoint. The registrar owns it. Lost: one list, which a new process
+// makes anyway.
 type wanted struct {
 	machineID string
 	at        connection.Endpoint

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
@@ -50,11 +51,15 @@ func TestMachineIDConflict_OtherAgentIsDeleted_IsRegistered(t *testing.T) {
 func TestMachineIDConflict_InDoubt_OtherAgentIsDeleted_IsRegistered(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
-	w.Ready(w.Apply("beside")) // Its list is younger than the operator.
-	id := w.Register("elsewhere", "machine-1").ID
-	w.Clock.Step(5 * time.Second)
-	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutBefore})
+	entered, release := make(chan struct{}, 1), make(chan struct{})
+	w.Cloud.Inject(cloudtest.Fault{
+		Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutBefore, Entered: entered, Block: release,
+	})
 	w.Apply("web", machine("machine-1"))
+	<-entered // The list was before that.
+	id := w.Register("elsewhere", "machine-1").ID
+	w.Cloud.Mutate(id, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-time.Minute) })
+	close(release)
 	w.NotReady("web", v1alpha1.ReasonRegistrationOutcomeUnknown)
 	w.Stalled("web", v1alpha1.ReasonMachineIDConflict)
 	w.Cloud.Remove(id)
@@ -74,6 +79,20 @@ func TestMachineIDConflict_OneWrongNotFound_IsNotRegistered(t *testing.T) {
 	w.Apply("web", machine("machine-1"))
 	w.Stalled("web", v1alpha1.ReasonMachineIDConflict)
 	remains(w, id)
+}
+
+// An API that responds to a taken machine ID with the agent that has it changes that agent. Another cluster registered it since the last
+// list: spec.agentID has to ask for it, although the namespace may adopt it.
+func TestMachineIDConflict_TakenSinceTheLastList_OtherAgentIsNotChanged(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDUpsert})
+	w.Ready(w.Apply("beside", machine("machine-0"))) // The list.
+	made := w.Register("elsewhere", "machine-1")
+	w.Apply("web", machine("machine-1"))
+	w.Stalled("web", v1alpha1.ReasonMachineIDConflict, "set spec.agentID", made.ID)
+	if remote, _ := w.Cloud.Agent(made.ID); remote.Name != "elsewhere" {
+		t.Errorf("its name is %s now", remote.Name)
+	}
 }
 
 // Two CloudProjects of one project: what was deleted through one of them is in the list of the other.

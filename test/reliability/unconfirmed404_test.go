@@ -65,9 +65,14 @@ func inDoubt(t *testing.T, changes ...func(*v1alpha1.Agent)) (w *harness.World, 
 	t.Helper()
 	w = harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
 	w.Ready(w.Apply("first"))
-	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
-	blind := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteList, Status: 500, Body: `{"error":"internal"}`})
+	entered, release := make(chan struct{}, 1), make(chan struct{})
+	w.Cloud.Inject(cloudtest.Fault{
+		Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter, Entered: entered, Block: release,
+	})
 	w.Apply("web", changes...)
+	<-entered // A chosen machine ID needs a list before that.
+	blind := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteList, Status: 500, Body: `{"error":"internal"}`})
+	close(release)
 	w.Eventually("the registration is in doubt", func() error {
 		if a := w.Get("web"); len(a.Status.Conditions) < 2 || len(w.Remote()) != 2 {
 			return errors.New(harness.Describe(a))
