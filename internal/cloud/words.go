@@ -37,12 +37,23 @@ func (s secrets) with(token Token) secrets {
 func (s secrets) clean(text string, limit int) string {
 	text = printable(text)
 	if len(s) > 0 {
-		text = cut(text, limit+min(len(s[0]), mostHidden))
-	}
-	for _, secret := range s {
-		text = hide(text, secret)
+		text = s.hide(text, limit+min(len(s[0]), mostHidden))
 	}
 	return cut(text, limit)
+}
+
+// hide hides the secrets in the start of a text, and drops the rest. It also drops what may be a part of a secret at the cut, because
+// the hidden ones leave room for it.
+func (s secrets) hide(text string, searched int) string {
+	if len(text) <= searched {
+		return hide(text, s)
+	}
+	text = hide(cut(text, searched), s)
+	end := len(text) - minSecretPart
+	if last := strings.LastIndex(text, Redacted); last >= 0 {
+		end = max(end, last+len(Redacted))
+	}
+	return cut(text, max(end, 0))
 }
 
 // Redact removes a token from a text that may have been cut within it. Masks are no secret.
@@ -51,29 +62,45 @@ func Redact(text string, token Token) string {
 		return text
 	}
 	if secret := secretOf(token); secret != "" {
-		text = hide(text, secret)
+		text = hide(text, secrets{secret})
 	}
 	return text
 }
 
-// hide replaces a secret, and each of its parts of at least minSecretPart bytes: servers shorten what they repeat, or encode some
-// of its characters. Its memory depends on the text, because a secret may have megabytes.
-func hide(text, secret string) string {
-	if len(secret) <= minSecretPart {
-		return strings.ReplaceAll(text, secret, Redacted)
-	}
-	if !mayHold(text, secret) {
-		return text
-	}
-	secretParts := map[string]bool{} // the parts of the text; true for those of the secret, too
-	for at := range max(len(text)-minSecretPart+1, 0) {
-		secretParts[text[at:at+minSecretPart]] = false
-	}
-	for at := range len(secret) - minSecretPart + 1 {
-		part := secret[at : at+minSecretPart]
-		if _, shown := secretParts[part]; shown {
-			secretParts[part] = true
+// hide replaces secrets, and each of their parts of at least minSecretPart bytes: servers shorten what they repeat, or encode some
+// of its characters. The short ones follow, longest first.
+func hide(text string, s secrets) string {
+	text = hideParts(text, s)
+	for _, secret := range s {
+		if len(secret) <= minSecretPart {
+			text = strings.ReplaceAll(text, secret, Redacted)
 		}
+	}
+	return text
+}
+
+// hideParts hides the long secrets and their parts. Its memory depends on the text, because a secret may have megabytes.
+func hideParts(text string, s secrets) string {
+	var secretParts map[string]bool // the parts of the text; true for those of a secret, too
+	for _, secret := range s {
+		if len(secret) <= minSecretPart || !mayHold(text, secret) {
+			continue
+		}
+		if secretParts == nil {
+			secretParts = map[string]bool{}
+			for at := range max(len(text)-minSecretPart+1, 0) {
+				secretParts[text[at:at+minSecretPart]] = false
+			}
+		}
+		for at := range len(secret) - minSecretPart + 1 {
+			part := secret[at : at+minSecretPart]
+			if _, shown := secretParts[part]; shown {
+				secretParts[part] = true
+			}
+		}
+	}
+	if secretParts == nil {
+		return text
 	}
 	var clean strings.Builder
 	end := -1 // of the last part that was hidden
@@ -125,8 +152,26 @@ func Clean(text string, limit int) string {
 // maxErrorWords bounds what a condition repeats of an error, so that it also shows the remedy.
 const maxErrorWords = 1000
 
-// Words are the text of an error as part of a condition.
-func Words(err error) string { return Clean(err.Error(), maxErrorWords) }
+// mostSearched bounds for how many bytes of values a text is searched.
+const mostSearched = 128 << 10
+
+// Words are the text of an error as part of a condition, without these values in any encoding; all is hidden if they are too large.
+func Words(err error, values ...string) string {
+	var all secrets
+	size := 0
+	for _, value := range values {
+		if size += len(value); size > mostSearched {
+			return Redacted
+		}
+		all = append(all, encodings(value)...)
+	}
+	text := printable(err.Error())
+	if len(all) > 0 {
+		slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
+		text = all.hide(text, mostHidden)
+	}
+	return Clean(text, maxErrorWords)
+}
 
 // printable is Clean without a limit. Separators become spaces; all other
 // invisible characters are dropped, so that they cannot hide a token from secrets.clean.

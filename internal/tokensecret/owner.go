@@ -120,7 +120,7 @@ func (k Keeper) Disown(ctx context.Context, agent *v1alpha1.Agent, name string) 
 	})
 	err = k.Writer.Update(ctx, secret)
 	if client.IgnoreNotFound(err) != nil {
-		return true, writeFailure(name, err)
+		return true, writeFailure(err, secret)
 	}
 	return err == nil, nil
 }
@@ -137,7 +137,7 @@ func (k Keeper) Remove(ctx context.Context, agent *v1alpha1.Agent, name string) 
 func (k Keeper) remove(ctx context.Context, secret *corev1.Secret) error {
 	err := k.Writer.Delete(ctx, secret, client.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion})
 	if client.IgnoreNotFound(err) != nil {
-		return writeFailure(secret.Name, err)
+		return writeFailure(err, secret)
 	}
 	return nil
 }

@@ -141,17 +141,19 @@ func (s Session) Data() (map[string][]byte, error) {
 const headerSize = 2 + 8 + 4 + 8
 
 // SessionID returns the agent ID of the session in a Secret; empty if there is none.
-func SessionID(secret *corev1.Secret) string {
-	raw := secret.Data[SessionKey]
+func SessionID(secret *corev1.Secret) string { return readSession(secret.Data[SessionKey])["id"] }
+
+// readSession returns the ID and the token in a session; nil if it is none.
+func readSession(raw []byte) map[string]string {
 	if len(raw) < headerSize+2 {
-		return ""
+		return nil
 	}
 	content := raw[headerSize+2:]
 	metadata := int(binary.BigEndian.Uint16(raw[headerSize:]))
 	if metadata > len(content) {
-		return ""
+		return nil
 	}
-	return readMap(content[metadata:])["id"]
+	return readMap(content[metadata:])
 }
 
 // chunk is the session as Fluent Bit's chunk library stores it: a header without checksum, a short

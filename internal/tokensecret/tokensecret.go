@@ -24,7 +24,6 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
-	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
 // Verdict says who owns a Secret.
@@ -193,7 +192,7 @@ func (k Keeper) Put(
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: agent.Namespace, Name: desired.Name}}
 		shape(secret, agent, desired)
 		if err := k.Writer.Create(ctx, secret); err != nil {
-			return nil, writeFailure(desired.Name, err)
+			return nil, writeFailure(err, secret)
 		}
 		return secret, nil
 	}
@@ -202,7 +201,7 @@ func (k Keeper) Put(
 		return existing, nil
 	}
 	if err := k.Writer.Update(ctx, secret); err != nil {
-		return nil, writeFailure(desired.Name, err)
+		return nil, writeFailure(err, secret, existing)
 	}
 	return secret, nil
 }
@@ -290,23 +289,4 @@ func endpointOf(agent *v1alpha1.Agent) string { return agent.Status.URL + " " + 
 func Owner(secret metav1.Object) (types.UID, bool) {
 	uid, labelled := secret.GetLabels()[v1alpha1.LabelAgentUID]
 	return types.UID(uid), labelled
-}
-
-func readFailure(name string, err error) error {
-	return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q cannot be read: %v", name, apierrors.ReasonForError(err)).Because(err)
-}
-
-// writeFailure distinguishes a rejection, which only a user can fix, from a temporary failure. Only for a rejection it
-// repeats the API server's message: quotas and policies say what they require.
-func writeFailure(name string, err error) error {
-	switch {
-	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
-		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q was changed meanwhile", name).Quietly().Because(err)
-	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
-		return fault.Terminalf(v1alpha1.ReasonSecretWriteRefused,
-			"the API server rejected Secret %q: %s: change the policy that rejects it, or name another Secret in spec.tokenSecretRef",
-			name, cloud.Words(err)).Because(err)
-	default:
-		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q cannot be written: %v", name, apierrors.ReasonForError(err)).Because(err)
-	}
 }

@@ -9,6 +9,7 @@ package tokensecret
 import (
 	"context"
 	"errors"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
@@ -291,7 +293,7 @@ func TestWriteFailuresSayWhoCanEndThem(t *testing.T) {
 		{"no API server", errors.New("dial tcp 10.0.0.1:443: refused"), fault.Retryable, nil, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			f, ok := fault.As(writeFailure("web-token", row.err))
+			f, ok := fault.As(writeFailure(row.err, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "web-token"}}))
 			if !ok {
 				t.Fatal("it has no class")
 			}
@@ -305,6 +307,23 @@ func TestWriteFailuresSayWhoCanEndThem(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What rejects a Secret may repeat what is written and what was stored, whoever added it; IDs and addresses are no secrets.
+func TestWriteFailures_WordsRepeatTheSecret_AreRedacted(t *testing.T) {
+	id, session := "5f0c9f6e-3c67-4b62-9d3c-6e2a3e9d7c11", Session{ID: "1", Token: cloud.NewToken("of-the-session-1"), URL: &url.URL{}}
+	written := &corev1.Secret{Data: map[string][]byte{
+		"id": []byte(id), "token": []byte("of-the-agent-1"), "of-a-user": []byte("p4ssw0rd"), SessionKey: session.chunk(), "flag": []byte("y"),
+	}}
+	stored := &corev1.Secret{Data: map[string][]byte{"token": []byte("of-the-agent-0")}}
+	why := "any token of the Secret of " + id + ": of-the-agent-1, of-the-agent-0, p4ssw0rd, of-the-session-1"
+	for _, err := range []error{apierrors.NewBadRequest(why), apierrors.NewInternalError(errors.New(why))} {
+		shown := writeFailure(err, written, stored).Error()
+		want := "any token of the Secret of " + id + ": [redacted], [redacted], [redacted], [redacted]"
+		if !strings.Contains(shown, want) {
+			t.Errorf("the message is %q", shown)
+		}
 	}
 }
 

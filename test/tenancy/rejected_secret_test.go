@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -24,26 +25,24 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// rejecting makes the API server reject new Secrets of a namespace, in the words of a policy engine.
-func rejecting(w *harness.World, namespace, said string) {
-	w.Helper()
-	body, err := json.Marshal(metav1.Status{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Message: said,
-		Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden,
-	})
-	if err != nil {
-		w.Fatal(err)
-	}
+// rejecting makes the API server reject the writes of some paths, with these words of a policy engine.
+func rejecting(w *harness.World, code int32, said func() string, paths ...string) {
 	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
-		if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/"+namespace+"/secrets") {
+		if r.Method == http.MethodGet || !slices.ContainsFunc(paths, func(path string) bool { return strings.HasSuffix(r.URL.Path, path) }) {
 			return send(r)
 		}
+		body, err := json.Marshal(metav1.Status{
+			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Message: said(),
+			Reason: map[int32]metav1.StatusReason{http.StatusForbidden: metav1.StatusReasonForbidden}[code], Code: code,
+		})
 		return &http.Response{
-			StatusCode: http.StatusForbidden, ProtoMajor: 1, ProtoMinor: 1, Request: r, ContentLength: int64(len(body)),
+			StatusCode: int(code), ProtoMajor: 1, ProtoMinor: 1, Request: r, ContentLength: int64(len(body)),
 			Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)),
-		}, nil
+		}, err
 	})
 }
+
+func secretsOf(w *harness.World) string { return "/" + w.Namespace + "/secrets" }
 
 // A policy of the cluster rejects a Secret of the operator, with a text of many lines, or one that no status could hold.
 func TestRejectedSecret_ShowsABoundedAndCleanText(t *testing.T) {
@@ -65,14 +64,14 @@ func TestRejectedSecret_ShowsABoundedAndCleanText(t *testing.T) {
 		t.Run(name+"/Agent", func(t *testing.T) {
 			t.Parallel()
 			w, tenant := harness.Shared(t, cloudtest.Settings{})
-			rejecting(w, tenant.Namespace, said)
+			rejecting(w, http.StatusForbidden, func() string { return said }, secretsOf(tenant))
 			a := tenant.Stalled(w.Guest(tenant, "web"), v1alpha1.ReasonSecretWriteRefused)
 			shown(t, harness.Condition(a, v1alpha1.ConditionReady))
 		})
 		t.Run(name+"/CloudProject", func(t *testing.T) {
 			t.Parallel()
 			w := harness.New(t, cloudtest.Settings{}, harness.Idle)
-			rejecting(w, w.Namespace, said)
+			rejecting(w, http.StatusForbidden, func() string { return said }, secretsOf(w))
 			w.Start()
 			w.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonSecretWriteRefused)
 			shown(t, *meta.FindStatusCondition(w.Project().Status.Conditions, v1alpha1.ConditionReady))

@@ -20,7 +20,6 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
-	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
@@ -136,7 +135,7 @@ func (s shardStore) write(ctx context.Context, write agentset.Write, fresh map[s
 		if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) {
 			return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q was changed meanwhile", shard.name).Quietly().Because(err)
 		}
-		return s.refused(shard.name, err)
+		return s.refused(ctx, shard.name, err, data)
 	}
 	for _, slot := range write.Remove {
 		delete(shard.stored, slot)
@@ -191,18 +190,24 @@ func (s shardStore) adopt(writes []agentset.Write) []agentset.Write {
 	return writes
 }
 
-// refused classifies an API server error about a Secret with sessions.
-func (s shardStore) refused(name string, err error) error {
-	switch {
-	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		return fault.Waitingf(v1alpha1.ReasonProgressing, "namespace %s is being deleted", s.set.Namespace)
-	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
-		return fault.Terminalf(v1alpha1.ReasonSecretWriteRefused,
-			"the API server rejected Secret %q: %s: change the policy that rejects it, or set another spec.sessions.secretName",
-			name, cloud.Words(err)).Because(err)
-	default:
-		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q cannot be written", name).Because(err)
+// refused classifies an API server error about a Secret with sessions. Of what the Secret holds only digests are known, so it is
+// read again.
+func (s shardStore) refused(ctx context.Context, name string, err error, data map[string][]byte) error {
+	if _, classed := fault.As(err); classed {
+		return err
 	}
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return fault.Waitingf(v1alpha1.ReasonProgressing, "namespace %s is being deleted", s.set.Namespace)
+	}
+	var stored corev1.Secret
+	unread := s.apiReader.Get(ctx, client.ObjectKey{Namespace: s.set.Namespace, Name: name}, &stored)
+	if client.IgnoreNotFound(unread) != nil {
+		return readFailure(name, unread)
+	}
+	return tokensecret.WriteFailure(err, name, func(words string) *fault.Error {
+		return fault.Terminalf(v1alpha1.ReasonSecretWriteRefused,
+			"the API server rejected Secret %q: %s: change the policy that rejects it, or set another spec.sessions.secretName", name, words)
+	}, data, stored.Data)
 }
 
 // removeExcess deletes the Secrets that had sessions before the number or the name of the Secrets changed. Whoever may write Secrets may
@@ -239,7 +244,7 @@ func (s shardStore) removeExcess(ctx context.Context) error {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.set.Namespace, Name: name}}
 		err = s.client.Delete(ctx, secret, client.Preconditions{UID: &found.uid, ResourceVersion: &found.version})
 		if client.IgnoreNotFound(err) != nil {
-			return s.refused(name, err)
+			return s.refused(ctx, name, err, nil)
 		}
 	}
 	return nil

@@ -21,6 +21,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
 const copySuffix = "-credentials"
@@ -86,9 +87,9 @@ func (c copies) keep(ctx context.Context, cp *v1alpha1.CloudProject, now credent
 	case now.lost != nil, cp.DeletionTimestamp != nil && now.copy == nil:
 		return nil, nil // Nothing is created for a CloudProject that is being deleted.
 	case now.copy == nil:
-		return refusedCopy(cp, c.create(ctx, cp, now.Credentials))
+		return lasting(c.create(ctx, cp, now.Credentials))
 	case now.copy.DeletionTimestamp != nil:
-		return refusedCopy(cp, c.renew(ctx, cp, now, accepted))
+		return lasting(c.renew(ctx, cp, now, accepted))
 	}
 	wanted := now.copy.DeepCopy()
 	url := cloud.CanonicalURL(cp.Spec.URL)
@@ -100,13 +101,13 @@ func (c copies) keep(ctx context.Context, cp *v1alpha1.CloudProject, now credent
 	if !shape(wanted, cp, now.Credentials, url) {
 		return nil, nil
 	}
-	return refusedCopy(cp, c.client.Update(ctx, wanted))
+	return lasting(c.failure(c.client.Update(ctx, wanted), wanted, now.copy))
 }
 
 func (c copies) create(ctx context.Context, cp *v1alpha1.CloudProject, now connection.Credentials) error {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cp.Namespace, Name: copyName(cp)}}
 	shape(secret, cp, now, cloud.CanonicalURL(cp.Spec.URL))
-	return c.client.Create(ctx, secret)
+	return c.failure(c.client.Create(ctx, secret), secret)
 }
 
 // renew replaces a copy that somebody deleted. In a namespace that is being deleted no new one can be created, so the
@@ -125,7 +126,7 @@ func (c copies) renew(ctx context.Context, cp *v1alpha1.CloudProject, now creden
 	}
 	trial := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cp.Namespace, GenerateName: "calyptia-credentials-"}}
 	if err := c.client.Create(ctx, trial, client.DryRunAll); err != nil {
-		return err
+		return c.failure(err, now.copy)
 	}
 	if err := c.removeFinalizer(ctx, now.copy); err != nil {
 		return err
@@ -142,7 +143,7 @@ func (c copies) remove(ctx context.Context, cp *v1alpha1.CloudProject) error {
 	if secret.DeletionTimestamp == nil {
 		err := c.client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID})
 		if client.IgnoreNotFound(err) != nil {
-			return err
+			return c.failure(err, secret)
 		}
 		if secret, err = c.find(ctx, cp); err != nil || secret == nil {
 			return err
@@ -156,7 +157,7 @@ func (c copies) removeFinalizer(ctx context.Context, secret *corev1.Secret) erro
 	if !controllerutil.RemoveFinalizer(secret, v1alpha1.CredentialsFinalizer) {
 		return nil
 	}
-	return client.IgnoreNotFound(patch(ctx, c.client, secret, base))
+	return c.failure(client.IgnoreNotFound(patch(ctx, c.client, secret, base)), base)
 }
 
 // shape sets the desired state of the copy, with the URL that its credentials are for, and reports whether anything changed.
@@ -192,22 +193,30 @@ func shape(secret *corev1.Secret, cp *v1alpha1.CloudProject, c connection.Creden
 	return changed
 }
 
-// refusedCopy distinguishes a rejection by the API server, which only a user can fix, from a temporary failure.
-func refusedCopy(cp *v1alpha1.CloudProject, err error) (*fault.Error, error) {
-	held, isHeld := fault.As(err)
-	switch {
-	case err == nil:
-		return nil, nil
-	case isHeld:
-		return held, nil
-	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		return fault.Waitingf(v1alpha1.ReasonSecretWriteRefused,
-			"namespace %s is being deleted, so the operator keeps no copy of the credentials", cp.Namespace), nil
-	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsRequestEntityTooLargeError(err):
-		return fault.Terminalf(v1alpha1.ReasonSecretWriteRefused,
-			"the API server rejected Secret %q, the operator's copy of the credentials: %s: change the policy that rejects it",
-			copyName(cp), cloud.Words(err)).Because(err), nil
-	default:
-		return nil, err
+// failure is the failure of a write of a copy; secrets are the copy as it is and as it was written.
+func (copies) failure(err error, secrets ...*corev1.Secret) error {
+	if err == nil {
+		return nil
 	}
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return fault.Waitingf(v1alpha1.ReasonSecretWriteRefused,
+			"namespace %s is being deleted, so the operator keeps no copy of the credentials", secrets[0].Namespace).Because(err)
+	}
+	name := secrets[0].Name
+	var contents []map[string][]byte
+	for _, secret := range secrets {
+		contents = append(contents, secret.Data)
+	}
+	return tokensecret.WriteFailure(err, name, func(words string) *fault.Error {
+		return fault.Terminalf(v1alpha1.ReasonSecretWriteRefused,
+			"the API server rejected Secret %q, the operator's copy of the credentials: %s: change the policy that rejects it", name, words)
+	}, contents...)
+}
+
+// lasting distinguishes a failure that the CloudProject shows until something changes from a temporary one.
+func lasting(err error) (*fault.Error, error) {
+	if held, ok := fault.As(err); ok && held.Class != fault.Retryable {
+		return held, nil
+	}
+	return nil, err
 }
