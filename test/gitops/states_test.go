@@ -67,7 +67,7 @@ var states = map[string]row{
 	v1alpha1.ReasonUnavailable:                {agentKind: waits, projectKind: {interrupted, stalled}},
 	v1alpha1.ReasonInvalidResponse:            {agentKind: {reconciling, interrupted, stalled}, setKind: {stalled}},
 	v1alpha1.ReasonListTooLarge:               {agentKind: waits},
-	v1alpha1.ReasonAPIServer:                  {agentKind: waits, setKind: {reconciling, stalled}},
+	v1alpha1.ReasonAPIServer:                  {agentKind: waits, projectKind: {interrupted, stalled}, setKind: {reconciling, stalled}},
 	v1alpha1.ReasonRemoteDeleted:              {agentKind: waits},
 	v1alpha1.ReasonInUse:                      {projectKind: {interrupted, stalled}},
 	v1alpha1.ReasonCredentialsUnverified:      {projectKind: {checking, inconclusive, unknown}},

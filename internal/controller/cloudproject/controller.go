@@ -9,6 +9,7 @@ SPDX-License-Identifier: Apache-2.0
 package cloudproject
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync/atomic"
@@ -21,10 +22,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
 )
+
+// unshownFailures is how many API server errors in a row no condition shows, some seconds: the API server may restart.
+const unshownFailures = 3
 
 // Reconciler reconciles CloudProjects.
 type Reconciler struct {
@@ -100,11 +106,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 func (r *Reconciler) reconcile(ctx context.Context, cp *v1alpha1.CloudProject, m *memo) (ctrl.Result, error) {
 	before := cp.DeepCopy()
 	loaded := r.Projects.Lookup(cp.UID) != nil
+	report := r.reporter()
 	held, released, err := r.releaser().protect(ctx, cp, m)
 	if err != nil {
-		return ctrl.Result{}, err
+		return ctrl.Result{}, r.failed(ctx, before, cp, m, r.Projects.Tripped(cp), err)
 	}
-	report := reporter{r.Client, r.Recorder, r.Clock, r.Delays.AgentCountInterval}
 	if released {
 		if err := report.released(ctx, before, cp, m); err != nil {
 			return ctrl.Result{}, err
@@ -114,7 +120,7 @@ func (r *Reconciler) reconcile(ctx context.Context, cp *v1alpha1.CloudProject, m
 	}
 	verdict, err := r.connector().connect(ctx, cp, m)
 	if err != nil {
-		return ctrl.Result{}, err
+		return ctrl.Result{}, r.failed(ctx, before, cp, m, both(held, verdict), err)
 	}
 	describe(cp, m, r.Projects.Lookup(cp.UID))
 	tripped := r.Projects.Tripped(cp)
@@ -128,6 +134,24 @@ func (r *Reconciler) reconcile(ctx context.Context, cp *v1alpha1.CloudProject, m
 		return requeue(r.Delays.BackoffMin / 4), nil // The credentials are needed to decide which Agents need them.
 	}
 	return r.pacer().next(m, verdict, pending), nil
+}
+
+// failed shows an API server error, and returns it. One that may end with the next tries is not shown yet.
+func (r *Reconciler) failed(ctx context.Context, before, cp *v1alpha1.CloudProject, m *memo, verdict *fault.Error, err error) error {
+	failure := agentstatus.Classify(err)
+	if failure.Quiet || failure.Class == fault.Retryable && m.rejected.times < unshownFailures {
+		return err
+	}
+	cp.Status.ObservedGeneration = cp.Generation
+	report := r.reporter()
+	report.setConditions(cp, both(verdict, failure))
+	record(cp, r.Projects.Tripped(cp))
+	_, unwritten := report.write(ctx, before, cp, m)
+	return cmp.Or(unwritten, err)
+}
+
+func (r *Reconciler) reporter() reporter {
+	return reporter{r.Client, r.Recorder, r.Clock, r.Delays.AgentCountInterval}
 }
 
 func (r *Reconciler) copies() copies { return copies{r.Client, r.APIReader} }

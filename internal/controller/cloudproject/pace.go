@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
@@ -71,14 +72,15 @@ func (p pacer) next(m *memo, verdict *fault.Error, pending bool) ctrl.Result {
 	return requeue(max(wait, 10*time.Millisecond))
 }
 
-// again requeues a reconciliation that failed on an API server error. A conflict is not logged.
+// again requeues a reconciliation that failed on an API server error. A conflict is not logged. The log shows what a condition would.
 func (p pacer) again(ctx context.Context, m *memo, err error) ctrl.Result {
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) || apierrors.IsAlreadyExists(err) {
 		m.rejected.times++
 		return requeue(fault.Backoff(m.rejected.times, p.delays.BackoffMin/4, p.delays.BackoffMax))
 	}
-	if text := err.Error(); text != m.rejected.logged {
-		logf.FromContext(ctx).Error(err, "The API server rejected a request: retrying automatically")
+	failure := agentstatus.Classify(err)
+	if text := failure.Message; text != m.rejected.logged {
+		logf.FromContext(ctx).Error(failure, "The API server rejected a request: retrying automatically")
 		m.rejected.logged = text
 	}
 	m.rejected.times++

@@ -37,7 +37,7 @@ type connector struct {
 }
 
 // connect configures the Connection, verifies the credentials and updates their copy. The verdict is nil if the CloudProject
-// is usable. The error is one of the API server.
+// is usable. The error is one of the API server, and the verdict then what is known besides.
 func (n connector) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *memo) (*fault.Error, error) {
 	var took time.Duration // of the last list
 	if p := n.projects.Lookup(cp.UID); p != nil {
@@ -46,7 +46,7 @@ func (n connector) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *me
 	m.interval = resyncInterval(cp, m.counted(), took)
 	c, err := n.loader.load(ctx, cp)
 	if err != nil {
-		return nil, err
+		return n.projects.Tripped(cp), err
 	}
 	if !c.usable() {
 		return n.block(cp, m, c.lost), nil
@@ -55,7 +55,7 @@ func (n connector) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *me
 	if err != nil {
 		unfit, ok := fault.As(err)
 		if !ok {
-			return nil, err
+			return n.projects.Tripped(cp), err
 		}
 		return n.block(cp, m, both(unfit, c.lost)), nil
 	}
@@ -69,11 +69,12 @@ func (n connector) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *me
 	if result.Authentication == "" { // The API did not respond, so there is nothing to copy.
 		return both(both(c.lost, p.Tripped()), verdict), nil
 	}
-	if m.uncopied, err = n.copies.keep(ctx, cp, c, result.Verified); err != nil {
-		return nil, err
-	}
+	m.uncopied, err = n.copies.keep(ctx, cp, c, result.Verified)
 	// Read after the check, which may process a user's reset.
 	lost := both(c.lost, p.Tripped())
+	if err != nil {
+		return both(lost, verdict), err
+	}
 	p.PauseRegistration(pauseReason(cp, lost, m.uncopied))
 	return both(lost, both(verdict, m.uncopied)), nil
 }
