@@ -105,8 +105,10 @@ func fieldsOf(body []byte) (map[string]json.RawMessage, bool) {
 
 // refused returns the error of a response whose status is not a success.
 func (c *Client) refused(call call, a *response) *Error {
-	wait := retryAfter(a.header.Get("Retry-After"), cmp.Or(respondedAt(a.header), time.Now()))
-	e := &Error{Op: call.op, Status: a.status, RetryAfter: wait, Err: a.err}
+	e := &Error{Op: call.op, Status: a.status, Err: a.err}
+	if a.status == http.StatusTooManyRequests || a.status >= http.StatusInternalServerError { // The API asks to wait only with these.
+		e.RetryAfter = retryAfter(a.header.Get("Retry-After"), cmp.Or(respondedAt(a.header), time.Now()))
+	}
 	var said refusal
 	spoken := false
 	if a.err == nil {

@@ -265,12 +265,16 @@ func TestRetryAfterReachesTheCaller(t *testing.T) {
 			"Retry-After": {"Mon, 04 May 2026 03:03:31 GMT"}, "Date": {"Mon, 04 May 2026 03:02:01 GMT"},
 		},
 	} {
-		remove := server.Inject(cloudtest.Fault{Status: 429, Header: header})
-		_, err := newClient(t, web.URL, cloud.Config{}).Get(t.Context(), nilID)
-		if got := failure(t, err).RetryAfter; got != 90*time.Second {
-			t.Errorf("%s: got %s", name, got)
+		for status, want := range map[int]time.Duration{
+			429: 90 * time.Second, 503: 90 * time.Second, 302: 0, 403: 0, 404: 0, // The API asks to wait with 429 and 5xx alone.
+		} {
+			remove := server.Inject(cloudtest.Fault{Status: status, Header: header})
+			_, err := newClient(t, web.URL, cloud.Config{}).Get(t.Context(), nilID)
+			if got := failure(t, err).RetryAfter; got != want {
+				t.Errorf("%s, status %d: got %s, want %s", name, status, got, want)
+			}
+			remove()
 		}
-		remove()
 	}
 }
 

@@ -93,3 +93,35 @@ func TestUpdate_ConfigurationRefusedByAFilter_StallsOnlyThatAgent(t *testing.T) 
 		})
 	}
 }
+
+// One response of a proxy that asks to wait an hour, with a status with which the API never does, delays neither a change nor a deletion.
+func TestRetryAfter_OfAProxy_DelaysNothing(t *testing.T) {
+	for _, row := range []struct {
+		name, method string
+		status       int
+	}{
+		{"a change is redirected", http.MethodPatch, http.StatusFound},
+		{"a change is not found", http.MethodPatch, http.StatusNotFound},
+		{"a change is forbidden", http.MethodPatch, http.StatusForbidden},
+		{"a deletion is not found", http.MethodDelete, http.StatusNotFound},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{}, hostileSettings)
+			w.Ready(w.Apply("web"))
+			w.Cloud.Inject(cloudtest.Fault{
+				Method: row.method, Route: cloudtest.RouteAgent, Times: 1, Status: row.status, Body: "<html>try later</html>",
+				Header: http.Header{"Content-Type": {"text/html"}, "Retry-After": {"3600"}},
+			})
+			if row.method == http.MethodDelete {
+				w.Delete("web")
+				w.Gone("web")
+				return
+			}
+			w.Change("web", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.1.0" })
+			if remote, _ := w.Cloud.Agent(w.Ready("web").Status.ID); remote.Version != "v4.1.0" {
+				t.Errorf("the change is not applied: %s", remote.Version)
+			}
+		})
+	}
+}
