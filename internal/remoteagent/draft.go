@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
 )
@@ -45,6 +46,8 @@ type Draft struct {
 	began   time.Time
 	// clusterID makes derived machine IDs unique among clusters.
 	clusterID string
+	// retry is the time between two writes that the API server accepts and does not store.
+	retry time.Duration
 }
 
 // Key is the namespace and name of the Agent.
@@ -53,7 +56,8 @@ func (d *Draft) Key() types.NamespacedName { return client.ObjectKeyFromObject(d
 // Deleting reports whether the Agent is being deleted.
 func (d *Draft) Deleting() bool { return !d.Agent.DeletionTimestamp.IsZero() }
 
-// PatchMeta writes annotations and finalizers at once, only if nobody wrote the Agent meanwhile.
+// PatchMeta writes annotations and finalizers at once, only if nobody wrote the Agent meanwhile. It fails if what the operator relies on
+// is not stored.
 func (d *Draft) PatchMeta(ctx context.Context, change func(*v1alpha1.Agent)) error {
 	if d.Removed {
 		change(d.Agent)
@@ -77,7 +81,27 @@ func (d *Draft) PatchMeta(ctx context.Context, change func(*v1alpha1.Agent)) err
 	after.ObjectMeta = *written
 	d.Base = after
 	written.DeepCopyInto(&d.Agent.ObjectMeta)
+	if what := notStored(&base, &target, d.Agent); what != "" {
+		return fault.Terminalf(v1alpha1.ReasonAPIServer, "the API server accepted and did not store the %s of the Agent, "+
+			"which the operator needs: correct the policy or webhook that removes it", what).
+			After(fault.Spread(d.retry)) // No event shows that it is corrected.
+	}
 	return nil
+}
+
+// notStored names the finalizer or registration intent that a write added and the API server's response does not show; empty if all are
+// stored.
+func notStored(before, wanted, now *v1alpha1.Agent) string {
+	const key = v1alpha1.AnnotationRegistrationIntent
+	intent := wanted.Annotations[key]
+	switch {
+	case Fenced(wanted) && !Fenced(now):
+		return "finalizer " + v1alpha1.AgentFinalizer
+	case intent != before.Annotations[key] && intent != now.Annotations[key]:
+		return "annotation " + key
+	default:
+		return ""
+	}
 }
 
 // wholeMeta reads the metadata that the cache has only a part of: a patch replaces the finalizers as a whole.

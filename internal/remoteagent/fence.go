@@ -28,7 +28,11 @@ func (f Fence) Keep(ctx context.Context) error {
 	if f.Removed || f.Deleting() && !Fenced(f.Agent) {
 		return nil
 	}
-	if err := f.keepIntent(ctx); err != nil || f.Deleting() {
+	err := f.keepIntent(ctx)
+	if f.Deleting() && f.Agent.Annotations[v1alpha1.AnnotationOrphan] == "true" {
+		return nil // The remote agent is left behind, even if the API server stores no intent.
+	}
+	if err != nil || f.Deleting() {
 		return err
 	}
 	status := &f.Agent.Status

@@ -74,6 +74,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	finish, gate := finisher{t}, gate{t}
 	if err := (remoteagent.Fence{Task: t.Task}).Keep(ctx); err != nil {
+		if t.Deleting() {
+			err = hinted(err)
+		}
 		return finish.finish(ctx, err)
 	}
 	switch {

@@ -1,0 +1,121 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package reliability_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// storesLess has the API server accept what the operator writes to Agents, and store less of it, as with a policy or webhook of the
+// cluster that changes objects.
+func storesLess(w *harness.World, remove func(metadata map[string]any)) {
+	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
+		if r.Method != http.MethodPatch || !strings.Contains(r.URL.Path, "/agents/") || strings.HasSuffix(r.URL.Path, "/status") {
+			return send(r)
+		}
+		var patch struct {
+			Metadata map[string]any `json:"metadata"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&patch); err != nil {
+			return nil, err
+		}
+		remove(patch.Metadata)
+		body, err := json.Marshal(patch)
+		if err != nil {
+			return nil, err
+		}
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		return send(r)
+	})
+	w.Cleanup(func() { w.API.Around(nil) })
+}
+
+func withoutIntent(metadata map[string]any) {
+	if annotations, ok := metadata["annotations"].(map[string]any); ok {
+		delete(annotations, v1alpha1.AnnotationRegistrationIntent)
+	}
+}
+
+func withoutFinalizer(metadata map[string]any) { delete(metadata, "finalizers") }
+
+var notStored = map[string]func(map[string]any){
+	v1alpha1.AnnotationRegistrationIntent: withoutIntent,
+	v1alpha1.AgentFinalizer:               withoutFinalizer,
+}
+
+// Without its stored intent, a registration whose response is lost would be sent again and again; without the finalizer, its agent would
+// outlive the Agent.
+func TestRegister_IntentOrFinalizerIsNotStored_RegistersNothing(t *testing.T) {
+	for what, remove := range notStored {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{})
+			storesLess(w, remove)
+			w.Stalled(w.Apply("web"), v1alpha1.ReasonAPIServer, "did not store", what, "policy or webhook")
+			w.Check("web")
+			if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 0 {
+				t.Errorf("%d registrations were sent", n)
+			}
+			w.API.Around(nil)
+			w.Ready("web") // Nothing but the time wakes it.
+			w.One("web")
+		})
+	}
+}
+
+// The intent of a registration in doubt is removed, and what the operator restores is not stored: it waits, and sends no second one.
+func TestRegister_InDoubt_IntentIsNotStoredAgain_RegistersOnce(t *testing.T) {
+	t.Parallel()
+	w, _, shows := doubtful(t, cloudtest.Settings{}, func(*v1alpha1.Agent) {})
+	storesLess(w, withoutIntent)
+	pruned(w)
+	w.Stalled("web", v1alpha1.ReasonAPIServer, v1alpha1.AnnotationRegistrationIntent)
+	shows()
+	w.API.Around(nil)
+	w.Ready("web")
+	if left := len(w.Remote()); left != 2 {
+		t.Errorf("the cloud has %d agents, want two", left)
+	}
+}
+
+// A finalizer that is removed later and cannot be restored stalls the Agent: its deletion would leave the remote agent.
+func TestKeep_FinalizerIsNotStoredAgain_StallsTheAgent(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{})
+	w.Ready(w.Apply("web"))
+	storesLess(w, withoutFinalizer)
+	w.Change("web", func(a *v1alpha1.Agent) { a.Finalizers = nil })
+	w.Stalled("web", v1alpha1.ReasonAPIServer, "did not store", v1alpha1.AgentFinalizer, "policy or webhook")
+	w.API.Around(nil)
+	w.Ready("web")
+	w.Delete("web")
+	w.Gone("web")
+	if left := len(w.Remote()); left != 0 {
+		t.Errorf("%d remote agents are left", left)
+	}
+}
+
+// The same while the Agent is being deleted: it stays, and its condition names the annotation that leaves the remote agent behind.
+func TestDelete_InDoubt_IntentIsNotStoredAgain_WaitsForTheUser(t *testing.T) {
+	t.Parallel()
+	w, _, _ := doubtful(t, cloudtest.Settings{}, func(*v1alpha1.Agent) {})
+	storesLess(w, withoutIntent)
+	pruned(w)
+	doomed(w)
+	w.Stalled("web", v1alpha1.ReasonAPIServer, v1alpha1.AnnotationRegistrationIntent, "policy or webhook", v1alpha1.AnnotationOrphan)
+	w.Change("web", func(a *v1alpha1.Agent) { a.Annotations = map[string]string{v1alpha1.AnnotationOrphan: "true"} })
+	w.Gone("web")
+}
