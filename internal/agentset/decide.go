@@ -58,15 +58,17 @@ type Facts struct {
 	Set  string
 	Keys []Key
 	// Agents that are the set's own, or have a name that it needs.
-	Agents       map[string]Agent
+	Agents map[string]Agent
+	// Altered says, by the name of an Agent, what the API server stored otherwise than the set just wrote it.
+	Altered      map[string]string
 	RemovalDelay time.Duration
 	Now          time.Time
 }
 
 // Conflict is an Agent that the set needs and cannot have.
 type Conflict struct {
-	Agent, Immutable string
-	Abridged         bool
+	Agent, Immutable, Altered string
+	Abridged                  bool
 }
 
 // Decision is what to do with the Agents of a set. All lists are sorted.
@@ -105,7 +107,7 @@ func Decide(f Facts) Decision {
 		case agent.Immutable != "":
 			d.Conflicts = append(d.Conflicts, Conflict{Agent: name, Immutable: agent.Immutable})
 		case agent.Ownership == Adoptable || !agent.UpToDate || agent.Marked:
-			d.update(name, agent)
+			d.update(name, agent, f.Altered[name])
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Agents)) {
@@ -116,9 +118,10 @@ func Decide(f Facts) Decision {
 	return d
 }
 
-func (d *Decision) update(name string, agent Agent) {
-	if agent.Abridged {
-		d.Conflicts = append(d.Conflicts, Conflict{Agent: name, Abridged: true})
+// update writes an Agent unless that would change nothing.
+func (d *Decision) update(name string, agent Agent, altered string) {
+	if agent.Abridged || altered != "" {
+		d.Conflicts = append(d.Conflicts, Conflict{Agent: name, Altered: altered, Abridged: agent.Abridged})
 		return
 	}
 	d.Update = append(d.Update, name)

@@ -28,6 +28,12 @@ func facts(fit Fit, agent *Agent) Facts {
 	return f
 }
 
+func alteredFacts(agent *Agent) Facts {
+	f := facts(Runs, agent)
+	f.Altered = map[string]string{"logs-a": "spec"}
+	return f
+}
+
 func TestDecide(t *testing.T) {
 	own := func(change ...func(*Agent)) *Agent {
 		a := &Agent{Ownership: Own, UpToDate: true}
@@ -68,6 +74,13 @@ func TestDecide(t *testing.T) {
 			Decision{Desired: desired, Conflicts: []Conflict{{Agent: "logs-a", Abridged: true}}}},
 		{"an Agent that is labeled for the set, and that the cache has a part of", facts(Runs, &Agent{Ownership: Adoptable, Abridged: true}),
 			Decision{Desired: desired, Conflicts: []Conflict{{Agent: "logs-a", Abridged: true}}}},
+		{"the API server stored something else than the template", alteredFacts(own(outdated)),
+			Decision{Desired: desired, Conflicts: []Conflict{{Agent: "logs-a", Altered: "spec"}}}},
+		{"the API server keeps the mark of a removal", alteredFacts(own(since(time.Minute))),
+			Decision{Desired: desired, Conflicts: []Conflict{{Agent: "logs-a", Altered: "spec"}}}},
+		{"the API server stored something else, and it is right by now", alteredFacts(own()), Decision{Desired: desired}},
+		{"the API server stored something else, and the next write is not in the cache", alteredFacts(own(outdated, pending)),
+			Decision{Desired: desired}},
 		{"the node is gone, and the cache has a part of the Agent", facts(No, own(abridged, since(time.Hour))), Decision{Delete: agent}},
 
 		{"the node is gone", facts(No, own()), Decision{Mark: agent}},

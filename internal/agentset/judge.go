@@ -95,6 +95,11 @@ func conflict(conflicts []Conflict) *fault.Error {
 		return fault.Terminalf(v1alpha1.ReasonAgentConflict,
 			"Agent %q has more labels, annotations, finalizers or owners than the operator keeps%s: remove some", first.Agent, more)
 	}
+	if first.Altered != "" {
+		return fault.Terminalf(v1alpha1.ReasonAgentConflict,
+			"the API server stores Agent %q with another %s than this AgentSet writes%s: correct the policy or webhook that changes it",
+			first.Agent, first.Altered, more)
+	}
 	if first.Immutable != "" {
 		return fault.Terminalf(v1alpha1.ReasonAgentConflict,
 			"Agent %q has another %s than the template, which is immutable%s: delete the Agent", first.Agent, first.Immutable, more)

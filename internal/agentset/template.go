@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"maps"
 	"reflect"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -108,6 +109,34 @@ func with(base map[string]string, more ...map[string]string) map[string]string {
 func Same(existing, built *v1alpha1.Agent) bool {
 	return maps.Equal(existing.Labels, built.Labels) && maps.Equal(existing.Annotations, built.Annotations) &&
 		reflect.DeepEqual(existing.OwnerReferences, built.OwnerReferences) && sameSpec(&existing.Spec, &built.Spec)
+}
+
+// Difference names what of an Agent is not what Build made of it; empty for nothing.
+func Difference(existing, built *v1alpha1.Agent) string {
+	switch {
+	case !maps.Equal(existing.Labels, built.Labels):
+		return "label " + differing(existing.Labels, built.Labels)
+	case !maps.Equal(existing.Annotations, built.Annotations):
+		return "annotation " + differing(existing.Annotations, built.Annotations)
+	case !reflect.DeepEqual(existing.OwnerReferences, built.OwnerReferences):
+		return "owner"
+	case !sameSpec(&existing.Spec, &built.Spec):
+		return "spec"
+	default:
+		return ""
+	}
+}
+
+// differing is the first key whose values differ.
+func differing(a, b map[string]string) string {
+	for _, key := range slices.Sorted(maps.Keys(with(a, b))) {
+		was, had := a[key]
+		is, has := b[key]
+		if had != has || was != is {
+			return key
+		}
+	}
+	return ""
 }
 
 func sameSpec(existing, built *v1alpha1.AgentSpec) bool {

@@ -110,6 +110,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	defer func() { known.took.Store(int64(watch.own())) }()
 	if asked := set.Annotations[v1alpha1.AnnotationReconcileAt]; asked != set.Status.LastHandledReconcileAt {
 		known.forgetSessions()
+		clear(known.updates)
 	}
 	var out outcome
 	err = r.run(ctx, &set, known, watch, &out)

@@ -29,7 +29,7 @@ import (
 )
 
 const (
-	// batch is how many Agents one pass writes, so that the status follows.
+	// batch is how many Agents one pass creates, and deletes, marks and updates, so that the status follows.
 	batch = 500
 	// writers is how many of these writes are concurrent.
 	writers = 8
@@ -62,13 +62,24 @@ func (w writer) execute(ctx context.Context, d agentset.Decision) (time.Duration
 	if len(d.Mark) > 0 {
 		soon.atMost(removalDelay(w.set))
 	}
-	actions := w.actions(d)
-	if len(actions) > batch {
-		actions = actions[:batch]
-		soon.atMost(staleWait)
+	var first error
+	for _, kind := range w.actions(d) {
+		err := w.write(ctx, kind, &soon)
+		if first == nil {
+			first = err
+		}
+		if failure, judged := fault.As(err); judged && failure.Class != fault.Terminal {
+			break // The others would fail, too.
+		}
 	}
+	return time.Duration(soon), first
+}
+
+// write executes actions of one kind, as many as one pass may, until one fails.
+func (w writer) write(ctx context.Context, actions []action, soon *wait) (failed error) {
+	all := len(actions)
+	actions = actions[:min(all, batch)]
 	var mu sync.Mutex
-	var failed error
 	more, stop := context.WithCancel(ctx)
 	defer stop()
 	workqueue.ParallelizeUntil(more, writers, len(actions), func(i int) {
@@ -76,7 +87,7 @@ func (w writer) execute(ctx context.Context, d agentset.Decision) (time.Duration
 		mu.Lock()
 		defer mu.Unlock()
 		if err == nil {
-			w.memory.writes[actions[i].agent] = write
+			w.remember(actions[i].agent, write, soon)
 		}
 		if isBehind(err) {
 			soon.atMost(time.Second)
@@ -85,7 +96,22 @@ func (w writer) execute(ctx context.Context, d agentset.Decision) (time.Duration
 			stop()
 		}
 	})
-	return time.Duration(soon), failed
+	if failed == nil && all > batch {
+		soon.atMost(staleWait)
+	}
+	return failed
+}
+
+// remember keeps what the cache may not show yet, and which update it was.
+func (w writer) remember(agent string, write pendingWrite, soon *wait) {
+	w.memory.writes[agent] = write
+	if write.generation == 0 {
+		return
+	}
+	w.memory.updates[agent] = write
+	if write.version == w.agents[agent].ResourceVersion {
+		soon.atMost(staleWait) // It changed nothing, so no event follows.
+	}
 }
 
 // stillExists fails if the set is deleted, which the cache may not show yet: what the set adopted would be deleted with it.
@@ -108,27 +134,30 @@ func removalDelay(set *v1alpha1.AgentSet) time.Duration {
 	return set.Spec.RemovalDelay.Duration
 }
 
-func (w writer) actions(d agentset.Decision) (actions []action) {
+// actions are the writes by kind: those of one kind that are rejected, or change nothing, must not keep the others from their turn.
+func (w writer) actions(d agentset.Decision) [][]action {
 	keys := map[string]string{}
 	for _, key := range d.Desired {
 		keys[agentset.AgentName(w.set.Name, key)] = key
 	}
-	add := func(name string, do func(context.Context) (pendingWrite, error)) {
-		actions = append(actions, action{agent: name, do: do})
-	}
+	var created []string
 	for _, key := range d.Create {
-		add(agentset.AgentName(w.set.Name, key), func(ctx context.Context) (pendingWrite, error) { return w.create(ctx, key) })
+		created = append(created, agentset.AgentName(w.set.Name, key))
 	}
-	for _, name := range d.Update {
-		add(name, func(ctx context.Context) (pendingWrite, error) { return w.update(ctx, w.agents[name], keys[name]) })
+	kind := func(names []string, do func(ctx context.Context, name string) (pendingWrite, error)) (actions []action) {
+		for _, name := range names {
+			actions = append(actions, action{name, func(ctx context.Context) (pendingWrite, error) { return do(ctx, name) }})
+		}
+		return actions
 	}
-	for _, name := range d.Mark {
-		add(name, func(ctx context.Context) (pendingWrite, error) { return w.mark(ctx, w.agents[name]) })
+	return [][]action{
+		kind(created, func(ctx context.Context, name string) (pendingWrite, error) { return w.create(ctx, keys[name]) }),
+		kind(d.Delete, func(ctx context.Context, name string) (pendingWrite, error) { return w.remove(ctx, w.agents[name]) }),
+		kind(d.Mark, func(ctx context.Context, name string) (pendingWrite, error) { return w.mark(ctx, w.agents[name]) }),
+		kind(d.Update, func(ctx context.Context, name string) (pendingWrite, error) {
+			return w.update(ctx, w.agents[name], keys[name])
+		}),
 	}
-	for _, name := range d.Delete {
-		add(name, func(ctx context.Context) (pendingWrite, error) { return w.remove(ctx, w.agents[name]) })
-	}
-	return actions
 }
 
 func (w writer) create(ctx context.Context, key string) (pendingWrite, error) {
@@ -146,7 +175,9 @@ func (w writer) update(ctx context.Context, agent *v1alpha1.Agent, key string) (
 	}
 	patch = append(patch, entries("/metadata/labels", agent.Labels, built.Labels)...)
 	patch = append(patch, entries("/metadata/annotations", agent.Annotations, built.Annotations)...)
-	return w.patch(ctx, agent, patch)
+	write, err := w.patch(ctx, agent, patch)
+	write.generation = w.set.Generation
+	return write, err
 }
 
 // mark records since when an Agent's node or replica is missing.

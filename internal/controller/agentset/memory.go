@@ -35,6 +35,7 @@ type memory struct {
 	uid     types.UID
 	written string                  // resource version of the last status write
 	writes  map[string]pendingWrite // Agents, by name, whose last write the cache may not show
+	updates map[string]pendingWrite // the last update of Agents that were not found up to date since
 	created map[string]time.Time    // Secrets, by name, created so recently that the cache may not show them
 	shards  []shard                 // the Secrets with sessions, as they were read or written last
 	sources map[string]origin       // by slot, the input of each session
@@ -46,9 +47,10 @@ type memory struct {
 }
 
 type pendingWrite struct {
-	version string
-	deleted types.UID
-	at      time.Time
+	version    string
+	deleted    types.UID
+	generation int64 // of the set that an update wrote; zero for other writes
+	at         time.Time
 }
 
 func (m *memories) of(key types.NamespacedName, uid types.UID) *memory {
@@ -60,7 +62,10 @@ func (m *memories) of(key types.NamespacedName, uid types.UID) *memory {
 	if known := m.all[key]; known != nil && known.uid == uid {
 		return known
 	}
-	m.all[key] = &memory{uid: uid, writes: map[string]pendingWrite{}, created: map[string]time.Time{}, sources: map[string]origin{}}
+	m.all[key] = &memory{
+		uid: uid, writes: map[string]pendingWrite{}, updates: map[string]pendingWrite{},
+		created: map[string]time.Time{}, sources: map[string]origin{},
+	}
 	return m.all[key]
 }
 
@@ -96,6 +101,14 @@ func (m *memory) pending(agent *v1alpha1.Agent) bool {
 	}
 	delete(m.writes, agent.Name)
 	return false
+}
+
+// justUpdated reports whether nobody wrote the Agent since this process updated it to this generation of the set. Only for a while, because
+// no event shows that a policy is corrected; longer with many Agents, so that about one in a second is tried again.
+func (m *memory) justUpdated(agent *v1alpha1.Agent, generation int64, now time.Time) bool {
+	update, found := m.updates[agent.Name]
+	again := max(longestBackoff, time.Duration(len(m.updates))*time.Second)
+	return found && update.version == agent.ResourceVersion && update.generation == generation && now.Sub(update.at) < again
 }
 
 // deleted reports whether this process deleted the Agent, which the cache does not show yet.

@@ -111,7 +111,7 @@ func (o observer) agents(ctx context.Context, facts *agentset.Facts) (map[string
 		return nil, err
 	}
 	agents := map[string]*v1alpha1.Agent{}
-	facts.Agents = map[string]agentset.Agent{}
+	facts.Agents, facts.Altered = map[string]agentset.Agent{}, map[string]string{}
 	for i := range list.Items {
 		agent := &list.Items[i]
 		key, needed := keys[agent.Name]
@@ -121,7 +121,15 @@ func (o observer) agents(ctx context.Context, facts *agentset.Facts) (map[string
 		}
 		agents[agent.Name] = agent
 		facts.Agents[agent.Name] = o.describe(agent, ownership, key)
+		if needed && o.memory.justUpdated(agent, o.set.Generation, facts.Now) {
+			built, _ := agentset.Build(o.set, key, agent)
+			facts.Altered[agent.Name] = agentset.Difference(agent, built)
+		}
 	}
+	maps.DeleteFunc(o.memory.updates, func(name string, _ pendingWrite) bool {
+		known, exists := facts.Agents[name]
+		return !exists || known.UpToDate && !known.Marked && !known.Pending
+	})
 	for name := range o.memory.unseen(agents, facts.Now) {
 		facts.Agents[name] = agentset.Agent{Ownership: agentset.Own, Pending: true}
 	}
