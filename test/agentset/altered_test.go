@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,4 +108,42 @@ func TestAPolicyChangesALabel_TheSetSaysSoAndContinues(t *testing.T) {
 	w.Clock.Step(time.Hour)
 	w.Nodes("d") // Starts a pass.
 	w.SetReady("logs", 4)
+}
+
+// A policy removes the mark of an Agent whose replica is gone, so that it would never be deleted: the set says so, and what to do.
+func TestAPolicyRemovesTheMarkOfARemoval_TheSetSaysSo(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+	w.Start()
+	w.Nodes("a", "b")
+	w.AgentSet("logs", w.DaemonSet("fluent-bit"), func(set *v1alpha1.AgentSet) {
+		set.Spec.RemovalDelay = &metav1.Duration{Duration: time.Second}
+	})
+	w.SetReady("logs", 2)
+	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
+		if r.Header.Get("Content-Type") != "application/json-patch+json" {
+			return send(r)
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		var patch []map[string]any
+		err = json.Unmarshal(body, &patch)
+		body, _ = json.Marshal(slices.DeleteFunc(patch, func(operation map[string]any) bool {
+			return strings.Contains(fmt.Sprint(operation), "removal-started")
+		}))
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		if err != nil {
+			return nil, err
+		}
+		return send(r)
+	})
+	w.Cleanup(func() { w.API.Around(nil) })
+	w.RemoveNode("b")
+	stalled(w, "logs", v1alpha1.ReasonAPIServer, v1alpha1.AnnotationRemovalStarted, "policy or webhook")
+	w.API.Around(nil)
+	w.Clock.Step(time.Hour)
+	w.Nodes("c") // Starts a pass.
+	w.SetReady("logs", 2)
 }

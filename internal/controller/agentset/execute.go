@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -182,13 +183,16 @@ func (w writer) update(ctx context.Context, agent *v1alpha1.Agent, key string) (
 
 // mark records since when an Agent's node or replica is missing.
 func (w writer) mark(ctx context.Context, agent *v1alpha1.Agent) (pendingWrite, error) {
-	marked := map[string]string{v1alpha1.AnnotationRemovalStarted: w.facts.Now.UTC().Format(time.RFC3339)}
-	for key, value := range agent.Annotations {
-		if key != v1alpha1.AnnotationRemovalStarted {
-			marked[key] = value
-		}
+	const mark = v1alpha1.AnnotationRemovalStarted
+	marked := map[string]string{}
+	maps.Copy(marked, agent.Annotations)
+	marked[mark] = w.facts.Now.UTC().Format(time.RFC3339)
+	write, stored, err := w.patched(ctx, agent, entries("/metadata/annotations", agent.Annotations, marked))
+	if err == nil && stored.Annotations[mark] != marked[mark] { // The Agent would never be deleted.
+		err = fault.Terminalf(v1alpha1.ReasonAPIServer, "the API server accepted and did not store the annotation %s of Agent %q: "+
+			"correct the policy or webhook that removes it, or delete the Agent", mark, agent.Name)
 	}
-	return w.patch(ctx, agent, entries("/metadata/annotations", agent.Annotations, marked))
+	return write, err
 }
 
 func (w writer) remove(ctx context.Context, agent *v1alpha1.Agent) (pendingWrite, error) {
@@ -226,15 +230,21 @@ func entries(path string, from, to map[string]string) (patch []operation) {
 // patch changes only the version of an Agent that the decision was made for. Else a map that was empty then could replace
 // one that has a registration intent by now.
 func (w writer) patch(ctx context.Context, agent *v1alpha1.Agent, patch []operation) (pendingWrite, error) {
+	write, _, err := w.patched(ctx, agent, patch)
+	return write, err
+}
+
+// patched is patch, with the metadata that the API server stored.
+func (w writer) patched(ctx context.Context, agent *v1alpha1.Agent, patch []operation) (pendingWrite, *metav1.PartialObjectMetadata, error) {
 	version := operation{Op: "test", Path: "/metadata/resourceVersion", Value: agent.ResourceVersion}
 	data, err := json.Marshal(append([]operation{version}, patch...))
 	if err != nil {
-		return pendingWrite{}, err
+		return pendingWrite{}, nil, err
 	}
 	written := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: agent.Namespace, Name: agent.Name}}
 	written.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Agent"))
 	err = w.client.Patch(ctx, written, client.RawPatch(types.JSONPatchType, data))
-	return pendingWrite{version: written.ResourceVersion, at: w.facts.Now}, err
+	return pendingWrite{version: written.ResourceVersion, at: w.facts.Now}, written, err
 }
 
 // isBehind reports whether a write failed on a change that the cache is about to show.
@@ -245,6 +255,9 @@ func isBehind(err error) bool {
 // judge classifies a write error: a rejection, which only a user can fix, or a temporary failure.
 func (w writer) judge(agent string, err error) error {
 	var status apierrors.APIStatus
+	if _, judged := fault.As(err); judged {
+		return err
+	}
 	switch {
 	case err == nil, apierrors.IsNotFound(err):
 		return nil
