@@ -134,8 +134,10 @@ func (c *Client) Fetch(ctx context.Context, projectID string, o ListOptions) (*R
 }
 
 // pageBuffers hold pages until they are read. Pages are about equally long; growing a new buffer for each would cost a
-// multiple of that.
+// multiple of that. Buffers of more than mostPooled are left out: a small page would hold one while it waits for the network.
 var pageBuffers = sync.Pool{New: func() any { return &bytes.Buffer{} }}
+
+const mostPooled = 1 << 20
 
 func (p *RawPage) take(a *response, before string) (err error) {
 	p.status = a.status
@@ -184,7 +186,9 @@ func (p *RawPage) Empty() bool {
 
 // Drop releases the memory of a page that is not read.
 func (p *RawPage) Drop() {
-	pageBuffers.Put(p.buffer)
+	if p.buffer.Cap() <= mostPooled {
+		pageBuffers.Put(p.buffer)
+	}
 	if p.leave != nil {
 		p.leave()
 	}

@@ -21,9 +21,8 @@ func Canonical(raw json.RawMessage) json.RawMessage {
 	c := &canonical{decoder: json.NewDecoder(bytes.NewReader(raw))}
 	c.decoder.UseNumber()
 	switch err := c.value(0); {
-	case errors.Is(err, errTooDeep):
-		text, _ := json.Marshal(string(raw)) // It differs from each object, and equals itself.
-		return text
+	case errors.Is(err, errBeyond):
+		return json.RawMessage(`"` + digestOf(raw) + `"`) // It differs from each object, and equals itself.
 	case err != nil:
 		return json.RawMessage(`{}`)
 	}
@@ -34,10 +33,14 @@ func Canonical(raw json.RawMessage) json.RawMessage {
 	return c.text
 }
 
-// mostDepth bounds the depth of objects: each level with unsorted keys is copied.
-const mostDepth = 100
+const (
+	// mostDepth bounds the depth of objects: each level with unsorted keys is copied.
+	mostDepth = 100
+	// mostMembers is how many members metadata can be declared with. Each takes many times its bytes.
+	mostMembers = 256
+)
 
-var errTooDeep = errors.New("the object is too deep")
+var errBeyond = errors.New("the object is too deep, or has too many members")
 
 // canonical writes what its decoder reads.
 type canonical struct {
@@ -52,7 +55,7 @@ func (c *canonical) value(depth int) error {
 	}
 	switch {
 	case depth > mostDepth:
-		return errTooDeep
+		return errBeyond
 	case token == json.Delim('{'):
 		return c.object(depth)
 	case token == json.Delim('['):
@@ -104,8 +107,12 @@ func (c *canonical) object(depth int) error {
 		if err != nil {
 			return err
 		}
+		n := len(members)
+		if depth == 0 && n == mostMembers {
+			return errBeyond
+		}
 		m := member{key: token.(string)}
-		if n := len(members); n > 0 {
+		if n > 0 {
 			sorted = sorted && members[n-1].key < m.key
 			c.text = append(c.text, ',')
 		}

@@ -56,7 +56,7 @@ func FuzzCanonical(f *testing.F) {
 			_ = Canonical(raw) // It is never asked for.
 			return
 		}
-		if depth(raw) > mostDepth {
+		if depth(raw) > mostDepth || bytes.Count(raw, []byte{','}) >= mostMembers {
 			return
 		}
 		if got, want := Canonical(raw), decoded(raw); !bytes.Equal(got, want) {
@@ -91,5 +91,29 @@ func TestCanonical_DeepObjects_Differ(t *testing.T) {
 		if !bytes.Equal(one, same) || bytes.Equal(one, other) || bytes.Equal(one, Canonical(nil)) || !json.Valid(one) {
 			t.Errorf("depth %d: %.80s", depth, one)
 		}
+	}
+}
+
+// More members than can be declared are not kept, and differ from all that can be.
+func TestCanonical_ManyMembers_DifferAndTakeLittleMemory(t *testing.T) {
+	of := func(members int, last string) json.RawMessage {
+		return json.RawMessage(`{` + strings.Repeat(`"":0,`, members-1) + `"a":` + last + `}`)
+	}
+	if got := string(Canonical(of(mostMembers, "1"))); got != `{"":0,"a":1}` {
+		t.Errorf("what can be declared became %s", got)
+	}
+	if got := Canonical(of(mostMembers+1, "1")); got[0] == '{' {
+		t.Errorf("one member more became %s", got)
+	}
+	one, other := of(100_000, "1"), of(100_000, "2")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	text := Canonical(one)
+	runtime.ReadMemStats(&after)
+	if !bytes.Equal(text, Canonical(one)) || bytes.Equal(text, Canonical(other)) || !json.Valid(text) {
+		t.Errorf("100,000 members became %.80s", text)
+	}
+	if took := (after.TotalAlloc - before.TotalAlloc) >> 10; took > 128 {
+		t.Errorf("100,000 members took %d KiB", took)
 	}
 }

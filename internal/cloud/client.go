@@ -88,6 +88,8 @@ type Config struct {
 	// Room holds the large responses of all clients of a process, and Owner is whose they are. Nil: no bound.
 	Room  *Room
 	Owner string
+	// Reading bounds how many responses of any size all clients of a process decode at once. Nil: no bound.
+	Reading *Room
 	// Proxy returns the proxy of a request. Default: that of the environment.
 	Proxy func(*http.Request) (*url.URL, error)
 	// Wrap puts instrumentation around the transport. It may be nil.
@@ -104,6 +106,7 @@ type Client struct {
 	tripper    http.RoundTripper
 	transport  *http.Transport
 	room       *Room
+	reading    *Room
 	owner      string
 	secrets    secrets // what error texts must not show
 }
@@ -127,6 +130,7 @@ func New(config Config) (*Client, error) {
 		timeout:   config.Timeout,
 		maxBody:   config.MaxBody,
 		room:      config.Room,
+		reading:   config.Reading,
 		owner:     config.Owner,
 		transport: newTransport(roots, config),
 	}

@@ -87,6 +87,7 @@ func (c *Client) do(ctx context.Context, call call) error {
 		return c.refused(call, a) // Its body is the connection, which knows no context: a read could take for ever.
 	}
 	c.receive(ctx, call, a, raw.Body)
+	a.beginReading(ctx, c.reading, c.owner)
 	if !slices.Contains(call.success, a.status) {
 		a.err = bodyTrouble(ctx, a.err)
 		return c.refused(call, a)
@@ -121,6 +122,22 @@ func (c *Client) receive(ctx context.Context, call call, a *response, body io.Re
 	if call.shortens && a.status == http.StatusOK && errors.Is(a.err, ErrTooLarge) {
 		a.err = shorten(buffer, body, limit)
 		a.body = buffer.Bytes()
+	}
+}
+
+// beginReading waits for a place among the responses that are read at once: reading takes many times their bytes. It waits after the
+// body, so that a slow body holds none, and without a limit, because whoever has a place only computes.
+func (a *response) beginReading(ctx context.Context, reading *Room, owner string) {
+	if reading == nil {
+		return
+	}
+	end, _ := reading.enter(context.WithoutCancel(ctx), owner)
+	leave := a.leave
+	a.leave = func() {
+		end()
+		if leave != nil {
+			leave()
+		}
 	}
 }
 

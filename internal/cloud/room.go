@@ -7,20 +7,21 @@ SPDX-License-Identifier: Apache-2.0
 package cloud
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
 	"sync"
 )
 
-// smallBody is how much of a response is read without a place in the Room.
-const smallBody = 512 << 10
+// smallBody is how much of a response is received without a place in the Room: what fits into a buffer of 512 KiB that does not grow.
+const smallBody = 512<<10 - bytes.MinRead - 1
 
 // ErrNoRoom is wrapped by the error of a response that is large, and was not read because others took too long.
 var ErrNoRoom = errors.New("too many large responses at once")
 
-// Room bounds how many large responses a process holds in memory at once. Its places are shared as workers are: an owner gets another
-// place while it has none, or fewer than are free.
+// Room bounds how many responses a process holds at once that are large, or that are being read. Its places are shared as workers are: an
+// owner gets another place while it has none, or fewer than are free.
 type Room struct {
 	places int
 

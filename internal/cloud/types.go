@@ -294,5 +294,5 @@ type RawPage struct {
 
 	status int
 	buffer *bytes.Buffer // the body
-	leave  func()        // leaves the Room; may be nil
+	leave  func()        // leaves the Rooms; may be nil
 }

@@ -28,6 +28,10 @@ import (
 // largeResponses is how many responses of more than 512 KiB are held at once, by all CloudProjects. Each may take 30 MiB.
 const largeResponses = 8
 
+// readResponses is how many responses of any size are decoded at once, by all CloudProjects: twice what a namespace alone can use of a
+// few processors. Each may take 10 MiB, beside its own bytes.
+const readResponses = 8
+
 // DefaultResyncInterval is the default of CloudProject's spec.resyncInterval.
 const DefaultResyncInterval = 10 * time.Minute
 
@@ -91,7 +95,7 @@ const DigestKeySize = 32
 // Registry holds the Connections of this process.
 type Registry struct {
 	opts              Options
-	room              *cloud.Room
+	room, reading     *cloud.Room
 	memory            *inventory.Memory
 	unfinished        unfinished
 	mu                sync.Mutex
@@ -113,7 +117,8 @@ func NewRegistry(opts Options) *Registry {
 	}
 	nothing := func(client.ObjectKey) {}
 	return &Registry{
-		opts: opts, room: cloud.NewRoom(largeResponses), memory: inventory.NewMemory(opts.SnapshotMemory),
+		opts: opts, room: cloud.NewRoom(largeResponses), reading: cloud.NewRoom(readResponses),
+		memory:      inventory.NewMemory(opts.SnapshotMemory),
 		unfinished:  unfinished{memory: inventory.NewMemory(unfinishedMemory), turns: map[types.UID]*unfinishedTurn{}},
 		connections: map[types.UID]*Connection{}, woken: nothing, needsVerification: nothing,
 	}
@@ -217,6 +222,7 @@ func (r *Registry) newClient(s *shared, base *url.URL, c Credentials) (*cloud.Cl
 		Timeout:    r.opts.Timeout,
 		Wrap:       s.metrics.Wrap,
 		Room:       r.room,
+		Reading:    r.reading,
 		Owner:      s.key.Namespace,
 	})
 }

@@ -9,11 +9,15 @@ package observe_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
+	"github.com/google/uuid"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -82,5 +86,66 @@ func TestLargeObjectsOfATeamDoNotFillTheMemory(t *testing.T) {
 	w.Ready(w.Apply("after"))
 	if got := c.memory("VmRSS"); got > most {
 		t.Errorf("after a restart the operator takes %d MiB, want %d at most", got>>20, most>>20)
+	}
+}
+
+// The server of a team responds to the lists of all its CloudProjects at one moment. None is so large that it
+// needs a place before it has ended.
+func TestManySmallListsAtOnceDoNotFillTheMemory(t *testing.T) {
+	t.Setenv("GOMEMLIMIT", strconv.Itoa(memoryLimit*9/10))
+	const lists = 150
+	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+	stranger := w.In(w.AddNamespace("stranger"))
+	members := `{` + strings.Repeat(`"":0,`, 104_000) + `"":0}`
+	var waiting, registrations atomic.Int64
+	release := make(chan struct{})
+	respond := sync.OnceFunc(func() { close(release) })
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodPost:
+			registrations.Add(1)
+			fallthrough
+		case !strings.HasSuffix(r.URL.Path, "/agents"):
+			rw.WriteHeader(http.StatusNotFound)
+			_, _ = rw.Write([]byte(`{"error":"agent not found"}`))
+			return
+		case r.URL.Query().Get("last") == "1": // a credential check
+			_, _ = rw.Write([]byte(`[]`))
+			return
+		}
+		metadata := members
+		if waiting.Add(1)%2 == 0 {
+			metadata = `{"a":` + members + `}`
+		}
+		if waiting.Load() >= lists*2/3 {
+			respond()
+		}
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+		_, _ = fmt.Fprintf(rw, `[{"id":%q,"machineID":"m","type":"fluentbit","metadata":%s}]`, uuid.NewString(), metadata)
+	}))
+	t.Cleanup(server.Close)
+	t.Cleanup(respond)
+	stranger.Create(stranger.TokenSecret("calyptia-token", "a-token"))
+	for i := range lists {
+		cp := stranger.NewCloudProject(fmt.Sprint("cp-", i))
+		cp.Spec.URL, cp.Spec.ProjectID = server.URL, uuid.NewString()
+		stranger.Create(cp)
+		stranger.Apply(fmt.Sprint("agent-", i), func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Name = cp.Name })
+	}
+	c := launch(w, harness.Plane().Kubeconfig, "--watch-namespaces="+w.Namespace+","+stranger.Namespace)
+	w.Eventually("the lists are read", func() error {
+		if n := registrations.Load(); n < lists*2/3 {
+			return fmt.Errorf("of %d lists %d are followed by a registration", waiting.Load(), n)
+		}
+		return nil
+	})
+	w.Ready(w.Apply("after"))
+	if most := c.memory("VmHWM"); most > memoryLimit*3/4 {
+		t.Errorf("the operator took %d MiB, and the chart allows %d", most>>20, memoryLimit>>20)
+	} else {
+		t.Logf("the operator took %d MiB", most>>20)
 	}
 }
