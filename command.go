@@ -10,6 +10,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	stdlog "log"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,6 +40,7 @@ const (
 )
 
 func main() {
+	stdlog.SetOutput(io.Discard) // Net/http quotes there what servers send, such as tokens. The operator sends the rest to its own log.
 	name, command := program, newCommand(run)
 	if called := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"); called == plugin {
 		name, command = "kubectl calyptia", newPlugin()

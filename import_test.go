@@ -7,8 +7,11 @@ SPDX-License-Identifier: Apache-2.0
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -71,5 +74,39 @@ func TestTheExitCodesOfTheImport(t *testing.T) {
 				t.Errorf("it prints %s", stdout.String())
 			}
 		})
+	}
+}
+
+// Net/http writes to the standard log what comes after a response. A server may send the token there.
+func TestTheImportOfAServerThatRepeatsItsRequestsPrintsNoToken(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for status := "503 Service Unavailable"; ; status = "200 OK" { // A second passes before the next request.
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = conn.Close() }()
+				request, err := http.ReadRequest(bufio.NewReader(conn))
+				if err != nil {
+					return
+				}
+				_, _ = io.WriteString(conn, "HTTP/1.1 "+status+"\r\nContent-Length: 2\r\n\r\n[]you sent "+request.Header.Get("Authorization"))
+				_, _ = io.Copy(io.Discard, conn)
+			}()
+		}
+	}()
+	const token = "the-token-of-the-project"
+	command := exec.CommandContext(t.Context(), os.Args[0],
+		"import", "--url=http://"+listener.Addr().String(), "--allow-insecure-http", "--project-id="+uuid.NewString())
+	command.Env = append(os.Environ(), asOperator+"=1", importer.TokenVariable+"="+token)
+	printed, err := command.CombinedOutput()
+	if err != nil || strings.Contains(string(printed), token) {
+		t.Errorf("error %v, printed: %s", err, printed)
 	}
 }
