@@ -147,18 +147,16 @@ func (r *Reconciler) run(ctx context.Context, set *v1alpha1.AgentSet, known *mem
 	counts := agentset.Count(facts, decision)
 	out.counts = &counts
 	out.next.atMost(decision.Next)
-	err = watch.requesting(func() error {
+	failed := watch.requesting(func() error {
 		soon, err := writer{r.Client, r.APIReader, set, agents, known, facts}.execute(ctx, decision)
 		out.next.atMost(soon)
 		return err
 	})
-	if err != nil {
-		return err
-	}
+	// An Agent that the API server rejects does not keep the others from getting their sessions.
 	sessions, err := r.sessionKeeper(set, known, watch).keep(ctx, slots(facts, agents), facts, decision.Desired)
 	out.next.atMost(sessions.next)
 	out.renewed = sessions.renewed
-	if err != nil {
+	if err = firstRetried(failed, err); err != nil {
 		return err
 	}
 	if missing != nil {

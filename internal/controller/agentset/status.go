@@ -99,6 +99,14 @@ func classify(err error) *fault.Error {
 	return fault.Retryablef(v1alpha1.ReasonAPIServer, "the API server cannot be read: %s", apierrors.ReasonForError(err)).Because(err)
 }
 
+// firstRetried returns the failure that is retried first, or the first of two that wait for a user.
+func firstRetried(a, b error) error {
+	if a == nil || b != nil && classify(a).Class == fault.Terminal && classify(b).Class != fault.Terminal {
+		return b
+	}
+	return a
+}
+
 // describe sets the numbers. A pass that failed before it knew them keeps the previous ones.
 func (f finisher) describe(counts *agentset.Counts) {
 	s := &f.set.Status
