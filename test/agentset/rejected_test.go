@@ -103,3 +103,73 @@ func TestRejectedAgent_SessionsOfTheOthersAreStored(t *testing.T) {
 	})
 	stalled(w, "db", v1alpha1.ReasonAPIServer, "db-db-3", "exceeded quota")
 }
+
+// The replicas that are replaced have used up the quota: their Agents are deleted, so that the new ones get theirs.
+func TestRejectedAgents_RemovalsMakeRoom(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+	quota(w, 20)
+	w.Start()
+	w.AgentSet("db", w.StatefulSet("db", 20), ofStatefulSet, delay(0))
+	w.SetReady("db", 20)
+	replicas(w, "db", 16, 20)
+	w.Eventually("the former replicas have no Agents, and all new ones have theirs", func() error {
+		agents := w.AgentsOf("db")
+		for ordinal := range 36 {
+			if _, exists := agents[fmt.Sprint("db-", ordinal)]; exists != (ordinal >= 16) {
+				return fmt.Errorf("%d Agents, of db-%d: %t", len(agents), ordinal, exists)
+			}
+		}
+		return nil
+	})
+}
+
+// A policy rejects the template, or all deletions. What it does not reject is written.
+func TestRejectedAgents_OtherWritesGoOn(t *testing.T) {
+	t.Parallel()
+	const all, less = 20, 10
+	template := func(method, body string) bool {
+		return method == http.MethodPatch && strings.Contains(body, newVersion)
+	}
+	for name, row := range map[string]struct {
+		rejected func(method, body string) bool
+		delay    time.Duration
+		wrong    func(agent *v1alpha1.Agent, removed bool) bool
+	}{
+		"deletions": {template, 0, func(agent *v1alpha1.Agent, removed bool) bool { return removed && agent != nil }},
+		"marks": {template, time.Hour, func(agent *v1alpha1.Agent, removed bool) bool {
+			return removed == (agent.Annotations[v1alpha1.AnnotationRemovalStarted] == "")
+		}},
+		"updates": {func(method, _ string) bool { return method == http.MethodDelete }, 0, func(agent *v1alpha1.Agent, removed bool) bool {
+			return removed == (agent.Spec.Version == newVersion)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+			rejecting(w, "not allowed here", row.rejected)
+			w.Start()
+			w.AgentSet("db", w.StatefulSet("db", all), ofStatefulSet, delay(row.delay))
+			w.SetReady("db", all)
+			w.Stop()
+			replicas(w, "db", 0, less)
+			w.ChangeSet("db", func(set *v1alpha1.AgentSet) { set.Spec.Template.Spec.Version = newVersion })
+			w.Start()
+			stalled(w, "db", v1alpha1.ReasonAPIServer, "not allowed here")
+			w.Eventually("what is not rejected is written", func() error {
+				agents := w.AgentsOf("db")
+				for ordinal := range all {
+					pod := fmt.Sprint("db-", ordinal)
+					var agent *v1alpha1.Agent
+					if is, exists := agents[pod]; exists {
+						agent = &is
+					}
+					if row.wrong(agent, ordinal >= less) {
+						return fmt.Errorf("%s: %+v", pod, agent)
+					}
+				}
+				return nil
+			})
+		})
+	}
+}

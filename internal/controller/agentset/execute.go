@@ -30,10 +30,12 @@ import (
 )
 
 const (
-	// batch is how many Agents one pass creates, and deletes, marks and updates, so that the status follows.
+	// batch is how many Agents one pass deletes, and marks, creates and updates, so that the status follows.
 	batch = 500
 	// writers is how many of these writes are concurrent.
 	writers = 8
+	// mostRejected is after how many rejected writes of a kind the others of it wait for the next pass: a quota rejects all of them.
+	mostRejected = writers
 )
 
 // action is one write of one Agent.
@@ -52,7 +54,8 @@ type writer struct {
 	facts     agentset.Facts
 }
 
-// execute writes the Agents as decided. It returns when the next pass has to start at the latest, and the first failure.
+// execute writes the Agents as decided. It returns when the next pass has to start at the latest, and the failure
+// that is retried first.
 func (w writer) execute(ctx context.Context, d agentset.Decision) (time.Duration, error) {
 	if slices.ContainsFunc(d.Update, func(name string) bool { return w.facts.Agents[name].Ownership == agentset.Adoptable }) {
 		if err := stillExists(ctx, w.apiReader, w.set); err != nil {
@@ -63,24 +66,23 @@ func (w writer) execute(ctx context.Context, d agentset.Decision) (time.Duration
 	if len(d.Mark) > 0 {
 		soon.atMost(removalDelay(w.set))
 	}
-	var first error
+	var failed error
 	for _, kind := range w.actions(d) {
 		err := w.write(ctx, kind, &soon)
-		if first == nil {
-			first = err
-		}
-		if failure, judged := fault.As(err); judged && failure.Class != fault.Terminal {
-			break // The others would fail, too.
+		failed = firstRetried(failed, err)
+		if err != nil && apierrors.ReasonForError(err) == metav1.StatusReasonUnknown {
+			break // The API server cannot be reached.
 		}
 	}
-	return time.Duration(soon), first
+	return time.Duration(soon), failed
 }
 
-// write executes actions of one kind, as many as one pass may, until one fails.
+// write executes actions of one kind, as many as one pass may. It ends early if writes cannot succeed now, or too many are rejected.
 func (w writer) write(ctx context.Context, actions []action, soon *wait) (failed error) {
 	all := len(actions)
 	actions = actions[:min(all, batch)]
 	var mu sync.Mutex
+	rejected := 0
 	more, stop := context.WithCancel(ctx)
 	defer stop()
 	workqueue.ParallelizeUntil(more, writers, len(actions), func(i int) {
@@ -92,9 +94,11 @@ func (w writer) write(ctx context.Context, actions []action, soon *wait) (failed
 		}
 		if isBehind(err) {
 			soon.atMost(time.Second)
-		} else if judged := w.judge(actions[i].agent, err); judged != nil && failed == nil {
-			failed = judged
-			stop()
+		} else if judged := w.judge(actions[i].agent, err); judged != nil {
+			failed = firstRetried(failed, judged)
+			if rejected++; rejected >= mostRejected || classify(judged).Class != fault.Terminal {
+				stop()
+			}
 		}
 	})
 	if failed == nil && all > batch {
@@ -136,6 +140,7 @@ func removalDelay(set *v1alpha1.AgentSet) time.Duration {
 }
 
 // actions are the writes by kind: those of one kind that are rejected, or change nothing, must not keep the others from their turn.
+// Removals are first: they make room for new Agents in a quota.
 func (w writer) actions(d agentset.Decision) [][]action {
 	keys := map[string]string{}
 	for _, key := range d.Desired {
@@ -152,9 +157,9 @@ func (w writer) actions(d agentset.Decision) [][]action {
 		return actions
 	}
 	return [][]action{
-		kind(created, func(ctx context.Context, name string) (pendingWrite, error) { return w.create(ctx, keys[name]) }),
 		kind(d.Delete, func(ctx context.Context, name string) (pendingWrite, error) { return w.remove(ctx, w.agents[name]) }),
 		kind(d.Mark, func(ctx context.Context, name string) (pendingWrite, error) { return w.mark(ctx, w.agents[name]) }),
+		kind(created, func(ctx context.Context, name string) (pendingWrite, error) { return w.create(ctx, keys[name]) }),
 		kind(d.Update, func(ctx context.Context, name string) (pendingWrite, error) {
 			return w.update(ctx, w.agents[name], keys[name])
 		}),
