@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package connection_test
 
 import (
+	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -270,4 +271,29 @@ func TestConcurrentRejectionsOfOneKindCountOnce(t *testing.T) {
 	noError(t, w.Verify(t.Context()))
 	w.clock.Step(6 * time.Second)
 	noError(t, w.Delete(t.Context(), theirs, id))
+}
+
+// A scheme that is rejected for deletions alone is not left for long for one that is accepted for reads alone.
+func TestRejectionsOfOneKind_TheOtherSchemeIsWorse_RegistrationsGoOn(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
+	id := w.register("a")
+	for _, match := range []func(*http.Request) bool{
+		func(r *http.Request) bool { return r.Method == http.MethodDelete },
+		func(r *http.Request) bool { return r.Header.Get("X-Project-Token") != "" && r.Method != http.MethodGet },
+	} {
+		w.cloud.Inject(cloudtest.Fault{Status: http.StatusUnauthorized, Body: `{"error":"unauthenticated"}`, Match: match})
+	}
+	last := 0
+	for second := range 2 * 3600 {
+		w.clock.Step(time.Second)
+		_ = w.Delete(w.Context(), theirs, id)
+		_ = w.Verify(t.Context()) // As the controller does after a 401.
+		_, _ = w.Get(t.Context(), somebody, id)
+		if w.tryToRegister(fmt.Sprint("machine-", second)) == nil {
+			last = second
+		} else if second-last > 60 {
+			t.Fatalf("none was registered for a minute at %s", time.Duration(second)*time.Second)
+		}
+		_ = w.Verify(t.Context())
+	}
 }

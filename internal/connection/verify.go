@@ -9,6 +9,7 @@ package connection
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -33,8 +34,8 @@ func (c *Connection) Verify(ctx context.Context) error {
 
 	last, pause := errors.New("requests are rejected with 401"), time.Duration(0)
 	for _, try := range c.tries(at, schemes) {
-		if try.after > 0 && try.again {
-			pause = sooner(pause, try.after)
+		if try.Rest > 0 && try.Again {
+			pause = sooner(pause, try.Rest)
 			continue
 		}
 		with := now.bare.WithCredential(cloud.Credential{Scheme: cloud.Scheme(try.scheme), Token: now.token})
@@ -46,8 +47,8 @@ func (c *Connection) Verify(ctx context.Context) error {
 		switch {
 		case verification.IsRefusal(err):
 			last = err
-		case err == nil && !result.Verified && try.after > 0:
-			pause = sooner(pause, try.after)
+		case err == nil && !result.Verified && try.Rest > 0:
+			pause = sooner(pause, try.Rest)
 		default:
 			result.Authentication = try.scheme
 			return c.conclude(at, with, result, err)
@@ -63,30 +64,40 @@ func (c *Connection) Verify(ctx context.Context) error {
 		Coded(fault.TokenRejected).After(pause).Because(last)
 }
 
-// try is a scheme to check. Rejected requests outweigh the check for the time after; see verification.State.
+// try is a scheme to check.
 type try struct {
+	verification.Standing
 	scheme v1alpha1.Authentication
-	after  time.Duration
-	again  bool
 }
 
-// tries are the schemes in the order in which they are checked: last those with which some kinds of requests are rejected.
+// rank is how little of all requests the scheme may be accepted for.
+func (t try) rank() int {
+	switch {
+	case t.Most:
+		return 2
+	case t.Some:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// tries are the schemes in the order in which they are checked: that of their ranks, if one is rejected for some kinds of requests alone.
 func (c *Connection) tries(at epoch, schemes []v1alpha1.Authentication) []try {
 	c.shared.mu.Lock()
 	defer c.shared.mu.Unlock()
-	var whole, partial []try
+	var tries []try
 	for _, scheme := range schemes {
-		t, some := try{scheme: scheme}, false
+		t := try{scheme: scheme}
 		if c.shared.epoch.session == at.session {
-			t.after, t.again, some = c.shared.verified.Refused(scheme, c.shared.registry.opts.Clock.Now())
+			t.Standing = c.shared.verified.Standing(scheme, c.shared.registry.opts.Clock.Now())
 		}
-		if some {
-			partial = append(partial, t)
-		} else {
-			whole = append(whole, t)
-		}
+		tries = append(tries, t)
 	}
-	return append(whole, partial...)
+	if slices.ContainsFunc(tries, func(t try) bool { return t.Some }) {
+		slices.SortStableFunc(tries, func(a, b try) int { return a.rank() - b.rank() })
+	}
+	return tries
 }
 
 // sooner returns the shorter of two durations; the first is zero while unknown.

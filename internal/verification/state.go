@@ -52,6 +52,9 @@ const (
 	Named    Kind = "list of names"
 )
 
+// changes reports whether requests of this kind change agents, to which a valid token may have no right.
+func (k Kind) changes() bool { return k == Update || k == Delete }
+
 // refused is what a 401 was the response to.
 type refused struct {
 	scheme v1alpha1.Authentication
@@ -98,7 +101,7 @@ func (s *State) Refuse(kind Kind, now time.Time) (alone bool) {
 	r.count++
 	r.until = now.Add(fault.Backoff(max(r.count-1, 1), refusalRest, refusalMost))
 	accepted := s.accepted[key.scheme]
-	r.alone = r.count > 1 && (kind == Update || kind == Delete || accepted > r.accepted)
+	r.alone = r.count > 1 && (kind.changes() || accepted > r.accepted)
 	r.accepted = accepted
 	s.refusals[key] = r
 	return r.alone
@@ -113,20 +116,33 @@ func (s *State) Succeed(kind Kind) {
 	}
 }
 
-// Refused returns for how long requests that were refused outweigh a check that says neither yes nor no. If that happened
-// again after a check had accepted the scheme, they outweigh that, too: an API may list agents for a token that it allows
-// nothing else. If only some kinds of requests are refused, the scheme is of use, but another may be accepted for all.
-func (s *State) Refused(scheme v1alpha1.Authentication, now time.Time) (rest time.Duration, again, some bool) {
+// Standing is what refused requests show of a scheme.
+type Standing struct {
+	// Rest is for how long they outweigh a check that says neither yes nor no. Again: also one that accepts the scheme, because that
+	// happened before: an API may list agents for a token that it allows nothing else.
+	Rest  time.Duration
+	Again bool
+	// Some: only some kinds of requests are refused now. The scheme is of use, but another may be accepted for all.
+	Some bool
+	// Most: others than changes of agents were refused, and not long ago.
+	Most bool
+}
+
+// Standing returns what refused requests show of a scheme.
+func (s *State) Standing(scheme v1alpha1.Authentication, now time.Time) (of Standing) {
 	for key, r := range s.refusals {
-		switch wait := r.until.Sub(now); {
-		case key.scheme != scheme:
-		case r.alone:
-			some = some || wait > 0
-		default:
-			rest, again = max(rest, wait), again || r.count > 1
+		wait := r.until.Sub(now)
+		if key.scheme != scheme {
+			continue
 		}
+		of.Most = of.Most || !key.kind.changes() && -wait < refusalForgotten
+		if r.alone {
+			of.Some = of.Some || wait > 0
+			continue
+		}
+		of.Rest, of.Again = max(of.Rest, wait), of.Again || r.count > 1
 	}
-	return rest, again, some
+	return of
 }
 
 // Rest returns for how long no request of a kind is made, because requests of that kind alone are refused.
