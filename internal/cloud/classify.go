@@ -106,15 +106,15 @@ func fieldsOf(body []byte) (map[string]json.RawMessage, bool) {
 // refused returns the error of a response whose status is not a success.
 func (c *Client) refused(call call, a *response) *Error {
 	e := &Error{Op: call.op, Status: a.status, Err: a.err}
-	if a.status == http.StatusTooManyRequests || a.status >= http.StatusInternalServerError { // The API asks to wait only with these.
-		e.RetryAfter = retryAfter(a.header.Get("Retry-After"), cmp.Or(respondedAt(a.header), time.Now()))
-	}
 	var said refusal
 	spoken := false
 	if a.err == nil {
 		said, spoken = readRefusal(a.body)
 	}
 	e.API = spoken && !byGateway(a.status)
+	if e.API || a.status == http.StatusTooManyRequests || a.status >= http.StatusInternalServerError {
+		e.RetryAfter = retryAfter(a.header.Get("Retry-After"), cmp.Or(respondedAt(a.header), time.Now()))
+	}
 	if spoken {
 		e.Message = c.secrets.clean(said.message, maxRemoteWords)
 		e.Detail = c.secrets.clean(said.detail, maxRemoteWords-len(e.Message))

@@ -265,13 +265,18 @@ func TestRetryAfterReachesTheCaller(t *testing.T) {
 			"Retry-After": {"Mon, 04 May 2026 03:03:31 GMT"}, "Date": {"Mon, 04 May 2026 03:02:01 GMT"},
 		},
 	} {
-		for status, want := range map[int]time.Duration{
-			429: 90 * time.Second, 503: 90 * time.Second, 302: 0, 403: 0, 404: 0, // The API asks to wait with 429 and 5xx alone.
+		for _, row := range []struct {
+			status int
+			body   string
+			want   time.Duration
+		}{
+			{429, "", 90 * time.Second}, {503, "", 90 * time.Second}, {409, `{"error":"locked"}`, 90 * time.Second},
+			{302, "", 0}, {403, "<html>", 0}, {404, "<html>", 0}, {409, "<html>", 0},
 		} {
-			remove := server.Inject(cloudtest.Fault{Status: status, Header: header})
+			remove := server.Inject(cloudtest.Fault{Status: row.status, Body: row.body, Header: header})
 			_, err := newClient(t, web.URL, cloud.Config{}).Get(t.Context(), nilID)
-			if got := failure(t, err).RetryAfter; got != want {
-				t.Errorf("%s, status %d: got %s, want %s", name, status, got, want)
+			if got := failure(t, err).RetryAfter; got != row.want {
+				t.Errorf("%s, %d %s: got %s, want %s", name, row.status, row.body, got, row.want)
 			}
 			remove()
 		}

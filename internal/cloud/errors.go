@@ -97,7 +97,7 @@ type Error struct {
 	Message, Detail string
 	// QuotaLimit and QuotaRemaining count agents; nil if unknown.
 	QuotaLimit, QuotaRemaining *int64
-	// RetryAfter is the wait that a 429 or 5xx asks for, in [0, 1h]; 0 if absent.
+	// RetryAfter is the wait that the API, or any 429 or 5xx, asks for, in [0, 1h]; 0 if absent.
 	RetryAfter time.Duration
 	// NotSent is true if no byte of the request can have left this process.
 	NotSent bool
