@@ -9,6 +9,7 @@ package registration
 import (
 	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"strings"
 	"time"
@@ -18,7 +19,7 @@ import (
 
 // Intent is the record that is persisted before a registration is sent. It is
 // kept on the Agent, where users can write: only its signature makes it evidence.
-// Its text is "<time>/<random>[@<time of the first attempt>]-<signature>".
+// Its text is "<time>/<random>.<mark>[@<time of the first attempt>]-<signature>".
 type Intent struct {
 	// At is when the intent was written; zero if the text holds no such time.
 	At time.Time
@@ -45,6 +46,8 @@ type Subject struct {
 	URL string
 	// MachineID that the registration is sent with. Users can change which one an Agent has, by what it adopts elsewhere.
 	MachineID string
+	// Derived is the machine ID that is derived for the Agent, whatever it has. An Agent that a backup restores has the same.
+	Derived string
 }
 
 // NewIntent returns an intent that is later than the last one, open or closed:
@@ -59,7 +62,7 @@ func NewIntent(now, first time.Time, closed Intent, subject Subject, sign Signer
 	if _, err := rand.Read(random[:]); err != nil {
 		return Intent{}, err
 	}
-	body := at.Format(time.RFC3339Nano) + "/" + hex.EncodeToString(random[:])
+	body := at.Format(time.RFC3339Nano) + "/" + hex.EncodeToString(random[:]) + "." + subject.mark()
 	if earliest := at.Add(-longestDoubt); !first.IsZero() && first.Before(earliest) {
 		first = earliest
 	}
@@ -136,6 +139,33 @@ func (i Intent) Spent(closed Intent) bool {
 		return true
 	}
 	return !closed.At.IsZero() && !i.At.After(closed.At)
+}
+
+// Foreign reports whether the intent was written for another Agent, from whose manifest it was copied: its mark shows neither this
+// Agent nor one with its name in the same cluster, which a backup restores. Then nothing of this Agent is in doubt. The mark is no
+// evidence of anything else. An intent without a mark is foreign if it is older than the Agent.
+func (i Intent) Foreign(agent Subject, created time.Time) bool {
+	_, rest, _ := strings.Cut(i.text, "/")
+	if end := strings.IndexAny(rest, "@-"); end >= 0 {
+		rest = rest[:end]
+	}
+	_, mark, _ := strings.Cut(rest, ".")
+	if own := agent.mark(); len(mark) == len(own) {
+		return mark[:markPart] != own[:markPart] && mark[markPart:] != own[markPart:]
+	}
+	return !i.At.IsZero() && CreatedBefore(i.At, created)
+}
+
+// markPart is the length of each part of a mark.
+const markPart = 8
+
+// mark shows, without the token that signed an intent, which Agent it was written for: by its UID, and by its cluster, namespace and name.
+func (s Subject) mark() string {
+	part := func(of string) string {
+		sum := sha256.Sum256([]byte(of))
+		return hex.EncodeToString(sum[:markPart/2])
+	}
+	return part(s.UID) + part(s.Derived)
 }
 
 func signature(body string, subject Subject, sign Signer) string {

@@ -28,7 +28,7 @@ func signedBy(token string) Signer {
 
 const token = "the-project-token"
 
-var web = Subject{UID: "web-1", URL: "https://cloud-api.calyptia.com", MachineID: "machine-1"}
+var web = Subject{UID: "web-1", URL: "https://cloud-api.calyptia.com", MachineID: "machine-1", Derived: "blue/shop/web"}
 
 func intentAt(t *testing.T, at, first time.Time, closed Intent) Intent {
 	t.Helper()
@@ -186,6 +186,48 @@ func TestIntent_Spent(t *testing.T) {
 	}
 }
 
+func TestIntent_Foreign(t *testing.T) {
+	change := func(f func(*Subject)) Subject {
+		s := web
+		f(&s)
+		return s
+	}
+	restored := change(func(s *Subject) { s.UID = "web-2" })
+	another := change(func(s *Subject) { s.UID, s.Derived = "web-2", "green/shop/web" })
+	first, again := intentAt(t, noon, time.Time{}, Intent{}), intentAt(t, noon, noon.Add(-time.Minute), Intent{})
+	unmarked := ParseIntent("2026-11-01T12:00:00Z/0011-2233")
+	const before, after = -time.Hour, time.Hour
+	for _, row := range []struct {
+		name    string
+		intent  Intent
+		agent   Subject
+		created time.Duration // when the Agent was created, since the intent
+		want    bool
+	}{
+		{"its own", first, web, before, false},
+		{"its own, and the clock of the API server is ahead", first, web, after, false},
+		{"its own, and the ID of the cluster changed", again, change(func(s *Subject) { s.Derived = "green/shop/web" }), before, false},
+		{"its own, sent elsewhere with another machine ID", first, change(func(s *Subject) { s.URL, s.MachineID = "", "" }), before, false},
+		{"restored under its name in its cluster", again, restored, after, false},
+		{"copied to another Agent", first, another, after, true},
+		{"copied to another Agent, after a repeated attempt", again, another, after, true},
+		{"copied to another Agent that is older", first, another, before, true},
+		{"without a mark, older than the Agent", unmarked, web, after, true},
+		{"without a mark, older by less than clocks differ", unmarked, web, time.Second, false},
+		{"without a mark, later than the Agent", unmarked, web, before, false},
+		{"unreadable, so it may be in doubt", ParseIntent("unreadable"), web, after, false},
+		{"none", Intent{}, web, after, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			for _, intent := range []Intent{row.intent, ParseIntent(row.intent.String())} {
+				if got := intent.Foreign(row.agent, noon.Add(row.created)); got != row.want {
+					t.Errorf("%q: %v, want %v", intent, got, row.want)
+				}
+			}
+		})
+	}
+}
+
 func TestIntent_Plausible(t *testing.T) {
 	for text, want := range map[string]bool{
 		"2026-11-01T12:00:00Z/ab-cd": true,
@@ -227,6 +269,10 @@ func FuzzParseIntent(f *testing.F) {
 		next, err := NewIntent(noon, intent.First, intent, web, signedBy(token))
 		if err != nil || next.Spent(intent) {
 			t.Errorf("after %q: %v, spent", text, err)
+		}
+		intent.Foreign(web, noon)
+		if next.Foreign(web, noon.Add(time.Hour)) {
+			t.Errorf("after %q comes %q, which is another Agent's", text, next)
 		}
 	})
 }

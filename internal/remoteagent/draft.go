@@ -243,11 +243,16 @@ func ClosedIntent(a *v1alpha1.Agent) registration.Intent {
 }
 
 // Open reports whether a registration was begun and its outcome is not recorded.
-func (d *Draft) Open() bool { return inDoubt(d.Agent, d.began) }
+func (d *Draft) Open() bool { return inDoubt(d.Agent, d.clusterID, d.began) }
 
-func inDoubt(a *v1alpha1.Agent, now time.Time) bool {
+func inDoubt(a *v1alpha1.Agent, clusterID string, now time.Time) bool {
 	intent := IntentOf(a)
-	return !intent.IsZero() && !intent.Spent(ClosedIntent(a)) && intent.Plausible(now)
+	return !intent.IsZero() && !intent.Spent(ClosedIntent(a)) && intent.Plausible(now) && !ForeignIntent(a, clusterID)
+}
+
+// ForeignIntent reports whether the registration intent on an Agent came with the manifest of another.
+func ForeignIntent(a *v1alpha1.Agent, clusterID string) bool {
+	return IntentOf(a).Foreign(Subject(a, clusterID, ""), a.CreationTimestamp.Time)
 }
 
 // closeIntent records that a registration created nothing, or what it created. Its intent is spent from then on, even if

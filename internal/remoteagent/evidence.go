@@ -21,7 +21,7 @@ type Evidence struct{ *Task }
 
 // Subject is what an Agent's intents are bound to at a URL.
 func Subject(a *v1alpha1.Agent, clusterID, url string) registration.Subject {
-	return registration.Subject{UID: string(a.UID), URL: url, MachineID: machineID(a, clusterID)}
+	return registration.Subject{UID: string(a.UID), URL: url, MachineID: machineID(a, clusterID), Derived: derived(a, clusterID)}
 }
 
 func (e Evidence) subject(url string) registration.Subject { return Subject(e.Agent, e.clusterID, url) }

@@ -48,12 +48,13 @@ func (f Fence) Keep(ctx context.Context) error {
 	return f.Secrets.KeepOwner(ctx, f.Agent, status.SessionSecretRef, f.Retains(), &checks.Session)
 }
 
-// pruned reports whether somebody removed the intent that this process sent, or restored an older one from a repository
-// or backup. A later one may be another replica's.
+// pruned reports whether somebody removed the intent that this process sent, or wrote an older or foreign one from a repository
+// or backup in its place. A later one may be another replica's.
 func (f Fence) pruned(sent *v1alpha1.Agent) bool {
 	was, now := IntentOf(sent), f.Intent()
 	return sent != f.Agent && sent.UID == f.Agent.UID && f.Agent.Status.ID == "" &&
-		!was.IsZero() && !was.Spent(ClosedIntent(f.Agent)) && now.String() != was.String() && !now.At.After(was.At)
+		!was.IsZero() && !was.Spent(ClosedIntent(f.Agent)) && now.String() != was.String() &&
+		(!now.At.After(was.At) || ForeignIntent(f.Agent, f.clusterID))
 }
 
 // keepIntent restores the intent that this process sent and whose outcome is unknown. Without it the Agent would be
@@ -79,7 +80,7 @@ func (f Fence) Forgets(sent *v1alpha1.Agent) bool {
 // CloseAgain closes an intent whose closing could not be written: this process knows that it created nothing.
 func (f Fence) CloseAgain() {
 	sent := f.Writes.Sent
-	if sent != nil && sent.UID == f.Agent.UID && sent.Status.ID == "" && !inDoubt(sent, f.began) &&
+	if sent != nil && sent.UID == f.Agent.UID && sent.Status.ID == "" && !inDoubt(sent, f.clusterID, f.began) &&
 		f.Open() && IntentOf(sent).String() == f.Intent().String() {
 		f.closeIntent()
 	}

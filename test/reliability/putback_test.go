@@ -35,15 +35,21 @@ func chosen(id string) func(*v1alpha1.Agent) {
 	return func(a *v1alpha1.Agent) { a.Spec.MachineID, a.Spec.DeletionPolicy = id, v1alpha1.DeletionDelete }
 }
 
-// A GitOps tool restores the annotation of the repository while the outcome of a registration is unknown. The intent of
-// that registration must not be lost.
+// A GitOps tool restores the annotation of the repository while the outcome of a registration is unknown, or somebody applies the manifest
+// of another Agent. The intent of that registration must not be lost.
 func TestIntent_ReplacedByAnOlderOneWhileInDoubt_IsNotForgotten(t *testing.T) {
+	another, err := registration.NewIntent(time.Now().Add(time.Hour), time.Time{}, registration.Intent{},
+		registration.Subject{UID: "another"}, func(string) string { return "00112233445566778899" })
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, row := range []struct {
-		name   string
-		change func(*v1alpha1.Agent)
+		name, intent string
+		change       func(*v1alpha1.Agent)
 	}{
-		{"a derived machine ID", func(*v1alpha1.Agent) {}},
-		{"a chosen machine ID", chosen("machine-1")},
+		{"a derived machine ID", exported, func(*v1alpha1.Agent) {}},
+		{"a chosen machine ID", exported, chosen("machine-1")},
+		{"a chosen machine ID, and the later intent of another Agent", another.String(), chosen("machine-1")},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -64,9 +70,9 @@ func TestIntent_ReplacedByAnOlderOneWhileInDoubt_IsNotForgotten(t *testing.T) {
 				}
 				return nil
 			})
-			annotate(tenant, "web", exported)
+			annotate(tenant, "web", row.intent)
 			tenant.Eventually("the record returns", func() error {
-				if now := tenant.Get("web").Annotations[v1alpha1.AnnotationRegistrationIntent]; now == exported {
+				if now := tenant.Get("web").Annotations[v1alpha1.AnnotationRegistrationIntent]; now == row.intent {
 					return errors.New("it does not")
 				}
 				return nil

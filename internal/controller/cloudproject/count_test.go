@@ -199,3 +199,32 @@ func TestStatusAgents_NamespaceNotAllowed_IsNotCounted(t *testing.T) {
 	}
 	w.removeAgent(&v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "own"}})
 }
+
+// An Agent that was created from the manifest of another, and was not registered since, has nothing to delete.
+func TestHolds_TheIntentOfAnother_DelaysNothing(t *testing.T) {
+	original := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "allowed", Name: "web", UID: "uid"}}
+	intent, err := intents.NewIntent(time.Now(), time.Time{}, intents.Intent{}, remoteagent.Subject(original, "blue", here.URL), signer)
+	noError(t, err)
+	metav1.SetMetaDataAnnotation(&original.ObjectMeta, v1alpha1.AnnotationRegistrationIntent, intent.String())
+	for _, row := range []struct {
+		name   string
+		change func(*v1alpha1.Agent)
+		want   bool
+	}{
+		{"its own", func(*v1alpha1.Agent) {}, true},
+		{"restored from a backup", func(a *v1alpha1.Agent) { a.UID = "another" }, true},
+		{"copied under another name", func(a *v1alpha1.Agent) { a.UID, a.Name = "another", "copy" }, false},
+		{"copied under another name, and registered since", func(a *v1alpha1.Agent) {
+			a.UID, a.Name, a.Status.ID = "another", "copy", otherID
+		}, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			agent := original.DeepCopy()
+			row.change(agent)
+			n := &needs{id: "blue", uid: projectUID, place: here, sign: signer, allows: func(string) (bool, error) { return true, nil }, known: map[string]bool{}}
+			if got := n.holds(agent); got != row.want {
+				t.Errorf("%v, want %v", got, row.want)
+			}
+		})
+	}
+}

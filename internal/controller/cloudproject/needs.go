@@ -59,7 +59,12 @@ func (r releaser) needs(ctx context.Context, cp *v1alpha1.CloudProject) (*needs,
 
 // holds reports whether an Agent may have something remote to delete with this CloudProject.
 func (n *needs) holds(agent *v1alpha1.Agent) bool {
-	return holds(agent) && (n.recorded(agent) || n.registering(agent) || n.allowed(agent.Namespace))
+	return holds(agent) && !n.copied(agent) && (n.recorded(agent) || n.registering(agent) || n.allowed(agent.Namespace))
+}
+
+// copied reports whether an Agent has nothing but the intent of another, whose manifest it was copied from.
+func (n *needs) copied(agent *v1alpha1.Agent) bool {
+	return agent.Status.ID == "" && len(agent.Status.DuplicatesToDelete) == 0 && remoteagent.ForeignIntent(agent, n.id)
 }
 
 // uses reports whether an Agent counts for this CloudProject: anybody may refer to it, and the resync interval grows with
