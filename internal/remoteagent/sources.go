@@ -220,7 +220,11 @@ func (r sources) lookup(ctx context.Context, s registration.Source) error {
 	case remote == nil && s == registration.Secret:
 		return r.secretOfNone(ctx)
 	case remote != nil && (Evidence{r.Task}).entitled(remote, intent):
-		finding, r.remotes[s] = registration.Ours, remote
+		if leaves, err := r.leaves(ctx, s, remote); err != nil {
+			return err
+		} else if !leaves {
+			finding, r.remotes[s] = registration.Ours, remote
+		}
 	case remote != nil:
 		finding = registration.NotEntitled
 	}
@@ -232,6 +236,19 @@ func (r sources) lookup(ctx context.Context, s registration.Source) error {
 		r.nextEntry()
 	}
 	return nil
+}
+
+// leaves reports whether an Agent that is being deleted leaves a remote agent to the Agent that has it, and stays. What the status records
+// is left when it would be deleted.
+func (r sources) leaves(ctx context.Context, s registration.Source, remote *cloud.Agent) (bool, error) {
+	if !r.Deleting() || s == registration.Record {
+		return false, nil
+	}
+	err := (rivals{r.Task}).unowned(ctx, remote)
+	if owned, ok := fault.As(err); ok && owned.Code == fault.RemoteOwned && owned.Class == fault.Terminal {
+		return true, nil
+	}
+	return false, err
 }
 
 // lookupOther reads an agent of the snapshot that can only be another's. While it exists, it has the machine ID that the snapshot shows.

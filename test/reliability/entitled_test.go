@@ -18,6 +18,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/registration"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
@@ -36,6 +37,30 @@ func TestDeletion_InDoubtAboutAnotherOwnersAgent_Completes(t *testing.T) {
 	w.Unharmed([]cloud.Agent{victim})
 	if events := tenant.Events("web", 1); !slices.Contains(events, "MaybeOrphaned") {
 		t.Errorf("events are %v", events)
+	}
+}
+
+// The token was replaced while a registration was in doubt, and the agent that is found belongs to another Agent of the cluster.
+func TestDeletion_InDoubtAboutAnotherAgentsAgent_Completes(t *testing.T) {
+	for _, server := range services {
+		t.Run(server.name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, server.settings)
+			victim, _ := w.Cloud.Agent(w.Ready(w.Apply("web", chosen("machine-1"))).Status.ID)
+			w.Stop()
+			w.Apply("other", chosen("machine-1"))
+			intent, err := registration.NewIntent(time.Now().Add(-time.Minute), time.Time{}, registration.Intent{},
+				registration.Subject{UID: string(w.Get("other").UID)}, func(string) string { return "00112233445566778899" })
+			if err != nil {
+				t.Fatal(err)
+			}
+			annotate(w, "other", intent.String())
+			w.Start()
+			w.ReadyOrStalled("other")
+			w.Delete("other")
+			w.Gone("other")
+			w.Unharmed([]cloud.Agent{victim})
+		})
 	}
 }
 
