@@ -240,7 +240,9 @@ func (w writer) patch(ctx context.Context, agent *v1alpha1.Agent, patch []operat
 }
 
 // patched is patch, with the metadata that the API server stored.
-func (w writer) patched(ctx context.Context, agent *v1alpha1.Agent, patch []operation) (pendingWrite, *metav1.PartialObjectMetadata, error) {
+func (w writer) patched(
+	ctx context.Context, agent *v1alpha1.Agent, patch []operation,
+) (pendingWrite, *metav1.PartialObjectMetadata, error) {
 	version := operation{Op: "test", Path: "/metadata/resourceVersion", Value: agent.ResourceVersion}
 	data, err := json.Marshal(append([]operation{version}, patch...))
 	if err != nil {
