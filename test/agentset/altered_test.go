@@ -7,10 +7,8 @@ SPDX-License-Identifier: Apache-2.0
 package agentset_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -29,37 +27,37 @@ const managedBy = "app.kubernetes.io/managed-by"
 // relabels has the API server keep a label of all Agents at its own value, as with a policy or webhook of the cluster.
 func relabels(w *harness.World) {
 	path := "/metadata/labels/" + strings.ReplaceAll(managedBy, "/", "~1")
-	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
-		creates := r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/agents")
-		if !creates && r.Header.Get("Content-Type") != "application/json-patch+json" {
-			return send(r)
-		}
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return nil, err
-		}
+	creates := func(r *http.Request) bool {
+		return r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/agents")
+	}
+	w.API.Rewrite(func(r *http.Request) bool { return creates(r) || patches(r) }, func(body []byte) ([]byte, error) {
 		var agent v1alpha1.Agent
-		var patch []map[string]any
-		if creates {
-			err = json.Unmarshal(body, &agent)
+		if json.Unmarshal(body, &agent) == nil {
 			agent.Labels[managedBy] = "platform"
-			body, _ = json.Marshal(&agent)
-		} else {
-			err = json.Unmarshal(body, &patch)
-			for _, operation := range patch {
-				if operation["path"] == path {
-					operation["value"] = "platform"
-				}
+			return json.Marshal(&agent)
+		}
+		return eachOperation(body, func(operation map[string]any) bool {
+			if operation["path"] == path {
+				operation["value"] = "platform"
 			}
-			body, _ = json.Marshal(patch)
-		}
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-		if err != nil {
-			return nil, err
-		}
-		return send(r)
+			return true
+		})
 	})
 	w.Cleanup(func() { w.API.Around(nil) })
+}
+
+// patches reports whether a request is a JSON patch, with which an AgentSet writes its Agents.
+func patches(r *http.Request) bool {
+	return r.Header.Get("Content-Type") == "application/json-patch+json"
+}
+
+// eachOperation changes the operations of a JSON patch, and leaves out those that are not kept.
+func eachOperation(body []byte, keep func(operation map[string]any) bool) ([]byte, error) {
+	var patch []map[string]any
+	if err := json.Unmarshal(body, &patch); err != nil {
+		return nil, err
+	}
+	return json.Marshal(slices.DeleteFunc(patch, func(operation map[string]any) bool { return !keep(operation) }))
 }
 
 // patched is how many patches of Agents the operator sent.
@@ -120,24 +118,10 @@ func TestAPolicyRemovesTheMarkOfARemoval_TheSetSaysSo(t *testing.T) {
 		set.Spec.RemovalDelay = &metav1.Duration{Duration: time.Second}
 	})
 	w.SetReady("logs", 2)
-	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
-		if r.Header.Get("Content-Type") != "application/json-patch+json" {
-			return send(r)
-		}
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return nil, err
-		}
-		var patch []map[string]any
-		err = json.Unmarshal(body, &patch)
-		body, _ = json.Marshal(slices.DeleteFunc(patch, func(operation map[string]any) bool {
-			return strings.Contains(fmt.Sprint(operation), "removal-started")
-		}))
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-		if err != nil {
-			return nil, err
-		}
-		return send(r)
+	w.API.Rewrite(patches, func(body []byte) ([]byte, error) {
+		return eachOperation(body, func(operation map[string]any) bool {
+			return !strings.Contains(fmt.Sprint(operation), "removal-started")
+		})
 	})
 	w.Cleanup(func() { w.API.Around(nil) })
 	w.RemoveNode("b")

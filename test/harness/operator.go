@@ -7,8 +7,10 @@ SPDX-License-Identifier: Apache-2.0
 package harness
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -202,6 +204,25 @@ func (p *Proxy) Around(f func(r *http.Request, send Send) (*http.Response, error
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.around = f
+}
+
+// Rewrite has the API server get other bodies of some requests, as with a policy or webhook that changes objects, until Around is set
+// again.
+func (p *Proxy) Rewrite(selected func(*http.Request) bool, change func(body []byte) ([]byte, error)) {
+	p.Around(func(r *http.Request, send Send) (*http.Response, error) {
+		if r.Body == nil || !selected(r) {
+			return send(r)
+		}
+		body, err := io.ReadAll(r.Body)
+		if err == nil {
+			body, err = change(body)
+		}
+		if err != nil {
+			return nil, err
+		}
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		return send(r)
+	})
 }
 
 // Before sets a function that runs before each request; the operator gets its error. nil passes everything on.

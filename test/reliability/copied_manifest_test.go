@@ -26,7 +26,7 @@ func TestManifest_CopiedToAnotherCluster_TakesNothingOver(t *testing.T) {
 			original := w.Ready(w.Apply("web", machine("machine-1")))
 			victim, _ := w.Cloud.Agent(original.Status.ID)
 			w.Stop()
-			other := w.In(w.AddNamespace("other")) // It stands for the other cluster.
+			other := w.In(w.AddNamespace("other")) // It is in the other cluster.
 			other.Settings.ClusterID = "other-cluster"
 			other.Create(other.TokenSecret("calyptia-token", w.Token.Reveal()))
 			other.Create(other.NewCloudProject("calyptia"))
@@ -85,14 +85,17 @@ func TestManifest_RestoredWithAChosenMachineID_FindsItsAgent(t *testing.T) {
 				w.Ready(w.Apply("first"))
 				w.Delete("first")
 				w.Gone("first")
-				w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
+				entered, release := make(chan struct{}, 1), make(chan struct{})
+				w.Cloud.Inject(cloudtest.Fault{
+					Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter, Entered: entered, Block: release,
+				})
+				w.Apply("web", machine("machine-1"))
+				<-entered // A chosen machine ID needs a list before that.
 				show = w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteList, Status: 500, Body: `{"error":"internal"}`})
-			}
-			w.Apply("web", machine("machine-1"))
-			if row.inDoubt {
+				close(release)
 				w.NotReady("web", v1alpha1.ReasonRegistrationOutcomeUnknown)
 			} else {
-				w.Ready("web")
+				w.Ready(w.Apply("web", machine("machine-1")))
 			}
 			registered, saved := w.Remote()[0], w.Get("web")
 			w.Stop()

@@ -7,9 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package reliability_test
 
 import (
-	"bytes"
 	"encoding/json"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -22,23 +20,17 @@ import (
 // storesLess has the API server accept what the operator writes to Agents, and store less of it, as with a policy or webhook of the
 // cluster that changes objects.
 func storesLess(w *harness.World, remove func(metadata map[string]any)) {
-	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
-		if r.Method != http.MethodPatch || !strings.Contains(r.URL.Path, "/agents/") || strings.HasSuffix(r.URL.Path, "/status") {
-			return send(r)
-		}
+	w.API.Rewrite(func(r *http.Request) bool {
+		return r.Method == http.MethodPatch && strings.Contains(r.URL.Path, "/agents/") && !strings.HasSuffix(r.URL.Path, "/status")
+	}, func(body []byte) ([]byte, error) {
 		var patch struct {
 			Metadata map[string]any `json:"metadata"`
 		}
-		if err := json.NewDecoder(r.Body).Decode(&patch); err != nil {
+		if err := json.Unmarshal(body, &patch); err != nil {
 			return nil, err
 		}
 		remove(patch.Metadata)
-		body, err := json.Marshal(patch)
-		if err != nil {
-			return nil, err
-		}
-		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-		return send(r)
+		return json.Marshal(patch)
 	})
 	w.Cleanup(func() { w.API.Around(nil) })
 }
