@@ -18,8 +18,8 @@ import (
 // shortestHidden is the length from which a value is hidden. A shorter one is soon guessed, and a text without it is unreadable.
 const shortestHidden = 5
 
-// encodings returns a value as texts repeat it: as it is, quoted, escaped, and in base64 once and twice, because the content of
-// a Secret is base64, which a policy may encode again.
+// encodings returns a value as texts repeat it, alone or as a part of something longer: as it is, quoted, escaped, and in base64 once and
+// twice, because the content of a Secret is base64, which a policy may encode again.
 func encodings(value string) []string {
 	value = strings.TrimSpace(value)
 	if len(value) < shortestHidden {
@@ -30,7 +30,10 @@ func encodings(value string) []string {
 		forms = append(forms, unquote(string(escaped)))
 	}
 	once := base64.StdEncoding.EncodeToString([]byte(value))
-	forms = slices.Concat(forms, inBase64(value), inBase64(once), []string{once, base64.StdEncoding.EncodeToString([]byte(once))})
+	forms = append(forms, once, base64.StdEncoding.EncodeToString([]byte(once)))
+	for _, inner := range append(inBase64(value), once) {
+		forms = append(append(forms, inner), inBase64(inner)...)
+	}
 	slices.Sort(forms)
 	return slices.DeleteFunc(slices.Compact(forms), func(form string) bool { return len(form) < shortestHidden })
 }

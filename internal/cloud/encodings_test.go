@@ -30,7 +30,9 @@ func TestWords_ValuesInEachEncoding_AreHidden(t *testing.T) {
 			"query": url.QueryEscape(value), "path": url.PathEscape(value),
 			"base64": inBase64(value), "for URLs": base64.URLEncoding.EncodeToString([]byte(value)), "base64 twice": inBase64(inBase64(value)),
 			"after one": inBase64("x" + value + "x"), "after two": inBase64("xx" + value + "xx"), "after three": inBase64("xxx" + value),
-			"after much else": strings.Repeat("x ", 8180) + value,
+			"in base64 that is in base64":        inBase64("xx" + inBase64("x"+value+"x") + "x"),
+			"in base64 that is in base64, later": inBase64("x" + inBase64("xx"+value+"xx")),
+			"after much else":                    strings.Repeat("x ", 8180) + value,
 		} {
 			for _, given := range []string{value, value + "\n"} {
 				shown := cloud.Words(errors.New("denied: token="+form+" is a credential"), given)

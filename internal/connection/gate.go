@@ -120,7 +120,7 @@ func (g *gate) rejects(kind verification.Kind) *fault.Error {
 	}
 	return fault.Waitingf(v1alpha1.ReasonForbidden,
 		"Calyptia Cloud rejects the token of CloudProject %s for requests of this kind (%s): use a token that may make them",
-		g.key, kind).After(fault.Spread(wait))
+		g.key, kind).Coded(fault.KindRejected).After(fault.Spread(wait))
 }
 
 // breakerMoved is called by the breaker, which may hold its lock: it must not call the breaker.

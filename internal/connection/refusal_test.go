@@ -16,6 +16,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
@@ -225,8 +226,8 @@ func TestRejectionsOfOneKind_DoNotStopOtherRequests(t *testing.T) {
 			if sent := w.cloud.Count(row.method, ""); sent > 60 {
 				t.Errorf("in an hour %d of them were sent", sent)
 			}
-			if pause := w.failure(row.send(w, id), v1alpha1.ReasonForbidden).RetryAfter; pause <= 0 {
-				t.Error("it is not retried")
+			if f := w.failure(row.send(w, id), v1alpha1.ReasonForbidden); f.RetryAfter <= 0 || f.Code != fault.KindRejected {
+				t.Errorf("it is retried after %s, its code is %q", f.RetryAfter, f.Code)
 			}
 
 			refusal.Method = ""

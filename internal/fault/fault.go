@@ -39,6 +39,8 @@ const (
 	Unreachable Code = "Unreachable"
 	// ProjectNotReady: the CloudProject allows no requests now; see its conditions.
 	ProjectNotReady Code = "ProjectNotReady"
+	// KindRejected: Calyptia Cloud rejects the project token for requests of one kind, and accepts it for others.
+	KindRejected Code = "KindRejected"
 	// TokenRejected: Calyptia Cloud rejected the project token.
 	TokenRejected Code = "TokenRejected"
 	// CredentialsUnverified: no response shows whether the credentials are valid.

@@ -8,6 +8,7 @@ package tokensecret
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -70,5 +71,6 @@ func secretsIn(contents []map[string][]byte) (values []string) {
 			}
 		}
 	}
-	return values
+	slices.Sort(values)
+	return slices.Compact(values) // What was written is mostly what was stored.
 }

@@ -108,6 +108,9 @@ func (f finisher) held() bool {
 	})
 }
 
+// outages are what keeps the operator from checking an Agent, and shows nothing of its remote agent.
+var outages = []fault.Code{fault.ProjectNotReady, fault.Throttled, fault.Unreachable, fault.KindRejected}
+
 // schedule sets the next check; nothing else does. It reports whether an applied Agent does not show the failure yet.
 func (f finisher) schedule(ctx context.Context, failure *fault.Error, now time.Time) (grace bool) {
 	delayed := len(f.Known.Updates.Delayed) > 0
@@ -119,8 +122,7 @@ func (f finisher) schedule(ctx context.Context, failure *fault.Error, now time.T
 	if failure != nil {
 		facts.Failure = &schedule.Failure{
 			Class: failure.Class, RetryAfter: failure.RetryAfter, Quiet: failure.Quiet, Unwatched: f.Removed,
-			Outage: failure.Class == fault.Retryable && failure.Code != fault.RemoteMissing ||
-				failure.Code == fault.ProjectNotReady || failure.Code == fault.Throttled || failure.Code == fault.Unreachable,
+			Outage: failure.Class == fault.Retryable && failure.Code != fault.RemoteMissing || slices.Contains(outages, failure.Code),
 		}
 	}
 	f.Known.Timers, grace = schedule.Next(f.Known.Timers, facts)

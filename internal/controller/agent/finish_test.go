@@ -146,3 +146,17 @@ func TestEndTurn_AfterAThrottle_WhatWasReadCounts(t *testing.T) {
 		})
 	}
 }
+
+// An applied Agent stays Ready for a while in what shows nothing of its remote agent.
+func TestSchedule_WhatKeepsFromAnyCheck_HasAGrace(t *testing.T) {
+	for code, want := range map[fault.Code]bool{
+		fault.ProjectNotReady: true, fault.Throttled: true, fault.Unreachable: true, fault.KindRejected: true,
+		fault.ProjectMissing: false, fault.RemoteMissing: false, fault.RemoteOwned: false, fault.NoCode: false,
+	} {
+		p := taskFor()
+		p.Settings.OutageGrace = time.Minute
+		if got := (finisher{p}).schedule(t.Context(), fault.Waitingf("Waiting", "it waits").Coded(code), noon); got != want {
+			t.Errorf("%q: grace %v, want %v", code, got, want)
+		}
+	}
+}
