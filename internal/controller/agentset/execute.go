@@ -19,6 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -70,17 +71,21 @@ func (w writer) execute(ctx context.Context, d agentset.Decision) (time.Duration
 	for _, kind := range w.actions(d) {
 		err := w.write(ctx, kind, &soon)
 		failed = firstRetried(failed, err)
-		if err != nil && apierrors.ReasonForError(err) == metav1.StatusReasonUnknown {
-			break // The API server cannot be reached.
+		if unreachable(err) {
+			break
 		}
 	}
 	return time.Duration(soon), failed
 }
 
-// write executes actions of one kind, as many as one pass may. It ends early if writes cannot succeed now, or too many are rejected.
+// write executes actions of one kind, as many as one pass may. It ends early if writes cannot succeed now, or too many are rejected: the
+// pass after a failed one begins with others.
 func (w writer) write(ctx context.Context, actions []action, soon *wait) (failed error) {
 	all := len(actions)
-	actions = actions[:min(all, batch)]
+	if all > 0 {
+		first := w.memory.failed * mostRejected % all
+		actions = slices.Concat(actions[first:], actions[:first])[:min(all, batch)]
+	}
 	var mu sync.Mutex
 	rejected := 0
 	more, stop := context.WithCancel(ctx)
@@ -251,12 +256,20 @@ func (w writer) patched(
 	written := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: agent.Namespace, Name: agent.Name}}
 	written.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Agent"))
 	err = w.client.Patch(ctx, written, client.RawPatch(types.JSONPatchType, data))
+	if isStale(err) {
+		err = apierrors.NewConflict(schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "agents"}, agent.Name, err)
+	}
 	return pendingWrite{version: written.ResourceVersion, at: w.facts.Now}, written, err
 }
 
 // isBehind reports whether a write failed on a change that the cache is about to show.
-func isBehind(err error) bool {
-	return apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) || isStale(err)
+func isBehind(err error) bool { return apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) }
+
+// unreachable reports whether a judged failure is that the API server does not respond, so that other writes would fail, too.
+func unreachable(failed error) bool {
+	var status apierrors.APIStatus
+	failure, judged := fault.As(failed)
+	return judged && failure.Class == fault.Retryable && !errors.As(failed, &status)
 }
 
 // judge classifies a write error: a rejection, which only a user can fix, or a temporary failure.

@@ -7,11 +7,12 @@ SPDX-License-Identifier: Apache-2.0
 package agentset
 
 import (
-	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"testing"
 
@@ -30,9 +31,12 @@ type failing struct {
 	client.Client
 	fails   map[string]error // by the kind of the write, or the name of the Agent
 	mu      sync.Mutex
-	written map[string]int // by kind
+	written map[string]int // by the kind of the write, and by the name of the Agent
 	failed  int
 }
+
+// errNotStored has the server respond as if it had stored a mark.
+var errNotStored = errors.New("the mark is not stored")
 
 func (s *failing) fail(kind, name string) error { return cmp.Or(s.fails[kind], s.fails[name]) }
 
@@ -44,6 +48,7 @@ func (s *failing) write(kind, name string) error {
 		return err
 	}
 	s.written[kind]++
+	s.written[name]++
 	return nil
 }
 
@@ -60,8 +65,20 @@ func (s *failing) Patch(_ context.Context, agent client.Object, patch client.Pat
 	if err != nil {
 		return err
 	}
-	if bytes.Contains(data, []byte("removal-started")) {
-		return s.write("mark", agent.GetName())
+	var operations []operation
+	if err := json.Unmarshal(data, &operations); err != nil {
+		return err
+	}
+	for _, o := range operations { // The Agents have no annotations.
+		if marked, ok := o.Value.(map[string]any); ok && marked[v1alpha1.AnnotationRemovalStarted] != nil {
+			if err := s.write("mark", agent.GetName()); errors.Is(err, errNotStored) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			agent.SetAnnotations(map[string]string{v1alpha1.AnnotationRemovalStarted: fmt.Sprint(marked[v1alpha1.AnnotationRemovalStarted])})
+			return nil
+		}
 	}
 	return s.write("update", agent.GetName())
 }
@@ -91,6 +108,7 @@ func TestAFailedWriteDelaysOnlyThoseThatWouldFailToo(t *testing.T) {
 	const count = 50
 	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "agents"}, "x", errors.New("not allowed here"))
 	webhook := apierrors.NewInternalError(errors.New("failed calling webhook"))
+	unexplained := &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusBadRequest, Message: "denied"}}
 	refused := errors.New("connection refused")
 	for _, row := range []struct {
 		name  string
@@ -105,6 +123,8 @@ func TestAFailedWriteDelaysOnlyThoseThatWouldFailToo(t *testing.T) {
 		{"a policy protects one Agent", map[string]error{"db-delete-0": forbidden}, fault.Terminal, 1},
 		{"a webhook for new Agents does not respond", map[string]error{"create": webhook}, fault.Retryable, writers},
 		{"a webhook for deletions does not respond", map[string]error{"delete": webhook}, fault.Retryable, writers},
+		{"a webhook rejects deletions without a reason", map[string]error{"delete": unexplained}, fault.Terminal, 2 * writers},
+		{"a policy removes annotations", map[string]error{"mark": errNotStored}, fault.Terminal, 2 * writers},
 		{"a quota, and a webhook", map[string]error{"create": forbidden, "delete": webhook}, fault.Retryable, 3 * writers},
 		{"the API server cannot be reached", map[string]error{"delete": refused, "mark": refused, "create": refused, "update": refused},
 			fault.Retryable, writers},
@@ -131,5 +151,25 @@ func TestAFailedWriteDelaysOnlyThoseThatWouldFailToo(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Agents that sort first and are rejected in each pass do not keep those after them from ever being written.
+func TestThePassAfterAFailedOneBeginsWithOthers(t *testing.T) {
+	const count, rejected = 50, 3 * writers
+	server := &failing{fails: map[string]error{}, written: map[string]int{}}
+	for i := range rejected {
+		server.fails[fmt.Sprint("db-update-", i)] = apierrors.NewForbidden(schema.GroupResource{Resource: "agents"}, "x", errors.New("not allowed"))
+	}
+	w, d := everyKind(server, count)
+	for w.memory.failed = range 2 * rejected / mostRejected {
+		if _, err := w.execute(t.Context(), d); err == nil {
+			t.Fatal("nothing is rejected")
+		}
+	}
+	for i := rejected; i < count; i++ {
+		if name := fmt.Sprint("db-update-", i); server.written[name] == 0 {
+			t.Errorf("%s was never written", name)
+		}
 	}
 }
