@@ -52,13 +52,15 @@ type Evidence struct {
 	// Registered: an intent of this Agent, signed with this project's token, not
 	// spent, covers the creation of the remote agent.
 	Registered bool
+	// Differs: the remote agent does not show the configuration that the registration of that intent sent.
+	Differs bool
 }
 
 // Entitled reports whether the Agent may use, change and delete the remote agent.
 // It is the only such rule; every path asks it before a remote agent is recorded
 // or deleted at an endpoint where it was not recorded before.
 func (e Evidence) Entitled() bool {
-	return e.Derived || e.MayAdopt || e.RecordedHere || e.Registered
+	return e.Derived || e.MayAdopt || e.RecordedHere || e.Registered && !e.Differs
 }
 
 // Access says which remote requests an Agent may cause at a CloudProject.

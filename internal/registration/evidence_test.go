@@ -64,11 +64,15 @@ func TestWindow_Covers(t *testing.T) {
 	}
 }
 
-// Every combination of facts: whoever has no evidence is not entitled, and one fact is enough.
+// Every combination of facts: whoever has no evidence is not entitled, and one fact is enough. A registration is none if the agent
+// shows something else.
 func TestEvidence_Entitled(t *testing.T) {
-	for bits := range 16 {
-		e := Evidence{Derived: bits&1 != 0, MayAdopt: bits&2 != 0, RecordedHere: bits&4 != 0, Registered: bits&8 != 0}
-		if got, want := e.Entitled(), bits != 0; got != want {
+	const registered, differs = 8, 16
+	for bits := range 32 {
+		e := Evidence{
+			Derived: bits&1 != 0, MayAdopt: bits&2 != 0, RecordedHere: bits&4 != 0, Registered: bits&registered != 0, Differs: bits&differs != 0,
+		}
+		if got, want := e.Entitled(), bits != 0 && bits != differs && bits != registered|differs; got != want {
 			t.Errorf("%+v: %v, want %v", e, got, want)
 		}
 	}

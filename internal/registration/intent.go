@@ -19,19 +19,21 @@ import (
 
 // Intent is the record that is persisted before a registration is sent. It is
 // kept on the Agent, where users can write: only its signature makes it evidence.
-// Its text is "<time>/<random>.<mark>[@<time of the first attempt>]-<signature>".
+// Its text is "<time>/<random>[~<digest of what is sent>].<mark>[@<time of the first attempt>]-<signature>".
 type Intent struct {
 	// At is when the intent was written; zero if the text holds no such time.
 	At time.Time
 	// First is when the first attempt was made whose outcome is still unknown. It
 	// equals At unless the registration was tried before.
 	First time.Time
+	// Sent is a digest of the configuration that the registration sends; empty if the text holds none.
+	Sent string
 
 	text string
 }
 
 // longestDoubt bounds how long before an intent the first attempt may have been. Within that time an agent with an explicit
-// machine ID counts as ours, whoever registered it: without a bound, whoever keeps a registration in doubt could wait for it.
+// machine ID that shows what was sent counts as ours, whoever registered it.
 const longestDoubt = time.Hour
 
 // Signer signs a text with the project token. The signature does not reveal the token.
@@ -50,10 +52,18 @@ type Subject struct {
 	Derived string
 }
 
+// Attempt is the one request that an intent permits.
+type Attempt struct {
+	// First is when the first attempt was made whose outcome is still unknown; zero if this is the first.
+	First time.Time
+	// Sent is a digest of the configuration that it sends: "<key>_<digest>", which nobody without the key can test guesses with.
+	// It may be empty.
+	Sent string
+}
+
 // NewIntent returns an intent that is later than the last one, open or closed:
-// one that is not later than the one closed last is spent. A zero first means that this is the
-// first attempt. One longer ago than longestDoubt is cut to that.
-func NewIntent(now, first time.Time, closed Intent, subject Subject, sign Signer) (Intent, error) {
+// one that is not later than the one closed last is spent. A first attempt longer ago than longestDoubt is cut to that.
+func NewIntent(now time.Time, attempt Attempt, closed Intent, subject Subject, sign Signer) (Intent, error) {
 	at := now.UTC()
 	if !closed.At.IsZero() && !at.After(closed.At) {
 		at = closed.At.Add(time.Nanosecond).UTC() // Another replica's clock was ahead.
@@ -62,7 +72,12 @@ func NewIntent(now, first time.Time, closed Intent, subject Subject, sign Signer
 	if _, err := rand.Read(random[:]); err != nil {
 		return Intent{}, err
 	}
-	body := at.Format(time.RFC3339Nano) + "/" + hex.EncodeToString(random[:]) + "." + subject.mark()
+	body := at.Format(time.RFC3339Nano) + "/" + hex.EncodeToString(random[:])
+	if attempt.Sent != "" {
+		body += "~" + attempt.Sent
+	}
+	body += "." + subject.mark()
+	first := attempt.First
 	if earliest := at.Add(-longestDoubt); !first.IsZero() && first.Before(earliest) {
 		first = earliest
 	}
@@ -75,7 +90,7 @@ func NewIntent(now, first time.Time, closed Intent, subject Subject, sign Signer
 	default:
 		body += "@" + first.UTC().Format(time.RFC3339Nano)
 	}
-	return Intent{At: at, First: first.UTC(), text: body + "-" + signature(body, subject, sign)}, nil
+	return Intent{At: at, First: first.UTC(), Sent: attempt.Sent, text: body + "-" + signature(body, subject, sign)}, nil
 }
 
 // endOfTime is from which year on a time counts as none: there has to be a later
@@ -92,6 +107,9 @@ func ParseIntent(text string) Intent {
 		return intent
 	}
 	intent.At, intent.First = at, at
+	if end := strings.IndexAny(rest, ".@-"); end >= 0 {
+		_, intent.Sent, _ = strings.Cut(rest[:end], "~")
+	}
 	if _, tries, repeated := strings.Cut(rest, "@"); repeated {
 		first, err := time.Parse(time.RFC3339Nano, tries[:max(strings.LastIndex(tries, "-"), 0)])
 		if err == nil && first.Before(at) {
@@ -154,6 +172,14 @@ func (i Intent) Foreign(agent Subject, created time.Time) bool {
 		return mark[:markPart] != own[:markPart] && mark[markPart:] != own[markPart:]
 	}
 	return !i.At.IsZero() && CreatedBefore(i.At, created)
+}
+
+// Excludes reports whether the registration of the intent cannot have created an agent that shows another configuration, by its digest:
+// after a lost response nobody has the token that could change it. An intent without a digest, or with one of another key, excludes
+// nothing. What an earlier attempt sent does not count.
+func (i Intent) Excludes(shown string) bool {
+	key, _, keyed := strings.Cut(i.Sent, "_")
+	return keyed && strings.HasPrefix(shown, key+"_") && shown != i.Sent
 }
 
 // markPart is the length of each part of a mark.

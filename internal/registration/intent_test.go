@@ -32,7 +32,7 @@ var web = Subject{UID: "web-1", URL: "https://cloud-api.calyptia.com", MachineID
 
 func intentAt(t *testing.T, at, first time.Time, closed Intent) Intent {
 	t.Helper()
-	intent, err := NewIntent(at, first, closed, web, signedBy(token))
+	intent, err := NewIntent(at, Attempt{First: first}, closed, web, signedBy(token))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,6 +104,51 @@ func TestIntent_RemembersItsFirstAttempt(t *testing.T) {
 		if got := ParseIntent(text).First; !got.Equal(want) {
 			t.Errorf("%q: first attempt at %s, want %s", text, got, want)
 		}
+	}
+}
+
+// An agent that shows another configuration than was sent does not come from the registration.
+func TestIntent_Excludes(t *testing.T) {
+	const sent, key = "aabbccdd_001122334455", "aabbccdd_"
+	made := func(attempt Attempt) Intent {
+		intent, err := NewIntent(noon, attempt, Intent{}, web, signedBy(token))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return intent
+	}
+	first, again := made(Attempt{Sent: sent}), made(Attempt{First: noon.Add(-time.Minute), Sent: sent})
+	for _, row := range []struct {
+		name   string
+		intent Intent
+		shown  string
+		want   bool
+	}{
+		{"what was sent", first, sent, false},
+		{"something else", first, key + "998877665544", true},
+		{"what was sent, after a repeated attempt", again, sent, false},
+		{"something else, after a repeated attempt", again, key + "998877665544", true},
+		{"a part of it", first, key + "0011", true},
+		{"a digest of another key", first, "ddccbbaa_998877665544", false},
+		{"no digest, because there is no key", first, "", false},
+		{"an intent without a digest", made(Attempt{}), sent, false},
+		{"an intent without a mark", ParseIntent("2026-11-01T12:00:00Z/0011-2233"), sent, false},
+		{"no intent", Intent{}, sent, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			for _, intent := range []Intent{row.intent, ParseIntent(row.intent.String())} {
+				if got := intent.Excludes(row.shown); got != row.want {
+					t.Errorf("%q: %v, want %v", intent, got, row.want)
+				}
+			}
+		})
+	}
+	changed := ParseIntent(strings.Replace(first.String(), sent, key+"998877665544", 1))
+	if changed.Excludes(key+"998877665544") || changed.Authentic(web, signedBy(token)) {
+		t.Error("whoever may write the Agent may change what was sent")
+	}
+	if again.Foreign(web, noon.Add(time.Hour)) || !again.First.Equal(ParseIntent(again.String()).First) {
+		t.Errorf("%q: the digest hides the rest", again)
 	}
 }
 
@@ -244,7 +289,7 @@ func TestIntent_Plausible(t *testing.T) {
 }
 
 func FuzzParseIntent(f *testing.F) {
-	seed, err := NewIntent(noon, noon.Add(-time.Hour), Intent{}, web, signedBy(token))
+	seed, err := NewIntent(noon, Attempt{noon.Add(-time.Hour), "aabbccdd_001122334455"}, Intent{}, web, signedBy(token))
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -266,7 +311,7 @@ func FuzzParseIntent(f *testing.F) {
 		if !intent.IsZero() && !intent.Spent(intent) {
 			t.Errorf("%q is closed and not spent", text)
 		}
-		next, err := NewIntent(noon, intent.First, intent, web, signedBy(token))
+		next, err := NewIntent(noon, Attempt{intent.First, intent.Sent}, intent, web, signedBy(token))
 		if err != nil || next.Spent(intent) {
 			t.Errorf("after %q: %v, spent", text, err)
 		}

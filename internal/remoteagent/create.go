@@ -78,7 +78,10 @@ func (r creation) create(ctx context.Context) error {
 	if elsewhere { // The operator no longer looks there.
 		r.Record(MaybeOrphaned, r.MachineID())
 	}
-	if intent.First.After(began) { // It has to be later than the last one, which a clock that was ahead wrote.
+	if intent.At.After(began) { // It has to be later than the last one, which a clock that was ahead wrote.
+		intent.At = began
+	}
+	if intent.First.After(began) {
 		intent.First = began
 	}
 	for _, s := range []registration.Source{registration.Record, registration.Response, registration.SecretIntent} {
@@ -112,7 +115,8 @@ func (r creation) recordIntent(ctx context.Context, began, first time.Time) (int
 	if open := r.Intent(); open.At.After(last.At) && e.authentic() {
 		last = open // Another replica wrote it, whose clock is ahead.
 	}
-	intent, err = registration.NewIntent(began, first, last, e.subject(r.Endpoint.URL), r.Project.Sign)
+	attempt := registration.Attempt{First: first, Sent: e.sent(r.Config.Data)}
+	intent, err = registration.NewIntent(began, attempt, last, e.subject(r.Endpoint.URL), r.Project.Sign)
 	if err != nil {
 		return intent, err
 	}
@@ -143,13 +147,15 @@ func (r creation) send(ctx context.Context, permit *connection.Permit, intent re
 	if err != nil {
 		return r.notRegistered(call, err)
 	}
+	behind := r.behind(made)
+	var shown *cloud.Agent
 	if odd = odd || r.odd(made, body.Name, intent); odd {
-		if err := r.confirm(ctx, made); err != nil {
+		if shown, err = r.confirm(ctx, made); err != nil {
 			return err
 		}
 	}
 	// A server that upserts may respond with somebody else's agent.
-	if r.guest() && r.existed(made, intent) {
+	if r.guest() && (r.existed(made, intent) || r.anothers(shown, intent, behind)) {
 		r.closeIntent()
 		if r.facts.Deleting { // The intent is closed, so the Agent can be released.
 			r.Record(MaybeOrphaned, machineID)
@@ -170,20 +176,23 @@ func (r creation) send(ctx context.Context, permit *connection.Permit, intent re
 
 // odd reports whether a response may be that of a registration of another name or time, or does not show one of the two.
 func (r creation) odd(made *cloud.Registered, name string, intent registration.Intent) bool {
-	at, now := made.CreatedAt, r.Clock.Now()
+	at, now, since := made.CreatedAt, r.Clock.Now(), intent.First
+	if r.guest() { // What is older than this attempt may be another's.
+		since = intent.At
+	}
 	switch {
 	case at.IsZero(), !strings.EqualFold(made.Name, name):
 		return true
 	case made.RespondedAt.IsZero():
-		return at.Before(intent.First.Add(-r.Settings.Slack)) || at.After(now.Add(registration.ClockTolerance))
+		return at.Before(since.Add(-r.Settings.Slack)) || at.After(now.Add(registration.ClockTolerance))
 	}
-	at = at.Add(now.Sub(made.RespondedAt))
-	return registration.CreatedBefore(at, intent.First) || at.After(now.Add(registration.ClockTolerance))
+	at = at.Add(r.behind(made))
+	return registration.CreatedBefore(at, since) || at.After(now.Add(registration.ClockTolerance))
 }
 
 // confirm reads the agent that an odd response names, before it is recorded and its token stored. If that fails, the registration
 // stays in doubt, and the ID and token are kept in this process.
-func (r creation) confirm(ctx context.Context, made *cloud.Registered) error {
+func (r creation) confirm(ctx context.Context, made *cloud.Registered) (*cloud.Agent, error) {
 	whole, done := Detach(ctx)
 	defer done()
 	now := r.Clock.Now()
@@ -195,7 +204,7 @@ func (r creation) confirm(ctx context.Context, made *cloud.Registered) error {
 	}
 	switch {
 	case err != nil && !fault.Is(err, fault.RemoteMissing):
-		return r.inDoubt(err)
+		return nil, r.inDoubt(err)
 	case remote == nil: // Or missed once: it is looked up again before the next attempt.
 		failure := fault.Retryablef(v1alpha1.ReasonRegistrationOutcomeUnknown,
 			"the response to the registration named %s, which is not this Agent's; looking for the Agent's own: "+
@@ -203,11 +212,25 @@ func (r creation) confirm(ctx context.Context, made *cloud.Registered) error {
 			After(r.Settings.BackoffMin)
 		r.Known.fruitless.add(now, occasionOf(r.Task))
 		r.Known.fruitless.why = failure
-		return failure
+		return nil, failure
 	case !remote.CreatedAt.IsZero():
 		made.CreatedAt = remote.CreatedAt
 	}
-	return nil
+	return remote, nil
+}
+
+// behind is by how much the clock that a response shows is behind this process's, at most; zero if it shows none.
+func (r creation) behind(made *cloud.Registered) time.Duration {
+	if made.RespondedAt.IsZero() {
+		return 0
+	}
+	return r.Clock.Now().Sub(made.RespondedAt)
+}
+
+// anothers reports whether an odd response named an agent that is older than this attempt, and that shows another configuration than it
+// sent. The clock that shows the creation is behind.
+func (r creation) anothers(shown *cloud.Agent, intent registration.Intent, behind time.Duration) bool {
+	return shown != nil && registration.CreatedBefore(shown.CreatedAt.Add(behind), intent.At) && Evidence{r.Task}.differs(shown, intent)
 }
 
 // existed reports whether a response names an agent that is older than the registration. The agent has to be older by the clock that
@@ -219,9 +242,8 @@ func (r creation) existed(made *cloud.Registered, intent registration.Intent) bo
 	case made.RespondedAt.IsZero():
 		return made.CreatedAt.Before(intent.First.Add(-r.Settings.Slack))
 	}
-	behind := r.Clock.Now().Sub(made.RespondedAt)
 	return registration.CreatedBefore(made.CreatedAt, intent.First) &&
-		registration.CreatedBefore(made.CreatedAt.Add(behind), intent.First)
+		registration.CreatedBefore(made.CreatedAt.Add(r.behind(made)), intent.First)
 }
 
 // keep records what the API registered.

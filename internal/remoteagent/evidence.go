@@ -13,6 +13,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
 )
 
@@ -34,24 +35,44 @@ func (e Evidence) authentic() bool {
 // entitled reports whether a remote agent that shows our machine ID is this Agent's, by its record, or by the intent
 // that may have created it.
 func (e Evidence) entitled(remote *cloud.Agent, intent registration.Intent) bool {
+	registered, differs := e.registeredBy(remote, intent)
 	return registration.Evidence{
 		Derived:      remote.MachineID == e.derived(),
 		MayAdopt:     e.mayAdopt(),
 		RecordedHere: e.recordedHere(remote.ID),
-		Registered:   e.registeredBy(remote, intent),
+		Registered:   registered,
+		Differs:      differs,
 	}.Entitled()
 }
 
 // registeredBy reports whether an authentic intent covers the creation of a remote agent: one that is not spent yet,
-// or the one that the status records with this agent, at the endpoint where it was recorded.
-func (e Evidence) registeredBy(remote *cloud.Agent, intent registration.Intent) bool {
-	url, closed := e.Endpoint.URL, ClosedIntent(e.Agent)
-	if status := &e.Agent.Status; remote.ID != "" && remote.ID == status.ID && status.Origin == v1alpha1.OriginRegistered {
+// or the one that the status records with this agent, at the endpoint where it was recorded. It also reports whether an agent that is not
+// recorded shows another configuration than was sent. A recorded agent may have been changed since.
+func (e Evidence) registeredBy(remote *cloud.Agent, intent registration.Intent) (registered, differs bool) {
+	url, closed, status := e.Endpoint.URL, ClosedIntent(e.Agent), &e.Agent.Status
+	recorded := remote.ID != "" && remote.ID == status.ID && status.Origin == v1alpha1.OriginRegistered
+	if recorded {
 		intent, url = closed, status.URL
 	} else if intent.Spent(closed) {
-		return false
+		return false, false
 	}
-	return remote.MachineID == e.MachineID() && intent.Authentic(e.subject(url), e.Project.Sign) && e.window().Covers(intent, remote.CreatedAt)
+	registered = remote.MachineID == e.MachineID() && intent.Authentic(e.subject(url), e.Project.Sign) &&
+		e.window().Covers(intent, remote.CreatedAt)
+	return registered, !recorded && e.differs(remote, intent)
+}
+
+// differs reports whether a remote agent as it was read shows another configuration than the registration of an intent sent.
+func (e Evidence) differs(remote *cloud.Agent, intent registration.Intent) bool {
+	return intent.Excludes(e.sent(remote.RawConfig))
+}
+
+// sent is the digest of a configuration for the intent of a registration with a chosen machine ID. It always has a key: users may read
+// the Agent, and not the source of the configuration.
+func (e Evidence) sent(config string) string {
+	if !e.explicit() {
+		return ""
+	}
+	return rawconfig.Key(e.Project.DigestKey()).Of(e.Agent.UID).Short(cloud.Hash(config))
 }
 
 // window is when a registration may create its remote agent.
@@ -69,7 +90,9 @@ func (e Evidence) registeredWithThisToken() bool {
 	if status.Origin != v1alpha1.OriginRegistered || status.Agent == nil || status.Agent.CreatedAt == nil {
 		return false
 	}
-	return e.registeredBy(&cloud.Agent{ID: status.ID, MachineID: e.MachineID(), CreatedAt: status.Agent.CreatedAt.Time}, ClosedIntent(e.Agent))
+	recorded := &cloud.Agent{ID: status.ID, MachineID: e.MachineID(), CreatedAt: status.Agent.CreatedAt.Time}
+	registered, _ := e.registeredBy(recorded, ClosedIntent(e.Agent))
+	return registered
 }
 
 // recordedHere reports whether the status records this remote agent, as the Agent's own or as its duplicate, at the
@@ -82,7 +105,7 @@ func (e Evidence) recordedHere(id string) bool {
 // RegisteredWith reports whether a remote agent with our machine ID may come from the registration of this intent. One that another Agent
 // has does not: whoever writes Secrets may write its ID.
 func (e Evidence) RegisteredWith(ctx context.Context, intent string, remote *cloud.Agent) (bool, error) {
-	unrecorded := &cloud.Agent{MachineID: e.MachineID(), CreatedAt: remote.CreatedAt}
+	unrecorded := &cloud.Agent{MachineID: e.MachineID(), RawConfig: remote.RawConfig, CreatedAt: remote.CreatedAt}
 	if !e.entitled(unrecorded, registration.ParseIntent(intent)) {
 		return false, nil
 	}

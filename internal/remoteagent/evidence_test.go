@@ -57,6 +57,8 @@ func TestEntitled_NeedsEvidenceThatTheTenantCannotWrite(t *testing.T) {
 		closedAt string
 		project  string // that the CloudProject has
 		created  time.Time
+		sent     string // the configuration that the open intent was written with
+		shown    string // the configuration that the remote agent shows
 		want     bool
 	}{
 		{name: "a derived machine ID is nobody else's", created: noon.Add(-time.Hour), want: true},
@@ -64,6 +66,11 @@ func TestEntitled_NeedsEvidenceThatTheTenantCannotWrite(t *testing.T) {
 		{name: "a chosen one, where adoption is allowed", change: chosen, adoption: v1alpha1.AdoptionAllowed, created: noon.Add(-time.Hour), want: true},
 		{name: "a chosen one, created by our registration", change: chosen, intent: noon, created: noon.Add(time.Second), want: true},
 		{name: "a chosen one, by a clock that is a little behind", change: chosen, intent: noon, created: noon.Add(-2 * time.Second), want: true},
+		{name: "a chosen one, that shows what was sent", change: chosen, intent: noon, created: noon, sent: "# ours", shown: "# ours", want: true},
+		{name: "a chosen one, that shows something else", change: chosen, intent: noon, created: noon, sent: "# ours", shown: "# another's"},
+		{name: "a derived one, that shows something else", intent: noon, created: noon, sent: "# ours", shown: "# changed", want: true},
+		{name: "a chosen one, that shows something else, in the CloudProject's own namespace", change: chosen, own: true, intent: noon, created: noon, sent: "# ours", shown: "# changed", want: true},
+		{name: "a chosen one, recorded, that shows something else", change: recorded(here, v1alpha1.OriginRegistered), intent: noon, closed: noon, closedAt: here, created: noon, sent: "# ours", shown: "# changed", want: true},
 		{name: "a chosen one that was there before", change: chosen, intent: noon, created: noon.Add(-3 * time.Second)},
 		{name: "a chosen one, created long after our registration", change: chosen, intent: noon.Add(-time.Hour), created: noon},
 		{name: "a chosen one, without an intent", change: chosen, created: noon},
@@ -87,13 +94,13 @@ func TestEntitled_NeedsEvidenceThatTheTenantCannotWrite(t *testing.T) {
 			p := holding(t, taskFor(), "the-project-token")
 			p.CloudProject.UID, p.Endpoint.ProjectID = "cp", row.project
 			intentAt := func(at time.Time, url string) string {
-				intent, err := registration.NewIntent(at, time.Time{}, registration.Intent{}, (Evidence{p}).subject(url), p.Project.Sign)
+				intent, err := registration.NewIntent(at, registration.Attempt{Sent: sentBy(p, row.sent)}, registration.Intent{}, (Evidence{p}).subject(url), p.Project.Sign)
 				if err != nil {
 					t.Fatal(err)
 				}
 				return intent.String()
 			}
-			remote := &cloud.Agent{ID: id, MachineID: p.derived(), CreatedAt: row.created}
+			remote := &cloud.Agent{ID: id, MachineID: p.derived(), CreatedAt: row.created, RawConfig: row.shown}
 			if row.change != nil {
 				row.change(p.Agent)
 				remote.MachineID = p.MachineID()
@@ -120,6 +127,14 @@ func TestEntitled_NeedsEvidenceThatTheTenantCannotWrite(t *testing.T) {
 			}
 		})
 	}
+}
+
+// sentBy is the digest of a configuration in an intent; empty for none, as in an intent of an earlier version.
+func sentBy(p *Task, config string) string {
+	if config == "" {
+		return ""
+	}
+	return (Evidence{p}).sent(config)
 }
 
 func TestTheMachineIDOfAnAgent(t *testing.T) {

@@ -74,7 +74,7 @@ func TestLasts_OnlyAfterAnInterval_EndsTheRow(t *testing.T) {
 		want int
 	}{{9 * time.Minute, 5}, {10 * time.Minute, 0}} {
 		task := holding(t, taskFor(), "a-token-of-the-project")
-		closed, err := registration.NewIntent(noon.Add(-row.age), time.Time{}, registration.Intent{}, registration.Subject{}, task.Project.Sign)
+		closed, err := registration.NewIntent(noon.Add(-row.age), registration.Attempt{}, registration.Intent{}, registration.Subject{}, task.Project.Sign)
 		if err != nil {
 			t.Fatal(err)
 		}

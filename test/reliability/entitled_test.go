@@ -49,7 +49,7 @@ func TestDeletion_InDoubtAboutAnotherAgentsAgent_Completes(t *testing.T) {
 			victim, _ := w.Cloud.Agent(w.Ready(w.Apply("web", chosen("machine-1"))).Status.ID)
 			w.Stop()
 			w.Apply("other", chosen("machine-1"))
-			intent, err := registration.NewIntent(time.Now().Add(-time.Minute), time.Time{}, registration.Intent{},
+			intent, err := registration.NewIntent(time.Now().Add(-time.Minute), registration.Attempt{}, registration.Intent{},
 				registration.Subject{UID: string(w.Get("other").UID)}, func(string) string { return "00112233445566778899" })
 			if err != nil {
 				t.Fatal(err)

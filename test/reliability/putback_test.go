@@ -38,7 +38,7 @@ func chosen(id string) func(*v1alpha1.Agent) {
 // A GitOps tool restores the annotation of the repository while the outcome of a registration is unknown, or somebody applies the manifest
 // of another Agent. The intent of that registration must not be lost.
 func TestIntent_ReplacedByAnOlderOneWhileInDoubt_IsNotForgotten(t *testing.T) {
-	another, err := registration.NewIntent(time.Now().Add(time.Hour), time.Time{}, registration.Intent{},
+	another, err := registration.NewIntent(time.Now().Add(time.Hour), registration.Attempt{}, registration.Intent{},
 		registration.Subject{UID: "another"}, func(string) string { return "00112233445566778899" })
 	if err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ func TestCount_AgentsThatAreNotAllowed_CountOnlyWithEvidence(t *testing.T) {
 		}
 	}
 	authentic := func(a *v1alpha1.Agent) {
-		intent, err := intents.NewIntent(time.Now(), time.Time{}, intents.Intent{}, remoteagent.Subject(a, "", here.URL), signer)
+		intent, err := intents.NewIntent(time.Now(), intents.Attempt{}, intents.Intent{}, remoteagent.Subject(a, "", here.URL), signer)
 		noError(t, err)
 		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationRegistrationIntent, intent.String())
 	}
@@ -100,7 +100,7 @@ func TestCount_AgentsThatAreNotAllowed_CountOnlyWithEvidence(t *testing.T) {
 func TestCount_RecordedThroughAFormerCloudProject_OnlyIfRegisteredWithThisToken(t *testing.T) {
 	closed := func(url string, sign intents.Signer) func(*v1alpha1.Agent) {
 		return func(a *v1alpha1.Agent) {
-			intent, err := intents.NewIntent(time.Now(), time.Time{}, intents.Intent{}, remoteagent.Subject(a, "", url), sign)
+			intent, err := intents.NewIntent(time.Now(), intents.Attempt{}, intents.Intent{}, remoteagent.Subject(a, "", url), sign)
 			noError(t, err)
 			a.Status.RegistrationIntent = intent.String()
 		}
@@ -203,7 +203,7 @@ func TestStatusAgents_NamespaceNotAllowed_IsNotCounted(t *testing.T) {
 // An Agent that was created from the manifest of another, and was not registered since, has nothing to delete.
 func TestHolds_TheIntentOfAnother_DelaysNothing(t *testing.T) {
 	original := &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: "allowed", Name: "web", UID: "uid"}}
-	intent, err := intents.NewIntent(time.Now(), time.Time{}, intents.Intent{}, remoteagent.Subject(original, "blue", here.URL), signer)
+	intent, err := intents.NewIntent(time.Now(), intents.Attempt{}, intents.Intent{}, remoteagent.Subject(original, "blue", here.URL), signer)
 	noError(t, err)
 	metav1.SetMetaDataAnnotation(&original.ObjectMeta, v1alpha1.AnnotationRegistrationIntent, intent.String())
 	for _, row := range []struct {
