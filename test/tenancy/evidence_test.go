@@ -8,6 +8,7 @@ package tenancy_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -274,11 +275,15 @@ func TestMachineID_SquattingADerivedOne_BlocksNobody(t *testing.T) {
 			if !there || remote.MachineID != derived {
 				t.Fatalf("the owner has the agent %+v", remote)
 			}
-			tenant.Poke("squatter")
-			tenant.ReadyOrStalled("squatter")
-			if tenant.Get("squatter").Status.ID == owned.Status.ID {
-				tenant.Stalled("squatter", v1alpha1.ReasonRemoteAlreadyManaged)
-			}
+			tenant.Eventually("the squatter leaves it to the owner", func() error {
+				tenant.Poke("squatter") // Again, if the operator had not seen the owner's status yet.
+				a := tenant.ReadyOrStalled("squatter")
+				stalled := harness.Condition(a, v1alpha1.ConditionStalled)
+				if a.Status.ID == owned.Status.ID && stalled.Reason != v1alpha1.ReasonRemoteAlreadyManaged {
+					return errors.New(harness.Describe(a))
+				}
+				return nil
+			})
 			tenant.Delete("squatter")
 			tenant.Gone("squatter")
 			w.Poke("owned")
