@@ -33,15 +33,6 @@ func (k Key) Digest(hash string) string {
 	return k.id() + "-" + k.sum("configuration " + hash)[:32]
 }
 
-// Short returns the digest of a configuration with this hash where room is scarce: "<id of the key>_<48 bits>", empty if there is no key.
-func (k Key) Short(hash string) string {
-	id, digest, keyed := strings.Cut(k.Digest(hash), "-")
-	if !keyed {
-		return ""
-	}
-	return id + "_" + digest[:12]
-}
-
 // Of is the key for one Agent. With one key for all Agents, a user could test guesses of the digests of others with an Agent
 // in the same CloudProject.
 func (k Key) Of(agent types.UID) Key {

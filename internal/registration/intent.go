@@ -56,8 +56,7 @@ type Subject struct {
 type Attempt struct {
 	// First is when the first attempt was made whose outcome is still unknown; zero if this is the first.
 	First time.Time
-	// Sent is a digest of the configuration that it sends: "<key>_<digest>", which nobody without the key can test guesses with.
-	// It may be empty.
+	// Sent is the Digest of the configuration that it sends. It may be empty.
 	Sent string
 }
 
@@ -175,12 +174,17 @@ func (i Intent) Foreign(agent Subject, created time.Time) bool {
 }
 
 // Excludes reports whether the registration of the intent cannot have created an agent that shows another configuration, by its digest:
-// after a lost response nobody has the token that could change it. An intent without a digest, or with one of another key, excludes
-// nothing. What an earlier attempt sent does not count.
-func (i Intent) Excludes(shown string) bool {
-	key, _, keyed := strings.Cut(i.Sent, "_")
-	return keyed && strings.HasPrefix(shown, key+"_") && shown != i.Sent
+// after a lost response nobody has the token that could change it. An intent without a digest excludes nothing. What an earlier attempt
+// sent does not count.
+func (i Intent) Excludes(shown string) bool { return i.Sent != "" && shown != "" && shown != i.Sent }
+
+// Digest is of a configuration that the registration of an Agent sends. Nobody without the project token can test guesses with it.
+func (s Subject) Digest(hash string, sign Signer) string {
+	return sign("configuration " + s.UID + " " + hash)[:digestSize]
 }
+
+// digestSize is 48 bits.
+const digestSize = 12
 
 // markPart is the length of each part of a mark.
 const markPart = 8

@@ -13,7 +13,6 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/rawconfig"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
 )
 
@@ -58,7 +57,7 @@ func (e Evidence) registeredBy(remote *cloud.Agent, intent registration.Intent) 
 	}
 	registered = remote.MachineID == e.MachineID() && intent.Authentic(e.subject(url), e.Project.Sign) &&
 		e.window().Covers(intent, remote.CreatedAt)
-	return registered, !recorded && e.differs(remote, intent)
+	return registered, !recorded && !kept(e.Task, remote.ID, intent) && e.differs(remote, intent)
 }
 
 // differs reports whether a remote agent as it was read shows another configuration than the registration of an intent sent.
@@ -66,13 +65,26 @@ func (e Evidence) differs(remote *cloud.Agent, intent registration.Intent) bool 
 	return intent.Excludes(e.sent(remote.RawConfig))
 }
 
-// sent is the digest of a configuration for the intent of a registration with a chosen machine ID. It always has a key: users may read
-// the Agent, and not the source of the configuration.
+// sent is the digest of a configuration for the intent of a registration with a chosen machine ID.
 func (e Evidence) sent(config string) string {
 	if !e.explicit() {
 		return ""
 	}
-	return rawconfig.Key(e.Project.DigestKey()).Of(e.Agent.UID).Short(cloud.Hash(config))
+	return e.subject("").Digest(cloud.Hash(config), e.Project.Sign)
+}
+
+// kept reports whether this process recorded a remote agent for the open intent, and could not write that. It judged the agent then, and
+// may have changed it since.
+func kept(t *Task, id string, intent registration.Intent) bool {
+	sent := t.Writes.Sent
+	return sent != nil && sent.UID == t.Agent.UID && id != "" && sent.Status.ID == id && RecordedEndpoint(sent) == t.Endpoint &&
+		IntentOf(sent) == intent
+}
+
+// Provisional reports whether only what the remote agent shows makes it this Agent's, because its record is not written yet: it must not
+// be changed before that.
+func Provisional(t *Task) bool {
+	return t.explicit() && !t.mayAdopt() && t.Base.Status.ID != t.Agent.Status.ID
 }
 
 // window is when a registration may create its remote agent.

@@ -7,10 +7,13 @@ SPDX-License-Identifier: Apache-2.0
 package tenancy_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -110,9 +113,12 @@ func TestIntent_ResponseLost_ConfigurationChangedMeanwhile_FindsItsAgent(t *test
 		name    string
 		change  func(tenant *harness.World)
 		deleted bool
+		killed  bool // before it writes the status of the agent that it found
 	}{
 		{name: "the spec is edited", change: func(tenant *harness.World) { tenant.Change("own", configured("# edited\n")) }},
 		{name: "its Secret is edited", change: func(tenant *harness.World) { tenant.SetSecret("source", map[string]string{"conf": "# edited\n"}) }},
+		{name: "the spec is edited, and the operator killed", killed: true,
+			change: func(tenant *harness.World) { tenant.Change("own", configured("# edited\n")) }},
 		{name: "the spec is edited, and the Agent deleted", change: func(tenant *harness.World) { tenant.Change("own", configured("# edited\n")) }, deleted: true},
 		{name: "its Secret and the Agent are deleted", change: func(tenant *harness.World) {
 			if err := tenant.Client.Delete(t.Context(), tenant.Secret("source")); err != nil {
@@ -131,6 +137,12 @@ func TestIntent_ResponseLost_ConfigurationChangedMeanwhile_FindsItsAgent(t *test
 				})
 				intentOf(tenant, "own")
 				row.change(tenant)
+				if row.killed {
+					<-stopsAtTheRecord(w, tenant, "own")
+					w.API.Before(nil)
+					w.Stop()
+					w.Start(tenant.Namespace)
+				}
 				if row.deleted {
 					tenant.Delete("own")
 					tenant.Gone("own")
@@ -150,4 +162,22 @@ func TestIntent_ResponseLost_ConfigurationChangedMeanwhile_FindsItsAgent(t *test
 			})
 		}
 	}
+}
+
+// stopsAtTheRecord fails each write from the first of the Agent's status on that follows its token Secret, as if the operator had died there.
+func stopsAtTheRecord(w, tenant *harness.World, name string) <-chan struct{} {
+	stopped := make(chan struct{})
+	var once sync.Once
+	var dead atomic.Bool
+	w.API.Before(func(r *http.Request) error {
+		if strings.HasSuffix(r.URL.Path, "/"+name+"/status") && tenant.Secret(name+"-token") != nil {
+			dead.Store(true)
+			once.Do(func() { close(stopped) })
+		}
+		if dead.Load() && r.Method != http.MethodGet {
+			return errors.New("the operator is dead")
+		}
+		return nil
+	})
+	return stopped
 }

@@ -83,7 +83,7 @@ func (w writer) execute(ctx context.Context, d agentset.Decision) (time.Duration
 func (w writer) write(ctx context.Context, actions []action, soon *wait) (failed error) {
 	all := len(actions)
 	if all > 0 {
-		first := w.memory.failed * mostRejected % all
+		first := w.memory.failed.all * mostRejected % all
 		actions = slices.Concat(actions[first:], actions[:first])[:min(all, batch)]
 	}
 	var mu sync.Mutex

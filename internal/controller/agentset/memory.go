@@ -42,9 +42,12 @@ type memory struct {
 	free    time.Time               // the earliest time of the next batch of sessions
 	stalled string                  // the last recorded message of Stalled
 	status  time.Time               // of the last status write
-	failed  int                     // consecutive failed passes
-	took    atomic.Int64            // the last pass without its requests, in nanoseconds
+	failed  failedPasses
+	took    atomic.Int64 // the last pass without its requests, in nanoseconds
 }
+
+// failedPasses are how many passes in a row failed, and how many of them in a row with what is retried soon.
+type failedPasses struct{ all, retried int }
 
 type pendingWrite struct {
 	version    string

@@ -162,10 +162,12 @@ func TestThePassAfterAFailedOneBeginsWithOthers(t *testing.T) {
 		server.fails[fmt.Sprint("db-update-", i)] = apierrors.NewForbidden(schema.GroupResource{Resource: "agents"}, "x", errors.New("not allowed"))
 	}
 	w, d := everyKind(server, count)
-	for w.memory.failed = range 2 * rejected / mostRejected {
-		if _, err := w.execute(t.Context(), d); err == nil {
+	for range 2 * rejected / mostRejected {
+		_, err := w.execute(t.Context(), d)
+		if err == nil {
 			t.Fatal("nothing is rejected")
 		}
+		finisher{memory: w.memory}.retryAfter(classify(err))
 	}
 	for i := rejected; i < count; i++ {
 		if name := fmt.Sprint("db-update-", i); server.written[name] == 0 {

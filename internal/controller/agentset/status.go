@@ -176,17 +176,20 @@ func (f finisher) retryAfter(failure *fault.Error) time.Duration {
 	if failure != nil && failure.Quiet {
 		return staleWait
 	}
-	failed := f.memory.failed + 1
-	f.memory.failed = 0
+	failed := failedPasses{all: f.memory.failed.all + 1}
+	retried := f.memory.failed.retried + 1
+	f.memory.failed = failedPasses{}
 	switch {
 	case failure == nil:
 		return 0
 	case failure.Class == fault.Waiting:
 		return failure.RetryAfter
 	case failure.Class == fault.Retryable:
+		failed.retried = retried
 		f.memory.failed = failed
-		return fault.Backoff(failed, firstBackoff, longestBackoff)
+		return fault.Backoff(retried, firstBackoff, longestBackoff)
 	default:
+		f.memory.failed = failed
 		return longestBackoff
 	}
 }
