@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
@@ -135,6 +137,23 @@ func sentBy(p *Task, config string) string {
 		return ""
 	}
 	return (Evidence{p}).sent(config)
+}
+
+// The digest of what is sent is as much bound to the project token as the signature of the intent: each CloudProject that has it knows
+// what was sent through another.
+func TestSent_IsOfTheTokenAndTheAgent(t *testing.T) {
+	sent := func(cloudProject, token, agent string) string {
+		p := taskFor()
+		p.Agent.Spec.MachineID, p.Agent.UID, p.CloudProject.UID = "machine-1", types.UID(agent), types.UID(cloudProject)
+		return Evidence{holding(t, p, token)}.sent("# sent")
+	}
+	first := sent("cp-1", "token-1", "agent-1")
+	if again := sent("cp-2", "token-1", "agent-1"); again != first || first == "" {
+		t.Errorf("it is %q, and %q through another CloudProject with the token", first, again)
+	}
+	if first == sent("cp-1", "token-2", "agent-1") || first == sent("cp-1", "token-1", "agent-2") {
+		t.Error("it is the same with another token, or of another Agent")
+	}
 }
 
 func TestTheMachineIDOfAnAgent(t *testing.T) {
