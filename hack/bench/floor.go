@@ -185,7 +185,7 @@ func (f *floor) remove(ctx context.Context, name string) error {
 // The parts of a status that all Agents share, as long as those that the operator writes.
 const (
 	longAgo      = "2026-01-01T00:00:00Z"
-	registration = longAgo + "/f1be0c1dd478be26-9c2e62c0873c4922871bae994536be54"
+	registration = longAgo + "/f1be0c1dd478be26.c4719afa571fe368-9c2e62c0873c4922871bae994536be54"
 )
 
 var appliedFields = map[string]string{"rawConfig": "473438fa57cc7bb0", "version": "a48144850be3f06d"}

@@ -29,6 +29,7 @@ type Intent struct {
 	// Sent is a digest of the configuration that the registration sends; empty if the text holds none.
 	Sent string
 
+	mark string // see Foreign
 	text string
 }
 
@@ -75,7 +76,8 @@ func NewIntent(now time.Time, attempt Attempt, closed Intent, subject Subject, s
 	if attempt.Sent != "" {
 		body += "~" + attempt.Sent
 	}
-	body += "." + subject.mark()
+	mark := subject.mark()
+	body += "." + mark
 	first := attempt.First
 	if earliest := at.Add(-longestDoubt); !first.IsZero() && first.Before(earliest) {
 		first = earliest
@@ -89,7 +91,7 @@ func NewIntent(now time.Time, attempt Attempt, closed Intent, subject Subject, s
 	default:
 		body += "@" + first.UTC().Format(time.RFC3339Nano)
 	}
-	return Intent{At: at, First: first.UTC(), Sent: attempt.Sent, text: body + "-" + signature(body, subject, sign)}, nil
+	return Intent{At: at, First: first.UTC(), Sent: attempt.Sent, mark: mark, text: body + "-" + signature(body, subject, sign)}, nil
 }
 
 // endOfTime is from which year on a time counts as none: there has to be a later
@@ -101,14 +103,18 @@ const endOfTime = 9000
 func ParseIntent(text string) Intent {
 	intent := Intent{text: text}
 	head, rest, _ := strings.Cut(text, "/")
+	body := rest
+	if end := strings.IndexAny(rest, "@-"); end >= 0 {
+		body = rest[:end]
+	}
+	named, mark, _ := strings.Cut(body, ".")
+	intent.mark = mark
 	at, err := time.Parse(time.RFC3339Nano, head)
 	if err != nil || at.Year() >= endOfTime {
 		return intent
 	}
 	intent.At, intent.First = at, at
-	if end := strings.IndexAny(rest, ".@-"); end >= 0 {
-		_, intent.Sent, _ = strings.Cut(rest[:end], "~")
-	}
+	_, intent.Sent, _ = strings.Cut(named, "~")
 	if _, tries, repeated := strings.Cut(rest, "@"); repeated {
 		first, err := time.Parse(time.RFC3339Nano, tries[:max(strings.LastIndex(tries, "-"), 0)])
 		if err == nil && first.Before(at) {
@@ -162,13 +168,8 @@ func (i Intent) Spent(closed Intent) bool {
 // Agent nor one with its name in the same cluster, which a backup restores. Then nothing of this Agent is in doubt. The mark is no
 // evidence of anything else. An intent without a mark is foreign if it is older than the Agent.
 func (i Intent) Foreign(agent Subject, created time.Time) bool {
-	_, rest, _ := strings.Cut(i.text, "/")
-	if end := strings.IndexAny(rest, "@-"); end >= 0 {
-		rest = rest[:end]
-	}
-	_, mark, _ := strings.Cut(rest, ".")
-	if own := agent.mark(); len(mark) == len(own) {
-		return mark[:markPart] != own[:markPart] && mark[markPart:] != own[markPart:]
+	if own := agent.mark(); len(i.mark) == len(own) {
+		return i.mark[:markPart] != own[:markPart] && i.mark[markPart:] != own[markPart:]
 	}
 	return !i.At.IsZero() && CreatedBefore(i.At, created)
 }

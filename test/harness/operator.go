@@ -235,11 +235,16 @@ func (p *Proxy) Before(f func(*http.Request) error) {
 // StopAt fails the next request with this method and path suffix, and every write after it, as if the operator had
 // died there. The channel is closed when that happens.
 func (p *Proxy) StopAt(method, suffix string) <-chan struct{} {
+	return p.StopWhen(func(r *http.Request) bool { return r.Method == method && strings.HasSuffix(r.URL.Path, suffix) })
+}
+
+// StopWhen is StopAt for the next request that is selected.
+func (p *Proxy) StopWhen(selected func(*http.Request) bool) <-chan struct{} {
 	stopped := make(chan struct{})
 	var once sync.Once
 	var dead atomic.Bool
 	p.Before(func(r *http.Request) error {
-		if r.Method == method && strings.HasSuffix(r.URL.Path, suffix) {
+		if selected(r) {
 			dead.Store(true)
 			once.Do(func() { close(stopped) })
 		}

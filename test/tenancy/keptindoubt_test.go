@@ -7,13 +7,10 @@ SPDX-License-Identifier: Apache-2.0
 package tenancy_test
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -138,7 +135,9 @@ func TestIntent_ResponseLost_ConfigurationChangedMeanwhile_FindsItsAgent(t *test
 				intentOf(tenant, "own")
 				row.change(tenant)
 				if row.killed {
-					<-stopsAtTheRecord(w, tenant, "own")
+					<-w.API.StopWhen(func(r *http.Request) bool {
+						return strings.HasSuffix(r.URL.Path, "/own/status") && tenant.Secret("own-token") != nil
+					})
 					w.API.Before(nil)
 					w.Stop()
 					w.Start(tenant.Namespace)
@@ -162,22 +161,4 @@ func TestIntent_ResponseLost_ConfigurationChangedMeanwhile_FindsItsAgent(t *test
 			})
 		}
 	}
-}
-
-// stopsAtTheRecord fails each write from the first of the Agent's status on that follows its token Secret, as if the operator had died there.
-func stopsAtTheRecord(w, tenant *harness.World, name string) <-chan struct{} {
-	stopped := make(chan struct{})
-	var once sync.Once
-	var dead atomic.Bool
-	w.API.Before(func(r *http.Request) error {
-		if strings.HasSuffix(r.URL.Path, "/"+name+"/status") && tenant.Secret(name+"-token") != nil {
-			dead.Store(true)
-			once.Do(func() { close(stopped) })
-		}
-		if dead.Load() && r.Method != http.MethodGet {
-			return errors.New("the operator is dead")
-		}
-		return nil
-	})
-	return stopped
 }
