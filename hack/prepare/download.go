@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -51,17 +52,20 @@ type download struct {
 }
 
 // open sends the request and returns once the host has responded.
-func (d *downloader) open(ctx context.Context, url string) (*download, error) {
+func (d *downloader) open(ctx context.Context, address string) (*download, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	result := &download{downloader: d, cancel: cancel, cause: func() error { return context.Cause(ctx) }}
 	slow := time.AfterFunc(d.respond, func() { cancel(errNoResponse) })
 	defer slow.Stop()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		cancel(nil)
 		return nil, err
 	}
 	response, err := d.client.Do(request)
+	if failed := (*url.Error)(nil); errors.As(err, &failed) {
+		err = failed.Err // The caller names the address.
+	}
 	if err != nil {
 		err = result.because(err)
 		cancel(nil)
