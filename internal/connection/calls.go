@@ -46,7 +46,7 @@ func (c *Connection) Acquire(who ratelimit.Caller) (*Permit, error) {
 
 // acquire returns a Permit for one request of a kind; empty for a request with other credentials than the project's.
 func acquire(c *Connection, who ratelimit.Caller, kind verification.Kind) (*Permit, error) {
-	if err := c.usable(who.Namespace); err != nil {
+	if err := c.usable(who); err != nil {
 		return nil, err
 	}
 	if rejected := c.rejects(kind); rejected != nil {
@@ -99,7 +99,7 @@ func (p *Permit) Register(ctx context.Context, r cloud.Registration) (*cloud.Reg
 // Repeat sends the registration even while registration is paused, to learn the outcome of an earlier attempt.
 func (p *Permit) Repeat(ctx context.Context, r cloud.Registration) (*cloud.Registered, error) {
 	// The API may have asked to wait while the intent was persisted.
-	if throttled := p.connection.throttled(p.who.Namespace); throttled != nil {
+	if throttled := p.connection.throttled(p.who); throttled != nil {
 		p.Release()
 		return nil, throttled.Because(&cloud.Error{
 			Op: "register agent", Class: cloud.ClassWaiting, Reason: cloud.ReasonRateLimited, NotSent: true,
@@ -247,9 +247,8 @@ func (c *Connection) learn(who ratelimit.Caller, at epoch, kind verification.Kin
 		}
 		s.access.blocked, s.verified.Result.Verified = unauthorized(s.key), false
 	case throttles(e):
-		own, all := s.throttle(who, e)
-		now, longer := s.registry.opts.Clock.Now(), false
-		if longer, check = s.access.throttled.extend(now, who.Namespace, own, all); longer {
+		longer := false
+		if longer, check = s.access.throttled.extend(s.registry.opts.Clock.Now(), who, s.throttle(who, e)); longer {
 			s.metrics.Throttled()
 		}
 	}

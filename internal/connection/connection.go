@@ -130,7 +130,7 @@ func (c *Connection) Reset() {
 // source is the Connection as the inventory uses it.
 type source struct{ c *Connection }
 
-func (s source) Usable() error        { return s.c.usable("") }
+func (s source) Usable() error        { return s.c.usable(ratelimit.Caller{}) }
 func (s source) ListSupported() *bool { return s.c.Result().ListSupported }
 func (s source) KnowsAgents() bool    { return s.c.Result().ShowsAgents || s.c.Safeguard.KnowsAgents() }
 func (s source) NeedsVerification()   { s.c.shared.registry.needsVerification(s.c.shared.key) }
@@ -138,7 +138,7 @@ func (s source) NeedsVerification()   { s.c.shared.registry.needsVerification(s.
 // Fetch gets one page within the rate limit. The caller reports whether the page was readable.
 func (s source) Fetch(ctx context.Context, o cloud.ListOptions) (*cloud.RawPage, func(error), error) {
 	c := s.c
-	if err := c.usable(""); err != nil {
+	if err := c.usable(ratelimit.Caller{}); err != nil {
 		return nil, nil, err
 	}
 	if rejected := c.rejects(verification.List); rejected != nil {
@@ -147,7 +147,7 @@ func (s source) Fetch(ctx context.Context, o cloud.ListOptions) (*cloud.RawPage,
 	if err := c.shared.limiter.Wait(ctx, ratelimit.List); err != nil {
 		return nil, nil, inventory.Canceled(err)
 	}
-	if err := c.usable(""); err != nil {
+	if err := c.usable(ratelimit.Caller{}); err != nil {
 		return nil, nil, err // The API asked to wait during the wait for the rate limit.
 	}
 	to, projectID, at := c.target()

@@ -65,7 +65,7 @@ type tenants struct {
 	agents     map[string]int // by namespace
 	odd        oddities
 	throttlers map[string]time.Time // when the Agents of a namespace throttled the project last
-	asked      time.Time            // when odd responses last requested a credential check
+	asked      time.Time            // when responses to Agents last requested a credential check
 	probed     bool                 // a half-open probe had an odd response, and waits for a credential check
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 	"github.com/calyptia-agent-operator/operator/internal/verification"
 )
 
@@ -79,16 +80,16 @@ func (g *gate) wake() {
 	g.registry.woken(g.key)
 }
 
-// usable fails while no request for a namespace is allowed; it is empty for the requests of the operator for all. It ignores the
+// usable fails while no request for a caller is allowed; it is empty for the requests of the operator for all. It ignores the
 // rate limiter.
-func (g *gate) usable(namespace string) error {
+func (g *gate) usable(who ratelimit.Caller) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.access.blocked != nil {
 		return g.access.blocked
 	}
 	now := g.registry.opts.Clock.Now()
-	if wait := g.access.throttled.until(namespace).Sub(now); wait > 0 {
+	if wait := g.access.throttled.until(who).Sub(now); wait > 0 {
 		return fault.Waitingf(v1alpha1.ReasonRateLimited,
 			"Calyptia Cloud asked to wait: retrying automatically").Coded(fault.Throttled).After(fault.Spread(wait))
 	}
@@ -100,11 +101,20 @@ func (g *gate) usable(namespace string) error {
 	return nil
 }
 
-// throttled fails while the API has asked to wait with requests for a namespace; see usable.
-func (g *gate) throttled(namespace string) *fault.Error {
+// throttled fails while the API has asked to wait with requests for a caller; see usable.
+func (g *gate) throttled(who ratelimit.Caller) *fault.Error {
+	return g.waits(func(t *throttled) time.Time { return t.until(who) })
+}
+
+// checkThrottled fails while the API has asked to wait with the credential check.
+func (g *gate) checkThrottled() *fault.Error {
+	return g.waits(func(t *throttled) time.Time { return t.check })
+}
+
+func (g *gate) waits(until func(*throttled) time.Time) *fault.Error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if wait := g.access.throttled.until(namespace).Sub(g.registry.opts.Clock.Now()); wait > 0 {
+	if wait := until(&g.access.throttled).Sub(g.registry.opts.Clock.Now()); wait > 0 {
 		return fault.Waitingf(v1alpha1.ReasonRateLimited, "Calyptia Cloud asked to wait").Coded(fault.Throttled).After(fault.Spread(wait))
 	}
 	return nil

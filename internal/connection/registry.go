@@ -22,6 +22,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/inventory"
 	"github.com/calyptia-agent-operator/operator/internal/metrics"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 	"github.com/calyptia-agent-operator/operator/internal/safeguard"
 )
 
@@ -141,7 +142,7 @@ func (r *Registry) Get(cp *v1alpha1.CloudProject, namespace string) (*Connection
 			"credentials of CloudProject %s/%s are not verified yet: see its conditions", cp.Namespace, cp.Name).
 			Coded(fault.ProjectNotReady)
 	}
-	if err := p.usable(namespace); err != nil {
+	if err := p.usable(ratelimit.Caller{Namespace: namespace}); err != nil {
 		return nil, err
 	}
 	return p, nil

@@ -23,7 +23,7 @@ import (
 // waiting Agents. Failures: waiting (Unauthorized) if the API rejects the credentials; retryable if the check is
 // inconclusive.
 func (c *Connection) Verify(ctx context.Context) error {
-	if err := c.throttled(""); err != nil {
+	if err := c.checkThrottled(); err != nil {
 		return err
 	}
 	s := c.shared
@@ -132,7 +132,7 @@ func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.
 			Coded(fault.CredentialsUnverified)
 	case err != nil:
 		c.learn(ratelimit.Caller{}, at, "", err)
-		if throttled := c.throttled(""); throttled != nil {
+		if throttled := c.checkThrottled(); throttled != nil {
 			return throttled.Because(err)
 		}
 		return err
