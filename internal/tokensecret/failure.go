@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -43,6 +44,9 @@ func WriteFailure(err error, name string, refusal func(words string) *fault.Erro
 	switch {
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
 		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q was changed meanwhile", name).Quietly().Because(err)
+	case immutable(err):
+		return fault.Terminalf(v1alpha1.ReasonSecretWriteRefused,
+			"Secret %q is immutable: delete it, and the operator creates it again", name).Because(err)
 	case Rejected(err):
 		return refusal(cloud.Words(err, secretsIn(contents)...)).Because(err)
 	case errors.As(err, &status):
@@ -51,6 +55,17 @@ func WriteFailure(err error, name string, refusal func(words string) *fault.Erro
 	default:
 		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q cannot be written: the API server cannot be reached", name).Because(err)
 	}
+}
+
+// immutable reports whether the API server rejected a change of a Secret that somebody made immutable.
+func immutable(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || !apierrors.IsInvalid(err) || status.Status().Details == nil {
+		return false
+	}
+	return slices.ContainsFunc(status.Status().Details.Causes, func(cause metav1.StatusCause) bool {
+		return strings.Contains(cause.Message, "when `immutable` is set")
+	})
 }
 
 // Rejected reports whether the API server rejected a write for what it is. A webhook that rejects without a code makes a bad request.

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
@@ -38,6 +40,18 @@ func TestWriteFailure_SecretInBase64_ShowsNoTokenOfASession(t *testing.T) {
 		shown := rejection("object "+base64.StdEncoding.EncodeToString(object), content)
 		if !strings.Contains(shown, cloud.Redacted) {
 			t.Errorf("with %d letters before it: %s", before, shown)
+		}
+	}
+}
+
+// A change of an immutable Secret fails until somebody deletes it, whatever the policies are.
+func TestWriteFailure_ImmutableSecret_SaysWhatToDo(t *testing.T) {
+	for path, said := range map[string]string{"data": "field is immutable when `immutable` is set", "type": "field is immutable"} {
+		invalid := apierrors.NewInvalid(schema.GroupKind{Kind: "Secret"}, "logs", field.ErrorList{field.Forbidden(field.NewPath(path), said)})
+		failure := WriteFailure(invalid, "logs", func(words string) *fault.Error { return fault.Terminalf("Rejected", "rejected: %s", words) })
+		const remedy = `Secret "logs" is immutable: delete it`
+		if failure.Class != fault.Terminal || strings.HasPrefix(failure.Message, remedy) != (path == "data") {
+			t.Errorf("%s: %s failure %q", path, failure.Class, failure.Message)
 		}
 	}
 }
