@@ -104,10 +104,10 @@ func (c copies) keep(ctx context.Context, cp *v1alpha1.CloudProject, now credent
 	return lasting(c.failure(c.client.Update(ctx, wanted), wanted, now.copy))
 }
 
-func (c copies) create(ctx context.Context, cp *v1alpha1.CloudProject, now connection.Credentials) error {
+func (c copies) create(ctx context.Context, cp *v1alpha1.CloudProject, now connection.Credentials, how ...client.CreateOption) error {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cp.Namespace, Name: copyName(cp)}}
 	shape(secret, cp, now, cloud.CanonicalURL(cp.Spec.URL))
-	return c.failure(c.client.Create(ctx, secret), secret)
+	return c.failure(c.client.Create(ctx, secret, how...), secret)
 }
 
 // renew replaces a copy that somebody deleted. In a namespace that is being deleted no new one can be created, so the
@@ -124,9 +124,10 @@ func (c copies) renew(ctx context.Context, cp *v1alpha1.CloudProject, now creden
 	if !accepted {
 		return nil
 	}
-	trial := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cp.Namespace, GenerateName: "calyptia-credentials-"}}
-	if err := c.client.Create(ctx, trial, client.DryRunAll); err != nil {
-		return c.failure(err, now.copy)
+	// Policies come before the name: if it is all that is taken, the new copy can be stored. If that fails all the same, the next pass
+	// creates it, from the source.
+	if err := c.create(ctx, cp, now.Credentials, client.DryRunAll); err != nil && !apierrors.IsAlreadyExists(err) {
+		return err
 	}
 	if err := c.removeFinalizer(ctx, now.copy); err != nil {
 		return err
