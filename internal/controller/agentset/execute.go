@@ -256,10 +256,18 @@ func (w writer) patched(
 	written := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: agent.Namespace, Name: agent.Name}}
 	written.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Agent"))
 	err = w.client.Patch(ctx, written, client.RawPatch(types.JSONPatchType, data))
-	if isStale(err) {
+	if isInvalidPatch(err) && !w.unchanged(ctx, agent) {
 		err = apierrors.NewConflict(schema.GroupResource{Group: v1alpha1.GroupVersion.Group, Resource: "agents"}, agent.Name, err)
 	}
 	return pendingWrite{version: written.ResourceVersion, at: w.facts.Now}, written, err
+}
+
+// unchanged reports whether the API server has the version of an Agent that a patch tested.
+func (w writer) unchanged(ctx context.Context, agent *v1alpha1.Agent) bool {
+	is := &metav1.PartialObjectMetadata{}
+	is.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Agent"))
+	err := w.apiReader.Get(ctx, client.ObjectKeyFromObject(agent), is)
+	return err == nil && is.UID == agent.UID && is.ResourceVersion == agent.ResourceVersion
 }
 
 // isBehind reports whether a write failed on a change that the cache is about to show.
@@ -296,8 +304,9 @@ func (w writer) judge(agent string, err error) error {
 	}
 }
 
-// isStale reports whether a test of a JSON patch failed, because the Agent changed meanwhile.
-func isStale(err error) bool {
+// isInvalidPatch reports whether a test of a JSON patch failed, because the Agent changed meanwhile, or a webhook rejected the patch
+// without a cause.
+func isInvalidPatch(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) || !apierrors.IsInvalid(err) {
 		return false

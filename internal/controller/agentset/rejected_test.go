@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,6 +34,12 @@ type failing struct {
 	mu      sync.Mutex
 	written map[string]int // by the kind of the write, and by the name of the Agent
 	failed  int
+	version string // of all Agents; that of the cache if empty
+}
+
+func (s *failing) Get(_ context.Context, _ client.ObjectKey, agent client.Object, _ ...client.GetOption) error {
+	agent.SetResourceVersion(cmp.Or(s.version, "1"))
+	return nil
 }
 
 // errNotStored has the server respond as if it had stored a mark.
@@ -86,7 +93,7 @@ func (s *failing) Patch(_ context.Context, agent client.Object, patch client.Pat
 // everyKind has so many Agents to delete, to mark, to create and to update.
 func everyKind(server client.Client, count int) (writer, agentset.Decision) {
 	w := writer{
-		client: server, set: &v1alpha1.AgentSet{ObjectMeta: metav1.ObjectMeta{Name: "db", Generation: 1}},
+		client: server, apiReader: server, set: &v1alpha1.AgentSet{ObjectMeta: metav1.ObjectMeta{Name: "db", Generation: 1}},
 		agents: map[string]*v1alpha1.Agent{}, memory: (&memories{}).of(client.ObjectKey{Name: "db"}, "uid"),
 	}
 	agent := func(key string) string {
@@ -110,6 +117,7 @@ func TestAFailedWriteDelaysOnlyThoseThatWouldFailToo(t *testing.T) {
 	webhook := apierrors.NewInternalError(errors.New("failed calling webhook"))
 	unexplained := &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusBadRequest, Message: "denied"}}
 	refused := errors.New("connection refused")
+	invalid := invalidPatch()
 	for _, row := range []struct {
 		name  string
 		fails map[string]error
@@ -124,6 +132,8 @@ func TestAFailedWriteDelaysOnlyThoseThatWouldFailToo(t *testing.T) {
 		{"a webhook for new Agents does not respond", map[string]error{"create": webhook}, fault.Retryable, writers},
 		{"a webhook for deletions does not respond", map[string]error{"delete": webhook}, fault.Retryable, writers},
 		{"a webhook rejects deletions without a reason", map[string]error{"delete": unexplained}, fault.Terminal, 2 * writers},
+		{"a webhook rejects updates without a cause", map[string]error{"update": invalid}, fault.Terminal, 2 * writers},
+		{"a webhook rejects marks without a cause", map[string]error{"mark": invalid}, fault.Terminal, 2 * writers},
 		{"a policy removes annotations", map[string]error{"mark": errNotStored}, fault.Terminal, 2 * writers},
 		{"a quota, and a webhook", map[string]error{"create": forbidden, "delete": webhook}, fault.Retryable, 3 * writers},
 		{"the API server cannot be reached", map[string]error{"delete": refused, "mark": refused, "create": refused, "update": refused},
@@ -151,6 +161,27 @@ func TestAFailedWriteDelaysOnlyThoseThatWouldFailToo(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// invalidPatch is the response to a JSON patch whose test fails, or that a webhook rejects without a cause.
+func invalidPatch() error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid, Message: "denied",
+	}}
+}
+
+// Agents that changed since the cache saw them are no rejection: each is written once the cache shows the change.
+func TestAFailedTestOfAPatchIsNoRejection(t *testing.T) {
+	const count = 50
+	server := &failing{fails: map[string]error{"update": invalidPatch()}, written: map[string]int{}, version: "2"}
+	w, d := everyKind(server, count)
+	soon, err := w.execute(t.Context(), d)
+	if err != nil || soon != time.Second {
+		t.Errorf("the next pass starts after %s, with the failure %v", soon, err)
+	}
+	if server.failed != count {
+		t.Errorf("%d updates were sent, want %d", server.failed, count)
 	}
 }
 
