@@ -82,12 +82,11 @@ func (k sessionKeeper) keep(
 	case len(done.plan.Writes) == 0:
 		return done, k.shards.removeExcess(ctx)
 	}
-	done.next, err = requesting(k.watch, func() (time.Duration, error) { return k.write(ctx, agents, done.plan, fresh) })
-	if err != nil {
-		return done, err
-	}
-	done.stored, done.renewed = countStored(desired, wanted, stored), done.plan.Renewed
-	return done, nil
+	written, err := requesting(k.watch, func() ([]string, error) { return k.write(ctx, agents, done.plan, fresh) })
+	done.next = max(k.memory.free.Sub(k.clock.Now()), 0)
+	done.stored = countStored(desired, wanted, stored)
+	done.renewed = slices.DeleteFunc(slices.Clone(done.plan.Renewed), func(slot string) bool { return !slices.Contains(written, slot) })
+	return done, err
 }
 
 // requesting returns the result of a function that mostly waits for the API server.
@@ -99,10 +98,10 @@ func requesting[T any](watch *stopwatch, do func() (T, error)) (result T, err er
 	return result, err
 }
 
-// write executes the plan: one write for each Secret. It returns how long the next batch has to wait.
+// write executes the plan: one write for each Secret, also after one that is rejected. It returns the slots whose sessions it wrote.
 func (k sessionKeeper) write(
 	ctx context.Context, agents map[string]*v1alpha1.Agent, plan agentset.Plan, fresh map[string]session,
-) (time.Duration, error) {
+) (written []string, failed error) {
 	var missing []string
 	for _, write := range plan.Writes {
 		for _, slot := range write.Set {
@@ -113,19 +112,23 @@ func (k sessionKeeper) write(
 	}
 	more, err := k.tokens.read(ctx, agents, missing)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	maps.Copy(fresh, more)
-	written := 0
+	writes := 0
 	for _, write := range plan.Writes {
-		if err = k.shards.write(ctx, write, fresh); err != nil {
-			break
+		if err := k.shards.write(ctx, write, fresh); err != nil {
+			failed = firstRetried(failed, err)
+			if failure := classify(err); failure.Class != fault.Terminal && !failure.Quiet {
+				break // The others would fail, too.
+			}
+			continue
 		}
-		written++
+		written = append(written, write.Set...)
+		writes++
 	}
-	pause := agentset.Pause(written)
-	k.memory.free = k.clock.Now().Add(pause)
-	return pause, err
+	k.memory.free = k.clock.Now().Add(agentset.Pause(writes))
+	return written, failed
 }
 
 // await keeps the restored session of each desired node or replica until its Agent is there, too.

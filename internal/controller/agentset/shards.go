@@ -31,6 +31,7 @@ type shard struct {
 	uid           types.UID
 	verdict       tokensecret.Verdict
 	stored        map[string]agentset.Stored
+	unknown       bool // a write failed: it is read again, whatever it is
 }
 
 // shardStore reads and writes the Secrets with the sessions of a set. What it knows of them is in memory.shards.
@@ -49,7 +50,7 @@ func (s shardStore) read(ctx context.Context) ([]map[string]agentset.Stored, err
 	shards := make([]shard, count)
 	for i := range shards {
 		name := agentset.SecretName(s.set.Name, s.set.Spec.Sessions.SecretName, i)
-		if i < len(known) && known[i].name == name && s.unchanged(ctx, &known[i]) {
+		if i < len(known) && known[i].name == name && !known[i].unknown && s.unchanged(ctx, &known[i]) {
 			shards[i] = known[i]
 			continue
 		}
@@ -131,7 +132,7 @@ func (s shardStore) write(ctx context.Context, write agentset.Write, fresh map[s
 		err = s.patch(ctx, shard, data)
 	}
 	if err != nil {
-		s.memory.shards = nil // Read it again, whatever it is.
+		shard.unknown = true
 		if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) {
 			return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q was changed meanwhile", shard.name).Quietly().Because(err)
 		}
