@@ -57,6 +57,8 @@ type Key struct {
 type Facts struct {
 	Set  string
 	Keys []Key
+	// KeysUnknown: the target has more nodes or replicas than are counted. No Agent and no session is removed.
+	KeysUnknown bool
 	// Agents that are the set's own, or have a name that it needs.
 	Agents map[string]Agent
 	// Altered says, by the name of an Agent, what the API server stored otherwise than the set just wrote it.
@@ -88,6 +90,9 @@ type Decision struct {
 // Decide says what to do with the Agents of a set.
 func Decide(f Facts) Decision {
 	var d Decision
+	if f.KeysUnknown {
+		return d
+	}
 	needed := map[string]bool{}
 	keys := slices.SortedFunc(slices.Values(f.Keys), func(a, b Key) int { return cmp.Compare(a.Name, b.Name) })
 	for _, key := range keys {

@@ -58,6 +58,7 @@ func TestDecide(t *testing.T) {
 		{"a new node", facts(Runs, nil), Decision{Desired: desired, Create: desired}},
 		{"a node that takes no new pods has no pod", facts(Stays, nil), Decision{}},
 		{"no node", facts(No, nil), Decision{}},
+		{"the nodes are unknown", Facts{Set: "logs", KeysUnknown: true, Agents: map[string]Agent{"logs-a": *own()}, Now: noon}, Decision{}},
 		{"all is well", facts(Runs, own()), Decision{Desired: desired}},
 		{"a pod that only stays keeps its Agent", facts(Stays, own()), Decision{Desired: desired}},
 		{"the template changed", facts(Runs, own(outdated)), Decision{Desired: desired, Update: agent}},

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -44,6 +45,18 @@ func TestADaemonSetThatIsTooLargeStallsItsSetAndNoAgentGoes(t *testing.T) {
 	change(required(labels(expression("kubernetes.io/hostname", corev1.NodeSelectorOpIn, names...))))
 	stalled(w, "logs", v1alpha1.ReasonTargetTooLarge, "fluent-bit", "32 KiB")
 	w.HasExactly("logs", keys(w, "a", "b")...)
+	agent := w.AgentsOf("logs")[w.Node("a")]
+	w.Cloud.Remove(agent.Status.ID)
+	w.Poke(agent.Name)
+	w.Clock.Step(time.Minute) // Skips the pause before the next batch.
+	w.Eventually("the Agent is registered again", func() error {
+		if is := w.Get(agent.Name).Status.ID; is == "" || is == agent.Status.ID {
+			return fmt.Errorf("its ID is %q", is)
+		}
+		return nil
+	})
+	w.HasExactly("logs", keys(w, "a", "b")...)
+	stalled(w, "logs", v1alpha1.ReasonTargetTooLarge)
 	change(nil)
 	w.SetReady("logs", 2)
 }

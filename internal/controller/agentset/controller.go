@@ -135,17 +135,23 @@ func (r *Reconciler) run(ctx context.Context, set *v1alpha1.AgentSet, known *mem
 		return err
 	}
 	keys, missing, err := observe.keys(ctx)
-	if err != nil {
+	_, tooMany := fault.As(err)
+	if err != nil && !tooMany {
 		return err
 	}
-	facts := agentset.Facts{Set: set.Name, Keys: keys, RemovalDelay: removalDelay(set), Now: r.Clock.Now()}
+	unknown := err // The sessions of existing Agents do not depend on it.
+	facts := agentset.Facts{
+		Set: set.Name, Keys: keys, KeysUnknown: tooMany, RemovalDelay: removalDelay(set), Now: r.Clock.Now(),
+	}
 	agents, err := observe.agents(ctx, &facts)
 	if err != nil {
 		return err
 	}
 	decision := agentset.Decide(facts)
 	counts := agentset.Count(facts, decision)
-	out.counts = &counts
+	if !tooMany {
+		out.counts = &counts
+	}
 	out.next.atMost(decision.Next)
 	failed := watch.requesting(func() error {
 		soon, err := writer{r.Client, r.APIReader, set, agents, known, facts}.execute(ctx, decision)
@@ -156,7 +162,7 @@ func (r *Reconciler) run(ctx context.Context, set *v1alpha1.AgentSet, known *mem
 	sessions, err := r.sessionKeeper(set, known, watch).keep(ctx, slots(facts, agents), facts, decision.Desired)
 	out.next.atMost(sessions.next)
 	out.renewed = sessions.renewed
-	if err = firstRetried(failed, err); err != nil {
+	if err = firstRetried(unknown, firstRetried(failed, err)); err != nil {
 		return err
 	}
 	if missing != nil {

@@ -61,6 +61,9 @@ func (k sessionKeeper) keep(
 	}
 	wanted, stale := k.tokens.wanted(ctx, agents)
 	await(wanted, facts, desired)
+	if facts.KeysUnknown {
+		keepStored(wanted, stored)
+	}
 	fresh := map[string]session{}
 	wait := k.memory.free.Sub(k.clock.Now())
 	if wait <= 0 {
@@ -139,6 +142,17 @@ func await(wanted map[string]agentset.Wanted, facts agentset.Facts, desired []st
 		agent, exists := facts.Agents[agentset.AgentName(facts.Set, key)]
 		if !known && (!exists || agent.Ownership != agentset.Foreign) {
 			wanted[slot] = agentset.Wanted{Unknown: true}
+		}
+	}
+}
+
+// keepStored keeps the stored session of each node or replica that has no Agent: whether it is desired is unknown.
+func keepStored(wanted map[string]agentset.Wanted, stored []map[string]agentset.Stored) {
+	for _, shard := range stored {
+		for slot := range shard {
+			if _, known := wanted[slot]; !known {
+				wanted[slot] = agentset.Wanted{Unknown: true}
+			}
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/agentset"
 )
 
 // labeledSecrets is a namespace with Secrets that have the label, and counts the requests for their content.
@@ -38,6 +39,16 @@ func (l *labeledSecrets) List(_ context.Context, list client.ObjectList, _ ...cl
 	}
 	l.lists++
 	return nil
+}
+
+// A restored session whose Agent is not restored yet stays while the nodes or replicas are unknown.
+func TestASessionWithoutAnAgentStaysWhileTheNodesAreUnknown(t *testing.T) {
+	wanted := map[string]agentset.Wanted{"a": {Digest: "1", Size: 1}}
+	stored := []map[string]agentset.Stored{{"a": {Digest: "1", Size: 1}, "restored": {Digest: "2", Size: 1}}}
+	keepStored(wanted, stored)
+	if plan := agentset.PlanSessions(wanted, stored); len(plan.Writes) > 0 {
+		t.Errorf("it writes %+v", plan.Writes)
+	}
 }
 
 func TestTokensAreListedOnlyWhereThatTakesFewerRequests(t *testing.T) {
