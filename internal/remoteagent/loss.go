@@ -62,13 +62,8 @@ func (l loss) confirm(until *fault.Error) error {
 	if err := l.final(); err != nil {
 		return err
 	}
-	l.Project.Drop(status.ID)
-	since := a.firstAt
-	if !a.unlistedAt.IsZero() {
-		since = a.unlistedAt
-	}
-	if l.countsHere() {
-		if err := l.Project.Gone(l.Caller(), since); err != nil {
+	if until.Reason != v1alpha1.ReasonRemoteMismatch { // Else the agent exists, and is another's.
+		if err := l.gone(); err != nil {
 			return err
 		}
 	}
@@ -77,6 +72,20 @@ func (l loss) confirm(until *fault.Error) error {
 	l.sawMissing()
 	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
 	return ErrMissing
+}
+
+// gone drops the agent from the snapshots, and counts the loss.
+func (l loss) gone() error {
+	a := &l.Known.Absence
+	l.Project.Drop(l.Agent.Status.ID)
+	since := a.firstAt
+	if !a.unlistedAt.IsZero() {
+		since = a.unlistedAt
+	}
+	if !l.countsHere() {
+		return nil
+	}
+	return l.Project.Gone(l.Caller(), since)
 }
 
 // countsHere reports whether a missing agent is a loss of this CloudProject. Another one may only claim the project: what other teams
