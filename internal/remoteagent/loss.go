@@ -49,43 +49,52 @@ func (l loss) final() error {
 	return nil
 }
 
-// confirm confirms in two checks that a remote agent was deleted, or never was this Agent's; until then it returns the failure. One wrong
-// response stalls no Agent.
-func (l loss) confirm(until *fault.Error) error {
-	status, a, now := &l.Agent.Status, &l.Known.Absence, l.Clock.Now()
-	if l.Project.Version() != l.EndpointVersion {
-		return l.outdated()
-	}
-	if err := (Absence{l.Task}).twice(until); err != nil {
+// missing confirms that the agent was deleted, drops it from the snapshots, and counts the loss.
+func (l loss) missing() error {
+	if err := l.confirm(l.notFound()); err != nil {
 		return err
 	}
-	if err := l.final(); err != nil {
-		return err
-	}
-	if until.Reason != v1alpha1.ReasonRemoteMismatch { // Else the agent exists, and is another's.
-		if err := l.gone(); err != nil {
-			return err
-		}
-	}
-	a.Lost = Whereabouts{status.ID, l.Endpoint}
-	l.Known.fruitless.lost(status.ID, now, occasionOf(l.Task))
-	l.sawMissing()
-	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
-	return ErrMissing
-}
-
-// gone drops the agent from the snapshots, and counts the loss.
-func (l loss) gone() error {
 	a := &l.Known.Absence
 	l.Project.Drop(l.Agent.Status.ID)
 	since := a.firstAt
 	if !a.unlistedAt.IsZero() {
 		since = a.unlistedAt
 	}
-	if !l.countsHere() {
-		return nil
+	if l.countsHere() {
+		if err := l.Project.Gone(l.Caller(), since); err != nil {
+			return err
+		}
 	}
-	return l.Project.Gone(l.Caller(), since)
+	return l.forget()
+}
+
+// misnamed confirms that the agent is another's, which a response named. It exists, so that the snapshots keep it.
+func (l loss) misnamed() error {
+	if err := l.confirm(misnamed(l.Agent.Status.ID)); err != nil {
+		return err
+	}
+	return l.forget()
+}
+
+// confirm returns the failure until a second check, or if the Agent is not registered again. One wrong response stalls no Agent.
+func (l loss) confirm(until *fault.Error) error {
+	if l.Project.Version() != l.EndpointVersion {
+		return l.outdated()
+	}
+	if err := (Absence{l.Task}).twice(until); err != nil {
+		return err
+	}
+	return l.final()
+}
+
+// forget removes the agent from the status.
+func (l loss) forget() error {
+	status := &l.Agent.Status
+	l.Known.Absence.Lost = Whereabouts{status.ID, l.Endpoint}
+	l.Known.fruitless.lost(status.ID, l.Clock.Now(), occasionOf(l.Task))
+	l.sawMissing()
+	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
+	return ErrMissing
 }
 
 // countsHere reports whether a missing agent is a loss of this CloudProject. Another one may only claim the project: what other teams

@@ -165,11 +165,11 @@ func (o Observer) Read(ctx context.Context) error {
 		if missing, err := (Absence{o.Task}).ConfirmsMissing(ctx, status.ID, err); !missing {
 			return err
 		}
-		return loss{o.Task}.confirm(loss{o.Task}.notFound())
+		return loss{o.Task}.missing()
 	}
 	if remote.MachineID != status.MachineID {
 		if neverShown(o.Agent) {
-			return loss{o.Task}.confirm(misnamed(status.ID))
+			return loss{o.Task}.misnamed()
 		}
 		o.Known.Identity.id = "" // Nothing is sent until a read verifies that it is ours.
 		if err := (Absence{o.Task}).twice(fault.Retryablef(v1alpha1.ReasonRemoteMismatch,

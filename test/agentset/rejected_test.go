@@ -25,8 +25,8 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// rejecting makes the API server reject some writes of Agents with 403, as for a quota or a policy.
-func rejecting(w *harness.World, said string, rejected func(method, body string) bool) {
+// rejecting makes the API server reject some writes of a resource with 403, as for a quota or a policy.
+func rejecting(w *harness.World, resource, said string, rejected func(r *http.Request, body string) bool) {
 	response, err := json.Marshal(metav1.Status{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Message: said,
 		Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden,
@@ -35,7 +35,7 @@ func rejecting(w *harness.World, said string, rejected func(method, body string)
 		w.Fatal(err)
 	}
 	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
-		if r.Body == nil || !strings.Contains(r.URL.Path, "/"+w.Namespace+"/agents") || strings.HasSuffix(r.URL.Path, "/status") {
+		if r.Body == nil || !strings.Contains(r.URL.Path, "/"+w.Namespace+"/"+resource) || strings.HasSuffix(r.URL.Path, "/status") {
 			return send(r)
 		}
 		body, err := io.ReadAll(r.Body)
@@ -43,7 +43,7 @@ func rejecting(w *harness.World, said string, rejected func(method, body string)
 			return nil, err
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		if !rejected(r.Method, string(body)) {
+		if !rejected(r, string(body)) {
 			return send(r)
 		}
 		return &http.Response{
@@ -55,10 +55,10 @@ func rejecting(w *harness.World, said string, rejected func(method, body string)
 
 // quota is a ResourceQuota for so many Agents, without the time that the one of Kubernetes takes to count.
 func quota(w *harness.World, most int) {
-	rejecting(w, "exceeded quota: agents", func(method, _ string) bool {
+	rejecting(w, "agents", "exceeded quota: agents", func(r *http.Request, _ string) bool {
 		var list v1alpha1.AgentList
 		err := w.Client.List(w.Context(), &list, client.InNamespace(w.Namespace))
-		return method == http.MethodPost && err == nil && len(list.Items) >= most
+		return r.Method == http.MethodPost && err == nil && len(list.Items) >= most
 	})
 }
 
@@ -128,11 +128,11 @@ func TestRejectedAgents_RemovalsMakeRoom(t *testing.T) {
 func TestRejectedAgents_OtherWritesGoOn(t *testing.T) {
 	t.Parallel()
 	const all, less = 20, 10
-	template := func(method, body string) bool {
-		return method == http.MethodPatch && strings.Contains(body, newVersion)
+	template := func(r *http.Request, body string) bool {
+		return r.Method == http.MethodPatch && strings.Contains(body, newVersion)
 	}
 	for name, row := range map[string]struct {
-		rejected func(method, body string) bool
+		rejected func(r *http.Request, body string) bool
 		delay    time.Duration
 		wrong    func(agent *v1alpha1.Agent, removed bool) bool
 	}{
@@ -140,14 +140,14 @@ func TestRejectedAgents_OtherWritesGoOn(t *testing.T) {
 		"marks": {template, time.Hour, func(agent *v1alpha1.Agent, removed bool) bool {
 			return removed == (agent.Annotations[v1alpha1.AnnotationRemovalStarted] == "")
 		}},
-		"updates": {func(method, _ string) bool { return method == http.MethodDelete }, 0, func(agent *v1alpha1.Agent, removed bool) bool {
+		"updates": {func(r *http.Request, _ string) bool { return r.Method == http.MethodDelete }, 0, func(agent *v1alpha1.Agent, removed bool) bool {
 			return removed == (agent.Spec.Version == newVersion)
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := harness.New(t, cloudtest.Settings{}, harness.Idle)
-			rejecting(w, "not allowed here", row.rejected)
+			rejecting(w, "agents", "not allowed here", row.rejected)
 			w.Start()
 			w.AgentSet("db", w.StatefulSet("db", all), ofStatefulSet, delay(row.delay))
 			w.SetReady("db", all)

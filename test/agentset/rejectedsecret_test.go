@@ -7,11 +7,8 @@ SPDX-License-Identifier: Apache-2.0
 package agentset_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -27,40 +24,14 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// rejectingSecret makes the API server reject the writes of one Secret.
-func rejectingSecret(w *harness.World, name, said string) {
-	response, err := json.Marshal(metav1.Status{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Message: said,
-		Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden,
-	})
-	if err != nil {
-		w.Fatal(err)
-	}
-	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
-		if r.Body == nil || !strings.Contains(r.URL.Path, "/"+w.Namespace+"/secrets") {
-			return send(r)
-		}
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return nil, err
-		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		if !strings.HasSuffix(r.URL.Path, "/"+name) && !strings.Contains(string(body), name) {
-			return send(r)
-		}
-		return &http.Response{
-			StatusCode: http.StatusForbidden, ProtoMajor: 1, ProtoMinor: 1, Request: r, ContentLength: int64(len(response)),
-			Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(response)),
-		}, nil
-	})
-}
-
 // A Secret with sessions that is rejected does not keep the sessions of the other Secrets from being stored.
 func TestRejectedSecret_SessionsOfTheOthersAreStored(t *testing.T) {
 	t.Parallel()
 	const shards, pods = 3, 12
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
-	rejectingSecret(w, "db-sessions-0", "not allowed here")
+	rejecting(w, "secrets", "not allowed here", func(r *http.Request, body string) bool {
+		return strings.HasSuffix(r.URL.Path, "/db-sessions-0") || strings.Contains(body, "db-sessions-0")
+	})
 	w.Start()
 	w.AgentSet("db", w.StatefulSet("db", pods), ofStatefulSet, func(set *v1alpha1.AgentSet) { set.Spec.Sessions.Shards = shards })
 	want := 0
