@@ -122,11 +122,18 @@ func (s *session) target() (*cloud.Client, string, epoch) {
 }
 
 // Vouched reports whether the credentials are known to belong to the project of Endpoint: the token contains its ID, and the API accepted
-// it, or the API lists its agents. spec.projectID alone is only a claim.
+// it, or a list showed agents of it. spec.projectID alone is only a claim.
 func (s *session) Vouched() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.identity.endpoint.ProjectID != "" && (s.identity.revealed && s.identity.accepted || s.verified.Result.Lists())
+	return s.identity.endpoint.ProjectID != "" && (s.identity.revealed && s.identity.accepted || s.verified.ShownAgents())
+}
+
+// holds returns the token and the endpoint that it is for.
+func (s *session) holds() (cloud.Token, Endpoint) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.identity.token, s.identity.endpoint
 }
 
 // Sign makes a signature that only a holder of the project token can make, and that does not reveal the token.

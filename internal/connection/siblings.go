@@ -8,10 +8,12 @@ package connection
 
 import "github.com/calyptia-agent-operator/operator/internal/inventory"
 
-// SameProject reports whether two Connections are known to be of one project, at this endpoint. A spec.projectID counts only if the tokens
-// or snapshots of both confirm it.
+// SameProject reports whether two Connections are known to be of one project, at this endpoint: they have one token, or the tokens or
+// lists of both show the project. A spec.projectID alone is only a claim.
 func SameProject(a, b *Connection, at Endpoint) bool {
-	return a.Endpoint() == at && b.Endpoint() == at && a.Vouched() && b.Vouched()
+	token, here := a.holds()
+	other, there := b.holds()
+	return here == at && there == at && (token.Equal(other) || a.Vouched() && b.Vouched())
 }
 
 // projectInventory is the inventory of a CloudProject. What is registered, or found missing, through one CloudProject changes the snapshots

@@ -33,6 +33,16 @@ func (w *world) another(name string, url string, token cloud.Token) *connection.
 	return other
 }
 
+const opaqueToken = "opaque-token-0123456789"
+
+// opaque returns the Connection of another CloudProject that claims the project in its spec, and whose token is of the given project.
+func (w *world) opaque(project string) *connection.Connection {
+	w.Helper()
+	w.cloud.AddToken(project, opaqueToken)
+	w.cp.Spec.ProjectID = projectID
+	return w.another("b", w.cp.Spec.URL, cloud.NewToken(opaqueToken))
+}
+
 // What is registered, and found missing, through one CloudProject changes the snapshots of others that are known to be of the same project,
 // however old, and no other snapshot.
 func TestSnapshotsOfOneProjectShareRegistrationsAndDeletions(t *testing.T) {
@@ -49,11 +59,17 @@ func TestSnapshotsOfOneProjectShareRegistrationsAndDeletions(t *testing.T) {
 		{"another project", func(w *world) *connection.Connection {
 			return w.another("b", w.cp.Spec.URL, w.cloud.AddProject(otherID))
 		}, false},
+		{"another project, claimed, of an API that lists nothing of it", func(w *world) *connection.Connection {
+			return w.opaque(otherID)
+		}, false},
+		{"a token that does not show its project, which lists agents of it", func(w *world) *connection.Connection {
+			return w.opaque(projectID)
+		}, true},
 		{"another URL", func(w *world) *connection.Connection { return w.another("b", w.cp.Spec.URL+"/base", w.token) }, false},
 		{"a token that the API rejects", func(w *world) *connection.Connection { return w.another("b", w.cp.Spec.URL, forged) }, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			w := verified(t, cloudtest.Settings{})
+			w := verified(t, cloudtest.Settings{EmptyForOthers: true})
 			missing := w.register("missing")
 			began := w.clock.Now()
 			w.clock.Step(time.Second)
@@ -72,6 +88,28 @@ func TestSnapshotsOfOneProjectShareRegistrationsAndDeletions(t *testing.T) {
 			}
 			w.requests(0)
 		})
+	}
+}
+
+// An empty project, whose tokens do not show it: nothing confirms what two CloudProjects claim, but one token has one project.
+func TestSameProject_ThatHasNoAgents_IsShownByOneToken(t *testing.T) {
+	w := newWorld(t, cloudtest.Settings{})
+	first := w.opaque(projectID)
+	w.cp.Name = "same"
+	same, err := w.registry.Configure(w.cp, connection.Credentials{Token: cloud.NewToken(opaqueToken)})
+	noError(t, err)
+	noError(t, same.Verify(t.Context()))
+	w.cloud.AddToken(projectID, "another-opaque-token-0123456789")
+	another := w.another("another", w.cp.Spec.URL, cloud.NewToken("another-opaque-token-0123456789"))
+	if at := first.Endpoint(); !connection.SameProject(first, same, at) || connection.SameProject(first, another, at) {
+		t.Error("the same token does not confirm the project, or another token does")
+	}
+	w.register("m")
+	for _, c := range []*connection.Connection{first, another} {
+		noError(t, c.Verify(t.Context()))
+	}
+	if !connection.SameProject(first, another, first.Endpoint()) {
+		t.Error("lists with agents do not confirm the project")
 	}
 }
 

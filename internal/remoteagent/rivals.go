@@ -118,9 +118,10 @@ func (r rivals) misdirected(ctx context.Context, id, machineID string) error {
 // machineIDFree refuses to register a machine ID that another Agent of the cluster has in the same project. The Agent
 // whose name the machine ID is derived from always gets it: any other Agent yields.
 func (r rivals) machineIDFree(ctx context.Context) error {
-	what := r.machineLease()
 	if !r.explicit() {
-		r.leases.seize(what, r.Key())
+		for _, what := range r.machineLeases() {
+			r.leases.seize(what, r.Key())
+		}
 		return nil
 	}
 	// An Agent that is being deleted cannot choose another machine ID. One that was registered here keeps its own: the cluster's ID may have
@@ -144,7 +145,12 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 			return r.machineIDOf(other)
 		}
 	}
-	return r.leaseFree(ctx, what)
+	for _, what := range r.machineLeases() {
+		if err := r.leaseFree(ctx, what); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // leaseFree takes the lease on a machine ID, also from an Agent that may no longer register in this project.
@@ -181,8 +187,8 @@ func (r rivals) registersHere(ctx context.Context, other *v1alpha1.Agent) (bool,
 	return projectref.Allows(ctx, r.APIReader, &cp, other.Namespace)
 }
 
-// sameProject reports whether a CloudProject is of the same project. A spec.projectID counts between two CloudProjects only if
-// the tokens or snapshots of both confirm it: otherwise naming a project would reveal who has a machine ID in it.
+// sameProject reports whether a CloudProject is of the same project. That both name it in spec.projectID is not enough: otherwise naming a
+// project would reveal who has a machine ID in it.
 func (r rivals) sameProject(cloudProject types.UID) bool {
 	if cloudProject == r.CloudProject.UID {
 		return true
@@ -191,13 +197,16 @@ func (r rivals) sameProject(cloudProject types.UID) bool {
 	return other != nil && connection.SameProject(r.Project, other, r.Endpoint)
 }
 
-// machineLease is on the machine ID in the project; where only spec.projectID names that, in this CloudProject's alone.
-func (r rivals) machineLease() lease {
-	at := r.Endpoint
-	if !r.Project.Vouched() {
-		at.ProjectID += " of " + string(r.CloudProject.UID)
+// machineLeases are on the machine ID among the CloudProjects with this token, and, once more than spec.projectID shows which project that
+// is, in the project.
+func (r rivals) machineLeases() []lease {
+	ofToken := r.Endpoint
+	ofToken.ProjectID += " of " + r.Project.Sign("lease")
+	all := []lease{{at: ofToken, machineID: r.MachineID()}}
+	if r.Project.Vouched() {
+		all = append(all, lease{at: r.Endpoint, machineID: r.MachineID()})
 	}
-	return lease{at: at, machineID: r.MachineID()}
+	return all
 }
 
 // machineIDOf waits while the Agent with the same machine ID is being deleted, and otherwise refuses the machine ID.

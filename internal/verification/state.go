@@ -36,6 +36,7 @@ type State struct {
 	accepted map[v1alpha1.Authentication]int // how many requests about agents were
 	renewed  bool                            // the token replaced another one, and has not listed agents yet
 	hadList  bool                            // the API listed agents at this endpoint before
+	shown    bool                            // a list held agents
 	lostAt   time.Time                       // when it was first seen not to list them any more
 }
 
@@ -80,7 +81,7 @@ func (s *State) Restart(preferred v1alpha1.Authentication, hadList, renewed bool
 // does not know whether the API lists agents leaves it expected to.
 func (s *State) Accept(r Result) {
 	r.Verified = r.Verified || s.Result.Verified && s.Result.Authentication == r.Authentication
-	s.Result, s.Preferred = r, r.Authentication
+	s.Result, s.Preferred, s.shown = r, r.Authentication, s.shown || r.ShowsAgents
 	if r.ListSupported != nil {
 		s.hadList = r.Lists()
 		s.renewed = s.renewed && !s.hadList
@@ -108,13 +109,21 @@ func (s *State) Refuse(kind Kind, now time.Time) (alone bool) {
 }
 
 // Succeed records that a request was accepted, after a check that came after a 401 to one of its kind: that was a moment's trouble.
-// (That lists are accepted is what a check shows.)
+// (That lists are accepted is what a check shows.) A list counts only if it held agents.
 func (s *State) Succeed(kind Kind) {
 	delete(s.refusals, refused{s.Result.Authentication, kind})
-	if kind != List && kind != Named {
+	switch kind {
+	case List:
+		s.shown = true
+	case Named:
+	default:
 		s.accepted[s.Result.Authentication]++
 	}
 }
+
+// ShownAgents reports whether the API has listed agents of the project to these credentials. An empty list, or one that could not be read,
+// shows nothing of whose project it is: an API may list what the token may see.
+func (s *State) ShownAgents() bool { return s.shown }
 
 // Standing is what refused requests show of a scheme.
 type Standing struct {

@@ -54,6 +54,50 @@ func TestDelete_TokenOfAnotherProject_LeavesNoDuplicate(t *testing.T) {
 	remains(w)
 }
 
+// otherLists are what an API responds to the list of a project that the token may not see.
+var otherLists = map[string]cloudtest.Settings{"403": {}, "an empty list": {EmptyForOthers: true}}
+
+// Neither response to the list of a project shows that the token is of that project: so a missing agent is not known to be deleted.
+func TestDelete_TokenOfAnotherProject_LeavesNoAgent(t *testing.T) {
+	for name, settings := range otherLists {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := twoProjects(t, settings)
+			w.Ready(w.Apply("web"))
+			w.Check("web")
+			useWrongToken(w)
+			w.Delete("web")
+			w.Stalled("web", v1alpha1.ReasonRemoteNotFound, "correct", v1alpha1.AnnotationOrphan)
+			setToken(w, rightToken)
+			w.Gone("web")
+			remains(w)
+		})
+	}
+}
+
+// The same while the Agent stays: it is not registered in the other project.
+func TestMissing_TokenOfAnotherProject_RegistersNothingThere(t *testing.T) {
+	for name, settings := range otherLists {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := twoProjects(t, settings)
+			id := w.Ready(w.Apply("web")).Status.ID
+			w.Check("web")
+			useWrongToken(w)
+			w.Poke("web")
+			w.Clock.Step(w.Settings.GoneDelay)
+			w.Stalled("web", v1alpha1.ReasonRemoteNotFound, "correct")
+			setToken(w, rightToken)
+			w.Eventually("the right token is in use", func() error { return verifiedAgain(w, wrongToken) })
+			w.Check("web")
+			if a := w.Ready("web"); a.Status.ID != id {
+				t.Errorf("the Agent has %s instead of %s", a.Status.ID, id)
+			}
+			remains(w, id)
+		})
+	}
+}
+
 // The same while the Agent stays: the duplicate, which one check missed, is still recorded.
 func TestDuplicate_TokenOfAnotherProject_IsNotForgotten(t *testing.T) {
 	t.Parallel()

@@ -33,6 +33,7 @@ func TestRetainedSecret_OfAnAgentInAnotherProject_IsNotOverwritten(t *testing.T)
 		"opaque tokens, no list":                       {cloudtest.Settings{NoList: true}, true, nothing},
 		"an opaque token under the former's projectID": {cloudtest.Settings{}, true, claimed},
 		"an opaque token under the projectID, no list": {cloudtest.Settings{NoList: true}, true, claimed},
+		"the same, an empty list":                      {cloudtest.Settings{EmptyForOthers: true}, true, claimed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -76,9 +77,9 @@ func TestRetainedSecret_OfADeletedAgent_IsOverwritten(t *testing.T) {
 		settings cloudtest.Settings
 		opaque   bool
 	}{
-		"lists":                      {},
-		"no list":                    {settings: cloudtest.Settings{NoList: true}},
-		"opaque token and projectID": {opaque: true},
+		"lists":   {},
+		"no list": {settings: cloudtest.Settings{NoList: true}},
+		"opaque token and projectID, another agent in the list": {opaque: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -86,14 +87,17 @@ func TestRetainedSecret_OfADeletedAgent_IsOverwritten(t *testing.T) {
 			if row.opaque {
 				w.Cloud.AddToken(w.ProjectID, renewed)
 				setToken(w, renewed)
+				w.Register("another", "another-machine")
 			}
 			w.Start()
-			w.Ready(w.Apply("web", retain, session))
+			before := w.Ready(w.Apply("web", retain, session)).Status.ID
 			w.Delete("web")
 			w.Gone("web")
-			w.Cloud.Remove(w.Remote()[0].ID)
-			w.Ready(w.Apply("web", session))
-			w.One("web")
+			w.Cloud.Remove(before)
+			id := w.Ready(w.Apply("web", session)).Status.ID
+			if holds := tokensecret.ID(w.Secret("web-token")); holds != id {
+				t.Errorf("the Agent has %s, its Secret is of %s", id, holds)
+			}
 		})
 	}
 }

@@ -16,7 +16,11 @@ import (
 
 // list returns a page, newest first, and the next page's cursor if there are more agents that match the filters.
 func (s *Server) list(c *incoming, who caller) response {
-	if who.agent != nil || who.project.id != c.id {
+	switch {
+	case who.agent == nil && who.project.id == c.id:
+	case who.agent == nil && s.settings.EmptyForOthers:
+		return reply(http.StatusOK, []shownAgent{})
+	default:
 		return refuse(http.StatusForbidden, "permission denied")
 	}
 	size := s.settings.PageSize

@@ -33,6 +33,8 @@ type Settings struct {
 	UniqueMachineIDs MachineIDPolicy
 	// NoList makes the list an unknown route: a plain-text 404.
 	NoList bool
+	// EmptyForOthers lists what the token may see of a project that is not its own, which is nothing, instead of responding with 403.
+	EmptyForOthers bool
 	// NoNames makes the lists of fleets and environments unknown routes.
 	NoNames bool
 	// Schemes accepted for project tokens; empty means all.
