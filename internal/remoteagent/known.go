@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package remoteagent
 
 import (
+	"reflect"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -28,8 +29,7 @@ type Known struct {
 	Secrets  secretChecks
 	Writes   pendingWrites
 	Updates  updates
-	Absence  absences
-	registrations
+	*unusual
 	request request
 	// Timers of the next check, and what a failure in backoff is about: see gate.fingerprint.
 	Timers     schedule.Timers
@@ -141,11 +141,31 @@ type Whereabouts struct {
 	at connection.Endpoint
 }
 
-// registrations are what this process knows of the Agent's registrations.
-type registrations struct {
+// unusual is what registrations, losses and deletions need. Between reconciliations it is nil in all Agents that have nothing of it, which
+// are nearly all: it takes more memory than the rest.
+type unusual struct {
+	Absence   absences
 	attempt   attempt
 	fruitless fruitless
 	wanted    wanted
+}
+
+// wake prepares what is known for a reconciliation.
+func (k *Known) wake() {
+	if k.unusual == nil {
+		k.unusual = &unusual{}
+	}
+}
+
+// Rest ends a reconciliation: what only an open registration needs is forgotten.
+func Rest(t *Task) {
+	k := t.Known
+	if t.Agent.Status.ID != "" && !t.Open() && t.Writes.Sent == nil {
+		k.attempt, k.wanted = attempt{}, wanted{}
+	}
+	if reflect.ValueOf(*k.unusual).IsZero() {
+		k.unusual = nil
+	}
 }
 
 // wanted is since when an Agent wants a chosen machine ID at an endpoint. The registrar owns it. Lost: one list, which a new process

@@ -7,7 +7,9 @@ SPDX-License-Identifier: Apache-2.0
 package remoteagent
 
 import (
+	"crypto/sha256"
 	"slices"
+	"strings"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -15,11 +17,12 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 )
 
-// lease is on a remote agent or a machine ID at an endpoint.
-type lease struct {
-	at        connection.Endpoint
-	agent     string
-	machineID string
+// lease is on a remote agent or a machine ID at an endpoint: a digest, because each Agent has some.
+type lease [sha256.Size / 2]byte
+
+func leaseOn(at connection.Endpoint, kind, id string) lease {
+	sum := sha256.Sum256([]byte(strings.Join([]string{at.URL, at.ProjectID, kind, id}, "\n")))
+	return lease(sum[:len(lease{})])
 }
 
 // leases ensure that only one Agent gets a remote agent or machine ID when two are reconciled at the same time, which the

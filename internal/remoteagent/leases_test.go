@@ -18,7 +18,7 @@ import (
 func TestLeases_OfAnAgentThatIsForgotten_AreFree(t *testing.T) {
 	var l leases
 	web, other := types.NamespacedName{Namespace: "shop", Name: "web"}, types.NamespacedName{Namespace: "shop", Name: "other"}
-	machine, agent := lease{machineID: "1"}, lease{agent: "1"}
+	machine, agent := leaseOn(connection.Endpoint{}, "machine", "1"), leaseOn(connection.Endpoint{}, "agent", "1")
 	for _, what := range []lease{machine, agent, machine} {
 		if owner := l.take(what, web); owner != web {
 			t.Fatalf("%+v is not its own", what)
@@ -52,10 +52,10 @@ func TestLeases_OfAnAgentThatIsForgotten_AreFree(t *testing.T) {
 func TestLeases_AtManyEndpoints_AreFew(t *testing.T) {
 	var l leases
 	web := types.NamespacedName{Namespace: "shop", Name: "web"}
-	kept := lease{machineID: "kept"}
+	kept := leaseOn(connection.Endpoint{}, "machine", "kept")
 	for i := range 10_000 {
 		l.take(kept, web)
-		l.seize(lease{at: connection.Endpoint{URL: fmt.Sprint("https://", i)}, machineID: "1"}, web)
+		l.seize(leaseOn(connection.Endpoint{URL: fmt.Sprint("https://", i)}, "machine", "1"), web)
 	}
 	if len(l.owners) > mostLeases || len(l.owned[web]) > mostLeases {
 		t.Errorf("%d leases, %d of the Agent", len(l.owners), len(l.owned[web]))

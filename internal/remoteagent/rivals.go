@@ -50,7 +50,7 @@ func (r rivals) unowned(ctx context.Context, remote *cloud.Agent) error {
 	if recordedHere {
 		return nil
 	}
-	if owner := r.leases.take(lease{at: connection.Endpoint{URL: r.Endpoint.URL}, agent: remote.ID}, r.Key()); owner != r.Key() {
+	if owner := r.leases.take(leaseOn(connection.Endpoint{URL: r.Endpoint.URL}, "agent", remote.ID), r.Key()); owner != r.Key() {
 		return r.owned(r.other(ctx, owner), remote.ID)
 	}
 	return nil
@@ -202,9 +202,9 @@ func (r rivals) sameProject(cloudProject types.UID) bool {
 func (r rivals) machineLeases() []lease {
 	ofToken := r.Endpoint
 	ofToken.ProjectID += " of " + r.Project.Sign("lease")
-	all := []lease{{at: ofToken, machineID: r.MachineID()}}
+	all := []lease{leaseOn(ofToken, "machine", r.MachineID())}
 	if r.Project.Vouched() {
-		all = append(all, lease{at: r.Endpoint, machineID: r.MachineID()})
+		all = append(all, leaseOn(r.Endpoint, "machine", r.MachineID()))
 	}
 	return all
 }

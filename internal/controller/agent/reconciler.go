@@ -68,6 +68,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil || t == nil {
 		return ctrl.Result{RequeueAfter: wait}, err
 	}
+	defer remoteagent.Rest(t.Task)
 	if !t.Removed && !r.InShard(ctx, t.Agent) {
 		r.forget(req.NamespacedName) // It may have been ours until the labels of its CloudProject changed.
 		return ctrl.Result{}, nil
