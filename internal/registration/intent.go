@@ -137,6 +137,18 @@ func (i Intent) Authentic(subject Subject, sign Signer) bool {
 	return cut > 0 && hmac.Equal([]byte(i.text[cut+1:]), []byte(signature(i.text[:cut], subject, sign)))
 }
 
+// Moved returns the intent for another URL, with the same times and digest, if a holder of the signer's token wrote it for this subject.
+// Any other intent stays as it is.
+func (i Intent) Moved(subject Subject, url string, sign Signer) Intent {
+	if !i.Authentic(subject, sign) {
+		return i
+	}
+	body := i.text[:strings.LastIndex(i.text, "-")]
+	subject.URL = url
+	i.text = body + "-" + signature(body, subject, sign)
+	return i
+}
+
 // Began is when the intent was written. It is not known where the text holds no
 // time, or one that is yet to come.
 func (i Intent) Began(now time.Time) (at time.Time, known bool) {

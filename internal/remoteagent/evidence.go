@@ -60,6 +60,17 @@ func (e Evidence) registeredBy(remote *cloud.Agent, intent registration.Intent) 
 	return registered, !recorded && !kept(e.Task, remote.ID, intent) && e.differs(remote, intent)
 }
 
+// carried is the closed intent of the record of an agent that moves to the current endpoint. If the current token signed it for the former
+// URL, it is signed for the new one, so that it is evidence at the next move, too. Any other stays as it is: a server of the tenant may
+// have named the agent since.
+func carried(t *Task, id string) registration.Intent {
+	closed, status, e := ClosedIntent(t.Agent), &t.Agent.Status, Evidence{t}
+	if status.ID != id || status.Origin != v1alpha1.OriginRegistered {
+		return closed
+	}
+	return closed.Moved(e.subject(status.URL), t.Endpoint.URL, t.Project.Sign)
+}
+
 // differs reports whether a remote agent as it was read shows another configuration than the registration of an intent sent.
 func (e Evidence) differs(remote *cloud.Agent, intent registration.Intent) bool {
 	return intent.Excludes(e.sent(remote.RawConfig))

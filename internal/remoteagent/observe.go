@@ -239,6 +239,7 @@ func (o Observer) Put(id, machineID string) {
 		status.IgnoredFields, status.DriftedFields = nil, nil
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionReporting) // It was another agent's.
 	}
+	status.RegistrationIntent = carried(o.Task, id).String()
 	status.ID, status.MachineID = id, machineID
 	status.URL, status.ProjectID, status.CloudProjectUID = at.URL, at.ProjectID, string(o.CloudProject.UID)
 	if o.Open() { // Else the annotation may be missing or older: a closed intent stays closed.
