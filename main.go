@@ -25,16 +25,19 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
@@ -59,8 +62,7 @@ const shutdownTime = 45 * time.Second
 
 // run starts the manager and ends with it.
 func run(ctx context.Context, o *options.Options) error {
-	ctrl.SetLogger(o.Logger())
-	options.TakeStandardLog(ctrl.Log)
+	takeLogs(o)
 	config, err := ctrl.GetConfig()
 	if err != nil {
 		return fmt.Errorf("no cluster to work on: %w", err)
@@ -88,6 +90,13 @@ func run(ctx context.Context, o *options.Options) error {
 	}
 	ctrl.Log.Info("Starting", "version", version.String(), "clusterID", clusterID, "readOnly", o.ReadOnly)
 	return mgr.Start(ctx)
+}
+
+// takeLogs sends the logs of all libraries to the operator's own.
+func takeLogs(o *options.Options, more ...zap.Opts) {
+	ctrl.SetLogger(agentstatus.BoundedLog(o.Logger(more...)))
+	klog.SetLogger(ctrl.Log)
+	options.TakeStandardLog(ctrl.Log)
 }
 
 // cluster makes the derived machine IDs unique to this cluster.

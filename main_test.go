@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -17,6 +18,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/calyptia-agent-operator/operator/internal/options"
 )
@@ -219,5 +223,24 @@ func TestTheManagerWatchesTheNamespacesThatAreNamed(t *testing.T) {
 	}
 	if some.GracefulShutdownTimeout == nil || *some.GracefulShutdownTimeout <= 0 {
 		t.Error("a shutdown does not wait for the passes that are under way")
+	}
+}
+
+// Libraries of Kubernetes log on their own, as the election of a leader does: what they log is bounded, too.
+func TestLogs_OfLibrariesAreBounded(t *testing.T) {
+	t.Cleanup(klog.ClearLogger)
+	var out bytes.Buffer
+	takeLogs(&options.Options{}, zap.WriteTo(&out))
+	long := errors.New("denied the request: " + strings.Repeat("policy ", 6000))
+	for name, log := range map[string]func(){
+		"controller-runtime": func() { ctrl.Log.WithName("controller").Error(long, "Reconciler error") },
+		"client-go":          func() { klog.FromContext(t.Context()).Error(long, "Failed to update lease") },
+		"klog":               func() { klog.Errorf("Failed to update lease: %v", long) },
+	} {
+		out.Reset()
+		log()
+		if line := out.String(); !strings.Contains(line, "denied the request") || len(line) > 16<<10 {
+			t.Errorf("%s logs %d bytes: %.200s", name, len(line), line)
+		}
 	}
 }

@@ -29,6 +29,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
@@ -70,7 +71,7 @@ func (w *World) Start(more ...string) {
 		Cache:      cache.Options{DefaultNamespaces: namespaces, DefaultTransform: agentset.TrimWorkload},
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: &skip},
-		Logger:     w.Logger,
+		Logger:     agentstatus.BoundedLog(w.Logger),
 	})
 	if err != nil {
 		w.Fatal(err)

@@ -11,9 +11,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/go-logr/logr/funcr"
@@ -45,6 +47,18 @@ func journaled(w *harness.World) *journal {
 		j.lines = append(j.lines, args)
 	}, funcr.Options{})
 	return j
+}
+
+// with returns the lines that have some text.
+func (j *journal) with(text string) (lines []string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, line := range j.lines {
+		if strings.Contains(line, text) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 // shows checks what users see: the objects of a namespace, its Events, and the log.
@@ -171,5 +185,45 @@ func TestRejectedSessions_WebhookRepeatsThem_TheTokensAreRedacted(t *testing.T) 
 		if message := meta.FindStatusCondition(w.GetSet("logs").Status.Conditions, v1alpha1.ConditionStalled).Message; strings.Contains(message, encoded[12:40]) {
 			t.Errorf("the AgentSet shows the token of %s (%t: it was stored): %s", remote.Name, remote.ID == first.ID, message)
 		}
+	}
+}
+
+// The status of an AgentSet is rejected again and again: only the log can say so, in one line of a bounded length.
+func TestRejectedStatusOfAnAgentSet_OneBoundedLineInTheLog(t *testing.T) {
+	for name, deleting := range map[string]bool{"that stays": false, "that is being deleted": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+			log := journaled(w)
+			w.Nodes("a")
+			w.AgentSet("logs", w.DaemonSet("logs"), func(set *v1alpha1.AgentSet) {
+				if deleting {
+					set.Finalizers = []string{"example.com/other"}
+				}
+			})
+			if deleting {
+				t.Cleanup(func() { w.ChangeSet("logs", func(set *v1alpha1.AgentSet) { set.Finalizers = nil }) })
+				if err := w.Client.Delete(t.Context(), w.GetSet("logs")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var rejected atomic.Int32
+			rejecting(w, http.StatusForbidden, func() string {
+				rejected.Add(1)
+				return "denied the request: " + strings.Repeat("policy ", 6000)
+			}, "/agentsets/logs/status")
+			w.Start()
+			w.Eventually("the status was rejected several times", func() error {
+				if n := rejected.Load(); n < 3 {
+					return fmt.Errorf("%d times", n)
+				}
+				return nil
+			})
+			log.shows(w, w.Token.Reveal())
+			if said := log.with("denied the request"); len(said) != 1 {
+				t.Errorf("%d lines say that it was rejected, want one", len(said))
+			}
+			w.API.Around(nil)
+		})
 	}
 }

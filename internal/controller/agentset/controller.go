@@ -99,11 +99,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, nil
 	}
 	if !set.DeletionTimestamp.IsZero() {
-		r.memories.forget(req.NamespacedName)
-		return r.finisher(&set, &memory{}).deleted(ctx)
+		return r.finisher(&set, r.memories.ending(req.NamespacedName, set.UID)).deleted(ctx)
 	}
 	known := r.memories.of(req.NamespacedName, set.UID)
-	if kubecache.Behind(&set, known.written) {
+	if kubecache.Behind(&set, known.status.version) {
 		return ctrl.Result{RequeueAfter: staleWait}, nil
 	}
 	watch := newStopwatch(r.Clock)

@@ -33,7 +33,6 @@ type memories struct {
 // memory is the process-local cache of one set. Only the worker of the set uses it, except for took.
 type memory struct {
 	uid     types.UID
-	written string                  // resource version of the last status write
 	writes  map[string]pendingWrite // Agents, by name, whose last write the cache may not show
 	updates map[string]pendingWrite // the last update of Agents that were not found up to date since
 	created map[string]time.Time    // Secrets, by name, created so recently that the cache may not show them
@@ -41,13 +40,21 @@ type memory struct {
 	sources map[string]origin       // by slot, the input of each session
 	free    time.Time               // the earliest time of the next batch of sessions
 	stalled string                  // the last recorded message of Stalled
-	status  time.Time               // of the last status write
+	status  statusWrites
 	failed  failedPasses
 	took    atomic.Int64 // the last pass without its requests, in nanoseconds
 }
 
 // failedPasses are how many passes in a row failed, and how many of them in a row with what is retried soon.
 type failedPasses struct{ all, retried int }
+
+// statusWrites are what is known of the last write of the status, and of the failed ones since.
+type statusWrites struct {
+	version string // resource version of the last one
+	at      time.Time
+	failed  int    // in a row
+	logged  string // the failure that was logged last
+}
 
 type pendingWrite struct {
 	version    string
@@ -70,6 +77,15 @@ func (m *memories) of(key types.NamespacedName, uid types.UID) *memory {
 		created: map[string]time.Time{}, sources: map[string]origin{},
 	}
 	return m.all[key]
+}
+
+// ending is the cache of a set that is being deleted, which needs little.
+func (m *memories) ending(key types.NamespacedName, uid types.UID) *memory {
+	status := m.of(key, uid).status
+	m.forget(key)
+	known := m.of(key, uid)
+	known.status.failed, known.status.logged = status.failed, status.logged
+	return known
 }
 
 func (m *memories) forget(key types.NamespacedName) {

@@ -58,10 +58,8 @@ func (f finisher) finish(ctx context.Context, out *outcome, err error) (ctrl.Res
 	out.next.atMost(f.retryAfter(failure))
 	pending, writeErr := f.writeStatus(ctx)
 	switch {
-	case apierrors.IsConflict(writeErr), apierrors.IsNotFound(writeErr):
-		out.next.atMost(staleWait) // The cache will soon show the conflicting write.
 	case writeErr != nil:
-		return ctrl.Result{}, writeErr
+		out.next.atMost(f.unwritten(ctx, writeErr))
 	case pending:
 		out.next.atMost(statusInterval)
 	default:
@@ -81,11 +79,24 @@ func (f finisher) deleted(ctx context.Context) (ctrl.Result, error) {
 	}
 	f.setCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonProgressing,
 		"the operator changes nothing for an AgentSet that is being deleted: the deletion waits for the finalizer "+f.set.Finalizers[0])
-	_, err := f.writeStatus(ctx)
-	if apierrors.IsConflict(err) {
-		return ctrl.Result{RequeueAfter: staleWait}, nil // The cache will soon show the conflicting write.
+	if _, err := f.writeStatus(ctx); err != nil {
+		return ctrl.Result{RequeueAfter: f.unwritten(ctx, err)}, nil
 	}
-	return ctrl.Result{}, client.IgnoreNotFound(err)
+	return ctrl.Result{}, nil
+}
+
+// unwritten is the time until a failed write of the status is retried. Only the log can show the failure: once, as a condition would.
+func (f finisher) unwritten(ctx context.Context, err error) time.Duration {
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return staleWait // The cache will soon show the conflicting write.
+	}
+	status, failure := &f.memory.status, agentstatus.Classify(err)
+	if failure.Message != status.logged {
+		logf.FromContext(ctx).Info("The status cannot be written: retrying automatically", "reason", failure.Reason, "message", failure.Message)
+		status.logged = failure.Message
+	}
+	status.failed++
+	return fault.Backoff(status.failed, firstBackoff, longestBackoff)
 }
 
 // classify gives every error a class. An error without one comes from reading the API server.
@@ -200,7 +211,7 @@ func (f finisher) writeStatus(ctx context.Context) (pending bool, err error) {
 		return false, nil
 	}
 	now := f.clock.Now()
-	if !f.urgent() && now.Sub(f.memory.status) < statusInterval {
+	if !f.urgent() && now.Sub(f.memory.status.at) < statusInterval {
 		return true, nil
 	}
 	base, target := f.base.DeepCopy(), f.base.DeepCopy()
@@ -209,7 +220,7 @@ func (f finisher) writeStatus(ctx context.Context) (pending bool, err error) {
 	if err := f.client.Status().Patch(ctx, target, patch); err != nil {
 		return false, err
 	}
-	f.memory.status, f.memory.written = now, target.ResourceVersion
+	f.memory.status = statusWrites{version: target.ResourceVersion, at: now}
 	return false, nil
 }
 
