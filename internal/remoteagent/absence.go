@@ -176,13 +176,25 @@ func neverShown(a *v1alpha1.Agent) bool {
 	return a.Status.Origin == v1alpha1.OriginRegistered && (shown == nil || shown.Status == "" && shown.UpdatedAt == nil)
 }
 
-// twice returns the failure until a second check of the recorded agent finds the same.
-func (s Absence) twice(until *fault.Error) error {
-	a, found := &s.Known.Absence, s.found(s.Agent.Status.ID, until.Code)
+// twice returns the failure until a second check of an agent finds the same.
+func (s Absence) twice(id string, until *fault.Error) error {
+	a, found := &s.Known.Absence, s.found(id, until.Code)
 	if a.firstAt.IsZero() || a.first != found {
 		a.first, a.firstAt = found, s.Clock.Now()
 	}
 	return s.again(a.firstAt, until)
+}
+
+// mismatched returns the failure of a remote agent that shows another machine ID: the final one once a second check finds the same.
+func (s Absence) mismatched(id string, final *fault.Error) error {
+	if id == s.Agent.Status.ID {
+		s.Known.Identity.id = "" // Nothing is sent until a read verifies that it is ours.
+	}
+	if err := s.twice(id, fault.Retryablef(v1alpha1.ReasonRemoteMismatch,
+		"the remote agent %s shows another machine ID; nothing is changed until a second check", id).Coded(fault.RemoteMisnamed)); err != nil {
+		return err
+	}
+	return final
 }
 
 // again returns the failure until a second check, some time after the first.

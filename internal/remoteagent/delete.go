@@ -177,12 +177,13 @@ func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 	case remote.MachineID != d.MachineID() && id == d.Agent.Status.ID && neverShown(d.Agent) && (Absence{d.Task}).knownHere(id):
 		return d.misnamed(ctx)
 	case remote.MachineID != d.MachineID():
-		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
-			"the remote agent %s shows another machine ID than this Agent's, so it is not deleted: check the CloudProject's url", id)
+		return Absence{d.Task}.mismatched(id, fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
+			"the remote agent %s shows another machine ID than this Agent's, so it is not deleted: check the CloudProject's url", id))
 	case !Evidence{d.Task}.entitled(remote, d.Intent()):
 		return Evidence{d.Task}.notEntitled()
 	}
-	if id == d.Agent.Status.ID { // The deletion may be delayed: verified now, it needs no second read.
+	d.Known.Absence.first = finding{} // Two checks in a row count.
+	if id == d.Agent.Status.ID {      // The deletion may be delayed: verified now, it needs no second read.
 		Observer{d.Task}.verify(id)
 	}
 	d.verify(id)
@@ -192,7 +193,7 @@ func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 // misnamed deletes the Agent's own agent after the response to its registration named another's. Two reads have to show that.
 func (d Deleter) misnamed(ctx context.Context) error {
 	status := &d.Agent.Status
-	if err := (Absence{d.Task}).twice(misnamed(status.ID)); err != nil {
+	if err := (Absence{d.Task}).twice(status.ID, misnamed(status.ID)); err != nil {
 		return err
 	}
 	own, lists, err := snapshots{d.Task}.withMachineID(ctx, d.Known.Absence.firstAt)

@@ -81,7 +81,7 @@ func (l loss) confirm(until *fault.Error) error {
 	if l.Project.Version() != l.EndpointVersion {
 		return l.outdated()
 	}
-	if err := (Absence{l.Task}).twice(until); err != nil {
+	if err := (Absence{l.Task}).twice(l.Agent.Status.ID, until); err != nil {
 		return err
 	}
 	return l.final()

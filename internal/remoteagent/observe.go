@@ -171,15 +171,9 @@ func (o Observer) Read(ctx context.Context) error {
 		if neverShown(o.Agent) {
 			return loss{o.Task}.misnamed()
 		}
-		o.Known.Identity.id = "" // Nothing is sent until a read verifies that it is ours.
-		if err := (Absence{o.Task}).twice(fault.Retryablef(v1alpha1.ReasonRemoteMismatch,
-			"the remote agent %s shows another machine ID; nothing is changed until a second check", status.ID).Coded(fault.RemoteMisnamed),
-		); err != nil {
-			return err
-		}
-		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
+		return Absence{o.Task}.mismatched(status.ID, fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"the remote agent %s shows another machine ID than it was registered with: check spec.projectRef and the CloudProject's url",
-			status.ID)
+			status.ID))
 	}
 	if e := (Evidence{o.Task}); !e.entitled(remote, o.Intent()) {
 		o.Known.Identity.id = ""

@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package reliability_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -94,4 +95,47 @@ func TestRegister_ResponseNamesAnotherTeamsAgent_ItIsNeitherDeletedNorChanged(t 
 		w.Gone("web")
 		w.Unharmed([]cloud.Agent{victim})
 	})
+}
+
+// One wrong response to a read shows another machine ID: it delays a deletion until the second check, and no longer. If two show it, the
+// agent is not deleted.
+func TestDelete_ReadShowsAnotherMachineID_ASecondCheckDecides(t *testing.T) {
+	for name, times := range map[string]int{"once": 1, "always": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{}, func(w *harness.World, _ *v1alpha1.CloudProject) {
+				w.Settings.GoneDelay = 10 * time.Minute
+			})
+			w.Ready(w.Apply("web"))
+			w.Check("web") // A read showed the agent, so that the process after the next one knows that.
+			w.Restart()
+			w.Ready("web")
+			own := w.Remote()[0]
+			other := own
+			other.MachineID = "another"
+			body, err := json.Marshal(other)
+			if err != nil {
+				t.Fatal(err)
+			}
+			heal := w.Cloud.Inject(cloudtest.Fault{
+				Method: http.MethodGet, Route: cloudtest.RouteAgent, Times: times, Status: http.StatusOK,
+				Header: http.Header{"Content-Type": {"application/json"}}, Body: string(body),
+			})
+			w.Delete("web")
+			w.NotReady("web", v1alpha1.ReasonRemoteMismatch, "second check")
+			w.Clock.Step(w.Settings.GoneDelay)
+			w.Poke("web")
+			if times == 0 {
+				w.Stalled("web", v1alpha1.ReasonRemoteMismatch, "not deleted")
+				w.Unharmed([]cloud.Agent{own})
+				heal()
+				w.Clock.Step(time.Hour)
+				w.Poke("web")
+			}
+			w.Gone("web")
+			if left := w.Remote(); len(left) != 0 {
+				t.Errorf("%d remote agents are left", len(left))
+			}
+		})
+	}
 }
