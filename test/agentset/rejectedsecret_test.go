@@ -7,8 +7,11 @@ SPDX-License-Identifier: Apache-2.0
 package agentset_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -77,4 +80,116 @@ func TestImmutableSecret_IsCreatedAgainAfterItsDeletion(t *testing.T) {
 	}
 	w.SetReady("db", 2)
 	w.HasExactly("db", "db-0", "db-1")
+}
+
+// A Secret of somebody else with the name of one of those with sessions is not written, and keeps no session of the other Secrets from being
+// stored.
+func TestForeignSecret_SessionsOfTheOthersAreStored(t *testing.T) {
+	t.Parallel()
+	const shards, pods = 3, 12
+	w := harness.New(t, cloudtest.Settings{})
+	theirs := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "db-sessions-0"}, Data: map[string][]byte{"key": []byte("value")},
+	}
+	w.Create(theirs)
+	w.AgentSet("db", w.StatefulSet("db", pods), ofStatefulSet, func(set *v1alpha1.AgentSet) { set.Spec.Sessions.Shards = shards })
+	want := 0
+	for i := range pods {
+		if agentset.Shard(agentset.Slot(fmt.Sprint("db-", i)), shards) != 0 {
+			want++
+		}
+	}
+	w.Eventually("the sessions of the other Secrets are stored", func() error {
+		if ids, _ := w.StoredSessions(w.GetSet("db")); len(ids) != want || want == pods {
+			return fmt.Errorf("%d sessions are stored, want %d", len(ids), want)
+		}
+		return nil
+	})
+	stalled(w, "db", v1alpha1.ReasonSecretConflict, "db-sessions-0", "delete it")
+	if is := w.Secret(theirs.Name); is.ResourceVersion != theirs.ResourceVersion {
+		t.Errorf("it was written: %v", is)
+	}
+	if err := w.Client.Delete(t.Context(), theirs); err != nil {
+		t.Fatal(err)
+	}
+	w.Clock.Step(time.Minute) // Skips the pause before the next batch.
+	w.SetReady("db", pods)
+}
+
+// A token Secret, or a Secret with sessions, that cannot be read keeps no other session from being stored.
+func TestUnreadableSecret_TheOtherSessionsAreStored(t *testing.T) {
+	const shards, pods, one = 3, 12, "db-3"
+	home := fmt.Sprint("db-sessions-", agentset.Shard(agentset.Slot(one), shards))
+	for name, row := range map[string]struct {
+		secret  string // that cannot be read
+		restart bool
+		lost    func(slot string) bool // the sessions that are not stored meanwhile
+	}{
+		"token":                     {"db-" + one + "-token", false, func(slot string) bool { return slot == one }},
+		"token, after a restart":    {"db-" + one + "-token", true, func(slot string) bool { return slot == one }},
+		"sessions, after a restart": {home, true, func(slot string) bool { return fmt.Sprint("db-sessions-", agentset.Shard(slot, shards)) == home }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{})
+			w.AgentSet("db", w.StatefulSet("db", pods), ofStatefulSet, func(set *v1alpha1.AgentSet) { set.Spec.Sessions.Shards = shards })
+			w.SetReady("db", pods)
+			if row.restart {
+				w.Stop()
+			}
+			unreadable(w, row.secret)
+			want := 0
+			for i := range pods {
+				if !row.lost(agentset.Slot(fmt.Sprint("db-", i))) {
+					want++
+				}
+			}
+			w.Clock.Step(time.Minute) // Skips the pause before the next batch.
+			for i := range shards {
+				err := w.Client.Delete(t.Context(), w.Secret(fmt.Sprint("db-sessions-", i)))
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if row.restart {
+				w.Start()
+			}
+			w.Eventually("the other sessions are stored", func() error {
+				if ids, _ := w.StoredSessions(w.GetSet("db")); len(ids) != want {
+					return fmt.Errorf("%d sessions are stored, want %d", len(ids), want)
+				}
+				return nil
+			})
+			w.SetBecomes("db", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonAPIServer, row.secret, "not readable here", "correct")
+			w.API.Around(nil)
+			w.Clock.Step(time.Minute)
+			w.SetReady("db", pods)
+			var all []string
+			for i := range pods {
+				all = append(all, fmt.Sprint("db-", i))
+			}
+			w.HasExactly("db", all...)
+		})
+	}
+}
+
+// unreadable makes the API server reject reads of one Secret.
+func unreadable(w *harness.World, name string) {
+	w.Helper()
+	body, err := json.Marshal(metav1.Status{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Message: "not readable here",
+		Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden,
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
+		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/"+w.Namespace+"/secrets/"+name) {
+			return send(r)
+		}
+		return &http.Response{
+			StatusCode: http.StatusForbidden, ProtoMajor: 1, ProtoMinor: 1, Request: r, ContentLength: int64(len(body)),
+			Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)),
+		}, nil
+	})
 }

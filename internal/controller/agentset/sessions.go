@@ -9,6 +9,7 @@ package agentset
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"maps"
 	"net/url"
 	"slices"
@@ -16,12 +17,14 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
@@ -55,9 +58,9 @@ type sessions struct {
 func (k sessionKeeper) keep(
 	ctx context.Context, agents map[string]*v1alpha1.Agent, facts agentset.Facts, desired []string,
 ) (done sessions, err error) {
-	stored, err := requesting(k.watch, func() ([]map[string]agentset.Stored, error) { return k.shards.read(ctx) })
-	if err != nil {
-		return done, err
+	stored, failed := requesting(k.watch, func() ([]map[string]agentset.Stored, error) { return k.shards.read(ctx) })
+	if stored == nil {
+		return done, failed
 	}
 	wanted, stale := k.tokens.wanted(ctx, agents)
 	await(wanted, facts, desired)
@@ -68,28 +71,26 @@ func (k sessionKeeper) keep(
 	wait := k.memory.free.Sub(k.clock.Now())
 	if wait <= 0 {
 		fresh, err = requesting(k.watch, func() (map[string]session, error) { return k.tokens.read(ctx, agents, stale) })
-		if err != nil {
-			return done, err
-		}
+		failed = firstRetried(failed, err)
 		for slot := range fresh {
 			wanted[slot] = k.memory.sources[slot].Wanted
 		}
 	}
 	done.plan = agentset.PlanSessions(wanted, stored)
-	done.plan.Writes = k.shards.adopt(done.plan.Writes)
+	done.plan.Writes = k.shards.writable(done.plan.Writes)
 	done.stored = countStored(desired, wanted, stored)
 	switch {
 	case wait > 0:
 		done.next = wait // Also for steps after the writes.
-		return done, nil
-	case len(done.plan.Writes) == 0:
+		return done, failed
+	case len(done.plan.Writes) == 0 && failed == nil:
 		return done, k.shards.removeExcess(ctx)
 	}
 	written, err := requesting(k.watch, func() ([]string, error) { return k.write(ctx, agents, done.plan, fresh) })
 	done.next = max(k.memory.free.Sub(k.clock.Now()), 0)
 	done.stored = countStored(desired, wanted, stored)
 	done.renewed = slices.DeleteFunc(slices.Clone(done.plan.Renewed), func(slot string) bool { return !slices.Contains(written, slot) })
-	return done, err
+	return done, firstRetried(failed, err)
 }
 
 // requesting returns the result of a function that mostly waits for the API server.
@@ -101,7 +102,8 @@ func requesting[T any](watch *stopwatch, do func() (T, error)) (result T, err er
 	return result, err
 }
 
-// write executes the plan: one write for each Secret, also after one that is rejected. It returns the slots whose sessions it wrote.
+// write executes the plan: one write for each Secret, also after one that is rejected, of the sessions whose tokens can be read. It returns
+// the slots whose sessions it wrote.
 func (k sessionKeeper) write(
 	ctx context.Context, agents map[string]*v1alpha1.Agent, plan agentset.Plan, fresh map[string]session,
 ) (written []string, failed error) {
@@ -113,13 +115,15 @@ func (k sessionKeeper) write(
 			}
 		}
 	}
-	more, err := k.tokens.read(ctx, agents, missing)
-	if err != nil {
-		return nil, err
-	}
+	more, failed := k.tokens.read(ctx, agents, missing)
 	maps.Copy(fresh, more)
 	writes := 0
 	for _, write := range plan.Writes {
+		planned := len(write.Set)
+		write.Set = slices.DeleteFunc(write.Set, func(slot string) bool { return fresh[slot] == nil })
+		if len(write.Set) < planned && len(write.Set)+len(write.Remove) == 0 {
+			continue
+		}
 		if err := k.shards.write(ctx, write, fresh); err != nil {
 			failed = firstRetried(failed, err)
 			if failure := classify(err); failure.Class != fault.Terminal && !failure.Quiet {
@@ -231,36 +235,43 @@ func (t tokenReader) input(ctx context.Context, agent *v1alpha1.Agent) string {
 	return string(sum[:16])
 }
 
-// read reads the token Secrets of slots, and builds the sessions.
-func (t tokenReader) read(ctx context.Context, agents map[string]*v1alpha1.Agent, slots []string) (map[string]session, error) {
-	fresh := map[string]session{}
-	take := func(slot string, secret *corev1.Secret) error {
+// read reads the token Secrets of slots, and builds the sessions. One that fails does not keep the others from being built.
+func (t tokenReader) read(
+	ctx context.Context, agents map[string]*v1alpha1.Agent, slots []string,
+) (fresh map[string]session, failed error) {
+	fresh = map[string]session{}
+	take := func(slot string, secret *corev1.Secret) {
 		made, err := sessionOf(agents[slot], secret)
+		failed = firstRetried(failed, err)
 		if err != nil || made == nil {
-			return err
+			return
 		}
 		fresh[slot] = tokensecret.Entry(slot, made)
 		t.sources[slot] = origin{input: t.input(ctx, agents[slot]), Wanted: agentset.Wanted{
 			Digest: tokensecret.EntryDigest(fresh[slot]), Size: agentset.Size(fresh[slot]),
 		}}
-		return nil
 	}
 	if len(slots) >= listFrom && t.listable(ctx, len(slots)) {
-		return fresh, t.list(ctx, agents, slots, take)
+		err := t.list(ctx, agents, slots, take)
+		if !apierrors.IsInternalError(err) { // One of the Secrets may be damaged.
+			return fresh, firstRetried(failed, err)
+		}
 	}
 	for _, slot := range slots {
 		var secret corev1.Secret
 		key := client.ObjectKey{Namespace: t.namespace, Name: agents[slot].Status.TokenSecretRef.Name}
-		if err := t.apiReader.Get(ctx, key, &secret); client.IgnoreNotFound(err) != nil {
-			return nil, readFailure(key.Name, err)
-		} else if err != nil {
-			continue
-		}
-		if err := take(slot, &secret); err != nil {
-			return nil, err
+		err := t.apiReader.Get(ctx, key, &secret)
+		if err == nil {
+			take(slot, &secret)
+		} else if client.IgnoreNotFound(err) != nil {
+			err = readFailure(key.Name, err)
+			failed = firstRetried(failed, err)
+			if unreachable(err) {
+				break
+			}
 		}
 	}
-	return fresh, nil
+	return fresh, failed
 }
 
 // listable reports whether to list the Secrets with the label takes no more requests than to read the n that are needed: whoever may write
@@ -274,7 +285,7 @@ func (t tokenReader) listable(ctx context.Context, n int) bool {
 
 // list reads many token Secrets: in pages, because one request each would take longer than all pages together.
 func (t tokenReader) list(
-	ctx context.Context, agents map[string]*v1alpha1.Agent, slots []string, take func(string, *corev1.Secret) error,
+	ctx context.Context, agents map[string]*v1alpha1.Agent, slots []string, take func(string, *corev1.Secret),
 ) error {
 	names := map[string]string{}
 	for _, slot := range slots {
@@ -288,12 +299,8 @@ func (t tokenReader) list(
 			return readFailure("with the tokens", err)
 		}
 		for i := range page.Items {
-			slot, asked := names[page.Items[i].Name]
-			if !asked {
-				continue
-			}
-			if err := take(slot, &page.Items[i]); err != nil {
-				return err
+			if slot, asked := names[page.Items[i].Name]; asked {
+				take(slot, &page.Items[i])
 			}
 		}
 		if page.Continue == "" {
@@ -331,5 +338,10 @@ func secretVersion(ctx context.Context, cached client.Reader, namespace, name st
 }
 
 func readFailure(name string, err error) error {
-	return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q cannot be read", name).Because(err)
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q cannot be read: %s: correct what keeps the operator from reading it",
+			name, cloud.Words(err)).Because(err)
+	}
+	return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q cannot be read: the API server cannot be reached", name).Because(err)
 }

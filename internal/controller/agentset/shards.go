@@ -31,7 +31,21 @@ type shard struct {
 	uid           types.UID
 	verdict       tokensecret.Verdict
 	stored        map[string]agentset.Stored
-	unknown       bool // a write failed: it is read again, whatever it is
+	unknown       bool  // a write or a read failed: it is read again, whatever it is
+	unread        error // why it could not be read
+}
+
+// failure is why the set does not write the Secret; nil if it may.
+func (s *shard) failure() error {
+	switch s.verdict {
+	case tokensecret.Foreign:
+		return fault.Terminalf(v1alpha1.ReasonSecretConflict,
+			"Secret %q exists and is not this AgentSet's: delete it, or set another spec.sessions.secretName", s.name)
+	case tokensecret.Doomed:
+		return fault.Waitingf(v1alpha1.ReasonProgressing, "Secret %q is being deleted", s.name).After(staleWait * 20)
+	default:
+		return s.unread
+	}
 }
 
 // shardStore reads and writes the Secrets with the sessions of a set. What it knows of them is in memory.shards.
@@ -43,8 +57,9 @@ type shardStore struct {
 	memory    *memory
 }
 
-// read returns what each Secret with sessions holds; those that changed since are read from the API server.
-func (s shardStore) read(ctx context.Context) ([]map[string]agentset.Stored, error) {
+// read returns what each Secret with sessions holds; those that changed since are read from the API server. A Secret that failed holds
+// nothing, and does not keep the others from being written; there are none if the API server does not respond.
+func (s shardStore) read(ctx context.Context) (stored []map[string]agentset.Stored, failed error) {
 	count := int(max(s.set.Spec.Sessions.Shards, 1))
 	known := s.memory.shards
 	shards := make([]shard, count)
@@ -55,26 +70,24 @@ func (s shardStore) read(ctx context.Context) ([]map[string]agentset.Stored, err
 			continue
 		}
 		read, err := s.one(ctx, name)
-		if err != nil {
+		if unreachable(err) {
 			return nil, err
+		}
+		if err != nil {
+			read = shard{name: name, unknown: true, unread: err}
 		}
 		shards[i] = read
 	}
 	s.memory.shards = shards
-	for _, shard := range shards {
-		switch shard.verdict {
-		case tokensecret.Foreign:
-			return nil, fault.Terminalf(v1alpha1.ReasonSecretConflict,
-				"Secret %q exists and is not this AgentSet's: delete it, or set another spec.sessions.secretName", shard.name)
-		case tokensecret.Doomed:
-			return nil, fault.Waitingf(v1alpha1.ReasonProgressing, "Secret %q is being deleted", shard.name).After(staleWait * 20)
-		}
-	}
-	stored := make([]map[string]agentset.Stored, len(shards))
 	for i := range shards {
-		stored[i] = shards[i].stored
+		failure := shards[i].failure()
+		failed = firstRetried(failed, failure)
+		if failure != nil {
+			shards[i].stored = map[string]agentset.Stored{}
+		}
+		stored = append(stored, shards[i].stored)
 	}
-	return stored, nil
+	return stored, failed
 }
 
 // unchanged reports whether a Secret is as this process last read or wrote it. The cache may be behind this process's writes.
@@ -180,8 +193,9 @@ func (s shardStore) patch(ctx context.Context, shard *shard, data map[string][]b
 	return nil
 }
 
-// adopt adds a write for each Secret without an owner, which the set makes its own.
-func (s shardStore) adopt(writes []agentset.Write) []agentset.Write {
+// writable returns the writes to Secrets that did not fail, and one for each Secret without an owner, which the set makes its own.
+func (s shardStore) writable(writes []agentset.Write) []agentset.Write {
+	writes = slices.DeleteFunc(writes, func(write agentset.Write) bool { return s.memory.shards[write.Shard].failure() != nil })
 	for i := range s.memory.shards {
 		planned := slices.ContainsFunc(writes, func(write agentset.Write) bool { return write.Shard == i })
 		if s.memory.shards[i].verdict == tokensecret.Ownerless && !planned {
