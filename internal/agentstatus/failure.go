@@ -80,8 +80,12 @@ func fromCloud(e *cloud.Error) *fault.Error {
 				"%v: if it persists, have what filters requests allow it, or change the configuration", e).
 				Coded(fault.Throttled).After(e.RetryAfter)
 		}
-		return fault.Waitingf(v1alpha1.ReasonRateLimited,
+		limited := fault.Waitingf(v1alpha1.ReasonRateLimited,
 			"the API asked the operator to wait; the request is retried automatically").Coded(fault.Throttled).After(e.RetryAfter)
+		if e.RetryAfter == 0 { // No event shows the end of the limit: without a time, only a backoff ends the wait.
+			limited.Class = fault.Retryable
+		}
+		return limited
 	case cloud.ReasonContentRefused:
 		if e.Class == cloud.ClassTerminal {
 			return fault.Terminalf(v1alpha1.ReasonInvalid, "%v: make the configuration smaller, or have the limit raised", e)

@@ -76,7 +76,7 @@ func TestClassifyGivesEveryErrorOfTheAPIAClassAReasonAndARemedy(t *testing.T) {
 		{"413", tooLarge, fault.Terminal, v1alpha1.ReasonInvalid, []string{"413", "smaller"}, 0},
 		{"a firewall's 403", said(403, cloud.ReasonContentRefused, ""), fault.Retryable, v1alpha1.ReasonInvalidResponse,
 			[]string{"403", "content refused", "filters requests"}, 0},
-		{"429", said(429, cloud.ReasonRateLimited, "slow down"), fault.Waiting, v1alpha1.ReasonRateLimited, []string{"automatically"}, 0},
+		{"429", said(429, cloud.ReasonRateLimited, "slow down"), fault.Retryable, v1alpha1.ReasonRateLimited, []string{"automatically"}, 0},
 		{"429 that says when", waits(said(429, cloud.ReasonRateLimited, "slow down")), fault.Waiting, v1alpha1.ReasonRateLimited,
 			[]string{"automatically"}, 30 * time.Second},
 		{"a firewall's 429", &cloud.Error{Op: "update agent", Class: cloud.ClassWaiting, Reason: cloud.ReasonRateLimited, Status: 429},
