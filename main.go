@@ -38,6 +38,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
+	"github.com/calyptia-agent-operator/operator/internal/apiserver"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
@@ -63,12 +64,10 @@ const shutdownTime = 45 * time.Second
 // run starts the manager and ends with it.
 func run(ctx context.Context, o *options.Options) error {
 	takeLogs(o)
-	config, err := ctrl.GetConfig()
+	config, err := apiserver.Config()
 	if err != nil {
 		return fmt.Errorf("no cluster to work on: %w", err)
 	}
-	config.UserAgent = "calyptia-agent-operator/" + version.Version
-	config.QPS = -1 // The API server's priority and fairness does that better.
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))

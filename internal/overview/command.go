@@ -21,7 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/version"
+	"github.com/calyptia-agent-operator/operator/internal/apiserver"
 )
 
 const long = `Shows the CloudProjects with the numbers of their Agents, the AgentSets, and below that each object that needs
@@ -78,7 +78,7 @@ func kubeconfig(o *options) (*rest.Config, string, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.kubeconfig
 	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.context})
-	config, err := loader.ClientConfig()
+	config, err := apiserver.ConfigOf(loader)
 	if err != nil {
 		return nil, "", fmt.Errorf("no cluster to read: name one with --kubeconfig or --context: %w", err)
 	}
@@ -101,7 +101,6 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		return err
 	}
-	config.UserAgent = "calyptia-agent-operator/" + version.Version
 	reader, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		return fmt.Errorf("the cluster cannot be read: %w", err)

@@ -30,6 +30,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
+	"github.com/calyptia-agent-operator/operator/internal/apiserver"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/controller/agent"
@@ -57,7 +58,7 @@ type Operator struct {
 func (w *World) Start(more ...string) {
 	w.Helper()
 	skip := true
-	apiConfig := rest.CopyConfig(plane.Config)
+	apiConfig := apiserver.Configure(plane.Config)
 	apiConfig.Wrap(w.API.wrap)
 	namespaces := map[string]cache.Config{w.Namespace: {}}
 	for _, namespace := range more {

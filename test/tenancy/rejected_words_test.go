@@ -7,10 +7,8 @@ SPDX-License-Identifier: Apache-2.0
 package tenancy_test
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -20,7 +18,6 @@ import (
 
 	"github.com/go-logr/logr/funcr"
 	admission "k8s.io/api/admissionregistration/v1"
-	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -94,58 +91,15 @@ func (j *journal) shows(w *harness.World, token string) {
 	}
 }
 
-// quoting is a policy of the cluster that rejects the operator's Secrets, in words that repeat their content.
-func quoting(w *harness.World) {
-	w.Helper()
-	name := "quoting-" + w.Namespace
-	w.Create(&admission.ValidatingAdmissionPolicy{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec: admission.ValidatingAdmissionPolicySpec{
-			MatchConstraints: &admission.MatchResources{
-				NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": w.Namespace}},
-				ResourceRules: []admission.NamedRuleWithOperations{{RuleWithOperations: admission.RuleWithOperations{
-					Operations: []admission.OperationType{admission.Create, admission.Update},
-					Rule:       admission.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"secrets"}},
-				}}},
-			},
-			Validations: []admission.Validation{{
-				Expression:        "!('app.kubernetes.io/managed-by' in object.metadata.?labels.orValue({})) || !('token' in object.data)",
-				MessageExpression: "'no static credentials: token=' + string(object.data['token'])",
-			}},
-		},
-	})
-	w.Create(&admission.ValidatingAdmissionPolicyBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec: admission.ValidatingAdmissionPolicyBindingSpec{
-			PolicyName: name, ValidationActions: []admission.ValidationAction{admission.Deny},
-		},
-	})
-	w.Cleanup(func() {
-		_ = w.Client.Delete(context.Background(), &admission.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: name}})
-		_ = w.Client.Delete(context.Background(), &admission.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}})
-	})
-	w.Eventually("the policy is active", func() error {
-		err := w.Client.Create(w.Context(), &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{
-				Namespace: w.Namespace, Name: "probe", Labels: map[string]string{"app.kubernetes.io/managed-by": "probe"},
-			},
-			Data: map[string][]byte{"token": []byte("probe")},
-		}, client.DryRunAll)
-		if err == nil {
-			return errors.New("it is not")
-		}
-		return nil
-	})
-}
-
 // A policy of the cluster rejects a Secret of the operator, and repeats what it rejects, as the API has it.
 func TestRejectedSecret_PolicyRepeatsIt_TheTokenIsRedacted(t *testing.T) {
 	t.Run("Agent", func(t *testing.T) {
 		t.Parallel()
 		w, tenant := harness.Shared(t, cloudtest.Settings{}, harness.Idle)
+		w.Stop()
 		log := journaled(w)
-		quoting(tenant)
-		w.Start()
+		quoting(tenant, admission.Deny)
+		w.Start(tenant.Namespace)
 		tenant.Stalled(w.Guest(tenant, "web"), v1alpha1.ReasonSecretWriteRefused, "no static credentials: token="+cloud.Redacted)
 		log.shows(tenant, w.Remote()[0].Token.Reveal())
 	})
@@ -153,7 +107,7 @@ func TestRejectedSecret_PolicyRepeatsIt_TheTokenIsRedacted(t *testing.T) {
 		t.Parallel()
 		w := harness.New(t, cloudtest.Settings{}, harness.Idle)
 		log := journaled(w)
-		quoting(w)
+		quoting(w, admission.Deny)
 		w.Start()
 		w.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonSecretWriteRefused, "no static credentials: token="+cloud.Redacted)
 		log.shows(w, w.Token.Reveal())
