@@ -27,8 +27,8 @@ func (i *Inventory) FindByMachine(ctx context.Context, machineID string, after t
 	return found, ok, err
 }
 
-// Gather waits for a snapshot that was begun after the given time, as FindByMachine does, for Agents that come one after the other, and
-// each need a later one than the last. A list that only they need begins some time after the last one ended, and serves all that
+// Gather waits for a snapshot that was begun after the given time, as FindByMachine and Lacks do, for Agents that come one after the
+// other, and each need a later one than the last. A list that only they need begins some time after the last one ended, and serves all that
 // came until then. Until it begins they hold no worker.
 func Gather(ctx context.Context, i *Inventory, after time.Time) error {
 	if lists := i.source.ListSupported(); lists == nil || !*lists {

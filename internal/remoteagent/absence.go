@@ -38,8 +38,8 @@ func (s Absence) ConfirmsMissing(ctx context.Context, id string, failure error) 
 	if a.unnamed != unnamed {
 		a.unnamed, a.unnamedAt = unnamed, s.Clock.Now()
 	}
-	lacks, listed, err := s.Project.Lacks(ctx, id, a.unnamedAt)
-	if err = (snapshots{s.Task}).current(err); err != nil {
+	lacks, listed, err := snapshots{s.Task}.lacks(ctx, id, a.unnamedAt)
+	if err != nil {
 		return false, err // A snapshot may take longer than a reconciliation: the next one asks for the same.
 	}
 	a.unnamed = Whereabouts{} // A second check needs a second snapshot.

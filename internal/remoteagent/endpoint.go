@@ -151,11 +151,37 @@ func (s snapshots) optional(ctx context.Context, err error) error {
 	return nil
 }
 
+// gather waits for a snapshot that was begun after a time. Whoever writes annotations, Secrets and deletions in other namespaces than
+// the CloudProject's can give reasons for a later one all the time: there Agents share lists, with a pause between them.
+func (s snapshots) gather(ctx context.Context, after time.Time) error {
+	if s.Agent.Namespace == s.CloudProject.Namespace {
+		return nil
+	}
+	return inventory.Gather(ctx, s.Project.Inventory, after)
+}
+
 // withMachineID are the remote agents with our machine ID, from a snapshot that was begun after a time. lists is false if the API
 // does not list agents.
 func (s snapshots) withMachineID(ctx context.Context, after time.Time) (found []inventory.Entry, lists bool, err error) {
+	if err := s.gather(ctx, after); err != nil {
+		return nil, true, err
+	}
+	return s.withMachineIDAtOnce(ctx, after)
+}
+
+// withMachineIDAtOnce is withMachineID for what only this reconciliation knows, and a request of it showed.
+func (s snapshots) withMachineIDAtOnce(ctx context.Context, after time.Time) (found []inventory.Entry, lists bool, err error) {
 	found, lists, err = s.Project.FindByMachine(ctx, s.MachineID(), after)
 	return found, lists, s.current(err)
+}
+
+// lacks reports whether a snapshot that was begun after a time lacks a remote agent. lists is false if the API does not list agents.
+func (s snapshots) lacks(ctx context.Context, id string, after time.Time) (lacks, lists bool, err error) {
+	if err := s.gather(ctx, after); err != nil {
+		return false, true, err
+	}
+	lacks, lists, err = s.Project.Lacks(ctx, id, after)
+	return lacks, lists, s.current(err)
 }
 
 // allowed checks that the CloudProject allows the namespace of the Agent.

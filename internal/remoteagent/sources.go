@@ -148,12 +148,11 @@ func (r sources) readCluster(ctx context.Context) error {
 
 // list gets a snapshot of the agents with our machine ID that was begun after a time, the oldest agent first.
 func (r sources) list(ctx context.Context, notBefore time.Time) error {
-	if r.guest() && !r.Open() {
-		if err := inventory.Gather(ctx, r.Project.Inventory, notBefore); err != nil {
-			return err
-		}
+	find := snapshots{r.Task}.withMachineID
+	if r.facts.Outcome == registration.OutcomeConflict { // The next reconciliation would register again to learn it.
+		find = snapshots{r.Task}.withMachineIDAtOnce
 	}
-	entries, _, err := snapshots{r.Task}.withMachineID(ctx, notBefore)
+	entries, _, err := find(ctx, notBefore)
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ import (
 // Workers is the number of concurrent reconciles for the Agents of one namespace, and so of concurrent requests.
 const Workers = 4
 
-// BetweenLists is the time between two lists that only Agents with chosen machine IDs need.
+// BetweenLists is the default of a World.
 const BetweenLists = 50 * time.Millisecond
 
 // Operator is one running operator.
@@ -105,7 +105,7 @@ func (w *World) assemble(
 		Timeout:        w.CloudTimeout,
 		BreakerTimeout: 500 * time.Millisecond,
 		// Empty is a time between two checks, as GoneDelay is.
-		ListDelays: inventory.Delays{Empty: w.Settings.GoneDelay, Between: BetweenLists},
+		ListDelays: inventory.Delays{Empty: w.Settings.GoneDelay, Between: w.BetweenLists},
 	})
 	indexer := projectref.AgentIndexer(w.Settings.DefaultProject)
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.Agent{}, projectref.AgentIndex, indexer); err != nil {

@@ -117,6 +117,14 @@ func connect() error {
 // Plane is the control plane of the package.
 func Plane() *testenv.ControlPlane { return plane }
 
+// CloudTimes of operators that are started later.
+type CloudTimes struct {
+	// CloudTimeout of one request to Calyptia Cloud.
+	CloudTimeout time.Duration
+	// BetweenLists is the time between two lists that only Agents of other namespaces than the CloudProject's need.
+	BetweenLists time.Duration
+}
+
 // World is a namespace with a CloudProject "calyptia", its fake cloud, and an operator.
 type World struct {
 	objects.Objects
@@ -126,8 +134,7 @@ type World struct {
 	Token     cloud.Token
 	// Settings of operators that are started later.
 	Settings remoteagent.Settings
-	// CloudTimeout of one request to Calyptia Cloud.
-	CloudTimeout time.Duration
+	CloudTimes
 	// Clock of the operators.
 	Clock *Clock
 	// Logger of operators that are started later; without one, logs are discarded.
@@ -164,7 +171,7 @@ func New(t testing.TB, settings cloudtest.Settings, options ...Option) *World {
 	w := &World{
 		Objects: objects.Objects{TB: t, Client: admin, Namespace: fmt.Sprintf("%s-%d", prefix, namespace.Add(1))},
 		Cloud:   cloudtest.New(settings), ProjectID: uuid.NewString(), API: NewProxy(), Clock: &Clock{},
-		CloudTimeout: 2 * time.Second,
+		CloudTimes: CloudTimes{CloudTimeout: 2 * time.Second, BetweenLists: BetweenLists},
 		Settings: remoteagent.Settings{
 			ClusterID: "test-cluster",
 			Times: remoteagent.Times{
