@@ -40,7 +40,7 @@ func TestProjectID_ClaimedWithAnEmptyList_BlocksNoMachineID(t *testing.T) {
 	registeredAgain(w, "chosen", "")
 }
 
-func TestProjectID_ClaimedWithAnEmptyList_DoublesNoAgent(t *testing.T) {
+func TestProjectID_ClaimedWithAnEmptyList_LeavesOneAgent(t *testing.T) {
 	t.Parallel()
 	w, stranger := claimed(t)
 	lives := w.Register("web", registration.DerivedMachineID(w.Settings.ClusterID, w.Namespace, "web"))
