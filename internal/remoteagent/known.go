@@ -97,7 +97,8 @@ type updates struct {
 
 // absences are when agents were found missing. The observer owns them. Lost: the two checks that confirm it begin again.
 type absences struct {
-	// first is what a first check of the recorded agent, or of a duplicate, found, at firstAt; unlistedAt is when the snapshot began that lacked it.
+	// first is what a first check of the recorded agent, or of a duplicate, found, at firstAt; unlistedAt is when the snapshot began that
+	// lacked the recorded agent.
 	first               finding
 	firstAt, unlistedAt time.Time
 	// unnamed is the agent that a "not found" may have been about, since unnamedAt: a later snapshot decides.

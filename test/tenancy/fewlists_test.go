@@ -33,8 +33,8 @@ func guests(t *testing.T, settings cloudtest.Settings, between time.Duration) (w
 	})
 }
 
-// forgedAnew writes another forged intent, and a request to reconcile.
-func forgedAnew(a *v1alpha1.Agent) {
+// forgedAgain writes another forged intent, and a request to reconcile.
+func forgedAgain(a *v1alpha1.Agent) {
 	forged(a)
 	metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationReconcileAt, uuid.NewString())
 }
@@ -84,7 +84,7 @@ func TestLists_OfAGuest_AreFew(t *testing.T) {
 			looked(tenant, name, func() { w.Guest(tenant, name, forged, machine("machine-"+name)) })
 		},
 		"another forged intent of one Agent": func(_, tenant *harness.World, _ string) {
-			looked(tenant, "again", func() { tenant.Change("again", forgedAnew) })
+			looked(tenant, "again", func() { tenant.Change("again", forgedAgain) })
 		},
 		"a forged intent, and the deletion": func(w, tenant *harness.World, name string) {
 			looked(tenant, name, func() { w.Guest(tenant, name, forged) })
