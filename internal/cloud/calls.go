@@ -120,6 +120,9 @@ func (c *Client) Fetch(ctx context.Context, projectID string, o ListOptions) (*R
 	if o.Before != "" {
 		query.Set("before", o.Before)
 	}
+	if o.Name != "" {
+		query.Set("name", o.Name)
+	}
 	page := &RawPage{buffer: pageBuffers.Get().(*bytes.Buffer)}
 	page.buffer.Reset()
 	err := c.do(ctx, call{

@@ -278,6 +278,7 @@ func (u Update) Fields() []string {
 type ListOptions struct {
 	Last   int    // agents on a page; the API has its own maximum
 	Before string // cursor: Page.Before of the page before this one
+	Name   string // only agents with this name
 }
 
 // Page is a part of a list, newest agents first.

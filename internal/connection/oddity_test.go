@@ -208,14 +208,21 @@ func (w *world) fail(check func(), id string) {
 
 // Two teams with one Agent each never have four Agents with odd responses: those of all Agents request the credential check.
 func TestBreaker_FewAgentsOfTwoNamespaces_OnlyReadsFail_TheCredentialCheckDecides(t *testing.T) {
-	for name, outage := range map[string]bool{"an outage": true, "a filter": false} {
+	of := func(r *http.Request, id string) bool { return strings.HasSuffix(r.URL.Path, id) }
+	for name, refuses := range map[string]func(r *http.Request, id string) bool{
+		"an outage": nil,
+		"a filter":  of,
+		"a filter that refuses lists that show the agent, too": func(r *http.Request, id string) bool {
+			return of(r, id) || refusesAgents(0).Match(r) && strings.Contains(r.URL.Path, "/projects/")
+		},
+	} {
 		t.Run(name, func(t *testing.T) {
 			w := verified(t, cloudtest.Settings{})
 			id := w.register("other")
 			w.Expect(map[string]int{"a": 1, "b": 1})
-			fault := cloudtest.Fault{Cut: cloudtest.CutBefore}
+			fault, outage := cloudtest.Fault{Cut: cloudtest.CutBefore}, refuses == nil
 			if !outage {
-				fault.Route, fault.Match = cloudtest.RouteAgent, func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, id) }
+				fault.Match = func(r *http.Request) bool { return refuses(r, id) }
 			}
 			w.cloud.Inject(fault)
 			for i := range 12 {

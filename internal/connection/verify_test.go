@@ -29,6 +29,14 @@ var neitherYesNorNo = cloudtest.Fault{
 // mayNotList forbids the list in the API's own words.
 var mayNotList = cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusForbidden, Body: `{"error":"permission denied"}`}
 
+// refusesAgents replaces each list but that of a name, as a filter does because of what the agents hold.
+func refusesAgents(status int) cloudtest.Fault {
+	return cloudtest.Fault{
+		Route: cloudtest.RouteList, Status: status, Body: "<html>Blocked</html>",
+		Match: func(r *http.Request) bool { return r.URL.Query().Get("name") == "" },
+	}
+}
+
 // tooLarge is a list whose one agent has so many members that it is too large however they are shortened.
 var tooLarge = cloudtest.Fault{
 	Route: cloudtest.RouteList, Status: http.StatusOK, Body: `[{"id":"` + otherID + `"` + strings.Repeat(`,"x":1`, 2<<20) + `}]`,
@@ -86,7 +94,30 @@ func TestResultsOfTheCredentialCheck(t *testing.T) {
 		}, {
 			name: "a list that something in between responds to once", wanted: bearer,
 			faults: []cloudtest.Fault{{Route: cloudtest.RouteList, Status: 404, Body: "<html>Not Found</html>", Times: 1}},
-			want:   verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(true)}, requests: 3,
+			want:   verification.Result{Verified: true, Authentication: bearer, ListSupported: ptr.To(true)}, requests: 4,
+		}, {
+			name: "a list that something in between refuses if it shows agents", wanted: bearer, faults: []cloudtest.Fault{refusesAgents(403)},
+			want: verification.Result{
+				Verified: true, Authentication: bearer, ListSupported: ptr.To(true),
+				PageRefused: "list agents: 403 invalid response: the response is not the API's JSON",
+			}, requests: 4,
+		}, {
+			name: "it writes a failure of the server", wanted: bearer, faults: []cloudtest.Fault{refusesAgents(500)},
+			want: verification.Result{
+				Verified: true, Authentication: bearer, ListSupported: ptr.To(true), PageRefused: "list agents: 500 unavailable",
+			}, requests: 4,
+		}, {
+			name: "it writes a failure of the server, and a read is inconclusive", wanted: bearer,
+			faults: []cloudtest.Fault{refusesAgents(500), neitherYesNorNo},
+			want: verification.Result{
+				Authentication: bearer, ListSupported: ptr.To(true), PageRefused: "list agents: 500 unavailable",
+			}, requests: 4,
+		}, {
+			name: "a request to wait ends the attempt, in any form", wanted: bearer, faults: []cloudtest.Fault{refusesAgents(429)},
+			reason: v1alpha1.ReasonRateLimited, requests: 1,
+		}, {
+			name: "a failure in the API's own form ends the attempt", wanted: bearer,
+			faults: []cloudtest.Fault{{Route: cloudtest.RouteList, Status: 500, Body: `{"error":"internal"}`}}, reason: "cloud", requests: 1,
 		}, {
 			name: "a forbidden list is no list", wanted: bearer,
 			faults: []cloudtest.Fault{mayNotList},
@@ -119,7 +150,7 @@ func TestResultsOfTheCredentialCheck(t *testing.T) {
 			faults: []cloudtest.Fault{{Status: 403, Body: "<html>Forbidden</html>"}}, reason: "cloud", requests: 1,
 		}, {
 			name: "an outage ends the attempt", wanted: v1alpha1.AuthenticationAuto,
-			faults: []cloudtest.Fault{{Status: 500}}, reason: "cloud", requests: 1,
+			faults: []cloudtest.Fault{{Status: 500}}, reason: "cloud", requests: 2,
 		},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -139,8 +139,11 @@ func notListed(err error, wait time.Duration) error {
 	case ours && e.Class == cloud.ClassWaiting:
 		return err
 	case ours && (e.Reason == cloud.ReasonInvalidResponse || e.Reason == cloud.ReasonTooLarge):
-		f = fault.Retryablef(v1alpha1.ReasonInvalidResponse,
-			"%v: check the CloudProject's url and any proxy between it and the operator", e)
+		f = fault.Retryablef(v1alpha1.ReasonInvalidResponse, "%v: check the CloudProject's url, and any proxy or filter between it and the "+
+			"operator, which may refuse what one of the agents holds", e)
+	case ours && !e.API && !e.NotSent:
+		f = fault.Retryablef(v1alpha1.ReasonUnavailable, "listing the remote agents failed: %v: if only lists fail, check for a filter "+
+			"between Calyptia Cloud and the operator, which may refuse what one of the agents holds", e)
 	default:
 		f = fault.Retryablef(v1alpha1.ReasonUnavailable, "listing the remote agents failed: %v", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -34,7 +35,13 @@ type Result struct {
 	ShowsAgents bool
 	// ListForbidden is true if the API itself forbids to list agents with these credentials.
 	ListForbidden bool
+	// PageRefused says how something in between refused the list of the newest agent, and not one that shows no agent. Empty if it
+	// did not.
+	PageRefused string
 }
+
+// patience bounds what a check asks for after a list that something in between refused: an API that does not respond holds a worker.
+const patience = 5 * time.Second
 
 // Lists reports whether the API is known to list agents.
 func (r Result) Lists() bool { return r.ListSupported != nil && *r.ListSupported }
@@ -65,45 +72,71 @@ func Schemes(wanted, first v1alpha1.Authentication) []v1alpha1.Authentication {
 // Check shows the credentials to the API. What verifies them is a list of agents, or the API's own words that an
 // agent is not there. Other servers, behind a wrong URL, respond to any path with an empty list, with a bare 404, or with
 // whatever: an empty list counts only if the credentials were verified before, or together with those words; one that is
-// too large only together with them, because its content is one agent's, and must not decide about all. The result is not
-// verified with a nil error where the API speaks, but says nothing of the credentials: then the first request for an Agent
-// decides. known is what an earlier check with these credentials has shown.
+// too large, or that something in between refuses, only together with them, because its content is one agent's, and must
+// not decide about all. The result is not verified with a nil error where the API speaks, but says nothing of the
+// credentials: then the first request for an Agent decides. known is what an earlier check with these credentials has shown.
 func Check(ctx context.Context, c *cloud.Client, url, projectID string, known Result) (Result, error) {
-	lists, foreign, forbidden := false, false, false
-	look := func() (page *cloud.Page, err error) {
-		page, err = c.List(ctx, projectID, cloud.ListOptions{Last: 1})
-		if lists = err == nil || isLong(err); lists || lacksList(err) {
-			e, failed := cloud.AsError(err)
-			foreign, forbidden = !lists && failed && !e.API, failed && e.API && e.Status == http.StatusForbidden
-			return page, nil
-		}
-		return nil, unverified(url+"/v1/projects/"+projectID+"/agents", err)
-	}
+	shown := Result{ListSupported: new(bool)}
 	if projectID != "" {
-		switch page, err := look(); {
+		page, lists, err := list(ctx, c, projectID)
+		switch {
 		case err != nil:
-			return Result{}, err
+			return Result{}, unverified(url+"/v1/projects/"+projectID+"/agents", err)
 		case page != nil && (known.Verified || showsAgents(page)):
-			return Result{Verified: true, ListSupported: &lists, ShowsAgents: showsAgents(page)}, nil
+			return Result{Verified: true, ListSupported: lists.ListSupported, ShowsAgents: showsAgents(page)}, nil
 		}
+		shown = lists
 	}
 	_, err := c.Get(ctx, uuid.Nil.String())
 	e, failed := cloud.AsError(err)
-	if foreign && failed && e.API && known.ListSupported == nil {
-		// Something in between may have responded in place of this API. Without a list, lost registrations are repeated blindly.
-		if _, err := look(); err != nil {
-			return Result{}, err
-		}
-	}
 	switch {
 	case cloud.IsGone(err):
-		return Result{Verified: true, ListSupported: &lists, ListForbidden: forbidden}, nil
+		shown.Verified = true
+		return shown, nil
 	case failed && e.API && (e.Status == http.StatusBadRequest || e.Status == http.StatusUnprocessableEntity):
-		return Result{ListSupported: &lists, ListForbidden: forbidden}, nil
+		return shown, nil
 	case !failed:
 		err = errAnyAgent
 	}
 	return Result{}, unverified(url+"/v1/agents/"+uuid.Nil.String(), err)
+}
+
+// list asks for the newest agent, and returns what that shows of lists. page is nil if it shows nothing of the credentials. If something
+// in between responds, a list that shows no agent decides whether the API lists: no content of an agent can have that refused. Without
+// a list lost registrations are repeated blindly, and one tenant must not bring that about.
+func list(ctx context.Context, c *cloud.Client, projectID string) (page *cloud.Page, shown Result, err error) {
+	newest := cloud.ListOptions{Last: 1}
+	page, err = c.List(ctx, projectID, newest)
+	refused := false
+	if isForeign(err) {
+		soon, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		_, failed := c.List(soon, projectID, cloud.ListOptions{Last: 1, Name: uuid.NewString()})
+		if failed == nil { // One odd response may be a moment's trouble.
+			page, err = c.List(soon, projectID, newest)
+			refused = isForeign(err) || lacksList(err)
+		}
+	}
+	lists := refused || err == nil || isLong(err)
+	e, _ := cloud.AsError(err)
+	switch {
+	case refused:
+		shown.PageRefused = cloud.Words(err)
+	case lists:
+	case lacksList(err):
+		shown.ListForbidden = e.API && e.Status == http.StatusForbidden
+	default:
+		return nil, Result{}, err
+	}
+	shown.ListSupported = &lists
+	return page, shown, nil
+}
+
+// isForeign reports whether something in between may have replaced or dropped the response because of what the agent holds that it shows.
+// A 429 counts requests, and may be the API's in any form.
+func isForeign(err error) bool {
+	e, failed := cloud.AsError(err)
+	return failed && !e.API && !e.NotSent && e.Status != http.StatusTooManyRequests && !isLong(err)
 }
 
 // IsRefusal reports whether the API itself refuses the token, not something in between.
