@@ -36,25 +36,28 @@ func (s secrets) with(token Token) secrets {
 // long text only a little more than can be shown is searched.
 func (s secrets) clean(text string, limit int) string {
 	text = printable(text)
+	longest := minSecretPart
 	if len(s) > 0 {
-		text = s.hide(text, limit+min(len(s[0]), mostHidden))
+		longest = max(longest, min(len(s[0]), mostHidden))
 	}
-	return cut(text, limit)
+	return cut(s.hide(text, limit+longest, markForms), limit)
 }
 
-// hide hides the secrets in the start of a text, and drops the rest. It also drops what may be a part of a secret at the cut, because
-// the hidden ones leave room for it.
-func (s secrets) hide(text string, searched int) string {
-	if len(text) <= searched {
-		return hide(text, s)
+// hide hides the secrets in the start of a text, and what else is marked, and drops the rest. It also drops what may be a part of a
+// secret at the cut, because the hidden ones leave room for it.
+func (s secrets) hide(text string, searched int, mark func(text string, hidden []bool)) string {
+	start := cut(text, searched)
+	hidden := make([]bool, len(start))
+	mark(text, hidden)
+	s.mark(start, hidden)
+	if len(text) > searched {
+		end := max(len(start)-minSecretPart, 0, 1+lastIndex(hidden))
+		start, hidden = cut(start, end), hidden[:end]
 	}
-	text = hide(cut(text, searched), s)
-	end := len(text) - minSecretPart
-	if last := strings.LastIndex(text, Redacted); last >= 0 {
-		end = max(end, last+len(Redacted))
-	}
-	return cut(text, max(end, 0))
+	return redacted(start, hidden)
 }
+
+func nothingElse(string, []bool) {}
 
 // Redact removes a token from a text that may have been cut within it. Masks are no secret.
 func Redact(text string, token Token) string {
@@ -62,25 +65,30 @@ func Redact(text string, token Token) string {
 		return text
 	}
 	if secret := secretOf(token); secret != "" {
-		text = hide(text, secrets{secret})
+		text = secrets{secret}.hide(text, len(text), nothingElse)
 	}
 	return text
 }
 
-// hide replaces secrets, and each of their parts of at least minSecretPart bytes: servers shorten what they repeat, or encode some
-// of its characters. The short ones follow, longest first.
-func hide(text string, s secrets) string {
-	text = hideParts(text, s)
+// mark marks secrets, and each of their parts of at least minSecretPart bytes: servers shorten what they repeat, or encode some
+// of its characters.
+func (s secrets) mark(text string, hidden []bool) {
+	s.markParts(text, hidden)
 	for _, secret := range s {
-		if len(secret) <= minSecretPart {
-			text = strings.ReplaceAll(text, secret, Redacted)
+		for at := 0; len(secret) <= minSecretPart && secret != ""; {
+			next := strings.Index(text[at:], secret)
+			if next < 0 {
+				break
+			}
+			at += next
+			fill(hidden[at : at+len(secret)])
+			at += len(secret)
 		}
 	}
-	return text
 }
 
-// hideParts hides the long secrets and their parts. Its memory depends on the text, because a secret may have megabytes.
-func hideParts(text string, s secrets) string {
+// markParts marks the long secrets and their parts. Its memory depends on the text, because a secret may have megabytes.
+func (s secrets) markParts(text string, hidden []bool) {
 	var secretParts map[string]bool // the parts of the text; true for those of a secret, too
 	for _, secret := range s {
 		if len(secret) <= minSecretPart || !mayHold(text, secret) {
@@ -99,22 +107,44 @@ func hideParts(text string, s secrets) string {
 			}
 		}
 	}
-	if secretParts == nil {
+	for at := range max(len(text)-minSecretPart+1, 0) {
+		if secretParts[text[at:at+minSecretPart]] {
+			fill(hidden[at : at+minSecretPart])
+		}
+	}
+}
+
+// redacted replaces what is hidden.
+func redacted(text string, hidden []bool) string {
+	if lastIndex(hidden) < 0 {
 		return text
 	}
 	var clean strings.Builder
-	end := -1 // of the last part that was hidden
-	for at := 0; at+minSecretPart <= len(text); at++ {
-		if !secretParts[text[at:at+minSecretPart]] {
-			continue
+	for at := range len(text) {
+		switch {
+		case !hidden[at]:
+			clean.WriteByte(text[at])
+		case at == 0 || !hidden[at-1]:
+			clean.WriteString(Redacted)
 		}
-		if at > end {
-			clean.WriteString(text[max(end, 0):at] + Redacted)
-		}
-		end = at + minSecretPart
 	}
-	clean.WriteString(text[max(end, 0):])
 	return clean.String()
+}
+
+func fill(hidden []bool) {
+	for at := range hidden {
+		hidden[at] = true
+	}
+}
+
+// lastIndex returns where the last hidden byte is; -1 without any.
+func lastIndex(hidden []bool) int {
+	for at := len(hidden) - 1; at >= 0; at-- {
+		if hidden[at] {
+			return at
+		}
+	}
+	return -1
 }
 
 // mayHold reports whether a text may hold a part of a secret. For the usual short text that is much cheaper than to look for each part:
@@ -168,7 +198,7 @@ func Words(err error, values ...string) string {
 	text := printable(err.Error())
 	if len(all) > 0 {
 		slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
-		text = all.hide(text, mostHidden)
+		text = all.hide(text, mostHidden, nothingElse)
 	}
 	return Clean(text, maxErrorWords)
 }

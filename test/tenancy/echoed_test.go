@@ -7,9 +7,12 @@ SPDX-License-Identifier: Apache-2.0
 package tenancy_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -79,5 +82,36 @@ func TestSecretSource_RepeatedAtAnUpdateOfAnotherField_IsNotShown(t *testing.T) 
 	a := tenant.Stalled("echo", v1alpha1.ReasonInvalid, "invalid agent version")
 	if text := harness.Describe(a); strings.Contains(text, password[:10]) {
 		t.Errorf("it is shown: %s", text)
+	}
+}
+
+// The API repeats the token of an agent of another team, which the Agent that gets the error does not know.
+func TestTokenOfAnotherAgent_RepeatedInAnError_IsNotShown(t *testing.T) {
+	for name, fault := range map[string]cloudtest.Fault{
+		"refusal of a registration": {Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: http.StatusBadRequest},
+		"list":                      {Method: http.MethodGet, Route: cloudtest.RouteList, Status: http.StatusInternalServerError},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, tenant := harness.Shared(t, cloudtest.Settings{})
+			w.Stop()
+			log := journaled(w)
+			w.Start(tenant.Namespace)
+			w.Ready(w.Apply("victim", machine("machine-v")))
+			token := w.Remote()[0].Token.Reveal()
+			fault.Header = http.Header{"Content-Type": {"application/json"}}
+			fault.Body = fmt.Sprintf(`{"error":"invalid agent metadata","detail":"compared with agent with token %s"}`, token)
+			w.Cloud.Inject(fault)
+			w.Guest(tenant, "guest", machine("machine-g"))
+			if fault.Status == http.StatusBadRequest {
+				tenant.Stalled("guest", v1alpha1.ReasonInvalid, "compared with agent with token "+cloud.Redacted)
+			} else {
+				w.PokeProject()
+				w.ProjectBecomes(metav1.ConditionFalse, "", "compared with agent with token "+cloud.Redacted)
+				tenant.NotReady("guest", v1alpha1.ReasonUnavailable, "compared with agent with token "+cloud.Redacted)
+			}
+			log.shows(tenant, token)
+			log.shows(w, token)
+		})
 	}
 }
