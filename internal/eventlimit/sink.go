@@ -100,7 +100,14 @@ func (s *Sink) Patch(ctx context.Context, event *eventsv1.Event, data []byte) (*
 	return s.EventSink.Patch(ctx, event, data)
 }
 
-// enter reports whether an Event may wait: if fewer of its line wait than there are places left.
+// full reports whether no Event more of a line may wait: as many of it do as there are places left.
+func (s *Sink) full(of line) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.waiting[of] >= mostWaiting-s.total
+}
+
+// enter reports whether an Event may wait.
 func (s *Sink) enter(of line) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,10 +18,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 )
 
 // written is when the Events of a namespace and type were written, from the start of the test.
@@ -194,3 +197,36 @@ func TestSink_Series(t *testing.T) {
 		cancel()
 	})
 }
+
+// client-go keeps copies of what it takes: it does not get an Event for which there is no place. One of another namespace, or of another
+// type, has one.
+func TestGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewSink(&written{began: time.Now(), at: map[line][]time.Duration{}})
+		crowd(t, s, "ours", corev1.EventTypeNormal, 5000, nil)
+		before := testutil.ToFloat64(leftOut.WithLabelValues(corev1.EventTypeNormal))
+		for _, row := range []struct {
+			namespace, kind string
+			passes          bool
+		}{{"ours", corev1.EventTypeNormal, false}, {"ours", corev1.EventTypeWarning, true}, {"theirs", corev1.EventTypeNormal, true}} {
+			for _, regarding := range []runtime.Object{
+				&v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: row.namespace}}, &corev1.ObjectReference{Namespace: row.namespace},
+			} {
+				var inner passed
+				gate{&inner, s}.Eventf(regarding, nil, row.kind, "Registered", "Register", "agent %d", 1)
+				if passed := inner == 1; passed != row.passes {
+					t.Errorf("%s of %s, as %T: passes is %t", row.kind, row.namespace, regarding, passed)
+				}
+			}
+		}
+		if left := testutil.ToFloat64(leftOut.WithLabelValues(corev1.EventTypeNormal)) - before; left != 2 {
+			t.Errorf("%v are counted as left out, want 2", left)
+		}
+		<-time.After(10 * time.Minute) // Nothing waits any more.
+	})
+}
+
+// passed counts Events.
+type passed int
+
+func (p *passed) Eventf(runtime.Object, runtime.Object, string, string, string, string, ...any) { *p++ }
