@@ -26,7 +26,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// blockedText is what the filter lets no response show.
+// blockedText is what the filter passes in no response.
 const blockedText = "4111-1111-1111-1111"
 
 // dropped is the status with which the filter drops the connection.
@@ -62,7 +62,7 @@ func behindFilter(w *harness.World, cp *v1alpha1.CloudProject, status int) {
 	cp.Spec.URL = server.URL
 }
 
-// block has the agent of a guest hold what the filter lets no response show.
+// block has the agent of a guest hold what the filter passes in no response.
 func block(w, tenant *harness.World, name string) {
 	w.Helper()
 	updateAsAgent(w, tenant, name, `{"rawConfig":"# `+blockedText+`"}`)
