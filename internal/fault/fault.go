@@ -57,6 +57,8 @@ const (
 	RemoteOwned Code = "RemoteOwned"
 	// MachineIDLeased: another Agent has the machine ID.
 	MachineIDLeased Code = "MachineIDLeased"
+	// Unrecorded: the status has to be written before the turn goes on.
+	Unrecorded Code = "Unrecorded"
 	// SecretForeign: a Secret has another owner.
 	SecretForeign Code = "SecretForeign"
 )

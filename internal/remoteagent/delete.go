@@ -45,6 +45,18 @@ func (d Deleter) DeleteRemote(ctx context.Context) error {
 		}
 		d.recordOlder()
 	}
+	left, err := Another{d.Task}.record(ctx, standing.Allowed)
+	if err == nil {
+		err = d.deleteRecorded(ctx)
+	}
+	if err == nil && left {
+		d.Record(otherMaybeLeft, d.MachineID())
+	}
+	return err
+}
+
+// deleteRecorded deletes the remote agents that the status records.
+func (d Deleter) deleteRecorded(ctx context.Context) error {
 	if err := d.deleteDuplicates(ctx); err != nil || d.Agent.Status.ID == "" {
 		return err
 	}

@@ -125,20 +125,6 @@ func (e Evidence) recordedHere(id string) bool {
 	return e.records(e.Agent) && id != "" && (status.ID == id || slices.Contains(status.DuplicatesToDelete, id))
 }
 
-// RegisteredWith reports whether a remote agent with our machine ID may come from the registration of this intent. One that another Agent
-// has does not: whoever writes Secrets may write its ID.
-func (e Evidence) RegisteredWith(ctx context.Context, intent string, remote *cloud.Agent) (bool, error) {
-	unrecorded := &cloud.Agent{MachineID: e.MachineID(), RawConfig: remote.RawConfig, CreatedAt: remote.CreatedAt}
-	if !e.entitled(unrecorded, registration.ParseIntent(intent)) {
-		return false, nil
-	}
-	err := rivals{e.Task}.unowned(ctx, remote)
-	if fault.Is(err, fault.RemoteOwned) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
 // ShowToken reads the token of the recorded remote agent, without a change of the record. There is none if a read does not show that the
 // agent is this Agent's at this endpoint, and a failure if another Agent has it.
 func (e Evidence) ShowToken(ctx context.Context) error {

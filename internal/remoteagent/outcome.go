@@ -42,6 +42,8 @@ var (
 		Note: "the Agent was removed while it was being registered: delete the remote agent %s in Calyptia Cloud"}
 	MaybeOrphaned = Event{Reason: "MaybeOrphaned", Action: "Delete", Warning: true,
 		Note: "a registration got no response: look for another agent with the machine ID %s in Calyptia Cloud"}
+	otherMaybeLeft = Event{Reason: MaybeOrphaned.Reason, Action: "Delete", Warning: true,
+		Note: "the token Secret names another agent, which may not be read: look for agents with the machine ID %s in Calyptia Cloud"}
 	DuplicateDeleted = Event{Reason: "DuplicateDeleted", Action: "Delete", Note: "deleted the duplicate %s", Warning: true}
 )
 

@@ -74,10 +74,12 @@ func (f finisher) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	return f.sleep()
 }
 
-// endTurn ends the requests of the reconciliation. If the rate limit or a list ended it, what it saw counts in the next.
+// endTurn ends the requests of the reconciliation. If the rate limit, a list or a record ended it, what it saw counts in the next.
 func (f finisher) endTurn(err error) {
 	failure := agentstatus.Classify(err)
-	if goesOn := failure != nil && (failure.Code == fault.Throttled || f.Project != nil && failure.Quiet); !goesOn {
+	goesOn := failure != nil &&
+		(failure.Code == fault.Throttled || failure.Code == fault.Unrecorded || f.Project != nil && failure.Quiet)
+	if !goesOn {
 		f.Projects.EndTurn(f.Agent.UID)
 	}
 }

@@ -69,10 +69,8 @@ func (s secretKeeper) keepToken(ctx context.Context, name string) (*corev1.Secre
 			return nil, err
 		}
 	}
-	if yielded, err := s.writable(ctx, secret, verdict, name); err != nil {
+	if err := s.writable(ctx, secret, verdict, name); err != nil {
 		return nil, err
-	} else if yielded { // The Secret of that agent is completed at once.
-		return s.keepToken(ctx, name)
 	}
 	token, err := s.bestToken(ctx, secret)
 	if err != nil {
@@ -105,47 +103,34 @@ func (s secretKeeper) put(
 	return written, err
 }
 
-// writable decides whether the Secret may be written, and reports whether the Agent gave its remote agent up for the one
-// that the Secret names.
-func (s secretKeeper) writable(
-	ctx context.Context, secret *corev1.Secret, verdict tokensecret.Verdict, name string,
-) (yielded bool, err error) {
-	id := s.Agent.Status.ID
+// writable decides whether the Secret may be written.
+func (s secretKeeper) writable(ctx context.Context, secret *corev1.Secret, verdict tokensecret.Verdict, name string) error {
 	switch verdict {
 	case tokensecret.Foreign:
-		return false, tokensecret.Conflict(name, remoteagent.TokenField)
+		return tokensecret.Conflict(name, remoteagent.TokenField)
 	case tokensecret.Ownerless:
-		if tokensecret.ID(secret) != id {
-			return false, remoteagent.SecretPreflight{Task: s.Task}.AllowOverwrite(ctx, secret, tokensecret.Conflict(name, remoteagent.TokenField))
+		if tokensecret.ID(secret) != s.Agent.Status.ID {
+			return remoteagent.SecretPreflight{Task: s.Task}.AllowOverwrite(ctx, secret, tokensecret.Conflict(name, remoteagent.TokenField))
 		}
 	case tokensecret.Ours:
-		other := tokensecret.ID(secret)
-		if other != id && other != "" && other != s.Known.Absence.Lost.ID && s.Agent.Spec.AgentID == "" {
-			return s.yield(ctx, secret)
-		}
+		return s.yield(ctx, secret)
 	case tokensecret.Absent, tokensecret.Doomed:
 	}
-	return false, nil
+	return nil
 }
 
 // yield switches to another existing remote agent that the Secret names: a leader that had unknowingly lost its lease
-// registered this one, which becomes a duplicate.
-func (s secretKeeper) yield(ctx context.Context, secret *corev1.Secret) (bool, error) {
-	o := remoteagent.Observer{Task: s.Task}
-	remote, err := o.Lookup(ctx, tokensecret.ID(secret))
+// registered this one, which becomes a duplicate. Both are recorded before the Secret is completed and the duplicate deleted.
+func (s secretKeeper) yield(ctx context.Context, secret *corev1.Secret) error {
+	remote, err := remoteagent.Another{Task: s.Task}.Own(ctx, secret, tokensecret.Ours)
 	if err != nil || remote == nil {
-		return false, err
-	}
-	ours, err := remoteagent.Evidence{Task: s.Task}.RegisteredWith(ctx, tokensecret.Registration(secret), remote)
-	if err != nil || !ours {
-		return false, err
+		return err
 	}
 	status := &s.Agent.Status
 	status.DuplicatesToDelete = append(status.DuplicatesToDelete, status.ID)
-	o.Put(remote.ID, remote.MachineID)
+	remoteagent.Observer{Task: s.Task}.Put(remote.ID, remote.MachineID)
 	s.SawRead(remote)
-	s.Known.Secrets.Token = secret.ResourceVersion
-	return true, nil
+	return remoteagent.RecordFirst() // Not quiet: this agent is not known to be as declared.
 }
 
 // bestToken is the token that the API shows. The token in the Secret counts if the Secret is unchanged since it was last

@@ -81,8 +81,7 @@ func (u updater) follow(ctx context.Context) error {
 		switch c := plan.Decide(in); c.Step {
 		case plan.Send:
 			if remoteagent.Provisional(u.Task) {
-				return fault.Waitingf(v1alpha1.ReasonProgressing, "the remote agent was found, and is recorded before it is changed").
-					After(time.Millisecond).Quietly()
+				return remoteagent.RecordFirst().Quietly()
 			}
 			if err := u.send(ctx, in, c); err != nil {
 				return err
