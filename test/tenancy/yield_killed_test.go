@@ -26,7 +26,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// yielding is a world whose Agent has another agent of its own, as from a second leader.
+// yielding is a world whose Agent has a second agent, as from a second leader.
 func yielding(t *testing.T, noList bool) (*harness.World, *cloud.Registered) {
 	w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble, NoList: noList})
 	w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.SessionSecretRef = &v1alpha1.LocalSecretReference{} })
