@@ -70,6 +70,15 @@ func Redact(text string, token Token) string {
 	return text
 }
 
+// Holds reports whether a text holds a token or a long part of it, or the token in an encoding. Masks are no secret.
+func Holds(text string, token Token) bool {
+	if token.masked() || secretOf(token) == "" {
+		return false
+	}
+	return Redact(text, token) != text ||
+		slices.ContainsFunc(encodings(secretOf(token)), func(form string) bool { return strings.Contains(text, form) })
+}
+
 // mark marks secrets, and each of their parts of at least minSecretPart bytes: servers shorten what they repeat, or encode some
 // of its characters.
 func (s secrets) mark(text string, hidden []bool) {

@@ -190,10 +190,10 @@ func appliable(texts []string) bool {
 	return err == nil && equal(plain, plain)
 }
 
-// holdsToken reports whether a text holds the project token, the agent's own, or that of another agent as a whole.
+// holdsToken reports whether a text holds the project token, the agent's own, also in an encoding, or that of another agent as it is.
 func (o *options) holdsToken(a *cloud.Agent, texts ...string) bool {
 	return slices.ContainsFunc(texts, func(text string) bool {
-		return cloud.Redact(text, o.token) != text || cloud.Redact(text, a.Token) != text || o.others.Replace(text) != text
+		return cloud.Holds(text, o.token) || cloud.Holds(text, a.Token) || o.others.Replace(text) != text
 	})
 }
 

@@ -8,6 +8,7 @@ package importer
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -227,6 +228,9 @@ func TestWhatCannotBeDeclaredIsLeftOutAndReported(t *testing.T) {
 		"its token, escaped": {func(a *cloud.Agent) {
 			a.Metadata = json.RawMessage(fmt.Sprintf(`{"a":"\u%04x%s"}`, a.Token.Reveal()[0], a.Token.Reveal()[1:]))
 		}, "metadata", "contains a token"},
+		"its token in base64": {func(a *cloud.Agent) {
+			a.RawConfig = "[X]\n    Header Authorization Basic " + base64.StdEncoding.EncodeToString([]byte("user:"+a.Token.Reveal())) + "\n"
+		}, "rawConfig", "secretKeyRef"},
 		"its token for a name": {func(a *cloud.Agent) { a.Name = a.Token.Reveal() }, "name", "contains a token"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -67,10 +67,19 @@ func (r *reader) each(ctx context.Context, flag string, kind cloud.NamedKind, va
 			resolved = append(resolved, found[0])
 		default:
 			return nil, fmt.Errorf("%s: the project has %d %s%s: give one of the IDs %s",
-				flag, len(found), kind, shown(value), strings.Join(found, ", "))
+				flag, len(found), kind, shown(value), some(found))
 		}
 	}
 	return resolved, nil
+}
+
+// some are the first IDs of many.
+func some(ids []string) string {
+	const most = 10
+	if len(ids) <= most {
+		return strings.Join(ids, ", ")
+	}
+	return strings.Join(ids[:most], ", ") + ", ..."
 }
 
 // shown repeats a value, unless it is as long as a token, which may be there by mistake.

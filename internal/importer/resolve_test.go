@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 )
@@ -57,6 +59,19 @@ func TestFleetsAndEnvironmentsByNameOrID(t *testing.T) {
 				t.Errorf("it declares %q: %s", names, got.all())
 			}
 		})
+	}
+}
+
+// Whoever writes the list of fleets may write one name very often.
+func TestFleet_OfANameThatVeryManyHave_NamesSome(t *testing.T) {
+	fleets := map[string]string{}
+	for range 1000 {
+		fleets[uuid.NewString()] = "green"
+	}
+	w := newWorld(t, cloudtest.Settings{Fleets: fleets})
+	got := w.run("--fleet", "green")
+	if got.err == nil || len(got.err.Error()) > 1000 || !strings.Contains(got.err.Error(), `the project has 1000 fleets "green": give one of the IDs `) {
+		t.Errorf("it says %.300s", got.all())
 	}
 }
 

@@ -33,6 +33,8 @@ type fruitless struct {
 	// of is what the last registration depended on: a change of it allows the next at once.
 	of  string
 	why *fault.Error
+	// shown is the machine ID of the agent that the response to the last one named, if that is not the Agent's.
+	shown string
 }
 
 // add counts a registration that came to nothing.

@@ -126,7 +126,7 @@ func TestLooksFrom_IsTheLatestDoubt(t *testing.T) {
 		{name: "an absence that a snapshot showed", started: long, absent: noon, listed: before, want: before.Add(-1)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			task := taskFor()
+			task := holding(t, taskFor(), "a-token-of-the-project")
 			task.started, task.Known.attempt.refused = row.started, row.refused
 			task.Known.Absence.firstAt, task.Known.Absence.unlistedAt = row.absent, row.listed
 			if got := newRegistrar(task, false).looksFrom(); !got.Equal(row.want) {

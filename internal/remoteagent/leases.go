@@ -35,7 +35,7 @@ type leases struct {
 }
 
 // mostLeases bounds the leases of one Agent: whoever changes its CloudProject chooses the endpoints. The longest unused is dropped.
-const mostLeases = 16
+const mostLeases = 24
 
 // take returns the owner of a lease, which is the Agent of the key unless another one has it.
 func (l *leases) take(what lease, key types.NamespacedName) (owner types.NamespacedName) {

@@ -68,11 +68,19 @@ func (l loss) missing() error {
 	return l.forget()
 }
 
-// misnamed confirms that the agent is another's, which a response named. It exists, so that the snapshots keep it.
-func (l loss) misnamed() error {
-	if err := l.confirm(misnamed(l.Agent.Status.ID)); err != nil {
+// misnamed confirms that the agent is another's, which a response named. It exists, so that the snapshots keep it. If the agents of two
+// registrations in a row show the same other machine ID, it is changed on its way: a third would leave one more agent.
+func (l loss) misnamed(shown string) error {
+	id := l.Agent.Status.ID
+	if err := l.confirm(misnamed(id)); err != nil {
 		return err
 	}
+	if l.Known.fruitless.shown == shown {
+		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
+			"two registrations in a row named agents that show the same other machine ID (last %s): correct what changes machine IDs "+
+				"between the operator and Calyptia Cloud", id)
+	}
+	l.Known.fruitless.shown = shown
 	return l.forget()
 }
 

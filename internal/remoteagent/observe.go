@@ -169,7 +169,7 @@ func (o Observer) Read(ctx context.Context) error {
 	}
 	if remote.MachineID != status.MachineID {
 		if neverShown(o.Agent) {
-			return loss{o.Task}.misnamed()
+			return loss{o.Task}.misnamed(remote.MachineID)
 		}
 		return Absence{o.Task}.mismatched(status.ID, fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"the remote agent %s shows another machine ID than it was registered with: check spec.projectRef and the CloudProject's url",

@@ -143,7 +143,7 @@ func (r *registrar) gather(ctx context.Context) error {
 
 // looksFrom is the earliest start of a snapshot that is trusted before anything is registered: the start of this process, or
 // the last refusal in the API's form or the first sight of the agent's absence if that is later. A filter may imitate the API
-// and have let the request pass, or have replaced the ID in the response. For chosen machine IDs see takenFrom.
+// and have let the request pass, or have replaced the ID in the response. See also takenFrom.
 func (r *registrar) looksFrom() time.Time {
 	from, a := r.started, &r.Known.Absence
 	absent := a.firstAt
@@ -163,9 +163,10 @@ func (r *registrar) guest() bool { return r.explicit() && !r.mayAdopt() }
 
 // takenFrom is the earliest start of a snapshot that shows whether a chosen machine ID is taken: an API that upserts would change the
 // agent that has it, and only spec.agentID asks for that. It is when this process first saw the Agent want it, and not long ago: whoever
-// has another reason to wait, such as a missing ConfigMap, may remove that when somebody registered the machine ID.
+// has another reason to wait, such as a missing ConfigMap, may remove that when somebody registered the machine ID. So it is for a derived
+// one while only spec.projectID shows the project: what is registered through another CloudProject of it is not in this one's snapshot.
 func (r *registrar) takenFrom() time.Time {
-	if !r.explicit() {
+	if claimed := r.Project.Result().Lists() && !r.Project.Vouched(); !r.explicit() && !claimed {
 		return time.Time{}
 	}
 	w := &r.Known.wanted

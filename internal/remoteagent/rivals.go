@@ -197,12 +197,15 @@ func (r rivals) sameProject(cloudProject types.UID) bool {
 	return other != nil && connection.SameProject(r.Project, other, r.Endpoint)
 }
 
-// machineLeases are on the machine ID among the CloudProjects with this token, and, once more than spec.projectID shows which project that
-// is, in the project.
+// machineLeases are on the machine ID in this CloudProject, whose token may be replaced, among those with this token, and, once more than
+// spec.projectID shows which project that is, in the project.
 func (r rivals) machineLeases() []lease {
-	ofToken := r.Endpoint
-	ofToken.ProjectID += " of " + r.Project.Sign("lease")
-	all := []lease{leaseOn(ofToken, "machine", r.MachineID())}
+	var all []lease
+	for _, of := range []string{string(r.CloudProject.UID), r.Project.Sign("lease")} {
+		within := r.Endpoint
+		within.ProjectID += " of " + of
+		all = append(all, leaseOn(within, "machine", r.MachineID()))
+	}
 	if r.Project.Vouched() {
 		all = append(all, leaseOn(r.Endpoint, "machine", r.MachineID()))
 	}
