@@ -27,15 +27,10 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A Secret with sessions that is rejected does not keep the sessions of the other Secrets from being stored.
-func TestRejectedSecret_SessionsOfTheOthersAreStored(t *testing.T) {
-	t.Parallel()
+// othersStored applies an AgentSet with three Secrets with sessions, and waits for the sessions of all but the first Secret.
+func othersStored(w *harness.World) {
+	w.Helper()
 	const shards, pods = 3, 12
-	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
-	rejecting(w, "secrets", "not allowed here", func(r *http.Request, body string) bool {
-		return strings.HasSuffix(r.URL.Path, "/db-sessions-0") || strings.Contains(body, "db-sessions-0")
-	})
-	w.Start()
 	w.AgentSet("db", w.StatefulSet("db", pods), ofStatefulSet, func(set *v1alpha1.AgentSet) { set.Spec.Sessions.Shards = shards })
 	want := 0
 	for i := range pods {
@@ -49,6 +44,17 @@ func TestRejectedSecret_SessionsOfTheOthersAreStored(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A Secret with sessions that is rejected does not keep the sessions of the other Secrets from being stored.
+func TestRejectedSecret_SessionsOfTheOthersAreStored(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+	rejecting(w, "secrets", "not allowed here", func(r *http.Request, body string) bool {
+		return strings.HasSuffix(r.URL.Path, "/db-sessions-0") || strings.Contains(body, "db-sessions-0")
+	})
+	w.Start()
+	othersStored(w)
 	stalled(w, "db", v1alpha1.ReasonSecretWriteRefused, "db-sessions-0", "not allowed here")
 }
 
@@ -86,25 +92,12 @@ func TestImmutableSecret_IsCreatedAgainAfterItsDeletion(t *testing.T) {
 // stored.
 func TestForeignSecret_SessionsOfTheOthersAreStored(t *testing.T) {
 	t.Parallel()
-	const shards, pods = 3, 12
 	w := harness.New(t, cloudtest.Settings{})
 	theirs := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "db-sessions-0"}, Data: map[string][]byte{"key": []byte("value")},
 	}
 	w.Create(theirs)
-	w.AgentSet("db", w.StatefulSet("db", pods), ofStatefulSet, func(set *v1alpha1.AgentSet) { set.Spec.Sessions.Shards = shards })
-	want := 0
-	for i := range pods {
-		if agentset.Shard(agentset.Slot(fmt.Sprint("db-", i)), shards) != 0 {
-			want++
-		}
-	}
-	w.Eventually("the sessions of the other Secrets are stored", func() error {
-		if ids, _ := w.StoredSessions(w.GetSet("db")); len(ids) != want || want == pods {
-			return fmt.Errorf("%d sessions are stored, want %d", len(ids), want)
-		}
-		return nil
-	})
+	othersStored(w)
 	stalled(w, "db", v1alpha1.ReasonSecretConflict, "db-sessions-0", "delete it")
 	if is := w.Secret(theirs.Name); is.ResourceVersion != theirs.ResourceVersion {
 		t.Errorf("it was written: %v", is)
@@ -113,7 +106,7 @@ func TestForeignSecret_SessionsOfTheOthersAreStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Clock.Step(time.Minute) // Skips the pause before the next batch.
-	w.SetReady("db", pods)
+	w.SetReady("db", 12)
 }
 
 // A token Secret, or a Secret with sessions, that cannot be read keeps no other session from being stored.

@@ -95,20 +95,13 @@ func (j *journal) shows(w *harness.World, token string) {
 func TestRejectedSecret_PolicyRepeatsIt_TheTokenIsRedacted(t *testing.T) {
 	t.Run("Agent", func(t *testing.T) {
 		t.Parallel()
-		w, tenant := harness.Shared(t, cloudtest.Settings{}, harness.Idle)
-		w.Stop()
-		log := journaled(w)
-		quoting(tenant, admission.Deny)
-		w.Start(tenant.Namespace)
+		w, tenant, log := quotedTenant(t, admission.Deny)
 		tenant.Stalled(w.Guest(tenant, "web"), v1alpha1.ReasonSecretWriteRefused, "no static credentials: token="+cloud.Redacted)
 		log.shows(tenant, w.Remote()[0].Token.Reveal())
 	})
 	t.Run("CloudProject", func(t *testing.T) {
 		t.Parallel()
-		w := harness.New(t, cloudtest.Settings{}, harness.Idle)
-		log := journaled(w)
-		quoting(w, admission.Deny)
-		w.Start()
+		w, log := quoted(t, admission.Deny)
 		w.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonSecretWriteRefused, "no static credentials: token="+cloud.Redacted)
 		log.shows(w, w.Token.Reveal())
 	})

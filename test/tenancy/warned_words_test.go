@@ -77,24 +77,38 @@ func quoting(w *harness.World, action admission.ValidationAction) {
 	})
 }
 
+// quoted starts the operator, with its log, under a policy that repeats the Secrets of its namespace.
+func quoted(t *testing.T, action admission.ValidationAction) (*harness.World, *journal) {
+	t.Helper()
+	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+	log := journaled(w)
+	quoting(w, action)
+	w.Start()
+	return w, log
+}
+
+// quotedTenant does so with a policy for the Secrets of a tenant.
+func quotedTenant(t *testing.T, action admission.ValidationAction) (w, tenant *harness.World, log *journal) {
+	t.Helper()
+	w, tenant = harness.Shared(t, cloudtest.Settings{}, harness.Idle)
+	w.Stop()
+	log = journaled(w)
+	quoting(tenant, action)
+	w.Start(tenant.Namespace)
+	return w, tenant, log
+}
+
 // A policy of the cluster that only warns accepts a Secret of the operator, and repeats it to the client, as administrators try a policy.
 func TestWarnedSecret_PolicyRepeatsIt_TheTokenIsInNoLog(t *testing.T) {
 	t.Run("Agent", func(t *testing.T) {
 		t.Parallel()
-		w, tenant := harness.Shared(t, cloudtest.Settings{}, harness.Idle)
-		w.Stop()
-		log := journaled(w)
-		quoting(tenant, admission.Warn)
-		w.Start(tenant.Namespace)
+		w, tenant, log := quotedTenant(t, admission.Warn)
 		tenant.Ready(w.Guest(tenant, "web"))
 		log.shows(tenant, w.Remote()[0].Token.Reveal())
 	})
 	t.Run("AgentSet", func(t *testing.T) {
 		t.Parallel()
-		w := harness.New(t, cloudtest.Settings{}, harness.Idle)
-		log := journaled(w)
-		quoting(w, admission.Warn)
-		w.Start()
+		w, log := quoted(t, admission.Warn)
 		w.Nodes("a", "b")
 		w.AgentSet("logs", w.DaemonSet("logs"))
 		w.SetReady("logs", 2)
@@ -105,10 +119,7 @@ func TestWarnedSecret_PolicyRepeatsIt_TheTokenIsInNoLog(t *testing.T) {
 	})
 	t.Run("CloudProject", func(t *testing.T) {
 		t.Parallel()
-		w := harness.New(t, cloudtest.Settings{}, harness.Idle)
-		log := journaled(w)
-		quoting(w, admission.Warn)
-		w.Start()
+		w, log := quoted(t, admission.Warn)
 		w.ProjectBecomes(metav1.ConditionTrue, "")
 		log.shows(w, w.Token.Reveal())
 	})
