@@ -8,6 +8,7 @@ package remoteagent
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -127,9 +128,29 @@ func (s Absence) deletion(id string) *deletion {
 // accepted reports whether the API accepted the deletion of a remote agent in this process.
 func (s Absence) accepted(id string) bool { return s.begun(id).accepted }
 
+// ended reports whether this process confirmed the deletion of an agent of an Agent that is being deleted: whoever writes that Agent all
+// the time has the write after it conflict, and no request follows from that.
+func (s Absence) ended(id string) bool {
+	return s.Deleting() && slices.Contains(s.Known.Absence.ended, s.deletionOf(id))
+}
+
+// end records that a remote agent is deleted, also in the snapshots.
+func (s Absence) end(id string) {
+	s.Project.Drop(id)
+	a := &s.Known.Absence
+	if len(a.ended) >= mostMissed {
+		a.ended = nil
+	}
+	a.ended = append(a.ended, s.deletionOf(id))
+}
+
+func (s Absence) deletionOf(id string) deletionOf {
+	return deletionOf{Whereabouts{id, s.Endpoint}, s.CloudProject.UID, s.credential}
+}
+
 // begun is the deletion of a remote agent as far as it came.
 func (s Absence) begun(id string) deletion {
-	of := deletionOf{Whereabouts{id, s.Endpoint}, s.CloudProject.UID, s.credential}
+	of := s.deletionOf(id)
 	if d := s.Known.Absence.deletion; d.of == of {
 		return d
 	}
@@ -154,7 +175,7 @@ func (s Absence) confirmDeleted(ctx context.Context, id string) error {
 	if missing, err := s.ConfirmsMissing(ctx, id, err); !missing {
 		return err
 	}
-	s.Project.Drop(id)
+	s.end(id)
 	return nil
 }
 

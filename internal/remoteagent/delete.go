@@ -175,6 +175,9 @@ func (d Deleter) standing(ctx context.Context) (s registration.Standing, err err
 
 // deleteConfirmed reads first: only what shows our machine ID, and is known to be ours, is deleted.
 func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
+	if (Absence{d.Task}).ended(id) {
+		return d.deleteID(ctx, id)
+	}
 	if d.verified(ctx, id) {
 		return d.deleteID(ctx, id)
 	}
@@ -226,6 +229,10 @@ func (d Deleter) misnamed(ctx context.Context) error {
 // deleteID deletes what is nobody else's. It has to be known to be at this endpoint: else neither a success nor a "not found" shows
 // that it is deleted.
 func (d Deleter) deleteID(ctx context.Context, id string) error {
+	if (Absence{d.Task}).ended(id) {
+		d.record(Deleted, id)
+		return nil
+	}
 	err := (rivals{d.Task}).unowned(ctx, &cloud.Agent{ID: id, MachineID: d.MachineID()})
 	if fault.Is(err, fault.RemoteOwned) {
 		Logger(ctx).Info("Left the remote agent to the Agent that has it", "id", id, "cause", err.Error())
@@ -281,7 +288,7 @@ func (d Deleter) gone(id string) error {
 				d.Endpoint.URL, id, status.URL, status.ProjectID)
 		}
 	}
-	d.Project.Drop(id)
+	a.end(id)
 	d.record(how, id)
 	return nil
 }

@@ -110,6 +110,8 @@ type absences struct {
 	Lost     Whereabouts
 	other    finding
 	deletion deletion
+	// ended are the deletions that are confirmed.
+	ended []deletionOf
 }
 
 // finding is what a check of a remote agent found, and with which credential fingerprint. A second check confirms only the same.
