@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package importer
 
 import (
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/url"
@@ -49,9 +50,26 @@ func (o *options) checkService() (err error) {
 		return errors.New("--authentication: must be Auto, Bearer or ProjectToken")
 	}
 	if o.caFile != "" {
-		o.caBundle, err = readFile("--ca-file", o.caFile)
+		o.caBundle, err = readCertificates(o.caFile)
 	}
 	return err
+}
+
+// readCertificates reads the certificates of a file, and nothing else that it holds, such as a private key: they are for Git.
+func readCertificates(name string) (bundle []byte, err error) {
+	raw, err := readFile("--ca-file", name)
+	if err != nil {
+		return nil, err
+	}
+	for block, rest := pem.Decode(raw); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			bundle = append(bundle, pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes})...)
+		}
+	}
+	if len(bundle) == 0 {
+		return nil, errors.New("--ca-file: the file has no certificate (PEM)")
+	}
+	return bundle, nil
 }
 
 // checkToken finds the token and the project. Neither is repeated in an error, nor is the name of the token's

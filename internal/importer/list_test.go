@@ -329,6 +329,7 @@ func TestWrongFlagsAndValues(t *testing.T) {
 		{[]string{"--token-file=" + empty}, "--token-file"},
 		{[]string{"--token-file=" + empty + "-not"}, "--token-file: the file cannot be read: no such file"},
 		{[]string{"--ca-file=" + empty + "-not"}, "--ca-file"},
+		{[]string{"--ca-file=" + empty}, "--ca-file: the file has no certificate (PEM)"},
 		{[]string{"--project-id=x"}, "--project-id: must be a UUID"},
 		{[]string{"--project-id=" + uuid.NewString()}, "correct one of them"},
 		{[]string{"--authentication=Basic"}, "--authentication"},
