@@ -57,47 +57,68 @@ func inToken(r rune) bool {
 	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_+/.~-", r)
 }
 
-// formStart returns where a token starts in a word, which ends with it; -1 without one. Before it may be a name, or the path of a URL.
+// formStart returns where a token starts in a word, which ends with it; -1 without one. Before it may be a name, or the path of a URL. A
+// token may itself have dots and slashes: what follows a part counts with it, from where the most cannot be read. That needs digits: the
+// path of a field has parts like configMapKeyRef.
 func formStart(word string) int {
-	if hasForm(word) {
-		return 0
-	}
-	for first := 0; first < len(word); {
-		end := len(word)
-		if next := strings.IndexAny(word[first:], "/."); next >= 0 {
-			end = first + next
-		}
-		for _, from := range []int{first, first + len(namesBefore.FindString(word[first:end]))} {
-			if hasForm(word[from:end]) {
-				return from
+	start, most := -1, 0
+	var rest mix // from the separator at end
+	for end := len(word); end >= 0; {
+		first := strings.LastIndexAny(word[:end], "/.") + 1
+		part := mixOf(word[first:end])
+		consider := func(from int, part mix) {
+			if all := part.plus(rest); part.hasForm() || all.hasForm() && (from == 0 || all.digits > 1 && all.unread() > most) {
+				start, most = from, all.unread()
 			}
 		}
-		first = end + 1
+		if name := len(namesBefore.FindString(word[first:end])); name > 0 {
+			consider(first+name, mixOf(word[first+name:end]))
+		}
+		consider(first, part)
+		rest = part.plus(rest).plus(mix{length: 1})
+		end = first - 1
 	}
-	return -1
+	return start
 }
 
-// hasForm reports whether a word is as long and as mixed as a token, and is no name of words. A time has two capital letters.
-func hasForm(word string) bool {
-	var capital, small, digits, read int
+// mix is what a word consists of. That of parts, split where a name is, is the sum of theirs.
+type mix struct {
+	length, capital, small, digits int
+	read                           int // characters in words that people read
+}
+
+func mixOf(word string) mix {
+	m := mix{length: len(word)}
 	for _, r := range word {
 		switch {
 		case r >= 'A' && r <= 'Z':
-			capital++
+			m.capital++
 		case r >= 'a' && r <= 'z':
-			small++
+			m.small++
 		case r >= '0' && r <= '9':
-			digits++
+			m.digits++
 		}
 	}
-	if len(word) < minForm || capital < 3 || small < 3 {
-		return false
+	for _, part := range wordInName.FindAllStringIndex(strings.ReplaceAll(word, "_", " "), -1) {
+		m.read += part[1] - part[0]
 	}
-	for _, part := range wordInName.FindAllString(strings.ReplaceAll(word, "_", " "), -1) {
-		read += len(part)
-	}
-	return read*2 < capital+small+digits
+	return m
 }
+
+func (m mix) plus(other mix) mix {
+	return mix{
+		length: m.length + other.length, capital: m.capital + other.capital, small: m.small + other.small,
+		digits: m.digits + other.digits, read: m.read + other.read,
+	}
+}
+
+// hasForm reports whether a word is as long and as mixed as a token, and is no name of words. A time has two capital letters.
+func (m mix) hasForm() bool {
+	return m.length >= minForm && m.capital >= 3 && m.small >= 3 && m.unread() > 0
+}
+
+// unread is by how many characters the part that nobody can read is the larger one.
+func (m mix) unread() int { return m.capital + m.small + m.digits - m.read*2 }
 
 // markTo marks from first to end, as far as hidden goes.
 func markTo(hidden []bool, first, end int) {

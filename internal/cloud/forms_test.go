@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 )
 
 // tokenForms makes tokens of the forms that are hidden.
@@ -62,6 +63,28 @@ func TestClean_UnknownToken_IsHidden(t *testing.T) {
 	}
 }
 
+// A token with a dot or a slash behind the path of a URL: each part of both may be read as a name, and is too short for a token.
+func TestClean_TokenOfPartsInAPath_IsHidden(t *testing.T) {
+	for _, token := range []string{"hKodXbFvP4df1tIhk7-LP.jHiLNgBg5n3BVWvHn4yiUw", "2hzpoq2S46VC5D/mW2Yldwts7TOmgxlRDRcYdQICnEs"} {
+		const path = "the agent at https://cloud-api.calyptia.com/v1/projects/agents/by-token/"
+		if shown := (secrets{}).clean(path+token+" exists", maxRemoteWords); shown != path+"[redacted] exists" {
+			t.Errorf("%q is shown", shown)
+		}
+	}
+}
+
+// The time that a word takes grows with its length alone, not with its parts: with their square, this would take hours.
+func TestFormStart_WordOfManyParts_IsReadOnce(t *testing.T) {
+	for _, part := range []string{"a.", "/", "Ab1.", "a-b-c-D1/", "x"} {
+		start := time.Now()
+		formStart(strings.Repeat(part, 1<<20/len(part)))
+		taken := time.Since(start)
+		if t.Logf("%q: %v", part, taken); taken > 20*time.Second {
+			t.Errorf("%q: %v", part, taken)
+		}
+	}
+}
+
 // What follows the word token has any form.
 func TestClean_NamedToken_IsHidden(t *testing.T) {
 	for _, token := range []string{"4bf92f3577b34da6a3ce929d0e0e4736", "8f6f2f0e-7d1c-4b52-9c6e-3a4f7f0f9d11", "agent-0123456789-abc"} {
@@ -96,6 +119,7 @@ func TestClean_OrdinaryWords_AreShown(t *testing.T) {
 		"InvalidAgentRawConfigVersionV2Exception", "UpdateAgentRawConfigForbiddenByProjectTokenError", "com.calyptia.cloud.agents.v1.RegisterAgentRequest2Validator failed",
 		"github.com/calyptia/cloud/v2/internal/postgres.(*AgentStore).CreateAgent2", "image ghcr.io/calyptia/core@sha256:" + strings.Repeat("0a1b", 16),
 		"Root=1-67891233-abcdef012345678912345678", "raw config line 3: /Fluent-Bit/etc/Parsers_Multiline_Kubernetes2.conf",
+		"spec.rawConfigFrom.configMapKeyRef.name is required", "invalid spec/template/spec/rawConfigFrom/configMapKeyRef/name",
 		"the secret is wrong", "password authentication failed", `secret "web-credentials-production" not found`,
 	} {
 		if shown := (secrets{}).clean(text, maxRemoteWords); shown != text {
