@@ -8,11 +8,9 @@ package remoteagent
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
-	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
@@ -32,7 +30,7 @@ func (s Absence) ConfirmsMissing(ctx context.Context, id string, failure error) 
 		return true, nil
 	case !cloud.MaybeGone(failure):
 		return false, failure
-	case s.accepted(id): // That is the second source.
+	case (deletions{s.Task}).accepted(id): // That is the second source.
 		return true, nil
 	}
 	a, unnamed := &s.Known.Absence, Whereabouts{id, s.Endpoint}
@@ -119,71 +117,11 @@ func (s Absence) missedTwice(named Whereabouts, until *fault.Error) error {
 	return s.again(a.missed[missing], until)
 }
 
-// deletion is how far the deletion of a remote agent came. There is one at a time.
-func (s Absence) deletion(id string) *deletion {
-	s.Known.Absence.deletion = s.begun(id)
-	return &s.Known.Absence.deletion
-}
-
-// accepted reports whether the API accepted the deletion of a remote agent in this process.
-func (s Absence) accepted(id string) bool { return s.begun(id).accepted }
-
-// ended reports whether this process confirmed the deletion of an agent of an Agent that is being deleted: whoever writes that Agent all
-// the time has the write after it conflict, and no request follows from that.
-func (s Absence) ended(id string) bool {
-	return s.Deleting() && slices.Contains(s.Known.Absence.ended, s.deletionOf(id))
-}
-
-// end records that a remote agent is deleted, also in the snapshots.
-func (s Absence) end(id string) {
-	s.Project.Drop(id)
-	a := &s.Known.Absence
-	if len(a.ended) >= mostMissed {
-		a.ended = nil
-	}
-	a.ended = append(a.ended, s.deletionOf(id))
-}
-
-func (s Absence) deletionOf(id string) deletionOf {
-	return deletionOf{Whereabouts{id, s.Endpoint}, s.CloudProject.UID, s.credential}
-}
-
-// begun is the deletion of a remote agent as far as it came.
-func (s Absence) begun(id string) deletion {
-	of := s.deletionOf(id)
-	if d := s.Known.Absence.deletion; d.of == of {
-		return d
-	}
-	return deletion{of: of}
-}
-
-// unread reports whether the API accepted the deletion of a remote agent, and the rate limit delays the read after it.
-func (s Absence) unread(id string) bool { return s.accepted(id) && s.Known.Absence.deletion.unread }
-
-// confirmDeleted reads a remote agent after a response that said it is deleted: a gateway or a portal may have responded in place of the
-// API. If the read fails, the next reconciliation repeats the deletion, and its response shows that the agent does not exist. If the rate
-// limit delays the read, the next begins with that: an API may accept each deletion.
-func (s Absence) confirmDeleted(ctx context.Context, id string) error {
-	d := s.deletion(id)
-	_, err := s.read(ctx, id)
-	d.accepted, d.unread = true, agentstatus.CodeOf(err) == fault.Throttled
-	if err == nil {
-		*d = deletion{of: d.of, shown: d.shown}
-		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
-			"a response said that agent %s is deleted, and the agent still exists: check what is between the operator and Calyptia Cloud", id)
-	}
-	if missing, err := s.ConfirmsMissing(ctx, id, err); !missing {
-		return err
-	}
-	s.end(id)
-	return nil
-}
-
 // knownHere reports whether a remote agent that is not found at this endpoint is known to have been there: the Agent's own, or a
 // duplicate, which is in the same project.
 func (s Absence) knownHere(id string) bool {
 	seen := s.Agent.Status.ID != "" && (Observer{s.Task}).verified() && s.Known.Identity.by == s.credentialNow()
-	if seen || s.begun(id).shown { // By this process, with this token.
+	if seen || (deletions{s.Task}).begun(id).shown { // By this process, with this token.
 		return true // Also after the token was replaced by one that contains the project, or no longer does.
 	}
 	// A token that does not reveal its project may be another project's: then only what was registered with this token counts.

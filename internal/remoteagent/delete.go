@@ -126,11 +126,11 @@ func (d Deleter) superfluous(ctx context.Context, id string) (bool, error) {
 // verified reports whether a read verified that a remote agent may be deleted, and only the rate limit has delayed the deletion since.
 // Without that memory each turn would begin with the same read, and a rate limit of one request at a time would never permit the deletion.
 func (d Deleter) verified(ctx context.Context, id string) bool {
-	return d.Clock.Now().Sub(Absence{d.Task}.deletion(id).verifiedAt) < d.Interval(ctx)
+	return d.Clock.Now().Sub(deletions{d.Task}.deletion(id).verifiedAt) < d.Interval(ctx)
 }
 
 func (d Deleter) verify(id string) {
-	deletion := Absence{d.Task}.deletion(id)
+	deletion := deletions{d.Task}.deletion(id)
 	deletion.shown, deletion.verifiedAt = true, d.Project.ReadAt(d.Caller(), id)
 }
 
@@ -175,7 +175,7 @@ func (d Deleter) standing(ctx context.Context) (s registration.Standing, err err
 
 // deleteConfirmed reads first: only what shows our machine ID, and is known to be ours, is deleted.
 func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
-	if (Absence{d.Task}).ended(id) {
+	if (deletions{d.Task}).ended(id) {
 		return d.deleteID(ctx, id)
 	}
 	if d.verified(ctx, id) {
@@ -229,7 +229,7 @@ func (d Deleter) misnamed(ctx context.Context) error {
 // deleteID deletes what is nobody else's. It has to be known to be at this endpoint: else neither a success nor a "not found" shows
 // that it is deleted.
 func (d Deleter) deleteID(ctx context.Context, id string) error {
-	if (Absence{d.Task}).ended(id) {
+	if (deletions{d.Task}).ended(id) {
 		d.record(Deleted, id)
 		return nil
 	}
@@ -240,21 +240,21 @@ func (d Deleter) deleteID(ctx context.Context, id string) error {
 	} else if err != nil {
 		return err
 	}
-	if !(Absence{d.Task}).unread(id) {
+	if !(deletions{d.Task}).unread(id) {
 		// A shutdown must not interrupt it: the next process could not know whether the agent was deleted.
 		err = d.Project.Delete(context.WithoutCancel(ctx), d.Caller(), id)
 	}
 	if err != nil {
 		if agentstatus.CodeOf(err) != fault.Throttled {
 			// A read decides again: the agent may have begun to report, or the token may not delete it.
-			Absence{d.Task}.deletion(id).verifiedAt = time.Time{}
+			deletions{d.Task}.deletion(id).verifiedAt = time.Time{}
 		}
 		if missing, err := (Absence{d.Task}).ConfirmsMissing(ctx, id, err); !missing {
 			return err
 		}
 		return d.gone(id)
 	}
-	if err := (Absence{d.Task}).confirmDeleted(ctx, id); err != nil {
+	if err := (deletions{d.Task}).confirmDeleted(ctx, id); err != nil {
 		return err
 	}
 	d.record(Deleted, id)
@@ -273,7 +273,7 @@ func (d Deleter) record(e Event, id string) {
 // check has to miss it, too: a backend that lags behind may not have it yet.
 func (d Deleter) gone(id string) error {
 	status, how, a := &d.Agent.Status, Deleted, Absence{d.Task}
-	if !a.accepted(id) { // Only what is known to be here is deleted.
+	if !(deletions{d.Task}).accepted(id) { // Only what is known to be here is deleted.
 		how = goneAlready
 		if d.Project.Version() != d.EndpointVersion {
 			return d.outdated()
@@ -288,7 +288,7 @@ func (d Deleter) gone(id string) error {
 				d.Endpoint.URL, id, status.URL, status.ProjectID)
 		}
 	}
-	a.end(id)
+	deletions{d.Task}.end(id)
 	d.record(how, id)
 	return nil
 }

@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
@@ -121,10 +124,14 @@ func TestDelete_ReadShowsAnotherMachineID_ASecondCheckDecides(t *testing.T) {
 				Method: http.MethodGet, Route: cloudtest.RouteAgent, Times: times, Status: http.StatusOK,
 				Header: http.Header{"Content-Type": {"application/json"}}, Body: string(body),
 			})
+			agent := w.Get("web")
 			w.Delete("web")
 			w.NotReady("web", v1alpha1.ReasonRemoteMismatch, "second check")
 			w.Clock.Step(w.Settings.GoneDelay)
-			w.Poke("web")
+			poke := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{%q:"again"}}}`, v1alpha1.AnnotationReconcileAt))
+			if err := w.Client.Patch(t.Context(), agent, poke); client.IgnoreNotFound(err) != nil { // It may be gone.
+				t.Fatal(err)
+			}
 			if times == 0 {
 				w.Stalled("web", v1alpha1.ReasonRemoteMismatch, "not deleted")
 				w.Unharmed([]cloud.Agent{own})
