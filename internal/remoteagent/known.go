@@ -58,7 +58,13 @@ type secretChecks struct {
 	Digest string
 	// Right: both are as a whole reconciliation left them.
 	Right bool
+	// NotStored is the last write that the API server did not store as a whole; nil if there is none.
+	NotStored *NotStored
 }
+
+// NotStored is a write of a Secret that the API server did not store as a whole: its version, and the one before it. The write must not
+// end its own backoff.
+type NotStored struct{ Version, Before string }
 
 // pendingWrites are what this process wrote, or could not write yet, to the API server. The draft owns them. Lost: the
 // intent on the Agent shows a registration in doubt, whose outcome is looked up; a token that Calyptia Cloud never shows

@@ -184,7 +184,8 @@ type Desired struct {
 }
 
 // Put creates the Secret if existing is nil, updates it if it differs, and else does nothing. existing must be the
-// Agent's own, or confirmed to be. It returns the resulting Secret.
+// Agent's own, or confirmed to be. It returns the resulting Secret, also if that lacks what was written, which
+// is a failure.
 func (k Keeper) Put(
 	ctx context.Context, agent *v1alpha1.Agent, existing *corev1.Secret, desired Desired,
 ) (*corev1.Secret, error) {
@@ -194,7 +195,7 @@ func (k Keeper) Put(
 		if err := k.Writer.Create(ctx, secret); err != nil {
 			return nil, writeFailure(err, secret)
 		}
-		return secret, nil
+		return secret, NotStored(desired.Name, desired.Data, secret.Data)
 	}
 	secret := existing.DeepCopy()
 	if !shape(secret, agent, desired) {
@@ -203,7 +204,7 @@ func (k Keeper) Put(
 	if err := k.Writer.Update(ctx, secret); err != nil {
 		return nil, writeFailure(err, secret, existing)
 	}
-	return secret, nil
+	return secret, NotStored(desired.Name, desired.Data, secret.Data)
 }
 
 // shape sets the desired state, and reports whether anything changed.

@@ -47,11 +47,20 @@ func (g gate) ofFailure(ctx context.Context) string {
 	}
 	var secrets []string
 	for _, name := range tokensecret.Names(g.Agent) {
-		secrets = append(secrets, g.Version(ctx, g.Agent.Namespace, "Secret", name))
+		secrets = append(secrets, g.versionOf(ctx, name))
 	}
 	return fmt.Sprint(g.Agent.Generation, g.Deleting(),
 		annotations[v1alpha1.AnnotationReconcileAt], annotations[v1alpha1.AnnotationOrphan],
 		g.SourceVersion(ctx, g.Agent), secrets, epoch, generation)
+}
+
+// versionOf is the version of a Secret in the cache; that before a write that was not stored as a whole.
+func (t *task) versionOf(ctx context.Context, secret string) string {
+	version := t.Version(ctx, t.Agent.Namespace, "Secret", secret)
+	if own := t.Known.Secrets.NotStored; own != nil && version == own.Version {
+		return own.Before
+	}
+	return version
 }
 
 // upToDate reports whether there is nothing to do until the next check, which is not due.

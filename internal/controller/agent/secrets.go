@@ -96,7 +96,11 @@ func (s secretKeeper) keepToken(ctx context.Context, name string) (*corev1.Secre
 func (s secretKeeper) put(
 	ctx context.Context, secret *corev1.Secret, desired tokensecret.Desired, repaired bool,
 ) (*corev1.Secret, error) {
+	before := s.versionOf(ctx, desired.Name)
 	written, err := s.Secrets.Put(ctx, s.Agent, secret, desired)
+	if err != nil && written != nil {
+		s.Known.Secrets.NotStored = &remoteagent.NotStored{Version: written.ResourceVersion, Before: before}
+	}
 	if err == nil && repaired && !s.Created && (secret == nil || written.ResourceVersion != secret.ResourceVersion) {
 		remoteagent.Logger(ctx).Info("Repaired a Secret", "secret", desired.Name)
 	}

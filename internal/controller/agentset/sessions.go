@@ -128,6 +128,8 @@ func (k sessionKeeper) write(
 			failed = firstRetried(failed, err)
 			if failure := classify(err); failure.Class != fault.Terminal && !failure.Quiet {
 				break // The others would fail, too.
+			} else if failure.Reason == v1alpha1.ReasonAPIServer {
+				writes++ // It was written, and a part is not stored: the event of the write wakes the set.
 			}
 			continue
 		}

@@ -138,11 +138,13 @@ func (s shardStore) write(ctx context.Context, write agentset.Write, fresh map[s
 	for _, slot := range write.Set {
 		maps.Copy(data, fresh[slot])
 	}
-	var err error
+	put := s.patch
 	if shard.verdict == tokensecret.Absent {
-		err = s.create(ctx, shard, data)
-	} else {
-		err = s.patch(ctx, shard, data)
+		put = s.create
+	}
+	stored, err := put(ctx, shard, data)
+	if err == nil {
+		err = tokensecret.NotStored(shard.name, data, stored)
 	}
 	if err != nil {
 		shard.unknown = true
@@ -161,36 +163,35 @@ func (s shardStore) write(ctx context.Context, write agentset.Write, fresh map[s
 	return nil
 }
 
-func (s shardStore) create(ctx context.Context, shard *shard, data map[string][]byte) error {
+func (s shardStore) create(ctx context.Context, shard *shard, data map[string][]byte) (stored map[string][]byte, err error) {
 	maps.DeleteFunc(data, func(_ string, value []byte) bool { return value == nil })
-	secret := tokensecret.NewShard(s.set, shard.name, agentset.OwnerReference(s.set), data)
+	secret := tokensecret.NewShard(s.set, shard.name, agentset.OwnerReference(s.set), maps.Clone(data))
 	if err := s.client.Create(ctx, secret); err != nil {
-		return err
+		return nil, err
 	}
 	shard.version, shard.uid, shard.verdict = secret.ResourceVersion, secret.UID, tokensecret.Ours
 	s.memory.wrote(shard.name, s.clock.Now())
-	return nil
+	return secret.Data, nil
 }
 
-func (s shardStore) patch(ctx context.Context, shard *shard, data map[string][]byte) error {
-	written := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: s.set.Namespace, Name: shard.name}}
-	written.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+func (s shardStore) patch(ctx context.Context, shard *shard, data map[string][]byte) (stored map[string][]byte, err error) {
+	written := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.set.Namespace, Name: shard.name}}
 	known := &metav1.ObjectMeta{UID: shard.uid, ResourceVersion: shard.version}
 	patch, err := tokensecret.ShardPatch(known, data)
 	if shard.verdict == tokensecret.Ownerless {
 		if err := stillExists(ctx, s.apiReader, s.set); err != nil {
-			return err
+			return nil, err
 		}
 		patch, err = tokensecret.AdoptShardPatch(s.set, agentset.OwnerReference(s.set), known, data)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.client.Patch(ctx, written, client.RawPatch(types.MergePatchType, patch)); err != nil {
-		return err
+		return nil, err
 	}
 	shard.version, shard.verdict = written.ResourceVersion, tokensecret.Ours
-	return nil
+	return written.Data, nil
 }
 
 // writable returns the writes to Secrets that did not fail, and one for each Secret without an owner, which the set makes its own.

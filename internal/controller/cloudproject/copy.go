@@ -9,6 +9,7 @@ package cloudproject
 import (
 	"bytes"
 	"context"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -93,7 +94,7 @@ func (c copies) keep(ctx context.Context, cp *v1alpha1.CloudProject, now credent
 	}
 	wanted := now.copy.DeepCopy()
 	url := cloud.CanonicalURL(cp.Spec.URL)
-	if !accepted {
+	if !accepted && !contents(now.copy).Token.IsZero() { // Without a token it is no copy.
 		key := now.DigestKey
 		now.Credentials = contents(now.copy)
 		now.DigestKey, url = key, wanted.Annotations[v1alpha1.AnnotationEndpoint]
@@ -101,13 +102,21 @@ func (c copies) keep(ctx context.Context, cp *v1alpha1.CloudProject, now credent
 	if !shape(wanted, cp, now.Credentials, url) {
 		return nil, nil
 	}
-	return lasting(c.failure(c.client.Update(ctx, wanted), wanted, now.copy))
+	data := maps.Clone(wanted.Data)
+	if err := c.client.Update(ctx, wanted); err != nil {
+		return lasting(c.failure(err, wanted, now.copy))
+	}
+	return lasting(tokensecret.NotStored(wanted.Name, data, wanted.Data))
 }
 
 func (c copies) create(ctx context.Context, cp *v1alpha1.CloudProject, now connection.Credentials, how ...client.CreateOption) error {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: cp.Namespace, Name: copyName(cp)}}
 	shape(secret, cp, now, cloud.CanonicalURL(cp.Spec.URL))
-	return c.failure(c.client.Create(ctx, secret, how...), secret)
+	data := maps.Clone(secret.Data)
+	if err := c.client.Create(ctx, secret, how...); err != nil {
+		return c.failure(err, secret)
+	}
+	return tokensecret.NotStored(secret.Name, data, secret.Data)
 }
 
 // renew replaces a copy that somebody deleted. In a namespace that is being deleted no new one can be created, so the
