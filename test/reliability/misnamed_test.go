@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -100,6 +101,15 @@ func TestRegister_ResponseNamesAnotherTeamsAgent_ItIsNeitherDeletedNorChanged(t 
 	})
 }
 
+// pokeIfThere requests a reconciliation of an Agent that is being deleted, and may be gone.
+func pokeIfThere(w *harness.World, agent *v1alpha1.Agent) {
+	w.Helper()
+	poke := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationReconcileAt, uuid.NewString())
+	if err := w.Client.Patch(w.Context(), agent, client.RawPatch(types.MergePatchType, poke)); client.IgnoreNotFound(err) != nil {
+		w.Fatal(err)
+	}
+}
+
 // One wrong response to a read shows another machine ID: it delays a deletion until the second check, and no longer. If two show it, the
 // agent is not deleted.
 func TestDelete_ReadShowsAnotherMachineID_ASecondCheckDecides(t *testing.T) {
@@ -128,16 +138,13 @@ func TestDelete_ReadShowsAnotherMachineID_ASecondCheckDecides(t *testing.T) {
 			w.Delete("web")
 			w.NotReady("web", v1alpha1.ReasonRemoteMismatch, "second check")
 			w.Clock.Step(w.Settings.GoneDelay)
-			poke := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{%q:"again"}}}`, v1alpha1.AnnotationReconcileAt))
-			if err := w.Client.Patch(t.Context(), agent, poke); client.IgnoreNotFound(err) != nil { // It may be gone.
-				t.Fatal(err)
-			}
+			pokeIfThere(w, agent)
 			if times == 0 {
 				w.Stalled("web", v1alpha1.ReasonRemoteMismatch, "not deleted")
 				w.Unharmed([]cloud.Agent{own})
 				heal()
 				w.Clock.Step(time.Hour)
-				w.Poke("web")
+				pokeIfThere(w, agent)
 			}
 			w.Gone("web")
 			if left := w.Remote(); len(left) != 0 {

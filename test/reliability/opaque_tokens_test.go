@@ -79,7 +79,9 @@ func TestOpaqueTokens_LeftBehindAndCreatedAgainWithAnotherCloudProject_FindsItsA
 	w.Delete("before")
 	w.Gone("before")
 	id := w.Ready(w.Apply("web")).Status.ID
-	w.Change("web", func(a *v1alpha1.Agent) { metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationOrphan, "true") })
+	w.Change("web", func(a *v1alpha1.Agent) {
+		metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationOrphan, "true")
+	})
 	w.Delete("web")
 	w.Gone("web")
 	w.Eventually("its Secret is deleted", func() error {
