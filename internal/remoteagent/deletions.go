@@ -30,12 +30,15 @@ func (s deletions) accepted(id string) bool { return s.begun(id).accepted }
 // ended reports whether this process confirmed the deletion of an agent of an Agent that is being deleted: whoever writes that Agent all
 // the time has the write after it conflict, and no request follows from that.
 func (s deletions) ended(id string) bool {
-	return s.Deleting() && slices.Contains(s.Known.Absence.ended, s.deletionOf(id))
+	return slices.Contains(s.Known.Absence.ended, s.deletionOf(id))
 }
 
-// end records that a remote agent is deleted, also in the snapshots.
+// end records that a remote agent is deleted, also in the snapshots. While the Agent stays, a later list may show it again.
 func (s deletions) end(id string) {
 	s.Project.Drop(id)
+	if !s.Deleting() {
+		return
+	}
 	a := &s.Known.Absence
 	if len(a.ended) >= mostMissed {
 		a.ended = nil

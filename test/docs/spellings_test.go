@@ -33,6 +33,7 @@ var otherFields = map[string]string{
 // otherWords are capitalized names that are not the operator's.
 var otherWords = map[string]string{
 	"NoSchedule":                  "an effect of a taint",
+	"Audit":                       "an action of an admission policy",
 	"SessionsRenewed":             "an event of an AgentSet",
 	"Healthy":                     "health of Argo CD",
 	"Degraded":                    "health of Argo CD",

@@ -8,11 +8,14 @@ package tenancy_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
@@ -45,6 +48,51 @@ func TestDeletion_LastWriteConflicts_TheAgentIsDeletedOnce(t *testing.T) {
 	if n := w.Cloud.Count(http.MethodDelete, cloudtest.RouteAgent); n != 1 {
 		t.Errorf("%d deletions were sent, want 1", n)
 	}
+	if n := len(w.Remote()); n != 0 {
+		t.Errorf("%d agents are left", n)
+	}
+}
+
+// A duplicate was deleted while its Agent stayed, and Calyptia Cloud is restored from a backup that has it: what was confirmed then does not
+// count when the Agent is deleted.
+func TestDeletion_DuplicateThatCameBack_IsDeletedToo(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble})
+	duplicate := w.Register("web", w.Ready(w.Apply("web")).Status.MachineID).ID
+	var reads atomic.Int32
+	of := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, duplicate) }
+	accepted := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodDelete, Match: of, Status: http.StatusNoContent})
+	missing := w.Cloud.Inject(cloudtest.Fault{
+		Method: http.MethodGet, Match: func(r *http.Request) bool { return of(r) && reads.Add(1) > 1 }, // The first read verifies it.
+		Status: http.StatusNotFound, Body: `{"error":"agent not found"}`,
+	})
+	w.Clock.Step(time.Minute)
+	w.Poke("web")
+	w.Eventually("the duplicate counts as deleted", func() error {
+		if events := w.Events("web", 0); !slices.Contains(events, "DuplicateDeleted") {
+			return fmt.Errorf("events are %v", events)
+		}
+		return nil
+	})
+	w.Ready("web")
+	accepted()
+	missing()
+	entered := make(chan struct{}, 100)
+	repair := w.Cloud.Inject(cloudtest.Fault{
+		Method: http.MethodDelete, Route: cloudtest.RouteAgent, Status: http.StatusInternalServerError, Entered: entered,
+	})
+	w.Clock.Step(15 * time.Minute)
+	w.Poke("web")
+	w.Eventually("the duplicate is found again", func() error {
+		if recorded := w.Get("web").Status.DuplicatesToDelete; !slices.Equal(recorded, []string{duplicate}) {
+			return fmt.Errorf("recorded are %v", recorded)
+		}
+		return nil
+	})
+	w.Delete("web")
+	<-entered
+	repair()
+	w.Gone("web")
 	if n := len(w.Remote()); n != 0 {
 		t.Errorf("%d agents are left", n)
 	}
