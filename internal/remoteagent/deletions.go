@@ -8,12 +8,15 @@ package remoteagent
 
 import (
 	"context"
-	"slices"
+	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
+
+// endedFor is how long a confirmed deletion counts: Calyptia Cloud may be restored from a backup while the last write fails.
+const endedFor = 10 * time.Minute
 
 // deletions are what this process knows of the deletions of the Agent's remote agents.
 type deletions struct{ *Task }
@@ -30,7 +33,7 @@ func (s deletions) accepted(id string) bool { return s.begun(id).accepted }
 // ended reports whether this process confirmed the deletion of an agent of an Agent that is being deleted: whoever writes that Agent all
 // the time has the write after it conflict, and no request follows from that.
 func (s deletions) ended(id string) bool {
-	return slices.Contains(s.Known.Absence.ended, s.deletionOf(id))
+	return s.Clock.Now().Before(s.Known.Absence.ended[s.deletionOf(id)].Add(endedFor))
 }
 
 // end records that a remote agent is deleted, also in the snapshots. While the Agent stays, a later list may show it again.
@@ -40,10 +43,10 @@ func (s deletions) end(id string) {
 		return
 	}
 	a := &s.Known.Absence
-	if len(a.ended) >= mostMissed {
-		a.ended = nil
+	if a.ended == nil || len(a.ended) >= mostMissed {
+		a.ended = map[deletionOf]time.Time{}
 	}
-	a.ended = append(a.ended, s.deletionOf(id))
+	a.ended[s.deletionOf(id)] = s.Clock.Now()
 }
 
 func (s deletions) deletionOf(id string) deletionOf {

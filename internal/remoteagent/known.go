@@ -116,8 +116,8 @@ type absences struct {
 	Lost     Whereabouts
 	other    finding
 	deletion deletion
-	// ended are the deletions that are confirmed.
-	ended []deletionOf
+	// ended are the deletions that are confirmed, and when.
+	ended map[deletionOf]time.Time
 }
 
 // finding is what a check of a remote agent found, and with which credential fingerprint. A second check confirms only the same.

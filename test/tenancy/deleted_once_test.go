@@ -8,6 +8,7 @@ package tenancy_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,6 +22,24 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
+// failing has the API server fail each patch of an object for which failsNow returns true.
+func failing(w *harness.World, code int, object string, failsNow func() bool) {
+	w.Helper()
+	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
+		if r.Method != http.MethodPatch || !strings.HasSuffix(r.URL.Path, object) || !failsNow() {
+			return send(r)
+		}
+		status, err := json.Marshal(map[string]any{
+			"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+			"reason": map[int]string{http.StatusConflict: "Conflict", http.StatusInternalServerError: "InternalError"}[code],
+		})
+		return &http.Response{
+			StatusCode: code, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(string(status))),
+			Request: r, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		}, err
+	})
+}
+
 // A tenant writes its Agent all the time while that is being deleted, so that the operator's last write conflicts: nothing more is sent to
 // Calyptia Cloud for what was deleted.
 func TestDeletion_LastWriteConflicts_TheAgentIsDeletedOnce(t *testing.T) {
@@ -28,17 +47,7 @@ func TestDeletion_LastWriteConflicts_TheAgentIsDeletedOnce(t *testing.T) {
 	w, tenant := harness.Shared(t, cloudtest.Settings{})
 	tenant.Ready(w.Guest(tenant, "web"))
 	var conflicts atomic.Int32
-	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
-		if r.Method != http.MethodPatch || !strings.HasSuffix(r.URL.Path, tenant.Namespace+"/agents/web") || conflicts.Load() >= 10 {
-			return send(r)
-		}
-		conflicts.Add(1)
-		status, err := json.Marshal(map[string]any{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Conflict", "code": http.StatusConflict})
-		return &http.Response{
-			StatusCode: http.StatusConflict, Header: http.Header{"Content-Type": {"application/json"}},
-			Body: io.NopCloser(strings.NewReader(string(status))), Request: r, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		}, err
-	})
+	failing(w, http.StatusConflict, tenant.Namespace+"/agents/web", func() bool { return conflicts.Load() < 10 && conflicts.Add(1) <= 10 })
 	w.Cloud.ResetRequests()
 	tenant.Delete("web")
 	tenant.Gone("web")
@@ -92,6 +101,34 @@ func TestDeletion_DuplicateThatCameBack_IsDeletedToo(t *testing.T) {
 	w.Delete("web")
 	<-entered
 	repair()
+	w.Gone("web")
+	if n := len(w.Remote()); n != 0 {
+		t.Errorf("%d agents are left", n)
+	}
+}
+
+// The same of the Agent's own agent, while a webhook fails the last write of the deletion for an hour.
+func TestDeletion_OwnAgentThatCameBack_IsDeletedToo(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{})
+	id := w.Ready(w.Apply("web")).Status.ID
+	of := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, id) }
+	accepted := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodDelete, Match: of, Status: http.StatusNoContent})
+	missing := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Match: of, Status: http.StatusNotFound, Body: `{"error":"agent not found"}`})
+	var failed atomic.Int32
+	var repaired atomic.Bool
+	failing(w, http.StatusInternalServerError, "/agents/web", func() bool { return !repaired.Load() && failed.Add(1) > 0 })
+	w.Delete("web")
+	w.Eventually("the last write fails", func() error {
+		if failed.Load() == 0 {
+			return errors.New("it was not sent")
+		}
+		return nil
+	})
+	accepted()
+	missing()
+	w.Clock.Step(time.Hour)
+	repaired.Store(true)
 	w.Gone("web")
 	if n := len(w.Remote()); n != 0 {
 		t.Errorf("%d agents are left", n)
