@@ -137,7 +137,7 @@ func (p *preparation) complete(ctx context.Context, have programs, operator *ope
 			return nil, ctx.Err()
 		default:
 			p.say("no official binaries: %v", err)
-			p.say("so the control plane is built from source instead, which takes some minutes")
+			p.say("so the control plane is built from source instead, which takes some minutes the first time")
 		}
 	}
 	for name, path := range inDir(p.buildDir()) {

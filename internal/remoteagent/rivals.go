@@ -200,11 +200,9 @@ func (r rivals) sameProject(cloudProject types.UID) bool {
 // machineLeases are on the machine ID in this CloudProject, whose token may be replaced, among those with this token, and, once more than
 // spec.projectID shows which project that is, in the project.
 func (r rivals) machineLeases() []lease {
-	var all []lease
-	for _, of := range []string{string(r.CloudProject.UID), r.Project.Sign("lease")} {
-		within := r.Endpoint
-		within.ProjectID += " of " + of
-		all = append(all, leaseOn(within, "machine", r.MachineID()))
+	all := []lease{
+		leaseOn(r.Endpoint, "machine of CloudProject "+string(r.CloudProject.UID), r.MachineID()),
+		leaseOn(r.Endpoint, "machine of token "+r.Project.Sign("lease"), r.MachineID()),
 	}
 	if r.Project.Vouched() {
 		all = append(all, leaseOn(r.Endpoint, "machine", r.MachineID()))

@@ -8,7 +8,6 @@ package agentset_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,13 +26,6 @@ import (
 
 // rejecting makes the API server reject some writes of a resource with 403, as for a quota or a policy.
 func rejecting(w *harness.World, resource, said string, rejected func(r *http.Request, body string) bool) {
-	response, err := json.Marshal(metav1.Status{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Message: said,
-		Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden,
-	})
-	if err != nil {
-		w.Fatal(err)
-	}
 	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
 		if r.Body == nil || !strings.Contains(r.URL.Path, "/"+w.Namespace+"/"+resource) || strings.HasSuffix(r.URL.Path, "/status") {
 			return send(r)
@@ -46,10 +38,7 @@ func rejecting(w *harness.World, resource, said string, rejected func(r *http.Re
 		if !rejected(r, string(body)) {
 			return send(r)
 		}
-		return &http.Response{
-			StatusCode: http.StatusForbidden, ProtoMajor: 1, ProtoMinor: 1, Request: r, ContentLength: int64(len(response)),
-			Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(response)),
-		}, nil
+		return harness.Refusal(r, http.StatusForbidden, metav1.StatusReasonForbidden, said)
 	})
 }
 

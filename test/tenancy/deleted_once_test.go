@@ -7,10 +7,8 @@ SPDX-License-Identifier: Apache-2.0
 package tenancy_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -18,25 +16,20 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// failing has the API server fail each patch of an object for which failsNow returns true.
-func failing(w *harness.World, code int, object string, failsNow func() bool) {
+// failing has the API server refuse each patch of an object for which failsNow returns true.
+func failing(w *harness.World, code int, reason metav1.StatusReason, object string, failsNow func() bool) {
 	w.Helper()
 	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
 		if r.Method != http.MethodPatch || !strings.HasSuffix(r.URL.Path, object) || !failsNow() {
 			return send(r)
 		}
-		status, err := json.Marshal(map[string]any{
-			"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
-			"reason": map[int]string{http.StatusConflict: "Conflict", http.StatusInternalServerError: "InternalError"}[code],
-		})
-		return &http.Response{
-			StatusCode: code, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(string(status))),
-			Request: r, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		}, err
+		return harness.Refusal(r, code, reason, "the write failed")
 	})
 }
 
@@ -47,7 +40,7 @@ func TestDeletion_LastWriteConflicts_TheAgentIsDeletedOnce(t *testing.T) {
 	w, tenant := harness.Shared(t, cloudtest.Settings{})
 	tenant.Ready(w.Guest(tenant, "web"))
 	var conflicts atomic.Int32
-	failing(w, http.StatusConflict, tenant.Namespace+"/agents/web", func() bool { return conflicts.Load() < 10 && conflicts.Add(1) <= 10 })
+	failing(w, http.StatusConflict, metav1.StatusReasonConflict, tenant.Namespace+"/agents/web", func() bool { return conflicts.Load() < 10 && conflicts.Add(1) <= 10 })
 	w.Cloud.ResetRequests()
 	tenant.Delete("web")
 	tenant.Gone("web")
@@ -117,7 +110,7 @@ func TestDeletion_OwnAgentThatCameBack_IsDeletedToo(t *testing.T) {
 	missing := w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Match: of, Status: http.StatusNotFound, Body: `{"error":"agent not found"}`})
 	var failed atomic.Int32
 	var repaired atomic.Bool
-	failing(w, http.StatusInternalServerError, "/agents/web", func() bool { return !repaired.Load() && failed.Add(1) > 0 })
+	failing(w, http.StatusInternalServerError, metav1.StatusReasonInternalError, "/agents/web", func() bool { return !repaired.Load() && failed.Add(1) > 0 })
 	w.Delete("web")
 	w.Eventually("the last write fails", func() error {
 		if failed.Load() == 0 {

@@ -24,7 +24,7 @@ import (
 func TestRejectedCloudProject_WhateverTheCode_SaysSo(t *testing.T) {
 	for _, row := range []struct {
 		name   string
-		code   int32
+		code   int
 		path   string
 		reason string
 	}{

@@ -7,9 +7,6 @@ SPDX-License-Identifier: Apache-2.0
 package tenancy_test
 
 import (
-	"bytes"
-	"encoding/json"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -26,19 +23,13 @@ import (
 )
 
 // rejecting makes the API server reject the writes of some paths, with these words of a policy engine.
-func rejecting(w *harness.World, code int32, said func() string, paths ...string) {
+func rejecting(w *harness.World, code int, said func() string, paths ...string) {
 	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
 		if r.Method == http.MethodGet || !slices.ContainsFunc(paths, func(path string) bool { return strings.HasSuffix(r.URL.Path, path) }) {
 			return send(r)
 		}
-		body, err := json.Marshal(metav1.Status{
-			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Message: said(),
-			Reason: map[int32]metav1.StatusReason{http.StatusForbidden: metav1.StatusReasonForbidden}[code], Code: code,
-		})
-		return &http.Response{
-			StatusCode: int(code), ProtoMajor: 1, ProtoMinor: 1, Request: r, ContentLength: int64(len(body)),
-			Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)),
-		}, err
+		reason := map[int]metav1.StatusReason{http.StatusForbidden: metav1.StatusReasonForbidden}[code]
+		return harness.Refusal(r, code, reason, said())
 	})
 }
 

@@ -152,7 +152,12 @@ func (w *worker) act(ctx context.Context, s subject, which int, variant uint64) 
 		return w.deleteSecret(ctx, s)
 	case which < 92:
 		w.meddle(s, func(server *cloudtest.Server, id string) {
-			server.Mutate(id, func(a *cloud.Agent) { a.Version, a.RawConfig = "v0.0.1", "# meddled with" })
+			named := w.onlyConfigNames(ctx, s, id)
+			server.Mutate(id, func(a *cloud.Agent) {
+				if a.Version = "v0.0.1"; !named {
+					a.RawConfig = "# meddled with"
+				}
+			})
 		})
 	case which < 94:
 		if w.removals.Add(-1) >= 0 {
@@ -170,6 +175,16 @@ func (w *worker) deleteSecret(ctx context.Context, s subject) error {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.key.Namespace, Name: s.key.Name + "-token"}}
 		return client.IgnoreNotFound(w.kube.Delete(ctx, secret))
 	})
+}
+
+// onlyConfigNames reports whether only its configuration shows that a remote agent is the Agent's: one with a chosen machine ID, of another
+// namespace than the CloudProject's, that is not recorded yet. Whoever changes it then has the Agent Stalled, as its page says.
+func (w *worker) onlyConfigNames(ctx context.Context, s subject, id string) bool {
+	if s.machineID == "" || s.key.Namespace == s.place.namespace {
+		return false
+	}
+	var a v1alpha1.Agent
+	return w.kube.Get(ctx, s.key, &a) != nil || a.Status.ID != id
 }
 
 // meddle changes the current remote agent of the Agent externally.
