@@ -15,5 +15,5 @@ awk -v kind="$kind" '
 		for (i = 2; i <= NF; i++) if ($i ~ /\/operator\/internal\/testenv$/) needs = "plane"
 		if (needs != kind) next
 		package = substr($1, 1, length($1) - length(".test"))
-		print (package ~ /\/hack\/bench$/ ? 0 : 1), package
+		print (package ~ /\/(hack\/bench|test\/reliability)$/ ? 0 : 1), package
 	}' <<<"$list" | sort -k1,1n -k2r | cut -d" " -f2
