@@ -15,8 +15,8 @@ import (
 )
 
 // Canonical normalizes a JSON object for comparison: sorted keys, no white space, one spelling of each text and number. Null,
-// absent, [] and "" are the empty object. The values are never all decoded, which would take up to a hundred times the memory of
-// their bytes.
+// absent, [] and "" are the empty object. Of an object longer than mostMetadata only the digest is returned. The values are never all
+// decoded, which would take up to a hundred times the memory of their bytes.
 func Canonical(raw json.RawMessage) json.RawMessage {
 	c := &canonical{decoder: json.NewDecoder(bytes.NewReader(raw))}
 	c.decoder.UseNumber()
@@ -25,6 +25,9 @@ func Canonical(raw json.RawMessage) json.RawMessage {
 		return json.RawMessage(`"` + digestOf(raw) + `"`) // It differs from each object, and equals itself.
 	case err != nil:
 		return json.RawMessage(`{}`)
+	}
+	if len(c.text) > mostMetadata {
+		return json.RawMessage(`"` + digestOf(c.text) + `"`)
 	}
 	switch text := string(c.text); text {
 	case `null`, `[]`, `""`:

@@ -7,7 +7,9 @@ SPDX-License-Identifier: Apache-2.0
 package cloud_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -22,7 +24,7 @@ func TestOfAHugeAgentOnlyTheBeginningIsKept(t *testing.T) {
 	filled := strings.Repeat("x", huge)
 	for field, kept := range map[string]int{
 		"name": text, "version": text, "status": text, "os": text, "environmentName": text, "fleetID": text,
-		"machineID": text, "rawConfig": 1<<20 + 1, "flags": text, "tags": text, "metadata": len(`"too long"`),
+		"machineID": text, "rawConfig": 1<<20 + 1, "flags": text, "tags": text, "metadata": len(`"0123456789abcdef"`),
 	} {
 		t.Run(field, func(t *testing.T) {
 			t.Parallel()
@@ -45,6 +47,35 @@ func TestOfAHugeAgentOnlyTheBeginningIsKept(t *testing.T) {
 				len(agent.MachineID) + len(agent.RawConfig) + len(strings.Join(append(agent.Flags, agent.Tags...), "")) + len(agent.Metadata)
 			if size != kept {
 				t.Errorf("%d bytes are kept, want %d", size, kept)
+			}
+		})
+	}
+}
+
+// An API may write each character in six: what was declared equals itself all the same, however long, and differs from all else.
+func TestLargeMetadata_EachCharacterEscaped_IsTheSame(t *testing.T) {
+	t.Parallel()
+	for name, character := range map[string]string{"not Latin": "字", "escaped also when canonical": "<"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text := strings.Repeat(character, 400_000)
+			declared, err := json.Marshal(map[string]string{"note": text})
+			if err != nil {
+				t.Fatal(err)
+			}
+			escaped := strings.Repeat(fmt.Sprintf(`\u%04x`, []rune(character)[0]), 400_000)
+			shown := func(metadata string) json.RawMessage {
+				var agent cloud.Agent
+				if err := json.Unmarshal([]byte(`{"id":"`+nilID+`","metadata":`+metadata+`}`), &agent); err != nil {
+					t.Fatal(err)
+				}
+				return cloud.Canonical(agent.Metadata)
+			}
+			if !bytes.Equal(shown(`{"note":"`+escaped+`"}`), cloud.Canonical(declared)) {
+				t.Error("the same text, escaped, differs")
+			}
+			if bytes.Equal(shown(`{"note":"`+escaped+`x"}`), cloud.Canonical(declared)) {
+				t.Error("a longer text is the same")
 			}
 		})
 	}

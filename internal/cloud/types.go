@@ -171,7 +171,7 @@ func (s *strictAgent) agent() Agent {
 	case string(s.Metadata) == "null":
 		s.Metadata = nil
 	case len(s.Metadata) > mostMetadata:
-		s.Metadata = json.RawMessage(tooLong)
+		s.Metadata = Canonical(s.Metadata)
 	}
 	for _, text := range []*string{
 		&s.ID, s.FleetID, &s.Name, &s.MachineID, &s.Type, &s.Version, &s.Edition, &s.Status, &s.OS, &s.Arch, &s.EnvironmentName,
@@ -192,8 +192,8 @@ const (
 	mostTexts     = 1024      // of an array
 	mostText      = 4<<10 + 1 // bytes of a text
 	mostRawConfig = 1<<20 + 1
-	// mostMetadata is what can be declared, in bytes, with each character escaped in six. Of longer metadata only a text is
-	// left, which differs from all that can be declared.
+	// mostMetadata is what is kept of metadata, in bytes. Longer metadata is made canonical, and then replaced by its digest, if it is
+	// still too long: an API may write each character of what was declared in six.
 	mostMetadata = 6 * 256 << 10
 )
 
