@@ -55,6 +55,9 @@ func (s Absence) read(ctx context.Context, id string) (*cloud.Agent, error) {
 	remote, err := s.Project.Get(ctx, s.Caller(), id)
 	if a, seen := &s.Known.Absence, (Whereabouts{id, s.Endpoint}); err == nil {
 		delete(a.missed, s.found(id, fault.RemoteMissing))
+		if remote.MachineID == s.MachineID() {
+			delete(a.missed, s.found(id, fault.RemoteMisnamed))
+		}
 		if a.unnamed == seen {
 			a.unnamed = Whereabouts{}
 		}
@@ -88,7 +91,7 @@ func (s Absence) candidate(ctx context.Context, id string) (*cloud.Agent, error)
 	if missing, err := s.ConfirmsMissing(ctx, id, err); !missing {
 		return nil, err
 	}
-	if err := s.missedTwice(named, fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
+	if err := s.missedTwice(id, fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
 		"%s was not found; the operator continues once a second check confirms it", Evidence{s.Task}.named("the remote agent", id),
 	)); err != nil && named != a.Lost {
 		return nil, err
@@ -106,15 +109,20 @@ func (s Absence) missedOnce(id string) bool {
 }
 
 // missedTwice returns the failure until a second check, some time after the first, misses an agent that was named or is to be deleted.
-func (s Absence) missedTwice(named Whereabouts, until *fault.Error) error {
-	a, missing := &s.Known.Absence, s.found(named.ID, fault.RemoteMissing)
-	if _, before := a.missed[missing]; !before {
+func (s Absence) missedTwice(id string, until *fault.Error) error {
+	return s.foundTwice(id, until.Coded(fault.RemoteMissing))
+}
+
+// foundTwice returns the failure until a second check, some time after the first, finds the same of an agent other than the recorded one.
+func (s Absence) foundTwice(id string, until *fault.Error) error {
+	a, found := &s.Known.Absence, s.found(id, until.Code)
+	if _, before := a.missed[found]; !before {
 		if a.missed == nil || len(a.missed) >= mostMissed {
 			a.missed = map[finding]time.Time{}
 		}
-		a.missed[missing] = s.Clock.Now()
+		a.missed[found] = s.Clock.Now()
 	}
-	return s.again(a.missed[missing], until)
+	return s.again(a.missed[found], until)
 }
 
 // knownHere reports whether a remote agent that is not found at this endpoint is known to have been there: the Agent's own, or a

@@ -115,9 +115,15 @@ func (d Deleter) superfluous(ctx context.Context, id string) (bool, error) {
 	if d.verified(ctx, id) {
 		return true, nil
 	}
-	remote, err := Observer{d.Task}.Lookup(ctx, id)
-	if err != nil || remote == nil || remote.Reported() {
+	remote, err := Absence{d.Task}.candidate(ctx, id)
+	switch {
+	case err != nil, remote == nil:
 		return false, err
+	case remote.MachineID != d.MachineID(): // One odd response must not have a duplicate forgotten.
+		return false, Absence{d.Task}.foundTwice(id, fault.Retryablef(v1alpha1.ReasonRemoteMismatch,
+			"the duplicate %s shows another machine ID; it is left once a second check confirms that", id).Coded(fault.RemoteMisnamed))
+	case remote.Reported():
+		return false, nil
 	}
 	d.verify(id)
 	return true, nil
@@ -278,7 +284,7 @@ func (d Deleter) gone(id string) error {
 		if d.Project.Version() != d.EndpointVersion {
 			return d.outdated()
 		}
-		if err := a.missedTwice(Whereabouts{id, d.Endpoint}, fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
+		if err := a.missedTwice(id, fault.Retryablef(v1alpha1.ReasonRemoteDeleted,
 			"remote agent %s not found; the operator continues once a second check confirms it", id)); err != nil {
 			return err
 		}

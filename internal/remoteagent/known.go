@@ -110,7 +110,8 @@ type absences struct {
 	// unnamed is the agent that a "not found" may have been about, since unnamedAt: a later snapshot decides.
 	unnamed   Whereabouts
 	unnamedAt time.Time
-	// missed are the agents that were named and not found, and when first: a second check decides.
+	// missed are the agents that were named, or are to be deleted, and were not found or showed another machine ID, and when first: a second
+	// check decides.
 	missed map[finding]time.Time
 	// Lost was found missing for good and is not looked up again; other was named and did not exist.
 	Lost     Whereabouts

@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,4 +73,49 @@ func TestDuplicate_BeginsToReportWhileItsDeletionFails_IsLeft(t *testing.T) {
 	repair()
 	w.Check("web")
 	remains(w, w.Get("web").Status.ID, duplicate)
+}
+
+// One odd response must not have a duplicate forgotten: where no list shows it again, it would be left for ever.
+func TestDuplicate_OneReadShowsAnotherMachineID_IsNotForgotten(t *testing.T) {
+	for name, row := range map[string]struct{ times, left int }{"once": {1, 1}, "always": {0, 2}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}, limited(100, 100))
+			repair := withDuplicates(w, "web", 1)
+			duplicate := w.Get("web").Status.DuplicatesToDelete[0]
+			w.Cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteList, Status: http.StatusInternalServerError})
+			w.Clock.Step(time.Minute) // The last list is too old to show the duplicate again.
+			var odd atomic.Int32
+			w.Cloud.Inject(cloudtest.Fault{
+				Method: http.MethodGet, Route: cloudtest.RouteAgent, Times: row.times, Status: http.StatusOK,
+				Body: fmt.Sprintf(`{"id":%q,"name":"web","machineID":"of-another-agent","type":"fluentbit"}`, duplicate),
+				Match: func(r *http.Request) bool {
+					reads := strings.HasSuffix(r.URL.Path, duplicate)
+					if reads {
+						odd.Add(1)
+					}
+					return reads
+				},
+			})
+			w.Eventually("a read shows another machine ID", func() error {
+				w.Poke("web")
+				if odd.Load() == 0 {
+					return errors.New("it was not read")
+				}
+				return nil
+			})
+			w.Clock.Step(w.Settings.GoneDelay)
+			repair()
+			w.Eventually("it is decided", func() error {
+				w.Poke("web")
+				if recorded := w.Get("web").Status.DuplicatesToDelete; len(recorded) > 0 {
+					return fmt.Errorf("recorded are %v", recorded)
+				}
+				return nil
+			})
+			if n := len(w.Remote()); n != row.left {
+				t.Errorf("%d remote agents are left, want %d", n, row.left)
+			}
+		})
+	}
 }
