@@ -61,6 +61,8 @@ const (
 	Unrecorded Code = "Unrecorded"
 	// SecretForeign: a Secret has another owner.
 	SecretForeign Code = "SecretForeign"
+	// SecretUnstored: the API server stored a Secret otherwise than it was written.
+	SecretUnstored Code = "SecretUnstored"
 )
 
 // Error is a classed failure.

@@ -21,7 +21,7 @@ func NotStored(name string, written, stored map[string][]byte) error {
 	for _, key := range slices.Sorted(maps.Keys(written)) {
 		if written[key] != nil && !bytes.Equal(written[key], stored[key]) {
 			return fault.Terminalf(v1alpha1.ReasonAPIServer, "the API server accepted and did not store the key %q of Secret %q: "+
-				"correct the policy or webhook that removes or changes it", key, name)
+				"correct the policy or webhook that removes or changes it", key, name).Coded(fault.SecretUnstored)
 		}
 	}
 	return nil

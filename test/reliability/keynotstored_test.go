@@ -71,6 +71,30 @@ func TestSecret_ValueIsStoredOtherwiseEachTime_MakesNoLoop(t *testing.T) {
 	}
 }
 
+// The same for a CloudProject's copy of the credentials: each write of it wakes the CloudProject.
+func TestCopy_ValueIsStoredOtherwiseEachTime_MakesNoLoop(t *testing.T) {
+	t.Parallel()
+	const name = "calyptia-credentials"
+	w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+	var writes atomic.Int32
+	w.API.StoreOtherwise(name, func(data map[string][]byte) {
+		writes.Add(1)
+		data[v1alpha1.TokenKey] = fmt.Append(nil, "vault:v1:", writes.Load())
+	})
+	w.Start()
+	w.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonAPIServer, "did not store", v1alpha1.TokenKey, name)
+	first := writes.Load()
+	for i := range 20 { // Meanwhile only events of its copy and of Agents wake the CloudProject.
+		w.NotReady(w.Apply(fmt.Sprint("web-", i)), v1alpha1.ReasonProjectNotReady, "registration is paused")
+	}
+	if n := writes.Load() - first; n > 12 {
+		t.Errorf("the copy was written %d times more", n)
+	}
+	w.API.Around(nil)
+	w.PokeProject()
+	w.Ready("web-0")
+}
+
 // A copy of the credentials without its token could not delete the Agents, so none is registered.
 func TestCopy_TokenIsNotStored_PausesRegistration(t *testing.T) {
 	const name = "calyptia-credentials"

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
@@ -33,7 +34,8 @@ type memo struct {
 	released   bool // the finalizer was removed, which the cache may not show yet
 
 	check      checked
-	uncopied   *fault.Error         // why there is no copy of the credentials; nil when there is
+	uncopied   *fault.Error // why there is no copy of the credentials; nil when there is
+	unstored   unstored
 	agents     map[string]int       // that use the CloudProject, by namespace
 	recorded   map[types.UID]string // their remote agents
 	duplicates []string             // of their remote agents
@@ -58,6 +60,13 @@ func (c *checked) again() {
 	c.tried, c.verdict, c.next, c.failures = attempt{}, nil, time.Time{}, 0
 }
 
+// unstored is a copy of the credentials that was not stored as it was written: with what it was tried, how often, and when to try again.
+type unstored struct {
+	tried attempt
+	times int
+	next  time.Time
+}
+
 // rejected are the consecutive rejections by the API server.
 type rejected struct {
 	times  int
@@ -77,6 +86,10 @@ type attempt struct {
 	version     int
 	generation  int64
 	reconcileAt string
+}
+
+func attemptOf(p *connection.Connection, cp *v1alpha1.CloudProject) attempt {
+	return attempt{version: p.Version(), generation: cp.Generation, reconcileAt: cp.Annotations[v1alpha1.AnnotationReconcileAt]}
 }
 
 // of returns the memo of a CloudProject. That of an earlier CloudProject with the same name is dropped.

@@ -69,7 +69,7 @@ func (n connector) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *me
 	if result.Authentication == "" { // The API did not respond, so there is nothing to copy.
 		return both(both(c.lost, p.Tripped()), verdict), nil
 	}
-	m.uncopied, err = n.copies.keep(ctx, cp, c, result.Verified)
+	m.uncopied, err = n.copy(ctx, p, cp, m, c)
 	// Read after the check, which may process a user's reset.
 	lost := both(c.lost, p.Tripped())
 	if err != nil {
@@ -77,6 +77,25 @@ func (n connector) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *me
 	}
 	p.PauseRegistration(pauseReason(cp, lost, m.uncopied))
 	return both(lost, both(verdict, m.uncopied)), nil
+}
+
+// copy updates the copy of the credentials. One that a webhook of the cluster stores otherwise than it was written is written again only
+// after a backoff, or if something changed: each write wakes the CloudProject.
+func (n connector) copy(
+	ctx context.Context, p *connection.Connection, cp *v1alpha1.CloudProject, m *memo, c credentials,
+) (*fault.Error, error) {
+	last, try := &m.unstored, attemptOf(p, cp)
+	if last.tried == try && n.clock.Now().Before(last.next) {
+		return m.uncopied, nil
+	}
+	failure, err := n.copies.keep(ctx, cp, c, p.Result().Verified)
+	if err != nil || failure == nil || failure.Code != fault.SecretUnstored {
+		*last = unstored{}
+		return failure, err
+	}
+	last.tried, last.times = try, last.times+1
+	last.next = n.clock.Now().Add(n.delays.backoff(last.times))
+	return failure, nil
 }
 
 // block stops all requests of an unusable CloudProject, and makes the next usable state verify it again. The verdict also says if the
@@ -136,9 +155,7 @@ func (n connector) verify(ctx context.Context, p *connection.Connection, cp *v1a
 	last := &m.check
 	now := n.clock.Now()
 	needsCheck := m.needsCheck.Swap(false)
-	try := attempt{
-		version: p.Version(), generation: cp.Generation, reconcileAt: cp.Annotations[v1alpha1.AnnotationReconcileAt],
-	}
+	try := attemptOf(p, cp)
 	verified := p.Result().Verified
 	// The request may date from a time when the operator was down or could not call the API. It counts once, even if the
 	// status does not show yet that it was handled.
@@ -157,7 +174,7 @@ func (n connector) verify(ctx context.Context, p *connection.Connection, cp *v1a
 	}
 	err := p.Verify(ctx)
 	last.tried, last.verdict = try, judge(err, p, verified)
-	if v := last.verdict; v == nil || v.Class != fault.Retryable && v.Code != fault.Throttled {
+	if v := last.verdict; err == nil || v.Class != fault.Retryable && v.Code != fault.Throttled {
 		last.handled = try.reconcileAt
 	}
 	if result := p.Result(); result.Verified {
