@@ -113,6 +113,16 @@ func TestResultsOfTheCredentialCheck(t *testing.T) {
 				Authentication: bearer, ListSupported: ptr.To(true), PageRefused: "list agents: 500 unavailable",
 			}, requests: 4,
 		}, {
+			name: "something refuses the newest agent, and the API asks to wait for longer than the check does", wanted: bearer,
+			faults: []cloudtest.Fault{refusesAgents(403), {
+				Route: cloudtest.RouteList, Status: 429, Body: `{"error":"too many requests"}`, Header: http.Header{"Retry-After": {"60"}},
+			}},
+			reason: v1alpha1.ReasonRateLimited, requests: 2,
+		}, {
+			name: "something refuses the newest agent, and the API fails after it", wanted: bearer,
+			faults: []cloudtest.Fault{refusesAgents(404), {Route: cloudtest.RouteList, Status: 500, Body: `{"error":"internal"}`}},
+			reason: "cloud", requests: 2,
+		}, {
 			name: "a request to wait ends the attempt, in any form", wanted: bearer, faults: []cloudtest.Fault{refusesAgents(429)},
 			reason: v1alpha1.ReasonRateLimited, requests: 1,
 		}, {
@@ -335,5 +345,18 @@ func TestVerify_NewTokenMayNotList_AgentsContinue(t *testing.T) {
 				t.Error("the list is still expected")
 			}
 		})
+	}
+}
+
+// One odd response, and an API that takes three seconds to list: nothing refuses the newest agent.
+func TestVerify_OneOddResponse_SlowLists_NothingRefuses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, cloudtest.Settings{})
+	w.registerAside("there")
+	w.configure()
+	w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: 502, Body: "<html>Bad Gateway</html>", Times: 1})
+	w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Latency: 3 * time.Second})
+	if err := w.Verify(t.Context()); err == nil || w.Result().PageRefused != "" {
+		t.Errorf("error %v, refused: %s", err, w.Result().PageRefused)
 	}
 }

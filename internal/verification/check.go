@@ -111,10 +111,13 @@ func list(ctx context.Context, c *cloud.Client, projectID string) (page *cloud.P
 	if isForeign(err) {
 		soon, cancel := context.WithTimeout(ctx, patience)
 		defer cancel()
-		_, failed := c.List(soon, projectID, cloud.ListOptions{Last: 1, Name: uuid.NewString()})
-		if failed == nil { // One odd response may be a moment's trouble.
-			page, err = c.List(soon, projectID, newest)
-			refused = isForeign(err) || lacksList(err)
+		_, failed := patiently(soon, c, projectID, cloud.ListOptions{Last: 1, Name: uuid.NewString()})
+		switch {
+		case failed == nil: // One odd response may be a moment's trouble.
+			page, err = patiently(soon, c, projectID, newest)
+			refused = soon.Err() == nil && (isForeign(err) || lacksList(err))
+		case !lacksList(failed):
+			err = failed // It shows nothing of lists.
 		}
 	}
 	lists := refused || err == nil || isLong(err)
@@ -130,6 +133,26 @@ func list(ctx context.Context, c *cloud.Client, projectID string) (page *cloud.P
 	}
 	shown.ListSupported = &lists
 	return page, shown, nil
+}
+
+// patiently asks for a list, and asks again if the API limits lists, as long as there is time.
+func patiently(ctx context.Context, c *cloud.Client, projectID string, o cloud.ListOptions) (*cloud.Page, error) {
+	for {
+		page, err := c.List(ctx, projectID, o)
+		e, failed := cloud.AsError(err)
+		if !failed || e.Status != http.StatusTooManyRequests {
+			return page, err
+		}
+		wait := max(e.RetryAfter, time.Second)
+		if end, bounded := ctx.Deadline(); bounded && time.Until(end) < wait {
+			return page, err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return page, err
+		}
+	}
 }
 
 // isForeign reports whether something in between may have replaced or dropped the response because of what the agent holds that it shows.

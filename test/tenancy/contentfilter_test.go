@@ -15,6 +15,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -87,6 +88,56 @@ func checked(w *harness.World) {
 		}
 		return nil
 	})
+}
+
+// The same on an API that limits lists, or that lists by name slowly: the second look of a check, at a list that shows no agent, fails.
+// What fails shows nothing of lists.
+func TestFilter_RefusesTheNewestAgent_TheSecondListFails_TheAPIStillLists(t *testing.T) {
+	for reason, second := range map[string]cloudtest.Fault{
+		v1alpha1.ReasonRateLimited: {
+			Status: http.StatusTooManyRequests, Body: `{"error":"too many requests"}`,
+			Header: http.Header{"Content-Type": {"application/json"}, "Retry-After": {"60"}},
+		},
+		v1alpha1.ReasonInvalidResponse: {Latency: 7 * time.Second},
+	} {
+		t.Run(reason, func(t *testing.T) {
+			t.Parallel()
+			w, tenant := harness.Shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDUpsert},
+				func(w *harness.World, cp *v1alpha1.CloudProject) { behindFilter(w, cp, http.StatusForbidden) })
+			w.Ready(w.Apply("web"))
+			victim := ofAnotherTeam(w, "machine-1")
+			tenant.Ready(w.Guest(tenant, "blocked"))
+			block(w, tenant, "blocked")
+			var looked atomic.Int32
+			second.Method, second.Route = http.MethodGet, cloudtest.RouteList
+			second.Match = func(r *http.Request) bool {
+				byName := r.URL.Query().Has("name")
+				if byName {
+					looked.Add(1)
+				}
+				return byName
+			}
+			w.Cloud.Inject(second)
+			for n := range int32(4) { // Longer than the time after which a missing list is believed.
+				w.Clock.Step(8 * time.Minute)
+				w.PokeProject()
+				w.Eventually("a second look", func() error {
+					if looked.Load() <= n {
+						return errors.New("there is none")
+					}
+					return nil
+				})
+			}
+			tenant.NotReady(w.Guest(tenant, "thief", machine("machine-1")), reason)
+			if lists := w.Project().Status.ListSupported; lists == nil || !*lists {
+				t.Error("the API counts as one that does not list")
+			}
+			if n := len(w.Remote()); n != 3 {
+				t.Errorf("%d remote agents, want 3", n)
+			}
+			w.Unharmed([]cloud.Agent{victim})
+		})
+	}
 }
 
 // What one guest's newest agent holds has something in between refuse each list that shows it. The API still counts as one that lists:
