@@ -8,11 +8,15 @@ package reliability_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -68,6 +72,35 @@ func TestSecret_ValueIsStoredOtherwiseEachTime_MakesNoLoop(t *testing.T) {
 	}
 	if n := writes.Load() - first; n > 5 {
 		t.Errorf("the Secret was written %d times more", n)
+	}
+}
+
+// An API shows a token only in the response to the registration: it is held until the Secret has it, whatever a webhook made of it.
+func TestSecret_TokenIsNotStored_MaskedAPI_IsHeld(t *testing.T) {
+	for name, change := range map[string]func(map[string][]byte){
+		"removed":  func(data map[string][]byte) { delete(data, v1alpha1.TokenKey) },
+		"replaced": func(data map[string][]byte) { data[v1alpha1.TokenKey] = []byte("vault:v1:4f1c0a9b2d7e") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{MaskTokens: true, MaskAs: "********"}, harness.Idle)
+			w.API.StoreOtherwise("web-token", change)
+			w.Start()
+			w.Apply("web")
+			stalled := func() {
+				w.Stalled("web", v1alpha1.ReasonAPIServer, "did not store", v1alpha1.TokenKey, "web-token")
+			}
+			stalled()
+			w.Clock.Step(15 * time.Minute)
+			w.Check("web")
+			stalled()
+			remote := w.Remote()[0]
+			w.API.Around(nil)
+			w.Clock.Step(time.Minute)
+			w.Poke("web")
+			w.Ready("web")
+			w.HoldsToken("web", remote)
+		})
 	}
 }
 
@@ -148,5 +181,36 @@ func TestCopy_TokenIsNotStored_ThenIs_Registers(t *testing.T) {
 	w.Ready("web")
 	if len(w.Secret(name).Data[v1alpha1.TokenKey]) == 0 {
 		t.Error("the copy has no token")
+	}
+}
+
+// The same where a webhook replaces the token in the copy, always by the same.
+func TestCopy_TokenIsStoredOtherwise_InconclusiveCheck_StaysPaused(t *testing.T) {
+	t.Parallel()
+	const name = "calyptia-credentials"
+	w := harness.New(t, cloudtest.Settings{NoList: true}, harness.Idle)
+	w.Cloud.Inject(cloudtest.Fault{
+		Method: http.MethodGet, Route: cloudtest.RouteAgent, Status: http.StatusBadRequest, Body: `{"error":"invalid ID"}`,
+		Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, uuid.Nil.String()) },
+	})
+	w.API.StoreOtherwise(name, func(data map[string][]byte) { data[v1alpha1.TokenKey] = []byte("vault:v1:4f1c0a9b2d7e") })
+	w.Start()
+	w.Apply("web")
+	paused := func() {
+		w.NotReady("web", v1alpha1.ReasonProjectNotReady, "registration is paused")
+	}
+	paused()
+	for range 3 {
+		w.PokeProject()
+		w.Eventually("it is handled", func() error {
+			if cp := w.Project(); cp.Status.LastHandledReconcileAt != cp.Annotations[v1alpha1.AnnotationReconcileAt] {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+		paused()
+	}
+	if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 0 {
+		t.Errorf("%d registrations were sent", n)
 	}
 }

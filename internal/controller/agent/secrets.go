@@ -141,7 +141,8 @@ func (s secretKeeper) yield(ctx context.Context, secret *corev1.Secret) error {
 // found right, or if the API shows no token.
 func (s secretKeeper) bestToken(ctx context.Context, secret *corev1.Secret) (cloud.Token, error) {
 	held, checks := (remoteagent.Evidence{Task: s.Task}).HeldToken(), s.Known.Secrets
-	if secret != nil && tokensecret.ID(secret) == s.Agent.Status.ID {
+	// A token that is held was not stored: the Secret may hold what a webhook made of it.
+	if !held.Usable() && secret != nil && tokensecret.ID(secret) == s.Agent.Status.ID {
 		held = tokensecret.Token(secret)
 	}
 	if checks.Right && !s.Token.Usable() && held.Usable() && secret != nil && secret.ResourceVersion == checks.Token {

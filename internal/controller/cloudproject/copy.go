@@ -77,7 +77,7 @@ func servesAt(secret *corev1.Secret, cp *v1alpha1.CloudProject) bool {
 }
 
 // keep updates the copy from the source. An existing copy, even one that somebody deleted, is replaced only by credentials that the API
-// accepted: until then its finalizer keeps what may be the last good token.
+// accepted: until then its finalizer keeps what may be the last good token. One that was not stored as it was written is none.
 // The failure says why Agents must not be registered: they could not be deleted later.
 func (c copies) keep(ctx context.Context, cp *v1alpha1.CloudProject, now credentials, accepted bool) (*fault.Error, error) {
 	switch {

@@ -88,7 +88,7 @@ func (n connector) copy(
 	if last.tried == try && n.clock.Now().Before(last.next) {
 		return m.uncopied, nil
 	}
-	failure, err := n.copies.keep(ctx, cp, c, p.Result().Verified)
+	failure, err := n.copies.keep(ctx, cp, c, p.Result().Verified || last.times > 0)
 	if err != nil || failure == nil || failure.Code != fault.SecretUnstored {
 		*last = unstored{}
 		return failure, err
