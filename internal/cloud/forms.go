@@ -22,7 +22,8 @@ var (
 	tokenWord = regexp.MustCompile(`[\w+/.~-]{32,}`)
 	// namedToken is what follows the word token or a similar word, in any form; with a digit, it is a token.
 	namedToken = regexp.MustCompile(`(?i)(?:token|secret|password|bearer|api[-_ ]?key)[^\w+/.~-]{1,4}([\w+/.~-]{16,})`)
-	uuidInText = regexp.MustCompile(`(?i)\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`)
+	// uuidInText is an ID, with the dot that joins it to the rest of a token.
+	uuidInText = regexp.MustCompile(`(?i)\.?\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b\.?`)
 	// wordInName is a part of a name that people read. Few parts of a token are that.
 	wordInName  = regexp.MustCompile(`\b(?:[A-Z]?[a-z]+|[A-Z]+|[0-9]+)\b|[a-z]{4,}`)
 	namesBefore = regexp.MustCompile(`^(?:(?:[A-Z]?[a-z]+|[A-Z]+|[0-9]+)[_+~-])+`)
@@ -36,7 +37,7 @@ func markForms(text string, hidden []bool) {
 			markTo(hidden, span[2], span[3])
 		}
 	}
-	text = uuidInText.ReplaceAllStringFunc(text, func(id string) string { return strings.Repeat(" ", len(id)) })
+	text = uuidInText.ReplaceAllStringFunc(text, func(id string) string { return strings.Repeat("-", len(id)) })
 	for _, span := range tokenWord.FindAllStringIndex(text, -1) {
 		if first := formStart(text[span[0]:span[1]]); first >= 0 {
 			markTo(hidden, span[0]+first, span[1])

@@ -8,7 +8,9 @@ package cloud
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -58,6 +60,27 @@ func TestClean_UnknownToken_IsHidden(t *testing.T) {
 						t.Fatalf("%s %s: %q shows a part", form, token, shown)
 					}
 				}
+			}
+		}
+	}
+}
+
+// The ID in a token counts for its length, but not as what can be read. Few signatures as short as these look like names.
+func TestClean_TokenOfAnIDAndASignature_IsHidden(t *testing.T) {
+	const id, tokens = "8f6f2f0e-7d1c-4b52-9c6e-3a4f7f0f9d11", 500
+	for _, form := range []string{id + ".%s", id + "-%s", id + "_%s", id + "~%s", "%s." + id, "%s-" + id} {
+		for _, text := range []string{"compared with %s: try again", "https://cloud-api.calyptia.com/v1/by-key/%s/x"} {
+			random, shown := rand.New(rand.NewPCG(3, 4)), 0
+			for range tokens {
+				raw := binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(nil, random.Uint64()), random.Uint64())
+				signature := base64.RawURLEncoding.EncodeToString(raw)
+				token := fmt.Sprintf(form, signature)
+				if strings.Contains(secrets{}.clean(fmt.Sprintf(text, token), maxRemoteWords), signature[:12]) {
+					shown++
+				}
+			}
+			if shown > tokens/20 {
+				t.Errorf("%s: of %d tokens %d are shown", fmt.Sprintf(text, form), tokens, shown)
 			}
 		}
 	}
