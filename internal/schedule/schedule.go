@@ -116,10 +116,11 @@ func (t Timers) Good() Timers {
 	return t
 }
 
-// NotWritten returns the timers after a check whose status could not be written: its outcome is lost.
-func (t Timers) NotWritten() Timers {
+// NotWritten returns the timers after a check whose status could not be written: its outcome is lost. Whoever writes the Agent all the
+// time has each write conflict, and wakes it: without a backoff each of their writes would cause the same requests again.
+func (t Timers) NotWritten(now time.Time, jitter float64, limits Limits) Timers {
 	t.Unwritten++
-	t.Retry = time.Time{}
+	t.Retry, t.AnyChange = now.Add(fault.BackoffAt(t.Unwritten, QuietWait, limits.BackoffMax, jitter)), false
 	return t
 }
 
@@ -182,10 +183,8 @@ func Confirm(interval, snapshotTook time.Duration, jitter float64) time.Duration
 }
 
 // Requeue returns the time until the Agent is requeued. Requeued Agents have a low priority.
-func (t Timers) Requeue(now time.Time, jitter float64, limits Limits) time.Duration {
+func (t Timers) Requeue(now time.Time) time.Duration {
 	switch {
-	case t.Unwritten > 0:
-		return fault.BackoffAt(t.Unwritten, QuietWait, limits.BackoffMax, jitter)
 	case !t.Retry.IsZero():
 		return max(t.Retry.Sub(now), time.Millisecond)
 	default:

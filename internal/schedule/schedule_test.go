@@ -151,8 +151,8 @@ func TestNext_EveryCombination(t *testing.T) {
 								{"without a failure nothing is retried", failure != nil || after.Retry.IsZero()},
 								{"what was seen is not checked at once", seen == NotSeen || unfinished || confirm > 0 || !after.Due(noon)},
 								{"only an outage has a grace", !grace || failure.Outage},
-								{"it always comes back", after.Requeue(noon, jitter, limits) > 0},
-								{"it does not come back in a loop", failure == nil || after.Requeue(noon, jitter, limits) >= QuietWait/2},
+								{"it always comes back", after.Requeue(noon) > 0},
+								{"it does not come back in a loop", failure == nil || after.Requeue(noon) >= QuietWait/2},
 							} {
 								if !invariant.holds {
 									t.Fatalf("%s: %+v of %+v and %+v (%+v)", invariant.name, after, before, f, failure)
@@ -179,16 +179,28 @@ func TestRequeue(t *testing.T) {
 		{"a check that is due", Timers{Check: in(-time.Hour)}, time.Millisecond, time.Millisecond},
 		{"a failure comes before the check", Timers{Check: in(-time.Hour), Retry: in(time.Minute)}, time.Minute, time.Minute},
 		{"even if the status was written for longer", Timers{Check: in(time.Hour), Retry: in(-time.Minute)}, time.Millisecond, time.Millisecond},
-		{"a status that could not be written", Timers{Check: in(time.Hour)}.NotWritten(), QuietWait / 2, QuietWait},
-		{"for the third time", Timers{Check: in(time.Hour)}.NotWritten().NotWritten().NotWritten(), 2 * QuietWait, 4 * QuietWait},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			for _, jitter := range []float64{0, 0.5, 0.999} {
-				if got := row.timers.Requeue(noon, jitter, limits); got < row.least || got > row.most {
-					t.Errorf("%s, want between %s and %s", got, row.least, row.most)
-				}
+			if got := row.timers.Requeue(noon); got < row.least || got > row.most {
+				t.Errorf("%s, want between %s and %s", got, row.least, row.most)
 			}
 		})
+	}
+}
+
+func TestNotWritten_ComesBackLaterEachTime_UnlessSomethingChanges(t *testing.T) {
+	for _, jitter := range []float64{0, 0.5, 0.999} {
+		timers, least := Timers{Check: in(time.Hour), AnyChange: true}, QuietWait/2
+		for range 8 {
+			timers = timers.NotWritten(noon, jitter, limits)
+			if got := timers.Requeue(noon); got < least || got > 2*least {
+				t.Errorf("%s, want between %s and %s", got, least, 2*least)
+			}
+			if !timers.InBackoff(noon, false) || timers.InBackoff(noon, true) {
+				t.Error("only what the outcome depends on may end the wait")
+			}
+			least *= 2
+		}
 	}
 }
 

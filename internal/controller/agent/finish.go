@@ -64,7 +64,7 @@ func (f finisher) finish(ctx context.Context, err error) (ctrl.Result, error) {
 		f.Writes.Sent = nil
 	}
 	if client.IgnoreNotFound(err) != nil {
-		f.Known.Timers = f.Known.Timers.NotWritten()
+		f.Known.Timers = f.Known.Timers.NotWritten(now, rand.Float64(), f.Settings.Limits())
 		f.log(ctx, agentstatus.Classify(err), false)
 		return f.sleep()
 	}

@@ -17,7 +17,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -215,7 +214,7 @@ func (t *task) sleep() (ctrl.Result, error) {
 	if t.Agent.Spec.Suspend && !t.Deleting() {
 		return ctrl.Result{}, nil
 	}
-	wait := t.Known.Timers.Requeue(t.Clock.Now(), rand.Float64(), t.Settings.Limits())
+	wait := t.Known.Timers.Requeue(t.Clock.Now())
 	return ctrl.Result{RequeueAfter: wait, Priority: &lowPriority}, nil
 }
 

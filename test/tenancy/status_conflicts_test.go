@@ -1,0 +1,46 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package tenancy_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// A tenant writes annotations of its Agent all the time, so that each write of its status conflicts. Those writes cause no requests to Calyptia
+// Cloud: only the request to reconcile does, with a backoff.
+func TestStatus_EachWriteConflicts_FewRequestsAreSent(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{})
+	tenant.Ready(w.Guest(tenant, "web"))
+	failing(w, http.StatusConflict, metav1.StatusReasonConflict, tenant.Namespace+"/agents/web/status", func() bool { return true })
+	w.Cloud.ResetRequests()
+	tenant.Poke("web")
+	for i := range 100 {
+		tenant.Change("web", func(a *v1alpha1.Agent) { metav1.SetMetaDataAnnotation(&a.ObjectMeta, "team/note", fmt.Sprint(i)) })
+		w.Eventually("a read", func() error {
+			if w.Cloud.Count(http.MethodGet, cloudtest.RouteAgent) == 0 {
+				return errors.New("there is none")
+			}
+			return nil
+		})
+	}
+	if n := w.Cloud.Count(http.MethodGet, cloudtest.RouteAgent); n > 12 {
+		t.Errorf("%d reads for one request to reconcile", n)
+	}
+	w.API.Around(nil)
+	tenant.Check("web")
+	tenant.Ready("web")
+}
