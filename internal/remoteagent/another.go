@@ -90,5 +90,10 @@ func (a Another) record(ctx context.Context, allowed bool) (left bool, err error
 		return false, err
 	}
 	status.DuplicatesToDelete = append(status.DuplicatesToDelete, remote.ID)
+	recorded, before := Whereabouts{remote.ID, a.Endpoint}, a.Known.Absence.recorded
+	if a.Known.Absence.recorded = recorded; recorded == before && a.Known.Timers.Unwritten == 0 {
+		return false, fault.Retryablef(v1alpha1.ReasonAPIServer, "the API server accepted and did not store status.duplicatesToDelete, "+
+			"which names another remote agent to delete: update the CustomResourceDefinition, or correct the policy that removes the field")
+	}
 	return false, RecordFirst().Quietly()
 }

@@ -117,6 +117,8 @@ type absences struct {
 	Lost     Whereabouts
 	other    finding
 	deletion deletion
+	// recorded is the agent that the status of an Agent that is being deleted shall name, besides its own.
+	recorded Whereabouts
 	// ended are the deletions that are confirmed, and when.
 	ended map[deletionOf]time.Time
 }

@@ -8,6 +8,7 @@ package tenancy_test
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -209,4 +210,32 @@ func TestYield_GuestDeletedBefore_OthersStay(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An API server that does not store status.duplicatesToDelete, as with an older CustomResourceDefinition: the Agent waits, and says so.
+func TestYield_DuplicatesAreNotStored_IsShown(t *testing.T) {
+	t.Parallel()
+	w, other := yielding(t, false)
+	w.Stop()
+	nameInSecret(w, "web-token", other.ID)
+	w.Delete("web")
+	w.API.Rewrite(func(r *http.Request) bool {
+		return r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, "/web/status")
+	}, func(body []byte) ([]byte, error) {
+		var patch map[string]any
+		if err := json.Unmarshal(body, &patch); err != nil {
+			return nil, err
+		}
+		if status, ok := patch["status"].(map[string]any); ok {
+			delete(status, "duplicatesToDelete")
+		}
+		return json.Marshal(patch)
+	})
+	w.Start()
+	w.NotReady("web", v1alpha1.ReasonAPIServer, "did not store status.duplicatesToDelete", "CustomResourceDefinition")
+	if n := len(w.Remote()); n != 2 {
+		t.Errorf("%d agents are left, want 2", n)
+	}
+	w.API.Around(nil)
+	noneLeft(w)
 }
