@@ -24,7 +24,7 @@ func TestOfAHugeAgentOnlyTheBeginningIsKept(t *testing.T) {
 	filled := strings.Repeat("x", huge)
 	for field, kept := range map[string]int{
 		"name": text, "version": text, "status": text, "os": text, "environmentName": text, "fleetID": text,
-		"machineID": text, "rawConfig": 1<<20 + 1, "flags": text, "tags": text, "metadata": len(`"0123456789abcdef"`),
+		"machineID": text, "token": cloud.MaxToken + 1, "rawConfig": 1<<20 + 1, "flags": text, "tags": text, "metadata": len(`"0123456789abcdef"`),
 	} {
 		t.Run(field, func(t *testing.T) {
 			t.Parallel()
@@ -32,6 +32,8 @@ func TestOfAHugeAgentOnlyTheBeginningIsKept(t *testing.T) {
 			switch field {
 			case "flags", "tags":
 				value = []string{filled}
+			case "token":
+				value = strings.Repeat("t", huge) // Repeated, x is a mask.
 			case "metadata":
 				value = map[string]string{"a": filled}
 			}
@@ -44,11 +46,23 @@ func TestOfAHugeAgentOnlyTheBeginningIsKept(t *testing.T) {
 				t.Fatal(err)
 			}
 			size := len(agent.Name) + len(agent.Version) + len(agent.Status) + len(agent.OS) + len(agent.EnvironmentName) + len(agent.Fleet()) +
-				len(agent.MachineID) + len(agent.RawConfig) + len(strings.Join(append(agent.Flags, agent.Tags...), "")) + len(agent.Metadata)
+				len(agent.MachineID) + len(agent.Token.Reveal()) + len(agent.RawConfig) + len(strings.Join(append(agent.Flags, agent.Tags...), "")) + len(agent.Metadata)
 			if size != kept {
 				t.Errorf("%d bytes are kept, want %d", size, kept)
 			}
 		})
+	}
+}
+
+// The response to a registration has a token, too, which is held until a Secret has it.
+func TestOfATokenThatNoSecretCanHoldOnlyTheBeginningIsKept(t *testing.T) {
+	t.Parallel()
+	var made cloud.Registered
+	if err := json.Unmarshal([]byte(`{"id":"`+nilID+`","token":"`+strings.Repeat("t", 8<<20)+`"}`), &made); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(made.Token.Reveal()); n != cloud.MaxToken+1 {
+		t.Errorf("%d bytes are kept, want %d", n, cloud.MaxToken+1)
 	}
 }
 

@@ -24,6 +24,9 @@ import (
 // Redacted is printed in place of a token.
 const Redacted = "[redacted]"
 
+// MaxToken is the length of the longest token that is accepted, in bytes. A Secret holds up to 1 MiB.
+const MaxToken = 128 << 10
+
 // Token is a secret. It prints as [redacted] in every format; only Reveal
 // returns the value. Tokens of the same value are equal under ==, too.
 type Token struct {
@@ -153,12 +156,13 @@ func (Token) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
 // MarshalJSON returns "[redacted]".
 func (Token) MarshalJSON() ([]byte, error) { return []byte(`"` + Redacted + `"`), nil }
 
-// UnmarshalJSON reads a string, or null as the empty token.
+// UnmarshalJSON reads a string, or null as the empty token. Of one that is too long only the beginning is kept, which is too long, too.
 func (t *Token) UnmarshalJSON(raw []byte) error {
 	var value string
 	if err := json.Unmarshal(raw, &value); err != nil {
 		return fmt.Errorf("a token must be a JSON string")
 	}
+	trim(&value, MaxToken+1)
 	*t = NewToken(value)
 	return nil
 }

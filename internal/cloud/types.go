@@ -116,6 +116,17 @@ func (a *Agent) Reported() bool {
 	return a.MetricsCount > 0 || shown(a.FirstMetricsAddedAt) || shown(a.LastMetricsAddedAt)
 }
 
+// Words is the size of the agent's texts, in bytes, without machine ID, token, configuration and metadata.
+func (a *Agent) Words() int {
+	size := len(a.Fleet())
+	for _, texts := range [][]string{a.Flags, a.Tags, {a.Name, a.Type, a.Version, a.Edition, a.Status, a.OS, a.Arch, a.EnvironmentName}} {
+		for _, text := range texts {
+			size += len(text) + 16
+		}
+	}
+	return size
+}
+
 // ShowsToken reports whether the agent's token is in a text that nobody declared.
 func (a *Agent) ShowsToken() bool {
 	shown := func(text string) bool { return len(text) >= minSecretPart && Redact(text, a.Token) != text }

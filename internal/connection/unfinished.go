@@ -106,7 +106,7 @@ func (t turns) add(who ratelimit.Caller, id string, remote *cloud.Agent) {
 	}
 	seen := seenAgent{remote: remote, at: t.registry.opts.Clock.Now(), bytes: readBytes}
 	if remote != nil {
-		seen.bytes += len(remote.RawConfig) + len(remote.Metadata)
+		seen.bytes += remote.Words() + len(remote.MachineID) + len(remote.Token.Reveal()) + len(remote.RawConfig) + len(remote.Metadata)
 	}
 	u := t.unfinished()
 	u.mu.Lock()

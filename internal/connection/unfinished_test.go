@@ -98,30 +98,47 @@ func TestTheNextTurnGoesOnFromAnUnfinishedOne(t *testing.T) {
 
 // Large agents of many unfinished turns take no more memory than they may: what finds no room is read again.
 func TestUnfinishedTurnsAreBounded(t *testing.T) {
-	w := verified(t, cloudtest.Settings{})
-	id := w.register("m")
-	w.cloud.Mutate(id, func(a *cloud.Agent) { a.RawConfig = strings.Repeat("x", 1<<20) })
-	const agents = 20
-	for range 2 {
-		for i := range agents {
-			who := w.web("1")
-			who.UID = uid("a", i)
-			_, err := w.Get(t.Context(), who, id)
-			noError(t, err)
-		}
+	texts := make([]string, 1000)
+	for i := range texts {
+		texts[i] = strings.Repeat("x", 1<<10)
 	}
-	if n := len(w.cloud.Requests()); n < agents+agents/2 || n >= 2*agents {
-		t.Errorf("%d requests for %d Agents in two turns", n, agents)
+	for _, row := range []struct {
+		name   string
+		holds  func(*cloud.Agent)
+		agents int // take more than there is, by less than twice
+	}{
+		{"configuration", func(a *cloud.Agent) { a.RawConfig = strings.Repeat("x", 1<<20) }, 20},
+		{"metadata", func(a *cloud.Agent) { a.Metadata = []byte(`{"a":"` + strings.Repeat("x", 1<<20) + `"}`) }, 20},
+		{"flags", func(a *cloud.Agent) { a.Flags = texts }, 20},
+		{"tags", func(a *cloud.Agent) { a.Tags = texts }, 20},
+		{"a token", func(a *cloud.Agent) { a.Token = cloud.NewToken(strings.Repeat("t", 128<<10)) }, 160},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			w := verified(t, cloudtest.Settings{})
+			id := w.register("m")
+			w.cloud.Mutate(id, row.holds)
+			for range 2 {
+				for i := range row.agents {
+					who := w.web("1")
+					who.UID = uid("a", i)
+					_, err := w.Get(t.Context(), who, id)
+					noError(t, err)
+				}
+			}
+			if n := len(w.cloud.Requests()); n < row.agents*9/8 || n >= 2*row.agents {
+				t.Errorf("%d requests for %d Agents in two turns", n, row.agents)
+			}
+			for i := range row.agents {
+				w.registry.EndTurn(uid("a", i))
+			}
+			w.forget()
+			for range 2 {
+				_, err := w.Get(t.Context(), w.web("1"), id)
+				noError(t, err)
+			}
+			w.requests(1)
+		})
 	}
-	for i := range agents {
-		w.registry.EndTurn(uid("a", i))
-	}
-	w.forget()
-	for range 2 {
-		_, err := w.Get(t.Context(), w.web("1"), id)
-		noError(t, err)
-	}
-	w.requests(1)
 }
 
 // An Agent whose interval is shorter believes nothing that is older than that.

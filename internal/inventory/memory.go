@@ -123,7 +123,7 @@ const (
 func weigh(e *Entry) int64 {
 	bytes := entryBytes + len(e.MachineID)
 	if e.Remote != nil {
-		bytes += remoteBytes + textsOf(e.Remote)
+		bytes += remoteBytes + e.Remote.Words()
 	}
 	return int64(bytes)
 }

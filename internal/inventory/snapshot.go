@@ -36,26 +36,13 @@ func entryOf(a *cloud.Agent) Entry {
 		return e // No Agent has it, and it may have any length.
 	}
 	e.MachineID = a.MachineID
-	if textsOf(a) > mostWords || a.ShowsToken() {
+	if a.Words() > mostWords || a.ShowsToken() {
 		return e // It is read, and its token hidden.
 	}
 	light := *a
 	light.RawConfigHash, light.Metadata, light.Token = "", nil, cloud.Token{}
 	e.Remote, e.RawConfig, e.Metadata = &light, a.RawConfigHash, cloud.Hash(cloud.Canonical(a.Metadata))
 	return e
-}
-
-// textsOf is the size of the texts of an agent that are kept.
-func textsOf(a *cloud.Agent) (size int) {
-	if a.FleetID != nil {
-		size = len(*a.FleetID)
-	}
-	for _, texts := range [][]string{a.Flags, a.Tags, {a.Name, a.Type, a.Version, a.Edition, a.Status, a.OS, a.Arch, a.EnvironmentName}} {
-		for _, text := range texts {
-			size += len(text) + 16
-		}
-	}
-	return size
 }
 
 // snapshot is a complete list, updated with later registrations and deletions.

@@ -144,9 +144,9 @@ func (k Keeper) remove(ctx context.Context, secret *corev1.Secret) error {
 
 // TokenData is the desired data of the token Secret; existing is the current Secret, nil if there is none.
 func TokenData(id string, token cloud.Token, existing *corev1.Secret) (map[string][]byte, error) {
-	if len(token.Reveal()) > MaxToken {
+	if len(token.Reveal()) > cloud.MaxToken {
 		return nil, fault.Terminalf(v1alpha1.ReasonInvalidResponse,
-			"the token of agent %s is longer than %d bytes: check which server responds at the CloudProject's url", id, MaxToken)
+			"the token of agent %s is longer than %d bytes: check which server responds at the CloudProject's url", id, cloud.MaxToken)
 	}
 	// A session is removed, in case the two Secrets changed names: it is binary, and breaks an envFrom.
 	data := map[string][]byte{v1alpha1.IDKey: []byte(id), SessionKey: nil, ClassicKey: nil, YAMLKey: nil}

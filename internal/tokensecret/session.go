@@ -56,9 +56,6 @@ func Names(agent *v1alpha1.Agent) []string {
 	return names
 }
 
-// MaxToken is the longest token that is stored. A Secret holds up to 1 MiB.
-const MaxToken = 128 << 10
-
 // Session is what a real Fluent Bit needs to run as an agent without a project token.
 type Session struct {
 	ID        string
@@ -97,9 +94,9 @@ func (s Session) check() error {
 				value.what, value.what)
 		}
 	}
-	if len(s.Token.Reveal()) > MaxToken {
+	if len(s.Token.Reveal()) > cloud.MaxToken {
 		return fault.Terminalf(v1alpha1.ReasonInvalidResponse,
-			"the token of the remote agent is longer than %d bytes: check which server responds at the CloudProject's url", MaxToken)
+			"the token of the remote agent is longer than %d bytes: check which server responds at the CloudProject's url", cloud.MaxToken)
 	}
 	return nil
 }

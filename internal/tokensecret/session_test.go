@@ -208,7 +208,7 @@ func TestForeignValuesCannotStartASectionOfTheConfiguration(t *testing.T) {
 			}
 		})
 	}
-	_, err := Session{ID: sessionID, MachineID: "m", URL: &url.URL{Host: "h"}, Token: cloud.NewToken(strings.Repeat("t", MaxToken+1))}.Data()
+	_, err := Session{ID: sessionID, MachineID: "m", URL: &url.URL{Host: "h"}, Token: cloud.NewToken(strings.Repeat("t", cloud.MaxToken+1))}.Data()
 	if f, ok := fault.As(err); !ok || f.Class != fault.Terminal || strings.Contains(f.Message, "ttt") {
 		t.Errorf("a token too long: error %.300v", err)
 	}
