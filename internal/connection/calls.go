@@ -57,14 +57,16 @@ func acquire(c *Connection, who ratelimit.Caller, kind verification.Kind) (*Perm
 		return nil, fault.Waitingf(v1alpha1.ReasonUnavailable,
 			"the requests take long: continuing automatically").Coded(fault.Throttled).After(fault.Spread(time.Second))
 	}
+	if c.shared.checkProbes(who.Namespace) {
+		return nil, noResponse()
+	}
 	if wait := c.shared.limiter.Take(who, now); wait > 0 {
 		return nil, fault.Waitingf(v1alpha1.ReasonRateLimited,
 			"waiting for the rate limit of CloudProject %s", c.shared.key).Coded(fault.Throttled).After(wait).Quietly()
 	}
 	done, err := c.shared.breaker.Allow()
 	if err != nil {
-		return nil, fault.Waitingf(v1alpha1.ReasonUnavailable,
-			"Calyptia Cloud does not respond: retrying automatically").Coded(fault.Unreachable).After(fault.Spread(time.Second)).Quietly()
+		return nil, noResponse()
 	}
 	to, _, at := c.target()
 	p := &Permit{connection: c, client: to, who: who, at: at, done: done}
@@ -73,6 +75,12 @@ func acquire(c *Connection, who ratelimit.Caller, kind verification.Kind) (*Perm
 		return nil, p.outdated()
 	}
 	return p, nil
+}
+
+// noResponse is the failure while a probe shows whether Calyptia Cloud responds again.
+func noResponse() *fault.Error {
+	return fault.Waitingf(v1alpha1.ReasonUnavailable,
+		"Calyptia Cloud does not respond: retrying automatically").Coded(fault.Unreachable).After(fault.Spread(time.Second)).Quietly()
 }
 
 // Spare reports whether the rate limit has capacity for an optional request.

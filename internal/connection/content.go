@@ -65,8 +65,7 @@ type tenants struct {
 	agents     map[string]int // by namespace
 	odd        oddities
 	throttlers map[string]time.Time // when the Agents of a namespace throttled the project last
-	asked      time.Time            // when responses to Agents last requested a credential check
-	probed     bool                 // a half-open probe had an odd response, and waits for a credential check
+	asked      time.Time            // when Agents last requested a credential check
 }
 
 func newTenants() tenants {
@@ -95,8 +94,7 @@ func (s *shared) forBreaker(who ratelimit.Caller, err error) error {
 	s.mu.Lock()
 	reported := s.counted(who, err)
 	now := s.registry.opts.Clock.Now()
-	ask := s.isOdd(who.Namespace, err) &&
-		(s.tenants.probed || s.needsWitness(who.Namespace) && now.Sub(s.tenants.asked) >= witnessEvery)
+	ask := s.isOdd(who.Namespace, err) && s.needsWitness(who.Namespace) && now.Sub(s.tenants.asked) >= witnessEvery
 	if ask {
 		s.tenants.asked = now
 	}
@@ -120,11 +118,10 @@ func (s *shared) counted(who ratelimit.Caller, err error) error {
 		return err
 	}
 	if s.breaker.State() != gobreaker.StateClosed {
-		// A half-open probe has to show that the API works. An odd response to one of several namespaces shows neither.
-		if s.tenants.probed = s.tenants.beside(who.Namespace); s.tenants.probed {
+		if s.tenants.beside(who.Namespace) {
 			return errUnused
 		}
-		return err
+		return err // A half-open probe has to show that the API works.
 	}
 	known, shared := odd[who.UID], s.tenants.beside(who.Namespace)
 	if !shared || len(odd) < mostOdd {
@@ -134,6 +131,25 @@ func (s *shared) counted(who ratelimit.Caller, err error) error {
 		return errUnused
 	}
 	return err
+}
+
+// checkProbes reports whether the credential check shall be the half-open probe, in place of a request for an Agent, and requests it: of
+// several namespaces one might make all probes, with requests that never end.
+func (s *shared) checkProbes(namespace string) bool {
+	if s.breaker.State() != gobreaker.StateHalfOpen {
+		return false
+	}
+	s.mu.Lock()
+	probes, now := s.tenants.beside(namespace), s.registry.opts.Clock.Now()
+	ask := probes && now.Sub(s.tenants.asked) >= time.Second
+	if ask {
+		s.tenants.asked = now
+	}
+	s.mu.Unlock()
+	if ask {
+		s.registry.needsVerification(s.key)
+	}
+	return probes
 }
 
 // needsWitness reports whether the credential check decides about the odd responses of a project that other namespaces than this
@@ -148,17 +164,15 @@ func (t *tenants) manyOdd() bool {
 }
 
 // witness reports a credential check to the breaker if odd responses wait for one: an outage opens it, and a well-formed response
-// ends their count. In place of an odd probe it decides whether the breaker closes.
+// ends their count. It is a half-open probe, too.
 func (s *shared) witness(err error) {
 	s.mu.Lock()
-	probed := s.tenants.probed
-	s.tenants.probed = false
 	waits := s.tenants.manyOdd()
 	if waits && err == nil {
 		clear(s.tenants.odd)
 	}
 	s.mu.Unlock()
-	if probed && s.breaker.State() == gobreaker.StateHalfOpen {
+	if s.breaker.State() == gobreaker.StateHalfOpen {
 		if done, refused := s.breaker.Allow(); refused == nil {
 			done(err)
 		}
