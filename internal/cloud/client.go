@@ -152,6 +152,13 @@ func (c *Client) WithCredential(credential Credential) *Client {
 	return &other
 }
 
+// For returns a client whose responses are another owner's in the Rooms.
+func (c *Client) For(owner string) *Client {
+	other := *c
+	other.owner = owner
+	return &other
+}
+
 // CloseIdleConnections closes the idle connections of this client and of those made with WithCredential.
 func (c *Client) CloseIdleConnections() { c.transport.CloseIdleConnections() }
 

@@ -53,6 +53,7 @@ func acquire(c *Connection, who ratelimit.Caller, kind verification.Kind) (*Perm
 		return nil, rejected
 	}
 	now := c.shared.registry.opts.Clock.Now()
+	c.shared.meet(who.Namespace)
 	if !who.Turn.Next(now) {
 		return nil, fault.Waitingf(v1alpha1.ReasonUnavailable,
 			"the requests take long: continuing automatically").Coded(fault.Throttled).After(fault.Spread(time.Second))
@@ -69,6 +70,9 @@ func acquire(c *Connection, who ratelimit.Caller, kind verification.Kind) (*Perm
 		return nil, noResponse()
 	}
 	to, _, at := c.target()
+	if who.Namespace != "" {
+		to = to.For(who.Namespace) // What an Agent holds delays its own namespace alone.
+	}
 	p := &Permit{connection: c, client: to, who: who, at: at, done: done}
 	if who.Session != 0 && who.Session != at.session {
 		p.Release()
@@ -247,7 +251,8 @@ func (c *Connection) learn(who ratelimit.Caller, at epoch, kind verification.Kin
 		s.verified.Succeed(kind)
 	case !failed:
 	case e.Status == http.StatusUnauthorized && !e.API:
-		check = s.access.blocked == nil // A proxy may have written it: the credential check decides.
+		// A proxy may have written it, because of what an Agent declares: the credential check decides.
+		check = s.access.blocked == nil && s.tenants.ask(s.registry.opts.Clock.Now(), foreign401Every)
 	case e.Reason == cloud.ReasonUnauthorized:
 		check = s.access.blocked == nil
 		if check && s.epoch.check == at.check && s.verified.Refuse(kind, s.registry.opts.Clock.Now()) { // Concurrent requests count once.

@@ -90,7 +90,7 @@ func TestAThrottleAppliesToAll(t *testing.T) {
 				t.Errorf("asked to retry in %s, want %s and a little more", f.RetryAfter, row.want)
 			}
 			w.refused(w.Verify(t.Context()), v1alpha1.ReasonRateLimited)
-			_, err = w.Acquire(ratelimit.Caller{UID: "another"})
+			_, err = w.Acquire(ratelimit.Caller{UID: "another", Namespace: somebody.Namespace})
 			w.refused(err, v1alpha1.ReasonRateLimited)
 			w.requests(1)
 			if w.checks.Load() != 1 {
@@ -127,7 +127,7 @@ func TestTheBreakerAllowsOneProbe(t *testing.T) {
 	probe.Go(func() { _, _ = w.Get(context.WithoutCancel(t.Context()), somebody, otherID) })
 	<-entered
 	for range 10 {
-		_, err := w.Acquire(ratelimit.Caller{UID: "another"})
+		_, err := w.Acquire(ratelimit.Caller{UID: "another", Namespace: somebody.Namespace})
 		if f := w.failure(err, v1alpha1.ReasonUnavailable); !f.Quiet {
 			t.Error("a condition would report a probe under way")
 		}
@@ -136,7 +136,7 @@ func TestTheBreakerAllowsOneProbe(t *testing.T) {
 	probe.Wait()
 	w.eventually("the Agents to be woken", func() bool { return w.wakes.Load() == 1 })
 	w.eventually("a further check", func() bool { return w.checks.Load() == 2 })
-	permit, err := w.Acquire(ratelimit.Caller{UID: "another"})
+	permit, err := w.Acquire(ratelimit.Caller{UID: "another", Namespace: somebody.Namespace})
 	noError(t, err)
 	permit.Release()
 	w.requests(6)

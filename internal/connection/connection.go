@@ -9,6 +9,7 @@ package connection
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 
 	"github.com/sony/gobreaker/v2"
@@ -116,7 +117,8 @@ func (c *Connection) Leave(who types.UID) {
 func (c *Connection) Expect(agents map[string]int) {
 	c.shared.mu.Lock()
 	defer c.shared.mu.Unlock()
-	c.shared.tenants.agents = agents
+	c.shared.tenants.agents = make(map[string]int, len(agents))
+	maps.Copy(c.shared.tenants.agents, agents)
 }
 
 // Reset allows missing agents to be registered again and rejected credentials to be retried, at a user's request.

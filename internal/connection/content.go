@@ -24,6 +24,8 @@ import (
 const (
 	mostOdd      = opensAfter - 1
 	witnessEvery = 30 * time.Second
+	// foreign401Every bounds how often a 401 that the API did not write requests the credential check.
+	foreign401Every = 5 * time.Second
 )
 
 // oddities are the Agents with an odd response since the last well-formed one. If a portal responds in place of the API,
@@ -69,7 +71,28 @@ type tenants struct {
 }
 
 func newTenants() tenants {
-	return tenants{odd: oddities{}, throttlers: map[string]time.Time{}}
+	return tenants{agents: map[string]int{}, odd: oddities{}, throttlers: map[string]time.Time{}}
+}
+
+// ask reports whether a credential check may be requested: none was for a time.
+func (t *tenants) ask(now time.Time, every time.Duration) bool {
+	if now.Sub(t.asked) < every {
+		return false
+	}
+	t.asked = now
+	return true
+}
+
+// meet records that Agents of a namespace use the project, before they are counted.
+func (s *shared) meet(namespace string) {
+	if namespace == "" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tenants.agents[namespace] == 0 {
+		s.tenants.agents[namespace] = 1
+	}
 }
 
 func (t *tenants) total() (all int) {
@@ -94,10 +117,7 @@ func (s *shared) forBreaker(who ratelimit.Caller, err error) error {
 	s.mu.Lock()
 	reported := s.counted(who, err)
 	now := s.registry.opts.Clock.Now()
-	ask := s.isOdd(who.Namespace, err) && s.needsWitness(who.Namespace) && now.Sub(s.tenants.asked) >= witnessEvery
-	if ask {
-		s.tenants.asked = now
-	}
+	ask := s.isOdd(who.Namespace, err) && s.needsWitness(who.Namespace) && s.tenants.ask(now, witnessEvery)
 	s.mu.Unlock()
 	if ask {
 		s.registry.needsVerification(s.key)
@@ -141,10 +161,7 @@ func (s *shared) checkProbes(namespace string) bool {
 	}
 	s.mu.Lock()
 	probes, now := s.tenants.beside(namespace), s.registry.opts.Clock.Now()
-	ask := probes && now.Sub(s.tenants.asked) >= time.Second
-	if ask {
-		s.tenants.asked = now
-	}
+	ask := probes && s.tenants.ask(now, time.Second)
 	s.mu.Unlock()
 	if ask {
 		s.registry.needsVerification(s.key)

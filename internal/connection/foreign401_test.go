@@ -9,6 +9,7 @@ package connection_test
 import (
 	"net/http"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -42,5 +43,20 @@ func TestLearn_401OfAProxy_ChecksAndStopsNobody(t *testing.T) {
 				t.Error("the credentials are not checked")
 			}
 		})
+	}
+}
+
+// Whoever has something in between respond with 401 all the time causes few checks: they are not within the rate limit.
+func TestLearn_401OfAProxyAllTheTime_ChecksSeldom(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
+	checks := 0
+	w.registry.OnNeedsVerification(func(client.ObjectKey) { checks++ })
+	w.cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Status: http.StatusUnauthorized, Body: "<html>Blocked</html>"})
+	for range 100 {
+		_ = w.Update(t.Context(), somebody, otherID, cloud.Update{Name: new("other")})
+		w.clock.Step(100 * time.Millisecond)
+	}
+	if checks < 2 || checks > 3 {
+		t.Errorf("%d checks in 10 seconds, want one in 5", checks)
 	}
 }

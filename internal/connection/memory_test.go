@@ -22,6 +22,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
 // However many CloudProjects a namespace has, their large responses take half of the places at most. Others get theirs.
@@ -56,18 +57,21 @@ func TestLargeResponses_OfManyCloudProjects_LeavePlacesToOthers(t *testing.T) {
 		noError(t, c.Verify(t.Context()))
 		return c
 	}
+	by := func(namespace string) ratelimit.Caller {
+		return ratelimit.Caller{UID: "somebody", Namespace: namespace}
+	}
 	slow := make(chan error, 4)
 	for i := range cap(slow) {
 		c := of("hostile", fmt.Sprint("slow-", i), "/slow")
 		go func() {
-			_, err := c.Get(t.Context(), somebody, otherID)
+			_, err := c.Get(t.Context(), by("hostile"), otherID)
 			slow <- err
 		}()
 	}
 	further, bystander := of("hostile", "further", ""), of("bystander", "main", "")
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-		_, err := further.Get(ctx, somebody, otherID)
+		_, err := further.Get(ctx, by("hostile"), otherID)
 		cancel()
 		if errors.Is(err, cloud.ErrNoRoom) {
 			break
@@ -76,13 +80,16 @@ func TestLargeResponses_OfManyCloudProjects_LeavePlacesToOthers(t *testing.T) {
 			t.Fatalf("a fifth large response of the namespace gets a place: %v", err)
 		}
 	}
-	if _, err := bystander.Get(t.Context(), somebody, otherID); err != nil {
+	if _, err := bystander.Get(t.Context(), by("bystander"), otherID); err != nil {
 		t.Errorf("another namespace: %v", err)
+	}
+	if _, err := further.Get(t.Context(), by("guest"), otherID); err != nil {
+		t.Errorf("a guest of the namespace: %v", err)
 	}
 	end()
 	for range cap(slow) {
 		noError(t, <-slow)
 	}
-	_, err := further.Get(t.Context(), somebody, otherID)
+	_, err := further.Get(t.Context(), by("hostile"), otherID)
 	noError(t, err)
 }

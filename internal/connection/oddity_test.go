@@ -7,9 +7,13 @@ SPDX-License-Identifier: Apache-2.0
 package connection_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
@@ -193,6 +197,60 @@ func TestBreaker_ProbesOfOneNamespaceThatAreDropped_DoNotKeepItOpen(t *testing.T
 			}
 		})
 	}
+}
+
+// After an outage a namespace whose requests never end takes no probe: it would keep the breaker open for all.
+func TestBreaker_RequestsOfOneNamespaceThatNeverEnd_DoNotKeepItOpen(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
+	w.Expect(map[string]int{"a": 20, "b": 1})
+	id := w.register("m")
+	check := func() {
+		if w.checks.Swap(0) > 0 { // As the controller of CloudProjects does.
+			_ = w.Verify(t.Context())
+		}
+	}
+	repair := w.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore})
+	w.fail(check, id)
+	repair()
+	release, entered := make(chan struct{}), make(chan struct{}, 4)
+	w.cloud.Inject(cloudtest.Fault{Block: release, Entered: entered, Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, otherID) }})
+	w.eventually("a probe to be let through", func() bool { _, err := w.registry.Get(w.cp, "b"); return err == nil })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	var guest sync.WaitGroup
+	var refused atomic.Int32
+	for i := range cap(entered) {
+		guest.Go(func() {
+			_, _ = w.Get(ctx, ratelimit.Caller{UID: uid("a", i), Namespace: "a"}, otherID)
+			refused.Add(1)
+		})
+	}
+	w.eventually("the guest to ask", func() bool { return len(entered) > 0 || int(refused.Load()) == cap(entered) })
+	w.eventually("the victim's request", func() bool {
+		check()
+		_, err := w.Get(t.Context(), ratelimit.Caller{UID: "victim", Namespace: "b"}, id)
+		return err == nil || ctx.Err() != nil
+	})
+	if ctx.Err() != nil {
+		t.Error("it had to wait for the requests of another namespace")
+	}
+	close(release)
+	guest.Wait()
+}
+
+// A namespace counts from its first request: another must not open the breaker before the Agents are counted.
+func TestBreaker_AgentsAreNotCountedYet_OneNamespaceDoesNotOpenIt(t *testing.T) {
+	w := verified(t, cloudtest.Settings{})
+	id := w.register("m")
+	victim := ratelimit.Caller{UID: "victim", Namespace: "b"}
+	_, err := w.Get(t.Context(), victim, id)
+	noError(t, err)
+	w.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore, Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, otherID) }})
+	for i := range 20 {
+		_, _ = w.Get(t.Context(), ratelimit.Caller{UID: uid("a", i), Namespace: "a"}, otherID)
+	}
+	_, err = w.Get(t.Context(), victim, id)
+	noError(t, err)
 }
 
 // fail opens the breaker with deletions, which no content influences.
