@@ -159,10 +159,11 @@ func TestBreaker_OnlyRegistrationsFail_TheCredentialCheckDecides(t *testing.T) {
 		w.Expect(map[string]int{"a": 20, "b": 20})
 		w.cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Cut: cloudtest.CutBefore})
 		w.dropped()
-		w.cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteAgent, Cut: cloudtest.CutBefore, Times: 1})
+		repair := w.cloud.Inject(cloudtest.Fault{Method: http.MethodGet, Route: cloudtest.RouteAgent, Cut: cloudtest.CutBefore})
 		if _, err := w.Get(t.Context(), somebody, id); err == nil {
 			t.Fatal("it is read")
 		}
+		repair()
 		if _, err := w.registry.Get(w.cp, somebody.Namespace); err != nil {
 			t.Errorf("one lost read opens it: %v", err)
 		}
