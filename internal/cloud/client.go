@@ -152,8 +152,8 @@ func (c *Client) WithCredential(credential Credential) *Client {
 	return &other
 }
 
-// For returns a client whose responses are another owner's in the Rooms.
-func (c *Client) For(owner string) *Client {
+// For returns a client like c whose responses are another owner's in the Rooms.
+func For(owner string, c *Client) *Client {
 	other := *c
 	other.owner = owner
 	return &other

@@ -71,7 +71,7 @@ func acquire(c *Connection, who ratelimit.Caller, kind verification.Kind) (*Perm
 	}
 	to, _, at := c.target()
 	if who.Namespace != "" {
-		to = to.For(who.Namespace) // What an Agent holds delays its own namespace alone.
+		to = cloud.For(who.Namespace, to) // What an Agent holds delays its own namespace alone.
 	}
 	p := &Permit{connection: c, client: to, who: who, at: at, done: done}
 	if who.Session != 0 && who.Session != at.session {

@@ -34,8 +34,7 @@ type memo struct {
 	released   bool // the finalizer was removed, which the cache may not show yet
 
 	check      checked
-	uncopied   *fault.Error // why there is no copy of the credentials; nil when there is
-	unstored   unstored
+	copying    copying
 	agents     map[string]int       // that use the CloudProject, by namespace
 	recorded   map[types.UID]string // their remote agents
 	duplicates []string             // of their remote agents
@@ -60,8 +59,10 @@ func (c *checked) again() {
 	c.tried, c.verdict, c.next, c.failures = attempt{}, nil, time.Time{}, 0
 }
 
-// unstored is a copy of the credentials that was not stored as it was written: with what it was tried, how often, and when to try again.
-type unstored struct {
+// copying is what is known of the copy of the credentials.
+type copying struct {
+	failure *fault.Error // why there is no copy; nil when there is
+	// If it was not stored as it was written: with what it was tried, how often, and when to try again.
 	tried attempt
 	times int
 	next  time.Time

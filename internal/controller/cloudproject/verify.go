@@ -60,42 +60,43 @@ func (n connector) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *me
 		return n.block(cp, m, both(unfit, c.lost)), nil
 	}
 	c.DigestKey = p.DigestKey()
-	if c.copy == nil && c.lost == nil && m.uncopied == nil {
-		m.uncopied = fault.Waitingf(v1alpha1.ReasonProgressing, "its credentials are not copied yet")
+	if c.copy == nil && c.lost == nil && m.copying.failure == nil {
+		m.copying.failure = fault.Waitingf(v1alpha1.ReasonProgressing, "its credentials are not copied yet")
 	}
-	p.PauseRegistration(pauseReason(cp, both(c.lost, p.Tripped()), m.uncopied))
+	p.PauseRegistration(pauseReason(cp, both(c.lost, p.Tripped()), m.copying.failure))
 	verdict := n.verify(ctx, p, cp, m)
 	result := p.Result()
 	if result.Authentication == "" { // The API did not respond, so there is nothing to copy.
 		return both(both(c.lost, p.Tripped()), verdict), nil
 	}
-	m.uncopied, err = n.copy(ctx, p, cp, m, c)
+	err = n.copy(ctx, p, cp, m, c)
 	// Read after the check, which may process a user's reset.
 	lost := both(c.lost, p.Tripped())
 	if err != nil {
 		return both(lost, verdict), err
 	}
-	p.PauseRegistration(pauseReason(cp, lost, m.uncopied))
-	return both(lost, both(verdict, m.uncopied)), nil
+	p.PauseRegistration(pauseReason(cp, lost, m.copying.failure))
+	return both(lost, both(verdict, m.copying.failure)), nil
 }
 
 // copy updates the copy of the credentials. One that a webhook of the cluster stores otherwise than it was written is written again only
 // after a backoff, or if something changed: each write wakes the CloudProject.
 func (n connector) copy(
 	ctx context.Context, p *connection.Connection, cp *v1alpha1.CloudProject, m *memo, c credentials,
-) (*fault.Error, error) {
-	last, try := &m.unstored, attemptOf(p, cp)
+) error {
+	last, try := &m.copying, attemptOf(p, cp)
 	if last.tried == try && n.clock.Now().Before(last.next) {
-		return m.uncopied, nil
+		return nil
 	}
 	failure, err := n.copies.keep(ctx, cp, c, p.Result().Verified || last.times > 0)
+	last.failure = failure
 	if err != nil || failure == nil || failure.Code != fault.SecretUnstored {
-		*last = unstored{}
-		return failure, err
+		last.tried, last.times, last.next = attempt{}, 0, time.Time{}
+		return err
 	}
 	last.tried, last.times = try, last.times+1
 	last.next = n.clock.Now().Add(n.delays.backoff(last.times))
-	return failure, nil
+	return nil
 }
 
 // block stops all requests of an unusable CloudProject, and makes the next usable state verify it again. The verdict also says if the
