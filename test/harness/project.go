@@ -43,6 +43,17 @@ func (w *World) PokeProject() {
 	})
 }
 
+// ProjectHandled waits until the last request to reconcile the CloudProject is handled.
+func (w *World) ProjectHandled() {
+	w.Helper()
+	w.Eventually("the request to reconcile the CloudProject is handled", func() error {
+		if cp := w.Project(); cp.Status.LastHandledReconcileAt != cp.Annotations[v1alpha1.AnnotationReconcileAt] {
+			return fmt.Errorf("the last one is %q", cp.Status.LastHandledReconcileAt)
+		}
+		return nil
+	})
+}
+
 // ProjectBecomes waits until Ready of the CloudProject has a status, a reason unless it is empty, and a message that
 // contains all words.
 func (w *World) ProjectBecomes(status metav1.ConditionStatus, reason string, words ...string) {

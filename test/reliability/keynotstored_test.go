@@ -8,7 +8,6 @@ package reliability_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -202,12 +201,7 @@ func TestCopy_TokenIsStoredOtherwise_InconclusiveCheck_StaysPaused(t *testing.T)
 	paused()
 	for range 3 {
 		w.PokeProject()
-		w.Eventually("it is handled", func() error {
-			if cp := w.Project(); cp.Status.LastHandledReconcileAt != cp.Annotations[v1alpha1.AnnotationReconcileAt] {
-				return errors.New("not yet")
-			}
-			return nil
-		})
+		w.ProjectHandled()
 		paused()
 	}
 	if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 0 {

@@ -172,6 +172,8 @@ func TestFilter_RefusesTheNewestAgent_TheAPIStillLists(t *testing.T) {
 					t.Error("the API counts as one that does not list")
 				}
 				w.ProjectBecomes("False", v1alpha1.ReasonUnavailable, "refuses the list of the newest agent", fmt.Sprint(status), "filter")
+				w.PokeProject()
+				w.ProjectHandled()       // The API responded.
 				w.Ready(w.Apply("left")) // By the last list.
 				if n := len(w.Remote()); n != 3 {
 					t.Errorf("%d remote agents, want 3", n)
