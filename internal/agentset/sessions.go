@@ -62,9 +62,11 @@ type Plan struct {
 }
 
 // PlanSessions compares the sessions that are wanted with those that the Secrets hold. A slot whose Secret changes leaves
-// the former one only after it is in the new one. stored has one element for each Secret.
+// the former one only after it is in the new one, and enters that once there is room beside those that leave it. stored has one element
+// for each Secret.
 func PlanSessions(wanted map[string]Wanted, stored []map[string]Stored) Plan {
 	var plan Plan
+	var delayed []string
 	shards := make([][]string, len(stored))
 	for _, slot := range slices.Sorted(maps.Keys(wanted)) {
 		shard := Shard(slot, len(stored))
@@ -72,20 +74,31 @@ func PlanSessions(wanted map[string]Wanted, stored []map[string]Stored) Plan {
 	}
 	for shard, slots := range shards {
 		write := Write{Shard: shard, Remove: superfluous(shard, wanted, stored)}
-		used := 0
+		held := 0 // after the write
+		for _, have := range stored[shard] {
+			held += have.Size
+		}
+		for _, slot := range write.Remove {
+			held -= stored[shard][slot].Size
+		}
+		used := 0 // in the end
 		for _, slot := range slots {
 			used += stored[shard][slot].Size
 		}
 		for _, slot := range slots {
 			want, have := wanted[slot], stored[shard][slot]
-			if want.Unknown || want.Digest == have.Digest {
+			more := want.Size - have.Size
+			switch {
+			case want.Unknown || want.Digest == have.Digest:
 				continue
-			}
-			if used += want.Size - have.Size; used > maxShard {
-				used -= want.Size - have.Size
+			case used+more > maxShard:
 				plan.Excess = append(plan.Excess, slot)
 				continue
+			case held+more > maxShard:
+				used, delayed = used+more, append(delayed, slot)
+				continue
 			}
+			used, held = used+more, held+more
 			write.Set = append(write.Set, slot)
 			if renewed(slot, want.Digest, stored) {
 				plan.Renewed = append(plan.Renewed, slot)
@@ -94,6 +107,9 @@ func PlanSessions(wanted map[string]Wanted, stored []map[string]Stored) Plan {
 		if len(write.Set)+len(write.Remove) > 0 {
 			plan.Writes = append(plan.Writes, write)
 		}
+	}
+	if len(plan.Writes) == 0 { // None of them would ever get room.
+		plan.Excess = append(plan.Excess, delayed...)
 	}
 	if len(plan.Excess) > 0 {
 		plan.Needed = neededShards(wanted, len(stored))
