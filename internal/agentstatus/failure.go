@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/apiserver"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
@@ -40,7 +41,7 @@ func classify(err error) *fault.Error {
 	if e, ok := cloud.AsError(err); ok {
 		return fromCloud(e).Because(err)
 	}
-	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+	if apiserver.Outdated(err) {
 		return fault.Retryablef(v1alpha1.ReasonAPIServer, "the object was changed meanwhile").Quietly().Because(err)
 	}
 	var status apierrors.APIStatus

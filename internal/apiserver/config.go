@@ -4,8 +4,8 @@ Copyright 2026 The Calyptia Agent Operator Authors.
 SPDX-License-Identifier: Apache-2.0
 */
 
-// Package apiserver says how the operator and its commands connect to the API server. No other package of the operator loads the
-// configuration of a client.
+// Package apiserver says how the operator and its commands connect to the API server, and what its errors mean. No other package of the
+// operator loads the configuration of a client.
 package apiserver
 
 import (

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/apiserver"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
@@ -153,7 +154,7 @@ func (d *Draft) WriteStatus(ctx context.Context) error {
 			d.Base = target.DeepCopy()
 			return nil
 		}
-		if !apierrors.IsConflict(err) {
+		if !apierrors.IsConflict(err) || apiserver.Denied(err) {
 			return err
 		}
 		var live v1alpha1.Agent

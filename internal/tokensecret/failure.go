@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/apiserver"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
@@ -42,7 +43,7 @@ func writeFailure(err error, written *corev1.Secret, stored ...*corev1.Secret) e
 func WriteFailure(err error, name string, refusal func(words string) *fault.Error, contents ...map[string][]byte) *fault.Error {
 	var status apierrors.APIStatus
 	switch {
-	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err):
+	case apiserver.Outdated(err):
 		return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q was changed meanwhile", name).Quietly().Because(err)
 	case immutable(err):
 		return fault.Terminalf(v1alpha1.ReasonSecretWriteRefused,
@@ -70,7 +71,7 @@ func immutable(err error) bool {
 
 // Rejected reports whether the API server rejected a write for what it is. A webhook that rejects without a code makes a bad request.
 func Rejected(err error) bool {
-	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err)
+	return apiserver.Denied(err) || apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err)
 }
 
 // secretsIn returns the values of Secrets that only readers of Secrets may see; of a session its token.

@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -42,5 +44,28 @@ func TestStatus_EachWriteConflicts_FewRequestsAreSent(t *testing.T) {
 	}
 	w.API.Around(nil)
 	tenant.Check("web")
+	tenant.Ready("web")
+}
+
+// A webhook of the cluster denies writes with the code of a conflict, as that of hierarchical namespaces does. That is no stale cache, which
+// the next try would find up to date: the condition says what denies it, and there is a backoff.
+func TestSecret_WebhookDeniesWithConflict_IsShown(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{})
+	var denied atomic.Int32
+	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
+		if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, tenant.Namespace+"/secrets") {
+			return send(r)
+		}
+		denied.Add(1)
+		return harness.Refusal(r, http.StatusConflict, metav1.StatusReasonConflict,
+			`admission webhook "objects.hnc.x-k8s.io" denied the request: would overwrite objects in a descendant namespace`)
+	})
+	tenant.Stalled(w.Guest(tenant, "web"), v1alpha1.ReasonSecretWriteRefused, "objects.hnc.x-k8s.io", "descendant namespace", "policy")
+	if n := denied.Load(); n > 3 {
+		t.Errorf("%d writes were denied", n)
+	}
+	w.API.Around(nil)
+	tenant.Poke("web")
 	tenant.Ready("web")
 }

@@ -26,6 +26,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
+	"github.com/calyptia-agent-operator/operator/internal/apiserver"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
@@ -271,7 +272,7 @@ func (w writer) unchanged(ctx context.Context, agent *v1alpha1.Agent) bool {
 }
 
 // isBehind reports whether a write failed on a change that the cache is about to show.
-func isBehind(err error) bool { return apierrors.IsAlreadyExists(err) || apierrors.IsConflict(err) }
+func isBehind(err error) bool { return apiserver.Outdated(err) && !apierrors.IsNotFound(err) }
 
 // unreachable reports whether a judged failure is that the API server does not respond, so that other writes would fail, too.
 func unreachable(failed error) bool {
@@ -287,14 +288,14 @@ func (w writer) judge(agent string, err error) error {
 		return err
 	}
 	switch {
-	case err == nil, apierrors.IsNotFound(err):
+	case err == nil, apierrors.IsNotFound(err) && !apiserver.Denied(err):
 		return nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return fault.Waitingf(v1alpha1.ReasonProgressing, "namespace %s is being deleted", w.set.Namespace)
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
 		return fault.Terminalf(v1alpha1.ReasonInvalid,
 			"the API server rejected Agent %q: %s: correct spec.template", agent, cloud.Words(err)).Because(err)
-	case apierrors.IsForbidden(err):
+	case apierrors.IsForbidden(err), apiserver.Denied(err):
 		return fault.Terminalf(v1alpha1.ReasonAPIServer,
 			"the API server rejected Agent %q: %s: change the policy that rejects it", agent, cloud.Words(err)).Because(err)
 	case errors.As(err, &status):

@@ -20,6 +20,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
+	"github.com/calyptia-agent-operator/operator/internal/apiserver"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
@@ -148,7 +149,7 @@ func (s shardStore) write(ctx context.Context, write agentset.Write, fresh map[s
 	}
 	if err != nil {
 		shard.unknown = true
-		if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err) {
+		if apiserver.Outdated(err) {
 			return fault.Retryablef(v1alpha1.ReasonAPIServer, "Secret %q was changed meanwhile", shard.name).Quietly().Because(err)
 		}
 		return s.refused(ctx, shard.name, err, data)

@@ -25,6 +25,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
+	"github.com/calyptia-agent-operator/operator/internal/apiserver"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
@@ -87,10 +88,11 @@ func (f finisher) deleted(ctx context.Context) (ctrl.Result, error) {
 
 // unwritten is the time until a failed write of the status is retried. Only the log can show the failure: once, as a condition would.
 func (f finisher) unwritten(ctx context.Context, err error) time.Duration {
-	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		return staleWait // The cache will soon show the conflicting write.
-	}
 	status, failure := &f.memory.status, agentstatus.Classify(err)
+	if apiserver.Outdated(err) { // The cache will soon show the conflicting write, unless somebody writes all the time.
+		status.failed++
+		return fault.Backoff(status.failed, staleWait, longestBackoff)
+	}
 	if failure.Message != status.logged {
 		logf.FromContext(ctx).Info("The status cannot be written: retrying automatically", "reason", failure.Reason, "message", failure.Message)
 		status.logged = failure.Message

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/apiserver"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
@@ -135,7 +136,7 @@ func (c copies) renew(ctx context.Context, cp *v1alpha1.CloudProject, now creden
 	}
 	// Policies come before the name: if it is all that is taken, the new copy can be stored. If that fails all the same, the next pass
 	// creates it, from the source.
-	if err := c.create(ctx, cp, now.Credentials, client.DryRunAll); err != nil && !apierrors.IsAlreadyExists(err) {
+	if err := c.create(ctx, cp, now.Credentials, client.DryRunAll); err != nil && !apiserver.Outdated(err) {
 		return err
 	}
 	if err := c.removeFinalizer(ctx, now.copy); err != nil {

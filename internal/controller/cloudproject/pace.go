@@ -12,7 +12,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -20,6 +19,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
+	"github.com/calyptia-agent-operator/operator/internal/apiserver"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
@@ -74,7 +74,7 @@ func (p pacer) next(m *memo, verdict *fault.Error, pending bool) ctrl.Result {
 
 // again requeues a reconciliation that failed on an API server error. A conflict is not logged. The log shows what a condition would.
 func (p pacer) again(ctx context.Context, m *memo, err error) ctrl.Result {
-	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) || apierrors.IsAlreadyExists(err) {
+	if apiserver.Outdated(err) {
 		m.rejected.times++
 		return requeue(fault.Backoff(m.rejected.times, p.delays.BackoffMin/4, p.delays.BackoffMax))
 	}
