@@ -116,7 +116,7 @@ func Decide(f Facts) Decision {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Agents)) {
-		if agent := f.Agents[name]; agent.Ownership == Own && !agent.Deleting && !agent.Pending && !needed[name] {
+		if agent := f.Agents[name]; agent.Ownership != Foreign && !agent.Deleting && !agent.Pending && !needed[name] {
 			d.remove(f, name, agent)
 		}
 	}
@@ -132,13 +132,14 @@ func (d *Decision) update(name string, agent Agent, altered string) {
 	d.Update = append(d.Update, name)
 }
 
-// wants reports whether a node or replica needs an Agent. A pod that only stays keeps the Agent that it has.
+// wants reports whether a node or replica needs an Agent. A pod that only stays keeps the Agent that it has, also one to adopt, or whose
+// removal began: a workload or a set that was missing for a moment is no evidence that the pod is gone.
 func wants(fit Fit, agent Agent) bool {
 	switch fit {
 	case Runs:
 		return true
 	case Stays:
-		return agent.Ownership == Own && !agent.Deleting && !agent.Marked
+		return agent.Ownership != Foreign && !agent.Deleting
 	default:
 		return false
 	}

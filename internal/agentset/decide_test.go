@@ -92,7 +92,7 @@ func TestDecide(t *testing.T) {
 		{"the removal began at no time", facts(No, own(func(a *Agent) { a.Marked = true })), Decision{Mark: agent}},
 		{"the node is back in time", facts(Runs, own(since(time.Minute))), Decision{Desired: desired, Update: agent}},
 		{"the node is back late, and the Agent is there still", facts(Runs, own(since(time.Hour))), Decision{Desired: desired, Update: agent}},
-		{"the node is back, and takes no new pods", facts(Stays, own(since(4*time.Minute))), Decision{Next: 6 * time.Minute}},
+		{"the node is back, and takes no new pods", facts(Stays, own(since(4*time.Minute))), Decision{Desired: desired, Update: agent}},
 		{"the node is gone, and the Agent goes", facts(No, own(deleting)), Decision{}},
 		{"the node is gone, and a write is not in the cache", facts(No, own(pending)), Decision{}},
 		{"an Agent that is labeled for the set, and is not needed", facts(No, &Agent{Ownership: Adoptable}), Decision{}},
@@ -205,6 +205,23 @@ func TestTheOldestSetHasTheTarget(t *testing.T) {
 	} {
 		if got := Winner(row.claims); got != row.want {
 			t.Errorf("%s: %q, want %q", row.name, got, row.want)
+		}
+	}
+}
+
+// A workload, or a set, that is missing for a moment ends no Agent of a pod that stays on a node which starts no new ones.
+func TestDecide_PodThatStays_KeepsItsAgent(t *testing.T) {
+	for name, agent := range map[string]Agent{
+		"its own": {Ownership: Own, UpToDate: true}, "to adopt": {Ownership: Adoptable},
+		"its removal began": {Ownership: Own, Marked: true, RemovalStarted: noon.Add(-time.Hour)},
+	} {
+		if got := Decide(facts(Stays, &agent)); len(got.Delete)+len(got.Mark) > 0 || len(got.Desired) != 1 {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	for name, agent := range map[string]*Agent{"none": nil, "another's": {}} {
+		if got := Decide(facts(Stays, agent)); len(got.Create)+len(got.Desired) > 0 {
+			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }

@@ -39,8 +39,10 @@ func Canonical(raw json.RawMessage) json.RawMessage {
 const (
 	// mostDepth bounds the depth of objects: each level with unsorted keys is copied.
 	mostDepth = 100
-	// mostMembers is how many members metadata can be declared with. Each takes many times its bytes.
-	mostMembers = 256
+	// mostMembers is how many members metadata can be declared with, and mostNestedMembers how many members its values may have together.
+	// Each takes many times its bytes.
+	mostMembers       = 256
+	mostNestedMembers = 1 << 16
 )
 
 var errBeyond = errors.New("the object is too deep, or has too many members")
@@ -49,6 +51,7 @@ var errBeyond = errors.New("the object is too deep, or has too many members")
 type canonical struct {
 	decoder *json.Decoder
 	text    []byte
+	members int // of all objects
 }
 
 func (c *canonical) value(depth int) error {
@@ -111,7 +114,7 @@ func (c *canonical) object(depth int) error {
 			return err
 		}
 		n := len(members)
-		if depth == 0 && n == mostMembers {
+		if c.members++; depth == 0 && n == mostMembers || c.members > mostNestedMembers {
 			return errBeyond
 		}
 		m := member{key: token.(string)}

@@ -182,7 +182,7 @@ func (s *strictAgent) agent() Agent {
 	case string(s.Metadata) == "null":
 		s.Metadata = nil
 	case len(s.Metadata) > mostMetadata:
-		s.Metadata = Canonical(s.Metadata)
+		s.Metadata = bytes.Clone(Canonical(s.Metadata)) // Without the memory that it took to make it.
 	}
 	for _, text := range []*string{
 		&s.ID, s.FleetID, &s.Name, &s.MachineID, &s.Type, &s.Version, &s.Edition, &s.Status, &s.OS, &s.Arch, &s.EnvironmentName,

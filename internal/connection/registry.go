@@ -120,7 +120,7 @@ func NewRegistry(opts Options) *Registry {
 	return &Registry{
 		opts: opts, room: cloud.NewRoom(largeResponses), reading: cloud.NewRoom(readResponses),
 		memory:      inventory.NewMemory(opts.SnapshotMemory),
-		unfinished:  unfinished{memory: inventory.NewMemory(unfinishedMemory), turns: map[types.UID]*unfinishedTurn{}},
+		unfinished:  unfinished{turns: map[types.UID]*unfinishedTurn{}, held: map[string]int{}},
 		connections: map[types.UID]*Connection{}, woken: nothing, needsVerification: nothing,
 	}
 }

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
-	"github.com/calyptia-agent-operator/operator/internal/inventory"
 	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 )
 
@@ -31,10 +30,10 @@ const (
 // turn would begin with the same read, and a rate limit of one request at a time would never permit the request after that. Lost, or no
 // memory left: the reads are made again.
 type unfinished struct {
-	memory *inventory.Memory
-
 	mu    sync.Mutex
 	turns map[types.UID]*unfinishedTurn
+	total int            // bytes that all turns hold
+	held  map[string]int // the same by namespace
 }
 
 // unfinishedTurn is what the turns of one Agent saw, in one session, and for one request to reconcile.
@@ -42,7 +41,8 @@ type unfinishedTurn struct {
 	of        *shared
 	session   int
 	requested string
-	charge    *inventory.Charge
+	namespace string
+	newest    time.Time            // when the last of seen was
 	seen      map[string]seenAgent // by ID
 }
 
@@ -57,12 +57,54 @@ func (t *unfinishedTurn) goesOn(of *shared, who ratelimit.Caller) bool {
 	return t != nil && t.of == of && t.session == who.Session && t.requested == who.Requested
 }
 
-// end is called with the lock held.
+// end is called with the lock held, as all that follows.
 func (u *unfinished) end(who types.UID) {
 	if t := u.turns[who]; t != nil {
-		t.charge.End()
+		for _, seen := range t.seen {
+			u.hold(t.namespace, -seen.bytes)
+		}
 		delete(u.turns, who)
 	}
+}
+
+func (u *unfinished) hold(namespace string, bytes int) {
+	u.total += bytes
+	if u.held[namespace] += bytes; u.held[namespace] == 0 {
+		delete(u.held, namespace)
+	}
+}
+
+// fits reports whether there is memory for what a turn saw. If all is held, turns end that count no more, and then those of the namespaces
+// that hold the most, as long as that is as much as this one then would.
+func (u *unfinished) fits(namespace string, bytes int, now time.Time) bool {
+	if u.total+bytes > unfinishedMemory {
+		for who, t := range u.turns {
+			if now.Sub(t.newest) >= unfinishedAge {
+				u.end(who)
+			}
+		}
+	}
+	most := u.most(namespace)
+	for who, t := range u.turns {
+		if u.total+bytes <= unfinishedMemory || u.held[most] < u.held[namespace]+bytes {
+			break
+		}
+		if t.namespace == most {
+			u.end(who)
+			most = u.most(namespace)
+		}
+	}
+	return u.total+bytes <= unfinishedMemory
+}
+
+// most is the namespace that holds the most, besides one.
+func (u *unfinished) most(besides string) (most string) {
+	for namespace, held := range u.held {
+		if namespace != besides && held > u.held[most] {
+			most = namespace
+		}
+	}
+	return most
 }
 
 // forget ends the turns of a CloudProject that was deleted.
@@ -115,14 +157,15 @@ func (t turns) add(who ratelimit.Caller, id string, remote *cloud.Agent) {
 	if !last.goesOn(t.shared, who) {
 		u.end(who.UID)
 		last = &unfinishedTurn{
-			of: t.shared, session: who.Session, requested: who.Requested,
-			charge: u.memory.Charge(who.Namespace), seen: map[string]seenAgent{},
+			of: t.shared, session: who.Session, requested: who.Requested, namespace: who.Namespace, seen: map[string]seenAgent{},
 		}
 		u.turns[who.UID] = last
 	}
-	_ = last.charge.Add(-int64(last.seen[id].bytes)) // what is returned never fails
-	delete(last.seen, id)                            // It is outdated, also where memory is short.
-	if last.charge.Add(int64(seen.bytes)) == nil {
+	last.newest = seen.at
+	u.hold(last.namespace, -last.seen[id].bytes)
+	delete(last.seen, id) // It is outdated, also where memory is short.
+	if u.fits(last.namespace, seen.bytes, seen.at) {
+		u.hold(last.namespace, seen.bytes)
 		last.seen[id] = seen
 	}
 }

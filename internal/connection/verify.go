@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
@@ -51,6 +53,7 @@ func (c *Connection) Verify(ctx context.Context) error {
 			pause = sooner(pause, try.Rest)
 		default:
 			result.Authentication = try.scheme
+			c.shared.witness(c.shared.responds(ctx, with, err))
 			return c.conclude(at, with, result, err)
 		}
 	}
@@ -62,6 +65,18 @@ func (c *Connection) Verify(ctx context.Context) error {
 	return fault.Waitingf(v1alpha1.ReasonUnauthorized,
 		"Calyptia Cloud rejected the token (%v): put a valid project token into the Secret of spec.tokenSecretRef", last).
 		Coded(fault.TokenRejected).After(pause).Because(last)
+}
+
+// responds is the outcome of a check for the breaker. Lists alone may fail, which are not needed to keep agents as declared: whether
+// Calyptia Cloud responds is then what a read shows that no Agent's content influences.
+func (s *shared) responds(ctx context.Context, with *cloud.Client, err error) error {
+	if !isOutage(err) || !s.awaitsWitness() {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, err = with.Get(ctx, uuid.Nil.String())
+	return err
 }
 
 // try is a scheme to check.
@@ -111,7 +126,6 @@ func sooner(pause, wait time.Duration) time.Duration {
 // conclude records the outcome of a check that was not a plain rejection.
 func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.Result, err error) error {
 	s := c.shared
-	s.witness(err)
 	s.mu.Lock()
 	stale := s.epoch.session != at.session
 	wasBlocked, expected := s.access.blocked != nil, s.tenants.total() > 0
@@ -142,6 +156,10 @@ func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.
 	}
 	if wasBlocked {
 		c.wake()
+	}
+	if lostList && result.PageRefused != "" {
+		return fault.Retryablef(v1alpha1.ReasonInvalidResponse, "something between the operator and Calyptia Cloud refuses the list of the newest "+
+			"agent, and the next list failed (%s), so that it is not known whether lists work", result.PageRefused)
 	}
 	if lostList {
 		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,

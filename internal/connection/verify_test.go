@@ -117,11 +117,13 @@ func TestResultsOfTheCredentialCheck(t *testing.T) {
 			faults: []cloudtest.Fault{refusesAgents(403), {
 				Route: cloudtest.RouteList, Status: 429, Body: `{"error":"too many requests"}`, Header: http.Header{"Retry-After": {"60"}},
 			}},
-			reason: v1alpha1.ReasonRateLimited, requests: 2,
+			want:     verification.Result{Verified: true, Authentication: bearer, PageRefused: "list agents: 429 rate limited: too many requests"},
+			requests: 3,
 		}, {
 			name: "something refuses the newest agent, and the API fails after it", wanted: bearer,
-			faults: []cloudtest.Fault{refusesAgents(404), {Route: cloudtest.RouteList, Status: 500, Body: `{"error":"internal"}`}},
-			reason: "cloud", requests: 2,
+			faults:   []cloudtest.Fault{refusesAgents(404), {Route: cloudtest.RouteList, Status: 500, Body: `{"error":"internal"}`}},
+			want:     verification.Result{Verified: true, Authentication: bearer, PageRefused: "list agents: 500 unavailable: internal"},
+			requests: 3,
 		}, {
 			name: "a request to wait ends the attempt, in any form", wanted: bearer, faults: []cloudtest.Fault{refusesAgents(429)},
 			reason: v1alpha1.ReasonRateLimited, requests: 1,
@@ -160,7 +162,7 @@ func TestResultsOfTheCredentialCheck(t *testing.T) {
 			faults: []cloudtest.Fault{{Status: 403, Body: "<html>Forbidden</html>"}}, reason: "cloud", requests: 1,
 		}, {
 			name: "an outage ends the attempt", wanted: v1alpha1.AuthenticationAuto,
-			faults: []cloudtest.Fault{{Status: 500}}, reason: "cloud", requests: 2,
+			faults: []cloudtest.Fault{{Status: 500}}, reason: "cloud", requests: 3,
 		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -356,7 +358,7 @@ func TestVerify_OneOddResponse_SlowLists_NothingRefuses(t *testing.T) {
 	w.configure()
 	w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: 502, Body: "<html>Bad Gateway</html>", Times: 1})
 	w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Latency: 3 * time.Second})
-	if err := w.Verify(t.Context()); err == nil || w.Result().PageRefused != "" {
-		t.Errorf("error %v, refused: %s", err, w.Result().PageRefused)
+	if err := w.Verify(t.Context()); err != nil || w.Result().PageRefused != "" || !w.Result().Lists() {
+		t.Errorf("error %v, result %+v", err, w.Result())
 	}
 }

@@ -43,19 +43,20 @@ func (o *options) inOrder(agents []cloud.Agent) []named {
 			base = objectName(a.Name)
 		}
 		id := strings.ToLower(a.ID)
-		name := base
-		for n := 1; taken.Has(name); n++ {
+		is := o.forSet(named{a, base, base})
+		for n := 1; taken.Has(is.object); n++ {
+			name := base + "-" + id
 			switch n {
 			case 1:
 				name = base + "-" + id[:8]
 			case 2:
-				name = base + "-" + id
 			default:
-				name = base + "-" + id + "-" + strconv.Itoa(n)
+				name += "-" + strconv.Itoa(n)
 			}
+			is = o.forSet(named{a, name, base})
 		}
-		taken.Insert(name)
-		all = append(all, o.forSet(named{a, name, base}))
+		taken.Insert(is.object)
+		all = append(all, is)
 	}
 	slices.SortFunc(all, func(a, b named) int { return cmp.Compare(a.object, b.object) })
 	return all

@@ -265,6 +265,7 @@ func (r *run) pause(ctx context.Context, i *Inventory, pause time.Duration) {
 	for _, e := range r.added {
 		_ = r.charge.Add(-weigh(&e)) // what is returned never fails
 	}
+	_ = r.charge.Add(-droppedBytes * int64(len(r.dropped)))
 	r.startedAt, r.added, r.dropped = i.opts.Clock.Now(), nil, map[string]bool{}
 }
 

@@ -38,11 +38,14 @@ func NewMemory(total int64) *Memory {
 	return &Memory{total: total, of: map[string]int64{}}
 }
 
-// take fails if the namespace would hold more than is left for others.
+// take fails if the namespace would hold more than is left for others. An eighth is kept for those that hold little: each further namespace
+// halves the rest.
 func (m *Memory) take(namespace string, bytes int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.of[namespace]+bytes > m.total-m.held-bytes {
+	wants, kept := m.of[namespace]+bytes, m.total/keptBack
+	little := wants <= min(littleMemory, kept/keptBack) && m.held+bytes <= m.total
+	if !little && wants > m.total-kept-m.held-bytes {
 		return fault.Retryablef(v1alpha1.ReasonListTooLarge, "the remote agents of the CloudProjects of namespace %s take too much memory: "+
 			"delete agents or CloudProjects that are not needed, or give the operator more memory", namespace)
 	}
@@ -114,9 +117,14 @@ func (c *Charge) End() {
 }
 
 const (
+	// keptBack is the part of a Memory for namespaces that hold littleMemory at most: that of some 800 agents.
+	keptBack     = 8
+	littleMemory = 1 << 20
 	// entryBytes and remoteBytes are what an Entry and its Remote take without texts, with their places in the maps.
 	entryBytes  = 512
 	remoteBytes = 512
+	// droppedBytes is what the ID of an agent takes that was deleted during a list.
+	droppedBytes = 128
 )
 
 // weigh returns the memory that an entry takes, roughly.

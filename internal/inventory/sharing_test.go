@@ -71,10 +71,10 @@ func TestLists_OfOneNamespace_LeaveMemoryToOthers(t *testing.T) {
 	}
 }
 
-// A namespace alone gets half of the memory, and each further one half of the rest.
+// An eighth of the memory is kept back. A namespace alone gets half of the rest, and each further one half of what is left.
 func TestMemory_Namespaces_ShareIt(t *testing.T) {
 	b := NewMemory(1 << 10)
-	for i, want := range []int64{512, 256, 128} {
+	for i, want := range []int64{448, 224, 112} {
 		namespace, got := fmt.Sprint("ns-", i), int64(0)
 		for b.take(namespace, 1) == nil {
 			got++

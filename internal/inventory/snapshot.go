@@ -156,7 +156,12 @@ func (i *Inventory) Drop(id string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.snapshot.drop(id)
-	if i.running != nil {
-		i.running.dropped[id] = true
+	if r := i.running; r != nil && !r.dropped[id] {
+		if err := r.charge.Add(droppedBytes); err != nil {
+			r.full = err
+			r.cancel()
+			return
+		}
+		r.dropped[id] = true
 	}
 }

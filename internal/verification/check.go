@@ -35,12 +35,12 @@ type Result struct {
 	ShowsAgents bool
 	// ListForbidden is true if the API itself forbids to list agents with these credentials.
 	ListForbidden bool
-	// PageRefused says how something in between refused the list of the newest agent, and not one that shows no agent. Empty if it
-	// did not.
+	// PageRefused says how something in between refused the list of the newest agent, and not one that shows no agent; if ListSupported is
+	// nil, how the lists failed that would have shown that. Empty if it did not.
 	PageRefused string
 }
 
-// patience bounds what a check asks for after a list that something in between refused: an API that does not respond holds a worker.
+// patience bounds each list that a check asks for after one that something in between refused: an API that does not respond holds a worker.
 const patience = 5 * time.Second
 
 // Lists reports whether the API is known to list agents.
@@ -107,18 +107,20 @@ func Check(ctx context.Context, c *cloud.Client, url, projectID string, known Re
 func list(ctx context.Context, c *cloud.Client, projectID string) (page *cloud.Page, shown Result, err error) {
 	newest := cloud.ListOptions{Last: 1}
 	page, err = c.List(ctx, projectID, newest)
-	refused := false
+	refused, unknown := false, false
 	if isForeign(err) {
-		soon, cancel := context.WithTimeout(ctx, patience)
-		defer cancel()
-		_, failed := patiently(soon, c, projectID, cloud.ListOptions{Last: 1, Name: uuid.NewString()})
+		_, failed := patiently(ctx, c, projectID, cloud.ListOptions{Last: 1, Name: uuid.NewString()})
 		switch {
 		case failed == nil: // One odd response may be a moment's trouble.
-			page, err = patiently(soon, c, projectID, newest)
-			refused = soon.Err() == nil && (isForeign(err) || lacksList(err))
+			page, err = patiently(ctx, c, projectID, newest)
+			refused = isForeign(err) || lacksList(err)
+			unknown = err != nil && !refused && !isLong(err)
 		case !lacksList(failed):
-			err = failed // It shows nothing of lists.
+			err, unknown = failed, !IsRefusal(failed)
 		}
+	}
+	if unknown { // It shows nothing of lists, and another request decides about the credentials.
+		return nil, Result{PageRefused: cloud.Words(err)}, nil
 	}
 	lists := refused || err == nil || isLong(err)
 	e, _ := cloud.AsError(err)
@@ -135,8 +137,10 @@ func list(ctx context.Context, c *cloud.Client, projectID string) (page *cloud.P
 	return page, shown, nil
 }
 
-// patiently asks for a list, and asks again if the API limits lists, as long as there is time.
+// patiently asks for a list, and asks again if the API limits lists, as long as its patience lasts.
 func patiently(ctx context.Context, c *cloud.Client, projectID string, o cloud.ListOptions) (*cloud.Page, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	for {
 		page, err := c.List(ctx, projectID, o)
 		e, failed := cloud.AsError(err)

@@ -94,12 +94,19 @@ func (f finisher) finishReleased(ctx context.Context) (ctrl.Result, error) {
 	if !f.held() {
 		return ctrl.Result{}, nil
 	}
+	now := f.Clock.Now()
+	if f.Known.Timers.Unwritten > 0 && f.Known.Timers.Retry.After(now) {
+		return f.sleep()
+	}
 	agentstatus.Released(f.Agent)
 	write, cancel := remoteagent.Detach(ctx)
 	defer cancel()
 	if err := f.WriteStatus(write); client.IgnoreNotFound(err) != nil {
-		return ctrl.Result{RequeueAfter: f.Settings.BackoffMin}, nil
+		f.Known.Timers = f.Known.Timers.NotWritten(now, rand.Float64(), f.Settings.Limits())
+		f.log(ctx, agentstatus.Classify(err), false)
+		return f.sleep()
 	}
+	f.Known.Timers.Unwritten = 0
 	return ctrl.Result{}, nil
 }
 

@@ -83,8 +83,12 @@ func (k sessionKeeper) keep(
 	case wait > 0:
 		done.next = wait // Also for steps after the writes.
 		return done, failed
-	case len(done.plan.Writes) == 0 && failed == nil:
-		return done, k.shards.removeExcess(ctx)
+	case len(done.plan.Writes) == 0 && failed == nil && len(done.plan.Excess) == 0: // Else a former Secret may hold the only copy.
+		return done, k.shards.removeExcess(ctx, func(slot string) bool {
+			_, wants := wanted[slot]
+			_, has := stored[agentset.Shard(slot, len(stored))][slot]
+			return wants && !has
+		})
 	}
 	written, err := requesting(k.watch, func() ([]string, error) { return k.write(ctx, agents, done.plan, fresh) })
 	done.next = max(k.memory.free.Sub(k.clock.Now()), 0)

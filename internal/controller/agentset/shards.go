@@ -26,6 +26,9 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
+// mostKeys is more than the keys of all sessions that fit into a Secret. Each takes many times its bytes once it is read.
+const mostKeys = 8 << 10
+
 // shard is one of the Secrets with sessions.
 type shard struct {
 	name, version string
@@ -120,6 +123,10 @@ func (s shardStore) one(ctx context.Context, name string) (shard, error) {
 	read := shard{
 		name: name, version: secret.ResourceVersion, uid: secret.UID, verdict: tokensecret.JudgeShard(s.set, &secret),
 		stored: map[string]agentset.Stored{},
+	}
+	if len(secret.Data) > mostKeys {
+		read.verdict = tokensecret.Foreign
+		return read, nil
 	}
 	for slot, entry := range tokensecret.Entries(&secret) {
 		read.stored[slot] = agentset.Stored{Digest: tokensecret.EntryDigest(entry), Size: agentset.Size(entry)}
@@ -228,8 +235,9 @@ func (s shardStore) refused(ctx context.Context, name string, err error, data ma
 }
 
 // removeExcess deletes the Secrets that had sessions before the number or the name of the Secrets changed. Whoever may write Secrets may
-// write the label and the owner on thousands: after as many as a set can have, the pass ends, and the deletions start another one.
-func (s shardStore) removeExcess(ctx context.Context) error {
+// write the label and the owner on thousands: after as many as a set can have, the pass ends, and the deletions start another one. A Secret
+// with a session that is still needed stays.
+func (s shardStore) removeExcess(ctx context.Context, needed func(slot string) bool) error {
 	var kept []string
 	for _, shard := range s.memory.shards {
 		kept = append(kept, shard.name)
@@ -255,7 +263,7 @@ func (s shardStore) removeExcess(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if found.verdict != tokensecret.Ours {
+		if found.verdict != tokensecret.Ours || slices.ContainsFunc(slices.Collect(maps.Keys(found.stored)), needed) {
 			continue
 		}
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.set.Namespace, Name: name}}

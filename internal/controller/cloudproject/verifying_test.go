@@ -187,11 +187,11 @@ func TestASlowListStretchesTheInterval(t *testing.T) {
 func TestAnOutageIsRetriedWithBackoff(t *testing.T) {
 	x := newVerifying(t)
 	repair := x.cloud.Inject(cloudtest.Fault{Status: 502, Body: "<html>"})
-	x.expect(t, "before the first check", v1alpha1.ReasonCredentialsUnverified, 2)
+	x.expect(t, "before the first check", v1alpha1.ReasonCredentialsUnverified, 3) // Two lists, and a read.
 	x.expect(t, "at once", v1alpha1.ReasonCredentialsUnverified, 0)
 	for range 5 {
 		x.clock.Step(5 * time.Minute)
-		x.expect(t, "later", v1alpha1.ReasonCredentialsUnverified, 2)
+		x.expect(t, "later", v1alpha1.ReasonCredentialsUnverified, 3)
 	}
 	if wait := x.memo.check.next.Sub(x.clock.Now()); wait < 16*time.Second || wait > 32*time.Second {
 		t.Errorf("after six failures the next try comes in %s", wait)
@@ -201,7 +201,7 @@ func TestAnOutageIsRetriedWithBackoff(t *testing.T) {
 	x.expect(t, "it is over", "", 1)
 	x.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore})
 	x.memo.needsCheck.Store(true)
-	x.expect(t, "it was good before", v1alpha1.ReasonUnavailable, 3) // The transport tries a read twice on a connection that was used.
+	x.expect(t, "it was good before", v1alpha1.ReasonUnavailable, 4) // The transport tries a read twice on a connection that was used.
 	if wait := x.memo.check.next.Sub(x.clock.Now()); wait > time.Second {
 		t.Errorf("after one failure the next try comes in %s", wait)
 	}
@@ -218,7 +218,7 @@ func TestARequestIsHandledOnceTheAPIResponded(t *testing.T) {
 		}
 	}
 	repair := x.cloud.Inject(cloudtest.Fault{Status: 502, Body: "<html>"})
-	x.expect(t, "an outage", v1alpha1.ReasonUnavailable, 2)
+	x.expect(t, "an outage", v1alpha1.ReasonUnavailable, 3)
 	handled("an outage", "")
 	repair()
 	x.cloud.Inject(cloudtest.Fault{Status: 429, Times: 1})
