@@ -116,7 +116,7 @@ func Decide(f Facts) Decision {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Agents)) {
-		if agent := f.Agents[name]; agent.Ownership != Foreign && !agent.Deleting && !agent.Pending && !needed[name] {
+		if agent := f.Agents[name]; agent.Ownership == Own && !agent.Deleting && !agent.Pending && !needed[name] {
 			d.remove(f, name, agent)
 		}
 	}
