@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -63,6 +64,35 @@ func TestOfATokenThatNoSecretCanHoldOnlyTheBeginningIsKept(t *testing.T) {
 	}
 	if n := len(made.Token.Reveal()); n != cloud.MaxToken+1 {
 		t.Errorf("%d bytes are kept, want %d", n, cloud.MaxToken+1)
+	}
+}
+
+// Of metadata that repeats a key the last value counts, and the memory of the others is not kept. Metadata with more members than can be
+// declared, at any depth, is never decoded.
+func TestLargeMetadata_TakesLittleMemory(t *testing.T) {
+	for name, row := range map[string]struct {
+		metadata string
+		most     int64 // MiB
+	}{
+		"a key twice":  {`{"a":"` + strings.Repeat("x", 8<<20) + `","a":1}`, 128},
+		"many members": {`{"a":{"":0` + strings.Repeat(`,"":0`, (8<<20)/5) + `}}`, 64},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := []byte(`{"id":"` + nilID + `","metadata":` + row.metadata + `}`)
+			var before, after runtime.MemStats
+			var agent cloud.Agent
+			runtime.ReadMemStats(&before)
+			if err := json.Unmarshal(body, &agent); err != nil {
+				t.Fatal(err)
+			}
+			runtime.ReadMemStats(&after)
+			if kept := cap(agent.Metadata); kept > 1<<10 {
+				t.Errorf("%d bytes are kept", kept)
+			}
+			if took := int64(after.TotalAlloc-before.TotalAlloc) >> 20; took > row.most {
+				t.Errorf("it took %d MiB", took)
+			}
+		})
 	}
 }
 

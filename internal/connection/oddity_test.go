@@ -239,6 +239,37 @@ func TestBreaker_RequestsOfOneNamespaceThatNeverEnd_DoNotKeepItOpen(t *testing.T
 	guest.Wait()
 }
 
+// After an outage lists still fail, and all else works: the teams continue. Agents are kept as declared without a list.
+func TestBreaker_AfterAnOutage_OnlyListsFail_TeamsContinue(t *testing.T) {
+	for name, broken := range map[string]cloudtest.Fault{
+		"a gateway responds": {Route: cloudtest.RouteList, Status: http.StatusBadGateway, Body: "<html>Bad Gateway</html>"},
+		"none responds":      {Route: cloudtest.RouteList, Cut: cloudtest.CutBefore},
+	} {
+		for teams, agents := range map[string]map[string]int{"one team": {"a": 1}, "two teams": {"a": 1, "b": 1}} {
+			t.Run(name+", "+teams, func(t *testing.T) {
+				w := verified(t, cloudtest.Settings{})
+				w.Expect(agents)
+				id := w.register("m")
+				check := func() {
+					if w.checks.Swap(0) > 0 { // As the controller of CloudProjects does.
+						_ = w.Verify(t.Context())
+					}
+				}
+				repair := w.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore})
+				w.fail(check, id)
+				repair()
+				w.cloud.Inject(broken)
+				w.eventually("a read", func() bool {
+					w.clock.Step(time.Second)
+					_, err := w.Get(t.Context(), ratelimit.Caller{UID: uid("a", 0), Namespace: "a"}, id)
+					check()
+					return err == nil
+				})
+			})
+		}
+	}
+}
+
 // A namespace counts from its first request: another must not open the breaker before the Agents are counted.
 func TestBreaker_AgentsAreNotCountedYet_OneNamespaceDoesNotOpenIt(t *testing.T) {
 	w := verified(t, cloudtest.Settings{})

@@ -7,10 +7,13 @@ SPDX-License-Identifier: Apache-2.0
 package connection_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
@@ -202,5 +205,40 @@ func TestAnUnfinishedTurn_WithoutMemoryForWhatItSees_DropsWhatItSawBefore(t *tes
 	noError(t, err)
 	if w.Missing(who, id) {
 		t.Error("the agent that was just read counts as missing")
+	}
+}
+
+// Unfinished turns of many other namespaces leave an Agent room for its own: else a burst of 1 permits nothing but its first read, for ever.
+func TestUnfinishedTurns_OfManyNamespaces_LeaveRoom(t *testing.T) {
+	for _, size := range []int{100, 1 << 20} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			w := verified(t, cloudtest.Settings{})
+			large, own := w.register("large"), w.register("own")
+			w.cloud.Mutate(large, func(a *cloud.Agent) { a.RawConfig = strings.Repeat("x", 1<<20) })
+			w.cloud.Mutate(own, func(a *cloud.Agent) { a.RawConfig = strings.Repeat("x", size) })
+			read := func(namespace, agent, id string) {
+				who := ratelimit.Caller{UID: types.UID(namespace + agent), Namespace: namespace, Session: w.Version()}
+				_, err := w.Get(t.Context(), who, id)
+				noError(t, err)
+			}
+			for n := range 20 {
+				for agent := range 4 {
+					read(fmt.Sprint("other-", n), fmt.Sprint(agent), large)
+				}
+			}
+			read("quiet", "web", own)
+			w.forget()
+			read("quiet", "web", own)
+			w.requests(0)
+			w.clock.Step(connection.DefaultResyncInterval) // What the others saw counts no more.
+			for agent := range 15 {
+				read("busy", fmt.Sprint(agent), large)
+			}
+			w.forget()
+			for agent := range 15 {
+				read("busy", fmt.Sprint(agent), large)
+			}
+			w.requests(0)
+		})
 	}
 }

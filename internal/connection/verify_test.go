@@ -362,3 +362,42 @@ func TestVerify_OneOddResponse_SlowLists_NothingRefuses(t *testing.T) {
 		t.Errorf("error %v, result %+v", err, w.Result())
 	}
 }
+
+// A filter drops each list that shows an agent in silence, or the list by name fails, too: after a restart the token is verified all the
+// same, and what needs no list goes on.
+func TestVerify_AfterARestart_ListsFailBehindAFilter_OthersContinue(t *testing.T) {
+	limited := cloudtest.Fault{
+		Route: cloudtest.RouteList, Status: http.StatusTooManyRequests, Body: `{"error":"too many requests"}`, Header: http.Header{"Retry-After": {"60"}},
+	}
+	for name, faults := range map[string]func(release <-chan struct{}) []cloudtest.Fault{
+		"it drops in silence": func(release <-chan struct{}) []cloudtest.Fault {
+			f := refusesAgents(0)
+			f.Block = release
+			return []cloudtest.Fault{f}
+		},
+		"the API limits lists": func(<-chan struct{}) []cloudtest.Fault { return []cloudtest.Fault{refusesAgents(403), limited} },
+		"lists by name are slow": func(<-chan struct{}) []cloudtest.Fault {
+			return []cloudtest.Fault{refusesAgents(403), {Route: cloudtest.RouteList, Latency: 7 * time.Second}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, cloudtest.Settings{})
+			w.options.Timeout = 15 * time.Second // As in production: longer than a check waits for a list.
+			w.registerAside("there")
+			w.renew()
+			release := make(chan struct{})
+			defer close(release)
+			for _, f := range faults(release) {
+				w.cloud.Inject(f)
+			}
+			_ = w.Verify(t.Context())
+			if result := w.Result(); !result.Verified || result.ListSupported != nil && !*result.ListSupported || result.PageRefused == "" {
+				t.Errorf("%+v", result)
+			}
+			if _, err := w.registry.Get(w.cp, "honest"); err != nil {
+				t.Errorf("the Agents of another team: %v", err)
+			}
+		})
+	}
+}

@@ -7,51 +7,65 @@ SPDX-License-Identifier: Apache-2.0
 package inventory
 
 import (
-	"context"
 	"fmt"
-	"io"
-	"net/http"
-	"net/url"
-	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/time/rate"
-
-	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
-// circle is an API whose cursors form a loop, over pages that need a place in the Room.
-type circle struct{}
-
-func (circle) RoundTrip(r *http.Request) (*http.Response, error) {
-	at := r.URL.Query().Get("before")
-	header := http.Header{}
-	header.Set("Link", fmt.Sprintf(`</agents?before=%s>; rel="next"`, map[string]string{"": "a", "a": "b", "b": "a"}[at]))
-	body := `[{"id":"00000000-0000-4000-8000-000000000001","type":"t","machineID":"` + strings.Repeat("m", 1<<20) + `"}]`
-	return &http.Response{StatusCode: http.StatusOK, Header: header, Body: io.NopCloser(strings.NewReader(body))}, nil
+// A tenant's server sends a list of small pages slowly, each in time, and the tenant creates and deletes Agents meanwhile: what is kept of
+// the deletions counts, and ends the list if there is no memory.
+func TestDrop_DuringALongList_IsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := reading(t, pages(200_000), 1.0/14)
+		p.opts.Memory = NewMemory(4 << 20)
+		p.Warm()
+		elapse(time.Minute)
+		taken := p.opts.Memory.held
+		drop := func(from, to int) {
+			for i := from; i < to; i++ {
+				p.Drop(fmt.Sprintf("00000000-0000-4000-8000-%012d", i))
+			}
+		}
+		drop(0, 1000)
+		drop(0, 1000)
+		if got := p.opts.Memory.held - taken; got != 1000*droppedBytes {
+			t.Errorf("%d bytes are counted for 1,000 agents", got)
+		}
+		drop(1000, 1_000_000)
+		synctest.Wait()
+		if p.running != nil {
+			t.Error("the list goes on")
+		}
+		if held := p.opts.Memory.held; held != 0 {
+			t.Errorf("%d bytes are held", held)
+		}
+	})
 }
 
-// A page that is not read leaves its place, however the list ends.
-func TestList_InACircle_LeavesItsPlaces(t *testing.T) {
-	const places = 8
-	c, err := cloud.New(cloud.Config{
-		BaseURL:    &url.URL{Scheme: "https", Host: "cloud.example"},
-		Credential: cloud.Credential{Scheme: cloud.SchemeBearer, Token: cloud.NewToken("t")},
-		Wrap:       func(http.RoundTripper) http.RoundTripper { return circle{} },
-		Room:       cloud.NewRoom(places),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &reader{source: source{c, rate.NewLimiter(rate.Inf, 1)}, most: 200_000}
-	taken := NewMemory(0).Charge("default")
-	for i := range places + 1 {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		_, err := r.all(ctx, taken)
-		cancel()
-		if err == nil || err.Error() != inACircle().Error() {
-			t.Fatalf("list %d: %v, want %v", i, err, inACircle())
-		}
+// A team with some namespaces, whose own servers list as much as they are given memory for, leaves another team enough for a short list.
+func TestLists_OfManyNamespaces_LeaveMemoryForAShortList(t *testing.T) {
+	for _, namespaces := range []int{4, 14} {
+		t.Run(fmt.Sprint(namespaces), func(t *testing.T) {
+			memory := NewMemory(32 << 20)
+			of := func(namespace string, service pages) *Inventory {
+				p := reading(t, service, float64(rate.Inf))
+				p.opts.Memory, p.opts.Namespace = memory, namespace
+				return p
+			}
+			for n := range namespaces {
+				for most := 16384; most > 0; most /= 2 { // The server tries how much it is.
+					p := of(fmt.Sprint("hostile-", n), pages(most))
+					if listed(t, p) == nil {
+						defer p.Reset()
+					}
+				}
+			}
+			if err := listed(t, of("bystander", pages(50))); err != nil {
+				t.Errorf("another team: %v", err)
+			}
+		})
 	}
 }

@@ -69,3 +69,32 @@ func TestSecret_WebhookDeniesWithConflict_IsShown(t *testing.T) {
 	tenant.Poke("web")
 	tenant.Ready("web")
 }
+
+// A policy rejects the status of an Agent that the operator released, and that a finalizer of others keeps: that has a backoff, too.
+func TestStatus_OfAReleasedAgentIsRejected_HasABackoff(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{})
+	w.Ready(w.Apply("other"))
+	tenant.Ready(w.Guest(tenant, "web", func(a *v1alpha1.Agent) { a.Finalizers = []string{"example.com/hold"} }))
+	var rejected atomic.Int32
+	failing(w, http.StatusForbidden, metav1.StatusReasonForbidden, tenant.Namespace+"/agents/web/status", func() bool {
+		rejected.Add(1)
+		return true
+	})
+	tenant.Delete("web")
+	w.Eventually("a rejected write", func() error {
+		if rejected.Load() == 0 {
+			return errors.New("there is none")
+		}
+		return nil
+	})
+	for i := range 100 { // Each event of the Agent wakes it.
+		tenant.Change("web", func(a *v1alpha1.Agent) { metav1.SetMetaDataAnnotation(&a.ObjectMeta, "team/note", fmt.Sprint(i)) })
+	}
+	if n := rejected.Load(); n > 12 {
+		t.Errorf("%d writes were rejected", n)
+	}
+	w.API.Around(nil)
+	tenant.Change("web", func(a *v1alpha1.Agent) { a.Finalizers = nil })
+	tenant.Gone("web")
+}
