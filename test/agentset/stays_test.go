@@ -141,8 +141,18 @@ func TestShards_FewerThanTheSessionsNeed_LoseNoSession(t *testing.T) {
 		return nil
 	})
 	stalled(w, "logs", v1alpha1.ReasonSessionsTooLarge)
-	w.Clock.Step(time.Hour)
-	stalled(w, "logs", v1alpha1.ReasonSessionsTooLarge)
+	for _, request := range []string{"1", "2"} { // With nothing left to write.
+		w.Clock.Step(time.Hour)
+		w.ChangeSet("logs", func(set *v1alpha1.AgentSet) {
+			metav1.SetMetaDataAnnotation(&set.ObjectMeta, v1alpha1.AnnotationReconcileAt, request)
+		})
+		w.Eventually("a further pass", func() error {
+			if got := w.GetSet("logs").Status.LastHandledReconcileAt; got != request {
+				return fmt.Errorf("handled is %q", got)
+			}
+			return nil
+		})
+	}
 	if n := size(former); n < 720_000 {
 		t.Errorf("the former Secret has %d bytes", n)
 	}
