@@ -158,8 +158,9 @@ func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.
 		c.wake()
 	}
 	if lostList && result.PageRefused != "" {
-		return fault.Retryablef(v1alpha1.ReasonInvalidResponse, "something between the operator and Calyptia Cloud refuses the list of the newest "+
-			"agent, and the next list failed (%s), so that it is not known whether lists work", result.PageRefused)
+		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,
+			"something between the operator and Calyptia Cloud refuses the list of the newest agent, and "+
+				"the next list failed (%s), so that it is not known whether lists work", result.PageRefused)
 	}
 	if lostList {
 		return fault.Retryablef(v1alpha1.ReasonInvalidResponse,

@@ -71,7 +71,8 @@ func immutable(err error) bool {
 
 // Rejected reports whether the API server rejected a write for what it is. A webhook that rejects without a code makes a bad request.
 func Rejected(err error) bool {
-	return apiserver.Denied(err) || apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err)
+	return apiserver.Denied(err) || apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
+		apierrors.IsRequestEntityTooLargeError(err)
 }
 
 // secretsIn returns the values of Secrets that only readers of Secrets may see; of a session its token.
