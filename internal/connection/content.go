@@ -180,16 +180,6 @@ func (t *tenants) manyOdd() bool {
 	return len(t.odd) >= mostOdd || len(t.agents) > 1 && len(t.odd) >= t.total()
 }
 
-// patience bounds the read that decides whether Calyptia Cloud responds, if a check failed.
-const patience = 5 * time.Second
-
-// awaitsWitness reports whether the outcome of a credential check counts for the breaker.
-func (s *shared) awaitsWitness() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.tenants.manyOdd() || s.breaker.State() == gobreaker.StateHalfOpen
-}
-
 // witness reports a credential check to the breaker if odd responses wait for one: an outage opens it, and a well-formed response
 // ends their count. It is a half-open probe, too.
 func (s *shared) witness(err error) {

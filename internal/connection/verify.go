@@ -12,8 +12,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
@@ -53,7 +51,7 @@ func (c *Connection) Verify(ctx context.Context) error {
 			pause = sooner(pause, try.Rest)
 		default:
 			result.Authentication = try.scheme
-			c.shared.witness(c.shared.responds(ctx, with, err))
+			c.shared.witness(err)
 			return c.conclude(at, with, result, err)
 		}
 	}
@@ -65,18 +63,6 @@ func (c *Connection) Verify(ctx context.Context) error {
 	return fault.Waitingf(v1alpha1.ReasonUnauthorized,
 		"Calyptia Cloud rejected the token (%v): put a valid project token into the Secret of spec.tokenSecretRef", last).
 		Coded(fault.TokenRejected).After(pause).Because(last)
-}
-
-// responds is the outcome of a check for the breaker. Lists alone may fail, which are not needed to keep agents as declared: whether
-// Calyptia Cloud responds is then what a read shows that no Agent's content influences.
-func (s *shared) responds(ctx context.Context, with *cloud.Client, err error) error {
-	if !isOutage(err) || !s.awaitsWitness() {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	_, err = with.Get(ctx, uuid.Nil.String())
-	return err
 }
 
 // try is a scheme to check.

@@ -93,14 +93,14 @@ func checked(w *harness.World) {
 // The same on an API that limits lists, or that lists by name slowly: the second look of a check, at a list that shows no agent, fails.
 // What fails shows nothing of lists.
 func TestFilter_RefusesTheNewestAgent_TheSecondListFails_TheAPIStillLists(t *testing.T) {
-	for reason, second := range map[string]cloudtest.Fault{
-		v1alpha1.ReasonRateLimited: {
+	for name, second := range map[string]cloudtest.Fault{
+		"it limits lists": {
 			Status: http.StatusTooManyRequests, Body: `{"error":"too many requests"}`,
 			Header: http.Header{"Content-Type": {"application/json"}, "Retry-After": {"60"}},
 		},
-		v1alpha1.ReasonInvalidResponse: {Latency: 7 * time.Second},
+		"it lists by name slowly": {Latency: 7 * time.Second},
 	} {
-		t.Run(reason, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, tenant := harness.Shared(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDUpsert},
 				func(w *harness.World, cp *v1alpha1.CloudProject) { behindFilter(w, cp, http.StatusForbidden) })
@@ -128,7 +128,8 @@ func TestFilter_RefusesTheNewestAgent_TheSecondListFails_TheAPIStillLists(t *tes
 					return nil
 				})
 			}
-			tenant.NotReady(w.Guest(tenant, "thief", machine("machine-1")), reason)
+			tenant.NotReady(w.Guest(tenant, "thief", machine("machine-1")), v1alpha1.ReasonProjectNotReady, "lists agents", "its conditions")
+			w.ProjectBecomes("False", "", "refuses the list of the newest agent", "the next list failed")
 			if lists := w.Project().Status.ListSupported; lists == nil || !*lists {
 				t.Error("the API counts as one that does not list")
 			}
