@@ -8,19 +8,23 @@ package apiserver
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// Denied reports whether a webhook of the cluster denied a request. It may choose any status code, also those of a conflict.
+// Denied reports whether a webhook of the cluster denied a request for what it is. It may choose any status code, also those of a conflict;
+// one of those of a server's trouble is no denial.
 func Denied(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
 		return false
 	}
-	message := status.Status().Message // The API server itself writes its start.
-	return strings.HasPrefix(message, `admission webhook "`) && strings.Contains(message, `" denied the request`)
+	is := status.Status()
+	trouble := is.Code >= http.StatusInternalServerError || is.Code == http.StatusTooManyRequests || is.Code == http.StatusRequestTimeout
+	// The API server itself writes the start of the message.
+	return !trouble && strings.HasPrefix(is.Message, `admission webhook "`) && strings.Contains(is.Message, `" denied the request`)
 }
 
 // Outdated reports whether a write failed because the object was created, changed or deleted meanwhile, which the cache will soon show.

@@ -43,6 +43,9 @@ func TestWhatAnErrorOfTheAPIServerMeans(t *testing.T) {
 		{"denied with 409", denied(http.StatusConflict, metav1.StatusReasonConflict), true, false},
 		{"denied with 409 and no reason", denied(http.StatusConflict, ""), true, false},
 		{"denied with 404", denied(http.StatusNotFound, metav1.StatusReasonNotFound), true, false},
+		{"a webhook in trouble", denied(http.StatusInternalServerError, metav1.StatusReasonInternalError), false, false},
+		{"a webhook without time", denied(http.StatusServiceUnavailable, ""), false, false},
+		{"a webhook that is busy", denied(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests), false, false},
 		{"a conflict of an object with the name of a denial",
 			apierrors.NewConflict(secrets, `admission webhook "x" denied the request`, nil), false, true},
 	} {

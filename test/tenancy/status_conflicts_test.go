@@ -70,6 +70,24 @@ func TestSecret_WebhookDeniesWithConflict_IsShown(t *testing.T) {
 	tenant.Ready("web")
 }
 
+// A webhook that has trouble denies with 500: that is no policy, and the write is tried again soon.
+func TestSecret_WebhookHasTrouble_IsTriedAgain(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{})
+	var denied atomic.Int32
+	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
+		if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, tenant.Namespace+"/secrets") || denied.Add(1) > 2 {
+			return send(r)
+		}
+		return harness.Refusal(r, http.StatusInternalServerError, metav1.StatusReasonInternalError,
+			`admission webhook "labels.example.com" denied the request: the cache has not synced`)
+	})
+	tenant.Ready(w.Guest(tenant, "web"))
+	if n := denied.Load(); n < 3 {
+		t.Errorf("the Secret was written %d times", n)
+	}
+}
+
 // A policy rejects the status of an Agent that the operator released, and that a finalizer of others keeps: that has a backoff, too.
 func TestStatus_OfAReleasedAgentIsRejected_HasABackoff(t *testing.T) {
 	t.Parallel()

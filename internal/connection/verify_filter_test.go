@@ -1,0 +1,67 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package connection_test
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+)
+
+// One odd response, and an API that takes three seconds to list: nothing refuses the newest agent.
+func TestVerify_OneOddResponse_SlowLists_NothingRefuses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, cloudtest.Settings{})
+	w.registerAside("there")
+	w.configure()
+	w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: 502, Body: "<html>Bad Gateway</html>", Times: 1})
+	w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Latency: 3 * time.Second})
+	if err := w.Verify(t.Context()); err != nil || w.Result().PageRefused != "" || !w.Result().Lists() {
+		t.Errorf("error %v, result %+v", err, w.Result())
+	}
+}
+
+// A filter drops each list that shows an agent in silence, or the list by name fails, too: after a restart the token is verified all the
+// same, and what needs no list goes on.
+func TestVerify_AfterARestart_ListsFailBehindAFilter_OthersContinue(t *testing.T) {
+	limited := cloudtest.Fault{
+		Route: cloudtest.RouteList, Status: http.StatusTooManyRequests, Body: `{"error":"too many requests"}`, Header: http.Header{"Retry-After": {"60"}},
+	}
+	for name, faults := range map[string]func(release <-chan struct{}) []cloudtest.Fault{
+		"it drops in silence": func(release <-chan struct{}) []cloudtest.Fault {
+			f := refusesAgents(0)
+			f.Block = release
+			return []cloudtest.Fault{f}
+		},
+		"the API limits lists": func(<-chan struct{}) []cloudtest.Fault { return []cloudtest.Fault{refusesAgents(403), limited} },
+		"lists by name are slow": func(<-chan struct{}) []cloudtest.Fault {
+			return []cloudtest.Fault{refusesAgents(403), {Route: cloudtest.RouteList, Latency: 7 * time.Second}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, cloudtest.Settings{})
+			w.options.Timeout = 15 * time.Second // As in production: longer than a check waits for a list.
+			w.registerAside("there")
+			w.renew()
+			release := make(chan struct{})
+			defer close(release)
+			for _, f := range faults(release) {
+				w.cloud.Inject(f)
+			}
+			_ = w.Verify(t.Context())
+			if result := w.Result(); !result.Verified || result.ListSupported != nil && !*result.ListSupported || result.PageRefused == "" {
+				t.Errorf("%+v", result)
+			}
+			if _, err := w.registry.Get(w.cp, "honest"); err != nil {
+				t.Errorf("the Agents of another team: %v", err)
+			}
+		})
+	}
+}
