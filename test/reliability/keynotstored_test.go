@@ -204,6 +204,20 @@ func TestCopy_TokenIsStoredOtherwise_InconclusiveCheck_StaysPaused(t *testing.T)
 		w.ProjectHandled()
 		paused()
 	}
+	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) { // A write that fails shows nothing of the copy.
+		if r.Method == http.MethodGet || !strings.HasSuffix(r.URL.Path, "/"+name) {
+			return send(r)
+		}
+		return harness.Refusal(r, http.StatusInternalServerError, metav1.StatusReasonInternalError, "failed calling webhook")
+	})
+	w.PokeProject()
+	w.ProjectBecomes(metav1.ConditionUnknown, "", "cannot be written")
+	w.Poke("web")
+	paused()
+	w.PokeProject()
+	w.ProjectBecomes(metav1.ConditionUnknown, "", "cannot be written")
+	w.Apply("later")
+	w.NotReady("later", v1alpha1.ReasonProjectNotReady, "registration is paused")
 	if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 0 {
 		t.Errorf("%d registrations were sent", n)
 	}

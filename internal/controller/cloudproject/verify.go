@@ -89,10 +89,13 @@ func (n connector) copy(
 		return nil
 	}
 	failure, err := n.copies.keep(ctx, cp, c, p.Result().Verified || last.times > 0)
+	if err != nil {
+		return err // It shows nothing of the copy.
+	}
 	last.failure = failure
-	if err != nil || failure == nil || failure.Code != fault.SecretUnstored {
+	if failure == nil || failure.Code != fault.SecretUnstored {
 		last.tried, last.times, last.next = attempt{}, 0, time.Time{}
-		return err
+		return nil
 	}
 	last.tried, last.times = try, last.times+1
 	last.next = n.clock.Now().Add(n.delays.backoff(last.times))
