@@ -220,7 +220,7 @@ func (n connector) untilNext(m *memo) time.Duration {
 func judge(err error, p *connection.Connection, verified bool) *fault.Error {
 	if err == nil {
 		switch result := p.Result(); {
-		case result.Verified && result.PageRefused != "" && result.ListSupported == nil:
+		case result.PageRefused != "" && result.ListSupported == nil:
 			return fault.Retryablef(v1alpha1.ReasonUnavailable, "something between the operator and %s refuses the list of the newest agent, and "+
 				"the next list failed (%s): registrations wait; check the rules of that filter, and what the newest agents hold",
 				p.Endpoint().URL, result.PageRefused).Coded(fault.Unreachable)

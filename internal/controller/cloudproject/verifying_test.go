@@ -207,6 +207,19 @@ func TestAnOutageIsRetriedWithBackoff(t *testing.T) {
 	}
 }
 
+// Two lists fail at the start, and the read shows nothing of the token: the next check comes soon, because registrations wait for a list.
+func TestListsThatFailAtTheStartAreSoonTriedAgain(t *testing.T) {
+	x := newVerifying(t)
+	x.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: 502, Body: "<html>", Times: 2})
+	x.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteAgent, Status: 400, Body: `{"error":"invalid ID"}`})
+	x.expect(t, "two lists fail", v1alpha1.ReasonUnavailable, 3)
+	if wait := x.memo.check.next.Sub(x.clock.Now()); wait > time.Second {
+		t.Errorf("the next try comes in %s", wait)
+	}
+	x.clock.Step(time.Second)
+	x.expect(t, "lists work", "", 1)
+}
+
 func TestARequestIsHandledOnceTheAPIResponded(t *testing.T) {
 	x := newVerifying(t)
 	x.expect(t, "the first", "", 1)
