@@ -31,3 +31,11 @@ func Denied(err error) bool {
 func Outdated(err error) bool {
 	return (apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)) && !Denied(err)
 }
+
+// IgnoreGone returns the error of a write, but nil if the object was deleted meanwhile.
+func IgnoreGone(err error) error {
+	if apierrors.IsNotFound(err) && !Denied(err) {
+		return nil
+	}
+	return err
+}

@@ -56,6 +56,10 @@ func TestWhatAnErrorOfTheAPIServerMeans(t *testing.T) {
 			if got := apiserver.Outdated(row.err); got != row.outdated {
 				t.Errorf("outdated: %v", got)
 			}
+			gone := row.err == nil || row.name == "it does not exist"
+			if got := apiserver.IgnoreGone(row.err); (got == nil) != gone {
+				t.Errorf("gone: %v", got)
+			}
 		})
 	}
 }

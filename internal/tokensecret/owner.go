@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/apiserver"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
@@ -119,7 +120,7 @@ func (k Keeper) Disown(ctx context.Context, agent *v1alpha1.Agent, name string) 
 		return o.UID == agent.UID
 	})
 	err = k.Writer.Update(ctx, secret)
-	if client.IgnoreNotFound(err) != nil {
+	if apiserver.IgnoreGone(err) != nil {
 		return true, writeFailure(err, secret)
 	}
 	return err == nil, nil
@@ -136,7 +137,7 @@ func (k Keeper) Remove(ctx context.Context, agent *v1alpha1.Agent, name string) 
 
 func (k Keeper) remove(ctx context.Context, secret *corev1.Secret) error {
 	err := k.Writer.Delete(ctx, secret, client.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion})
-	if client.IgnoreNotFound(err) != nil {
+	if apiserver.IgnoreGone(err) != nil {
 		return writeFailure(err, secret)
 	}
 	return nil

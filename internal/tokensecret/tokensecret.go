@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/apiserver"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
@@ -109,7 +110,7 @@ func (k Keeper) judge(ctx context.Context, agent *v1alpha1.Agent, secret *corev1
 		}
 		var other v1alpha1.Agent
 		err := k.Reader.Get(ctx, key, &other)
-		if client.IgnoreNotFound(err) != nil {
+		if apiserver.IgnoreGone(err) != nil {
 			return Foreign, readFailure(secret.Name, err)
 		}
 		if err == nil && other.UID == owner.UID {

@@ -9,7 +9,9 @@ package agentset_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,6 +166,59 @@ func TestShards_FewerThanTheSessionsNeed_LoseNoSession(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A former Secret that stays, because an Agent lost its token, is read once, and not at each event of the set.
+func TestShards_FormerSecretStays_IsNotReadAtEachPass(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{MaskTokens: true, MaskAs: "********"})
+	w.Nodes("a", "b")
+	w.AgentSet("logs", w.DaemonSet("fluent-bit"))
+	w.SetReady("logs", 2)
+	agents := w.AgentsOf("logs")
+	lost, other := agents[w.Node("a")], agents[w.Node("b")]
+	if err := w.Client.Delete(t.Context(), w.Secret(lost.Status.TokenSecretRef.Name)); err != nil {
+		t.Fatal(err)
+	}
+	w.Restart()
+	w.Poke(lost.Name)
+	w.Stalled(lost.Name, v1alpha1.ReasonTokenUnavailable)
+	w.ChangeSet("logs", func(set *v1alpha1.AgentSet) { set.Spec.Sessions.SecretName = "other" })
+	w.Eventually("the other session is in the new Secret", func() error {
+		w.Clock.Step(time.Minute)
+		if secret := w.Secret(agentset.SecretName("logs", "other", 0)); secret == nil || len(secret.Data) == 0 {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+	former := agentset.SecretName("logs", "", 0)
+	var reads atomic.Int32
+	w.API.Before(func(r *http.Request) error {
+		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/secrets/"+former) {
+			reads.Add(1)
+		}
+		return nil
+	})
+	for i := range 20 {
+		request := fmt.Sprint(i)
+		w.Change(other.Name, func(a *v1alpha1.Agent) { metav1.SetMetaDataAnnotation(&a.ObjectMeta, "team/note", request) })
+		w.ChangeSet("logs", func(set *v1alpha1.AgentSet) {
+			metav1.SetMetaDataAnnotation(&set.ObjectMeta, v1alpha1.AnnotationReconcileAt, request)
+		})
+		w.Eventually("a further pass", func() error {
+			w.Clock.Step(time.Minute)
+			if got := w.GetSet("logs").Status.LastHandledReconcileAt; got != request {
+				return fmt.Errorf("handled is %q", got)
+			}
+			return nil
+		})
+	}
+	if w.Secret(former) == nil {
+		t.Error("the only copy of a session is gone")
+	}
+	if n := reads.Load(); n > 3 {
+		t.Errorf("the former Secret was read %d times", n)
+	}
 }
 
 // Whoever may write Secrets makes one of the set's name with very many keys, which take many times their bytes once they are read.

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -115,4 +116,31 @@ func TestStatus_OfAReleasedAgentIsRejected_HasABackoff(t *testing.T) {
 	w.API.Around(nil)
 	tenant.Change("web", func(a *v1alpha1.Agent) { a.Finalizers = nil })
 	tenant.Gone("web")
+}
+
+// A webhook denies with 404, because what it looks up is missing: what it denied is not gone. A CloudProject is released once it permits that.
+func TestRelease_WebhookDeniesWithNotFound_IsTriedAgain(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{})
+	w.Ready(w.Apply("web"))
+	w.Delete("web")
+	w.Gone("web")
+	cp := w.Project()
+	var denied atomic.Int32
+	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
+		if r.Method == http.MethodGet || !strings.HasSuffix(r.URL.Path, "/cloudprojects/"+cp.Name) || denied.Add(1) > 2 {
+			return send(r)
+		}
+		return harness.Refusal(r, http.StatusNotFound, metav1.StatusReasonNotFound,
+			`admission webhook "owners.example.com" denied the request: owners.example.com "team-a" not found`)
+	})
+	if err := w.Client.Delete(t.Context(), cp); err != nil {
+		t.Fatal(err)
+	}
+	w.Eventually("the CloudProject is gone", func() error {
+		if err := w.Client.Get(t.Context(), w.Key(cp.Name), &v1alpha1.CloudProject{}); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("after %d writes: %w", denied.Load(), err)
+		}
+		return nil
+	})
 }

@@ -15,10 +15,10 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
+	"github.com/calyptia-agent-operator/operator/internal/apiserver"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 	"github.com/calyptia-agent-operator/operator/internal/schedule"
@@ -63,7 +63,7 @@ func (f finisher) finish(ctx context.Context, err error) (ctrl.Result, error) {
 	if err == nil && !f.Removed && !f.Open() && !forgets {
 		f.Writes.Sent = nil
 	}
-	if client.IgnoreNotFound(err) != nil {
+	if apiserver.IgnoreGone(err) != nil {
 		f.Known.Timers = f.Known.Timers.NotWritten(now, rand.Float64(), f.Settings.Limits())
 		f.log(ctx, agentstatus.Classify(err), false)
 		return f.sleep()
@@ -101,7 +101,7 @@ func (f finisher) finishReleased(ctx context.Context) (ctrl.Result, error) {
 	agentstatus.Released(f.Agent)
 	write, cancel := remoteagent.Detach(ctx)
 	defer cancel()
-	if err := f.WriteStatus(write); client.IgnoreNotFound(err) != nil {
+	if err := f.WriteStatus(write); apiserver.IgnoreGone(err) != nil {
 		f.Known.Timers = f.Known.Timers.NotWritten(now, rand.Float64(), f.Settings.Limits())
 		f.log(ctx, agentstatus.Classify(err), false)
 		return f.sleep()

@@ -37,6 +37,7 @@ type memory struct {
 	updates map[string]pendingWrite // the last update of Agents that were not found up to date since
 	created map[string]time.Time    // Secrets, by name, created so recently that the cache may not show them
 	shards  []shard                 // the Secrets with sessions, as they were read or written last
+	former  map[string]shard        // Secrets, by name, that stay with a session that is still needed
 	sources map[string]origin       // by slot, the input of each session
 	free    time.Time               // the earliest time of the next batch of sessions
 	stalled string                  // the last recorded message of Stalled

@@ -249,7 +249,8 @@ func (s shardStore) removeExcess(ctx context.Context, needed func(slot string) b
 	if err != nil {
 		return err
 	}
-	removed := 0
+	removed, former := 0, s.memory.former
+	s.memory.former = map[string]shard{}
 	for i := range secrets.Items {
 		name := secrets.Items[i].Name
 		cached := corev1.Secret{ObjectMeta: secrets.Items[i].ObjectMeta}
@@ -259,16 +260,19 @@ func (s shardStore) removeExcess(ctx context.Context, needed func(slot string) b
 		if removed++; removed > agentset.MaxShards {
 			return nil
 		}
-		found, err := s.one(ctx, name)
-		if err != nil {
-			return err
+		found := former[name]
+		if found.version != cached.ResourceVersion {
+			if found, err = s.one(ctx, name); err != nil {
+				return err
+			}
 		}
+		s.memory.former[name] = found
 		if found.verdict != tokensecret.Ours || slices.ContainsFunc(slices.Collect(maps.Keys(found.stored)), needed) {
 			continue
 		}
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.set.Namespace, Name: name}}
 		err = s.client.Delete(ctx, secret, client.Preconditions{UID: &found.uid, ResourceVersion: &found.version})
-		if client.IgnoreNotFound(err) != nil {
+		if apiserver.IgnoreGone(err) != nil {
 			return s.refused(ctx, name, err, nil)
 		}
 	}

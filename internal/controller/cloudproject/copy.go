@@ -136,7 +136,7 @@ func (c copies) renew(ctx context.Context, cp *v1alpha1.CloudProject, now creden
 	}
 	// Policies come before the name: if it is all that is taken, the new copy can be stored. If that fails all the same, the next pass
 	// creates it, from the source.
-	if err := c.create(ctx, cp, now.Credentials, client.DryRunAll); err != nil && !apiserver.Outdated(err) {
+	if err := c.create(ctx, cp, now.Credentials, client.DryRunAll); err != nil && (!apierrors.IsAlreadyExists(err) || apiserver.Denied(err)) {
 		return err
 	}
 	if err := c.removeFinalizer(ctx, now.copy); err != nil {
@@ -153,7 +153,7 @@ func (c copies) remove(ctx context.Context, cp *v1alpha1.CloudProject) error {
 	}
 	if secret.DeletionTimestamp == nil {
 		err := c.client.Delete(ctx, secret, client.Preconditions{UID: &secret.UID})
-		if client.IgnoreNotFound(err) != nil {
+		if apiserver.IgnoreGone(err) != nil {
 			return c.failure(err, secret)
 		}
 		if secret, err = c.find(ctx, cp); err != nil || secret == nil {
@@ -168,7 +168,7 @@ func (c copies) removeFinalizer(ctx context.Context, secret *corev1.Secret) erro
 	if !controllerutil.RemoveFinalizer(secret, v1alpha1.CredentialsFinalizer) {
 		return nil
 	}
-	return c.failure(client.IgnoreNotFound(patch(ctx, c.client, secret, base)), base)
+	return c.failure(apiserver.IgnoreGone(patch(ctx, c.client, secret, base)), base)
 }
 
 // shape sets the desired state of the copy, with the URL that its credentials are for, and reports whether anything changed.

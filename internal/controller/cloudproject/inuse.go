@@ -22,6 +22,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/apiserver"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
@@ -213,7 +214,7 @@ func (r releaser) release(ctx context.Context, cp *v1alpha1.CloudProject) (now b
 		return false, nil
 	}
 	if err := patch(ctx, r.client, cp, base); err != nil {
-		return false, client.IgnoreNotFound(err)
+		return false, apiserver.IgnoreGone(err)
 	}
 	logf.FromContext(ctx).Info("Released the CloudProject")
 	return true, nil
@@ -231,5 +232,5 @@ func (r releaser) gone(ctx context.Context, key types.NamespacedName) error {
 	if err := r.apiReader.Get(ctx, key, cp); !apierrors.IsNotFound(err) {
 		return err
 	}
-	return client.IgnoreNotFound(r.copies.removeFinalizer(ctx, secret))
+	return apiserver.IgnoreGone(r.copies.removeFinalizer(ctx, secret))
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
+	"github.com/calyptia-agent-operator/operator/internal/apiserver"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
@@ -165,7 +166,7 @@ func (r reporter) released(ctx context.Context, before, cp *v1alpha1.CloudProjec
 	r.setConditions(cp, fault.Waitingf(v1alpha1.ReasonInUse,
 		"the operator released this CloudProject, and makes no requests with it: the deletion waits for the finalizer %s", cp.Finalizers[0]))
 	_, err := r.write(ctx, before, cp, m)
-	return client.IgnoreNotFound(err)
+	return apiserver.IgnoreGone(err)
 }
 
 // announce logs every change of Ready, and records an event if its status or reason changed.
