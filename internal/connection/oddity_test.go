@@ -124,6 +124,13 @@ func TestBreaker_ProbeThatMeetsThePortal_StaysOpen(t *testing.T) {
 	w.eventually("the Agents to be woken", func() bool { return w.wakes.Load() == 1 })
 }
 
+// checkIfAsked checks the credentials if that was requested, as the controller of CloudProjects does.
+func (w *world) checkIfAsked() {
+	if w.checks.Swap(0) > 0 {
+		_ = w.Verify(w.Context())
+	}
+}
+
 // dropped sends registrations of two namespaces that get no response, with the credential checks that they cause.
 func (w *world) dropped() {
 	w.Helper()
@@ -136,9 +143,7 @@ func (w *world) dropped() {
 		if _, err := permit.Register(w.Context(), registration("m")); err == nil {
 			w.Fatal("it is registered")
 		}
-		if w.checks.Swap(0) > 0 { // As the controller of CloudProjects does.
-			_ = w.Verify(w.Context())
-		}
+		w.checkIfAsked()
 	}
 }
 
@@ -178,20 +183,15 @@ func TestBreaker_ProbesOfOneNamespaceThatAreDropped_DoNotKeepItOpen(t *testing.T
 			w := verified(t, cloudtest.Settings{})
 			w.Expect(map[string]int{"a": 20, "b": 1})
 			id := w.register("m")
-			check := func() {
-				if w.checks.Swap(0) > 0 { // As the controller of CloudProjects does.
-					_ = w.Verify(t.Context())
-				}
-			}
 			repair := w.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore})
-			w.fail(check, id)
+			w.fail(id)
 			if repaired {
 				repair()
 				w.cloud.Inject(cloudtest.Fault{Method: http.MethodPatch, Cut: cloudtest.CutBefore})
 			}
 			w.eventually("a probe to be let through", func() bool { _, err := w.registry.Get(w.cp, somebody.Namespace); return err == nil })
 			_ = w.Update(t.Context(), ratelimit.Caller{UID: uid("a", 0), Namespace: "a"}, id, cloud.Update{Version: new("v5.0.0")})
-			check()
+			w.checkIfAsked()
 			_, err := w.registry.Get(w.cp, somebody.Namespace)
 			if (err == nil) != repaired {
 				t.Errorf("after a dropped probe of another namespace: %v", err)
@@ -205,13 +205,8 @@ func TestBreaker_RequestsOfOneNamespaceThatNeverEnd_DoNotKeepItOpen(t *testing.T
 	w := verified(t, cloudtest.Settings{})
 	w.Expect(map[string]int{"a": 20, "b": 1})
 	id := w.register("m")
-	check := func() {
-		if w.checks.Swap(0) > 0 { // As the controller of CloudProjects does.
-			_ = w.Verify(t.Context())
-		}
-	}
 	repair := w.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore})
-	w.fail(check, id)
+	w.fail(id)
 	repair()
 	release, entered := make(chan struct{}), make(chan struct{}, 4)
 	w.cloud.Inject(cloudtest.Fault{Block: release, Entered: entered, Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, otherID) }})
@@ -228,7 +223,7 @@ func TestBreaker_RequestsOfOneNamespaceThatNeverEnd_DoNotKeepItOpen(t *testing.T
 	}
 	w.eventually("the guest to ask", func() bool { return len(entered) > 0 || int(refused.Load()) == cap(entered) })
 	w.eventually("the victim's request", func() bool {
-		check()
+		w.checkIfAsked()
 		_, err := w.Get(t.Context(), ratelimit.Caller{UID: "victim", Namespace: "b"}, id)
 		return err == nil || ctx.Err() != nil
 	})
@@ -250,19 +245,14 @@ func TestBreaker_AfterAnOutage_OnlyListsFail_TeamsContinue(t *testing.T) {
 				w := verified(t, cloudtest.Settings{})
 				w.Expect(agents)
 				id := w.register("m")
-				check := func() {
-					if w.checks.Swap(0) > 0 { // As the controller of CloudProjects does.
-						_ = w.Verify(t.Context())
-					}
-				}
 				repair := w.cloud.Inject(cloudtest.Fault{Cut: cloudtest.CutBefore})
-				w.fail(check, id)
+				w.fail(id)
 				repair()
 				w.cloud.Inject(broken)
 				w.eventually("a read", func() bool {
 					w.clock.Step(time.Second)
 					_, err := w.Get(t.Context(), ratelimit.Caller{UID: uid("a", 0), Namespace: "a"}, id)
-					check()
+					w.checkIfAsked()
 					return err == nil
 				})
 			})
@@ -286,14 +276,14 @@ func TestBreaker_AgentsAreNotCountedYet_OneNamespaceDoesNotOpenIt(t *testing.T) 
 }
 
 // fail opens the breaker with deletions, which no content influences.
-func (w *world) fail(check func(), id string) {
+func (w *world) fail(id string) {
 	w.Helper()
 	for i := range 5 {
 		_ = w.Delete(w.Context(), ratelimit.Caller{UID: uid("a", i), Namespace: "a"}, id)
 	}
 	w.eventually("the breaker to open", func() bool { _, err := w.registry.Get(w.cp, somebody.Namespace); return err != nil })
 	w.eventually("a check", func() bool { return w.checks.Load() > 0 })
-	check()
+	w.checkIfAsked()
 }
 
 // Two teams with one Agent each never have four Agents with odd responses: those of all Agents request the credential check.

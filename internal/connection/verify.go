@@ -51,7 +51,6 @@ func (c *Connection) Verify(ctx context.Context) error {
 			pause = sooner(pause, try.Rest)
 		default:
 			result.Authentication = try.scheme
-			c.shared.witness(err)
 			return c.conclude(at, with, result, err)
 		}
 	}
@@ -112,6 +111,7 @@ func sooner(pause, wait time.Duration) time.Duration {
 // conclude records the outcome of a check that was not a plain rejection.
 func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.Result, err error) error {
 	s := c.shared
+	s.witness(err)
 	s.mu.Lock()
 	stale := s.epoch.session != at.session
 	wasBlocked, expected := s.access.blocked != nil, s.tenants.total() > 0

@@ -45,15 +45,13 @@ func (o *options) inOrder(agents []cloud.Agent) []named {
 		id := strings.ToLower(a.ID)
 		is := o.forSet(named{a, base, base})
 		for n := 1; taken.Has(is.object); n++ {
-			name := base + "-" + id
-			switch n {
-			case 1:
-				name = base + "-" + id[:8]
-			case 2:
-			default:
-				name += "-" + strconv.Itoa(n)
+			suffix := id
+			if n == 1 {
+				suffix = id[:8]
+			} else if n > 2 {
+				suffix = id + "-" + strconv.Itoa(n)
 			}
-			is = o.forSet(named{a, name, base})
+			is = o.forSet(named{a, base + "-" + suffix, base})
 		}
 		taken.Insert(is.object)
 		all = append(all, is)

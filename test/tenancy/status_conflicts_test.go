@@ -9,6 +9,7 @@ package tenancy_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -48,20 +49,26 @@ func TestStatus_EachWriteConflicts_FewRequestsAreSent(t *testing.T) {
 	tenant.Ready("web")
 }
 
+// denying has a webhook deny the first requests to a path. It returns how many requests there were.
+func denying(w *harness.World, method, path string, code int, reason metav1.StatusReason, first int32, message string) *atomic.Int32 {
+	w.Helper()
+	var requests atomic.Int32
+	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
+		if r.Method != method || !strings.HasSuffix(r.URL.Path, path) || requests.Add(1) > first {
+			return send(r)
+		}
+		return harness.Refusal(r, code, reason, message)
+	})
+	return &requests
+}
+
 // A webhook of the cluster denies writes with the code of a conflict, as that of hierarchical namespaces does. That is no stale cache, which
 // the next try would find up to date: the condition says what denies it, and there is a backoff.
 func TestSecret_WebhookDeniesWithConflict_IsShown(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{})
-	var denied atomic.Int32
-	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
-		if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, tenant.Namespace+"/secrets") {
-			return send(r)
-		}
-		denied.Add(1)
-		return harness.Refusal(r, http.StatusConflict, metav1.StatusReasonConflict,
-			`admission webhook "objects.hnc.x-k8s.io" denied the request: would overwrite objects in a descendant namespace`)
-	})
+	denied := denying(w, http.MethodPost, tenant.Namespace+"/secrets", http.StatusConflict, metav1.StatusReasonConflict, math.MaxInt32,
+		`admission webhook "objects.hnc.x-k8s.io" denied the request: would overwrite objects in a descendant namespace`)
 	tenant.Stalled(w.Guest(tenant, "web"), v1alpha1.ReasonSecretWriteRefused, "objects.hnc.x-k8s.io", "descendant namespace", "policy")
 	if n := denied.Load(); n > 3 {
 		t.Errorf("%d writes were denied", n)
@@ -75,14 +82,8 @@ func TestSecret_WebhookDeniesWithConflict_IsShown(t *testing.T) {
 func TestSecret_WebhookHasTrouble_IsTriedAgain(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{})
-	var denied atomic.Int32
-	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
-		if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, tenant.Namespace+"/secrets") || denied.Add(1) > 2 {
-			return send(r)
-		}
-		return harness.Refusal(r, http.StatusInternalServerError, metav1.StatusReasonInternalError,
-			`admission webhook "labels.example.com" denied the request: the cache has not synced`)
-	})
+	denied := denying(w, http.MethodPost, tenant.Namespace+"/secrets", http.StatusInternalServerError, metav1.StatusReasonInternalError, 2,
+		`admission webhook "labels.example.com" denied the request: the cache has not synced`)
 	tenant.Ready(w.Guest(tenant, "web"))
 	if n := denied.Load(); n < 3 {
 		t.Errorf("the Secret was written %d times", n)
@@ -126,14 +127,8 @@ func TestRelease_WebhookDeniesWithNotFound_IsTriedAgain(t *testing.T) {
 	w.Delete("web")
 	w.Gone("web")
 	cp := w.Project()
-	var denied atomic.Int32
-	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
-		if r.Method == http.MethodGet || !strings.HasSuffix(r.URL.Path, "/cloudprojects/"+cp.Name) || denied.Add(1) > 2 {
-			return send(r)
-		}
-		return harness.Refusal(r, http.StatusNotFound, metav1.StatusReasonNotFound,
-			`admission webhook "owners.example.com" denied the request: owners.example.com "team-a" not found`)
-	})
+	denied := denying(w, http.MethodPatch, "/cloudprojects/"+cp.Name, http.StatusNotFound, metav1.StatusReasonNotFound, 2,
+		`admission webhook "owners.example.com" denied the request: owners.example.com "team-a" not found`)
 	if err := w.Client.Delete(t.Context(), cp); err != nil {
 		t.Fatal(err)
 	}

@@ -64,13 +64,18 @@ func (f finisher) finish(ctx context.Context, err error) (ctrl.Result, error) {
 		f.Writes.Sent = nil
 	}
 	if apiserver.IgnoreGone(err) != nil {
-		f.Known.Timers = f.Known.Timers.NotWritten(now, rand.Float64(), f.Settings.Limits())
-		f.log(ctx, agentstatus.Classify(err), false)
-		return f.sleep()
+		return f.unwritten(ctx, now, err)
 	}
 	f.Known.Timers.Unwritten = 0
 	f.emit(ctx)
 	f.log(ctx, failure, grace)
+	return f.sleep()
+}
+
+// unwritten ends a reconciliation whose status could not be written. Only the log can show that.
+func (f finisher) unwritten(ctx context.Context, now time.Time, err error) (ctrl.Result, error) {
+	f.Known.Timers = f.Known.Timers.NotWritten(now, rand.Float64(), f.Settings.Limits())
+	f.log(ctx, agentstatus.Classify(err), false)
 	return f.sleep()
 }
 
@@ -102,9 +107,7 @@ func (f finisher) finishReleased(ctx context.Context) (ctrl.Result, error) {
 	write, cancel := remoteagent.Detach(ctx)
 	defer cancel()
 	if err := f.WriteStatus(write); apiserver.IgnoreGone(err) != nil {
-		f.Known.Timers = f.Known.Timers.NotWritten(now, rand.Float64(), f.Settings.Limits())
-		f.log(ctx, agentstatus.Classify(err), false)
-		return f.sleep()
+		return f.unwritten(ctx, now, err)
 	}
 	f.Known.Timers.Unwritten = 0
 	return ctrl.Result{}, nil

@@ -288,7 +288,7 @@ func (w writer) judge(agent string, err error) error {
 		return err
 	}
 	switch {
-	case err == nil, apierrors.IsNotFound(err) && !apiserver.Denied(err):
+	case apiserver.IgnoreGone(err) == nil:
 		return nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return fault.Waitingf(v1alpha1.ReasonProgressing, "namespace %s is being deleted", w.set.Namespace)

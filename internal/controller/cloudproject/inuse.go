@@ -232,5 +232,5 @@ func (r releaser) gone(ctx context.Context, key types.NamespacedName) error {
 	if err := r.apiReader.Get(ctx, key, cp); !apierrors.IsNotFound(err) {
 		return err
 	}
-	return apiserver.IgnoreGone(r.copies.removeFinalizer(ctx, secret))
+	return r.copies.removeFinalizer(ctx, secret)
 }
