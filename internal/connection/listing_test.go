@@ -23,12 +23,21 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
+	"github.com/calyptia-agent-operator/operator/internal/inventory"
 )
 
-// find returns the IDs of the remote agents with a machine ID.
+// find returns the IDs of the remote agents with a machine ID. Like every caller, it comes back while a list lasts longer
+// than it may wait: on a busy machine, one of some megabytes can.
 func (w *world) find(machine string, after time.Time) []string {
 	w.Helper()
-	entries, ok, err := w.FindByMachine(w.Context(), machine, after)
+	var entries []inventory.Entry
+	var ok bool
+	var err error
+	w.eventually("the list", func() bool {
+		entries, ok, err = w.FindByMachine(w.Context(), machine, after)
+		f, classed := fault.As(err)
+		return !classed || !f.Quiet || f.Reason != v1alpha1.ReasonProgressing
+	})
 	noError(w, err)
 	if !ok {
 		w.Fatal("the API lists nothing")

@@ -178,7 +178,8 @@ func (w *world) requests(want int) {
 
 func (w *world) eventually(what string, done func() bool) {
 	w.Helper()
-	deadline := time.NewTimer(10 * time.Second)
+	const most = 30 * time.Second
+	deadline := time.NewTimer(most)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -186,7 +187,7 @@ func (w *world) eventually(what string, done func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			w.Fatalf("waited 10s for %s", what)
+			w.Fatalf("waited %s for %s", most, what)
 		}
 	}
 }
