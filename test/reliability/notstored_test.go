@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
@@ -20,8 +22,12 @@ import (
 // storesLess has the API server accept what the operator writes to Agents, and store less of it, as with a policy or webhook of the
 // cluster that changes objects.
 func storesLess(w *harness.World, remove func(metadata map[string]any)) {
+	storesLessOf(w, "/agents/", remove)
+}
+
+func storesLessOf(w *harness.World, kind string, remove func(metadata map[string]any)) {
 	w.API.Rewrite(func(r *http.Request) bool {
-		return r.Method == http.MethodPatch && strings.Contains(r.URL.Path, "/agents/") && !strings.HasSuffix(r.URL.Path, "/status")
+		return r.Method == http.MethodPatch && strings.Contains(r.URL.Path, kind) && !strings.HasSuffix(r.URL.Path, "/status")
 	}, func(body []byte) ([]byte, error) {
 		var patch struct {
 			Metadata map[string]any `json:"metadata"`
@@ -97,6 +103,34 @@ func TestKeep_FinalizerIsNotStoredAgain_StallsTheAgent(t *testing.T) {
 	w.Gone("web")
 	if left := len(w.Remote()); left != 0 {
 		t.Errorf("%d remote agents are left", left)
+	}
+}
+
+// A CloudProject without its finalizer could be gone before its Agents, so none is registered. Nothing but the time shows the correction.
+func TestCloudProject_FinalizerIsNotStored_PausesRegistration(t *testing.T) {
+	for variant, later := range map[string]bool{"first": false, "removed later": true} {
+		t.Run(variant, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+			if later {
+				w.Start()
+				w.ProjectBecomes(metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified)
+			}
+			storesLessOf(w, "/cloudprojects/", withoutFinalizer)
+			if later {
+				w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Finalizers = nil })
+			} else {
+				w.Start()
+			}
+			w.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonAPIServer, "did not store", v1alpha1.CloudProjectFinalizer, "policy or webhook")
+			w.NotReady(w.Apply("web"), v1alpha1.ReasonProjectNotReady)
+			if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 0 {
+				t.Errorf("%d registrations were sent", n)
+			}
+			w.API.Around(nil)
+			w.ProjectBecomes(metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified)
+			w.Ready("web")
+		})
 	}
 }
 

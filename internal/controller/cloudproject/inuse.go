@@ -61,11 +61,7 @@ func (r releaser) protect(ctx context.Context, cp *v1alpha1.CloudProject, m *mem
 		m.duplicates = needs.duplicates(users, m.recorded, p.DuplicatesOf)
 	}
 	if cp.DeletionTimestamp.IsZero() {
-		base := cp.DeepCopy()
-		if controllerutil.AddFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
-			err = patch(ctx, r.client, cp, base)
-		}
-		return nil, false, err
+		return nil, false, r.keepFinalizer(ctx, cp, p)
 	}
 	// Pause registration first: then no registration can be missed below.
 	if p != nil {
@@ -86,6 +82,24 @@ func (r releaser) protect(ctx context.Context, cp *v1alpha1.CloudProject, m *mem
 			"released by annotation although it is used by "+enumerate(left))
 	}
 	return nil, true, nil
+}
+
+// keepFinalizer adds the finalizer. Nothing is registered while the cluster does not store it: the CloudProject, and with it the way to
+// delete what was registered, could be gone at any time.
+func (r releaser) keepFinalizer(ctx context.Context, cp *v1alpha1.CloudProject, p *connection.Connection) error {
+	base := cp.DeepCopy()
+	if !controllerutil.AddFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
+		return nil
+	}
+	if err := patch(ctx, r.client, cp, base); err != nil || controllerutil.ContainsFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
+		return err
+	}
+	unstored := fault.Terminalf(v1alpha1.ReasonAPIServer, "the API server accepted and did not store the finalizer %s of the CloudProject, "+
+		"which the operator needs: correct the policy or webhook that removes it", v1alpha1.CloudProjectFinalizer)
+	if p != nil {
+		p.PauseRegistration(pauseReason(cp, unstored, nil))
+	}
+	return unstored
 }
 
 // users returns the Agents of a CloudProject from the cache. They are shared: do not modify them.

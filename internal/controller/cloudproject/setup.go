@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -81,6 +82,8 @@ func declared() predicate.Predicate {
 		was, is := e.ObjectOld, e.ObjectNew
 		return was.GetUID() != is.GetUID() || was.GetGeneration() != is.GetGeneration() ||
 			was.GetDeletionTimestamp().IsZero() != is.GetDeletionTimestamp().IsZero() ||
+			controllerutil.ContainsFinalizer(was, v1alpha1.CloudProjectFinalizer) &&
+				!controllerutil.ContainsFinalizer(is, v1alpha1.CloudProjectFinalizer) ||
 			!equality.Semantic.DeepEqual(was.GetLabels(), is.GetLabels()) ||
 			!equality.Semantic.DeepEqual(was.GetAnnotations(), is.GetAnnotations())
 	}}
