@@ -24,7 +24,6 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
@@ -102,7 +101,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return r.finisher(&set, r.memories.ending(req.NamespacedName, set.UID)).deleted(ctx)
 	}
 	known := r.memories.of(req.NamespacedName, set.UID)
-	if kubecache.Behind(&set, known.status.version) {
+	if behind(&set, known.status.version, known.status.at, r.Clock.Now()) {
 		return ctrl.Result{RequeueAfter: staleWait}, nil
 	}
 	watch := newStopwatch(r.Clock)

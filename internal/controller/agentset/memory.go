@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/kubecache"
@@ -20,7 +21,8 @@ import (
 const (
 	// staleWait is the wait for a cache that is behind this process's own writes.
 	staleWait = 50 * time.Millisecond
-	// pendingTime is how long a created Agent may be missing from the cache before it counts as deleted.
+	// pendingTime is how long the cache may not show a write of this process: a created Agent that is missing for longer counts as deleted,
+	// and an object that is older for longer went back, as with a restore of etcd.
 	pendingTime = 30 * time.Second
 )
 
@@ -110,13 +112,18 @@ func (m *memory) forgetSessions() {
 	m.shards, m.sources = nil, map[string]origin{}
 }
 
+// behind reports whether the cache shows an object as it was before a write of this process.
+func behind(cached client.Object, written string, at, now time.Time) bool {
+	return now.Sub(at) < pendingTime && kubecache.Behind(cached, written)
+}
+
 // pending reports whether the cache shows an Agent as it was before a write of this process.
-func (m *memory) pending(agent *v1alpha1.Agent) bool {
+func (m *memory) pending(agent *v1alpha1.Agent, now time.Time) bool {
 	write, found := m.writes[agent.Name]
 	if !found || write.deleted != "" {
 		return false
 	}
-	if kubecache.Behind(agent, write.version) {
+	if behind(agent, write.version, write.at, now) {
 		return true
 	}
 	delete(m.writes, agent.Name)
@@ -132,9 +139,9 @@ func (m *memory) justUpdated(agent *v1alpha1.Agent, generation int64, now time.T
 }
 
 // deleted reports whether this process deleted the Agent, which the cache does not show yet.
-func (m *memory) deleted(agent *v1alpha1.Agent) bool {
+func (m *memory) deleted(agent *v1alpha1.Agent, now time.Time) bool {
 	write := m.writes[agent.Name]
-	return write.deleted != "" && write.deleted == agent.UID
+	return write.deleted != "" && write.deleted == agent.UID && now.Sub(write.at) < pendingTime
 }
 
 // unseen are the Agents that this process created and the cache does not show yet.

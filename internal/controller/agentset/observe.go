@@ -9,6 +9,7 @@ package agentset
 import (
 	"context"
 	"maps"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -120,7 +121,7 @@ func (o observer) agents(ctx context.Context, facts *agentset.Facts) (map[string
 			continue
 		}
 		agents[agent.Name] = agent
-		facts.Agents[agent.Name] = o.describe(agent, ownership, key)
+		facts.Agents[agent.Name] = o.describe(agent, ownership, key, facts.Now)
 		if needed && o.memory.justUpdated(agent, o.set.Generation, facts.Now) {
 			built, _ := agentset.Build(o.set, key, agent)
 			facts.Altered[agent.Name] = agentset.Difference(agent, built)
@@ -137,9 +138,10 @@ func (o observer) agents(ctx context.Context, facts *agentset.Facts) (map[string
 }
 
 // describe returns the facts about an Agent. key is empty for one that is not needed.
-func (o observer) describe(agent *v1alpha1.Agent, ownership agentset.Ownership, key string) agentset.Agent {
+func (o observer) describe(agent *v1alpha1.Agent, ownership agentset.Ownership, key string, now time.Time) agentset.Agent {
 	known := agentset.Agent{
-		Ownership: ownership, Pending: o.memory.pending(agent), Deleting: !agent.DeletionTimestamp.IsZero() || o.memory.deleted(agent),
+		Ownership: ownership, Pending: o.memory.pending(agent, now),
+		Deleting: !agent.DeletionTimestamp.IsZero() || o.memory.deleted(agent, now),
 		Abridged: kubecache.Abridged(agent),
 	}
 	known.RemovalStarted, known.Marked = agentset.RemovalStarted(agent)

@@ -10,6 +10,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,7 +23,6 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/agentset"
 	"github.com/calyptia-agent-operator/operator/internal/apiserver"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
-	"github.com/calyptia-agent-operator/operator/internal/kubecache"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -32,6 +32,7 @@ const mostKeys = 8 << 10
 // shard is one of the Secrets with sessions.
 type shard struct {
 	name, version string
+	at            time.Time // when this process read or wrote it
 	uid           types.UID
 	verdict       tokensecret.Verdict
 	stored        map[string]agentset.Stored
@@ -108,7 +109,8 @@ func (s shardStore) unchanged(ctx context.Context, known *shard) bool {
 	case cached == known.version:
 		return true
 	}
-	return kubecache.Behind(&metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{ResourceVersion: cached}}, known.version)
+	seen := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{ResourceVersion: cached}}
+	return behind(seen, known.version, known.at, s.clock.Now())
 }
 
 func (s shardStore) one(ctx context.Context, name string) (shard, error) {
@@ -121,7 +123,7 @@ func (s shardStore) one(ctx context.Context, name string) (shard, error) {
 		return shard{}, readFailure(name, err)
 	}
 	read := shard{
-		name: name, version: secret.ResourceVersion, uid: secret.UID, verdict: tokensecret.JudgeShard(s.set, &secret),
+		name: name, version: secret.ResourceVersion, at: s.clock.Now(), uid: secret.UID, verdict: tokensecret.JudgeShard(s.set, &secret),
 		stored: map[string]agentset.Stored{},
 	}
 	if len(secret.Data) > mostKeys {
@@ -177,7 +179,7 @@ func (s shardStore) create(ctx context.Context, shard *shard, data map[string][]
 	if err := s.client.Create(ctx, secret); err != nil {
 		return nil, err
 	}
-	shard.version, shard.uid, shard.verdict = secret.ResourceVersion, secret.UID, tokensecret.Ours
+	shard.version, shard.at, shard.uid, shard.verdict = secret.ResourceVersion, s.clock.Now(), secret.UID, tokensecret.Ours
 	s.memory.wrote(shard.name, s.clock.Now())
 	return secret.Data, nil
 }
@@ -198,7 +200,7 @@ func (s shardStore) patch(ctx context.Context, shard *shard, data map[string][]b
 	if err := s.client.Patch(ctx, written, client.RawPatch(types.MergePatchType, patch)); err != nil {
 		return nil, err
 	}
-	shard.version, shard.verdict = written.ResourceVersion, tokensecret.Ours
+	shard.version, shard.at, shard.verdict = written.ResourceVersion, s.clock.Now(), tokensecret.Ours
 	return written.Data, nil
 }
 
