@@ -21,6 +21,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	sets "github.com/calyptia-agent-operator/operator/internal/agentset"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/importer"
 	"github.com/calyptia-agent-operator/operator/internal/options"
 	"github.com/calyptia-agent-operator/operator/internal/overview"
@@ -37,6 +38,9 @@ const (
 
 	exitCodes = "Exit code: 0 after success, 1 after a failure, 2 for a wrong command, flag or value."
 	groupUse  = "use"
+
+	// mostErrorText bounds the error that ends the program, in characters: it may repeat what a server or a proxy sent.
+	mostErrorText = 4096
 )
 
 func main() {
@@ -49,11 +53,12 @@ func main() {
 	if err == nil {
 		return
 	}
-	fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+	code, text := 1, cloud.Clean(err.Error(), mostErrorText)
 	if errors.As(err, new(usageError)) {
-		os.Exit(2)
+		code, text = 2, err.Error() // What the caller wrote, and which commands there are, on several lines.
 	}
-	os.Exit(1)
+	fmt.Fprintf(os.Stderr, "%s: %s\n", name, text)
+	os.Exit(code)
 }
 
 // usageError is a wrong flag or value: it ends the operator before anything starts.
