@@ -7,10 +7,14 @@ SPDX-License-Identifier: Apache-2.0
 package connection
 
 import (
+	"slices"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
 )
+
+// mostDuplicates is how many duplicates of one Agent are kept: the CloudProject shows no more.
+const mostDuplicates = 100
 
 // duplicates are remote agents with the machine ID of an Agent's own that the operator does not delete.
 type duplicates struct {
@@ -18,7 +22,7 @@ type duplicates struct {
 	ids map[types.UID][]string
 }
 
-// SetDuplicates records the duplicates of one Agent.
+// SetDuplicates records the duplicates of one Agent, a hundred at most.
 func (d *duplicates) SetDuplicates(who types.UID, ids []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -29,7 +33,7 @@ func (d *duplicates) SetDuplicates(who types.UID, ids []string) {
 		delete(d.ids, who)
 		return
 	}
-	d.ids[who] = ids
+	d.ids[who] = slices.Clone(ids[:min(len(ids), mostDuplicates)]) // Cloned, or the rest would be kept with it.
 }
 
 func (d *duplicates) clear() {

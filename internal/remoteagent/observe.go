@@ -289,7 +289,7 @@ func (o Observer) findDuplicates(ctx context.Context) error {
 		case entry.ID == status.ID || recent || slices.Contains(status.DuplicatesToDelete, entry.ID):
 		case o.Agent.Spec.SyncPolicy != v1alpha1.SyncObserve && o.created(entry, closed):
 			status.DuplicatesToDelete = append(status.DuplicatesToDelete, entry.ID)
-		case len(left) < mostDuplicates: // The CloudProject shows no more.
+		default:
 			left = append(left, entry.ID)
 		}
 	}
