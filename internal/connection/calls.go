@@ -120,7 +120,7 @@ func (p *Permit) Repeat(ctx context.Context, r cloud.Registration) (*cloud.Regis
 	p.connection.shared.registry.EndTurn(p.who.UID)
 	made, err := p.client.Register(ctx, r)
 	err = p.finish(verification.Register, err)
-	if err == nil && p.current() {
+	if _, _, now := p.connection.target(); err == nil && p.at.endpoint == now.endpoint {
 		p.connection.Add(inventory.Entry{ID: made.ID, MachineID: r.MachineID, CreatedAt: made.CreatedAt})
 	}
 	return made, err

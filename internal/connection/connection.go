@@ -58,6 +58,8 @@ type epoch struct {
 	// session counts changes of credentials, endpoint and authentication: responses to requests of an earlier session
 	// are ignored.
 	session int
+	// endpoint counts the changes of the endpoint alone: what was registered before another token came is an agent of it.
+	endpoint int
 	// check counts the successful credential checks: requests rejected after the same check count once.
 	check int
 	// attempt counts the moments at which requests may have become possible again, so that failed Agents retry.

@@ -171,9 +171,12 @@ func (r *Registry) Configure(cp *v1alpha1.CloudProject, credentials Credentials)
 		r.connections[cp.UID] = p
 	}
 	r.mu.Unlock()
-	moved, err := p.configure(cp, base, projectID, credentials)
-	if moved {
+	changed, err := p.configure(cp, base, projectID, credentials)
+	switch {
+	case changed.endpoint:
 		p.moved()
+	case changed.token:
+		p.Inventory.Reset() // The former token may have been another project's: its list shows nothing of what this one sees.
 	}
 	return p, err
 }

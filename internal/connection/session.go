@@ -42,8 +42,11 @@ func randomKey() []byte {
 	return key
 }
 
-// configure applies a spec and its credentials; a change needs verification. It reports whether the endpoint changed.
-func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID string, c Credentials) (moved bool, err error) {
+// changes are what of a Connection changed, apart from what only needs verification.
+type changes struct{ endpoint, token bool }
+
+// configure applies a spec and its credentials; a change needs verification.
+func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID string, c Credentials) (changed changes, err error) {
 	s.limiter.Set(cp.Spec.RateLimit)
 	endpoint := Endpoint{URL: base.String(), ProjectID: projectID}
 	s.mu.Lock()
@@ -54,18 +57,18 @@ func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 	}
 	if now.client != nil && now.endpoint == endpoint && now.wanted == cp.Spec.Authentication &&
 		now.token.Equal(c.Token) && now.caBundle == sha256.Sum256(c.CABundle) {
-		return false, nil
+		return changes{}, nil
 	}
 	fresh, err := s.registry.newClient(s.shared, base, c)
 	if err != nil {
-		return false, fault.Terminalf(v1alpha1.ReasonInvalid, "Calyptia Cloud cannot be called: %v", err)
+		return changes{}, fault.Terminalf(v1alpha1.ReasonInvalid, "Calyptia Cloud cannot be called: %v", err)
 	}
 	if now.bare != nil {
 		now.bare.CloseIdleConnections()
 	}
-	moved = now.endpoint != endpoint
+	changed = changes{endpoint: now.endpoint != endpoint, token: now.bare != nil && !now.token.Equal(c.Token)}
 	preferred := s.verified.Preferred
-	if moved {
+	if changed.endpoint {
 		preferred = ""
 	}
 	known := endpoint == Recorded(cp.Status.URL, cp.Status.ProjectID)
@@ -74,7 +77,7 @@ func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 	}
 	renewed := c.Renewed
 	if now.bare != nil {
-		renewed = !moved && !now.token.Equal(c.Token)
+		renewed = changed == changes{token: true}
 	}
 	s.verified.Restart(preferred, known && cp.Status.ListSupported != nil && *cp.Status.ListSupported, renewed)
 	_, revealed := c.Token.ProjectID()
@@ -83,8 +86,11 @@ func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 		wanted: cp.Spec.Authentication, bare: fresh, client: fresh,
 	}
 	s.epoch.session++
+	if changed.endpoint {
+		s.epoch.endpoint++
+	}
 	s.access.throttled, s.access.blocked = throttled{}, notVerified(s.key)
-	return moved, nil
+	return changed, nil
 }
 
 func (s *session) close() {

@@ -65,3 +65,44 @@ func TestVerify_AfterARestart_ListsFailBehindAFilter_OthersContinue(t *testing.T
 		})
 	}
 }
+
+// Lists fail for longer than a list may be missing. That says nothing of lists: one odd response after it must not end their use.
+func TestVerify_ListsFail_ThenOneOddResponse_TheAPIStillLists(t *testing.T) {
+	for name, row := range map[string]struct {
+		renewed bool // Then the API may forbid lists for ten seconds.
+		lasts   time.Duration
+		odd     cloudtest.Fault
+	}{
+		"a gateway without the route": {false, 20 * time.Minute, cloudtest.Fault{Status: http.StatusNotFound, Body: "default backend - 404"}},
+		"a new token, forbidden once": {true, time.Minute, cloudtest.Fault{Status: http.StatusForbidden, Body: `{"error":"permission denied"}`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, cloudtest.Settings{})
+			w.registerAside("there")
+			w.configure()
+			noError(t, w.Verify(t.Context()))
+			if row.renewed {
+				w.token = w.cloud.AddProject(projectID)
+				w.cp.Status.URL, w.cp.Status.ProjectID, w.cp.Status.ListSupported = w.Endpoint().URL, projectID, new(true)
+				w.configure()
+			}
+			repair := w.cloud.Inject(cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusBadGateway, Body: "<html>Bad Gateway</html>"})
+			for range 3 {
+				if w.Verify(t.Context()) == nil {
+					t.Error("the check of failing lists succeeds")
+				}
+				w.clock.Step(row.lasts / 3)
+			}
+			repair()
+			row.odd.Route = cloudtest.RouteList
+			w.cloud.Inject(row.odd)
+			if w.Verify(t.Context()) == nil {
+				t.Error("the check of a missing list succeeds")
+			}
+			if lists := w.Result().ListSupported; lists != nil && !*lists {
+				t.Errorf("one odd response ended the use of lists: %+v", w.Result())
+			}
+		})
+	}
+}

@@ -305,7 +305,7 @@ func (i *Inventory) end(r *run, entries []Entry, err error, took time.Duration) 
 	return false
 }
 
-// Reset forgets everything, because the endpoint changed.
+// Reset forgets everything, because the endpoint or the token changed.
 func (i *Inventory) Reset() {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -169,6 +169,8 @@ func (s *State) ForgetRefusals() { clear(s.refusals) }
 // repeated blindly, so one odd response must not end its use.
 func (s *State) MissesList(r Result, now time.Time) bool {
 	switch {
+	case r.ListSupported == nil:
+		return s.hadList // It shows nothing of lists: the time without one begins with a response that says so.
 	case !s.hadList || r.Lists():
 		s.lostAt = time.Time{}
 		return false
