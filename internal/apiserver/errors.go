@@ -14,8 +14,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// Denied reports whether a webhook of the cluster denied a request for what it is. It may choose any status code, also those of a conflict;
-// one of those of a server's trouble is no denial.
+// Denied reports whether a webhook or policy of the cluster denied a request for what it is. A webhook may choose any status code, also those
+// of a conflict; one of those of a server's trouble is no denial. A policy may choose 401.
 func Denied(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
@@ -23,6 +23,9 @@ func Denied(err error) bool {
 	}
 	is := status.Status()
 	trouble := is.Code >= http.StatusInternalServerError || is.Code == http.StatusTooManyRequests || is.Code == http.StatusRequestTimeout
+	if is.Code == http.StatusUnauthorized && strings.Contains(is.Message, "ValidatingAdmissionPolicy '") {
+		return true // The operator's own credentials are refused in one word, without a name.
+	}
 	// The API server itself writes the start of the message.
 	return !trouble && strings.HasPrefix(is.Message, `admission webhook "`) && strings.Contains(is.Message, `" denied the request`)
 }

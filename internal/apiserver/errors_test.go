@@ -43,6 +43,11 @@ func TestWhatAnErrorOfTheAPIServerMeans(t *testing.T) {
 		{"denied with 409", denied(http.StatusConflict, metav1.StatusReasonConflict), true, false},
 		{"denied with 409 and no reason", denied(http.StatusConflict, ""), true, false},
 		{"denied with 404", denied(http.StatusNotFound, metav1.StatusReasonNotFound), true, false},
+		{"denied by a policy with 401", &apierrors.StatusError{ErrStatus: metav1.Status{
+			Status: metav1.StatusFailure, Code: http.StatusUnauthorized, Reason: metav1.StatusReasonUnauthorized,
+			Message: `secrets "web-token" is forbidden: ValidatingAdmissionPolicy 'labels' with binding 'labels' denied request: a team is required`,
+		}}, true, false},
+		{"the operator's credentials are refused", apierrors.NewUnauthorized("Unauthorized"), false, false},
 		{"a webhook in trouble", denied(http.StatusInternalServerError, metav1.StatusReasonInternalError), false, false},
 		{"a webhook without time", denied(http.StatusServiceUnavailable, ""), false, false},
 		{"a webhook that is busy", denied(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests), false, false},

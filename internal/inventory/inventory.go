@@ -10,6 +10,8 @@ package inventory
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -102,8 +104,9 @@ type run struct {
 	done      chan struct{}
 	err       error
 	added     []Entry
+	read      map[string]Entry // by ID, what reads showed meanwhile
 	dropped   map[string]bool
-	charge    *Charge // of the list and of what is added
+	charge    *Charge // of the list, and of what is added and read
 	full      error   // why something could not be added, which ends the list
 }
 
@@ -236,7 +239,8 @@ func (r *run) await(ctx context.Context, i *Inventory) error {
 func (i *Inventory) start() *run {
 	ctx, cancel := context.WithCancel(context.Background())
 	pause := max(time.Until(i.pauseTo), 0)
-	r := &run{startedAt: i.opts.Clock.Now().Add(pause), cancel: cancel, done: make(chan struct{}), dropped: map[string]bool{}}
+	r := &run{startedAt: i.opts.Clock.Now().Add(pause), cancel: cancel, done: make(chan struct{})}
+	r.read, r.dropped = map[string]Entry{}, map[string]bool{}
 	r.charge = i.opts.Memory.Charge(i.opts.Namespace)
 	i.running = r
 	go func() {
@@ -262,11 +266,11 @@ func (r *run) pause(ctx context.Context, i *Inventory, pause time.Duration) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	for _, e := range r.added {
+	for _, e := range slices.AppendSeq(r.added, maps.Values(r.read)) {
 		_ = r.charge.Add(-weigh(&e)) // what is returned never fails
 	}
 	_ = r.charge.Add(-droppedBytes * int64(len(r.dropped)))
-	r.startedAt, r.added, r.dropped = i.opts.Clock.Now(), nil, map[string]bool{}
+	r.startedAt, r.added, r.read, r.dropped = i.opts.Clock.Now(), nil, map[string]Entry{}, map[string]bool{}
 }
 
 // end records the outcome of a list, and reports whether it took much longer than the last one.

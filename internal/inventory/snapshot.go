@@ -73,6 +73,11 @@ func newSnapshot(r *run, entries []Entry, took time.Duration) snapshot {
 			s.put(e)
 		}
 	}
+	for id, e := range r.read {
+		if _, listed := s.entries[id]; !listed && !r.dropped[id] {
+			s.put(e)
+		}
+	}
 	return s
 }
 
@@ -134,20 +139,46 @@ func (i *Inventory) Add(e Entry) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.snapshot.entries != nil {
-		if i.snapshot.charge.Add(i.snapshot.adds(&e)) == nil {
-			i.snapshot.put(e)
-		} else {
-			i.snapshot.charge.End()
-			i.snapshot = snapshot{}
-		}
+		i.snapshot.add(e)
 	}
-	if i.running != nil {
-		if err := i.running.charge.Add(weigh(&e)); err != nil {
-			i.running.full = err
-			i.running.cancel()
-		} else {
-			i.running.added = append(i.running.added, e)
-		}
+	if i.running != nil && i.running.takes(weigh(&e)) {
+		i.running.added = append(i.running.added, e)
+	}
+}
+
+// add puts an entry into a snapshot, or ends that if there is no memory.
+func (s *snapshot) add(e Entry) {
+	if s.charge.Add(s.adds(&e)) != nil {
+		s.charge.End()
+		*s = snapshot{}
+		return
+	}
+	s.put(e)
+}
+
+// takes charges the list in progress with memory, and cancels it if there is none.
+func (r *run) takes(bytes int64) bool {
+	if err := r.charge.Add(bytes); err != nil {
+		r.full = err
+		r.cancel()
+		return false
+	}
+	return true
+}
+
+// Know records a remote agent that a read showed. A list that was begun before its registration took effect may lack it.
+func (i *Inventory) Know(e Entry) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if _, listed := i.snapshot.entries[e.ID]; i.snapshot.entries != nil && !listed {
+		i.snapshot.add(e)
+	}
+	r := i.running
+	if r == nil {
+		return
+	}
+	if _, known := r.read[e.ID]; !known && r.takes(weigh(&e)) {
+		r.read[e.ID] = e
 	}
 }
 
@@ -156,12 +187,7 @@ func (i *Inventory) Drop(id string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.snapshot.drop(id)
-	if r := i.running; r != nil && !r.dropped[id] {
-		if err := r.charge.Add(droppedBytes); err != nil {
-			r.full = err
-			r.cancel()
-			return
-		}
+	if r := i.running; r != nil && !r.dropped[id] && r.takes(droppedBytes) {
 		r.dropped[id] = true
 	}
 }

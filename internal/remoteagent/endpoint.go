@@ -117,7 +117,7 @@ func (t *Task) connect() (err error) {
 func (t *Task) Caller() ratelimit.Caller {
 	return ratelimit.Caller{
 		UID: t.Agent.UID, Namespace: t.Agent.Namespace, Session: t.EndpointVersion, Turn: t.turn,
-		Requested: t.Agent.Annotations[v1alpha1.AnnotationReconcileAt], Interval: intervalOf(t.CloudProject),
+		Requested: requestOf(t.Agent), Interval: intervalOf(t.CloudProject),
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
 )
@@ -56,8 +57,8 @@ func occasionOf(t *Task) string {
 	if !t.Deleting() { // It may not be loaded then.
 		config = t.Config.Digest() // Its ConfigMap may change for other reasons.
 	}
-	return fmt.Sprint(t.Agent.Generation, " ", t.Deleting(), " ", config, " ", t.Agent.Annotations[v1alpha1.AnnotationReconcileAt],
-		" ", t.Endpoint, " ", t.credentialNow())
+	return cloud.Hash(fmt.Sprint(t.Agent.Generation, " ", t.Deleting(), " ", config, " ", requestOf(t.Agent), " ", t.Endpoint,
+		" ", t.credentialNow()))
 }
 
 // refusedUnseen counts a refusal in the API's form where no list shows whether it is true.

@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package remoteagent
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -133,5 +134,23 @@ func TestLooksFrom_IsTheLatestDoubt(t *testing.T) {
 				t.Errorf("%s, want %s", got, row.want)
 			}
 		})
+	}
+}
+
+// A tenant may write a request of any length: what is kept of it beside the Agent is short.
+func TestRequest_OfAnyLength_IsKeptShort(t *testing.T) {
+	const most = 64
+	long := taskFor(annotated(v1alpha1.AnnotationReconcileAt, strings.Repeat("now ", 60_000)))
+	for what, kept := range map[string]string{
+		"request": long.Known.requested(long.Agent, noon).value, "turn": long.Caller().Requested,
+		"occasion": occasionOf(holding(t, long, "a-token-of-the-project")),
+	} {
+		if kept == "" || len(kept) > most {
+			t.Errorf("%s: %d bytes are kept", what, len(kept))
+		}
+	}
+	none := taskFor()
+	if asked := none.Known.requested(none.Agent, noon).value; asked != "" {
+		t.Errorf("%q is a request", asked)
 	}
 }

@@ -206,9 +206,18 @@ type request struct {
 	checked bool
 }
 
+// requestOf identifies the request to reconcile of an Agent, whose text may have any length; empty for none.
+func requestOf(a *v1alpha1.Agent) string {
+	text := a.Annotations[v1alpha1.AnnotationReconcileAt]
+	if text == "" {
+		return ""
+	}
+	return cloud.Hash(text)
+}
+
 // requested is the pending request to reconcile of an Agent, since this process first saw it.
 func (k *Known) requested(a *v1alpha1.Agent, now time.Time) *request {
-	if value := a.Annotations[v1alpha1.AnnotationReconcileAt]; k.request.value != value || k.request.at.IsZero() {
+	if value := requestOf(a); k.request.value != value || k.request.at.IsZero() {
 		k.request = request{value: value, at: now}
 	}
 	return &k.request

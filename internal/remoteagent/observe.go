@@ -89,7 +89,7 @@ func (o Observer) mustRead() bool {
 // checked reports whether the check that the pending request to reconcile asked for was made, and only duplicates are left.
 func (o Observer) checked() bool {
 	return len(o.Agent.Status.DuplicatesToDelete) > 0 && o.Known.request.checked &&
-		o.Known.request.value == o.Agent.Annotations[v1alpha1.AnnotationReconcileAt]
+		o.Known.request.value == requestOf(o.Agent)
 }
 
 // verified reports whether this process saw the recorded agent to be ours at this endpoint, through this CloudProject: another one
@@ -186,6 +186,7 @@ func (o Observer) Read(ctx context.Context) error {
 	at := o.Project.ReadAt(o.Caller(), remote.ID)
 	o.Known.fruitless.lasts(ClosedIntent(o.Agent), at, o.Interval(ctx))
 	o.SawRead(remote)
+	o.Project.Know(inventory.Entry{ID: remote.ID, MachineID: remote.MachineID, CreatedAt: remote.CreatedAt, Reported: remote.Reported()})
 	o.Project.SeenAt(o.Agent.UID, remote.ID, at)
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
 	"github.com/calyptia-agent-operator/operator/test/harness"
@@ -66,9 +68,67 @@ func TestRestore_TokenOfAnotherProjectFirst_AgentFindsItsAgent(t *testing.T) {
 	}
 }
 
-// The project token is replaced while a registration is in flight, whose Agent is left behind later, and created again: it finds its agent.
-func TestRotation_DuringARegistration_AgentCreatedAgainFindsItsAgent(t *testing.T) {
-	for name, after := range map[string]bool{"the registration takes effect before": true, "after": false} {
+// The same on an API that responds with the agent that has a machine ID: a chosen one, which an agent elsewhere has. Its first token may not
+// register, and lists nothing of the right project, so that no list shows that agent until the token is corrected.
+func TestRestore_TokenOfAnotherProjectFirst_AnothersAgentIsNotChanged(t *testing.T) {
+	for name, guest := range map[string]bool{"another namespace": true, "the CloudProject's namespace": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, tenant := harness.Shared(t, cloudtest.Settings{EmptyForOthers: true, UniqueMachineIDs: cloudtest.MachineIDUpsert},
+				harness.Idle, func(w *harness.World, cp *v1alpha1.CloudProject) {
+					cp.Spec.ProjectID = w.ProjectID
+					w.Settings.Slack = time.Minute
+				})
+			w.Stop()
+			w.Cloud.AddToken(uuid.NewString(), wrongToken)
+			w.Cloud.AddToken(w.ProjectID, rightToken)
+			made := w.Register("elsewhere", "machine-1")
+			w.Cloud.Mutate(made.ID, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-time.Hour) })
+			victims := w.Remote()
+			setToken(w, wrongToken)
+			w.Cloud.Inject(cloudtest.Fault{
+				Method: http.MethodPost, Route: cloudtest.RouteAgents, Status: http.StatusForbidden, Body: `{"error":"permission denied"}`,
+				Match: func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer "+wrongToken },
+			})
+			w.Start(tenant.Namespace)
+			in := w
+			if guest {
+				in = tenant
+			}
+			w.Guest(in, "first", chosen("machine-1"))
+			in.Stalled("first", v1alpha1.ReasonForbidden)
+			w.Guest(in, "second", chosen("machine-2")) // It has a list made, which is later than the refusal.
+			in.Stalled("second", v1alpha1.ReasonForbidden)
+			setToken(w, rightToken)
+			in.Ready("second")
+			if id := in.ReadyOrStalled("first").Status.ID; id == victims[0].ID {
+				t.Error("it has the agent elsewhere")
+			}
+			w.Unharmed(victims)
+		})
+	}
+}
+
+// The project token, or the url, is replaced while a registration is in flight, whose Agent is left behind later, and created again: it
+// finds its agent.
+func TestChange_DuringARegistration_AgentCreatedAgainFindsItsAgent(t *testing.T) {
+	token := func(w *harness.World) {
+		w.Cloud.AddToken(w.ProjectID, renewed)
+		setToken(w, renewed)
+	}
+	url := func(w *harness.World) {
+		server := httptest.NewServer(w.Cloud)
+		w.Cleanup(server.Close)
+		w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.URL = server.URL })
+	}
+	for name, row := range map[string]struct {
+		after  bool // The registration took effect before.
+		change func(w *harness.World)
+	}{
+		"the token, after it took effect": {true, token},
+		"the token, before":               {false, token},
+		"the url":                         {false, url},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := harness.New(t, cloudtest.Settings{UniqueMachineIDs: cloudtest.MachineIDDouble}, harness.Idle,
@@ -81,15 +141,29 @@ func TestRotation_DuringARegistration_AgentCreatedAgainFindsItsAgent(t *testing.
 			w.Ready(w.Apply("before")) // There is a list.
 			entered, block := make(chan struct{}, 1), make(chan struct{})
 			w.Cloud.Inject(cloudtest.Fault{
-				Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Entered: entered, Block: block, After: after,
+				Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Entered: entered, Block: block, After: row.after,
 			})
 			w.Apply("web")
 			<-entered
-			w.Cloud.AddToken(w.ProjectID, renewed)
-			setToken(w, renewed)
-			w.Eventually("the new token is in use", func() error { return verifiedAgain(w, w.Token.Reveal()) })
+			lists := w.Cloud.Count(http.MethodGet, cloudtest.RouteList)
+			row.change(w)
+			w.Eventually("the change is in use", func() error { return verifiedAgain(w, w.Token.Reveal()) })
+			w.Eventually("a list is made", func() error {
+				if n := w.Cloud.Count(http.MethodGet, cloudtest.RouteList); n < lists+2 { // That of the check, and that for the Agents.
+					return fmt.Errorf("%d lists", n-lists)
+				}
+				return nil
+			})
 			close(block)
-			id := w.Ready("web").Status.ID
+			var id string
+			w.Eventually("it is recorded there", func() error {
+				a := w.Get("web")
+				id = a.Status.ID
+				if a.Status.URL != w.Project().Status.URL || harness.Condition(a, v1alpha1.ConditionReady).Status != metav1.ConditionTrue {
+					return errors.New(harness.Describe(a))
+				}
+				return nil
+			})
 			w.Change("web", func(a *v1alpha1.Agent) {
 				metav1.SetMetaDataAnnotation(&a.ObjectMeta, v1alpha1.AnnotationOrphan, "true")
 			})

@@ -128,7 +128,7 @@ func TestFilter_RefusesTheNewestAgent_TheSecondListFails_TheAPIStillLists(t *tes
 					return nil
 				})
 			}
-			tenant.NotReady(w.Guest(tenant, "thief", machine("machine-1")), v1alpha1.ReasonProjectNotReady, "lists agents", "its conditions")
+			tenant.NotReady(w.Guest(tenant, "thief", machine("machine-1")), v1alpha1.ReasonInvalidResponse, "filter", "may refuse what one of the agents holds")
 			w.ProjectBecomes("False", "", "refuses the list of the newest agent", "the next list failed")
 			if lists := w.Project().Status.ListSupported; lists == nil || !*lists {
 				t.Error("the API counts as one that does not list")

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 	"github.com/calyptia-agent-operator/operator/internal/schedule"
@@ -49,9 +50,9 @@ func (g gate) ofFailure(ctx context.Context) string {
 	for _, name := range tokensecret.Names(g.Agent) {
 		secrets = append(secrets, g.versionOf(ctx, name))
 	}
-	return fmt.Sprint(g.Agent.Generation, g.Deleting(),
+	return cloud.Hash(fmt.Sprint(g.Agent.Generation, g.Deleting(),
 		annotations[v1alpha1.AnnotationReconcileAt], annotations[v1alpha1.AnnotationOrphan],
-		g.SourceVersion(ctx, g.Agent), secrets, epoch, generation)
+		g.SourceVersion(ctx, g.Agent), secrets, epoch, generation))
 }
 
 // versionOf is the version of a Secret in the cache; that before a write that was not stored as a whole.

@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package agent
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -175,6 +176,16 @@ func TestAFailureIsHeldUntilSomethingThatConcernsItChanges(t *testing.T) {
 				t.Errorf("%v, want %v", got, row.want)
 			}
 		})
+	}
+}
+
+// A tenant may write annotations of any length: what is kept of them beside the Agent is short.
+func TestWhatAFailureWaitsForIsKeptShort(t *testing.T) {
+	p, _ := upToDate()
+	annotated(v1alpha1.AnnotationReconcileAt, strings.Repeat("now ", 30_000))(p.Agent)
+	annotated(v1alpha1.AnnotationOrphan, strings.Repeat("no ", 30_000))(p.Agent)
+	if kept := (gate{p}).ofFailure(t.Context()); kept == "" || len(kept) > 64 {
+		t.Errorf("%d bytes are kept", len(kept))
 	}
 }
 

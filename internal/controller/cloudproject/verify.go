@@ -88,7 +88,7 @@ func (n connector) copy(
 	if last.tried == try && n.clock.Now().Before(last.next) {
 		return nil
 	}
-	failure, err := n.copies.keep(ctx, cp, c, p.Result().Verified || last.times > 0)
+	failure, err := n.copies.keep(ctx, cp, c, p.Result().Verified || last.times > 0 && last.tried.version == try.version)
 	if err != nil {
 		return err // It shows nothing of the copy.
 	}
