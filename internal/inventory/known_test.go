@@ -27,9 +27,9 @@ func TestKnow_AListLacksTheAgent_ItIsFound(t *testing.T) {
 				}
 				taken := p.opts.Memory.held
 				for range 1000 {
-					p.Know(Entry{ID: "read", MachineID: "m"})
+					Know(p, Entry{ID: "read", MachineID: "m"})
 				}
-				p.Know(Entry{ID: fmt.Sprintf("00000000-0000-4000-8000-%012d", 7), MachineID: "7"})
+				Know(p, Entry{ID: fmt.Sprintf("00000000-0000-4000-8000-%012d", 7), MachineID: "7"})
 				if more := p.opts.Memory.held - taken; more > 2000 {
 					t.Errorf("a thousand reads of an agent take %d bytes", more)
 				}
@@ -56,7 +56,7 @@ func TestKnow_DeletedDuringTheList_IsNotFound(t *testing.T) {
 		began := time.Now()
 		p := reading(t, pages(20), 1)
 		p.Warm()
-		p.Know(Entry{ID: "read", MachineID: "m"})
+		Know(p, Entry{ID: "read", MachineID: "m"})
 		p.Drop("read")
 		elapse(time.Minute)
 		if found, _, err := p.FindByMachine(t.Context(), "m", began.Add(-1)); err != nil || len(found) != 0 {

@@ -167,7 +167,7 @@ func (r *run) takes(bytes int64) bool {
 }
 
 // Know records a remote agent that a read showed. A list that was begun before its registration took effect may lack it.
-func (i *Inventory) Know(e Entry) {
+func Know(i *Inventory, e Entry) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if _, listed := i.snapshot.entries[e.ID]; i.snapshot.entries != nil && !listed {

@@ -186,7 +186,9 @@ func (o Observer) Read(ctx context.Context) error {
 	at := o.Project.ReadAt(o.Caller(), remote.ID)
 	o.Known.fruitless.lasts(ClosedIntent(o.Agent), at, o.Interval(ctx))
 	o.SawRead(remote)
-	o.Project.Know(inventory.Entry{ID: remote.ID, MachineID: remote.MachineID, CreatedAt: remote.CreatedAt, Reported: remote.Reported()})
+	inventory.Know(o.Project.Inventory, inventory.Entry{
+		ID: remote.ID, MachineID: remote.MachineID, CreatedAt: remote.CreatedAt, Reported: remote.Reported(),
+	})
 	o.Project.SeenAt(o.Agent.UID, remote.ID, at)
 	return nil
 }
