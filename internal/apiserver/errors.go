@@ -14,8 +14,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// Denied reports whether a webhook or policy of the cluster denied a request for what it is. A webhook may choose any status code, also those
-// of a conflict; one of those of a server's trouble is no denial. A policy may choose 401.
+// Denied reports whether a webhook or policy of the cluster denied a request for what it is. A policy may choose 401, a webhook any status
+// code, also those of a conflict; one of those of a server's trouble is no denial.
 func Denied(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
