@@ -128,19 +128,24 @@ crds: ## Download the CRDs of Argo CD, Flux and the Prometheus operator, to vali
 
 # hack/tests.sh lists the packages whose tests need a control plane. Those that use separate namespaces share one.
 RUN_TESTS = $(GOTESTSUM) --format pkgname --format-hide-empty-pkg -- $(TESTFLAGS)
-# in-modules runs a command with the packages of this kind, in each module that is tested.
-in-modules = set -e; for module in $(TESTED); do packages="./..."; [ $$module != . ] || packages="$(PKG)"; \
+# in-modules runs a command with the packages of this kind, in each of these modules.
+in-modules = set -e; for module in $(3); do packages="./..."; [ $$module != . ] || packages="$(PKG)"; \
 	(cd $$module && $(CURDIR)/hack/tests.sh $(1) $$packages | xargs -r $(2) $$([ $$module = . ] || echo -count=1)); done
 
 .PHONY: unit
 unit: ## Run the tests that need no control plane (under a minute once built).
-	@export OPERATOR_TEST_CONTROL_PLANE=none; $(call in-modules,unit,$(RUN_TESTS))
+	@export OPERATOR_TEST_CONTROL_PLANE=none; $(call in-modules,unit,$(RUN_TESTS),$(TESTED))
 
 .PHONY: test
 test: unit control-plane crds ## Run all tests: those of unit, then those against a real control plane, with a minute of torture.
 	@go build ./... && go build -o bin/withplane ./hack/withplane
 	@for helm in helm helm3; do go tool -modfile=$(CURDIR)/hack/$$helm/go.mod -n helm >/dev/null; done # Built now, which takes minutes once, not within a test.
-	@$(call in-modules,plane,$(CURDIR)/bin/withplane $(RUN_TESTS) -p $(TEST_PACKAGES) -timeout 30m)
+	@$(MAKE) --no-print-directory --jobs=2 test-main test-modules
+
+.PHONY: test-main test-modules
+test-main test-modules: in = $(if $(filter test-main,$@),$(filter .,$(TESTED)),$(filter-out .,$(TESTED)))
+test-main test-modules: # Of test, against a control plane each: the modules' tests wait, too.
+	@$(call in-modules,plane,$(CURDIR)/bin/withplane $(RUN_TESTS) -p $(TEST_PACKAGES) -timeout 30m,$(in))
 
 # The go command does not see which control plane a TestMain starts: without -count=1 it would repeat results of the newest.
 .PHONY: test-oldest

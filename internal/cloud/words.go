@@ -19,28 +19,38 @@ const minSecretPart = 16
 // mostHidden bounds how much of a text is searched beyond what can be shown: as much as a token may take.
 const mostHidden = 16 << 10
 
-// secrets are the tokens that no text may show, longest first: replacing a part first would leave the rest of the whole.
-type secrets []string
+// leastUnguessable is how much of a token without a dot follows the separator from which on nobody can know it.
+const leastUnguessable = 24
+
+// secrets are what no text may show: the whole, and of the parts also each piece of at least minSecretPart bytes, because servers
+// shorten what they repeat, or encode some of its characters.
+type secrets struct{ whole, parts []string }
 
 // with adds a token.
 func (s secrets) with(token Token) secrets {
-	all := slices.Clone(s)
-	if secret := secretOf(token); secret != "" && !slices.Contains(all, secret) {
-		all = append(all, secret)
+	if secret := secretOf(token); secret != "" && !slices.Contains(s.whole, secret) {
+		return s.and([]string{secret}, []string{unguessable(secret)})
 	}
-	slices.SortStableFunc(all, func(a, b string) int { return len(b) - len(a) })
-	return all
+	return s
+}
+
+func (s secrets) and(whole, parts []string) secrets {
+	return secrets{slices.Concat(s.whole, whole, parts), slices.Concat(s.parts, parts)}
+}
+
+// longest is the length of the longest secret.
+func (s secrets) longest() (length int) {
+	for _, secret := range s.whole {
+		length = max(length, len(secret))
+	}
+	return length
 }
 
 // clean makes a text safe to show, and bounds it in bytes. Tokens are hidden after printable, which may join their parts. Of a
 // long text only a little more than can be shown is searched.
 func (s secrets) clean(text string, limit int) string {
 	text = printable(text)
-	longest := minSecretPart
-	if len(s) > 0 {
-		longest = max(longest, min(len(s[0]), mostHidden))
-	}
-	return cut(s.hide(text, limit+longest, markForms), limit)
+	return cut(s.hide(text, limit+max(minSecretPart, min(s.longest(), mostHidden)), markForms), limit)
 }
 
 // hide hides the secrets in the start of a text, and what else is marked, and drops the rest. It also drops what may be a part of a
@@ -59,15 +69,28 @@ func (s secrets) hide(text string, searched int, mark func(text string, hidden [
 
 func nothingElse(string, []bool) {}
 
-// Redact removes a token from a text that may have been cut within it. Masks are no secret.
+// Redact removes a token, and long parts of it, from a text that may have been cut within it. Masks are no secret. For what a tenant or its
+// agent writes, and then sees, use RedactWhole.
 func Redact(text string, token Token) string {
 	if token.masked() {
 		return text
 	}
-	if secret := secretOf(token); secret != "" {
-		text = secrets{secret}.hide(text, len(text), nothingElse)
+	if secretOf(token) != "" {
+		text = secrets{}.with(token).hide(text, len(text), nothingElse)
 	}
 	return text
+}
+
+// RedactWhole removes a token, or all of it that is secret, and no shorter parts: whoever writes a text and sees what is hidden of it could
+// guess a token part by part.
+func RedactWhole(text string, token Token) string {
+	secret := secretOf(token)
+	if token.masked() || secret == "" {
+		return text
+	}
+	hidden := make([]bool, len(text))
+	secrets{whole: []string{secret, unguessable(secret)}}.mark(text, hidden)
+	return redacted(text, hidden)
 }
 
 // Holds reports whether a text holds a token or a long part of it, or the token in an encoding. Masks are no secret.
@@ -79,27 +102,45 @@ func Holds(text string, token Token) bool {
 		slices.ContainsFunc(encodings(secretOf(token)), func(form string) bool { return strings.Contains(text, form) })
 }
 
-// mark marks secrets, and each of their parts of at least minSecretPart bytes: servers shorten what they repeat, or encode some
-// of its characters.
+// mark marks the secrets in a text.
 func (s secrets) mark(text string, hidden []bool) {
 	s.markParts(text, hidden)
-	for _, secret := range s {
-		for at := 0; len(secret) <= minSecretPart && secret != ""; {
-			next := strings.Index(text[at:], secret)
+	for _, whole := range s.whole {
+		for at := 0; whole != ""; {
+			next := strings.Index(text[at:], whole)
 			if next < 0 {
 				break
 			}
 			at += next
-			fill(hidden[at : at+len(secret)])
-			at += len(secret)
+			fill(hidden[at : at+len(whole)])
+			at += len(whole)
 		}
 	}
 }
 
-// markParts marks the long secrets and their parts. Its memory depends on the text, because a secret may have megabytes.
+// unguessable is the end of a token that nobody can know; empty if it is too short to be hidden alone. The rest says whose token it is,
+// as the project of a project token, which many know: if a part was hidden that has one character of the secret, whoever can have the
+// operator show a text would learn that character, and the next, until the last. A text with spaces is no token.
+func unguessable(secret string) string {
+	if strings.ContainsFunc(secret, unicode.IsSpace) {
+		return secret
+	}
+	if dot := strings.LastIndexByte(secret, '.'); dot >= 0 {
+		if end := secret[dot+1:]; len(end) >= minSecretPart {
+			return end
+		}
+		return ""
+	}
+	if len(secret) > leastUnguessable {
+		return secret[strings.LastIndexAny(secret[:len(secret)-leastUnguessable], "-_:/")+1:]
+	}
+	return secret
+}
+
+// markParts marks the long parts of secrets. Its memory depends on the text, because a secret may have megabytes.
 func (s secrets) markParts(text string, hidden []bool) {
 	var secretParts map[string]bool // the parts of the text; true for those of a secret, too
-	for _, secret := range s {
+	for _, secret := range s.parts {
 		if len(secret) <= minSecretPart || !mayHold(text, secret) {
 			continue
 		}
@@ -202,14 +243,9 @@ func Words(err error, values ...string) string {
 		if size += len(value); size > mostSearched {
 			return Redacted
 		}
-		all = append(all, encodings(value)...)
+		all = all.and(encodings(value), encodings(unguessable(value)))
 	}
-	text := printable(err.Error())
-	if len(all) > 0 {
-		slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
-		text = all.hide(text, mostHidden, nothingElse)
-	}
-	return Clean(text, maxErrorWords)
+	return Clean(all.hide(printable(err.Error()), mostHidden, nothingElse), maxErrorWords)
 }
 
 // printable is Clean without a limit. Separators become spaces; all other

@@ -150,12 +150,12 @@ func (s *session) Sign(text string) string {
 	return Signer(token)(text)
 }
 
-// Hide removes the project token from a text.
-func (s *session) Hide(text string) string {
+// Hide removes the project token from a text by one of the functions for that.
+func (s *session) Hide(text string, redact func(string, cloud.Token) string) string {
 	s.mu.Lock()
 	token := s.identity.token
 	s.mu.Unlock()
-	return cloud.Redact(text, token)
+	return redact(text, token)
 }
 
 // Signer makes the signatures of a project token.

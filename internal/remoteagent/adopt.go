@@ -103,7 +103,7 @@ func (a Adopter) adoptable(ctx context.Context, remote *cloud.Agent, own bool) e
 	case spec.Type != "" && string(spec.Type) != remote.Type:
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"spec.type is %s, but agent %s is of type %q: delete this Agent and create it without type, or with the agentID of another agent",
-			spec.Type, remote.ID, cloud.Redact(agentstatus.Show(remote.Type, Redactor{a.Task}.Hide), remote.Token))
+			spec.Type, remote.ID, cloud.RedactWhole(agentstatus.Show(remote.Type, Redactor{a.Task}.Hide), remote.Token))
 	case spec.MachineID != "" && spec.MachineID != remote.MachineID:
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"spec.machineID is not that of agent %s: delete this Agent and create it without machineID, or with the agentID of another agent",

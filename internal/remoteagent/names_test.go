@@ -35,6 +35,7 @@ type namesWorld struct {
 	*cloudtest.Server
 	*Task
 	clock *clocktesting.FakePassiveClock
+	token cloud.Token
 }
 
 func newNamesWorld(t *testing.T, settings cloudtest.Settings, changes ...func(*v1alpha1.Agent)) *namesWorld {
@@ -47,7 +48,8 @@ func newNamesWorld(t *testing.T, settings cloudtest.Settings, changes ...func(*v
 		Clock: w.clock, Policy: cloud.URLPolicy{AllowedHosts: []string{"127.0.0.1"}, AllowInsecureHTTP: true},
 	})
 	w.CloudProject.Spec.URL, w.CloudProject.Spec.Authentication = web.URL, v1alpha1.AuthenticationAuto
-	project, err := w.Projects.Configure(w.CloudProject, connection.Credentials{Token: w.AddProject(namesProject)})
+	w.token = w.AddProject(namesProject)
+	project, err := w.Projects.Configure(w.CloudProject, connection.Credentials{Token: w.token})
 	if err == nil {
 		err = project.Verify(t.Context())
 	}
@@ -75,7 +77,7 @@ func named(fleet, environment string) func(*v1alpha1.Agent) {
 // The API lists an environment whose ID is the project token, and refuses it.
 func TestNames_TheIDOfARefusedEntry_ShowsNoToken(t *testing.T) {
 	w := newNamesWorld(t, cloudtest.Settings{}, named("", "staging"))
-	token := w.AddProject(namesProject).Reveal()
+	token := w.token.Reveal()
 	err := Names{w.Task}.unresolved(names.Environment, "staging", names.Decision{
 		Outcome: names.Refused, Entry: names.Entry{ID: token, Name: "staging"},
 	}, noon)

@@ -69,7 +69,7 @@ func (r Redactor) Redacted(ctx context.Context, failure *fault.Error) *fault.Err
 	if secret, _, err := r.Secrets.Find(ctx, r.Agent, tokensecret.Name(r.Agent)); err == nil && secret != nil {
 		stored = tokensecret.Token(secret)
 	}
-	clean.Message = r.Hide(cloud.Redact(clean.Message, stored))
+	clean.Message = r.hide(cloud.Redact(clean.Message, stored), cloud.Redact)
 	return &clean
 }
 
@@ -93,13 +93,15 @@ func (r Redactor) withoutConfig(ctx context.Context, message string, e *cloud.Er
 	return message
 }
 
-// Hide removes the project's token and the agent's from a text that the API wrote about something else.
-func (r Redactor) Hide(text string) string {
+// Hide removes the project's token and the agent's from a text that a tenant, its agent or the API wrote about something else.
+func (r Redactor) Hide(text string) string { return r.hide(text, cloud.RedactWhole) }
+
+func (r Redactor) hide(text string, redact func(string, cloud.Token) string) string {
 	for _, own := range []cloud.Token{r.Token, r.Writes.token} {
-		text = cloud.Redact(text, own)
+		text = redact(text, own)
 	}
 	if r.Project == nil {
 		return text
 	}
-	return r.Project.Hide(text)
+	return r.Project.Hide(text, redact)
 }

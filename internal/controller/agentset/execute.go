@@ -208,7 +208,7 @@ func (w writer) mark(ctx context.Context, agent *v1alpha1.Agent) (pendingWrite, 
 
 func (w writer) remove(ctx context.Context, agent *v1alpha1.Agent) (pendingWrite, error) {
 	err := w.client.Delete(ctx, &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: agent.Namespace, Name: agent.Name}},
-		client.Preconditions{UID: &agent.UID})
+		client.Preconditions{UID: &agent.UID, ResourceVersion: &agent.ResourceVersion}) // The cache may show a mark that was removed since.
 	return pendingWrite{deleted: agent.UID, at: w.facts.Now}, err
 }
 
