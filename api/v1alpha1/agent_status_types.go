@@ -155,6 +155,14 @@ type AgentStatus struct {
 	// +optional
 	ProjectID string `json:"projectID,omitempty"`
 
+	// projectClaimed is true while only spec.projectID of the CloudProject says that
+	// the remote agent is in projectID: its token does not contain the project, and no
+	// list with it has shown agents of the project. Then an agent that another token
+	// does not find may be in another project, and counts neither as deleted nor as
+	// this one's.
+	// +optional
+	ProjectClaimed bool `json:"projectClaimed,omitempty"`
+
 	// url of the API at which the remote agent was last verified.
 	// +kubebuilder:validation:MaxLength=2048
 	// +optional

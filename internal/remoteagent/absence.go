@@ -133,7 +133,8 @@ func (s Absence) knownHere(id string) bool {
 		return true // Also after the token was replaced by one that contains the project, or no longer does.
 	}
 	// A token that does not reveal its project may be another project's: then only what was registered with this token counts.
-	return RecordedEndpoint(s.Agent) == s.Endpoint && (s.Project.Vouched() || Evidence{s.Task}.registeredWithThisToken())
+	shown := s.Project.Vouched() && !s.Agent.Status.ProjectClaimed // Nor may the token then have been this project's.
+	return RecordedEndpoint(s.Agent) == s.Endpoint && (shown || Evidence{s.Task}.registeredWithThisToken())
 }
 
 // neverShown reports whether only the response to a registration named the recorded agent: no read or snapshot showed it, in no

@@ -236,6 +236,9 @@ func (o Observer) Put(id, machineID string) {
 		status.IgnoredFields, status.DriftedFields = nil, nil
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionReporting) // It was another agent's.
 	}
+	if recorded := status.ID == id && RecordedEndpoint(o.Agent) == at; !recorded || o.Project.Vouched() {
+		status.ProjectClaimed = at.ProjectID != "" && !o.Project.Vouched()
+	}
 	status.RegistrationIntent = carried(o.Task, id).String()
 	status.ID, status.MachineID = id, machineID
 	status.URL, status.ProjectID, status.CloudProjectUID = at.URL, at.ProjectID, string(o.CloudProject.UID)

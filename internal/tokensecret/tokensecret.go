@@ -285,7 +285,13 @@ func Endpoint(secret *corev1.Secret) (url, projectID string) {
 	return url, projectID
 }
 
-func endpointOf(agent *v1alpha1.Agent) string { return agent.Status.URL + " " + agent.Status.ProjectID }
+// endpointOf is what Endpoint returns of the Secret of a retained agent. A project that was only claimed is not known.
+func endpointOf(agent *v1alpha1.Agent) string {
+	if agent.Status.ProjectClaimed {
+		return agent.Status.URL + " "
+	}
+	return agent.Status.URL + " " + agent.Status.ProjectID
+}
 
 // Owner returns the UID of the Agent of a Secret, from its metadata.
 func Owner(secret metav1.Object) (types.UID, bool) {
