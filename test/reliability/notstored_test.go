@@ -134,6 +134,33 @@ func TestCloudProject_FinalizerIsNotStored_PausesRegistration(t *testing.T) {
 	}
 }
 
+// What is registered is kept as usual meanwhile: also after a restart, and with another token, it can be deleted.
+func TestCloudProject_FinalizerIsNotStored_AgentsAreDeleted(t *testing.T) {
+	for name, change := range map[string]func(w *harness.World){
+		"restart": func(w *harness.World) { w.Restart() },
+		"rotation": func(w *harness.World) {
+			w.Cloud.AddToken(w.ProjectID, renewed)
+			w.Cloud.RevokeToken(w.Token)
+			setToken(w, renewed)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{}, func(w *harness.World, cp *v1alpha1.CloudProject) { cp.Spec.ProjectID = w.ProjectID })
+			w.Ready(w.Apply("web"))
+			storesLessOf(w, "/cloudprojects/", withoutFinalizer)
+			w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Finalizers = nil })
+			w.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonAPIServer, "did not store", v1alpha1.CloudProjectFinalizer)
+			change(w)
+			w.Delete("web")
+			w.Gone("web")
+			if n := len(w.Remote()); n != 0 {
+				t.Errorf("%d remote agents are left", n)
+			}
+		})
+	}
+}
+
 // The same while the Agent is being deleted: it stays, and its condition names the annotation that leaves the remote agent behind.
 func TestDelete_InDoubt_IntentIsNotStoredAgain_WaitsForTheUser(t *testing.T) {
 	t.Parallel()

@@ -88,7 +88,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if m.released {
 		return ctrl.Result{}, nil
 	}
-	if kubecache.Behind(&cp, m.written) || kubecache.Abridged(&cp) {
+	if kubecache.Behind(&cp, m.wrote.version) || kubecache.Abridged(&cp) {
 		cp = v1alpha1.CloudProject{}
 		if err := r.APIReader.Get(ctx, req.NamespacedName, &cp); err != nil {
 			return ctrl.Result{}, client.IgnoreNotFound(err) // If it was deleted, the cache will soon show that.

@@ -61,8 +61,10 @@ func (r releaser) protect(ctx context.Context, cp *v1alpha1.CloudProject, m *mem
 		m.duplicates = needs.duplicates(users, m.recorded, p.DuplicatesOf)
 	}
 	if cp.DeletionTimestamp.IsZero() {
-		return nil, false, r.keepFinalizer(ctx, cp, p)
+		m.unfenced, err = r.keepFinalizer(ctx, cp, m.unfenced)
+		return m.unfenced.failure, false, err
 	}
+	m.unfenced = unfenced{}
 	// Pause registration first: then no registration can be missed below.
 	if p != nil {
 		p.PauseRegistration(pauseReason(cp, nil, nil))
@@ -85,21 +87,20 @@ func (r releaser) protect(ctx context.Context, cp *v1alpha1.CloudProject, m *mem
 }
 
 // keepFinalizer adds the finalizer. Nothing is registered while the cluster does not store it: the CloudProject, and with it the way to
-// delete what was registered, could be gone at any time.
-func (r releaser) keepFinalizer(ctx context.Context, cp *v1alpha1.CloudProject, p *connection.Connection) error {
+// delete what was registered, could be gone at any time. What is registered is kept as usual.
+func (r releaser) keepFinalizer(ctx context.Context, cp *v1alpha1.CloudProject, was unfenced) (unfenced, error) {
 	base := cp.DeepCopy()
 	if !controllerutil.AddFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
-		return nil
+		return unfenced{}, nil
 	}
-	if err := patch(ctx, r.client, cp, base); err != nil || controllerutil.ContainsFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
-		return err
+	if err := patch(ctx, r.client, cp, base); err != nil {
+		return was, err
 	}
-	unstored := fault.Terminalf(v1alpha1.ReasonAPIServer, "the API server accepted and did not store the finalizer %s of the CloudProject, "+
-		"which the operator needs: correct the policy or webhook that removes it", v1alpha1.CloudProjectFinalizer)
-	if p != nil {
-		p.PauseRegistration(pauseReason(cp, unstored, nil))
+	if controllerutil.ContainsFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
+		return unfenced{}, nil
 	}
-	return unstored
+	return unfenced{fault.Terminalf(v1alpha1.ReasonAPIServer, "the API server accepted and did not store the finalizer %s of the CloudProject, "+
+		"which the operator needs: correct the policy or webhook that removes it", v1alpha1.CloudProjectFinalizer), was.times + 1}, nil
 }
 
 // users returns the Agents of a CloudProject from the cache. They are shared: do not modify them.

@@ -39,9 +39,21 @@ type memo struct {
 	recorded   map[types.UID]string // their remote agents
 	duplicates []string             // of their remote agents
 	interval   time.Duration        // effective resync interval
-	written    string               // the version of the CloudProject that this process wrote last
-	writtenAt  time.Time            // when the status was written last
+	wrote      wrote
+	unfenced   unfenced
 	rejected   rejected
+}
+
+// wrote is the version of the CloudProject that this process wrote last, and when it wrote the status.
+type wrote struct {
+	version string
+	at      time.Time
+}
+
+// unfenced is why the finalizer is not stored, nil if it is, and how often in a row it was not.
+type unfenced struct {
+	failure *fault.Error
+	times   int
 }
 
 // checked is the last credential check.

@@ -66,8 +66,11 @@ func (p pacer) next(m *memo, verdict *fault.Error, pending bool) ctrl.Result {
 			wait = verdict.RetryAfter
 		}
 	}
+	if m.unfenced.failure != nil { // No event shows that it is corrected.
+		wait = min(wait, p.delays.backoff(m.unfenced.times))
+	}
 	if pending {
-		wait = min(wait, m.writtenAt.Add(p.delays.AgentCountInterval).Sub(p.clock.Now()))
+		wait = min(wait, m.wrote.at.Add(p.delays.AgentCountInterval).Sub(p.clock.Now()))
 	}
 	return requeue(max(wait, 10*time.Millisecond))
 }

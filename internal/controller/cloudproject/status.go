@@ -143,7 +143,7 @@ func (r reporter) write(ctx context.Context, before, cp *v1alpha1.CloudProject, 
 	now := r.clock.Now()
 	numbers := before.Status.DeepCopy()
 	numbers.Agents, numbers.ResyncInterval = cp.Status.Agents, cp.Status.ResyncInterval
-	if equality.Semantic.DeepEqual(*numbers, cp.Status) && now.Before(m.writtenAt.Add(r.countInterval)) {
+	if equality.Semantic.DeepEqual(*numbers, cp.Status) && now.Before(m.wrote.at.Add(r.countInterval)) {
 		return true, nil
 	}
 	base := cp.DeepCopy()
@@ -152,7 +152,7 @@ func (r reporter) write(ctx context.Context, before, cp *v1alpha1.CloudProject, 
 	if err := r.client.Status().Patch(ctx, cp, patch); err != nil {
 		return false, err
 	}
-	m.writtenAt, m.written = now, cp.ResourceVersion
+	m.wrote.at, m.wrote.version = now, cp.ResourceVersion
 	r.announce(ctx, cp, apimeta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady))
 	return false, nil
 }

@@ -233,13 +233,13 @@ func TestRequeuesHaveALowPriority(t *testing.T) {
 	for name, result := range map[string]int{
 		"resync":   ptr.Deref(p.next(&memo{interval: time.Hour}, nil, false).Priority, 0),
 		"failure":  ptr.Deref(p.again(t.Context(), &memo{}, errors.New("x")).Priority, 0),
-		"a number": ptr.Deref(p.next(&memo{interval: time.Hour, writtenAt: p.clock.Now()}, nil, true).Priority, 0),
+		"a number": ptr.Deref(p.next(&memo{interval: time.Hour, wrote: wrote{at: p.clock.Now()}}, nil, true).Priority, 0),
 	} {
 		if result != handler.LowPriority {
 			t.Errorf("%s has priority %d", name, result)
 		}
 	}
-	got := p.next(&memo{interval: time.Hour, writtenAt: p.clock.Now()}, nil, true).RequeueAfter
+	got := p.next(&memo{interval: time.Hour, wrote: wrote{at: p.clock.Now()}}, nil, true).RequeueAfter
 	if got != time.Minute {
 		t.Errorf("a number that waits is written in %s", got)
 	}

@@ -63,7 +63,7 @@ func (n connector) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *me
 	if c.copy == nil && c.lost == nil && m.copying.failure == nil {
 		m.copying.failure = fault.Waitingf(v1alpha1.ReasonProgressing, "its credentials are not copied yet")
 	}
-	p.PauseRegistration(pauseReason(cp, both(c.lost, p.Tripped()), m.copying.failure))
+	p.PauseRegistration(pauseReason(cp, both(both(c.lost, m.unfenced.failure), p.Tripped()), m.copying.failure))
 	verdict := n.verify(ctx, p, cp, m)
 	result := p.Result()
 	if result.Authentication == "" { // The API did not respond, so there is nothing to copy.
@@ -75,7 +75,7 @@ func (n connector) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *me
 	if err != nil {
 		return both(lost, verdict), err
 	}
-	p.PauseRegistration(pauseReason(cp, lost, m.copying.failure))
+	p.PauseRegistration(pauseReason(cp, both(lost, m.unfenced.failure), m.copying.failure))
 	return both(lost, both(verdict, m.copying.failure)), nil
 }
 
