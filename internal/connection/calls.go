@@ -34,7 +34,8 @@ type Permit struct {
 	connection *Connection
 	client     *cloud.Client
 	who        ratelimit.Caller
-	at         epoch // when it was issued
+	at         epoch    // when it was issued
+	to         Endpoint // where the request goes
 	done       func(error)
 }
 
@@ -69,11 +70,11 @@ func acquire(c *Connection, who ratelimit.Caller, kind verification.Kind) (*Perm
 	if err != nil {
 		return nil, noResponse()
 	}
-	to, _, at := c.target()
+	to, endpoint, at := c.target()
 	if who.Namespace != "" {
 		to = cloud.For(who.Namespace, to) // What an Agent holds delays its own namespace alone.
 	}
-	p := &Permit{connection: c, client: to, who: who, at: at, done: done}
+	p := &Permit{connection: c, client: to, who: who, at: at, to: endpoint, done: done}
 	if who.Session != 0 && who.Session != at.session {
 		p.Release()
 		return nil, p.outdated()
@@ -118,10 +119,11 @@ func (p *Permit) Repeat(ctx context.Context, r cloud.Registration) (*cloud.Regis
 		})
 	}
 	p.connection.shared.registry.EndTurn(p.who.UID)
+	same := p.connection.siblings(p.to)
 	made, err := p.client.Register(ctx, r)
 	err = p.finish(verification.Register, err)
-	if _, _, now := p.connection.target(); err == nil && p.at.endpoint == now.endpoint {
-		p.connection.Add(inventory.Entry{ID: made.ID, MachineID: r.MachineID, CreatedAt: made.CreatedAt})
+	if err == nil {
+		p.connection.Add(inventory.Entry{ID: made.ID, MachineID: r.MachineID, CreatedAt: made.CreatedAt}, p.to, same)
 	}
 	return made, err
 }

@@ -58,8 +58,6 @@ type epoch struct {
 	// session counts changes of credentials, endpoint and authentication: responses to requests of an earlier session
 	// are ignored.
 	session int
-	// endpoint counts the changes of the endpoint alone: what was registered before another token came is an agent of it.
-	endpoint int
 	// check counts the successful credential checks: requests rejected after the same check count once.
 	check int
 	// attempt counts the moments at which requests may have become possible again, so that failed Agents retry.
@@ -154,8 +152,8 @@ func (s source) Fetch(ctx context.Context, o cloud.ListOptions) (*cloud.RawPage,
 	if err := c.usable(ratelimit.Caller{}); err != nil {
 		return nil, nil, err // The API asked to wait during the wait for the rate limit.
 	}
-	to, projectID, at := c.target()
-	page, err := to.Fetch(ctx, projectID, o)
+	to, endpoint, at := c.target()
+	page, err := to.Fetch(ctx, endpoint.ProjectID, o)
 	if err != nil {
 		c.learn(ratelimit.Caller{}, at, verification.List, err)
 	}

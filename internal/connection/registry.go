@@ -177,6 +177,8 @@ func (r *Registry) Configure(cp *v1alpha1.CloudProject, credentials Credentials)
 		p.moved()
 	case changed.token:
 		p.Inventory.Reset() // The former token may have been another project's: its list shows nothing of what this one sees.
+	case changed.terms:
+		p.wake() // No check follows, which would.
 	}
 	return p, err
 }

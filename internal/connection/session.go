@@ -31,6 +31,25 @@ type identity struct {
 	bare        *cloud.Client // before a scheme is chosen
 	client      *cloud.Client // with the scheme in use
 	agentWrites bool          // some fields may be written by the agent alone
+	terms       string        // of the spec
+}
+
+// termsOf is a fingerprint of where a CloudProject's requests go, with which token, and for whom. They belong together: a permission for a new
+// url is none for the former.
+func termsOf(cp *v1alpha1.CloudProject) string {
+	spec := v1alpha1.CloudProjectSpec{
+		URL: cp.Spec.URL, TokenSecretRef: cp.Spec.TokenSecretRef, Authentication: cp.Spec.Authentication, ProjectID: cp.Spec.ProjectID,
+		CABundle: cp.Spec.CABundle, AllowedNamespaces: cp.Spec.AllowedNamespaces, Adoption: cp.Spec.Adoption,
+	}
+	return cloud.Hash(spec)
+}
+
+// Serves reports whether a Connection was configured with the terms of a CloudProject as it is given.
+func Serves(c *Connection, cp *v1alpha1.CloudProject) bool {
+	terms := termsOf(cp)
+	c.shared.mu.Lock()
+	defer c.shared.mu.Unlock()
+	return c.shared.identity.terms == terms
 }
 
 // session is the part of a Connection with the endpoint and the credentials.
@@ -43,7 +62,7 @@ func randomKey() []byte {
 }
 
 // changes are what of a Connection changed, apart from what only needs verification.
-type changes struct{ endpoint, token bool }
+type changes struct{ endpoint, token, terms bool }
 
 // configure applies a spec and its credentials; a change needs verification.
 func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID string, c Credentials) (changed changes, err error) {
@@ -51,13 +70,14 @@ func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 	endpoint := Endpoint{URL: base.String(), ProjectID: projectID}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := &s.identity
+	now, terms := &s.identity, termsOf(cp)
 	if len(c.DigestKey) == DigestKeySize {
 		now.digestKey = c.DigestKey
 	}
 	if now.client != nil && now.endpoint == endpoint && now.wanted == cp.Spec.Authentication &&
 		now.token.Equal(c.Token) && now.caBundle == sha256.Sum256(c.CABundle) {
-		return changes{}, nil
+		changed.terms, now.terms = now.terms != terms, terms
+		return changed, nil
 	}
 	fresh, err := s.registry.newClient(s.shared, base, c)
 	if err != nil {
@@ -83,12 +103,9 @@ func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 	_, revealed := c.Token.ProjectID()
 	s.identity = identity{
 		endpoint: endpoint, revealed: revealed, token: c.Token, caBundle: sha256.Sum256(c.CABundle), digestKey: now.digestKey,
-		wanted: cp.Spec.Authentication, bare: fresh, client: fresh,
+		wanted: cp.Spec.Authentication, bare: fresh, client: fresh, terms: terms,
 	}
 	s.epoch.session++
-	if changed.endpoint {
-		s.epoch.endpoint++
-	}
 	s.access.throttled, s.access.blocked = throttled{}, notVerified(s.key)
 	return changed, nil
 }
@@ -120,11 +137,11 @@ func (s *session) Version() int {
 	return version
 }
 
-// target returns the client in use, the project ID and the current epoch.
-func (s *session) target() (*cloud.Client, string, epoch) {
+// target returns the client in use, its endpoint and the current epoch.
+func (s *session) target() (*cloud.Client, Endpoint, epoch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.identity.client, s.identity.endpoint.ProjectID, s.epoch
+	return s.identity.client, s.identity.endpoint, s.epoch
 }
 
 // Vouched reports whether the credentials are known to belong to the project of Endpoint: the token contains its ID, and the API accepted

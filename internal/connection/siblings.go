@@ -6,7 +6,11 @@ SPDX-License-Identifier: Apache-2.0
 
 package connection
 
-import "github.com/calyptia-agent-operator/operator/internal/inventory"
+import (
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/calyptia-agent-operator/operator/internal/inventory"
+)
 
 // SameProject reports whether two Connections are known to be of one project, at this endpoint: they have one token, or the tokens or
 // lists of both show the project. A spec.projectID alone is only a claim.
@@ -23,25 +27,27 @@ type projectInventory struct {
 	connection *Connection
 }
 
-// Add records a remote agent that was registered.
-func (p projectInventory) Add(e inventory.Entry) {
-	p.Inventory.Add(e)
-	for _, other := range p.siblings() {
-		other.Inventory.Add(e)
+// Add records a remote agent that was registered at an endpoint, also if the token was replaced meanwhile. same are the siblings when the
+// registration was sent.
+func (p projectInventory) Add(e inventory.Entry, at Endpoint, same []*Connection) {
+	for _, c := range sets.New(append(same, p.siblings(at)...)...).Insert(p.connection).UnsortedList() {
+		if c.Endpoint() == at {
+			c.Inventory.Add(e)
+		}
 	}
 }
 
 // Drop records that a remote agent no longer exists.
 func (p projectInventory) Drop(id string) {
 	p.Inventory.Drop(id)
-	for _, other := range p.siblings() {
+	for _, other := range p.siblings(p.connection.Endpoint()) {
 		other.Inventory.Drop(id)
 	}
 }
 
-// siblings are the Connections of the other CloudProjects of the same project.
-func (p projectInventory) siblings() (found []*Connection) {
-	r, at := p.connection.shared.registry, p.connection.Endpoint()
+// siblings are the Connections of the other CloudProjects of the same project, at an endpoint.
+func (p projectInventory) siblings(at Endpoint) (found []*Connection) {
+	r := p.connection.shared.registry
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, other := range r.connections {

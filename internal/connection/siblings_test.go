@@ -9,6 +9,7 @@ package connection_test
 import (
 	"encoding/base64"
 	"fmt"
+	"net/http"
 	"runtime"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/inventory"
+	"github.com/calyptia-agent-operator/operator/internal/ratelimit"
 	"github.com/calyptia-agent-operator/operator/internal/testenv"
 )
 
@@ -77,7 +79,7 @@ func TestSnapshotsOfOneProjectShareRegistrationsAndDeletions(t *testing.T) {
 			other := row.other(w)
 			w.forget()
 
-			other.Add(inventory.Entry{ID: otherID, MachineID: "new"})
+			other.Add(inventory.Entry{ID: otherID, MachineID: "new"}, other.Endpoint(), nil)
 			other.Drop(missing)
 			if row.want {
 				w.expectFound("new", began, otherID)
@@ -162,8 +164,8 @@ func TestSnapshotsOfOneProject_TheSameAgain_TakesMemoryOnce(t *testing.T) {
 	}
 	w.forget()
 	for range again {
-		other.Add(inventory.Entry{ID: otherID, MachineID: "again"})
-		other.Add(inventory.Entry{ID: projectID, MachineID: "short"})
+		other.Add(inventory.Entry{ID: otherID, MachineID: "again"}, other.Endpoint(), nil)
+		other.Add(inventory.Entry{ID: projectID, MachineID: "short"}, other.Endpoint(), nil)
 		w.Drop(projectID)
 	}
 	for _, c := range []*connection.Connection{w.Connection, other} {
@@ -175,4 +177,70 @@ func TestSnapshotsOfOneProject_TheSameAgain_TakesMemoryOnce(t *testing.T) {
 		}
 	}
 	w.requests(0)
+}
+
+// inFlight registers an agent, and calls meanwhile once the registration was sent; after has it take effect before that.
+func (w *world) inFlight(after bool, meanwhile func()) (id string) {
+	w.Helper()
+	entered, block, made := make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+	w.cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Entered: entered, Block: block, After: after})
+	go func() {
+		defer close(made)
+		permit, err := w.Acquire(ratelimit.Caller{UID: "web"})
+		if err != nil {
+			w.Error(err)
+			return
+		}
+		if registered, err := permit.Register(w.Context(), registration("web")); err != nil {
+			w.Error(err)
+		} else {
+			id = registered.ID
+		}
+	}()
+	<-entered
+	meanwhile()
+	close(block)
+	<-made
+	return id
+}
+
+// The token of one of two CloudProjects of a project is replaced, or its url is changed and changed back, while a registration is in flight:
+// the lists of both, which are older, show the agent.
+func TestARegistrationDuringAChangeIsInTheListsOfAll(t *testing.T) {
+	for name, change := range map[string]func(w *world){
+		"nothing":   func(*world) {},
+		"the token": func(w *world) { w.token = w.cloud.AddProject(projectID); w.configure() },
+		"the url, and back": func(w *world) {
+			was := w.cp.Spec.URL
+			for _, url := range []string{was + "/base", was} {
+				w.cp.Spec.URL = url
+				w.configure()
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := verified(t, cloudtest.Settings{})
+			other := w.another("b", w.cp.Spec.URL, w.token)
+			began := w.clock.Now()
+			w.clock.Step(time.Second)
+			if _, _, err := other.FindByMachine(t.Context(), "web", began); err != nil {
+				t.Fatal(err)
+			}
+			id := w.inFlight(name != "the url, and back", func() {
+				change(w)
+				if name == "the url, and back" {
+					noError(t, w.Verify(t.Context()))
+					w.expectFound("web", began) // It does not take effect yet.
+				}
+			})
+			if name == "the token" {
+				noError(t, w.Verify(t.Context()))
+			}
+			w.expectFound("web", began, id)
+			found, _, err := other.FindByMachine(t.Context(), "web", began)
+			if err != nil || len(found) != 1 || found[0].ID != id {
+				t.Errorf("the other CloudProject finds %v of %s, error %v", found, id, err)
+			}
+		})
+	}
 }

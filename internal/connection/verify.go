@@ -115,6 +115,9 @@ func (c *Connection) conclude(at epoch, with *cloud.Client, result verification.
 	s.mu.Lock()
 	stale := s.epoch.session != at.session
 	wasBlocked, expected := s.access.blocked != nil, s.tenants.total() > 0
+	if err != nil {
+		s.verified.Unlisted()
+	}
 	lostList := !stale && err == nil && s.verified.MissesList(result, s.registry.opts.Clock.Now())
 	if !stale && err == nil && (!lostList || wasBlocked) {
 		if lostList { // Then it is not known: all but registrations can proceed.

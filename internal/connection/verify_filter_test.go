@@ -106,3 +106,30 @@ func TestVerify_ListsFail_ThenOneOddResponse_TheAPIStillLists(t *testing.T) {
 		})
 	}
 }
+
+// A gateway has no route to lists at the beginning of an outage and at its end, and responds otherwise between: that is no API without lists.
+func TestVerify_TwoOddResponses_WithAnOutageBetween_TheAPIStillLists(t *testing.T) {
+	for name, route := range map[string]cloudtest.Route{"lists fail": cloudtest.RouteList, "all fails": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, cloudtest.Settings{})
+			w.registerAside("there")
+			w.configure()
+			noError(t, w.Verify(t.Context()))
+			missing := cloudtest.Fault{Route: cloudtest.RouteList, Status: http.StatusNotFound, Body: "default backend - 404"}
+			for range 5 {
+				repair := w.cloud.Inject(missing)
+				_ = w.Verify(t.Context())
+				repair()
+				w.clock.Step(10 * time.Minute)
+				repair = w.cloud.Inject(cloudtest.Fault{Route: route, Status: http.StatusBadGateway, Body: "<html>Bad Gateway</html>"})
+				_ = w.Verify(t.Context())
+				repair()
+				w.clock.Step(10 * time.Minute)
+				if lists := w.Result().ListSupported; lists != nil && !*lists {
+					t.Fatalf("odd responses ended the use of lists: %+v", w.Result())
+				}
+			}
+		})
+	}
+}

@@ -166,18 +166,19 @@ func (r *run) takes(bytes int64) bool {
 	return true
 }
 
-// Know records a remote agent that a read showed. A list that was begun before its registration took effect may lack it.
-func Know(i *Inventory, e Entry) {
+// Know records a remote agent that a read showed then. A list that was begun before its registration took effect may lack it; one that was
+// begun after the read shows what became of it. Without memory for it nothing else changes.
+func Know(i *Inventory, e Entry, then time.Time) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if _, listed := i.snapshot.entries[e.ID]; i.snapshot.entries != nil && !listed {
-		i.snapshot.add(e)
+	s, r := &i.snapshot, i.running
+	if _, listed := s.entries[e.ID]; s.entries != nil && !listed && then.After(s.startedAt) && s.charge.Add(weigh(&e)) == nil {
+		s.put(e)
 	}
-	r := i.running
-	if r == nil {
+	if r == nil || !then.After(r.startedAt) {
 		return
 	}
-	if _, known := r.read[e.ID]; !known && r.takes(weigh(&e)) {
+	if _, known := r.read[e.ID]; !known && r.charge.Add(weigh(&e)) == nil {
 		r.read[e.ID] = e
 	}
 }

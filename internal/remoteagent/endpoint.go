@@ -103,13 +103,19 @@ func (t *Task) FindProject(ctx context.Context) error {
 	return nil
 }
 
-// connect gets the shared connection of the CloudProject.
+// connect gets the shared connection of the CloudProject, once that has the terms by which the Agent is judged.
 func (t *Task) connect() (err error) {
-	if t.Project, err = t.Projects.Get(t.CloudProject, t.Agent.Namespace); err == nil {
-		t.credential = t.credentialNow()
-		t.Endpoint, t.EndpointVersion = t.Project.At()
+	if t.Project, err = t.Projects.Get(t.CloudProject, t.Agent.Namespace); err != nil {
+		return err
 	}
-	return err
+	t.credential = t.credentialNow()
+	t.Endpoint, t.EndpointVersion = t.Project.At()
+	if !connection.Serves(t.Project, t.CloudProject) { // Last: it may change at any time.
+		t.Project = nil
+		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "a change of CloudProject %s/%s is not in use yet: see its conditions",
+			t.CloudProject.Namespace, t.CloudProject.Name).Coded(fault.ProjectNotReady).After(fault.Spread(time.Second)).Quietly()
+	}
+	return nil
 }
 
 // Caller identifies this Agent to the rate limiter. Its requests go to the endpoint of the reconciliation alone: what another

@@ -188,7 +188,7 @@ func (o Observer) Read(ctx context.Context) error {
 	o.SawRead(remote)
 	inventory.Know(o.Project.Inventory, inventory.Entry{
 		ID: remote.ID, MachineID: remote.MachineID, CreatedAt: remote.CreatedAt, Reported: remote.Reported(),
-	})
+	}, at)
 	o.Project.SeenAt(o.Agent.UID, remote.ID, at)
 	return nil
 }

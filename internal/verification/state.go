@@ -165,12 +165,16 @@ func (s *State) Rest(kind Kind, now time.Time) time.Duration {
 // ForgetRefusals has refused schemes tried again at once.
 func (s *State) ForgetRefusals() { clear(s.refusals) }
 
+// Unlisted records a check that shows nothing of lists: the time without one begins with the next response that says so.
+func (s *State) Unlisted() { s.lostAt = time.Time{} }
+
 // MissesList reports that a list which was there is not, and not for long: without it a lost registration is
 // repeated blindly, so one odd response must not end its use.
 func (s *State) MissesList(r Result, now time.Time) bool {
 	switch {
 	case r.ListSupported == nil:
-		return s.hadList // It shows nothing of lists: the time without one begins with a response that says so.
+		s.Unlisted()
+		return s.hadList
 	case !s.hadList || r.Lists():
 		s.lostAt = time.Time{}
 		return false

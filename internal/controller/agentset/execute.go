@@ -99,6 +99,7 @@ func (w writer) write(ctx context.Context, actions []action, soon *wait) (failed
 			w.remember(actions[i].agent, write, soon)
 		}
 		if isBehind(err) {
+			w.memory.outdated(actions[i].agent, w.facts.Now)
 			soon.atMost(time.Second)
 		} else if judged := w.judge(actions[i].agent, err); judged != nil {
 			failed = firstRetried(failed, judged)

@@ -123,11 +123,18 @@ func (m *memory) pending(agent *v1alpha1.Agent, now time.Time) bool {
 	if !found || write.deleted != "" {
 		return false
 	}
-	if behind(agent, write.version, write.at, now) {
-		return true
+	if !kubecache.Behind(agent, write.version) {
+		delete(m.writes, agent.Name)
 	}
-	delete(m.writes, agent.Name)
-	return false
+	return behind(agent, write.version, write.at, now)
+}
+
+// outdated records that a write failed because the Agent is newer than the cache shows, which is waited for again.
+func (m *memory) outdated(agent string, now time.Time) {
+	if write, found := m.writes[agent]; found {
+		write.at = now
+		m.writes[agent] = write
+	}
 }
 
 // justUpdated reports whether nobody wrote the Agent since this process updated it to this generation of the set. Only for a while, because

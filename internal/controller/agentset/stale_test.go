@@ -70,3 +70,26 @@ func TestRemove_ByAnOldMark_DeletesOnlyWhatIsStoredSo(t *testing.T) {
 		})
 	}
 }
+
+// While the cache lags, a change that conflicts is tried once in a while, not with each pass.
+func TestPending_AConflict_IsWaitedForAgain(t *testing.T) {
+	now := time.Unix(100_000, 0)
+	agent := &v1alpha1.Agent{}
+	agent.Name, agent.ResourceVersion = "logs-a", "100"
+	known := &memory{writes: map[string]pendingWrite{"logs-a": {version: "200", at: now}}}
+	tries := 0
+	for second := range 300 {
+		at := now.Add(time.Duration(second) * time.Second)
+		if !known.pending(agent, at) {
+			tries++
+			known.outdated(agent.Name, at)
+		}
+	}
+	if tries == 0 || tries > 10 {
+		t.Errorf("it is tried %d times in five minutes", tries)
+	}
+	agent.ResourceVersion = "200"
+	if known.pending(agent, now) || len(known.writes) != 0 {
+		t.Errorf("what is shown is still waited for: %v", known.writes)
+	}
+}
