@@ -160,6 +160,9 @@ func (e *Error) NothingMade() bool {
 // OfContent reports whether the request had content that a user declares, so that its failure may be about that.
 func (e *Error) OfContent() bool { return e.Op == opRegister || e.Op == opUpdate }
 
+// OfList reports whether the request was a list: what the API says of it may be about any agent of the project.
+func (e *Error) OfList() bool { return strings.HasPrefix(e.Op, "list ") }
+
 // ShowsContent reports whether the response has content that a user declares or an agent writes, so that something in between
 // may have replaced or dropped it because of that.
 func (e *Error) ShowsContent() bool { return e.Op == opGet }

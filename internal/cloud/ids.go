@@ -37,5 +37,17 @@ func NormalID(id string) string {
 // filter drop the connection.
 func ValidID(id string) bool { return isUUID(id) }
 
+var idInText = regexp.MustCompile(`(?i)\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`)
+
+// HideIDs replaces the IDs in a text that may not be shown.
+func HideIDs(text string, mayShow func(id string) bool) string {
+	return idInText.ReplaceAllStringFunc(text, func(id string) string {
+		if mayShow(id) {
+			return id
+		}
+		return Redacted
+	})
+}
+
 // isUUID accepts only the canonical form, without braces, URNs and bare hex digits.
 func isUUID(s string) bool { return len(s) == 36 && uuid.Validate(s) == nil }

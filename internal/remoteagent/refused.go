@@ -7,7 +7,9 @@ SPDX-License-Identifier: Apache-2.0
 package remoteagent
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -62,9 +64,7 @@ func (r Redactor) Redacted(ctx context.Context, failure *fault.Error) *fault.Err
 	}
 	clean := *failure
 	// Before the tokens, which the configuration may contain: then the words are still those of the API.
-	if from := r.Agent.Spec.RawConfigFrom; from != nil && from.SecretKeyRef != nil && e.OfContent() {
-		clean.Message = r.withoutConfig(ctx, clean.Message, e)
-	}
+	clean.Message = r.sayable(ctx, clean.Message, e)
 	var stored cloud.Token
 	if secret, _, err := r.Secrets.Find(ctx, r.Agent, tokensecret.Name(r.Agent)); err == nil && secret != nil {
 		stored = tokensecret.Token(secret)
@@ -73,24 +73,41 @@ func (r Redactor) Redacted(ctx context.Context, failure *fault.Error) *fault.Err
 	return &clean
 }
 
-// withoutConfig hides the declared and the current configuration in the words of the API; all the words if the declared one
-// cannot be read any more.
-func (r Redactor) withoutConfig(ctx context.Context, message string, e *cloud.Error) string {
-	known := r.WholeConfig(ctx) == nil && r.Config.Data != ""
+// sayable hides what the words of the API may not show: of a configuration from a Secret, the declared and the current one, or all if the
+// declared one cannot be read any more; of agents that the namespace may not adopt, all of an error of a list, and each ID that the Agent
+// itself does not have.
+func (r Redactor) sayable(ctx context.Context, message string, e *cloud.Error) string {
+	from := r.Agent.Spec.RawConfigFrom
+	secret := from != nil && from.SecretKeyRef != nil && e.OfContent()
+	known := secret && r.WholeConfig(ctx) == nil && r.Config.Data != ""
 	config := r.Config.Data
 	if r.Remote != nil {
 		config += "\x00" + r.Remote.RawConfig
 	}
+	ofOthers := r.CloudProject == nil || !r.mayAdopt()
 	for _, words := range []string{e.Message, e.Detail} {
-		switch {
-		case words == "":
-		case known:
-			message = strings.ReplaceAll(message, words, rawconfig.Hide(words, config))
-		default:
-			message = strings.ReplaceAll(message, words, cloud.Redacted)
+		if words == "" {
+			continue
 		}
+		shown := words
+		switch {
+		case ofOthers && e.OfList(), secret && !known:
+			shown = cloud.Redacted
+		case known:
+			shown = rawconfig.Hide(words, config)
+		}
+		if ofOthers {
+			shown = cloud.HideIDs(shown, r.has)
+		}
+		message = strings.ReplaceAll(message, words, shown)
 	}
 	return message
+}
+
+// has reports whether the spec or the status of the Agent has an ID.
+func (r Redactor) has(id string) bool {
+	own, _ := json.Marshal([]any{r.Agent.Spec, r.Agent.Status}) // Never fails.
+	return bytes.Contains(bytes.ToLower(own), []byte(strings.ToLower(id)))
 }
 
 // Hide removes the project's token and the agent's from a text that a tenant, its agent or the API wrote about something else.
