@@ -11,6 +11,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -34,9 +35,18 @@ func (t *Task) LoadConfig(ctx context.Context) (err error) {
 	default:
 		t.Config, err = rawconfig.Load(ctx, t.APIReader, t.Agent)
 		t.Config.Key = key
-		t.Reread = rekeyed(t.Config, have, t.Agent.Status.Applied.Fields)
+		unchanged := applied.Generation == t.Base.Generation && version != "" && version == t.Config.ResourceVersion
+		t.Reread = rekeyed(t.Config, have, unchanged, t.formerKey(), t.Agent.Status.Applied.Fields)
 	}
 	return err
+}
+
+// formerKey is digestKey of the CloudProject in the status; empty if its Connection is gone.
+func (t *Task) formerKey() rawconfig.Key {
+	if shared := t.Projects.Lookup(types.UID(t.Base.Status.CloudProjectUID)); shared != nil {
+		return rawconfig.Key(shared.DigestKey()).Of(t.Base.UID)
+	}
+	return ""
 }
 
 // digestKey is the key of this Agent for the digest of a configuration from a source. It is empty for an inline configuration, and
@@ -57,14 +67,14 @@ func (t *Task) digestKey(ctx context.Context) rawconfig.Key {
 	return ""
 }
 
-// rekeyed handles a recorded digest that was made with another key. A digest without a key is replaced if it matches the
-// configuration. A digest whose key is lost cannot be compared: the remote agent, which may be as declared, is read before
-// anything is sent.
-func rekeyed(config rawconfig.Config, have string, fields map[string]string) (reread bool) {
+// rekeyed handles a recorded digest that was made with another key, as that of another CloudProject. It is replaced if it matches the
+// configuration, without a key or with the former one, or if the configuration is unchanged since. A digest whose key is lost cannot be
+// compared: the remote agent, which may be as declared, is read before anything is sent.
+func rekeyed(config rawconfig.Config, have string, unchanged bool, former rawconfig.Key, fields map[string]string) (reread bool) {
 	key := config.Key
 	switch {
 	case key == "" || have == "" || config.Data == "" || key.Made(have):
-	case have == cloud.Hash(config.Data):
+	case unchanged, have == cloud.Hash(config.Data), former != "" && have == former.Digest(cloud.Hash(config.Data)):
 		fields[v1alpha1.FieldRawConfig] = config.Digest()
 	case !rawconfig.Key("").Made(have):
 		return true

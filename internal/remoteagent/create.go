@@ -210,8 +210,9 @@ func (r creation) confirm(ctx context.Context, made *cloud.Registered) (*cloud.A
 			"the response to the registration named %s, which is not this Agent's; looking for the Agent's own: "+
 				"check what is between the operator and Calyptia Cloud", Evidence{r.Task}.named("a remote agent", made.ID)).
 			After(r.Settings.BackoffMin)
-		r.Known.fruitless.add(now, occasionOf(r.Task))
-		r.Known.fruitless.why = failure
+		tries := triesOf(r.Task)
+		tries.add(now, occasionOf(r.Task))
+		tries.why = failure
 		return nil, failure
 	case !remote.CreatedAt.IsZero():
 		made.CreatedAt = remote.CreatedAt

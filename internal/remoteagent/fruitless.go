@@ -14,6 +14,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
 )
@@ -36,6 +37,16 @@ type fruitless struct {
 	why *fault.Error
 	// shown is the machine ID of the agent that the response to the last one named, if that is not the Agent's.
 	shown string
+	at    connection.Endpoint
+}
+
+// triesOf is the row at the endpoint of the reconciliation: what another service refused says nothing of this one.
+func triesOf(t *Task) *fruitless {
+	f := &t.Known.fruitless
+	if f.at != t.Endpoint {
+		*f = fruitless{at: t.Endpoint}
+	}
+	return f
 }
 
 // add counts a registration that came to nothing.
@@ -66,7 +77,7 @@ func (r creation) refusedUnseen(ctx context.Context) {
 	if r.facts.Listing == registration.ListingYes {
 		return
 	}
-	f, failure := &r.Known.fruitless, *Redactor{r.Task}.Redacted(ctx, agentstatus.Classify(r.why.failure))
+	f, failure := triesOf(r.Task), *Redactor{r.Task}.Redacted(ctx, agentstatus.Classify(r.why.failure))
 	f.add(r.Clock.Now(), occasionOf(r.Task))
 	// To wait is asked often, and of all Agents at once.
 	if f.times > freeTries || f.times > 1 && failure.Code != fault.Throttled {
@@ -85,8 +96,9 @@ func (r creation) refusedUnseen(ctx context.Context) {
 func (r creation) older(id string) error {
 	taken := rivals{r.Task}.machineIDTaken(id)
 	if r.facts.Listing != registration.ListingYes {
-		r.Known.fruitless.add(r.Clock.Now(), occasionOf(r.Task))
-		r.Known.fruitless.why = taken
+		tries := triesOf(r.Task)
+		tries.add(r.Clock.Now(), occasionOf(r.Task))
+		tries.why = taken
 	}
 	return taken
 }
@@ -103,6 +115,6 @@ func (f *fruitless) lost(id string, now time.Time, of string) {
 // lasts ends the row if the registered agent still exists after an interval.
 func (f *fruitless) lasts(registered registration.Intent, now time.Time, interval time.Duration) {
 	if began, known := registered.Began(now); !known || now.Sub(began) >= interval {
-		*f = fruitless{}
+		*f = fruitless{at: f.at}
 	}
 }

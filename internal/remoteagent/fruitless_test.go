@@ -13,6 +13,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
 )
 
@@ -152,5 +153,23 @@ func TestRequest_OfAnyLength_IsKeptShort(t *testing.T) {
 	none := taskFor()
 	if asked := none.Known.requested(none.Agent, noon).value; asked != "" {
 		t.Errorf("%q is a request", asked)
+	}
+}
+
+// What one service refused says nothing of another: the row begins again there.
+func TestFruitless_AtAnotherEndpoint_BeginsAgain(t *testing.T) {
+	task := taskFor()
+	task.Endpoint = connection.Endpoint{URL: "https://one.example"}
+	for range 11 {
+		triesOf(task).add(noon, "web")
+	}
+	triesOf(task).shown = "machine-2"
+	if again := triesOf(task); again.times != 11 || again.until("web").Before(noon.Add(time.Hour)) {
+		t.Errorf("%d tries, and a pause until %s", again.times, again.until("web"))
+	}
+	task.Endpoint = connection.Endpoint{URL: "https://two.example"}
+	triesOf(task).add(noon, "web")
+	if there := triesOf(task); there.times != 1 || !there.until("web").IsZero() || there.shown != "" {
+		t.Errorf("elsewhere there are %d tries, a pause until %s, and %q", there.times, there.until("web"), there.shown)
 	}
 }

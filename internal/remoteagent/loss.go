@@ -75,12 +75,12 @@ func (l loss) misnamed(shown string) error {
 	if err := l.confirm(misnamed(id)); err != nil {
 		return err
 	}
-	if l.Known.fruitless.shown == shown {
+	if triesOf(l.Task).shown == shown {
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"two registrations in a row named agents that show the same other machine ID (last %s): correct what changes machine IDs "+
 				"between the operator and Calyptia Cloud", id)
 	}
-	l.Known.fruitless.shown = shown
+	triesOf(l.Task).shown = shown
 	return l.forget()
 }
 
@@ -99,7 +99,7 @@ func (l loss) confirm(until *fault.Error) error {
 func (l loss) forget() error {
 	status := &l.Agent.Status
 	l.Known.Absence.Lost = Whereabouts{status.ID, l.Endpoint}
-	l.Known.fruitless.lost(status.ID, l.Clock.Now(), occasionOf(l.Task))
+	triesOf(l.Task).lost(status.ID, l.Clock.Now(), occasionOf(l.Task))
 	l.sawMissing()
 	status.ID, status.Agent, status.Applied = "", nil, v1alpha1.AppliedState{}
 	return ErrMissing

@@ -110,7 +110,7 @@ func (r *registrar) gather(ctx context.Context) error {
 	f.ReadOnly, f.Paused = r.Settings.ReadOnly, r.Project.RegistrationPaused() != nil
 	f.Explicit, f.MayAdopt = r.explicit(), r.mayAdopt()
 	f.HeldUntil = time.Time{}
-	if tries := &r.Known.fruitless; tries.times > freeTries {
+	if tries := triesOf(r.Task); tries.times > freeTries {
 		f.HeldUntil = tries.until(occasionOf(r.Task))
 	}
 	f.Open = r.Open()

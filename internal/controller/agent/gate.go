@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -36,11 +37,12 @@ func (g gate) inBackoff(ctx context.Context) bool {
 func (g gate) ofFailure(ctx context.Context) string {
 	annotations := g.Agent.Annotations
 	var epoch int
+	var uid types.UID    // One that was created again may have the same generation and epoch.
 	var generation int64 // Which Agents the CloudProject allows, and who may adopt, is in its spec.
 	if ref, named := projectref.Ref(g.Agent, g.Settings.DefaultProject); named {
 		var cp v1alpha1.CloudProject
 		if g.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) == nil {
-			generation = cp.Generation
+			uid, generation = cp.UID, cp.Generation
 			if shared := g.Projects.Lookup(cp.UID); shared != nil {
 				epoch = shared.Epoch()
 			}
@@ -52,7 +54,7 @@ func (g gate) ofFailure(ctx context.Context) string {
 	}
 	return cloud.Hash(fmt.Sprint(g.Agent.Generation, g.Deleting(),
 		annotations[v1alpha1.AnnotationReconcileAt], annotations[v1alpha1.AnnotationOrphan],
-		g.SourceVersion(ctx, g.Agent), secrets, epoch, generation))
+		g.SourceVersion(ctx, g.Agent), secrets, epoch, uid, generation))
 }
 
 // versionOf is the version of a Secret in the cache; that before a write that was not stored as a whole.

@@ -66,6 +66,9 @@ func describe(cp *v1alpha1.CloudProject, m *memo, p *connection.Connection) {
 		if result.ListSupported != nil { // A list that is missing for a while is expected after a restart, too.
 			s.ListSupported = result.ListSupported
 		}
+		if connection.Recorded(s.URL, s.ProjectID) != p.Endpoint() {
+			s.ListSupported = result.ListSupported // That of the former endpoint is none of this one.
+		}
 		s.URL, s.ProjectID = p.Endpoint().URL, p.Endpoint().ProjectID
 	}
 }
