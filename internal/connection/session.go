@@ -34,8 +34,8 @@ type identity struct {
 	terms       string        // of the spec
 }
 
-// termsOf is a fingerprint of where a CloudProject's requests go, with which token, and for whom. They belong together: a permission for a new
-// url is none for the former.
+// termsOf is a fingerprint of where a CloudProject's requests go, with which token, and for whom. They belong together: a permission
+// for a new url is none for the former.
 func termsOf(cp *v1alpha1.CloudProject) string {
 	spec := v1alpha1.CloudProjectSpec{
 		URL: cp.Spec.URL, TokenSecretRef: cp.Spec.TokenSecretRef, Authentication: cp.Spec.Authentication, ProjectID: cp.Spec.ProjectID,

@@ -36,13 +36,13 @@ func (t *Task) LoadConfig(ctx context.Context) (err error) {
 		t.Config, err = rawconfig.Load(ctx, t.APIReader, t.Agent)
 		t.Config.Key = key
 		unchanged := applied.Generation == t.Base.Generation && version != "" && version == t.Config.ResourceVersion
-		t.Reread = rekeyed(t.Config, have, unchanged, t.formerKey(), t.Agent.Status.Applied.Fields)
+		t.Reread = rekeyed(t.Config, have, unchanged, formerKey(t), t.Agent.Status.Applied.Fields)
 	}
 	return err
 }
 
 // formerKey is digestKey of the CloudProject in the status; empty if its Connection is gone.
-func (t *Task) formerKey() rawconfig.Key {
+func formerKey(t *Task) rawconfig.Key {
 	if shared := t.Projects.Lookup(types.UID(t.Base.Status.CloudProjectUID)); shared != nil {
 		return rawconfig.Key(shared.DigestKey()).Of(t.Base.UID)
 	}

@@ -99,8 +99,9 @@ func (r releaser) keepFinalizer(ctx context.Context, cp *v1alpha1.CloudProject, 
 	if controllerutil.ContainsFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
 		return unfenced{}, nil
 	}
-	return unfenced{fault.Terminalf(v1alpha1.ReasonAPIServer, "the API server accepted and did not store the finalizer %s of the CloudProject, "+
-		"which the operator needs: correct the policy or webhook that removes it", v1alpha1.CloudProjectFinalizer), was.times + 1}, nil
+	failure := fault.Terminalf(v1alpha1.ReasonAPIServer, "the API server accepted and did not store the finalizer %s of the CloudProject, "+
+		"which the operator needs: correct the policy or webhook that removes it", v1alpha1.CloudProjectFinalizer)
+	return unfenced{failure, was.times + 1}, nil
 }
 
 // users returns the Agents of a CloudProject from the cache. They are shared: do not modify them.

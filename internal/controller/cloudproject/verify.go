@@ -47,7 +47,7 @@ func (n connector) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *me
 	c, err := n.loader.load(ctx, cp)
 	if err != nil {
 		if p := n.projects.Lookup(cp.UID); p != nil && !connection.Serves(p, cp) {
-			n.block(cp, m, nil) // The Agents wait for the change, and say so.
+			return n.block(cp, m, nil), err // The Agents wait for the change, and say so.
 		}
 		return n.projects.Tripped(cp), err
 	}
