@@ -37,7 +37,7 @@ func NormalID(id string) string {
 // filter drop the connection.
 func ValidID(id string) bool { return isUUID(id) }
 
-var idInText = regexp.MustCompile(`(?i)\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`)
+var idInText = regexp.MustCompile(`(?i)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 
 // HideIDs replaces the IDs in a text that may not be shown.
 func HideIDs(text string, mayShow func(id string) bool) string {

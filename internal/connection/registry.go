@@ -88,6 +88,10 @@ type Credentials struct {
 	DigestKey []byte
 	// Renewed: the token replaces another one that was used at this URL. A process that used the former token knows that itself.
 	Renewed bool
+	// Borrowed: they are the operator's copy, because what the spec refers to is missing.
+	Borrowed bool
+	// Version is that of the Secret that the spec names for the token; empty if there is none.
+	Version string
 }
 
 // DigestKeySize is the length of a DigestKey.

@@ -35,8 +35,10 @@ func (t *Task) LoadConfig(ctx context.Context) (err error) {
 	default:
 		t.Config, err = rawconfig.Load(ctx, t.APIReader, t.Agent)
 		t.Config.Key = key
-		unchanged := applied.Generation == t.Base.Generation && version != "" && version == t.Config.ResourceVersion
-		t.Reread = rekeyed(t.Config, have, unchanged, formerKey(t), t.Agent.Status.Applied.Fields)
+		// What Observe records is not applied.
+		unchanged := spec.SyncPolicy != v1alpha1.SyncObserve && applied.Generation == t.Base.Generation &&
+			version != "" && version == t.Config.ResourceVersion
+		t.Reread = rekeyed(t.Config, have, unchanged, func() rawconfig.Key { return formerKey(t) }, t.Agent.Status.Applied.Fields)
 	}
 	return err
 }
@@ -47,6 +49,21 @@ func formerKey(t *Task) rawconfig.Key {
 		return rawconfig.Key(shared.DigestKey()).Of(t.Base.UID)
 	}
 	return ""
+}
+
+// StillDeclared fails if the Agent changed since it was read, and its configuration comes from a source, which was read later: what is
+// there now may not be for the project that the Agent named before.
+func StillDeclared(ctx context.Context, t *Task) error {
+	if t.Base.Spec.RawConfigFrom == nil {
+		return nil
+	}
+	live := metav1.PartialObjectMetadata{}
+	live.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Agent"))
+	err := t.APIReader.Get(ctx, t.Key(), &live)
+	if err == nil && (live.UID != t.Base.UID || live.Generation != t.Base.Generation) {
+		err = apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("agents").GroupResource(), t.Agent.Name, nil)
+	}
+	return err
 }
 
 // digestKey is the key of this Agent for the digest of a configuration from a source. It is empty for an inline configuration, and
@@ -70,11 +87,11 @@ func (t *Task) digestKey(ctx context.Context) rawconfig.Key {
 // rekeyed handles a recorded digest that was made with another key, as that of another CloudProject. It is replaced if it matches the
 // configuration, without a key or with the former one, or if the configuration is unchanged since. A digest whose key is lost cannot be
 // compared: the remote agent, which may be as declared, is read before anything is sent.
-func rekeyed(config rawconfig.Config, have string, unchanged bool, former rawconfig.Key, fields map[string]string) (reread bool) {
+func rekeyed(config rawconfig.Config, have string, unchanged bool, former func() rawconfig.Key, fields map[string]string) (reread bool) {
 	key := config.Key
 	switch {
 	case key == "" || have == "" || config.Data == "" || key.Made(have):
-	case unchanged, have == cloud.Hash(config.Data), former != "" && have == former.Digest(cloud.Hash(config.Data)):
+	case unchanged, have == cloud.Hash(config.Data), have == former().Digest(cloud.Hash(config.Data)):
 		fields[v1alpha1.FieldRawConfig] = config.Digest()
 	case !rawconfig.Key("").Made(have):
 		return true

@@ -35,7 +35,7 @@ func (d Deleter) DeleteRemote(ctx context.Context) error {
 		}
 		return nil
 	}
-	if err := d.connect(); err != nil {
+	if err := d.connect(ctx); err != nil {
 		return err
 	}
 	// Without a type nothing was ever registered. A record alone entitles only to the agent that it names.
@@ -159,7 +159,7 @@ func (d Deleter) standing(ctx context.Context) (s registration.Standing, err err
 	if !fault.Is(refused, fault.ProjectNotAllowed) {
 		return s, refused
 	}
-	if err := d.connect(); err != nil {
+	if err := d.connect(ctx); err != nil {
 		shared := d.Projects.Lookup(d.CloudProject.UID)
 		if shared == nil {
 			return s, err // Its credentials, which verify the intent, are not read yet.

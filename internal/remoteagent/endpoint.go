@@ -33,6 +33,7 @@ type endpoint struct {
 	// EndpointVersion and credential are the version and the credential fingerprint from the start of the reconciliation.
 	EndpointVersion int
 	credential      string
+	judged          int // the version before it was read whether the namespace is allowed; zero if it was not read
 }
 
 // outdated ends a reconciliation whose CloudProject changed meanwhile.
@@ -63,7 +64,7 @@ func (t *Task) ResolveProject(ctx context.Context) error {
 	if err := t.allowed(ctx); err != nil {
 		return err
 	}
-	return t.connect()
+	return t.connect(ctx)
 }
 
 // InShard reports whether this operator manages the Agent. An Agent whose CloudProject is
@@ -104,13 +105,17 @@ func (t *Task) FindProject(ctx context.Context) error {
 }
 
 // connect gets the shared connection of the CloudProject, once that has the terms by which the Agent is judged.
-func (t *Task) connect() (err error) {
+func (t *Task) connect(ctx context.Context) (err error) {
 	if t.Project, err = t.Projects.Get(t.CloudProject, t.Agent.Namespace); err != nil {
 		return err
 	}
 	t.credential = t.credentialNow()
 	t.Endpoint, t.EndpointVersion = t.Project.At()
-	if !connection.Serves(t.Project, t.CloudProject) { // Last: it may change at any time.
+	secret := t.CloudProject.Spec.TokenSecretRef.Name
+	// The namespace may have been admitted, or the Agent made, for another token.
+	former := t.judged != 0 && (t.judged != t.EndpointVersion ||
+		connection.TokenVersion(t.Project) != t.Version(ctx, t.CloudProject.Namespace, "Secret", secret))
+	if former || !connection.Serves(t.Project, t.CloudProject) { // Last: it may change at any time.
 		t.Project = nil
 		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "a change of CloudProject %s/%s is not in use yet: see its conditions",
 			t.CloudProject.Namespace, t.CloudProject.Name).Coded(fault.ProjectNotReady).After(fault.Spread(time.Second)).Quietly()
@@ -192,6 +197,10 @@ func (s snapshots) lacks(ctx context.Context, id string, after time.Time) (lacks
 
 // allowed checks that the CloudProject allows the namespace of the Agent.
 func (t *Task) allowed(ctx context.Context) error {
+	t.judged = -1
+	if shared := t.Projects.Lookup(t.CloudProject.UID); shared != nil {
+		t.judged = shared.Version()
+	}
 	allowed, err := projectref.Allows(ctx, t.APIReader, t.CloudProject, t.Agent.Namespace)
 	if err != nil || allowed {
 		return err

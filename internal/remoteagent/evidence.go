@@ -12,6 +12,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/registration"
 )
@@ -152,11 +153,17 @@ func (t *Task) mayAdopt() bool {
 	return t.CloudProject.Namespace == t.Agent.Namespace || t.CloudProject.Spec.Adoption == v1alpha1.AdoptionAllowed
 }
 
+// mayAdoptNow is mayAdopt for what is adopted or shown now: while the token that the spec names is missing, the operator's copy may be
+// that of another project, for which the permission was not given.
+func mayAdoptNow(t *Task) bool {
+	return t.mayAdopt() && (t.CloudProject.Namespace == t.Agent.Namespace || t.Project == nil || !connection.Borrows(t.Project))
+}
+
 // mayName reports whether a condition may show the ID of a remote agent: if the namespace may adopt it, or the Agent's spec or status
 // has the ID.
 func (e Evidence) mayName(id string) bool {
 	spec, status := &e.Agent.Spec, &e.Agent.Status
-	return id == spec.AgentID || id == status.ID || slices.Contains(status.DuplicatesToDelete, id) || e.mayAdopt()
+	return id == spec.AgentID || id == status.ID || slices.Contains(status.DuplicatesToDelete, id) || mayAdoptNow(e.Task)
 }
 
 // named adds the ID of a remote agent to a text for a condition, if that may show it.

@@ -54,7 +54,7 @@ func newNamesWorld(t *testing.T, settings cloudtest.Settings, changes ...func(*v
 		err = project.Verify(t.Context())
 	}
 	if err == nil {
-		err = w.connect()
+		err = w.connect(t.Context())
 	}
 	if err != nil {
 		t.Fatal(err)

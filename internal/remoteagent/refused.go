@@ -74,34 +74,42 @@ func (r Redactor) Redacted(ctx context.Context, failure *fault.Error) *fault.Err
 }
 
 // sayable hides what the words of the API may not show: of a configuration from a Secret, the declared and the current one, or all if the
-// declared one cannot be read any more; of agents that the namespace may not adopt, all of an error of a list, and each ID that the Agent
-// itself does not have.
+// declared one cannot be read any more; of agents that the namespace may not adopt, all of an error of a list, or of a read while none is
+// recorded, and each ID that the Agent itself does not have. Where the error is not found as a whole, nothing but the rest of it is shown.
 func (r Redactor) sayable(ctx context.Context, message string, e *cloud.Error) string {
 	from := r.Agent.Spec.RawConfigFrom
-	secret := from != nil && from.SecretKeyRef != nil && e.OfContent()
+	secret := from != nil && from.SecretKeyRef != nil
 	known := secret && r.WholeConfig(ctx) == nil && r.Config.Data != ""
 	config := r.Config.Data
 	if r.Remote != nil {
 		config += "\x00" + r.Remote.RawConfig
 	}
-	ofOthers := r.CloudProject == nil || !r.mayAdopt()
-	for _, words := range []string{e.Message, e.Detail} {
-		if words == "" {
-			continue
-		}
-		shown := words
+	ofOthers := r.CloudProject == nil || !mayAdoptNow(r.Task)
+	reads := e.OfList() || e.ShowsContent() && r.Base.Status.ID == "" // What is read while none is recorded may be another's.
+	hide := func(words string) string {
 		switch {
-		case ofOthers && e.OfList(), secret && !known:
-			shown = cloud.Redacted
+		case words == "":
+			return ""
+		case ofOthers && reads, secret && !known:
+			return cloud.Redacted
 		case known:
-			shown = rawconfig.Hide(words, config)
+			words = rawconfig.Hide(words, config)
 		}
 		if ofOthers {
-			shown = cloud.HideIDs(shown, r.has)
+			words = cloud.HideIDs(words, r.has)
 		}
-		message = strings.ReplaceAll(message, words, shown)
+		return words
 	}
-	return message
+	sayable := *e
+	sayable.Message, sayable.Detail = hide(e.Message), hide(e.Detail)
+	switch {
+	case sayable.Message == e.Message && sayable.Detail == e.Detail:
+		return message
+	case !strings.Contains(message, e.Error()):
+		return sayable.Error()
+	default:
+		return strings.ReplaceAll(message, e.Error(), sayable.Error())
+	}
 }
 
 // has reports whether the spec or the status of the Agent has an ID.

@@ -76,7 +76,7 @@ func (w *guestWorld) reconciles() *registrar {
 	w.Helper()
 	p := NewTask(w.operator, w.guest, &w.known)
 	p.CloudProject = w.cp
-	if err := p.connect(); err != nil {
+	if err := p.connect(w.Context()); err != nil {
 		w.Fatal(err)
 	}
 	return newRegistrar(p, false)

@@ -108,7 +108,7 @@ func TestTokenOfAnotherAgent_RepeatedInAnError_IsNotShown(t *testing.T) {
 			} else {
 				w.PokeProject()
 				w.ProjectBecomes(metav1.ConditionFalse, "", "compared with agent with token "+cloud.Redacted)
-				tenant.NotReady("guest", v1alpha1.ReasonUnavailable, "compared with agent with token "+cloud.Redacted)
+				tenant.NotReady("guest", v1alpha1.ReasonUnavailable, cloud.Redacted)
 			}
 			log.shows(tenant, token)
 			log.shows(w, token)

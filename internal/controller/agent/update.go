@@ -127,7 +127,9 @@ func (u updater) send(ctx context.Context, in plan.Input, c plan.Changes) error 
 	o := remoteagent.Observer{Task: u.Task}
 	err := o.ConfirmOurs(ctx)
 	if err == nil && slices.Contains(c.Fields, v1alpha1.FieldRawConfig) {
-		err = u.WholeConfig(ctx)
+		if err = u.WholeConfig(ctx); err == nil {
+			err = remoteagent.StillDeclared(ctx, u.Task)
+		}
 	}
 	if err == nil {
 		err = u.ContentRefused(u.patchRemote(ctx, plan.Update(u.Declared(), c.Fields)))

@@ -207,7 +207,17 @@ func (w writer) mark(ctx context.Context, agent *v1alpha1.Agent) (pendingWrite, 
 	return write, err
 }
 
+// remove deletes an Agent. One that is not needed does not get the template any more; that the template retains remote agents counts
+// for it.
 func (w writer) remove(ctx context.Context, agent *v1alpha1.Agent) (pendingWrite, error) {
+	if w.set.Spec.Template.Spec.DeletionPolicy == v1alpha1.DeletionRetain && agent.Spec.DeletionPolicy != v1alpha1.DeletionRetain {
+		write, _, err := w.patched(ctx, agent, []operation{{Op: "add", Path: "/spec/deletionPolicy", Value: v1alpha1.DeletionRetain}})
+		if err != nil {
+			return write, err
+		}
+		agent = agent.DeepCopy()
+		agent.ResourceVersion = write.version
+	}
 	err := w.client.Delete(ctx, &v1alpha1.Agent{ObjectMeta: metav1.ObjectMeta{Namespace: agent.Namespace, Name: agent.Name}},
 		client.Preconditions{UID: &agent.UID, ResourceVersion: &agent.ResourceVersion}) // The cache may show a mark that was removed since.
 	return pendingWrite{deleted: agent.UID, at: w.facts.Now}, err

@@ -61,11 +61,12 @@ func (l loader) load(ctx context.Context, cp *v1alpha1.CloudProject) (credential
 	if !ok || lost.Class == fault.Retryable {
 		return credentials{}, err
 	}
-	c.lost = lost
+	c.lost, c.Version = lost, source.Version
 	switch {
 	case secret == nil || !ours(secret, cp):
 	case servesAt(secret, cp):
 		c.Credentials = contents(secret)
+		c.Version = source.Version
 	default:
 		c.lost = both(lost, fault.Waitingf(v1alpha1.ReasonSourceNotFound,
 			"the operator's copy of the credentials is of another URL: provide what the spec refers to, or restore the former spec.url"))
@@ -75,54 +76,54 @@ func (l loader) load(ctx context.Context, cp *v1alpha1.CloudProject) (credential
 
 // source reads the credentials that the spec refers to.
 func (l loader) source(ctx context.Context, cp *v1alpha1.CloudProject) (connection.Credentials, error) {
-	token, err := l.token(ctx, cp)
+	token, version, err := l.token(ctx, cp)
+	c := connection.Credentials{Token: token, Version: version}
 	if err != nil {
-		return connection.Credentials{}, err
+		return c, err
 	}
-	c := connection.Credentials{Token: token}
 	if cp.Spec.CABundle != nil {
 		c.CABundle, _, err = rawconfig.KeyValue(ctx, l.apiReader, cp.Namespace, "spec.caBundle", cp.Spec.CABundle)
 	}
 	return c, err
 }
 
-func (l loader) token(ctx context.Context, cp *v1alpha1.CloudProject) (cloud.Token, error) {
+func (l loader) token(ctx context.Context, cp *v1alpha1.CloudProject) (token cloud.Token, version string, err error) {
 	const field = "spec.tokenSecretRef"
 	name, key := cp.Spec.TokenSecretRef.Name, cp.Spec.TokenSecretRef.Key
 	if key == "" {
 		key = v1alpha1.TokenKey
 	}
 	if name == copyName(cp) {
-		return cloud.Token{}, fault.Terminalf(v1alpha1.ReasonSourceInvalid,
+		return cloud.Token{}, "", fault.Terminalf(v1alpha1.ReasonSourceInvalid,
 			"%s: the name %q is reserved for the operator's own copy: name your Secret differently", field, name)
 	}
 	var secret corev1.Secret
-	var err error
 	source := client.ObjectKey{Namespace: cp.Namespace, Name: name}
 	exists := projectref.CanExist(source)
 	if exists {
 		err = l.apiReader.Get(ctx, source, &secret)
 	}
+	version = secret.ResourceVersion
 	value, found := secret.Data[key]
 	token, unfit := cloud.TrimToken(value)
 	switch {
 	case !exists || apierrors.IsNotFound(err):
-		return token, fault.Waitingf(v1alpha1.ReasonSourceNotFound,
+		return token, version, fault.Waitingf(v1alpha1.ReasonSourceNotFound,
 			"%s: Secret %q does not exist in namespace %s: create it with the project token under the key %q",
 			field, name, cp.Namespace, key)
 	case err != nil:
-		return token, err
+		return token, version, err
 	case !found:
-		return token, fault.Waitingf(v1alpha1.ReasonSourceNotFound,
+		return token, version, fault.Waitingf(v1alpha1.ReasonSourceNotFound,
 			"%s: Secret %q has no key %q: store the project token there, or name another key", field, name, key)
 	case unfit != nil:
-		return token, fault.Terminalf(v1alpha1.ReasonSourceInvalid, "%s: key %q of Secret %q: %v", field, key, name, unfit)
+		return token, version, fault.Terminalf(v1alpha1.ReasonSourceInvalid, "%s: key %q of Secret %q: %v", field, key, name, unfit)
 	case token.IsZero():
-		return token, fault.Terminalf(v1alpha1.ReasonSourceInvalid,
+		return token, version, fault.Terminalf(v1alpha1.ReasonSourceInvalid,
 			"%s: key %q of Secret %q is empty: store the project token there", field, key, name)
 	case !token.Usable():
-		return token, fault.Terminalf(v1alpha1.ReasonSourceInvalid,
+		return token, version, fault.Terminalf(v1alpha1.ReasonSourceInvalid,
 			"%s: key %q of Secret %q holds no usable token: store the project token alone there, in one line", field, key, name)
 	}
-	return token, nil
+	return token, version, nil
 }

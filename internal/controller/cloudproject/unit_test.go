@@ -320,7 +320,7 @@ func TestACloudProjectThatCannotExistIsNoError(t *testing.T) {
 func TestATokenSecretThatCannotExistIsMissing(t *testing.T) {
 	for _, name := range []string{"a/b", "..", "a%2fb"} {
 		cp := &v1alpha1.CloudProject{Spec: v1alpha1.CloudProjectSpec{TokenSecretRef: v1alpha1.TokenSecretReference{Name: name}}}
-		_, err := loader{}.token(t.Context(), cp)
+		_, _, err := loader{}.token(t.Context(), cp)
 		if f, ok := fault.As(err); !ok || f.Reason != v1alpha1.ReasonSourceNotFound {
 			t.Errorf("%q: %v", name, err)
 		}

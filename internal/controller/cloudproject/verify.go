@@ -11,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -46,13 +49,14 @@ func (n connector) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *me
 	m.interval = resyncInterval(cp, m.counted(), took)
 	c, err := n.loader.load(ctx, cp)
 	if err != nil {
-		if p := n.projects.Lookup(cp.UID); p != nil && !connection.Serves(p, cp) {
-			return n.block(cp, m, nil), err // The Agents wait for the change, and say so.
-		}
-		return n.projects.Tripped(cp), err
+		return n.unread(ctx, cp, m), err
 	}
 	if !c.usable() {
 		return n.block(cp, m, c.lost), nil
+	}
+	c.Borrowed = c.lost != nil
+	if err := n.newest(ctx, cp, c.Credentials); err != nil {
+		return n.projects.Tripped(cp), err
 	}
 	p, err := n.projects.Configure(cp, c.Credentials)
 	if err != nil {
@@ -80,6 +84,40 @@ func (n connector) connect(ctx context.Context, cp *v1alpha1.CloudProject, m *me
 	}
 	p.PauseRegistration(pauseReason(cp, both(lost, m.unfenced.failure), m.copying.failure))
 	return both(lost, both(verdict, m.copying.failure)), nil
+}
+
+// unread has a CloudProject whose credentials cannot be read continue with those in use. If they or the permissions changed, nothing is
+// registered; if they may be for another place, nothing is sent, and the Agents say so.
+func (n connector) unread(ctx context.Context, cp *v1alpha1.CloudProject, m *memo) *fault.Error {
+	p := n.projects.Lookup(cp.UID)
+	if p == nil {
+		return n.projects.Tripped(cp)
+	}
+	secret := metav1.PartialObjectMetadata{}
+	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	_ = n.copies.client.Get(ctx, client.ObjectKey{Namespace: cp.Namespace, Name: cp.Spec.TokenSecretRef.Name}, &secret) // None has no version.
+	switch {
+	case connection.Serves(p, cp) && connection.TokenVersion(p) == secret.ResourceVersion:
+	case connection.Borrow(p, cp, secret.ResourceVersion):
+		p.PauseRegistration(pauseReason(cp, fault.Waitingf(v1alpha1.ReasonAPIServer, "its credentials cannot be read"), nil))
+	default:
+		return n.block(cp, m, nil)
+	}
+	return n.projects.Tripped(cp)
+}
+
+// newest fails if the CloudProject has changed since it was read, and the credentials are new: they were read later, and may be for other
+// permissions, which the owner took back before.
+func (n connector) newest(ctx context.Context, cp *v1alpha1.CloudProject, c connection.Credentials) error {
+	if p := n.projects.Lookup(cp.UID); p != nil && connection.Uses(p, cp, c) {
+		return nil
+	}
+	var live v1alpha1.CloudProject
+	err := n.loader.apiReader.Get(ctx, client.ObjectKeyFromObject(cp), &live)
+	if err == nil && (live.UID != cp.UID || live.Generation != cp.Generation) {
+		err = apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("cloudprojects").GroupResource(), cp.Name, nil)
+	}
+	return err
 }
 
 // copy updates the copy of the credentials. One that a webhook of the cluster stores otherwise than it was written is written again only
