@@ -75,8 +75,12 @@ func (r Redactor) Redacted(ctx context.Context, failure *fault.Error) *fault.Err
 
 // sayable hides what the words of the API may not show: of a configuration from a Secret, the declared and the current one, or all if the
 // declared one cannot be read any more; of agents that the namespace may not adopt, all of an error of a list, or of a read while none is
-// recorded, and each ID that the Agent itself does not have. Where the error is not found as a whole, nothing but the rest of it is shown.
+// recorded, and each ID that the Agent itself does not have. Where words of the error are found, but not the whole, the rest of the
+// message is dropped.
 func (r Redactor) sayable(ctx context.Context, message string, e *cloud.Error) string {
+	if !repeats(message, e.Message) && !repeats(message, e.Detail) {
+		return message
+	}
 	from := r.Agent.Spec.RawConfigFrom
 	secret := from != nil && from.SecretKeyRef != nil
 	known := secret && r.WholeConfig(ctx) == nil && r.Config.Data != ""
@@ -105,11 +109,17 @@ func (r Redactor) sayable(ctx context.Context, message string, e *cloud.Error) s
 	switch {
 	case sayable.Message == e.Message && sayable.Detail == e.Detail:
 		return message
-	case !strings.Contains(message, e.Error()):
-		return sayable.Error()
-	default:
+	case strings.Contains(message, e.Error()):
 		return strings.ReplaceAll(message, e.Error(), sayable.Error())
+	default:
+		return sayable.Error()
 	}
+}
+
+// repeats reports whether a text has these words of the API.
+func repeats(text, words string) bool {
+	words = strings.TrimSpace(words)
+	return words != "" && strings.Contains(text, words)
 }
 
 // has reports whether the spec or the status of the Agent has an ID.
