@@ -10,15 +10,19 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -83,18 +87,46 @@ func (c *Child) Stop(patience time.Duration) {
 }
 
 // FreePort returns an unused port outside the range of ephemeral ports: an outgoing connection could take one of those
-// before the program listens, or while it restarts.
+// before the program listens, or while it restarts. No other process gets it from this function until this one ends.
 func FreePort(address string) (int, error) {
 	const lowest, count, tries = 20000, 10000, 100
 	var last error
 	for range tries {
 		port := lowest + rand.IntN(count)
 		listener, err := net.Listen("tcp", net.JoinHostPort(address, strconv.Itoa(port)))
-		if last = err; err == nil {
-			return port, listener.Close()
+		if last = err; err != nil {
+			continue
+		}
+		if last = errors.Join(listener.Close(), reserve(port)); last == nil {
+			return port, nil
 		}
 	}
 	return 0, fmt.Errorf("no free port at %s: %w", address, last)
+}
+
+// reserved are the locks of this process, which end with it.
+var reserved struct {
+	sync.Mutex
+	locks []*os.File
+}
+
+// reserve fails if another process, or this one, has reserved a port.
+func reserve(port int) error {
+	dir := filepath.Join(os.TempDir(), "operator-test-ports")
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(port)), os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	reserved.Lock()
+	defer reserved.Unlock()
+	reserved.locks = append(reserved.locks, lock)
+	return nil
 }
 
 // FreeAddress returns a FreePort of the loopback, as host:port.
