@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 )
 
@@ -40,5 +41,22 @@ func TestSayable_WordsAboutOthers(t *testing.T) {
 				t.Errorf("%q, want %q", got, row.want)
 			}
 		})
+	}
+}
+
+// What the API repeats of a configuration from a Secret is hidden, whatever the request was.
+func TestSayable_AConfigurationFromASecret(t *testing.T) {
+	for _, op := range []string{"register agent", "update agent", "read agent", "delete agent"} {
+		task := taskFor(func(a *v1alpha1.Agent) {
+			a.Spec.RawConfig, a.Spec.RawConfigFrom = "", &v1alpha1.KeySource{SecretKeyRef: &v1alpha1.SecretKeyReference{Name: "source", Key: "conf"}}
+		})
+		task.Config.Data = "[OUTPUT]\n    name http\n    http_passwd hunter2-is-a-password\n"
+		e := &cloud.Error{
+			Op: op, Status: 500, Reason: cloud.ReasonUnavailable, Message: "cannot decode", API: true,
+			Detail: "cannot decode: line 3: http_passwd hunter2-is-a-password",
+		}
+		if got := (Redactor{task}).sayable(t.Context(), e.Error(), e); strings.Contains(got, "hunter2") || !strings.Contains(got, "cannot decode") {
+			t.Errorf("%q", got)
+		}
 	}
 }
