@@ -93,12 +93,11 @@ func (a Adopter) adoptable(ctx context.Context, remote *cloud.Agent, own bool) e
 	spec := &a.Agent.Spec
 	switch {
 	case !own && !a.mayAdopt():
+		if waits := withCopy(a.Task); waits != nil {
+			return waits
+		}
 		return fault.Terminalf(v1alpha1.ReasonAdoptionNotAllowed,
 			"spec.agentID: CloudProject %s/%s allows only Agents in its namespace to adopt: set its spec.adoption to Allowed",
-			a.CloudProject.Namespace, a.CloudProject.Name)
-	case !own && !mayAdoptNow(a.Task):
-		return fault.Waitingf(v1alpha1.ReasonProjectNotReady,
-			"spec.agentID: nothing is adopted while CloudProject %s/%s is used with the operator's copy of its token: see its conditions",
 			a.CloudProject.Namespace, a.CloudProject.Name)
 	case !cloud.ValidMachineID(remote.MachineID):
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,

@@ -148,22 +148,28 @@ func (e Evidence) HeldToken() cloud.Token {
 	return e.Writes.token
 }
 
-// mayAdopt reports whether the CloudProject allows this namespace to adopt agents that others registered.
+// mayAdopt reports whether the CloudProject allows this namespace to adopt agents that others registered. While the token that the spec
+// names is missing, it allows no other namespace that: the operator's copy may be of another project, for which nobody permitted it.
 func (t *Task) mayAdopt() bool {
-	return t.CloudProject.Namespace == t.Agent.Namespace || t.CloudProject.Spec.Adoption == v1alpha1.AdoptionAllowed
+	return t.CloudProject.Namespace == t.Agent.Namespace ||
+		t.CloudProject.Spec.Adoption == v1alpha1.AdoptionAllowed && (t.Project == nil || !connection.Borrows(t.Project))
 }
 
-// mayAdoptNow is mayAdopt for what is adopted or shown now: while the token that the spec names is missing, the operator's copy may be
-// that of another project, for which the permission was not given.
-func mayAdoptNow(t *Task) bool {
-	return t.mayAdopt() && (t.CloudProject.Namespace == t.Agent.Namespace || t.Project == nil || !connection.Borrows(t.Project))
+// withCopy is why an adoption waits that mayAdopt refuses although the CloudProject permits it; nil if it does not.
+func withCopy(t *Task) error {
+	if t.CloudProject.Spec.Adoption != v1alpha1.AdoptionAllowed {
+		return nil
+	}
+	return fault.Waitingf(v1alpha1.ReasonProjectNotReady,
+		"nothing is adopted while CloudProject %s/%s is used with the operator's copy of its token: see its conditions",
+		t.CloudProject.Namespace, t.CloudProject.Name)
 }
 
 // mayName reports whether a condition may show the ID of a remote agent: if the namespace may adopt it, or the Agent's spec or status
 // has the ID.
 func (e Evidence) mayName(id string) bool {
 	spec, status := &e.Agent.Spec, &e.Agent.Status
-	return id == spec.AgentID || id == status.ID || slices.Contains(status.DuplicatesToDelete, id) || mayAdoptNow(e.Task)
+	return id == spec.AgentID || id == status.ID || slices.Contains(status.DuplicatesToDelete, id) || e.mayAdopt()
 }
 
 // named adds the ID of a remote agent to a text for a condition, if that may show it.
@@ -176,6 +182,9 @@ func (e Evidence) named(what, id string) string {
 
 // notEntitled refuses a remote agent that nothing shows to be this Agent's at this endpoint.
 func (e Evidence) notEntitled() error {
+	if waits := withCopy(e.Task); waits != nil {
+		return waits
+	}
 	return fault.Terminalf(v1alpha1.ReasonAdoptionNotAllowed,
 		"the remote agent is not known to be this Agent's at CloudProject %s/%s, which does not allow this namespace to adopt agents: "+
 			"correct spec.projectRef, or set spec.adoption of the CloudProject to Allowed",

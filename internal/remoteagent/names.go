@@ -126,7 +126,7 @@ func (n Names) unresolved(kind names.Kind, name string, d names.Decision, now ti
 			kind, kind, name, agentstatus.Show(d.Entry.ID, Redactor{n.Task}.Hide)).After(again)
 	default:
 		choices := ""
-		if mayAdoptNow(n.Task) {
+		if n.mayAdopt() {
 			choices = " (" + cmp.Or(d.Choices, "there is none") + ")"
 		}
 		return fault.Waitingf(v1alpha1.ReasonNameNotFound,

@@ -88,7 +88,7 @@ func (r Redactor) sayable(ctx context.Context, message string, e *cloud.Error) s
 	if r.Remote != nil {
 		config += "\x00" + r.Remote.RawConfig
 	}
-	ofOthers := r.CloudProject == nil || !mayAdoptNow(r.Task)
+	ofOthers := r.CloudProject == nil || !r.mayAdopt()
 	reads := e.OfList() || e.ShowsContent() && r.Base.Status.ID == "" // What is read while none is recorded may be another's.
 	hide := func(words string) string {
 		switch {

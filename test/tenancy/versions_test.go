@@ -218,30 +218,6 @@ func TestVersions_FormerPermission_IsNoneForALaterToken(t *testing.T) {
 	w.Unharmed([]cloud.Agent{victim})
 }
 
-// The administrator takes a label from a namespace, and then the owner replaces the token. The response with the former label comes late.
-func TestVersions_FormerLabel_IsNoneForALaterToken(t *testing.T) {
-	t.Parallel()
-	w, tenant := harness.Shared(t, cloudtest.Settings{}, selecting)
-	id := uuid.NewString()
-	production := w.Cloud.AddProject(id)
-	w.Guest(tenant, "guest")
-	tenant.Stalled("guest", v1alpha1.ReasonProjectNotAllowed)
-	label(w, tenant.Namespace, `"guest"`)
-	entered, release := held(w, reads("/namespaces/"+tenant.Namespace), true)
-	tenant.Poke("guest")
-	<-entered
-	label(w, tenant.Namespace, "null")
-	replaceToken(w, production)
-	inUse(w, id)
-	release()
-	tenant.Poke("guest")
-	tenant.Check("guest")
-	tenant.Stalled("guest", v1alpha1.ReasonProjectNotAllowed)
-	if n := len(w.Cloud.Agents(id)); n != 0 {
-		t.Errorf("production, which no label admitted the namespace to, has %d agents of the guest", n)
-	}
-}
-
 // The owner replaces the token by that of a sandbox, and then a namespace gets the label, while a credential check with the former token hangs.
 func TestVersions_LaterLabel_IsNoneForAFormerToken(t *testing.T) {
 	t.Parallel()

@@ -93,10 +93,6 @@ func (l loader) token(ctx context.Context, cp *v1alpha1.CloudProject) (token clo
 	if key == "" {
 		key = v1alpha1.TokenKey
 	}
-	if name == copyName(cp) {
-		return cloud.Token{}, "", fault.Terminalf(v1alpha1.ReasonSourceInvalid,
-			"%s: the name %q is reserved for the operator's own copy: name your Secret differently", field, name)
-	}
 	var secret corev1.Secret
 	source := client.ObjectKey{Namespace: cp.Namespace, Name: name}
 	exists := projectref.CanExist(source)
@@ -107,6 +103,9 @@ func (l loader) token(ctx context.Context, cp *v1alpha1.CloudProject) (token clo
 	value, found := secret.Data[key]
 	token, unfit := cloud.TrimToken(value)
 	switch {
+	case name == copyName(cp) && (err == nil || apierrors.IsNotFound(err)):
+		return cloud.Token{}, version, fault.Terminalf(v1alpha1.ReasonSourceInvalid,
+			"%s: the name %q is reserved for the operator's own copy: name your Secret differently", field, name)
 	case !exists || apierrors.IsNotFound(err):
 		return token, version, fault.Waitingf(v1alpha1.ReasonSourceNotFound,
 			"%s: Secret %q does not exist in namespace %s: create it with the project token under the key %q",
