@@ -27,7 +27,7 @@ func (none) Get(_ context.Context, key client.ObjectKey, _ client.Object, _ ...c
 	return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
 }
 
-// The labels of a namespace were read, and then the token was replaced: they admit nobody to what the new token reaches. The Agent comes back.
+// The labels of a namespace were read, and then the token was replaced: they allow nobody what the new token reaches. The Agent comes back.
 func TestConnect_TokenReplacedAfterTheNamespaceWasJudged_Waits(t *testing.T) {
 	for name, replaced := range map[string]bool{"the same token": false, "another token": true} {
 		t.Run(name, func(t *testing.T) {
