@@ -131,6 +131,8 @@ func TestTerms_OfTheFormerURL_AreNotThoseOfTheNew(t *testing.T) {
 		a.Spec.AgentID, a.Spec.Type, a.Spec.Version, a.Spec.RawConfig = made.ID, "", "v9.9.9", "[INPUT]\n    name thief\n"
 	})
 	tenant.Stalled("thief", v1alpha1.ReasonRemoteNotFound)
+	w.PokeProject()
+	w.ProjectHandled() // Or its reconciliation, which reads the namespace, too, could be the one that waits.
 	var first atomic.Bool
 	entered, release := make(chan struct{}), make(chan struct{})
 	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {

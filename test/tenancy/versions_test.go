@@ -25,7 +25,6 @@ import (
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
-	"github.com/calyptia-agent-operator/operator/test/harness/objects"
 )
 
 // These tests have an honest owner change two things in the right order, while requests to the API server are slow. What follows is one that a
@@ -157,65 +156,6 @@ func TestVersions_ConfigurationOfAfterAMove_IsNotSentToTheFormerProject(t *testi
 	if a, _ := w.Cloud.Agent(former); strings.Contains(a.RawConfig, "confidential") {
 		t.Error("the agent of the former project has the confidential configuration")
 	}
-}
-
-// A sandbox becomes production: the owner takes the permissions back, and then replaces the token. Reconciliations that began before judge
-// nobody by the former permissions and the new token.
-func TestVersions_FormerPermission_IsNoneForALaterToken(t *testing.T) {
-	t.Parallel()
-	w, tenant := harness.Shared(t, cloudtest.Settings{}, func(_ *harness.World, cp *v1alpha1.CloudProject) {
-		cp.Spec.Adoption = v1alpha1.AdoptionAllowed
-		cp.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromSelector, Selector: &metav1.LabelSelector{}}
-	})
-	id := uuid.NewString()
-	production := w.Cloud.AddProject(id)
-	made, err := objects.Register(t, w.HTTP.URL, cloud.Credential{Scheme: cloud.SchemeBearer, Token: production}, cloud.Registration{
-		Name: "victim", MachineID: "machine-of-the-victim", Type: "fluentbit", Version: "v4.0.0", Edition: "community", RawConfig: "[INPUT]\n    name mem\n",
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	victim, _ := w.Cloud.Agent(made.ID)
-	w.Guest(tenant, "thief", thieving(made.ID))
-	tenant.Stalled("thief", v1alpha1.ReasonRemoteNotFound)
-	var namespaces, copies, writes atomic.Int32
-	hold := map[string]chan struct{}{}
-	for _, name := range []string{"namespace", "copy", "write"} {
-		hold[name], hold[name+" goes on"] = make(chan struct{}), make(chan struct{})
-	}
-	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
-		is, count := "", (*atomic.Int32)(nil)
-		switch {
-		case reads("/namespaces/" + tenant.Namespace)(r):
-			is, count = "namespace", &namespaces
-		case reads("/secrets/calyptia-credentials")(r):
-			is, count = "copy", &copies
-		case r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, "/cloudprojects/calyptia/status"),
-			r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/secrets/calyptia-credentials"):
-			is, count = "write", &writes
-		}
-		if count != nil && count.Add(1) == 1 {
-			close(hold[is])
-			<-hold[is+" goes on"]
-		}
-		return send(r)
-	})
-	tenant.Poke("thief")
-	<-hold["namespace"]
-	w.PokeProject()
-	<-hold["copy"]
-	w.ChangeProject(func(cp *v1alpha1.CloudProject) {
-		cp.Spec.Adoption, cp.Spec.AllowedNamespaces = v1alpha1.AdoptionSameNamespace, nil
-	})
-	replaceToken(w, production)
-	close(hold["copy goes on"])
-	<-hold["write"]
-	close(hold["namespace goes on"])
-	close(hold["write goes on"])
-	inUse(w, id)
-	tenant.Stalled("thief", v1alpha1.ReasonProjectNotAllowed)
-	tenant.KeepsNothingOf("thief-token", victim)
-	w.Unharmed([]cloud.Agent{victim})
 }
 
 // The owner replaces the token by that of a sandbox, and then a namespace gets the label, while a credential check with the former token hangs.
