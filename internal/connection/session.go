@@ -35,77 +35,6 @@ type identity struct {
 	origin      origin // of the token
 }
 
-// origin is the version of the Secret that the spec names for the token, and whether the operator's copy is used because that has none.
-type origin struct {
-	version  string
-	borrowed bool
-}
-
-// terms are fingerprints of where a CloudProject's requests go, with which token, and for whom. They belong together: a permission for a
-// new url is none for the former.
-type terms struct{ where, permits string }
-
-func termsOf(cp *v1alpha1.CloudProject) terms {
-	spec := &cp.Spec
-	return terms{
-		where: cloud.Hash(v1alpha1.CloudProjectSpec{
-			URL: spec.URL, TokenSecretRef: spec.TokenSecretRef, CABundle: spec.CABundle, ProjectID: spec.ProjectID,
-			Authentication: spec.Authentication,
-		}),
-		permits: cloud.Hash(v1alpha1.CloudProjectSpec{AllowedNamespaces: spec.AllowedNamespaces, Adoption: spec.Adoption}),
-	}
-}
-
-// Borrow has a Connection serve a CloudProject with the credentials in use, as if they were borrowed, while those that the spec refers
-// to, in a version, cannot be read. It is false if they may be for another place.
-func Borrow(c *Connection, cp *v1alpha1.CloudProject, version string) bool {
-	next, s := termsOf(cp), c.shared
-	s.mu.Lock()
-	now := &s.identity
-	here, from := now.terms.where == next.where, origin{version, true}
-	changed := here && (now.terms != next || now.origin != from)
-	if here {
-		now.terms, now.origin = next, from
-	}
-	s.mu.Unlock()
-	if changed {
-		c.wake()
-	}
-	return here
-}
-
-// Borrows reports whether a Connection uses the operator's copy of a token, because the one that the spec names is missing.
-func Borrows(c *Connection) bool {
-	c.shared.mu.Lock()
-	defer c.shared.mu.Unlock()
-	return c.shared.identity.origin.borrowed
-}
-
-// Uses reports whether a Connection has the terms of a CloudProject and these credentials.
-func Uses(c *Connection, cp *v1alpha1.CloudProject, with Credentials) bool {
-	next := termsOf(cp)
-	c.shared.mu.Lock()
-	defer c.shared.mu.Unlock()
-	now := &c.shared.identity
-	return now.terms == next && now.token.Equal(with.Token) && now.caBundle == sha256.Sum256(with.CABundle) &&
-		now.origin.borrowed == with.Borrowed
-}
-
-// Serves reports whether a Connection was configured with the terms of a CloudProject as it is given.
-func Serves(c *Connection, cp *v1alpha1.CloudProject) bool {
-	next := termsOf(cp)
-	c.shared.mu.Lock()
-	defer c.shared.mu.Unlock()
-	return c.shared.identity.terms == next
-}
-
-// TokenVersion is the version of the Secret that the spec names for the token; empty if there is none.
-func TokenVersion(c *Connection) string {
-	c.shared.mu.Lock()
-	defer c.shared.mu.Unlock()
-	return c.shared.identity.origin.version
-}
-
 // session is the part of a Connection with the endpoint and the credentials.
 type session struct{ *shared }
 
@@ -128,8 +57,7 @@ func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 	if len(c.DigestKey) == DigestKeySize {
 		now.digestKey = c.DigestKey
 	}
-	if now.client != nil && now.endpoint == endpoint && now.wanted == cp.Spec.Authentication &&
-		now.token.Equal(c.Token) && now.caBundle == sha256.Sum256(c.CABundle) {
+	if now.client != nil && now.endpoint == endpoint && now.wanted == cp.Spec.Authentication && now.has(c) {
 		changed.terms = now.terms != next || now.origin.borrowed != c.Borrowed
 		now.terms, now.origin = next, origin{c.Version, c.Borrowed}
 		return changed, nil

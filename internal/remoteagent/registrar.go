@@ -226,6 +226,9 @@ func (r *registrar) fails(code registration.Code) error {
 	case registration.SessionTaken:
 		return r.why.session
 	case registration.AdoptionNotAllowed:
+		if waits := withCopy(r.Task); waits != nil {
+			return waits
+		}
 		return fault.Terminalf(v1alpha1.ReasonAdoptionNotAllowed,
 			"Secret %q names agent %s, which this namespace may not adopt: "+
 				"delete the Secret, or set spec.adoption of the CloudProject to Allowed",

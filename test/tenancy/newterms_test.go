@@ -10,8 +10,6 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
-	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/google/uuid"
@@ -51,10 +49,7 @@ func TestTerms_OfTheNewURL_AreNotThoseOfTheFormer(t *testing.T) {
 	w, tenant := harness.Shared(t, cloudtest.Settings{})
 	made := w.Register("victim", "machine-of-another-cluster")
 	victim, _ := w.Cloud.Agent(made.ID)
-	w.Guest(tenant, "thief", func(a *v1alpha1.Agent) {
-		a.Spec.AgentID, a.Spec.Type, a.Spec.Version = made.ID, "", "v9.9.9"
-		a.Spec.RawConfig = "[INPUT]\n    name thief\n"
-	})
+	w.Guest(tenant, "thief", thieving(made.ID))
 	tenant.Stalled("thief", v1alpha1.ReasonAdoptionNotAllowed)
 	moved(w, func(cp *v1alpha1.CloudProject) { cp.Spec.Adoption = v1alpha1.AdoptionAllowed })
 	tenant.Stalled("thief", v1alpha1.ReasonRemoteNotFound)
@@ -87,7 +82,7 @@ func TestTerms_CannotBeUsed_AgentsSaySo(t *testing.T) {
 	w, tenant := harness.Shared(t, cloudtest.Settings{})
 	w.Create(w.TokenSecret("renewed-token", w.Cloud.AddProject(w.ProjectID).Reveal()))
 	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
-		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/secrets/renewed-token") {
+		if reads("/secrets/renewed-token")(r) {
 			return harness.Refusal(r, http.StatusInternalServerError, metav1.StatusReasonInternalError, "etcd is slow")
 		}
 		return send(r)
@@ -127,23 +122,11 @@ func TestTerms_OfTheFormerURL_AreNotThoseOfTheNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	victim, _ := production.Agent(made.ID)
-	w.Guest(tenant, "thief", func(a *v1alpha1.Agent) {
-		a.Spec.AgentID, a.Spec.Type, a.Spec.Version, a.Spec.RawConfig = made.ID, "", "v9.9.9", "[INPUT]\n    name thief\n"
-	})
+	w.Guest(tenant, "thief", thieving(made.ID))
 	tenant.Stalled("thief", v1alpha1.ReasonRemoteNotFound)
 	w.PokeProject()
 	w.ProjectHandled() // Or its reconciliation, which reads the namespace, too, could be the one that waits.
-	var first atomic.Bool
-	entered, release := make(chan struct{}), make(chan struct{})
-	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
-		if r.Method == http.MethodGet && r.URL.Path == "/api/v1/namespaces/"+tenant.Namespace {
-			if first.CompareAndSwap(false, true) {
-				close(entered)
-				<-release
-			}
-		}
-		return send(r)
-	})
+	entered, release := held(w, reads("/namespaces/"+tenant.Namespace))
 	tenant.Poke("thief")
 	<-entered
 	w.ChangeProject(func(cp *v1alpha1.CloudProject) {
@@ -156,7 +139,7 @@ func TestTerms_OfTheFormerURL_AreNotThoseOfTheNew(t *testing.T) {
 		return nil
 	})
 	w.ProjectBecomes(metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified)
-	close(release)
+	release()
 	tenant.Stalled("thief", v1alpha1.ReasonAdoptionNotAllowed)
 	tenant.KeepsNothingOf("thief-token", victim)
 	if after, _ := production.Agent(made.ID); after.RawConfig != victim.RawConfig {

@@ -38,22 +38,15 @@ func thieving(id string) func(*v1alpha1.Agent) {
 }
 
 // held has the first request of the operator that is selected wait.
-func held(w *harness.World, selected func(*http.Request) bool, after bool) (entered <-chan struct{}, release func()) {
+func held(w *harness.World, selected func(*http.Request) bool) (entered <-chan struct{}, release func()) {
 	var first atomic.Bool
 	in, out := make(chan struct{}), make(chan struct{})
-	w.API.Around(func(r *http.Request, send harness.Send) (response *http.Response, err error) {
-		mine := selected(r) && first.CompareAndSwap(false, true)
-		if after {
-			response, err = send(r)
-		}
-		if mine {
+	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
+		if selected(r) && first.CompareAndSwap(false, true) {
 			close(in)
 			<-out
 		}
-		if !after {
-			response, err = send(r)
-		}
-		return response, err
+		return send(r)
 	})
 	return in, func() { close(out) }
 }
@@ -139,7 +132,7 @@ func TestVersions_ConfigurationOfAfterAMove_IsNotSentToTheFormerProject(t *testi
 		}
 	})
 	former := tenant.Ready("web").Status.ID
-	entered, release := held(w, reads("/namespaces/"+tenant.Namespace), false)
+	entered, release := held(w, reads("/namespaces/"+tenant.Namespace))
 	tenant.Poke("web")
 	<-entered
 	tenant.Change("web", func(a *v1alpha1.Agent) { a.Spec.ProjectRef = &v1alpha1.CloudProjectReference{Name: "own"} })
