@@ -162,10 +162,13 @@ func TestAnAgentSetIsRestoredFromABackup(t *testing.T) {
 					t.Errorf("%d registrations", posts)
 				}
 				set := w.GetSet("logs")
-				if s := w.Secret("logs-sessions-0"); len(s.OwnerReferences) != 1 || s.OwnerReferences[0].UID != set.UID ||
-					s.Labels[v1alpha1.LabelAgentSetUID] != string(set.UID) {
-					t.Errorf("the Secret with the sessions is not the set's: %+v", s.ObjectMeta)
-				}
+				w.Eventually("the Secret with the sessions is the set's", func() error { // Restored, it has all sessions before.
+					if s := w.Secret("logs-sessions-0"); len(s.OwnerReferences) != 1 || s.OwnerReferences[0].UID != set.UID ||
+						s.Labels[v1alpha1.LabelAgentSetUID] != string(set.UID) {
+						return fmt.Errorf("it has %+v", s.ObjectMeta)
+					}
+					return nil
+				})
 			})
 		}
 	}
