@@ -106,31 +106,51 @@ func TestKeep_FinalizerIsNotStoredAgain_StallsTheAgent(t *testing.T) {
 	}
 }
 
+// unfenced are the ways in which a cluster keeps the finalizer of a CloudProject from being stored, and words of the condition then.
+var unfenced = []struct {
+	name, words string
+	start       func(w *harness.World)
+}{
+	{"not stored", "did not store", func(w *harness.World) { storesLessOf(w, "/cloudprojects/", withoutFinalizer) }},
+	{"rejected", "finalizers.example.com", func(w *harness.World) {
+		w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
+			if r.Method != http.MethodPatch || !strings.HasSuffix(r.URL.Path, "/cloudprojects/calyptia") {
+				return send(r)
+			}
+			return harness.Refusal(r, http.StatusForbidden, metav1.StatusReasonForbidden,
+				`admission webhook "finalizers.example.com" denied the request: no finalizers of others`)
+		})
+		w.Cleanup(func() { w.API.Around(nil) })
+	}},
+}
+
 // A CloudProject without its finalizer could be gone before its Agents, so none is registered. Nothing but the time shows the correction.
 func TestCloudProject_FinalizerIsNotStored_PausesRegistration(t *testing.T) {
-	for variant, later := range map[string]bool{"first": false, "removed later": true} {
-		t.Run(variant, func(t *testing.T) {
-			t.Parallel()
-			w := harness.New(t, cloudtest.Settings{}, harness.Idle)
-			if later {
-				w.Start()
+	for _, how := range unfenced {
+		for variant, later := range map[string]bool{"first": false, "removed later": true} {
+			t.Run(how.name+", "+variant, func(t *testing.T) {
+				t.Parallel()
+				w := harness.New(t, cloudtest.Settings{}, harness.Idle)
+				if later {
+					w.Start()
+					w.ProjectBecomes(metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified)
+				}
+				how.start(w)
+				if later {
+					w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Finalizers = nil })
+				} else {
+					w.Start()
+				}
+				w.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonAPIServer, how.words, v1alpha1.CloudProjectFinalizer, "policy or webhook")
+				w.NotReady(w.Apply("web"), v1alpha1.ReasonProjectNotReady)
+				if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 0 {
+					t.Errorf("%d registrations were sent", n)
+				}
+				w.API.Around(nil)
 				w.ProjectBecomes(metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified)
-			}
-			storesLessOf(w, "/cloudprojects/", withoutFinalizer)
-			if later {
-				w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Finalizers = nil })
-			} else {
-				w.Start()
-			}
-			w.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonAPIServer, "did not store", v1alpha1.CloudProjectFinalizer, "policy or webhook")
-			w.NotReady(w.Apply("web"), v1alpha1.ReasonProjectNotReady)
-			if n := w.Cloud.Count(http.MethodPost, cloudtest.RouteAgents); n != 0 {
-				t.Errorf("%d registrations were sent", n)
-			}
-			w.API.Around(nil)
-			w.ProjectBecomes(metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified)
-			w.Ready("web")
-		})
+				w.Ready("web")
+			})
+		}
 	}
 }
 
@@ -144,20 +164,22 @@ func TestCloudProject_FinalizerIsNotStored_AgentsAreDeleted(t *testing.T) {
 			setToken(w, renewed)
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := harness.New(t, cloudtest.Settings{}, func(w *harness.World, cp *v1alpha1.CloudProject) { cp.Spec.ProjectID = w.ProjectID })
-			w.Ready(w.Apply("web"))
-			storesLessOf(w, "/cloudprojects/", withoutFinalizer)
-			w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Finalizers = nil })
-			w.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonAPIServer, "did not store", v1alpha1.CloudProjectFinalizer)
-			change(w)
-			w.Delete("web")
-			w.Gone("web")
-			if n := len(w.Remote()); n != 0 {
-				t.Errorf("%d remote agents are left", n)
-			}
-		})
+		for _, how := range unfenced {
+			t.Run(how.name+", "+name, func(t *testing.T) {
+				t.Parallel()
+				w := harness.New(t, cloudtest.Settings{}, func(w *harness.World, cp *v1alpha1.CloudProject) { cp.Spec.ProjectID = w.ProjectID })
+				w.Ready(w.Apply("web"))
+				how.start(w)
+				w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Finalizers = nil })
+				w.ProjectBecomes(metav1.ConditionFalse, v1alpha1.ReasonAPIServer, how.words, v1alpha1.CloudProjectFinalizer)
+				change(w)
+				w.Delete("web")
+				w.Gone("web")
+				if n := len(w.Remote()); n != 0 {
+					t.Errorf("%d remote agents are left", n)
+				}
+			})
+		}
 	}
 }
 

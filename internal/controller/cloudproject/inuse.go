@@ -22,6 +22,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/apiserver"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
@@ -93,14 +94,21 @@ func (r releaser) keepFinalizer(ctx context.Context, cp *v1alpha1.CloudProject, 
 	if !controllerutil.AddFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
 		return unfenced{}, nil
 	}
-	if err := patch(ctx, r.client, cp, base); err != nil {
+	err := patch(ctx, r.client, cp, base)
+	var failure *fault.Error
+	switch {
+	case err == nil && controllerutil.ContainsFinalizer(cp, v1alpha1.CloudProjectFinalizer):
+		return unfenced{}, nil
+	case err == nil:
+		failure = fault.Terminalf(v1alpha1.ReasonAPIServer, "the API server accepted and did not store the finalizer %s of the CloudProject, "+
+			"which the operator needs: correct the policy or webhook that removes it", v1alpha1.CloudProjectFinalizer)
+	case apiserver.Denied(err), apierrors.IsForbidden(err), apierrors.IsInvalid(err):
+		base.DeepCopyInto(cp)
+		failure = fault.Terminalf(v1alpha1.ReasonAPIServer, "the finalizer %s of the CloudProject, which the operator needs, is rejected: %s: "+
+			"correct the policy or webhook that rejects it", v1alpha1.CloudProjectFinalizer, agentstatus.Classify(err).Message).Because(err)
+	default:
 		return was, err
 	}
-	if controllerutil.ContainsFinalizer(cp, v1alpha1.CloudProjectFinalizer) {
-		return unfenced{}, nil
-	}
-	failure := fault.Terminalf(v1alpha1.ReasonAPIServer, "the API server accepted and did not store the finalizer %s of the CloudProject, "+
-		"which the operator needs: correct the policy or webhook that removes it", v1alpha1.CloudProjectFinalizer)
 	return unfenced{failure, was.times + 1}, nil
 }
 
