@@ -15,6 +15,7 @@ func open(f Facts) bool        { return f.Open }
 func recorded(f Facts) bool    { return f.Recorded }
 func deleting(f Facts) bool    { return f.Deleting }
 func readOnly(f Facts) bool    { return f.ReadOnly }
+func barred(f Facts) bool      { return f.Barred }
 func paused(f Facts) bool      { return f.Paused }
 func explicit(f Facts) bool    { return f.Explicit }
 func repeated(f Facts) bool    { return f.Repeated }

@@ -134,6 +134,8 @@ var cases = []struct {
 	{"absent after many losses, the pause is over", absent(func(f *Facts) { f.HeldUntil = noon }), Action{Kind: Create}},
 	{"deleting in doubt, nothing is listed, read-only is not asked", doubtful(goes, noList, func(f *Facts) { f.Paused = true }), Action{Kind: Create}},
 	{"deleting in doubt, nothing is listed, the machine ID is another Agent's", doubtful(goes, noList, leased), Action{Kind: Release, Code: MaybeOrphaned}},
+	{"deleting in doubt, nothing is listed, the namespace is not allowed", doubtful(goes, noList, func(f *Facts) { f.Barred = true }),
+		Action{Kind: Release, Code: MaybeOrphaned}},
 	{"deleting in doubt, nothing is listed, a chosen machine ID", doubtful(goes, noList, chosen, forgedIntent), Action{Kind: Release, Code: MaybeOrphaned}},
 }
 

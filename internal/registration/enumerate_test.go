@@ -22,7 +22,7 @@ func each(isOpen bool, f func(Facts)) {
 		secret, cluster = []Finding{Unread, None, Named, Ours, Foreign, NotEntitled}, named
 	}
 	ages := []time.Time{{}, started, met, slack, noon.Add(-time.Second)}
-	for bits := range 1 << 5 {
+	for bits := range 1 << 6 {
 		on := func(bit int) bool { return bits&(1<<bit) != 0 }
 		base := Facts{
 			Now: noon, Started: started, Open: isOpen, Met: met, SentAt: met, SessionFree: true,
@@ -32,6 +32,9 @@ func each(isOpen bool, f func(Facts)) {
 			base.Authentic, base.Repeated = on(3), on(4)
 		} else if base.SessionFree = on(3); on(4) {
 			continue
+		}
+		if base.Barred = on(5); base.Barred && (!isOpen || !base.Deleting || base.MayAdopt) {
+			continue // Nothing else comes to a decision then.
 		}
 		for policy := range 4 {
 			base.ReadOnly, base.Paused, base.Recorded = policy == 1, policy == 2, policy == 3
@@ -126,6 +129,7 @@ var invariants = []struct {
 	{"for an Agent that is being deleted nothing is created but what resolves an open registration where nothing is listed", func(f Facts, a Action) bool {
 		return a.Kind != Create || !f.Deleting || f.Open && f.Listing == ListingNo && (!f.Explicit || f.MayAdopt || f.Authentic)
 	}},
+	{"nothing is created for a namespace that is not allowed", func(f Facts, a Action) bool { return a.Kind != Create || !f.Barred }},
 	{"nothing is created after the API said that the machine ID is taken", func(f Facts, a Action) bool {
 		return a.Kind != Create || f.Outcome != OutcomeConflict
 	}},

@@ -109,6 +109,8 @@ type Facts struct {
 	Explicit bool
 	// MayAdopt: the CloudProject allows the namespace to adopt agents.
 	MayAdopt bool
+	// Barred: the CloudProject does not allow the namespace, so nothing is registered for it. Only a deletion comes that far.
+	Barred bool
 	// Lease of the machine ID among the Agents of the cluster.
 	Lease Lease
 	// SessionFree: the session Secret is not somebody else's.

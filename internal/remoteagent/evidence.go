@@ -9,6 +9,7 @@ package remoteagent
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -152,17 +153,31 @@ func (e Evidence) HeldToken() cloud.Token {
 // names is missing, it allows no other namespace that: the operator's copy may be of another project, for which nobody permitted it.
 func (t *Task) mayAdopt() bool {
 	return t.CloudProject.Namespace == t.Agent.Namespace ||
-		t.CloudProject.Spec.Adoption == v1alpha1.AdoptionAllowed && (t.Project == nil || !connection.Borrows(t.Project))
+		t.CloudProject.Spec.Adoption == v1alpha1.AdoptionAllowed && !t.barred && (t.Project == nil || !connection.Borrows(t.Project))
 }
 
 // withCopy is why an adoption waits that mayAdopt refuses although the CloudProject permits it; nil if it does not.
 func withCopy(t *Task) error {
-	if t.CloudProject.Spec.Adoption != v1alpha1.AdoptionAllowed {
+	if t.CloudProject.Spec.Adoption != v1alpha1.AdoptionAllowed || t.barred {
 		return nil
 	}
 	return fault.Waitingf(v1alpha1.ReasonProjectNotReady,
 		"nothing is adopted while CloudProject %s/%s is used with the operator's copy of its token: see its conditions",
 		t.CloudProject.Namespace, t.CloudProject.Name)
+}
+
+// awaitsToken has a deletion that would leave an agent behind wait for the token that the spec names, if the namespace may adopt with it. It
+// waits as long again as for a late response.
+func awaitsToken(t *Task, from time.Time) error {
+	if deleted := t.Agent.DeletionTimestamp.Time; deleted.After(from) {
+		from = deleted
+	}
+	waits, permitted := fault.As(withCopy(t))
+	left := t.Settings.Slack - t.Clock.Since(from)
+	if t.mayAdopt() || !permitted || left <= 0 {
+		return nil
+	}
+	return waits.After(left)
 }
 
 // mayName reports whether a condition may show the ID of a remote agent: if the namespace may adopt it, or the Agent's spec or status

@@ -70,6 +70,9 @@ func (r *registrar) settle(ctx context.Context) (recorded bool, err error) {
 			return true, r.adopt(ctx, r.remotes[a.Source])
 		case registration.Release:
 			if a.Code == registration.MaybeOrphaned && !r.resolveOnly {
+				if waits := awaitsToken(r.Task, r.facts.Trusted); waits != nil {
+					return false, waits
+				}
 				r.Record(MaybeOrphaned, r.MachineID())
 			}
 			return false, nil
@@ -108,7 +111,7 @@ func (r *registrar) gather(ctx context.Context) error {
 	f.Now, f.Started = r.Clock.Now(), r.looksFrom()
 	f.Deleting = r.Deleting() || r.resolveOnly
 	f.ReadOnly, f.Paused = r.Settings.ReadOnly, r.Project.RegistrationPaused() != nil
-	f.Explicit, f.MayAdopt = r.explicit(), r.mayAdopt()
+	f.Explicit, f.MayAdopt, f.Barred = r.explicit(), r.mayAdopt(), r.barred
 	f.HeldUntil = time.Time{}
 	if tries := triesOf(r.Task); tries.times > freeTries {
 		f.HeldUntil = tries.until(occasionOf(r.Task))
