@@ -112,5 +112,10 @@ func (a Adopter) adoptable(ctx context.Context, remote *cloud.Agent, own bool) e
 			"spec.machineID is not that of agent %s: delete this Agent and create it without machineID, or with the agentID of another agent",
 			remote.ID)
 	}
+	if !own {
+		if err := (rivals{a.Task}).unclaimed(ctx, remote); err != nil {
+			return err
+		}
+	}
 	return rivals{a.Task}.unowned(ctx, remote)
 }

@@ -119,7 +119,7 @@ func (r rivals) misdirected(ctx context.Context, id, machineID string) error {
 // whose name the machine ID is derived from always gets it: any other Agent yields.
 func (r rivals) machineIDFree(ctx context.Context) error {
 	if !r.explicit() {
-		for _, what := range r.machineLeases() {
+		for _, what := range r.machineLeases(r.MachineID()) {
 			r.leases.seize(what, r.Key())
 		}
 		return nil
@@ -145,9 +145,27 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 			return r.machineIDOf(other)
 		}
 	}
-	for _, what := range r.machineLeases() {
+	for _, what := range r.machineLeases(r.MachineID()) {
 		if err := r.leaseFree(ctx, what); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// unclaimed refuses to adopt a remote agent that a registration of another Agent, whose outcome is unknown, may have created.
+func (r rivals) unclaimed(ctx context.Context, remote *cloud.Agent) error {
+	for _, what := range r.machineLeases(remote.MachineID) {
+		owner := r.leases.owner(what)
+		if owner == r.Key() || owner.Name == "" {
+			continue
+		}
+		other := r.other(ctx, owner)
+		intent := IntentOf(other)
+		if !intent.Spent(ClosedIntent(other)) && intent.Authentic(Subject(other, r.clusterID, r.Endpoint.URL), r.Project.Sign) {
+			return fault.Waitingf(v1alpha1.ReasonRemoteAlreadyManaged,
+				"spec.agentID: a registration of %s, whose outcome is unknown, may have created the agent: wait, or delete that Agent",
+				r.called(other)).After(r.Settings.Slack)
 		}
 	}
 	return nil
@@ -199,13 +217,13 @@ func (r rivals) sameProject(cloudProject types.UID) bool {
 
 // machineLeases are on the machine ID in this CloudProject, whose token may be replaced, among those with this token, and, once more than
 // spec.projectID shows which project that is, in the project.
-func (r rivals) machineLeases() []lease {
+func (r rivals) machineLeases(machineID string) []lease {
 	all := []lease{
-		leaseOn(r.Endpoint, "machine of CloudProject "+string(r.CloudProject.UID), r.MachineID()),
-		leaseOn(r.Endpoint, "machine of token "+r.Project.Sign("lease"), r.MachineID()),
+		leaseOn(r.Endpoint, "machine of CloudProject "+string(r.CloudProject.UID), machineID),
+		leaseOn(r.Endpoint, "machine of token "+r.Project.Sign("lease"), machineID),
 	}
 	if r.Project.Vouched() {
-		all = append(all, leaseOn(r.Endpoint, "machine", r.MachineID()))
+		all = append(all, leaseOn(r.Endpoint, "machine", machineID))
 	}
 	return all
 }

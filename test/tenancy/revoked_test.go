@@ -85,3 +85,25 @@ func TestDelete_NotAllowedAnyMore_InDoubt_AdoptsNothing(t *testing.T) {
 		})
 	}
 }
+
+// The permission to adopt is for those whom the CloudProject allows: a namespace that another CloudProject of the project allows has none.
+func TestDelete_AllowedByAnotherCloudProjectAlone_InDoubt_AdoptsNothing(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{})
+	internal := w.NewCloudProject("internal")
+	internal.Spec.Adoption = v1alpha1.AdoptionAllowed
+	w.Create(internal)
+	w.Ready(w.Apply("first", func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Name = internal.Name }))
+	refusesContent(w)
+	w.Guest(tenant, "thief", machine("machine-1"), configured("# DROP TABLE one\n"))
+	tenant.Stalled("thief", v1alpha1.ReasonInvalid, "something between the operator and the API")
+	elsewhere := w.Register("elsewhere", "machine-1")
+	w.Cloud.Mutate(elsewhere.ID, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(time.Hour) })
+	others := w.Remote()
+	tenant.Change("thief", func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Name = internal.Name })
+	tenant.Stalled("thief", v1alpha1.ReasonProjectNotAllowed)
+	w.Clock.Step(w.Settings.Slack)
+	tenant.Delete("thief")
+	tenant.Gone("thief")
+	w.Unharmed(others)
+}
