@@ -82,6 +82,7 @@ func (s *session) configure(cp *v1alpha1.CloudProject, base *url.URL, projectID 
 	if now.bare != nil {
 		renewed = changed == changes{token: true}
 	}
+	replaced(s.shared, changed.endpoint)
 	s.verified.Restart(preferred, known && cp.Status.ListSupported != nil && *cp.Status.ListSupported, renewed)
 	_, revealed := c.Token.ProjectID()
 	s.identity = identity{
@@ -132,7 +133,7 @@ func (s *session) target() (*cloud.Client, Endpoint, epoch) {
 func (s *session) Vouched() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.identity.endpoint.ProjectID != "" && (s.identity.revealed && s.identity.accepted || s.verified.ShownAgents())
+	return vouched(s.shared)
 }
 
 // holds returns the token and the endpoint that it is for.

@@ -87,3 +87,29 @@ func TokenVersion(c *Connection) string {
 	defer c.shared.mu.Unlock()
 	return c.shared.identity.origin.version
 }
+
+// mostFormer bounds what is known of former tokens.
+const mostFormer = 16
+
+// vouched is Vouched, and is called with the lock held.
+func vouched(s *shared) bool {
+	now := &s.identity
+	return now.endpoint.ProjectID != "" && (now.revealed && now.accepted || s.verified.ShownAgents())
+}
+
+// replaced records whether the token that is replaced was vouched for. It is called with the lock held.
+func replaced(s *shared, moved bool) {
+	if moved || len(s.former) >= mostFormer {
+		s.former = map[string]bool{}
+	}
+	if !moved && vouched(s) {
+		s.former[Signer(s.identity.token)("")] = true
+	}
+}
+
+// VouchedFor reports whether a former token with this fingerprint was known to belong to the project of the endpoint.
+func VouchedFor(c *Connection, fingerprint string) bool {
+	c.shared.mu.Lock()
+	defer c.shared.mu.Unlock()
+	return c.shared.former[fingerprint]
+}

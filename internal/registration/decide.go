@@ -64,7 +64,7 @@ var Table = slices.Concat(
 		{"deleting, a snapshot lacks the agent, and it may be elsewhere or another's", all(deleting, lists, unclear), releaseUnclear},
 		{"deleting, a snapshot lacks the agent", all(deleting, lists), do(Action{Kind: Release})},
 		{"deleting, and another request could reach another's agent", all(deleting, blind), releaseUnclear},
-		{"deleting, and the namespace is not allowed to register", all(deleting, barred), releaseUnclear},
+		{"deleting, and the namespace is not allowed to choose a machine ID", all(deleting, barred, explicit), releaseUnclear},
 		{"deleting, and the last registrations came to nothing", all(deleting, held), pause},
 		{"deleting, and only another request reveals the ID", deleting, do(Action{Kind: Create})},
 

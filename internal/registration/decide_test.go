@@ -50,6 +50,7 @@ func forgedIntent(f *Facts)                       { f.Authentic = false }
 func goes(f *Facts)                               { f.Deleting = true }
 func pausing(f *Facts)                            { f.HeldUntil = noon.Add(time.Hour) }
 func leased(f *Facts)                             { f.Lease = LeaseTaken }
+func notAllowed(f *Facts)                         { f.Barred = true }
 
 // cases has at least one row for each row of the table, and for its default.
 var cases = []struct {
@@ -134,7 +135,8 @@ var cases = []struct {
 	{"absent after many losses, the pause is over", absent(func(f *Facts) { f.HeldUntil = noon }), Action{Kind: Create}},
 	{"deleting in doubt, nothing is listed, read-only is not asked", doubtful(goes, noList, func(f *Facts) { f.Paused = true }), Action{Kind: Create}},
 	{"deleting in doubt, nothing is listed, the machine ID is another Agent's", doubtful(goes, noList, leased), Action{Kind: Release, Code: MaybeOrphaned}},
-	{"deleting in doubt, nothing is listed, the namespace is not allowed", doubtful(goes, noList, func(f *Facts) { f.Barred = true }),
+	{"deleting in doubt, nothing is listed, the namespace is not allowed", doubtful(goes, noList, notAllowed), Action{Kind: Create}},
+	{"deleting in doubt, nothing is listed, the namespace is not allowed, a chosen machine ID", doubtful(goes, noList, notAllowed, chosen),
 		Action{Kind: Release, Code: MaybeOrphaned}},
 	{"deleting in doubt, nothing is listed, a chosen machine ID", doubtful(goes, noList, chosen, forgedIntent), Action{Kind: Release, Code: MaybeOrphaned}},
 }

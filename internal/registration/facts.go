@@ -109,7 +109,8 @@ type Facts struct {
 	Explicit bool
 	// MayAdopt: the CloudProject allows the namespace to adopt agents.
 	MayAdopt bool
-	// Barred: the CloudProject does not allow the namespace, so nothing is registered for it. Only a deletion comes that far.
+	// Barred: the CloudProject does not allow the namespace. Only a deletion comes that far. It registers nothing but its own derived
+	// machine ID, to learn the ID of what is deleted then.
 	Barred bool
 	// Lease of the machine ID among the Agents of the cluster.
 	Lease Lease

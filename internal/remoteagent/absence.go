@@ -12,6 +12,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 )
 
@@ -128,12 +129,13 @@ func (s Absence) foundTwice(id string, until *fault.Error) error {
 // knownHere reports whether a remote agent that is not found at this endpoint is known to have been there: the Agent's own, or a
 // duplicate, which is in the same project.
 func (s Absence) knownHere(id string) bool {
-	seen := s.Agent.Status.ID != "" && (Observer{s.Task}).verified() && s.Known.Identity.by == s.credentialNow()
-	if seen || (deletions{s.Task}).begun(id).shown { // By this process, with this token.
+	verified, by := s.Agent.Status.ID != "" && (Observer{s.Task}).verified(), s.Known.Identity.by
+	if verified && by == s.credentialNow() || (deletions{s.Task}).begun(id).shown { // By this process, with this token.
 		return true // Also after the token was replaced by one that contains the project, or no longer does.
 	}
 	// A token that does not reveal its project may be another project's: then only what was registered with this token counts.
-	shown := s.Project.Vouched() && !s.Agent.Status.ProjectClaimed // Nor may the token then have been this project's.
+	// Nor may the token then have been this project's, unless a list showed that later.
+	shown := s.Project.Vouched() && (!s.Agent.Status.ProjectClaimed || verified && connection.VouchedFor(s.Project, by))
 	return RecordedEndpoint(s.Agent) == s.Endpoint && (shown || Evidence{s.Task}.registeredWithThisToken())
 }
 

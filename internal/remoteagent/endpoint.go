@@ -112,16 +112,19 @@ func (t *Task) connect(ctx context.Context) (err error) {
 	}
 	t.credential = t.credentialNow()
 	t.Endpoint, t.EndpointVersion = t.Project.At()
-	secret := t.CloudProject.Spec.TokenSecretRef.Name
 	// The namespace may have been admitted, or the Agent made, for another token.
-	former := t.judged != 0 && (t.judged != t.EndpointVersion ||
-		connection.TokenVersion(t.Project) != t.Version(ctx, t.CloudProject.Namespace, "Secret", secret))
+	former := t.judged != 0 && (t.judged != t.EndpointVersion || !hasToken(ctx, t, t.Project))
 	if former || !connection.Serves(t.Project, t.CloudProject) { // Last: it may change at any time.
 		t.Project = nil
 		return fault.Waitingf(v1alpha1.ReasonProjectNotReady, "a change of CloudProject %s/%s is not in use yet: see its conditions",
 			t.CloudProject.Namespace, t.CloudProject.Name).Coded(fault.ProjectNotReady).After(fault.Spread(time.Second)).Quietly()
 	}
 	return nil
+}
+
+// hasToken reports whether a connection has the token of the Secret as the cache shows it.
+func hasToken(ctx context.Context, t *Task, c *connection.Connection) bool {
+	return connection.TokenVersion(c) == t.Version(ctx, t.CloudProject.Namespace, "Secret", t.CloudProject.Spec.TokenSecretRef.Name)
 }
 
 // Caller identifies this Agent to the rate limiter. Its requests go to the endpoint of the reconciliation alone: what another

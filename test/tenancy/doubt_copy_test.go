@@ -8,12 +8,15 @@ package tenancy_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
@@ -61,7 +64,14 @@ func TestDelete_InDoubt_TokenIsMissing_WaitsForIt(t *testing.T) {
 				w.Create(missing)
 			} else {
 				w.Clock.Step(w.Settings.Slack)
-				tenant.Poke("web")
+				w.Eventually("it is released", func() error {
+					patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationReconcileAt, time.Now())
+					err := w.Client.Patch(t.Context(), tenant.NewAgent("web"), client.RawPatch(types.MergePatchType, []byte(patch)))
+					if err == nil {
+						return errors.New("it is there")
+					}
+					return client.IgnoreNotFound(err)
+				})
 			}
 			tenant.Gone("web")
 			orphaned := slices.ContainsFunc(tenant.Events("web", 2), func(reason string) bool { return reason == remoteagent.MaybeOrphaned.Reason })
