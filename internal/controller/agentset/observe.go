@@ -41,7 +41,7 @@ func (o observer) ownsTarget(ctx context.Context) error {
 	}
 	var claims []agentset.Claim
 	for i := range sets.Items {
-		claims = append(claims, agentset.Claim{Name: sets.Items[i].Name, Created: sets.Items[i].CreationTimestamp.Time})
+		claims = append(claims, claimOf(&sets.Items[i]))
 	}
 	winner := agentset.Winner(claims)
 	if winner == o.set.Name || winner == "" {

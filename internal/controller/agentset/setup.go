@@ -68,7 +68,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, opt
 		spec := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 		w := watches{r.Client, r.DefaultProject, &r.memories}
 		b = b.
-			Watches(&v1alpha1.AgentSet{}, handler.EnqueueRequestsFromMapFunc(w.rivals)).
+			Watches(&v1alpha1.AgentSet{}, w.rivalHandler()).
 			Watches(&v1alpha1.Agent{}, w.agentHandler(), builder.WithPredicates(predicate.Funcs{UpdateFunc: matters})).
 			WatchesMetadata(&corev1.Secret{}, w.secretHandler()).
 			Watches(&appsv1.DaemonSet{}, w.workloadHandler(v1alpha1.TargetDaemonSet), spec).
@@ -126,16 +126,6 @@ type watches struct {
 	client         client.Reader
 	defaultProject types.NamespacedName
 	memories       *memories
-}
-
-// rivals returns the other sets of the same target: one of them may own it now.
-func (w watches) rivals(ctx context.Context, object client.Object) []reconcile.Request {
-	set, ok := object.(*v1alpha1.AgentSet)
-	if !ok {
-		return nil
-	}
-	return w.requests(ctx, func(other *v1alpha1.AgentSet) bool { return other.Name != set.Name },
-		client.InNamespace(set.Namespace), client.MatchingFields{targetIndex: targetOf(set)})
 }
 
 // ofProject returns the sets whose template names a CloudProject.
