@@ -162,7 +162,7 @@ func (d Deleter) standing(ctx context.Context) (s registration.Standing, err err
 	}
 	if err := d.connect(ctx); err != nil {
 		shared := d.Projects.Lookup(d.CloudProject.UID)
-		if shared == nil || d.Open() && !(hasToken(ctx, d.Task, shared) && connection.Serves(shared, d.CloudProject)) {
+		if shared == nil || d.Open() && (!hasToken(ctx, d.Task, shared) || !connection.Serves(shared, d.CloudProject)) {
 			return s, err // Its credentials, which verify the intent, are not read yet.
 		}
 		d.Project, d.Endpoint = shared, shared.Endpoint()

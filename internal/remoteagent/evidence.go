@@ -166,8 +166,8 @@ func withCopy(t *Task) error {
 		t.CloudProject.Namespace, t.CloudProject.Name)
 }
 
-// awaitsToken has a deletion that would leave an agent behind wait for the token that the spec names, if the namespace may adopt with it. It
-// waits as long again as for a late response.
+// awaitsToken has a deletion that would leave an agent behind wait for the token that the spec names, if the namespace may adopt with it,
+// as long again as for a late response.
 func awaitsToken(t *Task, from time.Time) error {
 	if deleted := t.Agent.DeletionTimestamp.Time; deleted.After(from) {
 		from = deleted

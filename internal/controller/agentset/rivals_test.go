@@ -91,7 +91,9 @@ func TestWhichSetsOfATargetAreWoken(t *testing.T) {
 }
 
 func created(set *v1alpha1.AgentSet) func(handler.EventHandler, queue) {
-	return func(h handler.EventHandler, q queue) { h.Create(context.Background(), event.CreateEvent{Object: set}, q) }
+	return func(h handler.EventHandler, q queue) {
+		h.Create(context.Background(), event.CreateEvent{Object: set}, q)
+	}
 }
 
 func changed(was, is *v1alpha1.AgentSet) func(handler.EventHandler, queue) {
@@ -101,5 +103,7 @@ func changed(was, is *v1alpha1.AgentSet) func(handler.EventHandler, queue) {
 }
 
 func deleted(set *v1alpha1.AgentSet) func(handler.EventHandler, queue) {
-	return func(h handler.EventHandler, q queue) { h.Delete(context.Background(), event.DeleteEvent{Object: set}, q) }
+	return func(h handler.EventHandler, q queue) {
+		h.Delete(context.Background(), event.DeleteEvent{Object: set}, q)
+	}
 }
