@@ -26,8 +26,12 @@ import (
 const (
 	remoteIndex  = "status.id"
 	machineIndex = "status.machineID"
+	intentIndex  = "intent"
 	ownerIndex   = "owner"
 )
+
+// intentOpen is the value of the Agents with an open registration intent, whoever wrote it. They are few.
+const intentOpen = "open"
 
 // bucket is the index entry of a value that is nearly unique. One entry for each value would take hundreds of bytes; the
 // reader of a bucket filters out the other values.
@@ -42,6 +46,12 @@ func bucket(value string) string {
 var indexes = map[string]func(*v1alpha1.Agent) string{
 	remoteIndex:  func(a *v1alpha1.Agent) string { return a.Status.ID },
 	machineIndex: func(a *v1alpha1.Agent) string { return a.Status.MachineID },
+	intentIndex: func(a *v1alpha1.Agent) string {
+		if intent := IntentOf(a); intent.IsZero() || intent.Spent(ClosedIntent(a)) {
+			return ""
+		}
+		return intentOpen
+	},
 }
 
 // having are the Agents with this remote agent or machine ID, by the index, as the cache has them, not to be changed.

@@ -48,13 +48,6 @@ func (l *leases) take(what lease, key types.NamespacedName) (owner types.Namespa
 	return key
 }
 
-// owner returns the owner of a lease; empty if nobody has it.
-func (l *leases) owner(what lease) types.NamespacedName {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.owners[what]
-}
-
 // seize takes a lease from whoever has it, for the owner by right.
 func (l *leases) seize(what lease, key types.NamespacedName) {
 	l.mu.Lock()

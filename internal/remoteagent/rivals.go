@@ -119,7 +119,7 @@ func (r rivals) misdirected(ctx context.Context, id, machineID string) error {
 // whose name the machine ID is derived from always gets it: any other Agent yields.
 func (r rivals) machineIDFree(ctx context.Context) error {
 	if !r.explicit() {
-		for _, what := range r.machineLeases(r.MachineID()) {
+		for _, what := range r.machineLeases() {
 			r.leases.seize(what, r.Key())
 		}
 		return nil
@@ -145,7 +145,7 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 			return r.machineIDOf(other)
 		}
 	}
-	for _, what := range r.machineLeases(r.MachineID()) {
+	for _, what := range r.machineLeases() {
 		if err := r.leaseFree(ctx, what); err != nil {
 			return err
 		}
@@ -155,20 +155,40 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 
 // unclaimed refuses to adopt a remote agent that a registration of another Agent, whose outcome is unknown, may have created.
 func (r rivals) unclaimed(ctx context.Context, remote *cloud.Agent) error {
-	for _, what := range r.machineLeases(remote.MachineID) {
-		owner := r.leases.owner(what)
-		if owner == r.Key() || owner.Name == "" {
+	others, err := r.having(ctx, intentIndex, intentOpen)
+	if err != nil {
+		return err
+	}
+	for i := range others {
+		other := &others[i]
+		created := machineID(other, r.clusterID) == remote.MachineID && (Evidence{r.Task}).window().Covers(IntentOf(other), remote.CreatedAt)
+		if other.UID == r.Agent.UID || !created {
 			continue
 		}
-		other := r.other(ctx, owner)
-		intent := IntentOf(other)
-		if !intent.Spent(ClosedIntent(other)) && intent.Authentic(Subject(other, r.clusterID, r.Endpoint.URL), r.Project.Sign) {
+		if claims, err := r.registersHere(ctx, other); err != nil {
+			return err
+		} else if claims && begun(ctx, r.Task, other) {
 			return fault.Waitingf(v1alpha1.ReasonRemoteAlreadyManaged,
 				"spec.agentID: a registration of %s, whose outcome is unknown, may have created the agent: wait, or delete that Agent",
 				r.called(other)).After(r.Settings.Slack)
 		}
 	}
 	return nil
+}
+
+// begun reports whether the open registration of another Agent was begun with the token of its CloudProject: whoever may write the Agent may
+// write the intent. A derived machine ID is its own, whatever the intent.
+func begun(ctx context.Context, t *Task, other *v1alpha1.Agent) bool {
+	if machineID(other, t.clusterID) == derived(other, t.clusterID) {
+		return true
+	}
+	ref, _ := projectref.Ref(other, t.Settings.DefaultProject)
+	var cp v1alpha1.CloudProject
+	if t.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) != nil {
+		return false
+	}
+	through := t.Projects.Lookup(cp.UID)
+	return through != nil && IntentOf(other).Authentic(Subject(other, t.clusterID, through.Endpoint().URL), through.Sign)
 }
 
 // leaseFree takes the lease on a machine ID, also from an Agent that may no longer register in this project.
@@ -217,13 +237,13 @@ func (r rivals) sameProject(cloudProject types.UID) bool {
 
 // machineLeases are on the machine ID in this CloudProject, whose token may be replaced, among those with this token, and, once more than
 // spec.projectID shows which project that is, in the project.
-func (r rivals) machineLeases(machineID string) []lease {
+func (r rivals) machineLeases() []lease {
 	all := []lease{
-		leaseOn(r.Endpoint, "machine of CloudProject "+string(r.CloudProject.UID), machineID),
-		leaseOn(r.Endpoint, "machine of token "+r.Project.Sign("lease"), machineID),
+		leaseOn(r.Endpoint, "machine of CloudProject "+string(r.CloudProject.UID), r.MachineID()),
+		leaseOn(r.Endpoint, "machine of token "+r.Project.Sign("lease"), r.MachineID()),
 	}
 	if r.Project.Vouched() {
-		all = append(all, leaseOn(r.Endpoint, "machine", machineID))
+		all = append(all, leaseOn(r.Endpoint, "machine", r.MachineID()))
 	}
 	return all
 }

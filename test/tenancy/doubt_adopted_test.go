@@ -11,21 +11,41 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// A tenant that may adopt names the agent that a registration of another team, whose response was lost, has created.
+// A tenant that may adopt names the agent that a registration of another team, whose response was lost, has created: through the same
+// CloudProject or another of the project, and also after a restart.
 func TestAdopt_CreatedByAnothersRegistrationInDoubt_Waits(t *testing.T) {
-	for name, change := range map[string]func(*v1alpha1.Agent){"explicit": machine("machine-v"), "derived": func(*v1alpha1.Agent) {}} {
+	explicit, derived := machine("machine-v"), func(*v1alpha1.Agent) {}
+	for name, row := range map[string]struct {
+		victim    func(*v1alpha1.Agent)
+		through   string
+		restarted bool
+	}{
+		"explicit":               {explicit, "calyptia", false},
+		"derived":                {derived, "calyptia", false},
+		"explicit, restarted":    {explicit, "calyptia", true},
+		"explicit, another one":  {explicit, "other", false},
+		"derived, both of these": {derived, "other", true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, tenant := harness.Shared(t, cloudtest.Settings{}, func(_ *harness.World, cp *v1alpha1.CloudProject) {
 				cp.Spec.Adoption = v1alpha1.AdoptionAllowed
 			})
 			w.Ready(w.Apply("first"))
+			other := w.NewCloudProject("other")
+			other.Spec.Adoption, other.Spec.TokenSecretRef.Name = v1alpha1.AdoptionAllowed, "other-token"
+			other.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{From: v1alpha1.NamespacesFromAll}
+			w.Create(w.TokenSecret("other-token", w.Cloud.AddProject(w.ProjectID).Reveal()))
+			w.Create(other)
+			w.Ready(w.Apply("second", func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Name = other.Name }))
 			var sent atomic.Bool
 			w.Cloud.Inject(cloudtest.Fault{
 				Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter,
@@ -33,21 +53,28 @@ func TestAdopt_CreatedByAnothersRegistrationInDoubt_Waits(t *testing.T) {
 			})
 			listAgain := w.Cloud.Inject(cloudtest.Fault{
 				Method: http.MethodGet, Route: cloudtest.RouteList, Status: http.StatusServiceUnavailable,
-				Match: func(*http.Request) bool { return sent.Load() },
+				Match: func(r *http.Request) bool { return sent.Load() && r.URL.Query().Get("last") != "1" },
 			})
-			w.Apply("victim", change)
+			w.Apply("victim", row.victim)
 			w.Eventually("it is registered", func() error {
-				if len(w.Remote()) < 2 {
+				if len(w.Remote()) < 3 {
 					return errors.New("it is not there")
 				}
 				return nil
 			})
-			id := w.Remote()[1].ID
-			adopted := func(a *v1alpha1.Agent) {
-				a.Spec = v1alpha1.AgentSpec{ProjectRef: a.Spec.ProjectRef, AgentID: id, DeletionPolicy: v1alpha1.DeletionDelete}
+			id := w.Remote()[2].ID
+			w.NotReady("victim", v1alpha1.ReasonRegistrationOutcomeUnknown)
+			if row.restarted {
+				w.Stop()
+				w.Start(tenant.Namespace)
 			}
-			tenant.NotReady(w.Guest(tenant, "thief", adopted), v1alpha1.ReasonRemoteAlreadyManaged, "outcome is unknown")
+			w.Guest(tenant, "thief", func(a *v1alpha1.Agent) {
+				a.Spec = v1alpha1.AgentSpec{ProjectRef: a.Spec.ProjectRef, AgentID: id, DeletionPolicy: v1alpha1.DeletionDelete}
+				a.Spec.ProjectRef.Name = row.through
+			})
+			tenant.NotReady("thief", v1alpha1.ReasonRemoteAlreadyManaged, "outcome is unknown")
 			listAgain()
+			w.Clock.Step(w.Settings.Slack)
 			w.Ready("victim")
 			tenant.Poke("thief")
 			tenant.Stalled("thief", v1alpha1.ReasonRemoteAlreadyManaged, "belongs to")
@@ -56,4 +83,18 @@ func TestAdopt_CreatedByAnothersRegistrationInDoubt_Waits(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A tenant's registration in doubt claims nothing that was there before: where nothing is listed, a filter puts each machine ID in doubt.
+func TestAdopt_OlderThanAnothersRegistrationInDoubt_IsAdopted(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{NoList: true})
+	old := w.Register("old", "machine-old")
+	w.Cloud.Mutate(old.ID, func(a *cloud.Agent) { a.CreatedAt = a.CreatedAt.Add(-time.Hour) })
+	refusesContent(w)
+	w.Guest(tenant, "claims", machine("machine-old"), configured("# DROP TABLE one\n"))
+	tenant.Stalled("claims", v1alpha1.ReasonInvalid, "something between the operator and the API")
+	w.Ready(w.Apply("adopts", func(a *v1alpha1.Agent) {
+		a.Spec = v1alpha1.AgentSpec{ProjectRef: a.Spec.ProjectRef, AgentID: old.ID}
+	}))
 }

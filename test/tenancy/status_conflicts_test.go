@@ -41,7 +41,7 @@ func TestStatus_EachWriteConflicts_FewRequestsAreSent(t *testing.T) {
 			return nil
 		})
 	}
-	if n := w.Cloud.Count(http.MethodGet, cloudtest.RouteAgent); n > 30 { // One for each change would be a hundred.
+	if n := w.Cloud.Count(http.MethodGet, cloudtest.RouteAgent); n > 60 { // One for each change would be a hundred.
 		t.Errorf("%d reads for one request to reconcile", n)
 	}
 	w.API.Around(nil)
