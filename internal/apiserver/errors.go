@@ -23,8 +23,8 @@ func Denied(err error) bool {
 	}
 	is := status.Status()
 	trouble := is.Code >= http.StatusInternalServerError || is.Code == http.StatusTooManyRequests || is.Code == http.StatusRequestTimeout
-	if is.Code == http.StatusUnauthorized && strings.Contains(is.Message, "ValidatingAdmissionPolicy '") {
-		return true // The operator's own credentials are refused in one word, without a name.
+	if is.Code < http.StatusInternalServerError && strings.Contains(is.Message, "ValidatingAdmissionPolicy '") {
+		return true // With any of four codes. The operator's own credentials are refused in one word, without a name.
 	}
 	// The API server itself writes the start of the message.
 	return !trouble && strings.HasPrefix(is.Message, `admission webhook "`) && strings.Contains(is.Message, `" denied the request`)

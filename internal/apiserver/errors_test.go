@@ -47,6 +47,10 @@ func TestWhatAnErrorOfTheAPIServerMeans(t *testing.T) {
 			Status: metav1.StatusFailure, Code: http.StatusUnauthorized, Reason: metav1.StatusReasonUnauthorized,
 			Message: `secrets "web-token" is forbidden: ValidatingAdmissionPolicy 'labels' with binding 'labels' denied request: a team is required`,
 		}}, true, false},
+		{"denied by a policy with 413", &apierrors.StatusError{ErrStatus: metav1.Status{
+			Status: metav1.StatusFailure, Code: http.StatusRequestEntityTooLarge, Reason: metav1.StatusReasonRequestEntityTooLarge,
+			Message: `secrets "web-token" is forbidden: ValidatingAdmissionPolicy 'labels' with binding 'labels' denied request: a team is required`,
+		}}, true, false},
 		{"the operator's credentials are refused", apierrors.NewUnauthorized("Unauthorized"), false, false},
 		{"a webhook in trouble", denied(http.StatusInternalServerError, metav1.StatusReasonInternalError), false, false},
 		{"a webhook without time", denied(http.StatusServiceUnavailable, ""), false, false},

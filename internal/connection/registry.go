@@ -211,6 +211,17 @@ func (r *Registry) Leave(who types.UID) {
 	}
 }
 
+// Unreserve drops the reservations of an Agent at the rate limits of all projects but one: it does not return to them.
+func (r *Registry) Unreserve(who types.UID, but *Connection) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.connections {
+		if p != but {
+			p.shared.limiter.Leave(who)
+		}
+	}
+}
+
 // Forget drops the Connection of a CloudProject that was deleted.
 func (r *Registry) Forget(uid types.UID) {
 	r.mu.Lock()

@@ -8,6 +8,7 @@ package remoteagent
 
 import (
 	"context"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -145,8 +146,21 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 			return r.machineIDOf(other)
 		}
 	}
+	// Leases end with the process, a registration in doubt does not: the first that was begun has the machine ID.
+	mine := r.Open() && Evidence{r.Task}.authentic()
+	begun, err := begunBy(ctx, r, r.MachineID())
+	if err != nil {
+		return err
+	}
+	for _, other := range begun {
+		if !mine || IntentOf(other).First.Before(r.Intent().First) {
+			return r.machineIDOf(other)
+		}
+	}
 	for _, what := range r.machineLeases() {
-		if err := r.leaseFree(ctx, what); err != nil {
+		if mine {
+			r.leases.seize(what, r.Key())
+		} else if err := r.leaseFree(ctx, what); err != nil {
 			return err
 		}
 	}
@@ -155,40 +169,55 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 
 // unclaimed refuses to adopt a remote agent that a registration of another Agent, whose outcome is unknown, may have created.
 func (r rivals) unclaimed(ctx context.Context, remote *cloud.Agent) error {
-	others, err := r.having(ctx, intentIndex, intentOpen)
-	if err != nil {
-		return err
-	}
-	for i := range others {
-		other := &others[i]
-		created := machineID(other, r.clusterID) == remote.MachineID && (Evidence{r.Task}).window().Covers(IntentOf(other), remote.CreatedAt)
-		if other.UID == r.Agent.UID || !created {
-			continue
-		}
-		if claims, err := r.registersHere(ctx, other); err != nil {
-			return err
-		} else if claims && begun(ctx, r.Task, other) {
+	others, err := begunBy(ctx, r, remote.MachineID)
+	for _, other := range others { // None after an error.
+		if (Evidence{r.Task}).window().Covers(IntentOf(other), remote.CreatedAt) {
 			return fault.Waitingf(v1alpha1.ReasonRemoteAlreadyManaged,
 				"spec.agentID: a registration of %s, whose outcome is unknown, may have created the agent: wait, or delete that Agent",
 				r.called(other)).After(r.Settings.Slack)
 		}
 	}
-	return nil
+	return err
 }
 
-// begun reports whether the open registration of another Agent was begun with the token of its CloudProject: whoever may write the Agent may
-// write the intent. A derived machine ID is its own, whatever the intent.
-func begun(ctx context.Context, t *Task, other *v1alpha1.Agent) bool {
-	if machineID(other, t.clusterID) == derived(other, t.clusterID) {
-		return true
+// begunBy are the other Agents with a registration of a machine ID in the same project whose outcome is unknown.
+func begunBy(ctx context.Context, r rivals, id string) (found []*v1alpha1.Agent, err error) {
+	others, err := r.having(ctx, intentIndex, intentOpen)
+	if err != nil {
+		return nil, err
 	}
-	ref, _ := projectref.Ref(other, t.Settings.DefaultProject)
+	for i := range others {
+		other := &others[i]
+		if other.UID == r.Agent.UID || machineID(other, r.clusterID) != id {
+			continue
+		}
+		if here, err := begun(ctx, r, other); err != nil {
+			return nil, err
+		} else if here {
+			found = append(found, other)
+		}
+	}
+	return found, nil
+}
+
+// begun reports whether another Agent has begun its open registration in the same project, with the token of its CloudProject: whoever may
+// write the Agent may write the intent. A derived machine ID is its own, whatever the intent.
+func begun(ctx context.Context, r rivals, other *v1alpha1.Agent) (bool, error) {
+	ref, named := projectref.Ref(other, r.Settings.DefaultProject)
 	var cp v1alpha1.CloudProject
-	if t.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) != nil {
-		return false
+	if !named || r.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) != nil {
+		return false, nil
 	}
-	through := t.Projects.Lookup(cp.UID)
-	return through != nil && IntentOf(other).Authentic(Subject(other, t.clusterID, through.Endpoint().URL), through.Sign)
+	through := r.Projects.Lookup(cp.UID)
+	if through == nil && r.Clock.Since(r.started) < r.Settings.Slack { // It may be of this project, and may never be usable.
+		return false, fault.Waitingf(v1alpha1.ReasonProgressing, "the operator has just started, and has not read all CloudProjects yet").
+			After(fault.Spread(time.Second)).Quietly()
+	}
+	if here, err := r.registersHere(ctx, other); err != nil || !here || through == nil {
+		return false, err
+	}
+	own := machineID(other, r.clusterID) == derived(other, r.clusterID)
+	return own || IntentOf(other).Authentic(Subject(other, r.clusterID, through.Endpoint().URL), through.Sign), nil
 }
 
 // leaseFree takes the lease on a machine ID, also from an Agent that may no longer register in this project.

@@ -113,15 +113,24 @@ var unfenced = []struct {
 }{
 	{"not stored", "did not store", func(w *harness.World) { storesLessOf(w, "/cloudprojects/", withoutFinalizer) }},
 	{"rejected", "finalizers.example.com", func(w *harness.World) {
-		w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
-			if r.Method != http.MethodPatch || !strings.HasSuffix(r.URL.Path, "/cloudprojects/calyptia") {
-				return send(r)
-			}
-			return harness.Refusal(r, http.StatusForbidden, metav1.StatusReasonForbidden,
-				`admission webhook "finalizers.example.com" denied the request: no finalizers of others`)
-		})
-		w.Cleanup(func() { w.API.Around(nil) })
+		rejectsFinalizer(w, http.StatusForbidden, metav1.StatusReasonForbidden,
+			`admission webhook "finalizers.example.com" denied the request: no finalizers of others`)
 	}},
+	{"rejected by a policy with 413", "no finalizers of others", func(w *harness.World) {
+		rejectsFinalizer(w, http.StatusRequestEntityTooLarge, metav1.StatusReasonRequestEntityTooLarge,
+			`cloudprojects.cloud.calyptia.com "calyptia" is forbidden: ValidatingAdmissionPolicy 'finalizers' with binding 'all' denied request: `+
+				`no finalizers of others`)
+	}},
+}
+
+func rejectsFinalizer(w *harness.World, code int, reason metav1.StatusReason, message string) {
+	w.API.Around(func(r *http.Request, send harness.Send) (*http.Response, error) {
+		if r.Method != http.MethodPatch || !strings.HasSuffix(r.URL.Path, "/cloudprojects/calyptia") {
+			return send(r)
+		}
+		return harness.Refusal(r, code, reason, message)
+	})
+	w.Cleanup(func() { w.API.Around(nil) })
 }
 
 // A CloudProject without its finalizer could be gone before its Agents, so none is registered. Nothing but the time shows the correction.

@@ -86,6 +86,9 @@ func (f finisher) endTurn(err error) {
 		(failure.Code == fault.Throttled || failure.Code == fault.Unrecorded || f.Project != nil && failure.Quiet)
 	if !goesOn {
 		f.Projects.EndTurn(f.Agent.UID)
+		f.Projects.Unreserve(f.Agent.UID, nil)
+	} else {
+		f.Projects.Unreserve(f.Agent.UID, f.Project)
 	}
 }
 

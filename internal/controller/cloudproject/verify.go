@@ -98,6 +98,9 @@ func (n connector) unread(ctx context.Context, cp *v1alpha1.CloudProject, m *mem
 	_ = n.copies.client.Get(ctx, client.ObjectKey{Namespace: cp.Namespace, Name: cp.Spec.TokenSecretRef.Name}, &secret) // None has no version.
 	switch {
 	case connection.Serves(p, cp) && connection.TokenVersion(p) == secret.ResourceVersion:
+		if m.unfenced.failure != nil {
+			p.PauseRegistration(pauseReason(cp, m.unfenced.failure, nil))
+		}
 	case connection.Borrow(p, cp, secret.ResourceVersion):
 		p.PauseRegistration(pauseReason(cp, fault.Waitingf(v1alpha1.ReasonAPIServer, "its credentials cannot be read"), nil))
 	default:

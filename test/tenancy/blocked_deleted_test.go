@@ -1,0 +1,48 @@
+/*
+Copyright 2026 The Calyptia Agent Operator Authors.
+
+SPDX-License-Identifier: Apache-2.0
+*/
+
+package tenancy_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/test/harness"
+)
+
+// A filter withholds what an agent holds, and so the lists that the registrations of all teams need. Its Agent is deleted, also after a restart:
+// that the recorded agent is its own was shown before, and a deletion needs no body.
+func TestFilter_TheBlockedAgentIsDeleted(t *testing.T) {
+	for _, status := range []int{dropped, http.StatusOK, http.StatusForbidden, http.StatusNotFound, http.StatusInternalServerError} {
+		for _, restarted := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d, restarted %t", status, restarted), func(t *testing.T) {
+				t.Parallel()
+				w, tenant := harness.Shared(t, cloudtest.Settings{}, func(w *harness.World, cp *v1alpha1.CloudProject) { behindFilter(w, cp, status) })
+				w.Ready(w.Apply("own"))
+				id := tenant.Ready(w.Guest(tenant, "blocked", machine("machine-blocked"))).Status.ID
+				tenant.Check("blocked")
+				block(w, tenant, "blocked")
+				if restarted {
+					w.Stop()
+					w.Start(tenant.Namespace)
+				}
+				checked(w)
+				tenant.Delete("blocked")
+				w.Eventually("the remote agent is deleted", func() error {
+					if _, there := w.Cloud.Agent(id); there {
+						return errors.New(harness.Describe(tenant.Get("blocked")))
+					}
+					return nil
+				})
+				tenant.Gone("blocked")
+			})
+		}
+	}
+}
