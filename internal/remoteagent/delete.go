@@ -220,8 +220,8 @@ func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 	return d.deleteID(ctx, id)
 }
 
-// withheld reports whether something between the operator and the API does not pass on what the Agent's own agent holds. That it is ours was
-// shown before, and is recorded here: the deletion needs no body.
+// withheld reports whether something between the operator and the API does not pass on what the Agent's own agent holds. That it is ours
+// was shown before, and is recorded here: the deletion needs no body.
 func withheld(d Deleter, id string, err error) bool {
 	e, ok := cloud.AsError(err)
 	return ok && !e.API && !e.NotSent && id == d.Agent.Status.ID && !neverShown(d.Agent) && (Absence{d.Task}).knownHere(id)
