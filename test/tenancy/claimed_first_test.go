@@ -20,6 +20,17 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
+// copied waits until the operator's copy has a token.
+func copied(w *harness.World, token string) {
+	w.Helper()
+	w.Eventually("the token is copied", func() error {
+		if s := w.Secret("calyptia-credentials"); s == nil || string(s.Data[v1alpha1.TokenKey]) != token {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+}
+
 // The first agent of a project that spec.projectID claims is registered when no list shows an agent. Lists of the same token show it later:
 // what was recorded with that token counts when the token is replaced, and the agent is missing.
 func TestClaimed_ListsShowedTheFirstAgentLater_TokenIsReplaced(t *testing.T) {
@@ -34,12 +45,7 @@ func TestClaimed_ListsShowedTheFirstAgentLater_TokenIsReplaced(t *testing.T) {
 			})
 			use := func(token string) {
 				w.SetSecret("calyptia-token", map[string]string{v1alpha1.TokenKey: token})
-				w.Eventually("the token is copied", func() error {
-					if s := w.Secret("calyptia-credentials"); s == nil || string(s.Data[v1alpha1.TokenKey]) != token {
-						return errors.New("it is not")
-					}
-					return nil
-				})
+				copied(w, token)
 				w.ProjectBecomes(metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified)
 			}
 			use(first)
