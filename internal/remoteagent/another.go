@@ -44,10 +44,15 @@ func (a Another) Own(ctx context.Context, secret *corev1.Secret, verdict tokense
 	}
 	// Nothing recorded counts for it.
 	unrecorded := &cloud.Agent{MachineID: a.MachineID(), RawConfig: remote.RawConfig, CreatedAt: remote.CreatedAt}
-	if !(Evidence{a.Task}).entitled(unrecorded, registration.ParseIntent(tokensecret.Registration(secret))) {
+	intent := registration.ParseIntent(tokensecret.Registration(secret))
+	if !(Evidence{a.Task}).entitled(unrecorded, intent) {
 		return nil, nil //nolint:nilnil // Documented: it is not ours.
 	}
-	if err := (rivals{a.Task}).unowned(ctx, remote); fault.Is(err, fault.RemoteOwned) {
+	err = Evidence{a.Task}.claimed(ctx, unrecorded, intent)
+	if err == nil {
+		err = rivals{a.Task}.unowned(ctx, remote)
+	}
+	if fault.Is(err, fault.RemoteOwned) {
 		return nil, nil //nolint:nilnil // Documented: another Agent has it.
 	} else if err != nil {
 		return nil, err

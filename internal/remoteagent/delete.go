@@ -10,6 +10,8 @@ import (
 	"context"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -185,7 +187,7 @@ func (d Deleter) standing(ctx context.Context) (s registration.Standing, err err
 	return s, nil
 }
 
-// deleteConfirmed reads first: only what shows our machine ID, and is known to be ours, is deleted.
+// deleteConfirmed reads first: only what shows our machine ID, and is known to be ours, is deleted, or what is withheld.
 func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 	if (deletions{d.Task}).ended(id) {
 		return d.deleteID(ctx, id)
@@ -195,6 +197,9 @@ func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 	}
 	remote, err := Absence{d.Task}.read(ctx, id)
 	if err != nil && withheld(d, id, err) {
+		if err := (Absence{d.Task}).twice(id, agentstatus.Classify(err).Coded(fault.Unreachable)); err != nil {
+			return err
+		}
 		return d.deleteID(ctx, id)
 	}
 	if err != nil {
@@ -221,8 +226,14 @@ func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 }
 
 // withheld reports whether something between the operator and the API does not pass on what the Agent's own agent holds. That it is ours
-// was shown before, and is recorded here: the deletion needs no body.
+// was shown before, and is recorded here, and nothing has shown another machine ID since: the deletion needs no body.
 func withheld(d Deleter, id string, err error) bool {
+	a, misnamed := &d.Known.Absence, d.found(id, fault.RemoteMisnamed)
+	ready := meta.FindStatusCondition(d.Agent.Status.Conditions, v1alpha1.ConditionReady)
+	if a.first == misnamed || ready != nil && ready.Reason == v1alpha1.ReasonRemoteMismatch {
+		a.first = misnamed // Also once the condition shows another failure.
+		return false
+	}
 	e, ok := cloud.AsError(err)
 	return ok && !e.API && !e.NotSent && id == d.Agent.Status.ID && !neverShown(d.Agent) && (Absence{d.Task}).knownHere(id)
 }

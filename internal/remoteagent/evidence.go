@@ -36,6 +36,10 @@ func (e Evidence) authentic() bool {
 // entitled reports whether a remote agent that shows our machine ID is this Agent's, by its record, or by the intent
 // that may have created it.
 func (e Evidence) entitled(remote *cloud.Agent, intent registration.Intent) bool {
+	return known(e, remote, intent).Entitled()
+}
+
+func known(e Evidence, remote *cloud.Agent, intent registration.Intent) registration.Evidence {
 	registered, differs := e.registeredBy(remote, intent)
 	return registration.Evidence{
 		Derived:      remote.MachineID == e.derived(),
@@ -43,7 +47,17 @@ func (e Evidence) entitled(remote *cloud.Agent, intent registration.Intent) bool
 		RecordedHere: e.recordedHere(remote.ID),
 		Registered:   registered,
 		Differs:      differs,
-	}.Entitled()
+	}
+}
+
+// claimed refuses a remote agent to which the permission to adopt alone entitles, if a registration of another Agent in doubt may have
+// created it.
+func (e Evidence) claimed(ctx context.Context, remote *cloud.Agent, intent registration.Intent) error {
+	evidence := known(e, remote, intent)
+	if evidence.MayAdopt = false; evidence.Entitled() {
+		return nil
+	}
+	return rivals{e.Task}.unclaimed(ctx, remote)
 }
 
 // registeredBy reports whether an authentic intent covers the creation of a remote agent: one that is not spent yet,

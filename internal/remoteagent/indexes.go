@@ -30,7 +30,7 @@ const (
 	ownerIndex   = "owner"
 )
 
-// intentOpen is the value of the Agents with an open registration intent, whoever wrote it. They are few.
+// intentOpen is the value of the Agents with an open registration intent, whoever wrote it: mostly few.
 const intentOpen = "open"
 
 // bucket is the index entry of a value that is nearly unique. One entry for each value would take hundreds of bytes; the
@@ -54,7 +54,7 @@ var indexes = map[string]func(*v1alpha1.Agent) string{
 	},
 }
 
-// having are the Agents with this remote agent or machine ID, by the index, as the cache has them, not to be changed.
+// having are the Agents with this remote agent, machine ID or state of the intent, by the index, as the cache has them, not to be changed.
 func (o *Operator) having(ctx context.Context, index, value string) ([]v1alpha1.Agent, error) {
 	var agents v1alpha1.AgentList
 	err := o.Client.List(ctx, &agents, client.MatchingFields{index: bucket(value)}, client.UnsafeDisableDeepCopy)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -27,11 +28,12 @@ func leaseOn(at connection.Endpoint, kind, id string) lease {
 
 // leases ensure that only one Agent gets a remote agent or machine ID when two are reconciled at the same time, which the
 // cache would show too late. An Agent loses its few leases when it is forgotten. After a restart the recorded status of
-// the other Agent counts, once the cache has it.
+// the other Agent counts, and its open intent, once the cache has it.
 type leases struct {
 	mu     sync.Mutex
 	owners map[lease]types.NamespacedName
 	owned  map[types.NamespacedName][]lease
+	since  time.Time // the first reconciliation: a process may wait long until it leads
 }
 
 // mostLeases bounds the leases of one Agent: whoever changes its CloudProject chooses the endpoints. The longest unused is dropped.
@@ -46,6 +48,23 @@ func (l *leases) take(what lease, key types.NamespacedName) (owner types.Namespa
 	}
 	l.put(what, key)
 	return key
+}
+
+// kept returns since when leases are kept, which is now at the first call.
+func (l *leases) kept(now time.Time) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.since.IsZero() {
+		l.since = now
+	}
+	return l.since
+}
+
+// holds reports whether an Agent has leases.
+func (l *leases) holds(all []lease, key types.NamespacedName) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !slices.ContainsFunc(all, func(what lease) bool { return l.owners[what] != key })
 }
 
 // seize takes a lease from whoever has it, for the owner by right.

@@ -65,6 +65,7 @@ type Task struct {
 // NewTask begins the reconciliation of an Agent.
 func NewTask(o *Operator, base *v1alpha1.Agent, k *Known) *Task {
 	now := o.Clock.Now()
+	o.leases.kept(now)
 	k.wake()
 	return &Task{Operator: o, Known: k, endpoint: endpoint{turn: ratelimit.NewTurn(now)}, Draft: &Draft{
 		writer: o.Client, Reader: o.APIReader, Base: base, Agent: base.DeepCopy(),

@@ -146,6 +146,9 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 			return r.machineIDOf(other)
 		}
 	}
+	if r.leases.holds(r.machineLeases(), r.Key()) {
+		return nil
+	}
 	// Leases end with the process, a registration in doubt does not: the first that was begun has the machine ID.
 	mine := r.Open() && Evidence{r.Task}.authentic()
 	begun, err := begunBy(ctx, r, r.MachineID())
@@ -153,14 +156,12 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 		return err
 	}
 	for _, other := range begun {
-		if !mine || IntentOf(other).First.Before(r.Intent().First) {
+		if !mine || r.MachineID() == derived(other, r.clusterID) || IntentOf(other).First.Before(r.Intent().First) {
 			return r.machineIDOf(other)
 		}
 	}
 	for _, what := range r.machineLeases() {
-		if mine {
-			r.leases.seize(what, r.Key())
-		} else if err := r.leaseFree(ctx, what); err != nil {
+		if err := r.leaseFree(ctx, what); err != nil {
 			return err
 		}
 	}
@@ -173,14 +174,15 @@ func (r rivals) unclaimed(ctx context.Context, remote *cloud.Agent) error {
 	for _, other := range others { // None after an error.
 		if (Evidence{r.Task}).window().Covers(IntentOf(other), remote.CreatedAt) {
 			return fault.Waitingf(v1alpha1.ReasonRemoteAlreadyManaged,
-				"spec.agentID: a registration of %s, whose outcome is unknown, may have created the agent: wait, or delete that Agent",
-				r.called(other)).After(r.Settings.Slack)
+				"a registration of %s, whose outcome is unknown, may have created the agent: wait, or delete that Agent",
+				r.called(other)).Coded(fault.RemoteOwned).After(r.Settings.Slack)
 		}
 	}
 	return err
 }
 
-// begunBy are the other Agents with a registration of a machine ID in the same project whose outcome is unknown.
+// begunBy are the other Agents with a registration of a machine ID in the same project whose outcome is unknown. One that was tried long ago
+// does not count: its Agent may be suspended.
 func begunBy(ctx context.Context, r rivals, id string) (found []*v1alpha1.Agent, err error) {
 	others, err := r.having(ctx, intentIndex, intentOpen)
 	if err != nil {
@@ -188,7 +190,7 @@ func begunBy(ctx context.Context, r rivals, id string) (found []*v1alpha1.Agent,
 	}
 	for i := range others {
 		other := &others[i]
-		if other.UID == r.Agent.UID || machineID(other, r.clusterID) != id {
+		if other.UID == r.Agent.UID || machineID(other, r.clusterID) != id || r.Clock.Since(IntentOf(other).At) > registration.LongestDoubt {
 			continue
 		}
 		if here, err := begun(ctx, r, other); err != nil {
@@ -208,16 +210,20 @@ func begun(ctx context.Context, r rivals, other *v1alpha1.Agent) (bool, error) {
 	if !named || r.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) != nil {
 		return false, nil
 	}
-	through := r.Projects.Lookup(cp.UID)
-	if through == nil && r.Clock.Since(r.started) < r.Settings.Slack { // It may be of this project, and may never be usable.
-		return false, fault.Waitingf(v1alpha1.ReasonProgressing, "the operator has just started, and has not read all CloudProjects yet").
-			After(fault.Spread(time.Second)).Quietly()
-	}
-	if here, err := r.registersHere(ctx, other); err != nil || !here || through == nil {
-		return false, err
+	through, now := r.Projects.Lookup(cp.UID), r.Clock.Now()
+	if (through == nil || !through.Result().Verified) && now.Sub(r.leases.kept(now)) < r.Settings.Slack { // It may be of this project.
+		return false, fault.Waitingf(v1alpha1.ReasonProgressing, "the operator has just started, and has not verified all CloudProjects yet").
+			After(fault.Spread(time.Second))
 	}
 	own := machineID(other, r.clusterID) == derived(other, r.clusterID)
-	return own || IntentOf(other).Authentic(Subject(other, r.clusterID, through.Endpoint().URL), through.Sign), nil
+	if through == nil || !own && !IntentOf(other).Authentic(Subject(other, r.clusterID, through.Endpoint().URL), through.Sign) {
+		return false, nil
+	}
+	here, err := r.registersHere(ctx, other)
+	if fault.Is(err, fault.ProjectNotAllowed) {
+		return false, nil // The other CloudProject's selector is not valid.
+	}
+	return here, err
 }
 
 // leaseFree takes the lease on a machine ID, also from an Agent that may no longer register in this project.
@@ -228,7 +234,7 @@ func (r rivals) leaseFree(ctx context.Context, what lease) error {
 	}
 	other := r.other(ctx, owner)
 	if other.UID != "" { // The cache has it.
-		if wants, err := r.registersHere(ctx, other); err != nil {
+		if wants, err := r.registersHere(ctx, other); err != nil && !fault.Is(err, fault.ProjectNotAllowed) {
 			return err
 		} else if !wants {
 			r.leases.seize(what, r.Key())

@@ -219,7 +219,7 @@ func (r sources) lookup(ctx context.Context, s registration.Source) error {
 	case remote == nil && s == registration.Secret:
 		return r.secretOfNone(ctx)
 	case remote != nil && (Evidence{r.Task}).entitled(remote, intent):
-		if leaves, err := r.leaves(ctx, s, remote); err != nil {
+		if leaves, err := r.leaves(ctx, s, remote, intent); err != nil {
 			return err
 		} else if !leaves {
 			finding, r.remotes[s] = registration.Ours, remote
@@ -237,13 +237,17 @@ func (r sources) lookup(ctx context.Context, s registration.Source) error {
 	return nil
 }
 
-// leaves reports whether an Agent that is being deleted leaves a remote agent to the Agent that has it, and stays. What the status records
-// is left when it would be deleted.
-func (r sources) leaves(ctx context.Context, s registration.Source, remote *cloud.Agent) (bool, error) {
-	if !r.Deleting() || s == registration.Record {
-		return false, nil
+// leaves reports whether an Agent that is being deleted leaves a remote agent to the Agent that has it, and stays, or whose registration in
+// doubt may have created it. What the status records is left when it would be deleted.
+func (r sources) leaves(ctx context.Context, s registration.Source, remote *cloud.Agent, intent registration.Intent) (bool, error) {
+	err := Evidence{r.Task}.claimed(ctx, remote, intent)
+	if r.Deleting() && fault.Is(err, fault.RemoteOwned) {
+		return true, nil
 	}
-	err := (rivals{r.Task}).unowned(ctx, remote)
+	if err != nil || !r.Deleting() || s == registration.Record {
+		return false, err
+	}
+	err = (rivals{r.Task}).unowned(ctx, remote)
 	if owned, ok := fault.As(err); ok && owned.Code == fault.RemoteOwned && owned.Class == fault.Terminal {
 		return true, nil
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
@@ -44,5 +45,34 @@ func TestFilter_TheBlockedAgentIsDeleted(t *testing.T) {
 				tenant.Gone("blocked")
 			})
 		}
+	}
+}
+
+// One that was shown to be another's is not deleted when the filter withholds it then, also not after a restart.
+func TestFilter_ABlockedAgentOfAnotherIsNotDeleted(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{}, func(w *harness.World, cp *v1alpha1.CloudProject) {
+		behindFilter(w, cp, http.StatusForbidden)
+	})
+	w.Ready(w.Apply("own"))
+	id := tenant.Ready(w.Guest(tenant, "blocked", machine("machine-blocked"))).Status.ID
+	tenant.Check("blocked")
+	w.Stop()
+	w.Cloud.Mutate(id, func(a *cloud.Agent) { a.MachineID = "machine-of-another" })
+	tenant.Delete("blocked")
+	w.Start(tenant.Namespace)
+	tenant.Stalled("blocked", v1alpha1.ReasonRemoteMismatch, "not deleted")
+	w.Cloud.Mutate(id, func(a *cloud.Agent) { a.RawConfig = blockedText })
+	for range 3 {
+		w.Stop()
+		w.Start(tenant.Namespace)
+		tenant.Poke("blocked")
+		tenant.NotReady("blocked", v1alpha1.ReasonInvalidResponse)
+	}
+	w.Clock.Step(w.Settings.GoneDelay)
+	tenant.Poke("blocked")
+	tenant.NotReady("blocked", v1alpha1.ReasonInvalidResponse)
+	if _, there := w.Cloud.Agent(id); !there {
+		t.Error("it was deleted")
 	}
 }

@@ -27,12 +27,14 @@ func TestAdopt_CreatedByAnothersRegistrationInDoubt_Waits(t *testing.T) {
 		victim    func(*v1alpha1.Agent)
 		through   string
 		restarted bool
+		forged    bool // The other declares the machine ID, and writes an intent.
 	}{
-		"explicit":               {explicit, "calyptia", false},
-		"derived":                {derived, "calyptia", false},
-		"explicit, restarted":    {explicit, "calyptia", true},
-		"explicit, another one":  {explicit, "other", false},
-		"derived, both of these": {derived, "other", true},
+		"explicit":                {explicit, "calyptia", false, false},
+		"derived":                 {derived, "calyptia", false, false},
+		"explicit, restarted":     {explicit, "calyptia", true, false},
+		"explicit, another one":   {explicit, "other", false, false},
+		"derived, both of these":  {derived, "other", true, false},
+		"explicit, forged intent": {explicit, "calyptia", false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -69,10 +71,17 @@ func TestAdopt_CreatedByAnothersRegistrationInDoubt_Waits(t *testing.T) {
 				w.Start(tenant.Namespace)
 			}
 			w.Guest(tenant, "thief", func(a *v1alpha1.Agent) {
-				a.Spec = v1alpha1.AgentSpec{ProjectRef: a.Spec.ProjectRef, AgentID: id, DeletionPolicy: v1alpha1.DeletionDelete}
+				if row.forged {
+					a.Spec.MachineID = "machine-v"
+					forged(a)
+				} else {
+					a.Spec = v1alpha1.AgentSpec{ProjectRef: a.Spec.ProjectRef, AgentID: id, DeletionPolicy: v1alpha1.DeletionDelete}
+				}
 				a.Spec.ProjectRef.Name = row.through
 			})
-			tenant.NotReady("thief", v1alpha1.ReasonRemoteAlreadyManaged, "outcome is unknown")
+			if !row.forged {
+				tenant.NotReady("thief", v1alpha1.ReasonRemoteAlreadyManaged, "outcome is unknown")
+			}
 			listAgain()
 			w.Clock.Step(w.Settings.Slack)
 			w.Ready("victim")

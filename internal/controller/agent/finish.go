@@ -87,7 +87,7 @@ func (f finisher) endTurn(err error) {
 	if !goesOn {
 		f.Projects.EndTurn(f.Agent.UID)
 		f.Projects.Unreserve(f.Agent.UID, nil)
-	} else {
+	} else if f.Project != nil { // Else it may return to any.
 		f.Projects.Unreserve(f.Agent.UID, f.Project)
 	}
 }

@@ -107,6 +107,9 @@ func (r releaser) keepFinalizer(ctx context.Context, cp *v1alpha1.CloudProject, 
 		failure = fault.Terminalf(v1alpha1.ReasonAPIServer, "the finalizer %s of the CloudProject, which the operator needs, is rejected: %s: "+
 			"correct the policy or webhook that rejects it", v1alpha1.CloudProjectFinalizer, agentstatus.Classify(err).Message).Because(err)
 	default:
+		if p := r.projects.Lookup(cp.UID); p != nil && !apiserver.Outdated(err) {
+			p.PauseRegistration(pauseReason(cp, agentstatus.Classify(err), nil))
+		}
 		return was, err
 	}
 	return unfenced{failure, was.times + 1}, nil
