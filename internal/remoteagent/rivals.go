@@ -181,8 +181,8 @@ func (r rivals) unclaimed(ctx context.Context, remote *cloud.Agent) error {
 	return err
 }
 
-// begunBy are the other Agents with a registration of a machine ID in the same project whose outcome is unknown. One that was tried long ago
-// does not count: its Agent may be suspended.
+// begunBy are the other Agents with a registration of a machine ID in the same project whose outcome is unknown. One that was tried long
+// ago does not count: its Agent may be suspended.
 func begunBy(ctx context.Context, r rivals, id string) (found []*v1alpha1.Agent, err error) {
 	others, err := r.having(ctx, intentIndex, intentOpen)
 	if err != nil {
