@@ -84,17 +84,19 @@ func (u *unfinished) fits(namespace string, bytes int, now time.Time) bool {
 			}
 		}
 	}
-	most := u.most(namespace)
-	for who, t := range u.turns {
-		if u.total+bytes <= unfinishedMemory || u.held[most] < u.held[namespace]+bytes {
-			break
+	for u.total+bytes > unfinishedMemory {
+		most := u.most(namespace)
+		if u.held[most] < u.held[namespace]+bytes {
+			return false
 		}
-		if t.namespace == most {
-			u.end(who)
-			most = u.most(namespace)
+		for who, t := range u.turns {
+			if t.namespace == most && len(t.seen) > 0 { // Others hold nothing.
+				u.end(who)
+				break
+			}
 		}
 	}
-	return u.total+bytes <= unfinishedMemory
+	return true
 }
 
 // most is the namespace that holds the most, besides one.

@@ -39,6 +39,5 @@ func TestDelete_TokenIsRejectedForDeletions_OthersGoOn(t *testing.T) {
 	w.NotReady("web", v1alpha1.ReasonForbidden)
 	allow()
 	w.PokeProject() // The token got the right.
-	w.Poke("web")
 	w.Gone("web")
 }
