@@ -112,10 +112,8 @@ func (a Adopter) adoptable(ctx context.Context, remote *cloud.Agent, own bool) e
 			"spec.machineID is not that of agent %s: delete this Agent and create it without machineID, or with the agentID of another agent",
 			remote.ID)
 	}
-	if !own {
-		if err := (rivals{a.Task}).unclaimed(ctx, remote); err != nil {
-			return err
-		}
+	if err := (Evidence{a.Task}).claimed(ctx, remote, a.Intent()); err != nil {
+		return err
 	}
 	return rivals{a.Task}.unowned(ctx, remote)
 }

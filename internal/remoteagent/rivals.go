@@ -151,11 +151,11 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 	}
 	// Leases end with the process, a registration in doubt does not: the first that was begun has the machine ID.
 	mine := r.Open() && Evidence{r.Task}.authentic()
-	begun, err := begunBy(ctx, r, r.MachineID())
+	doubtful, err := begunBy(ctx, r, r.MachineID())
 	if err != nil {
 		return err
 	}
-	for _, other := range begun {
+	for _, other := range doubtful {
 		if !mine || r.MachineID() == derived(other, r.clusterID) || IntentOf(other).First.Before(r.Intent().First) {
 			return r.machineIDOf(other)
 		}
@@ -219,11 +219,7 @@ func begun(ctx context.Context, r rivals, other *v1alpha1.Agent) (bool, error) {
 	if through == nil || !own && !IntentOf(other).Authentic(Subject(other, r.clusterID, through.Endpoint().URL), through.Sign) {
 		return false, nil
 	}
-	here, err := r.registersHere(ctx, other)
-	if fault.Is(err, fault.ProjectNotAllowed) {
-		return false, nil // The other CloudProject's selector is not valid.
-	}
-	return here, err
+	return r.registersHere(ctx, other)
 }
 
 // leaseFree takes the lease on a machine ID, also from an Agent that may no longer register in this project.
@@ -234,7 +230,7 @@ func (r rivals) leaseFree(ctx context.Context, what lease) error {
 	}
 	other := r.other(ctx, owner)
 	if other.UID != "" { // The cache has it.
-		if wants, err := r.registersHere(ctx, other); err != nil && !fault.Is(err, fault.ProjectNotAllowed) {
+		if wants, err := r.registersHere(ctx, other); err != nil {
 			return err
 		} else if !wants {
 			r.leases.seize(what, r.Key())
@@ -257,7 +253,11 @@ func (r rivals) registersHere(ctx context.Context, other *v1alpha1.Agent) (bool,
 	if !named || r.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) != nil || !r.sameProject(cp.UID) {
 		return false, nil
 	}
-	return projectref.Allows(ctx, r.APIReader, &cp, other.Namespace)
+	allowed, err := projectref.Allows(ctx, r.APIReader, &cp, other.Namespace)
+	if fault.Is(err, fault.ProjectNotAllowed) {
+		return false, nil // The other CloudProject's selector is not valid.
+	}
+	return allowed, err
 }
 
 // sameProject reports whether a CloudProject is of the same project. That both name it in spec.projectID is not enough: otherwise naming a
