@@ -33,9 +33,9 @@ type Intent struct {
 	text string
 }
 
-// LongestDoubt bounds how long before an intent the first attempt may have been. Within that time an agent with an explicit
+// longestDoubt bounds how long before an intent the first attempt may have been. Within that time an agent with an explicit
 // machine ID that shows what was sent counts as ours, whoever registered it.
-const LongestDoubt = time.Hour
+const longestDoubt = time.Hour
 
 // Signer signs a text with the project token. The signature does not reveal the token.
 type Signer func(text string) string
@@ -62,7 +62,7 @@ type Attempt struct {
 }
 
 // NewIntent returns an intent that is later than the last one, open or closed:
-// one that is not later than the one closed last is spent. A first attempt longer ago than LongestDoubt is cut to that.
+// one that is not later than the one closed last is spent. A first attempt longer ago than longestDoubt is cut to that.
 func NewIntent(now time.Time, attempt Attempt, closed Intent, subject Subject, sign Signer) (Intent, error) {
 	at := now.UTC()
 	if !closed.At.IsZero() && !at.After(closed.At) {
@@ -79,7 +79,7 @@ func NewIntent(now time.Time, attempt Attempt, closed Intent, subject Subject, s
 	mark := subject.mark()
 	body += "." + mark
 	first := attempt.First
-	if earliest := at.Add(-LongestDoubt); !first.IsZero() && first.Before(earliest) {
+	if earliest := at.Add(-longestDoubt); !first.IsZero() && first.Before(earliest) {
 		first = earliest
 	}
 	switch {

@@ -8,7 +8,10 @@ package remoteagent
 
 import (
 	"context"
+	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -154,6 +157,20 @@ func (s Absence) twice(id string, until *fault.Error) error {
 	}
 	return s.again(a.firstAt, until)
 }
+
+// showedOther reports whether the last response about the recorded agent showed another machine ID: in this process, or, by the condition,
+// in a former one.
+func showedOther(s Absence, id string) bool {
+	a, other := &s.Known.Absence, s.found(id, fault.RemoteMisnamed)
+	ready := meta.FindStatusCondition(s.Agent.Status.Conditions, v1alpha1.ConditionReady)
+	if ready != nil && ready.Reason == v1alpha1.ReasonRemoteMismatch && strings.HasPrefix(ready.Message, othersBegin(id)) {
+		a.first = other // Also once the condition shows another failure.
+	}
+	return a.first == other
+}
+
+// othersBegin is how the messages about a remote agent that shows another machine ID begin.
+func othersBegin(id string) string { return "the remote agent " + id + " shows another machine ID" }
 
 // mismatched returns the failure of a remote agent that shows another machine ID: the final one once a second check finds the same.
 func (s Absence) mismatched(id string, final *fault.Error) error {

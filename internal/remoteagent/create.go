@@ -286,7 +286,11 @@ func (r creation) notRegistered(ctx context.Context, err error) error {
 	if e.API && !taken {
 		now := r.Clock.Now()
 		r.Known.attempt = attempt{intent: r.Intent().String(), met: now, responded: now}
-		if e.Reason != cloud.ReasonRateLimited { // That comes often, and to all Agents at once.
+		tries := triesOf(r.Task)
+		if e.Reason == cloud.ReasonRateLimited {
+			tries.throttled++
+		}
+		if e.Reason != cloud.ReasonRateLimited || tries.throttled > freeTries { // It comes often, and to all Agents at once.
 			r.Known.attempt.refused = now
 		}
 	}

@@ -10,8 +10,6 @@ import (
 	"context"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -196,17 +194,8 @@ func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 		return d.deleteID(ctx, id)
 	}
 	remote, err := Absence{d.Task}.read(ctx, id)
-	if err != nil && withheld(d, id, err) {
-		if err := (Absence{d.Task}).twice(id, agentstatus.Classify(err).Coded(fault.Unreachable)); err != nil {
-			return err
-		}
-		return d.deleteID(ctx, id)
-	}
 	if err != nil {
-		if missing, err := (Absence{d.Task}).ConfirmsMissing(ctx, id, err); !missing {
-			return err
-		}
-		return d.gone(id)
+		return deleteUnread(ctx, d, id, err)
 	}
 	switch {
 	case remote.MachineID != d.MachineID() && id == d.Agent.Status.ID && neverShown(d.Agent) && (Absence{d.Task}).knownHere(id):
@@ -225,15 +214,30 @@ func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 	return d.deleteID(ctx, id)
 }
 
-// withheld reports whether something between the operator and the API does not pass on what the Agent's own agent holds. That it is ours
-// was shown before, and is recorded here, and nothing has shown another machine ID since: the deletion needs no body.
-func withheld(d Deleter, id string, err error) bool {
-	a, misnamed := &d.Known.Absence, d.found(id, fault.RemoteMisnamed)
-	ready := meta.FindStatusCondition(d.Agent.Status.Conditions, v1alpha1.ConditionReady)
-	if a.first == misnamed || ready != nil && ready.Reason == v1alpha1.ReasonRemoteMismatch {
-		a.first = misnamed // Also once the condition shows another failure.
-		return false
+// deleteUnread deletes what is recorded and withheld once a second read is withheld, too, and ends the deletion of what does not exist.
+// Another's stays another's until a read shows more: the condition says so to the next process.
+func deleteUnread(ctx context.Context, d Deleter, id string, failure error) error {
+	a := Absence{d.Task}
+	switch other := showedOther(a, id); {
+	case other && !cloud.MaybeGone(failure):
+		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
+			"the remote agent %s shows another machine ID, as far as is known, and cannot be read now (%v), so it is not deleted: "+
+				"check the CloudProject's url and what is between it and the operator", id, failure).Because(failure)
+	case !other && withheld(d, id, failure):
+		if err := a.twice(id, agentstatus.Classify(failure).Coded(fault.Unreachable)); err != nil {
+			return err
+		}
+		return d.deleteID(ctx, id)
 	}
+	if missing, err := a.ConfirmsMissing(ctx, id, failure); !missing {
+		return err
+	}
+	return d.gone(id)
+}
+
+// withheld reports whether something between the operator and the API does not pass on what the Agent's own agent holds. That it is ours
+// was shown before, and is recorded here: the deletion needs no body.
+func withheld(d Deleter, id string, err error) bool {
 	e, ok := cloud.AsError(err)
 	return ok && !e.API && !e.NotSent && id == d.Agent.Status.ID && !neverShown(d.Agent) && (Absence{d.Task}).knownHere(id)
 }

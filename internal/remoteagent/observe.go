@@ -8,6 +8,7 @@ package remoteagent
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -224,9 +225,10 @@ func (o Observer) Put(id, machineID string) {
 	}
 	if RecordedEndpoint(o.Agent) != at { // What is on the way there may pass on what something on the former way dropped.
 		k.Updates.Sent, k.Updates.Confirm = nil, nil
-		for _, field := range status.IgnoredFields {
-			delete(status.Applied.Fields, field) // It is sent as if it had changed.
-		}
+		// What was applied there is sent as if it had changed, unless it is here, too. What somebody else changed there stays.
+		maps.DeleteFunc(status.Applied.Fields, func(field, _ string) bool {
+			return !slices.Contains(status.DriftedFields, field) || slices.Contains(status.IgnoredFields, field)
+		})
 		status.IgnoredFields = nil
 	}
 	if status.ID != id {

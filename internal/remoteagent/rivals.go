@@ -171,8 +171,10 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 // unclaimed refuses to adopt a remote agent that a registration of another Agent, whose outcome is unknown, may have created.
 func (r rivals) unclaimed(ctx context.Context, remote *cloud.Agent) error {
 	others, err := begunBy(ctx, r, remote.MachineID)
+	window := Evidence{r.Task}.window()
 	for _, other := range others { // None after an error.
-		if (Evidence{r.Task}).window().Covers(IntentOf(other), remote.CreatedAt) {
+		intent, own := IntentOf(other), remote.MachineID == derived(other, r.clusterID)
+		if window.Covers(intent, remote.CreatedAt) || own && window.Follows(intent, remote.CreatedAt) {
 			return fault.Waitingf(v1alpha1.ReasonRemoteAlreadyManaged,
 				"a registration of %s, whose outcome is unknown, may have created the agent: wait, or delete that Agent",
 				r.called(other)).Coded(fault.RemoteOwned).After(r.Settings.Slack)
@@ -181,8 +183,8 @@ func (r rivals) unclaimed(ctx context.Context, remote *cloud.Agent) error {
 	return err
 }
 
-// begunBy are the other Agents with a registration of a machine ID in the same project whose outcome is unknown. One that was tried long
-// ago does not count: its Agent may be suspended.
+// begunBy are the other Agents with a registration of a machine ID in the same project whose outcome is unknown, for however long:
+// an outage, a filter or a suspension keeps them from asking.
 func begunBy(ctx context.Context, r rivals, id string) (found []*v1alpha1.Agent, err error) {
 	others, err := r.having(ctx, intentIndex, intentOpen)
 	if err != nil {
@@ -190,7 +192,7 @@ func begunBy(ctx context.Context, r rivals, id string) (found []*v1alpha1.Agent,
 	}
 	for i := range others {
 		other := &others[i]
-		if other.UID == r.Agent.UID || machineID(other, r.clusterID) != id || r.Clock.Since(IntentOf(other).At) > registration.LongestDoubt {
+		if other.UID == r.Agent.UID || machineID(other, r.clusterID) != id {
 			continue
 		}
 		if here, err := begun(ctx, r, other); err != nil {
@@ -211,15 +213,21 @@ func begun(ctx context.Context, r rivals, other *v1alpha1.Agent) (bool, error) {
 		return false, nil
 	}
 	through, now := r.Projects.Lookup(cp.UID), r.Clock.Now()
-	if (through == nil || !through.Result().Verified) && now.Sub(r.leases.kept(now)) < r.Settings.Slack { // It may be of this project.
+	own := machineID(other, r.clusterID) == derived(other, r.clusterID)
+	if through != nil && !own && !IntentOf(other).Authentic(Subject(other, r.clusterID, through.Endpoint().URL), through.Sign) {
+		return false, nil
+	}
+	here, err := r.registersHere(ctx, other)
+	if here || err != nil || through != nil && through.Result().Verified {
+		return here, err
+	}
+	// What is known of a project ends with the process. Its status, which no tenant writes, shows what it once was.
+	was := connection.Recorded(cp.Status.URL, cp.Status.ProjectID)
+	if was.MayBe(r.Endpoint) && now.Sub(r.leases.kept(now)) < r.Settings.Slack {
 		return false, fault.Waitingf(v1alpha1.ReasonProgressing, "the operator has just started, and has not verified all CloudProjects yet").
 			After(fault.Spread(time.Second))
 	}
-	own := machineID(other, r.clusterID) == derived(other, r.clusterID)
-	if through == nil || !own && !IntentOf(other).Authentic(Subject(other, r.clusterID, through.Endpoint().URL), through.Sign) {
-		return false, nil
-	}
-	return r.registersHere(ctx, other)
+	return false, nil
 }
 
 // leaseFree takes the lease on a machine ID, also from an Agent that may no longer register in this project.

@@ -9,8 +9,10 @@ package tenancy_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 
+	"github.com/google/uuid"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
@@ -54,4 +56,36 @@ func TestRateLimit_AgentsThatNoLongerAsk_DelayNoOthers(t *testing.T) {
 			tenant.Ready(w.Guest(tenant, "new"))
 		})
 	}
+}
+
+// They move to a separate CloudProject whose server asks to wait: they do not return to the former one.
+func TestRateLimit_AgentsThatMoveToAThrottledProject_DelayNoOthers(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{}, func(_ *harness.World, cp *v1alpha1.CloudProject) {
+		cp.Spec.RateLimit = &v1alpha1.RateLimit{RequestsPerSecond: new(int32(1)), Burst: new(int32(1))}
+	})
+	w.ProjectBecomes(metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified)
+	busy := cloudtest.New(cloudtest.Settings{})
+	server := busy.Start()
+	t.Cleanup(server.Close)
+	tenant.Create(tenant.TokenSecret("busy-token", busy.AddProject(uuid.NewString()).Reveal()))
+	cp := tenant.NewCloudProject("busy")
+	cp.Spec.URL, cp.Spec.TokenSecretRef.Name = server.URL, "busy-token"
+	tenant.Create(cp)
+	toBusy := func(a *v1alpha1.Agent) { a.Spec.ProjectRef = &v1alpha1.CloudProjectReference{Name: "busy"} }
+	tenant.Ready(tenant.Apply("there", toBusy))
+	const waiting = 300
+	for i := range waiting {
+		w.Guest(tenant, fmt.Sprint("web-", i))
+	}
+	busy.Inject(cloudtest.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"600"}}})
+	tenant.Change("there", func(a *v1alpha1.Agent) { a.Spec.Version = "v4.0.1" })
+	tenant.NotReady("there", v1alpha1.ReasonRateLimited)
+	for i := range waiting {
+		tenant.Change(fmt.Sprint("web-", i), toBusy)
+	}
+	for i := range waiting {
+		tenant.NotReady(fmt.Sprint("web-", i), v1alpha1.ReasonRateLimited, "asked to wait")
+	}
+	tenant.Ready(w.Guest(tenant, "new"))
 }

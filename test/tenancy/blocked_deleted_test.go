@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
@@ -66,13 +68,42 @@ func TestFilter_ABlockedAgentOfAnotherIsNotDeleted(t *testing.T) {
 	for range 3 {
 		w.Stop()
 		w.Start(tenant.Namespace)
-		tenant.Poke("blocked")
-		tenant.NotReady("blocked", v1alpha1.ReasonInvalidResponse)
+		for range 2 {
+			w.Cloud.ResetRequests()
+			tenant.Poke("blocked")
+			w.Eventually("it is read", func() error {
+				if w.Cloud.Count(http.MethodGet, cloudtest.RouteAgent) == 0 {
+					return errors.New(harness.Describe(tenant.Get("blocked")))
+				}
+				return nil
+			})
+			w.Clock.Step(w.Settings.GoneDelay)
+		}
+		tenant.Stalled("blocked", v1alpha1.ReasonRemoteMismatch, "cannot be read now")
 	}
-	w.Clock.Step(w.Settings.GoneDelay)
-	tenant.Poke("blocked")
-	tenant.NotReady("blocked", v1alpha1.ReasonInvalidResponse)
 	if _, there := w.Cloud.Agent(id); !there {
 		t.Error("it was deleted")
+	}
+}
+
+// That the spec names another agent is another mismatch: it does not keep the deletion.
+func TestFilter_TheBlockedAgentIsDeleted_AfterAnotherMismatch(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{}, func(w *harness.World, cp *v1alpha1.CloudProject) {
+		behindFilter(w, cp, http.StatusForbidden)
+		cp.Spec.Adoption = v1alpha1.AdoptionAllowed
+	})
+	w.Ready(w.Apply("own"))
+	tenant.Ready(w.Guest(tenant, "blocked", machine("machine-blocked")))
+	tenant.Check("blocked")
+	tenant.Change("blocked", func(a *v1alpha1.Agent) { a.Spec.AgentID = uuid.NewString() })
+	tenant.Stalled("blocked", v1alpha1.ReasonRemoteMismatch)
+	block(w, tenant, "blocked")
+	w.Stop()
+	w.Start(tenant.Namespace)
+	tenant.Delete("blocked")
+	tenant.Gone("blocked")
+	if n := len(w.Remote()); n != 1 {
+		t.Errorf("%d agents are left, want the own one alone", n)
 	}
 }

@@ -27,18 +27,25 @@ func TestAdopt_CreatedByAnothersRegistrationInDoubt_Waits(t *testing.T) {
 		victim    func(*v1alpha1.Agent)
 		through   string
 		restarted bool
-		forged    bool // The other declares the machine ID, and writes an intent.
+		forged    bool          // The other declares the machine ID, and writes an intent.
+		later     time.Duration // The other comes only then; nothing can be listed meanwhile.
+		behind    time.Duration // The clock of Calyptia Cloud.
 	}{
-		"explicit":                {explicit, "calyptia", false, false},
-		"derived":                 {derived, "calyptia", false, false},
-		"explicit, restarted":     {explicit, "calyptia", true, false},
-		"explicit, another one":   {explicit, "other", false, false},
-		"derived, both of these":  {derived, "other", true, false},
-		"explicit, forged intent": {explicit, "calyptia", false, true},
+		"explicit":                     {victim: explicit, through: "calyptia"},
+		"derived":                      {victim: derived, through: "calyptia"},
+		"explicit, restarted":          {victim: explicit, through: "calyptia", restarted: true},
+		"explicit, another one":        {victim: explicit, through: "other"},
+		"derived, both of these":       {victim: derived, through: "other", restarted: true},
+		"explicit, forged intent":      {victim: explicit, through: "calyptia", forged: true},
+		"explicit, later":              {victim: explicit, through: "calyptia", later: 61 * time.Minute},
+		"explicit, restarted, later":   {victim: explicit, through: "calyptia", restarted: true, later: 61 * time.Minute},
+		"derived, restarted, later":    {victim: derived, through: "calyptia", restarted: true, later: 61 * time.Minute},
+		"derived, another clock there": {victim: derived, through: "calyptia", behind: 3500 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, tenant := harness.Shared(t, cloudtest.Settings{}, func(_ *harness.World, cp *v1alpha1.CloudProject) {
+			clock := func() time.Time { return time.Now().Add(-row.behind) }
+			w, tenant := harness.Shared(t, cloudtest.Settings{Now: clock}, func(_ *harness.World, cp *v1alpha1.CloudProject) {
 				cp.Spec.Adoption = v1alpha1.AdoptionAllowed
 			})
 			w.Ready(w.Apply("first"))
@@ -66,6 +73,7 @@ func TestAdopt_CreatedByAnothersRegistrationInDoubt_Waits(t *testing.T) {
 			})
 			id := w.Remote()[2].ID
 			w.NotReady("victim", v1alpha1.ReasonRegistrationOutcomeUnknown)
+			w.Clock.Step(row.later)
 			if row.restarted {
 				w.Stop()
 				w.Start(tenant.Namespace)

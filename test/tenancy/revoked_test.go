@@ -107,3 +107,32 @@ func TestDelete_AllowedByAnotherCloudProjectAlone_InDoubt_AdoptsNothing(t *testi
 	tenant.Gone("thief")
 	w.Unharmed(others)
 }
+
+// The API refuses the deletion of an Agent whose namespace is not allowed any more: what the namespace writes then causes no requests.
+func TestRevoked_ADeletionIsRefused_WhatTheNamespaceWritesAsksForNothing(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{})
+	tenant.Ready(w.Guest(tenant, "guest"))
+	w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.AllowedNamespaces = nil })
+	tenant.Poke("guest")
+	tenant.Stalled("guest", v1alpha1.ReasonProjectNotAllowed)
+	again := w.Cloud.Inject(cloudtest.Fault{
+		Method: http.MethodDelete, Route: cloudtest.RouteAgent, Status: http.StatusForbidden, Body: `{"error":"permission denied"}`,
+	})
+	tenant.Delete("guest")
+	tenant.NotReady("guest", v1alpha1.ReasonForbidden)
+	w.Cloud.ResetRequests()
+	for i := range 20 {
+		tenant.Change("guest", func(a *v1alpha1.Agent) { a.Spec.Version = fmt.Sprint("v4.0.", i) })
+		tenant.Poke("guest")
+		w.Ready(w.Apply(fmt.Sprint("own-", i))) // What was written before is handled by then.
+	}
+	if n := w.Cloud.Count(http.MethodDelete, cloudtest.RouteAgent); n > 5 {
+		t.Errorf("%d deletions were sent", n)
+	}
+	again()
+	w.ChangeProject(func(cp *v1alpha1.CloudProject) {
+		cp.Spec.RateLimit = &v1alpha1.RateLimit{RequestsPerSecond: new(int32(9))}
+	})
+	tenant.Gone("guest")
+}

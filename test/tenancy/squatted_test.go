@@ -7,6 +7,7 @@ SPDX-License-Identifier: Apache-2.0
 package tenancy_test
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"testing"
@@ -17,7 +18,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/registration"
+	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
@@ -50,6 +55,86 @@ func TestRegister_InDoubt_AnotherComesAfterARestart_TheFirstHasTheMachineID(t *t
 	w.Gone("victim")
 	if n := len(w.Remote()); n != 1 {
 		t.Errorf("%d agents are left, want the first alone", n)
+	}
+}
+
+// The operator is down for a long time instead: the registration is as much in doubt as before.
+func TestRegister_LongInDoubt_AnotherComesAfterARestart_TheFirstHasTheMachineID(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert})
+	w.Ready(w.Apply("first"))
+	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
+	w.Apply("victim", machine("machine-v"))
+	w.Eventually("it is registered", func() error {
+		if len(w.Remote()) < 2 {
+			return errors.New("it is not there")
+		}
+		return nil
+	})
+	w.NotReady("victim", v1alpha1.ReasonRegistrationOutcomeUnknown)
+	w.Stop()
+	refusesContent(w)
+	w.Guest(tenant, "squatter", machine("machine-v"), configured("# DROP TABLE one\n"))
+	w.Clock.Step(61 * time.Minute)
+	w.Start(tenant.Namespace)
+	tenant.Stalled("squatter", v1alpha1.ReasonMachineIDConflict)
+	w.Clock.Step(w.Settings.Slack)
+	w.Ready("victim")
+	w.Delete("victim")
+	w.Gone("victim")
+	if n := len(w.Remote()); n != 1 {
+		t.Errorf("%d agents are left, want the first alone", n)
+	}
+}
+
+// A namespace that is not allowed names another team's machine ID, and writes an intent, through a separate CloudProject that is never
+// verified. After a restart that delays the other's registration or adoption by nothing: the slack is longer than the test waits.
+func TestRestart_AStrangersIntent_DelaysNobody(t *testing.T) {
+	for name, row := range map[string]struct {
+		url     string // of the stranger's CloudProject; empty for the shared one
+		noToken bool
+		signed  bool // with the stranger's own token
+		adopts  bool
+	}{
+		"no server":               {url: "http://127.0.0.1:1"},
+		"no token":                {noToken: true},
+		"no token, adopted":       {noToken: true, adopts: true},
+		"rejected, signed itself": {signed: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, tenant := harness.Shared(t, cloudtest.Settings{}, func(w *harness.World, cp *v1alpha1.CloudProject) {
+				w.Settings.Slack, cp.Spec.AllowedNamespaces = time.Hour, nil
+			})
+			w.Ready(w.Apply("first"))
+			own := tenant.NewCloudProject("own")
+			own.Spec.URL = cmp.Or(row.url, own.Spec.URL)
+			if own.Spec.TokenSecretRef.Name = "own-token"; !row.noToken {
+				tenant.Create(tenant.TokenSecret("own-token", "a-token-of-the-tenant"))
+			}
+			tenant.Create(own)
+			tenant.Apply("stranger", machine("machine-v"), in(tenant.Namespace, "own"), forged)
+			if a := tenant.Get("stranger"); row.signed {
+				intent, err := registration.NewIntent(time.Now(), registration.Attempt{}, registration.Intent{},
+					remoteagent.Subject(a, w.Settings.ClusterID, w.HTTP.URL), connection.Signer(cloud.NewToken("a-token-of-the-tenant")))
+				if err != nil {
+					t.Fatal(err)
+				}
+				tenant.Change("stranger", annotated(v1alpha1.AnnotationRegistrationIntent, intent.String()))
+			}
+			id := ""
+			if row.adopts {
+				id = w.Register("elsewhere", "machine-v").ID
+			}
+			w.Stop()
+			w.Start(tenant.Namespace)
+			w.Ready("first")
+			w.Ready(w.Apply("victim", func(a *v1alpha1.Agent) {
+				if a.Spec.MachineID = "machine-v"; row.adopts {
+					a.Spec = v1alpha1.AgentSpec{ProjectRef: a.Spec.ProjectRef, AgentID: id}
+				}
+			}))
+		})
 	}
 }
 

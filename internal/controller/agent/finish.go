@@ -19,6 +19,7 @@ import (
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/agentstatus"
 	"github.com/calyptia-agent-operator/operator/internal/apiserver"
+	"github.com/calyptia-agent-operator/operator/internal/connection"
 	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 	"github.com/calyptia-agent-operator/operator/internal/schedule"
@@ -84,12 +85,14 @@ func (f finisher) endTurn(err error) {
 	failure := agentstatus.Classify(err)
 	goesOn := failure != nil &&
 		(failure.Code == fault.Throttled || failure.Code == fault.Unrecorded || f.Project != nil && failure.Quiet)
+	var returnsTo *connection.Connection
+	if goesOn && f.CloudProject != nil {
+		returnsTo = f.Projects.Lookup(f.CloudProject.UID)
+	}
 	if !goesOn {
 		f.Projects.EndTurn(f.Agent.UID)
-		f.Projects.Unreserve(f.Agent.UID, nil)
-	} else if f.Project != nil { // Else it may return to any.
-		f.Projects.Unreserve(f.Agent.UID, f.Project)
 	}
+	f.Projects.Unreserve(f.Agent.UID, returnsTo)
 }
 
 // finishReleased ends the reconciliation of an Agent that was released.

@@ -35,18 +35,21 @@ func (g gate) inBackoff(ctx context.Context) bool {
 
 // ofFailure is a fingerprint of everything whose change may end a failure.
 func (g gate) ofFailure(ctx context.Context) string {
-	annotations := g.Agent.Annotations
+	annotations, barred := g.Agent.Annotations, false
 	var epoch int
 	var uid types.UID    // One that was created again may have the same generation and epoch.
 	var generation int64 // Which Agents the CloudProject allows, and who may adopt, is in its spec.
 	if ref, named := projectref.Ref(g.Agent, g.Settings.DefaultProject); named {
 		var cp v1alpha1.CloudProject
 		if g.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) == nil {
-			uid, generation = cp.UID, cp.Generation
+			uid, generation, barred = cp.UID, cp.Generation, g.barred(ctx, &cp)
 			if shared := g.Projects.Lookup(cp.UID); shared != nil {
 				epoch = shared.Epoch()
 			}
 		}
+	}
+	if barred { // What its users write asks for nothing.
+		return cloud.Hash(fmt.Sprint(annotations[v1alpha1.AnnotationOrphan], epoch, uid, generation))
 	}
 	var secrets []string
 	for _, name := range tokensecret.Names(g.Agent) {
@@ -55,6 +58,15 @@ func (g gate) ofFailure(ctx context.Context) string {
 	return cloud.Hash(fmt.Sprint(g.Agent.Generation, g.Deleting(),
 		annotations[v1alpha1.AnnotationReconcileAt], annotations[v1alpha1.AnnotationOrphan],
 		g.SourceVersion(ctx, g.Agent), secrets, epoch, uid, generation))
+}
+
+// barred reports whether the Agent is being deleted, and its CloudProject does not allow its namespace.
+func (g gate) barred(ctx context.Context, cp *v1alpha1.CloudProject) bool {
+	if !g.Deleting() {
+		return false
+	}
+	allowed, err := projectref.Allows(ctx, g.APIReader, cp, g.Agent.Namespace)
+	return err == nil && !allowed
 }
 
 // versionOf is the version of a Secret in the cache; that before a write that was not stored as a whole.
