@@ -69,17 +69,14 @@ func Recorded(url, projectID string) Endpoint {
 	return Endpoint{URL: cloud.CanonicalURL(url), ProjectID: projectID}
 }
 
-// MayBe reports whether two endpoints may be one: a token may be replaced by one that contains the project, or no longer does. Where there
-// is no endpoint, nothing is one.
-func (e Endpoint) MayBe(other Endpoint) bool {
-	return e.URL != "" && e.URL == other.URL && (e.ProjectID == other.ProjectID || e.ProjectID == "" || other.ProjectID == "")
-}
-
 // RecordedBy reports whether an Agent's status records a remote agent or a duplicate here, last verified through the CloudProject
-// with this UID. Where there is no endpoint, nothing is recorded. An unknown project is no other project: an ID is unique at its URL.
+// with this UID. Where there is no endpoint, nothing is recorded. A token may be replaced by one that contains the project, or no longer
+// does: an unknown project is no other project, because an ID is unique at its URL.
 func (e Endpoint) RecordedBy(agent *v1alpha1.Agent, cloudProject string) bool {
 	status := &agent.Status
-	return e.MayBe(Recorded(status.URL, status.ProjectID)) && status.CloudProjectUID == cloudProject &&
+	at := Recorded(status.URL, status.ProjectID)
+	sameProject := e.ProjectID == at.ProjectID || e.ProjectID == "" || at.ProjectID == ""
+	return e.URL != "" && e.URL == at.URL && sameProject && status.CloudProjectUID == cloudProject &&
 		(status.ID != "" || len(status.DuplicatesToDelete) > 0)
 }
 

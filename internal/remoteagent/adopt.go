@@ -37,6 +37,10 @@ func (a Adopter) adopt(ctx context.Context) error {
 			return err
 		}
 	}
+	if !cloud.ValidID(id) { // An Agent older than the validation of the field. It is never sent.
+		return fault.Terminalf(v1alpha1.ReasonInvalid,
+			"spec.agentID: no agent can have the ID %q: delete this Agent and create it with the right agentID", id)
+	}
 	remote, err := Absence{a.Task}.candidate(ctx, id)
 	if err != nil {
 		return err

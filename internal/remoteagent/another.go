@@ -30,7 +30,7 @@ func (a Another) named(secret *corev1.Secret, verdict tokensecret.Verdict) strin
 	if verdict != tokensecret.Ours || a.Agent.Spec.AgentID != "" {
 		return ""
 	}
-	if id := tokensecret.ID(secret); cloud.ValidID(id) && id != a.Agent.Status.ID && id != a.Known.Absence.Lost.ID {
+	if id := tokensecret.ID(secret); cloud.ValidID(id) && id != a.Agent.Status.ID && a.Known.Absence.Lost != (Whereabouts{id, a.Endpoint}) {
 		return id
 	}
 	return ""
@@ -45,10 +45,10 @@ func (a Another) Own(ctx context.Context, secret *corev1.Secret, verdict tokense
 	// Nothing recorded counts for it.
 	unrecorded := &cloud.Agent{MachineID: a.MachineID(), RawConfig: remote.RawConfig, CreatedAt: remote.CreatedAt}
 	intent := registration.ParseIntent(tokensecret.Registration(secret))
-	if !(Evidence{a.Task}).entitled(unrecorded, intent) {
+	ours, err := Evidence{a.Task}.entitled(ctx, unrecorded, intent)
+	if err == nil && !ours {
 		return nil, nil //nolint:nilnil // Documented: it is not ours.
 	}
-	err = Evidence{a.Task}.claimed(ctx, unrecorded, intent)
 	if err == nil {
 		err = rivals{a.Task}.unowned(ctx, remote)
 	}

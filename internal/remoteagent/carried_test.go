@@ -58,7 +58,7 @@ func TestPut_AtAnotherURL_SignsTheIntentOfTheRecordedAgentAgain(t *testing.T) {
 			}
 			p.Endpoint = connection.Endpoint{URL: further}
 			remote := &cloud.Agent{ID: id, MachineID: "machine-1", CreatedAt: noon.Add(time.Second)}
-			if got := (Evidence{p}).entitled(remote, p.Intent()); got != (row.want || row.signedAt == here && row.origin == v1alpha1.OriginRegistered) {
+			if got := known(Evidence{p}, remote, p.Intent()).Entitled(); got != (row.want || row.signedAt == here && row.origin == v1alpha1.OriginRegistered) {
 				t.Errorf("entitled after the next move: %v", got)
 			}
 		})

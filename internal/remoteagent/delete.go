@@ -203,8 +203,11 @@ func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 	case remote.MachineID != d.MachineID():
 		return Absence{d.Task}.mismatched(id, fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"the remote agent %s shows another machine ID than this Agent's, so it is not deleted: check the CloudProject's url", id))
-	case !Evidence{d.Task}.entitled(remote, d.Intent()):
-		return Evidence{d.Task}.notEntitled()
+	}
+	if err := ensureOurs(ctx, d.Task, remote); fault.Is(err, fault.RemoteOwned) {
+		return leave(ctx, d, id, err)
+	} else if err != nil {
+		return err
 	}
 	d.Known.Absence.first = finding{} // Two checks in a row count.
 	if id == d.Agent.Status.ID {      // The deletion may be delayed: verified now, it needs no second read.
@@ -218,12 +221,12 @@ func (d Deleter) deleteConfirmed(ctx context.Context, id string) error {
 // Another's stays another's until a read shows more: the condition says so to the next process.
 func deleteUnread(ctx context.Context, d Deleter, id string, failure error) error {
 	a := Absence{d.Task}
-	switch other := showedOther(a, id); {
-	case other && !cloud.MaybeGone(failure):
+	switch blocked := withheld(d, id, failure); {
+	case blocked && showedOther(a, id):
 		return fault.Terminalf(v1alpha1.ReasonRemoteMismatch,
 			"the remote agent %s shows another machine ID, as far as is known, and cannot be read now (%v), so it is not deleted: "+
 				"check the CloudProject's url and what is between it and the operator", id, failure).Because(failure)
-	case !other && withheld(d, id, failure):
+	case blocked:
 		if err := a.twice(id, agentstatus.Classify(failure).Coded(fault.Unreachable)); err != nil {
 			return err
 		}
@@ -272,8 +275,7 @@ func (d Deleter) deleteID(ctx context.Context, id string) error {
 	}
 	err := (rivals{d.Task}).unowned(ctx, &cloud.Agent{ID: id, MachineID: d.MachineID()})
 	if fault.Is(err, fault.RemoteOwned) {
-		Logger(ctx).Info("Left the remote agent to the Agent that has it", "id", id, "cause", err.Error())
-		return nil
+		return leave(ctx, d, id, err)
 	} else if err != nil {
 		return err
 	}
@@ -295,6 +297,12 @@ func (d Deleter) deleteID(ctx context.Context, id string) error {
 		return err
 	}
 	d.record(Deleted, id)
+	return nil
+}
+
+// leave ends a deletion of what is another Agent's.
+func leave(ctx context.Context, d Deleter, id string, why error) error {
+	Logger(ctx).Info("Left the remote agent to the Agent that has it", "agent", d.Key(), "id", id, "cause", why.Error())
 	return nil
 }
 

@@ -33,8 +33,7 @@ type endpoint struct {
 	// EndpointVersion and credential are the version and the credential fingerprint from the start of the reconciliation.
 	EndpointVersion int
 	credential      string
-	judged          int  // the version before it was read whether the namespace is allowed; zero if it was not read
-	barred          bool // it is not
+	judged          int // the version before it was read whether the namespace is allowed; zero if it was not read
 }
 
 // outdated ends a reconciliation whose CloudProject changed meanwhile.
@@ -206,7 +205,7 @@ func (t *Task) allowed(ctx context.Context) error {
 		t.judged = shared.Version()
 	}
 	allowed, err := projectref.Allows(ctx, t.APIReader, t.CloudProject, t.Agent.Namespace)
-	t.barred = err == nil && !allowed || fault.Is(err, fault.ProjectNotAllowed)
+	t.Known.Barred = err == nil && !allowed || fault.Is(err, fault.ProjectNotAllowed)
 	if err != nil || allowed {
 		return err
 	}

@@ -33,10 +33,23 @@ func (e Evidence) authentic() bool {
 	return e.Intent().Authentic(e.subject(e.Endpoint.URL), e.Project.Sign)
 }
 
-// entitled reports whether a remote agent that shows our machine ID is this Agent's, by its record, or by the intent
-// that may have created it.
-func (e Evidence) entitled(remote *cloud.Agent, intent registration.Intent) bool {
-	return known(e, remote, intent).Entitled()
+// entitled reports whether a remote agent that shows our machine ID is this Agent's, by its record, by the intent that may have created it,
+// or by the permission to adopt. It fails where only that entitles to what a registration of another Agent in doubt may have created.
+func (e Evidence) entitled(ctx context.Context, remote *cloud.Agent, intent registration.Intent) (bool, error) {
+	if !known(e, remote, intent).Entitled() {
+		return false, nil
+	}
+	return true, e.claimed(ctx, remote, intent)
+}
+
+// ensureOurs fails if a remote agent is not this Agent's.
+func ensureOurs(ctx context.Context, t *Task, remote *cloud.Agent) error {
+	e := Evidence{t}
+	ours, err := e.entitled(ctx, remote, e.Intent())
+	if err == nil && !ours {
+		return e.notEntitled()
+	}
+	return err
 }
 
 func known(e Evidence, remote *cloud.Agent, intent registration.Intent) registration.Evidence {
@@ -145,7 +158,10 @@ func (e Evidence) recordedHere(id string) bool {
 // agent is this Agent's at this endpoint, and a failure if another Agent has it.
 func (e Evidence) ShowToken(ctx context.Context) error {
 	remote, err := Observer{e.Task}.Lookup(ctx, e.Agent.Status.ID)
-	if err != nil || remote == nil || !e.entitled(remote, e.Intent()) {
+	if err != nil || remote == nil {
+		return err
+	}
+	if ours, err := e.entitled(ctx, remote, e.Intent()); err != nil || !ours {
 		return err
 	}
 	if err := (rivals{e.Task}).unowned(ctx, remote); err != nil {
@@ -167,12 +183,12 @@ func (e Evidence) HeldToken() cloud.Token {
 // names is missing, it allows no other namespace that: the operator's copy may be of another project, for which nobody permitted it.
 func (t *Task) mayAdopt() bool {
 	return t.CloudProject.Namespace == t.Agent.Namespace ||
-		t.CloudProject.Spec.Adoption == v1alpha1.AdoptionAllowed && !t.barred && (t.Project == nil || !connection.Borrows(t.Project))
+		t.CloudProject.Spec.Adoption == v1alpha1.AdoptionAllowed && !t.Known.Barred && (t.Project == nil || !connection.Borrows(t.Project))
 }
 
 // withCopy is why an adoption waits that mayAdopt refuses although the CloudProject permits it; nil if it does not.
 func withCopy(t *Task) error {
-	if t.CloudProject.Spec.Adoption != v1alpha1.AdoptionAllowed || t.barred {
+	if t.CloudProject.Spec.Adoption != v1alpha1.AdoptionAllowed || t.Known.Barred {
 		return nil
 	}
 	return fault.Waitingf(v1alpha1.ReasonProjectNotReady,

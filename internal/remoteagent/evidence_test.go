@@ -124,7 +124,7 @@ func TestEntitled_NeedsEvidenceThatTheTenantCannotWrite(t *testing.T) {
 				p.CloudProject.Namespace = "platform"
 			}
 			p.CloudProject.Spec.Adoption = row.adoption
-			if got := (Evidence{p}).entitled(remote, p.Intent()); got != row.want {
+			if got := known(Evidence{p}, remote, p.Intent()).Entitled(); got != row.want {
 				t.Errorf("%v, want %v", got, row.want)
 			}
 		})

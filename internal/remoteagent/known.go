@@ -160,6 +160,8 @@ type unusual struct {
 	attempt   attempt
 	fruitless fruitless
 	wanted    wanted
+	// Barred: its CloudProject did not allow its namespace. Lost: one more request for a deletion that fails.
+	Barred bool
 }
 
 // wake prepares what is known for a reconciliation.

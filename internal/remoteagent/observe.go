@@ -176,9 +176,9 @@ func (o Observer) Read(ctx context.Context) error {
 			"the remote agent %s shows another machine ID than it was registered with: check spec.projectRef and the CloudProject's url",
 			status.ID))
 	}
-	if e := (Evidence{o.Task}); !e.entitled(remote, o.Intent()) {
+	if err := ensureOurs(ctx, o.Task, remote); err != nil {
 		o.Known.Identity.id = ""
-		return e.notEntitled()
+		return err
 	}
 	if err := (rivals{o.Task}).unowned(ctx, remote); err != nil {
 		return err
@@ -223,7 +223,7 @@ func (o Observer) Put(id, machineID string) {
 	if k.Writes.tokenOf != (Whereabouts{id, at}) { // Else it is this agent's own, maybe from a status that could not be written.
 		k.Writes.TokenStored()
 	}
-	if RecordedEndpoint(o.Agent) != at { // What is on the way there may pass on what something on the former way dropped.
+	if RecordedEndpoint(o.Agent).URL != at.URL { // What is on the way there may pass on what something on the former way dropped.
 		k.Updates.Sent, k.Updates.Confirm = nil, nil
 		// What was applied there is sent as if it had changed, unless it is here, too. What somebody else changed there stays.
 		maps.DeleteFunc(status.Applied.Fields, func(field, _ string) bool {

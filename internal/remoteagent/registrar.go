@@ -111,7 +111,7 @@ func (r *registrar) gather(ctx context.Context) error {
 	f.Now, f.Started = r.Clock.Now(), r.looksFrom()
 	f.Deleting = r.Deleting() || r.resolveOnly
 	f.ReadOnly, f.Paused = r.Settings.ReadOnly, r.Project.RegistrationPaused() != nil
-	f.Explicit, f.MayAdopt, f.Barred = r.explicit(), r.mayAdopt(), r.barred
+	f.Explicit, f.MayAdopt, f.Barred = r.explicit(), r.mayAdopt(), r.Known.Barred
 	f.HeldUntil = time.Time{}
 	if tries := triesOf(r.Task); tries.times > freeTries {
 		f.HeldUntil = tries.until(occasionOf(r.Task))
@@ -262,8 +262,8 @@ func (r *registrar) attempted() *attempt {
 
 // adopt records an existing remote agent as this Agent's.
 func (r *registrar) adopt(ctx context.Context, remote *cloud.Agent) error {
-	if e := (Evidence{r.Task}); !e.entitled(remote, r.Intent()) {
-		return e.notEntitled()
+	if err := ensureOurs(ctx, r.Task, remote); err != nil {
+		return err
 	}
 	if err := r.typeFits(remote); err != nil {
 		return err

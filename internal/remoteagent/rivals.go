@@ -36,10 +36,10 @@ func (r rivals) unowned(ctx context.Context, remote *cloud.Agent) error {
 	if err != nil {
 		return err
 	}
-	recordedHere := r.Agent.Status.ID == remote.ID && r.recordedURL(r.Agent)
+	recordedHere := r.Agent.Status.ID == remote.ID && r.has(r.Agent)
 	for i := range others {
 		other := &others[i]
-		if other.UID == r.Agent.UID || !r.recordedURL(other) { // An ID means something only at its endpoint.
+		if other.UID == r.Agent.UID || !r.has(other) { // An ID means something only at its endpoint.
 			continue
 		}
 		theirs := remote.MachineID == registration.DerivedMachineID(r.Settings.ClusterID, other.Namespace, other.Name)
@@ -57,9 +57,10 @@ func (r rivals) unowned(ctx context.Context, remote *cloud.Agent) error {
 	return nil
 }
 
-// recordedURL reports whether an Agent's record is of this URL, whatever the project.
-func (r rivals) recordedURL(agent *v1alpha1.Agent) bool {
-	return RecordedEndpoint(agent).URL == r.Endpoint.URL
+// has reports whether what an Agent has recorded is here: at this URL, whatever the project, or known to be of this project since before
+// the url of its CloudProject changed: it may be suspended, or not be checked yet.
+func (r rivals) has(agent *v1alpha1.Agent) bool {
+	return RecordedEndpoint(agent).URL == r.Endpoint.URL || r.registeredHere(agent)
 }
 
 // owned waits while the owner of the remote agent is being deleted, and otherwise refuses the remote agent.
@@ -109,7 +110,7 @@ func (r rivals) misdirected(ctx context.Context, id, machineID string) error {
 	}
 	for i := range others {
 		// One with our machine ID adopted what is ours by derivation.
-		if other := &others[i]; other.UID != r.Agent.UID && r.recordedURL(other) && other.Status.MachineID != machineID {
+		if other := &others[i]; other.UID != r.Agent.UID && r.has(other) && other.Status.MachineID != machineID {
 			return r.owned(other, id)
 		}
 	}
@@ -223,7 +224,7 @@ func begun(ctx context.Context, r rivals, other *v1alpha1.Agent) (bool, error) {
 	}
 	// What is known of a project ends with the process. Its status, which no tenant writes, shows what it once was.
 	was := connection.Recorded(cp.Status.URL, cp.Status.ProjectID)
-	if was.MayBe(r.Endpoint) && now.Sub(r.leases.kept(now)) < r.Settings.Slack {
+	if was == r.Endpoint && now.Sub(r.leases.kept(now)) < r.Settings.Slack {
 		return false, fault.Waitingf(v1alpha1.ReasonProgressing, "the operator has just started, and has not verified all CloudProjects yet").
 			After(fault.Spread(time.Second))
 	}
@@ -248,10 +249,11 @@ func (r rivals) leaseFree(ctx context.Context, what lease) error {
 	return r.machineIDOf(other)
 }
 
-// registeredHere reports whether another Agent's record is of the same project. Anybody may refer to a CloudProject, or name its
-// URL and project: the record has to be made through it, or through one that is known to be of the same project.
-func (r rivals) registeredHere(other *v1alpha1.Agent) bool {
-	return r.records(other) && r.sameProject(types.UID(other.Status.CloudProjectUID))
+// registeredHere reports whether an Agent's record is of the same project, also at a former URL of it. Anybody may refer to a CloudProject,
+// or name its URL and project: the record has to be made through it, or through one that is known to be of the same project.
+func (r rivals) registeredHere(agent *v1alpha1.Agent) bool {
+	project, here := agent.Status.ProjectID, r.Endpoint.ProjectID
+	return r.sameProject(types.UID(agent.Status.CloudProjectUID)) && (project == here || project == "" || here == "")
 }
 
 // registersHere reports whether another Agent may register in the same project.

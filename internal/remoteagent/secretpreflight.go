@@ -12,8 +12,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -38,8 +40,14 @@ func (s SecretPreflight) Usable(ctx context.Context, secret *corev1.Secret, verd
 	}
 }
 
-// SessionPossible refuses a session that could never report, before anything is registered.
-func (s SecretPreflight) SessionPossible(context.Context) error {
+// Possible refuses Secrets that can never be written, and a session that could never report, before anything is registered.
+func (s SecretPreflight) Possible(context.Context) error {
+	for i, name := range tokensecret.Names(s.Agent) {
+		if !tokensecret.CanExist(name) {
+			return fault.Terminalf(v1alpha1.ReasonInvalid, "spec.%s.name: no Secret can have the name %q: correct it",
+				[]string{TokenField, sessionField}[i], name)
+		}
+	}
 	if _, wanted := tokensecret.SessionName(s.Agent); !wanted {
 		return nil
 	}

@@ -214,12 +214,15 @@ func (r sources) lookup(ctx context.Context, s registration.Source) error {
 	if s == registration.Secret || s == registration.Cluster {
 		intent = registration.Intent{}
 	}
-	finding := registration.None
+	finding, ours, claimed := registration.None, false, error(nil)
+	if remote != nil {
+		ours, claimed = Evidence{r.Task}.entitled(ctx, remote, intent)
+	}
 	switch {
 	case remote == nil && s == registration.Secret:
 		return r.secretOfNone(ctx)
-	case remote != nil && (Evidence{r.Task}).entitled(remote, intent):
-		if leaves, err := r.leaves(ctx, s, remote, intent); err != nil {
+	case ours:
+		if leaves, err := r.leaves(ctx, s, remote, claimed); err != nil {
 			return err
 		} else if !leaves {
 			finding, r.remotes[s] = registration.Ours, remote
@@ -239,15 +242,14 @@ func (r sources) lookup(ctx context.Context, s registration.Source) error {
 
 // leaves reports whether an Agent that is being deleted leaves a remote agent to the Agent that has it, and stays, or whose registration in
 // doubt may have created it. What the status records is left when it would be deleted.
-func (r sources) leaves(ctx context.Context, s registration.Source, remote *cloud.Agent, intent registration.Intent) (bool, error) {
-	err := Evidence{r.Task}.claimed(ctx, remote, intent)
-	if r.Deleting() && fault.Is(err, fault.RemoteOwned) {
+func (r sources) leaves(ctx context.Context, s registration.Source, remote *cloud.Agent, claimed error) (bool, error) {
+	if r.Deleting() && fault.Is(claimed, fault.RemoteOwned) {
 		return true, nil
 	}
-	if err != nil || !r.Deleting() || s == registration.Record {
-		return false, err
+	if claimed != nil || !r.Deleting() || s == registration.Record {
+		return false, claimed
 	}
-	err = (rivals{r.Task}).unowned(ctx, remote)
+	err := (rivals{r.Task}).unowned(ctx, remote)
 	if owned, ok := fault.As(err); ok && owned.Code == fault.RemoteOwned && owned.Class == fault.Terminal {
 		return true, nil
 	}

@@ -66,8 +66,14 @@ type Keeper struct {
 	Writer client.Writer
 }
 
+// CanExist reports whether a Secret can have a name. An object older than the validation of names may have any, which is never sent.
+func CanExist(name string) bool { return len(content.IsPathSegmentName(name)) == 0 }
+
 // Find reads a Secret in the Agent's namespace, and returns the verdict on it.
 func (k Keeper) Find(ctx context.Context, agent *v1alpha1.Agent, name string) (*corev1.Secret, Verdict, error) {
+	if !CanExist(name) {
+		return nil, Absent, nil
+	}
 	var secret corev1.Secret
 	err := k.Reader.Get(ctx, client.ObjectKey{Namespace: agent.Namespace, Name: name}, &secret)
 	if apierrors.IsNotFound(err) {

@@ -89,3 +89,27 @@ func TestRateLimit_AgentsThatMoveToAThrottledProject_DelayNoOthers(t *testing.T)
 	}
 	tenant.Ready(w.Guest(tenant, "new"))
 }
+
+// A sync is asked for, and then not any more, as a GitOps controller writes the former annotations back.
+func TestRateLimit_ASyncIsNoLongerAskedFor_DelaysNoOthers(t *testing.T) {
+	t.Parallel()
+	w, tenant := harness.Shared(t, cloudtest.Settings{})
+	const waiting = 150
+	for i := range waiting {
+		w.Guest(tenant, fmt.Sprint("web-", i))
+	}
+	for i := range waiting {
+		tenant.Ready(fmt.Sprint("web-", i))
+	}
+	w.ChangeProject(func(cp *v1alpha1.CloudProject) {
+		cp.Spec.RateLimit = &v1alpha1.RateLimit{RequestsPerSecond: new(int32(1)), Burst: new(int32(1))}
+	})
+	w.ProjectHandled()
+	for i := range waiting {
+		tenant.Poke(fmt.Sprint("web-", i))
+	}
+	for i := range waiting {
+		tenant.Change(fmt.Sprint("web-", i), func(a *v1alpha1.Agent) { delete(a.Annotations, v1alpha1.AnnotationReconcileAt) })
+	}
+	tenant.Ready(w.Guest(tenant, "new"))
+}

@@ -19,6 +19,30 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
+// leftInDoubt creates an Agent whose registration takes effect. Its response is lost, and nothing is listed before listAgain is called.
+func leftInDoubt(w *harness.World, name string, change func(*v1alpha1.Agent)) (made cloud.Agent, listAgain func()) {
+	w.Helper()
+	var sent atomic.Bool
+	before := len(w.Remote())
+	w.Cloud.Inject(cloudtest.Fault{
+		Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter,
+		Match: func(*http.Request) bool { sent.Store(true); return true },
+	})
+	listAgain = w.Cloud.Inject(cloudtest.Fault{
+		Method: http.MethodGet, Route: cloudtest.RouteList, Status: http.StatusServiceUnavailable,
+		Match: func(r *http.Request) bool { return sent.Load() && r.URL.Query().Get("last") != "1" },
+	})
+	w.Apply(name, change)
+	w.Eventually("it is registered", func() error {
+		if len(w.Remote()) == before {
+			return errors.New("it is not there")
+		}
+		return nil
+	})
+	w.NotReady(name, v1alpha1.ReasonRegistrationOutcomeUnknown)
+	return w.Remote()[before], listAgain
+}
+
 // A tenant that may adopt names the agent that a registration of another team, whose response was lost, has created: through the same
 // CloudProject or another of the project, and also after a restart.
 func TestAdopt_CreatedByAnothersRegistrationInDoubt_Waits(t *testing.T) {
@@ -55,24 +79,8 @@ func TestAdopt_CreatedByAnothersRegistrationInDoubt_Waits(t *testing.T) {
 			w.Create(w.TokenSecret("other-token", w.Cloud.AddProject(w.ProjectID).Reveal()))
 			w.Create(other)
 			w.Ready(w.Apply("second", func(a *v1alpha1.Agent) { a.Spec.ProjectRef.Name = other.Name }))
-			var sent atomic.Bool
-			w.Cloud.Inject(cloudtest.Fault{
-				Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter,
-				Match: func(*http.Request) bool { sent.Store(true); return true },
-			})
-			listAgain := w.Cloud.Inject(cloudtest.Fault{
-				Method: http.MethodGet, Route: cloudtest.RouteList, Status: http.StatusServiceUnavailable,
-				Match: func(r *http.Request) bool { return sent.Load() && r.URL.Query().Get("last") != "1" },
-			})
-			w.Apply("victim", row.victim)
-			w.Eventually("it is registered", func() error {
-				if len(w.Remote()) < 3 {
-					return errors.New("it is not there")
-				}
-				return nil
-			})
-			id := w.Remote()[2].ID
-			w.NotReady("victim", v1alpha1.ReasonRegistrationOutcomeUnknown)
+			remote, listAgain := leftInDoubt(w, "victim", row.victim)
+			id := remote.ID
 			w.Clock.Step(row.later)
 			if row.restarted {
 				w.Stop()
@@ -114,4 +122,59 @@ func TestAdopt_OlderThanAnothersRegistrationInDoubt_IsAdopted(t *testing.T) {
 	w.Ready(w.Apply("adopts", func(a *v1alpha1.Agent) {
 		a.Spec = v1alpha1.AgentSpec{ProjectRef: a.Spec.ProjectRef, AgentID: old.ID}
 	}))
+}
+
+// The tenant has its Agent record that agent at a server it controls first, and moves it to the shared CloudProject, or deletes it there.
+func TestMove_ToWhatAnothersRegistrationInDoubtCreated_Waits(t *testing.T) {
+	derived := func(*v1alpha1.Agent) {}
+	for name, row := range map[string]struct {
+		victim                        func(*v1alpha1.Agent)
+		restarted, names, deletedHere bool
+	}{
+		"explicit":             {victim: machine("machine-v")},
+		"explicit, restarted":  {victim: machine("machine-v"), restarted: true},
+		"explicit, by agentID": {victim: machine("machine-v"), names: true},
+		"derived, by agentID":  {victim: derived, names: true},
+		"explicit, deleted":    {victim: machine("machine-v"), deletedHere: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, tenant := harness.Shared(t, cloudtest.Settings{}, func(_ *harness.World, cp *v1alpha1.CloudProject) {
+				cp.Spec.Adoption = v1alpha1.AdoptionAllowed
+			})
+			w.Ready(w.Apply("first"))
+			remote, listAgain := leftInDoubt(w, "victim", row.victim)
+			ownProject(tenant, lying(t, remote).URL)
+			tenant.Apply("thief", in(tenant.Namespace, "own"), func(a *v1alpha1.Agent) {
+				a.Spec.MachineID, a.Spec.DeletionPolicy = remote.MachineID, v1alpha1.DeletionDelete
+				if row.names {
+					a.Spec = v1alpha1.AgentSpec{ProjectRef: a.Spec.ProjectRef, AgentID: remote.ID, DeletionPolicy: v1alpha1.DeletionDelete}
+				}
+			})
+			if got := tenant.Ready("thief").Status.ID; got != remote.ID {
+				t.Fatalf("there it has %s", got)
+			}
+			if row.restarted {
+				w.Stop()
+				w.Start(tenant.Namespace)
+			}
+			if row.deletedHere {
+				w.Stop()
+			}
+			tenant.Change("thief", in(w.Namespace, "calyptia"))
+			if row.deletedHere {
+				tenant.Delete("thief")
+				w.Start(tenant.Namespace)
+				tenant.Gone("thief")
+			} else {
+				tenant.NotReady("thief", v1alpha1.ReasonRemoteAlreadyManaged, "outcome is unknown")
+				tenant.KeepsNothingOf("thief-token", remote)
+			}
+			listAgain()
+			w.Clock.Step(w.Settings.Slack)
+			if got := w.Ready("victim").Status.ID; got != remote.ID {
+				t.Errorf("the victim has %s instead of %s", got, remote.ID)
+			}
+		})
+	}
 }

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
@@ -36,6 +37,28 @@ func forms(w *harness.World, opaque bool) (before, after string, use func(token 
 				return fmt.Errorf("%+v", cp.Status)
 			}
 			return nil
+		})
+	}
+}
+
+// With OnChange, what somebody changed stays also if the token is replaced then by one of the same project in the other form.
+func TestTokenOfTheOtherForm_OnChange_WhatSomebodyChangedStays(t *testing.T) {
+	for form, opaque := range map[string]bool{"to opaque": true, "to one with the project": false} {
+		t.Run(form, func(t *testing.T) {
+			t.Parallel()
+			w := harness.New(t, cloudtest.Settings{})
+			before, after, use := forms(w, opaque)
+			use(before)
+			id := w.Ready(w.Apply("web", func(a *v1alpha1.Agent) { a.Spec.SyncPolicy = v1alpha1.SyncOnChange })).Status.ID
+			w.Check("web")
+			const changed = "# by somebody\n"
+			w.Cloud.Mutate(id, func(a *cloud.Agent) { a.RawConfig = changed })
+			use(after)
+			w.Check("web")
+			w.Ready("web")
+			if got, _ := w.Cloud.Agent(id); got.RawConfig != changed {
+				t.Errorf("overwritten with %q; %s", got.RawConfig, harness.Describe(w.Get("web")))
+			}
 		})
 	}
 }

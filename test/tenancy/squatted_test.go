@@ -93,13 +93,15 @@ func TestRestart_AStrangersIntent_DelaysNobody(t *testing.T) {
 	for name, row := range map[string]struct {
 		url     string // of the stranger's CloudProject; empty for the shared one
 		noToken bool
-		signed  bool // with the stranger's own token
+		signed  bool   // with the stranger's own token
+		before  string // an opaque token of another project, which it had first
 		adopts  bool
 	}{
 		"no server":               {url: "http://127.0.0.1:1"},
 		"no token":                {noToken: true},
 		"no token, adopted":       {noToken: true, adopts: true},
 		"rejected, signed itself": {signed: true},
+		"rejected now":            {signed: true, before: "an-opaque-token-of-the-tenant"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -110,9 +112,18 @@ func TestRestart_AStrangersIntent_DelaysNobody(t *testing.T) {
 			own := tenant.NewCloudProject("own")
 			own.Spec.URL = cmp.Or(row.url, own.Spec.URL)
 			if own.Spec.TokenSecretRef.Name = "own-token"; !row.noToken {
-				tenant.Create(tenant.TokenSecret("own-token", "a-token-of-the-tenant"))
+				tenant.Create(tenant.TokenSecret("own-token", cmp.Or(row.before, "a-token-of-the-tenant")))
+			}
+			if row.before != "" {
+				project := uuid.NewString()
+				w.Cloud.AddProject(project)
+				w.Cloud.AddToken(project, row.before)
 			}
 			tenant.Create(own)
+			if row.before != "" {
+				tenant.Ready(tenant.Apply("before", in(tenant.Namespace, "own")))
+				tenant.SetSecret("own-token", map[string]string{"token": "a-token-of-the-tenant"})
+			}
 			tenant.Apply("stranger", machine("machine-v"), in(tenant.Namespace, "own"), forged)
 			if a := tenant.Get("stranger"); row.signed {
 				intent, err := registration.NewIntent(time.Now(), registration.Attempt{}, registration.Intent{},

@@ -17,6 +17,7 @@ import (
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
+	"github.com/calyptia-agent-operator/operator/internal/plan"
 	"github.com/calyptia-agent-operator/operator/internal/projectref"
 	"github.com/calyptia-agent-operator/operator/internal/remoteagent"
 	"github.com/calyptia-agent-operator/operator/internal/schedule"
@@ -35,21 +36,22 @@ func (g gate) inBackoff(ctx context.Context) bool {
 
 // ofFailure is a fingerprint of everything whose change may end a failure.
 func (g gate) ofFailure(ctx context.Context) string {
-	annotations, barred := g.Agent.Annotations, false
+	annotations := g.Agent.Annotations
 	var epoch int
 	var uid types.UID    // One that was created again may have the same generation and epoch.
 	var generation int64 // Which Agents the CloudProject allows, and who may adopt, is in its spec.
 	if ref, named := projectref.Ref(g.Agent, g.Settings.DefaultProject); named {
 		var cp v1alpha1.CloudProject
 		if g.Client.Get(ctx, ref, &cp, client.UnsafeDisableDeepCopy) == nil {
-			uid, generation, barred = cp.UID, cp.Generation, g.barred(ctx, &cp)
+			uid, generation = cp.UID, cp.Generation
 			if shared := g.Projects.Lookup(cp.UID); shared != nil {
 				epoch = shared.Epoch()
 			}
 		}
 	}
-	if barred { // What its users write asks for nothing.
-		return cloud.Hash(fmt.Sprint(annotations[v1alpha1.AnnotationOrphan], epoch, uid, generation))
+	if g.Deleting() && g.Known.Barred { // What its users write asks for no request; that it is to be left ends them.
+		left := plan.Retains(&g.Agent.Spec, g.Agent.Status.Origin == v1alpha1.OriginRegistered)
+		return cloud.Hash(fmt.Sprint(annotations[v1alpha1.AnnotationOrphan], left, epoch, uid, generation))
 	}
 	var secrets []string
 	for _, name := range tokensecret.Names(g.Agent) {
@@ -58,15 +60,6 @@ func (g gate) ofFailure(ctx context.Context) string {
 	return cloud.Hash(fmt.Sprint(g.Agent.Generation, g.Deleting(),
 		annotations[v1alpha1.AnnotationReconcileAt], annotations[v1alpha1.AnnotationOrphan],
 		g.SourceVersion(ctx, g.Agent), secrets, epoch, uid, generation))
-}
-
-// barred reports whether the Agent is being deleted, and its CloudProject does not allow its namespace.
-func (g gate) barred(ctx context.Context, cp *v1alpha1.CloudProject) bool {
-	if !g.Deleting() {
-		return false
-	}
-	allowed, err := projectref.Allows(ctx, g.APIReader, cp, g.Agent.Namespace)
-	return err == nil && !allowed
 }
 
 // versionOf is the version of a Secret in the cache; that before a write that was not stored as a whole.

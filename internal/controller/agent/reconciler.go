@@ -87,6 +87,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	case t.Agent.Spec.Suspend:
 		err = t.suspended(ctx)
 	case gate.upToDate(ctx):
+		finish.endTurn(nil) // A sync may have been asked for, and is not any more.
 		return t.sleep()
 	default:
 		err = t.run(ctx)
@@ -98,9 +99,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 func (t *task) run(ctx context.Context) error {
 	for _, load := range []func(context.Context) error{
 		t.ResolveProject, // which endpoint, with which credentials
-		remoteagent.SecretPreflight{Task: t.Task}.SessionPossible, // a Fluent Bit can reach it, where one is to run
-		remoteagent.Names{Task: t.Task}.Resolve,                   // the IDs of the fleet and environment that it names
-		t.LoadConfig,                                              // what the agent's configuration is
+		remoteagent.SecretPreflight{Task: t.Task}.Possible, // its Secrets can exist, and a Fluent Bit can reach it, where one is to run
+		remoteagent.Names{Task: t.Task}.Resolve,            // the IDs of the fleet and environment that it names
+		t.LoadConfig,                                       // what the agent's configuration is
 	} {
 		if err := load(ctx); err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
+	"github.com/calyptia-agent-operator/operator/internal/fault"
 	"github.com/calyptia-agent-operator/operator/internal/tokensecret"
 )
 
@@ -57,6 +58,16 @@ func TestAnOlderObjectCountsAfterAWhile(t *testing.T) {
 	for what, waiting := range waits() {
 		if waiting {
 			t.Errorf("%s: what is stored does not count", what)
+		}
+	}
+}
+
+// A set older than the validation of the name says what to correct; the store has no client.
+func TestShards_ANameThatNoSecretCanHave_IsNotRead(t *testing.T) {
+	for _, name := range []string{"a/b", "..", "a%2fb"} {
+		_, err := shardStore{set: &v1alpha1.AgentSet{}}.one(t.Context(), name)
+		if f, ok := fault.As(err); !ok || f.Class != fault.Terminal || f.Reason != v1alpha1.ReasonInvalid {
+			t.Errorf("%q: %v", name, err)
 		}
 	}
 }

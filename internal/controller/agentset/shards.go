@@ -114,6 +114,9 @@ func (s shardStore) unchanged(ctx context.Context, known *shard) bool {
 }
 
 func (s shardStore) one(ctx context.Context, name string) (shard, error) {
+	if !tokensecret.CanExist(name) {
+		return shard{}, fault.Terminalf(v1alpha1.ReasonInvalid, "spec.sessions.secretName: no Secret can have the name %q: correct it", name)
+	}
 	var secret corev1.Secret
 	err := s.apiReader.Get(ctx, client.ObjectKey{Namespace: s.set.Namespace, Name: name}, &secret)
 	if apierrors.IsNotFound(err) {
