@@ -206,7 +206,8 @@ func begunBy(ctx context.Context, r rivals, id string) (found []*v1alpha1.Agent,
 }
 
 // begun reports whether another Agent has begun its open registration in the same project, with the token of its CloudProject: whoever may
-// write the Agent may write the intent. A derived machine ID is its own, whatever the intent.
+// write the Agent may write the intent. One who may adopt could have what it claims anyway, and a derived machine ID is its own: then the
+// intent counts also if the url or the token was changed since.
 func begun(ctx context.Context, r rivals, other *v1alpha1.Agent) (bool, error) {
 	ref, named := projectref.Ref(other, r.Settings.DefaultProject)
 	var cp v1alpha1.CloudProject
@@ -214,7 +215,8 @@ func begun(ctx context.Context, r rivals, other *v1alpha1.Agent) (bool, error) {
 		return false, nil
 	}
 	through, now := r.Projects.Lookup(cp.UID), r.Clock.Now()
-	own := machineID(other, r.clusterID) == derived(other, r.clusterID)
+	own := machineID(other, r.clusterID) == derived(other, r.clusterID) ||
+		other.Namespace == cp.Namespace || cp.Spec.Adoption == v1alpha1.AdoptionAllowed
 	if through != nil && !own && !IntentOf(other).Authentic(Subject(other, r.clusterID, through.Endpoint().URL), through.Sign) {
 		return false, nil
 	}

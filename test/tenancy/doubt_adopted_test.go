@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
 	"github.com/calyptia-agent-operator/operator/internal/cloud/cloudtest"
@@ -43,6 +45,21 @@ func leftInDoubt(w *harness.World, name string, change func(*v1alpha1.Agent)) (m
 	return w.Remote()[before], listAgain
 }
 
+// toAlias changes the url of the CloudProject to another name of the same API.
+func toAlias(w *harness.World) {
+	w.Helper()
+	there := alias(w)
+	w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.URL = there })
+	recordedAt(w, "first", w.Get("first").Status.ID, there)
+}
+
+// toAnotherToken replaces the token of the CloudProject by another one of its project.
+func toAnotherToken(w *harness.World) {
+	w.Helper()
+	replaceToken(w, w.Cloud.AddProject(w.ProjectID))
+	w.ProjectBecomes(metav1.ConditionTrue, v1alpha1.ReasonCredentialsVerified)
+}
+
 // A tenant that may adopt names the agent that a registration of another team, whose response was lost, has created: through the same
 // CloudProject or another of the project, and also after a restart.
 func TestAdopt_CreatedByAnothersRegistrationInDoubt_Waits(t *testing.T) {
@@ -54,6 +71,7 @@ func TestAdopt_CreatedByAnothersRegistrationInDoubt_Waits(t *testing.T) {
 		forged    bool          // The other declares the machine ID, and writes an intent.
 		later     time.Duration // The other comes only then; nothing can be listed meanwhile.
 		behind    time.Duration // The clock of Calyptia Cloud.
+		changes   func(*harness.World)
 	}{
 		"explicit":                     {victim: explicit, through: "calyptia"},
 		"derived":                      {victim: derived, through: "calyptia"},
@@ -64,6 +82,8 @@ func TestAdopt_CreatedByAnothersRegistrationInDoubt_Waits(t *testing.T) {
 		"explicit, later":              {victim: explicit, through: "calyptia", later: 61 * time.Minute},
 		"explicit, restarted, later":   {victim: explicit, through: "calyptia", restarted: true, later: 61 * time.Minute},
 		"derived, restarted, later":    {victim: derived, through: "calyptia", restarted: true, later: 61 * time.Minute},
+		"explicit, another url":        {victim: explicit, through: "calyptia", changes: toAlias},
+		"explicit, another token":      {victim: explicit, through: "calyptia", changes: toAnotherToken},
 		"derived, another clock there": {victim: derived, through: "calyptia", behind: 3500 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -82,6 +102,9 @@ func TestAdopt_CreatedByAnothersRegistrationInDoubt_Waits(t *testing.T) {
 			remote, listAgain := leftInDoubt(w, "victim", row.victim)
 			id := remote.ID
 			w.Clock.Step(row.later)
+			if row.changes != nil {
+				row.changes(w)
+			}
 			if row.restarted {
 				w.Stop()
 				w.Start(tenant.Namespace)
