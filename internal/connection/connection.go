@@ -48,7 +48,7 @@ type shared struct {
 	mu       sync.Mutex
 	epoch    epoch
 	identity identity
-	former   map[string]bool // fingerprints of former tokens that were vouched for at the endpoint
+	former   former
 	verified verification.State
 	access   access
 	tenants  tenants

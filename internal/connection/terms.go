@@ -8,6 +8,7 @@ package connection
 
 import (
 	"crypto/sha256"
+	"slices"
 
 	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/cloud"
@@ -88,8 +89,21 @@ func TokenVersion(c *Connection) string {
 	return c.shared.identity.origin.version
 }
 
-// mostFormer bounds what is known of former tokens.
+// mostFormer bounds what is known of former tokens and places.
 const mostFormer = 16
+
+// former is what is known of former tokens and places. Lost: what they signed counts no longer.
+type former struct {
+	// vouched are the fingerprints of tokens that were vouched for at the endpoint.
+	vouched map[string]bool
+	places  []place
+}
+
+// place is where, and with which token, registrations were sent.
+type place struct {
+	url   string
+	token cloud.Token
+}
 
 // vouched is Vouched, and is called with the lock held.
 func vouched(s *shared) bool {
@@ -97,13 +111,17 @@ func vouched(s *shared) bool {
 	return now.endpoint.ProjectID != "" && (now.revealed && now.accepted || s.verified.ShownAgents())
 }
 
-// replaced records whether the token that is replaced was vouched for. It is called with the lock held.
+// replaced records the place that is left, and whether the token that is replaced was vouched for. It is called with the lock held.
 func replaced(s *shared, moved bool) {
-	if moved || len(s.former) >= mostFormer {
-		s.former = map[string]bool{}
+	if moved || len(s.former.vouched) >= mostFormer {
+		s.former.vouched = map[string]bool{}
 	}
 	if !moved && vouched(s) {
-		s.former[Signer(s.identity.token)("")] = true
+		s.former.vouched[Signer(s.identity.token)("")] = true
+	}
+	if s.identity.bare != nil {
+		places := append(s.former.places, place{s.identity.endpoint.URL, s.identity.token})
+		s.former.places = places[max(len(places)-mostFormer, 0):]
 	}
 }
 
@@ -111,5 +129,13 @@ func replaced(s *shared, moved bool) {
 func VouchedFor(c *Connection, fingerprint string) bool {
 	c.shared.mu.Lock()
 	defer c.shared.mu.Unlock()
-	return c.shared.former[fingerprint]
+	return c.shared.former.vouched[fingerprint]
+}
+
+// Signed reports whether by shows that a text was signed with the token of a Connection, or with a former one at its URL of that time.
+func Signed(c *Connection, by func(url string, sign func(text string) string) bool) bool {
+	c.shared.mu.Lock()
+	places := append(slices.Clone(c.shared.former.places), place{c.shared.identity.endpoint.URL, c.shared.identity.token})
+	c.shared.mu.Unlock()
+	return slices.ContainsFunc(places, func(p place) bool { return by(p.url, Signer(p.token)) })
 }

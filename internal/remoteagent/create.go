@@ -287,8 +287,8 @@ func (r creation) notRegistered(ctx context.Context, err error) error {
 		now := r.Clock.Now()
 		r.Known.attempt = attempt{intent: r.Intent().String(), met: now, responded: now}
 		tries := triesOf(r.Task)
-		if e.Reason == cloud.ReasonRateLimited {
-			tries.throttled++
+		if tries.throttled++; e.Reason != cloud.ReasonRateLimited {
+			tries.throttled = 0
 		}
 		if e.Reason != cloud.ReasonRateLimited || tries.throttled > freeTries { // It comes often, and to all Agents at once.
 			r.Known.attempt.refused = now

@@ -300,8 +300,11 @@ func (d Deleter) deleteID(ctx context.Context, id string) error {
 	return nil
 }
 
-// leave ends a deletion of what is another Agent's.
+// leave ends a deletion of what is another Agent's. What only may be another's is named.
 func leave(ctx context.Context, d Deleter, id string, why error) error {
+	if owned, ok := fault.As(why); ok && owned.Class == fault.Waiting {
+		d.Record(MaybeOrphaned, d.MachineID())
+	}
 	Logger(ctx).Info("Left the remote agent to the Agent that has it", "agent", d.Key(), "id", id, "cause", why.Error())
 	return nil
 }

@@ -64,10 +64,11 @@ func known(e Evidence, remote *cloud.Agent, intent registration.Intent) registra
 }
 
 // claimed refuses a remote agent to which the permission to adopt alone entitles, if a registration of another Agent in doubt may have
-// created it.
+// created it. What was recorded before the url was changed is the Agent's: nobody else's registration created it.
 func (e Evidence) claimed(ctx context.Context, remote *cloud.Agent, intent registration.Intent) error {
 	evidence := known(e, remote, intent)
-	if evidence.MayAdopt = false; evidence.Entitled() {
+	evidence.MayAdopt = false
+	if evidence.Entitled() || remote.ID != "" && remote.ID == e.Agent.Status.ID && (rivals{e.Task}).has(e.Agent) {
 		return nil
 	}
 	return rivals{e.Task}.unclaimed(ctx, remote)

@@ -225,7 +225,7 @@ func (o Observer) Put(id, machineID string) {
 	}
 	if RecordedEndpoint(o.Agent).URL != at.URL { // What is on the way there may pass on what something on the former way dropped.
 		k.Updates.Sent, k.Updates.Confirm = nil, nil
-		// What was applied there is sent as if it had changed, unless it is here, too. What somebody else changed there stays.
+		// What was applied there is sent as if it had changed, unless it is here, too. What had drifted there stays.
 		maps.DeleteFunc(status.Applied.Fields, func(field, _ string) bool {
 			return !slices.Contains(status.DriftedFields, field) || slices.Contains(status.IgnoredFields, field)
 		})

@@ -17,7 +17,7 @@ import (
 
 // An Agent older than the validation of a field says what to correct before anything is requested: these tasks have no client.
 func TestOlderThanTheValidation_IsStalledBeforeAnyRequest(t *testing.T) {
-	impossible := []string{"a/b", "..", "a%2fb"}
+	impossible := []string{"a/b", "..", "a%2fb", "My_Token"}
 	for field, row := range map[string]struct {
 		set   func(a *v1alpha1.Agent, name string)
 		check func(*Task) error

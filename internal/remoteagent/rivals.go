@@ -143,9 +143,17 @@ func (r rivals) machineIDFree(ctx context.Context) error {
 		if other.UID == r.Agent.UID || other.Status.ID == "" {
 			continue
 		}
-		if r.registeredHere(other) {
-			return r.machineIDOf(other)
+		if !r.registeredHere(other) {
+			continue
 		}
+		if RecordedEndpoint(other).URL != r.Endpoint.URL { // It may be a former installation, which it has left.
+			if wants, err := r.registersHere(ctx, other); err != nil {
+				return err
+			} else if !wants {
+				continue
+			}
+		}
+		return r.machineIDOf(other)
 	}
 	if r.leases.holds(r.machineLeases(), r.Key()) {
 		return nil
@@ -205,9 +213,8 @@ func begunBy(ctx context.Context, r rivals, id string) (found []*v1alpha1.Agent,
 	return found, nil
 }
 
-// begun reports whether another Agent has begun its open registration in the same project, with the token of its CloudProject: whoever may
-// write the Agent may write the intent. One who may adopt could have what it claims anyway, and a derived machine ID is its own: then the
-// intent counts also if the url or the token was changed since.
+// begun reports whether another Agent has begun its open registration in the same project, with a token that its CloudProject has or had:
+// whoever may write the Agent may write the intent. A derived machine ID is its own, whatever the intent.
 func begun(ctx context.Context, r rivals, other *v1alpha1.Agent) (bool, error) {
 	ref, named := projectref.Ref(other, r.Settings.DefaultProject)
 	var cp v1alpha1.CloudProject
@@ -215,9 +222,10 @@ func begun(ctx context.Context, r rivals, other *v1alpha1.Agent) (bool, error) {
 		return false, nil
 	}
 	through, now := r.Projects.Lookup(cp.UID), r.Clock.Now()
-	own := machineID(other, r.clusterID) == derived(other, r.clusterID) ||
-		other.Namespace == cp.Namespace || cp.Spec.Adoption == v1alpha1.AdoptionAllowed
-	if through != nil && !own && !IntentOf(other).Authentic(Subject(other, r.clusterID, through.Endpoint().URL), through.Sign) {
+	own := machineID(other, r.clusterID) == derived(other, r.clusterID)
+	if through != nil && !own && !connection.Signed(through, func(url string, sign func(text string) string) bool {
+		return IntentOf(other).Authentic(Subject(other, r.clusterID, url), sign)
+	}) {
 		return false, nil
 	}
 	here, err := r.registersHere(ctx, other)

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -67,7 +68,7 @@ type Keeper struct {
 }
 
 // CanExist reports whether a Secret can have a name. An object older than the validation of names may have any, which is never sent.
-func CanExist(name string) bool { return len(content.IsPathSegmentName(name)) == 0 }
+func CanExist(name string) bool { return len(validation.IsDNS1123Subdomain(name)) == 0 }
 
 // Find reads a Secret in the Agent's namespace, and returns the verdict on it.
 func (k Keeper) Find(ctx context.Context, agent *v1alpha1.Agent, name string) (*corev1.Secret, Verdict, error) {

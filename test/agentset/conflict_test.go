@@ -200,6 +200,37 @@ func TestTwoSetsOnOneDaemonSet(t *testing.T) {
 	w.HasExactly("younger", w.Node("a"))
 }
 
+// A set loses its workload to an older one: its Agents stay, and their sessions are renewed, until that is resolved.
+func TestASetThatLosesItsTarget_RenewsSessions(t *testing.T) {
+	t.Parallel()
+	w := harness.New(t, cloudtest.Settings{})
+	w.Nodes("a")
+	w.DaemonSet("two")
+	w.AgentSet("older", w.DaemonSet("one"))
+	w.SetReady("older", 1)
+	w.Eventually("a second has passed", func() error { // Times of objects are whole seconds.
+		if since := time.Since(w.GetSet("older").CreationTimestamp.Time); since < 1100*time.Millisecond {
+			return fmt.Errorf("only %s", since)
+		}
+		return nil
+	})
+	w.AgentSet("younger", "two")
+	w.SetReady("younger", 1)
+	w.ChangeSet("older", func(s *v1alpha1.AgentSet) { s.Spec.TargetRef.Name = "two" })
+	stalled(w, "younger", v1alpha1.ReasonTargetConflict, `older AgentSet "older"`)
+	agent := w.AgentsOf("younger")[w.Node("a")]
+	w.Cloud.Remove(agent.Status.ID)
+	w.Poke(agent.Name)
+	w.Eventually("the session is of the agent that was registered again", func() error {
+		ids, _ := w.StoredSessions(w.GetSet("younger"))
+		if now := w.Get(agent.Name).Status.ID; now == agent.Status.ID || ids[w.Node("a")] != now {
+			return fmt.Errorf("it is of %s, the agent is %s", ids[w.Node("a")], now)
+		}
+		return nil
+	})
+	stalled(w, "younger", v1alpha1.ReasonTargetConflict, `older AgentSet "older"`)
+}
+
 func TestWithoutAccessToNodesTheConditionNamesIt(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{}, harness.Idle)

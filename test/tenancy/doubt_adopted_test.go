@@ -201,3 +201,38 @@ func TestMove_ToWhatAnothersRegistrationInDoubtCreated_Waits(t *testing.T) {
 		})
 	}
 }
+
+// A tenant that may adopt forges an intent for the machine ID of an agent that another team's Agent has. The url changes: that Agent stays
+// Ready, and its deletion deletes its agent, also before it is checked there.
+func TestURL_Changes_AForgedIntent_TakesNothingThatIsRecorded(t *testing.T) {
+	for name, deleted := range map[string]bool{"it stays": false, "it is deleted before it is checked": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, tenant := harness.Shared(t, cloudtest.Settings{}, func(_ *harness.World, cp *v1alpha1.CloudProject) {
+				cp.Spec.Adoption = v1alpha1.AdoptionAllowed
+			})
+			w.Ready(w.Apply("first"))
+			id := w.Register("elsewhere", "machine-e").ID
+			w.Ready(w.Apply("web", func(a *v1alpha1.Agent) {
+				a.Spec = v1alpha1.AgentSpec{ProjectRef: a.Spec.ProjectRef, AgentID: id, DeletionPolicy: v1alpha1.DeletionDelete}
+			}))
+			w.Guest(tenant, "claims", machine("machine-e"), forged, func(a *v1alpha1.Agent) { a.Spec.Suspend = true })
+			tenant.NotReady("claims", v1alpha1.ReasonSuspended)
+			there := alias(w)
+			w.Stop()
+			w.ChangeProject(func(cp *v1alpha1.CloudProject) { cp.Spec.URL = there })
+			if deleted {
+				w.Delete("web")
+			}
+			w.Start(tenant.Namespace)
+			if !deleted {
+				recordedAt(w, "web", id, there)
+				return
+			}
+			w.Gone("web")
+			if n := len(w.Remote()); n != 1 {
+				t.Errorf("%d agents are left, want the first alone", n)
+			}
+		})
+	}
+}

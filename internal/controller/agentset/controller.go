@@ -126,28 +126,25 @@ func (r *Reconciler) run(ctx context.Context, set *v1alpha1.AgentSet, known *mem
 			"the operator has no access to nodes and workloads: set agentSets.enabled of its chart, or --agent-sets")
 	}
 	observe := observer{r.Client, r.Nodes, set, known}
-	if err := observe.ownsTarget(ctx); err != nil {
-		return err
-	}
 	if err := r.sessionsPossible(ctx, set); err != nil {
 		return err
 	}
 	keys, missing, err := observe.keys(ctx)
-	_, tooMany := fault.As(err)
-	if err != nil && !tooMany {
+	_, undecided := fault.As(err)
+	if err != nil && !undecided {
 		return err
 	}
 	unknown := err // The sessions of existing Agents do not depend on it.
 	facts := agentset.Facts{
-		Set: set.Name, Keys: keys, KeysUnknown: tooMany, RemovalDelay: removalDelay(set), Now: r.Clock.Now(),
+		Set: set.Name, Keys: keys, KeysUnknown: undecided, RemovalDelay: removalDelay(set), Now: r.Clock.Now(),
 	}
 	agents, err := observe.agents(ctx, &facts)
-	if err != nil {
-		return err
+	if err != nil || undecided && len(agents) == 0 {
+		return firstRetried(unknown, err)
 	}
 	decision := agentset.Decide(facts)
 	counts := agentset.Count(facts, decision)
-	if !tooMany {
+	if !undecided {
 		out.counts = &counts
 	}
 	out.next.atMost(decision.Next)

@@ -64,7 +64,7 @@ func TestAnOlderObjectCountsAfterAWhile(t *testing.T) {
 
 // A set older than the validation of the name says what to correct; the store has no client.
 func TestShards_ANameThatNoSecretCanHave_IsNotRead(t *testing.T) {
-	for _, name := range []string{"a/b", "..", "a%2fb"} {
+	for _, name := range []string{"a/b", "..", "a%2fb", "My_Token"} {
 		_, err := shardStore{set: &v1alpha1.AgentSet{}}.one(t.Context(), name)
 		if f, ok := fault.As(err); !ok || f.Class != fault.Terminal || f.Reason != v1alpha1.ReasonInvalid {
 			t.Errorf("%q: %v", name, err)

@@ -52,8 +52,11 @@ func (o observer) ownsTarget(ctx context.Context) error {
 		"%s %q belongs to the older AgentSet %q: delete one of the two, or change spec.targetRef", target.Kind, target.Name, winner)
 }
 
-// keys reads the nodes or replicas of the target's pods. Without a target there are none, and missing says so.
+// keys reads the nodes or replicas of the target's pods, if the target is the set's. Without a target there are none, and missing says so.
 func (o observer) keys(ctx context.Context) (keys []agentset.Key, missing *fault.Error, err error) {
+	if err := o.ownsTarget(ctx); err != nil {
+		return nil, nil, err
+	}
 	target := o.set.Spec.TargetRef
 	key := client.ObjectKey{Namespace: o.set.Namespace, Name: target.Name}
 	if target.Kind == v1alpha1.TargetStatefulSet {
