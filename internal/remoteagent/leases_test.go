@@ -9,9 +9,12 @@ package remoteagent
 import (
 	"fmt"
 	"testing"
+	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/calyptia-agent-operator/operator/api/v1alpha1"
 	"github.com/calyptia-agent-operator/operator/internal/connection"
 )
 
@@ -62,5 +65,25 @@ func TestLeases_AtManyEndpoints_AreFew(t *testing.T) {
 	}
 	if owner := l.take(kept, types.NamespacedName{Name: "other"}); owner != web {
 		t.Error("a lease that is in use was dropped")
+	}
+}
+
+// Of two Agents with records of one remote agent, the one that has it at this url keeps it, else the older: each pair has one order.
+func TestPrecedes_ThisURLFirst_ThenTheOlder(t *testing.T) {
+	const here, elsewhere = "https://here.example.com", "https://elsewhere.example.com"
+	agent := func(uid types.UID, url string, created time.Time) *v1alpha1.Agent {
+		return &v1alpha1.Agent{
+			ObjectMeta: metav1.ObjectMeta{UID: uid, CreationTimestamp: metav1.NewTime(created)}, Status: v1alpha1.AgentStatus{URL: url},
+		}
+	}
+	for name, row := range map[string][2]*v1alpha1.Agent{ // The first keeps it.
+		"both here":                {agent("b", here, noon), agent("a", here, noon.Add(time.Second))},
+		"the younger is here":      {agent("b", here, noon.Add(time.Second)), agent("a", elsewhere, noon)},
+		"both elsewhere":           {agent("b", elsewhere, noon), agent("a", elsewhere, noon.Add(time.Second))},
+		"created at the same time": {agent("a", here, noon), agent("b", here, noon)},
+	} {
+		if !precedes(row[0], row[1], here) || precedes(row[1], row[0], here) {
+			t.Errorf("%s: they are not in order", name)
+		}
 	}
 }

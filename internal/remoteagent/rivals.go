@@ -27,7 +27,7 @@ import (
 type rivals struct{ *Task }
 
 // unowned refuses a remote agent that belongs to another Agent: the one whose name the machine ID is derived from, else
-// the one that has it recorded, the older first.
+// the one that has it recorded, as precedes orders them.
 func (r rivals) unowned(ctx context.Context, remote *cloud.Agent) error {
 	if remote.MachineID == r.derived() {
 		return nil
@@ -43,7 +43,7 @@ func (r rivals) unowned(ctx context.Context, remote *cloud.Agent) error {
 			continue
 		}
 		theirs := remote.MachineID == registration.DerivedMachineID(r.Settings.ClusterID, other.Namespace, other.Name)
-		if recordedHere && !theirs && older(r.Agent, other) {
+		if recordedHere && !theirs && precedes(r.Agent, other, r.Endpoint.URL) {
 			continue
 		}
 		return r.owned(other, remote.ID)
@@ -95,7 +95,12 @@ func (r rivals) other(ctx context.Context, key types.NamespacedName) *v1alpha1.A
 	return &other
 }
 
-func older(a, b *v1alpha1.Agent) bool {
+// precedes reports whether of two Agents with records of one remote agent the first keeps it: the one that has it at this url, or else
+// the older.
+func precedes(a, b *v1alpha1.Agent, url string) bool {
+	if here := RecordedEndpoint(a).URL == url; here != (RecordedEndpoint(b).URL == url) {
+		return here
+	}
 	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
 		return a.CreationTimestamp.Before(&b.CreationTimestamp)
 	}
