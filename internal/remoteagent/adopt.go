@@ -116,7 +116,7 @@ func (a Adopter) adoptable(ctx context.Context, remote *cloud.Agent, own bool) e
 			"spec.machineID is not that of agent %s: delete this Agent and create it without machineID, or with the agentID of another agent",
 			remote.ID)
 	}
-	if err := (Evidence{a.Task}).claimed(ctx, remote, a.Intent()); err != nil {
+	if _, err := (Evidence{a.Task}).entitled(ctx, remote, a.Intent()); err != nil { // The permission was asked above.
 		return err
 	}
 	return rivals{a.Task}.unowned(ctx, remote)

@@ -35,11 +35,17 @@ func (e Evidence) authentic() bool {
 
 // entitled reports whether a remote agent that shows our machine ID is this Agent's, by its record, by the intent that may have created it,
 // or by the permission to adopt. It fails where only that entitles to what a registration of another Agent in doubt may have created.
+// Nobody else's can have created what was recorded before the url was changed.
 func (e Evidence) entitled(ctx context.Context, remote *cloud.Agent, intent registration.Intent) (bool, error) {
-	if !known(e, remote, intent).Entitled() {
+	evidence := known(e, remote, intent)
+	if !evidence.Entitled() {
 		return false, nil
 	}
-	return true, e.claimed(ctx, remote, intent)
+	evidence.MayAdopt = false
+	if evidence.Entitled() || remote.ID != "" && remote.ID == e.Agent.Status.ID && (rivals{e.Task}).has(e.Agent) {
+		return true, nil
+	}
+	return true, rivals{e.Task}.unclaimed(ctx, remote)
 }
 
 // ensureOurs fails if a remote agent is not this Agent's.
@@ -61,17 +67,6 @@ func known(e Evidence, remote *cloud.Agent, intent registration.Intent) registra
 		Registered:   registered,
 		Differs:      differs,
 	}
-}
-
-// claimed refuses a remote agent to which the permission to adopt alone entitles, if a registration of another Agent in doubt may have
-// created it. What was recorded before the url was changed is the Agent's: nobody else's registration created it.
-func (e Evidence) claimed(ctx context.Context, remote *cloud.Agent, intent registration.Intent) error {
-	evidence := known(e, remote, intent)
-	evidence.MayAdopt = false
-	if evidence.Entitled() || remote.ID != "" && remote.ID == e.Agent.Status.ID && (rivals{e.Task}).has(e.Agent) {
-		return nil
-	}
-	return rivals{e.Task}.unclaimed(ctx, remote)
 }
 
 // registeredBy reports whether an authentic intent covers the creation of a remote agent: one that is not spent yet,
