@@ -287,10 +287,12 @@ func (r creation) notRegistered(ctx context.Context, err error) error {
 		now := r.Clock.Now()
 		r.Known.attempt = attempt{intent: r.Intent().String(), met: now, responded: now}
 		tries := triesOf(r.Task)
-		if tries.throttled++; e.Reason != cloud.ReasonRateLimited {
+		if e.Reason == cloud.ReasonRateLimited {
+			tries.throttled++
+		} else {
 			tries.throttled = 0
 		}
-		if e.Reason != cloud.ReasonRateLimited || tries.throttled > freeTries { // It comes often, and to all Agents at once.
+		if tries.throttled == 0 || tries.throttled > freeTries { // To wait is asked often, and of all Agents at once.
 			r.Known.attempt.refused = now
 		}
 	}

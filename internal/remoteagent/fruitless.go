@@ -32,7 +32,7 @@ const (
 type fruitless struct {
 	times int
 	last  time.Time
-	// throttled counts those that the API asked to send later, also where it lists: something on the way may have sent them twice.
+	// throttled counts those in a row that the API asked to send later, also where it lists: something on the way may have sent them twice.
 	throttled int
 	// of is what the last registration depended on: a change of it allows the next at once.
 	of  string

@@ -178,18 +178,24 @@ func TestAnEditedSessionIsWrittenAgain(t *testing.T) {
 	w.HasExactly("logs", keys(w, "a", "b")...)
 }
 
+// olderThanTheNext waits until sets that are created are younger than one: times of objects are whole seconds.
+func olderThanTheNext(w *harness.World, name string) {
+	w.Helper()
+	w.Eventually("a second has passed", func() error {
+		if since := time.Since(w.GetSet(name).CreationTimestamp.Time); since < 1100*time.Millisecond {
+			return fmt.Errorf("only %s", since)
+		}
+		return nil
+	})
+}
+
 func TestTwoSetsOnOneDaemonSet(t *testing.T) {
 	t.Parallel()
 	w := harness.New(t, cloudtest.Settings{})
 	w.Nodes("a")
 	w.AgentSet("aaa", w.DaemonSet("fluent-bit"))
 	w.SetReady("aaa", 1)
-	w.Eventually("a second has passed", func() error { // Times of objects are whole seconds.
-		if since := time.Since(w.GetSet("aaa").CreationTimestamp.Time); since < 1100*time.Millisecond {
-			return fmt.Errorf("only %s", since)
-		}
-		return nil
-	})
+	olderThanTheNext(w, "aaa")
 	w.AgentSet("younger", "fluent-bit")
 	stalled(w, "younger", v1alpha1.ReasonTargetConflict, `DaemonSet "fluent-bit"`, `older AgentSet "aaa"`)
 	w.HasExactly("aaa", w.Node("a"))
@@ -208,12 +214,7 @@ func TestASetThatLosesItsTarget_RenewsSessions(t *testing.T) {
 	w.DaemonSet("two")
 	w.AgentSet("older", w.DaemonSet("one"))
 	w.SetReady("older", 1)
-	w.Eventually("a second has passed", func() error { // Times of objects are whole seconds.
-		if since := time.Since(w.GetSet("older").CreationTimestamp.Time); since < 1100*time.Millisecond {
-			return fmt.Errorf("only %s", since)
-		}
-		return nil
-	})
+	olderThanTheNext(w, "older")
 	w.AgentSet("younger", "two")
 	w.SetReady("younger", 1)
 	w.ChangeSet("older", func(s *v1alpha1.AgentSet) { s.Spec.TargetRef.Name = "two" })

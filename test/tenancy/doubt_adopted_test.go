@@ -21,18 +21,14 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// leftInDoubt creates an Agent whose registration takes effect. Its response is lost, and nothing is listed before listAgain is called.
-func leftInDoubt(w *harness.World, name string, change func(*v1alpha1.Agent)) (made cloud.Agent, listAgain func()) {
+// unanswered creates an Agent whose registration takes effect, and whose response is lost. It returns the remote agent; sent is called
+// when it is registered.
+func unanswered(w *harness.World, name string, change func(*v1alpha1.Agent), sent func()) cloud.Agent {
 	w.Helper()
-	var sent atomic.Bool
 	before := len(w.Remote())
 	w.Cloud.Inject(cloudtest.Fault{
 		Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter,
-		Match: func(*http.Request) bool { sent.Store(true); return true },
-	})
-	listAgain = w.Cloud.Inject(cloudtest.Fault{
-		Method: http.MethodGet, Route: cloudtest.RouteList, Status: http.StatusServiceUnavailable,
-		Match: func(r *http.Request) bool { return sent.Load() && r.URL.Query().Get("last") != "1" },
+		Match: func(*http.Request) bool { sent(); return true },
 	})
 	w.Apply(name, change)
 	w.Eventually("it is registered", func() error {
@@ -42,7 +38,18 @@ func leftInDoubt(w *harness.World, name string, change func(*v1alpha1.Agent)) (m
 		return nil
 	})
 	w.NotReady(name, v1alpha1.ReasonRegistrationOutcomeUnknown)
-	return w.Remote()[before], listAgain
+	return w.Remote()[before]
+}
+
+// leftInDoubt is unanswered, and nothing is listed before listAgain is called.
+func leftInDoubt(w *harness.World, name string, change func(*v1alpha1.Agent)) (made cloud.Agent, listAgain func()) {
+	w.Helper()
+	var sent atomic.Bool
+	listAgain = w.Cloud.Inject(cloudtest.Fault{
+		Method: http.MethodGet, Route: cloudtest.RouteList, Status: http.StatusServiceUnavailable,
+		Match: func(r *http.Request) bool { return sent.Load() && r.URL.Query().Get("last") != "1" },
+	})
+	return unanswered(w, name, change, func() { sent.Store(true) }), listAgain
 }
 
 // toAlias changes the url of the CloudProject to another name of the same API.

@@ -8,7 +8,6 @@ package tenancy_test
 
 import (
 	"errors"
-	"net/http"
 	"testing"
 	"time"
 
@@ -40,9 +39,7 @@ func TestForgedIntent_OfLongAgo_IsNotTheFirst(t *testing.T) {
 	t.Parallel()
 	w, tenant := harness.Shared(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert}, adoptionAllowed)
 	w.Ready(w.Apply("first"))
-	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
-	w.Apply("victim", machine("machine-v"))
-	w.NotReady("victim", v1alpha1.ReasonRegistrationOutcomeUnknown)
+	unanswered(w, "victim", machine("machine-v"), func() {})
 	forgedLongAgo(w, tenant, "machine-v")
 	w.Stop()
 	w.Start(tenant.Namespace)

@@ -8,8 +8,6 @@ package tenancy_test
 
 import (
 	"cmp"
-	"errors"
-	"net/http"
 	"testing"
 	"time"
 
@@ -26,65 +24,53 @@ import (
 	"github.com/calyptia-agent-operator/operator/test/harness"
 )
 
-// The operator restarts while a registration is in doubt. A guest declares the same machine ID, and is reconciled first: it gets nothing,
-// and does not keep the other from finding its agent.
-func TestRegister_InDoubt_AnotherComesAfterARestart_TheFirstHasTheMachineID(t *testing.T) {
-	t.Parallel()
+// squatted has the operator stop while the registration of the Agent victim is in doubt, and nothing can be listed. A guest declares the same
+// machine ID, and is reconciled first after the restart: it gets nothing.
+func squatted(t *testing.T, slack, downFor time.Duration) *harness.World {
+	t.Helper()
 	w, tenant := harness.Shared(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert},
-		func(w *harness.World, _ *v1alpha1.CloudProject) { w.Settings.Slack = time.Minute })
+		func(w *harness.World, _ *v1alpha1.CloudProject) { w.Settings.Slack = cmp.Or(slack, w.Settings.Slack) })
 	w.Ready(w.Apply("first"))
-	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
-	w.Apply("victim", machine("machine-v"))
-	w.Eventually("it is registered", func() error {
-		if len(w.Remote()) < 2 {
-			return errors.New("it is not there")
-		}
-		return nil
-	})
-	w.NotReady("victim", v1alpha1.ReasonRegistrationOutcomeUnknown)
+	unanswered(w, "victim", machine("machine-v"), func() {})
 	w.Stop()
 	refusesContent(w)
 	w.Guest(tenant, "squatter", machine("machine-v"), configured("# DROP TABLE one\n"))
+	w.Clock.Step(downFor)
 	w.Start(tenant.Namespace)
 	tenant.Stalled("squatter", v1alpha1.ReasonMachineIDConflict)
+	return w
+}
+
+// firstAlone fails unless the agents of the other Agents are deleted.
+func firstAlone(w *harness.World) {
+	w.Helper()
+	if n := len(w.Remote()); n != 1 {
+		w.Errorf("%d agents are left, want the first alone", n)
+	}
+}
+
+// The squatter does not keep the other from finding its agent when it is deleted.
+func TestRegister_InDoubt_AnotherComesAfterARestart_TheFirstHasTheMachineID(t *testing.T) {
+	t.Parallel()
+	w := squatted(t, time.Minute, 0)
 	w.NotReady("victim", v1alpha1.ReasonRegistrationOutcomeUnknown)
 	w.Delete("victim")
 	w.NotReady("victim", v1alpha1.ReasonRegistrationOutcomeUnknown, v1alpha1.AnnotationOrphan)
 	w.Clock.Step(w.Settings.Slack)
 	w.Poke("victim")
 	w.Gone("victim")
-	if n := len(w.Remote()); n != 1 {
-		t.Errorf("%d agents are left, want the first alone", n)
-	}
+	firstAlone(w)
 }
 
-// The operator is down for a long time instead: the registration is as much in doubt as before.
+// After a long time the registration is as much in doubt as before.
 func TestRegister_LongInDoubt_AnotherComesAfterARestart_TheFirstHasTheMachineID(t *testing.T) {
 	t.Parallel()
-	w, tenant := harness.Shared(t, cloudtest.Settings{NoList: true, UniqueMachineIDs: cloudtest.MachineIDUpsert})
-	w.Ready(w.Apply("first"))
-	w.Cloud.Inject(cloudtest.Fault{Method: http.MethodPost, Route: cloudtest.RouteAgents, Times: 1, Cut: cloudtest.CutAfter})
-	w.Apply("victim", machine("machine-v"))
-	w.Eventually("it is registered", func() error {
-		if len(w.Remote()) < 2 {
-			return errors.New("it is not there")
-		}
-		return nil
-	})
-	w.NotReady("victim", v1alpha1.ReasonRegistrationOutcomeUnknown)
-	w.Stop()
-	refusesContent(w)
-	w.Guest(tenant, "squatter", machine("machine-v"), configured("# DROP TABLE one\n"))
-	w.Clock.Step(61 * time.Minute)
-	w.Start(tenant.Namespace)
-	tenant.Stalled("squatter", v1alpha1.ReasonMachineIDConflict)
+	w := squatted(t, 0, 61*time.Minute)
 	w.Clock.Step(w.Settings.Slack)
 	w.Ready("victim")
 	w.Delete("victim")
 	w.Gone("victim")
-	if n := len(w.Remote()); n != 1 {
-		t.Errorf("%d agents are left, want the first alone", n)
-	}
+	firstAlone(w)
 }
 
 // A namespace that is not allowed names another team's machine ID, and writes an intent, through a separate CloudProject that is never
